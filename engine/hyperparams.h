@@ -1,0 +1,60 @@
+/*
+ * Hyperparameters: the struct, its JSON reader and writer, all made from hyperparams.def.
+ *
+ * Safe on hostile JSON; used by the daemon to refuse early and by the engine to read a run's spec.
+ */
+#ifndef HN_HYPERPARAMS_H
+#define HN_HYPERPARAMS_H
+
+#include "engine/error.h"
+
+#include <jansson.h>
+#include <math.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#define HN_AUTO_INT INT64_MIN       /* "auto" in an AUTO_INT */
+#define HN_NONE_INT (INT64_MIN + 1) /* null in a NULL_INT */
+#define HN_TARGETS_MAX 512          /* bytes of the comma-joined module list */
+
+enum hn_schedule { HN_SCHEDULE_LINEAR, HN_SCHEDULE_COSINE, HN_SCHEDULE_CONSTANT };
+enum hn_overflow { HN_OVERFLOW_ERROR, HN_OVERFLOW_DROP, HN_OVERFLOW_TRUNCATE };
+enum hn_loss_on { HN_LOSS_ON_COMPLETION, HN_LOSS_ON_ALL };
+enum { HN_METRIC_AUTO = 0 };
+
+#define HN_CTYPE_INT int64_t
+#define HN_CTYPE_AUTO_INT int64_t
+#define HN_CTYPE_NULL_INT int64_t
+#define HN_CTYPE_FLOAT double
+#define HN_CTYPE_AUTO_FLOAT double /* NaN stands for "auto"; JSON cannot say NaN */
+#define HN_CTYPE_BOOL bool
+#define HN_CTYPE_ENUM int
+#define HN_CTYPE_TARGETS struct hn_targets
+
+struct hn_targets {
+    char names[HN_TARGETS_MAX]; /* "all-linear" or module names joined by commas, sorted */
+};
+
+struct hn_hyperparams {
+#define HN_HP(name, TYPE, def, min, max, PART, help) HN_CTYPE_##TYPE name;
+#include "engine/hyperparams.def"
+#undef HN_HP
+};
+
+enum hn_hp_part { HN_HP_RUN = 1, HN_HP_HOST = 2, HN_HP_ALL = 3 };
+
+void hn_hyperparams_defaults(struct hn_hyperparams *hp);
+/* Overwrites the fields that `object` names; unknown names are refused with the nearest known one. `prefix` goes before
+ * the field's name in errors ("hyperparameters."). Numbers given as JSON strings ("3", from forms) are not accepted. */
+int hn_hyperparams_read(struct hn_hyperparams *hp, const json_t *object, const char *prefix, struct hn_error *err);
+/* A new object with the fields of `parts`, in the table's order. */
+json_t *hn_hyperparams_write(const struct hn_hyperparams *hp, enum hn_hp_part parts);
+/* [{"name","type","default","min","max","values","help"}] for the form and the OpenAPI schema. */
+json_t *hn_hyperparams_schema(void);
+const char *hn_metric_name(int metric); /* "val_loss" …, the names of metric_for_best */
+
+static inline bool hn_is_auto(double value) {
+    return isnan(value);
+}
+
+#endif

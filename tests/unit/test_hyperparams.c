@@ -1,0 +1,70 @@
+/* The hyperparameter table: defaults, strict reading, messages that help, exact round trip. */
+#include "engine/hyperparams.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+
+static int read_text(struct hn_hyperparams *hp, const char *text, struct hn_error *err) {
+    json_t *object = json_loads(text, JSON_DECODE_ANY, NULL);
+    assert_non_null(object);
+    int rc = hn_hyperparams_read(hp, object, "hyperparameters.", err);
+    json_decref(object);
+    return rc;
+}
+
+static void test_round_trip(void **state) {
+    (void)state;
+    struct hn_hyperparams a, b;
+    hn_hyperparams_defaults(&a);
+    assert_true(hn_is_auto(a.learning_rate));
+    assert_int_equal(a.batch_size, HN_AUTO_INT);
+    assert_int_equal(read_text(&a,
+        "{\"learning_rate\":1e-4,\"epochs\":3,\"schedule\":\"cosine\",\"lora_targets\":[\"v_proj\",\"q_proj\",\"v_proj\"],"
+        "\"warmup_steps\":10,\"rslora\":true}", NULL), 0);
+    assert_string_equal(a.lora_targets.names, "q_proj,v_proj");
+    json_t *out = hn_hyperparams_write(&a, HN_HP_ALL);
+    hn_hyperparams_defaults(&b);
+    assert_int_equal(hn_hyperparams_read(&b, out, "", NULL), 0);
+    json_t *again = hn_hyperparams_write(&b, HN_HP_ALL);
+    assert_true(json_equal(out, again));
+    json_decref(out);
+    json_decref(again);
+}
+
+static void test_refusals(void **state) {
+    (void)state;
+    static const struct { const char *text; int code; const char *field; } cases[] = {
+        {"{\"learning_rte\":1}", HN_E_UNKNOWN_FIELD, "hyperparameters.learning_rte"},
+        {"{\"epochs\":\"3\"}", HN_E_INVALID_FIELD, "hyperparameters.epochs"},
+        {"{\"epochs\":-1}", HN_E_INVALID_FIELD, "hyperparameters.epochs"},
+        {"{\"batch_size\":1.5}", HN_E_INVALID_FIELD, "hyperparameters.batch_size"},
+        {"{\"batch_size\":null}", HN_E_INVALID_FIELD, "hyperparameters.batch_size"},
+        {"{\"rslora\":1}", HN_E_INVALID_FIELD, "hyperparameters.rslora"},
+        {"{\"schedule\":\"step\"}", HN_E_INVALID_FIELD, "hyperparameters.schedule"},
+        {"{\"lora_targets\":[\"a b\"]}", HN_E_INVALID_FIELD, "hyperparameters.lora_targets"},
+        {"{\"lora_targets\":[]}", HN_E_INVALID_FIELD, "hyperparameters.lora_targets"},
+        {"[]", HN_E_INVALID_FIELD, "hyperparameters"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct hn_hyperparams hp, before;
+        struct hn_error err = {0};
+        hn_hyperparams_defaults(&hp);
+        before = hp;
+        assert_int_equal(read_text(&hp, cases[i].text, &err), cases[i].code);
+        assert_string_equal(err.field, cases[i].field);
+        assert_memory_equal(&hp, &before, sizeof hp);
+    }
+    struct hn_hyperparams hp;
+    struct hn_error err = {0};
+    hn_hyperparams_defaults(&hp);
+    read_text(&hp, "{\"learning_rte\":1}", &err);
+    assert_non_null(strstr(err.hint, "learning_rate"));
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_round_trip), cmocka_unit_test(test_refusals)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
