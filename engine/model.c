@@ -43,6 +43,8 @@ static int add_weight(struct hn_model *model, enum hn_role role, int layer, stru
     if (t->ne[0] != w->cols || t->ne[1] != w->rows || t->ne[2] != 1 || t->ne[3] != 1)
         return hn_fail(err, HN_E_MODEL_INVALID, "tensor %s has the shape [%zu, %zu] where [%zu, %zu] follows from the configuration",
             w->gguf_name, t->ne[1], t->ne[0], w->rows, w->cols);
+    if (w->rows == 1 && t->type != HN_F32)
+        return hn_fail(err, HN_E_UNSUPPORTED, "tensor %s is %s; vectors must be F32", w->gguf_name, hn_dtype_info((int)t->type)->name);
     w->type = t->type;
     w->data = t->data;
     model->parameters += w->rows * w->cols;
