@@ -238,7 +238,7 @@ static void warn_unused(struct hn_dataset *data, const json_t *row, size_t line)
             known |= strcmp(optional_names[i], name) == 0;
         if (known || json_array_size(data->warnings) >= WARNED_COLUMNS)
             continue;
-        char message[160];
+        char message[256];
         snprintf(message, sizeof message, "column \"%.60s\" is not used; map it with columns={\"prompt\":\"%.40s\"} if it should be", name, name);
         json_array_append_new(data->warnings, json_pack("{s:s, s:s, s:[I]}", "code", "unused_column", "message", message, "lines", (json_int_t)line));
     }

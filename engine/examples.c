@@ -6,6 +6,7 @@
  * A token belongs to the message in which it begins. The first token of a row is never a target: nothing precedes it.
  */
 #include "engine/examples.h"
+#include "engine/gguf.h"
 #include "engine/json.h"
 #include "engine/rng.h"
 
