@@ -1,8 +1,9 @@
 /*
- * Data sets; see dataset.h. Two tables: formats (how a file falls into rows) and kinds (what a row must hold). Opening walks
- * the whole file once and keeps only where each good row lies; the file itself stays mapped.
+ * Opening a data set: recognise the format, walk through all rows once, check each and keep where it lies. The rows
+ * themselves are parsed again when asked for, so memory grows with the number of rows only (20 bytes each).
  */
-#include "engine/dataset.h"
+#include "engine/dataset_format.h"
+#include "engine/rows.h"
 #include "engine/json.h"
 
 #include <stdarg.h>
@@ -10,444 +11,280 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MAX_ROW ((size_t)64 << 20)
-#define MAX_ROWS ((size_t)200000000)
-#define MAX_MESSAGES 4096
-#define WARNED_COLUMNS 32
+#define WARNING_LINES 20
+#define WARNINGS 50
+#define FEW_ROWS 10
 
-/* Where a problem was found, handed down while a row is checked. */
-struct place {
-    struct hn_dataset *data;
-    size_t line;
-};
+static const struct hn_dataset_format *const formats[] = {&hn_format_jsonl, &hn_format_json};
+#define FORMATS (sizeof formats / sizeof formats[0])
 
-static void add_issue(const struct place *at, size_t column, const char *field, const char *hint, const char *format, ...)
-    __attribute__((format(printf, 5, 6)));
+/* Cuts at a whole character, so that what is shown stays UTF-8. */
+static void copy_text(char *to, size_t capacity, const char *from) {
+    size_t size = strlen(from);
+    if (size >= capacity) {
+        size = capacity - 1;
+        while (size > 0 && (from[size] & 0xC0) == 0x80)
+            size--;
+    }
+    memcpy(to, from, size);
+    to[size] = 0;
+}
 
-static void add_issue(const struct place *at, size_t column, const char *field, const char *hint, const char *format, ...) {
-    struct hn_dataset *d = at->data;
-    if (d->n_issues < sizeof d->issues / sizeof d->issues[0]) {
-        struct hn_issue *issue = &d->issues[d->n_issues];
-        *issue = (struct hn_issue){.line = at->line, .column = column};
-        snprintf(issue->field, sizeof issue->field, "%s", field);
-        snprintf(issue->hint, sizeof issue->hint, "%s", hint);
+void hn_dataset_issue(struct hn_dataset *data, size_t line, size_t column, const char *field, const char *hint,
+    const char *format, ...) {
+    if (data->n_issues < sizeof data->issues / sizeof data->issues[0]) {
+        struct hn_issue *issue = &data->issues[data->n_issues];
+        char text[512];
         va_list ap;
         va_start(ap, format);
-        vsnprintf(issue->message, sizeof issue->message, format, ap);
+        vsnprintf(text, sizeof text, format, ap);
         va_end(ap);
+        *issue = (struct hn_issue){.line = line, .column = column};
+        copy_text(issue->message, sizeof issue->message, text);
+        copy_text(issue->field, sizeof issue->field, field);
+        copy_text(issue->hint, sizeof issue->hint, hint);
     }
-    d->n_issues++;
+    data->n_issues++;
 }
 
-static bool need_text(const struct place *at, const json_t *row, const char *name, bool may_be_empty) {
-    const json_t *value = json_object_get(row, name);
-    if (!json_is_string(value)) {
-        add_issue(at, 0, name, "give it as a string in double quotes", "\"%s\" must be a string", name);
-        return false;
+void hn_dataset_warn(struct hn_dataset *data, const char *code, size_t line, const char *format, ...) {
+    char text[512], message[512];
+    json_t *warning, *found = NULL;
+    size_t i;
+    va_list ap;
+    va_start(ap, format);
+    vsnprintf(text, sizeof text, format, ap);
+    va_end(ap);
+    copy_text(message, sizeof message, text);
+    json_array_foreach(data->warnings, i, warning)
+        if (strcmp(json_string_value(json_object_get(warning, "code")), code) == 0 &&
+            strcmp(json_string_value(json_object_get(warning, "message")), message) == 0)
+            found = warning;
+    if (!found && json_array_size(data->warnings) < WARNINGS) {
+        found = json_pack("{s:s, s:s, s:[]}", "code", code, "message", message, "lines");
+        if (found && json_array_append_new(data->warnings, found))
+            found = NULL;
     }
-    if (!may_be_empty && json_string_length(value) == 0) {
-        add_issue(at, 0, name, "fill it in or remove the row", "\"%s\" is empty", name);
-        return false;
-    }
-    return true;
+    json_t *lines = json_object_get(found, "lines");
+    if (line && lines && json_array_size(lines) < WARNING_LINES)
+        json_array_append_new(lines, json_integer((json_int_t)line));
 }
 
-static bool check_message(const struct place *at, const json_t *message, size_t i, bool *answers) {
-    static const char *const roles[] = {"system", "user", "assistant", "tool", "developer"};
-    const char *role = json_string_value(json_object_get(message, "role"));
-    const json_t *content = json_object_get(message, "content"), *weight = json_object_get(message, "weight");
-    char field[64];
-    size_t k = 0;
-    while (role && k < 5 && strcmp(roles[k], role) != 0)
-        k++;
-    snprintf(field, sizeof field, "messages[%zu].role", i);
-    if (!role || k == 5) {
-        add_issue(at, 0, field, "roles are system, user, assistant, tool and developer", "message %zu has %s%.40s", i + 1,
-            role ? "the unknown role " : "no role", role ? role : "");
-        return false;
-    }
-    bool calls = json_is_array(json_object_get(message, "tool_calls"));
-    snprintf(field, sizeof field, "messages[%zu].content", i);
-    if (!json_is_string(content) && !(calls && (!content || json_is_null(content)))) {
-        add_issue(at, 0, field, "give the text as a string", "message %zu (%s) has no text in \"content\"", i + 1, role);
-        return false;
-    }
-    snprintf(field, sizeof field, "messages[%zu].weight", i);
-    if (weight && !json_is_null(weight) && !(json_is_number(weight) && json_number_value(weight) >= 0 && json_number_value(weight) <= 1000)) {
-        add_issue(at, 0, field, "0 leaves the message out of the loss, 1 is the default", "message %zu has a weight that is no number from 0 to 1000",
-            i + 1);
-        return false;
-    }
-    bool weighs = !weight || json_is_null(weight) || json_number_value(weight) > 0;
-    *answers |= strcmp(role, "assistant") == 0 && weighs && json_string_length(content) > 0;
-    return true;
+static int invalid(struct hn_error *err, const char *hint, const char *message) {
+    hn_fail(err, HN_E_DATASET_INVALID, "%s", message);
+    hn_error_hint(err, "%s", hint);
+    return HN_E_DATASET_INVALID;
 }
 
-static bool check_messages(const struct place *at, const json_t *row) {
-    const json_t *messages = json_object_get(row, "messages");
-    size_t n = json_array_size(messages);
-    bool answers = false, good = true;
-    if (n == 0 || n > MAX_MESSAGES) {
-        add_issue(at, 0, "messages", "[{\"role\":\"user\",\"content\":\"…\"},{\"role\":\"assistant\",\"content\":\"…\"}]",
-            "\"messages\" must be a list of 1 to %d messages", MAX_MESSAGES);
-        return false;
-    }
-    for (size_t i = 0; i < n && good; i++)
-        good = check_message(at, json_array_get(messages, i), i, &answers);
-    if (good && !answers) {
-        add_issue(at, 0, "messages", "add the assistant's answer, or give it a weight above 0", "no assistant message to learn from");
-        return false;
-    }
-    return good;
-}
-
-static bool check_prompt_completion(const struct place *at, const json_t *row) {
-    return need_text(at, row, "prompt", true) && need_text(at, row, "completion", false);
-}
-
-static bool check_text(const struct place *at, const json_t *row) {
-    return need_text(at, row, "text", false);
-}
-
-static bool check_label(const struct place *at, const json_t *row) {
-    const json_t *label = json_object_get(row, "label");
-    if (!need_text(at, row, "text", false))
-        return false;
-    if (json_is_string(label) || json_is_number(label) || json_is_boolean(label))
-        return true;
-    for (size_t i = 0; json_is_array(label) && i <= json_array_size(label); i++) {
-        if (i == json_array_size(label))
-            return true;
-        if (!json_is_string(json_array_get(label, i)))
-            break;
-    }
-    add_issue(at, 0, "label", "\"label\":\"positive\", \"label\":3.5 or \"label\":[\"a\",\"b\"]", "\"label\" must be a string, a number or a list of strings");
-    return false;
-}
-
-static bool check_qa(const struct place *at, const json_t *row) {
-    const json_t *answers = json_object_get(row, "answers");
-    if (!need_text(at, row, "context", false) || !need_text(at, row, "question", false))
-        return false;
-    if (json_is_object(answers) || json_is_array(answers) || json_is_string(answers))
-        return true;
-    add_issue(at, 0, "answers", "{\"text\":[\"…\"],\"answer_start\":[17]}; empty lists for a question without an answer", "\"answers\" is missing");
-    return false;
-}
-
-static bool check_tags(const struct place *at, const json_t *row) {
-    const json_t *tokens = json_object_get(row, "tokens"), *tags = json_object_get(row, "tags");
-    if (json_is_array(tokens) && json_is_array(tags) && json_array_size(tokens) && json_array_size(tokens) == json_array_size(tags))
-        return true;
-    add_issue(at, 0, "tags", "one tag for every token", "\"tokens\" and \"tags\" must be lists of the same length");
-    return false;
-}
-
-static bool check_preference(const struct place *at, const json_t *row) {
-    return need_text(at, row, "prompt", true) && need_text(at, row, "chosen", false) && need_text(at, row, "rejected", false);
-}
-
-/* What a row may consist of; the first kind whose columns are all there is the file's. */
-static const struct kind {
-    enum hn_columns columns;
-    const char *names[5]; /* required, NULL-ended */
-    bool (*check)(const struct place *at, const json_t *row);
-    const char *tasks[3];
-} kinds[] = {
-    {HN_ROWS_MESSAGES, {"messages"}, check_messages, {"generation"}},
-    {HN_ROWS_PREFERENCE, {"prompt", "chosen", "rejected"}, check_preference, {"preference"}},
-    {HN_ROWS_PROMPT_COMPLETION, {"prompt", "completion"}, check_prompt_completion, {"generation"}},
-    {HN_ROWS_QA, {"context", "question", "answers"}, check_qa, {"qa"}},
-    {HN_ROWS_TOKENS_TAGS, {"tokens", "tags"}, check_tags, {"token_classification"}},
-    {HN_ROWS_TEXT_LABEL, {"text", "label"}, check_label, {"classification"}},
-    {HN_ROWS_TEXT, {"text"}, check_text, {"generation"}},
-};
-#define KINDS (sizeof kinds / sizeof kinds[0])
-static const char *const optional_names[] = {"tools", "id", NULL}; /* kept, never warned about */
-
-static const struct kind *kind_of(const struct hn_dataset *data) {
-    for (size_t i = 0; i < KINDS; i++)
-        if (kinds[i].columns == data->columns)
-            return &kinds[i];
-    return &kinds[0];
-}
-
-const char *const *hn_dataset_tasks(const struct hn_dataset *data) {
-    return kind_of(data)->tasks;
-}
-
-/* The row under our own names: mapped columns renamed. New reference. */
-static json_t *rename_columns(const struct hn_dataset *data, json_t *row) {
-    const char *ours;
-    json_t *theirs;
-    if (!data->mapping)
-        return json_incref(row);
-    json_t *out = json_copy(row);
-    json_object_foreach(data->mapping, ours, theirs) {
-        json_t *value = json_object_get(row, json_string_value(theirs));
-        if (value)
-            json_object_set(out, ours, value);
-    }
-    return out;
-}
-
-static bool has_columns(const struct kind *kind, const json_t *row) {
-    for (size_t i = 0; kind->names[i]; i++)
-        if (!json_object_get(row, kind->names[i]))
-            return false;
-    return true;
-}
-
-/* The columns of a row for a message: "a, b, c". */
-static void list_columns(const json_t *row, char *out, size_t size) {
-    const char *name;
-    json_t *value;
-    size_t used = 0;
-    out[0] = 0;
-    json_object_foreach((json_t *)(uintptr_t)row, name, value) {
-        int n = snprintf(out + used, size - used, "%s%.40s", used ? ", " : "", name);
-        if (n < 0 || used + (size_t)n >= size)
-            return;
-        used += (size_t)n;
-    }
-}
-
-/* The first row that fits a kind decides for the file. */
-static bool decide_kind(struct hn_dataset *data, const json_t *row) {
-    for (size_t i = 0; i < KINDS; i++)
-        if (has_columns(&kinds[i], row)) {
-            data->columns = kinds[i].columns;
-            return true;
-        }
-    return false;
-}
-
-static void warn_unused(struct hn_dataset *data, const json_t *row, size_t line) {
-    const struct kind *kind = kind_of(data);
-    const char *name;
-    json_t *value;
-    json_object_foreach((json_t *)(uintptr_t)row, name, value) {
-        bool known = json_object_get(data->mapping, name) != NULL;
-        const char *ours;
-        json_t *theirs;
-        json_object_foreach(data->mapping, ours, theirs)
-            known |= strcmp(json_string_value(theirs), name) == 0;
-        for (size_t i = 0; kind->names[i]; i++)
-            known |= strcmp(kind->names[i], name) == 0;
-        for (size_t i = 0; optional_names[i]; i++)
-            known |= strcmp(optional_names[i], name) == 0;
-        if (known || json_array_size(data->warnings) >= WARNED_COLUMNS)
-            continue;
-        char message[256];
-        snprintf(message, sizeof message, "column \"%.60s\" is not used; map it with columns={\"prompt\":\"%.40s\"} if it should be", name, name);
-        json_array_append_new(data->warnings, json_pack("{s:s, s:s, s:[I]}", "code", "unused_column", "message", message, "lines", (json_int_t)line));
-    }
-}
-
-/* Checks one parsed row; true when it is kept. */
-static bool check_row(const struct place *at, json_t *row, bool *decided) {
-    struct hn_dataset *data = at->data;
-    char columns[200];
-    if (!json_is_object(row)) {
-        add_issue(at, 1, "", "write each row as {\"prompt\":\"…\",\"completion\":\"…\"}", "the row is not a JSON object");
-        return false;
-    }
-    json_t *renamed = rename_columns(data, row);
-    bool good = true;
-    if (!*decided && decide_kind(data, renamed)) {
-        *decided = true;
-        warn_unused(data, row, at->line);
-    } else if (!*decided) {
-        list_columns(row, columns, sizeof columns);
-        add_issue(at, 1, "", "needed: messages, or prompt and completion, or text, or text and label; other names are mapped by columns={\"prompt\":\"question\"}",
-            "the row's columns (%s) are none that can be trained on", columns);
-        good = false;
-    }
-    const struct kind *kind = kind_of(data);
-    if (good && !has_columns(kind, renamed)) {
-        size_t missing = 0;
-        while (json_object_get(renamed, kind->names[missing]))
-            missing++;
-        add_issue(at, 1, kind->names[missing], "all rows of a file must have the same columns", "the row has no \"%s\", which the first rows have",
-            kind->names[missing]);
-        good = false;
-    }
-    good = good && kind->check(at, renamed);
-    json_decref(renamed);
-    return good;
-}
-
-static int keep_row(struct hn_dataset *data, size_t offset, size_t size, size_t line, struct hn_error *err) {
-    size_t n = data->n_rows + 1;
-    if (n > MAX_ROWS || line > UINT32_MAX)
-        return hn_fail(err, HN_E_TOO_LARGE, "the file has more than %zu rows", MAX_ROWS);
-    if (!hn_grow(&data->offsets, &data->offsets_capacity, n, sizeof *data->offsets) ||
-        !hn_grow(&data->sizes, &data->sizes_capacity, n, sizeof *data->sizes) ||
-        !hn_grow(&data->lines, &data->lines_capacity, n, sizeof *data->lines))
-        return hn_fail(err, HN_E_INTERNAL, "out of memory");
-    data->offsets[n - 1] = offset;
-    data->sizes[n - 1] = size;
-    data->lines[n - 1] = (uint32_t)line;
-    data->n_rows = n;
+/* Skips a byte order mark; refuses encodings of 16 bits, which would otherwise fail in every line. */
+static int check_encoding(struct hn_row_scan *scan, struct hn_error *err) {
+    const uint8_t *p = scan->data->map.data;
+    size_t size = scan->data->map.size;
+    if (size >= 2 && ((p[0] == 0xFF && p[1] == 0xFE) || (p[0] == 0xFE && p[1] == 0xFF)))
+        return invalid(err, "save it as UTF-8", "the file is encoded in UTF-16");
+    if (size >= 2 && ((p[0] == 0x1F && p[1] == 0x8B) || (p[0] == 'P' && p[1] == 'K')))
+        return invalid(err, "unpack it first", "the file is a compressed archive");
+    if (size >= 4 && memcmp(p, "PAR1", 4) == 0)
+        return invalid(err, "write it as JSON lines", "the file is in the Parquet format, which is not supported");
+    if (size >= 3 && p[0] == 0xEF && p[1] == 0xBB && p[2] == 0xBF)
+        scan->at = 3;
     return 0;
 }
 
-static bool is_blank(const char *text, size_t size) {
-    for (size_t i = 0; i < size; i++)
-        if (!strchr(" \t\r", text[i]) || !text[i])
-            return false;
+static int choose_format(struct hn_row_scan *scan, const char *name, const struct hn_dataset_format **ret, struct hn_error *err) {
+    const char *text = (const char *)scan->data->map.data + scan->at;
+    size_t size = scan->data->map.size - scan->at;
+    char known[128] = "";
+    for (size_t i = 0; i < FORMATS; i++) {
+        if (name ? strcmp(name, formats[i]->name) == 0 : formats[i]->recognise && formats[i]->recognise(text, size)) {
+            *ret = formats[i];
+            return 0;
+        }
+        snprintf(known + strlen(known), sizeof known - strlen(known), "%s%s", i ? ", " : "", formats[i]->name);
+    }
+    if (!name)
+        return invalid(err, "every line of a data set is a JSON object such as {\"prompt\": \"…\", \"completion\": \"…\"}",
+            "the file's format is not recognised");
+    hn_fail(err, HN_E_INVALID_FIELD, "the format \"%.40s\" is not known", name);
+    hn_error_field(err, "format");
+    hn_error_hint(err, "known formats: %s", known);
+    return HN_E_INVALID_FIELD;
+}
+
+static bool keep_row(struct hn_dataset *data, const struct hn_span *span) {
+    size_t n = data->n_rows;
+    if (!hn_grow(&data->offsets, &data->offsets_capacity, n + 1, sizeof *data->offsets) ||
+        !hn_grow(&data->sizes, &data->sizes_capacity, n + 1, sizeof *data->sizes) ||
+        !hn_grow(&data->lines, &data->lines_capacity, n + 1, sizeof *data->lines))
+        return false;
+    data->offsets[n] = span->offset;
+    data->sizes[n] = span->size;
+    data->lines[n] = (uint32_t)span->line;
+    data->n_rows++;
     return true;
 }
 
-static json_t *parse_row(const struct place *at, const char *text, size_t size) {
-    json_error_t je;
-    if (size > MAX_ROW) {
-        add_issue(at, 1, "", "split it into several rows", "the row is longer than %zu bytes", MAX_ROW);
-        return NULL;
+/* The row's columns for a message: "a", "b", "c". */
+static void list_columns(const json_t *row, char *ret, size_t size) {
+    const char *key;
+    json_t *value;
+    size_t used = 0;
+    ret[0] = 0;
+    json_object_foreach((json_t *)(uintptr_t)row, key, value)
+        if (used + strlen(key) + 6 < size)
+            used += (size_t)snprintf(ret + used, size - used, "%s\"%s\"", used ? ", " : "", key);
+}
+
+/* True when the row can be used. The first row that is recognised decides what all rows must be. */
+static bool check_row(struct hn_dataset *data, const json_t *row, const struct hn_span *span, const json_t *given) {
+    const struct hn_layout *layout = hn_layout_find(row, given);
+    struct hn_row_place place = {data, span->line};
+    char columns[160];
+    if (!data->layout && layout) {
+        data->layout = layout;
+        data->columns = hn_layout_columns(layout);
+        data->mapping = hn_layout_mapping(layout, row, given);
     }
-    json_t *row = json_loadb(text, size, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_ALLOW_NUL, &je);
-    if (!row)
-        add_issue(at, je.column > 0 ? (size_t)je.column : 1, "", "one complete JSON object a line, in UTF-8", "not valid JSON: %s", je.text);
-    return row;
-}
-
-/* JSON Lines: one object a line; blank lines, a byte order mark and Windows line ends are fine. */
-static int index_jsonl(struct hn_dataset *data, struct hn_error *err) {
-    const char *text = (const char *)data->map.data;
-    size_t size = data->map.size, at = size >= 3 && memcmp(text, "\xEF\xBB\xBF", 3) == 0 ? 3 : 0, line = 0;
-    bool decided = false;
-    int rc = 0;
-    while (at < size && !rc) {
-        const char *newline = memchr(text + at, '\n', size - at);
-        size_t length = newline ? (size_t)(newline - text) - at : size - at;
-        struct place place = {data, ++line};
-        if (!is_blank(text + at, length)) {
-            json_t *row = parse_row(&place, text + at, length);
-            if (row && check_row(&place, row, &decided))
-                rc = keep_row(data, at, length, line, err);
-            else
-                data->dropped++;
-            json_decref(row);
-        }
-        at += length + 1;
+    if (!data->layout) {
+        list_columns(row, columns, sizeof columns);
+        hn_dataset_issue(data, span->line, 0, "columns",
+            "use messages, prompt and completion, text, text and label …, or say which is which: columns={\"prompt\": \"question\", \"completion\": \"answer\"}",
+            "the columns %s are not recognised", columns);
+        return false;
     }
-    return rc;
+    if (layout && hn_layout_columns(layout) != data->columns &&
+        !(data->columns == HN_ROWS_TEXT && hn_layout_columns(layout) == HN_ROWS_TEXT_LABEL)) {
+        hn_dataset_issue(data, span->line, 0, "columns", "put rows of different kinds into different files",
+            "this row has %s, but the rows before have %s", hn_layout_title(layout), hn_layout_title(data->layout));
+        return false;
+    }
+    /* Of two spellings of one kind each row may use its own. */
+    return hn_layout_check(layout && hn_layout_columns(layout) == data->columns ? layout : data->layout, row, given, &place);
 }
 
-static int row_jsonl(const struct hn_dataset *data, size_t row, json_t **ret, struct hn_error *err) {
-    json_error_t je;
-    *ret = json_loadb((const char *)data->map.data + data->offsets[row], data->sizes[row], JSON_DECODE_ANY | JSON_ALLOW_NUL, &je);
-    return *ret ? 0 : hn_fail(err, HN_E_INTERNAL, "line %u can no longer be read: %s", data->lines[row], je.text);
-}
-
-static bool looks_like_jsonl(const char *text, size_t size) {
-    for (size_t i = 0; i < size; i++)
-        if (!strchr(" \t\r\n\xEF\xBB\xBF", text[i]) || !text[i])
-            return text[i] == '{';
+/* Labels of one data set are all of one type: texts, whole numbers, decimals or lists. */
+static bool check_label_type(struct hn_dataset *data, const json_t *row, size_t line, int *type) {
+    const char *name = json_string_value(json_object_get(data->mapping, "label"));
+    const json_t *label = name ? json_object_get(row, name) : NULL;
+    if (!label || data->columns != HN_ROWS_TEXT_LABEL)
+        return true;
+    int now = json_is_array(label) ? 1 : json_is_string(label) ? 2 : 3;
+    if (*type == 0)
+        *type = now;
+    if (*type == now)
+        return true;
+    hn_dataset_issue(data, line, 0, "label", "write all labels as texts, all as numbers, or all as lists",
+        "is of another type than the labels before");
     return false;
 }
 
-static const struct format {
-    const char *name;
-    bool (*matches)(const char *text, size_t size); /* tried in order when no format is given */
-    int (*index)(struct hn_dataset *data, struct hn_error *err);
-    int (*row)(const struct hn_dataset *data, size_t row, json_t **ret, struct hn_error *err);
-} formats[] = {
-    {"jsonl", looks_like_jsonl, index_jsonl, row_jsonl},
-};
-#define FORMATS (sizeof formats / sizeof formats[0])
-
-static const struct format *find_format(const struct hn_dataset *data, const char *name, struct hn_error *err) {
-    for (size_t i = 0; i < FORMATS; i++)
-        if (name ? strcmp(name, formats[i].name) == 0 : formats[i].matches((const char *)data->map.data, data->map.size))
-            return &formats[i];
-    if (name)
-        hn_fail(err, HN_E_INVALID_FIELD, "there is no format \"%.32s\"", name);
-    else
-        hn_fail(err, HN_E_DATASET_INVALID, "the file's format is not recognised: it does not begin with a JSON object");
-    hn_error_field(err, "format");
-    hn_error_hint(err, "formats: jsonl (one JSON object a line)");
-    return NULL;
-}
-
-static int read_mapping(struct hn_dataset *data, const json_t *columns, struct hn_error *err) {
-    const char *ours;
-    json_t *theirs;
-    if (!columns || json_is_null(columns))
-        return 0;
-    json_object_foreach((json_t *)(uintptr_t)columns, ours, theirs) {
-        bool known = strcmp(ours, "tools") == 0;
-        for (size_t i = 0; i < KINDS; i++)
-            for (size_t k = 0; kinds[i].names[k]; k++)
-                known |= strcmp(ours, kinds[i].names[k]) == 0;
-        if (!known || !json_is_string(theirs)) {
-            hn_fail(err, HN_E_INVALID_FIELD, "columns: \"%.64s\" is no column that can be trained on, or is not mapped to a name", ours);
-            hn_error_field(err, "columns");
-            hn_error_hint(err, "the form is {\"prompt\":\"question\",\"completion\":\"answer\"}: our name first, the file's second");
-            return HN_E_INVALID_FIELD;
-        }
+static int read_rows(struct hn_dataset *data, const struct hn_dataset_format *format, struct hn_row_scan *scan,
+    const struct hn_dataset_options *options, struct hn_error *err) {
+    struct hn_span span;
+    int label_type = 0;
+    while (format->next(scan, &span)) {
+        struct hn_row_fault fault = {0};
+        if (span.line >= UINT32_MAX)
+            return hn_fail(err, HN_E_TOO_LARGE, "the file has more than %u lines", UINT32_MAX);
+        json_t *row = format->parse(data, &span, &fault);
+        if (!row)
+            hn_dataset_issue(data, fault.line, fault.column, "", fault.hint, "%s", fault.message);
+        bool good = row && check_row(data, row, &span, options->columns) && check_label_type(data, row, span.line, &label_type);
+        json_decref(row);
+        if (!good)
+            data->dropped++;
+        else if (!keep_row(data, &span))
+            return hn_fail(err, HN_E_INTERNAL, "out of memory for the index of the rows");
     }
-    if (!json_is_object(columns))
-        return hn_fail(err, HN_E_INVALID_FIELD, "columns must be an object");
-    data->mapping = json_deep_copy(columns);
     return 0;
 }
 
 static int judge(struct hn_dataset *data, const struct hn_dataset_options *options, struct hn_error *err) {
-    if (data->n_issues && !options->drop) {
-        hn_fail(err, HN_E_DATASET_INVALID, "%zu bad row%s; the first is line %zu: %s", data->n_issues, data->n_issues == 1 ? "" : "s",
-            data->issues[0].line, data->issues[0].message);
-        hn_error_hint(err, "mend the rows named in details, or send on_error=drop to leave them out");
+    const struct hn_issue *first = &data->issues[0];
+    size_t rows = data->n_rows + data->dropped;
+    if (rows == 0 && data->n_issues == 0)
+        return invalid(err, "a data set needs at least one row", "the file has no rows");
+    if (data->n_issues && (!options->drop || data->n_rows == 0)) {
+        char column[32] = "";
+        if (first->column)
+            snprintf(column, sizeof column, ", column %zu", first->column);
+        hn_fail(err, HN_E_DATASET_INVALID, "%zu of %zu rows cannot be used; the first is line %zu%s: %s%s%s",
+            data->dropped ? data->dropped : data->n_issues, rows, first->line, column, first->field, first->field[0] ? " " : "", first->message);
+        hn_error_hint(err, "%s%s", first->hint, data->n_rows ? "; or send on_error=drop to leave such rows out" : "");
         return HN_E_DATASET_INVALID;
     }
-    if (data->n_rows == 0) {
-        hn_fail(err, HN_E_DATASET_INVALID, "the file has no usable row");
-        hn_error_hint(err, "one JSON object a line, such as {\"prompt\":\"2+2=\",\"completion\":\"4\"}");
-        return HN_E_DATASET_INVALID;
-    }
+    if (data->dropped)
+        hn_dataset_warn(data, "dropped_rows", 0, "%zu of %zu rows cannot be used and are left out", data->dropped, rows);
+    if (data->n_rows < FEW_ROWS)
+        hn_dataset_warn(data, "few_rows", 0, "%zu row%s are very few to learn from", data->n_rows, data->n_rows == 1 ? "" : "s");
     return 0;
 }
 
 int hn_dataset_open(struct hn_dataset *ret, const char *path, const struct hn_dataset_options *options, struct hn_error *err) {
-    memset(ret, 0, sizeof *ret);
-    if (!(ret->warnings = json_array()))
-        return hn_fail(err, HN_E_INTERNAL, "out of memory");
-    int rc = hn_map_open(&ret->map, path, err);
-    if (rc == HN_E_INVALID_FIELD) {
-        rc = hn_fail(err, HN_E_DATASET_INVALID, "the file is empty");
-        hn_error_hint(err, "one JSON object a line, such as {\"prompt\":\"2+2=\",\"completion\":\"4\"}");
+    static const struct hn_dataset_options none;
+    const struct hn_dataset_format *format;
+    struct hn_error local = {0};
+    *ret = (struct hn_dataset){.warnings = json_array()};
+    options = options ? options : &none;
+    int rc = hn_layout_check_mapping(options->columns, err);
+    if (rc)
+        return rc;
+    if ((rc = hn_map_open(&ret->map, path, &local))) {
+        if (rc == HN_E_INVALID_FIELD && strstr(local.message, "is empty"))
+            return invalid(err, "a data set needs at least one row", "the file is empty");
+        if (err)
+            *err = local;
+        return rc;
     }
-    if (!rc)
-        rc = read_mapping(ret, options->columns, err);
-    const struct format *format = rc ? NULL : find_format(ret, options->format, err);
-    if (!format)
-        return rc ? rc : err ? err->code : HN_E_DATASET_INVALID;
+    struct hn_row_scan scan = {.data = ret};
+    if ((rc = check_encoding(&scan, err)) || (rc = choose_format(&scan, options->format, &format, err)))
+        return rc;
     ret->format = format->name;
-    rc = format->index(ret, err);
+    ret->reader = format;
+    ret->begin = scan.at;
+    if (options->columns && json_is_object(options->columns))
+        ret->given = json_deep_copy(options->columns);
+    if (format->begin && (rc = format->begin(&scan, err)))
+        return rc;
+    rc = read_rows(ret, format, &scan, options, err);
     return rc ? rc : judge(ret, options, err);
 }
 
 void hn_dataset_close(struct hn_dataset *data) {
     hn_map_close(&data->map);
     json_decref(data->mapping);
+    json_decref(data->given);
+    json_decref(data->header);
     json_decref(data->warnings);
     free(data->offsets);
     free(data->sizes);
     free(data->lines);
-    memset(data, 0, sizeof *data);
+    *data = (struct hn_dataset){0};
 }
 
 int hn_dataset_row(const struct hn_dataset *data, size_t row, json_t **ret, struct hn_error *err) {
-    json_t *raw = NULL;
-    if (row >= data->n_rows)
-        return hn_fail(err, HN_E_NOT_FOUND, "there is no row %zu; the data set has %zu", row + 1, data->n_rows);
-    for (size_t i = 0; i < FORMATS; i++)
-        if (strcmp(formats[i].name, data->format) == 0) {
-            int rc = formats[i].row(data, row, &raw, err);
-            if (rc)
-                return rc;
-        }
-    *ret = rename_columns(data, raw);
+    struct hn_row_fault fault = {0};
+    if (row >= data->n_rows) {
+        hn_fail(err, HN_E_NOT_FOUND, "there is no row %zu; the data set has %zu", row + 1, data->n_rows);
+        hn_error_field(err, "row");
+        return HN_E_NOT_FOUND;
+    }
+    struct hn_span span = {data->offsets[row], data->sizes[row], data->lines[row]};
+    json_t *raw = data->reader->parse(data, &span, &fault);
+    if (!raw)
+        return hn_fail(err, HN_E_DATASET_INVALID, "line %zu: %s", fault.line, fault.message);
+    const struct hn_layout *layout = hn_layout_find(raw, data->given);
+    if (!layout || hn_layout_columns(layout) != data->columns)
+        layout = data->layout;
+    json_t *out = hn_layout_convert(layout, raw, data->given);
     json_decref(raw);
+    if (!out)
+        return hn_fail(err, HN_E_INTERNAL, "out of memory");
+    *ret = out;
     return 0;
+}
+
+const char *const *hn_dataset_tasks(const struct hn_dataset *data) {
+    static const char *const none[] = {NULL};
+    return data->layout ? hn_layout_tasks(data->layout) : none;
 }
