@@ -14,8 +14,8 @@ static const struct op {
     const char *name;
     hn_helper_fn *run;
 } ops[] = {
-    //{"dataset.inspect", hn_op_dataset_inspect},
-    //{"dataset.preview", hn_op_dataset_preview},
+    {"dataset.inspect", hn_op_dataset_inspect},
+    {"dataset.preview", hn_op_dataset_preview},
     {"model.inspect", hn_op_model_inspect},
     {"job.plan", hn_op_job_plan},
     {"predict", hn_op_predict},

@@ -4,6 +4,7 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define FIELDS 4
@@ -477,4 +478,23 @@ json_t *hn_layout_convert(const struct hn_layout *layout, const json_t *row, con
             json_object_set(out, layout->fields[i].name, value);
     }
     return layout->convert && out ? layout->convert(out) : out;
+}
+
+int hn_messages_read(const json_t *messages, json_t **ret, struct hn_error *err) {
+    struct hn_dataset *data = hn_calloc(1, sizeof *data); /* only for its list of problems */
+    json_t *row = data ? json_pack("{s:o}", "messages", json_deep_copy(messages)) : NULL;
+    int rc = row ? 0 : hn_fail(err, HN_E_INTERNAL, "out of memory");
+    struct hn_row_place place = {data, 0};
+    if (!rc && !check_messages(&place, "messages", json_object_get(row, "messages"))) {
+        rc = hn_fail(err, HN_E_INVALID_FIELD, "%s %s", data->issues[0].field, data->issues[0].message);
+        hn_error_field(err, "%s", data->issues[0].field);
+        hn_error_hint(err, "%s", data->issues[0].hint);
+    }
+    if (!rc) {
+        convert_messages(row);
+        *ret = json_incref(json_object_get(row, "messages"));
+    }
+    json_decref(row);
+    free(data);
+    return rc;
 }

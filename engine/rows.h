@@ -38,5 +38,7 @@ json_t *hn_layout_mapping(const struct hn_layout *layout, const json_t *row, con
 bool hn_layout_check(const struct hn_layout *layout, const json_t *row, const json_t *mapping, const struct hn_row_place *place);
 /* The row under our names; new reference, NULL when out of memory. `row` was checked. */
 json_t *hn_layout_convert(const struct hn_layout *layout, const json_t *row, const json_t *mapping);
+/* A list of messages from a request, checked and with its contents as texts: new reference. */
+int hn_messages_read(const json_t *messages, json_t **ret, struct hn_error *err);
 
 #endif

@@ -7,7 +7,7 @@
  *   {"op":"time","text":"…","repeat":N} → {"seconds":…,"tokens":…}
  * A failure answers {"error":"…","code":"…"}.
  */
-#include "engine/examples.h"
+#include "engine/encode.h"
 #include "engine/gguf.h"
 
 #include <stdio.h>
@@ -81,12 +81,84 @@ static json_t *op_time(struct tool *tool, const json_t *in) {
         "tokens", (json_int_t)tokens);
 }
 
+/* The codec with the request's own template, if it brings one. */
+static int with_template(const struct tool *tool, const json_t *in, struct hn_codec *ret, struct hn_error *err) {
+    const json_t *source = json_object_get(in, "template");
+    *ret = tool->codec;
+    ret->turn = NULL;
+    ret->turn_size = 0;
+    snprintf(ret->date, sizeof ret->date, "%s",
+        json_is_string(json_object_get(in, "date")) ? json_string_value(json_object_get(in, "date")) : "2026-01-31");
+    return json_is_string(source) ? hn_template_compile(json_string_value(source), json_string_length(source), &ret->chat, err) : 0;
+}
+
+static json_t *runs(const struct hn_rendered *text) {
+    json_t *list = json_array();
+    for (size_t i = 0, end; i < text->text.size; i = end) {
+        for (end = i + 1; end < text->text.size && text->origin[end] == text->origin[i];)
+            end++;
+        json_array_append_new(list, json_pack("[i, I]", text->origin[i], (json_int_t)(end - i)));
+    }
+    return list;
+}
+
+static json_t *op_render(struct tool *tool, const json_t *in) {
+    struct hn_codec codec;
+    struct hn_rendered text = {0};
+    struct hn_error err = {0};
+    const char *bos = json_string_value(json_object_get(in, "bos_token")), *eos = json_string_value(json_object_get(in, "eos_token"));
+    int rc = with_template(tool, in, &codec, &err);
+    struct hn_template_input input = {.messages = json_object_get(in, "messages"), .tools = json_object_get(in, "tools"),
+        .add_generation_prompt = json_is_true(json_object_get(in, "add_generation_prompt")), .bos_token = bos ? bos : "",
+        .eos_token = eos ? eos : "", .date = codec.date};
+    if (json_is_null(input.tools))
+        input.tools = NULL;
+    if (!rc)
+        rc = hn_template_render(codec.chat, &input, &text, &err);
+    json_t *out = rc ? failure(&err) : json_pack("{s:o, s:o}", "text", json_stringn(text.text.data ? text.text.data : "", text.text.size),
+        "origins", runs(&text));
+    hn_rendered_free(&text);
+    if (codec.chat != tool->codec.chat)
+        hn_template_destroy(codec.chat);
+    return out;
+}
+
+static json_t *op_example(struct tool *tool, const json_t *in) {
+    struct hn_codec codec;
+    struct hn_encoded encoded = {0};
+    struct hn_error err = {0};
+    struct hn_encode_options options = {.max_length = SIZE_MAX, .vocab = SIZE_MAX};
+    enum hn_columns columns = json_object_get(in, "messages") ? HN_ROWS_MESSAGES
+        : json_object_get(in, "prompt")                       ? HN_ROWS_PROMPT_COMPLETION
+                                                              : HN_ROWS_TEXT;
+    int rc = with_template(tool, in, &codec, &err);
+    if (!rc)
+        hn_codec_prepare(&codec);
+    if (!rc)
+        rc = hn_row_encode(&codec, columns, in, &options, &encoded, &err);
+    json_t *ids = json_array(), *weights = json_array();
+    for (size_t i = 0; !rc && i < encoded.ids.n; i++) {
+        json_array_append_new(ids, json_integer(encoded.ids.ids[i]));
+        json_array_append_new(weights, json_real((double)encoded.weights[i]));
+    }
+    json_t *out = rc ? failure(&err) : json_pack("{s:O, s:O}", "ids", ids, "weights", weights);
+    json_decref(ids);
+    json_decref(weights);
+    hn_encoded_finish(&encoded);
+    free(codec.turn);
+    if (codec.chat != tool->codec.chat)
+        hn_template_destroy(codec.chat);
+    return out;
+}
+
 static const struct op {
     const char *name;
     json_t *(*run)(struct tool *tool, const json_t *in);
 } ops[] = {
     {"encode", op_encode},
     {"time", op_time},
+    {"render", op_render},
+    {"example", op_example},
 };
 
 static json_t *answer(struct tool *tool, const json_t *in) {
