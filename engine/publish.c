@@ -3,12 +3,11 @@
  * with the trainer's own on held-out rows, then the folder is published by one rename.
  */
 #include "engine/publish.h"
+#include "engine/engine.h"
 #include "engine/buf.h"
 #include "engine/export.h"
 #include "engine/file.h"
 #include "engine/json.h"
-
-#include "build_id.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -131,7 +130,7 @@ static int list_files(const char *dir, char ***ret, size_t *ret_n, struct hn_err
 }
 
 static int describe_file(struct hn_trainer *t, const char *root, const char *relative, json_t *files, struct hn_error *err) {
-    char path[4096], hash[HN_SHA256_HEX];
+    char path[5200], hash[HN_SHA256_HEX];
     uint64_t size = 0;
     snprintf(path, sizeof path, "%s/%s", root, relative);
     int rc = hn_sha256_file(path, hash, &size, err);
@@ -144,7 +143,7 @@ static int describe_file(struct hn_trainer *t, const char *root, const char *rel
 }
 
 static int describe_folder(struct hn_trainer *t, const char *root, const char *dir, json_t *files, struct hn_error *err) {
-    char path[4096];
+    char path[4200];
     char **names = NULL;
     size_t n = 0;
     snprintf(path, sizeof path, "%s/%s", root, dir);
@@ -160,7 +159,7 @@ static int describe_folder(struct hn_trainer *t, const char *root, const char *d
 }
 
 static int write_manifest(struct hn_trainer *t, const char *root, json_t *files, struct hn_error *err) {
-    char path[4096], base[256], kernels[256];
+    char path[4200], base[256], kernels[256];
     hn_base_name(&t->run.model, base, sizeof base);
     hn_compute_name(kernels, sizeof kernels);
     snprintf(path, sizeof path, "%s/manifest.json", root);
@@ -177,7 +176,7 @@ static int write_manifest(struct hn_trainer *t, const char *root, json_t *files,
 }
 
 static int make_export(struct hn_trainer *t, const struct hn_exporter *e, const char *root, json_t *files, size_t *passed, struct hn_error *err) {
-    char dir[4096];
+    char dir[4200];
     bool ok = false;
     snprintf(dir, sizeof dir, "%s/%s", root, e->dir);
     int rc = hn_dir_create(dir, err);

@@ -14,7 +14,7 @@ const char *hn_method_name(enum hn_method method) {
 
 const char *hn_export_name(enum hn_export bit) {
     for (int i = 0; i < 4; i++)
-        if (bit == 1 << i)
+        if ((int)bit == 1 << i)
             return exports[i];
     return "";
 }

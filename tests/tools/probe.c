@@ -4,7 +4,7 @@
  *   probe REQUEST.json
  *   {"model":PATH, "rows":[[id…]…], "weights":[[w…]…] (per token, as examples have them), "what":"logits"|"loss",
  *    "table":"fast"|"ref", "threads":N, "recompute":bool, "lora":{"hyperparameters":{…}, "values":PATH of raw f32}|null,
- *    "out":PATH (logits, or the gradients of the parameter vector)}
+ *    "dump":PATH (the parameter vector at the start), "out":PATH (logits, or the gradients of the parameter vector)}
  * Prints {"loss","correct","params","arena_bytes","names":[{"name","a","b","rank","in","out"}]}.
  */
 #include "engine/batch.h"
@@ -61,6 +61,14 @@ int main(int argc, char **argv) {
         if (!f || fread(params, sizeof *params, adapter.n_params, f) != adapter.n_params)
             return 3;
         fclose(f);
+    }
+
+    const char *dump = NULL;
+    hn_json_string(request, "dump", &dump, &err);
+    if (dump) {
+        FILE *f = fopen(dump, "wb");
+        if (!f || fwrite(params, sizeof *params, adapter.n_params, f) != adapter.n_params || fclose(f))
+            return 3;
     }
 
     struct hn_examples ex = {0};
