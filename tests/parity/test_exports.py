@@ -24,9 +24,13 @@ def run(request, tmp_path_factory):
     return folder
 
 
+# f32 round-off through thirty layers on logits around 30, the adapter's products taken in another order.
+TOLERANCE = 5e-4
+
+
 @pytest.fixture(scope="module")
 def ids():
-    return [int(i) for i in np.random.default_rng(1).integers(5, 40000, 48)]
+    return json.loads((common.VECTORS / "smollm2.json").read_text())["rows"][5]
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +64,7 @@ def test_peft_folder(run, ids, ours):
     base = reference.load_base(common.GGUF)
     plain = logits_of(base, ids)
     model = PeftModel.from_pretrained(base, run / "artifacts" / "peft").eval()
-    assert np.abs(logits_of(model, ids) - ours).max() < 5e-4
+    assert np.abs(logits_of(model, ids) - ours).max() < TOLERANCE
     assert np.abs(plain - ours).max() > 0.05  # and the adapter does something
 
 
@@ -82,4 +86,4 @@ def test_gguf_adapter(run, ids, ours):
         heads = reference.heads_of(model, key)
         state[key] += torch.from_numpy(reference.to_hf(delta, heads) if heads else delta)
     model.load_state_dict(state)
-    assert np.abs(logits_of(model, ids) - ours).max() < 5e-4
+    assert np.abs(logits_of(model, ids) - ours).max() < TOLERANCE
