@@ -15,7 +15,7 @@
 #define WARNINGS 50
 #define FEW_ROWS 10
 
-static const struct hn_dataset_format *const formats[] = {&hn_format_jsonl, &hn_format_json};
+static const struct hn_dataset_format *const formats[] = {&hn_format_jsonl, &hn_format_json, &hn_format_tsv, &hn_format_csv};
 #define FORMATS (sizeof formats / sizeof formats[0])
 
 /* Cuts at a whole character, so that what is shown stays UTF-8. */
@@ -103,7 +103,7 @@ static int choose_format(struct hn_row_scan *scan, const char *name, const struc
         snprintf(known + strlen(known), sizeof known - strlen(known), "%s%s", i ? ", " : "", formats[i]->name);
     }
     if (!name)
-        return invalid(err, "every line of a data set is a JSON object such as {\"prompt\": \"…\", \"completion\": \"…\"}",
+        return invalid(err, "write one JSON object a line, such as {\"prompt\": \"…\", \"completion\": \"…\"}, or CSV with a header",
             "the file's format is not recognised");
     hn_fail(err, HN_E_INVALID_FIELD, "the format \"%.40s\" is not known", name);
     hn_error_field(err, "format");
