@@ -174,7 +174,7 @@ static bool check_label_type(struct hn_dataset *data, const json_t *row, size_t 
     if (*type == now)
         return true;
     hn_dataset_issue(data, line, 0, "label", "write all labels as texts, all as numbers, or all as lists",
-        "is of another type than the labels before");
+        "label is of another type than the labels before");
     return false;
 }
 
@@ -208,8 +208,8 @@ static int judge(struct hn_dataset *data, const struct hn_dataset_options *optio
         char column[32] = "";
         if (first->column)
             snprintf(column, sizeof column, ", column %zu", first->column);
-        hn_fail(err, HN_E_DATASET_INVALID, "%zu of %zu rows cannot be used; the first is line %zu%s: %s%s%s",
-            data->dropped ? data->dropped : data->n_issues, rows, first->line, column, first->field, first->field[0] ? " " : "", first->message);
+        hn_fail(err, HN_E_DATASET_INVALID, "%zu of %zu rows cannot be used; the first is line %zu%s: %s",
+            data->dropped ? data->dropped : data->n_issues, rows, first->line, column, first->message);
         hn_error_hint(err, "%s%s", first->hint, data->n_rows ? "; or send on_error=drop to leave such rows out" : "");
         return HN_E_DATASET_INVALID;
     }

@@ -110,8 +110,40 @@ static size_t steady_fields(const char *text, size_t size, char delimiter) {
     return first > 1 ? first : 0;
 }
 
+static bool names_column(const json_t *fields, const json_t *mapping) {
+    const json_t *field;
+    size_t i;
+    json_array_foreach((json_t *)(uintptr_t)fields, i, field) {
+        const char *key, *name = json_string_value(field);
+        json_t *value;
+        if (hn_layout_knows(name))
+            return true;
+        json_object_foreach((json_t *)(uintptr_t)mapping, key, value)
+            if (json_is_string(value) && strcmp(json_string_value(value), name) == 0)
+                return true;
+    }
+    return false;
+}
+
+/* A first record that names a column we know says what the delimiter is, however odd the rows behind it are. */
+static bool has_header(const char *text, size_t size, char delimiter) {
+    size_t fields;
+    bool closed;
+    size_t end = record_end(text, size, 0, delimiter, &fields, &closed);
+    if (!closed || fields < 2 || fields > COLUMNS_MAX || end > HN_ROW_MAX || hn_utf8_valid(text, end) != end)
+        return false;
+    json_t *first = read_fields(text, end, delimiter);
+    bool named = names_column(first, NULL);
+    json_decref(first);
+    return named;
+}
+
+static size_t score(const char *text, size_t size, char delimiter) {
+    return has_header(text, size, delimiter) ? COLUMNS_MAX + 1 : steady_fields(text, size, delimiter);
+}
+
 static bool is_tsv(const char *text, size_t size) {
-    return steady_fields(text, size, '\t') > 0;
+    return score(text, size, '\t') > 0;
 }
 
 static char find_delimiter(const char *text, size_t size) {
@@ -119,7 +151,7 @@ static char find_delimiter(const char *text, size_t size) {
     char best = 0;
     size_t most = 0;
     for (const char *c = candidates; *c; c++) {
-        size_t fields = steady_fields(text, size, *c);
+        size_t fields = score(text, size, *c);
         if (fields > most) {
             most = fields;
             best = *c;
@@ -185,21 +217,6 @@ static json_t *guess_header(const struct hn_row_scan *scan, char delimiter) {
     json_decref(g.values[0]);
     json_decref(g.values[1]);
     return first ? json_pack("[s, s]", "label", "text") : second ? json_pack("[s, s]", "text", "label") : NULL;
-}
-
-static bool names_column(const json_t *fields, const json_t *mapping) {
-    const json_t *field;
-    size_t i;
-    json_array_foreach((json_t *)(uintptr_t)fields, i, field) {
-        const char *key, *name = json_string_value(field);
-        json_t *value;
-        if (hn_layout_knows(name))
-            return true;
-        json_object_foreach((json_t *)(uintptr_t)mapping, key, value)
-            if (json_is_string(value) && strcmp(json_string_value(value), name) == 0)
-                return true;
-    }
-    return false;
 }
 
 /* Names must differ, or a row could not be an object. */

@@ -25,7 +25,7 @@ struct hn_layout {
 };
 
 static bool problem(const struct hn_row_place *place, const char *field, const char *hint, const char *what) {
-    hn_dataset_issue(place->data, place->line, 0, field, hint, "%s", what);
+    hn_dataset_issue(place->data, place->line, 0, field, hint, "%s %s", field, what);
     return false;
 }
 
@@ -170,7 +170,7 @@ static bool check_message(const struct hn_row_place *place, const char *name, co
         return problem(place, name, "give each message a role such as \"user\"", "has no role");
     if (!is_role(role)) {
         hn_dataset_issue(place->data, place->line, 0, name, "roles are system, developer, user, assistant, tool",
-            "has the unknown role \"%.40s\"", role);
+            "%s has the unknown role \"%.40s\"", name, role);
         return false;
     }
     if ((!content || json_is_null(content)) && calls)
