@@ -104,13 +104,22 @@ static void accumulate(struct hn_trainer *t, size_t s, struct step_result *r) {
     r->loss = sums.loss;
 }
 
+/* Root-mean-square norms turn overflowed activations into zeros, so a model that blew up can show a finite loss that no step
+ * changes any more. A gradient of exactly zero has no other cause while there is a loss. */
+static bool has_vanished(const struct step_result *r) {
+    return r->norm <= 0 && r->loss > 1e-3;
+}
+
 static int report_divergence(struct hn_trainer *t, size_t s, const struct step_result *r, struct hn_error *err) {
     size_t n, first = rows_of_step(t, s, &n);
     json_t *lines = json_array();
     for (size_t i = 0; i < n && i < 100; i++)
         json_array_append_new(lines, json_integer((json_int_t)t->run.train.lines[t->order[first + i]]));
     t->failed_lines = lines;
-    hn_fail(err, HN_E_DIVERGED, "at step %zu the %s is no longer a finite number", s, isfinite(r->loss) ? "gradient" : "loss");
+    if (has_vanished(r))
+        hn_fail(err, HN_E_DIVERGED, "at step %zu the gradient is exactly zero at a loss of %.3g: the activations have overflowed", s, r->loss);
+    else
+        hn_fail(err, HN_E_DIVERGED, "at step %zu the %s is no longer a finite number", s, isfinite(r->loss) ? "gradient" : "loss");
     hn_error_hint(err, "lower learning_rate (it was %.3g), raise warmup_ratio, or look at the rows of this step for broken text",
         hn_learning_rate(&t->spec.hp, s, t->run.steps));
     return HN_E_DIVERGED;
@@ -122,7 +131,7 @@ static int train_step(struct hn_trainer *t, size_t s, struct step_result *r, str
     *r = (struct step_result){0};
     accumulate(t, s, r);
     r->norm = hn_params_grad_norm(&t->params, t->compute.pool);
-    if (!isfinite(r->loss) || !isfinite(r->norm))
+    if (!isfinite(r->loss) || !isfinite(r->norm) || has_vanished(r))
         return report_divergence(t, s, r, err);
     double clip = hp->max_grad_norm > 0 ? hp->max_grad_norm / (r->norm + 1e-6) : 1;
     struct hn_adamw_options o = {.learning_rate = hn_learning_rate(hp, s, t->run.steps), .beta1 = hp->beta1, .beta2 = hp->beta2,
