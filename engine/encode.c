@@ -2,9 +2,8 @@
  * One row → tokens and targets. What is trained is the contract's:
  *
  * messages. The conversation is rendered by the model's template and tokenised at once. The turn of an assistant message
- * begins where the template's generation prompt ends (found in the rendered text before the message's first byte), so
- * that what the template writes inside the turn, such as <tool_call>, is learned as well; without such a place it begins
- * at the message's first byte. It ends with the first end token behind the message's last byte, if one stands there
+ * begins where the template's generation prompt ends (turn_begin), so that what the template writes inside the turn, such
+ * as <tool_call>, is learned as well; without such a place it begins at the message's first byte. It ends with the first end token behind the message's last byte, if one stands there
  * before anything that is not the template's. A token is a target if it *begins* inside a turn whose message has a
  * weight other than 0: one that spans the border from the header into the content is not, one that spans the border at
  * the end is.
@@ -90,16 +89,25 @@ static float message_weight(const json_t *message) {
     return json_is_number(weight) ? (float)json_number_value(weight) : 1;
 }
 
-/* Where the turn begins whose message's first byte is at `first`: behind the last generation prompt that stands wholly in
- * the template's bytes before it. */
+/*
+ * Where the turn begins whose message's first byte is at `first`: behind the generation prompt in the template's bytes
+ * before it. Templates that let the model think begin the prompt for an answer with more than they leave in a finished
+ * turn (<think>), so the longest begin of the prompt counts, if it is at least half; of equals the last.
+ */
 static size_t turn_begin(const struct hn_codec *codec, const struct hn_encoded *e, size_t first) {
-    size_t low = first, size = codec->turn_size;
+    size_t low = first, best = 0, begin = first;
     while (low > 0 && e->origins[low - 1] == HN_ORIGIN_TEMPLATE)
         low--;
-    for (size_t end = first; size && end >= low + size; end--)
-        if (memcmp(e->text.data + end - size, codec->turn, size) == 0)
-            return end;
-    return first;
+    for (size_t at = low; at < first; at++) {
+        size_t same = 0;
+        while (same < codec->turn_size && at + same < first && e->text.data[at + same] == codec->turn[same])
+            same++;
+        if (same >= best && 2 * same >= codec->turn_size && same) {
+            best = same;
+            begin = at + same;
+        }
+    }
+    return begin;
 }
 
 /* Marks the tokens of the turn whose message has its bytes in [first, last]; *at is the first token to look at, and moves on. */

@@ -3,7 +3,7 @@
  *
  *   {"op":"encode","text":"…"|"hex":"…","special":bool} → {"ids":[…],"offsets":[…]}
  *   {"op":"render","messages":[…],"tools","add_generation_prompt","date","template"} → {"text":"…","origins":[[origin,bytes],…]}
- *   {"op":"example","messages"…, "template"} → {"ids":[…],"weights":[…]}
+ *   {"op":"example","messages"…, "template"} → {"ids":[…],"weights":[…],"offsets":[…]}
  *   {"op":"time","text":"…","repeat":N} → {"seconds":…,"tokens":…}
  * A failure answers {"error":"…","code":"…"}.
  */
@@ -136,14 +136,16 @@ static json_t *op_example(struct tool *tool, const json_t *in) {
         hn_codec_prepare(&codec);
     if (!rc)
         rc = hn_row_encode(&codec, columns, in, &options, &encoded, &err);
-    json_t *ids = json_array(), *weights = json_array();
+    json_t *ids = json_array(), *weights = json_array(), *offsets = json_array();
     for (size_t i = 0; !rc && i < encoded.ids.n; i++) {
         json_array_append_new(ids, json_integer(encoded.ids.ids[i]));
         json_array_append_new(weights, json_real((double)encoded.weights[i]));
+        json_array_append_new(offsets, json_integer(encoded.ids.offsets[i]));
     }
-    json_t *out = rc ? failure(&err) : json_pack("{s:O, s:O}", "ids", ids, "weights", weights);
+    json_t *out = rc ? failure(&err) : json_pack("{s:O, s:O, s:O}", "ids", ids, "weights", weights, "offsets", offsets);
     json_decref(ids);
     json_decref(weights);
+    json_decref(offsets);
     hn_encoded_finish(&encoded);
     free(codec.turn);
     if (codec.chat != tool->codec.chat)
