@@ -2,9 +2,9 @@
  * Inside the template interpreter: values, syntax tree, rendering state. Seen only by template*.c.
  *
  *   template_lex.c      source → tokens, with Jinja's whitespace rules
- *   template_parse.c    tokens → tree
+ *   template_parse.c, template_expression.c   tokens → tree
  *   template_value.c    strings with origins, comparison, text forms, JSON in and out
- *   template_eval.c     the tree walked
+ *   template_eval.c     the tree walked; template_operators.c: what operators do
  *   template_filters.c, template_methods.c   the tables of filters and tests; of methods and functions
  *   template.c          the public doors
  *
@@ -172,7 +172,7 @@ struct hn_builtin {
     struct hn_value (*run)(struct hn_render *r, struct hn_value self, struct hn_call *call);
 };
 
-/* template_parse.c; `text` lies in tpl->arena. */
+/* template_parse.c */
 int hn_template_parse(struct hn_template *tpl, const char *text, size_t size, struct hn_error *err);
 
 /* template_filters.c, template_methods.c: rows by name, NULL when there is none. */
@@ -191,7 +191,8 @@ struct hn_value hn_render_call(struct hn_render *r, struct hn_value callee, stru
 struct hn_value hn_render_builtin(struct hn_render *r, const struct hn_builtin *b, struct hn_value self, struct hn_call *call);
 /* Jinja's a.name: method, then item. */
 struct hn_value hn_render_attribute(struct hn_render *r, struct hn_value object, struct hn_view name);
-struct hn_value hn_render_item(struct hn_render *r, struct hn_value object, struct hn_value key);
+struct hn_value hn_missing(struct hn_view name); /* undefined, with the name for the error that its use would be */
+struct hn_value hn_fail_undefined(struct hn_render *r, const struct hn_value *v);
 void hn_scope_set(struct hn_render *r, int32_t symbol, struct hn_value value);
 /* Sets the sticky error with the present line; later ones are ignored. Returns undefined. */
 struct hn_value hn_render_fail(struct hn_render *r, int code, const char *format, ...)
@@ -199,6 +200,13 @@ struct hn_value hn_render_fail(struct hn_render *r, int code, const char *format
 /* Counts work; false when the limit is reached (sticky). */
 bool hn_render_work(struct hn_render *r, size_t steps);
 void *hn_render_alloc(struct hn_render *r, size_t count, size_t size); /* NULL: sticky error */
+
+/* template_operators.c */
+struct hn_value hn_render_item(struct hn_render *r, struct hn_value object, struct hn_value key);
+struct hn_value hn_op_binary(struct hn_render *r, enum hn_op op, struct hn_value a, struct hn_value b);
+bool hn_op_compare(struct hn_render *r, enum hn_op op, const struct hn_value *a, const struct hn_value *b);
+/* object[parts[0]:parts[1]:parts[2]], NONE where a part was left out. */
+struct hn_value hn_op_slice(struct hn_render *r, struct hn_value object, const struct hn_value parts[3]);
 
 /* template_value.c */
 static inline struct hn_value hn_undefined(void) {

@@ -239,7 +239,7 @@ static void float_text(double real, char *ret, size_t size) {
         snprintf(digits, sizeof digits, "%.*e", precision - 1, real);
     while (strtod(digits, NULL) != real && ++precision <= 17);
     char *e = strchr(digits, 'e');
-    int exponent = e ? atoi(e + 1) : 0;
+    int exponent = e ? (int)strtol(e + 1, NULL, 10) : 0;
     if (exponent >= -4 && exponent < 16) {
         int places = precision - 1 - exponent;
         snprintf(ret, size, "%.*f", places > 1 ? places : 1, real);
