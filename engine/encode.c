@@ -32,8 +32,8 @@ static bool push_id(struct hn_ids *ids, int32_t id, size_t offset) {
     return true;
 }
 
-int hn_codec_encode(const struct hn_codec *codec, const char *text, size_t size, const uint16_t *origins, struct hn_ids *ids,
-    struct hn_error *err) {
+int hn_codec_encode(const struct hn_codec *codec, const char *text, size_t size, const uint16_t *origins,
+    struct hn_ids *ids, struct hn_error *err) {
     size_t first = ids->n;
     int32_t bos = hn_tokenizer_bos(codec->tokenizer);
     int rc = hn_tokenizer_encode(codec->tokenizer, text ? text : "", size, origins, ids, err);
@@ -64,8 +64,11 @@ int hn_codec_render(const struct hn_codec *codec, const json_t *messages, const 
     }
     special_text(codec, hn_tokenizer_bos(codec->tokenizer), &bos);
     special_text(codec, hn_tokenizer_eos(codec->tokenizer), &eos);
-    struct hn_template_input in = {.messages = messages, .tools = json_is_array(tools) ? tools : NULL,
-        .add_generation_prompt = generation_prompt, .bos_token = bos.data, .eos_token = eos.data,
+    struct hn_template_input in = {.messages = messages,
+        .tools = json_is_array(tools) ? tools : NULL,
+        .add_generation_prompt = generation_prompt,
+        .bos_token = bos.data,
+        .eos_token = eos.data,
         .date = codec->date[0] ? codec->date : NULL};
     int rc = bos.failed || eos.failed ? no_memory(err) : hn_template_render(codec->chat, &in, out, err);
     hn_buf_free(&bos);
@@ -111,13 +114,15 @@ static size_t turn_begin(const struct hn_codec *codec, const struct hn_encoded *
 }
 
 /* Marks the tokens of the turn whose message has its bytes in [first, last]; *at is the first token to look at, and moves on. */
-static void mark_turn(const struct hn_codec *codec, struct hn_encoded *e, size_t first, size_t last, float weight, size_t *at) {
+static void mark_turn(const struct hn_codec *codec, struct hn_encoded *e, size_t first, size_t last, float weight,
+    size_t *at) {
     size_t begin = turn_begin(codec, e, first), i = *at;
     while (i < e->ids.n && e->ids.offsets[i] < begin)
         i++;
     for (; i < e->ids.n && e->ids.offsets[i] <= last; i++)
         e->weights[i] = weight;
-    for (size_t k = i; k < e->ids.n && e->ids.offsets[k] < e->text.size && e->origins[e->ids.offsets[k]] == HN_ORIGIN_TEMPLATE; k++)
+    for (size_t k = i;
+         k < e->ids.n && e->ids.offsets[k] < e->text.size && e->origins[e->ids.offsets[k]] == HN_ORIGIN_TEMPLATE; k++)
         if (hn_tokenizer_is_end(codec->tokenizer, e->ids.ids[k])) {
             for (; i <= k; i++)
                 e->weights[i] = weight;
@@ -131,7 +136,8 @@ struct extent {
     size_t first, last;
 };
 
-static int mark_messages(const struct hn_codec *codec, const json_t *messages, struct hn_encoded *e, struct hn_error *err) {
+static int mark_messages(const struct hn_codec *codec, const json_t *messages, struct hn_encoded *e,
+    struct hn_error *err) {
     size_t n = json_array_size(messages), at = 0;
     struct extent *extents = hn_calloc(n, sizeof *extents);
     if (!extents)
@@ -155,7 +161,8 @@ static int mark_messages(const struct hn_codec *codec, const json_t *messages, s
     return 0;
 }
 
-static int encode_messages(const struct hn_codec *codec, const json_t *row, struct hn_encoded *e, struct hn_error *err) {
+static int encode_messages(const struct hn_codec *codec, const json_t *row, struct hn_encoded *e,
+    struct hn_error *err) {
     const json_t *messages = json_object_get(row, "messages");
     struct hn_rendered text = {0};
     int rc = hn_codec_render(codec, messages, json_object_get(row, "tools"), false, &text, err);
@@ -175,7 +182,8 @@ static bool push_eos(const struct hn_codec *codec, struct hn_encoded *e) {
     return eos < 0 || push_id(&e->ids, eos, e->text.size);
 }
 
-static int encode_completion(const struct hn_codec *codec, const json_t *row, struct hn_encoded *e, struct hn_error *err) {
+static int encode_completion(const struct hn_codec *codec, const json_t *row, struct hn_encoded *e,
+    struct hn_error *err) {
     const json_t *prompt = json_object_get(row, "prompt"), *completion = json_object_get(row, "completion");
     size_t border = json_string_length(prompt);
     struct hn_ids head = {0};
@@ -190,7 +198,8 @@ static int encode_completion(const struct hn_codec *codec, const json_t *row, st
             if (!push_id(&e->ids, head.ids[i], head.offsets[i]))
                 rc = no_memory(err);
         if (!rc)
-            rc = hn_tokenizer_encode(codec->tokenizer, e->text.data + border, e->text.size - border, NULL, &e->ids, err);
+            rc = hn_tokenizer_encode(codec->tokenizer, e->text.data + border, e->text.size - border, NULL, &e->ids,
+                err);
         for (size_t i = head.n; !rc && i < e->ids.n; i++)
             e->ids.offsets[i] += (uint32_t)border;
     }
@@ -213,10 +222,13 @@ static int encode_text(const struct hn_codec *codec, const json_t *row, struct h
 static void train_all(struct hn_encoded *e, const json_t *row) {
     const json_t *messages = json_object_get(row, "messages");
     for (size_t i = 0; i < e->ids.n; i++) {
-        size_t origin = e->origins && e->ids.offsets[i] < e->text.size ? e->origins[e->ids.offsets[i]] : HN_ORIGIN_TEMPLATE;
+        size_t origin =
+            e->origins && e->ids.offsets[i] < e->text.size ? e->origins[e->ids.offsets[i]] : HN_ORIGIN_TEMPLATE;
         const json_t *message = origin == HN_ORIGIN_TEMPLATE ? NULL : json_array_get(messages, origin - 1);
         const json_t *weight = json_object_get(message, "weight");
-        e->weights[i] = json_is_number(weight) ? (float)json_number_value(weight) : e->weights[i] != 0 ? e->weights[i] : 1;
+        e->weights[i] = json_is_number(weight) ? (float)json_number_value(weight)
+            : e->weights[i] != 0               ? e->weights[i]
+                                               : 1;
     }
 }
 
@@ -226,14 +238,15 @@ static int (*const encoders[])(const struct hn_codec *, const json_t *, struct h
     [HN_ROWS_TEXT] = encode_text,
 };
 
-int hn_row_encode(const struct hn_codec *codec, enum hn_columns columns, const json_t *row, const struct hn_encode_options *options,
-    struct hn_encoded *out, struct hn_error *err) {
+int hn_row_encode(const struct hn_codec *codec, enum hn_columns columns, const json_t *row,
+    const struct hn_encode_options *options, struct hn_encoded *out, struct hn_error *err) {
     out->ids.n = 0;
     hn_buf_clear(&out->text);
     free(out->origins);
     out->origins = NULL;
     if (options->task != HN_TASK_GENERATION || (size_t)columns >= sizeof encoders / sizeof encoders[0])
-        return hn_fail(err, HN_E_UNSUPPORTED, "these columns cannot be trained on as %s", hn_task_name(options->task));
+        return hn_fail(err, HN_E_UNSUPPORTED, "these columns cannot be trained on as %s",
+            hn_task_name(options->task));
     int rc = encoders[columns](codec, row, out, err);
     if (rc)
         return rc;

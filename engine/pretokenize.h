@@ -18,9 +18,9 @@
 struct hn_pre_rule {
     const char *names; /* of tokenizer.ggml.pre, each between spaces */
     const char *stages[HN_PRE_STAGES];
-    bool nfc;          /* the text is put into Unicode's form C first */
-    bool whole_words;  /* a word that is a token is that token, whatever the merges say */
-    bool adds_bos;     /* where the file does not say */
+    bool nfc;         /* the text is put into Unicode's form C first */
+    bool whole_words; /* a word that is a token is that token, whatever the merges say */
+    bool adds_bos;    /* where the file does not say */
 };
 /* NULL when the name is not known. */
 const struct hn_pre_rule *hn_pre_rule_find(const char *name, size_t size);

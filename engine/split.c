@@ -42,7 +42,8 @@ static uint64_t hash_label(const struct hn_dataset *data, size_t row) {
     return hash;
 }
 
-int hn_split_validation(const struct hn_dataset *data, double fraction, size_t **ret_rows, size_t *ret_n, struct hn_error *err) {
+int hn_split_validation(const struct hn_dataset *data, double fraction, size_t **ret_rows, size_t *ret_n,
+    struct hn_error *err) {
     size_t n = data->n_rows, count = 0;
     struct ticket *tickets = hn_calloc(n, sizeof *tickets);
     size_t *rows = hn_calloc(n, sizeof *rows);

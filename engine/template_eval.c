@@ -77,8 +77,8 @@ static struct hn_value bind_method(struct hn_render *r, struct hn_value object, 
     bool refused = false;
     const struct hn_builtin *method = hn_method_find(object.kind, name, &refused);
     if (refused)
-        return hn_render_fail(r, HN_E_UNSUPPORTED, "the method \"%.*s\" would change a value, which templates may not do",
-            (int)name.size, name.data);
+        return hn_render_fail(r, HN_E_UNSUPPORTED,
+            "the method \"%.*s\" would change a value, which templates may not do", (int)name.size, name.data);
     struct hn_value *self = method ? hn_render_alloc(r, 1, sizeof *self) : NULL;
     if (!self)
         return hn_missing(name);
@@ -91,9 +91,13 @@ static struct hn_value loop_attribute(const struct hn_loop *loop, struct hn_view
         const char *name;
         int64_t value;
     } numbers[] = {
-        {"index", (int64_t)loop->index + 1}, {"index0", (int64_t)loop->index}, {"length", (int64_t)loop->n},
-        {"revindex", (int64_t)(loop->n - loop->index)}, {"revindex0", (int64_t)(loop->n - loop->index) - 1},
-        {"depth", (int64_t)loop->depth}, {"depth0", (int64_t)loop->depth - 1},
+        {"index", (int64_t)loop->index + 1},
+        {"index0", (int64_t)loop->index},
+        {"length", (int64_t)loop->n},
+        {"revindex", (int64_t)(loop->n - loop->index)},
+        {"revindex0", (int64_t)(loop->n - loop->index) - 1},
+        {"depth", (int64_t)loop->depth},
+        {"depth0", (int64_t)loop->depth - 1},
     };
     for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++)
         if (hn_view_is(name, numbers[i].name))
@@ -120,7 +124,8 @@ struct hn_value hn_render_attribute(struct hn_render *r, struct hn_value object,
     if (object.kind == HN_V_LOOP)
         return loop_attribute(object.loop, name);
     if (object.kind == HN_V_DICT || object.kind == HN_V_NAMESPACE) {
-        const struct hn_value *found = hn_render_work(r, 1 + object.dict->n / 8) ? hn_dict_get_text(object.dict, name) : NULL;
+        const struct hn_value *found =
+            hn_render_work(r, 1 + object.dict->n / 8) ? hn_dict_get_text(object.dict, name) : NULL;
         if (found)
             return *found;
     }
@@ -173,7 +178,8 @@ static struct hn_call eval_arguments(struct hn_render *r, const struct hn_node *
 }
 
 /* Binds arguments to a row's parameters by place, then by name. */
-static bool bind(struct hn_render *r, const struct hn_builtin *b, struct hn_call *call, struct hn_value *bound, size_t n) {
+static bool bind(struct hn_render *r, const struct hn_builtin *b, struct hn_call *call, struct hn_value *bound,
+    size_t n) {
     if (call->n > n) {
         hn_render_fail(r, HN_E_MODEL_INVALID, "%s takes at most %zu arguments", b->name, n);
         return false;
@@ -183,8 +189,9 @@ static bool bind(struct hn_render *r, const struct hn_builtin *b, struct hn_call
     for (size_t k = 0; k < call->n_keywords; k++) {
         const char *name = b->params;
         size_t i = 0;
-        while (i < n && !(strcspn(name, ",") == call->keywords[k].key.size &&
-                          memcmp(name, call->keywords[k].key.text, call->keywords[k].key.size) == 0)) {
+        while (i < n &&
+            !(strcspn(name, ",") == call->keywords[k].key.size &&
+                memcmp(name, call->keywords[k].key.text, call->keywords[k].key.size) == 0)) {
             name += strcspn(name, ",");
             name += *name == ',';
             i++;
@@ -204,7 +211,8 @@ static bool bind(struct hn_render *r, const struct hn_builtin *b, struct hn_call
     return true;
 }
 
-struct hn_value hn_render_builtin(struct hn_render *r, const struct hn_builtin *b, struct hn_value self, struct hn_call *call) {
+struct hn_value hn_render_builtin(struct hn_render *r, const struct hn_builtin *b, struct hn_value self,
+    struct hn_call *call) {
     struct hn_value bound[8];
     if (r->rc)
         return hn_undefined();
@@ -239,11 +247,15 @@ static struct hn_value call_macro(struct hn_render *r, const struct hn_macro *ma
     size_t i = 0;
     for (; param && !r->rc; param = param->next, i++) {
         const struct hn_value *named = keyword(call, param->name);
-        struct hn_value v = i < call->n ? call->args[i] : named ? *named : param->a ? eval(r, param->a) : hn_missing(param->name);
+        struct hn_value v = i < call->n ? call->args[i]
+            : named                     ? *named
+            : param->a                  ? eval(r, param->a)
+                                        : hn_missing(param->name);
         hn_scope_set(r, param->symbol, v);
     }
     if (i < call->n)
-        hn_render_fail(r, HN_E_MODEL_INVALID, "macro \"%.*s\" takes only %zu arguments", (int)n->name.size, n->name.data, i);
+        hn_render_fail(r, HN_E_MODEL_INVALID, "macro \"%.*s\" takes only %zu arguments", (int)n->name.size,
+            n->name.data, i);
     if (call->caller.kind != HN_V_ABSENT)
         for (size_t k = 0; k < r->tpl->n_symbols; k++)
             if (hn_view_is(r->tpl->symbols[k], "caller"))
@@ -270,8 +282,8 @@ static struct hn_value eval_filter(struct hn_render *r, const struct hn_node *n)
     struct hn_call call = eval_arguments(r, n->list);
     r->line = n->line;
     if (!n->builtin)
-        return hn_render_fail(r, HN_E_UNSUPPORTED, "there is no %s \"%.*s\"", n->kind == HN_N_FILTER ? "filter" : "test",
-            (int)(n->name.size < 64 ? n->name.size : 64), n->name.data);
+        return hn_render_fail(r, HN_E_UNSUPPORTED, "there is no %s \"%.*s\"",
+            n->kind == HN_N_FILTER ? "filter" : "test", (int)(n->name.size < 64 ? n->name.size : 64), n->name.data);
     struct hn_value v = hn_render_builtin(r, n->builtin, self, &call);
     return n->kind == HN_N_TEST ? hn_truth(hn_value_true(&v) != n->flag) : v;
 }
@@ -334,8 +346,10 @@ static struct hn_value eval_kind(struct hn_render *r, const struct hn_node *n) {
     case HN_N_ITEM: v = eval(r, n->a); return hn_render_item(r, v, eval(r, n->b));
     case HN_N_SLICE: return eval_slice(r, n);
     case HN_N_CALL: return eval_call(r, n, hn_absent());
-    case HN_N_FILTER: case HN_N_TEST: return eval_filter(r, n);
-    case HN_N_NEGATE: case HN_N_PLUS: return eval_sign(r, n);
+    case HN_N_FILTER:
+    case HN_N_TEST: return eval_filter(r, n);
+    case HN_N_NEGATE:
+    case HN_N_PLUS: return eval_sign(r, n);
     case HN_N_NOT: v = eval(r, n->a); return hn_truth(!hn_value_true(&v));
     case HN_N_AND: v = eval(r, n->a); return hn_value_true(&v) ? eval(r, n->b) : v;
     case HN_N_OR: v = eval(r, n->a); return hn_value_true(&v) ? v : eval(r, n->b);
@@ -344,7 +358,9 @@ static struct hn_value eval_kind(struct hn_render *r, const struct hn_node *n) {
     case HN_N_COMPARE: return eval_compare(r, n);
     case HN_N_CHOOSE:
         v = eval(r, n->b);
-        return hn_value_true(&v) ? eval(r, n->a) : n->c ? eval(r, n->c) : hn_missing((struct hn_view){"the value of an inline if", 25});
+        return hn_value_true(&v) ? eval(r, n->a)
+            : n->c               ? eval(r, n->c)
+                                 : hn_missing((struct hn_view){"the value of an inline if", 25});
     default: return hn_undefined();
     }
 }
@@ -375,7 +391,8 @@ static void assign(struct hn_render *r, const struct hn_node *target, struct hn_
     } else {
         struct hn_value items = hn_value_list(r, value);
         if (!r->rc && items.size != count(target->list, false))
-            hn_render_fail(r, HN_E_DATASET_INVALID, "%u values cannot be unpacked into %zu names", items.size, count(target->list, false));
+            hn_render_fail(r, HN_E_DATASET_INVALID, "%u values cannot be unpacked into %zu names", items.size,
+                count(target->list, false));
         size_t i = 0;
         for (const struct hn_node *name = target->list; name && !r->rc; name = name->next)
             assign(r, name, items.items[i++]);
@@ -499,7 +516,8 @@ static enum flow run(struct hn_render *r, const struct hn_node *n) {
     case HN_S_MACRO: hn_scope_set(r, n->symbol, make_macro(r, n)); break;
     case HN_S_CALL: print(r, eval_call(r, n->a, make_macro(r, n))); break;
     case HN_S_FILTER: print(r, filter_text(r, n->a, capture(r, n->list))); break;
-    case HN_S_WITH: case HN_S_SCOPE: return run_scope(r, n);
+    case HN_S_WITH:
+    case HN_S_SCOPE: return run_scope(r, n);
     case HN_S_BREAK: return BREAK;
     case HN_S_CONTINUE: return CONTINUE;
     default: break;

@@ -13,8 +13,11 @@ static struct hn_node *parse_unary(struct hn_parser *p, bool with_filter);
 
 struct hn_node *hn_parse_fail(struct hn_parser *p, int code, const char *what, struct hn_view name) {
     if (!p->rc) {
-        p->rc = hn_fail(p->err, code, "the chat template %s in line %u: %s%.*s", code == HN_E_UNSUPPORTED ? "uses something "
-            "that is not supported" : "is wrong", p->at->line, what, (int)(name.size < 60 ? name.size : 60), name.data);
+        p->rc = hn_fail(p->err, code, "the chat template %s in line %u: %s%.*s",
+            code == HN_E_UNSUPPORTED ? "uses something "
+                                       "that is not supported"
+                                     : "is wrong",
+            p->at->line, what, (int)(name.size < 60 ? name.size : 60), name.data);
         if (code == HN_E_UNSUPPORTED)
             hn_error_hint(p->err, "train with prompt and completion columns, which need no template");
     }
@@ -22,7 +25,8 @@ struct hn_node *hn_parse_fail(struct hn_parser *p, int code, const char *what, s
 }
 
 static const char *token_name(const struct hn_tpl_token *t) {
-    static const char *const names[] = {"text", "{%", "%}", "{{", "}}", "a name", "a string", "a number", "a number", "", "its end"};
+    static const char *const names[] = {"text", "{%", "%}", "{{", "}}", "a name", "a string", "a number", "a number",
+        "", "its end"};
     return names[t->kind];
 }
 
@@ -177,7 +181,8 @@ struct hn_node *hn_parse_tuple(struct hn_parser *p, bool with_choice) {
         return first;
     struct hn_node *n = hn_parse_node(p, HN_N_LIST);
     while (hn_parse_skip_op(p, ",")) {
-        if (p->at->kind == HN_T_BLOCK_END || p->at->kind == HN_T_PRINT_END || hn_parse_is_op(p, ")") || hn_parse_is_op(p, "="))
+        if (p->at->kind == HN_T_BLOCK_END || p->at->kind == HN_T_PRINT_END || hn_parse_is_op(p, ")") ||
+            hn_parse_is_op(p, "="))
             break;
         tail = hn_parse_append(tail, parse_condition(p, with_choice));
     }
@@ -217,7 +222,11 @@ static struct hn_node *parse_number(struct hn_parser *p) {
     if (p->at->kind == HN_T_FLOAT) {
         value = hn_real(strtod(text, &end));
     } else {
-        int base = text[0] == '0' && text[1] ? ((text[1] | 32) == 'x' ? 16 : (text[1] | 32) == 'o' ? 8 : (text[1] | 32) == 'b' ? 2 : 10) : 10;
+        int base = text[0] == '0' && text[1] ? ((text[1] | 32) == 'x'          ? 16
+                                                       : (text[1] | 32) == 'o' ? 8
+                                                       : (text[1] | 32) == 'b' ? 2
+                                                                               : 10)
+                                             : 10;
         value = hn_integer(strtoll(text + (base == 10 ? 0 : 2), &end, base));
     }
     if (*end || (errno && p->at->kind == HN_T_INT))
@@ -244,9 +253,12 @@ static struct hn_node *parse_primary(struct hn_parser *p) {
         const char *name;
         struct hn_value value;
     } constants[] = {
-        {"true", {.kind = HN_V_BOOL, .truth = true}}, {"True", {.kind = HN_V_BOOL, .truth = true}},
-        {"false", {.kind = HN_V_BOOL}}, {"False", {.kind = HN_V_BOOL}},
-        {"none", {.kind = HN_V_NONE}}, {"None", {.kind = HN_V_NONE}},
+        {"true", {.kind = HN_V_BOOL, .truth = true}},
+        {"True", {.kind = HN_V_BOOL, .truth = true}},
+        {"false", {.kind = HN_V_BOOL}},
+        {"False", {.kind = HN_V_BOOL}},
+        {"none", {.kind = HN_V_NONE}},
+        {"None", {.kind = HN_V_NONE}},
     };
     if (p->rc)
         return NULL;
@@ -256,13 +268,10 @@ static struct hn_node *parse_primary(struct hn_parser *p) {
             if (hn_parse_skip_name(p, constants[i].name))
                 return constant(p, constants[i].value);
         return hn_parse_name(p, hn_parse_expect_name(p));
-    case HN_T_STRING:
-        return parse_strings(p);
+    case HN_T_STRING: return parse_strings(p);
     case HN_T_INT:
-    case HN_T_FLOAT:
-        return parse_number(p);
-    default:
-        break;
+    case HN_T_FLOAT: return parse_number(p);
+    default: break;
     }
     if (hn_parse_skip_op(p, "(")) {
         struct hn_node *n = hn_parse_is_op(p, ")") ? hn_parse_node(p, HN_N_LIST) : hn_parse_tuple(p, true);
@@ -379,7 +388,8 @@ static struct hn_node *parse_test(struct hn_parser *p, struct hn_node *inner) {
         n->list = parse_arguments(p);
     } else if (p->at->kind == HN_T_NAME || p->at->kind == HN_T_STRING || p->at->kind == HN_T_INT ||
         p->at->kind == HN_T_FLOAT || hn_parse_is_op(p, "(") || hn_parse_is_op(p, "[") || hn_parse_is_op(p, "{")) {
-        if (hn_parse_is_name(p, "else") || hn_parse_is_name(p, "or") || hn_parse_is_name(p, "and") || hn_parse_is_name(p, "if"))
+        if (hn_parse_is_name(p, "else") || hn_parse_is_name(p, "or") || hn_parse_is_name(p, "and") ||
+            hn_parse_is_name(p, "if"))
             return n;
         if (hn_parse_is_name(p, "is"))
             return hn_parse_fail(p, HN_E_MODEL_INVALID, "tests cannot be chained", (struct hn_view){"", 0});
@@ -435,7 +445,8 @@ struct level {
     enum hn_op op;
 };
 
-static struct hn_node *parse_level(struct hn_parser *p, const struct level *ops, size_t n, struct hn_node *(*inner)(struct hn_parser *)) {
+static struct hn_node *parse_level(struct hn_parser *p, const struct level *ops, size_t n,
+    struct hn_node *(*inner)(struct hn_parser *)) {
     struct hn_node *left = inner(p);
     for (size_t links = 0; !p->rc; links++) {
         size_t i = 0;
@@ -473,8 +484,8 @@ static struct hn_node *parse_sum(struct hn_parser *p) {
 }
 
 static bool comparison(struct hn_parser *p, enum hn_op *ret) {
-    static const struct level ops[] = {{"==", HN_OP_EQ}, {"!=", HN_OP_NE}, {"<", HN_OP_LT}, {"<=", HN_OP_LE}, {">", HN_OP_GT},
-        {">=", HN_OP_GE}};
+    static const struct level ops[] = {{"==", HN_OP_EQ}, {"!=", HN_OP_NE}, {"<", HN_OP_LT}, {"<=", HN_OP_LE},
+        {">", HN_OP_GT}, {">=", HN_OP_GE}};
     for (size_t i = 0; i < 6; i++)
         if (hn_parse_skip_op(p, ops[i].text)) {
             *ret = ops[i].op;
@@ -522,7 +533,8 @@ static struct hn_node *parse_not(struct hn_parser *p) {
     return n;
 }
 
-static struct hn_node *parse_logic(struct hn_parser *p, const char *word, enum hn_node_kind kind, struct hn_node *(*inner)(struct hn_parser *)) {
+static struct hn_node *parse_logic(struct hn_parser *p, const char *word, enum hn_node_kind kind,
+    struct hn_node *(*inner)(struct hn_parser *)) {
     struct hn_node *left = inner(p);
     for (size_t links = 0; hn_parse_skip_name(p, word); links++) {
         if (links == HN_TPL_NESTING_MAX)
@@ -546,7 +558,8 @@ static struct hn_node *parse_condition(struct hn_parser *p, bool with_choice) {
         return NULL;
     struct hn_node *value = parse_logic(p, "or", HN_N_OR, parse_and);
     while (with_choice && hn_parse_skip_name(p, "if")) {
-        struct hn_node *n = hn_parse_node(p, HN_N_CHOOSE), *test = parse_logic(p, "or", HN_N_OR, parse_and), *other = NULL;
+        struct hn_node *n = hn_parse_node(p, HN_N_CHOOSE), *test = parse_logic(p, "or", HN_N_OR, parse_and),
+                       *other = NULL;
         if (hn_parse_skip_name(p, "else"))
             other = parse_condition(p, true);
         if (!n)

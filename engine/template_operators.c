@@ -34,7 +34,8 @@ struct hn_value hn_render_item(struct hn_render *r, struct hn_value object, stru
     if (key.kind == HN_V_INT || key.kind == HN_V_BOOL) {
         int64_t index = hn_value_int(&key);
         size_t begin, end;
-        if (object.kind == HN_V_STRING && hn_render_work(r, object.size / 64) && find_character(&object, index, &begin, &end))
+        if (object.kind == HN_V_STRING && hn_render_work(r, object.size / 64) &&
+            find_character(&object, index, &begin, &end))
             return hn_value_slice(&object, begin, end);
         if (object.kind == HN_V_LIST) {
             index += index < 0 ? object.size : 0;
@@ -49,12 +50,13 @@ struct hn_value hn_render_item(struct hn_render *r, struct hn_value object, stru
 }
 
 /* Python's slice.indices(): where a slice begins, its step, and how many items it takes. */
-static bool slice_range(struct hn_render *r, const struct hn_value parts[3], int64_t n, int64_t *ret_begin, int64_t *ret_step,
-    int64_t *ret_count) {
+static bool slice_range(struct hn_render *r, const struct hn_value parts[3], int64_t n, int64_t *ret_begin,
+    int64_t *ret_step, int64_t *ret_count) {
     int64_t step = parts[2].kind == HN_V_NONE ? 1 : hn_value_int(&parts[2]), bounds[2];
     for (size_t i = 0; i < 3; i++)
         if (parts[i].kind != HN_V_NONE && parts[i].kind != HN_V_INT && parts[i].kind != HN_V_BOOL) {
-            hn_render_fail(r, HN_E_DATASET_INVALID, "slice bounds must be whole numbers, not %s", hn_value_type(&parts[i]));
+            hn_render_fail(r, HN_E_DATASET_INVALID, "slice bounds must be whole numbers, not %s",
+                hn_value_type(&parts[i]));
             return false;
         }
     if (step == 0 || step < -INT32_MAX || step > INT32_MAX) {
@@ -77,7 +79,8 @@ static bool slice_range(struct hn_render *r, const struct hn_value parts[3], int
     return true;
 }
 
-static struct hn_value slice_string(struct hn_render *r, struct hn_value s, int64_t begin, int64_t step, int64_t count) {
+static struct hn_value slice_string(struct hn_render *r, struct hn_value s, int64_t begin, int64_t step,
+    int64_t count) {
     if (s.size == hn_utf8_count(s.text, s.size) && step == 1)
         return hn_value_slice(&s, (size_t)begin, (size_t)(begin + count));
     struct hn_value chars = hn_value_list(r, s);
@@ -218,7 +221,8 @@ struct hn_value hn_op_binary(struct hn_render *r, enum hn_op op, struct hn_value
         return repeat(r, b, hn_value_int(&a));
     if (op == HN_OP_MOD && a.kind == HN_V_STRING)
         return hn_format_percent(r, a, b);
-    return hn_render_fail(r, HN_E_DATASET_INVALID, "%s %s %s is not possible", hn_value_type(&a), signs[op], hn_value_type(&b));
+    return hn_render_fail(r, HN_E_DATASET_INVALID, "%s %s %s is not possible", hn_value_type(&a), signs[op],
+        hn_value_type(&b));
 }
 
 bool hn_op_compare(struct hn_render *r, enum hn_op op, const struct hn_value *a, const struct hn_value *b) {

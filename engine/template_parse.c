@@ -223,9 +223,17 @@ static const struct {
     const char *word;
     struct hn_node *(*parse)(struct hn_parser *p);
 } statements[] = {
-    {"if", parse_if}, {"for", parse_for}, {"set", parse_set}, {"macro", parse_macro}, {"call", parse_call_block},
-    {"filter", parse_filter_block}, {"with", parse_with}, {"generation", parse_generation}, {"print", parse_print},
-    {"break", parse_break}, {"continue", parse_continue},
+    {"if", parse_if},
+    {"for", parse_for},
+    {"set", parse_set},
+    {"macro", parse_macro},
+    {"call", parse_call_block},
+    {"filter", parse_filter_block},
+    {"with", parse_with},
+    {"generation", parse_generation},
+    {"print", parse_print},
+    {"break", parse_break},
+    {"continue", parse_continue},
 };
 
 static struct hn_node *parse_statement(struct hn_parser *p) {
@@ -258,7 +266,8 @@ static struct hn_node *parse_body(struct hn_parser *p, const char *const *ends) 
             while (ends && ends[1])
                 ends++; /* the last one closes the block, those before only divide it */
             if (ends)
-                hn_parse_fail(p, HN_E_MODEL_INVALID, "a block is never closed by ", (struct hn_view){ends[0], strlen(ends[0])});
+                hn_parse_fail(p, HN_E_MODEL_INVALID, "a block is never closed by ",
+                    (struct hn_view){ends[0], strlen(ends[0])});
             break;
         }
         p->at++;
