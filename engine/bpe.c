@@ -6,8 +6,8 @@
  * token of the vocabulary is left out, as the reference does for models without an unknown token.
  *
  * Three ways to the same ids:
- *   - Which tokens encode to themselves is found out once at load; a word that is such a token is done with one look-up.
- *     Nine words of ten in ordinary text are.
+ *   - Which tokens encode to themselves is found out once at load; a word that is such a token is done with one
+ *     look-up. Nine words of ten in ordinary text are.
  *   - Short words are scanned for the best pair again and again: quadratic, but in registers and cache.
  *   - Long words (a page without spaces) use a linked list and a heap: n log n.
  */
@@ -235,15 +235,16 @@ static bool encode_word(void *ud, size_t begin, size_t end) {
     return true;
 }
 
-/* Whether a composition with what stands before this character is impossible, so that form C may be made piece by piece. */
+/* Whether a composition with what stands before this character is impossible, so that form C may be made piece by
+ * piece. */
 static bool composes_never(uint32_t c) {
     return c < 0x300 || (c >= 0x3400 && c <= 0x9FFF) || (c >= 0xAC00 && c <= 0xD7A3) ||
         (c >= 0x3041 && c <= 0x3098) || (c >= 0x30A1 && c <= 0x30FA);
 }
 
 /*
- * Form C of text[size] in *out with the offset of every byte in *map. A changed piece maps to its begin; pieces end before
- * every character that composes with nothing before it, so offsets stay exact outside of what was composed.
+ * Form C of text[size] in *out with the offset of every byte in *map. A changed piece maps to its begin; pieces end
+ * before every character that composes with nothing before it, so offsets stay exact outside of what was composed.
  */
 static bool compose(const char *text, size_t size, const uint32_t *map, size_t base, struct hn_buf *out,
     uint32_t **ret_map) {

@@ -1,8 +1,8 @@
 /*
  * Data sets: a file of rows in one of the accepted formats, parsed and validated line by line.
  *
- * The file is hostile: any bytes, any size. Every bad row is reported with line, column, field and the fix (the first 100,
- * and the total). With `drop` bad rows are left out and counted; with `refuse` one bad row refuses the file.
+ * The file is hostile: any bytes, any size. Every bad row is reported with line, column, field and the fix (the first
+ * 100, and the total). With `drop` bad rows are left out and counted; with `refuse` one bad row refuses the file.
  */
 #ifndef HN_DATASET_H
 #define HN_DATASET_H
@@ -63,8 +63,8 @@ struct hn_dataset {
     char delimiter;                 /* of such formats */
 };
 
-/* Parses and validates the whole file; rows themselves stay in the map. On HN_E_DATASET_INVALID `ret->issues` is filled as
- * well. Call hn_dataset_close in every case (also after a failure). */
+/* Parses and validates the whole file; rows themselves stay in the map. On HN_E_DATASET_INVALID `ret->issues` is
+ * filled as well. Call hn_dataset_close in every case (also after a failure). */
 int hn_dataset_open(struct hn_dataset *ret, const char *path, const struct hn_dataset_options *options,
     struct hn_error *err);
 void hn_dataset_close(struct hn_dataset *data);

@@ -2,9 +2,9 @@
  * Rows in separated columns: CSV by RFC 4180 (comma, semicolon or bar, recognised), and TSV.
  *
  * The first record is a header if it names a column we know, or one that the mapping names; otherwise the columns are
- * col1, col2 …. Two columns without a header, one of which has few distinct values, are taken as text and label, with a
- * warning. In TSV a quote is a character like any other, unless a field begins and ends with one and those inside are
- * doubled, as spreadsheets write it. Labels that are numbers become numbers; everything else is a text.
+ * col1, col2 …. Two columns without a header, one of which has few distinct values, are taken as text and label, with
+ * a warning. In TSV a quote is a character like any other, unless a field begins and ends with one and those inside
+ * are doubled, as spreadsheets write it. Labels that are numbers become numbers; everything else is a text.
  */
 #include "engine/dataset_format.h"
 #include "engine/rows.h"
@@ -20,7 +20,8 @@
 #define LABELS_MAX 64      /* distinct values a column of labels may have */
 #define COLUMNS_MAX 1000
 
-/* End of the field that begins at text[at]: the delimiter or line end behind it. *closed is false when a quote is open. */
+/* End of the field that begins at text[at]: the delimiter or line end behind it. *closed is false when a quote is
+ * open. */
 static size_t field_end(const char *text, size_t size, size_t at, char delimiter, bool *closed) {
     *closed = true;
     if (delimiter != '\t' && at < size && text[at] == '"') {
@@ -50,7 +51,7 @@ static size_t record_end(const char *text, size_t size, size_t at, char delimite
     }
 }
 
-/* The text of the field text[begin, end), without its quotes; line ends of Windows at the record's end are not in it. */
+/* The text of the field text[begin, end), without its quotes; a record's line end is not in it. */
 static void field_text(const char *text, size_t begin, size_t end, struct hn_buf *out) {
     bool quoted = end - begin >= 2 && text[begin] == '"' && text[end - 1] == '"';
     for (size_t i = begin + 1; quoted && i + 1 < end; i++)

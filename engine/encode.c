@@ -1,16 +1,16 @@
 /*
  * One row → tokens and targets. What is trained is the contract's:
  *
- * messages. The conversation is rendered by the model's template and tokenised at once. The turn of an assistant message
- * begins where the template's generation prompt ends (turn_begin), so that what the template writes inside the turn, such
- * as <tool_call>, is learned as well; without such a place it begins at the message's first byte. It ends with the first end token behind the message's last byte, if one stands there
- * before anything that is not the template's. A token is a target if it *begins* inside a turn whose message has a
- * weight other than 0: one that spans the border from the header into the content is not, one that spans the border at
- * the end is.
+ * messages. The conversation is rendered by the model's template and tokenised at once. The turn of an assistant
+ * message begins where the template's generation prompt ends (turn_begin), so that what the template writes inside
+ * the turn, such as <tool_call>, is learned as well; without such a place it begins at the message's first byte. It
+ * ends with the first end token behind the message's last byte, if one stands there before anything that is not the
+ * template's. A token is a target if it *begins* inside a turn whose message has a weight other than 0: one that
+ * spans the border from the header into the content is not, one that spans the border at the end is.
  *
- * prompt and completion. No template. The completion is what follows the prompt's own tokens in the tokens of the joint
- * text (as TRL does it). Where those do not begin with the prompt's tokens, a merge having crossed the border, both parts
- * are tokenised apart: at inference the prompt will be tokenised alone as well.
+ * prompt and completion. No template. The completion is what follows the prompt's own tokens in the tokens of the
+ * joint text (as TRL does it). Where those do not begin with the prompt's tokens, a merge having crossed the border,
+ * both parts are tokenised apart: at inference the prompt will be tokenised alone as well.
  *
  * The first token of a row is never a target: nothing precedes it.
  */
@@ -93,9 +93,9 @@ static float message_weight(const json_t *message) {
 }
 
 /*
- * Where the turn begins whose message's first byte is at `first`: behind the generation prompt in the template's bytes
- * before it. Templates that let the model think begin the prompt for an answer with more than they leave in a finished
- * turn (<think>), so the longest begin of the prompt counts, if it is at least half; of equals the last.
+ * Where the turn begins whose message's first byte is at `first`: behind the generation prompt in the template's
+ * bytes before it. Templates that let the model think begin the prompt for an answer with more than they leave in a
+ * finished turn (<think>), so the longest begin of the prompt counts, if it is at least half; of equals the last.
  */
 static size_t turn_begin(const struct hn_codec *codec, const struct hn_encoded *e, size_t first) {
     size_t low = first, best = 0, begin = first;
@@ -113,7 +113,8 @@ static size_t turn_begin(const struct hn_codec *codec, const struct hn_encoded *
     return begin;
 }
 
-/* Marks the tokens of the turn whose message has its bytes in [first, last]; *at is the first token to look at, and moves on. */
+/* Marks the tokens of the turn whose message has its bytes in [first, last]; *at is the first token to look at, and
+ * moves on. */
 static void mark_turn(const struct hn_codec *codec, struct hn_encoded *e, size_t first, size_t last, float weight,
     size_t *at) {
     size_t begin = turn_begin(codec, e, first), i = *at;

@@ -1,5 +1,6 @@
 /*
- * One row as tokens with the weight of every target, and the text they came from. Internal to examples, prompts, preview.
+ * One row as tokens with the weight of every target, and the text they came from. Internal to examples, prompts,
+ * preview.
  */
 #ifndef HN_ENCODE_H
 #define HN_ENCODE_H

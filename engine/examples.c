@@ -1,6 +1,6 @@
 /*
- * The rows of a data set as packed tokens, and the codec that makes them; see examples.h. How a row becomes tokens and
- * targets stands in encode.c; here rows that do not fit are cut, dropped or refused, and all is counted.
+ * The rows of a data set as packed tokens, and the codec that makes them; see examples.h. How a row becomes tokens
+ * and targets stands in encode.c; here rows that do not fit are cut, dropped or refused, and all is counted.
  */
 #include "engine/encode.h"
 #include "engine/gguf.h"
@@ -23,8 +23,8 @@ int hn_task_from_name(const char *name) {
 }
 
 /*
- * The text with which the template asks for an answer: what add_generation_prompt adds to a conversation. Templates that
- * add nothing, or that refuse this conversation, leave it empty; it is only an aid (encode.c).
+ * The text with which the template asks for an answer: what add_generation_prompt adds to a conversation. Templates
+ * that add nothing, or that refuse this conversation, leave it empty; it is only an aid (encode.c).
  */
 void hn_codec_prepare(struct hn_codec *codec) {
     char date[sizeof codec->date];

@@ -57,23 +57,23 @@ struct hn_encode_options {
 int hn_examples_encode(const struct hn_codec *codec, const struct hn_dataset *data, const size_t *rows, size_t n_rows,
     const struct hn_encode_options *options, struct hn_examples *ret, struct hn_error *err);
 
-/* A row as a prompt for generation: ids up to where the last answer begins, the prompt as text and the reference answer.
- * HN_E_UNSUPPORTED for rows without an answer (plain text: the first half of the row becomes the prompt). Caller frees
- * with hn_prompt_finish. */
+/* A row as a prompt for generation: ids up to where the last answer begins, the prompt as text and the reference
+ * answer. HN_E_UNSUPPORTED for rows without an answer (plain text: the first half of the row becomes the prompt).
+ * Caller frees with hn_prompt_finish. */
 struct hn_prompt {
     struct hn_ids ids;
     struct hn_buf text, reference;
 };
 int hn_prompt_from_row(const struct hn_codec *codec, const struct hn_dataset *data, size_t row, struct hn_prompt *ret,
     struct hn_error *err);
-/* The same for a prediction input: a string (raw text for models without a template, else one user message), an array of
- * messages, or {"prompt": raw text}. */
+/* The same for a prediction input: a string (raw text for models without a template, else one user message), an array
+ * of messages, or {"prompt": raw text}. */
 int hn_prompt_from_input(const struct hn_codec *codec, const json_t *input, struct hn_prompt *ret,
     struct hn_error *err);
 void hn_prompt_finish(struct hn_prompt *prompt);
 
-/* Deterministic split independent of any seed: the rows (0-based) of the validation part, sorted, in *ret_rows (caller
- * frees). Stratified by label where the data has labels. */
+/* Deterministic split independent of any seed: the rows (0-based) of the validation part, sorted, in *ret_rows
+ * (caller frees). Stratified by label where the data has labels. */
 int hn_split_validation(const struct hn_dataset *data, double fraction, size_t **ret_rows, size_t *ret_n,
     struct hn_error *err);
 

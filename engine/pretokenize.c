@@ -1,11 +1,11 @@
 /*
  * The table of pre-tokenizers and their execution by PCRE2; see pretokenize.h.
  *
- * The expressions are those of the models' own tokenizer.json, where Oniguruma runs them. Two things differ between the
- * engines and are spelled out here: \s is Unicode's White_Space (PCRE2's \s also has U+180E), and tables of letters and
- * digits are those of PCRE2's Unicode version (10.42: Unicode 14), so that a letter or symbol of a newer version may be cut
- * from its neighbours in another way. That changes ids only where the vocabulary merges its bytes with theirs: with
- * SmolLM2's no character of all does (tests/parity/test_tokenizer.py tries each).
+ * The expressions are those of the models' own tokenizer.json, where Oniguruma runs them. Two things differ between
+ * the engines and are spelled out here: \s is Unicode's White_Space (PCRE2's \s also has U+180E), and tables of
+ * letters and digits are those of PCRE2's Unicode version (10.42: Unicode 14), so that a letter or symbol of a newer
+ * version may be cut from its neighbours in another way. That changes ids only where the vocabulary merges its bytes
+ * with theirs: with SmolLM2's no character of all does (tests/parity/test_tokenizer.py tries each).
  *
  * All expressions are linear on long runs of one class, except that a run of spaces is scanned twice; PCRE2's own
  * limits therefore are lifted. JIT is used where the system allows it; without it the same matches come slower.

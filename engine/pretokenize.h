@@ -29,7 +29,8 @@ struct hn_pretokenizer;
 int hn_pretokenizer_create(const struct hn_pre_rule *rule, struct hn_pretokenizer **ret, struct hn_error *err);
 void hn_pretokenizer_destroy(struct hn_pretokenizer *pre);
 
-/* Calls `word` for every word of text[size] (valid UTF-8), in order; a false return stops. Returns 0 or HN_E_INTERNAL. */
+/* Calls `word` for every word of text[size] (valid UTF-8), in order; a false return stops. Returns 0 or
+ * HN_E_INTERNAL. */
 int hn_pretokenizer_split(const struct hn_pretokenizer *pre, const char *text, size_t size,
     bool (*word)(void *ud, size_t begin, size_t end), void *ud, struct hn_error *err);
 

@@ -1,9 +1,9 @@
 /*
  * Rows of a data set: which columns make which kind of row, whether a row is sound, and the row under our own names.
  *
- * A layout is a set of columns that is recognised: the contract's seven kinds of rows, and two spellings of conversations
- * that are in wide use (Alpaca's instruction/input/output, ShareGPT's conversations), which are turned into messages.
- * Internal to dataset*.c, but for the names of tasks.
+ * A layout is a set of columns that is recognised: the contract's seven kinds of rows, and two spellings of
+ * conversations that are in wide use (Alpaca's instruction/input/output, ShareGPT's conversations), which are turned
+ * into messages. Internal to dataset*.c, but for the names of tasks.
  */
 #ifndef HN_ROWS_H
 #define HN_ROWS_H

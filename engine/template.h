@@ -3,8 +3,8 @@
  *
  * Every output byte carries its origin: the template itself, or message i. So the whole text can be tokenised at once
  * while special tokens match only in the template's bytes, and the bytes of assistant messages are known exactly.
- * A construct outside the supported subset is HN_E_UNSUPPORTED naming it, with its line. Rendering is bounded in steps,
- * depth and output bytes, so a hostile template ends in an error.
+ * A construct outside the supported subset is HN_E_UNSUPPORTED naming it, with its line. Rendering is bounded in
+ * steps, depth and output bytes, so a hostile template ends in an error.
  */
 #ifndef HN_TEMPLATE_H
 #define HN_TEMPLATE_H

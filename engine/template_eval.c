@@ -1,6 +1,6 @@
 /*
- * The tree of a chat template, walked. Scoping follows Jinja: loops, macros, `with` and captured blocks have scopes of
- * their own, every pass of a loop a fresh one; `if` has none. Only namespaces can be changed from within a loop.
+ * The tree of a chat template, walked. Scoping follows Jinja: loops, macros, `with` and captured blocks have scopes
+ * of their own, every pass of a loop a fresh one; `if` has none. Only namespaces can be changed from within a loop.
  */
 #include "engine/template_impl.h"
 

@@ -1,6 +1,6 @@
 /*
- * Expressions of a chat template → tree: the levels of Jinja's own parser, one function each, so that precedence is the
- * same; and what statements share with them.
+ * Expressions of a chat template → tree: the levels of Jinja's own parser, one function each, so that precedence is
+ * the same; and what statements share with them.
  */
 #include "engine/template_parse.h"
 

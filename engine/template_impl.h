@@ -140,8 +140,8 @@ enum hn_op {
  * One node of the tree. Children by kind:
  *   LIST list; DICT list of key, value, key, value …; ATTRIBUTE a.name; ITEM a[b]; SLICE a[b:c:d] (each may be NULL);
  *   CALL a(list); FILTER a|name(list); TEST a is name(list), flag = negated; BINARY a op b; CONCAT list;
- *   COMPARE a, then list of nodes with op whose a is the operand; CHOOSE a if b else c (c may be NULL); KEYWORD name=a
- *   IF a list else other; FOR a in b if c: list else other; SET a = b; SET_BLOCK a list, b = filters or NULL;
+ *   COMPARE a, then list of nodes with op whose a is the operand; CHOOSE a if b else c (c may be NULL);
+ *   KEYWORD name=a; IF a list else other; FOR a in b if c: list else other; SET a = b; SET_BLOCK a list, b = filters or NULL;
  *   MACRO name(a = parameters, by next) list; CALL statement a = call node, b = parameters, list;
  *   FILTER statement a = filter chain, list; WITH a = targets, list; SCOPE list
  * A filter chain that has no begin of its own (set block, filter block) begins with an HN_N_NAME of symbol -1.

@@ -1,6 +1,6 @@
 /*
- * Methods of strings, lists and mappings, and the global functions of chat templates. Methods that would change a value
- * are refused, as in Transformers' immutable sandbox.
+ * Methods of strings, lists and mappings, and the global functions of chat templates. Methods that would change a
+ * value are refused, as in Transformers' immutable sandbox.
  */
 #include "engine/template_strings.h"
 #include "engine/utf8.h"

@@ -1,6 +1,6 @@
 /*
- * Operators of chat templates on values: arithmetic with Python's rules (whole numbers of 64 bits, an error past them),
- * comparison, items and slices.
+ * Operators of chat templates on values: arithmetic with Python's rules (whole numbers of 64 bits, an error past
+ * them), comparison, items and slices.
  */
 #include "engine/template_impl.h"
 #include "engine/utf8.h"

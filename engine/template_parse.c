@@ -1,6 +1,7 @@
 /*
  * Tokens of a chat template → tree: statements, one function each and one row each in a table; expressions are
- * template_expression.c. Statements that reach outside the template (include, import, extends, block) are refused by name.
+ * template_expression.c. Statements that reach outside the template (include, import, extends, block) are refused by
+ * name.
  */
 #include "engine/template_parse.h"
 
@@ -257,7 +258,7 @@ static bool at_end(const struct hn_parser *p, const char *const *ends) {
     return false;
 }
 
-/* Nodes up to a block whose word is one of `ends`; the parser then stands on that word. NULL: up to the source's end. */
+/* Nodes up to a block whose word is one of `ends`; the parser then stands on it. NULL: up to the source's end. */
 static struct hn_node *parse_body(struct hn_parser *p, const char *const *ends) {
     struct hn_node *first = NULL, **tail = &first;
     while (!p->rc) {

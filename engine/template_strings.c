@@ -60,8 +60,8 @@ static void put_case(struct hn_render *r, struct hn_builder *b, uint32_t c, int 
     hn_build(r, b, text, hn_utf8_put((uint32_t)out, text), origin);
 }
 
-/* Whether the next character begins a word: for Python's title() behind anything without case, for Jinja's filter behind
- * spaces, hyphens and opening brackets. */
+/* Whether the next character begins a word: for Python's title() behind anything without case, for Jinja's filter
+ * behind spaces, hyphens and opening brackets. */
 static bool ends_word(uint32_t c, enum hn_case how) {
     if (how == HN_CASE_TITLE)
         return !is_cased(c);

@@ -1,6 +1,6 @@
 /*
- * Values of the template interpreter: Python's semantics of truth, equality, order and text forms, as far as templates
- * can tell; and the origin of every byte of a string.
+ * Values of the template interpreter: Python's semantics of truth, equality, order and text forms, as far as
+ * templates can tell; and the origin of every byte of a string.
  */
 #include "engine/template_impl.h"
 #include "engine/utf8.h"

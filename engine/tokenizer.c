@@ -1,12 +1,12 @@
 /*
  * Tokenizers: what all kinds share. See tokenizer.h; the kinds are bpe.c and its siblings, one row each below.
  *
- * A text is repaired, cut at its added tokens, and the stretches between go to the kind. Repair means: bytes that are not
- * UTF-8 are read as Python's bytes.decode("utf-8", errors="replace") reads them, one U+FFFD for each maximal subpart,
- * because that is what every reference tokenizer is fed with; the offsets still count the original's bytes.
+ * A text is repaired, cut at its added tokens, and the stretches between go to the kind. Repair means: bytes that are
+ * not UTF-8 are read as Python's bytes.decode("utf-8", errors="replace") reads them, one U+FFFD for each maximal
+ * subpart, because that is what every reference tokenizer is fed with; the offsets still count the original's bytes.
  *
- * Added tokens are matched longest first, and only in bytes of the template (origin), so that "<|im_end|>" in somebody's
- * data stays ordinary text. Added tokens that consist of spaces carry no such power and match anywhere.
+ * Added tokens are matched longest first, and only in bytes of the template (origin), so that "<|im_end|>" in
+ * somebody's data stays ordinary text. Added tokens that consist of spaces carry no such power and match anywhere.
  */
 #include "engine/template.h"
 #include "engine/tokenizer_kind.h"

@@ -6,8 +6,9 @@
 #include <string.h>
 
 /*
- * GPT-2 spells every byte as a printable character: printable Latin-1 stands for itself, the 68 other bytes are numbered
- * from U+0100 in byte order. So a character below U+0100 is its own byte, and U+0100 + k is the k-th unprintable one.
+ * GPT-2 spells every byte as a printable character: printable Latin-1 stands for itself, the 68 other bytes are
+ * numbered from U+0100 in byte order. So a character below U+0100 is its own byte, and U+0100 + k is the k-th
+ * unprintable one.
  */
 static bool printable(uint32_t c) {
     return (c >= 0x21 && c <= 0x7E) || (c >= 0xA1 && c <= 0xAC) || (c >= 0xAE && c <= 0xFF);

@@ -2,7 +2,8 @@
  * texttool MODEL.gguf: tokenizes and renders for the parity tests. One JSON object a line in, one a line out.
  *
  *   {"op":"encode","text":"…"|"hex":"…","special":bool} → {"ids":[…],"offsets":[…]}
- *   {"op":"render","messages":[…],"tools","add_generation_prompt","date","template"} → {"text":"…","origins":[[origin,bytes],…]}
+ *   {"op":"render","messages":[…],"tools","add_generation_prompt","date","template"} →
+ * {"text":"…","origins":[[origin,bytes],…]}
  *   {"op":"example","messages"…, "template"} → {"ids":[…],"weights":[…],"offsets":[…]}
  *   {"op":"time","text":"…","repeat":N} → {"seconds":…,"tokens":…}
  * A failure answers {"error":"…","code":"…"}.

@@ -1,4 +1,5 @@
-/* Chat templates: what is rendered, where every byte comes from, what is refused, and that hostile ones come to an end. */
+/* Chat templates: what is rendered, where every byte comes from, what is refused, and that hostile ones come to an
+ * end. */
 #include "engine/template.h"
 
 #include <setjmp.h>
@@ -104,7 +105,8 @@ static void test_renders(void **state) {
 static void test_origins(void **state) {
     (void)state;
     struct hn_rendered out = {0};
-    /* role: the template's; content: the message's, through strip, slices, case, concatenation, joins and captured blocks */
+    /* role: the template's; content: the message's, through strip, slices, case, concatenation, joins and captured
+     * blocks */
     assert_int_equal(render("{{ messages[2].role }}:{{ messages[2].content.upper()[1:] + '!' }}{% set x %}<{{ "
                             "messages[1].content|trim }}>"
                             "{% endset %}{{ x }}{{ [messages[0].content, 'a']|join('-') }}{{ tools }}",

@@ -1,4 +1,5 @@
-/* Byte-level BPE on a tiny vocabulary: merges, added tokens and origins, repair, offsets, long words, pre-tokenizers. */
+/* Byte-level BPE on a tiny vocabulary: merges, added tokens and origins, repair, offsets, long words, pre-tokenizers.
+ */
 #include "engine/template.h"
 #include "engine/tokenizer.h"
 #include "tests/unit/tiny_model.h"

@@ -1,5 +1,6 @@
 /*
- * A tiny GGUF file for tests of text: all 256 byte tokens, a few merges, three control tokens, a chat template. No tensors.
+ * A tiny GGUF file for tests of text: all 256 byte tokens, a few merges, three control tokens, a chat template. No
+ * tensors.
  */
 #ifndef TINY_MODEL_H
 #define TINY_MODEL_H
@@ -12,8 +13,8 @@
 #include <string.h>
 #include <unistd.h>
 
-/* Ids: 0 <|endoftext|>, 1 <|im_start|>, 2 <|im_end|>, 3 + b the byte b, then the products of tiny_merges in order, then the
- * added tokens <tool> and four spaces. */
+/* Ids: 0 <|endoftext|>, 1 <|im_start|>, 2 <|im_end|>, 3 + b the byte b, then the products of tiny_merges in order,
+ * then the added tokens <tool> and four spaces. */
 enum { TINY_END = 0, TINY_START = 1, TINY_STOP = 2, TINY_BYTES = 3, TINY_MERGED = 259 };
 static const char *const tiny_merges[] = {"h e", "l l", "he ll", "hell o", "\xC4\xA0 w", "o r", "a b", "ab ab",
     "\xC4\xA0 \xC4\xA0"};
