@@ -1,0 +1,38 @@
+/*
+ * Settings of the daemon: one table makes the defaults, the file reader, the long options and the help.
+ *
+ * A file holds `key = value` lines and # comments; the command line goes before the file. Everything is checked at
+ * start: a wrong setting stops the daemon with a sentence, it never surfaces later.
+ */
+#ifndef HN_CONFIG_H
+#define HN_CONFIG_H
+
+#include "engine/engine.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct hn_config {
+    char *listen;     /* "address:port"; port 0 takes a free one */
+    char *state;      /* folder of everything the daemon keeps; NULL until hn_config_finish_defaults */
+    char *model_dirs; /* folders, joined by ':', from which POST /models may import; "" = none */
+    char *tls_cert, *tls_key;
+    char *require_keys; /* "auto" (only when listening beyond loopback), "yes", "no" */
+    int64_t slots, threads, memory, max_upload, max_body, disk_reserve, grace_seconds, hang_seconds, retain_days;
+    int64_t log_level; /* enum hn_log_level */
+    bool insecure;     /* listen beyond loopback without TLS */
+};
+
+void hn_config_init(struct hn_config *config);
+void hn_config_finish(struct hn_config *config);
+int hn_config_set(struct hn_config *config, const char *name, const char *value, struct hn_error *err);
+int hn_config_load(struct hn_config *config, const char *path, struct hn_error *err);
+/* Takes --name value and --name=value (dashes or underscores) from argv and moves what is left, in order, to its front;
+ * `--config F` is read first whatever its place. Ends at "--". Returns the number left in *ret_argc. */
+int hn_config_arguments(struct hn_config *config, int argc, char **argv, int *ret_argc, struct hn_error *err);
+/* Fills what depends on the machine and environment: state folder, memory, threads. */
+int hn_config_resolve(struct hn_config *config, struct hn_error *err);
+/* The options, one a line, for --help. Caller frees. */
+char *hn_config_help(void);
+
+#endif

@@ -1,0 +1,16 @@
+/* Files compiled into the binary by server/embed.py: the migrations and the dashboard. Lists end with a NULL name. */
+#ifndef HN_EMBEDDED_H
+#define HN_EMBEDDED_H
+
+#include <stddef.h>
+
+struct hn_embedded {
+    const char *name; /* file name without folder */
+    const char *data; /* NUL behind the last byte */
+    size_t size;
+};
+
+extern const struct hn_embedded hn_embedded_migrations[];
+extern const struct hn_embedded hn_embedded_web[];
+
+#endif

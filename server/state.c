@@ -1,0 +1,67 @@
+/* See state.h. */
+#include "server/state.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+bool hn_state_path(char ret[HN_PATH_SIZE], const char *state, const char *a, const char *b, const char *c) {
+    int n = snprintf(ret, HN_PATH_SIZE, "%s%s%s%s%s%s%s", state, a ? "/" : "", a ? a : "", b ? "/" : "", b ? b : "",
+        c ? "/" : "", c ? c : "");
+    return n > 0 && n < HN_PATH_SIZE;
+}
+
+int hn_state_create(const char *state, struct hn_error *err) {
+    static const char *const folders[] = {"datasets", "models", "runs", "tmp"};
+    if (state[0] != '/') {
+        hn_fail(err, HN_E_INVALID_FIELD, "the state folder \"%.200s\" is not an absolute path", state);
+        hn_error_hint(err, "give a path that starts with /");
+        return HN_E_INVALID_FIELD;
+    }
+    char path[HN_PATH_SIZE];
+    for (size_t i = 0; i < sizeof folders / sizeof folders[0]; i++) {
+        /* Room is kept for the longest path that is built below the folder. */
+        if (strlen(state) > 1024 || !hn_state_path(path, state, folders[i], NULL, NULL))
+            return hn_fail(err, HN_E_INVALID_FIELD, "the path of the state folder is too long");
+        int rc = hn_dir_create(path, err);
+        if (rc) {
+            hn_error_hint(err, "choose a folder that this user may write with --state");
+            return rc;
+        }
+    }
+    return 0;
+}
+
+int hn_state_lock(const char *state, int *ret_fd, struct hn_error *err) {
+    char path[HN_PATH_SIZE];
+    hn_state_path(path, state, "lock", NULL, NULL);
+    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return hn_fail_errno(err, errno, "cannot open %s", path);
+    if (flock(fd, LOCK_EX | LOCK_NB)) {
+        int rc = errno == EWOULDBLOCK ? hn_fail(err, HN_E_CONFLICT, "another daemon uses the state folder %.300s", state)
+                                      : hn_fail_errno(err, errno, "cannot lock %s", path);
+        hn_error_hint(err, "stop the other one, or choose another folder with --state");
+        close(fd);
+        return rc;
+    }
+    *ret_fd = fd;
+    return 0;
+}
+
+void hn_state_sweep(const char *state) {
+    char path[HN_PATH_SIZE];
+    hn_state_path(path, state, "tmp", NULL, NULL);
+    DIR *dir = opendir(path);
+    if (!dir)
+        return;
+    for (struct dirent *entry; (entry = readdir(dir));)
+        if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0 &&
+            hn_state_path(path, state, "tmp", entry->d_name, NULL))
+            hn_dir_remove(path, NULL);
+    closedir(dir);
+}

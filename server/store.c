@@ -1,0 +1,185 @@
+/* The store thread and the pool of readers; see store.h. */
+#include "server/store.h"
+#include "server/log.h"
+#include "server/state.h"
+#include "server/store_db.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* One waiting call; lives on the caller's stack. */
+struct call {
+    hn_store_fn fn;
+    void *arg;
+    struct hn_error err;
+    int rc;
+    bool done;
+    struct call *next;
+    char touched[8][HN_ID_SIZE];
+    size_t n_touched;
+};
+
+struct hn_store {
+    char path[HN_PATH_SIZE];
+    struct hn_db *writer; /* the store thread's own */
+    pthread_t thread;
+    bool started;
+    hn_store_commit_fn on_commit;
+    void *ud;
+
+    pthread_mutex_t lock; /* guards all below and every call's rc and done */
+    pthread_cond_t arrived, finished;
+    struct call *first, **last;
+    bool stop;
+    struct hn_db *readers; /* idle ones */
+};
+
+static void run_one(struct hn_db *db, struct call *call) {
+    struct hn_error *err = &call->err;
+    db->n_touched = 0;
+    call->rc = hn_db_run(db, err, "SAVEPOINT one", "");
+    if (call->rc)
+        return;
+    call->rc = call->fn(db, call->arg, err);
+    if (call->rc)
+        hn_db_run(db, NULL, "ROLLBACK TO one", "");
+    int rc = hn_db_run(db, call->rc ? NULL : err, "RELEASE one", "");
+    if (!call->rc)
+        call->rc = rc;
+    if (!call->rc) {
+        memcpy(call->touched, db->touched, sizeof call->touched);
+        call->n_touched = db->n_touched;
+    }
+}
+
+/* Everything that waits becomes one transaction, so one fsync. */
+static void run_group(struct hn_db *db, struct call *group) {
+    struct hn_error err = {0};
+    int rc = hn_db_script(db, "BEGIN IMMEDIATE", &err);
+    for (struct call *call = group; call && !rc; call = call->next)
+        run_one(db, call);
+    if (!rc && (rc = hn_db_script(db, "COMMIT", &err)))
+        hn_db_script(db, "ROLLBACK", NULL);
+    for (struct call *call = group; call && rc; call = call->next) {
+        call->rc = rc;
+        call->err = err;
+    }
+    if (rc)
+        hn_log(HN_LOG_ERROR, "the store could not commit", "error", err.message, NULL);
+}
+
+static void *run_thread(void *arg) {
+    struct hn_store *store = arg;
+    pthread_mutex_lock(&store->lock);
+    for (;;) {
+        while (!store->first && !store->stop)
+            pthread_cond_wait(&store->arrived, &store->lock);
+        if (!store->first)
+            break;
+        struct call *group = store->first;
+        store->first = NULL;
+        store->last = &store->first;
+        pthread_mutex_unlock(&store->lock);
+        run_group(store->writer, group);
+        for (struct call *call = group; call; call = call->next)
+            for (size_t i = 0; store->on_commit && !call->rc && i < call->n_touched; i++)
+                store->on_commit(store->ud, call->touched[i]);
+        pthread_mutex_lock(&store->lock);
+        for (struct call *call = group, *next; call; call = next) {
+            next = call->next; /* the caller's stack may be gone once done is seen */
+            call->done = true;
+        }
+        pthread_cond_broadcast(&store->finished);
+    }
+    pthread_mutex_unlock(&store->lock);
+    return NULL;
+}
+
+int hn_store_create(const char *state, hn_store_commit_fn on_commit, void *ud, struct hn_store **ret,
+    struct hn_error *err) {
+    struct hn_store *store = hn_calloc(1, sizeof *store);
+    if (!store)
+        return hn_fail(err, HN_E_INTERNAL, "out of memory");
+    pthread_mutex_init(&store->lock, NULL);
+    pthread_cond_init(&store->arrived, NULL);
+    pthread_cond_init(&store->finished, NULL);
+    store->last = &store->first;
+    store->on_commit = on_commit;
+    store->ud = ud;
+    int rc = hn_state_path(store->path, state, "hone.db", NULL, NULL) ? 0 : hn_fail(err, HN_E_INTERNAL, "path too long");
+    if (!rc)
+        rc = hn_db_open(store->path, true, &store->writer, err);
+    if (!rc)
+        rc = hn_db_migrate(store->writer, err);
+    sigset_t all, old;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &old); /* signals belong to the loop */
+    if (!rc && pthread_create(&store->thread, NULL, run_thread, store))
+        rc = hn_fail(err, HN_E_INTERNAL, "cannot start the store thread");
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    store->started = !rc;
+    if (rc) {
+        hn_store_destroy(store);
+        return rc;
+    }
+    *ret = store;
+    return 0;
+}
+
+void hn_store_destroy(struct hn_store *store) {
+    if (!store)
+        return;
+    if (store->started) {
+        pthread_mutex_lock(&store->lock);
+        store->stop = true;
+        pthread_cond_signal(&store->arrived);
+        pthread_mutex_unlock(&store->lock);
+        pthread_join(store->thread, NULL);
+    }
+    hn_db_close(store->writer);
+    for (struct hn_db *db = store->readers, *next; db; db = next) {
+        next = db->next;
+        hn_db_close(db);
+    }
+    pthread_cond_destroy(&store->finished);
+    pthread_cond_destroy(&store->arrived);
+    pthread_mutex_destroy(&store->lock);
+    free(store);
+}
+
+int hn_store_call(struct hn_store *store, hn_store_fn fn, void *arg, struct hn_error *err) {
+    struct call call = {.fn = fn, .arg = arg};
+    pthread_mutex_lock(&store->lock);
+    *store->last = &call;
+    store->last = &call.next;
+    pthread_cond_signal(&store->arrived);
+    while (!call.done)
+        pthread_cond_wait(&store->finished, &store->lock);
+    pthread_mutex_unlock(&store->lock);
+    if (call.rc && err)
+        *err = call.err;
+    return call.rc;
+}
+
+struct hn_db *hn_store_read(struct hn_store *store, struct hn_error *err) {
+    pthread_mutex_lock(&store->lock);
+    struct hn_db *db = store->readers;
+    if (db)
+        store->readers = db->next;
+    pthread_mutex_unlock(&store->lock);
+    if (!db && hn_db_open(store->path, false, &db, err))
+        return NULL;
+    db->next = NULL;
+    return db;
+}
+
+void hn_store_release(struct hn_store *store, struct hn_db *db) {
+    if (!db)
+        return;
+    pthread_mutex_lock(&store->lock);
+    db->next = store->readers;
+    store->readers = db;
+    pthread_mutex_unlock(&store->lock);
+}
