@@ -27,7 +27,7 @@ enum hn_columns { /* what a row consists of */
 
 /* One problem of the file, for a person. */
 struct hn_issue {
-    size_t line, column;
+    size_t line, column; /* column in bytes; 0 when it concerns the whole row */
     char field[64], message[256], hint[256];
 };
 
@@ -36,6 +36,9 @@ struct hn_dataset_options {
     const json_t *columns; /* {"prompt":"question","completion":"answer"} maps our names to the file's, or NULL */
     bool drop;             /* on_error=drop */
 };
+
+struct hn_dataset_format;
+struct hn_layout;
 
 struct hn_dataset {
     struct hn_map map;
@@ -51,6 +54,13 @@ struct hn_dataset {
     struct hn_issue issues[100];
     json_t *warnings;  /* [{"code","message","lines"}] */
     size_t offsets_capacity, sizes_capacity, lines_capacity;
+    /* of the reader */
+    const struct hn_dataset_format *reader;
+    const struct hn_layout *layout; /* of the first row that was recognised */
+    json_t *given;                  /* the mapping that was asked for, or NULL */
+    json_t *header;                 /* column names of formats that have no names in their rows, or NULL */
+    size_t begin;                   /* byte behind the byte order mark */
+    char delimiter;                 /* of such formats */
 };
 
 /* Parses and validates the whole file; rows themselves stay in the map. On HN_E_DATASET_INVALID `ret->issues` is filled as

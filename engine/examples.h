@@ -16,6 +16,8 @@ struct hn_codec {
     struct hn_tokenizer *tokenizer;
     struct hn_template *chat; /* NULL when the model has none */
     char date[16];            /* for the template; "" = none */
+    char *turn;               /* [turn_size] what add_generation_prompt adds: the begin of an assistant's turn; may be NULL */
+    size_t turn_size;
 };
 int hn_codec_from_gguf(const struct hn_gguf *gguf, struct hn_codec *ret, struct hn_error *err);
 void hn_codec_finish(struct hn_codec *codec);
@@ -58,8 +60,8 @@ struct hn_prompt {
 };
 int hn_prompt_from_row(const struct hn_codec *codec, const struct hn_dataset *data, size_t row, struct hn_prompt *ret,
     struct hn_error *err);
-/* The same for a prediction input: a string (raw text for models without a template, else one user message) or an array
- * of messages. */
+/* The same for a prediction input: a string (raw text for models without a template, else one user message), an array of
+ * messages, or {"prompt": raw text}. */
 int hn_prompt_from_input(const struct hn_codec *codec, const json_t *input, struct hn_prompt *ret, struct hn_error *err);
 void hn_prompt_finish(struct hn_prompt *prompt);
 

@@ -1,11 +1,13 @@
 /* See json.h. */
 #include "engine/json.h"
+#include "engine/buf.h"
 #include "engine/file.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <utf8proc.h>
 
 int hn_json_parse(const char *text, size_t size, json_t **ret, struct hn_error *err) {
     json_error_t je;
@@ -152,4 +154,20 @@ json_t *hn_json_float(float value) {
             break;
     }
     return json_real(strtod(text, NULL));
+}
+
+json_t *hn_json_text(const char *text, size_t size) {
+    json_t *whole = size ? json_stringn(text, size) : json_string("");
+    if (whole)
+        return whole;
+    struct hn_buf clean = {0};
+    for (size_t at = 0; at < size;) {
+        utf8proc_int32_t point;
+        utf8proc_ssize_t n = utf8proc_iterate((const utf8proc_uint8_t *)text + at, (utf8proc_ssize_t)(size - at), &point);
+        hn_buf_append(&clean, n > 0 ? text + at : "\xEF\xBF\xBD", n > 0 ? (size_t)n : 3);
+        at += n > 0 ? (size_t)n : 1;
+    }
+    whole = clean.failed ? NULL : json_stringn(clean.data, clean.size);
+    hn_buf_free(&clean);
+    return whole;
 }

@@ -30,5 +30,7 @@ int hn_json_bool(const json_t *object, const char *name, bool *ret, struct hn_er
 char *hn_json_canonical(const json_t *value);
 /* A real that prints as the shortest text that reads back as the same float32. NaN and infinities become null. */
 json_t *hn_json_float(float value);
+/* A string of any bytes: what is not UTF-8 becomes U+FFFD, so that it can always be said in JSON. */
+json_t *hn_json_text(const char *text, size_t size);
 
 #endif

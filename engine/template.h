@@ -15,7 +15,8 @@
 #include <jansson.h>
 #include <stdint.h>
 
-#define HN_ORIGIN_TEMPLATE 0 /* otherwise 1 + index of the message */
+#define HN_ORIGIN_TEMPLATE 0  /* the template's own text; also a message's role where it is a plain word */
+#define HN_ORIGIN_DATA 0xFFFF /* data that is no message's content: tools, names; otherwise 1 + index of the message */
 
 struct hn_template;
 

@@ -28,8 +28,9 @@ void hn_tokenizer_destroy(struct hn_tokenizer *tok);
 
 /*
  * Appends the ids of text[size]. Special and added tokens match only where `origin` allows it: origin NULL allows none,
- * else origin[i] == HN_ORIGIN_TEMPLATE for every byte of the match (see template.h). Invalid UTF-8 is encoded byte by
- * byte as the reference does after replacement; see tokenizer.c. No BOS or EOS is added here.
+ * else origin[i] == HN_ORIGIN_TEMPLATE for every byte of the match (see template.h). Added tokens of spaces
+ * only match anywhere. Invalid UTF-8 is read as U+FFFD where Python's decoder would put one; see tokenizer.c. No BOS or EOS
+ * is added here.
  */
 int hn_tokenizer_encode(const struct hn_tokenizer *tok, const char *text, size_t size, const uint16_t *origin,
     struct hn_ids *out, struct hn_error *err);
@@ -42,6 +43,8 @@ int32_t hn_tokenizer_eos(const struct hn_tokenizer *tok); /* -1 if none */
 bool hn_tokenizer_adds_bos(const struct hn_tokenizer *tok);
 /* True for tokens that end a turn or a text (EOS, <|im_end|>, <|eot_id|>, <end_of_turn> …): generation stops there. */
 bool hn_tokenizer_is_end(const struct hn_tokenizer *tok, int32_t id);
+/* True for control tokens (<|im_start|> …), which no text can spell. */
+bool hn_tokenizer_is_control(const struct hn_tokenizer *tok, int32_t id);
 int32_t hn_tokenizer_find(const struct hn_tokenizer *tok, const char *token); /* id of an exact token text, or -1 */
 
 #endif

@@ -1,0 +1,20 @@
+/*
+ * An arena: many small allocations with one ceiling, freed together.
+ */
+#ifndef HN_ARENA_H
+#define HN_ARENA_H
+
+#include <stddef.h>
+
+struct hn_arena_chunk;
+struct hn_arena {
+    struct hn_arena_chunk *chunks; /* newest first */
+    size_t used;                   /* bytes of all chunks */
+    size_t ceiling;
+};
+
+/* 16-byte aligned and zeroed; NULL when out of memory or past the ceiling. */
+void *hn_arena_alloc(struct hn_arena *arena, size_t count, size_t size);
+void hn_arena_finish(struct hn_arena *arena);
+
+#endif

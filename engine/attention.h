@@ -1,0 +1,10 @@
+/* Blockwise attention; see attention.c. */
+#ifndef HN_ATTENTION_H
+#define HN_ATTENTION_H
+
+#include "engine/ops.h"
+
+void hn_attention_forward(struct hn_exec *x, const struct hn_step *step);
+void hn_attention_backward(struct hn_exec *x, const struct hn_step *step);
+
+#endif

@@ -1,0 +1,203 @@
+/* See checkpoint.h. */
+#include "engine/checkpoint.h"
+#include "engine/buf.h"
+#include "engine/file.h"
+#include "engine/json.h"
+#include "engine/safetensors.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#define PATH 4096
+
+static void step_path(char *out, const char *run_dir, size_t step) {
+    snprintf(out, PATH, "%s/checkpoints/step-%06zu", run_dir, step);
+}
+
+/* jansson's shortest exact form of a double. */
+static json_t *progress_json(const struct hn_progress *p, const char *run_sha256) {
+    return json_pack("{s:i, s:s, s:I, s:I, s:I, s:f, s:f, s:I, s:I, s:f, s:b, s:I}", "format", 1, "run", run_sha256, "step", (json_int_t)p->step,
+        "tokens", (json_int_t)p->tokens, "target_tokens", (json_int_t)p->target_tokens, "window_loss", p->window_loss, "window_weight",
+        p->window_weight, "window_tokens", (json_int_t)p->window_tokens, "best_step", (json_int_t)p->best_step, "best_value", p->best_value,
+        "has_best", p->has_best, "evaluations_since_best", (json_int_t)p->evaluations_since_best);
+}
+
+static const char *const array_names[] = {"values", "first", "second"};
+
+static int write_arrays(const char *path, const struct hn_params *params, struct hn_error *err) {
+    const float *arrays[] = {params->values, params->first, params->second};
+    struct hn_safetensor_out *out = hn_calloc(3 * params->n, sizeof *out);
+    char(*names)[HN_NAME + 32] = hn_calloc(3 * params->n, sizeof *names);
+    int rc = out && names ? 0 : hn_fail(err, HN_E_INTERNAL, "out of memory");
+    for (size_t k = 0, i = 0; !rc && k < 3; k++)
+        for (size_t p = 0; p < params->n; p++, i++) {
+            const struct hn_param *param = &params->table[p];
+            snprintf(names[i], sizeof names[i], "%s/%s", array_names[k], param->name);
+            out[i] = (struct hn_safetensor_out){.name = names[i], .n_dims = 2, .dims = {param->rows, param->cols}, .type = HN_F32,
+                .values = arrays[k] + param->offset};
+        }
+    if (!rc)
+        rc = hn_safetensors_write(path, out, 3 * params->n, NULL, err);
+    free(out);
+    free(names);
+    return rc;
+}
+
+int hn_checkpoint_write(const char *run_dir, const struct hn_params *params, const struct hn_progress *progress, const char *run_sha256,
+    uint64_t *ret_bytes, struct hn_error *err) {
+    char final[PATH], tmp[PATH], path[PATH + 32];
+    struct stat st;
+    step_path(final, run_dir, progress->step);
+    if (stat(final, &st) == 0) { /* a resumed run comes by again: the bytes would be the same */
+        if (ret_bytes)
+            *ret_bytes = 0;
+        return 0;
+    }
+    snprintf(tmp, sizeof tmp, "%s/checkpoints/.tmp-step-%06zu", run_dir, progress->step);
+    int rc = hn_dir_remove(tmp, err);
+    if (!rc)
+        rc = hn_dir_create(tmp, err);
+    snprintf(path, sizeof path, "%s/state.safetensors", tmp);
+    if (!rc)
+        rc = write_arrays(path, params, err);
+    uint64_t bytes = !rc && stat(path, &st) == 0 ? (uint64_t)st.st_size : 0;
+    snprintf(path, sizeof path, "%s/state.json", tmp);
+    json_t *json = progress_json(progress, run_sha256);
+    char *text = json ? hn_json_canonical(json) : NULL;
+    json_decref(json);
+    if (!rc)
+        rc = text ? hn_file_write_durable(path, text, strlen(text), err) : hn_fail(err, HN_E_INTERNAL, "out of memory");
+    free(text);
+    if (!rc)
+        rc = hn_dir_publish(tmp, final, err);
+    if (rc)
+        hn_dir_remove(tmp, NULL);
+    else if (ret_bytes)
+        *ret_bytes = bytes;
+    return rc;
+}
+
+static int read_progress(const json_t *json, struct hn_progress *p, const char *run_sha256, struct hn_error *err) {
+    const struct {
+        const char *name;
+        size_t *value;
+    } sizes[] = {{"step", &p->step}, {"best_step", &p->best_step}, {"evaluations_since_best", &p->evaluations_since_best}};
+    const struct {
+        const char *name;
+        uint64_t *value;
+    } counts[] = {{"tokens", &p->tokens}, {"target_tokens", &p->target_tokens}, {"window_tokens", &p->window_tokens}};
+    const char *run = "";
+    *p = (struct hn_progress){0};
+    int rc = hn_json_string(json, "run", &run, err);
+    if (!rc && run_sha256 && strcmp(run, run_sha256) != 0)
+        rc = hn_fail(err, HN_E_CONFLICT, "the checkpoint belongs to another run (its specification differs)");
+    for (size_t i = 0; !rc && i < 3; i++) {
+        int64_t v = 0;
+        rc = hn_json_int(json, sizes[i].name, 0, INT64_MAX, &v, err);
+        *sizes[i].value = (size_t)v;
+        v = 0;
+        if (!rc)
+            rc = hn_json_int(json, counts[i].name, 0, INT64_MAX, &v, err);
+        *counts[i].value = (uint64_t)v;
+    }
+    p->window_loss = json_number_value(json_object_get(json, "window_loss"));
+    p->window_weight = json_number_value(json_object_get(json, "window_weight"));
+    p->best_value = json_number_value(json_object_get(json, "best_value"));
+    return rc ? rc : hn_json_bool(json, "has_best", &p->has_best, err);
+}
+
+static int read_arrays(const char *path, struct hn_params *params, struct hn_error *err) {
+    struct hn_safetensors st;
+    float *arrays[] = {params->values, params->first, params->second};
+    int rc = hn_safetensors_open(&st, path, err);
+    if (rc)
+        return rc;
+    for (size_t k = 0; !rc && k < 3; k++)
+        for (size_t i = 0; !rc && arrays[k] && i < params->n; i++) {
+            const struct hn_param *param = &params->table[i];
+            char name[HN_NAME + 32];
+            snprintf(name, sizeof name, "%s/%s", array_names[k], param->name);
+            const struct hn_safetensor *t = hn_safetensors_find(&st, name);
+            if (!t || t->type != HN_F32 || t->bytes != param->rows * param->cols * sizeof(float))
+                rc = hn_fail(err, HN_E_CONFLICT, "the checkpoint's tensor %s is missing or has another shape", name);
+            else
+                memcpy(arrays[k] + param->offset, t->data, t->bytes);
+        }
+    hn_safetensors_close(&st);
+    return rc;
+}
+
+int hn_checkpoint_read(const char *run_dir, size_t step, struct hn_params *params, struct hn_progress *ret, const char *run_sha256,
+    struct hn_error *err) {
+    char dir[PATH], path[PATH + 32];
+    json_t *json = NULL;
+    struct hn_progress progress;
+    step_path(dir, run_dir, step);
+    snprintf(path, sizeof path, "%s/state.json", dir);
+    int rc = hn_json_load(path, 1 << 20, &json, err);
+    if (!rc)
+        rc = read_progress(json, &progress, run_sha256, err);
+    json_decref(json);
+    snprintf(path, sizeof path, "%s/state.safetensors", dir);
+    if (!rc)
+        rc = read_arrays(path, params, err);
+    if (!rc && ret)
+        *ret = progress;
+    return rc;
+}
+
+static int compare_steps(const void *a, const void *b) {
+    size_t x = *(const size_t *)a, y = *(const size_t *)b;
+    return (x > y) - (x < y);
+}
+
+int hn_checkpoint_list(const char *run_dir, size_t **ret, size_t *ret_n, struct hn_error *err) {
+    char path[PATH], leftover[PATH + 300];
+    snprintf(path, sizeof path, "%s/checkpoints", run_dir);
+    DIR *dir = opendir(path);
+    size_t n = 0, capacity = 0, *steps = NULL;
+    if (!dir && errno != ENOENT)
+        return hn_fail_errno(err, errno, "cannot read %s", path);
+    for (struct dirent *entry; dir && (entry = readdir(dir));) {
+        size_t step;
+        if (strncmp(entry->d_name, ".tmp-", 5) == 0) {
+            snprintf(leftover, sizeof leftover, "%s/%s", path, entry->d_name);
+            hn_dir_remove(leftover, NULL);
+        }
+        if (sscanf(entry->d_name, "step-%zu", &step) != 1)
+            continue;
+        if (!hn_grow(&steps, &capacity, n + 1, sizeof *steps)) {
+            closedir(dir);
+            free(steps);
+            return hn_fail(err, HN_E_INTERNAL, "out of memory");
+        }
+        steps[n++] = step;
+    }
+    if (dir)
+        closedir(dir);
+    if (n)
+        qsort(steps, n, sizeof *steps, compare_steps);
+    *ret = steps;
+    *ret_n = n;
+    return 0;
+}
+
+int hn_checkpoint_prune(const char *run_dir, size_t keep, size_t best_step, struct hn_error *err) {
+    size_t *steps = NULL, n = 0;
+    int rc = hn_checkpoint_list(run_dir, &steps, &n, err);
+    for (size_t i = 0; !rc && i + (keep ? keep : 1) < n; i++) {
+        char path[PATH], trash[PATH];
+        if (steps[i] == best_step)
+            continue;
+        /* Renamed first: a half-removed checkpoint must not look whole. */
+        step_path(path, run_dir, steps[i]);
+        snprintf(trash, sizeof trash, "%s/checkpoints/.tmp-old-%06zu", run_dir, steps[i]);
+        rc = rename(path, trash) ? hn_fail_errno(err, errno, "cannot remove %s", path) : hn_dir_remove(trash, err);
+    }
+    free(steps);
+    return rc;
+}

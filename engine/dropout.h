@@ -1,0 +1,48 @@
+/*
+ * Dropout masks: kept or not is a function of (seed, step, layer, module, the row's number in the epoch, token position,
+ * channel), never of the place in the packed batch, so that packing, micro-batches and threads change nothing.
+ */
+#ifndef HN_DROPOUT_H
+#define HN_DROPOUT_H
+
+#include "engine/ops.h"
+#include "engine/rng.h"
+
+/* Number of the module that a linear op's part is: unique within the model. */
+static inline uint64_t hn_dropout_module(const struct hn_op *op, size_t part) {
+    const struct hn_weight *w = op->attr.linear.weights[part];
+    return (uint64_t)(w->layer + 1) * HN_ROLES + (uint64_t)w->role;
+}
+
+/* Sequence that packed row `row` belongs to. */
+static inline size_t hn_sequence_of(const struct hn_batch *batch, size_t row) {
+    size_t low = 0, high = batch->n_sequences;
+    while (high - low > 1) {
+        size_t mid = (low + high) / 2;
+        if (batch->starts[mid] <= row)
+            low = mid;
+        else
+            high = mid;
+    }
+    return low;
+}
+
+/* Key of one token at one module; channels are the last counter. */
+static inline uint64_t hn_dropout_key(const struct hn_exec *x, const struct hn_op *op, size_t part, size_t row) {
+    uint64_t ordinal = x->batch->ordinals[hn_sequence_of(x->batch, row)];
+    uint64_t place = ordinal << 32 | x->batch->positions[row];
+    return hn_random_u64(x->seed, HN_PURPOSE_DROPOUT, x->dropout_step << 16 | hn_dropout_module(op, part), place);
+}
+
+static inline bool hn_dropout_channel(uint64_t key, size_t channel, double p) {
+    uint32_t words[4], counter[4] = {(uint32_t)(channel / 4), 0, 0, 0}, k[2] = {(uint32_t)key, (uint32_t)(key >> 32)};
+    hn_philox(counter, k, words);
+    return (double)words[channel % 4] >= p * 0x1p32;
+}
+
+static inline bool hn_dropout_keep(const struct hn_exec *x, const struct hn_op *op, size_t part, size_t row, size_t channel,
+    double p) {
+    return hn_dropout_channel(hn_dropout_key(x, op, part, row), channel, p);
+}
+
+#endif

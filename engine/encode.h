@@ -1,0 +1,37 @@
+/*
+ * One row as tokens with the weight of every target, and the text they came from. Internal to examples, prompts, preview.
+ */
+#ifndef HN_ENCODE_H
+#define HN_ENCODE_H
+
+#include "engine/examples.h"
+
+struct hn_encoded {
+    struct hn_ids ids;    /* offsets into text; an added BOS begins at 0, an added EOS at text.size */
+    float *weights;       /* [ids.n] weight of predicting this token; 0 = no target */
+    struct hn_buf text;   /* what was tokenised: the rendered conversation, or prompt and completion, or the text */
+    uint16_t *origins;    /* [text.size] for conversations (template.h), else NULL */
+    size_t weights_capacity;
+};
+
+/* Encodes a row under our own names (hn_dataset_row); overwrites *out, whose memory is reused. */
+int hn_row_encode(const struct hn_codec *codec, enum hn_columns columns, const json_t *row, const struct hn_encode_options *options,
+    struct hn_encoded *out, struct hn_error *err);
+void hn_encoded_finish(struct hn_encoded *out);
+/* Tokens kept under max_length. */
+static inline size_t hn_encoded_kept(const struct hn_encoded *e, const struct hn_encode_options *options) {
+    return e->ids.n < options->max_length ? e->ids.n : options->max_length;
+}
+/* Targets among the first n tokens. */
+size_t hn_encoded_targets(const struct hn_encoded *e, size_t n);
+
+/* Finds out with what text the chat template begins an assistant's turn; done by hn_codec_from_gguf. */
+void hn_codec_prepare(struct hn_codec *codec);
+/* Renders a conversation for the codec's model; HN_E_UNSUPPORTED when it has no chat template. */
+int hn_codec_render(const struct hn_codec *codec, const json_t *messages, const json_t *tools, bool generation_prompt,
+    struct hn_rendered *out, struct hn_error *err);
+/* Appends the ids of a text, after a BOS where the tokenizer adds one and the text does not begin with it already. */
+int hn_codec_encode(const struct hn_codec *codec, const char *text, size_t size, const uint16_t *origins, struct hn_ids *ids,
+    struct hn_error *err);
+
+#endif

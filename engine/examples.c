@@ -1,0 +1,161 @@
+/*
+ * The rows of a data set as packed tokens, and the codec that makes them; see examples.h. How a row becomes tokens and
+ * targets stands in encode.c; here rows that do not fit are cut, dropped or refused, and all is counted.
+ */
+#include "engine/encode.h"
+#include "engine/gguf.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char *const task_names[] = {"generation", "classification", "qa", "token_classification", "preference"};
+
+const char *hn_task_name(enum hn_task task) {
+    return task_names[task];
+}
+
+int hn_task_from_name(const char *name) {
+    for (size_t i = 0; i < sizeof task_names / sizeof task_names[0]; i++)
+        if (strcmp(task_names[i], name) == 0)
+            return (int)i;
+    return -1;
+}
+
+/*
+ * The text with which the template asks for an answer: what add_generation_prompt adds to a conversation. Templates that
+ * add nothing, or that refuse this conversation, leave it empty; it is only an aid (encode.c).
+ */
+void hn_codec_prepare(struct hn_codec *codec) {
+    char date[sizeof codec->date];
+    json_t *messages = json_pack("[{s:s, s:s}]", "role", "user", "content", "Hello");
+    struct hn_rendered without = {0}, with = {0};
+    memcpy(date, codec->date, sizeof date);
+    snprintf(codec->date, sizeof codec->date, "2000-01-01");
+    if (messages && !hn_codec_render(codec, messages, NULL, false, &without, NULL) &&
+        !hn_codec_render(codec, messages, NULL, true, &with, NULL)) {
+        size_t n = without.text.size, more = with.text.size > n ? with.text.size - n : 0;
+        if (more && (n == 0 || memcmp(without.text.data, with.text.data, n) == 0) && (codec->turn = hn_calloc(more, 1))) {
+            memcpy(codec->turn, with.text.data + n, more);
+            codec->turn_size = more;
+        }
+    }
+    memcpy(codec->date, date, sizeof date);
+    hn_rendered_free(&without);
+    hn_rendered_free(&with);
+    json_decref(messages);
+}
+
+int hn_codec_from_gguf(const struct hn_gguf *gguf, struct hn_codec *ret, struct hn_error *err) {
+    struct hn_codec codec = {0};
+    int rc = hn_tokenizer_from_gguf(gguf, &codec.tokenizer, err);
+    struct hn_view chat = hn_gguf_string(gguf, "tokenizer.chat_template");
+    if (!rc && chat.size)
+        rc = hn_template_compile(chat.data, chat.size, &codec.chat, err);
+    if (rc) {
+        hn_codec_finish(&codec);
+        return rc;
+    }
+    if (codec.chat)
+        hn_codec_prepare(&codec);
+    *ret = codec;
+    return 0;
+}
+
+void hn_codec_finish(struct hn_codec *codec) {
+    hn_tokenizer_destroy(codec->tokenizer);
+    hn_template_destroy(codec->chat);
+    free(codec->turn);
+    *codec = (struct hn_codec){0};
+}
+
+void hn_examples_finish(struct hn_examples *ex) {
+    free(ex->tokens);
+    free(ex->weights);
+    free(ex->starts);
+    free(ex->lines);
+    free(ex->rows);
+    *ex = (struct hn_examples){0};
+}
+
+static int keep(struct hn_examples *ex, const struct hn_encoded *e, size_t n, size_t row, uint32_t line, struct hn_error *err) {
+    size_t total = ex->n_tokens + n;
+    if (!hn_grow(&ex->tokens, &ex->tokens_capacity, total, sizeof *ex->tokens) ||
+        !hn_grow(&ex->weights, &ex->weights_capacity, total, sizeof *ex->weights) ||
+        !hn_grow(&ex->starts, &ex->starts_capacity, ex->n_rows + 2, sizeof *ex->starts) ||
+        !hn_grow(&ex->lines, &ex->lines_capacity, ex->n_rows + 1, sizeof *ex->lines) ||
+        !hn_grow(&ex->rows, &ex->rows_capacity, ex->n_rows + 1, sizeof *ex->rows))
+        return hn_fail(err, HN_E_INTERNAL, "out of memory for the tokens");
+    memcpy(ex->tokens + ex->n_tokens, e->ids.ids, n * sizeof *ex->tokens);
+    memcpy(ex->weights + ex->n_tokens, e->weights, n * sizeof *ex->weights);
+    ex->lines[ex->n_rows] = line;
+    ex->rows[ex->n_rows] = row;
+    ex->n_tokens = total;
+    ex->starts[0] = 0;
+    ex->starts[++ex->n_rows] = total;
+    return 0;
+}
+
+/* Applies the overflow rule and keeps the row, or counts it as dropped. */
+static int settle(struct hn_examples *ex, const struct hn_encoded *e, const struct hn_encode_options *o, size_t row, uint32_t line,
+    struct hn_error *err) {
+    size_t n = hn_encoded_kept(e, o);
+    bool over = e->ids.n > o->max_length;
+    for (size_t i = 0; i < n; i++)
+        if ((size_t)e->ids.ids[i] >= o->vocab)
+            return hn_fail(err, HN_E_MODEL_INVALID, "the tokenizer gives token %d, but the model has only %zu", e->ids.ids[i], o->vocab);
+    if (over && o->overflow == HN_OVERFLOW_ERROR) {
+        hn_fail(err, HN_E_DATASET_INVALID, "line %u has %zu tokens; max_length is %zu", line, e->ids.n, o->max_length);
+        hn_error_hint(err, "shorten the row, raise max_length, or set overflow to \"truncate\" or \"drop\"");
+        return HN_E_DATASET_INVALID;
+    }
+    size_t targets = over && o->overflow == HN_OVERFLOW_DROP ? 0 : hn_encoded_targets(e, n);
+    if (!targets) {
+        ex->dropped++;
+        return 0;
+    }
+    ex->truncated += over;
+    ex->target_tokens += targets;
+    return keep(ex, e, n, row, line, err);
+}
+
+/* Errors of a row say which row; the trainer's own errors stay as they are. */
+static void name_line(struct hn_error *err, uint32_t line) {
+    char prefix[32], inner[sizeof err->message];
+    if (!err || err->code == HN_E_INTERNAL)
+        return;
+    int used = snprintf(prefix, sizeof prefix, "line %u: ", line);
+    if (strncmp(err->message, prefix, (size_t)used - 2) == 0)
+        return;
+    memcpy(inner, err->message, sizeof inner);
+    snprintf(err->message, sizeof err->message, "%s%.980s", prefix, inner);
+}
+
+int hn_examples_encode(const struct hn_codec *codec, const struct hn_dataset *data, const size_t *rows, size_t n_rows,
+    const struct hn_encode_options *options, struct hn_examples *ret, struct hn_error *err) {
+    struct hn_examples ex = {.rows_total = n_rows};
+    struct hn_encoded encoded = {0};
+    int rc = 0;
+    for (size_t i = 0; i < n_rows && !rc; i++) {
+        size_t row = rows ? rows[i] : i;
+        json_t *object = NULL;
+        rc = hn_dataset_row(data, row, &object, err);
+        if (!rc)
+            rc = hn_row_encode(codec, data->columns, object, options, &encoded, err);
+        if (!rc)
+            rc = settle(&ex, &encoded, options, row, data->lines[row], err);
+        else if (row < data->n_rows)
+            name_line(err, data->lines[row]);
+        json_decref(object);
+    }
+    hn_encoded_finish(&encoded);
+    if (!rc && !hn_grow(&ex.starts, &ex.starts_capacity, 1, sizeof *ex.starts))
+        rc = hn_fail(err, HN_E_INTERNAL, "out of memory for the tokens");
+    if (rc) {
+        hn_examples_finish(&ex);
+        return rc;
+    }
+    ex.starts[0] = 0;
+    *ret = ex;
+    return 0;
+}

@@ -1,0 +1,34 @@
+/* The list of exports and what they share; see export.h. */
+#include "engine/export.h"
+
+#include <stdio.h>
+
+const struct hn_exporter hn_exporters[] = {
+    {HN_EXPORT_PEFT, "peft", hn_peft_write, hn_peft_read},
+    {HN_EXPORT_GGUF, "gguf", hn_gguf_adapter_write, hn_gguf_adapter_read},
+};
+const size_t hn_n_exporters = sizeof hn_exporters / sizeof hn_exporters[0];
+
+/* GGUF stores a head's rows as pairs (2i, 2i+1), Hugging Face as halves (i, i + d/2). */
+size_t hn_row_to_hf(const struct hn_config *config, const struct hn_weight *weight, size_t row) {
+    if (!config->rope_interleaved || (weight->role != HN_ROLE_Q && weight->role != HN_ROLE_K))
+        return row;
+    size_t d = config->head_dim, head = row / d, i = row % d;
+    return head * d + i % 2 * (d / 2) + i / 2;
+}
+
+json_t *hn_export_provenance(const struct hn_run *run) {
+    return json_pack("{s:s, s:s, s:s}", "hone.run", run->spec->run_sha256, "hone.base", run->spec->model_sha256, "hone.data",
+        run->spec->train.sha256 ? run->spec->train.sha256 : "");
+}
+
+void hn_base_name(const struct hn_model *model, char *out, size_t size) {
+    struct hn_view name = hn_gguf_string(&model->gguf, "general.name");
+    size_t n = 0;
+    for (size_t i = 0; i < name.size && n + 1 < size; i++) /* one line of plain text: it goes into JSON, YAML and Modelfiles */
+        if ((unsigned char)name.data[i] >= ' ' && (unsigned char)name.data[i] < 127 && name.data[i] != '"')
+            out[n++] = name.data[i];
+    out[n] = 0;
+    if (!n)
+        snprintf(out, size, "%s", model->config.family);
+}

@@ -1,0 +1,129 @@
+/* PEFT's adapter folder: adapter_model.safetensors, adapter_config.json, README.md; see export.h. */
+#include "engine/buf.h"
+#include "engine/export.h"
+#include "engine/file.h"
+#include "engine/safetensors.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define PREFIX "base_model.model."
+
+static bool is_b(const struct hn_param *param) {
+    return param->rows == param->weight->rows && strstr(param->name, ".lora_B.");
+}
+
+/* Copies a parameter between the engine's row order and Hugging Face's. */
+static void reorder(const struct hn_config *config, const struct hn_param *param, const float *from, float *to, bool to_hf) {
+    for (size_t r = 0; r < param->rows; r++) {
+        size_t hf = is_b(param) ? hn_row_to_hf(config, param->weight, r) : r;
+        memcpy(to + (to_hf ? hf : r) * param->cols, from + (to_hf ? r : hf) * param->cols, param->cols * sizeof *to);
+    }
+}
+
+static int write_tensors(const struct hn_run *run, const struct hn_params *params, const char *path, struct hn_error *err) {
+    struct hn_safetensor_out *out = hn_calloc(params->n, sizeof *out);
+    char(*names)[HN_NAME + 48] = hn_calloc(params->n, sizeof *names);
+    float *values = hn_calloc(params->size, sizeof *values);
+    int rc = out && names && values ? 0 : hn_fail(err, HN_E_INTERNAL, "out of memory");
+    for (size_t i = 0; !rc && i < params->n; i++) {
+        const struct hn_param *p = &params->table[i];
+        reorder(&run->model.config, p, params->values + p->offset, values + p->offset, true);
+        snprintf(names[i], sizeof names[i], PREFIX "%s", p->name);
+        out[i] = (struct hn_safetensor_out){.name = names[i], .n_dims = 2, .dims = {p->rows, p->cols}, .type = HN_F32,
+            .values = values + p->offset};
+    }
+    json_t *metadata = hn_export_provenance(run);
+    if (!rc)
+        rc = hn_safetensors_write(path, out, params->n, metadata, err);
+    json_decref(metadata);
+    free(out);
+    free(names);
+    free(values);
+    return rc;
+}
+
+/* Short names of the adapted modules, in the order of the family's table. */
+static json_t *target_modules(const struct hn_run *run) {
+    json_t *list = json_array();
+    for (int role = 0; role < HN_ROLES; role++)
+        for (size_t i = 0; i < run->adapter.n; i++)
+            if (run->adapter.loras[i].weight->role == (enum hn_role)role) {
+                json_array_append_new(list, json_string(run->model.arch->names[role].module));
+                break;
+            }
+    return list;
+}
+
+/* PEFT wants numbers as it writes them itself: a whole alpha as an integer (Ollama refuses "32.0"). */
+static json_t *number(double value) {
+    return value >= 0 && value < 1e9 && value - (double)(json_int_t)value <= 0 ? json_integer((json_int_t)value) : json_real(value);
+}
+
+static json_t *make_config(const struct hn_run *run) {
+    const struct hn_hyperparams *hp = &run->spec->hp;
+    char base[256];
+    hn_base_name(&run->model, base, sizeof base);
+    return json_pack("{s:s, s:s, s:s, s:n, s:b, s:I, s:o, s:o, s:o, s:s, s:b, s:b, s:b, s:b, s:n, s:{}, s:{}, s:n, s:n}", "peft_type", "LORA",
+        "task_type", "CAUSAL_LM", "base_model_name_or_path", base, "revision", "inference_mode", 1, "r", (json_int_t)hp->lora_rank, "lora_alpha",
+        number(hp->lora_alpha), "lora_dropout", json_real(hp->lora_dropout), "target_modules", target_modules(run), "bias", "none",
+        "fan_in_fan_out", 0, "use_rslora", hp->rslora, "use_dora", 0, "init_lora_weights", 1, "modules_to_save", "rank_pattern", "alpha_pattern",
+        "layers_to_transform", "layers_pattern");
+}
+
+static int write_json(const char *path, json_t *json, struct hn_error *err) {
+    char *text = json ? json_dumps(json, JSON_INDENT(2)) : NULL;
+    json_decref(json);
+    int rc = text ? hn_file_write_durable(path, text, strlen(text), err) : hn_fail(err, HN_E_INTERNAL, "out of memory");
+    free(text);
+    return rc;
+}
+
+static int write_readme(const struct hn_run *run, const char *path, struct hn_error *err) {
+    char base[256];
+    struct hn_buf text = {0};
+    hn_base_name(&run->model, base, sizeof base);
+    hn_buf_printf(&text,
+        "---\nlibrary_name: peft\n---\n# LoRA adapter of %s\n\n"
+        "Trained on the base model as it is stored: %s, sha256 `%s`. Answers are the trainer's own over exactly that base;\n"
+        "over another precision of the same model they are near.\n\n"
+        "- With llama.cpp: `llama-server -m BASE.gguf --lora adapter.gguf` (the `gguf` folder of the same job).\n"
+        "- With PEFT: load the base with Transformers, for the same GGUF file by\n"
+        "  `AutoModelForCausalLM.from_pretrained(FOLDER, gguf_file=\"BASE.gguf\")`, then `PeftModel.from_pretrained(model, THIS_FOLDER)`.\n\n"
+        "Rank %lld, alpha %.10g%s. Run `%s`, training data sha256 `%s`.\n",
+        base, run->model.quantisation, run->spec->model_sha256, (long long)run->spec->hp.lora_rank, run->spec->hp.lora_alpha,
+        run->spec->hp.rslora ? " (rank-stabilised)" : "", run->spec->run_sha256, run->spec->train.sha256 ? run->spec->train.sha256 : "");
+    int rc = text.failed ? hn_fail(err, HN_E_INTERNAL, "out of memory") : hn_file_write_durable(path, text.data, text.size, err);
+    hn_buf_free(&text);
+    return rc;
+}
+
+int hn_peft_write(const struct hn_run *run, const struct hn_params *params, const char *dir, struct hn_error *err) {
+    char path[4096];
+    snprintf(path, sizeof path, "%s/adapter_model.safetensors", dir);
+    int rc = write_tensors(run, params, path, err);
+    snprintf(path, sizeof path, "%s/adapter_config.json", dir);
+    if (!rc)
+        rc = write_json(path, make_config(run), err);
+    snprintf(path, sizeof path, "%s/README.md", dir);
+    return rc ? rc : write_readme(run, path, err);
+}
+
+int hn_peft_read(const struct hn_run *run, const struct hn_params *params, const char *dir, float *values, struct hn_error *err) {
+    char path[4096], name[HN_NAME + 48];
+    struct hn_safetensors st;
+    snprintf(path, sizeof path, "%s/adapter_model.safetensors", dir);
+    int rc = hn_safetensors_open(&st, path, err);
+    for (size_t i = 0; !rc && i < params->n; i++) {
+        const struct hn_param *p = &params->table[i];
+        snprintf(name, sizeof name, PREFIX "%s", p->name);
+        const struct hn_safetensor *t = hn_safetensors_find(&st, name);
+        if (!t || t->type != HN_F32 || t->n_dims != 2 || t->dims[0] != p->rows || t->dims[1] != p->cols)
+            rc = hn_fail(err, HN_E_EXPORT_MISMATCH, "%s: tensor %s is missing or has another shape", path, name);
+        else
+            reorder(&run->model.config, p, (const float *)(const void *)t->data, values + p->offset, false);
+    }
+    hn_safetensors_close(&st);
+    return rc;
+}

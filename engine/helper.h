@@ -1,0 +1,36 @@
+/*
+ * The helper's ops: one row each in helper.c, one function each in op_*.c. Wire and parameters: engine.h.
+ */
+#ifndef HN_HELPER_H
+#define HN_HELPER_H
+
+#include "engine/dataset.h"
+#include "engine/error.h"
+
+#include <jansson.h>
+
+struct hn_predictor;
+
+struct hn_helper_call {
+    int fd;
+    json_int_t id;
+    json_t *details; /* of an error: [{"line","column","field","message","hint"}], or NULL */
+    struct hn_predictor **predictor; /* the model that predictions were last asked of, kept open between calls */
+    size_t total;    /* problems in all, also those past the listed ones */
+};
+
+/* Each returns 0 and a new reference in *ret, or an error. */
+typedef int hn_helper_fn(struct hn_helper_call *call, const json_t *params, json_t **ret, struct hn_error *err);
+hn_helper_fn hn_op_dataset_inspect, hn_op_dataset_preview, hn_op_model_inspect, hn_op_job_plan, hn_op_predict;
+
+/* Sends {"id","chunk"} before the result; takes over `chunk`. */
+int hn_helper_chunk(struct hn_helper_call *call, json_t *chunk, struct hn_error *err);
+/* Copies a data set's issues into the call's details. */
+void hn_helper_issues(struct hn_helper_call *call, const struct hn_dataset *data);
+/* Reads DATA ({"path","format","columns","on_error"}) into *path and options; strings are borrowed. */
+int hn_helper_data(const json_t *object, const char **path, struct hn_dataset_options *options, struct hn_error *err);
+/* {"path"} of `object`, required. */
+int hn_helper_path(const json_t *object, const char **path, struct hn_error *err);
+void hn_predictor_destroy(struct hn_predictor *predictor);
+
+#endif

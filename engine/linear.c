@@ -1,0 +1,315 @@
+/* See linear.h, and HN_OP_LINEAR in graph.h for what is computed. */
+#include "engine/linear.h"
+#include "engine/blas.h"
+#include "engine/dropout.h"
+#include "engine/kernels.h"
+#include "engine/tiles.h"
+
+#include <string.h>
+
+static size_t least(size_t a, size_t b) {
+    return a < b ? a : b;
+}
+
+/* Number of equal tiles of at most `most` columns, and their width in multiples of 32 (a quantised block). */
+struct cut {
+    size_t count, width;
+};
+
+static struct cut cut_of(size_t n, size_t most) {
+    size_t count = (n + most - 1) / most, width = ((n + count - 1) / (count ? count : 1) + 31) / 32 * 32;
+    return (struct cut){width ? (n + width - 1) / width : 0, width};
+}
+
+/* Rows r0…r1 and columns c0…c1 of a weight as f32: in place for f32 data, else dequantised into scratch. */
+static const float *panel(const struct hn_exec *x, const struct hn_weight *w, size_t r0, size_t r1, size_t c0, size_t c1,
+    float *scratch, size_t *ld) {
+    *ld = w->cols;
+    if (w->param != SIZE_MAX)
+        return (const float *)x->params + w->param + r0 * w->cols + c0;
+    if (w->type == HN_F32)
+        return (const float *)w->data + r0 * w->cols + c0;
+    const struct hn_dtype_info *info = hn_dtype_info(w->type);
+    void (*dequantise)(float *, const void *, size_t) = hn_kernels()->dequantise[w->type];
+    if (!dequantise)
+        dequantise = info->dequantise;
+    size_t row_bytes = hn_dtype_bytes(info, w->cols);
+    const uint8_t *data = (const uint8_t *)w->data + hn_dtype_bytes(info, c0);
+    *ld = c1 - c0;
+    for (size_t r = r0; r < r1; r++)
+        dequantise(scratch + (r - r0) * *ld, data + r * row_bytes, c1 - c0);
+    return scratch;
+}
+
+/* out[m, n] = beta·out + in[m, k]·W[n0…n1, :]ᵀ, inner values in order. */
+static void tile_nt(const struct hn_exec *x, float *out, size_t ldo, const float *in, size_t ldi, const struct hn_weight *w, size_t n0,
+    size_t n1, size_t rows, float beta, float *scratch) {
+    bool direct = w->param != SIZE_MAX || w->type == HN_F32;
+    size_t depth = direct ? w->cols : HN_TILE_DEPTH, ld;
+    for (size_t k = 0; k < w->cols; k += depth) {
+        size_t end = least(k + depth, w->cols);
+        const float *b = panel(x, w, n0, n1, k, end, scratch, &ld);
+        hn_sgemm(false, true, rows, n1 - n0, end - k, 1, in + k, ldi, b, ld, k ? 1 : beta, out, ldo);
+    }
+}
+
+/* out[m, c0…c1] = beta·out + in[m, w.rows]·W[:, c0…c1] */
+static void tile_nn(const struct hn_exec *x, float *out, size_t ldo, const float *in, size_t ldi, const struct hn_weight *w, size_t c0,
+    size_t c1, size_t rows, float beta, float *scratch) {
+    bool direct = w->param != SIZE_MAX || w->type == HN_F32;
+    size_t depth = direct ? w->rows : HN_TILE_DEPTH, ld;
+    for (size_t k = 0; k < w->rows; k += depth) {
+        size_t end = least(k + depth, w->rows);
+        const float *b = panel(x, w, k, end, c0, c1, scratch, &ld);
+        hn_sgemm(false, false, rows, c1 - c0, end - k, 1, in + k, ldi, b, ld, k ? 1 : beta, out, ldo);
+    }
+}
+
+struct product {
+    struct hn_exec *x;
+    float *out;
+    const float *in, *other;
+    const struct hn_weight *w;
+    size_t ldo, ldi, ld_other, rows, m, n;
+    struct cut cols, row_cut;
+    float alpha;
+    bool add;
+};
+
+static void task_nt(void *context, size_t task, unsigned thread) {
+    const struct product *p = context;
+    size_t n0 = task % p->cols.count * p->cols.width, r0 = task / p->cols.count * p->row_cut.width;
+    tile_nt(p->x, p->out + r0 * p->ldo + n0, p->ldo, p->in + r0 * p->ldi, p->ldi, p->w, n0, least(n0 + p->cols.width, p->w->rows),
+        least(p->row_cut.width, p->rows - r0), 0, hn_scratch(p->x, thread));
+}
+
+void hn_product_nt(struct hn_exec *x, float *out, size_t ldo, const float *in, const struct hn_weight *w, size_t rows) {
+    struct product p = {.x = x, .out = out, .in = in, .w = w, .ldo = ldo, .ldi = w->cols, .rows = rows,
+        .cols = cut_of(w->rows, HN_TILE_COLS), .row_cut = cut_of(rows, HN_TILE_ROWS)};
+    hn_pool_run(x->pool, p.cols.count * p.row_cut.count, task_nt, &p);
+}
+
+static void task_nn(void *context, size_t task, unsigned thread) {
+    const struct product *p = context;
+    size_t c0 = task % p->cols.count * p->cols.width, r0 = task / p->cols.count * p->row_cut.width;
+    tile_nn(p->x, p->out + r0 * p->ldo + c0, p->ldo, p->in + r0 * p->ldi, p->ldi, p->w, c0, least(c0 + p->cols.width, p->w->cols),
+        least(p->row_cut.width, p->rows - r0), p->add ? 1 : 0, hn_scratch(p->x, thread));
+}
+
+void hn_product_nn(struct hn_exec *x, float *out, bool add, const float *in, size_t ldi, const struct hn_weight *w, size_t rows) {
+    struct product p = {.x = x, .out = out, .in = in, .w = w, .ldo = w->cols, .ldi = ldi, .rows = rows, .add = add,
+        .cols = cut_of(w->cols, HN_TILE_COLS), .row_cut = cut_of(rows, HN_TILE_ROWS / 4)};
+    hn_pool_run(x->pool, p.cols.count * p.row_cut.count, task_nn, &p);
+}
+
+static void task_tn(void *context, size_t task, unsigned thread) {
+    const struct product *p = context;
+    size_t n0 = task % p->cols.count * p->cols.width, m0 = task / p->cols.count * p->row_cut.width;
+    (void)thread;
+    hn_sgemm(true, false, least(p->row_cut.width, p->m - m0), least(p->cols.width, p->n - n0), p->rows, p->alpha, p->in + m0, p->ldi,
+        p->other + n0, p->ld_other, 1, p->out + m0 * p->ldo + n0, p->ldo);
+}
+
+void hn_product_tn(struct hn_exec *x, float *grad, float alpha, const float *a, size_t lda, size_t m, const float *b, size_t ldb,
+    size_t n, size_t rows) {
+    struct product p = {.x = x, .out = grad, .in = a, .other = b, .ldo = n, .ldi = lda, .ld_other = ldb, .rows = rows, .m = m, .n = n,
+        .alpha = alpha, .cols = cut_of(n, HN_TILE_COLS), .row_cut = cut_of(m, HN_TILE_COLS)};
+    hn_pool_run(x->pool, p.cols.count * p.row_cut.count, task_tn, &p);
+}
+
+/* What the tasks of one linear op share. */
+struct linear_task {
+    struct hn_exec *x;
+    const struct hn_op *op;
+    const struct hn_linear *l;
+    size_t rows, mids;          /* mids: columns of the adapters' inner tensor */
+    const float *in, *residual, *mid_in, *dout;
+    float *out, *mid, *din;
+    struct cut row_cut, col_cut[HN_PARTS];
+    size_t first_tile[HN_PARTS + 1]; /* of each part */
+    size_t columns[HN_PARTS + 1];    /* first output column of each part */
+    size_t adapted[HN_PARTS];        /* ordinal among the adapted parts */
+    bool dropout, add;
+};
+
+static struct linear_task describe(struct hn_exec *x, const struct hn_step *step, enum hn_dim dim) {
+    const struct hn_linear *l = &step->op->attr.linear;
+    struct linear_task t = {.x = x, .op = step->op, .l = l, .rows = hn_rows(x, dim), .mids = l->n_adapted * l->lora_rank,
+        .dropout = x->dropout_on && l->lora_dropout > 0};
+    t.row_cut = cut_of(t.rows, HN_TILE_ROWS);
+    for (size_t p = 0, adapted = 0; p < l->n_parts; p++) {
+        t.col_cut[p] = cut_of(l->weights[p]->rows, HN_TILE_COLS);
+        t.first_tile[p + 1] = t.first_tile[p] + t.col_cut[p].count;
+        t.columns[p + 1] = t.columns[p] + l->weights[p]->rows;
+        t.adapted[p] = adapted;
+        adapted += l->lora[p] != NULL;
+    }
+    return t;
+}
+
+static const float *params_of(const struct linear_task *t) {
+    return t->x->params;
+}
+
+/* Rows r0… of the input as part p's adapter sees them: with its dropout mask, in scratch. */
+static void drop_rows(const struct linear_task *t, size_t part, const float *rows, size_t r0, size_t n, float *out) {
+    double p = t->l->lora_dropout;
+    float factor = (float)(1 / (1 - p));
+    for (size_t r = 0; r < n; r++) {
+        uint64_t key = hn_dropout_key(t->x, t->op, part, r0 + r);
+        for (size_t c = 0; c < t->l->in; c++)
+            out[r * t->l->in + c] = hn_dropout_channel(key, c, p) ? rows[r * t->l->in + c] * factor : 0;
+    }
+}
+
+/* mid[rows, mids] = in · [A of all adapted parts]ᵀ, a block of rows a task. */
+static void mid_rows(void *context, size_t block, unsigned thread) {
+    const struct linear_task *t = context;
+    const struct hn_linear *l = t->l;
+    size_t r0 = block * HN_DROPOUT_ROWS, n = least(HN_DROPOUT_ROWS, t->rows - r0);
+    float *out = t->mid + r0 * t->mids, *scratch = hn_scratch(t->x, thread);
+    const float *in = t->in + r0 * l->in;
+    if (!t->dropout) {
+        hn_sgemm(false, true, n, t->mids, l->in, 1, in, l->in, params_of(t) + l->a_param, l->in, 0, out, t->mids);
+        return;
+    }
+    for (size_t p = 0; p < l->n_parts; p++) {
+        if (!l->lora[p])
+            continue;
+        drop_rows(t, p, in, r0, n, scratch);
+        hn_sgemm(false, true, n, l->lora_rank, l->in, 1, scratch, l->in, params_of(t) + l->lora[p]->a, l->in, 0,
+            out + t->adapted[p] * l->lora_rank, t->mids);
+    }
+}
+
+static size_t part_of(const struct linear_task *t, size_t tile) {
+    size_t p = 0;
+    while (tile >= t->first_tile[p + 1])
+        p++;
+    return p;
+}
+
+static void forward_tile(void *context, size_t task, unsigned thread) {
+    const struct linear_task *t = context;
+    const struct hn_linear *l = t->l;
+    size_t tiles = t->first_tile[l->n_parts], tile = task % tiles, p = part_of(t, tile);
+    size_t r0 = task / tiles * t->row_cut.width, rows = least(t->row_cut.width, t->rows - r0);
+    size_t n0 = (tile - t->first_tile[p]) * t->col_cut[p].width, n1 = least(n0 + t->col_cut[p].width, l->weights[p]->rows);
+    size_t offset = r0 * l->out + t->columns[p] + n0;
+    for (size_t r = 0; t->residual && r < rows; r++)
+        memcpy(t->out + offset + r * l->out, t->residual + offset + r * l->out, (n1 - n0) * sizeof *t->out);
+    tile_nt(t->x, t->out + offset, l->out, t->in + r0 * l->in, l->in, l->weights[p], n0, n1, rows, t->residual ? 1 : 0,
+        hn_scratch(t->x, thread));
+    if (l->lora[p])
+        hn_sgemm(false, true, rows, n1 - n0, l->lora_rank, (float)l->lora_scale, t->mid + r0 * t->mids + t->adapted[p] * l->lora_rank,
+            t->mids, params_of(t) + l->lora[p]->b + n0 * l->lora_rank, l->lora_rank, 1, t->out + offset, l->out);
+}
+
+void hn_linear_forward(struct hn_exec *x, const struct hn_step *step) {
+    struct linear_task t = describe(x, step, x->plan->buffers[step->out[0]].dim);
+    t.in = hn_buffer(x, step->in[0]);
+    t.residual = hn_buffer(x, step->in[1]);
+    t.out = hn_buffer(x, step->out[0]);
+    t.mid = hn_buffer(x, step->out[1]);
+    if (t.mids)
+        hn_pool_run(x->pool, (t.rows + HN_DROPOUT_ROWS - 1) / HN_DROPOUT_ROWS, mid_rows, &t);
+    hn_pool_run(x->pool, t.first_tile[t.l->n_parts] * t.row_cut.count, forward_tile, &t);
+}
+
+/* dmid[rows, part's rank] = s · dY · B for every adapted part */
+static void dmid_rows(void *context, size_t block, unsigned thread) {
+    const struct linear_task *t = context;
+    const struct hn_linear *l = t->l;
+    size_t r0 = block * HN_DROPOUT_ROWS, n = least(HN_DROPOUT_ROWS, t->rows - r0);
+    (void)thread;
+    for (size_t p = 0; p < l->n_parts; p++)
+        if (l->lora[p])
+            hn_sgemm(false, false, n, l->lora_rank, l->weights[p]->rows, (float)l->lora_scale, t->dout + r0 * l->out + t->columns[p],
+                l->out, params_of(t) + l->lora[p]->b, l->lora_rank, 0, t->mid + r0 * t->mids + t->adapted[p] * l->lora_rank, t->mids);
+}
+
+/* dA of all parts at once without dropout; with it, part by part over blocks of dropped rows in order. One task a block of columns
+ * would repeat the masks, so a part is a task. */
+static void da_dropped(void *context, size_t p, unsigned thread) {
+    const struct linear_task *t = context;
+    const struct hn_linear *l = t->l;
+    float *scratch = hn_scratch(t->x, thread);
+    if (!l->lora[p])
+        return;
+    for (size_t r0 = 0; r0 < t->rows; r0 += HN_DROPOUT_ROWS) {
+        size_t n = least(HN_DROPOUT_ROWS, t->rows - r0);
+        drop_rows(t, p, t->in + r0 * l->in, r0, n, scratch);
+        hn_sgemm(true, false, l->lora_rank, l->in, n, 1, t->mid + r0 * t->mids + t->adapted[p] * l->lora_rank, t->mids, scratch, l->in, 1,
+            (float *)t->x->grads + l->lora[p]->a, l->in);
+    }
+}
+
+static void adapter_gradients(struct linear_task *t) {
+    const struct hn_linear *l = t->l;
+    float *grads = t->x->grads;
+    hn_pool_run(t->x->pool, (t->rows + HN_DROPOUT_ROWS - 1) / HN_DROPOUT_ROWS, dmid_rows, t);
+    for (size_t p = 0; p < l->n_parts; p++)
+        if (l->lora[p])
+            hn_product_tn(t->x, grads + l->lora[p]->b, (float)l->lora_scale, t->dout + t->columns[p], l->out, l->weights[p]->rows,
+                t->mid_in + t->adapted[p] * l->lora_rank, t->mids, l->lora_rank, t->rows);
+    if (t->dropout)
+        hn_pool_run(t->x->pool, l->n_parts, da_dropped, t);
+    else
+        hn_product_tn(t->x, grads + l->a_param, 1, t->mid, t->mids, t->mids, t->in, l->in, l->in, t->rows);
+}
+
+/* dX's columns c0…: all parts in order, then the adapters' share. */
+static void backward_tile(void *context, size_t task, unsigned thread) {
+    const struct linear_task *t = context;
+    const struct hn_linear *l = t->l;
+    size_t c0 = task % t->col_cut[0].count * t->col_cut[0].width, c1 = least(c0 + t->col_cut[0].width, l->in);
+    size_t r0 = task / t->col_cut[0].count * t->row_cut.width, rows = least(t->row_cut.width, t->rows - r0);
+    float *out = t->din + r0 * l->in + c0;
+    for (size_t p = 0; p < l->n_parts; p++)
+        tile_nn(t->x, out, l->in, t->dout + r0 * l->out + t->columns[p], l->out, l->weights[p], c0, c1, rows, p || t->add ? 1 : 0,
+            hn_scratch(t->x, thread));
+    if (t->mids && !t->dropout)
+        hn_sgemm(false, false, rows, c1 - c0, t->mids, 1, t->mid + r0 * t->mids, t->mids, params_of(t) + l->a_param + c0, l->in, 1, out,
+            l->in);
+}
+
+/* The adapters' share of dX under dropout: dU·A masked as the input was. */
+static void dx_dropped(void *context, size_t block, unsigned thread) {
+    const struct linear_task *t = context;
+    const struct hn_linear *l = t->l;
+    size_t r0 = block * HN_DROPOUT_ROWS, n = least(HN_DROPOUT_ROWS, t->rows - r0);
+    float *scratch = hn_scratch(t->x, thread);
+    for (size_t p = 0; p < l->n_parts; p++) {
+        if (!l->lora[p])
+            continue;
+        hn_sgemm(false, false, n, l->in, l->lora_rank, 1, t->mid + r0 * t->mids + t->adapted[p] * l->lora_rank, t->mids,
+            params_of(t) + l->lora[p]->a, l->in, 0, scratch, l->in);
+        drop_rows(t, p, scratch, r0, n, scratch);
+        hn_kernels()->axpy(t->din + r0 * l->in, 1, scratch, n * l->in);
+    }
+}
+
+void hn_linear_backward(struct hn_exec *x, const struct hn_step *step) {
+    struct linear_task t = describe(x, step, x->plan->buffers[step->dout[0]].dim);
+    const struct hn_linear *l = t.l;
+    t.in = hn_buffer(x, step->in[0]);
+    t.dout = hn_buffer(x, step->dout[0]);
+    t.din = hn_buffer(x, step->din[0]);
+    t.mid_in = hn_buffer(x, step->out[1]);
+    t.mid = hn_buffer(x, step->work);
+    t.add = step->add[0];
+    if (step->din[1] >= 0)
+        hn_kernels()->axpy(hn_buffer(x, step->din[1]), 1, t.dout, t.rows * l->out);
+    if (t.mids)
+        adapter_gradients(&t);
+    for (size_t p = 0; p < l->n_parts; p++)
+        if (l->weights[p]->param != SIZE_MAX)
+            hn_product_tn(x, (float *)x->grads + l->weights[p]->param, 1, t.dout + t.columns[p], l->out, l->weights[p]->rows, t.in, l->in,
+                l->in, t.rows);
+    if (!t.din)
+        return;
+    t.col_cut[0] = cut_of(l->in, HN_TILE_COLS);
+    hn_pool_run(x->pool, t.col_cut[0].count * t.row_cut.count, backward_tile, &t);
+    if (t.mids && t.dropout)
+        hn_pool_run(x->pool, (t.rows + HN_DROPOUT_ROWS - 1) / HN_DROPOUT_ROWS, dx_dropped, &t);
+}

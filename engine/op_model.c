@@ -1,0 +1,34 @@
+/* model.inspect: what a model file is, and its hash. */
+#include "engine/examples.h"
+#include "engine/file.h"
+#include "engine/helper.h"
+#include "engine/model.h"
+
+#include <string.h>
+
+int hn_op_model_inspect(struct hn_helper_call *call, const json_t *params, json_t **ret, struct hn_error *err) {
+    const char *path;
+    struct hn_model model = {0};
+    struct hn_codec codec = {0};
+    char hash[HN_SHA256_HEX];
+    uint64_t bytes = 0;
+    (void)call;
+    int rc = hn_helper_path(params, &path, err);
+    if (!rc)
+        rc = hn_model_open(&model, path, err);
+    if (!rc)
+        rc = hn_codec_from_gguf(&model.gguf, &codec, err);
+    if (!rc && hn_tokenizer_vocab(codec.tokenizer) > model.config.vocab)
+        rc = hn_fail(err, HN_E_MODEL_INVALID, "the tokenizer knows %zu tokens, but the embedding has only %zu rows",
+            hn_tokenizer_vocab(codec.tokenizer), model.config.vocab);
+    if (!rc)
+        rc = hn_sha256_file(path, hash, &bytes, err);
+    if (!rc)
+        *ret = json_pack("{s:s, s:s, s:s, s:I, s:I, s:I, s:[s], s:b, s:s, s:I}", "family", model.config.family, "format", "gguf", "quantisation",
+            model.quantisation, "parameters", (json_int_t)model.parameters, "context", (json_int_t)model.config.context, "vocab",
+            (json_int_t)model.config.vocab, "tasks", "generation", "chat_template", codec.chat != NULL, "sha256", hash, "bytes",
+            (json_int_t)bytes);
+    hn_codec_finish(&codec);
+    hn_model_close(&model);
+    return rc;
+}

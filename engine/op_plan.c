@@ -1,0 +1,431 @@
+/*
+ * job.plan: a submission made into a specification with no "auto" left, and what running it will take.
+ *
+ * What "auto" becomes depends on the model, the task, the data and the slot's configured memory, never on what is free at
+ * the moment; each choice comes with its reason. The figures are those of the trainer itself: the same code loads and plans.
+ */
+#include "engine/batch.h"
+#include "engine/helper.h"
+#include "engine/json.h"
+#include "engine/run.h"
+
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define AUTO_MAX_LENGTH 2048
+#define AUTO_MICRO_BATCH 1024
+#define SMALLEST_MICRO_BATCH 128
+
+struct planning {
+    const json_t *params;
+    struct hn_hyperparams hp;
+    json_t *reasons, *warnings;
+    const char *model_path, *train_path, *validation_path, *now;
+    enum hn_task task;
+    enum hn_method method;
+    double fraction; /* of the training rows that are held out */
+    size_t rows;
+    int64_t memory_bytes, threads;
+    bool recompute;
+};
+
+static void because(struct planning *p, const char *name, const char *format, ...) __attribute__((format(printf, 3, 4)));
+
+static void because(struct planning *p, const char *name, const char *format, ...) {
+    char text[256];
+    va_list ap;
+    va_start(ap, format);
+    vsnprintf(text, sizeof text, format, ap);
+    va_end(ap);
+    json_object_set_new(p->reasons, name, json_string(text));
+}
+
+static void warn(struct planning *p, const char *code, const char *format, ...) __attribute__((format(printf, 3, 4)));
+
+static void warn(struct planning *p, const char *code, const char *format, ...) {
+    char text[512];
+    va_list ap;
+    va_start(ap, format);
+    vsnprintf(text, sizeof text, format, ap);
+    va_end(ap);
+    json_array_append_new(p->warnings, json_pack("{s:s, s:s}", "code", code, "message", text));
+}
+
+static int read_names(struct planning *p, struct hn_error *err) {
+    const char *task = NULL, *method = NULL;
+    int rc = hn_json_string(p->params, "task", &task, err);
+    if (!rc)
+        rc = hn_json_string(p->params, "method", &method, err);
+    if (rc)
+        return rc;
+    int number = task ? hn_task_from_name(task) : HN_TASK_GENERATION;
+    if (number < 0) {
+        hn_fail(err, HN_E_INVALID_FIELD, "there is no task \"%.64s\"", task);
+        hn_error_field(err, "task");
+        return HN_E_INVALID_FIELD;
+    }
+    p->task = (enum hn_task)number;
+    if (method && strcmp(method, "lora") != 0) {
+        bool known = strcmp(method, "full") == 0 || strcmp(method, "head") == 0;
+        hn_fail(err, known ? HN_E_UNSUPPORTED : HN_E_INVALID_FIELD, known ? "method \"%.32s\" is not supported yet for this model; lora is"
+            : "there is no method \"%.32s\"; lora is the one for this model", method);
+        hn_error_field(err, "method");
+        return err ? err->code : HN_E_INVALID_FIELD;
+    }
+    p->method = HN_METHOD_LORA;
+    return 0;
+}
+
+/* "auto" (or absent), "none", {"fraction"} or DATA. */
+static int read_validation(struct planning *p, struct hn_error *err) {
+    const json_t *v = json_object_get(p->params, "validation");
+    const char *text = json_string_value(v);
+    if (json_is_object(v) && json_object_get(v, "path"))
+        return hn_json_string(v, "path", &p->validation_path, err);
+    if (json_is_object(v) && json_object_get(v, "fraction")) {
+        p->fraction = json_number_value(json_object_get(v, "fraction"));
+        if (p->fraction > 0 && p->fraction < 1 && p->rows >= 2)
+            return 0;
+        hn_fail(err, HN_E_INVALID_FIELD, "validation as a fraction must lie between 0 and 1, of at least two rows");
+        hn_error_field(err, "validation");
+        return HN_E_INVALID_FIELD;
+    }
+    if (text && strcmp(text, "none") == 0)
+        return 0;
+    if (text && strcmp(text, "auto") != 0) {
+        hn_fail(err, HN_E_INVALID_FIELD, "validation must be a data set, a fraction or \"none\"");
+        hn_error_field(err, "validation");
+        return HN_E_INVALID_FIELD;
+    }
+    if (p->rows < 200) {
+        warn(p, "no_validation", "%zu rows are too few to hold some out (from 200 on, a tenth is); without them overfitting cannot be seen: send a "
+            "validation data set or \"validation\":0.2", p->rows);
+        return 0;
+    }
+    p->fraction = p->rows > 10000 ? 1000.0 / (double)p->rows : 0.1;
+    because(p, "validation", "%.4g of %zu rows held out: a tenth, at most 1,000", p->fraction, p->rows);
+    return 0;
+}
+
+static json_t *exports_json(const struct planning *p, struct hn_error *err) {
+    const json_t *asked = json_object_get(p->params, "exports");
+    if (!asked || json_is_null(asked))
+        return json_pack("[s, s]", "peft", "gguf");
+    json_t *list = json_array();
+    for (size_t i = 0; i < json_array_size(asked); i++) {
+        const char *name = json_string_value(json_array_get(asked, i));
+        int bit = name ? hn_export_from_name(name) : 0;
+        if (bit == HN_EXPORT_PEFT || bit == HN_EXPORT_GGUF) {
+            json_array_append_new(list, json_string(name));
+            continue;
+        }
+        hn_fail(err, bit ? HN_E_UNSUPPORTED : HN_E_INVALID_FIELD, "the export \"%.32s\" is not one of peft and gguf", name ? name : "?");
+        hn_error_field(err, "exports");
+        json_decref(list);
+        return NULL;
+    }
+    if (json_array_size(list))
+        return list;
+    json_decref(list);
+    hn_fail(err, HN_E_INVALID_FIELD, "exports must name at least one of peft and gguf");
+    hn_error_field(err, "exports");
+    return NULL;
+}
+
+static json_t *source_json(const json_t *data, const char *file) {
+    const char *sha = json_string_value(json_object_get(data, "sha256")), *format = json_string_value(json_object_get(data, "format"));
+    const char *on_error = json_string_value(json_object_get(data, "on_error"));
+    const json_t *columns = json_object_get(data, "columns");
+    return json_pack("{s:s, s:s, s:s, s:O, s:s}", "file", file, "sha256", sha ? sha : "", "format", format ? format : "jsonl", "columns",
+        columns ? columns : json_null(), "on_error", on_error ? on_error : "refuse");
+}
+
+static json_t *samples_json(const struct planning *p, struct hn_error *err) {
+    const json_t *asked = json_object_get(p->params, "samples");
+    int64_t rows = 4, tokens = 128;
+    static const char *const known[] = {"rows", "max_tokens", NULL};
+    if (asked && !json_is_null(asked) &&
+        ((json_is_object(asked) ? hn_json_known(asked, known, "samples.", err) : hn_fail(err, HN_E_INVALID_FIELD, "samples must be an object")) ||
+            hn_json_int(asked, "rows", 0, 100, &rows, err) || hn_json_int(asked, "max_tokens", 1, 4096, &tokens, err)))
+        return NULL;
+    return json_pack("{s:I, s:I}", "rows", (json_int_t)rows, "max_tokens", (json_int_t)tokens);
+}
+
+/* The specification; with `real` paths for planning here, else with the names the inputs have in a run directory. */
+static json_t *make_spec(const struct planning *p, bool real, struct hn_error *err) {
+    const json_t *model = json_object_get(p->params, "model"), *train = json_object_get(p->params, "train");
+    const char *sha = json_string_value(json_object_get(model, "sha256")), *step = json_string_value(json_object_get(p->params, "export_step"));
+    const char *dtype = json_string_value(json_object_get(p->params, "export_dtype"));
+    bool validated = p->validation_path || p->fraction > 0;
+    if (step && strcmp(step, "best") != 0 && strcmp(step, "last") != 0) {
+        hn_fail(err, HN_E_INVALID_FIELD, "export_step must be \"best\" or \"last\"");
+        hn_error_field(err, "export_step");
+        return NULL;
+    }
+    json_t *exports = exports_json(p, err), *samples = exports ? samples_json(p, err) : NULL;
+    if (!exports || !samples) {
+        json_decref(exports);
+        return NULL;
+    }
+    json_t *validation = p->validation_path ? source_json(json_object_get(p->params, "validation"), real ? p->validation_path : "inputs/validation")
+                         : p->fraction > 0 ? json_pack("{s:f}", "fraction", p->fraction) : json_null();
+    json_t *run = json_pack("{s:s, s:s, s:{s:s, s:s}, s:o, s:o, s:n, s:n, s:o, s:o, s:s, s:s, s:o, s:b, s:s}", "task", hn_task_name(p->task), "method",
+        hn_method_name(p->method), "model", "sha256", sha ? sha : "", "file", real ? p->model_path : "inputs/model.gguf", "train",
+        source_json(train, real ? p->train_path : "inputs/train"), "validation", validation, "init", "labels", "hyperparameters",
+        hn_hyperparams_write(&p->hp, HN_HP_RUN), "exports", exports, "export_step", step ? step : validated ? "best" : "last", "export_dtype",
+        dtype ? dtype : "f32", "samples", samples, "recompute", p->recompute, "template_date", p->now);
+    json_t *host = hn_hyperparams_write(&p->hp, HN_HP_HOST);
+    json_object_set_new(host, "memory_bytes", json_integer((json_int_t)p->memory_bytes));
+    if (real)
+        json_object_set_new(host, "threads", json_integer((json_int_t)(p->threads > 0 ? p->threads : 1)));
+    return json_pack("{s:i, s:o, s:o}", "format", 1, "run", run, "host", host);
+}
+
+/* What can be chosen before the rows are tokenised. */
+static int resolve_before(struct planning *p, const struct hn_model *model, struct hn_error *err) {
+    struct hn_hyperparams *hp = &p->hp;
+    size_t train_rows = p->rows - (size_t)(p->fraction * (double)p->rows);
+    if (hp->dropout > 0 || hp->attention_dropout > 0) {
+        hn_fail(err, HN_E_UNSUPPORTED, "the %s family has no dropout of its own; lora_dropout is there", model->config.family);
+        hn_error_field(err, hp->dropout > 0 ? "hyperparameters.dropout" : "hyperparameters.attention_dropout");
+        return HN_E_UNSUPPORTED;
+    }
+    hp->dropout = hp->attention_dropout = 0;
+    if (hp->metric_for_best == HN_METRIC_AUTO)
+        hp->metric_for_best = 1;
+    if (hp->metric_for_best != 1) {
+        hn_fail(err, HN_E_UNSUPPORTED, "metric_for_best of a generation task is val_loss");
+        hn_error_field(err, "hyperparameters.metric_for_best");
+        return HN_E_UNSUPPORTED;
+    }
+    if (hp->batch_size == HN_AUTO_INT) {
+        hp->batch_size = train_rows >= 8000 ? 16 : 8;
+        because(p, "batch_size", "%lld for %zu training rows: small batches learn most per row", (long long)hp->batch_size, train_rows);
+    }
+    if (hn_is_auto(hp->epochs)) {
+        hp->epochs = train_rows < 300 ? 5 : train_rows < 3000 ? 3 : train_rows < 20000 ? 2 : 1;
+        because(p, "epochs", "%.3g for %zu training rows: about enough steps to settle without learning rows by heart", hp->epochs, train_rows);
+    }
+    if (hn_is_auto(hp->learning_rate)) {
+        hp->learning_rate = model->config.hidden < 1024 ? 5e-4 : model->config.hidden < 2560 ? 3e-4 : 2e-4;
+        because(p, "learning_rate", "%.3g: adapters of a model %zu wide", hp->learning_rate, model->config.hidden);
+    }
+    if (hp->max_length == HN_AUTO_INT)
+        hp->max_length = (int64_t)(model->config.context < AUTO_MAX_LENGTH ? model->config.context : AUTO_MAX_LENGTH);
+    else if ((size_t)hp->max_length > model->config.context)
+        warn(p, "beyond_context", "max_length %lld is longer than the %zu tokens the model was made for", (long long)hp->max_length, model->config.context);
+    return 0;
+}
+
+/* What depends on the tokenised rows. */
+static void resolve_after(struct planning *p, struct hn_run *run, bool auto_length) {
+    struct hn_hyperparams *hp = &p->hp;
+    size_t longest = 0;
+    const struct hn_examples *sets[] = {&run->train, &run->validation};
+    for (int k = 0; k < 2; k++)
+        for (size_t i = 0; i < sets[k]->n_rows; i++)
+            longest = sets[k]->starts[i + 1] - sets[k]->starts[i] > longest ? sets[k]->starts[i + 1] - sets[k]->starts[i] : longest;
+    if (auto_length) {
+        int64_t ceiling = hp->max_length;
+        hp->max_length = (int64_t)((longest + 7) / 8 * 8);
+        hp->max_length = hp->max_length < 8 ? 8 : hp->max_length > ceiling ? ceiling : hp->max_length;
+        because(p, "max_length", "%lld: the longest row has %zu tokens", (long long)hp->max_length, longest);
+    }
+    if (hp->micro_batch_tokens == HN_AUTO_INT) {
+        hp->micro_batch_tokens = AUTO_MICRO_BATCH;
+        because(p, "micro_batch_tokens", "%d: products are near their best rate from there on, and memory stays small", AUTO_MICRO_BATCH);
+    }
+    size_t per_epoch = (run->train.n_rows + (size_t)hp->batch_size - 1) / (size_t)hp->batch_size;
+    double steps = ceil(hp->epochs * (double)per_epoch);
+    if (hp->max_steps != HN_NONE_INT && (double)hp->max_steps < steps)
+        steps = (double)hp->max_steps;
+    if (hp->eval_every == HN_AUTO_INT) {
+        hp->eval_every = (int64_t)ceil(steps / 10);
+        hp->eval_every = hp->eval_every < 1 ? 1 : hp->eval_every;
+        because(p, "eval_every", "%lld: ten evaluations in %.0f steps", (long long)hp->eval_every, steps);
+    }
+}
+
+/* Plans the loaded run under the present hyperparameters. The new spec replaces the one that `run` points to. */
+static int plan_again(struct planning *p, struct hn_spec *spec, struct hn_run *run, struct hn_error *err) {
+    json_t *json = make_spec(p, true, err);
+    struct hn_spec next;
+    int rc = json ? hn_spec_read(&next, json, err) : err ? err->code : HN_E_INTERNAL;
+    if (rc)
+        return rc;
+    hn_spec_finish(spec);
+    *spec = next;
+    return hn_run_plan(run, err);
+}
+
+static bool fits(const struct planning *p, const struct hn_run *run) {
+    return p->memory_bytes <= 0 || run->memory.peak <= (size_t)p->memory_bytes;
+}
+
+/* Makes the run smaller where that changes no result that was asked for: smaller micro-batches, then recomputation. */
+static int squeeze(struct planning *p, struct hn_spec *spec, struct hn_run *run, bool auto_micro, struct hn_error *err) {
+    int rc = plan_again(p, spec, run, err);
+    while (!rc && auto_micro && !fits(p, run) && p->hp.micro_batch_tokens > SMALLEST_MICRO_BATCH &&
+           (size_t)p->hp.micro_batch_tokens > run->longest) {
+        p->hp.micro_batch_tokens /= 2;
+        because(p, "micro_batch_tokens", "%lld: the largest that fits the slot's memory", (long long)p->hp.micro_batch_tokens);
+        rc = plan_again(p, spec, run, err);
+    }
+    if (!rc && !fits(p, run)) {
+        p->recompute = true;
+        because(p, "recompute", "layers are computed again in the backward pass, since keeping them does not fit the slot's memory");
+        rc = plan_again(p, spec, run, err);
+    }
+    return rc;
+}
+
+/* Smaller settings a person could choose, with what they would take. */
+static json_t *alternatives(struct planning *p, struct hn_spec *spec, struct hn_run *run, struct hn_error *err) {
+    json_t *list = json_array();
+    struct hn_hyperparams kept = p->hp;
+    struct {
+        const char *name;
+        int64_t *field, value;
+    } changes[] = {{"micro_batch_tokens", &p->hp.micro_batch_tokens, p->hp.micro_batch_tokens / 2},
+        {"lora_rank", &p->hp.lora_rank, p->hp.lora_rank / 2}};
+    if (fits(p, run))
+        return list;
+    for (size_t i = 0; i < 2; i++) {
+        if (changes[i].value < 1 || (i == 0 && changes[i].value < 16))
+            continue;
+        *changes[i].field = changes[i].value;
+        if (!plan_again(p, spec, run, err))
+            json_array_append_new(list, json_pack("{s:{s:I}, s:I}", "change", changes[i].name, (json_int_t)changes[i].value, "peak_bytes",
+                (json_int_t)run->memory.peak));
+        p->hp = kept;
+    }
+    plan_again(p, spec, run, err);
+    return list;
+}
+
+/* Work of the whole run in floating-point operations over a cautious rate; a person wants the order of magnitude. */
+static double estimate_seconds(const struct planning *p, const struct hn_run *run) {
+    const double rate = 4e10; /* a thread */
+    double rows = (double)run->steps * (double)p->hp.batch_size, mean = (double)run->train.n_tokens / (double)run->train.n_rows;
+    double flops = rows * mean * 4.6 * (double)run->model.parameters;
+    double evaluations = run->validation.n_rows ? (double)run->steps / (double)p->hp.eval_every + 2 : 0;
+    flops += evaluations * (double)run->validation.n_tokens * 2 * (double)run->model.parameters;
+    return flops / (rate * (double)(p->threads > 0 ? p->threads : 1)) + 5;
+}
+
+static json_t *answer(struct planning *p, struct hn_spec *spec, struct hn_run *run, struct hn_error *err) {
+    const struct hn_examples *ex = &run->train;
+    json_t *other = alternatives(p, spec, run, err), *final = make_spec(p, false, err);
+    size_t params = run->adapter.n_params * sizeof(float);
+    json_t *resolved = hn_hyperparams_write(&p->hp, HN_HP_ALL);
+    json_t *validation = p->validation_path ? json_pack("{s:I}", "rows", (json_int_t)run->validation.n_rows)
+                         : p->fraction > 0 ? json_pack("{s:f, s:I}", "fraction", p->fraction, "rows", (json_int_t)run->validation.n_rows) : json_null();
+    json_t *dry = json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:O, s:o}", "peak_bytes", (json_int_t)run->memory.peak, "disk_bytes",
+        (json_int_t)(params * 3 * (size_t)(p->hp.keep_checkpoints + 2) + params * 3 + (8 << 20)), "steps", (json_int_t)run->steps, "rows",
+        (json_int_t)ex->n_rows, "tokens", (json_int_t)ex->n_tokens, "target_tokens", (json_int_t)ex->target_tokens, "dropped", (json_int_t)ex->dropped,
+        "truncated", (json_int_t)ex->truncated, "seconds_estimate", round(estimate_seconds(p, run)), "hyperparameters", resolved, "alternatives",
+        other);
+    if (ex->truncated)
+        warn(p, "truncated", "%zu of %zu rows are longer than max_length %lld and are cut on the right", ex->truncated, ex->rows_total,
+            (long long)p->hp.max_length);
+    if (ex->dropped)
+        warn(p, "dropped", "%zu of %zu rows are left out: no target is left in them", ex->dropped, ex->rows_total);
+    return json_pack("{s:O, s:O, s:s, s:s, s:o, s:O, s:o, s:{s:I, s:I, s:I, s:I, s:I}, s:O, s:{s:I, s:I, s:b}, s:o}", "run",
+        json_object_get(final, "run"), "host", json_object_get(final, "host"), "task", hn_task_name(p->task), "method", hn_method_name(p->method),
+        "hyperparameters", resolved, "auto", p->reasons, "validation", validation, "counts", "rows", (json_int_t)ex->rows_total, "used",
+        (json_int_t)ex->n_rows, "dropped", (json_int_t)ex->dropped, "truncated", (json_int_t)ex->truncated, "target_tokens",
+        (json_int_t)ex->target_tokens, "warnings", p->warnings, "plan", "peak_bytes", (json_int_t)run->memory.peak, "micro_batch_tokens",
+        (json_int_t)p->hp.micro_batch_tokens, "recompute", p->recompute, "dry_run", dry);
+}
+
+static int plan_loaded(struct hn_helper_call *call, struct planning *p, json_t **ret, struct hn_error *err) {
+    struct hn_model model = {0};
+    struct hn_spec spec = {0};
+    struct hn_run run = {0};
+    bool auto_length = p->hp.max_length == HN_AUTO_INT, auto_micro = p->hp.micro_batch_tokens == HN_AUTO_INT;
+    int rc = hn_model_open(&model, p->model_path, err);
+    if (!rc)
+        rc = resolve_before(p, &model, err);
+    hn_model_close(&model);
+    /* A first specification to tokenise with; what is still "auto" does not matter to that. */
+    struct hn_hyperparams kept = p->hp;
+    if (kept.micro_batch_tokens == HN_AUTO_INT)
+        p->hp.micro_batch_tokens = AUTO_MICRO_BATCH;
+    if (kept.eval_every == HN_AUTO_INT)
+        p->hp.eval_every = 1;
+    json_t *json = rc ? NULL : make_spec(p, true, err);
+    p->hp = kept;
+    if (!rc)
+        rc = json ? hn_spec_read(&spec, json, err) : err->code;
+    if (!rc)
+        rc = hn_run_load(&run, &spec, ".", err);
+    if (rc == HN_E_DATASET_INVALID)
+        hn_helper_issues(call, run.train_data.n_issues ? &run.train_data : &run.validation_data);
+    if (!rc) {
+        resolve_after(p, &run, auto_length);
+        rc = squeeze(p, &spec, &run, auto_micro, err);
+    }
+    if (!rc)
+        *ret = answer(p, &spec, &run, err);
+    hn_run_finish(&run);
+    hn_spec_finish(&spec);
+    return rc || *ret ? rc : hn_fail(err, HN_E_INTERNAL, "the plan cannot be written as JSON");
+}
+
+/* Number of rows and the tasks the training data allows. */
+static int look_at_data(struct hn_helper_call *call, struct planning *p, struct hn_error *err) {
+    struct hn_dataset data;
+    struct hn_dataset_options options;
+    int rc = hn_helper_data(json_object_get(p->params, "train"), &p->train_path, &options, err);
+    if (rc)
+        return rc;
+    rc = hn_dataset_open(&data, p->train_path, &options, err);
+    hn_helper_issues(call, &data);
+    const char *const *tasks = rc ? NULL : hn_dataset_tasks(&data);
+    const char *asked = json_string_value(json_object_get(p->params, "task"));
+    bool allowed = !asked;
+    for (size_t i = 0; tasks && tasks[i]; i++)
+        allowed |= asked && strcmp(asked, tasks[i]) == 0;
+    if (!rc && !allowed) {
+        hn_fail(err, HN_E_INVALID_FIELD, "the data set's columns allow the task %s, not %.64s", tasks[0], asked);
+        hn_error_field(err, "task");
+        rc = HN_E_INVALID_FIELD;
+    }
+    if (!rc && strcmp(asked ? asked : tasks[0], "generation") != 0) {
+        hn_fail(err, HN_E_UNSUPPORTED, "the task %s is not supported with this model; generation is", asked ? asked : tasks[0]);
+        hn_error_field(err, "task");
+        rc = HN_E_UNSUPPORTED;
+    }
+    p->rows = data.n_rows;
+    hn_dataset_close(&data);
+    return rc;
+}
+
+int hn_op_job_plan(struct hn_helper_call *call, const json_t *params, json_t **ret, struct hn_error *err) {
+    struct planning p = {.params = params, .reasons = json_object(), .warnings = json_array(), .now = "2000-01-01", .threads = 1};
+    hn_hyperparams_defaults(&p.hp);
+    const json_t *knobs = json_object_get(params, "hyperparameters");
+    int rc = hn_helper_path(json_object_get(params, "model"), &p.model_path, err);
+    if (!rc && knobs && !json_is_null(knobs))
+        rc = hn_hyperparams_read(&p.hp, knobs, "hyperparameters.", err);
+    if (!rc)
+        rc = hn_json_string(params, "now", &p.now, err);
+    if (!rc)
+        rc = hn_json_int(params, "memory_bytes", 0, INT64_MAX, &p.memory_bytes, err);
+    if (!rc)
+        rc = hn_json_int(params, "threads", 1, 1024, &p.threads, err);
+    if (!rc)
+        rc = read_names(&p, err);
+    if (!rc)
+        rc = look_at_data(call, &p, err);
+    if (!rc)
+        rc = read_validation(&p, err);
+    if (!rc)
+        rc = plan_loaded(call, &p, ret, err);
+    json_decref(p.reasons);
+    json_decref(p.warnings);
+    return rc;
+}

@@ -1,0 +1,228 @@
+/* predict: answers of a base model, or of a job's result, to a list of inputs. The model stays open between calls. */
+#include "engine/buf.h"
+#include "engine/checkpoint.h"
+#include "engine/export.h"
+#include "engine/generate.h"
+#include "engine/helper.h"
+#include "engine/json.h"
+#include "engine/run.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define MAX_INPUTS 1024
+#define MAX_CONTEXT 4096
+#define MAX_STOPS 16
+
+struct hn_predictor {
+    char *key; /* canonical text of model and source */
+    struct hn_spec spec;
+    struct hn_run run;
+    struct hn_params params;
+    struct hn_phase phase;
+    struct hn_compute compute;
+    size_t context;
+};
+
+void hn_predictor_destroy(struct hn_predictor *p) {
+    if (!p)
+        return;
+    hn_compute_finish(&p->compute);
+    hn_phase_finish(&p->phase);
+    hn_params_finish(&p->params);
+    hn_run_finish(&p->run);
+    hn_spec_finish(&p->spec);
+    free(p->key);
+    free(p);
+}
+
+/* Parameters of the exported result: from the first export there is. */
+static int read_exported(struct hn_predictor *p, const char *run_dir, struct hn_error *err) {
+    char dir[4096];
+    for (size_t i = 0; i < hn_n_exporters; i++) {
+        snprintf(dir, sizeof dir, "%s/artifacts/%s", run_dir, hn_exporters[i].dir);
+        if (access(dir, R_OK) == 0)
+            return hn_exporters[i].read(&p->run, &p->params, dir, p->params.values, err);
+    }
+    return hn_fail(err, HN_E_CONFLICT, "the job has no exported result yet; ask for \"step\":\"last\" while it runs");
+}
+
+static int read_checkpoint(struct hn_predictor *p, const char *run_dir, const json_t *which, struct hn_error *err) {
+    size_t *steps = NULL, n = 0, step = 0;
+    struct hn_progress progress = {0};
+    int rc = hn_checkpoint_list(run_dir, &steps, &n, err);
+    if (!rc && !n)
+        rc = hn_fail(err, HN_E_CONFLICT, "the job has no checkpoint yet");
+    if (!rc)
+        step = json_is_integer(which) ? (size_t)json_integer_value(which) : steps[n - 1];
+    free(steps);
+    if (!rc)
+        rc = hn_checkpoint_read(run_dir, step, &p->params, &progress, NULL, err);
+    if (!rc && json_is_string(which) && strcmp(json_string_value(which), "best") == 0 && progress.has_best && progress.best_step &&
+        progress.best_step != step)
+        rc = hn_checkpoint_read(run_dir, progress.best_step, &p->params, NULL, NULL, err);
+    return rc;
+}
+
+static int open_source(struct hn_predictor *p, const json_t *source, struct hn_error *err) {
+    const char *run_dir = NULL;
+    char path[4096];
+    json_t *json = NULL;
+    const json_t *step = json_object_get(source, "step");
+    int rc = hn_json_string(source, "run_dir", &run_dir, err);
+    if (!rc && !run_dir)
+        rc = hn_fail(err, HN_E_MISSING_FIELD, "source.run_dir is missing");
+    snprintf(path, sizeof path, "%s/spec.json", run_dir ? run_dir : "");
+    if (!rc)
+        rc = hn_json_load(path, 16 << 20, &json, err);
+    if (!rc)
+        rc = hn_spec_read(&p->spec, json, err);
+    if (!rc)
+        rc = hn_adapter_init(&p->run.adapter, &p->run.model, &p->spec.hp, err);
+    if (!rc)
+        rc = hn_params_from_adapter(&p->params, &p->run.adapter, err);
+    if (rc)
+        return rc;
+    bool exported = !step || (json_is_string(step) && strcmp(json_string_value(step), "exported") == 0);
+    return exported ? read_exported(p, run_dir, err) : read_checkpoint(p, run_dir, step, err);
+}
+
+static int open_predictor(struct hn_predictor *p, const char *path, const json_t *source, struct hn_error *err) {
+    unsigned threads = (unsigned)sysconf(_SC_NPROCESSORS_ONLN);
+    p->run.spec = &p->spec;
+    int rc = hn_model_open(&p->run.model, path, err);
+    if (!rc)
+        rc = hn_codec_from_gguf(&p->run.model.gguf, &p->run.codec, err);
+    if (!rc && json_is_object(source))
+        rc = open_source(p, source, err);
+    p->context = p->run.model.config.context < MAX_CONTEXT ? p->run.model.config.context : MAX_CONTEXT;
+    if (!rc)
+        rc = hn_sample_phase(&p->phase, &p->run.model, p->run.adapter.n ? &p->run.adapter : NULL, HN_SAMPLE_SLOTS, p->context, threads, err);
+    return rc ? rc : hn_compute_init(&p->compute, threads, p->phase.plan.arena_bytes, HN_SAMPLE_CHUNK, err);
+}
+
+/* The predictor for these parameters: the one kept from the last call, or a new one in its place. */
+static int find_predictor(struct hn_helper_call *call, const char *path, const json_t *source, struct hn_error *err) {
+    json_t *key = json_pack("{s:s, s:O?}", "model", path, "source", source);
+    char *text = key ? hn_json_canonical(key) : NULL;
+    json_decref(key);
+    if (!text)
+        return hn_fail(err, HN_E_INTERNAL, "out of memory");
+    const json_t *step = json_object_get(source, "step");
+    bool moving = step && !json_is_integer(step) && strcmp(json_string_value(step) ? json_string_value(step) : "", "exported") != 0;
+    if (*call->predictor && strcmp((*call->predictor)->key, text) == 0 && !moving) {
+        free(text);
+        return 0;
+    }
+    hn_predictor_destroy(*call->predictor);
+    *call->predictor = NULL;
+    struct hn_predictor *p = hn_calloc(1, sizeof *p);
+    if (!p) {
+        free(text);
+        return hn_fail(err, HN_E_INTERNAL, "out of memory");
+    }
+    p->key = text;
+    int rc = open_predictor(p, path, source, err);
+    if (rc)
+        hn_predictor_destroy(p);
+    else
+        *call->predictor = p;
+    return rc;
+}
+
+struct options {
+    struct hn_generate_options generate;
+    const char *stops[MAX_STOPS];
+    bool stream;
+};
+
+static int read_options(const json_t *params, struct options *o, struct hn_error *err) {
+    int64_t max_tokens = 256, top_k = 0, seed = 0;
+    const json_t *stop = json_object_get(params, "stop");
+    o->generate = (struct hn_generate_options){.top_p = 1, .stop = o->stops};
+    int rc = hn_json_int(params, "max_tokens", 1, MAX_CONTEXT, &max_tokens, err);
+    if (!rc)
+        rc = hn_json_int(params, "top_k", 0, 1 << 20, &top_k, err);
+    if (!rc)
+        rc = hn_json_int(params, "seed", 0, INT64_MAX, &seed, err);
+    if (!rc)
+        rc = hn_json_number(params, "temperature", 0, 100, &o->generate.temperature, err);
+    if (!rc)
+        rc = hn_json_number(params, "top_p", 0, 1, &o->generate.top_p, err);
+    if (!rc)
+        rc = hn_json_bool(params, "stream", &o->stream, err);
+    if (json_is_string(stop))
+        o->stops[o->generate.n_stop++] = json_string_value(stop);
+    for (size_t i = 0; !rc && json_is_array(stop) && i < json_array_size(stop); i++) {
+        const char *text = json_string_value(json_array_get(stop, i));
+        if (!text || i >= MAX_STOPS)
+            rc = hn_fail(err, HN_E_INVALID_FIELD, "stop must be a string or a list of at most %d strings", MAX_STOPS);
+        else
+            o->stops[o->generate.n_stop++] = text;
+    }
+    o->generate.max_tokens = (size_t)max_tokens;
+    o->generate.top_k = (size_t)top_k;
+    o->generate.seed = (uint64_t)seed;
+    return rc;
+}
+
+static void send_piece(void *user, size_t input, const char *text, size_t size) {
+    hn_helper_chunk(user, json_pack("{s:I, s:o}", "index", (json_int_t)input, "text", hn_json_text(text, size)), NULL);
+}
+
+static json_t *result_json(const struct hn_generated *r) {
+    return json_pack("{s:o, s:s, s:{s:I, s:I}}", "text", hn_json_text(r->text.data, r->text.size), "finish_reason", r->finish_reason ? r->finish_reason
+        : "length", "usage", "prompt_tokens", (json_int_t)r->prompt_tokens, "completion_tokens", (json_int_t)r->tokens);
+}
+
+static int answer(struct hn_helper_call *call, const json_t *inputs, const struct options *o, json_t **ret, struct hn_error *err) {
+    struct hn_predictor *p = *call->predictor;
+    size_t n = json_array_size(inputs), made = 0;
+    struct hn_prompt *prompts = hn_calloc(n, sizeof *prompts);
+    struct hn_ids *ids = hn_calloc(n, sizeof *ids);
+    struct hn_generated *results = hn_calloc(n, sizeof *results);
+    struct hn_generator g = {.compute = &p->compute, .phase = &p->phase, .model = &p->run.model, .codec = &p->run.codec, .params = p->params.values,
+        .slots = HN_SAMPLE_SLOTS, .context = p->context};
+    int rc = prompts && ids && results ? 0 : hn_fail(err, HN_E_INTERNAL, "out of memory");
+    for (; !rc && made < n; made++) {
+        rc = hn_prompt_from_input(&p->run.codec, json_array_get(inputs, made), &prompts[made], err);
+        if (rc)
+            break;
+        ids[made] = prompts[made].ids;
+    }
+    if (!rc)
+        rc = hn_generate(&g, ids, n, &o->generate, results, o->stream ? send_piece : NULL, call, err);
+    json_t *data = json_array();
+    for (size_t i = 0; i < made; i++) {
+        if (!rc)
+            json_array_append_new(data, result_json(&results[i]));
+        hn_buf_free(&results[i].text);
+        hn_prompt_finish(&prompts[i]);
+    }
+    free(prompts);
+    free(ids);
+    free(results);
+    if (rc)
+        json_decref(data);
+    else
+        *ret = json_pack("{s:o}", "data", data);
+    return rc;
+}
+
+int hn_op_predict(struct hn_helper_call *call, const json_t *params, json_t **ret, struct hn_error *err) {
+    const json_t *inputs = json_object_get(params, "inputs"), *source = json_object_get(params, "source");
+    const char *path;
+    struct options options = {0};
+    int rc = read_options(params, &options, err);
+    if (!rc && (!json_is_array(inputs) || !json_array_size(inputs) || json_array_size(inputs) > MAX_INPUTS)) {
+        rc = hn_fail(err, HN_E_INVALID_FIELD, "inputs must be a list of 1 to %d texts or conversations", MAX_INPUTS);
+        hn_error_field(err, "inputs");
+    }
+    if (!rc)
+        rc = hn_helper_path(json_object_get(params, "model"), &path, err);
+    if (!rc)
+        rc = find_predictor(call, path, json_is_object(source) ? source : NULL, err);
+    return rc ? rc : answer(call, inputs, &options, ret, err);
+}

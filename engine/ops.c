@@ -1,0 +1,61 @@
+/* What every table shares: the rows' properties, workspace sizes, and the loop over steps. See ops.h. */
+#include "engine/ops.h"
+#include "engine/tiles.h"
+
+const struct hn_op_info hn_op_infos[HN_OPS] = {
+    [HN_OP_EMBED] = {.name = "embed"},
+    [HN_OP_RMSNORM] = {.name = "rmsnorm", .reads_in = 1, .cheap = true},
+    [HN_OP_LINEAR] = {.name = "linear", .reads_in = 1, .reads_out = 2},
+    [HN_OP_ROPE] = {.name = "rope", .in_place = true},
+    [HN_OP_ATTENTION] = {.name = "attention", .reads_in = 1, .reads_out = 3},
+    [HN_OP_SWIGLU] = {.name = "swiglu", .reads_in = 1, .cheap = true},
+    [HN_OP_GATHER] = {.name = "gather"},
+    [HN_OP_LOSS] = {.name = "loss", .reads_in = 1, .at_once = true},
+    [HN_OP_LOGITS] = {.name = "logits"},
+};
+
+size_t hn_op_scratch(const struct hn_op *op, bool backward) {
+    switch (op->kind) {
+    case HN_OP_EMBED:
+        return op->attr.embed.weight->cols;
+    case HN_OP_LINEAR: {
+        const struct hn_linear *l = &op->attr.linear;
+        size_t rows = l->lora_dropout > 0 ? HN_DROPOUT_ROWS * l->in : 0;
+        size_t panel = HN_TILE_COLS * HN_TILE_DEPTH;
+        size_t row = l->in > l->out ? l->in : l->out;
+        return rows + (panel > row ? panel : row);
+    }
+    case HN_OP_LOSS:
+    case HN_OP_LOGITS: {
+        size_t panel = HN_TILE_COLS * HN_TILE_DEPTH, cols = op->attr.head.weight->cols;
+        return panel > cols ? panel : cols;
+    }
+    case HN_OP_ATTENTION:
+        return (backward ? 2 : 1) * HN_QUERY_BLOCK * HN_KEY_BLOCK + 2 * HN_QUERY_BLOCK;
+    default:
+        return 0;
+    }
+}
+
+size_t hn_op_work(const struct hn_op *op, bool backward, const struct hn_caps *caps) {
+    size_t tokens = caps->dims[HN_DIM_TOKENS], targets = caps->dims[HN_DIM_TARGETS];
+    switch (op->kind) {
+    case HN_OP_LINEAR:
+        return backward ? op->attr.linear.n_adapted * op->attr.linear.lora_rank * tokens : 0;
+    case HN_OP_ATTENTION: /* delta, then dK and dV of every head */
+        return backward ? tokens * op->attr.attention.heads * (1 + 2 * op->attr.attention.head_dim) : 0;
+    case HN_OP_RMSNORM: /* 1/rms of each row, for the weight's gradient */
+        return backward && op->attr.norm.weight->param != SIZE_MAX ? (tokens > targets ? tokens : targets) : 0;
+    case HN_OP_LOSS: /* a chunk of logits, then the cross entropy of its rows */
+        return (targets < HN_LOSS_ROWS ? targets : HN_LOSS_ROWS) * (op->attr.head.weight->rows + 2);
+    default:
+        return 0;
+    }
+}
+
+void hn_exec_run(struct hn_exec *x, const struct hn_op_table *table) {
+    for (size_t i = 0; i < x->plan->n_steps; i++) {
+        const struct hn_step *step = &x->plan->steps[i];
+        (step->backward ? table->backward : table->forward)[step->op->kind](x, step);
+    }
+}

@@ -1,0 +1,267 @@
+/*
+ * The fast ops: tiles over the pool's threads, products by BLAS on blocks whose size depends on shapes only. Each is
+ * compared with its plain-loop definition (ops_ref.c) by tests/unit/test_ops.c. Attention is in attention.c.
+ */
+#include "engine/attention.h"
+#include "engine/blas.h"
+#include "engine/dropout.h"
+#include "engine/kernels.h"
+#include "engine/linear.h"
+#include "engine/ops.h"
+#include "engine/tiles.h"
+
+#include <math.h>
+#include <string.h>
+
+static size_t blocks_of(size_t n, size_t block) {
+    return (n + block - 1) / block;
+}
+
+struct task {
+    struct hn_exec *x;
+    const struct hn_step *step;
+    const struct hn_kernels *k;
+    size_t rows, cols;
+    size_t first; /* first target row of a loss chunk */
+};
+
+/* Runs fn once for every block of rows. */
+static void each_row_block(struct task *task, hn_task_fn *fn) {
+    hn_pool_run(task->x->pool, blocks_of(task->rows, HN_ROW_BLOCK), fn, task);
+}
+
+static size_t block_end(const struct task *task, size_t block) {
+    size_t end = (block + 1) * HN_ROW_BLOCK;
+    return end < task->rows ? end : task->rows;
+}
+
+/* Values of a vector weight: trained ones lie in the parameters, norms of a base are f32 (checked when it is opened). */
+static const float *vector_of(const struct hn_exec *x, const struct hn_weight *w) {
+    return w->param == SIZE_MAX ? (const float *)w->data : (const float *)x->params + w->param;
+}
+
+static void embed_rows(void *context, size_t block, unsigned thread) {
+    const struct task *t = context;
+    const struct hn_weight *w = t->step->op->attr.embed.weight;
+    float *out = hn_buffer(t->x, t->step->out[0]);
+    (void)thread;
+    for (size_t r = block * HN_ROW_BLOCK; r < block_end(t, block); r++) {
+        size_t id = (size_t)t->x->batch->tokens[r];
+        if (w->param == SIZE_MAX)
+            hn_weight_row(w, id, out + r * t->cols);
+        else
+            memcpy(out + r * t->cols, (const float *)t->x->params + w->param + id * t->cols, t->cols * sizeof *out);
+        if (t->step->op->attr.embed.scale < 1 || t->step->op->attr.embed.scale > 1)
+            t->k->scale(out + r * t->cols, (float)t->step->op->attr.embed.scale, t->cols);
+    }
+}
+
+static void embed_forward(struct hn_exec *x, const struct hn_step *step) {
+    struct task task = {x, step, hn_kernels(), x->batch->n_tokens, step->op->attr.embed.weight->cols, 0};
+    each_row_block(&task, embed_rows);
+}
+
+/* One task a block of columns: every thread walks all tokens in order, so that sums do not depend on threads. */
+static void embed_back_cols(void *context, size_t block, unsigned thread) {
+    const struct task *t = context;
+    const struct hn_weight *w = t->step->op->attr.embed.weight;
+    const float *dout = hn_buffer(t->x, t->step->dout[0]);
+    float *grad = (float *)t->x->grads + w->param;
+    size_t c0 = block * 64, n = t->cols - c0 < 64 ? t->cols - c0 : 64;
+    (void)thread;
+    for (size_t r = 0; r < t->rows; r++)
+        t->k->axpy(grad + (size_t)t->x->batch->tokens[r] * t->cols + c0, (float)t->step->op->attr.embed.scale,
+            dout + r * t->cols + c0, n);
+}
+
+static void embed_backward(struct hn_exec *x, const struct hn_step *step) {
+    struct task task = {x, step, hn_kernels(), x->batch->n_tokens, step->op->attr.embed.weight->cols, 0};
+    if (step->op->attr.embed.weight->param != SIZE_MAX)
+        hn_pool_run(x->pool, blocks_of(task.cols, 64), embed_back_cols, &task);
+}
+
+static void rmsnorm_rows(void *context, size_t block, unsigned thread) {
+    const struct task *t = context;
+    const struct hn_op *op = t->step->op;
+    const float *in = hn_buffer(t->x, t->step->in[0]), *w = vector_of(t->x, op->attr.norm.weight);
+    float *out = hn_buffer(t->x, t->step->out[0]);
+    (void)thread;
+    for (size_t r = block * HN_ROW_BLOCK; r < block_end(t, block); r++)
+        t->k->rmsnorm(out + r * t->cols, in + r * t->cols, w, (float)op->attr.norm.eps, t->cols);
+}
+
+static void rmsnorm_forward(struct hn_exec *x, const struct hn_step *step) {
+    struct task task = {x, step, hn_kernels(), hn_rows(x, x->plan->buffers[step->out[0]].dim), step->op->attr.norm.weight->cols, 0};
+    each_row_block(&task, rmsnorm_rows);
+}
+
+static void rmsnorm_back_rows(void *context, size_t block, unsigned thread) {
+    const struct task *t = context;
+    const struct hn_op *op = t->step->op;
+    const float *in = hn_buffer(t->x, t->step->in[0]), *dout = hn_buffer(t->x, t->step->dout[0]);
+    const float *w = vector_of(t->x, op->attr.norm.weight);
+    float *din = hn_buffer(t->x, t->step->din[0]), *rstd = hn_buffer(t->x, t->step->work);
+    (void)thread;
+    for (size_t r = block * HN_ROW_BLOCK; r < block_end(t, block); r++) {
+        float value = t->k->rmsnorm_back(din ? din + r * t->cols : NULL, t->step->add[0], dout + r * t->cols, in + r * t->cols, w,
+            (float)op->attr.norm.eps, t->cols);
+        if (rstd)
+            rstd[r] = value;
+    }
+}
+
+static void rmsnorm_back_weight(void *context, size_t block, unsigned thread) {
+    const struct task *t = context;
+    const float *in = hn_buffer(t->x, t->step->in[0]), *dout = hn_buffer(t->x, t->step->dout[0]);
+    const float *rstd = hn_buffer(t->x, t->step->work);
+    float *grad = (float *)t->x->grads + t->step->op->attr.norm.weight->param;
+    size_t c0 = block * 64, c1 = c0 + 64 < t->cols ? c0 + 64 : t->cols;
+    (void)thread;
+    for (size_t r = 0; r < t->rows; r++)
+        for (size_t c = c0; c < c1; c++)
+            grad[c] += dout[r * t->cols + c] * in[r * t->cols + c] * rstd[r];
+}
+
+static void rmsnorm_backward(struct hn_exec *x, const struct hn_step *step) {
+    struct task task = {x, step, hn_kernels(), hn_rows(x, x->plan->buffers[step->in[0]].dim), step->op->attr.norm.weight->cols, 0};
+    each_row_block(&task, rmsnorm_back_rows);
+    if (step->op->attr.norm.weight->param != SIZE_MAX)
+        hn_pool_run(x->pool, blocks_of(task.cols, 64), rmsnorm_back_weight, &task);
+}
+
+/* cos and sin of the row's position for each pair, computed where they are used: cheap beside the products around. */
+static void rope_rows(void *context, size_t block, unsigned thread) {
+    const struct task *t = context;
+    const struct hn_op *op = t->step->op;
+    size_t heads = op->attr.rope.heads + op->attr.rope.kv_heads, d = op->attr.rope.head_dim;
+    bool interleaved = op->attr.rope.interleaved;
+    const float *in = hn_buffer(t->x, t->step->backward ? t->step->dout[0] : t->step->in[0]);
+    float *out = hn_buffer(t->x, t->step->backward ? t->step->din[0] : t->step->out[0]), cosine[512], sine[512];
+    double inverse[512];
+    (void)thread;
+    for (size_t i = 0; i < d / 2; i++)
+        inverse[i] = pow(op->attr.rope.base, -2 * (double)i / (double)d);
+    for (size_t r = block * HN_ROW_BLOCK; r < block_end(t, block); r++) {
+        float *row = out + r * t->cols;
+        if (in != out)
+            memcpy(row, in + r * t->cols, t->cols * sizeof *row);
+        for (size_t i = 0; i < d / 2; i++) {
+            double angle = (double)t->x->batch->positions[r] * inverse[i];
+            cosine[i] = (float)cos(angle);
+            sine[i] = t->step->backward ? -(float)sin(angle) : (float)sin(angle);
+        }
+        for (size_t h = 0; h < heads; h++, row += d)
+            for (size_t i = 0; i < d / 2; i++) {
+                float *a = row + (interleaved ? 2 * i : i), *b = a + (interleaved ? 1 : d / 2);
+                float ra = *a * cosine[i] - *b * sine[i], rb = *a * sine[i] + *b * cosine[i];
+                *a = ra;
+                *b = rb;
+            }
+    }
+}
+
+static void rope_both(struct hn_exec *x, const struct hn_step *step) {
+    const struct hn_op *op = step->op;
+    size_t cols = (op->attr.rope.heads + 2 * op->attr.rope.kv_heads) * op->attr.rope.head_dim;
+    struct task task = {x, step, hn_kernels(), x->batch->n_tokens, cols, 0};
+    each_row_block(&task, rope_rows);
+}
+
+static void swiglu_rows(void *context, size_t block, unsigned thread) {
+    const struct task *t = context;
+    const float *in = hn_buffer(t->x, t->step->in[0]);
+    size_t r0 = block * HN_ROW_BLOCK, n = t->cols;
+    (void)thread;
+    if (t->step->backward) {
+        const float *dout = hn_buffer(t->x, t->step->dout[0]);
+        float *din = hn_buffer(t->x, t->step->din[0]);
+        for (size_t r = r0; r < block_end(t, block); r++)
+            t->k->swiglu_back(din + r * 2 * n, din + r * 2 * n + n, t->step->add[0], dout + r * n, in + r * 2 * n,
+                in + r * 2 * n + n, n);
+    } else {
+        float *out = hn_buffer(t->x, t->step->out[0]);
+        for (size_t r = r0; r < block_end(t, block); r++)
+            t->k->swiglu(out + r * n, in + r * 2 * n, in + r * 2 * n + n, n);
+    }
+}
+
+static void swiglu_both(struct hn_exec *x, const struct hn_step *step) {
+    const struct hn_plan_buffer *b = &x->plan->buffers[step->backward ? step->dout[0] : step->out[0]];
+    struct task task = {x, step, hn_kernels(), hn_rows(x, b->dim), b->cols, 0};
+    each_row_block(&task, swiglu_rows);
+}
+
+static void logits_forward(struct hn_exec *x, const struct hn_step *step) {
+    hn_product_nt(x, hn_buffer(x, step->out[0]), step->op->attr.head.weight->rows, hn_buffer(x, step->in[0]),
+        step->op->attr.head.weight, x->batch->n_targets);
+}
+
+/* Turns a chunk's logits into its losses and, in training, into their gradients, in place. */
+static void loss_rows(void *context, size_t block, unsigned thread) {
+    const struct task *t = context;
+    const struct hn_batch *batch = t->x->batch;
+    float *logits = hn_buffer(t->x, t->step->work), smoothing = (float)t->step->op->attr.head.smoothing;
+    float *losses = logits + (t->x->plan->caps.dims[HN_DIM_TARGETS] < HN_LOSS_ROWS ? t->x->plan->caps.dims[HN_DIM_TARGETS]
+                                                                                      : HN_LOSS_ROWS) * t->cols;
+    (void)thread;
+    for (size_t r = block * HN_ROW_BLOCK; r < block_end(t, block); r++) {
+        float *row = logits + r * t->cols, weight = batch->target_weights[t->first + r];
+        size_t target = (size_t)batch->target_ids[t->first + r];
+        float max = t->k->max(row, t->cols), at_target = row[target], mean = 0;
+        if (smoothing > 0)
+            for (size_t v = 0; v < t->cols; v++)
+                mean += row[v] / (float)t->cols;
+        float sum = t->k->exp_shift(row, max, t->cols), lse = max + logf(sum);
+        losses[2 * r] = lse - (1 - smoothing) * at_target - smoothing * mean;
+        losses[2 * r + 1] = at_target >= max ? 1 : 0;
+        if (!t->step->backward)
+            continue;
+        t->k->scale(row, weight / sum, t->cols);
+        if (smoothing > 0)
+            for (size_t v = 0; v < t->cols; v++)
+                row[v] -= weight * smoothing / (float)t->cols;
+        row[target] -= weight * (1 - smoothing);
+    }
+}
+
+static void loss_both(struct hn_exec *x, const struct hn_step *step) {
+    const struct hn_weight *w = step->op->attr.head.weight;
+    const struct hn_batch *batch = x->batch;
+    size_t chunk = x->plan->caps.dims[HN_DIM_TARGETS] < HN_LOSS_ROWS ? x->plan->caps.dims[HN_DIM_TARGETS] : HN_LOSS_ROWS;
+    const float *in = hn_buffer(x, step->in[0]);
+    float *logits = hn_buffer(x, step->work), *din = hn_buffer(x, step->din[0]), *losses = logits + chunk * w->rows;
+    for (size_t first = 0; first < batch->n_targets; first += chunk) {
+        size_t rows = batch->n_targets - first < chunk ? batch->n_targets - first : chunk;
+        struct task task = {x, step, hn_kernels(), rows, w->rows, first};
+        hn_product_nt(x, logits, w->rows, in + first * w->cols, w, rows);
+        each_row_block(&task, loss_rows);
+        for (size_t r = 0; r < rows; r++) {
+            x->sums->loss += (double)batch->target_weights[first + r] * (double)losses[2 * r];
+            x->sums->correct += losses[2 * r + 1] > 0;
+            if (x->row_losses)
+                x->row_losses[first + r] = (double)losses[2 * r];
+        }
+        if (step->backward && din)
+            hn_product_nn(x, din + first * w->cols, false, logits, w->rows, w, rows);
+        if (step->backward && w->param != SIZE_MAX)
+            hn_product_tn(x, (float *)x->grads + w->param, 1, logits, w->rows, w->rows, in + first * w->cols, w->cols, w->cols, rows);
+    }
+}
+
+static void gather_forward(struct hn_exec *x, const struct hn_step *step) {
+    hn_ops_ref32.forward[HN_OP_GATHER](x, step);
+}
+
+static void gather_backward(struct hn_exec *x, const struct hn_step *step) {
+    hn_ops_ref32.backward[HN_OP_GATHER](x, step);
+}
+
+const struct hn_op_table hn_ops_fast = {
+    .value_bytes = sizeof(float),
+    .forward = {[HN_OP_EMBED] = embed_forward, [HN_OP_RMSNORM] = rmsnorm_forward, [HN_OP_LINEAR] = hn_linear_forward,
+        [HN_OP_ROPE] = rope_both, [HN_OP_ATTENTION] = hn_attention_forward, [HN_OP_SWIGLU] = swiglu_both,
+        [HN_OP_GATHER] = gather_forward, [HN_OP_LOSS] = loss_both, [HN_OP_LOGITS] = logits_forward},
+    .backward = {[HN_OP_EMBED] = embed_backward, [HN_OP_RMSNORM] = rmsnorm_backward, [HN_OP_LINEAR] = hn_linear_backward,
+        [HN_OP_ROPE] = rope_both, [HN_OP_ATTENTION] = hn_attention_backward, [HN_OP_SWIGLU] = swiglu_both,
+        [HN_OP_GATHER] = gather_backward, [HN_OP_LOSS] = loss_both},
+};

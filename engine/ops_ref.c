@@ -1,0 +1,410 @@
+/*
+ * Every op as plain loops: the definition. Compiled twice, in float and in double (HN_REAL); the double table is what
+ * finite differences are taken of, the float table what the fast ops are compared with. Sources: RMSNorm, Zhang & Sennrich
+ * 2019; rotary embeddings, Su et al. 2021; SwiGLU, Shazeer 2020; the attention backward by log-sum-exp, Dao et al. 2022.
+ */
+#include "engine/dropout.h"
+#include "engine/ops.h"
+#include "engine/tiles.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef HN_REAL real;
+
+/* Row of a weight as reals: from the parameter vector where it is trained, else dequantised. Caller frees. */
+static real *weight_rows(const struct hn_exec *x, const struct hn_weight *w) {
+    real *out = malloc(w->rows * w->cols * sizeof *out);
+    float *row = malloc(w->cols * sizeof *row);
+    if (!out || !row)
+        abort(); /* the reference runs in tests only */
+    for (size_t r = 0; r < w->rows; r++) {
+        if (w->param == SIZE_MAX)
+            hn_weight_row(w, r, row);
+        for (size_t c = 0; c < w->cols; c++)
+            out[r * w->cols + c] = w->param == SIZE_MAX ? (real)row[c] : ((const real *)x->params)[w->param + r * w->cols + c];
+    }
+    free(row);
+    return out;
+}
+
+static real *grad_of(const struct hn_exec *x, const struct hn_weight *w) {
+    return w->param == SIZE_MAX ? NULL : (real *)x->grads + w->param;
+}
+
+static size_t rows_of(const struct hn_exec *x, const struct hn_step *step, int buffer) {
+    (void)step;
+    return hn_rows(x, x->plan->buffers[buffer].dim);
+}
+
+static void embed_forward(struct hn_exec *x, const struct hn_step *step) {
+    const struct hn_weight *w = step->op->attr.embed.weight;
+    real *table = weight_rows(x, w), *out = hn_buffer(x, step->out[0]), scale = (real)step->op->attr.embed.scale;
+    for (size_t t = 0; t < x->batch->n_tokens; t++)
+        for (size_t c = 0; c < w->cols; c++)
+            out[t * w->cols + c] = table[(size_t)x->batch->tokens[t] * w->cols + c] * scale;
+    free(table);
+}
+
+static void embed_backward(struct hn_exec *x, const struct hn_step *step) {
+    const struct hn_weight *w = step->op->attr.embed.weight;
+    const real *dout = hn_buffer(x, step->dout[0]);
+    real *grad = grad_of(x, w), scale = (real)step->op->attr.embed.scale;
+    for (size_t t = 0; grad && t < x->batch->n_tokens; t++)
+        for (size_t c = 0; c < w->cols; c++)
+            grad[(size_t)x->batch->tokens[t] * w->cols + c] += dout[t * w->cols + c] * scale;
+}
+
+static void rmsnorm_forward(struct hn_exec *x, const struct hn_step *step) {
+    const struct hn_weight *weight = step->op->attr.norm.weight;
+    size_t rows = rows_of(x, step, step->out[0]), n = weight->cols;
+    const real *in = hn_buffer(x, step->in[0]);
+    real *out = hn_buffer(x, step->out[0]), *w = weight_rows(x, weight);
+    for (size_t r = 0; r < rows; r++, in += n, out += n) {
+        real sum = 0;
+        for (size_t c = 0; c < n; c++)
+            sum += in[c] * in[c];
+        real rstd = 1 / (real)sqrt((double)(sum / (real)n) + step->op->attr.norm.eps);
+        for (size_t c = 0; c < n; c++)
+            out[c] = in[c] * rstd * w[c];
+    }
+    free(w);
+}
+
+/* y = x·r·w, r = (mean x² + eps)^-½:  dx = r·(dy·w − x·r²·mean(dy·w·x)),  dw = Σ dy·x·r */
+static void rmsnorm_backward(struct hn_exec *x, const struct hn_step *step) {
+    const struct hn_weight *weight = step->op->attr.norm.weight;
+    size_t rows = rows_of(x, step, step->in[0]), n = weight->cols;
+    const real *in = hn_buffer(x, step->in[0]), *dout = hn_buffer(x, step->dout[0]);
+    real *din = hn_buffer(x, step->din[0]), *w = weight_rows(x, weight), *dw = grad_of(x, weight);
+    for (size_t r = 0; r < rows; r++, in += n, dout += n) {
+        real sum = 0, dot = 0;
+        for (size_t c = 0; c < n; c++) {
+            sum += in[c] * in[c];
+            dot += dout[c] * w[c] * in[c];
+        }
+        real rstd = 1 / (real)sqrt((double)(sum / (real)n) + step->op->attr.norm.eps);
+        for (size_t c = 0; dw && c < n; c++)
+            dw[c] += dout[c] * in[c] * rstd;
+        for (size_t c = 0; din && c < n; c++) {
+            real d = rstd * (dout[c] * w[c] - in[c] * rstd * rstd * dot / (real)n);
+            din[r * n + c] = step->add[0] ? din[r * n + c] + d : d;
+        }
+    }
+    free(w);
+}
+
+/* Input of part p's adapter: the row with that module's dropout mask applied. */
+static real adapter_input(const struct hn_exec *x, const struct hn_op *op, size_t p, size_t row, size_t c, real value) {
+    const struct hn_linear *l = &op->attr.linear;
+    if (!x->dropout_on || l->lora_dropout <= 0)
+        return value;
+    return hn_dropout_keep(x, op, p, row, c, l->lora_dropout) ? value / (real)(1 - l->lora_dropout) : 0;
+}
+
+static void linear_forward(struct hn_exec *x, const struct hn_step *step) {
+    const struct hn_op *op = step->op;
+    const struct hn_linear *l = &op->attr.linear;
+    size_t rows = rows_of(x, step, step->out[0]), rank = l->lora_rank, mids = rank * l->n_adapted;
+    const real *in = hn_buffer(x, step->in[0]), *residual = hn_buffer(x, step->in[1]), *params = x->params;
+    real *out = hn_buffer(x, step->out[0]), *mid = hn_buffer(x, step->out[1]);
+    for (size_t p = 0, column = 0, adapted = 0; p < l->n_parts; column += l->weights[p++]->rows) {
+        const struct hn_lora *lora = l->lora[p];
+        real *w = weight_rows(x, l->weights[p]);
+        for (size_t t = 0; t < rows; t++) {
+            for (size_t j = 0; lora && j < rank; j++) {
+                real u = 0;
+                for (size_t c = 0; c < l->in; c++)
+                    u += adapter_input(x, op, p, t, c, in[t * l->in + c]) * params[lora->a + j * l->in + c];
+                mid[t * mids + adapted * rank + j] = u;
+            }
+            for (size_t o = 0; o < l->weights[p]->rows; o++) {
+                real y = residual ? residual[t * l->out + column + o] : 0, delta = 0;
+                for (size_t c = 0; c < l->in; c++)
+                    y += in[t * l->in + c] * w[o * l->in + c];
+                for (size_t j = 0; lora && j < rank; j++)
+                    delta += mid[t * mids + adapted * rank + j] * params[lora->b + o * rank + j];
+                out[t * l->out + column + o] = y + (real)l->lora_scale * delta;
+            }
+        }
+        adapted += lora != NULL;
+        free(w);
+    }
+}
+
+/* dU = s·dY·B, dB += s·dYᵀ·U, dA += dUᵀ·drop(X), dX (+)= dY·W + drop(dU·A), dW += dYᵀ·X, d residual += dY */
+static void linear_backward(struct hn_exec *x, const struct hn_step *step) {
+    const struct hn_op *op = step->op;
+    const struct hn_linear *l = &op->attr.linear;
+    size_t rows = hn_rows(x, x->plan->buffers[step->dout[0]].dim), rank = l->lora_rank, mids = rank * l->n_adapted;
+    const real *in = hn_buffer(x, step->in[0]), *dout = hn_buffer(x, step->dout[0]), *params = x->params;
+    const real *mid = hn_buffer(x, step->out[1]), scale = (real)l->lora_scale;
+    real *din = hn_buffer(x, step->din[0]), *residual = hn_buffer(x, step->din[1]), *dmid = hn_buffer(x, step->work);
+    real *grads = x->grads;
+    if (din && !step->add[0])
+        memset(din, 0, rows * l->in * sizeof *din);
+    for (size_t i = 0; residual && i < rows * l->out; i++)
+        residual[i] += dout[i];
+    for (size_t p = 0, column = 0, adapted = 0; p < l->n_parts; column += l->weights[p++]->rows) {
+        const struct hn_lora *lora = l->lora[p];
+        real *w = weight_rows(x, l->weights[p]), *dw = grad_of(x, l->weights[p]);
+        for (size_t t = 0; t < rows; t++) {
+            const real *dy = dout + t * l->out + column;
+            for (size_t o = 0; o < l->weights[p]->rows; o++)
+                for (size_t c = 0; c < l->in; c++) {
+                    if (din)
+                        din[t * l->in + c] += dy[o] * w[o * l->in + c];
+                    if (dw)
+                        dw[o * l->in + c] += dy[o] * in[t * l->in + c];
+                }
+            for (size_t j = 0; lora && j < rank; j++) {
+                real du = 0, u = mid[t * mids + adapted * rank + j];
+                for (size_t o = 0; o < l->weights[p]->rows; o++) {
+                    du += scale * dy[o] * params[lora->b + o * rank + j];
+                    grads[lora->b + o * rank + j] += scale * dy[o] * u;
+                }
+                dmid[t * mids + adapted * rank + j] = du;
+                for (size_t c = 0; c < l->in; c++) {
+                    grads[lora->a + j * l->in + c] += du * adapter_input(x, op, p, t, c, in[t * l->in + c]);
+                    if (din)
+                        din[t * l->in + c] += adapter_input(x, op, p, t, c, du * params[lora->a + j * l->in + c]);
+                }
+            }
+        }
+        adapted += lora != NULL;
+        free(w);
+    }
+}
+
+/* Rotates each pair (a, b) of every query and key head by sign·position·base^(−2i/d). */
+static void rotate(struct hn_exec *x, const struct hn_op *op, const real *in, real *out, real sign) {
+    size_t heads = op->attr.rope.heads + op->attr.rope.kv_heads, d = op->attr.rope.head_dim;
+    size_t cols = (heads + op->attr.rope.kv_heads) * d;
+    for (size_t t = 0; t < x->batch->n_tokens; t++) {
+        for (size_t c = 0; in != out && c < cols; c++)
+            out[t * cols + c] = in[t * cols + c];
+        for (size_t h = 0; h < heads; h++)
+            for (size_t i = 0; i < d / 2; i++) {
+                double angle = (double)x->batch->positions[t] * pow(op->attr.rope.base, -2 * (double)i / (double)d);
+                real c = (real)cos(angle), s = sign * (real)sin(angle);
+                real *head = out + t * cols + h * d;
+                real *a = head + (op->attr.rope.interleaved ? 2 * i : i), *b = a + (op->attr.rope.interleaved ? 1 : d / 2);
+                real ra = *a * c - *b * s, rb = *a * s + *b * c;
+                *a = ra;
+                *b = rb;
+            }
+    }
+}
+
+static void rope_forward(struct hn_exec *x, const struct hn_step *step) {
+    rotate(x, step->op, hn_buffer(x, step->in[0]), hn_buffer(x, step->out[0]), 1);
+}
+
+static void rope_backward(struct hn_exec *x, const struct hn_step *step) {
+    rotate(x, step->op, hn_buffer(x, step->dout[0]), hn_buffer(x, step->din[0]), -1);
+}
+
+/* Keys of sequence s: base pointers and count, in the tensor itself or in the cache (after appending the new rows). */
+struct keys {
+    const real *k, *v;
+    size_t stride, n;
+};
+
+static struct keys keys_of(struct hn_exec *x, const struct hn_op *op, const real *qkv, size_t s) {
+    const struct hn_batch *b = x->batch;
+    size_t d = op->attr.attention.head_dim, kv = op->attr.attention.kv_heads * d, q = op->attr.attention.heads * d;
+    size_t cols = q + 2 * kv, n = b->starts[s + 1] - b->starts[s];
+    const real *rows = qkv + b->starts[s] * cols;
+    if (!op->attr.attention.cached)
+        return (struct keys){rows + q, rows + q + kv, cols, n};
+    size_t layer_values = 2 * kv * x->plan->caps.cache_rows;
+    real *cache = (real *)hn_buffer(x, x->plan->cache) + op->attr.attention.cache_layer * layer_values + b->cache_rows[s] * 2 * kv;
+    for (size_t i = 0; i < n; i++)
+        memcpy(cache + (b->past[s] + i) * 2 * kv, rows + i * cols + q, 2 * kv * sizeof *cache);
+    return (struct keys){cache, cache + kv, 2 * kv, b->past[s] + n};
+}
+
+static void attention_forward(struct hn_exec *x, const struct hn_step *step) {
+    const struct hn_op *op = step->op;
+    size_t heads = op->attr.attention.heads, d = op->attr.attention.head_dim, group = heads / op->attr.attention.kv_heads;
+    size_t cols = (heads + 2 * op->attr.attention.kv_heads) * d;
+    const real *qkv = hn_buffer(x, step->in[0]);
+    real *out = hn_buffer(x, step->out[0]), *lse = hn_buffer(x, step->out[1]), scale = (real)op->attr.attention.scale;
+    for (size_t s = 0; s < x->batch->n_sequences; s++) {
+        struct keys keys = keys_of(x, op, qkv, s);
+        size_t first = x->batch->starts[s], n = x->batch->starts[s + 1] - first;
+        real *p = malloc(keys.n * sizeof *p);
+        if (!p)
+            abort();
+        for (size_t i = 0; i < n; i++)
+            for (size_t h = 0; h < heads; h++) {
+                const real *q = qkv + (first + i) * cols + h * d;
+                size_t visible = op->attr.attention.causal ? keys.n - n + i + 1 : keys.n;
+                real max = (real)-INFINITY, sum = 0, *o = out + (first + i) * heads * d + h * d;
+                for (size_t j = 0; j < visible; j++) {
+                    real dot = 0;
+                    for (size_t c = 0; c < d; c++)
+                        dot += q[c] * keys.k[j * keys.stride + h / group * d + c];
+                    p[j] = dot * scale;
+                    max = p[j] > max ? p[j] : max;
+                }
+                for (size_t j = 0; j < visible; j++)
+                    sum += p[j] = (real)exp((double)(p[j] - max));
+                for (size_t c = 0; c < d; c++) {
+                    real y = 0;
+                    for (size_t j = 0; j < visible; j++)
+                        y += p[j] * keys.v[j * keys.stride + h / group * d + c];
+                    o[c] = y / sum;
+                }
+                lse[(first + i) * heads + h] = max + (real)log((double)sum);
+            }
+        free(p);
+    }
+}
+
+/* P = exp(S − lse), dV += Pᵀ·dO, dP = dO·Vᵀ, dS = P∘(dP − rowsum(dO∘O))·scale, dQ += dS·K, dK += dSᵀ·Q */
+static void attention_backward(struct hn_exec *x, const struct hn_step *step) {
+    const struct hn_op *op = step->op;
+    size_t heads = op->attr.attention.heads, d = op->attr.attention.head_dim, group = heads / op->attr.attention.kv_heads;
+    size_t q_cols = heads * d, kv = op->attr.attention.kv_heads * d, cols = q_cols + 2 * kv;
+    const real *qkv = hn_buffer(x, step->in[0]), *out = hn_buffer(x, step->out[0]), *lse = hn_buffer(x, step->out[1]);
+    const real *dout = hn_buffer(x, step->dout[0]), scale = (real)op->attr.attention.scale;
+    real *din = hn_buffer(x, step->din[0]);
+    memset(din, 0, x->batch->n_tokens * cols * sizeof *din);
+    for (size_t s = 0; s < x->batch->n_sequences; s++)
+        for (size_t i = x->batch->starts[s]; i < x->batch->starts[s + 1]; i++)
+            for (size_t h = 0; h < heads; h++) {
+                size_t end = op->attr.attention.causal ? i + 1 : x->batch->starts[s + 1], g = h / group;
+                const real *q = qkv + i * cols + h * d, *o = out + i * q_cols + h * d, *dy = dout + i * q_cols + h * d;
+                real delta = 0;
+                for (size_t c = 0; c < d; c++)
+                    delta += dy[c] * o[c];
+                for (size_t j = x->batch->starts[s]; j < end; j++) {
+                    const real *k = qkv + j * cols + q_cols + g * d, *v = k + kv;
+                    real *dk = din + j * cols + q_cols + g * d, *dv = dk + kv, dot = 0, dp = 0;
+                    for (size_t c = 0; c < d; c++) {
+                        dot += q[c] * k[c];
+                        dp += dy[c] * v[c];
+                    }
+                    real p = (real)exp((double)(dot * scale - lse[i * heads + h])), ds = p * (dp - delta) * scale;
+                    for (size_t c = 0; c < d; c++) {
+                        dv[c] += p * dy[c];
+                        din[i * cols + h * d + c] += ds * k[c];
+                        dk[c] += ds * q[c];
+                    }
+                }
+            }
+}
+
+static void swiglu_forward(struct hn_exec *x, const struct hn_step *step) {
+    size_t n = x->plan->buffers[step->out[0]].cols, rows = rows_of(x, step, step->out[0]);
+    const real *in = hn_buffer(x, step->in[0]);
+    real *out = hn_buffer(x, step->out[0]);
+    for (size_t r = 0; r < rows; r++, in += 2 * n, out += n)
+        for (size_t c = 0; c < n; c++)
+            out[c] = in[c] / (1 + (real)exp(-(double)in[c])) * in[n + c];
+}
+
+/* silu'(g) = σ(g)·(1 + g·(1 − σ(g))) */
+static void swiglu_backward(struct hn_exec *x, const struct hn_step *step) {
+    size_t n = x->plan->buffers[step->dout[0]].cols, rows = rows_of(x, step, step->dout[0]);
+    const real *in = hn_buffer(x, step->in[0]), *dout = hn_buffer(x, step->dout[0]);
+    real *din = hn_buffer(x, step->din[0]);
+    for (size_t r = 0; r < rows; r++, in += 2 * n, din += 2 * n, dout += n)
+        for (size_t c = 0; c < n; c++) {
+            real g = in[c], sigma = 1 / (1 + (real)exp(-(double)g));
+            real dg = dout[c] * in[n + c] * sigma * (1 + g * (1 - sigma)), du = dout[c] * g * sigma;
+            din[c] = step->add[0] ? din[c] + dg : dg;
+            din[n + c] = step->add[0] ? din[n + c] + du : du;
+        }
+}
+
+static void gather_forward(struct hn_exec *x, const struct hn_step *step) {
+    size_t n = x->plan->buffers[step->out[0]].cols;
+    const real *in = hn_buffer(x, step->in[0]);
+    real *out = hn_buffer(x, step->out[0]);
+    for (size_t i = 0; i < x->batch->n_targets; i++)
+        memcpy(out + i * n, in + x->batch->target_rows[i] * n, n * sizeof *out);
+}
+
+static void gather_backward(struct hn_exec *x, const struct hn_step *step) {
+    size_t n = x->plan->buffers[step->dout[0]].cols;
+    const real *dout = hn_buffer(x, step->dout[0]);
+    real *din = hn_buffer(x, step->din[0]);
+    if (!step->add[0])
+        memset(din, 0, x->batch->n_tokens * n * sizeof *din);
+    for (size_t i = 0; i < x->batch->n_targets; i++)
+        for (size_t c = 0; c < n; c++)
+            din[x->batch->target_rows[i] * n + c] += dout[i * n + c];
+}
+
+static void logits_row(const real *w, const real *h, size_t vocab, size_t n, real *logits) {
+    for (size_t v = 0; v < vocab; v++) {
+        logits[v] = 0;
+        for (size_t c = 0; c < n; c++)
+            logits[v] += h[c] * w[v * n + c];
+    }
+}
+
+static void logits_forward(struct hn_exec *x, const struct hn_step *step) {
+    const struct hn_weight *weight = step->op->attr.head.weight;
+    const real *in = hn_buffer(x, step->in[0]);
+    real *out = hn_buffer(x, step->out[0]), *w = weight_rows(x, weight);
+    for (size_t i = 0; i < x->batch->n_targets; i++)
+        logits_row(w, in + i * weight->cols, weight->rows, weight->cols, out + i * weight->rows);
+    free(w);
+}
+
+/* With smoothing e the target distribution is (1 − e)·onehot + e/vocab, as torch's cross_entropy has it. */
+static void loss_both(struct hn_exec *x, const struct hn_step *step) {
+    const struct hn_weight *weight = step->op->attr.head.weight;
+    size_t vocab = weight->rows, n = weight->cols;
+    const real *in = hn_buffer(x, step->in[0]);
+    real *w = weight_rows(x, weight), *logits = hn_buffer(x, step->work), smoothing = (real)step->op->attr.head.smoothing;
+    real *din = hn_buffer(x, step->din[0]), *dw = grad_of(x, weight);
+    for (size_t i = 0; i < x->batch->n_targets; i++) {
+        const real *h = in + i * n;
+        size_t target = (size_t)x->batch->target_ids[i], best = 0;
+        real tw = (real)x->batch->target_weights[i], sum = 0, mean = 0;
+        logits_row(w, h, vocab, n, logits);
+        for (size_t v = 1; v < vocab; v++)
+            best = logits[v] > logits[best] ? v : best;
+        real max = logits[best];
+        for (size_t v = 0; v < vocab; v++) {
+            sum += (real)exp((double)(logits[v] - max));
+            mean += logits[v] / (real)vocab;
+        }
+        real lse = max + (real)log((double)sum);
+        real loss = lse - (1 - smoothing) * logits[target] - smoothing * mean;
+        x->sums->loss += (double)(tw * loss);
+        x->sums->correct += best == target;
+        if (x->row_losses)
+            x->row_losses[i] = (double)loss;
+        if (!step->backward)
+            continue;
+        for (size_t v = 0; v < vocab; v++)
+            logits[v] = tw * ((real)exp((double)(logits[v] - lse)) - (v == target ? 1 - smoothing : 0) - smoothing / (real)vocab);
+        for (size_t c = 0; c < n; c++) {
+            real d = 0;
+            for (size_t v = 0; v < vocab; v++) {
+                d += logits[v] * w[v * n + c];
+                if (dw)
+                    dw[v * n + c] += logits[v] * h[c];
+            }
+            if (din)
+                din[i * n + c] = d;
+        }
+    }
+    free(w);
+}
+
+const struct hn_op_table HN_REF_TABLE = {
+    .value_bytes = sizeof(real),
+    .forward = {[HN_OP_EMBED] = embed_forward, [HN_OP_RMSNORM] = rmsnorm_forward, [HN_OP_LINEAR] = linear_forward,
+        [HN_OP_ROPE] = rope_forward, [HN_OP_ATTENTION] = attention_forward, [HN_OP_SWIGLU] = swiglu_forward,
+        [HN_OP_GATHER] = gather_forward, [HN_OP_LOSS] = loss_both, [HN_OP_LOGITS] = logits_forward},
+    .backward = {[HN_OP_EMBED] = embed_backward, [HN_OP_RMSNORM] = rmsnorm_backward, [HN_OP_LINEAR] = linear_backward,
+        [HN_OP_ROPE] = rope_backward, [HN_OP_ATTENTION] = attention_backward, [HN_OP_SWIGLU] = swiglu_backward,
+        [HN_OP_GATHER] = gather_backward, [HN_OP_LOSS] = loss_both},
+};

@@ -1,0 +1,143 @@
+/* See params.h. Work is cut into blocks of fixed size, so that sums do not depend on threads. */
+#include "engine/params.h"
+#include "engine/buf.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define BLOCK 16384
+
+static int compare_offsets(const void *a, const void *b) {
+    const struct hn_param *x = a, *y = b;
+    return (x->offset > y->offset) - (x->offset < y->offset);
+}
+
+static void name_matrix(struct hn_param *p, const struct hn_weight *weight, const char *matrix) {
+    int stem = (int)strlen(weight->hf_name) - (int)strlen(".weight");
+    snprintf(p->name, sizeof p->name, "%.*s.%s.weight", stem, weight->hf_name, matrix);
+}
+
+int hn_params_from_adapter(struct hn_params *params, const struct hn_adapter *adapter, struct hn_error *err) {
+    *params = (struct hn_params){.n = 2 * adapter->n, .size = adapter->n_params};
+    params->table = hn_calloc(params->n, sizeof *params->table);
+    params->values = hn_calloc(params->size, sizeof *params->values);
+    if (!params->table || !params->values)
+        return hn_fail(err, HN_E_INTERNAL, "out of memory");
+    for (size_t i = 0; i < adapter->n; i++) {
+        const struct hn_lora *lora = &adapter->loras[i];
+        struct hn_param *a = &params->table[2 * i], *b = a + 1;
+        *a = (struct hn_param){.weight = lora->weight, .offset = lora->a, .rows = adapter->rank, .cols = lora->weight->cols, .decays = true};
+        *b = (struct hn_param){.weight = lora->weight, .offset = lora->b, .rows = lora->weight->rows, .cols = adapter->rank, .decays = true};
+        name_matrix(a, lora->weight, "lora_A");
+        name_matrix(b, lora->weight, "lora_B");
+    }
+    qsort(params->table, params->n, sizeof *params->table, compare_offsets);
+    return 0;
+}
+
+int hn_params_add_optimizer(struct hn_params *params, struct hn_error *err) {
+    params->grads = hn_calloc(params->size, sizeof *params->grads);
+    params->first = hn_calloc(params->size, sizeof *params->first);
+    params->second = hn_calloc(params->size, sizeof *params->second);
+    return params->grads && params->first && params->second ? 0 : hn_fail(err, HN_E_INTERNAL, "out of memory");
+}
+
+void hn_params_release_optimizer(struct hn_params *params) {
+    free(params->grads);
+    free(params->first);
+    free(params->second);
+    params->grads = params->first = params->second = NULL;
+}
+
+void hn_params_finish(struct hn_params *params) {
+    hn_params_release_optimizer(params);
+    free(params->values);
+    free(params->table);
+    *params = (struct hn_params){0};
+}
+
+void hn_params_zero_grads(struct hn_params *params) {
+    memset(params->grads, 0, params->size * sizeof *params->grads);
+}
+
+struct norm_task {
+    const struct hn_params *params;
+    double *sums;
+};
+
+static void norm_block(void *context, size_t block, unsigned thread) {
+    const struct norm_task *t = context;
+    size_t begin = block * BLOCK, n = t->params->size - begin < BLOCK ? t->params->size - begin : BLOCK;
+    (void)thread;
+    t->sums[block] = hn_kernels()->sum_squares(t->params->grads + begin, n);
+}
+
+double hn_params_grad_norm(const struct hn_params *params, struct hn_pool *pool) {
+    size_t blocks = (params->size + BLOCK - 1) / BLOCK;
+    struct norm_task task = {params, hn_calloc(blocks, sizeof(double))};
+    double sum = 0;
+    if (!task.sums)
+        return (double)NAN;
+    hn_pool_run(pool, blocks, norm_block, &task);
+    for (size_t i = 0; i < blocks; i++)
+        sum += task.sums[i];
+    free(task.sums);
+    return sqrt(sum);
+}
+
+struct update_task {
+    struct hn_params *params;
+    struct hn_adamw with, without; /* decay */
+};
+
+static void update_block(void *context, size_t index, unsigned thread) {
+    const struct update_task *t = context;
+    const struct hn_params *p = t->params;
+    (void)thread;
+    /* A block may cross tensors that differ in decay: walk the table's pieces of it. */
+    size_t begin = index * BLOCK, end = p->size - begin < BLOCK ? p->size : begin + BLOCK, low = 0, high = p->n;
+    while (high - low > 1) {
+        size_t mid = (low + high) / 2;
+        if (p->table[mid].offset <= begin)
+            low = mid;
+        else
+            high = mid;
+    }
+    for (size_t i = low; i < p->n && begin < end; i++) {
+        size_t stop = p->table[i].offset + p->table[i].rows * p->table[i].cols;
+        stop = stop < end ? stop : end;
+        hn_kernels()->adamw(p->values + begin, p->grads + begin, p->first + begin, p->second + begin,
+            p->table[i].decays ? &t->with : &t->without, stop - begin);
+        begin = stop;
+    }
+}
+
+void hn_params_update(struct hn_params *params, const struct hn_adamw_options *o, struct hn_pool *pool) {
+    struct hn_adamw s = {.lr = (float)o->learning_rate, .beta1 = (float)o->beta1, .beta2 = (float)o->beta2, .eps = (float)o->epsilon,
+        .correction1 = (float)(1 - pow(o->beta1, (double)o->step)), .correction2 = (float)sqrt(1 - pow(o->beta2, (double)o->step)),
+        .clip = (float)o->clip};
+    struct update_task task = {params, s, s};
+    task.with.decay = (float)(o->learning_rate * o->weight_decay);
+    hn_pool_run(pool, (params->size + BLOCK - 1) / BLOCK, update_block, &task);
+}
+
+size_t hn_warmup_steps(const struct hn_hyperparams *hp, size_t total) {
+    size_t steps = hp->warmup_steps != HN_NONE_INT ? (size_t)hp->warmup_steps : (size_t)ceil(hp->warmup_ratio * (double)total - 1e-9);
+    return steps < total ? steps : total;
+}
+
+double hn_learning_rate(const struct hn_hyperparams *hp, size_t step, size_t total) {
+    double s = (double)step, w = (double)hn_warmup_steps(hp, total), n = (double)total, lr = hp->learning_rate;
+    if (s <= w)
+        return lr * s / w;
+    switch (hp->schedule) {
+    case HN_SCHEDULE_LINEAR:
+        return lr * (n - s + 1) / (n - w + 1);
+    case HN_SCHEDULE_COSINE:
+        return lr / 2 * (1 + cos(M_PI * (s - 1 - w) / (n - w)));
+    default:
+        return lr;
+    }
+}

@@ -1,0 +1,46 @@
+/*
+ * The trainable parameter vector: values, gradients and AdamW's moments, each one contiguous array in the same order.
+ *
+ * What lies where is the table: the adapter's matrices (method lora), or the base's own weights (method full).
+ */
+#ifndef HN_PARAMS_H
+#define HN_PARAMS_H
+
+#include "engine/adapter.h"
+#include "engine/kernels.h"
+#include "engine/pool.h"
+
+struct hn_param {
+    char name[HN_NAME + 16]; /* "model.layers.0.self_attn.q_proj.lora_A.weight", in the engine's own row order */
+    const struct hn_weight *weight;
+    size_t offset, rows, cols;
+    bool decays; /* weight decay applies: not to norms and biases */
+};
+
+struct hn_params {
+    struct hn_param *table; /* [n] */
+    size_t n, size;         /* size: values in each array */
+    float *values, *grads, *first, *second; /* grads, first, second NULL once released */
+};
+
+int hn_params_from_adapter(struct hn_params *params, const struct hn_adapter *adapter, struct hn_error *err);
+/* Gradients and moments, zeroed. Not needed for prediction. */
+int hn_params_add_optimizer(struct hn_params *params, struct hn_error *err);
+void hn_params_release_optimizer(struct hn_params *params);
+void hn_params_finish(struct hn_params *params);
+
+double hn_params_grad_norm(const struct hn_params *params, struct hn_pool *pool);
+void hn_params_zero_grads(struct hn_params *params);
+
+struct hn_adamw_options {
+    double learning_rate, beta1, beta2, epsilon, weight_decay, clip;
+    size_t step; /* from 1 */
+};
+/* torch.optim.AdamW; gradients are scaled by `clip` first. */
+void hn_params_update(struct hn_params *params, const struct hn_adamw_options *options, struct hn_pool *pool);
+
+/* Learning rate of step s = 1…total; warm-up steps; see the contract's section 3. */
+double hn_learning_rate(const struct hn_hyperparams *hp, size_t step, size_t total);
+size_t hn_warmup_steps(const struct hn_hyperparams *hp, size_t total);
+
+#endif

@@ -1,0 +1,150 @@
+/*
+ * The table of pre-tokenizers and their execution by PCRE2; see pretokenize.h.
+ *
+ * The expressions are those of the models' own tokenizer.json, where Oniguruma runs them. Two things differ between the
+ * engines and are spelled out here: \s is Unicode's White_Space (PCRE2's \s also has U+180E), and tables of letters and
+ * digits are those of PCRE2's Unicode version (10.42: Unicode 14), so that a character of a newer Unicode version may be
+ * cut differently than by a tokenizer built on newer tables. tests/parity/test_tokenizer.py counts such characters.
+ *
+ * All expressions are linear on long runs of one class, except that a run of spaces is scanned twice; PCRE2's own
+ * limits therefore are lifted. JIT is used where the system allows it; without it the same matches come slower.
+ */
+#include "engine/pretokenize.h"
+#include "engine/buf.h"
+
+#define PCRE2_CODE_UNIT_WIDTH 8
+#include <pcre2.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define WS "\\t-\\r \\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}\\x{202f}\\x{205f}\\x{3000}"
+#define CONTRACTION "(?i:'s|'t|'re|'ve|'m|'ll|'d)"
+#define SPACES "[" WS "]*[\\r\\n]+|[" WS "]+(?![^" WS "])|[" WS "]+"
+#define UPPER "[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]"
+#define LOWER "[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]"
+#define LEAD "[^\\r\\n\\p{L}\\p{N}]?"
+#define ASCII_PUNCT "[!-\\/:-@\\[-`{-~]"
+
+#define GPT2 "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^" WS "\\p{L}\\p{N}]+|[" WS "]+(?![^" WS "])|[" WS "]+"
+#define CL100K(digits) CONTRACTION "|" LEAD "\\p{L}+|" digits "| ?[^" WS "\\p{L}\\p{N}]+[\\r\\n]*|" SPACES
+#define O200K(tail, digits) \
+    LEAD UPPER "*" LOWER "+" tail "|" LEAD UPPER "+" LOWER "*" tail "|" digits "| ?[^" WS "\\p{L}\\p{N}]+[\\r\\n\\/]*|" SPACES
+#define BLOOM " ?[^(" WS "|.,!?\\x{2026}\\x{3002}\\x{ff0c}\\x{3001}\\x{964}\\x{6d4}\\x{60c})]+"
+#define DEEPSEEK3 \
+    ASCII_PUNCT "[A-Za-z]+|[^\\r\\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+| ?[\\p{P}\\p{S}]+[\\r\\n]*|" SPACES
+
+static const struct hn_pre_rule rules[] = {
+    {.names = " gpt-2 gpt2 default phi-2 mpt olmo jais trillion granite-docling dolly gigachat jina-es jina-de roberta-bpe ",
+        .stages = {GPT2}},
+    {.names = " smollm starcoder refact codeshell exaone minerva minerva-7b megrez ", .stages = {"\\p{N}", GPT2}},
+    {.names = " command-r ", .stages = {"\\p{N}", GPT2}, .nfc = true, .adds_bos = true},
+    {.names = " llama-bpe llama3 llama-v3 falcon3 pixtral lfm2 ",
+        .stages = {CL100K("\\p{N}{1,3}")}, .whole_words = true, .adds_bos = true},
+    {.names = " dbrx smaug-bpe chatglm-bpe glm4 ", .stages = {CL100K("\\p{N}{1,3}")}},
+    {.names = " qwen2 deepseek-r1-qwen stablelm2 ", .stages = {CL100K("\\p{N}")}, .nfc = true},
+    {.names = " hunyuan grok-2 ", .stages = {CL100K("\\p{N}")}},
+    {.names = " tekken ", .stages = {O200K("", "\\p{N}")}, .whole_words = true, .adds_bos = true},
+    {.names = " gpt-4o llama4 ", .stages = {O200K(CONTRACTION "?", "\\p{N}{1,3}")}},
+    {.names = " falcon ", .stages = {"[\\p{P}\\$\\+<=>\\^~\\|`]+", GPT2, "[0-9][0-9][0-9]"}},
+    {.names = " bloom gpt3-finnish poro-chat ", .stages = {BLOOM}},
+    {.names = " viking ", .stages = {BLOOM, "\\p{N}"}},
+    {.names = " deepseek-coder ",
+        .stages = {"[\\r\\n]", "[" WS "]?\\p{L}+|[" WS "]?\\p{P}+", "[\\x{4e00}-\\x{9fa5}\\x{800}-\\x{4e00}\\x{ac00}-\\x{d7ff}]+",
+            "\\p{N}"}},
+    {.names = " deepseek-v3 hunyuan-dense ",
+        .stages = {"\\p{N}{1,3}", "[\\x{4e00}-\\x{9fa5}\\x{3040}-\\x{309f}\\x{30a0}-\\x{30ff}]+", DEEPSEEK3}, .adds_bos = true},
+};
+
+const struct hn_pre_rule *hn_pre_rule_find(const char *name, size_t size) {
+    for (size_t i = 0; i < sizeof rules / sizeof rules[0]; i++)
+        for (const char *at = rules[i].names; at[1]; at += strcspn(at + 1, " ") + 1)
+            if (strcspn(at + 1, " ") == size && memcmp(at + 1, name, size) == 0)
+                return &rules[i];
+    return NULL;
+}
+
+struct hn_pretokenizer {
+    size_t n;
+    pcre2_code *stages[HN_PRE_STAGES];
+    pcre2_match_context *limits;
+};
+
+int hn_pretokenizer_create(const struct hn_pre_rule *rule, struct hn_pretokenizer **ret, struct hn_error *err) {
+    struct hn_pretokenizer *pre = hn_calloc(1, sizeof *pre);
+    int rc = pre && (pre->limits = pcre2_match_context_create(NULL)) ? 0 : hn_fail(err, HN_E_INTERNAL, "out of memory");
+    if (!rc)
+        pcre2_set_match_limit(pre->limits, UINT32_MAX);
+    for (; !rc && pre->n < HN_PRE_STAGES && rule->stages[pre->n]; pre->n++) {
+        int code;
+        PCRE2_SIZE at;
+        pcre2_code *re = pcre2_compile((PCRE2_SPTR)rule->stages[pre->n], PCRE2_ZERO_TERMINATED,
+            PCRE2_UTF | PCRE2_UCP | PCRE2_NO_UTF_CHECK, &code, &at, NULL);
+        if (!re)
+            rc = hn_fail(err, HN_E_INTERNAL, "PCRE2 error %d at byte %zu of the pre-tokenizer%s", code, at, rule->names);
+        else
+            pcre2_jit_compile(re, PCRE2_JIT_COMPLETE); /* refused under W^X rules: then it is interpreted */
+        pre->stages[pre->n] = re;
+    }
+    if (rc)
+        hn_pretokenizer_destroy(pre);
+    else
+        *ret = pre;
+    return rc;
+}
+
+void hn_pretokenizer_destroy(struct hn_pretokenizer *pre) {
+    if (!pre)
+        return;
+    for (size_t i = 0; i < HN_PRE_STAGES; i++)
+        pcre2_code_free(pre->stages[i]);
+    pcre2_match_context_free(pre->limits);
+    free(pre);
+}
+
+struct split {
+    const struct hn_pretokenizer *pre;
+    const char *text;
+    pcre2_match_data *match[HN_PRE_STAGES];
+    bool (*word)(void *ud, size_t begin, size_t end);
+    void *ud;
+    int code; /* of PCRE2, or 0 */
+};
+
+/* Cuts text[begin, end) by `stage` and the ones behind it; false stops. */
+static bool cut(struct split *s, size_t stage, size_t begin, size_t end) {
+    if (stage == s->pre->n)
+        return s->word(s->ud, begin, end);
+    PCRE2_SPTR piece = (PCRE2_SPTR)s->text + begin;
+    size_t size = end - begin, at = 0;
+    PCRE2_SIZE *found = pcre2_get_ovector_pointer(s->match[stage]);
+    while (at < size) {
+        int n = pcre2_match(s->pre->stages[stage], piece, size, at, PCRE2_NO_UTF_CHECK, s->match[stage], s->pre->limits);
+        if (n == PCRE2_ERROR_NOMATCH)
+            break;
+        if (n < 0) {
+            s->code = n;
+            return false;
+        }
+        if (found[0] > at && !cut(s, stage + 1, begin + at, begin + found[0]))
+            return false;
+        if (!cut(s, stage + 1, begin + found[0], begin + found[1]))
+            return false;
+        at = found[1]; /* no expression of the table matches the empty string */
+    }
+    return at == size || cut(s, stage + 1, begin + at, end);
+}
+
+int hn_pretokenizer_split(const struct hn_pretokenizer *pre, const char *text, size_t size,
+    bool (*word)(void *ud, size_t begin, size_t end), void *ud, struct hn_error *err) {
+    struct split s = {.pre = pre, .text = text, .word = word, .ud = ud};
+    int rc = 0;
+    for (size_t i = 0; i < pre->n && !rc; i++)
+        if (!(s.match[i] = pcre2_match_data_create(1, NULL)))
+            rc = hn_fail(err, HN_E_INTERNAL, "out of memory");
+    if (!rc && size && !cut(&s, 0, 0, size) && s.code)
+        rc = hn_fail(err, HN_E_INTERNAL, "PCRE2 error %d in the pre-tokenizer", s.code);
+    for (size_t i = 0; i < pre->n; i++)
+        pcre2_match_data_free(s.match[i]);
+    return rc;
+}

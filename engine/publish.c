@@ -1,0 +1,217 @@
+/*
+ * Artifacts: built in artifacts/.tmp beside their final place, each export read back from its files and its logits compared
+ * with the trainer's own on held-out rows, then the folder is published by one rename.
+ */
+#include "engine/publish.h"
+#include "engine/engine.h"
+#include "engine/buf.h"
+#include "engine/export.h"
+#include "engine/file.h"
+#include "engine/json.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#define VERIFY_ROWS 8
+/* Exports hold the same f32 values, so the logits are the same to the bit; what is tolerated is far below any effect. */
+#define TOLERANCE 1e-4
+
+struct agreement {
+    size_t rows, targets, same_argmax;
+    double max_diff, kl;
+};
+
+/* Logits of the last targets of a row under the given parameters; the number of target rows. */
+static size_t row_logits(struct hn_trainer *t, const struct hn_examples *ex, size_t row, const float *values, float *out) {
+    struct hn_phase *phase = &t->run.phases[HN_PHASE_VERIFY];
+    struct hn_exec x = {.params = values};
+    size_t n = hn_row_length(ex, row), targets = n < HN_VERIFY_TARGETS ? n : HN_VERIFY_TARGETS;
+    hn_batch_clear(&t->compute.batch);
+    if (!hn_batch_add_tokens(&t->compute.batch, ex->tokens + ex->starts[row], n, 0, targets))
+        return 0;
+    hn_compute_run(&t->compute, phase, &x);
+    memcpy(out, t->compute.arena + phase->plan.buffers[phase->plan.logits].offset, targets * t->run.model.config.vocab * sizeof *out);
+    return targets;
+}
+
+static void compare_row(struct agreement *a, const float *ours, const float *theirs, size_t vocab) {
+    double max[2] = {-INFINITY, -INFINITY}, sum[2] = {0, 0}, kl = 0;
+    size_t best[2] = {0, 0};
+    for (size_t v = 0; v < vocab; v++) {
+        double x = (double)ours[v], y = (double)theirs[v];
+        if (x > max[0])
+            max[0] = x, best[0] = v;
+        if (y > max[1])
+            max[1] = y, best[1] = v;
+        a->max_diff = fabs(x - y) > a->max_diff || isnan(x - y) ? fabs(x - y) : a->max_diff;
+    }
+    for (size_t v = 0; v < vocab; v++) {
+        sum[0] += exp((double)ours[v] - max[0]);
+        sum[1] += exp((double)theirs[v] - max[1]);
+    }
+    for (size_t v = 0; v < vocab; v++) {
+        double p = (double)ours[v] - max[0] - log(sum[0]), q = (double)theirs[v] - max[1] - log(sum[1]);
+        kl += exp(p) * (p - q);
+    }
+    a->kl += kl;
+    a->same_argmax += best[0] == best[1];
+    a->targets++;
+}
+
+static int compare_exports(struct hn_trainer *t, const float *values, struct agreement *a, struct hn_error *err) {
+    const struct hn_examples *ex = t->run.validation.n_rows ? &t->run.validation : &t->run.train;
+    size_t vocab = t->run.model.config.vocab;
+    float *ours = hn_calloc(HN_VERIFY_TARGETS * vocab, sizeof *ours), *theirs = hn_calloc(HN_VERIFY_TARGETS * vocab, sizeof *theirs);
+    *a = (struct agreement){0};
+    if (!ours || !theirs) {
+        free(ours);
+        free(theirs);
+        return hn_fail(err, HN_E_INTERNAL, "out of memory");
+    }
+    for (size_t row = 0; row < ex->n_rows && a->rows < VERIFY_ROWS; row++, a->rows++) {
+        size_t n = row_logits(t, ex, row, t->params.values, ours);
+        row_logits(t, ex, row, values, theirs);
+        for (size_t i = 0; i < n; i++)
+            compare_row(a, ours + i * vocab, theirs + i * vocab, vocab);
+    }
+    free(ours);
+    free(theirs);
+    return 0;
+}
+
+/* Reads an export back and compares; *ret_passed tells whether it may be published. */
+static int verify(struct hn_trainer *t, const struct hn_exporter *e, const char *dir, bool *ret_passed, struct hn_error *err) {
+    struct agreement a = {0};
+    struct hn_error problem = {0};
+    float *values = hn_calloc(t->params.size, sizeof *values);
+    if (!values)
+        return hn_fail(err, HN_E_INTERNAL, "out of memory");
+    int rc = 0, unreadable = e->read(&t->run, &t->params, dir, values, &problem);
+    if (!unreadable)
+        rc = compare_exports(t, values, &a, err);
+    free(values);
+    if (rc)
+        return rc;
+    *ret_passed = !unreadable && a.targets && a.max_diff <= TOLERANCE;
+    if (unreadable)
+        return hn_events_add(&t->events, "warning", json_pack("{s:s, s:s, s:I}", "code", "export_mismatch", "message", problem.message, "step",
+            (json_int_t)t->exported_step), err);
+    return hn_events_add(&t->events, "verified", json_pack("{s:s, s:s, s:I, s:o, s:o, s:o, s:f, s:b}", "artifact", e->dir, "base_sha256",
+        t->spec.model_sha256, "rows", (json_int_t)a.rows, "max_abs_logit_diff", hn_json_float((float)a.max_diff), "mean_kl",
+        hn_json_float((float)(a.kl / (double)(a.targets ? a.targets : 1))), "argmax_agreement",
+        hn_json_float((float)((double)a.same_argmax / (double)(a.targets ? a.targets : 1))), "tolerance", TOLERANCE, "passed", *ret_passed), err);
+}
+
+static int compare_text(const void *a, const void *b) {
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+/* Names of the files in a folder, sorted, so that the manifest's order depends on nothing. Caller frees both levels. */
+static int list_files(const char *dir, char ***ret, size_t *ret_n, struct hn_error *err) {
+    DIR *d = opendir(dir);
+    char **names = NULL;
+    size_t n = 0, capacity = 0;
+    if (!d)
+        return hn_fail_errno(err, errno, "cannot read %s", dir);
+    for (struct dirent *entry; (entry = readdir(d));)
+        if (entry->d_name[0] != '.' && hn_grow(&names, &capacity, n + 1, sizeof *names))
+            names[n++] = strdup(entry->d_name);
+    closedir(d);
+    if (n)
+        qsort(names, n, sizeof *names, compare_text);
+    *ret = names;
+    *ret_n = n;
+    return 0;
+}
+
+static int describe_file(struct hn_trainer *t, const char *root, const char *relative, json_t *files, struct hn_error *err) {
+    char path[5200], hash[HN_SHA256_HEX];
+    uint64_t size = 0;
+    snprintf(path, sizeof path, "%s/%s", root, relative);
+    int rc = hn_sha256_file(path, hash, &size, err);
+    if (rc)
+        return rc;
+    json_t *file = json_pack("{s:s, s:I, s:s}", "path", relative, "size", (json_int_t)size, "sha256", hash);
+    if (files)
+        json_array_append(files, file);
+    return hn_events_add(&t->events, "artifact", file, err);
+}
+
+static int describe_folder(struct hn_trainer *t, const char *root, const char *dir, json_t *files, struct hn_error *err) {
+    char path[4200];
+    char **names = NULL;
+    size_t n = 0;
+    snprintf(path, sizeof path, "%s/%s", root, dir);
+    int rc = list_files(path, &names, &n, err);
+    for (size_t i = 0; i < n; i++) {
+        snprintf(path, sizeof path, "%s/%s", dir, names[i]);
+        if (!rc)
+            rc = describe_file(t, root, path, files, err);
+        free(names[i]);
+    }
+    free(names);
+    return rc;
+}
+
+static int write_manifest(struct hn_trainer *t, const char *root, json_t *files, struct hn_error *err) {
+    char path[4200], base[256], kernels[256];
+    hn_base_name(&t->run.model, base, sizeof base);
+    hn_compute_name(kernels, sizeof kernels);
+    snprintf(path, sizeof path, "%s/manifest.json", root);
+    const char *validation = t->spec.validation.sha256;
+    json_t *manifest = json_pack("{s:i, s:s, s:{s:s, s:s, s:s}, s:{s:s, s:s?}, s:I, s:s, s:s, s:O}", "format", 1, "run", t->spec.run_sha256, "base",
+        "name", base, "sha256", t->spec.model_sha256, "quantisation", t->run.model.quantisation, "data", "train",
+        t->spec.train.sha256 ? t->spec.train.sha256 : "", "validation", validation, "exported_step", (json_int_t)t->exported_step, "build",
+        hn_build_name(), "kernels", kernels, "files", files);
+    char *text = manifest ? json_dumps(manifest, JSON_INDENT(2)) : NULL;
+    json_decref(manifest);
+    int rc = text ? hn_file_write_durable(path, text, strlen(text), err) : hn_fail(err, HN_E_INTERNAL, "out of memory");
+    free(text);
+    return rc ? rc : describe_file(t, root, "manifest.json", NULL, err);
+}
+
+static int make_export(struct hn_trainer *t, const struct hn_exporter *e, const char *root, json_t *files, size_t *passed, struct hn_error *err) {
+    char dir[4200];
+    bool ok = false;
+    snprintf(dir, sizeof dir, "%s/%s", root, e->dir);
+    int rc = hn_dir_create(dir, err);
+    if (!rc)
+        rc = e->write(&t->run, &t->params, dir, err);
+    if (!rc)
+        rc = verify(t, e, dir, &ok, err);
+    if (rc)
+        return rc;
+    *passed += ok;
+    return ok ? describe_folder(t, root, e->dir, files, err) : hn_dir_remove(dir, err);
+}
+
+int hn_publish_artifacts(struct hn_trainer *t, struct hn_error *err) {
+    char root[4096], final[4096];
+    snprintf(root, sizeof root, "%s/.tmp-artifacts", t->dir);
+    snprintf(final, sizeof final, "%s/artifacts", t->dir);
+    size_t passed = 0;
+    json_t *files = json_array();
+    int rc = hn_dir_remove(root, err);
+    if (!rc)
+        rc = hn_dir_create(root, err);
+    for (size_t i = 0; !rc && i < hn_n_exporters; i++)
+        if (t->spec.exports & hn_exporters[i].bit)
+            rc = make_export(t, &hn_exporters[i], root, files, &passed, err);
+    if (!rc && !passed)
+        rc = hn_fail(err, HN_E_EXPORT_MISMATCH, "no export gave the trainer's own answers when read back");
+    if (!rc)
+        rc = write_manifest(t, root, files, err);
+    if (!rc)
+        rc = hn_dir_remove(final, err); /* of an attempt that died between this rename and its last event */
+    if (!rc)
+        rc = hn_dir_publish(root, final, err);
+    json_decref(files);
+    if (rc)
+        hn_dir_remove(root, NULL);
+    return rc;
+}

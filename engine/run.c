@@ -1,0 +1,196 @@
+/* See run.h. */
+#include "engine/run.h"
+#include "engine/batch.h"
+#include "engine/buf.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* Code, libraries, stacks and OpenBLAS's own buffers of a trainer before it holds anything of the run; measured. */
+#define PROCESS_BYTES ((size_t)48 << 20)
+
+static void full_path(char *out, size_t size, const char *dir, const char *file) {
+    snprintf(out, size, "%s%s%s", file[0] == '/' ? "" : dir, file[0] == '/' ? "" : "/", file);
+}
+
+static int open_data(struct hn_dataset *data, const char *dir, const struct hn_source *source, struct hn_error *err) {
+    char path[4096];
+    struct hn_dataset_options options = {.format = source->format, .columns = source->columns, .drop = source->drop};
+    full_path(path, sizeof path, dir, source->file);
+    return hn_dataset_open(data, path, &options, err);
+}
+
+/* Complement of a sorted list of rows. */
+static size_t *other_rows(size_t n_rows, const size_t *rows, size_t n, size_t *ret_n) {
+    size_t *out = hn_calloc(n_rows, sizeof *out), count = 0;
+    for (size_t i = 0, k = 0; out && i < n_rows; i++) {
+        if (k < n && rows[k] == i)
+            k++;
+        else
+            out[count++] = i;
+    }
+    *ret_n = count;
+    return out;
+}
+
+static int encode_all(struct hn_run *run, struct hn_error *err) {
+    const struct hn_spec *spec = run->spec;
+    struct hn_encode_options options = {.task = spec->task, .max_length = (size_t)spec->hp.max_length, .overflow = (enum hn_overflow)spec->hp.overflow,
+        .loss_on = (enum hn_loss_on)spec->hp.loss_on, .vocab = run->model.config.vocab};
+    size_t *held = NULL, *kept = NULL, n_held = 0, n_kept = run->train_data.n_rows;
+    int rc = 0;
+    if (spec->validation_fraction > 0) {
+        rc = hn_split_validation(&run->train_data, spec->validation_fraction, &held, &n_held, err);
+        if (!rc && !(kept = other_rows(run->train_data.n_rows, held, n_held, &n_kept)))
+            rc = hn_fail(err, HN_E_INTERNAL, "out of memory");
+    }
+    if (!rc)
+        rc = hn_examples_encode(&run->codec, &run->train_data, kept, n_kept, &options, &run->train, err);
+    if (!rc && n_held)
+        rc = hn_examples_encode(&run->codec, &run->train_data, held, n_held, &options, &run->validation, err);
+    else if (!rc && spec->validation.file)
+        rc = hn_examples_encode(&run->codec, &run->validation_data, NULL, run->validation_data.n_rows, &options, &run->validation, err);
+    free(held);
+    free(kept);
+    return rc;
+}
+
+/* Samples come from the validation rows, spread evenly; from the training rows where there are none. */
+static int choose_samples(struct hn_run *run, struct hn_error *err) {
+    const struct hn_examples *ex = run->validation.n_rows ? &run->validation : &run->train;
+    run->sample_data = run->spec->validation.file ? &run->validation_data : &run->train_data;
+    size_t n = (size_t)run->spec->sample_rows < ex->n_rows ? (size_t)run->spec->sample_rows : ex->n_rows;
+    if (!(run->sample_rows = hn_calloc(n, sizeof *run->sample_rows)))
+        return hn_fail(err, HN_E_INTERNAL, "out of memory");
+    for (size_t i = 0; i < n; i++)
+        run->sample_rows[i] = ex->rows[i * ex->n_rows / n];
+    run->n_sample_rows = n;
+    return 0;
+}
+
+static void find_longest(struct hn_run *run, const struct hn_examples *ex) {
+    for (size_t i = 0; i < ex->n_rows; i++) {
+        size_t n = hn_row_length(ex, i);
+        run->longest = n > run->longest ? n : run->longest;
+    }
+}
+
+int hn_run_load(struct hn_run *run, const struct hn_spec *spec, const char *dir, struct hn_error *err) {
+    char path[4096];
+    *run = (struct hn_run){.spec = spec};
+    run->threads = spec->threads > 0 ? (unsigned)spec->threads : (unsigned)sysconf(_SC_NPROCESSORS_ONLN);
+    full_path(path, sizeof path, dir, spec->model_file);
+    int rc = hn_model_open(&run->model, path, err);
+    if (!rc)
+        rc = hn_codec_from_gguf(&run->model.gguf, &run->codec, err);
+    if (!rc && spec->template_date)
+        snprintf(run->codec.date, sizeof run->codec.date, "%s", spec->template_date);
+    if (!rc)
+        rc = open_data(&run->train_data, dir, &spec->train, err);
+    if (!rc && spec->validation.file)
+        rc = open_data(&run->validation_data, dir, &spec->validation, err);
+    if (!rc)
+        rc = encode_all(run, err);
+    if (!rc && run->train.n_rows == 0) {
+        rc = hn_fail(err, HN_E_DATASET_INVALID, "no row of the training data is left to train on (%zu of %zu dropped)", run->train.dropped,
+            run->train.rows_total);
+        hn_error_hint(err, "raise max_length, or check that the rows have answers: GET /datasets/{id}/preview shows what is trained");
+    }
+    if (!rc && spec->method == HN_METHOD_LORA)
+        rc = hn_adapter_init(&run->adapter, &run->model, &spec->hp, err);
+    if (!rc)
+        rc = choose_samples(run, err);
+    if (!rc) {
+        find_longest(run, &run->train);
+        find_longest(run, &run->validation);
+    }
+    return rc;
+}
+
+int hn_sample_phase(struct hn_phase *phase, const struct hn_model *model, const struct hn_adapter *adapter, size_t slots,
+    size_t context, unsigned threads, struct hn_error *err) {
+    struct hn_graph_options graph = {.adapter = adapter, .logits = true, .cached = true};
+    struct hn_plan_options plan = {.caps = {.dims = {[HN_DIM_TOKENS] = HN_SAMPLE_CHUNK, [HN_DIM_TARGETS] = slots}, .cache_rows = slots * context,
+        .threads = threads}};
+    return hn_phase_make(phase, model, &graph, &plan, err);
+}
+
+static size_t ceil_div(size_t a, size_t b) {
+    return (a + b - 1) / b;
+}
+
+static int count_steps(struct hn_run *run, struct hn_error *err) {
+    const struct hn_hyperparams *hp = &run->spec->hp;
+    run->steps_per_epoch = ceil_div(run->train.n_rows, (size_t)hp->batch_size);
+    double steps = ceil(hp->epochs * (double)run->steps_per_epoch - 1e-9);
+    if (!(steps >= 1 && steps < 1e12))
+        return hn_fail(err, HN_E_INVALID_FIELD, "epochs and batch_size give an impossible number of steps");
+    run->steps = (size_t)steps;
+    if (hp->max_steps != HN_NONE_INT && (size_t)hp->max_steps < run->steps)
+        run->steps = (size_t)hp->max_steps;
+    return 0;
+}
+
+static size_t examples_bytes(const struct hn_examples *ex) {
+    return ex->tokens_capacity * sizeof *ex->tokens + ex->weights_capacity * sizeof *ex->weights +
+           ex->starts_capacity * sizeof *ex->starts + ex->lines_capacity * sizeof *ex->lines + ex->rows_capacity * sizeof *ex->rows;
+}
+
+static size_t dataset_bytes(const struct hn_dataset *data) {
+    return data->offsets_capacity * sizeof *data->offsets + data->sizes_capacity * sizeof *data->sizes +
+           data->lines_capacity * sizeof *data->lines;
+}
+
+static void sum_memory(struct hn_run *run, size_t tokens) {
+    struct hn_memory *m = &run->memory;
+    *m = (struct hn_memory){.process = PROCESS_BYTES, .mapped = run->model.mapped_bytes, .params = 4 * sizeof(float) * run->adapter.n_params};
+    for (int i = 0; i < HN_PHASES; i++)
+        m->arena = run->phases[i].plan.arena_bytes > m->arena ? run->phases[i].plan.arena_bytes : m->arena;
+    m->data = examples_bytes(&run->train) + examples_bytes(&run->validation) + dataset_bytes(&run->train_data) +
+              dataset_bytes(&run->validation_data) + hn_batch_bytes(tokens);
+    m->peak = m->arena + m->params + m->data + m->mapped + m->process;
+}
+
+int hn_run_plan(struct hn_run *run, struct hn_error *err) {
+    const struct hn_spec *spec = run->spec;
+    for (int i = 0; i < HN_PHASES; i++)
+        hn_phase_finish(&run->phases[i]);
+    int rc = count_steps(run, err);
+    size_t tokens = (size_t)spec->hp.micro_batch_tokens;
+    tokens = tokens > run->longest ? tokens : run->longest; /* a row is never split */
+    struct hn_graph_options loss = {.adapter = run->adapter.n ? &run->adapter : NULL, .label_smoothing = spec->hp.label_smoothing};
+    struct hn_graph_options eval = {.adapter = loss.adapter}, verify = {.adapter = loss.adapter, .logits = true};
+    struct hn_plan_options plan = {.caps = {.dims = {tokens, tokens}, .threads = run->threads}, .train = true, .recompute = spec->recompute};
+    if (!rc)
+        rc = hn_phase_make(&run->phases[HN_PHASE_TRAIN], &run->model, &loss, &plan, err);
+    plan.train = false;
+    if (!rc && run->validation.n_rows)
+        rc = hn_phase_make(&run->phases[HN_PHASE_EVAL], &run->model, &eval, &plan, err);
+    plan.caps.dims[HN_DIM_TARGETS] = HN_VERIFY_TARGETS;
+    plan.caps.dims[HN_DIM_TOKENS] = run->longest;
+    if (!rc)
+        rc = hn_phase_make(&run->phases[HN_PHASE_VERIFY], &run->model, &verify, &plan, err);
+    if (!rc && run->n_sample_rows)
+        rc = hn_sample_phase(&run->phases[HN_PHASE_SAMPLE], &run->model, loss.adapter, HN_SAMPLE_SLOTS,
+            (size_t)spec->hp.max_length + (size_t)spec->sample_tokens, run->threads, err);
+    if (!rc)
+        sum_memory(run, tokens);
+    return rc;
+}
+
+void hn_run_finish(struct hn_run *run) {
+    for (int i = 0; i < HN_PHASES; i++)
+        hn_phase_finish(&run->phases[i]);
+    free(run->sample_rows);
+    hn_adapter_finish(&run->adapter);
+    hn_examples_finish(&run->train);
+    hn_examples_finish(&run->validation);
+    hn_dataset_close(&run->train_data);
+    hn_dataset_close(&run->validation_data);
+    hn_codec_finish(&run->codec);
+    hn_model_close(&run->model);
+    *run = (struct hn_run){0};
+}

@@ -1,0 +1,57 @@
+/*
+ * Run: everything a specification stands for, opened, tokenised and planned: model, data, adapter, phases, memory.
+ *
+ * Made by the trainer before it starts and by job.plan to answer what a run would need; so both give the same answer.
+ */
+#ifndef HN_RUN_H
+#define HN_RUN_H
+
+#include "engine/adapter.h"
+#include "engine/examples.h"
+#include "engine/model.h"
+#include "engine/params.h"
+#include "engine/phase.h"
+#include "engine/spec.h"
+
+struct hn_memory { /* bytes */
+    size_t arena;   /* the largest phase */
+    size_t params;  /* values, gradients, moments */
+    size_t data;    /* tokenised rows, batches */
+    size_t mapped;  /* the base's weights */
+    size_t process; /* program, libraries, tokenizer tables */
+    size_t peak;    /* the sum that admission counts with */
+};
+
+enum hn_phase_kind { HN_PHASE_TRAIN, HN_PHASE_EVAL, HN_PHASE_SAMPLE, HN_PHASE_VERIFY, HN_PHASES };
+
+struct hn_run {
+    const struct hn_spec *spec;
+    struct hn_model model;
+    struct hn_codec codec;
+    struct hn_dataset train_data, validation_data;
+    struct hn_examples train, validation;
+    const struct hn_dataset *sample_data; /* rows that samples are taken from */
+    size_t *sample_rows, n_sample_rows;   /* kept rows of sample_data, validation ones where there are any */
+    struct hn_adapter adapter;
+    struct hn_phase phases[HN_PHASES];
+    struct hn_memory memory;
+    size_t steps, steps_per_epoch;
+    size_t longest;      /* tokens of the longest row in a batch */
+    unsigned threads;
+};
+
+/* Opens and tokenises; paths in the spec are relative to `dir` (or absolute). On HN_E_DATASET_INVALID the data set's issues
+ * tell which rows. Owner calls hn_run_finish in every case. */
+int hn_run_load(struct hn_run *run, const struct hn_spec *spec, const char *dir, struct hn_error *err);
+/* Plans all phases for the loaded data; fills memory, steps. */
+int hn_run_plan(struct hn_run *run, struct hn_error *err);
+void hn_run_finish(struct hn_run *run);
+
+/* Rows whose key-value caches a generation phase holds at once, and target rows that verification compares at once. */
+enum { HN_SAMPLE_SLOTS = 4, HN_SAMPLE_CHUNK = 256, HN_VERIFY_TARGETS = 32 };
+
+/* Plans a generation phase: `slots` sequences of at most `context` tokens. */
+int hn_sample_phase(struct hn_phase *phase, const struct hn_model *model, const struct hn_adapter *adapter, size_t slots,
+    size_t context, unsigned threads, struct hn_error *err);
+
+#endif

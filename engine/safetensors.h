@@ -1,0 +1,47 @@
+/*
+ * Safetensors files: u64 little-endian header length, JSON header, data (https://github.com/huggingface/safetensors).
+ *
+ * Reading validates everything at open: ranges inside the file, sizes that follow from type and shape, no overlap, a
+ * header of at most 100 MB. Writing puts tensors in the order given and `"format":"pt"` into the metadata, without which
+ * Transformers refuses the file.
+ */
+#ifndef HN_SAFETENSORS_H
+#define HN_SAFETENSORS_H
+
+#include "engine/dtype.h"
+#include "engine/error.h"
+#include "engine/file.h"
+
+#include <jansson.h>
+
+struct hn_safetensor {
+    const char *name; /* owned by the header */
+    enum hn_dtype type; /* F32, F16, BF16 */
+    size_t n_dims, dims[4]; /* as in the file: outermost first */
+    const uint8_t *data;
+    size_t bytes;
+};
+
+struct hn_safetensors {
+    struct hn_map map;
+    json_t *header;
+    struct hn_safetensor *tensors; /* [n], sorted by name */
+    size_t n;
+};
+
+int hn_safetensors_open(struct hn_safetensors *st, const char *path, struct hn_error *err);
+void hn_safetensors_close(struct hn_safetensors *st);
+const struct hn_safetensor *hn_safetensors_find(const struct hn_safetensors *st, const char *name);
+
+/* One tensor to write: f32 values, stored as `type`. */
+struct hn_safetensor_out {
+    const char *name;
+    size_t n_dims, dims[4];
+    enum hn_dtype type;
+    const float *values;
+};
+/* `metadata`: string values, or NULL. Not durable by itself: the caller publishes the folder. */
+int hn_safetensors_write(const char *path, const struct hn_safetensor_out *tensors, size_t n, const json_t *metadata,
+    struct hn_error *err);
+
+#endif

@@ -1,0 +1,128 @@
+/* See spec.h. */
+#include "engine/spec.h"
+#include "engine/json.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static const char *const methods[] = {"lora", "full", "head"};
+static const char *const exports[] = {"peft", "gguf", "merged", "merged_gguf"};
+
+const char *hn_method_name(enum hn_method method) {
+    return methods[method];
+}
+
+const char *hn_export_name(enum hn_export bit) {
+    for (int i = 0; i < 4; i++)
+        if ((int)bit == 1 << i)
+            return exports[i];
+    return "";
+}
+
+int hn_export_from_name(const char *name) {
+    for (int i = 0; i < 4; i++)
+        if (strcmp(exports[i], name) == 0)
+            return 1 << i;
+    return 0;
+}
+
+static int read_method(const json_t *run, enum hn_method *ret, struct hn_error *err) {
+    const char *name = "";
+    int rc = hn_json_string(run, "method", &name, err);
+    for (int i = 0; !rc && i < 3; i++)
+        if (strcmp(methods[i], name) == 0) {
+            *ret = (enum hn_method)i;
+            return 0;
+        }
+    return rc ? rc : hn_fail(err, HN_E_INVALID_FIELD, "spec: unknown method \"%s\"", name);
+}
+
+static int read_source(const json_t *object, struct hn_source *s, struct hn_error *err) {
+    const char *on_error = "refuse";
+    int rc = 0;
+    if ((rc = hn_json_string(object, "file", &s->file, err)) || (rc = hn_json_string(object, "sha256", &s->sha256, err)) ||
+        (rc = hn_json_string(object, "format", &s->format, err)) || (rc = hn_json_string(object, "on_error", &on_error, err)))
+        return rc;
+    s->columns = json_object_get(object, "columns");
+    if (!json_is_object(s->columns))
+        s->columns = NULL;
+    s->drop = strcmp(on_error, "drop") == 0;
+    return 0;
+}
+
+static int read_exports(const json_t *run, unsigned *ret, struct hn_error *err) {
+    const json_t *list = json_object_get(run, "exports");
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const char *name = json_string_value(json_array_get(list, i));
+        int bit = name ? hn_export_from_name(name) : 0;
+        if (!bit)
+            return hn_fail(err, HN_E_INVALID_FIELD, "spec: unknown export");
+        *ret |= (unsigned)bit;
+    }
+    return 0;
+}
+
+static int read_run(struct hn_spec *s, struct hn_error *err) {
+    const json_t *run = s->run, *validation = json_object_get(run, "validation"), *samples = json_object_get(run, "samples");
+    const char *task = "", *export_step = "last";
+    int rc;
+    if ((rc = hn_json_string(run, "task", &task, err)) || (rc = read_method(run, &s->method, err)) ||
+        (rc = hn_json_string(json_object_get(run, "model"), "file", &s->model_file, err)) ||
+        (rc = hn_json_string(json_object_get(run, "model"), "sha256", &s->model_sha256, err)) ||
+        (rc = read_source(json_object_get(run, "train"), &s->train, err)) || (rc = read_source(validation, &s->validation, err)) ||
+        (rc = hn_json_number(validation, "fraction", 0, 1, &s->validation_fraction, err)) || (rc = read_exports(run, &s->exports, err)) ||
+        (rc = hn_json_string(run, "export_step", &export_step, err)) || (rc = hn_json_bool(run, "recompute", &s->recompute, err)) ||
+        (rc = hn_json_string(run, "template_date", &s->template_date, err)) ||
+        (rc = hn_json_int(samples, "rows", 0, 1000, &s->sample_rows, err)) ||
+        (rc = hn_json_int(samples, "max_tokens", 1, 100000, &s->sample_tokens, err)) ||
+        (rc = hn_hyperparams_read(&s->hp, json_object_get(run, "hyperparameters"), "hyperparameters.", err)))
+        return rc;
+    int task_number = hn_task_from_name(task);
+    if (task_number < 0 || !s->model_file || !s->train.file)
+        return hn_fail(err, HN_E_INVALID_FIELD, "spec: the run part needs a known task, model.file and train.file");
+    s->task = (enum hn_task)task_number;
+    s->export_best = strcmp(export_step, "best") == 0;
+    return 0;
+}
+
+static int read_host(struct hn_spec *s, struct hn_error *err) {
+    json_t *knobs = json_object();
+    static const char *const names[] = {"log_every", "save_every", "keep_checkpoints", "threads"};
+    for (size_t i = 0; i < 4; i++) {
+        json_t *value = json_object_get(s->host, names[i]);
+        if (value)
+            json_object_set(knobs, names[i], value);
+    }
+    int rc = hn_hyperparams_read(&s->hp, knobs, "host.", err);
+    json_decref(knobs);
+    s->threads = s->hp.threads == HN_AUTO_INT ? 0 : s->hp.threads;
+    return rc ? rc : hn_json_int(s->host, "memory_bytes", 0, INT64_MAX, &s->memory_bytes, err);
+}
+
+int hn_spec_read(struct hn_spec *spec, json_t *json, struct hn_error *err) {
+    *spec = (struct hn_spec){.json = json, .run = json_object_get(json, "run"), .host = json_object_get(json, "host"), .job = "",
+        .model_sha256 = "", .sample_tokens = 128};
+    hn_hyperparams_defaults(&spec->hp);
+    int64_t format = 0;
+    int rc = hn_json_int(json, "format", 1, 1, &format, err);
+    if (!rc && (format != 1 || !json_is_object(spec->run)))
+        rc = hn_fail(err, HN_E_INVALID_FIELD, "spec: \"format\":1 and an object \"run\" are needed");
+    if (!rc)
+        rc = hn_json_string(json, "job", &spec->job, err);
+    if (!rc)
+        rc = read_run(spec, err);
+    if (!rc)
+        rc = read_host(spec, err);
+    char *canonical = rc ? NULL : hn_json_canonical(spec->run);
+    if (canonical)
+        hn_sha256(canonical, strlen(canonical), spec->run_sha256);
+    free(canonical);
+    if (rc)
+        hn_spec_finish(spec);
+    return rc;
+}
+
+void hn_spec_finish(struct hn_spec *spec) {
+    json_decref(spec->json);
+    *spec = (struct hn_spec){0};
+}

@@ -1,0 +1,49 @@
+/*
+ * A run's specification: spec.json of the run directory, all that a run depends on, with no "auto" left.
+ *
+ * `run` is the run's identity: the sha256 of its canonical text names the run in every artifact, and artifact bytes depend
+ * on nothing else but the inputs it names, the build and the CPU level. `host` changes no result.
+ */
+#ifndef HN_SPEC_H
+#define HN_SPEC_H
+
+#include "engine/error.h"
+#include "engine/examples.h"
+#include "engine/file.h"
+#include "engine/hyperparams.h"
+
+#include <jansson.h>
+
+enum hn_method { HN_METHOD_LORA, HN_METHOD_FULL, HN_METHOD_HEAD };
+enum hn_export { HN_EXPORT_PEFT = 1, HN_EXPORT_GGUF = 2, HN_EXPORT_MERGED = 4, HN_EXPORT_MERGED_GGUF = 8 };
+
+struct hn_source { /* a data set of the run; strings borrowed from the spec's JSON */
+    const char *file, *sha256, *format;
+    const json_t *columns;
+    bool drop;
+};
+
+struct hn_spec {
+    json_t *json;              /* the whole file */
+    const json_t *run, *host;  /* into json */
+    char run_sha256[HN_SHA256_HEX];
+    const char *job, *model_file, *model_sha256, *template_date;
+    enum hn_task task;
+    enum hn_method method;
+    struct hn_source train, validation; /* validation.file NULL when there is none or it is a fraction */
+    double validation_fraction;         /* 0: not split off */
+    struct hn_hyperparams hp;
+    unsigned exports; /* bits of hn_export */
+    bool export_best, recompute;
+    int64_t sample_rows, sample_tokens, threads, memory_bytes;
+};
+
+const char *hn_method_name(enum hn_method method);
+const char *hn_export_name(enum hn_export bit); /* "peft" … */
+int hn_export_from_name(const char *name);      /* 0 when unknown */
+
+/* Takes over `json` (also on failure). */
+int hn_spec_read(struct hn_spec *spec, json_t *json, struct hn_error *err);
+void hn_spec_finish(struct hn_spec *spec);
+
+#endif

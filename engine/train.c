@@ -1,0 +1,479 @@
+/*
+ * The trainer: from a run directory's spec.json to its artifacts, resumable anywhere.
+ *
+ * One pass over the steps. After each step the state is a function of (spec, inputs, step); what is written when:
+ * events as they happen, a checkpoint every save_every steps, at each new best evaluation, at the last step and when
+ * SIGTERM asks for a stop. A start with checkpoints present goes on from the newest. See events.h for why a recomputed
+ * step writes no second line.
+ */
+#include "engine/checkpoint.h"
+#include "engine/compute.h"
+#include "engine/engine.h"
+#include "engine/events.h"
+#include "engine/export.h"
+#include "engine/generate.h"
+#include "engine/publish.h"
+#include "engine/rng.h"
+#include "engine/run.h"
+#include "engine/trainer.h"
+
+#include "build_id.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <math.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <time.h>
+#include <unistd.h>
+
+#define AUTO_SAVE_SECONDS 300
+
+static volatile sig_atomic_t stop_requests;
+
+static void on_stop(int signal) {
+    (void)signal;
+    if (++stop_requests > 1)
+        _exit(HN_EXIT_INTERRUPTED);
+}
+
+const char *hn_build_name(void) {
+    return HN_VERSION " " HN_BUILD;
+}
+
+static double now(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
+static json_t *f32(double value) {
+    return hn_json_float((float)value);
+}
+
+/* Training rows in this epoch's order: a Fisher-Yates shuffle keyed by (seed, epoch). */
+static void shuffle(struct hn_trainer *t, size_t epoch) {
+    size_t n = t->run.train.n_rows;
+    if (t->order_epoch == epoch)
+        return;
+    for (size_t i = 0; i < n; i++)
+        t->order[i] = (uint32_t)i;
+    for (size_t i = n; i > 1; i--) {
+        size_t k = (size_t)(hn_random_u64((uint64_t)t->spec.hp.seed, HN_PURPOSE_SHUFFLE, epoch, i) % i);
+        uint32_t swap = t->order[i - 1];
+        t->order[i - 1] = t->order[k];
+        t->order[k] = swap;
+    }
+    t->order_epoch = epoch;
+}
+
+/* Rows of step s (from 1): t->order[first … first + *n). */
+static size_t rows_of_step(struct hn_trainer *t, size_t s, size_t *n) {
+    size_t batch = (size_t)t->spec.hp.batch_size, first = (s - 1) % t->run.steps_per_epoch * batch;
+    shuffle(t, (s - 1) / t->run.steps_per_epoch);
+    *n = t->run.train.n_rows - first < batch ? t->run.train.n_rows - first : batch;
+    return first;
+}
+
+struct step_result {
+    double loss, norm, weight, seconds;
+    size_t tokens, targets;
+};
+
+/* Forward and backward over the step's rows, as many micro-batches as they need. */
+static void accumulate(struct hn_trainer *t, size_t s, struct step_result *r) {
+    size_t n, first = rows_of_step(t, s, &n);
+    const struct hn_examples *ex = &t->run.train;
+    struct hn_loss_sums sums = {0};
+    struct hn_exec x = {.params = t->params.values, .grads = t->params.grads, .sums = &sums, .seed = (uint64_t)t->spec.hp.seed,
+        .dropout_step = s, .dropout_on = true};
+    for (size_t i = 0; i < n; i++)
+        r->weight += hn_row_weight(ex, t->order[first + i]);
+    hn_params_zero_grads(&t->params);
+    for (size_t i = 0; i < n;) {
+        hn_batch_clear(&t->compute.batch);
+        while (i < n && hn_batch_add(&t->compute.batch, ex, t->order[first + i], (uint32_t)(first + i), r->weight))
+            i++;
+        r->tokens += t->compute.batch.batch.n_tokens;
+        r->targets += t->compute.batch.batch.n_targets;
+        hn_compute_run(&t->compute, &t->run.phases[HN_PHASE_TRAIN], &x);
+    }
+    r->loss = sums.loss;
+}
+
+static int report_divergence(struct hn_trainer *t, size_t s, const struct step_result *r, struct hn_error *err) {
+    size_t n, first = rows_of_step(t, s, &n);
+    json_t *lines = json_array();
+    for (size_t i = 0; i < n && i < 100; i++)
+        json_array_append_new(lines, json_integer((json_int_t)t->run.train.lines[t->order[first + i]]));
+    t->failed_lines = lines;
+    hn_fail(err, HN_E_DIVERGED, "at step %zu the %s is no longer a finite number", s, isfinite(r->loss) ? "gradient" : "loss");
+    hn_error_hint(err, "lower learning_rate (it was %.3g), raise warmup_ratio, or look at the rows of this step for broken text",
+        hn_learning_rate(&t->spec.hp, s, t->run.steps));
+    return HN_E_DIVERGED;
+}
+
+static int train_step(struct hn_trainer *t, size_t s, struct step_result *r, struct hn_error *err) {
+    const struct hn_hyperparams *hp = &t->spec.hp;
+    double start = now();
+    *r = (struct step_result){0};
+    accumulate(t, s, r);
+    r->norm = hn_params_grad_norm(&t->params, t->compute.pool);
+    if (!isfinite(r->loss) || !isfinite(r->norm))
+        return report_divergence(t, s, r, err);
+    double clip = hp->max_grad_norm > 0 ? hp->max_grad_norm / (r->norm + 1e-6) : 1;
+    struct hn_adamw_options o = {.learning_rate = hn_learning_rate(hp, s, t->run.steps), .beta1 = hp->beta1, .beta2 = hp->beta2,
+        .epsilon = hp->epsilon, .weight_decay = hp->weight_decay, .clip = clip < 1 ? clip : 1, .step = s};
+    hn_params_update(&t->params, &o, t->compute.pool);
+    r->seconds = now() - start;
+    return 0;
+}
+
+static double epoch_of(const struct hn_trainer *t, size_t step) {
+    return (double)step / (double)t->run.steps_per_epoch;
+}
+
+static int log_step(struct hn_trainer *t, const struct step_result *r, struct hn_error *err) {
+    struct hn_progress *p = &t->progress;
+    p->tokens += r->tokens;
+    p->target_tokens += r->targets;
+    p->window_loss += r->loss * r->weight;
+    p->window_weight += r->weight;
+    p->window_tokens += r->tokens;
+    t->window_seconds += r->seconds;
+    if (p->step % (size_t)t->spec.hp.log_every && p->step != t->run.steps)
+        return 0;
+    int rc = hn_events_add(&t->events, "step", json_pack("{s:I, s:o, s:o, s:o, s:o, s:I, s:I, s:o, s:o}", "step", (json_int_t)p->step,
+        "epoch", f32(epoch_of(t, p->step)), "loss", f32(p->window_loss / p->window_weight), "learning_rate",
+        f32(hn_learning_rate(&t->spec.hp, p->step, t->run.steps)), "grad_norm", f32(r->norm), "tokens", (json_int_t)p->tokens,
+        "target_tokens", (json_int_t)p->target_tokens, "tokens_per_second", f32((double)p->window_tokens / t->window_seconds), "seconds",
+        f32(t->window_seconds)), err);
+    p->window_loss = p->window_weight = t->window_seconds = 0;
+    p->window_tokens = 0;
+    return rc;
+}
+
+/* Mean loss over all validation targets; rows in the data's order, packed as training rows are. */
+static void measure_loss(struct hn_trainer *t, double *loss, double *accuracy) {
+    const struct hn_examples *ex = &t->run.validation;
+    struct hn_loss_sums sums = {0};
+    struct hn_exec x = {.params = t->params.values, .sums = &sums};
+    double weight = 0;
+    size_t targets = 0;
+    for (size_t i = 0; i < ex->n_rows; i++)
+        weight += hn_row_weight(ex, i);
+    for (size_t i = 0; i < ex->n_rows;) {
+        hn_batch_clear(&t->compute.batch);
+        while (i < ex->n_rows && hn_batch_add(&t->compute.batch, ex, i, (uint32_t)i, weight))
+            i++;
+        targets += t->compute.batch.batch.n_targets;
+        hn_compute_run(&t->compute, &t->run.phases[HN_PHASE_EVAL], &x);
+    }
+    *loss = sums.loss;
+    *accuracy = targets ? (double)sums.correct / (double)targets : 0;
+}
+
+static int evaluate(struct hn_trainer *t, bool *ret_best, struct hn_error *err) {
+    struct hn_progress *p = &t->progress;
+    double start = now(), loss, accuracy;
+    *ret_best = false;
+    if (!t->run.validation.n_rows || (p->step == 0 && !t->spec.hp.eval_at_start))
+        return 0;
+    measure_loss(t, &loss, &accuracy);
+    if (!isfinite(loss))
+        return hn_fail(err, HN_E_DIVERGED, "the validation loss at step %zu is no longer a finite number", p->step);
+    bool best = !p->has_best || loss < p->best_value;
+    if (best) {
+        p->has_best = true;
+        p->best_value = loss;
+        p->best_step = p->step;
+        p->evaluations_since_best = 0;
+    } else {
+        p->evaluations_since_best++;
+    }
+    *ret_best = best;
+    return hn_events_add(&t->events, "eval", json_pack("{s:I, s:I, s:o, s:b, s:o, s:o, s:o}", "step", (json_int_t)p->step, "rows",
+        (json_int_t)t->run.validation.n_rows, "seconds", f32(now() - start), "best", best, "val_loss", f32(loss), "val_perplexity",
+        f32(exp(loss)), "val_token_accuracy", f32(accuracy)), err);
+}
+
+static int save(struct hn_trainer *t, bool best, struct hn_error *err) {
+    uint64_t bytes = 0;
+    int rc = hn_events_sync(&t->events, err);
+    if (!rc)
+        rc = hn_checkpoint_write(t->dir, &t->params, &t->progress, t->spec.run_sha256, &bytes, err);
+    if (!rc)
+        rc = hn_events_add(&t->events, "checkpoint", json_pack("{s:I, s:I, s:b}", "step", (json_int_t)t->progress.step, "bytes",
+            (json_int_t)bytes, "best", best), err);
+    t->last_save = now();
+    return rc ? rc : hn_checkpoint_prune(t->dir, (size_t)t->spec.hp.keep_checkpoints, t->progress.best_step, err);
+}
+
+static int add_sample(struct hn_trainer *t, size_t row, const struct hn_prompt *prompt, const struct hn_generated *result, struct hn_error *err) {
+    json_t *data = json_pack("{s:I, s:I, s:o, s:o, s:o}", "step", (json_int_t)t->progress.step, "line",
+        (json_int_t)t->run.sample_data->lines[row], "prompt", hn_json_text(prompt->text.data, prompt->text.size), "text",
+        hn_json_text(result->text.data, result->text.size), "reference", hn_json_text(prompt->reference.data, prompt->reference.size));
+    return hn_events_add(&t->events, "sample", data, err);
+}
+
+/* Answers to a few held-out rows, before and after training, kept in the job. */
+static int sample(struct hn_trainer *t, struct hn_error *err) {
+    size_t n = t->run.n_sample_rows;
+    if (!n)
+        return 0;
+    struct hn_prompt *prompts = hn_calloc(n, sizeof *prompts);
+    struct hn_ids *ids = hn_calloc(n, sizeof *ids);
+    struct hn_generated *results = hn_calloc(n, sizeof *results);
+    size_t *rows = hn_calloc(n, sizeof *rows), count = 0;
+    struct hn_generator g = {.compute = &t->compute, .phase = &t->run.phases[HN_PHASE_SAMPLE], .model = &t->run.model, .codec = &t->run.codec,
+        .params = t->params.values, .slots = HN_SAMPLE_SLOTS, .context = (size_t)(t->spec.hp.max_length + t->spec.sample_tokens)};
+    struct hn_generate_options o = {.max_tokens = (size_t)t->spec.sample_tokens, .top_p = 1};
+    int rc = prompts && ids && results && rows ? 0 : hn_fail(err, HN_E_INTERNAL, "out of memory");
+    for (size_t i = 0; !rc && i < n; i++) {
+        rc = hn_prompt_from_row(&t->run.codec, t->run.sample_data, t->run.sample_rows[i], &prompts[count], err);
+        if (!rc && prompts[count].ids.n && prompts[count].ids.n < g.context) {
+            ids[count] = prompts[count].ids;
+            rows[count++] = t->run.sample_rows[i];
+        } else {
+            hn_prompt_finish(&prompts[count]);
+            prompts[count] = (struct hn_prompt){0};
+        }
+    }
+    if (!rc)
+        rc = hn_generate(&g, ids, count, &o, results, NULL, NULL, err);
+    for (size_t i = 0; i < count && prompts && results; i++) {
+        if (!rc)
+            rc = add_sample(t, rows[i], &prompts[i], &results[i], err);
+        hn_buf_free(&results[i].text);
+        hn_prompt_finish(&prompts[i]);
+    }
+    free(prompts);
+    free(ids);
+    free(results);
+    free(rows);
+    return rc;
+}
+
+static bool save_is_due(const struct hn_trainer *t) {
+    const struct hn_hyperparams *hp = &t->spec.hp;
+    if (hp->save_every == HN_AUTO_INT)
+        return now() - t->last_save > AUTO_SAVE_SECONDS;
+    return t->progress.step % (size_t)hp->save_every == 0;
+}
+
+static bool patience_is_over(const struct hn_trainer *t) {
+    return t->spec.hp.early_stopping_patience != HN_NONE_INT && t->run.validation.n_rows &&
+           t->progress.evaluations_since_best >= (size_t)t->spec.hp.early_stopping_patience;
+}
+
+static int interrupted(struct hn_trainer *t, struct hn_error *err) {
+    int rc = save(t, false, err);
+    if (!rc)
+        rc = hn_events_add(&t->events, "interrupted", json_pack("{s:I, s:s}", "step", (json_int_t)t->progress.step, "reason", "signal"), err);
+    return rc ? rc : HN_INTERRUPTED;
+}
+
+/* Steps until the end, an early stop or an interruption (HN_INTERRUPTED). */
+static int train(struct hn_trainer *t, const char **ret_reason, struct hn_error *err) {
+    struct hn_progress *p = &t->progress;
+    const struct hn_hyperparams *hp = &t->spec.hp;
+    *ret_reason = hp->max_steps != HN_NONE_INT && t->run.steps == (size_t)hp->max_steps ? "max_steps" : "completed";
+    int rc = 0;
+    bool best = false;
+    if (p->step == 0 && (!(rc = evaluate(t, &best, err))))
+        rc = sample(t, err);
+    while (!rc && p->step < t->run.steps && !patience_is_over(t)) {
+        struct step_result r;
+        if (stop_requests)
+            return interrupted(t, err);
+        if ((rc = train_step(t, p->step + 1, &r, err)))
+            break;
+        p->step++;
+        if ((rc = log_step(t, &r, err)))
+            break;
+        bool last = p->step == t->run.steps;
+        best = false;
+        if (last || p->step % (size_t)hp->eval_every == 0)
+            rc = evaluate(t, &best, err);
+        if (!rc && (last || best || save_is_due(t) || patience_is_over(t)))
+            rc = save(t, best, err);
+    }
+    if (!rc && patience_is_over(t) && p->step < t->run.steps)
+        *ret_reason = "early_stopping";
+    return rc;
+}
+
+/* The parameters to export: the best evaluation's where asked for, else the last step's. */
+static int choose_exported(struct hn_trainer *t, struct hn_error *err) {
+    t->exported_step = t->progress.step;
+    if (!t->spec.export_best || !t->progress.has_best || t->progress.best_step == t->progress.step)
+        return 0;
+    t->exported_step = t->progress.best_step;
+    if (t->exported_step)
+        return hn_checkpoint_read(t->dir, t->exported_step, &t->params, NULL, t->spec.run_sha256, err);
+    hn_adapter_start(&t->run.adapter, &t->spec.hp, t->params.values); /* nothing was better than the beginning */
+    return 0;
+}
+
+static int finish(struct hn_trainer *t, const char *reason, struct hn_error *err) {
+    int rc = choose_exported(t, err);
+    hn_params_release_optimizer(&t->params); /* memory that reading back needs */
+    if (!rc)
+        rc = sample(t, err);
+    if (!rc)
+        rc = hn_publish_artifacts(t, err);
+    if (rc)
+        return rc;
+    json_t *best = t->progress.has_best ? json_pack("{s:I, s:s, s:o}", "step", (json_int_t)t->progress.best_step, "metric", "val_loss", "value",
+        f32(t->progress.best_value)) : json_null();
+    rc = hn_events_add(&t->events, "finished", json_pack("{s:I, s:s, s:o, s:I, s:o}", "step", (json_int_t)t->progress.step, "reason", reason, "best",
+        best, "exported_step", (json_int_t)t->exported_step, "seconds", f32(now() - t->started)), err);
+    return rc ? rc : hn_events_sync(&t->events, err);
+}
+
+static int announce(struct hn_trainer *t, struct hn_error *err) {
+    char kernels[256];
+    hn_compute_name(kernels, sizeof kernels);
+    int rc = hn_events_add(&t->events, "started", json_pack("{s:I, s:I, s:s, s:s, s:I}", "attempt", (json_int_t)t->events.attempts + 1, "pid",
+        (json_int_t)getpid(), "build", hn_build_name(), "kernels", kernels, "threads", (json_int_t)t->run.threads), err);
+    const struct hn_examples *ex = &t->run.train;
+    if (!rc)
+        rc = hn_events_add(&t->events, "plan", json_pack("{s:I, s:I, s:I, s:I, s:b, s:I, s:I, s:I, s:I, s:I, s:I}", "peak_bytes",
+            (json_int_t)t->run.memory.peak, "arena_bytes", (json_int_t)t->run.memory.arena, "mapped_bytes", (json_int_t)t->run.memory.mapped,
+            "micro_batch_tokens", (json_int_t)t->spec.hp.micro_batch_tokens, "recompute", t->spec.recompute, "steps", (json_int_t)t->run.steps, "rows",
+            (json_int_t)ex->n_rows, "dropped", (json_int_t)ex->dropped, "truncated", (json_int_t)ex->truncated, "tokens", (json_int_t)ex->n_tokens,
+            "target_tokens", (json_int_t)ex->target_tokens), err);
+    return rc;
+}
+
+/* Goes on from the newest checkpoint that can be read; a damaged one is skipped with a warning. */
+static int resume(struct hn_trainer *t, struct hn_error *err) {
+    size_t *steps = NULL, n = 0;
+    int rc = hn_checkpoint_list(t->dir, &steps, &n, err);
+    while (!rc && n-- > 0) {
+        struct hn_error problem = {0};
+        if (!hn_checkpoint_read(t->dir, steps[n], &t->params, &t->progress, t->spec.run_sha256, &problem)) {
+            rc = hn_events_add(&t->events, "resumed", json_pack("{s:I, s:I}", "from_step", (json_int_t)t->progress.step, "replayed_to",
+                (json_int_t)t->events.last_step), err);
+            break;
+        }
+        rc = hn_events_add(&t->events, "warning", json_pack("{s:s, s:s, s:I}", "code", "checkpoint_unreadable", "message", problem.message, "step",
+            (json_int_t)steps[n]), err);
+    }
+    free(steps);
+    return rc;
+}
+
+static int prepare(struct hn_trainer *t, struct hn_error *err) {
+    char path[4096];
+    json_t *json = NULL;
+    snprintf(path, sizeof path, "%s/spec.json", t->dir);
+    int rc = hn_json_load(path, 16 << 20, &json, err);
+    if (!rc)
+        rc = hn_spec_read(&t->spec, json, err);
+    if (!rc && t->spec.method != HN_METHOD_LORA)
+        rc = hn_fail(err, HN_E_UNSUPPORTED, "method %s is not supported", hn_method_name(t->spec.method));
+    if (!rc)
+        rc = hn_run_load(&t->run, &t->spec, t->dir, err);
+    if (!rc)
+        rc = hn_run_plan(&t->run, err);
+    if (!rc)
+        rc = hn_params_from_adapter(&t->params, &t->run.adapter, err);
+    if (!rc)
+        rc = hn_params_add_optimizer(&t->params, err);
+    size_t tokens = (size_t)t->spec.hp.micro_batch_tokens > t->run.longest ? (size_t)t->spec.hp.micro_batch_tokens : t->run.longest;
+    if (!rc)
+        rc = hn_compute_init(&t->compute, t->run.threads, t->run.memory.arena, tokens > HN_SAMPLE_CHUNK ? tokens : HN_SAMPLE_CHUNK, err);
+    if (!rc && !(t->order = hn_calloc(t->run.train.n_rows, sizeof *t->order)))
+        rc = hn_fail(err, HN_E_INTERNAL, "out of memory");
+    t->order_epoch = SIZE_MAX;
+    if (!rc)
+        hn_adapter_start(&t->run.adapter, &t->spec.hp, t->params.values);
+    return rc;
+}
+
+/* RUN_DIR/lock: held by flock while a trainer lives; tells who it is. */
+static int take_lock(const char *dir, int *fd, struct hn_error *err) {
+    char path[4096], stat_text[1024] = "", line[64];
+    snprintf(path, sizeof path, "%s/lock", dir);
+    if (*fd < 0 && (*fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600)) < 0)
+        return hn_fail_errno(err, errno, "cannot open %s", path);
+    if (flock(*fd, LOCK_EX | LOCK_NB))
+        return hn_fail(err, HN_E_CONFLICT, "another trainer holds %s", path);
+    /* Start time: field 22 of /proc/self/stat, counted behind the command's closing parenthesis. */
+    unsigned long long start = 0;
+    FILE *f = fopen("/proc/self/stat", "r");
+    if (f && fgets(stat_text, sizeof stat_text, f) && strrchr(stat_text, ')'))
+        sscanf(strrchr(stat_text, ')') + 2, "%*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d %llu", &start);
+    if (f)
+        fclose(f);
+    int n = snprintf(line, sizeof line, "%d %llu\n", (int)getpid(), start);
+    if (ftruncate(*fd, 0) || pwrite(*fd, line, (size_t)n, 0) != n)
+        return hn_fail_errno(err, errno, "cannot write %s", path);
+    return 0;
+}
+
+static int settle(struct hn_trainer *t, int rc, const struct hn_error *err) {
+    if (!rc)
+        return HN_EXIT_FINISHED;
+    if (rc == HN_INTERRUPTED)
+        return HN_EXIT_INTERRUPTED;
+    fprintf(stderr, "%s\n%s%s", err->message, err->hint, err->hint[0] ? "\n" : "");
+    if (t->events.fd <= 0)
+        return HN_EXIT_FAILED;
+    if (rc == HN_E_DISK_FULL) {
+        hn_events_add(&t->events, "interrupted", json_pack("{s:I, s:s}", "step", (json_int_t)t->progress.step, "reason", "disk_full"), NULL);
+        hn_events_sync(&t->events, NULL);
+        return HN_EXIT_RESOURCES;
+    }
+    json_t *lines = t->failed_lines ? t->failed_lines : json_array();
+    t->failed_lines = NULL;
+    hn_events_add(&t->events, "failed", json_pack("{s:s, s:s, s:s, s:I, s:o}", "code", hn_error_name(rc), "message", err->message, "hint", err->hint,
+        "step", (json_int_t)t->progress.step + (rc == HN_E_DIVERGED), "lines", lines), NULL);
+    hn_events_sync(&t->events, NULL);
+    return HN_EXIT_FAILED;
+}
+
+int hn_train(const char *run_dir, int lock_fd) {
+    struct hn_trainer t = {.dir = run_dir, .events = {.fd = -1}, .started = now(), .last_save = now()};
+    struct hn_error err = {0};
+    struct sigaction action = {.sa_handler = on_stop};
+    sigaction(SIGTERM, &action, NULL);
+    sigaction(SIGINT, &action, NULL);
+    int rc = take_lock(run_dir, &lock_fd, &err);
+    if (rc == HN_E_CONFLICT) {
+        fprintf(stderr, "%s\n", err.message);
+        return HN_EXIT_LOCKED;
+    }
+    const char *reason = "completed";
+    if (!rc)
+        rc = hn_events_open(&t.events, run_dir, &err);
+    if (!rc && t.events.finished) {
+        hn_events_close(&t.events);
+        close(lock_fd);
+        return HN_EXIT_FINISHED;
+    }
+    if (!rc)
+        rc = prepare(&t, &err);
+    if (!rc)
+        rc = announce(&t, &err);
+    if (!rc)
+        rc = resume(&t, &err);
+    if (!rc)
+        rc = train(&t, &reason, &err);
+    if (!rc)
+        rc = finish(&t, reason, &err);
+    int status = settle(&t, rc, &err);
+    json_decref(t.failed_lines);
+    free(t.order);
+    hn_compute_finish(&t.compute);
+    hn_params_finish(&t.params);
+    hn_run_finish(&t.run);
+    hn_spec_finish(&t.spec);
+    hn_events_close(&t.events);
+    close(lock_fd); /* last: a free lock means that all is written */
+    return status;
+}

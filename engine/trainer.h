@@ -1,0 +1,28 @@
+/*
+ * The trainer's state, shared by the files that make it up: train.c (steps), publish.c (artifacts).
+ */
+#ifndef HN_TRAINER_H
+#define HN_TRAINER_H
+
+#include "engine/checkpoint.h"
+#include "engine/compute.h"
+#include "engine/events.h"
+#include "engine/run.h"
+
+#define HN_INTERRUPTED 1 /* returned beside HN_E_*: a stop was asked for and has been obeyed */
+
+struct hn_trainer {
+    const char *dir;
+    struct hn_spec spec;
+    struct hn_run run;
+    struct hn_params params;
+    struct hn_compute compute;
+    struct hn_events events;
+    struct hn_progress progress;
+    uint32_t *order; /* [training rows] this epoch's order */
+    size_t order_epoch, exported_step;
+    double started, last_save, window_seconds;
+    json_t *failed_lines;
+};
+
+#endif

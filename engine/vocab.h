@@ -1,0 +1,51 @@
+/*
+ * The tokens of a tokenizer as byte strings, and the way back from bytes to an id.
+ *
+ * Tokens are stored as the bytes they stand for, whatever alphabet the model's file spells them in (GPT-2's printable
+ * stand-ins for bytes are translated on entry). Only ordinary tokens can be found by hn_vocab_find: control and added
+ * tokens are matched by tokenizer.c under rules of its own.
+ */
+#ifndef HN_VOCAB_H
+#define HN_VOCAB_H
+
+#include "engine/error.h"
+#include "engine/gguf.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define HN_VOCAB_MAX ((size_t)1 << 22)
+
+/* GGUF's tokenizer.ggml.token_type. */
+enum hn_token_type {
+    HN_TOKEN_NORMAL = 1,
+    HN_TOKEN_UNKNOWN = 2,
+    HN_TOKEN_CONTROL = 3,
+    HN_TOKEN_USER_DEFINED = 4,
+    HN_TOKEN_UNUSED = 5,
+    HN_TOKEN_BYTE = 6,
+};
+
+struct hn_vocab {
+    size_t n;
+    char *bytes;      /* all texts, one behind the other */
+    uint32_t *starts; /* [n + 1] into bytes */
+    uint8_t *types;   /* [n] enum hn_token_type */
+    int32_t *slots;   /* [mask + 1] open addressing over ordinary tokens; id or -1 */
+    size_t mask;
+};
+
+/* Reads tokenizer.ggml.tokens and .token_type. `byte_level`: the tokens are spelled in GPT-2's byte alphabet. */
+int hn_vocab_load(struct hn_vocab *vocab, const struct hn_gguf *gguf, bool byte_level, struct hn_error *err);
+void hn_vocab_finish(struct hn_vocab *vocab);
+/* Id of the ordinary token that stands for exactly these bytes, or -1. */
+int32_t hn_vocab_find(const struct hn_vocab *vocab, const char *bytes, size_t size);
+static inline struct hn_view hn_vocab_text(const struct hn_vocab *vocab, int32_t id) {
+    uint32_t begin = vocab->starts[id];
+    return (struct hn_view){vocab->bytes + begin, vocab->starts[id + 1] - begin};
+}
+
+/* Translates text in GPT-2's byte alphabet into bytes (at most `size` of them); false if a character is not in it. */
+bool hn_byte_level_decode(const char *text, size_t size, char *ret, size_t *ret_size);
+
+#endif

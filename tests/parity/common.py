@@ -1,0 +1,105 @@
+"""What the parity tests share: where programs and models are, running the engine, and its random numbers."""
+import json
+import os
+import pathlib
+import socket
+import subprocess
+import tarfile
+import io
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+BUILD = pathlib.Path(os.environ.get("HONE_BUILD", ROOT / "build"))
+HONED = BUILD / "server" / "honed"
+PROBE = BUILD / "tests" / "probe"
+GGUF = os.environ.get("HONE_TEST_GGUF", "")
+REVIEWS = os.environ.get("HONE_TEST_REVIEWS", "")  # vaderSentiment's source archive
+VECTORS = ROOT / "tests" / "data" / "vectors"
+HEAD_DIM = 64
+
+
+def probe(request, folder):
+    """Runs tests/tools/probe.c; see there for the request."""
+    path = pathlib.Path(folder) / "request.json"
+    path.write_text(json.dumps(request))
+    done = subprocess.run([str(PROBE), str(path)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def helper(op, params):
+    """One request to `honed helper` over a socket, as the daemon makes it."""
+    ours, theirs = socket.socketpair()
+    child = subprocess.Popen([str(HONED), "helper", str(theirs.fileno())], pass_fds=[theirs.fileno()])
+    theirs.close()
+    stream = ours.makefile("rwb")
+    stream.write((json.dumps({"id": 1, "op": op, "params": params}) + "\n").encode())
+    stream.flush()
+    reply = json.loads(stream.readline())
+    stream.close()
+    ours.close()
+    child.wait()
+    return reply
+
+
+def reviews(n, offset=0):
+    """Real rated movie reviews as chat rows: (text, "positive" | "negative"), clear ones only, in a fixed order."""
+    with tarfile.open(REVIEWS) as outer:
+        name = next(x for x in outer.getnames() if x.endswith("hutto_ICWSM_2014.tar.gz"))
+        with tarfile.open(fileobj=io.BytesIO(outer.extractfile(name).read())) as inner:
+            text = inner.extractfile("hutto_ICWSM_2014/movieReviewSnippets_GroundTruth.txt").read().decode(errors="replace")
+    rows = [line.split("\t") for line in text.splitlines()]
+    rows = [(r[2].strip(), float(r[1])) for r in rows if len(r) >= 3 and abs(float(r[1])) >= 1]
+    rows.sort(key=lambda r: (len(r[0]) * 7919 + ord(r[0][0]) * 104729 + ord(r[0][-2:][0])) % 10007)
+    return [(t, "positive" if s > 0 else "negative") for t, s in rows[offset:offset + n]]
+
+
+def chat_row(text, label):
+    question = "Is this movie review positive or negative? Answer with one word.\n\n" + text
+    return {"messages": [{"role": "user", "content": question}, {"role": "assistant", "content": label}]}
+
+
+def make_run(folder, rows, hyperparameters, validation=None, samples=0):
+    """A run directory for `honed train`, planned by the helper. Returns the plan's reply."""
+    folder = pathlib.Path(folder)
+    (folder / "inputs").mkdir(parents=True, exist_ok=True)
+    os.symlink(GGUF, folder / "inputs" / "model.gguf")
+    (folder / "inputs" / "train").write_text("".join(json.dumps(r) + "\n" for r in rows))
+    params = {"model": {"path": GGUF, "sha256": "0" * 64, "name": "smollm2"},
+              "train": {"path": str(folder / "inputs" / "train"), "sha256": "1" * 64, "format": "jsonl"},
+              "validation": "none", "hyperparameters": hyperparameters, "samples": {"rows": samples, "max_tokens": 16},
+              "threads": 2, "memory_bytes": 8 << 30, "now": "2026-01-31"}
+    if validation:
+        (folder / "inputs" / "validation").write_text("".join(json.dumps(r) + "\n" for r in validation))
+        params["validation"] = {"path": str(folder / "inputs" / "validation"), "sha256": "2" * 64, "format": "jsonl"}
+    reply = helper("job.plan", params)
+    assert "result" in reply, reply
+    result = reply["result"]
+    result["host"]["threads"] = 2
+    (folder / "spec.json").write_text(json.dumps({"format": 1, "job": "job_test", "run": result["run"], "host": result["host"]}))
+    return result
+
+
+def events(folder, kind=None):
+    lines = [json.loads(x) for x in (pathlib.Path(folder) / "events.jsonl").read_text().splitlines()]
+    return [x for x in lines if kind is None or x["type"] == kind]
+
+
+def philox_u64(seed, purpose, step, index):
+    """engine/rng.h's hn_random_u64."""
+    mask = 0xFFFFFFFF
+    c = [index & mask, (index >> 32 & mask) ^ (purpose << 24 & mask), step & mask, step >> 32 & mask]
+    k = [seed & mask, seed >> 32 & mask]
+    for _ in range(10):
+        a, b = c[0] * 0xD2511F53, c[2] * 0xCD9E8D57
+        c = [(b >> 32) ^ c[1] ^ k[0], b & mask, (a >> 32) ^ c[3] ^ k[1], a & mask]
+        k = [(k[0] + 0x9E3779B9) & mask, (k[1] + 0xBB67AE85) & mask]
+    return c[1] << 32 | c[0]
+
+
+def shuffle(n, seed, epoch):
+    """Training order of an epoch: engine/train.c's Fisher-Yates."""
+    order = list(range(n))
+    for i in range(n, 1, -1):
+        k = philox_u64(seed, 2, epoch, i) % i
+        order[i - 1], order[k] = order[k], order[i - 1]
+    return order

@@ -1,0 +1,145 @@
+/*
+ * Runs the engine's ops on token rows given as JSON and writes raw floats, for comparison with other programs.
+ *
+ *   probe REQUEST.json
+ *   {"model":PATH, "rows":[[id…]…], "weights":[[w…]…] (per token, as examples have them), "what":"logits"|"loss",
+ *    "table":"fast"|"ref", "threads":N, "recompute":bool, "lora":{"hyperparameters":{…}, "values":PATH of raw f32}|null,
+ *    "dump":PATH (the parameter vector at the start), "out":PATH (logits, or the gradients of the parameter vector)}
+ * Prints {"loss","correct","params","arena_bytes","names":[{"name","a","b","rank","in","out"}]}.
+ */
+#include "engine/batch.h"
+#include "engine/blas.h"
+#include "engine/json.h"
+#include "engine/phase.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void check(int rc, const struct hn_error *err) {
+    if (!rc)
+        return;
+    fprintf(stderr, "%s\n", err->message);
+    exit(1);
+}
+
+int main(int argc, char **argv) {
+    struct hn_error err = {0};
+    json_t *request = NULL;
+    if (argc != 2)
+        return 2;
+    check(hn_json_load(argv[1], 1 << 28, &request, &err), &err);
+    const char *path = "", *what = "loss", *table_name = "fast", *out_path = NULL;
+    int64_t threads = 1;
+    bool recompute = false;
+    hn_json_string(request, "model", &path, &err);
+    hn_json_string(request, "what", &what, &err);
+    hn_json_string(request, "table", &table_name, &err);
+    hn_json_string(request, "out", &out_path, &err);
+    hn_json_int(request, "threads", 1, 64, &threads, &err);
+    hn_json_bool(request, "recompute", &recompute, &err);
+    const struct hn_op_table *table = strcmp(table_name, "fast") == 0 ? &hn_ops_fast : &hn_ops_ref32;
+    struct hn_model model;
+    check(hn_blas_open(&err), &err);
+    check(hn_model_open(&model, path, &err), &err);
+
+    struct hn_adapter adapter = {0};
+    json_t *lora = json_object_get(request, "lora");
+    struct hn_hyperparams hp;
+    hn_hyperparams_defaults(&hp);
+    if (json_is_object(lora)) {
+        check(hn_hyperparams_read(&hp, json_object_get(lora, "hyperparameters"), "", &err), &err);
+        check(hn_adapter_init(&adapter, &model, &hp, &err), &err);
+    }
+    float *params = hn_calloc(adapter.n_params, sizeof *params), *grads = hn_calloc(adapter.n_params, sizeof *grads);
+    if (adapter.n)
+        hn_adapter_start(&adapter, &hp, params);
+    const char *values = NULL;
+    hn_json_string(lora, "values", &values, &err);
+    if (values) {
+        FILE *f = fopen(values, "rb");
+        if (!f || fread(params, sizeof *params, adapter.n_params, f) != adapter.n_params)
+            return 3;
+        fclose(f);
+    }
+
+    const char *dump = NULL;
+    hn_json_string(request, "dump", &dump, &err);
+    if (dump) {
+        FILE *f = fopen(dump, "wb");
+        if (!f || fwrite(params, sizeof *params, adapter.n_params, f) != adapter.n_params || fclose(f))
+            return 3;
+    }
+
+    struct hn_examples ex = {0};
+    json_t *rows = json_object_get(request, "rows"), *weights = json_object_get(request, "weights");
+    size_t n = json_array_size(rows), total = 0;
+    for (size_t i = 0; i < n; i++)
+        total += json_array_size(json_array_get(rows, i));
+    ex.tokens = hn_calloc(total, sizeof *ex.tokens);
+    ex.weights = hn_calloc(total, sizeof *ex.weights);
+    ex.starts = hn_calloc(n + 1, sizeof *ex.starts);
+    double sum = 0;
+    for (size_t i = 0, at = 0; i < n; i++) {
+        json_t *row = json_array_get(rows, i), *w = json_array_get(weights, i);
+        for (size_t k = 0; k < json_array_size(row); k++, at++) {
+            ex.tokens[at] = (int32_t)json_integer_value(json_array_get(row, k));
+            ex.weights[at] = weights ? (float)json_number_value(json_array_get(w, k)) : 1;
+            sum += k ? (double)ex.weights[at] : 0;
+        }
+        ex.starts[i + 1] = at;
+    }
+    ex.n_rows = n;
+
+    bool logits = strcmp(what, "logits") == 0;
+    struct hn_phase phase;
+    struct hn_graph_options go = {.adapter = adapter.n ? &adapter : NULL, .logits = logits, .label_smoothing = hp.label_smoothing};
+    struct hn_plan_options po = {.caps = {.dims = {total, total}, .threads = (unsigned)threads}, .train = !logits, .recompute = recompute};
+    check(hn_phase_make(&phase, &model, &go, &po, &err), &err);
+    struct hn_batch_store store;
+    check(hn_batch_init(&store, total, &err), &err);
+    for (size_t i = 0; i < n; i++) {
+        if (logits)
+            hn_batch_add_tokens(&store, ex.tokens + ex.starts[i], ex.starts[i + 1] - ex.starts[i], 0, ex.starts[i + 1] - ex.starts[i]);
+        else
+            hn_batch_add(&store, &ex, i, (uint32_t)i, sum);
+    }
+    struct hn_loss_sums sums = {0};
+    struct hn_exec x = {.plan = &phase.plan, .batch = &store.batch, .params = params, .grads = grads, .sums = &sums,
+        .arena = hn_arena_create(phase.plan.arena_bytes), .dropout_on = !logits, .seed = (uint64_t)hp.seed, .dropout_step = 1};
+    check(hn_pool_create((unsigned)threads, &x.pool, &err), &err);
+    hn_exec_run(&x, table);
+    if (out_path) {
+        FILE *f = fopen(out_path, "wb");
+        if (!f)
+            return 3;
+        if (logits)
+            fwrite(hn_buffer(&x, phase.plan.logits), sizeof(float), store.batch.n_targets * model.config.vocab, f);
+        else
+            fwrite(grads, sizeof *grads, adapter.n_params, f);
+        fclose(f);
+    }
+    json_t *names = json_array();
+    for (size_t i = 0; i < adapter.n; i++)
+        json_array_append_new(names, json_pack("{s:s,s:I,s:I,s:I,s:I,s:I}", "name", adapter.loras[i].weight->hf_name, "a",
+            (json_int_t)adapter.loras[i].a, "b", (json_int_t)adapter.loras[i].b, "rank", (json_int_t)adapter.rank, "in",
+            (json_int_t)adapter.loras[i].weight->cols, "out", (json_int_t)adapter.loras[i].weight->rows));
+    json_t *reply = json_pack("{s:f,s:I,s:I,s:I,s:o}", "loss", sums.loss, "correct", (json_int_t)sums.correct, "params",
+        (json_int_t)adapter.n_params, "arena_bytes", (json_int_t)phase.plan.arena_bytes, "names", names);
+    json_dumpf(reply, stdout, JSON_COMPACT);
+    puts("");
+    json_decref(reply);
+    json_decref(request);
+    hn_pool_destroy(x.pool);
+    hn_arena_destroy(x.arena, phase.plan.arena_bytes);
+    hn_batch_finish(&store);
+    hn_phase_finish(&phase);
+    hn_adapter_finish(&adapter);
+    hn_model_close(&model);
+    free(ex.tokens);
+    free(ex.weights);
+    free(ex.starts);
+    free(params);
+    free(grads);
+    return 0;
+}
