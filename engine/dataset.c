@@ -15,7 +15,7 @@
 #define WARNINGS 50
 #define FEW_ROWS 10
 
-static const struct hn_dataset_format *const formats[] = {&hn_format_jsonl, &hn_format_json};
+static const struct hn_dataset_format *const formats[] = {&hn_format_jsonl, &hn_format_json, &hn_format_tsv, &hn_format_csv};
 #define FORMATS (sizeof formats / sizeof formats[0])
 
 /* Cuts at a whole character, so that what is shown stays UTF-8. */
@@ -103,7 +103,7 @@ static int choose_format(struct hn_row_scan *scan, const char *name, const struc
         snprintf(known + strlen(known), sizeof known - strlen(known), "%s%s", i ? ", " : "", formats[i]->name);
     }
     if (!name)
-        return invalid(err, "every line of a data set is a JSON object such as {\"prompt\": \"…\", \"completion\": \"…\"}",
+        return invalid(err, "write one JSON object a line, such as {\"prompt\": \"…\", \"completion\": \"…\"}, or CSV with a header",
             "the file's format is not recognised");
     hn_fail(err, HN_E_INVALID_FIELD, "the format \"%.40s\" is not known", name);
     hn_error_field(err, "format");
@@ -174,7 +174,7 @@ static bool check_label_type(struct hn_dataset *data, const json_t *row, size_t 
     if (*type == now)
         return true;
     hn_dataset_issue(data, line, 0, "label", "write all labels as texts, all as numbers, or all as lists",
-        "is of another type than the labels before");
+        "label is of another type than the labels before");
     return false;
 }
 
@@ -208,8 +208,8 @@ static int judge(struct hn_dataset *data, const struct hn_dataset_options *optio
         char column[32] = "";
         if (first->column)
             snprintf(column, sizeof column, ", column %zu", first->column);
-        hn_fail(err, HN_E_DATASET_INVALID, "%zu of %zu rows cannot be used; the first is line %zu%s: %s%s%s",
-            data->dropped ? data->dropped : data->n_issues, rows, first->line, column, first->field, first->field[0] ? " " : "", first->message);
+        hn_fail(err, HN_E_DATASET_INVALID, "%zu of %zu rows cannot be used; the first is line %zu%s: %s",
+            data->dropped ? data->dropped : data->n_issues, rows, first->line, column, first->message);
         hn_error_hint(err, "%s%s", first->hint, data->n_rows ? "; or send on_error=drop to leave such rows out" : "");
         return HN_E_DATASET_INVALID;
     }

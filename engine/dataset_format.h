@@ -16,6 +16,7 @@ struct hn_span {
 struct hn_row_scan {
     struct hn_dataset *data;
     size_t at, line;
+    bool by_line; /* CSV: quotes no longer reach past a line */
 };
 
 /* What is wrong with a row's text, for an issue. */
@@ -37,7 +38,7 @@ struct hn_dataset_format {
     json_t *(*parse)(const struct hn_dataset *data, const struct hn_span *span, struct hn_row_fault *fault);
 };
 
-extern const struct hn_dataset_format hn_format_jsonl, hn_format_json;
+extern const struct hn_dataset_format hn_format_jsonl, hn_format_json, hn_format_tsv, hn_format_csv;
 /* A JSON object from the text of one row. */
 json_t *hn_row_parse_json(const struct hn_dataset *data, const struct hn_span *span, struct hn_row_fault *fault);
 

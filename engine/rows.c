@@ -25,7 +25,7 @@ struct hn_layout {
 };
 
 static bool problem(const struct hn_row_place *place, const char *field, const char *hint, const char *what) {
-    hn_dataset_issue(place->data, place->line, 0, field, hint, "%s", what);
+    hn_dataset_issue(place->data, place->line, 0, field, hint, "%s %s", field, what);
     return false;
 }
 
@@ -170,7 +170,7 @@ static bool check_message(const struct hn_row_place *place, const char *name, co
         return problem(place, name, "give each message a role such as \"user\"", "has no role");
     if (!is_role(role)) {
         hn_dataset_issue(place->data, place->line, 0, name, "roles are system, developer, user, assistant, tool",
-            "has the unknown role \"%.40s\"", role);
+            "%s has the unknown role \"%.40s\"", name, role);
         return false;
     }
     if ((!content || json_is_null(content)) && calls)
@@ -370,6 +370,13 @@ static bool has_field(const struct hn_layout *layout, const char *name) {
     return false;
 }
 
+bool hn_layout_knows(const char *name) {
+    for (size_t i = 0; i < LAYOUTS; i++)
+        if (has_field(&layouts[i], name))
+            return true;
+    return false;
+}
+
 int hn_layout_check_mapping(const json_t *columns, struct hn_error *err) {
     const char *key;
     json_t *value;
@@ -382,9 +389,7 @@ int hn_layout_check_mapping(const json_t *columns, struct hn_error *err) {
         return HN_E_INVALID_FIELD;
     }
     json_object_foreach((json_t *)(uintptr_t)columns, key, value) {
-        bool known = false;
-        for (size_t i = 0; i < LAYOUTS; i++)
-            known = known || has_field(&layouts[i], key);
+        bool known = hn_layout_knows(key);
         if (known && json_string_length(value))
             continue;
         hn_fail(err, HN_E_INVALID_FIELD, known ? "columns.%.60s must be the name of a column of the file"

@@ -27,6 +27,8 @@ void hn_dataset_warn(struct hn_dataset *data, const char *code, size_t line, con
 
 /* Checks the mapping given by a person: known names on the left, strings on the right. */
 int hn_layout_check_mapping(const json_t *columns, struct hn_error *err);
+/* Whether some layout has a column of this name. */
+bool hn_layout_knows(const char *name);
 /* The layout of a row by its columns, or NULL. `mapping` may be NULL. */
 const struct hn_layout *hn_layout_find(const json_t *row, const json_t *mapping);
 const char *hn_layout_title(const struct hn_layout *layout); /* "prompt and completion" */

@@ -821,6 +821,8 @@ static struct hn_node *parse_body(struct parser *p, const char *const *ends) {
     while (!p->rc) {
         const struct hn_tpl_token *t = p->at;
         if (t->kind == HN_T_END) {
+            while (ends && ends[1])
+                ends++; /* the last one closes the block, those before only divide it */
             if (ends)
                 fail(p, HN_E_MODEL_INVALID, "a block is never closed by ", (struct hn_view){ends[0], strlen(ends[0])});
             break;

@@ -10,6 +10,7 @@
 #include "engine/batch.h"
 #include "engine/blas.h"
 #include "engine/json.h"
+#include "engine/kernels.h"
 #include "engine/phase.h"
 
 #include <stdio.h>
@@ -21,6 +22,32 @@ static void check(int rc, const struct hn_error *err) {
         return;
     fprintf(stderr, "%s\n", err->message);
     exit(1);
+}
+
+/* {"what":"dequantise","type":ggml id,"table":"fast"|…,"blocks":PATH,"out":PATH} */
+static int dequantise(const json_t *request) {
+    struct hn_error err = {0};
+    const char *blocks = "", *out = "", *table = "";
+    int64_t type = 0;
+    char *data = NULL;
+    size_t size;
+    hn_json_string(request, "blocks", &blocks, &err);
+    hn_json_string(request, "out", &out, &err);
+    hn_json_string(request, "table", &table, &err);
+    hn_json_int(request, "type", 0, HN_DTYPES, &type, &err);
+    const struct hn_dtype_info *info = hn_dtype_info((int)type);
+    check(hn_file_read(blocks, 1 << 28, &data, &size, &err), &err);
+    size_t n = size / info->bytes * info->block;
+    float *values = hn_calloc(n, sizeof *values);
+    void (*fast)(float *, const void *, size_t) = hn_kernels()->dequantise[type];
+    (strcmp(table, "fast") == 0 && fast ? fast : info->dequantise)(values, data, n);
+    FILE *f = fopen(out, "wb");
+    if (!f || fwrite(values, sizeof *values, n, f) != n || fclose(f))
+        return 3;
+    puts("{}");
+    free(values);
+    free(data);
+    return 0;
 }
 
 int main(int argc, char **argv) {
@@ -36,6 +63,11 @@ int main(int argc, char **argv) {
     hn_json_string(request, "what", &what, &err);
     hn_json_string(request, "table", &table_name, &err);
     hn_json_string(request, "out", &out_path, &err);
+    if (strcmp(what, "dequantise") == 0) {
+        int status = dequantise(request);
+        json_decref(request);
+        return status;
+    }
     hn_json_int(request, "threads", 1, 64, &threads, &err);
     hn_json_bool(request, "recompute", &recompute, &err);
     const struct hn_op_table *table = strcmp(table_name, "fast") == 0 ? &hn_ops_fast : &hn_ops_ref32;

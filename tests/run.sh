@@ -1,0 +1,90 @@
+#!/usr/bin/env bash
+# The one test command. Installs what it needs, builds three times (plain, ASan + UBSan), runs everything; the last line is
+# "N passed, N failed". Suites: unit, rules, sanitized, parity, e2e (all by default); soak runs only when named.
+#
+#   tests/run.sh                 everything but the soak
+#   tests/run.sh unit parity     some suites
+set -u
+cd "$(dirname "$0")/.." || exit 1
+ROOT=$PWD
+. deploy/common.sh
+SUITES="${*:-rules unit sanitized parity e2e}"
+PASSED=0
+FAILED=0
+LOGS=$(mktemp -d)
+trap 'rm -rf "$LOGS"' EXIT
+
+wants() { case " $SUITES " in *" $1 "*) true ;; *) false ;; esac; }
+
+# Adds the counts of a pytest or meson log.
+count() { # log kind status
+    local p=0 f=0
+    if [ "$2" = pytest ]; then
+        p=$(grep -oE '[0-9]+ passed' "$1" | tail -1 | cut -d' ' -f1)
+        f=$(grep -oE '[0-9]+ (failed|errors?)' "$1" | cut -d' ' -f1 | paste -sd+ | bc 2>/dev/null)
+    else
+        p=$(grep -E '^Ok:' "$1" | grep -oE '[0-9]+' | tail -1)
+        f=$(grep -E '^(Fail|Timeout|Unexpected Pass):' "$1" | grep -oE '[0-9]+' | paste -sd+ | bc 2>/dev/null)
+    fi
+    PASSED=$((PASSED + ${p:-0}))
+    FAILED=$((FAILED + ${f:-0}))
+    # A runner that fell over without counting is a failure as well.
+    [ "$3" -ne 0 ] && [ "${f:-0}" -eq 0 ] && FAILED=$((FAILED + 1))
+    return 0
+}
+
+run() { # kind name command...
+    local kind=$1 name=$2 log="$LOGS/$2"
+    shift 2
+    echo "== $name"
+    "$@" >"$log" 2>&1
+    local status=$?
+    if [ $status -ne 0 ]; then tail -60 "$log"; else tail -3 "$log"; fi
+    count "$log" "$kind" $status
+}
+
+build() { # folder options...
+    local folder=$1
+    shift
+    [ -f "$folder/build.ninja" ] || meson setup "$folder" --werror "$@" >"$LOGS/setup" 2>&1 || { cat "$LOGS/setup"; return 1; }
+    ninja -C "$folder" >"$LOGS/ninja" 2>&1 || { tail -40 "$LOGS/ninja"; return 1; }
+}
+
+python_tools() {
+    local stamp="$CACHE/venv/.tools-3"
+    make_pip
+    [ -f "$stamp" ] && return
+    "$CACHE/venv/bin/pip" install -q pytest requests numpy &&
+        "$CACHE/venv/bin/pip" install -q torch==2.13.0 &&
+        "$CACHE/venv/bin/pip" install -q transformers==5.23.0 peft==0.21.2 gguf==0.19.0 safetensors jinja2 && touch "$stamp"
+}
+
+install_packages || exit 1
+command -v bc >/dev/null || as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq bc >/dev/null
+fetch_model
+fetch_reviews
+python_tools || { echo "the Python packages for the tests cannot be installed" >&2; FAILED=$((FAILED + 1)); }
+export HONE_TEST_GGUF="$MODEL_FILE" HONE_TEST_REVIEWS="$REVIEWS_FILE" HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false
+PYTEST="$CACHE/venv/bin/python -m pytest -q -p no:cacheprovider"
+
+if ! build build-test; then
+    FAILED=$((FAILED + 1))
+else
+    export HONE_BUILD="$ROOT/build-test" HONED="$ROOT/build-test/server/honed"
+    wants rules && run pytest rules $PYTEST tests/rules
+    wants unit && run meson unit meson test -C build-test --no-rebuild --print-errorlogs
+    if wants sanitized; then
+        if build build-asan -Db_sanitize=address,undefined -Db_lundef=false; then
+            export ASAN_OPTIONS=detect_leaks=1:strict_string_checks=1 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
+            run meson unit-sanitized meson test -C build-asan --no-rebuild --print-errorlogs -t 4
+            unset ASAN_OPTIONS UBSAN_OPTIONS
+        else
+            FAILED=$((FAILED + 1))
+        fi
+    fi
+    wants parity && run pytest parity $PYTEST tests/parity
+    [ -d tests/e2e ] && wants e2e && run pytest e2e $PYTEST tests/e2e
+    if wants soak; then HONE_SOAK=1 run pytest soak $PYTEST tests/e2e; fi
+fi
+echo "$PASSED passed, $FAILED failed"
+[ "$FAILED" -eq 0 ]

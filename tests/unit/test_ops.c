@@ -1,0 +1,264 @@
+/*
+ * The computation on a tiny model: every gradient of the double-precision definition against finite differences; the fast
+ * ops against the definition; the same bits for any thread count, with recomputation and on dirty memory; the key-value
+ * cache against the plain forward pass.
+ */
+#include "tests/unit/tiny.h"
+
+#include "engine/batch.h"
+#include "engine/blas.h"
+#include "engine/compute.h"
+#include "engine/phase.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <cmocka.h>
+
+struct setting {
+    const char *name;
+    enum hn_dtype type;
+    bool full;
+    double lora_dropout, smoothing;
+    const char *targets; /* JSON, or NULL for all */
+    bool rslora;
+};
+
+static const struct setting settings[] = {
+    {"lora on q4_1", HN_Q4_1, false, 0, 0, NULL, false},
+    {"lora on q8_0, some modules, smoothing", HN_Q8_0, false, 0, 0.1, "[\"q_proj\",\"v_proj\",\"up_proj\"]", true},
+    {"lora with dropout", HN_F32, false, 0.25, 0, NULL, false},
+    {"full", HN_F32, true, 0, 0, NULL, false},
+    {"full with smoothing", HN_F32, true, 0, 0.2, NULL, false},
+};
+#define SETTINGS (sizeof settings / sizeof settings[0])
+
+struct bench {
+    struct tiny tiny;
+    struct hn_hyperparams hp;
+    struct hn_adapter adapter;
+    size_t n_params;
+    double *params;  /* [n_params] */
+    struct hn_examples ex;
+};
+
+/* The base's own weights as parameters, behind the adapter's. */
+static size_t train_weights(struct hn_model *model, size_t at) {
+    for (size_t i = 0; i < model->n_weights; i++) {
+        model->weights[i].param = at;
+        at += model->weights[i].rows * model->weights[i].cols;
+    }
+    return at;
+}
+
+static void make_examples(struct hn_examples *ex, const size_t *lengths, size_t rows) {
+    size_t total = 0;
+    for (size_t i = 0; i < rows; i++)
+        total += lengths[i];
+    *ex = (struct hn_examples){.n_rows = rows, .tokens = hn_calloc(total, 4), .weights = hn_calloc(total, 4),
+        .starts = hn_calloc(rows + 1, sizeof(size_t))};
+    for (size_t i = 0, at = 0; i < rows; i++) {
+        for (size_t k = 0; k < lengths[i]; k++, at++) {
+            ex->tokens[at] = (int32_t)(hn_random_u64(5, HN_PURPOSE_INIT, i, k) % TINY_VOCAB);
+            ex->weights[at] = (k * 7 + i) % 3 ? 0.5f + (float)(k % 4) * 0.25f : 0;
+        }
+        ex->starts[i + 1] = at;
+    }
+}
+
+static void bench_open(struct bench *b, const struct setting *s, const size_t *lengths, size_t rows) {
+    struct hn_error err = {0};
+    memset(b, 0, sizeof *b);
+    tiny_open(&b->tiny, s->type);
+    hn_hyperparams_defaults(&b->hp);
+    b->hp.lora_rank = 3;
+    b->hp.lora_dropout = s->lora_dropout;
+    b->hp.rslora = s->rslora;
+    if (s->targets) {
+        json_t *knobs = json_pack("{s:o}", "lora_targets", json_loads(s->targets, 0, NULL));
+        assert_int_equal(hn_hyperparams_read(&b->hp, knobs, "", &err), 0);
+        json_decref(knobs);
+    }
+    if (!s->full)
+        assert_int_equal(hn_adapter_init(&b->adapter, &b->tiny.model, &b->hp, &err), 0);
+    b->n_params = s->full ? train_weights(&b->tiny.model, 0) : b->adapter.n_params;
+    b->params = hn_calloc(b->n_params, sizeof *b->params);
+    if (s->full) {
+        float row[TINY_FFN];
+        for (size_t i = 0; i < b->tiny.model.n_weights; i++)
+            for (size_t r = 0; r < b->tiny.model.weights[i].rows; r++) {
+                const struct hn_weight *w = &b->tiny.model.weights[i];
+                hn_weight_row(w, r, row);
+                for (size_t c = 0; c < w->cols; c++)
+                    b->params[w->param + r * w->cols + c] = (double)row[c];
+            }
+    } else {
+        for (size_t i = 0; i < b->n_params; i++)
+            b->params[i] = 0.2 * (double)tiny_random(99, i);
+    }
+    make_examples(&b->ex, lengths, rows);
+}
+
+static void bench_close(struct bench *b) {
+    hn_examples_finish(&b->ex);
+    free(b->params);
+    hn_adapter_finish(&b->adapter);
+    tiny_close(&b->tiny);
+}
+
+/* One forward and backward pass; grads in the table's precision, zeroed here. `dirt`: what the arena holds before. */
+static double run(struct bench *b, const struct setting *s, const struct hn_op_table *table, unsigned threads, bool recompute, int dirt,
+    const void *params, void *grads) {
+    struct hn_error err = {0};
+    struct hn_phase phase;
+    struct hn_batch_store store;
+    struct hn_graph_options go = {.adapter = s->full ? NULL : &b->adapter, .label_smoothing = s->smoothing};
+    size_t total = b->ex.starts[b->ex.n_rows];
+    struct hn_plan_options po = {.caps = {.dims = {total, total}, .threads = threads}, .train = true, .recompute = recompute,
+        .value_bytes = table->value_bytes};
+    assert_int_equal(hn_phase_make(&phase, &b->tiny.model, &go, &po, &err), 0);
+    assert_int_equal(hn_batch_init(&store, total, &err), 0);
+    double weight = 0;
+    for (size_t i = 0; i < b->ex.n_rows; i++)
+        weight += hn_row_weight(&b->ex, i);
+    for (size_t i = 0; i < b->ex.n_rows; i++)
+        assert_true(hn_batch_add(&store, &b->ex, i, (uint32_t)(10 + i), weight));
+    struct hn_loss_sums sums = {0};
+    uint8_t *arena = aligned_alloc(64, (phase.plan.arena_bytes + 63) / 64 * 64); /* on the heap: ASan guards its ends */
+    memset(arena, dirt, phase.plan.arena_bytes);
+    struct hn_exec x = {.plan = &phase.plan, .batch = &store.batch, .arena = arena, .params = params, .grads = grads, .sums = &sums, .seed = 7,
+        .dropout_step = 3, .dropout_on = true};
+    memset(grads, 0, b->n_params * table->value_bytes);
+    assert_int_equal(hn_pool_create(threads, &x.pool, &err), 0);
+    hn_exec_run(&x, table);
+    hn_pool_destroy(x.pool);
+    free(arena);
+    hn_batch_finish(&store);
+    hn_phase_finish(&phase);
+    return sums.loss;
+}
+
+static void test_finite_differences(void **state) {
+    static const size_t lengths[] = {9, 5, 13};
+    (void)state;
+    for (size_t k = 0; k < SETTINGS; k++) {
+        struct bench b;
+        bench_open(&b, &settings[k], lengths, 3);
+        double *grads = hn_calloc(b.n_params, sizeof *grads), *scratch = hn_calloc(b.n_params, sizeof *scratch), largest = 0, worst = 0;
+        run(&b, &settings[k], &hn_ops_ref64, 1, false, 0, b.params, grads);
+        for (size_t i = 0; i < b.n_params; i++)
+            largest = fabs(grads[i]) > largest ? fabs(grads[i]) : largest;
+        assert_true(largest > 1e-4);
+        /* A spread of coordinates over all matrices; the step balances truncation (h²) and cancellation (1e-16 / h). */
+        for (size_t i = 0; i < b.n_params; i += b.n_params / 150 + 1) {
+            double kept = b.params[i], h = 1e-5;
+            b.params[i] = kept + h;
+            double up = run(&b, &settings[k], &hn_ops_ref64, 1, false, 0, b.params, scratch);
+            b.params[i] = kept - h;
+            double down = run(&b, &settings[k], &hn_ops_ref64, 1, false, 0, b.params, scratch);
+            b.params[i] = kept;
+            double error = fabs((up - down) / (2 * h) - grads[i]) / largest;
+            worst = error > worst ? error : worst;
+        }
+        if (worst > 1e-7)
+            print_error("%s: worst relative error of a gradient %g\n", settings[k].name, worst);
+        assert_true(worst <= 1e-7);
+        free(grads);
+        free(scratch);
+        bench_close(&b);
+    }
+}
+
+static void test_fast_against_definition(void **state) {
+    static const size_t lengths[] = {300, 3, 6, 77, 64, 65, 130, 257, 5}; /* crosses every block size */
+    (void)state;
+    for (size_t k = 0; k < SETTINGS; k++) {
+        struct bench b;
+        bench_open(&b, &settings[k], lengths, sizeof lengths / sizeof lengths[0]);
+        float *params = hn_calloc(b.n_params, 4), *fast = hn_calloc(b.n_params, 4), *again = hn_calloc(b.n_params, 4);
+        double *exact = hn_calloc(b.n_params, 8), largest = 0, worst = 0;
+        for (size_t i = 0; i < b.n_params; i++)
+            b.params[i] = (double)(params[i] = (float)b.params[i]);
+        double loss64 = run(&b, &settings[k], &hn_ops_ref64, 1, false, 0, b.params, exact);
+        double loss = run(&b, &settings[k], &hn_ops_fast, 1, false, 0, params, fast);
+        for (size_t i = 0; i < b.n_params; i++) {
+            largest = fabs(exact[i]) > largest ? fabs(exact[i]) : largest;
+            worst = fabs((double)fast[i] - exact[i]) > worst ? fabs((double)fast[i] - exact[i]) : worst;
+        }
+        /* f32 round-off of sums over some hundred terms through two layers. */
+        if (!(fabs(loss - loss64) < 1e-5 * loss64) || !(worst < 5e-5 * largest))
+            print_error("%s: loss %.9g, exactly %.9g; worst gradient %g of %g\n", settings[k].name, loss, loss64, worst, largest);
+        assert_true(fabs(loss - loss64) < 1e-5 * loss64);
+        assert_true(worst < 5e-5 * largest);
+        const struct { unsigned threads; bool recompute; int dirt; } variants[] = {{2, false, 0}, {3, false, 0xFF}, {2, true, 0xFF}};
+        for (size_t v = 0; v < 3; v++) {
+            double same = run(&b, &settings[k], &hn_ops_fast, variants[v].threads, variants[v].recompute, variants[v].dirt, params, again);
+            assert_memory_equal(&same, &loss, sizeof loss);
+            assert_memory_equal(again, fast, b.n_params * sizeof *fast);
+        }
+        double loss32 = run(&b, &settings[k], &hn_ops_ref32, 1, false, 0, params, again);
+        assert_true(fabs(loss32 - loss64) < 1e-4 * loss64);
+        free(params);
+        free(fast);
+        free(again);
+        free(exact);
+        bench_close(&b);
+    }
+}
+
+static void test_cache(void **state) {
+    static const size_t lengths[] = {90};
+    struct hn_error err = {0};
+    struct bench b;
+    struct hn_phase plain, cached;
+    struct hn_compute compute;
+    (void)state;
+    bench_open(&b, &settings[0], lengths, 1);
+    struct hn_graph_options go = {.adapter = &b.adapter, .logits = true};
+    struct hn_plan_options po = {.caps = {.dims = {90, 90}, .threads = 2}};
+    assert_int_equal(hn_phase_make(&plain, &b.tiny.model, &go, &po, &err), 0);
+    go.cached = true;
+    po.caps = (struct hn_caps){.dims = {40, 40}, .threads = 2, .cache_rows = 200};
+    assert_int_equal(hn_phase_make(&cached, &b.tiny.model, &go, &po, &err), 0);
+    size_t bytes = plain.plan.arena_bytes > cached.plan.arena_bytes ? plain.plan.arena_bytes : cached.plan.arena_bytes;
+    assert_int_equal(hn_compute_init(&compute, 2, bytes, 90, &err), 0);
+    float *params = hn_calloc(b.n_params, 4), *whole = hn_calloc(90 * TINY_VOCAB, 4);
+    for (size_t i = 0; i < b.n_params; i++)
+        params[i] = (float)b.params[i];
+    struct hn_exec x = {.params = params};
+    hn_batch_clear(&compute.batch);
+    hn_batch_add_tokens(&compute.batch, b.ex.tokens, 90, 0, 90);
+    hn_compute_run(&compute, &plain, &x);
+    memcpy(whole, hn_buffer(&x, plain.plan.logits), 90 * TINY_VOCAB * 4);
+    /* The same tokens in pieces of 40, 1, 1 … behind a cache that begins at row 17. */
+    for (size_t at = 0; at < 90;) {
+        size_t n = at < 80 ? 40 : 1;
+        uint32_t past = (uint32_t)at, row = 17;
+        hn_batch_clear(&compute.batch);
+        hn_batch_add_tokens(&compute.batch, b.ex.tokens + at, n, at, n);
+        compute.batch.batch.past = &past;
+        compute.batch.batch.cache_rows = &row;
+        x = (struct hn_exec){.params = params};
+        hn_compute_run(&compute, &cached, &x);
+        const float *logits = hn_buffer(&x, cached.plan.logits);
+        for (size_t i = 0; i < n * TINY_VOCAB; i++)
+            assert_true(fabsf(logits[i] - whole[at * TINY_VOCAB + i]) < 1e-4f);
+        at += n;
+    }
+    free(params);
+    free(whole);
+    hn_compute_finish(&compute);
+    hn_phase_finish(&plain);
+    hn_phase_finish(&cached);
+    bench_close(&b);
+}
+
+int main(void) {
+    struct hn_error err = {0};
+    if (hn_blas_open(&err)) {
+        fprintf(stderr, "%s\n", err.message);
+        return 1;
+    }
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_finite_differences), cmocka_unit_test(test_fast_against_definition),
+        cmocka_unit_test(test_cache)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
