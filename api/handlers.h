@@ -3,6 +3,7 @@
 #define HN_API_HANDLERS_H
 
 #include "api/reply.h"
+#include "server/store_events.h"
 #include "server/store_jobs.h"
 
 int hn_datasets_create(struct hn_request *req, struct hn_error *err);

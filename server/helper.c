@@ -101,7 +101,7 @@ static int start_child(struct hn_helper *helper, struct hn_error *err) {
     posix_spawnattr_init(&attr);
     posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDWR, 0);
     posix_spawn_file_actions_adddup2(&actions, 0, 1);
-    posix_spawn_file_actions_adddup2(&actions, pair[1], CHILD_FD);
+    posix_spawn_file_actions_adddup2(&actions, pair[1], CHILD_FD); /* also when equal: it clears close-on-exec */
     sigset_t none, reset;
     sigemptyset(&none);
     sigfillset(&reset);

@@ -272,6 +272,9 @@ static void handle(struct hn_exchange *x) {
         rc = hn_fail(err, HN_E_INTERNAL, "the handler gave no answer");
     if (rc)
         answer_error(x, err);
+    /* The reader goes back before the reply is sent, which may take a slow client hours. */
+    hn_store_release(x->req.server->store, x->db);
+    x->db = NULL;
 }
 
 static void run_handler(void *arg) {
@@ -280,9 +283,6 @@ static void run_handler(void *arg) {
         answer_error(x, &x->err);
     else
         handle(x);
-    /* The reader goes back before the reply is sent, which may take a slow client hours. */
-    hn_store_release(x->req.server->store, x->db);
-    x->db = NULL;
 }
 
 static void end_handler(void *arg) {

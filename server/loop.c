@@ -196,3 +196,8 @@ void hn_timer_start(struct hn_timer *timer, uint64_t milliseconds, uint64_t repe
 void hn_timer_stop(struct hn_timer *timer) {
     uv_timer_stop(&timer->base.uv.timer);
 }
+
+void hn_timer_destroy(struct hn_timer *timer) {
+    if (timer && !uv_is_closing(&timer->base.uv.any))
+        uv_close(&timer->base.uv.any, free_handle);
+}

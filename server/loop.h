@@ -26,9 +26,10 @@ void hn_loop_work(struct hn_loop *loop, hn_loop_fn work, hn_loop_fn after, void 
 int hn_loop_watch(struct hn_loop *loop, int fd, hn_loop_fn fn, void *arg, struct hn_error *err);
 int hn_loop_signal(struct hn_loop *loop, int signal, hn_loop_fn fn, void *arg, struct hn_error *err);
 
-/* A timer that is not running yet. It lives until the loop is destroyed. */
+/* A timer that is not running yet. It lives until it or the loop is destroyed. */
 struct hn_timer *hn_timer_create(struct hn_loop *loop, hn_loop_fn fn, void *arg);
 void hn_timer_start(struct hn_timer *timer, uint64_t milliseconds, uint64_t repeat);
 void hn_timer_stop(struct hn_timer *timer);
+void hn_timer_destroy(struct hn_timer *timer); /* NULL is fine */
 
 #endif

@@ -65,7 +65,7 @@ static void become_child(void) {
 static int number_after(int argc, char **argv, const char *word) {
     for (int i = 0; i + 1 < argc; i++)
         if (strcmp(argv[i], word) == 0)
-            return atoi(argv[i + 1]);
+            return (int)strtol(argv[i + 1], NULL, 10);
     return -1;
 }
 

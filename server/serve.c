@@ -67,7 +67,7 @@ static void on_watchdog(void *arg) {
 static void remove_old_jobs(struct hn_server *server) {
     char limit[HN_TIME_SIZE], (*ids)[HN_ID_SIZE] = NULL;
     size_t n = 0;
-    hn_time_text(hn_time_ms() - server->config->retain_days * 24 * 3600 * 1000, limit);
+    hn_time_rfc3339(hn_time_ms() - server->config->retain_days * 24 * 3600 * 1000, limit);
     struct hn_db *db = hn_store_read(server->store, NULL);
     if (db && hn_db_jobs_older(db, limit, &ids, &n, NULL) == 0) {
         for (size_t i = 0; i < n; i++) {
