@@ -79,6 +79,20 @@ def make_run(folder, rows, hyperparameters, validation=None, samples=0):
     return result
 
 
+def encode(rows, folder):
+    """Token ids and target weights of rows, through the engine's preview."""
+    path = pathlib.Path(folder) / "rows.jsonl"
+    path.write_text("".join(json.dumps(r) + "\n" for r in rows))
+    ids, weights = [], []
+    for i in range(len(rows)):
+        reply = helper("dataset.preview", {"model": {"path": GGUF}, "data": {"path": str(path), "format": "jsonl"}, "row": i + 1,
+                                           "task": None, "hyperparameters": {}})
+        tokens = reply["result"]["tokens"]
+        ids.append([t["id"] for t in tokens])
+        weights.append([1.0 if t["state"] == "trained" else 0.0 for t in tokens])
+    return ids, weights
+
+
 def events(folder, kind=None):
     lines = [json.loads(x) for x in (pathlib.Path(folder) / "events.jsonl").read_text().splitlines()]
     return [x for x in lines if kind is None or x["type"] == kind]
