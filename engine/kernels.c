@@ -246,6 +246,7 @@ static void dequantise_q8_0(float *out, const void *blocks, size_t n) {
 
 const struct hn_kernels HN_LEVEL = {
     .name = HN_LEVEL_NAME,
+    .gemm = HN_LEVEL_GEMM,
     .max = max_of,
     .dot = dot,
     .axpy = axpy,

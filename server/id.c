@@ -31,7 +31,7 @@ bool hn_name_valid(const char *name) {
     return n >= 1 && n <= 64 && name[0] != '.' && strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789._-") == n;
 }
 
-void hn_time_text(int64_t milliseconds, char ret[HN_TIME_SIZE]) {
+void hn_time_rfc3339(int64_t milliseconds, char ret[HN_TIME_SIZE]) {
     time_t seconds = (time_t)(milliseconds / 1000);
     struct tm tm;
     gmtime_r(&seconds, &tm);
@@ -54,5 +54,5 @@ int64_t hn_time_tick(void) {
 }
 
 void hn_time_now(char ret[HN_TIME_SIZE]) {
-    hn_time_text(hn_time_ms(), ret);
+    hn_time_rfc3339(hn_time_ms(), ret);
 }

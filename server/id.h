@@ -21,7 +21,7 @@ bool hn_id_valid(const char *prefix, const char *id);
 /* Model names: 1..64 of a-z 0-9 . _ -, not starting with a dot. */
 bool hn_name_valid(const char *name);
 
-void hn_time_text(int64_t milliseconds, char ret[HN_TIME_SIZE]);
+void hn_time_rfc3339(int64_t milliseconds, char ret[HN_TIME_SIZE]);
 void hn_time_now(char ret[HN_TIME_SIZE]);
 int64_t hn_time_ms(void);   /* since 1970, for records */
 int64_t hn_time_tick(void); /* monotonic milliseconds, for time-outs */

@@ -1,12 +1,144 @@
-#include "engine/engine.h"
+/* The command line: one row a subcommand. Only here do the HTTP layer and the API's route table meet. */
+#include "api/routes.h"
+#include "server/commands.h"
+#include "server/serve.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-int main(int argc, char **argv) {
-    if (argc == 3 && strcmp(argv[1], "train") == 0)
-        return hn_train(argv[2], -1);
-    if (argc == 3 && strcmp(argv[1], "helper") == 0)
-        return hn_helper_serve(atoi(argv[2]));
-    puts("honed " HN_VERSION);
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <fcntl.h>
+#include <unistd.h>
+
+static int complain(const struct hn_error *err) {
+    fprintf(stderr, "honed: %s\n", err->message);
+    if (err->hint[0])
+        fprintf(stderr, "       %s\n", err->hint);
+    return 2;
+}
+
+static bool wants_help(int argc, char **argv) {
+    return argc > 0 && (strcmp(argv[0], "--help") == 0 || strcmp(argv[0], "-h") == 0);
+}
+
+static int command_serve(int argc, char **argv) {
+    struct hn_config config;
+    struct hn_error err = {0};
+    if (wants_help(argc, argv)) {
+        char *options = hn_config_help();
+        printf("usage: honed serve [--config F] [--name value …]\n\n%s\n"
+               "Sizes take K, M, G and T. Then submit a job:\n"
+               "  honed model import base /path/to/model.gguf\n"
+               "  curl -F dataset=@train.jsonl -F model=base http://127.0.0.1:4663/jobs\n"
+               "and watch it at http://127.0.0.1:4663/\n",
+            options ? options : "");
+        free(options);
+        return 0;
+    }
+    hn_config_init(&config);
+    int left = 0, rc = hn_config_arguments(&config, argc, argv, &left, &err);
+    if (!rc && left) {
+        rc = hn_fail(&err, HN_E_UNKNOWN_FIELD, "\"%.100s\" is no option of serve", argv[0]);
+        hn_error_hint(&err, "`honed serve --help` lists them");
+    }
+    if (!rc)
+        rc = hn_config_resolve(&config, &err);
+    int status = rc ? complain(&err) : hn_serve(&config, hn_api_table());
+    hn_config_finish(&config);
+    return status;
+}
+
+/* Children go first when memory ends, and leave no core files of private data. */
+static void become_child(void) {
+    struct rlimit none = {0, 0};
+    setrlimit(RLIMIT_CORE, &none);
+    prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+    int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+    if (fd >= 0 && write(fd, "500", 3) < 0) {
+        /* Not ours to say on this machine. */
+    }
+    if (fd >= 0)
+        close(fd);
+}
+
+static int number_after(int argc, char **argv, const char *word) {
+    for (int i = 0; i + 1 < argc; i++)
+        if (strcmp(argv[i], word) == 0)
+            return (int)strtol(argv[i + 1], NULL, 10);
+    return -1;
+}
+
+static int command_train(int argc, char **argv) {
+    if (argc < 1 || argv[0][0] == '-') {
+        fprintf(stderr, "usage: honed train RUN_DIR\n"
+                        "Runs or resumes the run that RUN_DIR/spec.json describes, without a daemon.\n");
+        return 2;
+    }
+    int lock_fd = number_after(argc, argv, "--lock-fd");
+    if (lock_fd >= 0)
+        become_child();
+    return hn_train(argv[0], lock_fd);
+}
+
+static int command_helper(int argc, char **argv) {
+    int fd = number_after(argc, argv, "--fd");
+    if (fd < 0) {
+        fprintf(stderr, "usage: honed helper --fd N (started by the daemon itself)\n");
+        return 2;
+    }
+    become_child();
+    return hn_helper_serve(fd);
+}
+
+static int command_version(int argc, char **argv) {
+    (void)argc;
+    (void)argv;
+    printf("honed %s (%s)\n", HN_VERSION, hn_build_name());
     return 0;
+}
+
+static int command_help(int argc, char **argv);
+
+static const struct {
+    const char *name, *synopsis, *what; /* what NULL: not shown */
+    int (*run)(int argc, char **argv);
+} commands[] = {
+    {"serve", "serve [--config F] [--listen A:P] [--state D]", "run the server (serve --help lists all settings)",
+        command_serve},
+    {"train", "train RUN_DIR", "run or resume one run directory, without a server", command_train},
+    {"model", "model import NAME PATH | list", "take in a GGUF file or a Hugging Face folder", hn_command_model},
+    {"key", "key create --name N --scope S | list | revoke N", "API keys; scopes are read, submit, admin",
+        hn_command_key},
+    {"doctor", "doctor [--state D]", "look whether this machine is ready", hn_command_doctor},
+    {"helper", "", NULL, command_helper},
+    {"--version", "--version", "print the version and build", command_version},
+    {"--help", "--help", "print this", command_help},
+};
+#define COMMANDS (sizeof commands / sizeof commands[0])
+
+static int command_help(int argc, char **argv) {
+    (void)argc;
+    (void)argv;
+    printf("honed: a fine-tuning job server\n\n");
+    for (size_t i = 0; i < COMMANDS; i++)
+        if (commands[i].what)
+            printf("  honed %-48s %s\n", commands[i].synopsis, commands[i].what);
+    printf("\nFirst steps:\n"
+           "  honed serve &                                   # listens on 127.0.0.1:4663\n"
+           "  honed model import base /path/to/model.gguf\n"
+           "  curl -F dataset=@train.jsonl -F model=base http://127.0.0.1:4663/jobs\n"
+           "  # then open http://127.0.0.1:4663/ in a browser\n");
+    return 0;
+}
+
+int main(int argc, char **argv) {
+    const char *name = argc > 1 ? argv[1] : "--help";
+    if (strcmp(name, "-h") == 0 || strcmp(name, "help") == 0)
+        name = "--help";
+    for (size_t i = 0; i < COMMANDS; i++)
+        if (strcmp(commands[i].name, name) == 0)
+            return commands[i].run(argc - 2, argv + 2);
+    fprintf(stderr, "honed: there is no command \"%s\"; `honed --help` lists them\n", name);
+    return 2;
 }

@@ -28,6 +28,9 @@ bool hn_job_ended(const char *status);
 
 int hn_db_job_get(struct hn_db *db, const char *id, struct hn_job *ret, struct hn_error *err);
 
+/* 0, HN_E_NOT_FOUND, or another error when it cannot be told. */
+int hn_db_job_exists(struct hn_db *db, const char *id);
+
 struct hn_job_filter {
     const char *status, *model, *task, *dataset; /* NULL: any */
     const char *metadata_keys[16], *metadata_values[16];

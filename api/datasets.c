@@ -1,0 +1,182 @@
+/* /datasets. The daemon stores and hashes; the helper reads and judges. */
+#include "api/handlers.h"
+#include "server/rundir.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define PREVIEW_SECONDS 120
+
+int hn_columns_parse(const char *text, json_t **ret, struct hn_error *err) {
+    *ret = NULL;
+    if (!text || !*text)
+        return 0;
+    struct hn_error inner = {0};
+    json_t *value = NULL;
+    if (hn_json_parse(text, strlen(text), &value, &inner) || !json_is_object(value)) {
+        json_decref(value);
+        hn_fail(err, HN_E_INVALID_FIELD, "columns must be a JSON object of our names and the file's");
+        hn_error_field(err, "columns");
+        hn_error_hint(err, "for example {\"prompt\":\"question\",\"completion\":\"answer\"}");
+        return HN_E_INVALID_FIELD;
+    }
+    *ret = value;
+    return 0;
+}
+
+int hn_dataset_take(struct hn_request *req, struct hn_part *part, const char *name, const char *format,
+    const json_t *columns, bool drop, json_t **ret, bool *ret_new, struct hn_error *err) {
+    if (!part->bytes) {
+        hn_fail(err, HN_E_DATASET_INVALID, "the data set is empty");
+        hn_error_hint(err, "curl --data-binary @train.jsonl, or -F file=@train.jsonl");
+        return HN_E_DATASET_INVALID;
+    }
+    const char *file = part->filename && *part->filename ? part->filename : "dataset";
+    const char *slash = strrchr(file, '/');
+    struct hn_dataset_source source = {.path = part->path, .sha256 = part->sha256, .bytes = part->bytes,
+        .name = name && *name ? name : slash ? slash + 1 : file, .format = format, .columns = columns, .drop = drop};
+    bool existing = false;
+    int rc = hn_dataset_import(&req->server->library, &source, ret, &existing, &req->details, err);
+    if (!rc && ret_new)
+        *ret_new = !existing;
+    return rc;
+}
+
+/* A field of the form, or the query parameter of that name. */
+static const char *field(const struct hn_request *req, const char *name) {
+    for (const struct hn_part *part = req->parts; part; part = part->next)
+        if (!part->filename && strcmp(part->name, name) == 0)
+            return part->data.data ? part->data.data : "";
+    return hn_request_query(req, name);
+}
+
+static int file_part(struct hn_request *req, struct hn_part **ret, struct hn_error *err) {
+    static const char *const names[] = {"file", "name", "format", "columns", "on_error"};
+    *ret = NULL;
+    for (struct hn_part *part = req->parts; part; part = part->next) {
+        bool known = false;
+        for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+            known = known || strcmp(part->name, names[i]) == 0;
+        if (!known || (part->filename && (strcmp(part->name, "file") != 0 || *ret))) {
+            hn_fail(err, HN_E_UNKNOWN_FIELD, "the form part \"%.64s\" is not expected", part->name);
+            hn_error_field(err, "%.64s", part->name);
+            hn_error_hint(err, "one file as part \"file\", and name, format, columns, on_error");
+            return HN_E_UNKNOWN_FIELD;
+        }
+        if (part->filename)
+            *ret = part;
+    }
+    if (*ret)
+        return 0;
+    hn_fail(err, HN_E_MISSING_FIELD, "the form has no file");
+    hn_error_field(err, "file");
+    hn_error_hint(err, "curl -F file=@train.jsonl");
+    return HN_E_MISSING_FIELD;
+}
+
+int hn_datasets_create(struct hn_request *req, struct hn_error *err) {
+    struct hn_part *part;
+    json_t *columns = NULL, *record = NULL;
+    int rc = file_part(req, &part, err);
+    if (rc)
+        return rc;
+    const char *name = field(req, "name"), *format = field(req, "format"), *on_error = field(req, "on_error");
+    if (on_error && strcmp(on_error, "refuse") != 0 && strcmp(on_error, "drop") != 0) {
+        hn_fail(err, HN_E_INVALID_FIELD, "on_error must be refuse or drop");
+        hn_error_field(err, "on_error");
+        return HN_E_INVALID_FIELD;
+    }
+    if (name && strlen(name) > 200)
+        return hn_fail(err, HN_E_INVALID_FIELD, "name has more than 200 characters");
+    bool fresh = false;
+    rc = hn_columns_parse(field(req, "columns"), &columns, err);
+    if (!rc)
+        rc = hn_dataset_take(req, part, name, format && *format ? format : NULL, columns,
+            on_error && on_error[0] == 'd', &record, &fresh, err);
+    if (!rc)
+        rc = hn_reply_json(req, fresh ? 201 : 200, hn_record_public(record), err);
+    json_decref(record);
+    json_decref(columns);
+    return rc;
+}
+
+static json_t *all_public(const json_t *list) {
+    json_t *out = json_array(), *record;
+    size_t i;
+    json_array_foreach(list, i, record)
+        json_array_append_new(out, hn_record_public(record));
+    return out;
+}
+
+int hn_datasets_list(struct hn_request *req, struct hn_error *err) {
+    int64_t limit;
+    const char *after, *next = NULL;
+    json_t *list = NULL;
+    bool more;
+    int rc = hn_query_page(req, 20, 1000, &limit, &after, err);
+    struct hn_db *db = rc ? NULL : hn_request_db(req, err);
+    if (!db)
+        return rc ? rc : HN_E_INTERNAL;
+    rc = hn_db_dataset_list(db, after, limit, &list, &more, err);
+    if (rc)
+        return rc;
+    if (more)
+        next = json_string_value(json_object_get(json_array_get(list, json_array_size(list) - 1), "id"));
+    rc = hn_reply_list(req, all_public(list), next, err);
+    json_decref(list);
+    return rc;
+}
+
+int hn_datasets_get(struct hn_request *req, struct hn_error *err) {
+    json_t *record = NULL;
+    struct hn_db *db = hn_request_db(req, err);
+    int rc = db ? hn_db_dataset_get(db, req->params[0], &record, err) : HN_E_INTERNAL;
+    if (!rc)
+        rc = hn_reply_json(req, 200, hn_record_public(record), err);
+    json_decref(record);
+    return rc;
+}
+
+int hn_datasets_delete(struct hn_request *req, struct hn_error *err) {
+    int rc = hn_dataset_remove(&req->server->library, req->params[0], err);
+    if (!rc)
+        hn_reply_empty(req, 204);
+    return rc;
+}
+
+int hn_datasets_preview(struct hn_request *req, struct hn_error *err) {
+    json_t *record = NULL, *model = NULL, *result = NULL;
+    const char *name = hn_request_query(req, "model");
+    int64_t row = 1;
+    char path[HN_PATH_SIZE];
+    if (!name) {
+        hn_fail(err, HN_E_MISSING_FIELD, "a preview needs ?model=");
+        hn_error_field(err, "model");
+        hn_error_hint(err, "tokens are those of a base model; GET /models lists them");
+        return HN_E_MISSING_FIELD;
+    }
+    int rc = hn_query_int(req, "row", 1, INT64_MAX, &row, err);
+    const char *state = req->server->config->state;
+    struct hn_db *db = rc ? NULL : hn_request_db(req, err);
+    if (!rc)
+        rc = db ? hn_db_dataset_get(db, req->params[0], &record, err) : HN_E_INTERNAL;
+    if (!rc)
+        rc = hn_db_model_get(db, name, &model, err);
+    if (!rc)
+        rc = hn_model_check(state, model, err);
+    if (!rc && !hn_model_path(path, state, model))
+        rc = hn_fail(err, HN_E_INTERNAL, "path too long");
+    if (!rc) {
+        json_t *params = json_pack("{s:{s:s},s:o,s:I,s:n,s:{}}", "model", "path", path, "data",
+            hn_dataset_params(state, record), "row", (json_int_t)row, "task", "hyperparameters");
+        rc = hn_helper_call(req->server->data_helper, "dataset.preview", params, PREVIEW_SECONDS, NULL, NULL, &result,
+            &req->details, err);
+        json_decref(params);
+    }
+    if (!rc)
+        rc = hn_reply_json(req, 200, result, err);
+    json_decref(record);
+    json_decref(model);
+    return rc;
+}

@@ -1,0 +1,56 @@
+/* The handlers of all resources, one file each; routes.c says what leads to them. All are hn_handler_fn. */
+#ifndef HN_API_HANDLERS_H
+#define HN_API_HANDLERS_H
+
+#include "api/reply.h"
+#include "server/store_events.h"
+#include "server/store_jobs.h"
+
+int hn_datasets_create(struct hn_request *req, struct hn_error *err);
+int hn_datasets_list(struct hn_request *req, struct hn_error *err);
+int hn_datasets_get(struct hn_request *req, struct hn_error *err);
+int hn_datasets_delete(struct hn_request *req, struct hn_error *err);
+int hn_datasets_preview(struct hn_request *req, struct hn_error *err);
+
+int hn_models_create(struct hn_request *req, struct hn_error *err);
+int hn_models_list(struct hn_request *req, struct hn_error *err);
+int hn_models_get(struct hn_request *req, struct hn_error *err);
+int hn_models_delete(struct hn_request *req, struct hn_error *err);
+int hn_models_predict(struct hn_request *req, struct hn_error *err);
+
+int hn_jobs_create(struct hn_request *req, struct hn_error *err);
+int hn_jobs_list(struct hn_request *req, struct hn_error *err);
+int hn_jobs_get(struct hn_request *req, struct hn_error *err);
+int hn_jobs_patch(struct hn_request *req, struct hn_error *err);
+int hn_jobs_delete(struct hn_request *req, struct hn_error *err);
+int hn_jobs_cancel(struct hn_request *req, struct hn_error *err);
+int hn_jobs_pause(struct hn_request *req, struct hn_error *err);
+int hn_jobs_resume(struct hn_request *req, struct hn_error *err);
+int hn_jobs_metrics(struct hn_request *req, struct hn_error *err);
+int hn_jobs_events(struct hn_request *req, struct hn_error *err);
+int hn_jobs_log(struct hn_request *req, struct hn_error *err);
+int hn_jobs_checkpoints(struct hn_request *req, struct hn_error *err);
+int hn_jobs_artifacts(struct hn_request *req, struct hn_error *err);
+int hn_jobs_artifact(struct hn_request *req, struct hn_error *err);
+int hn_jobs_artifacts_tar(struct hn_request *req, struct hn_error *err);
+int hn_jobs_predict(struct hn_request *req, struct hn_error *err);
+
+int hn_system_health(struct hn_request *req, struct hn_error *err);
+int hn_system_ready(struct hn_request *req, struct hn_error *err);
+int hn_system_metrics(struct hn_request *req, struct hn_error *err);
+int hn_system_openapi(struct hn_request *req, struct hn_error *err);
+int hn_web_file(struct hn_request *req, struct hn_error *err);
+
+/* Shared by several resources. */
+int hn_job_load(struct hn_request *req, struct hn_job *ret, struct hn_error *err); /* by params[0]; finish it always */
+json_t *hn_job_json(struct hn_db *db, const struct hn_job *job);                  /* contract section 2 */
+int hn_job_reply(struct hn_request *req, int status, const char *id, struct hn_error *err);
+/* Takes in an uploaded part; *ret_new tells whether the data set was not there before. */
+int hn_dataset_take(struct hn_request *req, struct hn_part *part, const char *name, const char *format,
+    const json_t *columns, bool drop, json_t **ret, bool *ret_new, struct hn_error *err);
+/* metadata as POST and PATCH take it. */
+int hn_metadata_check(const json_t *metadata, struct hn_error *err);
+/* The JSON text of a query or form field as an object; NULL text gives NULL. */
+int hn_columns_parse(const char *text, json_t **ret, struct hn_error *err);
+
+#endif

@@ -1,0 +1,109 @@
+/* A job as the API shows it (contract section 2). */
+#include "api/handlers.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+static json_t *parsed(const char *text) {
+    json_t *value = NULL;
+    if (!text || hn_json_parse(text, strlen(text), &value, NULL))
+        return json_null();
+    return value;
+}
+
+static json_t *real(double value) {
+    return isnan(value) ? json_null() : json_real(value);
+}
+
+static json_t *count(int64_t value) {
+    return value < 0 ? json_null() : json_integer(value);
+}
+
+static json_t *progress(const struct hn_job *job) {
+    double fraction = job->total_steps > 0 ? (double)job->step / (double)job->total_steps : 0;
+    bool runs = strcmp(job->status, "running") == 0;
+    json_t *eta = runs && job->total_steps > job->step && !isnan(job->step_seconds)
+        ? json_real(round((double)(job->total_steps - job->step) * job->step_seconds * 10) / 10) : json_null();
+    return json_pack("{s:I,s:I,s:o,s:I,s:f,s:o,s:o}", "step", (json_int_t)job->step, "total_steps",
+        (json_int_t)job->total_steps, "epoch", real(job->epoch), "tokens", (json_int_t)job->tokens, "fraction",
+        fraction > 1 ? 1.0 : fraction, "tokens_per_second", real(job->tokens_per_second), "eta_seconds", eta);
+}
+
+static json_t *validation(const struct hn_job *job) {
+    json_t *value = parsed(job->validation);
+    if (job->validation_dataset && json_is_object(value))
+        json_object_set_new(value, "dataset", json_string(job->validation_dataset));
+    return value;
+}
+
+static json_t *links(const struct hn_job *job) {
+    static const char *const names[] = {"metrics", "events", "artifacts"};
+    json_t *object = json_object();
+    for (size_t i = 0; i < 3; i++)
+        json_object_set_new(object, names[i], json_sprintf("/jobs/%s/%s", job->id, names[i]));
+    return object;
+}
+
+json_t *hn_job_json(struct hn_db *db, const struct hn_job *job) {
+    int64_t position = 0;
+    hn_db_job_position(db, job, &position, NULL);
+    const struct {
+        const char *name;
+        json_t *value;
+    } fields[] = {
+        {"id", json_string(job->id)},
+        {"name", job->name ? json_string(job->name) : json_null()},
+        {"status", json_string(job->status)},
+        {"requested", job->requested ? json_string(job->requested) : json_null()},
+        {"status_reason", job->reason_code ? json_pack("{s:s,s:s?}", "code", job->reason_code, "message",
+            job->reason_message) : json_null()},
+        {"queue_position", position ? json_integer(position) : json_null()},
+        {"task", json_string(job->task)},
+        {"method", json_string(job->method)},
+        {"model", json_string(job->model)},
+        {"dataset", json_string(job->dataset)},
+        {"validation", validation(job)},
+        {"request", parsed(job->request)},
+        {"hyperparameters", parsed(job->hyperparameters)},
+        {"auto", parsed(job->auto_why)},
+        {"progress", progress(job)},
+        {"metrics", json_pack("{s:o,s:o,s:o}", "loss", real(job->loss), "val_loss", real(job->val_loss), "best",
+            parsed(job->best))},
+        {"dataset_counts", parsed(job->counts)},
+        {"plan", parsed(job->plan)},
+        {"verification", parsed(job->verification)},
+        {"exported_step", count(job->exported_step)},
+        {"kernels", job->kernels ? json_string(job->kernels) : json_null()},
+        {"attempts", json_integer(job->attempts)},
+        {"parent_sweep", json_null()},
+        {"priority", json_integer(job->priority)},
+        {"metadata", parsed(job->metadata)},
+        {"artifacts_ready", json_boolean(strcmp(job->status, "succeeded") == 0)},
+        {"created_at", json_string(job->created_at)},
+        {"started_at", job->started_at ? json_string(job->started_at) : json_null()},
+        {"finished_at", job->finished_at ? json_string(job->finished_at) : json_null()},
+        {"links", links(job)},
+    };
+    json_t *object = json_object();
+    for (size_t i = 0; i < sizeof fields / sizeof fields[0]; i++)
+        json_object_set_new(object, fields[i].name, fields[i].value ? fields[i].value : json_null());
+    return object;
+}
+
+int hn_job_load(struct hn_request *req, struct hn_job *ret, struct hn_error *err) {
+    hn_job_init(ret);
+    struct hn_db *db = hn_request_db(req, err);
+    return db ? hn_db_job_get(db, req->params[0], ret, err) : HN_E_INTERNAL;
+}
+
+int hn_job_reply(struct hn_request *req, int status, const char *id, struct hn_error *err) {
+    struct hn_job job;
+    hn_job_init(&job);
+    struct hn_db *db = hn_request_db(req, err);
+    int rc = db ? hn_db_job_get(db, id, &job, err) : HN_E_INTERNAL;
+    if (!rc)
+        rc = hn_reply_json(req, status, hn_job_json(db, &job), err);
+    hn_job_finish(&job);
+    return rc;
+}

@@ -1,0 +1,185 @@
+/* /jobs: lists, one job, its changes. Submission is in job_create.c. */
+#include "api/handlers.h"
+#include "server/state.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+struct page {
+    struct hn_db *db;
+    json_t *data;
+};
+
+static void add_job(void *ud, const struct hn_job *job) {
+    struct page *page = ud;
+    json_array_append_new(page->data, hn_job_json(page->db, job));
+}
+
+static void read_metadata_filter(const struct hn_request *req, struct hn_job_filter *filter) {
+    for (size_t i = 0; i < req->n_query && filter->n_metadata < 16; i++) {
+        const char *name = req->query[i].name;
+        size_t n = strlen(name);
+        if (strncmp(name, "metadata[", 9) != 0 || n < 10)
+            continue;
+        char *key = hn_request_copy((struct hn_request *)(uintptr_t)req, name + 9);
+        if (!key)
+            continue;
+        key[n - 10] = 0; /* the bracket */
+        filter->metadata_keys[filter->n_metadata] = key;
+        filter->metadata_values[filter->n_metadata++] = req->query[i].value;
+    }
+}
+
+int hn_jobs_list(struct hn_request *req, struct hn_error *err) {
+    static const char *const states[] = {"queued", "running", "paused", "succeeded", "failed", "cancelled", NULL};
+    static const char *const orders[] = {"desc", "asc", NULL};
+    const char *order = "desc", *next = NULL;
+    struct hn_job_filter filter = {.model = hn_request_query(req, "model"), .task = hn_request_query(req, "task"),
+        .dataset = hn_request_query(req, "dataset")};
+    read_metadata_filter(req, &filter);
+    int rc = hn_query_page(req, 20, 1000, &filter.limit, &filter.after, err);
+    if (!rc)
+        rc = hn_query_word(req, "status", states, &filter.status, err);
+    if (!rc)
+        rc = hn_query_word(req, "order", orders, &order, err);
+    filter.ascending = order[0] == 'a';
+    struct page page = {.db = rc ? NULL : hn_request_db(req, err)};
+    if (!page.db)
+        return rc ? rc : HN_E_INTERNAL;
+    bool more = false;
+    page.data = json_array();
+    rc = hn_db_job_list(page.db, &filter, add_job, &page, &more, err);
+    if (rc) {
+        json_decref(page.data);
+        return rc;
+    }
+    if (more)
+        next = json_string_value(json_object_get(json_array_get(page.data, json_array_size(page.data) - 1), "id"));
+    return hn_reply_list(req, page.data, next, err);
+}
+
+int hn_jobs_get(struct hn_request *req, struct hn_error *err) {
+    return hn_job_reply(req, 200, req->params[0], err);
+}
+
+static int ask(struct hn_request *req, const char *verb, struct hn_error *err) {
+    struct hn_job_ask question = {req->params[0], verb};
+    int rc = hn_store_call(req->server->store, hn_db_job_ask, &question, err);
+    if (rc)
+        return rc;
+    hn_workers_wake(req->server->workers);
+    return hn_job_reply(req, 200, req->params[0], err);
+}
+
+int hn_jobs_cancel(struct hn_request *req, struct hn_error *err) {
+    return ask(req, "cancel", err);
+}
+
+int hn_jobs_pause(struct hn_request *req, struct hn_error *err) {
+    return ask(req, "pause", err);
+}
+
+int hn_jobs_resume(struct hn_request *req, struct hn_error *err) {
+    return ask(req, "resume", err);
+}
+
+int hn_metadata_check(const json_t *metadata, struct hn_error *err) {
+    const char *key;
+    json_t *value;
+    bool good = json_is_object(metadata) && json_object_size(metadata) <= 16;
+    json_object_foreach((json_t *)(uintptr_t)metadata, key, value)
+        good = good && strlen(key) <= 64 && *key && json_is_string(value) && json_string_length(value) <= 512;
+    if (good)
+        return 0;
+    hn_fail(err, HN_E_INVALID_FIELD, "metadata must be an object of at most 16 texts (keys to 64, values to 512 bytes)");
+    hn_error_field(err, "metadata");
+    return HN_E_INVALID_FIELD;
+}
+
+int hn_jobs_patch(struct hn_request *req, struct hn_error *err) {
+    static const char *const known[] = {"name", "metadata", "priority", NULL};
+    json_t *body = NULL;
+    struct hn_job_patch patch = {.id = req->params[0]};
+    char *metadata = NULL;
+    int rc = hn_body_object(req, &body, err);
+    if (!rc)
+        rc = hn_json_known(body, known, "", err);
+    patch.set_name = json_object_get(body, "name") != NULL;
+    patch.set_priority = json_is_integer(json_object_get(body, "priority"));
+    if (!rc)
+        rc = hn_json_string(body, "name", &patch.name, err);
+    if (!rc && patch.name && strlen(patch.name) > 200)
+        rc = hn_fail(err, HN_E_INVALID_FIELD, "name has more than 200 characters");
+    if (!rc)
+        rc = hn_json_int(body, "priority", -100, 100, &patch.priority, err);
+    const json_t *pairs = json_object_get(body, "metadata");
+    if (!rc && pairs && !json_is_null(pairs)) {
+        rc = hn_metadata_check(pairs, err);
+        patch.set_metadata = true;
+        patch.metadata = metadata = json_dumps(pairs, JSON_COMPACT);
+    }
+    if (!rc)
+        rc = hn_store_call(req->server->store, hn_db_job_patch, &patch, err);
+    free(metadata);
+    json_decref(body);
+    return rc ? rc : hn_job_reply(req, 200, req->params[0], err);
+}
+
+int hn_jobs_delete(struct hn_request *req, struct hn_error *err) {
+    char dir[HN_PATH_SIZE];
+    int rc = hn_store_call(req->server->store, hn_db_job_delete, (void *)(uintptr_t)req->params[0], err);
+    if (rc)
+        return rc;
+    /* The id named a job, so it is one of ours and a plain file name. */
+    if (hn_state_path(dir, req->server->config->state, "runs", req->params[0], NULL))
+        hn_dir_remove(dir, NULL);
+    hn_reply_empty(req, 204);
+    return 0;
+}
+
+int hn_jobs_log(struct hn_request *req, struct hn_error *err) {
+    struct hn_job job;
+    char path[HN_PATH_SIZE];
+    int rc = hn_job_load(req, &job, err);
+    if (!rc && hn_state_path(path, req->server->config->state, "runs", job.id, "trainer.log")) {
+        struct stat st;
+        int fd = open(path, O_RDONLY | O_CLOEXEC);
+        if (fd >= 0 && fstat(fd, &st) == 0) {
+            hn_reply_file(req, 200, "text/plain; charset=utf-8", fd, 0, (uint64_t)st.st_size);
+        } else {
+            if (fd >= 0)
+                close(fd);
+            hn_reply_static(req, 200, "text/plain; charset=utf-8", "", 0); /* not started yet */
+        }
+    }
+    hn_job_finish(&job);
+    return rc;
+}
+
+/* Older ones are removed by the trainer; the list shows what is on the disk. */
+int hn_jobs_checkpoints(struct hn_request *req, struct hn_error *err) {
+    struct hn_job job;
+    json_t *all = NULL, *kept = json_array(), *checkpoint;
+    size_t i;
+    int rc = hn_job_load(req, &job, err);
+    if (!rc)
+        rc = hn_db_checkpoints(hn_request_db(req, err), job.n, &all, err);
+    json_array_foreach(all, i, checkpoint) {
+        char path[HN_PATH_SIZE], name[64];
+        snprintf(name, sizeof name, "checkpoints/step-%06lld",
+            (long long)json_integer_value(json_object_get(checkpoint, "step")));
+        if (hn_state_path(path, req->server->config->state, "runs", job.id, name) && access(path, F_OK) == 0)
+            json_array_append(kept, checkpoint);
+    }
+    json_decref(all);
+    hn_job_finish(&job);
+    if (rc) {
+        json_decref(kept);
+        return rc;
+    }
+    return hn_reply_json(req, 200, json_pack("{s:o}", "data", kept), err);
+}

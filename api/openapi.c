@@ -1,0 +1,141 @@
+/* /openapi.json: made from the route table and the hyperparameter table, so it cannot differ from what is served. */
+#include "api/handlers.h"
+#include "api/routes.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* "/jobs/{id}/artifacts/{path*}" becomes OpenAPI's "/jobs/{id}/artifacts/{path}". */
+static void plain_pattern(const char *pattern, char *ret) {
+    for (; *pattern; pattern++)
+        if (*pattern != '*')
+            *ret++ = *pattern;
+    *ret = 0;
+}
+
+static json_t *parameters(const struct hn_route *route) {
+    json_t *list = json_array();
+    for (const char *s = route->pattern; (s = strchr(s, '{')); s++) {
+        size_t n = strcspn(s + 1, "*}");
+        json_array_append_new(list, json_pack("{s:o,s:s,s:b,s:{s:s}}", "name", json_stringn(s + 1, n), "in", "path",
+            "required", 1, "schema", "type", "string"));
+    }
+    for (const char *s = route->query; s && *s;) {
+        size_t n = strcspn(s, ",");
+        json_array_append_new(list, json_pack("{s:o,s:s,s:{s:s}}", "name", json_stringn(s, n), "in", "query", "schema",
+            "type", "string"));
+        s += n + (s[n] == ',');
+    }
+    return list;
+}
+
+static json_t *request_body(const struct hn_route *route, const char *pattern) {
+    json_t *content = json_object();
+    bool job = strcmp(pattern, "/jobs") == 0;
+    if (route->body & HN_BODY_JSON)
+        json_object_set_new(content, "application/json", job
+            ? json_pack("{s:{s:s}}", "schema", "$ref", "#/components/schemas/JobRequest")
+            : json_pack("{s:{s:s}}", "schema", "type", "object"));
+    if (route->body & HN_BODY_FORM)
+        json_object_set_new(content, "multipart/form-data", json_pack("{s:{s:s}}", "schema", "type", "object"));
+    if (route->body & HN_BODY_FILE)
+        json_object_set_new(content, "application/octet-stream", json_pack("{s:{s:s,s:s}}", "schema", "type", "string",
+            "format", "binary"));
+    return json_pack("{s:o}", "content", content);
+}
+
+static json_t *operation(const struct hn_route *route, const char *pattern) {
+    static const char *const scopes[] = {"open", "read", "submit", "admin"};
+    json_t *op = json_pack("{s:s,s:o,s:s,s:{s:{s:s},s:{s:s,s:{s:{s:{s:s}}}}}}", "summary", route->summary, "parameters",
+        parameters(route), "x-scope", scopes[route->scope], "responses", "2XX", "description", "done", "default",
+        "description", "an error", "content", "application/json", "schema", "$ref", "#/components/schemas/Error");
+    if (op && route->body)
+        json_object_set_new(op, "requestBody", request_body(route, pattern));
+    if (op && route->scope != HN_SCOPE_OPEN)
+        json_object_set_new(op, "security", json_pack("[{s:[]},{}]", "key"));
+    return op;
+}
+
+static json_t *hyperparameter_schema(void) {
+    json_t *properties = json_object(), *rows = hn_hyperparams_schema(), *row;
+    size_t i;
+    json_array_foreach(rows, i, row) {
+        const char *type = json_string_value(json_object_get(row, "type"));
+        json_t *schema = json_pack("{s:O,s:O}", "description", json_object_get(row, "help"), "default",
+            json_object_get(row, "default"));
+        bool is_auto = strstr(type, "auto") != NULL;
+        if (strcmp(type, "enum") == 0)
+            json_object_set(schema, "enum", json_object_get(row, "values"));
+        else if (strcmp(type, "boolean") == 0)
+            json_object_set_new(schema, "type", json_string("boolean"));
+        else if (strcmp(type, "all-linear|list") == 0)
+            json_object_set_new(schema, "type", json_pack("[s,s]", "string", "array"));
+        else {
+            json_t *types = json_array();
+            json_array_append_new(types, json_string(type[0] == 'i' ? "integer" : "number"));
+            if (is_auto)
+                json_array_append_new(types, json_string("string"));
+            if (strstr(type, "null"))
+                json_array_append_new(types, json_string("null"));
+            json_object_set_new(schema, "type", types);
+            json_object_set(schema, "minimum", json_object_get(row, "min"));
+            json_object_set(schema, "maximum", json_object_get(row, "max"));
+        }
+        json_object_set(schema, "x-type", json_object_get(row, "type"));
+        json_object_set_new(properties, json_string_value(json_object_get(row, "name")), schema);
+    }
+    json_decref(rows);
+    return json_pack("{s:s,s:b,s:o}", "type", "object", "additionalProperties", 0, "properties", properties);
+}
+
+static json_t *job_request_schema(void) {
+    static const char *const words[] = {"model", "dataset", "task", "method", "export_step", "export_dtype", "name"};
+    static const char *const any[] = {"validation", "exports", "samples", "labels", "class_weights", "metadata"};
+    json_t *properties = json_object();
+    for (size_t i = 0; i < sizeof words / sizeof words[0]; i++)
+        json_object_set_new(properties, words[i], json_pack("{s:s}", "type", "string"));
+    for (size_t i = 0; i < sizeof any / sizeof any[0]; i++)
+        json_object_set_new(properties, any[i], json_object());
+    json_object_set_new(properties, "dedupe", json_pack("{s:s}", "type", "boolean"));
+    json_object_set_new(properties, "drop_leaks", json_pack("{s:s}", "type", "boolean"));
+    json_object_set_new(properties, "priority", json_pack("{s:s,s:i,s:i}", "type", "integer", "minimum", -100, "maximum",
+        100));
+    json_object_set_new(properties, "hyperparameters", json_pack("{s:s}", "$ref", "#/components/schemas/Hyperparameters"));
+    return json_pack("{s:s,s:b,s:[s,s],s:o}", "type", "object", "additionalProperties", 0, "required", "model", "dataset",
+        "properties", properties);
+}
+
+static json_t *error_schema(void) {
+    json_t *codes = json_array();
+#define HN_ERROR(NAME, code, KIND, text) json_array_append_new(codes, json_string(#code));
+#include "engine/errors.def"
+#undef HN_ERROR
+    return json_pack("{s:s,s:{s:{s:s,s:{s:{s:s,s:o},s:{s:s},s:{s:[s,s]},s:{s:[s,s]},s:{s:s}}}}}", "type", "object",
+        "properties", "error", "type", "object", "properties", "code", "type", "string", "enum", codes, "message", "type",
+        "string", "field", "type", "string", "null", "hint", "type", "string", "null", "details", "type", "array");
+}
+
+int hn_system_openapi(struct hn_request *req, struct hn_error *err) {
+    const struct hn_api *api = hn_api_table();
+    json_t *paths = json_object();
+    for (size_t i = 0; i < api->n_routes; i++) {
+        const struct hn_route *route = &api->routes[i];
+        char pattern[128], method[8] = "";
+        if (strlen(route->pattern) >= sizeof pattern)
+            continue;
+        plain_pattern(route->pattern, pattern);
+        for (size_t k = 0; route->method[k] && k + 1 < sizeof method; k++)
+            method[k] = (char)(route->method[k] | 0x20);
+        json_t *path = json_object_get(paths, pattern);
+        if (!path) {
+            path = json_object();
+            json_object_set_new(paths, pattern, path);
+        }
+        json_object_set_new(path, method, operation(route, pattern));
+    }
+    return hn_reply_json(req, 200, json_pack("{s:s,s:{s:s,s:s},s:o,s:{s:{s:{s:s,s:s}},s:{s:o,s:o,s:o}}}", "openapi",
+        "3.1.0", "info", "title", "Hone", "version", HN_VERSION, "paths", paths, "components", "securitySchemes", "key",
+        "type", "http", "scheme", "bearer", "schemas", "JobRequest", job_request_schema(), "Hyperparameters",
+        hyperparameter_schema(), "Error", error_schema()), err);
+}

@@ -1,0 +1,61 @@
+/* Every path of the API: method, pattern, handler, scope, body, known query parameters, one line about it. */
+#include "api/routes.h"
+#include "api/handlers.h"
+
+#define LOOP true
+#define POOL false
+#define NO HN_BODY_NONE
+#define JSON HN_BODY_JSON
+#define FORM HN_BODY_FORM
+#define RAW HN_BODY_FILE
+
+static const struct hn_route routes[] = {
+    {"GET", "/", hn_web_file, HN_SCOPE_OPEN, NO, LOOP, "", "the dashboard"},
+    {"GET", "/web/{file}", hn_web_file, HN_SCOPE_OPEN, NO, LOOP, "", "the dashboard's files"},
+    {"GET", "/healthz", hn_system_health, HN_SCOPE_OPEN, NO, LOOP, "", "the process is alive"},
+    {"GET", "/readyz", hn_system_ready, HN_SCOPE_OPEN, NO, LOOP, "", "jobs are taken; 503 while shutting down"},
+    {"GET", "/metrics", hn_system_metrics, HN_SCOPE_READ, NO, LOOP, "", "figures of the daemon, for Prometheus"},
+    {"GET", "/openapi.json", hn_system_openapi, HN_SCOPE_OPEN, NO, LOOP, "", "this description"},
+
+    {"POST", "/datasets", hn_datasets_create, HN_SCOPE_SUBMIT, FORM | RAW, POOL, "name,format,columns,on_error",
+        "upload a data set; the body is the file, raw or as multipart part `file`"},
+    {"GET", "/datasets", hn_datasets_list, HN_SCOPE_READ, NO, POOL, "limit,after", "data sets, newest first"},
+    {"GET", "/datasets/{id}", hn_datasets_get, HN_SCOPE_READ, NO, POOL, "", "one data set"},
+    {"DELETE", "/datasets/{id}", hn_datasets_delete, HN_SCOPE_SUBMIT, NO, POOL, "", "delete a data set that no job needs"},
+    {"GET", "/datasets/{id}/preview", hn_datasets_preview, HN_SCOPE_READ, NO, POOL, "model,row",
+        "the tokens of one row: what is trained, masked, truncated"},
+
+    {"POST", "/models", hn_models_create, HN_SCOPE_ADMIN, JSON | FORM | RAW, POOL, "name",
+        "take in a model from an allowed folder of the server, or upload it"},
+    {"GET", "/models", hn_models_list, HN_SCOPE_READ, NO, POOL, "limit,after", "base models, newest first"},
+    {"GET", "/models/{name}", hn_models_get, HN_SCOPE_READ, NO, POOL, "", "one base model"},
+    {"DELETE", "/models/{name}", hn_models_delete, HN_SCOPE_ADMIN, NO, POOL, "", "delete a model that no job needs"},
+    {"POST", "/models/{name}/predict", hn_models_predict, HN_SCOPE_SUBMIT, JSON, POOL, "", "answers of the base model"},
+
+    {"POST", "/jobs", hn_jobs_create, HN_SCOPE_SUBMIT, JSON | FORM, POOL, "dry_run",
+        "submit a job: JSON, or multipart with the data file in the same call"},
+    {"GET", "/jobs", hn_jobs_list, HN_SCOPE_READ, NO, POOL, "status,model,task,dataset,metadata[],order,limit,after", "jobs"},
+    {"GET", "/jobs/{id}", hn_jobs_get, HN_SCOPE_READ, NO, POOL, "", "one job"},
+    {"PATCH", "/jobs/{id}", hn_jobs_patch, HN_SCOPE_SUBMIT, JSON, POOL, "", "change name, metadata or priority"},
+    {"DELETE", "/jobs/{id}", hn_jobs_delete, HN_SCOPE_SUBMIT, NO, POOL, "", "delete an ended job and its files"},
+    {"POST", "/jobs/{id}/cancel", hn_jobs_cancel, HN_SCOPE_SUBMIT, NO, POOL, "", "end a job"},
+    {"POST", "/jobs/{id}/pause", hn_jobs_pause, HN_SCOPE_SUBMIT, NO, POOL, "", "stop a job so that it can go on later"},
+    {"POST", "/jobs/{id}/resume", hn_jobs_resume, HN_SCOPE_SUBMIT, NO, POOL, "", "queue a paused job again"},
+    {"GET", "/jobs/{id}/metrics", hn_jobs_metrics, HN_SCOPE_READ, NO, POOL, "after,limit,format,points",
+        "training and validation metrics as JSON or CSV"},
+    {"GET", "/jobs/{id}/events", hn_jobs_events, HN_SCOPE_READ, NO, LOOP, "after,limit",
+        "all that happened; streams with Accept: text/event-stream"},
+    {"GET", "/jobs/{id}/log", hn_jobs_log, HN_SCOPE_READ, NO, POOL, "", "the trainer's own log"},
+    {"GET", "/jobs/{id}/checkpoints", hn_jobs_checkpoints, HN_SCOPE_READ, NO, POOL, "", "checkpoints that are kept"},
+    {"GET", "/jobs/{id}/artifacts", hn_jobs_artifacts, HN_SCOPE_READ, NO, POOL, "limit,after", "files of the result"},
+    {"GET", "/jobs/{id}/artifacts.tar", hn_jobs_artifacts_tar, HN_SCOPE_READ, NO, POOL, "", "all of them as one archive"},
+    {"GET", "/jobs/{id}/artifacts/{path*}", hn_jobs_artifact, HN_SCOPE_READ, NO, POOL, "", "one file, also in parts"},
+    {"POST", "/jobs/{id}/predict", hn_jobs_predict, HN_SCOPE_SUBMIT, JSON, POOL, "",
+        "answers of the result or of a checkpoint"},
+};
+
+static const struct hn_api api = {routes, sizeof routes / sizeof routes[0], hn_reply_error};
+
+const struct hn_api *hn_api_table(void) {
+    return &api;
+}

@@ -1,0 +1,16 @@
+/*
+ * Sharing files without copying them: reflink where the file system can, hard link where it may, copy otherwise.
+ */
+#ifndef HN_BLOB_H
+#define HN_BLOB_H
+
+#include "engine/engine.h"
+
+enum hn_blob_way {
+    HN_BLOB_PRIVATE, /* of a file that others may change: reflink, else hard link, else copy */
+    HN_BLOB_SHARED,  /* of a file in our own keeping: hard link, else reflink, else copy */
+};
+/* Makes `to` from the regular file `from`; never replaces. What is not a hard link becomes read-only. */
+int hn_blob_place(const char *from, const char *to, enum hn_blob_way way, struct hn_error *err);
+
+#endif

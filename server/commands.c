@@ -1,0 +1,232 @@
+/* See commands.h. They open the store themselves: WAL and a busy time-out let two processes write. */
+#include "server/commands.h"
+#include "server/library.h"
+#include "server/config.h"
+#include "server/log.h"
+#include "server/machine.h"
+#include "server/store_files.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+struct session {
+    struct hn_config config;
+    struct hn_store *store;
+    struct hn_helper *helper;
+    struct hn_library library;
+    int argc;
+    char **argv;
+};
+
+static int complain(const struct hn_error *err) {
+    fprintf(stderr, "honed: %s\n", err->message);
+    if (err->hint[0])
+        fprintf(stderr, "       %s\n", err->hint);
+    return 1;
+}
+
+static int usage(const char *text) {
+    fprintf(stderr, "usage: %s\n", text);
+    return 2;
+}
+
+static void close_session(struct session *s) {
+    hn_helper_destroy(s->helper);
+    hn_store_destroy(s->store);
+    hn_config_finish(&s->config);
+}
+
+static int open_session(struct session *s, int argc, char **argv, struct hn_error *err) {
+    *s = (struct session){.argv = argv};
+    hn_config_init(&s->config);
+    int rc = hn_config_arguments(&s->config, argc, argv, &s->argc, err);
+    if (!rc)
+        rc = hn_config_resolve(&s->config, err);
+    hn_log_level_set(HN_LOG_WARNING);
+    if (!rc)
+        rc = hn_state_create(s->config.state, err);
+    if (!rc)
+        rc = hn_store_create(s->config.state, NULL, NULL, &s->store, err);
+    if (!rc)
+        rc = hn_helper_create("command", &s->helper, err);
+    s->library = (struct hn_library){.state = s->config.state, .store = s->store, .helper = s->helper};
+    if (rc)
+        close_session(s);
+    return rc;
+}
+
+static int model_import(struct session *s, const char *name, const char *path, struct hn_error *err) {
+    json_t *record = NULL;
+    if (!hn_name_valid(name)) {
+        hn_fail(err, HN_E_INVALID_FIELD, "\"%.80s\" cannot be a model's name", name);
+        hn_error_hint(err, "use 1 to 64 of a-z, 0-9, dot, underscore and dash");
+        return HN_E_INVALID_FIELD;
+    }
+    char *real = realpath(path, NULL);
+    if (!real)
+        return hn_fail_errno(err, errno, "cannot find %s", path);
+    int rc = hn_model_import(&s->library, name, real, real, &record, NULL, err);
+    free(real);
+    if (!rc)
+        printf("%s: %s, %lld parameters, %s\n", name, json_string_value(json_object_get(record, "family")),
+            (long long)json_integer_value(json_object_get(record, "parameters")),
+            json_string_value(json_object_get(record, "sha256")));
+    json_decref(record);
+    return rc;
+}
+
+static int model_list(struct session *s, struct hn_error *err) {
+    struct hn_db *db = hn_store_read(s->store, err);
+    json_t *list = NULL, *record;
+    bool more;
+    size_t i;
+    int rc = db ? hn_db_model_list(db, NULL, 100000, &list, &more, err) : HN_E_INTERNAL;
+    json_array_foreach(list, i, record) {
+        printf("%-32s %-10s %-8s %12lld bytes  %s\n", json_string_value(json_object_get(record, "name")),
+            json_string_value(json_object_get(record, "family")),
+            json_is_string(json_object_get(record, "quantisation"))
+                ? json_string_value(json_object_get(record, "quantisation"))
+                : "-",
+            (long long)json_integer_value(json_object_get(record, "bytes")),
+            json_string_value(json_object_get(record, "created_at")));
+    }
+    json_decref(list);
+    hn_store_release(s->store, db);
+    return rc;
+}
+
+int hn_command_model(int argc, char **argv) {
+    struct session s;
+    struct hn_error err = {0};
+    if (open_session(&s, argc, argv, &err))
+        return complain(&err);
+    int rc = 0, status = 0;
+    if (s.argc == 3 && strcmp(s.argv[0], "import") == 0)
+        rc = model_import(&s, s.argv[1], s.argv[2], &err);
+    else if (s.argc == 1 && strcmp(s.argv[0], "list") == 0)
+        rc = model_list(&s, &err);
+    else
+        status = usage("honed model import NAME PATH [--state D] | honed model list [--state D]");
+    close_session(&s);
+    return rc ? complain(&err) : status;
+}
+
+static int key_create(struct session *s, const char *name, const char *scope, struct hn_error *err) {
+    if (strcmp(scope, "read") != 0 && strcmp(scope, "submit") != 0 && strcmp(scope, "admin") != 0)
+        return hn_fail(err, HN_E_INVALID_FIELD, "--scope must be read, submit or admin");
+    if (!*name || strlen(name) > 64)
+        return hn_fail(err, HN_E_INVALID_FIELD, "--name must have 1 to 64 characters");
+    unsigned char random[20];
+    char secret[64] = "hone_", id[HN_ID_SIZE], hash[HN_SHA256_HEX];
+    if (getrandom(random, sizeof random, 0) != (ssize_t)sizeof random)
+        return hn_fail_errno(err, errno, "no randomness");
+    for (size_t i = 0; i < sizeof random; i++)
+        snprintf(secret + 5 + 2 * i, 3, "%02x", random[i]);
+    hn_id_make("key", id);
+    hn_sha256(secret, strlen(secret), hash);
+    struct hn_key_insert insert = {id, name, scope, hash};
+    int rc = hn_store_call(s->store, hn_db_key_insert, &insert, err);
+    if (!rc)
+        printf("%s\n", secret);
+    if (!rc)
+        fprintf(stderr, "%s (%s, scope %s) was created; the line above is its secret, shown this once\n", id, name, scope);
+    return rc;
+}
+
+static int key_list(struct session *s, struct hn_error *err) {
+    struct hn_db *db = hn_store_read(s->store, err);
+    json_t *list = NULL, *key;
+    size_t i;
+    int rc = db ? hn_db_key_list(db, &list, err) : HN_E_INTERNAL;
+    json_array_foreach(list, i, key) {
+        const char *revoked = json_string_value(json_object_get(key, "revoked_at"));
+        printf("%s  %-8s %s%s%s  %s\n", json_string_value(json_object_get(key, "id")),
+            json_string_value(json_object_get(key, "scope")), json_string_value(json_object_get(key, "created_at")),
+            revoked ? "  revoked " : "", revoked ? revoked : "", json_string_value(json_object_get(key, "name")));
+    }
+    json_decref(list);
+    hn_store_release(s->store, db);
+    return rc;
+}
+
+/* Takes "--word value" or "--word=value" out of argv; NULL when it is not there. */
+static const char *take_word(int *argc, char **argv, const char *word) {
+    size_t n = strlen(word);
+    for (int i = 0; i < *argc; i++) {
+        if (strncmp(argv[i], word, n) != 0 || (argv[i][n] != '=' && argv[i][n] != 0))
+            continue;
+        int used = argv[i][n] == '=' ? 1 : 2;
+        const char *value = used == 1 ? argv[i] + n + 1 : i + 1 < *argc ? argv[i + 1] : "";
+        if (i + used > *argc)
+            used = *argc - i;
+        memmove(argv + i, argv + i + used, (size_t)(*argc - i - used) * sizeof *argv);
+        *argc -= used;
+        return value;
+    }
+    return NULL;
+}
+
+int hn_command_key(int argc, char **argv) {
+    const char *name = take_word(&argc, argv, "--name"), *scope = take_word(&argc, argv, "--scope");
+    struct session s;
+    struct hn_error err = {0};
+    if (open_session(&s, argc, argv, &err))
+        return complain(&err);
+    int rc = 0, status = 0;
+    if (s.argc == 1 && strcmp(s.argv[0], "create") == 0 && name && scope)
+        rc = key_create(&s, name, scope, &err);
+    else if (s.argc == 1 && strcmp(s.argv[0], "list") == 0)
+        rc = key_list(&s, &err);
+    else if (s.argc == 2 && strcmp(s.argv[0], "revoke") == 0)
+        rc = hn_store_call(s.store, hn_db_key_revoke, s.argv[1], &err);
+    else
+        status = usage("honed key create --name N --scope read|submit|admin | key list | key revoke N [--state D]");
+    close_session(&s);
+    return rc ? complain(&err) : status;
+}
+
+static void tell(bool good, const char *what, const char *detail) {
+    printf("%s  %-28s %s\n", good ? "ok  " : "BAD ", what, detail);
+}
+
+/* What an operator would look at first; exit status 1 when something would stop the daemon. */
+int hn_command_doctor(int argc, char **argv) {
+    struct hn_config config;
+    struct hn_error err = {0};
+    char text[256];
+    hn_config_init(&config);
+    int left, rc = hn_config_arguments(&config, argc, argv, &left, &err);
+    if (!rc)
+        rc = hn_config_resolve(&config, &err);
+    if (rc) {
+        hn_config_finish(&config);
+        return complain(&err);
+    }
+    tell(true, "build", hn_build_name());
+    snprintf(text, sizeof text, "%lld (slots %lld)", (long long)config.threads, (long long)config.slots);
+    tell(true, "threads", text);
+    snprintf(text, sizeof text, "%lld MiB for trainers", (long long)(config.memory >> 20));
+    tell(config.memory >= (int64_t)256 << 20, "memory", text);
+    rc = hn_state_create(config.state, &err);
+    tell(!rc, "state folder", rc ? err.message : config.state);
+    int64_t room = rc ? 0 : hn_machine_disk_free(config.state);
+    snprintf(text, sizeof text, "%lld MiB free, %lld kept in reserve", (long long)(room >> 20),
+        (long long)(config.disk_reserve >> 20));
+    tell(room > config.disk_reserve, "disk", text);
+    struct hn_store *store = NULL;
+    int bad = rc ? rc : hn_store_create(config.state, NULL, NULL, &store, &err);
+    tell(!bad, "store", bad ? err.message : "opens and is of this version");
+    hn_store_destroy(store);
+    int lock = -1;
+    bool free_lock = !rc && hn_state_lock(config.state, &lock, &err) == 0;
+    tell(true, "daemon", free_lock ? "none runs on this state folder" : "one runs on this state folder");
+    if (lock >= 0)
+        close(lock);
+    bool good = !rc && !bad && room > config.disk_reserve;
+    hn_config_finish(&config);
+    return good ? 0 : 1;
+}

@@ -1,0 +1,159 @@
+/* Trainers as child processes of this machine. See executor.h. */
+#include "server/executor.h"
+#include "server/helper.h"
+#include "server/log.h"
+#include "server/state.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define LOCK_FD 3 /* the trainer's number of the lock descriptor */
+
+static int pidfd_open_(int pid) {
+    return (int)syscall(SYS_pidfd_open, pid, 0);
+}
+
+static bool join(char path[HN_PATH_SIZE], const char *run_dir, const char *name) {
+    return hn_state_path(path, run_dir, name, NULL, NULL);
+}
+
+static int open_lock(const char *run_dir) {
+    char path[HN_PATH_SIZE];
+    return join(path, run_dir, "lock") ? open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600) : -1;
+}
+
+/* Field 22 of /proc/PID/stat: with the pid it names a process for ever. 0 when there is no such process. */
+static unsigned long long start_time(int pid) {
+    char path[64], text[1024];
+    snprintf(path, sizeof path, "/proc/%d/stat", pid);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return 0;
+    ssize_t n = read(fd, text, sizeof text - 1);
+    close(fd);
+    if (n <= 0)
+        return 0;
+    text[n] = 0;
+    char *s = strrchr(text, ')'); /* the name may hold anything, also spaces */
+    for (int field = 2; s && field < 22; field++)
+        s = strchr(s + 1, ' ');
+    return s ? strtoull(s + 1, NULL, 10) : 0;
+}
+
+static int spawn_process(const char *run_dir, int lock_fd, pid_t *pid, struct hn_error *err) {
+    char log[HN_PATH_SIZE];
+    if (!join(log, run_dir, "trainer.log"))
+        return hn_fail(err, HN_E_INTERNAL, "path too long");
+    posix_spawn_file_actions_t actions;
+    posix_spawnattr_t attr;
+    posix_spawn_file_actions_init(&actions);
+    posix_spawnattr_init(&attr);
+    posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
+    posix_spawn_file_actions_addopen(&actions, 1, log, O_WRONLY | O_CREAT | O_APPEND, 0600);
+    posix_spawn_file_actions_adddup2(&actions, 1, 2);
+    posix_spawn_file_actions_adddup2(&actions, lock_fd, LOCK_FD); /* also when equal: it clears close-on-exec */
+    sigset_t none, reset;
+    sigemptyset(&none);
+    sigfillset(&reset);
+    posix_spawnattr_setsigmask(&attr, &none);
+    posix_spawnattr_setsigdefault(&attr, &reset);
+    /* A session of its own: Ctrl-C in the daemon's terminal is not the trainers'. */
+    posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSID);
+    char number[16];
+    snprintf(number, sizeof number, "%d", LOCK_FD);
+    char *argv[] = {(char *)(uintptr_t)"honed", (char *)(uintptr_t)"train", (char *)(uintptr_t)run_dir,
+        (char *)(uintptr_t)"--lock-fd", number, NULL};
+    int failed = posix_spawn(pid, hn_child_program(), &actions, &attr, argv, environ);
+    posix_spawn_file_actions_destroy(&actions);
+    posix_spawnattr_destroy(&attr);
+    return failed ? hn_fail_errno(err, failed, "cannot start the trainer") : 0;
+}
+
+/* The owner's name in the lock file, so that whoever finds the lock held knows whom to signal. */
+static void write_owner(int fd, int pid) {
+    char text[64];
+    int n = snprintf(text, sizeof text, "%d %llu\n", pid, start_time(pid));
+    if (ftruncate(fd, 0) || pwrite(fd, text, (size_t)n, 0) != n)
+        hn_log(HN_LOG_WARNING, "cannot note the trainer's pid", "pid", HN_N(pid), NULL);
+}
+
+static int local_spawn(const char *run_dir, struct hn_process *ret, struct hn_error *err) {
+    int fd = open_lock(run_dir);
+    if (fd < 0)
+        return hn_fail_errno(err, errno, "cannot open the lock of %s", run_dir);
+    if (flock(fd, LOCK_EX | LOCK_NB)) {
+        close(fd);
+        return hn_fail(err, HN_E_CONFLICT, "a trainer works in %s already", run_dir);
+    }
+    pid_t pid;
+    int rc = spawn_process(run_dir, fd, &pid, err);
+    if (!rc) {
+        write_owner(fd, pid);
+        /* Cannot name another process: the child is ours and not reaped yet. */
+        *ret = (struct hn_process){.pid = pid, .pidfd = pidfd_open_(pid), .child = true};
+    }
+    close(fd);
+    return rc;
+}
+
+static void local_attach(const char *run_dir, struct hn_process *ret) {
+    char path[HN_PATH_SIZE], *text;
+    size_t size;
+    *ret = (struct hn_process){.pidfd = -1};
+    if (!join(path, run_dir, "lock") || hn_file_read(path, 128, &text, &size, NULL))
+        return;
+    int pid = 0;
+    unsigned long long started = 0;
+    if (sscanf(text, "%d %llu", &pid, &started) == 2 && pid > 1 && started) {
+        int fd = pidfd_open_(pid);
+        /* Checked after the pidfd is open: from then on the number cannot be given to another. */
+        if (fd >= 0 && start_time(pid) == started)
+            *ret = (struct hn_process){.pid = pid, .pidfd = fd};
+        else if (fd >= 0)
+            close(fd);
+    }
+    free(text);
+}
+
+static bool local_alive(const char *run_dir) {
+    int fd = open_lock(run_dir);
+    if (fd < 0)
+        return false;
+    bool held = flock(fd, LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK;
+    close(fd);
+    return held;
+}
+
+static void local_signal(struct hn_process *process, int number) {
+    if (process->pidfd >= 0)
+        syscall(SYS_pidfd_send_signal, process->pidfd, number, NULL, 0);
+}
+
+static void local_release(struct hn_process *process) {
+    if (process->child) {
+        siginfo_t info;
+        while (waitid(P_PID, (id_t)process->pid, &info, WEXITED) < 0 && errno == EINTR)
+            continue;
+    }
+    if (process->pidfd >= 0)
+        close(process->pidfd);
+    *process = (struct hn_process){.pidfd = -1};
+}
+
+const struct hn_executor hn_executor_local = {
+    .name = "local",
+    .spawn = local_spawn,
+    .attach = local_attach,
+    .alive = local_alive,
+    .signal = local_signal,
+    .release = local_release,
+};

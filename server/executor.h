@@ -1,0 +1,33 @@
+/*
+ * Where trainers run: one row per way, `local` first.
+ *
+ * The run directory is the protocol; an executor only starts a trainer in it, says whether one is alive, and asks it to
+ * stop. "Alive" is the flock on RUN_DIR/lock: it is taken before the spawn, inherited across exec and released by the
+ * kernel with the trainer's last breath, so there is no moment at which a living trainer looks dead.
+ */
+#ifndef HN_EXECUTOR_H
+#define HN_EXECUTOR_H
+
+#include "engine/engine.h"
+
+struct hn_process {
+    int pid;   /* 0: not known (attached to a trainer that has not told yet) */
+    int pidfd; /* -1 likewise */
+    bool child; /* ours to reap */
+};
+
+struct hn_executor {
+    const char *name;
+    /* Locks and starts; HN_E_CONFLICT when a trainer lives there already. */
+    int (*spawn)(const char *run_dir, struct hn_process *ret, struct hn_error *err);
+    /* Finds the living trainer's process from its lock file, start time checked; leaves pidfd -1 if it cannot. */
+    void (*attach)(const char *run_dir, struct hn_process *ret);
+    bool (*alive)(const char *run_dir);
+    void (*signal)(struct hn_process *process, int number);
+    /* Reaps and closes; only when it is no longer alive. Nothing is done twice. */
+    void (*release)(struct hn_process *process);
+};
+
+extern const struct hn_executor hn_executor_local;
+
+#endif

@@ -1,0 +1,533 @@
+/*
+ * The dispatcher. See http.h.
+ *
+ * Life of a request: headers (route, keys, limits) → body → handler → reply. It is suspended while the pool works for it;
+ * microhttpd never completes a suspended request, so the pool's pointer to it is always good. An error found early is
+ * answered after a short body was read, because a client that is still writing would not hear it.
+ */
+#include "server/http.h"
+#include "server/http_internal.h"
+#include "server/log.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <microhttpd.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define CONNECTIONS 1024
+#define IDLE_SECONDS 60
+#define DRAIN_BYTES ((uint64_t)4 << 20) /* of a refused body that is still read */
+#define STOP_MS 5000
+
+static void kick(struct hn_http *http) {
+    hn_timer_start(http->timer, 0, 0);
+}
+
+void hn_http_suspend(struct hn_exchange *x) {
+    x->suspended = true;
+    MHD_suspend_connection(x->connection);
+}
+
+void hn_http_resume(struct hn_exchange *x) {
+    x->suspended = false;
+    MHD_resume_connection(x->connection);
+    kick(x->http);
+}
+
+static void pump(void *arg) {
+    struct hn_http *http = arg;
+    MHD_run(http->daemon);
+    MHD_UNSIGNED_LONG_LONG wait;
+    if (MHD_get_timeout(http->daemon, &wait) == MHD_YES)
+        hn_timer_start(http->timer, wait, 0);
+    else
+        hn_timer_stop(http->timer);
+}
+
+void *hn_request_alloc(struct hn_request *req, size_t size) {
+    struct hn_exchange *x = (struct hn_exchange *)req;
+    size_t total;
+    struct hn_chunk *chunk = hn_add(sizeof *chunk + 8, size, &total) ? hn_calloc(1, total) : NULL;
+    if (!chunk)
+        return NULL;
+    chunk->next = x->chunks;
+    x->chunks = chunk;
+    return (char *)chunk + 16; /* malloc's own alignment */
+}
+
+char *hn_request_copy(struct hn_request *req, const char *text) {
+    size_t size = strlen(text) + 1;
+    char *copy = hn_request_alloc(req, size);
+    if (copy)
+        memcpy(copy, text, size);
+    return copy;
+}
+
+static const char *lookup(const struct hn_header *list, size_t n, const char *name, int (*compare)(const char *, const char *)) {
+    for (size_t i = 0; i < n; i++)
+        if (compare(list[i].name, name) == 0)
+            return list[i].value;
+    return NULL;
+}
+
+const char *hn_request_header(const struct hn_request *req, const char *name) {
+    return lookup(req->headers, req->n_headers, name, strcasecmp);
+}
+
+const char *hn_request_query(const struct hn_request *req, const char *name) {
+    return lookup(req->query, req->n_query, name, strcmp);
+}
+
+struct hn_db *hn_request_db(struct hn_request *req, struct hn_error *err) {
+    struct hn_exchange *x = (struct hn_exchange *)req;
+    if (!x->db)
+        x->db = hn_store_read(req->server->store, err);
+    return x->db;
+}
+
+static void free_exchange(struct hn_exchange *x) {
+    *x->link = x->next;
+    if (x->next)
+        x->next->link = x->link;
+    hn_reply_free(x);
+    hn_body_free(x);
+    hn_store_release(x->req.server->store, x->db);
+    json_decref(x->req.details);
+    for (struct hn_chunk *chunk = x->chunks, *next; chunk; chunk = next) {
+        next = chunk->next;
+        free(chunk);
+    }
+    free(x);
+}
+
+struct collect {
+    struct hn_exchange *x;
+    struct hn_header *list;
+    size_t n, room;
+};
+
+static enum MHD_Result collect_one(void *cls, enum MHD_ValueKind kind, const char *name, const char *value) {
+    (void)kind;
+    struct collect *c = cls;
+    if (c->n == c->room)
+        return MHD_NO;
+    char *n = hn_request_copy(&c->x->req, name), *v = hn_request_copy(&c->x->req, value ? value : "");
+    if (n && v)
+        c->list[c->n++] = (struct hn_header){n, v};
+    return MHD_YES;
+}
+
+static bool collect_all(struct hn_exchange *x, enum MHD_ValueKind kind, struct hn_header **list, size_t *n) {
+    struct collect c = {.x = x, .room = 64};
+    c.list = hn_request_alloc(&x->req, c.room * sizeof *c.list);
+    if (!c.list)
+        return false;
+    MHD_get_connection_values(x->connection, kind, collect_one, &c);
+    *list = c.list;
+    *n = c.n;
+    return true;
+}
+
+static int no_route(struct hn_exchange *x, const char *allowed, struct hn_error *err) {
+    if (*allowed) {
+        hn_fail(err, HN_E_METHOD_NOT_ALLOWED, "%s does not know the method %s", x->req.path, x->req.method);
+        hn_error_hint(err, "it knows %s", allowed);
+        hn_reply_header(&x->req, "Allow", allowed);
+        return HN_E_METHOD_NOT_ALLOWED;
+    }
+    hn_fail(err, HN_E_NOT_FOUND, "there is nothing at %.200s", x->req.path);
+    hn_error_hint(err, "GET /openapi.json describes all paths");
+    return HN_E_NOT_FOUND;
+}
+
+static int find_route(struct hn_exchange *x, struct hn_error *err) {
+    const struct hn_api *api = x->http->api;
+    char *scratch = hn_request_alloc(&x->req, strlen(x->req.path) + 8);
+    const char *method = strcmp(x->req.method, "HEAD") == 0 ? "GET" : x->req.method, *params[HN_PATH_PARAMS];
+    char allowed[128] = "";
+    for (size_t i = 0; scratch && i < api->n_routes; i++) {
+        const struct hn_route *route = &api->routes[i];
+        if (!hn_path_match(route->pattern, x->req.path, scratch, params))
+            continue;
+        if (strcmp(route->method, method) == 0) {
+            x->req.route = route;
+            memcpy(x->req.params, params, sizeof params);
+            return 0;
+        }
+        size_t used = strlen(allowed);
+        snprintf(allowed + used, sizeof allowed - used, "%s%s", used ? ", " : "", route->method);
+    }
+    return no_route(x, allowed, err);
+}
+
+/* "a,b,metadata[]" knows a, b and metadata[anything]. */
+static bool query_known(const char *known, const char *name) {
+    size_t len = strlen(name);
+    for (const char *s = known ? known : ""; *s;) {
+        size_t n = strcspn(s, ",");
+        if (n > 2 && s[n - 1] == ']') {
+            if (len > n && strncmp(s, name, n - 1) == 0 && name[len - 1] == ']')
+                return true;
+        } else if (n == len && strncmp(s, name, n) == 0) {
+            return true;
+        }
+        s += n + (s[n] == ',');
+    }
+    return false;
+}
+
+static int check_query(struct hn_exchange *x, struct hn_error *err) {
+    const char *known = x->req.route->query;
+    for (size_t i = 0; i < x->req.n_query; i++) {
+        const char *name = x->req.query[i].name;
+        if (query_known(known, name))
+            continue;
+        hn_fail(err, HN_E_UNKNOWN_FIELD, "there is no query parameter \"%.64s\" here", name);
+        hn_error_field(err, "%.64s", name);
+        hn_error_hint(err, known && *known ? "known here: %s" : "this path takes none%s", known ? known : "");
+        return HN_E_UNKNOWN_FIELD;
+    }
+    return 0;
+}
+
+static struct hn_exchange *begin(struct hn_http *http, struct MHD_Connection *connection, const char *url,
+    const char *method) {
+    struct hn_exchange *x = hn_calloc(1, sizeof *x);
+    if (!x)
+        return NULL;
+    x->http = http;
+    x->connection = connection;
+    x->fd = -1;
+    x->began = hn_time_tick();
+    x->req.server = http->server;
+    x->next = http->first;
+    x->link = &http->first;
+    if (x->next)
+        x->next->link = &x->next;
+    http->first = x;
+    hn_id_make("req", x->req.id);
+    x->req.method = hn_request_copy(&x->req, method);
+    x->req.path = hn_request_copy(&x->req, url);
+    if (!x->req.method || !x->req.path || !collect_all(x, MHD_HEADER_KIND, &x->req.headers, &x->req.n_headers) ||
+        !collect_all(x, MHD_GET_ARGUMENT_KIND, &x->req.query, &x->req.n_query)) {
+        free_exchange(x);
+        return NULL;
+    }
+    return x;
+}
+
+static int check(struct hn_exchange *x, struct hn_error *err) {
+    int found = find_route(x, err);
+    struct hn_error why = {0};
+    /* A stranger learns nothing of the paths: host and key come before 404. */
+    int rc = hn_auth_check(&x->req, x->http->loopback, &why);
+    if (rc) {
+        *err = why;
+        return rc;
+    }
+    if (found)
+        return found;
+    rc = check_query(x, err);
+    return rc ? rc : hn_body_begin(x, err);
+}
+
+static void answer_error(struct hn_exchange *x, const struct hn_error *err) {
+    x->http->api->fail(&x->req, err, x->req.details);
+    x->phase = HN_PHASE_REPLY;
+}
+
+static enum MHD_Result send_reply(struct hn_exchange *x) {
+    struct MHD_Response *response = hn_reply_build(x);
+    if (!response)
+        return MHD_NO;
+    enum MHD_Result rc = MHD_queue_response(x->connection, (unsigned)x->status, response);
+    MHD_destroy_response(response);
+    x->phase = HN_PHASE_SENT;
+    return rc;
+}
+
+static void run_flush(void *arg) {
+    struct hn_exchange *x = arg;
+    if (hn_body_flush(x, &x->err))
+        x->failed = true;
+}
+
+static void end_flush(void *arg) {
+    struct hn_exchange *x = arg;
+    x->phase = HN_PHASE_BODY;
+    hn_http_resume(x);
+}
+
+static void handle(struct hn_exchange *x) {
+    struct hn_error *err = &x->err;
+    int rc = x->req.route->handle(&x->req, err);
+    if (!rc && x->reply == HN_REPLY_NONE)
+        rc = hn_fail(err, HN_E_INTERNAL, "the handler gave no answer");
+    if (rc)
+        answer_error(x, err);
+    /* The reader goes back before the reply is sent, which may take a slow client hours. */
+    hn_store_release(x->req.server->store, x->db);
+    x->db = NULL;
+}
+
+static void run_handler(void *arg) {
+    struct hn_exchange *x = arg;
+    if (hn_body_end(x, &x->err))
+        answer_error(x, &x->err);
+    else
+        handle(x);
+}
+
+static void end_handler(void *arg) {
+    struct hn_exchange *x = arg;
+    x->phase = HN_PHASE_REPLY;
+    hn_http_resume(x);
+}
+
+static enum MHD_Result on_body(struct hn_exchange *x, const char *data, size_t *size) {
+    if (x->failed) {
+        x->received += *size;
+        *size = 0;
+        return x->received > DRAIN_BYTES + (uint64_t)x->req.server->config->max_upload ? MHD_NO : MHD_YES;
+    }
+    if (hn_body_take(x, data, *size, &x->err))
+        x->failed = true;
+    *size = 0;
+    if (!x->failed && hn_body_wants_flush(x)) {
+        x->phase = HN_PHASE_FLUSH;
+        hn_http_suspend(x);
+        hn_loop_work(x->req.server->loop, run_flush, end_flush, x);
+    }
+    return MHD_YES;
+}
+
+static enum MHD_Result on_complete(struct hn_exchange *x) {
+    if (x->phase == HN_PHASE_BODY && x->failed) {
+        answer_error(x, &x->err);
+    } else if (x->phase == HN_PHASE_BODY && x->req.route->on_loop) {
+        handle(x);
+        x->phase = HN_PHASE_REPLY;
+    } else if (x->phase == HN_PHASE_BODY) {
+        x->phase = HN_PHASE_HANDLER;
+        hn_http_suspend(x);
+        hn_loop_work(x->req.server->loop, run_handler, end_handler, x);
+        return MHD_YES;
+    }
+    return x->phase == HN_PHASE_REPLY ? send_reply(x) : MHD_YES;
+}
+
+static enum MHD_Result on_request(void *cls, struct MHD_Connection *connection, const char *url, const char *method,
+    const char *version, const char *data, size_t *size, void **state) {
+    (void)version;
+    struct hn_http *http = cls;
+    struct hn_exchange *x = *state;
+    if (x)
+        return *size ? on_body(x, data, size) : on_complete(x);
+    x = begin(http, connection, url, method);
+    if (!x)
+        return MHD_NO;
+    *state = x;
+    if (!check(x, &x->err))
+        return MHD_YES;
+    x->failed = true;
+    const char *length = hn_request_header(&x->req, "Content-Length");
+    bool long_body = (length && strtoull(length, NULL, 10) > DRAIN_BYTES) || hn_request_header(&x->req, "Expect");
+    if (!long_body)
+        return MHD_YES;
+    MHD_set_connection_option(connection, MHD_CONNECTION_OPTION_TIMEOUT, 5u);
+    answer_error(x, &x->err);
+    return send_reply(x);
+}
+
+static void on_completed(void *cls, struct MHD_Connection *connection, void **state, enum MHD_RequestTerminationCode code) {
+    (void)connection;
+    struct hn_http *http = cls;
+    struct hn_exchange *x = *state;
+    if (!x)
+        return;
+    *state = NULL;
+    if (x->status >= 100 && x->status < 600)
+        http->counts[x->status / 100]++;
+    bool quiet = x->status < 400 && (strcmp(x->req.method, "GET") == 0 || strcmp(x->req.method, "HEAD") == 0);
+    hn_log(quiet ? HN_LOG_DEBUG : HN_LOG_INFO, "request", "req", x->req.id, "method", x->req.method, "path", x->req.path,
+        "status", HN_N(x->status), "ms", HN_N(hn_time_tick() - x->began), "key", x->req.key.id[0] ? x->req.key.id : "-",
+        "end", code == MHD_REQUEST_TERMINATED_COMPLETED_OK ? "ok" : "broken", "error",
+        x->err.code ? x->err.message : NULL, NULL);
+    free_exchange(x);
+}
+
+static void on_log(void *cls, const char *format, va_list ap) {
+    (void)cls;
+    char text[512];
+    vsnprintf(text, sizeof text, format, ap);
+    text[strcspn(text, "\n")] = 0;
+    hn_log(HN_LOG_DEBUG, "http", "text", text, NULL);
+}
+
+static int open_socket(struct hn_http *http, const struct addrinfo *at, struct hn_error *err) {
+    int one = 1;
+    http->listen_fd = socket(at->ai_family, at->ai_socktype | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (http->listen_fd < 0)
+        return hn_fail_errno(err, errno, "cannot make a socket");
+    setsockopt(http->listen_fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+    if (bind(http->listen_fd, at->ai_addr, at->ai_addrlen) || listen(http->listen_fd, 512)) {
+        int rc = hn_fail_errno(err, errno, "cannot listen on %s", http->server->config->listen);
+        hn_error_hint(err, "is another program using the port? choose one with --listen");
+        return rc;
+    }
+    struct sockaddr_storage got;
+    socklen_t size = sizeof got;
+    char host[64] = "", port[8] = "";
+    if (getsockname(http->listen_fd, (struct sockaddr *)&got, &size) == 0)
+        getnameinfo((struct sockaddr *)&got, size, host, sizeof host, port, sizeof port, NI_NUMERICHOST | NI_NUMERICSERV);
+    snprintf(http->address, sizeof http->address, strchr(host, ':') ? "[%s]:%s" : "%s:%s", host, port);
+    http->loopback = hn_host_is_loopback(host);
+    return 0;
+}
+
+static int open_listener(struct hn_http *http, struct hn_error *err) {
+    char host[256], port[8];
+    const char *listen = http->server->config->listen;
+    if (!hn_host_split(listen, host, sizeof host, port, sizeof port) || !*port) {
+        hn_fail(err, HN_E_INVALID_FIELD, "listen: \"%.100s\" is not address:port", listen);
+        hn_error_hint(err, "for example 127.0.0.1:4663 or [::1]:4663");
+        return HN_E_INVALID_FIELD;
+    }
+    struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE}, *list = NULL;
+    int failed = getaddrinfo(host, port, &hints, &list);
+    if (failed)
+        return hn_fail(err, HN_E_INVALID_FIELD, "listen: %s: %s", host, gai_strerror(failed));
+    int rc = open_socket(http, list, err);
+    freeaddrinfo(list);
+    return rc;
+}
+
+/* Beyond the machine's own address, strangers can knock: keys and TLS, or a decision in writing. */
+static int check_exposure(struct hn_http *http, struct hn_error *err) {
+    const struct hn_config *config = http->server->config;
+    http->server->keys_required = strcmp(config->require_keys, "yes") == 0 ||
+        (strcmp(config->require_keys, "auto") == 0 && !http->loopback && !config->insecure);
+    if (http->loopback || config->insecure)
+        return 0;
+    if (http->server->keys_required && *config->tls_cert)
+        return 0;
+    hn_fail(err, HN_E_INVALID_FIELD, "listening on %s without %s would let anybody on the network %s", http->address,
+        http->server->keys_required ? "TLS" : "keys", http->server->keys_required ? "read the keys" : "use this server");
+    hn_error_hint(err, "set tls_cert and tls_key and require_keys = yes, put a TLS proxy before 127.0.0.1, or say "
+                       "insecure = yes");
+    return HN_E_INVALID_FIELD;
+}
+
+static int load_tls(struct hn_http *http, struct hn_error *err) {
+    const struct hn_config *config = http->server->config;
+    size_t size;
+    if (!*config->tls_cert)
+        return 0;
+    int rc = hn_file_read(config->tls_cert, 1 << 20, &http->cert, &size, err);
+    return rc ? rc : hn_file_read(config->tls_key, 1 << 20, &http->key, &size, err);
+}
+
+static int start(struct hn_http *http, struct hn_error *err) {
+    unsigned flags = MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ITC | MHD_USE_ERROR_LOG;
+    struct MHD_OptionItem tls[] = {
+        {MHD_OPTION_HTTPS_MEM_CERT, 0, http->cert},
+        {MHD_OPTION_HTTPS_MEM_KEY, 0, http->key},
+        {MHD_OPTION_END, 0, NULL},
+    };
+    if (!http->cert)
+        tls[0] = tls[2];
+    else
+        flags |= MHD_USE_TLS;
+    http->daemon = MHD_start_daemon(flags, 0, NULL, NULL, on_request, http, MHD_OPTION_EXTERNAL_LOGGER, on_log, NULL,
+        MHD_OPTION_LISTEN_SOCKET, http->listen_fd, MHD_OPTION_NOTIFY_COMPLETED, on_completed, http,
+        MHD_OPTION_CONNECTION_LIMIT, (unsigned)CONNECTIONS, MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)IDLE_SECONDS,
+        MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)96 << 10, MHD_OPTION_ARRAY, tls, MHD_OPTION_END);
+    if (!http->daemon) {
+        hn_fail(err, HN_E_INTERNAL, "cannot start the HTTP server");
+        if (http->cert)
+            hn_error_hint(err, "check that tls_cert and tls_key are PEM files that belong together");
+        return HN_E_INTERNAL;
+    }
+    http->listen_fd = -1; /* the daemon's now */
+    const union MHD_DaemonInfo *info = MHD_get_daemon_info(http->daemon, MHD_DAEMON_INFO_EPOLL_FD);
+    return info ? hn_loop_watch(http->server->loop, info->epoll_fd, pump, http, err)
+                : hn_fail(err, HN_E_INTERNAL, "this libmicrohttpd was built without epoll");
+}
+
+int hn_http_create(struct hn_server *server, const struct hn_api *api, struct hn_http **ret, struct hn_error *err) {
+    struct hn_http *http = hn_calloc(1, sizeof *http);
+    if (!http)
+        return hn_fail(err, HN_E_INTERNAL, "out of memory");
+    http->server = server;
+    http->api = api;
+    http->listen_fd = -1;
+    http->timer = hn_timer_create(server->loop, pump, http);
+    int rc = open_listener(http, err);
+    if (!rc)
+        rc = check_exposure(http, err);
+    if (!rc)
+        rc = load_tls(http, err);
+    if (!rc)
+        rc = start(http, err);
+    if (rc) {
+        hn_http_destroy(http);
+        return rc;
+    }
+    kick(http);
+    *ret = http;
+    return 0;
+}
+
+static void look_whether_stopped(void *arg) {
+    struct hn_http *http = arg;
+    /* A suspended request must come back from the pool before microhttpd may end; the others may be cut off. */
+    bool suspended = false;
+    for (struct hn_exchange *x = http->first; x; x = x->next) {
+        if (x->stream && x->stream->asleep)
+            hn_stream_wake(x->stream);
+        suspended = suspended || x->suspended;
+    }
+    if (http->first && (suspended || hn_time_tick() < http->stop_deadline))
+        return;
+    hn_timer_stop(http->stop_timer);
+    http->stop_done(http->stop_arg);
+}
+
+void hn_http_stop(struct hn_http *http, hn_loop_fn done, void *arg) {
+    http->stopping = true;
+    http->stop_done = done;
+    http->stop_arg = arg;
+    http->stop_deadline = hn_time_tick() + STOP_MS;
+    int fd = MHD_quiesce_daemon(http->daemon);
+    if (fd >= 0)
+        close(fd);
+    http->stop_timer = hn_timer_create(http->server->loop, look_whether_stopped, http);
+    hn_timer_start(http->stop_timer, 0, 20);
+}
+
+void hn_http_destroy(struct hn_http *http) {
+    if (!http)
+        return;
+    if (http->daemon)
+        MHD_stop_daemon(http->daemon);
+    if (http->listen_fd >= 0)
+        close(http->listen_fd);
+    free(http->cert);
+    free(http->key);
+    free(http);
+}
+
+const char *hn_http_address(const struct hn_http *http) {
+    return http->address;
+}
+
+const uint64_t *hn_http_counts(const struct hn_http *http) {
+    return http->counts;
+}

@@ -1,0 +1,228 @@
+/*
+ * Bodies: JSON into memory, forms and files to disk while they arrive.
+ *
+ * Memory is bounded whatever a client sends: a JSON body and the fields of a form by max_body, a file by one buffer of
+ * 256 KiB that the pool writes and hashes while the connection is suspended.
+ */
+#include "server/http_internal.h"
+#include "server/machine.h"
+#include "server/state.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <microhttpd.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define FLUSH_BYTES ((size_t)256 << 10)
+#define PARTS_MAX 64
+
+static struct hn_part *add_part(struct hn_exchange *x, const char *name, const char *filename, const char *type) {
+    struct hn_part *part = hn_request_alloc(&x->req, sizeof *part), **last = &x->req.parts;
+    size_t n = 0;
+    for (; *last; last = &(*last)->next)
+        n++;
+    if (!part || n >= PARTS_MAX)
+        return NULL;
+    part->fd = -1;
+    part->name = hn_request_copy(&x->req, name);
+    part->filename = filename ? hn_request_copy(&x->req, filename) : NULL;
+    part->content_type = type ? hn_request_copy(&x->req, type) : NULL;
+    part->data.ceiling = (size_t)x->req.server->config->max_body;
+    if (!part->name || (filename && !part->filename))
+        return NULL;
+    *last = part;
+    return part;
+}
+
+static int open_file(struct hn_exchange *x, struct hn_part *part, struct hn_error *err) {
+    char id[HN_ID_SIZE], path[HN_PATH_SIZE];
+    hn_id_make("up", id);
+    if (!hn_state_path(path, x->req.server->config->state, "tmp", id, NULL) ||
+        !(part->path = hn_request_copy(&x->req, path)) || !(part->sha = hn_sha256_begin()))
+        return hn_fail(err, HN_E_INTERNAL, "out of memory");
+    part->fd = open(part->path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    return part->fd < 0 ? hn_fail_errno(err, errno, "cannot store the upload") : 0;
+}
+
+static int too_large(struct hn_error *err, int64_t limit, const char *setting) {
+    hn_fail(err, HN_E_TOO_LARGE, "the body is larger than the limit of %lld bytes", (long long)limit);
+    hn_error_hint(err, "the server's setting %s decides; send less, or ask for more", setting);
+    return HN_E_TOO_LARGE;
+}
+
+static int disk_full(struct hn_error *err) {
+    hn_fail(err, HN_E_DISK_FULL, "there is not enough free disk space for this upload");
+    hn_error_hint(err, "delete jobs or data sets that are no longer needed");
+    return HN_E_DISK_FULL;
+}
+
+static int64_t limit_of(const struct hn_exchange *x, const char **setting) {
+    const struct hn_config *config = x->req.server->config;
+    *setting = x->body_kind == HN_BODY_JSON ? "max_body" : "max_upload";
+    return x->body_kind == HN_BODY_JSON ? config->max_body : config->max_upload;
+}
+
+static int choose(struct hn_exchange *x, bool has_body, struct hn_error *err) {
+    unsigned takes = x->req.route->body;
+    const char *type = hn_request_header(&x->req, "Content-Type");
+    if ((takes & HN_BODY_FORM) && hn_media_is(type, "multipart/form-data"))
+        x->body_kind = HN_BODY_FORM;
+    else if ((takes & HN_BODY_JSON) && (!type || hn_media_is(type, "application/json")))
+        x->body_kind = HN_BODY_JSON;
+    else if (takes & HN_BODY_FILE)
+        x->body_kind = HN_BODY_FILE;
+    else if (has_body && takes) {
+        hn_fail(err, HN_E_UNSUPPORTED_MEDIA_TYPE, "a body of type \"%.100s\" is not understood here", type ? type : "");
+        hn_error_hint(err, takes & HN_BODY_FORM ? "send application/json or multipart/form-data (curl -F)"
+                                                : "send -H 'Content-Type: application/json'");
+        return HN_E_UNSUPPORTED_MEDIA_TYPE;
+    } else {
+        x->body_kind = HN_BODY_NONE; /* a body nobody asked for is read and not looked at */
+    }
+    return 0;
+}
+
+static enum MHD_Result on_form(void *cls, enum MHD_ValueKind kind, const char *name, const char *filename, const char *type,
+    const char *encoding, const char *data, uint64_t offset, size_t size) {
+    (void)kind;
+    (void)encoding;
+    struct hn_exchange *x = cls;
+    if (x->failed)
+        return MHD_NO;
+    struct hn_part *part = x->current;
+    if (!part || offset == 0) {
+        /* The file before this one is complete; its last bytes go out before the buffer is used again. */
+        int rc = hn_body_flush(x, &x->err);
+        x->current = part = rc ? NULL : add_part(x, name ? name : "", filename, type);
+        if (!rc && !part)
+            rc = hn_fail(&x->err, HN_E_TOO_LARGE, "the form has more than %d parts", PARTS_MAX);
+        if (!rc && filename)
+            rc = open_file(x, part, &x->err);
+        if (rc) {
+            x->failed = true;
+            return MHD_NO;
+        }
+    }
+    struct hn_buf *to = part->path ? &x->pending : &part->data;
+    hn_buf_append(to, data, size);
+    if (to->failed) {
+        too_large(&x->err, x->req.server->config->max_body, "max_body");
+        x->failed = true;
+        return MHD_NO;
+    }
+    return MHD_YES;
+}
+
+int hn_body_begin(struct hn_exchange *x, struct hn_error *err) {
+    const char *length = hn_request_header(&x->req, "Content-Length"), *setting;
+    unsigned long long declared = length ? strtoull(length, NULL, 10) : 0;
+    bool has_body = declared > 0 || hn_request_header(&x->req, "Transfer-Encoding");
+    int rc = choose(x, has_body, err);
+    if (rc)
+        return rc;
+    int64_t limit = limit_of(x, &setting);
+    if (declared > (unsigned long long)limit)
+        return too_large(err, limit, setting);
+    x->req.body.ceiling = (size_t)x->req.server->config->max_body;
+    const struct hn_config *config = x->req.server->config;
+    if (x->body_kind == HN_BODY_FORM || x->body_kind == HN_BODY_FILE) {
+        int64_t free_bytes = hn_machine_disk_free(config->state);
+        if (free_bytes < config->disk_reserve || (unsigned long long)(free_bytes - config->disk_reserve) < declared)
+            return disk_full(err);
+    }
+    if (x->body_kind == HN_BODY_FORM) {
+        x->req.is_form = true;
+        x->form = MHD_create_post_processor(x->connection, 65536, on_form, x);
+        return x->form ? 0 : hn_fail(err, HN_E_INVALID_FIELD, "the multipart body has no boundary");
+    }
+    if (x->body_kind == HN_BODY_FILE) {
+        x->current = add_part(x, "file", "", NULL);
+        return x->current ? open_file(x, x->current, err) : hn_fail(err, HN_E_INTERNAL, "out of memory");
+    }
+    return 0;
+}
+
+int hn_body_take(struct hn_exchange *x, const char *data, size_t size, struct hn_error *err) {
+    const char *setting;
+    int64_t limit = limit_of(x, &setting);
+    x->received += size;
+    if (x->received > (uint64_t)limit)
+        return too_large(err, limit, setting);
+    if (x->body_kind == HN_BODY_JSON) {
+        hn_buf_append(&x->req.body, data, size);
+        return x->req.body.failed ? too_large(err, limit, setting) : 0;
+    }
+    if (x->body_kind == HN_BODY_FILE) {
+        hn_buf_append(&x->pending, data, size);
+        return x->pending.failed ? hn_fail(err, HN_E_INTERNAL, "out of memory") : 0;
+    }
+    if (x->body_kind == HN_BODY_FORM && MHD_post_process(x->form, data, size) == MHD_NO && !x->failed) {
+        hn_fail(err, HN_E_INVALID_FIELD, "the multipart body is damaged");
+        hn_error_hint(err, "curl -F name=value -F dataset=@file makes a good one");
+        return HN_E_INVALID_FIELD;
+    }
+    if (x->failed && err != &x->err)
+        *err = x->err;
+    return x->failed ? x->err.code : 0;
+}
+
+bool hn_body_wants_flush(const struct hn_exchange *x) {
+    return x->pending.size >= FLUSH_BYTES;
+}
+
+int hn_body_flush(struct hn_exchange *x, struct hn_error *err) {
+    struct hn_part *part = x->current;
+    int rc = 0;
+    if (part && part->fd >= 0 && x->pending.size) {
+        hn_sha256_add(part->sha, x->pending.data, x->pending.size);
+        part->bytes += x->pending.size;
+        rc = hn_write_all(part->fd, x->pending.data, x->pending.size, err);
+        const struct hn_config *config = x->req.server->config;
+        if (rc == HN_E_DISK_FULL || (!rc && hn_machine_disk_free(config->state) < config->disk_reserve))
+            rc = disk_full(err);
+    }
+    hn_buf_clear(&x->pending);
+    return rc;
+}
+
+int hn_body_end(struct hn_exchange *x, struct hn_error *err) {
+    if (x->form) {
+        MHD_destroy_post_processor(x->form); /* may deliver the last bytes */
+        x->form = NULL;
+        if (x->failed) {
+            *err = x->err;
+            return err->code;
+        }
+    }
+    int rc = hn_body_flush(x, err);
+    for (struct hn_part *part = x->req.parts; part; part = part->next) {
+        if (part->fd < 0)
+            continue;
+        if (close(part->fd) && !rc)
+            rc = hn_fail_errno(err, errno, "cannot store the upload");
+        part->fd = -1;
+        hn_sha256_end(part->sha, part->sha256);
+        part->sha = NULL;
+    }
+    return rc;
+}
+
+void hn_body_free(struct hn_exchange *x) {
+    if (x->form) {
+        x->failed = true; /* nothing of what is left counts */
+        MHD_destroy_post_processor(x->form);
+    }
+    for (struct hn_part *part = x->req.parts; part; part = part->next) {
+        if (part->fd >= 0)
+            close(part->fd);
+        if (part->sha)
+            hn_sha256_end(part->sha, NULL);
+        if (part->path)
+            unlink(part->path);
+        hn_buf_free(&part->data);
+    }
+    hn_buf_free(&x->pending);
+    hn_buf_free(&x->req.body);
+}

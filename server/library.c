@@ -1,0 +1,319 @@
+/*
+ * See library.h. Order makes it safe: a file is placed and synced before its record is written, and a record is deleted
+ * before its file; a crash in between leaves a folder without a record, which the next start removes.
+ */
+#include "server/library.h"
+#include "server/blob.h"
+#include "server/store_files.h"
+#include "server/store_jobs.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define INSPECT_SECONDS 1800
+#define MODEL_FILES 512
+
+/* Taking in and removing files of one name exclude each other, also between the daemon and the command line. */
+static int lock_library(const char *state) {
+    char path[HN_PATH_SIZE];
+    if (!hn_state_path(path, state, "library.lock", NULL, NULL))
+        return -1;
+    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    while (fd >= 0 && flock(fd, LOCK_EX) && errno == EINTR)
+        continue;
+    return fd;
+}
+
+static void unlock_library(int fd) {
+    if (fd >= 0)
+        close(fd);
+}
+
+json_t *hn_record_public(const json_t *record) {
+    json_t *copy = json_copy((json_t *)(uintptr_t)record);
+    json_object_del(copy, "entry");
+    json_object_del(copy, "files");
+    json_object_del(copy, "on_error");
+    return copy;
+}
+
+json_t *hn_dataset_params(const char *state, const json_t *record) {
+    char path[HN_PATH_SIZE];
+    hn_state_path(path, state, "datasets", json_string_value(json_object_get(record, "sha256")), "data");
+    return json_pack("{s:s,s:O,s:O,s:O,s:O}", "path", path, "format", json_object_get(record, "format"), "columns",
+        json_object_get(record, "columns"), "on_error", json_object_get(record, "on_error"), "sha256",
+        json_object_get(record, "sha256"));
+}
+
+static json_t *dataset_record(const struct hn_dataset_source *source, const json_t *seen) {
+    int64_t dropped = (int64_t)json_integer_value(json_object_get(seen, "dropped"));
+    json_t *warnings = json_object_get(seen, "warnings"), *columns = json_object_get(seen, "columns");
+    /* Where nothing was dropped, dropping and refusing read the file the same way. */
+    return json_pack("{s:s,s:s,s:O,s:O,s:I,s:I,s:s,s:I,s:o,s:s}", "name", source->name, "format",
+        json_string_value(json_object_get(seen, "format")), "columns", columns, "tasks", json_object_get(seen, "tasks"),
+        "rows", (json_int_t)json_integer_value(json_object_get(seen, "rows")), "bytes", (json_int_t)source->bytes,
+        "sha256", source->sha256, "dropped", (json_int_t)dropped, "warnings",
+        json_is_array(warnings) ? json_incref(warnings) : json_array(), "on_error", dropped ? "drop" : "refuse");
+}
+
+static int inspect_dataset(const struct hn_library *library, const struct hn_dataset_source *source, json_t **ret,
+    json_t **ret_details, struct hn_error *err) {
+    json_t *params = json_pack("{s:s,s:s?,s:o,s:s}", "path", source->path, "format", source->format, "columns",
+        source->columns ? json_incref((json_t *)(uintptr_t)source->columns) : json_null(), "on_error",
+        source->drop ? "drop" : "refuse");
+    json_t *seen = NULL;
+    int rc = hn_helper_call(library->helper, "dataset.inspect", params, INSPECT_SECONDS, NULL, NULL, &seen, ret_details,
+        err);
+    json_decref(params);
+    if (!rc && !(*ret = dataset_record(source, seen)))
+        rc = hn_fail(err, HN_E_INTERNAL, "the helper's answer about the data set is not complete");
+    json_decref(seen);
+    return rc;
+}
+
+/* The uploaded file to its place; *placed tells whether it was not there before. */
+static int place_dataset(const struct hn_library *library, const struct hn_dataset_source *source, bool *placed,
+    struct hn_error *err) {
+    char dir[HN_PATH_SIZE], data[HN_PATH_SIZE];
+    if (!hn_state_path(dir, library->state, "datasets", source->sha256, NULL) ||
+        !hn_state_path(data, library->state, "datasets", source->sha256, "data"))
+        return hn_fail(err, HN_E_INTERNAL, "path too long");
+    *placed = access(data, F_OK) != 0;
+    if (!*placed)
+        return 0;
+    int rc = hn_dir_create(dir, err);
+    if (!rc && chmod(source->path, 0400))
+        rc = hn_fail_errno(err, errno, "cannot protect %s", source->path);
+    if (!rc)
+        rc = hn_file_sync(source->path, err);
+    if (!rc && rename(source->path, data))
+        rc = hn_fail_errno(err, errno, "cannot move the upload to %s", data);
+    if (!rc)
+        rc = hn_file_sync(dir, err);
+    if (rc)
+        hn_dir_remove(dir, NULL);
+    return rc;
+}
+
+int hn_dataset_import(const struct hn_library *library, const struct hn_dataset_source *source, json_t **ret,
+    bool *ret_existing, json_t **ret_details, struct hn_error *err) {
+    json_t *record = NULL;
+    bool placed = false;
+    int rc = inspect_dataset(library, source, &record, ret_details, err);
+    if (rc)
+        return rc;
+    int lock = lock_library(library->state);
+    rc = place_dataset(library, source, &placed, err);
+    struct hn_dataset_insert insert = {.record = record};
+    if (!rc)
+        rc = hn_store_call(library->store, hn_db_dataset_insert, &insert, err);
+    char dir[HN_PATH_SIZE];
+    if (rc && placed && hn_state_path(dir, library->state, "datasets", source->sha256, NULL))
+        hn_dir_remove(dir, NULL);
+    unlock_library(lock);
+    if (rc) {
+        json_decref(record);
+        return rc;
+    }
+    *ret = record;
+    *ret_existing = insert.existing;
+    return 0;
+}
+
+int hn_dataset_remove(const struct hn_library *library, const char *id, struct hn_error *err) {
+    struct hn_dataset_delete del = {.id = id};
+    char dir[HN_PATH_SIZE];
+    int lock = lock_library(library->state);
+    int rc = hn_store_call(library->store, hn_db_dataset_delete, &del, err);
+    if (!rc && del.sha256[0] && hn_state_path(dir, library->state, "datasets", del.sha256, NULL))
+        hn_dir_remove(dir, NULL);
+    unlock_library(lock);
+    return rc;
+}
+
+/* Of a folder only what a model consists of is taken, not the pictures and training scripts beside it. */
+static bool model_file(const char *name) {
+    static const char *const endings[] = {".gguf", ".safetensors", ".json", ".txt", ".model", ".jinja"};
+    size_t n = strlen(name);
+    for (size_t i = 0; i < sizeof endings / sizeof endings[0]; i++) {
+        size_t m = strlen(endings[i]);
+        if (n > m && n <= 255 && name[0] != '.' && strcmp(name + n - m, endings[i]) == 0)
+            return true;
+    }
+    return false;
+}
+
+static int note_file(const char *path, const char *name, json_t *files, struct hn_error *err) {
+    struct stat st;
+    if (stat(path, &st))
+        return hn_fail_errno(err, errno, "cannot stat %s", path);
+    json_array_append_new(files, json_pack("{s:s,s:I,s:I,s:I}", "name", name, "size", (json_int_t)st.st_size, "mtime",
+        (json_int_t)st.st_mtim.tv_sec, "inode", (json_int_t)st.st_ino));
+    return 0;
+}
+
+static int take_file(const char *from, const char *dir, const char *name, json_t *files, struct hn_error *err) {
+    char to[HN_PATH_SIZE];
+    if (!hn_state_path(to, dir, name, NULL, NULL))
+        return hn_fail(err, HN_E_INTERNAL, "path too long");
+    int rc = hn_blob_place(from, to, HN_BLOB_PRIVATE, err);
+    return rc ? rc : note_file(to, name, files, err);
+}
+
+static int take_folder(const char *from, const char *dir, json_t *files, struct hn_error *err) {
+    DIR *d = opendir(from);
+    if (!d)
+        return hn_fail_errno(err, errno, "cannot open the folder %s", from);
+    int rc = 0;
+    for (struct dirent *entry; !rc && (entry = readdir(d));) {
+        char path[HN_PATH_SIZE];
+        struct stat st;
+        if (!model_file(entry->d_name) || !hn_state_path(path, from, entry->d_name, NULL, NULL) || stat(path, &st) ||
+            !S_ISREG(st.st_mode))
+            continue;
+        if (json_array_size(files) >= MODEL_FILES)
+            rc = hn_fail(err, HN_E_MODEL_INVALID, "%s holds more than %d files", from, MODEL_FILES);
+        else
+            rc = take_file(path, dir, entry->d_name, files, err);
+    }
+    closedir(d);
+    if (!rc && !json_array_size(files)) {
+        rc = hn_fail(err, HN_E_MODEL_INVALID, "the folder %s holds no model files", from);
+        hn_error_hint(err, "expected config.json, safetensors and a tokenizer, or a .gguf file");
+    }
+    return rc;
+}
+
+/* Only GGUF comes as a file; its name decides nothing else. */
+static const char *entry_of(const struct stat *st) {
+    return S_ISDIR(st->st_mode) ? "" : "model.gguf";
+}
+
+static int take_model(const char *path, const char *dir, json_t *files, const char **entry, struct hn_error *err) {
+    struct stat st;
+    if (stat(path, &st)) {
+        if (errno != ENOENT && errno != ENOTDIR)
+            return hn_fail_errno(err, errno, "cannot read %s", path);
+        hn_fail(err, HN_E_NOT_FOUND, "there is no file or folder %s on the server", path);
+        hn_error_field(err, "path");
+        return HN_E_NOT_FOUND;
+    }
+    *entry = entry_of(&st);
+    int rc = hn_dir_create(dir, err);
+    if (rc)
+        return rc;
+    if (S_ISDIR(st.st_mode))
+        return take_folder(path, dir, files, err);
+    return take_file(path, dir, *entry, files, err);
+}
+
+static int inspect_model(const struct hn_library *library, const char *dir, const char *entry, json_t **ret,
+    json_t **ret_details, struct hn_error *err) {
+    char path[HN_PATH_SIZE];
+    if (!hn_state_path(path, dir, *entry ? entry : NULL, NULL, NULL))
+        return hn_fail(err, HN_E_INTERNAL, "path too long");
+    json_t *params = json_pack("{s:s}", "path", path);
+    int rc = hn_helper_call(library->helper, "model.inspect", params, INSPECT_SECONDS, NULL, NULL, ret, ret_details, err);
+    json_decref(params);
+    static const char *const wanted[] = {"family", "format", "sha256", "tasks"};
+    for (size_t i = 0; !rc && i < sizeof wanted / sizeof wanted[0]; i++)
+        if (!json_object_get(*ret, wanted[i]))
+            rc = hn_fail(err, HN_E_INTERNAL, "the helper's answer about the model is not complete");
+    return rc;
+}
+
+int hn_model_import(const struct hn_library *library, const char *name, const char *path, const char *source,
+    json_t **ret, json_t **ret_details, struct hn_error *err) {
+    char tmp[HN_PATH_SIZE], final[HN_PATH_SIZE], unique[HN_ID_SIZE];
+    const char *entry = "";
+    hn_id_make("mdl", unique);
+    if (!hn_state_path(tmp, library->state, "tmp", unique, NULL) ||
+        !hn_state_path(final, library->state, "models", name, NULL))
+        return hn_fail(err, HN_E_INTERNAL, "path too long");
+    json_t *files = json_array(), *record = NULL;
+    int rc = take_model(path, tmp, files, &entry, err);
+    if (!rc)
+        rc = inspect_model(library, tmp, entry, &record, ret_details, err);
+    int lock = lock_library(library->state);
+    struct hn_db *db = rc ? NULL : hn_store_read(library->store, err);
+    json_t *present = NULL;
+    if (db && hn_db_model_get(db, name, &present, NULL) == 0) {
+        rc = hn_fail(err, HN_E_CONFLICT, "there is already a model \"%s\"", name);
+        hn_error_field(err, "name");
+        hn_error_hint(err, "choose another name, or DELETE /models/%s first", name);
+    } else if (!rc && !db) {
+        rc = HN_E_INTERNAL;
+    }
+    hn_store_release(library->store, db);
+    bool placed = false;
+    if (!rc) {
+        hn_dir_remove(final, NULL); /* a leftover without a record */
+        rc = hn_dir_publish(tmp, final, err);
+        placed = !rc;
+    }
+    if (!rc) {
+        json_object_set_new(record, "name", json_string(name));
+        json_object_set_new(record, "source", source ? json_string(source) : json_null());
+        json_object_set_new(record, "entry", json_string(entry));
+        json_object_set(record, "files", files);
+        rc = hn_store_call(library->store, hn_db_model_insert, record, err);
+    }
+    if (rc)
+        hn_dir_remove(placed ? final : tmp, NULL);
+    unlock_library(lock);
+    json_decref(present);
+    json_decref(files);
+    if (rc) {
+        json_decref(record);
+        return rc;
+    }
+    *ret = record;
+    return 0;
+}
+
+int hn_model_remove(const struct hn_library *library, const char *name, struct hn_error *err) {
+    char dir[HN_PATH_SIZE];
+    int lock = lock_library(library->state);
+    int rc = hn_store_call(library->store, hn_db_model_delete, (void *)(uintptr_t)name, err);
+    if (!rc && hn_state_path(dir, library->state, "models", name, NULL))
+        hn_dir_remove(dir, NULL);
+    unlock_library(lock);
+    return rc;
+}
+
+static bool has_record(struct hn_db *db, const char *folder, const char *name) {
+    bool used = false;
+    json_t *record = NULL;
+    if (folder[0] == 'd')
+        return hn_db_dataset_file_used(db, name, &used, NULL) != 0 || used;
+    int rc = folder[0] == 'm' ? hn_db_model_get(db, name, &record, NULL)
+                              : hn_db_job_exists(db, name);
+    json_decref(record);
+    return rc != HN_E_NOT_FOUND;
+}
+
+void hn_library_sweep(const struct hn_library *library) {
+    static const char *const folders[] = {"datasets", "models", "runs"};
+    struct hn_db *db = hn_store_read(library->store, NULL);
+    int lock = lock_library(library->state);
+    for (size_t i = 0; db && i < sizeof folders / sizeof folders[0]; i++) {
+        char path[HN_PATH_SIZE];
+        DIR *dir = hn_state_path(path, library->state, folders[i], NULL, NULL) ? opendir(path) : NULL;
+        for (struct dirent *entry; dir && (entry = readdir(dir));)
+            if (entry->d_name[0] != '.' && !has_record(db, folders[i], entry->d_name) &&
+                hn_state_path(path, library->state, folders[i], entry->d_name, NULL))
+                hn_dir_remove(path, NULL);
+        if (dir)
+            closedir(dir);
+    }
+    unlock_library(lock);
+    hn_store_release(library->store, db);
+}

@@ -1,0 +1,43 @@
+/*
+ * The library: data sets and models that were taken in. Everything in it is read-only and known by its sha256.
+ */
+#ifndef HN_LIBRARY_H
+#define HN_LIBRARY_H
+
+#include "server/helper.h"
+#include "server/state.h"
+#include "server/store.h"
+
+struct hn_library {
+    const char *state;
+    struct hn_store *store;
+    struct hn_helper *helper;
+};
+
+struct hn_dataset_source {
+    const char *path;    /* the uploaded file below STATE/tmp; moved away on success */
+    const char *sha256;
+    uint64_t bytes;
+    const char *name;    /* for people */
+    const char *format;  /* NULL: recognised */
+    const json_t *columns; /* NULL: recognised */
+    bool drop;           /* on_error=drop */
+};
+/* Validates and takes in. *ret gets the record (new reference), *ret_existing whether it was there before. Nothing is
+ * left behind on failure. Blocks. */
+int hn_dataset_import(const struct hn_library *library, const struct hn_dataset_source *source, json_t **ret,
+    bool *ret_existing, json_t **ret_details, struct hn_error *err);
+int hn_dataset_remove(const struct hn_library *library, const char *id, struct hn_error *err);
+/* What the helper's DATA wants: path, format, columns, on_error, sha256. New reference. */
+json_t *hn_dataset_params(const char *state, const json_t *record);
+
+/* Takes in the file or folder at `path`; the original is shared or copied, never moved or changed. Blocks. */
+int hn_model_import(const struct hn_library *library, const char *name, const char *path, const char *source,
+    json_t **ret, json_t **ret_details, struct hn_error *err);
+int hn_model_remove(const struct hn_library *library, const char *name, struct hn_error *err);
+/* A record without what only the daemon needs. New reference. */
+json_t *hn_record_public(const json_t *record);
+/* Removes folders that no record names (a crash between the file and its record). Only at start. */
+void hn_library_sweep(const struct hn_library *library);
+
+#endif

@@ -1,0 +1,203 @@
+/* libuv, behind the few calls the daemon needs. See loop.h. */
+#include "server/loop.h"
+
+#include <stdlib.h>
+#include <uv.h>
+
+struct post {
+    hn_loop_fn fn;
+    void *arg;
+    struct post *next;
+};
+
+/* Every handle is one of these; they are freed when the loop closes them. */
+struct handle {
+    union {
+        uv_handle_t any;
+        uv_timer_t timer;
+        uv_poll_t poll;
+        uv_signal_t signal;
+    } uv;
+    hn_loop_fn fn;
+    void *arg;
+};
+
+struct hn_timer {
+    struct handle base;
+};
+
+struct hn_loop {
+    uv_loop_t uv;
+    uv_async_t async;
+    uv_mutex_t lock; /* guards the posts */
+    struct post *first, **last;
+};
+
+static void run_posts(uv_async_t *async) {
+    struct hn_loop *loop = async->data;
+    uv_mutex_lock(&loop->lock);
+    struct post *post = loop->first;
+    loop->first = NULL;
+    loop->last = &loop->first;
+    uv_mutex_unlock(&loop->lock);
+    while (post) {
+        struct post *next = post->next;
+        post->fn(post->arg);
+        free(post);
+        post = next;
+    }
+}
+
+int hn_loop_create(struct hn_loop **ret, struct hn_error *err) {
+    struct hn_loop *loop = hn_calloc(1, sizeof *loop);
+    if (!loop)
+        return hn_fail(err, HN_E_INTERNAL, "out of memory");
+    loop->last = &loop->first;
+    loop->async.data = loop;
+    int rc = uv_loop_init(&loop->uv);
+    if (!rc && (rc = uv_mutex_init(&loop->lock)) == 0)
+        rc = uv_async_init(&loop->uv, &loop->async, run_posts);
+    if (rc) {
+        free(loop);
+        return hn_fail(err, HN_E_INTERNAL, "cannot create the event loop: %s", uv_strerror(rc));
+    }
+    *ret = loop;
+    return 0;
+}
+
+static void free_handle(uv_handle_t *handle) {
+    if (handle->type != UV_ASYNC)
+        free(handle->data);
+}
+
+static void close_handle(uv_handle_t *handle, void *arg) {
+    (void)arg;
+    if (!uv_is_closing(handle))
+        uv_close(handle, free_handle);
+}
+
+void hn_loop_destroy(struct hn_loop *loop) {
+    if (!loop)
+        return;
+    uv_walk(&loop->uv, close_handle, NULL);
+    uv_run(&loop->uv, UV_RUN_DEFAULT);
+    run_posts(&loop->async);
+    uv_loop_close(&loop->uv);
+    uv_mutex_destroy(&loop->lock);
+    free(loop);
+}
+
+void hn_loop_run(struct hn_loop *loop) {
+    uv_run(&loop->uv, UV_RUN_DEFAULT);
+}
+
+void hn_loop_stop(struct hn_loop *loop) {
+    uv_stop(&loop->uv);
+}
+
+void hn_loop_post(struct hn_loop *loop, hn_loop_fn fn, void *arg) {
+    struct post *post = hn_calloc(1, sizeof *post);
+    if (!post)
+        abort(); /* a lost wake-up would hang a request for ever */
+    *post = (struct post){fn, arg, NULL};
+    uv_mutex_lock(&loop->lock);
+    *loop->last = post;
+    loop->last = &post->next;
+    uv_mutex_unlock(&loop->lock);
+    uv_async_send(&loop->async);
+}
+
+struct work {
+    uv_work_t uv;
+    hn_loop_fn work, after;
+    void *arg;
+};
+
+static void run_work(uv_work_t *uv) {
+    struct work *work = uv->data;
+    work->work(work->arg);
+}
+
+static void end_work(uv_work_t *uv, int status) {
+    struct work *work = uv->data;
+    (void)status;
+    if (work->after)
+        work->after(work->arg);
+    free(work);
+}
+
+void hn_loop_work(struct hn_loop *loop, hn_loop_fn fn, hn_loop_fn after, void *arg) {
+    struct work *work = hn_calloc(1, sizeof *work);
+    if (!work)
+        abort();
+    *work = (struct work){.work = fn, .after = after, .arg = arg};
+    work->uv.data = work;
+    uv_queue_work(&loop->uv, &work->uv, run_work, end_work);
+}
+
+static struct handle *make_handle(hn_loop_fn fn, void *arg) {
+    struct handle *handle = hn_calloc(1, sizeof(struct hn_timer));
+    if (!handle)
+        abort();
+    handle->fn = fn;
+    handle->arg = arg;
+    return handle;
+}
+
+static void on_poll(uv_poll_t *uv, int status, int events) {
+    (void)status;
+    (void)events;
+    struct handle *handle = uv->data;
+    handle->fn(handle->arg);
+}
+
+int hn_loop_watch(struct hn_loop *loop, int fd, hn_loop_fn fn, void *arg, struct hn_error *err) {
+    struct handle *handle = make_handle(fn, arg);
+    int rc = uv_poll_init(&loop->uv, &handle->uv.poll, fd);
+    if (rc) {
+        free(handle);
+        return hn_fail(err, HN_E_INTERNAL, "cannot watch a descriptor: %s", uv_strerror(rc));
+    }
+    handle->uv.any.data = handle;
+    uv_poll_start(&handle->uv.poll, UV_READABLE, on_poll);
+    return 0;
+}
+
+static void on_signal(uv_signal_t *uv, int number) {
+    (void)number;
+    struct handle *handle = uv->data;
+    handle->fn(handle->arg);
+}
+
+int hn_loop_signal(struct hn_loop *loop, int signal, hn_loop_fn fn, void *arg, struct hn_error *err) {
+    struct handle *handle = make_handle(fn, arg);
+    uv_signal_init(&loop->uv, &handle->uv.signal);
+    handle->uv.any.data = handle;
+    int rc = uv_signal_start(&handle->uv.signal, on_signal, signal);
+    return rc ? hn_fail(err, HN_E_INTERNAL, "cannot catch a signal: %s", uv_strerror(rc)) : 0;
+}
+
+static void on_timer(uv_timer_t *uv) {
+    struct handle *handle = uv->data;
+    handle->fn(handle->arg);
+}
+
+struct hn_timer *hn_timer_create(struct hn_loop *loop, hn_loop_fn fn, void *arg) {
+    struct handle *handle = make_handle(fn, arg);
+    uv_timer_init(&loop->uv, &handle->uv.timer);
+    handle->uv.any.data = handle;
+    return (struct hn_timer *)handle;
+}
+
+void hn_timer_start(struct hn_timer *timer, uint64_t milliseconds, uint64_t repeat) {
+    uv_timer_start(&timer->base.uv.timer, on_timer, milliseconds, repeat);
+}
+
+void hn_timer_stop(struct hn_timer *timer) {
+    uv_timer_stop(&timer->base.uv.timer);
+}
+
+void hn_timer_destroy(struct hn_timer *timer) {
+    if (timer && !uv_is_closing(&timer->base.uv.any))
+        uv_close(&timer->base.uv.any, free_handle);
+}

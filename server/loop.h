@@ -1,0 +1,35 @@
+/*
+ * The event loop: the one thread that serves HTTP, and the pool that does what may block.
+ *
+ * uv.h is included by loop.c alone. Everything here belongs to the loop thread except hn_loop_post, which any thread may
+ * call. Work handed to the pool runs in parallel; its `after` runs on the loop.
+ */
+#ifndef HN_LOOP_H
+#define HN_LOOP_H
+
+#include "engine/engine.h"
+
+#include <stdint.h>
+
+struct hn_loop;
+struct hn_timer;
+typedef void (*hn_loop_fn)(void *arg);
+
+int hn_loop_create(struct hn_loop **ret, struct hn_error *err);
+void hn_loop_destroy(struct hn_loop *loop); /* after hn_loop_run returned */
+void hn_loop_run(struct hn_loop *loop);
+void hn_loop_stop(struct hn_loop *loop);
+
+void hn_loop_post(struct hn_loop *loop, hn_loop_fn fn, void *arg); /* any thread */
+void hn_loop_work(struct hn_loop *loop, hn_loop_fn work, hn_loop_fn after, void *arg);
+/* Calls fn whenever fd can be read, until the loop is destroyed. */
+int hn_loop_watch(struct hn_loop *loop, int fd, hn_loop_fn fn, void *arg, struct hn_error *err);
+int hn_loop_signal(struct hn_loop *loop, int signal, hn_loop_fn fn, void *arg, struct hn_error *err);
+
+/* A timer that is not running yet. It lives until it or the loop is destroyed. */
+struct hn_timer *hn_timer_create(struct hn_loop *loop, hn_loop_fn fn, void *arg);
+void hn_timer_start(struct hn_timer *timer, uint64_t milliseconds, uint64_t repeat);
+void hn_timer_stop(struct hn_timer *timer);
+void hn_timer_destroy(struct hn_timer *timer); /* NULL is fine */
+
+#endif

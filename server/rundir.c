@@ -1,0 +1,133 @@
+/* See rundir.h. Inputs are linked at the claim, so a waiting job costs no space and an ended one keeps what it used. */
+#include "server/rundir.h"
+#include "server/blob.h"
+#include "server/store_files.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+bool hn_model_path(char ret[HN_PATH_SIZE], const char *state, const json_t *model) {
+    const char *entry = json_string_value(json_object_get(model, "entry"));
+    return hn_state_path(ret, state, "models", json_string_value(json_object_get(model, "name")),
+        entry && *entry ? entry : NULL);
+}
+
+int hn_model_check(const char *state, const json_t *model, struct hn_error *err) {
+    const char *name = json_string_value(json_object_get(model, "name"));
+    const json_t *file;
+    size_t i;
+    json_array_foreach(json_object_get(model, "files"), i, file) {
+        char path[HN_PATH_SIZE];
+        struct stat st;
+        const char *part = json_string_value(json_object_get(file, "name"));
+        bool same = hn_state_path(path, state, "models", name, part) && stat(path, &st) == 0 &&
+            st.st_size == json_integer_value(json_object_get(file, "size")) &&
+            (json_int_t)st.st_ino == json_integer_value(json_object_get(file, "inode")) &&
+            st.st_mtim.tv_sec == json_integer_value(json_object_get(file, "mtime"));
+        if (same)
+            continue;
+        hn_fail(err, HN_E_MODEL_INVALID, "the file %s of model %s was changed or removed since it was imported", part, name);
+        hn_error_hint(err, "DELETE /models/%s and import it again", name);
+        return HN_E_MODEL_INVALID;
+    }
+    return 0;
+}
+
+static int place(const char *from, const char *to, struct hn_error *err) {
+    return access(to, F_OK) == 0 ? 0 : hn_blob_place(from, to, HN_BLOB_SHARED, err);
+}
+
+static int place_model(const char *state, const char *run_dir, const json_t *model, const char *target,
+    struct hn_error *err) {
+    char from[HN_PATH_SIZE], to[HN_PATH_SIZE];
+    const char *name = json_string_value(json_object_get(model, "name"));
+    const char *entry = json_string_value(json_object_get(model, "entry"));
+    if (entry && *entry)
+        return hn_model_path(from, state, model) && hn_state_path(to, run_dir, target, NULL, NULL)
+            ? place(from, to, err) : hn_fail(err, HN_E_INTERNAL, "path too long");
+    if (!hn_state_path(to, run_dir, target, NULL, NULL))
+        return hn_fail(err, HN_E_INTERNAL, "path too long");
+    int rc = hn_dir_create(to, err);
+    const json_t *file;
+    size_t i;
+    json_array_foreach(json_object_get(model, "files"), i, file) {
+        const char *part = json_string_value(json_object_get(file, "name"));
+        if (rc)
+            break;
+        rc = hn_state_path(from, state, "models", name, part) && hn_state_path(to, run_dir, target, part, NULL)
+            ? place(from, to, err) : hn_fail(err, HN_E_INTERNAL, "path too long");
+    }
+    return rc;
+}
+
+static int place_dataset(const char *state, const char *run_dir, struct hn_db *db, const char *id, const char *target,
+    struct hn_error *err) {
+    char from[HN_PATH_SIZE], to[HN_PATH_SIZE];
+    json_t *record = NULL;
+    int rc = hn_db_dataset_get(db, id, &record, err);
+    if (!rc)
+        rc = hn_state_path(from, state, "datasets", json_string_value(json_object_get(record, "sha256")), "data") &&
+                hn_state_path(to, run_dir, target, NULL, NULL)
+            ? place(from, to, err) : hn_fail(err, HN_E_INTERNAL, "path too long");
+    json_decref(record);
+    return rc;
+}
+
+/* The inputs as the run part names them; it was written by the helper, so its names are looked at like any others. */
+static const char *input_name(const json_t *part, const char *key, const char *fallback) {
+    const char *file = NULL;
+    hn_json_string(json_object_get(part, key), "file", &file, NULL);
+    if (file && strncmp(file, "inputs/", 7) == 0 && file[7] && file[7] != '.' && !strchr(file + 7, '/'))
+        return file;
+    return fallback;
+}
+
+static int write_spec(const char *run_dir, const struct hn_job *job, const json_t *run, int64_t threads,
+    struct hn_error *err) {
+    char path[HN_PATH_SIZE];
+    json_t *host = NULL;
+    int rc = hn_state_path(path, run_dir, "spec.json", NULL, NULL) ? 0 : hn_fail(err, HN_E_INTERNAL, "path too long");
+    if (!rc)
+        rc = hn_json_parse(job->host, strlen(job->host), &host, err);
+    if (rc)
+        return rc;
+    if (!json_is_integer(json_object_get(host, "threads")))
+        json_object_set_new(host, "threads", json_integer(threads));
+    json_t *spec = json_pack("{s:i,s:s,s:O,s:o}", "format", 1, "job", job->id, "run", run, "host", host);
+    char *text = json_dumps(spec, JSON_INDENT(1) | JSON_REAL_PRECISION(17));
+    rc = text ? hn_file_write_durable(path, text, strlen(text), err) : hn_fail(err, HN_E_INTERNAL, "out of memory");
+    free(text);
+    json_decref(spec);
+    return rc;
+}
+
+int hn_rundir_prepare(const char *state, const struct hn_job *job, struct hn_db *db, int64_t threads,
+    struct hn_error *err) {
+    char run_dir[HN_PATH_SIZE], inputs[HN_PATH_SIZE];
+    json_t *run = NULL, *model = NULL;
+    if (!hn_state_path(run_dir, state, "runs", job->id, NULL) || !hn_state_path(inputs, run_dir, "inputs", NULL, NULL))
+        return hn_fail(err, HN_E_INTERNAL, "path too long");
+    int rc = hn_dir_create(inputs, err);
+    if (!rc)
+        rc = hn_json_parse(job->run, strlen(job->run), &run, err);
+    if (!rc)
+        rc = hn_db_model_get(db, job->model, &model, err);
+    if (!rc)
+        rc = hn_model_check(state, model, err);
+    if (!rc)
+        rc = place_model(state, run_dir, model, input_name(run, "model", "inputs/model"), err);
+    if (!rc)
+        rc = place_dataset(state, run_dir, db, job->dataset, input_name(run, "train", "inputs/train"), err);
+    if (!rc && job->validation_dataset)
+        rc = place_dataset(state, run_dir, db, job->validation_dataset,
+            input_name(run, "validation", "inputs/validation"), err);
+    if (!rc)
+        rc = write_spec(run_dir, job, run, threads, err);
+    json_decref(model);
+    json_decref(run);
+    return rc;
+}

@@ -1,0 +1,19 @@
+/*
+ * Run directories: STATE/runs/<job id>/ with spec.json and inputs/ made from the job's record.
+ */
+#ifndef HN_RUNDIR_H
+#define HN_RUNDIR_H
+
+#include "server/state.h"
+#include "server/store_jobs.h"
+
+/* Creates what is missing; doing it again changes nothing but the host part of spec.json. `threads` fills
+ * host.threads where the job left it to us. HN_E_MODEL_INVALID when the model's file was changed since the import. */
+int hn_rundir_prepare(const char *state, const struct hn_job *job, struct hn_db *db, int64_t threads,
+    struct hn_error *err);
+/* Size, time and inode of the model's files as recorded at import, compared with what is there now. */
+int hn_model_check(const char *state, const json_t *model, struct hn_error *err);
+/* The model's path below STATE/models, for the helper. */
+bool hn_model_path(char ret[HN_PATH_SIZE], const char *state, const json_t *model);
+
+#endif

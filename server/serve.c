@@ -1,0 +1,205 @@
+/*
+ * The daemon's life. Start: state lock, store, library sweep, helpers, workers (which attach to what still trains), HTTP.
+ * SIGTERM or SIGINT: no more claims, trainers write their state and leave, their jobs are queued again; requests are
+ * served meanwhile. A second signal leaves at once; the trainers go on and the next daemon attaches to them.
+ */
+#include "server/serve.h"
+#include "server/log.h"
+#include "server/notify.h"
+#include "server/state.h"
+#include "server/store_jobs.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define CARE_MS (60 * 1000)
+
+struct daemon {
+    struct hn_server server;
+    int lock_fd;
+    bool stopping_http;
+    struct hn_timer *care, *watchdog;
+};
+
+static void stop_loop(void *arg) {
+    struct daemon *d = arg;
+    hn_loop_stop(d->server.loop);
+}
+
+static void stop_http(void *arg) {
+    struct daemon *d = arg;
+    if (d->stopping_http)
+        return;
+    d->stopping_http = true;
+    hn_helper_stop(d->server.data_helper);
+    hn_helper_stop(d->server.predict_helper);
+    hn_http_stop(d->server.http, stop_loop, d);
+}
+
+/* From the last worker thread. */
+static void on_drained(void *arg) {
+    struct daemon *d = arg;
+    hn_loop_post(d->server.loop, stop_http, d);
+}
+
+static void on_stop(void *arg) {
+    struct daemon *d = arg;
+    if (atomic_exchange(&d->server.draining, true)) {
+        hn_log(HN_LOG_WARNING, "leaving at once; trainers go on", NULL);
+        hn_workers_abandon(d->server.workers);
+        stop_http(d);
+        return;
+    }
+    hn_log(HN_LOG_INFO, "stopping: trainers write their state", "running", HN_N(hn_workers_busy(d->server.workers)), NULL);
+    hn_notify("STOPPING=1");
+    hn_workers_drain(d->server.workers, on_drained, d);
+}
+
+static void on_watchdog(void *arg) {
+    (void)arg;
+    hn_notify("WATCHDOG=1");
+}
+
+static void remove_old_jobs(struct hn_server *server) {
+    char limit[HN_TIME_SIZE], (*ids)[HN_ID_SIZE] = NULL;
+    size_t n = 0;
+    hn_time_rfc3339(hn_time_ms() - server->config->retain_days * 24 * 3600 * 1000, limit);
+    struct hn_db *db = hn_store_read(server->store, NULL);
+    if (db && hn_db_jobs_older(db, limit, &ids, &n, NULL) == 0) {
+        for (size_t i = 0; i < n; i++) {
+            char path[HN_PATH_SIZE];
+            if (hn_store_call(server->store, hn_db_job_delete, ids[i], NULL) == 0 &&
+                hn_state_path(path, server->config->state, "runs", ids[i], NULL))
+                hn_dir_remove(path, NULL);
+        }
+    }
+    free(ids);
+    hn_store_release(server->store, db);
+}
+
+static void take_care(void *arg) {
+    struct hn_server *server = arg;
+    hn_helper_rest(server->data_helper);
+    hn_helper_rest(server->predict_helper);
+    if (server->config->retain_days)
+        remove_old_jobs(server);
+}
+
+static void on_care(void *arg) {
+    struct daemon *d = arg;
+    hn_loop_work(d->server.loop, take_care, NULL, &d->server);
+}
+
+static int open_store(struct daemon *d, struct hn_error *err) {
+    struct hn_server *s = &d->server;
+    int rc = hn_state_create(s->config->state, err);
+    if (!rc)
+        rc = hn_state_lock(s->config->state, &d->lock_fd, err);
+    if (!rc)
+        rc = hn_loop_create(&s->loop, err);
+    if (!rc)
+        rc = hn_feed_create(s->loop, &s->feed, err);
+    if (!rc)
+        rc = hn_store_create(s->config->state, hn_feed_commit, s->feed, &s->store, err);
+    if (!rc && !(s->loop_db = hn_store_read(s->store, err)))
+        rc = HN_E_INTERNAL;
+    return rc;
+}
+
+static int open_rest(struct daemon *d, const struct hn_api *api, struct hn_error *err) {
+    struct hn_server *s = &d->server;
+    int rc = hn_helper_create("data", &s->data_helper, err);
+    if (!rc)
+        rc = hn_helper_create("predict", &s->predict_helper, err);
+    if (rc)
+        return rc;
+    s->library = (struct hn_library){.state = s->config->state, .store = s->store, .helper = s->data_helper};
+    hn_state_sweep(s->config->state);
+    hn_library_sweep(&s->library);
+    /* HTTP first: a wrong address must not cost a running trainer anything. */
+    rc = hn_http_create(s, api, &s->http, err);
+    if (!rc)
+        rc = hn_workers_create(s->config, s->store, &s->workers, err);
+    return rc;
+}
+
+static int start(struct daemon *d, const struct hn_api *api, struct hn_error *err) {
+    int rc = open_store(d, err);
+    if (!rc)
+        rc = open_rest(d, api, err);
+    if (!rc)
+        rc = hn_loop_signal(d->server.loop, SIGTERM, on_stop, d, err);
+    if (!rc)
+        rc = hn_loop_signal(d->server.loop, SIGINT, on_stop, d, err);
+    if (rc)
+        return rc;
+    d->care = hn_timer_create(d->server.loop, on_care, d);
+    hn_timer_start(d->care, CARE_MS, CARE_MS);
+    int64_t watchdog = hn_notify_watchdog_ms();
+    if (watchdog) {
+        d->watchdog = hn_timer_create(d->server.loop, on_watchdog, d);
+        hn_timer_start(d->watchdog, (uint64_t)watchdog, (uint64_t)watchdog);
+    }
+    return 0;
+}
+
+/* Half-built daemons, too. */
+static void finish(struct daemon *d) {
+    struct hn_server *s = &d->server;
+    if (s->workers) {
+        hn_workers_abandon(s->workers);
+        hn_workers_destroy(s->workers);
+    }
+    hn_http_destroy(s->http);
+    if (s->loop)
+        hn_loop_destroy(s->loop);
+    hn_helper_destroy(s->data_helper);
+    hn_helper_destroy(s->predict_helper);
+    if (s->store) {
+        hn_store_release(s->store, s->loop_db);
+        hn_store_destroy(s->store);
+    }
+    hn_feed_destroy(s->feed);
+    if (d->lock_fd >= 0)
+        close(d->lock_fd);
+}
+
+/* Descriptor 3 is where children expect theirs: it must not be one that is closed on exec by another's leave. */
+static void reserve_descriptors(void) {
+    int fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    if (fd > 3)
+        close(fd);
+}
+
+int hn_serve(struct hn_config *config, const struct hn_api *api) {
+    struct daemon *d = hn_calloc(1, sizeof *d);
+    struct hn_error err = {0};
+    if (!d)
+        return 1;
+    d->lock_fd = -1;
+    d->server.config = config;
+    d->server.started = hn_time_tick();
+    hn_log_level_set((enum hn_log_level)config->log_level);
+    signal(SIGPIPE, SIG_IGN);
+    reserve_descriptors();
+    /* The pool's threads wait for the store and the helpers (whose queues are short); some must be left for the rest. */
+    setenv("UV_THREADPOOL_SIZE", "32", 0);
+    int rc = start(d, api, &err);
+    if (rc) {
+        hn_log(HN_LOG_ERROR, "cannot start", "error", err.message, "hint", err.hint, NULL);
+    } else {
+        hn_log(HN_LOG_INFO, "listening", "address", hn_http_address(d->server.http), "tls",
+            *config->tls_cert ? "yes" : "no", "keys", d->server.keys_required ? "yes" : "no", "state", config->state,
+            "slots", HN_N(config->slots), "memory", HN_N(config->memory), "build", hn_build_name(), NULL);
+        hn_notify("READY=1");
+        hn_loop_run(d->server.loop);
+    }
+    finish(d);
+    free(d);
+    hn_log(HN_LOG_INFO, "stopped", NULL);
+    return rc ? 1 : 0;
+}

@@ -1,0 +1,32 @@
+/* What a running daemon consists of; handlers reach everything through it. Owned by server/serve.c. */
+#ifndef HN_SERVER_H
+#define HN_SERVER_H
+
+#include "server/config.h"
+#include "server/feed.h"
+#include "server/helper.h"
+#include "server/library.h"
+#include "server/loop.h"
+#include "server/store.h"
+#include "server/worker.h"
+
+#include <stdatomic.h>
+
+struct hn_http;
+
+struct hn_server {
+    struct hn_config *config;
+    struct hn_loop *loop;
+    struct hn_store *store;
+    struct hn_db *loop_db; /* the loop thread's reader: for short reads only */
+    struct hn_feed *feed;
+    struct hn_workers *workers;
+    struct hn_helper *data_helper, *predict_helper;
+    struct hn_library library;
+    struct hn_http *http;
+    bool keys_required;
+    atomic_bool draining;
+    int64_t started; /* tick */
+};
+
+#endif

@@ -1,0 +1,41 @@
+/* Data sets, models and keys in the store. Records go in and out in the API's JSON shape, plus what only the daemon
+ * needs (`entry`, `files` of a model; `on_error` of a data set). */
+#ifndef HN_STORE_FILES_H
+#define HN_STORE_FILES_H
+
+#include "server/store.h"
+
+struct hn_dataset_insert {
+    json_t *record;  /* the API's fields and "on_error"; id and created_at are set here */
+    bool existing;   /* out: the same file with the same reading was there; `record` has its id now */
+};
+int hn_db_dataset_insert(struct hn_db *db, void *insert, struct hn_error *err);
+int hn_db_dataset_get(struct hn_db *db, const char *id, json_t **ret, struct hn_error *err);
+int hn_db_dataset_list(struct hn_db *db, const char *after, int64_t limit, json_t **ret, bool *ret_more,
+    struct hn_error *err);
+struct hn_dataset_delete {
+    const char *id;
+    char sha256[HN_SHA256_HEX]; /* out: the file nobody uses any more, or "" */
+};
+int hn_db_dataset_delete(struct hn_db *db, void *delete, struct hn_error *err);
+int hn_db_dataset_file_used(struct hn_db *db, const char *sha256, bool *ret, struct hn_error *err);
+
+int hn_db_model_insert(struct hn_db *db, void *record /* json_t */, struct hn_error *err);
+int hn_db_model_get(struct hn_db *db, const char *name, json_t **ret, struct hn_error *err);
+int hn_db_model_list(struct hn_db *db, const char *after, int64_t limit, json_t **ret, bool *ret_more,
+    struct hn_error *err);
+int hn_db_model_delete(struct hn_db *db, void *name, struct hn_error *err);
+
+struct hn_key {
+    char id[HN_ID_SIZE], scope[16];
+};
+struct hn_key_insert {
+    const char *id, *name, *scope, *hash;
+};
+int hn_db_key_insert(struct hn_db *db, void *insert, struct hn_error *err);
+int hn_db_key_list(struct hn_db *db, json_t **ret, struct hn_error *err);
+int hn_db_key_revoke(struct hn_db *db, void *id_or_name, struct hn_error *err);
+/* The living key with this hash; HN_E_UNAUTHORIZED. Compares every stored hash in constant time. */
+int hn_db_key_find(struct hn_db *db, const char *hash, struct hn_key *ret, struct hn_error *err);
+
+#endif
