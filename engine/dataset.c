@@ -10,10 +10,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #define WARNING_LINES 20
 #define WARNINGS 50
 #define FEW_ROWS 10
+#define READ_BEHIND ((size_t)64 << 20)
 
 static const struct hn_dataset_format *const formats[] = {&hn_format_jsonl, &hn_format_json, &hn_format_tsv,
     &hn_format_csv};
@@ -187,8 +189,13 @@ static int read_rows(struct hn_dataset *data, const struct hn_dataset_format *fo
     const struct hn_dataset_options *options, struct hn_error *err) {
     struct hn_span span;
     int label_type = 0;
+    size_t seen = 0;
     while (format->next(scan, &span)) {
         struct hn_row_fault fault = {0};
+        if (scan->at - seen > READ_BEHIND) { /* pages that were read need not stay in memory */
+            madvise((void *)(uintptr_t)(data->map.data + seen), READ_BEHIND, MADV_DONTNEED);
+            seen += READ_BEHIND;
+        }
         if (span.line >= UINT32_MAX)
             return hn_fail(err, HN_E_TOO_LARGE, "the file has more than %u lines", UINT32_MAX);
         json_t *row = format->parse(data, &span, &fault);

@@ -121,10 +121,10 @@ static size_t value_end(const struct hn_row_scan *scan) {
             string = true;
         } else if (c == '{' || c == '[') {
             depth++;
-        } else if ((c == '}' || c == ']' || c == ',') && depth == 0) {
+        } else if ((c == ']' || c == ',') && depth == 0) {
             return at;
-        } else if (c == '}' || c == ']') {
-            depth--;
+        } else if ((c == '}' || c == ']') && depth > 0) {
+            depth--; /* a stray brace stays in the value, which then is no JSON */
         }
     }
     return size;

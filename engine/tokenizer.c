@@ -34,8 +34,7 @@ static const char *const end_texts[] = {
     "<|end_of_turn|>",
     "<end_of_utterance>",
     "[|endofturn|]",
-    "<\xEF\xBD\x9C"
-    "end\xE2\x96\x81of\xE2\x96\x81sentence\xEF\xBD\x9C>",
+    "<｜end▁of▁sentence｜>",
     "<|return|>",
     "<|call|>",
     "<eos>",

@@ -232,7 +232,7 @@ static void test_odd_files(void **state) {
         {"{\"x\":1}", 7, "\"x\""},
         {"[{\"text\":\"a\"}", 13, "closed"},
         {"[{\"text\":\"a\"}] x", 16, "behind"},
-        {"[", 1, "no rows"},
+        {"[{}},1}]", 8, "JSON"}, {"[,,]", 4, "JSON"}, {"[", 1, "no rows"},
         {"[]", 2, "no rows"},
         {"text,label\n\"a,b\n", 16, "never closed"},
         {"text,label\na\n", 13, "columns"},
