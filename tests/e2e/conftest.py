@@ -1,0 +1,31 @@
+import pathlib
+import sys
+
+import pytest
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+from daemon import Daemon  # noqa: E402
+
+
+@pytest.fixture
+def start(tmp_path):
+    """Starts daemons; all of them have ended, without a sanitizer's complaint, when the test has."""
+    running = []
+
+    def begin(*options, fake=True, state=None):
+        daemon = Daemon(state or tmp_path / f"d{len(running)}" / "state", *options, fake=fake)
+        running.append(daemon)
+        return daemon
+
+    yield begin
+    for daemon in running:
+        daemon.stop()
+        log = daemon.log.read_text()
+        assert "Sanitizer" not in log and "runtime error" not in log, log[-6000:]
+
+
+@pytest.fixture
+def daemon(start):
+    found = start()
+    found.model()
+    return found

@@ -1,0 +1,51 @@
+// Building elements: text is always set as text, so nothing from a data set or a job can become markup.
+
+export function el(name, attributes = {}, ...children) {
+  const node = document.createElement(name);
+  for (const [key, value] of Object.entries(attributes)) {
+    if (key.startsWith("on")) node.addEventListener(key.slice(2), value);
+    else if (value === true) node.setAttribute(key, "");
+    else if (value !== false && value !== null && value !== undefined) node.setAttribute(key, value);
+  }
+  node.append(...children.flat().filter((child) => child !== null && child !== undefined));
+  return node;
+}
+
+export function field(label, control, help = "") {
+  return el("label", {}, el("span", {}, label), control, help ? el("span", {}, help) : null);
+}
+
+export function table(caption, heads, rows) {
+  return el("div", { class: "scroll" }, el("table", { "aria-label": caption },
+    el("thead", {}, el("tr", {}, heads.map((head) => el("th", { scope: "col" }, head)))),
+    el("tbody", {}, rows.map((row) => el("tr", {}, row.map((cell) =>
+      el("td", typeof cell === "number" ? { class: "number" } : {}, cell === null ? "" : cell instanceof Node ? cell : String(cell))))))));
+}
+
+export function state(job) {
+  const wanted = job.requested ? ` (${job.requested} asked for)` : "";
+  return el("span", { class: `state ${job.status}` }, job.status + wanted);
+}
+
+export function bytes(n) {
+  const units = ["B", "KiB", "MiB", "GiB", "TiB"];
+  let i = 0;
+  while (n >= 1024 && i < units.length - 1) { n /= 1024; i++; }
+  return `${i ? n.toFixed(1) : n} ${units[i]}`;
+}
+
+export function duration(seconds) {
+  if (seconds === null || seconds === undefined) return "";
+  if (seconds < 90) return `${Math.round(seconds)} s`;
+  if (seconds < 5400) return `${Math.round(seconds / 60)} min`;
+  return `${(seconds / 3600).toFixed(1)} h`;
+}
+
+export const when = (time) => (time ? new Date(time).toLocaleString() : "");
+export const short = (number) => (number === null || number === undefined ? "" : Number(number).toPrecision(4).replace(/\.?0+$/, ""));
+
+export function problem(error) {
+  return el("div", { class: "error", role: "alert" }, el("p", {}, error.message, " ", el("span", { class: "soft" }, error.hint ?? "")),
+    error.details?.length ? el("ul", {}, error.details.slice(0, 20).map((d) =>
+      el("li", {}, d.line ? `line ${d.line}: ` : "", d.message ?? "", d.hint ? ` (${d.hint})` : ""))) : null);
+}

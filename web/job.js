@@ -1,0 +1,143 @@
+// One job: state, curve, samples, events, predictions, files. All of it follows the event stream.
+import * as api from "/web/api.js";
+import { Chart } from "/web/chart.js";
+import { bytes, duration, el, problem, short, state, table, when } from "/web/dom.js";
+
+const ended = (job) => ["succeeded", "failed", "cancelled"].includes(job.status);
+
+function summary(job) {
+  const p = job.progress;
+  const facts = [
+    ["task", `${job.task}, ${job.method}`], ["model", job.model], ["rows", `${job.dataset_counts?.used ?? ""} of ${job.dataset_counts?.rows ?? ""}`],
+    ["step", `${p.step} of ${p.total_steps}`], ["loss", short(job.metrics.loss)], ["validation loss", short(job.metrics.val_loss)],
+    ["best", job.metrics.best ? `${job.metrics.best.metric} ${short(job.metrics.best.value)} at step ${job.metrics.best.step}` : ""],
+    ["speed", p.tokens_per_second ? `${short(p.tokens_per_second)} tokens/s` : ""], ["left", duration(p.eta_seconds)],
+    ["memory", job.plan?.peak_bytes ? bytes(job.plan.peak_bytes) : ""], ["created", when(job.created_at)], ["ended", when(job.finished_at)],
+  ];
+  return [
+    el("p", {}, state(job), job.queue_position ? ` · place ${job.queue_position} in the queue` : "",
+      job.status_reason ? ` · ${job.status_reason.message}` : ""),
+    el("progress", { max: 1, value: p.fraction, "aria-label": "progress" }),
+    el("dl", { class: "grid" }, facts.filter(([, v]) => v).map(([k, v]) => el("div", {}, el("dt", { class: "soft" }, k), el("dd", {}, v)))),
+  ];
+}
+
+function actions(job, changed) {
+  const act = (verb) => el("button", { onclick: async (event) => {
+    event.target.disabled = true;
+    try { changed(await api.post(`/jobs/${job.id}/${verb}`)); } catch (error) { event.target.after(problem(error)); }
+  } }, verb);
+  const buttons = [];
+  if (["queued", "running"].includes(job.status)) buttons.push(act("pause"));
+  if (job.status === "paused" || job.requested === "pause") buttons.push(act("resume"));
+  if (!ended(job)) buttons.push(act("cancel"));
+  buttons.push(el("a", { href: `#/new?from=${job.id}` }, "Submit again with changes"));
+  return buttons;
+}
+
+function describe({ type, data, seq, time }) {
+  const text = data.message ?? Object.entries(data).filter(([, v]) => v !== null && typeof v !== "object")
+    .map(([k, v]) => `${k} ${typeof v === "number" ? short(v) : v}`).join(", ");
+  return [seq, new Date(time).toLocaleTimeString(), type, text.slice(0, 400)];
+}
+
+function samplesTable(samples) {
+  const lines = [...new Set(samples.map((s) => s.line))];
+  return table("Samples", ["prompt", "before", "now", "reference"], lines.map((line) => {
+    const own = samples.filter((s) => s.line === line);
+    const first = own[0], last = own.at(-1);
+    return [first.prompt, first.text, last === first ? "" : `${last.text} (step ${last.step})`, first.reference ?? ""].map((t) => el("pre", {}, t));
+  }));
+}
+
+function predictor(job) {
+  const input = el("textarea", { rows: 3, "aria-label": "Input", placeholder: "Ask the trained model" });
+  const answer = el("pre", { "aria-live": "polite" });
+  const which = el("select", { "aria-label": "Which parameters" }, ["exported", "best", "last"].map((s) => el("option", {}, s)));
+  const run = el("button", { class: "main", onclick: async () => {
+    run.disabled = true;
+    answer.textContent = "";
+    try {
+      const body = { inputs: [input.value], step: which.value, max_tokens: 256, stream: true };
+      for await (const { event, data } of api.stream(`/jobs/${job.id}/predict`, body)) {
+        if (event === "chunk") answer.textContent += data.text ?? "";
+        else if (event === "error") throw new api.ApiError(500, data.error);
+        else if (!answer.textContent) answer.textContent = JSON.stringify(data.data[0], null, 1);
+      }
+    } catch (error) {
+      answer.replaceChildren(problem(error));
+    }
+    run.disabled = false;
+  } }, "Predict");
+  if (!ended(job)) which.value = "last";
+  return el("section", {}, el("h2", {}, "Try it"), input, el("p", { class: "row" }, which, run), answer);
+}
+
+async function download(path, name) {
+  const url = URL.createObjectURL(await api.blob(path));
+  el("a", { href: url, download: name }).click();
+  setTimeout(() => URL.revokeObjectURL(url), 60000);
+}
+
+async function files(job) {
+  const { data } = await api.get(`/jobs/${job.id}/artifacts`);
+  if (!data.length) return el("p", { class: "soft" }, "They appear when the job has succeeded.");
+  return el("div", {}, table("Files", ["file", "size", "read back", "sha256"], data.map((f) => [
+    el("button", { onclick: () => download(`/jobs/${job.id}/artifacts/${f.path.split("/").map(encodeURIComponent).join("/")}`, f.path.split("/").at(-1)) }, f.path),
+    bytes(f.size), f.verified === null ? "" : f.verified ? "agrees" : "differs", f.sha256.slice(0, 16),
+  ])), el("p", {}, el("button", { onclick: () => download(`/jobs/${job.id}/artifacts.tar`, `${job.id}.tar`) }, "Everything as one archive")));
+}
+
+export async function job(main, signal, id) {
+  let now = await api.get(`/jobs/${id}`);
+  const chart = new Chart();
+  const top = el("div"), buttons = el("p", { class: "row" }), sampleBox = el("div"), fileBox = el("div");
+  const log = el("tbody");
+  const samples = [];
+  const fresh = (next) => {
+    now = next;
+    top.replaceChildren(...summary(now));
+    buttons.replaceChildren(...actions(now, fresh));
+  };
+  const refresh = async () => fresh(await api.get(`/jobs/${id}`));
+  const addEvent = (event) => {
+    const row = el("tr", {}, describe(event).map((cell) => el("td", {}, String(cell))));
+    log.prepend(row);
+    while (log.children.length > 300) log.lastChild.remove();
+    if (event.type === "sample") {
+      samples.push(event.data);
+      sampleBox.replaceChildren(samplesTable(samples));
+    }
+  };
+  fresh(now);
+  main.replaceChildren(
+    el("h1", {}, now.name || now.id), el("section", {}, top, buttons),
+    el("section", {}, el("h2", {}, "Loss"), chart.node),
+    el("section", {}, el("h2", {}, "Samples, before and after"), sampleBox),
+    predictor(now),
+    el("section", {}, el("h2", {}, "Files"), fileBox),
+    el("section", {}, el("h2", {}, "Events"), el("div", { class: "events", tabindex: 0, role: "log" }, el("table", { "aria-label": "Events" }, log))),
+    el("section", {}, el("details", {}, el("summary", {}, "Hyperparameters"), table("Hyperparameters", ["name", "value", "why"],
+      Object.entries(now.hyperparameters).map(([k, v]) => [k, JSON.stringify(v), now.auto?.[k] ?? ""])))),
+  );
+  fileBox.replaceChildren(await files(now));
+
+  // A long series comes thinned; the stream adds what is new from there on.
+  const thin = await api.get(`/jobs/${id}/metrics?points=1500`);
+  thin.data.forEach((row) => chart.add(row));
+  let drawn = thin.data.at(-1)?.step ?? -1;
+  let pending = null;
+  api.follow(id, 0, (event) => {
+    if (signal.aborted) return;
+    addEvent(event);
+    if (event.type === "step" && event.data.step > drawn) chart.add(event.data);
+    if (event.type === "eval" && event.data.step > drawn) chart.add({ step: event.data.step, val_loss: event.data.val_loss });
+    pending ??= setTimeout(async () => {
+      pending = null;
+      if (signal.aborted) return;
+      await refresh().catch(() => {});
+      if (ended(now)) fileBox.replaceChildren(await files(now));
+    }, 700);
+  }, signal);
+  drawn = thin.data.at(-1)?.step ?? -1;
+}

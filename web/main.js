@@ -1,0 +1,45 @@
+// The dashboard: a page per hash. Each page gets the main element and a signal that tells when it is left.
+import * as api from "/web/api.js";
+import { el, problem } from "/web/dom.js";
+import { jobs } from "/web/jobs.js";
+import { job } from "/web/job.js";
+import { submit } from "/web/submit.js";
+import { library } from "/web/library.js";
+
+const pages = [
+  [/^#\/new(?:\?from=(job_\w+))?$/, submit],
+  [/^#\/data$/, library],
+  [/^#\/jobs\/(job_\w+)$/, job],
+  [/.*/, jobs],
+];
+let leave = null;
+
+async function show() {
+  leave?.abort();
+  leave = new AbortController();
+  const { signal } = leave;
+  const main = document.getElementById("main");
+  const [pattern, page] = pages.find(([p]) => p.test(location.hash));
+  main.replaceChildren(el("p", { class: "soft" }, "loading …"));
+  try {
+    await page(main, signal, ...location.hash.match(pattern).slice(1));
+    if (!signal.aborted) main.focus({ preventScroll: true });
+  } catch (error) {
+    if (!signal.aborted) main.replaceChildren(problem(error));
+  }
+}
+
+async function health() {
+  const node = document.getElementById("health");
+  try {
+    const { version } = await api.get("/healthz");
+    node.textContent = `version ${version}`;
+  } catch {
+    node.textContent = "server not reachable";
+  }
+}
+
+addEventListener("hashchange", show);
+show();
+health();
+setInterval(health, 15000);
