@@ -64,14 +64,17 @@ class Vocabulary:
         tok.add_special_tokens([AddedToken(t, special=True, normalized=False) for t, y in zip(self.tokens, self.types) if y == 3])
         return tok
 
-    def model_with(self, pre, path):
-        """The same vocabulary under another pre-tokenizer, without tensors."""
+    def model_with(self, pre, path, bos=None):
+        """The same vocabulary under another pre-tokenizer, without tensors; with `bos`, texts begin with that token."""
         writer = gguf.GGUFWriter(path, "llama")
         writer.add_tokenizer_model("gpt2")
         writer.add_tokenizer_pre(pre)
         writer.add_token_list(self.tokens)
         writer.add_token_types(self.types)
         writer.add_token_merges(self.merges)
+        if bos is not None:
+            writer.add_bos_token_id(bos)
+            writer.add_add_bos_token(True)
         writer.write_header_to_file()
         writer.write_kv_data_to_file()
         writer.close()

@@ -5,7 +5,7 @@ import pytest
 
 import common
 import texts
-from test_tokenizer import samples
+from test_tokenizer import RULES, Vocabulary, samples
 
 transformers = pytest.importorskip("transformers")
 pytestmark = pytest.mark.skipif(not common.GGUF or not common.REVIEWS, reason="needs the model and the reviews")
@@ -56,6 +56,24 @@ def test_names_of_special_tokens(tokenizer):
     assert tokenizer.model_max_length == fields["llama.context_length"].contents()
     assert len(tokenizer) == fields["llama.vocab_size"].contents()
     assert tokenizer.decode(tokenizer.encode(" Ünï  1.5 <|im_end|>")) == " Ünï  1.5 <|im_end|>"
+
+
+@pytest.mark.parametrize("pre", sorted(RULES))
+def test_pre_tokenizers(pre, tmp_path):
+    """The same vocabulary under each name, with a BOS before every text; a name without a known spelling gets no files."""
+    vocabulary = Vocabulary(common.GGUF)
+    model = vocabulary.model_with(pre, str(tmp_path / "vocab.gguf"), bos=1)
+    out = tmp_path / "out"
+    out.mkdir()
+    common.probe({"what": "tokenizer", "model": model, "out": str(out)}, tmp_path)
+    if pre in ("tekken", "gpt-4o", "deepseek-v3"):
+        assert list(out.iterdir()) == []
+        return
+    tokenizer = transformers.AutoTokenizer.from_pretrained(out)
+    strings = samples(600, seed=23)
+    have = texts.ask([{"op": "encode", "text": s, "special": True} for s in strings], model)
+    bad = [(s, h["ids"]) for s, h in zip(strings, have) if tokenizer.encode(s) != [1] + h["ids"]]
+    assert not bad, "%d differ, the first: %r" % (len(bad), bad[0])
 
 
 def test_bytes_are_the_same_each_time(folder, tmp_path):

@@ -9,6 +9,7 @@
  */
 #include "engine/batch.h"
 #include "engine/blas.h"
+#include "engine/export_tokenizer.h"
 #include "engine/json.h"
 #include "engine/kernels.h"
 #include "engine/phase.h"
@@ -50,6 +51,17 @@ static int dequantise(const json_t *request) {
     return 0;
 }
 
+/* {"what":"tokenizer","model":PATH,"out":FOLDER}: the exported tokenizer files of a GGUF file, which needs no tensors. */
+static int tokenizer(const char *model, const char *folder) {
+    struct hn_error err = {0};
+    struct hn_gguf gguf = {0};
+    check(hn_gguf_open(&gguf, model, &err), &err);
+    check(hn_tokenizer_export(&gguf, 2048, folder, &err), &err);
+    hn_gguf_close(&gguf);
+    puts("{}");
+    return 0;
+}
+
 int main(int argc, char **argv) {
     struct hn_error err = {0};
     json_t *request = NULL;
@@ -65,6 +77,11 @@ int main(int argc, char **argv) {
     hn_json_string(request, "out", &out_path, &err);
     if (strcmp(what, "dequantise") == 0) {
         int status = dequantise(request);
+        json_decref(request);
+        return status;
+    }
+    if (strcmp(what, "tokenizer") == 0) {
+        int status = tokenizer(path, out_path);
         json_decref(request);
         return status;
     }
