@@ -6,6 +6,7 @@
  */
 #include "engine/arch.h"
 #include "engine/graph.h"
+#include "engine/json.h"
 
 #include <stdio.h>
 
@@ -51,11 +52,24 @@ static int build(const struct hn_model *model, const struct hn_graph_options *op
     return 0;
 }
 
+/* The rotary base stands twice: version 5 reads rope_parameters, version 4 rope_theta. */
+static json_t *describe(const struct hn_model *model) {
+    const struct hn_config *c = &model->config;
+    return json_pack("{s:[s], s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:o, s:o, s:{s:s, s:o}, s:f, s:b, s:f, s:b, s:b, s:b}",
+        "architectures", "LlamaForCausalLM", "model_type", "llama", "vocab_size", (json_int_t)c->vocab, "hidden_size", (json_int_t)c->hidden,
+        "intermediate_size", (json_int_t)c->ffn, "num_hidden_layers", (json_int_t)c->layers, "num_attention_heads", (json_int_t)c->heads,
+        "num_key_value_heads", (json_int_t)c->kv_heads, "head_dim", (json_int_t)c->head_dim, "max_position_embeddings", (json_int_t)c->context,
+        "hidden_act", "silu", "rms_norm_eps", hn_json_float((float)c->norm_eps), "rope_theta", hn_json_float((float)c->rope_base),
+        "rope_parameters", "rope_type", "default", "rope_theta", hn_json_float((float)c->rope_base), "initializer_range", 0.02, "attention_bias",
+        0, "attention_dropout", 0.0, "mlp_bias", 0, "tie_word_embeddings", c->tied, "use_cache", 1);
+}
+
 const struct hn_arch hn_arch_llama = {
     .family = "llama",
     .gguf_arch = "llama",
     .configure = configure,
     .build = build,
+    .describe = describe,
     .names =
         {
             [HN_ROLE_EMBED] = {"token_embd.weight", "model.embed_tokens.weight", NULL},

@@ -1,11 +1,15 @@
 /* The list of exports and what they share; see export.h. */
 #include "engine/export.h"
+#include "engine/file.h"
 
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
 const struct hn_exporter hn_exporters[] = {
-    {HN_EXPORT_PEFT, "peft", hn_peft_write, hn_peft_read},
-    {HN_EXPORT_GGUF, "gguf", hn_gguf_adapter_write, hn_gguf_adapter_read},
+    {HN_EXPORT_PEFT, "peft", false, hn_peft_write, hn_peft_read},
+    {HN_EXPORT_GGUF, "gguf", false, hn_gguf_adapter_write, hn_gguf_adapter_read},
+    {HN_EXPORT_MERGED, "merged", true, hn_merged_write, hn_merged_read},
 };
 const size_t hn_n_exporters = sizeof hn_exporters / sizeof hn_exporters[0];
 
@@ -20,6 +24,14 @@ size_t hn_row_to_hf(const struct hn_config *config, const struct hn_weight *weig
 json_t *hn_export_provenance(const struct hn_run *run) {
     return json_pack("{s:s, s:s, s:s}", "hone.run", run->spec->run_sha256, "hone.base", run->spec->model_sha256, "hone.data",
         run->spec->train.sha256 ? run->spec->train.sha256 : "");
+}
+
+int hn_export_json(const char *path, json_t *json, struct hn_error *err) {
+    char *text = json ? json_dumps(json, JSON_INDENT(2)) : NULL;
+    json_decref(json);
+    int rc = text ? hn_file_write_durable(path, text, strlen(text), err) : hn_fail(err, HN_E_INTERNAL, "out of memory");
+    free(text);
+    return rc;
 }
 
 void hn_base_name(const struct hn_model *model, char *out, size_t size) {

@@ -4,7 +4,7 @@
  * Each export is one row: how it is written into a folder, and how parameters are read from it again, independently of the
  * values in memory. Row orders: the engine trains in the base file's order; Hugging Face formats of a GGUF base of
  * architecture llama need the rows of query and key matrices un-permuted (hn_row_to_hf).
- * Layouts: PEFT's save_pretrained (LoRA), llama.cpp's convert_lora_to_gguf.py.
+ * Layouts: PEFT's save_pretrained (LoRA), llama.cpp's convert_lora_to_gguf.py, Transformers' save_pretrained (merged).
  */
 #ifndef HN_EXPORT_H
 #define HN_EXPORT_H
@@ -15,6 +15,7 @@
 struct hn_exporter {
     enum hn_export bit;
     const char *dir; /* below artifacts/ */
+    bool rounds;     /* values are stored as the specification's export_dtype, else as they are */
     int (*write)(const struct hn_run *run, const struct hn_params *params, const char *dir, struct hn_error *err);
     /* Fills values[params->size] from the folder. */
     int (*read)(const struct hn_run *run, const struct hn_params *params, const char *dir, float *values, struct hn_error *err);
@@ -27,6 +28,8 @@ extern const size_t hn_n_exporters;
 size_t hn_row_to_hf(const struct hn_config *config, const struct hn_weight *weight, size_t row);
 /* {"hone.run","hone.base","hone.data"}: hashes that go into an artifact's metadata. New reference. */
 json_t *hn_export_provenance(const struct hn_run *run);
+/* Writes `json`, which is given away (NULL: out of memory). */
+int hn_export_json(const char *path, json_t *json, struct hn_error *err);
 /* The base model's own name for people: general.name, or its family. */
 void hn_base_name(const struct hn_model *model, char *out, size_t size);
 
@@ -35,5 +38,7 @@ int hn_peft_read(const struct hn_run *run, const struct hn_params *params, const
 int hn_gguf_adapter_write(const struct hn_run *run, const struct hn_params *params, const char *dir, struct hn_error *err);
 int hn_gguf_adapter_read(const struct hn_run *run, const struct hn_params *params, const char *dir, float *values,
     struct hn_error *err);
+int hn_merged_write(const struct hn_run *run, const struct hn_params *params, const char *dir, struct hn_error *err);
+int hn_merged_read(const struct hn_run *run, const struct hn_params *params, const char *dir, float *values, struct hn_error *err);
 
 #endif

@@ -73,14 +73,6 @@ static json_t *make_config(const struct hn_run *run) {
         "layers_to_transform", "layers_pattern");
 }
 
-static int write_json(const char *path, json_t *json, struct hn_error *err) {
-    char *text = json ? json_dumps(json, JSON_INDENT(2)) : NULL;
-    json_decref(json);
-    int rc = text ? hn_file_write_durable(path, text, strlen(text), err) : hn_fail(err, HN_E_INTERNAL, "out of memory");
-    free(text);
-    return rc;
-}
-
 static int write_readme(const struct hn_run *run, const char *path, struct hn_error *err) {
     char base[256];
     struct hn_buf text = {0};
@@ -106,7 +98,7 @@ int hn_peft_write(const struct hn_run *run, const struct hn_params *params, cons
     int rc = write_tensors(run, params, path, err);
     snprintf(path, sizeof path, "%s/adapter_config.json", dir);
     if (!rc)
-        rc = write_json(path, make_config(run), err);
+        rc = hn_export_json(path, make_config(run), err);
     snprintf(path, sizeof path, "%s/README.md", dir);
     if (!rc)
         rc = write_readme(run, path, err);

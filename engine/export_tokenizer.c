@@ -11,6 +11,7 @@
  */
 #include "engine/export_tokenizer.h"
 #include "engine/buf.h"
+#include "engine/export.h"
 #include "engine/file.h"
 #include "engine/pretokenize.h"
 #include "engine/utf8.h"
@@ -230,13 +231,9 @@ static json_t *special_tokens(const struct source *s) {
 }
 
 static int write_json(const char *dir, const char *name, json_t *json, struct hn_error *err) {
-    char *text = json ? json_dumps(json, JSON_INDENT(2)) : NULL;
-    struct hn_buf out = {.failed = !text};
-    if (text)
-        hn_buf_printf(&out, "%s\n", text);
-    free(text);
-    json_decref(json);
-    return write_text(dir, name, &out, err);
+    char path[4096];
+    snprintf(path, sizeof path, "%s/%s", dir, name);
+    return hn_export_json(path, json, err);
 }
 
 static int write_config(const struct source *s, const char *dir, struct hn_error *err) {

@@ -188,6 +188,11 @@ void hn_map_close(struct hn_map *map) {
     *map = (struct hn_map){0};
 }
 
+void hn_map_release(const struct hn_map *map) {
+    if (map->data)
+        madvise((void *)(uintptr_t)map->data, map->size, MADV_DONTNEED);
+}
+
 void *hn_sha256_begin(void) {
     gnutls_hash_hd_t state;
     return gnutls_hash_init(&state, GNUTLS_DIG_SHA256) ? NULL : state;

@@ -32,6 +32,8 @@ struct hn_map {
 /* Read-only private map of a regular file; an empty file is HN_E_INVALID_FIELD. */
 int hn_map_open(struct hn_map *map, const char *path, struct hn_error *err);
 void hn_map_close(struct hn_map *map);
+/* Lets the system have the map's memory back; what is touched again is read from the file again. */
+void hn_map_release(const struct hn_map *map);
 
 #define HN_SHA256_SIZE 32
 #define HN_SHA256_HEX 65

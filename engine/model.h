@@ -11,6 +11,7 @@
 #include "engine/error.h"
 #include "engine/gguf.h"
 
+#include <jansson.h>
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -36,6 +37,9 @@ enum hn_role {
     HN_ROLE_HEAD,      /* [vocab, hidden]; the embedding itself when tied */
     HN_ROLES,
 };
+static inline bool hn_role_is_norm(enum hn_role role) {
+    return role == HN_ROLE_ATTN_NORM || role == HN_ROLE_FFN_NORM || role == HN_ROLE_OUT_NORM;
+}
 
 /* A matrix [rows, cols] (row-major, cols fastest) or a vector [1, cols]. */
 struct hn_weight {
@@ -64,6 +68,8 @@ struct hn_arch {
     int (*configure)(struct hn_model *model, struct hn_error *err);
     int (*build)(const struct hn_model *model, const struct hn_graph_options *options, struct hn_graph *graph,
         struct hn_error *err);
+    /* config.json of Transformers for the model, as versions 4 and 5 both read it. New reference, NULL when out of memory. */
+    json_t *(*describe)(const struct hn_model *model);
     /* Names of roles, with %d for the layer; NULL where the family has no such weight. */
     struct hn_role_names {
         const char *gguf, *hf;

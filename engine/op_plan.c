@@ -68,15 +68,14 @@ static int read_names(struct planning *p, struct hn_error *err) {
         return HN_E_INVALID_FIELD;
     }
     p->task = (enum hn_task)number;
-    if (method && strcmp(method, "lora") != 0) {
-        bool known = strcmp(method, "full") == 0 || strcmp(method, "head") == 0;
-        hn_fail(err, known ? HN_E_UNSUPPORTED : HN_E_INVALID_FIELD, known ? "method \"%.32s\" is not supported yet for this model; lora is"
-            : "there is no method \"%.32s\"; lora is the one for this model", method);
-        hn_error_field(err, "method");
-        return err ? err->code : HN_E_INVALID_FIELD;
-    }
-    p->method = HN_METHOD_LORA;
-    return 0;
+    p->method = method && strcmp(method, "full") == 0 ? HN_METHOD_FULL : HN_METHOD_LORA;
+    if (!method || strcmp(method, hn_method_name(p->method)) == 0)
+        return 0;
+    bool known = strcmp(method, "head") == 0;
+    hn_fail(err, known ? HN_E_UNSUPPORTED : HN_E_INVALID_FIELD, known ? "method \"%.32s\" is not supported for this model; lora and full are"
+        : "there is no method \"%.32s\"; lora and full are the ones for this model", method);
+    hn_error_field(err, "method");
+    return known ? HN_E_UNSUPPORTED : HN_E_INVALID_FIELD;
 }
 
 /* "auto" (or absent), "none", {"fraction"} or DATA. */
@@ -112,17 +111,19 @@ static int read_validation(struct planning *p, struct hn_error *err) {
 
 static json_t *exports_json(const struct planning *p, struct hn_error *err) {
     const json_t *asked = json_object_get(p->params, "exports");
+    const char *possible = p->method == HN_METHOD_FULL ? "merged" : "peft and gguf";
     if (!asked || json_is_null(asked))
-        return json_pack("[s, s]", "peft", "gguf");
+        return p->method == HN_METHOD_FULL ? json_pack("[s]", "merged") : json_pack("[s, s]", "peft", "gguf");
     json_t *list = json_array();
     for (size_t i = 0; i < json_array_size(asked); i++) {
         const char *name = json_string_value(json_array_get(asked, i));
         int bit = name ? hn_export_from_name(name) : 0;
-        if (bit == HN_EXPORT_PEFT || bit == HN_EXPORT_GGUF) {
+        if ((unsigned)bit & hn_method_exports(p->method)) {
             json_array_append_new(list, json_string(name));
             continue;
         }
-        hn_fail(err, bit ? HN_E_UNSUPPORTED : HN_E_INVALID_FIELD, "the export \"%.32s\" is not one of peft and gguf", name ? name : "?");
+        hn_fail(err, bit ? HN_E_UNSUPPORTED : HN_E_INVALID_FIELD, "the export \"%.32s\" is not one of a %s run, which are: %s",
+            name ? name : "?", hn_method_name(p->method), possible);
         hn_error_field(err, "exports");
         json_decref(list);
         return NULL;
@@ -130,7 +131,7 @@ static json_t *exports_json(const struct planning *p, struct hn_error *err) {
     if (json_array_size(list))
         return list;
     json_decref(list);
-    hn_fail(err, HN_E_INVALID_FIELD, "exports must name at least one of peft and gguf");
+    hn_fail(err, HN_E_INVALID_FIELD, "exports must name at least one; of a %s run there are: %s", hn_method_name(p->method), possible);
     hn_error_field(err, "exports");
     return NULL;
 }
@@ -209,7 +210,11 @@ static int resolve_before(struct planning *p, const struct hn_model *model, stru
         hp->epochs = train_rows < 300 ? 5 : train_rows < 3000 ? 3 : train_rows < 20000 ? 2 : 1;
         because(p, "epochs", "%.3g for %zu training rows: about enough steps to settle without learning rows by heart", hp->epochs, train_rows);
     }
-    if (hn_is_auto(hp->learning_rate)) {
+    if (hn_is_auto(hp->learning_rate) && p->method == HN_METHOD_FULL) {
+        hp->learning_rate = model->config.hidden < 1024 ? 5e-5 : model->config.hidden < 2560 ? 2e-5 : 1e-5;
+        because(p, "learning_rate", "%.3g: all weights of a model %zu wide; a tenth of an adapter's, since each moves on its own",
+            hp->learning_rate, model->config.hidden);
+    } else if (hn_is_auto(hp->learning_rate)) {
         hp->learning_rate = model->config.hidden < 1024 ? 5e-4 : model->config.hidden < 2560 ? 3e-4 : 2e-4;
         because(p, "learning_rate", "%.3g: adapters of a model %zu wide", hp->learning_rate, model->config.hidden);
     }
@@ -294,7 +299,7 @@ static json_t *alternatives(struct planning *p, struct hn_spec *spec, struct hn_
     if (fits(p, run))
         return list;
     for (size_t i = 0; i < 2; i++) {
-        if (changes[i].value < 1 || (i == 0 && changes[i].value < 16))
+        if (changes[i].value < 1 || (i == 0 && changes[i].value < 16) || (i == 1 && p->method != HN_METHOD_LORA))
             continue;
         *changes[i].field = changes[i].value;
         if (!plan_again(p, spec, run, err))
@@ -310,7 +315,7 @@ static json_t *alternatives(struct planning *p, struct hn_spec *spec, struct hn_
 static double estimate_seconds(const struct planning *p, const struct hn_run *run) {
     const double rate = 4e10; /* a thread */
     double rows = (double)run->steps * (double)p->hp.batch_size, mean = (double)run->train.n_tokens / (double)run->train.n_rows;
-    double flops = rows * mean * 4.6 * (double)run->model.parameters;
+    double flops = rows * mean * (p->method == HN_METHOD_FULL ? 6 : 4.6) * (double)run->model.parameters;
     double evaluations = run->validation.n_rows ? (double)run->steps / (double)p->hp.eval_every + 2 : 0;
     flops += evaluations * (double)run->validation.n_tokens * 2 * (double)run->model.parameters;
     return flops / (rate * (double)(p->threads > 0 ? p->threads : 1)) + 5;
@@ -319,7 +324,7 @@ static double estimate_seconds(const struct planning *p, const struct hn_run *ru
 static json_t *answer(struct planning *p, struct hn_spec *spec, struct hn_run *run, struct hn_error *err) {
     const struct hn_examples *ex = &run->train;
     json_t *other = alternatives(p, spec, run, err), *final = make_spec(p, false, err);
-    size_t params = run->adapter.n_params * sizeof(float);
+    size_t params = run->n_params * sizeof(float);
     json_t *resolved = hn_hyperparams_write(&p->hp, HN_HP_ALL);
     json_t *validation = p->validation_path ? json_pack("{s:I}", "rows", (json_int_t)run->validation.n_rows)
                          : p->fraction > 0 ? json_pack("{s:f, s:I}", "fraction", p->fraction, "rows", (json_int_t)run->validation.n_rows) : json_null();

@@ -82,9 +82,9 @@ static int open_source(struct hn_predictor *p, const json_t *source, struct hn_e
     if (!rc)
         rc = hn_spec_read(&p->spec, json, err);
     if (!rc)
-        rc = hn_adapter_init(&p->run.adapter, &p->run.model, &p->spec.hp, err);
+        rc = hn_run_choose_params(&p->run, err);
     if (!rc)
-        rc = hn_params_from_adapter(&p->params, &p->run.adapter, err);
+        rc = hn_run_make_params(&p->run, &p->params, err);
     if (rc)
         return rc;
     bool exported = !step || (json_is_string(step) && strcmp(json_string_value(step), "exported") == 0);

@@ -37,6 +37,38 @@ int hn_params_from_adapter(struct hn_params *params, const struct hn_adapter *ad
     return 0;
 }
 
+size_t hn_params_assign(struct hn_model *model) {
+    size_t size = 0;
+    for (size_t i = 0; i < model->n_weights; i++) {
+        model->weights[i].param = size;
+        size += model->weights[i].rows * model->weights[i].cols; /* in all no more than a few times the file's bytes */
+    }
+    return size;
+}
+
+int hn_params_from_model(struct hn_params *params, const struct hn_model *model, struct hn_error *err) {
+    *params = (struct hn_params){.n = model->n_weights, .size = model->parameters};
+    params->table = hn_calloc(params->n, sizeof *params->table);
+    params->values = hn_calloc(params->size, sizeof *params->values);
+    if (!params->table || !params->values)
+        return hn_fail(err, HN_E_INTERNAL, "out of memory");
+    for (size_t i = 0; i < params->n; i++) {
+        const struct hn_weight *w = &model->weights[i];
+        params->table[i] = (struct hn_param){.weight = w, .offset = w->param, .rows = w->rows, .cols = w->cols, .decays = !hn_role_is_norm(w->role)};
+        snprintf(params->table[i].name, sizeof params->table[i].name, "%s", w->hf_name);
+    }
+    return 0;
+}
+
+void hn_params_start(const struct hn_model *model, float *values) {
+    for (size_t i = 0; i < model->n_weights; i++) {
+        const struct hn_weight *w = &model->weights[i];
+        for (size_t r = 0; r < w->rows; r++)
+            hn_weight_row(w, r, values + w->param + r * w->cols);
+    }
+    hn_map_release(&model->gguf.map);
+}
+
 int hn_params_add_optimizer(struct hn_params *params, struct hn_error *err) {
     params->grads = hn_calloc(params->size, sizeof *params->grads);
     params->first = hn_calloc(params->size, sizeof *params->first);

@@ -24,6 +24,13 @@ struct hn_params {
 };
 
 int hn_params_from_adapter(struct hn_params *params, const struct hn_adapter *adapter, struct hn_error *err);
+/* Gives every weight of the model its place in the parameter vector (weight->param) and returns the vector's size. Graphs
+ * planned from then on train them. A tied head is the embedding's own struct and so shares its place. */
+size_t hn_params_assign(struct hn_model *model);
+/* The table of a model whose weights have been assigned. */
+int hn_params_from_model(struct hn_params *params, const struct hn_model *model, struct hn_error *err);
+/* Fills values[] with the model's weights, dequantised. */
+void hn_params_start(const struct hn_model *model, float *values);
 /* Gradients and moments, zeroed. Not needed for prediction. */
 int hn_params_add_optimizer(struct hn_params *params, struct hn_error *err);
 void hn_params_release_optimizer(struct hn_params *params);

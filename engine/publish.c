@@ -18,7 +18,7 @@
 #include <sys/stat.h>
 
 #define VERIFY_ROWS 8
-/* Exports hold the same f32 values, so the logits are the same to the bit; what is tolerated is far below any effect. */
+/* Exports of f32 hold the same values, so the logits are the same to the bit; what is tolerated is far below any effect. */
 #define TOLERANCE 1e-4
 
 struct agreement {

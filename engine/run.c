@@ -78,6 +78,33 @@ static void find_longest(struct hn_run *run, const struct hn_examples *ex) {
     }
 }
 
+int hn_run_choose_params(struct hn_run *run, struct hn_error *err) {
+    int rc = 0;
+    switch (run->spec->method) {
+    case HN_METHOD_LORA:
+        rc = hn_adapter_init(&run->adapter, &run->model, &run->spec->hp, err);
+        run->n_params = run->adapter.n_params;
+        return rc;
+    case HN_METHOD_FULL:
+        run->n_params = hn_params_assign(&run->model);
+        return 0;
+    default:
+        return hn_fail(err, HN_E_UNSUPPORTED, "method %s is not supported for this model", hn_method_name(run->spec->method));
+    }
+}
+
+int hn_run_make_params(const struct hn_run *run, struct hn_params *params, struct hn_error *err) {
+    return run->spec->method == HN_METHOD_FULL ? hn_params_from_model(params, &run->model, err)
+                                               : hn_params_from_adapter(params, &run->adapter, err);
+}
+
+void hn_run_start_params(const struct hn_run *run, float *values) {
+    if (run->spec->method == HN_METHOD_FULL)
+        hn_params_start(&run->model, values);
+    else
+        hn_adapter_start(&run->adapter, &run->spec->hp, values);
+}
+
 int hn_run_load(struct hn_run *run, const struct hn_spec *spec, const char *dir, struct hn_error *err) {
     char path[4096];
     *run = (struct hn_run){.spec = spec};
@@ -99,8 +126,8 @@ int hn_run_load(struct hn_run *run, const struct hn_spec *spec, const char *dir,
             run->train.rows_total);
         hn_error_hint(err, "raise max_length, or check that the rows have answers: GET /datasets/{id}/preview shows what is trained");
     }
-    if (!rc && spec->method == HN_METHOD_LORA)
-        rc = hn_adapter_init(&run->adapter, &run->model, &spec->hp, err);
+    if (!rc)
+        rc = hn_run_choose_params(run, err);
     if (!rc)
         rc = choose_samples(run, err);
     if (!rc) {
@@ -146,7 +173,9 @@ static size_t dataset_bytes(const struct hn_dataset *data) {
 
 static void sum_memory(struct hn_run *run, size_t tokens) {
     struct hn_memory *m = &run->memory;
-    *m = (struct hn_memory){.process = PROCESS_BYTES, .mapped = run->model.mapped_bytes, .params = 4 * sizeof(float) * run->adapter.n_params};
+    *m = (struct hn_memory){.process = PROCESS_BYTES, .params = 4 * sizeof(float) * run->n_params};
+    /* A full run reads the file only to begin, before gradients and moments take any memory. */
+    m->mapped = run->spec->method == HN_METHOD_FULL ? 0 : run->model.mapped_bytes;
     for (int i = 0; i < HN_PHASES; i++)
         m->arena = run->phases[i].plan.arena_bytes > m->arena ? run->phases[i].plan.arena_bytes : m->arena;
     m->data = examples_bytes(&run->train) + examples_bytes(&run->validation) + dataset_bytes(&run->train_data) +

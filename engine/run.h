@@ -32,7 +32,8 @@ struct hn_run {
     struct hn_examples train, validation;
     const struct hn_dataset *sample_data; /* rows that samples are taken from */
     size_t *sample_rows, n_sample_rows;   /* kept rows of sample_data, validation ones where there are any */
-    struct hn_adapter adapter;
+    struct hn_adapter adapter; /* of method lora, else empty */
+    size_t n_params;           /* trainable values: the adapter's, or all of the model's */
     struct hn_phase phases[HN_PHASES];
     struct hn_memory memory;
     size_t steps, steps_per_epoch;
@@ -43,6 +44,12 @@ struct hn_run {
 /* Opens and tokenises; paths in the spec are relative to `dir` (or absolute). On HN_E_DATASET_INVALID the data set's issues
  * tell which rows. Owner calls hn_run_finish in every case. */
 int hn_run_load(struct hn_run *run, const struct hn_spec *spec, const char *dir, struct hn_error *err);
+/* The parameter vector of the run's method. Also for a run that has only its specification, model and, by
+ * hn_run_choose_params, what is trained of it. */
+int hn_run_choose_params(struct hn_run *run, struct hn_error *err);
+int hn_run_make_params(const struct hn_run *run, struct hn_params *params, struct hn_error *err);
+/* Fills values[n_params] with what training begins from. */
+void hn_run_start_params(const struct hn_run *run, float *values);
 /* Plans all phases for the loaded data; fills memory, steps. */
 int hn_run_plan(struct hn_run *run, struct hn_error *err);
 void hn_run_finish(struct hn_run *run);

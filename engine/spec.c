@@ -26,6 +26,29 @@ int hn_export_from_name(const char *name) {
     return 0;
 }
 
+unsigned hn_method_exports(enum hn_method method) {
+    return method == HN_METHOD_LORA ? HN_EXPORT_PEFT | HN_EXPORT_GGUF : method == HN_METHOD_FULL ? HN_EXPORT_MERGED : 0;
+}
+
+static int read_export_dtype(const json_t *run, enum hn_dtype *ret, struct hn_error *err) {
+    static const struct {
+        const char *name;
+        enum hn_dtype type;
+    } dtypes[] = {{"f32", HN_F32}, {"f16", HN_F16}, {"bf16", HN_BF16}};
+    const char *name = "f32";
+    int rc = hn_json_string(run, "export_dtype", &name, err);
+    for (size_t i = 0; !rc && i < 3; i++)
+        if (strcmp(dtypes[i].name, name) == 0) {
+            *ret = dtypes[i].type;
+            return 0;
+        }
+    if (!rc) {
+        rc = hn_fail(err, HN_E_INVALID_FIELD, "export_dtype must be \"f32\", \"f16\" or \"bf16\"");
+        hn_error_field(err, "export_dtype");
+    }
+    return rc;
+}
+
 static int read_method(const json_t *run, enum hn_method *ret, struct hn_error *err) {
     const char *name = "";
     int rc = hn_json_string(run, "method", &name, err);
@@ -71,6 +94,7 @@ static int read_run(struct hn_spec *s, struct hn_error *err) {
         (rc = hn_json_string(json_object_get(run, "model"), "sha256", &s->model_sha256, err)) ||
         (rc = read_source(json_object_get(run, "train"), &s->train, err)) || (rc = read_source(validation, &s->validation, err)) ||
         (rc = hn_json_number(validation, "fraction", 0, 1, &s->validation_fraction, err)) || (rc = read_exports(run, &s->exports, err)) ||
+        (rc = read_export_dtype(run, &s->export_dtype, err)) ||
         (rc = hn_json_string(run, "export_step", &export_step, err)) || (rc = hn_json_bool(run, "recompute", &s->recompute, err)) ||
         (rc = hn_json_string(run, "template_date", &s->template_date, err)) ||
         (rc = hn_json_int(samples, "rows", 0, 1000, &s->sample_rows, err)) ||

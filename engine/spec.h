@@ -7,6 +7,7 @@
 #ifndef HN_SPEC_H
 #define HN_SPEC_H
 
+#include "engine/dtype.h"
 #include "engine/error.h"
 #include "engine/examples.h"
 #include "engine/file.h"
@@ -34,6 +35,7 @@ struct hn_spec {
     double validation_fraction;         /* 0: not split off */
     struct hn_hyperparams hp;
     unsigned exports; /* bits of hn_export */
+    enum hn_dtype export_dtype; /* F32, F16 or BF16: of merged exports */
     bool export_best, recompute;
     int64_t sample_rows, sample_tokens, threads, memory_bytes;
 };
@@ -41,6 +43,7 @@ struct hn_spec {
 const char *hn_method_name(enum hn_method method);
 const char *hn_export_name(enum hn_export bit); /* "peft" … */
 int hn_export_from_name(const char *name);      /* 0 when unknown */
+unsigned hn_method_exports(enum hn_method method); /* bits of the exports there are of a method's result */
 
 /* Takes over `json` (also on failure). */
 int hn_spec_read(struct hn_spec *spec, json_t *json, struct hn_error *err);

@@ -323,7 +323,7 @@ static int choose_exported(struct hn_trainer *t, struct hn_error *err) {
     t->exported_step = t->progress.best_step;
     if (t->exported_step)
         return hn_checkpoint_read(t->dir, t->exported_step, &t->params, NULL, t->spec.run_sha256, err);
-    hn_adapter_start(&t->run.adapter, &t->spec.hp, t->params.values); /* nothing was better than the beginning */
+    hn_run_start_params(&t->run, t->params.values); /* nothing was better than the beginning */
     return 0;
 }
 
@@ -383,14 +383,12 @@ static int prepare(struct hn_trainer *t, struct hn_error *err) {
     int rc = hn_json_load(path, 16 << 20, &json, err);
     if (!rc)
         rc = hn_spec_read(&t->spec, json, err);
-    if (!rc && t->spec.method != HN_METHOD_LORA)
-        rc = hn_fail(err, HN_E_UNSUPPORTED, "method %s is not supported", hn_method_name(t->spec.method));
     if (!rc)
         rc = hn_run_load(&t->run, &t->spec, t->dir, err);
     if (!rc)
         rc = hn_run_plan(&t->run, err);
     if (!rc)
-        rc = hn_params_from_adapter(&t->params, &t->run.adapter, err);
+        rc = hn_run_make_params(&t->run, &t->params, err);
     if (!rc)
         rc = hn_params_add_optimizer(&t->params, err);
     size_t tokens = (size_t)t->spec.hp.micro_batch_tokens > t->run.longest ? (size_t)t->spec.hp.micro_batch_tokens : t->run.longest;
@@ -400,7 +398,7 @@ static int prepare(struct hn_trainer *t, struct hn_error *err) {
         rc = hn_fail(err, HN_E_INTERNAL, "out of memory");
     t->order_epoch = SIZE_MAX;
     if (!rc)
-        hn_adapter_start(&t->run.adapter, &t->spec.hp, t->params.values);
+        hn_run_start_params(&t->run, t->params.values);
     return rc;
 }
 

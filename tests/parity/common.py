@@ -58,8 +58,8 @@ def chat_row(text, label):
     return {"messages": [{"role": "user", "content": question}, {"role": "assistant", "content": label}]}
 
 
-def make_run(folder, rows, hyperparameters, validation=None, samples=0):
-    """A run directory for `honed train`, planned by the helper. Returns the plan's reply."""
+def make_run(folder, rows, hyperparameters, validation=None, samples=0, **more):
+    """A run directory for `honed train`, planned by the helper with `more` parameters. Returns the plan's reply."""
     folder = pathlib.Path(folder)
     (folder / "inputs").mkdir(parents=True, exist_ok=True)
     os.symlink(GGUF, folder / "inputs" / "model.gguf")
@@ -67,7 +67,7 @@ def make_run(folder, rows, hyperparameters, validation=None, samples=0):
     params = {"model": {"path": GGUF, "sha256": "0" * 64, "name": "smollm2"},
               "train": {"path": str(folder / "inputs" / "train"), "sha256": "1" * 64, "format": "jsonl"},
               "validation": "none", "hyperparameters": hyperparameters, "samples": {"rows": samples, "max_tokens": 16},
-              "threads": 2, "memory_bytes": 8 << 30, "now": "2026-01-31"}
+              "threads": 2, "memory_bytes": 8 << 30, "now": "2026-01-31", **more}
     if validation:
         (folder / "inputs" / "validation").write_text("".join(json.dumps(r) + "\n" for r in validation))
         params["validation"] = {"path": str(folder / "inputs" / "validation"), "sha256": "2" * 64, "format": "jsonl"}
