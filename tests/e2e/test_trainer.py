@@ -5,6 +5,7 @@ import json
 import os
 import pathlib
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -173,3 +174,27 @@ def test_missing_input_is_a_clear_failure(tmp_path):
     assert train(folder).returncode == 5
     last = common.events(folder)[-1]
     assert last["type"] == "failed" and "inputs/train" in last["data"]["message"]
+
+
+def make_full(folder):
+    """All weights: a checkpoint is 1.6 GB, so few steps and the last checkpoint alone are kept."""
+    knobs = {"max_steps": 4, "batch_size": 2, "learning_rate": 1e-4, "eval_every": 100, "eval_at_start": False, "save_every": 1,
+             "keep_checkpoints": 1, "seed": 5}
+    common.make_run(folder, rows(8), knobs, method="full", exports=["merged"])
+    return folder
+
+
+def test_all_weights_killed_and_resumed(tmp_path):
+    whole, folder = make_full(tmp_path / "whole"), make_full(tmp_path / "run")
+    done = train(whole)
+    assert done.returncode == 0, done.stderr
+    child = subprocess.Popen([str(common.HONED), "train", str(folder)], stderr=subprocess.DEVNULL)
+    while not (folder / "events.jsonl").exists() or len(common.events(folder, "step")) < 3:
+        time.sleep(0.05)
+    child.kill()
+    child.wait()
+    assert train(folder).returncode == 0
+    assert 1 <= common.events(folder, "resumed")[-1]["data"]["from_step"] <= 3
+    assert artifact_hashes(folder) == artifact_hashes(whole)
+    assert [h for h in history(folder) if h[0] != "checkpoint"] == [h for h in history(whole) if h[0] != "checkpoint"]
+    shutil.rmtree(tmp_path)

@@ -118,7 +118,8 @@ def test_half_precision(run, dtype, tmp_path):
     assert json.loads((tmp_path / "run" / "artifacts" / "merged" / "config.json").read_text())["dtype"] == str(kind).removeprefix("torch.")
     model = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "run" / "artifacts" / "merged")
     assert model.dtype == kind and np.isfinite(model(torch.tensor([[1, 2, 3]])).logits.float().detach().numpy()).all()
-    print(common.events(tmp_path / "run", "verified"))
+    seen = common.events(tmp_path / "run", "verified")[0]["data"]
+    assert seen["passed"] and 0 < seen["max_abs_logit_diff"] < seen["tolerance"]
 
 
 def test_refusals(tmp_path):
