@@ -212,7 +212,7 @@ static int resolve_before(struct planning *p, const struct hn_model *model, stru
     }
     if (hn_is_auto(hp->learning_rate) && p->method == HN_METHOD_FULL) {
         hp->learning_rate = model->config.hidden < 1024 ? 5e-5 : model->config.hidden < 2560 ? 2e-5 : 1e-5;
-        because(p, "learning_rate", "%.3g: all weights of a model %zu wide; a tenth of an adapter's, since each moves on its own",
+        because(p, "learning_rate", "%.3g: a tenth of an adapter's, for all the weights of a model %zu wide work already",
             hp->learning_rate, model->config.hidden);
     } else if (hn_is_auto(hp->learning_rate)) {
         hp->learning_rate = model->config.hidden < 1024 ? 5e-4 : model->config.hidden < 2560 ? 3e-4 : 2e-4;

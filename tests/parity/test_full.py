@@ -122,6 +122,19 @@ def test_half_precision(run, dtype, tmp_path):
     assert seen["passed"] and 0 < seen["max_abs_logit_diff"] < seen["tolerance"]
 
 
+def test_the_beginning_is_exported_when_nothing_was_better(tmp_path):
+    """A learning rate that ruins the model: the result is the base itself, dequantised."""
+    import reference
+    rows = [common.chat_row(*r) for r in common.reviews(8)]
+    common.make_run(tmp_path / "run", rows[:4], {**KNOBS, "max_steps": 2, "learning_rate": 0.05}, validation=rows[4:], method="full")
+    done = subprocess.run([str(common.HONED), "train", str(tmp_path / "run")], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert common.events(tmp_path / "run", "finished")[0]["data"]["exported_step"] == 0
+    model = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "run" / "artifacts" / "merged")
+    want = reference.load_base(common.GGUF).state_dict()
+    assert all(torch.equal(value, want[name]) for name, value in model.state_dict().items())
+
+
 def test_refusals(tmp_path):
     """Exports and number types that a method does not have are refused by name."""
     for more, field in [({"method": "full", "exports": ["gguf"]}, "exports"), ({"method": "lora", "exports": ["merged"]}, "exports"),
