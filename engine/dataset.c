@@ -212,6 +212,16 @@ static int read_rows(struct hn_dataset *data, const struct hn_dataset_format *fo
     return 0;
 }
 
+/* Names the first lines that are left out, so that they can be looked at. */
+static void warn_dropped(struct hn_dataset *data, size_t rows) {
+    hn_dataset_warn(data, "dropped_rows", 0, "%zu of %zu rows cannot be used and are left out; the first: %s", data->dropped,
+        rows, data->n_issues ? data->issues[0].message : "");
+    json_t *warning = json_array_get(data->warnings, json_array_size(data->warnings) - 1), *lines = json_array();
+    for (size_t i = 0; i < data->n_issues && i < sizeof data->issues / sizeof data->issues[0]; i++)
+        json_array_append_new(lines, json_integer((json_int_t)data->issues[i].line));
+    json_object_set_new(warning, "lines", lines);
+}
+
 static int judge(struct hn_dataset *data, const struct hn_dataset_options *options, struct hn_error *err) {
     const struct hn_issue *first = &data->issues[0];
     size_t rows = data->n_rows + data->dropped;
@@ -227,10 +237,9 @@ static int judge(struct hn_dataset *data, const struct hn_dataset_options *optio
         return HN_E_DATASET_INVALID;
     }
     if (data->dropped)
-        hn_dataset_warn(data, "dropped_rows", 0, "%zu of %zu rows cannot be used and are left out", data->dropped,
-            rows);
+        warn_dropped(data, rows);
     if (data->n_rows < FEW_ROWS)
-        hn_dataset_warn(data, "few_rows", 0, "%zu row%s are very few to learn from", data->n_rows,
+        hn_dataset_warn(data, "few_rows", 0, "%zu row%s: very little to learn from", data->n_rows,
             data->n_rows == 1 ? "" : "s");
     return 0;
 }

@@ -23,6 +23,7 @@
 #include <fcntl.h>
 #include <math.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -141,6 +142,20 @@ static int train_step(struct hn_trainer *t, size_t s, struct step_result *r, str
     return 0;
 }
 
+/* A line for people on standard error, which the daemon keeps as the job's log. */
+static void tell(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+static void tell(const char *format, ...) {
+    char time[32];
+    va_list ap;
+    hn_time_text(time);
+    fprintf(stderr, "%s ", time);
+    va_start(ap, format);
+    vfprintf(stderr, format, ap);
+    va_end(ap);
+    fputc('\n', stderr);
+}
+
 static double epoch_of(const struct hn_trainer *t, size_t step) {
     return (double)step / (double)t->run.steps_per_epoch;
 }
@@ -155,6 +170,9 @@ static int log_step(struct hn_trainer *t, const struct step_result *r, struct hn
     t->window_seconds += r->seconds;
     if (p->step % (size_t)t->spec.hp.log_every && p->step != t->run.steps)
         return 0;
+    double left = (double)(t->run.steps - p->step) * t->window_seconds / (double)t->spec.hp.log_every;
+    tell("step %zu of %zu  loss %.4f  grad norm %.3g  %.0f tokens/s  %.0f s left", p->step, t->run.steps, p->window_loss / p->window_weight,
+        r->norm, (double)p->window_tokens / t->window_seconds, left);
     int rc = hn_events_add(&t->events, "step", json_pack("{s:I, s:o, s:o, s:o, s:o, s:I, s:I, s:o, s:o}", "step", (json_int_t)p->step,
         "epoch", f32(epoch_of(t, p->step)), "loss", f32(p->window_loss / p->window_weight), "learning_rate",
         f32(hn_learning_rate(&t->spec.hp, p->step, t->run.steps)), "grad_norm", f32(r->norm), "tokens", (json_int_t)p->tokens,
@@ -204,6 +222,7 @@ static int evaluate(struct hn_trainer *t, bool *ret_best, struct hn_error *err) 
         p->evaluations_since_best++;
     }
     *ret_best = best;
+    tell("evaluation at step %zu: loss %.4f, token accuracy %.3f%s", p->step, loss, accuracy, best ? ", the best so far" : "");
     return hn_events_add(&t->events, "eval", json_pack("{s:I, s:I, s:o, s:b, s:o, s:o, s:o}", "step", (json_int_t)p->step, "rows",
         (json_int_t)t->run.validation.n_rows, "seconds", f32(now() - start), "best", best, "val_loss", f32(loss), "val_perplexity",
         f32(exp(loss)), "val_token_accuracy", f32(accuracy)), err);
@@ -218,6 +237,8 @@ static int save(struct hn_trainer *t, bool best, struct hn_error *err) {
         rc = hn_events_add(&t->events, "checkpoint", json_pack("{s:I, s:I, s:b}", "step", (json_int_t)t->progress.step, "bytes",
             (json_int_t)bytes, "best", best), err);
     t->last_save = now();
+    if (!rc)
+        tell("checkpoint of step %zu written", t->progress.step);
     return rc ? rc : hn_checkpoint_prune(t->dir, (size_t)t->spec.hp.keep_checkpoints, t->progress.best_step, err);
 }
 
@@ -336,6 +357,7 @@ static int finish(struct hn_trainer *t, const char *reason, struct hn_error *err
         rc = hn_publish_artifacts(t, err);
     if (rc)
         return rc;
+    tell("finished (%s): step %zu exported, artifacts in %s/artifacts", reason, t->exported_step, t->dir);
     json_t *best = t->progress.has_best ? json_pack("{s:I, s:s, s:o}", "step", (json_int_t)t->progress.best_step, "metric", "val_loss", "value",
         f32(t->progress.best_value)) : json_null();
     rc = hn_events_add(&t->events, "finished", json_pack("{s:I, s:s, s:o, s:I, s:o}", "step", (json_int_t)t->progress.step, "reason", reason, "best",
@@ -349,6 +371,9 @@ static int announce(struct hn_trainer *t, struct hn_error *err) {
     int rc = hn_events_add(&t->events, "started", json_pack("{s:I, s:I, s:s, s:s, s:I}", "attempt", (json_int_t)t->events.attempts + 1, "pid",
         (json_int_t)getpid(), "build", hn_build_name(), "kernels", kernels, "threads", (json_int_t)t->run.threads), err);
     const struct hn_examples *ex = &t->run.train;
+    tell("honed %s, %s, %u threads", hn_build_name(), kernels, t->run.threads);
+    tell("%zu training rows (%zu dropped, %zu truncated), %zu validation rows, %zu steps; %zu MB planned", ex->n_rows, ex->dropped,
+        ex->truncated, t->run.validation.n_rows, t->run.steps, t->run.memory.peak >> 20);
     if (!rc)
         rc = hn_events_add(&t->events, "plan", json_pack("{s:I, s:I, s:I, s:I, s:b, s:I, s:I, s:I, s:I, s:I, s:I}", "peak_bytes",
             (json_int_t)t->run.memory.peak, "arena_bytes", (json_int_t)t->run.memory.arena, "mapped_bytes", (json_int_t)t->run.memory.mapped,
@@ -365,6 +390,7 @@ static int resume(struct hn_trainer *t, struct hn_error *err) {
     while (!rc && n-- > 0) {
         struct hn_error problem = {0};
         if (!hn_checkpoint_read(t->dir, steps[n], &t->params, &t->progress, t->spec.run_sha256, &problem)) {
+            tell("going on from the checkpoint of step %zu", t->progress.step);
             rc = hn_events_add(&t->events, "resumed", json_pack("{s:I, s:I}", "from_step", (json_int_t)t->progress.step, "replayed_to",
                 (json_int_t)t->events.last_step), err);
             break;
@@ -430,7 +456,7 @@ static int settle(struct hn_trainer *t, int rc, const struct hn_error *err) {
         return HN_EXIT_FINISHED;
     if (rc == HN_INTERRUPTED)
         return HN_EXIT_INTERRUPTED;
-    fprintf(stderr, "%s\n%s%s", err->message, err->hint, err->hint[0] ? "\n" : "");
+    tell("failed: %s%s%s", err->message, err->hint[0] ? " — " : "", err->hint);
     if (t->events.fd <= 0)
         return HN_EXIT_FAILED;
     if (rc == HN_E_DISK_FULL) {
