@@ -219,7 +219,10 @@ static void warn_dropped(struct hn_dataset *data, size_t rows) {
     json_t *warning = json_array_get(data->warnings, json_array_size(data->warnings) - 1), *lines = json_array();
     for (size_t i = 0; i < data->n_issues && i < sizeof data->issues / sizeof data->issues[0]; i++)
         json_array_append_new(lines, json_integer((json_int_t)data->issues[i].line));
-    json_object_set_new(warning, "lines", lines);
+    const char *code = json_string_value(json_object_get(warning, "code"));
+    if (code && strcmp(code, "dropped_rows") == 0) /* else the list of warnings was full */
+        json_object_set(warning, "lines", lines);
+    json_decref(lines);
 }
 
 static int judge(struct hn_dataset *data, const struct hn_dataset_options *options, struct hn_error *err) {
