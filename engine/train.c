@@ -242,15 +242,15 @@ static int save(struct hn_trainer *t, bool best, struct hn_error *err) {
     return rc ? rc : hn_checkpoint_prune(t->dir, (size_t)t->spec.hp.keep_checkpoints, t->progress.best_step, err);
 }
 
-static int add_sample(struct hn_trainer *t, size_t row, const struct hn_prompt *prompt, const struct hn_generated *result, struct hn_error *err) {
-    json_t *data = json_pack("{s:I, s:I, s:o, s:o, s:o}", "step", (json_int_t)t->progress.step, "line",
+static int add_sample(struct hn_trainer *t, size_t step, size_t row, const struct hn_prompt *prompt, const struct hn_generated *result, struct hn_error *err) {
+    json_t *data = json_pack("{s:I, s:I, s:o, s:o, s:o}", "step", (json_int_t)step, "line",
         (json_int_t)t->run.sample_data->lines[row], "prompt", hn_json_text(prompt->text.data, prompt->text.size), "text",
         hn_json_text(result->text.data, result->text.size), "reference", hn_json_text(prompt->reference.data, prompt->reference.size));
     return hn_events_add(&t->events, "sample", data, err);
 }
 
 /* Answers to a few held-out rows, before and after training, kept in the job. */
-static int sample(struct hn_trainer *t, struct hn_error *err) {
+static int sample(struct hn_trainer *t, size_t step, struct hn_error *err) {
     size_t n = t->run.n_sample_rows;
     if (!n)
         return 0;
@@ -276,7 +276,7 @@ static int sample(struct hn_trainer *t, struct hn_error *err) {
         rc = hn_generate(&g, ids, count, &o, results, NULL, NULL, err);
     for (size_t i = 0; i < count && prompts && results; i++) {
         if (!rc)
-            rc = add_sample(t, rows[i], &prompts[i], &results[i], err);
+            rc = add_sample(t, step, rows[i], &prompts[i], &results[i], err);
         hn_buf_free(&results[i].text);
         hn_prompt_finish(&prompts[i]);
     }
@@ -314,7 +314,7 @@ static int train(struct hn_trainer *t, const char **ret_reason, struct hn_error 
     int rc = 0;
     bool best = false;
     if (p->step == 0 && (!(rc = evaluate(t, &best, err))))
-        rc = sample(t, err);
+        rc = sample(t, 0, err);
     while (!rc && p->step < t->run.steps && !patience_is_over(t)) {
         struct step_result r;
         if (stop_requests)
@@ -352,7 +352,7 @@ static int finish(struct hn_trainer *t, const char *reason, struct hn_error *err
     int rc = choose_exported(t, err);
     hn_params_release_optimizer(&t->params); /* memory that reading back needs */
     if (!rc)
-        rc = sample(t, err);
+        rc = sample(t, t->exported_step, err);
     if (!rc)
         rc = hn_publish_artifacts(t, err);
     if (rc)
