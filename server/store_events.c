@@ -7,11 +7,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-int hn_db_events(struct hn_db *db, int64_t job, int64_t after, int64_t limit, hn_event_fn each, void *ud,
+int hn_db_events(struct hn_db *db, int64_t job, int64_t after, int64_t limit, const char *type, hn_event_fn each, void *ud,
     struct hn_error *err) {
     struct hn_rows rows;
-    int rc = hn_rows_open(&rows, db, err, "SELECT seq,time,type,data FROM events WHERE job=?1 AND seq>?2 ORDER BY seq "
-        "LIMIT ?3", "iii", job, after, limit);
+    int rc = hn_rows_open(&rows, db, err, "SELECT seq,time,type,data FROM events WHERE job=?1 AND seq>?2 AND (?4 IS NULL OR "
+        "type=?4) ORDER BY seq LIMIT ?3", "iiis", job, after, limit, type);
     if (rc)
         return rc;
     while ((rc = hn_rows_next(&rows, err)) == 1)

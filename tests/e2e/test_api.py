@@ -165,7 +165,6 @@ def test_artifacts(daemon):
     assert daemon.get(path, headers={"Range": "bytes=0-4", "If-Range": '"other"'}).status_code == 200
     assert daemon.get(path, headers={"If-None-Match": whole.headers["ETag"]}).status_code == 304
     for wrong in ("../spec.json", "..%2fspec.json", "peft/../../spec.json", "/etc/passwd", "peft"):
-        assert requests.Request("GET", daemon.url).prepare()
         assert raw(daemon, f"GET /jobs/{job}/artifacts/{wrong} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n").split()[1] == b"404"
     archive = tarfile.open(fileobj=io.BytesIO(daemon.get(f"/jobs/{job}/artifacts.tar").content))
     assert archive.getnames() == [f"{job}/peft/adapter.bin"]
@@ -218,7 +217,7 @@ def test_multipart_in_one_call(daemon):
     assert reply.status_code == 201, reply.text
     job = reply.json()
     assert job["priority"] == 5 and job["name"] == "7" and job["progress"]["total_steps"] == 3 and reply.headers["Location"] == f"/jobs/{job['id']}"
-    assert daemon.wait(job["id"], "succeeded")["validation"] is None or True
+    daemon.wait(job["id"], "succeeded")
     again = daemon.post("/jobs", json=job["request"])
     assert again.status_code == 201, "the request as recorded can be sent again"
     before = len(daemon.get("/datasets").json()["data"])
