@@ -15,7 +15,7 @@ struct hn_batch_store {
     int32_t *tokens, *target_ids;
     uint32_t *positions, *starts, *target_rows, *ordinals;
     float *target_weights;
-    size_t max_tokens, max_sequences;
+    size_t max_tokens, limit; /* allocated; and what the phase that runs next has room for */
 };
 
 /* Room for `tokens` packed tokens (and as many targets and sequences). */
@@ -26,7 +26,8 @@ size_t hn_batch_bytes(size_t tokens); /* what init allocates */
 /* Tokens that row `row` takes in a batch: up to before its last target. 0 when it has none. */
 size_t hn_row_length(const struct hn_examples *ex, size_t row);
 double hn_row_weight(const struct hn_examples *ex, size_t row); /* sum of its target weights */
-void hn_batch_clear(struct hn_batch_store *store);
+/* Empties the batch and admits at most `tokens` to it: the capacity of the plan that will run on it. */
+void hn_batch_clear(struct hn_batch_store *store, size_t tokens);
 /* Appends a row; false when it does not fit (nothing is changed then). `ordinal` keys its dropout; target weights are
  * divided by `total`. */
 bool hn_batch_add(struct hn_batch_store *store, const struct hn_examples *ex, size_t row, uint32_t ordinal, double total);

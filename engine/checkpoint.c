@@ -48,15 +48,12 @@ static int write_arrays(const char *path, const struct hn_params *params, struct
 }
 
 int hn_checkpoint_write(const char *run_dir, const struct hn_params *params, const struct hn_progress *progress, const char *run_sha256,
-    uint64_t *ret_bytes, struct hn_error *err) {
+    struct hn_error *err) {
     char final[PATH], tmp[PATH], path[PATH + 32];
     struct stat st;
     step_path(final, run_dir, progress->step);
-    if (stat(final, &st) == 0) { /* a resumed run comes by again: the bytes would be the same */
-        if (ret_bytes)
-            *ret_bytes = 0;
+    if (stat(final, &st) == 0) /* a resumed run comes by again: the bytes would be the same */
         return 0;
-    }
     snprintf(tmp, sizeof tmp, "%s/checkpoints/.tmp-step-%06zu", run_dir, progress->step);
     int rc = hn_dir_remove(tmp, err);
     if (!rc)
@@ -64,7 +61,6 @@ int hn_checkpoint_write(const char *run_dir, const struct hn_params *params, con
     snprintf(path, sizeof path, "%s/state.safetensors", tmp);
     if (!rc)
         rc = write_arrays(path, params, err);
-    uint64_t bytes = !rc && stat(path, &st) == 0 ? (uint64_t)st.st_size : 0;
     snprintf(path, sizeof path, "%s/state.json", tmp);
     json_t *json = progress_json(progress, run_sha256);
     char *text = json ? hn_json_canonical(json) : NULL;
@@ -76,9 +72,15 @@ int hn_checkpoint_write(const char *run_dir, const struct hn_params *params, con
         rc = hn_dir_publish(tmp, final, err);
     if (rc)
         hn_dir_remove(tmp, NULL);
-    else if (ret_bytes)
-        *ret_bytes = bytes;
     return rc;
+}
+
+uint64_t hn_checkpoint_bytes(const char *run_dir, size_t step) {
+    char dir[PATH], path[PATH + 32];
+    struct stat st;
+    step_path(dir, run_dir, step);
+    snprintf(path, sizeof path, "%s/state.safetensors", dir);
+    return stat(path, &st) == 0 ? (uint64_t)st.st_size : 0;
 }
 
 static int read_progress(const json_t *json, struct hn_progress *p, const char *run_sha256, struct hn_error *err) {

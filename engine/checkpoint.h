@@ -23,7 +23,9 @@ struct hn_progress {
 };
 
 int hn_checkpoint_write(const char *run_dir, const struct hn_params *params, const struct hn_progress *progress, const char *run_sha256,
-    uint64_t *ret_bytes, struct hn_error *err);
+    struct hn_error *err);
+/* Bytes of a published checkpoint's parameters and moments; 0 when it is gone. */
+uint64_t hn_checkpoint_bytes(const char *run_dir, size_t step);
 /* Reads one; moments only when params has them. A checkpoint of another run is refused. */
 int hn_checkpoint_read(const char *run_dir, size_t step, struct hn_params *params, struct hn_progress *ret, const char *run_sha256,
     struct hn_error *err);

@@ -24,6 +24,10 @@ void hn_compute_finish(struct hn_compute *compute) {
     *compute = (struct hn_compute){0};
 }
 
+void hn_compute_clear(struct hn_compute *compute, const struct hn_phase *phase) {
+    hn_batch_clear(&compute->batch, phase->plan.caps.dims[HN_DIM_TOKENS]);
+}
+
 void hn_compute_run(struct hn_compute *compute, const struct hn_phase *phase, struct hn_exec *x) {
     x->plan = &phase->plan;
     x->pool = compute->pool;

@@ -149,7 +149,7 @@ static void step(struct session *s, const struct hn_ids *prompts) {
     const struct hn_generator *g = s->g;
     struct hn_batch_store *batch = &g->compute->batch;
     size_t n = 0;
-    hn_batch_clear(batch);
+    hn_compute_clear(g->compute, g->phase);
     s->n_answers = 0;
     for (size_t slot = 0; slot < g->slots; slot++) {
         struct sequence *q = &s->sequences[slot];

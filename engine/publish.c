@@ -31,7 +31,7 @@ static size_t row_logits(struct hn_trainer *t, const struct hn_examples *ex, siz
     struct hn_phase *phase = &t->run.phases[HN_PHASE_VERIFY];
     struct hn_exec x = {.params = values};
     size_t n = hn_row_length(ex, row), targets = n < HN_VERIFY_TARGETS ? n : HN_VERIFY_TARGETS;
-    hn_batch_clear(&t->compute.batch);
+    hn_compute_clear(&t->compute, phase);
     if (!hn_batch_add_tokens(&t->compute.batch, ex->tokens + ex->starts[row], n, 0, targets))
         return 0;
     hn_compute_run(&t->compute, phase, &x);

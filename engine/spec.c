@@ -77,6 +77,13 @@ static int read_run(struct hn_spec *s, struct hn_error *err) {
         (rc = hn_json_int(samples, "max_tokens", 1, 100000, &s->sample_tokens, err)) ||
         (rc = hn_hyperparams_read(&s->hp, json_object_get(run, "hyperparameters"), "hyperparameters.", err)))
         return rc;
+    const struct hn_hyperparams *hp = &s->hp;
+    if (hn_is_auto(hp->epochs) || hn_is_auto(hp->learning_rate) || hp->batch_size == HN_AUTO_INT || hp->micro_batch_tokens == HN_AUTO_INT ||
+        hp->max_length == HN_AUTO_INT || hp->eval_every == HN_AUTO_INT) {
+        hn_fail(err, HN_E_INVALID_FIELD, "spec: \"auto\" is left in run.hyperparameters");
+        hn_error_hint(err, "set epochs, learning_rate, batch_size, micro_batch_tokens, max_length and eval_every to numbers");
+        return HN_E_INVALID_FIELD;
+    }
     int task_number = hn_task_from_name(task);
     if (task_number < 0 || !s->model_file || !s->train.file)
         return hn_fail(err, HN_E_INVALID_FIELD, "spec: the run part needs a known task, model.file and train.file");

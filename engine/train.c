@@ -95,7 +95,7 @@ static void accumulate(struct hn_trainer *t, size_t s, struct step_result *r) {
         r->weight += hn_row_weight(ex, t->order[first + i]);
     hn_params_zero_grads(&t->params);
     for (size_t i = 0; i < n;) {
-        hn_batch_clear(&t->compute.batch);
+        hn_compute_clear(&t->compute, &t->run.phases[HN_PHASE_TRAIN]);
         while (i < n && hn_batch_add(&t->compute.batch, ex, t->order[first + i], (uint32_t)(first + i), r->weight))
             i++;
         r->tokens += t->compute.batch.batch.n_tokens;
@@ -193,7 +193,7 @@ static void measure_loss(struct hn_trainer *t, double *loss, double *accuracy) {
     for (size_t i = 0; i < ex->n_rows; i++)
         weight += hn_row_weight(ex, i);
     for (size_t i = 0; i < ex->n_rows;) {
-        hn_batch_clear(&t->compute.batch);
+        hn_compute_clear(&t->compute, &t->run.phases[HN_PHASE_EVAL]);
         while (i < ex->n_rows && hn_batch_add(&t->compute.batch, ex, i, (uint32_t)i, weight))
             i++;
         targets += t->compute.batch.batch.n_targets;
@@ -228,14 +228,18 @@ static int evaluate(struct hn_trainer *t, bool *ret_best, struct hn_error *err) 
         f32(exp(loss)), "val_token_accuracy", f32(accuracy)), err);
 }
 
-static int save(struct hn_trainer *t, bool best, struct hn_error *err) {
-    uint64_t bytes = 0;
+static int tell_checkpoint(struct hn_trainer *t, struct hn_error *err) {
+    const struct hn_progress *p = &t->progress;
+    return hn_events_add(&t->events, "checkpoint", json_pack("{s:I, s:I, s:b}", "step", (json_int_t)p->step, "bytes",
+        (json_int_t)hn_checkpoint_bytes(t->dir, p->step), "best", p->has_best && p->best_step == p->step), err);
+}
+
+static int save(struct hn_trainer *t, struct hn_error *err) {
     int rc = hn_events_sync(&t->events, err);
     if (!rc)
-        rc = hn_checkpoint_write(t->dir, &t->params, &t->progress, t->spec.run_sha256, &bytes, err);
+        rc = hn_checkpoint_write(t->dir, &t->params, &t->progress, t->spec.run_sha256, err);
     if (!rc)
-        rc = hn_events_add(&t->events, "checkpoint", json_pack("{s:I, s:I, s:b}", "step", (json_int_t)t->progress.step, "bytes",
-            (json_int_t)bytes, "best", best), err);
+        rc = tell_checkpoint(t, err);
     t->last_save = now();
     if (!rc)
         tell("checkpoint of step %zu written", t->progress.step);
@@ -300,7 +304,7 @@ static bool patience_is_over(const struct hn_trainer *t) {
 }
 
 static int interrupted(struct hn_trainer *t, struct hn_error *err) {
-    int rc = save(t, false, err);
+    int rc = save(t, err);
     if (!rc)
         rc = hn_events_add(&t->events, "interrupted", json_pack("{s:I, s:s}", "step", (json_int_t)t->progress.step, "reason", "signal"), err);
     return rc ? rc : HN_INTERRUPTED;
@@ -329,7 +333,7 @@ static int train(struct hn_trainer *t, const char **ret_reason, struct hn_error 
         if (last || p->step % (size_t)hp->eval_every == 0)
             rc = evaluate(t, &best, err);
         if (!rc && (last || best || save_is_due(t) || patience_is_over(t)))
-            rc = save(t, best, err);
+            rc = save(t, err);
     }
     if (!rc && patience_is_over(t) && p->step < t->run.steps)
         *ret_reason = "early_stopping";
@@ -393,6 +397,8 @@ static int resume(struct hn_trainer *t, struct hn_error *err) {
             tell("going on from the checkpoint of step %zu", t->progress.step);
             rc = hn_events_add(&t->events, "resumed", json_pack("{s:I, s:I}", "from_step", (json_int_t)t->progress.step, "replayed_to",
                 (json_int_t)t->events.last_step), err);
+            if (!rc) /* its event may be missing: the trainer can have died between the two */
+                rc = tell_checkpoint(t, err);
             break;
         }
         rc = hn_events_add(&t->events, "warning", json_pack("{s:s, s:s, s:I}", "code", "checkpoint_unreadable", "message", problem.message, "step",

@@ -225,7 +225,7 @@ static void test_cache(void **state) {
     for (size_t i = 0; i < b.n_params; i++)
         params[i] = (float)b.params[i];
     struct hn_exec x = {.params = params};
-    hn_batch_clear(&compute.batch);
+    hn_compute_clear(&compute, &plain);
     hn_batch_add_tokens(&compute.batch, b.ex.tokens, 90, 0, 90);
     hn_compute_run(&compute, &plain, &x);
     memcpy(whole, hn_buffer(&x, plain.plan.logits), 90 * TINY_VOCAB * 4);
@@ -233,7 +233,7 @@ static void test_cache(void **state) {
     for (size_t at = 0; at < 90;) {
         size_t n = at < 80 ? 40 : 1;
         uint32_t past = (uint32_t)at, row = 17;
-        hn_batch_clear(&compute.batch);
+        hn_compute_clear(&compute, &cached);
         hn_batch_add_tokens(&compute.batch, b.ex.tokens + at, n, at, n);
         compute.batch.batch.past = &past;
         compute.batch.batch.cache_rows = &row;
