@@ -54,9 +54,9 @@ python_tools() {
     local stamp="$CACHE/venv/.tools-3"
     make_pip
     [ -f "$stamp" ] && return
-    "$CACHE/venv/bin/pip" install -q pytest requests numpy &&
-        "$CACHE/venv/bin/pip" install -q torch==2.13.0 &&
-        "$CACHE/venv/bin/pip" install -q transformers==5.23.0 peft==0.21.2 gguf==0.19.0 safetensors jinja2 && touch "$stamp"
+    "$CACHE/venv/bin/pip" install -qq pytest requests numpy &&
+        "$CACHE/venv/bin/pip" install -qq torch==2.13.0 &&
+        "$CACHE/venv/bin/pip" install -qq transformers==5.23.0 peft==0.21.2 gguf==0.19.0 safetensors jinja2 && touch "$stamp"
 }
 
 install_packages || exit 1
