@@ -328,6 +328,9 @@ static json_t *answer(struct planning *p, struct hn_spec *spec, struct hn_run *r
         (json_int_t)ex->n_rows, "tokens", (json_int_t)ex->n_tokens, "target_tokens", (json_int_t)ex->target_tokens, "dropped", (json_int_t)ex->dropped,
         "truncated", (json_int_t)ex->truncated, "seconds_estimate", round(estimate_seconds(p, run)), "hyperparameters", resolved, "alternatives",
         other);
+    if ((p->validation_path || p->fraction > 0) && !run->validation.n_rows)
+        warn(p, "no_validation", "no validation row is left to evaluate on (%zu of %zu dropped): raise max_length or look at the rows",
+            run->validation.dropped, run->validation.rows_total);
     if (ex->truncated)
         warn(p, "truncated", "%zu of %zu rows are longer than max_length %lld and are cut on the right", ex->truncated, ex->rows_total,
             (long long)p->hp.max_length);

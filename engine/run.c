@@ -61,7 +61,7 @@ static int encode_all(struct hn_run *run, struct hn_error *err) {
 /* Samples come from the validation rows, spread evenly; from the training rows where there are none. */
 static int choose_samples(struct hn_run *run, struct hn_error *err) {
     const struct hn_examples *ex = run->validation.n_rows ? &run->validation : &run->train;
-    run->sample_data = run->spec->validation.file ? &run->validation_data : &run->train_data;
+    run->sample_data = ex == &run->validation && run->spec->validation.file ? &run->validation_data : &run->train_data;
     size_t n = (size_t)run->spec->sample_rows < ex->n_rows ? (size_t)run->spec->sample_rows : ex->n_rows;
     if (!(run->sample_rows = hn_calloc(n, sizeof *run->sample_rows)))
         return hn_fail(err, HN_E_INTERNAL, "out of memory");
