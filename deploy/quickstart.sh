@@ -61,7 +61,7 @@ curl -sf "$URL/models/smollm2" >/dev/null 2>&1 ||
 accuracy() { # route: share of the test rows answered rightly
     jq -sc '{inputs: [.[].messages[0:1]], max_tokens: 4}' "$STATE/test.jsonl" |
         api -X POST "$URL/$1/predict" -H 'Content-Type: application/json' --data-binary @- |
-        jq -r --slurpfile rows "$STATE/test.jsonl" '[.data | to_entries[] | (.value.text | ascii_downcase | ltrimstr(" ") | startswith($rows[.key].messages[1].content))]
+        jq -r --slurpfile rows "$STATE/test.jsonl" '[.data | to_entries[] | . as $answer | $answer.value.text | ascii_downcase | ltrimstr(" ") | startswith($rows[$answer.key].messages[1].content)]
             | "\(map(select(.)) | length) of \(length)"'
 }
 ask() { # route

@@ -7,7 +7,7 @@
  * So no sum depends on the number of threads.
  */
 #include "engine/attention.h"
-#include "engine/blas.h"
+#include "engine/gemm.h"
 #include "engine/kernels.h"
 #include "engine/tiles.h"
 
@@ -68,8 +68,8 @@ static void append_to_cache(const struct attention *a) {
 
 /* Scores of query rows i0…i0+m against keys j0…j0+n, masked; row r sees keys up to `visible + r`. */
 static void scores(const struct attention *a, const float *q, const struct keys *keys, size_t m, size_t j0, size_t n, size_t visible,
-    float *s) {
-    hn_sgemm(false, true, m, n, a->d, a->scale, q, a->cols, keys->k + j0 * keys->stride, keys->stride, 0, s, n);
+    float *s, unsigned thread) {
+    hn_gemm(false, true, m, n, a->d, a->scale, q, a->cols, keys->k + j0 * keys->stride, keys->stride, false, s, n, hn_scratch(a->x, thread));
     for (size_t r = 0; a->causal && r < m; r++)
         for (size_t j = visible + r + 1 > j0 ? visible + r + 1 - j0 : 0; j < n; j++)
             s[r * n + j] = -INFINITY;
@@ -104,7 +104,7 @@ static void forward_block(void *context, size_t task, unsigned thread) {
     size_t visible = keys.n - length + i0; /* last key that the block's first query sees */
     size_t end = a->causal ? visible + m : keys.n;
     const float *q = a->qkv + row * a->cols + head * a->d;
-    float *out = a->out + row * a->q_cols + head * a->d, *p = hn_scratch(a->x, thread);
+    float *out = a->out + row * a->q_cols + head * a->d, *p = hn_op_room(a->x, thread);
     float *max = p + HN_QUERY_BLOCK * HN_KEY_BLOCK, *sum = max + HN_QUERY_BLOCK;
     for (size_t r = 0; r < m; r++) {
         max[r] = -INFINITY;
@@ -113,7 +113,7 @@ static void forward_block(void *context, size_t task, unsigned thread) {
     }
     for (size_t j0 = 0; j0 < end; j0 += HN_KEY_BLOCK) {
         size_t n = least(HN_KEY_BLOCK, end - j0);
-        scores(a, q, &keys, m, j0, n, visible, p);
+        scores(a, q, &keys, m, j0, n, visible, p, thread);
         for (size_t r = 0; r < m; r++) {
             float *row_p = p + r * n, top = a->k->max(row_p, n);
             top = top > max[r] ? top : max[r];
@@ -125,7 +125,7 @@ static void forward_block(void *context, size_t task, unsigned thread) {
             max[r] = top;
             sum[r] += a->k->exp_shift(row_p, top, n);
         }
-        hn_sgemm(false, false, m, a->d, n, 1, p, n, keys.v + j0 * keys.stride, keys.stride, 1, out, a->q_cols);
+        hn_gemm(false, false, m, a->d, n, 1, p, n, keys.v + j0 * keys.stride, keys.stride, true, out, a->q_cols, hn_scratch(a->x, thread));
     }
     for (size_t r = 0; r < m; r++) {
         a->k->scale(out + r * a->q_cols, 1 / sum[r], a->d);
@@ -151,7 +151,7 @@ static void backward_head(void *context, size_t task, unsigned thread) {
     const float *out = a->out_in + first * a->q_cols + head * a->d, *lse = a->lse_in + first * a->heads + head;
     float *dq = a->din + first * a->cols + head * a->d, *delta = a->delta + first * a->heads + head;
     float *dk = a->dk + first * a->q_cols + head * a->d, *dv = a->dv + first * a->q_cols + head * a->d;
-    float *p = hn_scratch(a->x, thread), *dp = p + HN_QUERY_BLOCK * HN_KEY_BLOCK;
+    float *p = hn_op_room(a->x, thread), *dp = p + HN_QUERY_BLOCK * HN_KEY_BLOCK;
     for (size_t i = 0; i < length; i++) {
         delta[i * a->heads] = a->k->dot(dout + i * a->q_cols, out + i * a->q_cols, a->d);
         memset(dq + i * a->cols, 0, a->d * sizeof *dq);
@@ -163,15 +163,15 @@ static void backward_head(void *context, size_t task, unsigned thread) {
             size_t m = least(HN_QUERY_BLOCK, length - i0), n = least(HN_KEY_BLOCK, length - j0);
             if (a->causal)
                 n = least(n, i0 + m - j0);
-            scores(a, q + i0 * a->cols, &keys, m, j0, n, i0, p);
+            scores(a, q + i0 * a->cols, &keys, m, j0, n, i0, p, thread);
             for (size_t r = 0; r < m; r++)
                 a->k->exp_shift(p + r * n, lse[(i0 + r) * a->heads], n);
-            hn_sgemm(true, false, n, a->d, m, 1, p, n, dout + i0 * a->q_cols, a->q_cols, 1, dv + j0 * a->q_cols, a->q_cols);
-            hn_sgemm(false, true, m, n, a->d, 1, dout + i0 * a->q_cols, a->q_cols, keys.v + j0 * keys.stride, keys.stride, 0, dp, n);
+            hn_gemm(true, false, n, a->d, m, 1, p, n, dout + i0 * a->q_cols, a->q_cols, true, dv + j0 * a->q_cols, a->q_cols, hn_scratch(a->x, thread));
+            hn_gemm(false, true, m, n, a->d, 1, dout + i0 * a->q_cols, a->q_cols, keys.v + j0 * keys.stride, keys.stride, false, dp, n, hn_scratch(a->x, thread));
             for (size_t r = 0; r < m; r++)
                 a->k->softmax_back(dp + r * n, p + r * n, dp + r * n, delta[(i0 + r) * a->heads], a->scale, n);
-            hn_sgemm(false, false, m, a->d, n, 1, dp, n, keys.k + j0 * keys.stride, keys.stride, 1, dq + i0 * a->cols, a->cols);
-            hn_sgemm(true, false, n, a->d, m, 1, dp, n, q + i0 * a->cols, a->cols, 1, dk + j0 * a->q_cols, a->q_cols);
+            hn_gemm(false, false, m, a->d, n, 1, dp, n, keys.k + j0 * keys.stride, keys.stride, true, dq + i0 * a->cols, a->cols, hn_scratch(a->x, thread));
+            hn_gemm(true, false, n, a->d, m, 1, dp, n, q + i0 * a->cols, a->cols, true, dk + j0 * a->q_cols, a->q_cols, hn_scratch(a->x, thread));
         }
 }
 

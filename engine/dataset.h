@@ -1,8 +1,8 @@
 /*
  * Data sets: a file of rows in one of the accepted formats, parsed and validated line by line.
  *
- * The file is hostile: any bytes, any size. Every bad row is reported with line, column, field and the fix (the first 100,
- * and the total). With `drop` bad rows are left out and counted; with `refuse` one bad row refuses the file.
+ * The file is hostile: any bytes, any size. Every bad row is reported with line, column, field and the fix (the first
+ * 100, and the total). With `drop` bad rows are left out and counted; with `refuse` one bad row refuses the file.
  */
 #ifndef HN_DATASET_H
 #define HN_DATASET_H
@@ -44,15 +44,15 @@ struct hn_dataset {
     struct hn_map map;
     const char *format;
     enum hn_columns columns;
-    json_t *mapping;   /* the columns as found or given: our name → the file's */
-    size_t n_rows;     /* kept rows */
-    size_t *offsets;   /* [n_rows] byte of the row in the file */
-    size_t *sizes;     /* [n_rows] bytes of the row */
-    uint32_t *lines;   /* [n_rows] line in the file, from 1 */
+    json_t *mapping; /* the columns as found or given: our name → the file's */
+    size_t n_rows;   /* kept rows */
+    size_t *offsets; /* [n_rows] byte of the row in the file */
+    size_t *sizes;   /* [n_rows] bytes of the row */
+    uint32_t *lines; /* [n_rows] line in the file, from 1 */
     size_t dropped;
-    size_t n_issues;   /* all of them */
+    size_t n_issues; /* all of them */
     struct hn_issue issues[100];
-    json_t *warnings;  /* [{"code","message","lines"}] */
+    json_t *warnings; /* [{"code","message","lines"}] */
     size_t offsets_capacity, sizes_capacity, lines_capacity;
     /* of the reader */
     const struct hn_dataset_format *reader;
@@ -63,9 +63,10 @@ struct hn_dataset {
     char delimiter;                 /* of such formats */
 };
 
-/* Parses and validates the whole file; rows themselves stay in the map. On HN_E_DATASET_INVALID `ret->issues` is filled as
- * well. Call hn_dataset_close in every case (also after a failure). */
-int hn_dataset_open(struct hn_dataset *ret, const char *path, const struct hn_dataset_options *options, struct hn_error *err);
+/* Parses and validates the whole file; rows themselves stay in the map. On HN_E_DATASET_INVALID `ret->issues` is
+ * filled as well. Call hn_dataset_close in every case (also after a failure). */
+int hn_dataset_open(struct hn_dataset *ret, const char *path, const struct hn_dataset_options *options,
+    struct hn_error *err);
 void hn_dataset_close(struct hn_dataset *data);
 /* The row as an object under our own names ("messages" | "prompt","completion" | "text" …). New reference. */
 int hn_dataset_row(const struct hn_dataset *data, size_t row, json_t **ret, struct hn_error *err);

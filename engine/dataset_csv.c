@@ -2,9 +2,9 @@
  * Rows in separated columns: CSV by RFC 4180 (comma, semicolon or bar, recognised), and TSV.
  *
  * The first record is a header if it names a column we know, or one that the mapping names; otherwise the columns are
- * col1, col2 …. Two columns without a header, one of which has few distinct values, are taken as text and label, with a
- * warning. In TSV a quote is a character like any other, unless a field begins and ends with one and those inside are
- * doubled, as spreadsheets write it. Labels that are numbers become numbers; everything else is a text.
+ * col1, col2 …. Two columns without a header, one of which has few distinct values, are taken as text and label, with
+ * a warning. In TSV a quote is a character like any other, unless a field begins and ends with one and those inside
+ * are doubled, as spreadsheets write it. Labels that are numbers become numbers; everything else is a text.
  */
 #include "engine/dataset_format.h"
 #include "engine/rows.h"
@@ -15,12 +15,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define SAMPLE_RECORDS 20      /* looked at to recognise the delimiter */
-#define GUESS_RECORDS 5000     /* looked at to recognise a column of labels */
-#define LABELS_MAX 64          /* distinct values a column of labels may have */
+#define SAMPLE_RECORDS 20  /* looked at to recognise the delimiter */
+#define GUESS_RECORDS 5000 /* looked at to recognise a column of labels */
+#define LABELS_MAX 64      /* distinct values a column of labels may have */
 #define COLUMNS_MAX 1000
 
-/* End of the field that begins at text[at]: the delimiter or line end behind it. *closed is false when a quote is open. */
+/* End of the field that begins at text[at]: the delimiter or line end behind it. *closed is false when a quote is
+ * open. */
 static size_t field_end(const char *text, size_t size, size_t at, char delimiter, bool *closed) {
     *closed = true;
     if (delimiter != '\t' && at < size && text[at] == '"') {
@@ -50,7 +51,7 @@ static size_t record_end(const char *text, size_t size, size_t at, char delimite
     }
 }
 
-/* The text of the field text[begin, end), without its quotes; line ends of Windows at the record's end are not in it. */
+/* The text of the field text[begin, end), without its quotes; a record's line end is not in it. */
 static void field_text(const char *text, size_t begin, size_t end, struct hn_buf *out) {
     bool quoted = end - begin >= 2 && text[begin] == '"' && text[end - 1] == '"';
     for (size_t i = begin + 1; quoted && i + 1 < end; i++)
@@ -238,7 +239,8 @@ static int begin(struct hn_row_scan *scan, char delimiter, struct hn_error *err)
     bool closed;
     size_t end = record_end(text, size, scan->at, delimiter, &fields, &closed);
     data->delimiter = delimiter;
-    if (!closed || fields > COLUMNS_MAX || end - scan->at > HN_ROW_MAX || hn_utf8_valid(text + scan->at, end - scan->at) != end - scan->at) {
+    if (!closed || fields > COLUMNS_MAX || end - scan->at > HN_ROW_MAX ||
+        hn_utf8_valid(text + scan->at, end - scan->at) != end - scan->at) {
         hn_fail(err, HN_E_DATASET_INVALID, "the first line is no line of columns");
         hn_error_hint(err, "save the file as CSV in UTF-8, with a header such as text,label");
         return HN_E_DATASET_INVALID;
@@ -255,7 +257,8 @@ static int begin(struct hn_row_scan *scan, char delimiter, struct hn_error *err)
     json_decref(first);
     data->header = fields == 2 && !data->given ? guess_header(scan, delimiter) : NULL;
     if (data->header)
-        hn_dataset_warn(data, "guessed_columns", 0, "the file has no header; column %s is taken as the label, the other as the text",
+        hn_dataset_warn(data, "guessed_columns", 0,
+            "the file has no header; column %s is taken as the label, the other as the text",
             strcmp(json_string_value(json_array_get(data->header, 0)), "label") == 0 ? "1" : "2");
     else
         data->header = numbered_header(fields);
@@ -286,7 +289,8 @@ static bool next_record(struct hn_row_scan *scan, struct hn_span *ret) {
                 end = whole;
             } else { /* go on line by line: no later quote can be trusted, and the search must not be repeated */
                 scan->by_line = true;
-                hn_dataset_issue(data, line, 0, "", "double the quotes inside a field, and close the field with a quote",
+                hn_dataset_issue(data, line, 0, "",
+                    "double the quotes inside a field, and close the field with a quote",
                     "a quote that is opened in this row is never closed");
             }
         }
@@ -318,21 +322,26 @@ static json_t *label_value(const char *text) {
 
 static json_t *parse_record(const struct hn_dataset *data, const struct hn_span *span, struct hn_row_fault *fault) {
     const char *text = (const char *)data->map.data + span->offset;
-    size_t good = span->size > HN_ROW_MAX ? span->size : hn_utf8_valid(text, span->size), columns = json_array_size(data->header);
-    *fault = (struct hn_row_fault){.line = span->line, .hint = "every row needs the same columns; put texts with delimiters into quotes"};
+    size_t good = span->size > HN_ROW_MAX ? span->size : hn_utf8_valid(text, span->size),
+           columns = json_array_size(data->header);
+    *fault = (struct hn_row_fault){.line = span->line,
+        .hint = "every row needs the same columns; put texts with delimiters into quotes"};
     if (span->size > HN_ROW_MAX) {
-        snprintf(fault->message, sizeof fault->message, "the row has %zu bytes; more than %zu are not accepted", span->size, HN_ROW_MAX);
+        snprintf(fault->message, sizeof fault->message, "the row has %zu bytes; more than %zu are not accepted",
+            span->size, HN_ROW_MAX);
         return NULL;
     }
     if (good < span->size) {
         fault->column = good + 1;
         fault->hint = "save the file as UTF-8";
-        snprintf(fault->message, sizeof fault->message, "the byte 0x%02X is not valid UTF-8 text here", (unsigned char)text[good]);
+        snprintf(fault->message, sizeof fault->message, "the byte 0x%02X is not valid UTF-8 text here",
+            (unsigned char)text[good]);
         return NULL;
     }
     json_t *fields = read_fields(text, span->size, data->delimiter), *row = NULL;
     if (!fields || json_array_size(fields) != columns) {
-        snprintf(fault->message, sizeof fault->message, "the row has %zu columns; there should be %zu", json_array_size(fields), columns);
+        snprintf(fault->message, sizeof fault->message, "the row has %zu columns; there should be %zu",
+            json_array_size(fields), columns);
         json_decref(fields);
         return NULL;
     }
@@ -340,7 +349,9 @@ static json_t *parse_record(const struct hn_dataset *data, const struct hn_span 
     row = json_object();
     for (size_t i = 0; i < columns; i++) {
         const char *name = json_string_value(json_array_get(data->header, i));
-        json_t *value = strcmp(name, mapped ? mapped : "label") == 0 ? label_value(json_string_value(json_array_get(fields, i))) : NULL;
+        json_t *value = strcmp(name, mapped ? mapped : "label") == 0
+            ? label_value(json_string_value(json_array_get(fields, i)))
+            : NULL;
         json_object_set_new(row, name, value ? value : json_incref(json_array_get(fields, i)));
     }
     json_decref(fields);

@@ -16,7 +16,8 @@ json_t *hn_row_parse_json(const struct hn_dataset *data, const struct hn_span *s
     json_error_t je;
     *fault = (struct hn_row_fault){.line = span->line};
     if (span->size > HN_ROW_MAX) {
-        snprintf(fault->message, sizeof fault->message, "the row has %zu bytes; more than %zu are not accepted", span->size, HN_ROW_MAX);
+        snprintf(fault->message, sizeof fault->message, "the row has %zu bytes; more than %zu are not accepted",
+            span->size, HN_ROW_MAX);
         fault->hint = "split it into several rows";
         return NULL;
     }
@@ -28,7 +29,8 @@ json_t *hn_row_parse_json(const struct hn_dataset *data, const struct hn_span *s
             fault->column = text[i] == '\n' ? 0 : fault->column + 1;
         }
         fault->column++;
-        snprintf(fault->message, sizeof fault->message, "the byte 0x%02X is not valid UTF-8 text here", (unsigned char)text[at]);
+        snprintf(fault->message, sizeof fault->message, "the byte 0x%02X is not valid UTF-8 text here",
+            (unsigned char)text[at]);
         fault->hint = "save the file as UTF-8";
         return NULL;
     }
@@ -43,7 +45,8 @@ json_t *hn_row_parse_json(const struct hn_dataset *data, const struct hn_span *s
         return NULL;
     }
     fault->line += je.line > 1 ? (size_t)je.line - 1 : 0;
-    fault->column = je.line > 1 ? (size_t)(je.column > 0 ? je.column : 1) : (size_t)(je.position > 0 ? je.position : 1);
+    fault->column =
+        je.line > 1 ? (size_t)(je.column > 0 ? je.column : 1) : (size_t)(je.position > 0 ? je.position : 1);
     snprintf(fault->message, sizeof fault->message, "not valid JSON: %.160s", je.text);
     fault->hint = "a row is one whole JSON object; texts need \"quotes\", and line ends in them are written \\n";
     return NULL;
@@ -118,10 +121,10 @@ static size_t value_end(const struct hn_row_scan *scan) {
             string = true;
         } else if (c == '{' || c == '[') {
             depth++;
-        } else if ((c == '}' || c == ']' || c == ',') && depth == 0) {
+        } else if ((c == ']' || c == ',') && depth == 0) {
             return at;
-        } else if (c == '}' || c == ']') {
-            depth--;
+        } else if ((c == '}' || c == ']') && depth > 0) {
+            depth--; /* a stray brace stays in the value, which then is no JSON */
         }
     }
     return size;
@@ -137,7 +140,8 @@ static bool next_element(struct hn_row_scan *scan, struct hn_span *ret) {
         scan->at++;
         skip_blank(scan);
         if (scan->at < size)
-            hn_dataset_issue(scan->data, scan->line, 0, "", "one file holds one array", "there is more text behind the end of the array");
+            hn_dataset_issue(scan->data, scan->line, 0, "", "one file holds one array",
+                "there is more text behind the end of the array");
         scan->at = size;
         return false;
     }
@@ -146,7 +150,8 @@ static bool next_element(struct hn_row_scan *scan, struct hn_span *ret) {
         scan->line += text[i] == '\n';
     *ret = (struct hn_span){begin, end - begin, line};
     if (end == size)
-        hn_dataset_issue(scan->data, scan->line, 0, "", "the file may have been cut short", "the array is never closed by ]");
+        hn_dataset_issue(scan->data, scan->line, 0, "", "the file may have been cut short",
+            "the array is never closed by ]");
     scan->at = end < size && text[end] == ',' ? end + 1 : end;
     return true;
 }

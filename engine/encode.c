@@ -1,17 +1,16 @@
 /*
  * One row → tokens and targets. What is trained is the contract's:
  *
- * messages. The conversation is rendered by the model's template and tokenised at once. The turn of an assistant message
- * begins where the template's generation prompt ends (found in the rendered text before the message's first byte), so
- * that what the template writes inside the turn, such as <tool_call>, is learned as well; without such a place it begins
- * at the message's first byte. It ends with the first end token behind the message's last byte, if one stands there
- * before anything that is not the template's. A token is a target if it *begins* inside a turn whose message has a
- * weight other than 0: one that spans the border from the header into the content is not, one that spans the border at
- * the end is.
+ * messages. The conversation is rendered by the model's template and tokenised at once. The turn of an assistant
+ * message begins where the template's generation prompt ends (turn_begin), so that what the template writes inside
+ * the turn, such as <tool_call>, is learned as well; without such a place it begins at the message's first byte. It
+ * ends with the first end token behind the message's last byte, if one stands there before anything that is not the
+ * template's. A token is a target if it *begins* inside a turn whose message has a weight other than 0: one that
+ * spans the border from the header into the content is not, one that spans the border at the end is.
  *
- * prompt and completion. No template. The completion is what follows the prompt's own tokens in the tokens of the joint
- * text (as TRL does it). Where those do not begin with the prompt's tokens, a merge having crossed the border, both parts
- * are tokenised apart: at inference the prompt will be tokenised alone as well.
+ * prompt and completion. No template. The completion is what follows the prompt's own tokens in the tokens of the
+ * joint text (as TRL does it). Where those do not begin with the prompt's tokens, a merge having crossed the border,
+ * both parts are tokenised apart: at inference the prompt will be tokenised alone as well.
  *
  * The first token of a row is never a target: nothing precedes it.
  */
@@ -33,8 +32,8 @@ static bool push_id(struct hn_ids *ids, int32_t id, size_t offset) {
     return true;
 }
 
-int hn_codec_encode(const struct hn_codec *codec, const char *text, size_t size, const uint16_t *origins, struct hn_ids *ids,
-    struct hn_error *err) {
+int hn_codec_encode(const struct hn_codec *codec, const char *text, size_t size, const uint16_t *origins,
+    struct hn_ids *ids, struct hn_error *err) {
     size_t first = ids->n;
     int32_t bos = hn_tokenizer_bos(codec->tokenizer);
     int rc = hn_tokenizer_encode(codec->tokenizer, text ? text : "", size, origins, ids, err);
@@ -65,8 +64,11 @@ int hn_codec_render(const struct hn_codec *codec, const json_t *messages, const 
     }
     special_text(codec, hn_tokenizer_bos(codec->tokenizer), &bos);
     special_text(codec, hn_tokenizer_eos(codec->tokenizer), &eos);
-    struct hn_template_input in = {.messages = messages, .tools = json_is_array(tools) ? tools : NULL,
-        .add_generation_prompt = generation_prompt, .bos_token = bos.data, .eos_token = eos.data,
+    struct hn_template_input in = {.messages = messages,
+        .tools = json_is_array(tools) ? tools : NULL,
+        .add_generation_prompt = generation_prompt,
+        .bos_token = bos.data,
+        .eos_token = eos.data,
         .date = codec->date[0] ? codec->date : NULL};
     int rc = bos.failed || eos.failed ? no_memory(err) : hn_template_render(codec->chat, &in, out, err);
     hn_buf_free(&bos);
@@ -90,26 +92,38 @@ static float message_weight(const json_t *message) {
     return json_is_number(weight) ? (float)json_number_value(weight) : 1;
 }
 
-/* Where the turn begins whose message's first byte is at `first`: behind the last generation prompt that stands wholly in
- * the template's bytes before it. */
+/*
+ * Where the turn begins whose message's first byte is at `first`: behind the generation prompt in the template's
+ * bytes before it. Templates that let the model think begin the prompt for an answer with more than they leave in a
+ * finished turn (<think>), so the longest begin of the prompt counts, if it is at least half; of equals the last.
+ */
 static size_t turn_begin(const struct hn_codec *codec, const struct hn_encoded *e, size_t first) {
-    size_t low = first, size = codec->turn_size;
+    size_t low = first, best = 0, begin = first;
     while (low > 0 && e->origins[low - 1] == HN_ORIGIN_TEMPLATE)
         low--;
-    for (size_t end = first; size && end >= low + size; end--)
-        if (memcmp(e->text.data + end - size, codec->turn, size) == 0)
-            return end;
-    return first;
+    for (size_t at = low; at < first; at++) {
+        size_t same = 0;
+        while (same < codec->turn_size && at + same < first && e->text.data[at + same] == codec->turn[same])
+            same++;
+        if (same >= best && 2 * same >= codec->turn_size && same) {
+            best = same;
+            begin = at + same;
+        }
+    }
+    return begin;
 }
 
-/* Marks the tokens of the turn whose message has its bytes in [first, last]; *at is the first token to look at, and moves on. */
-static void mark_turn(const struct hn_codec *codec, struct hn_encoded *e, size_t first, size_t last, float weight, size_t *at) {
+/* Marks the tokens of the turn whose message has its bytes in [first, last]; *at is the first token to look at, and
+ * moves on. */
+static void mark_turn(const struct hn_codec *codec, struct hn_encoded *e, size_t first, size_t last, float weight,
+    size_t *at) {
     size_t begin = turn_begin(codec, e, first), i = *at;
     while (i < e->ids.n && e->ids.offsets[i] < begin)
         i++;
     for (; i < e->ids.n && e->ids.offsets[i] <= last; i++)
         e->weights[i] = weight;
-    for (size_t k = i; k < e->ids.n && e->ids.offsets[k] < e->text.size && e->origins[e->ids.offsets[k]] == HN_ORIGIN_TEMPLATE; k++)
+    for (size_t k = i;
+         k < e->ids.n && e->ids.offsets[k] < e->text.size && e->origins[e->ids.offsets[k]] == HN_ORIGIN_TEMPLATE; k++)
         if (hn_tokenizer_is_end(codec->tokenizer, e->ids.ids[k])) {
             for (; i <= k; i++)
                 e->weights[i] = weight;
@@ -123,7 +137,8 @@ struct extent {
     size_t first, last;
 };
 
-static int mark_messages(const struct hn_codec *codec, const json_t *messages, struct hn_encoded *e, struct hn_error *err) {
+static int mark_messages(const struct hn_codec *codec, const json_t *messages, struct hn_encoded *e,
+    struct hn_error *err) {
     size_t n = json_array_size(messages), at = 0;
     struct extent *extents = hn_calloc(n, sizeof *extents);
     if (!extents)
@@ -147,7 +162,8 @@ static int mark_messages(const struct hn_codec *codec, const json_t *messages, s
     return 0;
 }
 
-static int encode_messages(const struct hn_codec *codec, const json_t *row, struct hn_encoded *e, struct hn_error *err) {
+static int encode_messages(const struct hn_codec *codec, const json_t *row, struct hn_encoded *e,
+    struct hn_error *err) {
     const json_t *messages = json_object_get(row, "messages");
     struct hn_rendered text = {0};
     int rc = hn_codec_render(codec, messages, json_object_get(row, "tools"), false, &text, err);
@@ -167,7 +183,8 @@ static bool push_eos(const struct hn_codec *codec, struct hn_encoded *e) {
     return eos < 0 || push_id(&e->ids, eos, e->text.size);
 }
 
-static int encode_completion(const struct hn_codec *codec, const json_t *row, struct hn_encoded *e, struct hn_error *err) {
+static int encode_completion(const struct hn_codec *codec, const json_t *row, struct hn_encoded *e,
+    struct hn_error *err) {
     const json_t *prompt = json_object_get(row, "prompt"), *completion = json_object_get(row, "completion");
     size_t border = json_string_length(prompt);
     struct hn_ids head = {0};
@@ -182,7 +199,8 @@ static int encode_completion(const struct hn_codec *codec, const json_t *row, st
             if (!push_id(&e->ids, head.ids[i], head.offsets[i]))
                 rc = no_memory(err);
         if (!rc)
-            rc = hn_tokenizer_encode(codec->tokenizer, e->text.data + border, e->text.size - border, NULL, &e->ids, err);
+            rc = hn_tokenizer_encode(codec->tokenizer, e->text.data + border, e->text.size - border, NULL, &e->ids,
+                err);
         for (size_t i = head.n; !rc && i < e->ids.n; i++)
             e->ids.offsets[i] += (uint32_t)border;
     }
@@ -205,10 +223,13 @@ static int encode_text(const struct hn_codec *codec, const json_t *row, struct h
 static void train_all(struct hn_encoded *e, const json_t *row) {
     const json_t *messages = json_object_get(row, "messages");
     for (size_t i = 0; i < e->ids.n; i++) {
-        size_t origin = e->origins && e->ids.offsets[i] < e->text.size ? e->origins[e->ids.offsets[i]] : HN_ORIGIN_TEMPLATE;
+        size_t origin =
+            e->origins && e->ids.offsets[i] < e->text.size ? e->origins[e->ids.offsets[i]] : HN_ORIGIN_TEMPLATE;
         const json_t *message = origin == HN_ORIGIN_TEMPLATE ? NULL : json_array_get(messages, origin - 1);
         const json_t *weight = json_object_get(message, "weight");
-        e->weights[i] = json_is_number(weight) ? (float)json_number_value(weight) : e->weights[i] != 0 ? e->weights[i] : 1;
+        e->weights[i] = json_is_number(weight) ? (float)json_number_value(weight)
+            : e->weights[i] != 0               ? e->weights[i]
+                                               : 1;
     }
 }
 
@@ -218,14 +239,15 @@ static int (*const encoders[])(const struct hn_codec *, const json_t *, struct h
     [HN_ROWS_TEXT] = encode_text,
 };
 
-int hn_row_encode(const struct hn_codec *codec, enum hn_columns columns, const json_t *row, const struct hn_encode_options *options,
-    struct hn_encoded *out, struct hn_error *err) {
+int hn_row_encode(const struct hn_codec *codec, enum hn_columns columns, const json_t *row,
+    const struct hn_encode_options *options, struct hn_encoded *out, struct hn_error *err) {
     out->ids.n = 0;
     hn_buf_clear(&out->text);
     free(out->origins);
     out->origins = NULL;
     if (options->task != HN_TASK_GENERATION || (size_t)columns >= sizeof encoders / sizeof encoders[0])
-        return hn_fail(err, HN_E_UNSUPPORTED, "these columns cannot be trained on as %s", hn_task_name(options->task));
+        return hn_fail(err, HN_E_UNSUPPORTED, "these columns cannot be trained on as %s",
+            hn_task_name(options->task));
     int rc = encoders[columns](codec, row, out, err);
     if (rc)
         return rc;

@@ -1,5 +1,6 @@
 /*
- * One row as tokens with the weight of every target, and the text they came from. Internal to examples, prompts, preview.
+ * One row as tokens with the weight of every target, and the text they came from. Internal to examples, prompts,
+ * preview.
  */
 #ifndef HN_ENCODE_H
 #define HN_ENCODE_H
@@ -7,16 +8,16 @@
 #include "engine/examples.h"
 
 struct hn_encoded {
-    struct hn_ids ids;    /* offsets into text; an added BOS begins at 0, an added EOS at text.size */
-    float *weights;       /* [ids.n] weight of predicting this token; 0 = no target */
-    struct hn_buf text;   /* what was tokenised: the rendered conversation, or prompt and completion, or the text */
-    uint16_t *origins;    /* [text.size] for conversations (template.h), else NULL */
+    struct hn_ids ids;  /* offsets into text; an added BOS begins at 0, an added EOS at text.size */
+    float *weights;     /* [ids.n] weight of predicting this token; 0 = no target */
+    struct hn_buf text; /* what was tokenised: the rendered conversation, or prompt and completion, or the text */
+    uint16_t *origins;  /* [text.size] for conversations (template.h), else NULL */
     size_t weights_capacity;
 };
 
 /* Encodes a row under our own names (hn_dataset_row); overwrites *out, whose memory is reused. */
-int hn_row_encode(const struct hn_codec *codec, enum hn_columns columns, const json_t *row, const struct hn_encode_options *options,
-    struct hn_encoded *out, struct hn_error *err);
+int hn_row_encode(const struct hn_codec *codec, enum hn_columns columns, const json_t *row,
+    const struct hn_encode_options *options, struct hn_encoded *out, struct hn_error *err);
 void hn_encoded_finish(struct hn_encoded *out);
 /* Tokens kept under max_length. */
 static inline size_t hn_encoded_kept(const struct hn_encoded *e, const struct hn_encode_options *options) {
@@ -31,7 +32,7 @@ void hn_codec_prepare(struct hn_codec *codec);
 int hn_codec_render(const struct hn_codec *codec, const json_t *messages, const json_t *tools, bool generation_prompt,
     struct hn_rendered *out, struct hn_error *err);
 /* Appends the ids of a text, after a BOS where the tokenizer adds one and the text does not begin with it already. */
-int hn_codec_encode(const struct hn_codec *codec, const char *text, size_t size, const uint16_t *origins, struct hn_ids *ids,
-    struct hn_error *err);
+int hn_codec_encode(const struct hn_codec *codec, const char *text, size_t size, const uint16_t *origins,
+    struct hn_ids *ids, struct hn_error *err);
 
 #endif

@@ -1,6 +1,6 @@
 /*
- * The rows of a data set as packed tokens, and the codec that makes them; see examples.h. How a row becomes tokens and
- * targets stands in encode.c; here rows that do not fit are cut, dropped or refused, and all is counted.
+ * The rows of a data set as packed tokens, and the codec that makes them; see examples.h. How a row becomes tokens
+ * and targets stands in encode.c; here rows that do not fit are cut, dropped or refused, and all is counted.
  */
 #include "engine/encode.h"
 #include "engine/gguf.h"
@@ -23,8 +23,8 @@ int hn_task_from_name(const char *name) {
 }
 
 /*
- * The text with which the template asks for an answer: what add_generation_prompt adds to a conversation. Templates that
- * add nothing, or that refuse this conversation, leave it empty; it is only an aid (encode.c).
+ * The text with which the template asks for an answer: what add_generation_prompt adds to a conversation. Templates
+ * that add nothing, or that refuse this conversation, leave it empty; it is only an aid (encode.c).
  */
 void hn_codec_prepare(struct hn_codec *codec) {
     char date[sizeof codec->date];
@@ -35,7 +35,8 @@ void hn_codec_prepare(struct hn_codec *codec) {
     if (messages && !hn_codec_render(codec, messages, NULL, false, &without, NULL) &&
         !hn_codec_render(codec, messages, NULL, true, &with, NULL)) {
         size_t n = without.text.size, more = with.text.size > n ? with.text.size - n : 0;
-        if (more && (n == 0 || memcmp(without.text.data, with.text.data, n) == 0) && (codec->turn = hn_calloc(more, 1))) {
+        if (more && (n == 0 || memcmp(without.text.data, with.text.data, n) == 0) &&
+            (codec->turn = hn_calloc(more, 1))) {
             memcpy(codec->turn, with.text.data + n, more);
             codec->turn_size = more;
         }
@@ -78,7 +79,8 @@ void hn_examples_finish(struct hn_examples *ex) {
     *ex = (struct hn_examples){0};
 }
 
-static int keep(struct hn_examples *ex, const struct hn_encoded *e, size_t n, size_t row, uint32_t line, struct hn_error *err) {
+static int keep(struct hn_examples *ex, const struct hn_encoded *e, size_t n, size_t row, uint32_t line,
+    struct hn_error *err) {
     size_t total = ex->n_tokens + n;
     if (!hn_grow(&ex->tokens, &ex->tokens_capacity, total, sizeof *ex->tokens) ||
         !hn_grow(&ex->weights, &ex->weights_capacity, total, sizeof *ex->weights) ||
@@ -97,15 +99,17 @@ static int keep(struct hn_examples *ex, const struct hn_encoded *e, size_t n, si
 }
 
 /* Applies the overflow rule and keeps the row, or counts it as dropped. */
-static int settle(struct hn_examples *ex, const struct hn_encoded *e, const struct hn_encode_options *o, size_t row, uint32_t line,
-    struct hn_error *err) {
+static int settle(struct hn_examples *ex, const struct hn_encoded *e, const struct hn_encode_options *o, size_t row,
+    uint32_t line, struct hn_error *err) {
     size_t n = hn_encoded_kept(e, o);
     bool over = e->ids.n > o->max_length;
     for (size_t i = 0; i < n; i++)
         if ((size_t)e->ids.ids[i] >= o->vocab)
-            return hn_fail(err, HN_E_MODEL_INVALID, "the tokenizer gives token %d, but the model has only %zu", e->ids.ids[i], o->vocab);
+            return hn_fail(err, HN_E_MODEL_INVALID, "the tokenizer gives token %d, but the model has only %zu",
+                e->ids.ids[i], o->vocab);
     if (over && o->overflow == HN_OVERFLOW_ERROR) {
-        hn_fail(err, HN_E_DATASET_INVALID, "line %u has %zu tokens; max_length is %zu", line, e->ids.n, o->max_length);
+        hn_fail(err, HN_E_DATASET_INVALID, "line %u has %zu tokens; max_length is %zu", line, e->ids.n,
+            o->max_length);
         hn_error_hint(err, "shorten the row, raise max_length, or set overflow to \"truncate\" or \"drop\"");
         return HN_E_DATASET_INVALID;
     }

@@ -16,24 +16,30 @@ struct hn_codec {
     struct hn_tokenizer *tokenizer;
     struct hn_template *chat; /* NULL when the model has none */
     char date[16];            /* for the template; "" = none */
-    char *turn;               /* [turn_size] what add_generation_prompt adds: the begin of an assistant's turn; may be NULL */
+    char *turn; /* [turn_size] what add_generation_prompt adds: the begin of an assistant's turn; may be NULL */
     size_t turn_size;
 };
 int hn_codec_from_gguf(const struct hn_gguf *gguf, struct hn_codec *ret, struct hn_error *err);
 void hn_codec_finish(struct hn_codec *codec);
 
-enum hn_task { HN_TASK_GENERATION, HN_TASK_CLASSIFICATION, HN_TASK_QA, HN_TASK_TOKEN_CLASSIFICATION, HN_TASK_PREFERENCE };
+enum hn_task {
+    HN_TASK_GENERATION,
+    HN_TASK_CLASSIFICATION,
+    HN_TASK_QA,
+    HN_TASK_TOKEN_CLASSIFICATION,
+    HN_TASK_PREFERENCE
+};
 const char *hn_task_name(enum hn_task task);
 int hn_task_from_name(const char *name); /* -1 when unknown */
 
 /* Packed rows: row i is tokens[starts[i] .. starts[i+1]). */
 struct hn_examples {
     size_t n_rows, n_tokens;
-    int32_t *tokens;  /* [n_tokens] */
-    float *weights;   /* [n_tokens] weight of predicting this token from those before it; 0 = no target */
-    size_t *starts;   /* [n_rows + 1] */
-    uint32_t *lines;  /* [n_rows] line in the source file */
-    size_t *rows;     /* [n_rows] row (0-based, among the data set's kept rows) */
+    int32_t *tokens; /* [n_tokens] */
+    float *weights;  /* [n_tokens] weight of predicting this token from those before it; 0 = no target */
+    size_t *starts;  /* [n_rows + 1] */
+    uint32_t *lines; /* [n_rows] line in the source file */
+    size_t *rows;    /* [n_rows] row (0-based, among the data set's kept rows) */
     /* counts of the whole set they were made from */
     size_t rows_total, dropped, truncated, target_tokens;
     size_t tokens_capacity, weights_capacity, starts_capacity, lines_capacity, rows_capacity;
@@ -51,22 +57,24 @@ struct hn_encode_options {
 int hn_examples_encode(const struct hn_codec *codec, const struct hn_dataset *data, const size_t *rows, size_t n_rows,
     const struct hn_encode_options *options, struct hn_examples *ret, struct hn_error *err);
 
-/* A row as a prompt for generation: ids up to where the last answer begins, the prompt as text and the reference answer.
- * HN_E_UNSUPPORTED for rows without an answer (plain text: the first half of the row becomes the prompt). Caller frees
- * with hn_prompt_finish. */
+/* A row as a prompt for generation: ids up to where the last answer begins, the prompt as text and the reference
+ * answer. HN_E_UNSUPPORTED for rows without an answer (plain text: the first half of the row becomes the prompt).
+ * Caller frees with hn_prompt_finish. */
 struct hn_prompt {
     struct hn_ids ids;
     struct hn_buf text, reference;
 };
 int hn_prompt_from_row(const struct hn_codec *codec, const struct hn_dataset *data, size_t row, struct hn_prompt *ret,
     struct hn_error *err);
-/* The same for a prediction input: a string (raw text for models without a template, else one user message), an array of
- * messages, or {"prompt": raw text}. */
-int hn_prompt_from_input(const struct hn_codec *codec, const json_t *input, struct hn_prompt *ret, struct hn_error *err);
+/* The same for a prediction input: a string (raw text for models without a template, else one user message), an array
+ * of messages, or {"prompt": raw text}. */
+int hn_prompt_from_input(const struct hn_codec *codec, const json_t *input, struct hn_prompt *ret,
+    struct hn_error *err);
 void hn_prompt_finish(struct hn_prompt *prompt);
 
-/* Deterministic split independent of any seed: the rows (0-based) of the validation part, sorted, in *ret_rows (caller
- * frees). Stratified by label where the data has labels. */
-int hn_split_validation(const struct hn_dataset *data, double fraction, size_t **ret_rows, size_t *ret_n, struct hn_error *err);
+/* Deterministic split independent of any seed: the rows (0-based) of the validation part, sorted, in *ret_rows
+ * (caller frees). Stratified by label where the data has labels. */
+int hn_split_validation(const struct hn_dataset *data, double fraction, size_t **ret_rows, size_t *ret_n,
+    struct hn_error *err);
 
 #endif

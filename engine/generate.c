@@ -12,7 +12,7 @@
 struct sequence {
     size_t input;        /* index among the prompts; SIZE_MAX: the slot is free */
     size_t past;         /* tokens in the cache */
-    int32_t next;        /* token to feed */
+    int32_t next;        /* token to feed once the prompt is in the cache */
     size_t streamed;     /* bytes handed to the piece function */
 };
 
@@ -98,7 +98,7 @@ struct session {
     struct sequence *sequences; /* [g->slots] */
     struct candidate *scratch;
     uint32_t *past, *cache_rows;
-    size_t *slot_of; /* [slots] slot of each sequence in the batch */
+    size_t *answering, n_answers; /* [slots] slots that get logits in this pass */
     hn_piece_fn *piece;
     void *user;
 };
@@ -123,7 +123,7 @@ static void advance(struct session *s, struct sequence *q, const float *logits) 
         q->next = id;
         if (stopped(&r->text, s->o))
             r->finish_reason = "stop";
-        else if (r->tokens + 1 >= s->o->max_tokens || q->past + 1 > g->context - 1)
+        else if (r->tokens + 1 >= s->o->max_tokens || q->past + 1 > g->context)
             r->finish_reason = "length";
     }
     r->tokens++;
@@ -141,40 +141,35 @@ static const float *run(struct session *s) {
     return (const float *)(g->compute->arena + g->phase->plan.buffers[g->phase->plan.logits].offset);
 }
 
-static void prefill(struct session *s, size_t slot, const struct hn_ids *prompt) {
-    struct sequence *q = &s->sequences[slot];
-    for (size_t at = 0; at < prompt->n; at += HN_SAMPLE_CHUNK) {
-        size_t n = prompt->n - at < HN_SAMPLE_CHUNK ? prompt->n - at : HN_SAMPLE_CHUNK;
-        bool last = at + n == prompt->n;
-        hn_batch_clear(&s->g->compute->batch);
-        hn_batch_add_tokens(&s->g->compute->batch, prompt->ids + at, n, at, last);
-        s->past[0] = (uint32_t)at;
-        s->cache_rows[0] = (uint32_t)(slot * s->g->context);
-        const float *logits = run(s);
-        q->past = at + n;
-        if (last)
-            advance(s, q, logits);
-    }
-}
-
-static size_t decode(struct session *s) {
+/*
+ * One pass over everything that runs: prompts go in by pieces, beside the next tokens of sequences that are further, as many
+ * as the batch holds. A row's bits depend on nothing beside it, so an answer does not depend on how it was packed.
+ */
+static void step(struct session *s, const struct hn_ids *prompts) {
+    const struct hn_generator *g = s->g;
+    struct hn_batch_store *batch = &g->compute->batch;
     size_t n = 0;
-    hn_batch_clear(&s->g->compute->batch);
-    for (size_t slot = 0; slot < s->g->slots; slot++) {
+    hn_batch_clear(batch);
+    s->n_answers = 0;
+    for (size_t slot = 0; slot < g->slots; slot++) {
         struct sequence *q = &s->sequences[slot];
-        if (q->input == SIZE_MAX)
+        size_t room = HN_SAMPLE_CHUNK - batch->batch.n_tokens;
+        if (q->input == SIZE_MAX || !room)
             continue;
-        hn_batch_add_tokens(&s->g->compute->batch, &q->next, 1, q->past, 1);
+        const struct hn_ids *prompt = &prompts[q->input];
+        bool reading = q->past < prompt->n;
+        size_t count = !reading ? 1 : prompt->n - q->past < room ? prompt->n - q->past : room;
+        bool answers = !reading || q->past + count == prompt->n;
+        hn_batch_add_tokens(batch, reading ? prompt->ids + q->past : &q->next, count, q->past, answers);
         s->past[n] = (uint32_t)q->past;
-        s->cache_rows[n] = (uint32_t)(slot * s->g->context);
-        s->slot_of[n++] = slot;
+        s->cache_rows[n++] = (uint32_t)(slot * g->context);
+        q->past += count;
+        if (answers)
+            s->answering[s->n_answers++] = slot;
     }
-    const float *logits = n ? run(s) : NULL;
-    for (size_t i = 0; i < n; i++) {
-        s->sequences[s->slot_of[i]].past++;
-        advance(s, &s->sequences[s->slot_of[i]], logits + i * s->g->model->config.vocab);
-    }
-    return n;
+    const float *logits = run(s);
+    for (size_t i = 0; i < s->n_answers; i++)
+        advance(s, &s->sequences[s->answering[i]], logits + i * g->model->config.vocab);
 }
 
 int hn_generate(const struct hn_generator *g, const struct hn_ids *prompts, size_t n, const struct hn_generate_options *options,
@@ -191,23 +186,24 @@ int hn_generate(const struct hn_generator *g, const struct hn_ids *prompts, size
     s.scratch = options->temperature > 0 ? hn_calloc(g->model->config.vocab, sizeof *s.scratch) : NULL;
     s.past = hn_calloc(g->slots, sizeof *s.past);
     s.cache_rows = hn_calloc(g->slots, sizeof *s.cache_rows);
-    s.slot_of = hn_calloc(g->slots, sizeof *s.slot_of);
-    bool ok = s.sequences && s.past && s.cache_rows && s.slot_of && (s.scratch || options->temperature <= 0);
+    s.answering = hn_calloc(g->slots, sizeof *s.answering);
+    bool ok = s.sequences && s.past && s.cache_rows && s.answering && (s.scratch || options->temperature <= 0);
     for (size_t i = 0; ok && i < g->slots; i++)
         s.sequences[i].input = SIZE_MAX;
-    for (size_t started = 0, running = 0; ok && (started < n || running);) {
-        for (size_t slot = 0; slot < g->slots && started < n; slot++) {
-            if (s.sequences[slot].input != SIZE_MAX)
-                continue;
-            s.sequences[slot] = (struct sequence){.input = started};
-            prefill(&s, slot, &prompts[started++]);
+    for (size_t started = 0, running = 1; ok && running;) {
+        running = 0;
+        for (size_t slot = 0; slot < g->slots; slot++) {
+            if (s.sequences[slot].input == SIZE_MAX && started < n)
+                s.sequences[slot] = (struct sequence){.input = started++};
+            running += s.sequences[slot].input != SIZE_MAX;
         }
-        running = decode(&s);
+        if (running)
+            step(&s, prompts);
     }
     free(s.sequences);
     free(s.scratch);
     free(s.past);
     free(s.cache_rows);
-    free(s.slot_of);
+    free(s.answering);
     return ok ? 0 : hn_fail(err, HN_E_INTERNAL, "out of memory");
 }

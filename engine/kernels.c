@@ -71,7 +71,7 @@ INLINE vec max_vec(vec a, vec b) {
 INLINE vec exp_vec(vec x) {
     const vec low = splat(-87.33654f), high = splat(88.3762f), magic = splat(12582912.0f);
     ivec tiny = x < low;
-    x = max_vec(x, low);
+    x = select_vec(tiny, low, x); /* comparisons with NaN are false: NaN goes through to the result */
     x = select_vec(x > high, high, x);
     vec n = x * splat(1.44269504f) + magic;
     n -= magic;
@@ -246,6 +246,7 @@ static void dequantise_q8_0(float *out, const void *blocks, size_t n) {
 
 const struct hn_kernels HN_LEVEL = {
     .name = HN_LEVEL_NAME,
+    .gemm = HN_LEVEL_GEMM,
     .max = max_of,
     .dot = dot,
     .axpy = axpy,

@@ -8,6 +8,7 @@
 #define HN_KERNELS_H
 
 #include "engine/dtype.h"
+#include "engine/gemm_kernels.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -20,6 +21,7 @@ struct hn_adamw {
 
 struct hn_kernels {
     const char *name; /* "avx512", "avx2", "portable" */
+    const struct hn_gemm_kernels *gemm; /* NULL: products go through OpenBLAS */
     float (*max)(const float *x, size_t n); /* −inf for n = 0 */
     float (*dot)(const float *a, const float *b, size_t n);
     void (*axpy)(float *y, float a, const float *x, size_t n);      /* y += a·x */

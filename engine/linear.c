@@ -1,7 +1,7 @@
 /* See linear.h, and HN_OP_LINEAR in graph.h for what is computed. */
 #include "engine/linear.h"
-#include "engine/blas.h"
 #include "engine/dropout.h"
+#include "engine/gemm.h"
 #include "engine/kernels.h"
 #include "engine/tiles.h"
 
@@ -21,48 +21,22 @@ static struct cut cut_of(size_t n, size_t most) {
     return (struct cut){width ? (n + width - 1) / width : 0, width};
 }
 
-/* Rows r0…r1 and columns c0…c1 of a weight as f32: in place for f32 data, else dequantised into scratch. */
-static const float *panel(const struct hn_exec *x, const struct hn_weight *w, size_t r0, size_t r1, size_t c0, size_t c1,
-    float *scratch, size_t *ld) {
-    *ld = w->cols;
-    if (w->param != SIZE_MAX)
-        return (const float *)x->params + w->param + r0 * w->cols + c0;
-    if (w->type == HN_F32)
-        return (const float *)w->data + r0 * w->cols + c0;
-    const struct hn_dtype_info *info = hn_dtype_info(w->type);
-    void (*dequantise)(float *, const void *, size_t) = hn_kernels()->dequantise[w->type];
-    if (!dequantise)
-        dequantise = info->dequantise;
-    size_t row_bytes = hn_dtype_bytes(info, w->cols);
-    const uint8_t *data = (const uint8_t *)w->data + hn_dtype_bytes(info, c0);
-    *ld = c1 - c0;
-    for (size_t r = r0; r < r1; r++)
-        dequantise(scratch + (r - r0) * *ld, data + r * row_bytes, c1 - c0);
-    return scratch;
+static struct hn_weight_part part_at(const struct hn_exec *x, const struct hn_weight *w, size_t r0, size_t c0) {
+    return (struct hn_weight_part){w, w->param == SIZE_MAX ? NULL : (const float *)x->params + w->param, r0, c0};
 }
 
-/* out[m, n] = beta·out + in[m, k]·W[n0…n1, :]ᵀ, inner values in order. */
+/* out[m, n] (+)= in[m, k]·W[n0…n1, :]ᵀ, inner values in order. */
 static void tile_nt(const struct hn_exec *x, float *out, size_t ldo, const float *in, size_t ldi, const struct hn_weight *w, size_t n0,
-    size_t n1, size_t rows, float beta, float *scratch) {
-    bool direct = w->param != SIZE_MAX || w->type == HN_F32;
-    size_t depth = direct ? w->cols : HN_TILE_DEPTH, ld;
-    for (size_t k = 0; k < w->cols; k += depth) {
-        size_t end = least(k + depth, w->cols);
-        const float *b = panel(x, w, n0, n1, k, end, scratch, &ld);
-        hn_sgemm(false, true, rows, n1 - n0, end - k, 1, in + k, ldi, b, ld, k ? 1 : beta, out, ldo);
-    }
+    size_t n1, size_t rows, bool add, float *scratch) {
+    struct hn_weight_part part = part_at(x, w, n0, 0);
+    hn_gemm_weight(true, rows, n1 - n0, w->cols, in, ldi, &part, add, out, ldo, scratch);
 }
 
-/* out[m, c0…c1] = beta·out + in[m, w.rows]·W[:, c0…c1] */
+/* out[m, c0…c1] (+)= in[m, w.rows]·W[:, c0…c1] */
 static void tile_nn(const struct hn_exec *x, float *out, size_t ldo, const float *in, size_t ldi, const struct hn_weight *w, size_t c0,
-    size_t c1, size_t rows, float beta, float *scratch) {
-    bool direct = w->param != SIZE_MAX || w->type == HN_F32;
-    size_t depth = direct ? w->rows : HN_TILE_DEPTH, ld;
-    for (size_t k = 0; k < w->rows; k += depth) {
-        size_t end = least(k + depth, w->rows);
-        const float *b = panel(x, w, k, end, c0, c1, scratch, &ld);
-        hn_sgemm(false, false, rows, c1 - c0, end - k, 1, in + k, ldi, b, ld, k ? 1 : beta, out, ldo);
-    }
+    size_t c1, size_t rows, bool add, float *scratch) {
+    struct hn_weight_part part = part_at(x, w, 0, c0);
+    hn_gemm_weight(false, rows, c1 - c0, w->rows, in, ldi, &part, add, out, ldo, scratch);
 }
 
 struct product {
@@ -80,7 +54,7 @@ static void task_nt(void *context, size_t task, unsigned thread) {
     const struct product *p = context;
     size_t n0 = task % p->cols.count * p->cols.width, r0 = task / p->cols.count * p->row_cut.width;
     tile_nt(p->x, p->out + r0 * p->ldo + n0, p->ldo, p->in + r0 * p->ldi, p->ldi, p->w, n0, least(n0 + p->cols.width, p->w->rows),
-        least(p->row_cut.width, p->rows - r0), 0, hn_scratch(p->x, thread));
+        least(p->row_cut.width, p->rows - r0), false, hn_scratch(p->x, thread));
 }
 
 void hn_product_nt(struct hn_exec *x, float *out, size_t ldo, const float *in, const struct hn_weight *w, size_t rows) {
@@ -93,7 +67,7 @@ static void task_nn(void *context, size_t task, unsigned thread) {
     const struct product *p = context;
     size_t c0 = task % p->cols.count * p->cols.width, r0 = task / p->cols.count * p->row_cut.width;
     tile_nn(p->x, p->out + r0 * p->ldo + c0, p->ldo, p->in + r0 * p->ldi, p->ldi, p->w, c0, least(c0 + p->cols.width, p->w->cols),
-        least(p->row_cut.width, p->rows - r0), p->add ? 1 : 0, hn_scratch(p->x, thread));
+        least(p->row_cut.width, p->rows - r0), p->add, hn_scratch(p->x, thread));
 }
 
 void hn_product_nn(struct hn_exec *x, float *out, bool add, const float *in, size_t ldi, const struct hn_weight *w, size_t rows) {
@@ -105,9 +79,7 @@ void hn_product_nn(struct hn_exec *x, float *out, bool add, const float *in, siz
 static void task_tn(void *context, size_t task, unsigned thread) {
     const struct product *p = context;
     size_t n0 = task % p->cols.count * p->cols.width, m0 = task / p->cols.count * p->row_cut.width;
-    (void)thread;
-    hn_sgemm(true, false, least(p->row_cut.width, p->m - m0), least(p->cols.width, p->n - n0), p->rows, p->alpha, p->in + m0, p->ldi,
-        p->other + n0, p->ld_other, 1, p->out + m0 * p->ldo + n0, p->ldo);
+    hn_gemm(true, false, least(p->row_cut.width, p->m - m0), least(p->cols.width, p->n - n0), p->rows, p->alpha, p->in + m0, p->ldi, p->other + n0, p->ld_other, true, p->out + m0 * p->ldo + n0, p->ldo, hn_scratch(p->x, thread));
 }
 
 void hn_product_tn(struct hn_exec *x, float *grad, float alpha, const float *a, size_t lda, size_t m, const float *b, size_t ldb,
@@ -167,18 +139,17 @@ static void mid_rows(void *context, size_t block, unsigned thread) {
     const struct linear_task *t = context;
     const struct hn_linear *l = t->l;
     size_t r0 = block * HN_DROPOUT_ROWS, n = least(HN_DROPOUT_ROWS, t->rows - r0);
-    float *out = t->mid + r0 * t->mids, *scratch = hn_scratch(t->x, thread);
+    float *out = t->mid + r0 * t->mids, *scratch = hn_op_room(t->x, thread);
     const float *in = t->in + r0 * l->in;
     if (!t->dropout) {
-        hn_sgemm(false, true, n, t->mids, l->in, 1, in, l->in, params_of(t) + l->a_param, l->in, 0, out, t->mids);
+        hn_gemm(false, true, n, t->mids, l->in, 1, in, l->in, params_of(t) + l->a_param, l->in, false, out, t->mids, hn_scratch(t->x, thread));
         return;
     }
     for (size_t p = 0; p < l->n_parts; p++) {
         if (!l->lora[p])
             continue;
         drop_rows(t, p, in, r0, n, scratch);
-        hn_sgemm(false, true, n, l->lora_rank, l->in, 1, scratch, l->in, params_of(t) + l->lora[p]->a, l->in, 0,
-            out + t->adapted[p] * l->lora_rank, t->mids);
+        hn_gemm(false, true, n, l->lora_rank, l->in, 1, scratch, l->in, params_of(t) + l->lora[p]->a, l->in, false, out + t->adapted[p] * l->lora_rank, t->mids, hn_scratch(t->x, thread));
     }
 }
 
@@ -198,11 +169,10 @@ static void forward_tile(void *context, size_t task, unsigned thread) {
     size_t offset = r0 * l->out + t->columns[p] + n0;
     for (size_t r = 0; t->residual && r < rows; r++)
         memcpy(t->out + offset + r * l->out, t->residual + offset + r * l->out, (n1 - n0) * sizeof *t->out);
-    tile_nt(t->x, t->out + offset, l->out, t->in + r0 * l->in, l->in, l->weights[p], n0, n1, rows, t->residual ? 1 : 0,
+    tile_nt(t->x, t->out + offset, l->out, t->in + r0 * l->in, l->in, l->weights[p], n0, n1, rows, t->residual != NULL,
         hn_scratch(t->x, thread));
     if (l->lora[p])
-        hn_sgemm(false, true, rows, n1 - n0, l->lora_rank, (float)l->lora_scale, t->mid + r0 * t->mids + t->adapted[p] * l->lora_rank,
-            t->mids, params_of(t) + l->lora[p]->b + n0 * l->lora_rank, l->lora_rank, 1, t->out + offset, l->out);
+        hn_gemm(false, true, rows, n1 - n0, l->lora_rank, (float)l->lora_scale, t->mid + r0 * t->mids + t->adapted[p] * l->lora_rank, t->mids, params_of(t) + l->lora[p]->b + n0 * l->lora_rank, l->lora_rank, true, t->out + offset, l->out, hn_scratch(t->x, thread));
 }
 
 void hn_linear_forward(struct hn_exec *x, const struct hn_step *step) {
@@ -221,11 +191,9 @@ static void dmid_rows(void *context, size_t block, unsigned thread) {
     const struct linear_task *t = context;
     const struct hn_linear *l = t->l;
     size_t r0 = block * HN_DROPOUT_ROWS, n = least(HN_DROPOUT_ROWS, t->rows - r0);
-    (void)thread;
     for (size_t p = 0; p < l->n_parts; p++)
         if (l->lora[p])
-            hn_sgemm(false, false, n, l->lora_rank, l->weights[p]->rows, (float)l->lora_scale, t->dout + r0 * l->out + t->columns[p],
-                l->out, params_of(t) + l->lora[p]->b, l->lora_rank, 0, t->mid + r0 * t->mids + t->adapted[p] * l->lora_rank, t->mids);
+            hn_gemm(false, false, n, l->lora_rank, l->weights[p]->rows, (float)l->lora_scale, t->dout + r0 * l->out + t->columns[p], l->out, params_of(t) + l->lora[p]->b, l->lora_rank, false, t->mid + r0 * t->mids + t->adapted[p] * l->lora_rank, t->mids, hn_scratch(t->x, thread));
 }
 
 /* dA of all parts at once without dropout; with it, part by part over blocks of dropped rows in order. One task a block of columns
@@ -233,14 +201,13 @@ static void dmid_rows(void *context, size_t block, unsigned thread) {
 static void da_dropped(void *context, size_t p, unsigned thread) {
     const struct linear_task *t = context;
     const struct hn_linear *l = t->l;
-    float *scratch = hn_scratch(t->x, thread);
+    float *scratch = hn_op_room(t->x, thread);
     if (!l->lora[p])
         return;
     for (size_t r0 = 0; r0 < t->rows; r0 += HN_DROPOUT_ROWS) {
         size_t n = least(HN_DROPOUT_ROWS, t->rows - r0);
         drop_rows(t, p, t->in + r0 * l->in, r0, n, scratch);
-        hn_sgemm(true, false, l->lora_rank, l->in, n, 1, t->mid + r0 * t->mids + t->adapted[p] * l->lora_rank, t->mids, scratch, l->in, 1,
-            (float *)t->x->grads + l->lora[p]->a, l->in);
+        hn_gemm(true, false, l->lora_rank, l->in, n, 1, t->mid + r0 * t->mids + t->adapted[p] * l->lora_rank, t->mids, scratch, l->in, true, (float *)t->x->grads + l->lora[p]->a, l->in, hn_scratch(t->x, thread));
     }
 }
 
@@ -266,11 +233,10 @@ static void backward_tile(void *context, size_t task, unsigned thread) {
     size_t r0 = task / t->col_cut[0].count * t->row_cut.width, rows = least(t->row_cut.width, t->rows - r0);
     float *out = t->din + r0 * l->in + c0;
     for (size_t p = 0; p < l->n_parts; p++)
-        tile_nn(t->x, out, l->in, t->dout + r0 * l->out + t->columns[p], l->out, l->weights[p], c0, c1, rows, p || t->add ? 1 : 0,
+        tile_nn(t->x, out, l->in, t->dout + r0 * l->out + t->columns[p], l->out, l->weights[p], c0, c1, rows, p || t->add,
             hn_scratch(t->x, thread));
     if (t->mids && !t->dropout)
-        hn_sgemm(false, false, rows, c1 - c0, t->mids, 1, t->mid + r0 * t->mids, t->mids, params_of(t) + l->a_param + c0, l->in, 1, out,
-            l->in);
+        hn_gemm(false, false, rows, c1 - c0, t->mids, 1, t->mid + r0 * t->mids, t->mids, params_of(t) + l->a_param + c0, l->in, true, out, l->in, hn_scratch(t->x, thread));
 }
 
 /* The adapters' share of dX under dropout: dU·A masked as the input was. */
@@ -278,12 +244,11 @@ static void dx_dropped(void *context, size_t block, unsigned thread) {
     const struct linear_task *t = context;
     const struct hn_linear *l = t->l;
     size_t r0 = block * HN_DROPOUT_ROWS, n = least(HN_DROPOUT_ROWS, t->rows - r0);
-    float *scratch = hn_scratch(t->x, thread);
+    float *scratch = hn_op_room(t->x, thread);
     for (size_t p = 0; p < l->n_parts; p++) {
         if (!l->lora[p])
             continue;
-        hn_sgemm(false, false, n, l->in, l->lora_rank, 1, t->mid + r0 * t->mids + t->adapted[p] * l->lora_rank, t->mids,
-            params_of(t) + l->lora[p]->a, l->in, 0, scratch, l->in);
+        hn_gemm(false, false, n, l->in, l->lora_rank, 1, t->mid + r0 * t->mids + t->adapted[p] * l->lora_rank, t->mids, params_of(t) + l->lora[p]->a, l->in, false, scratch, l->in, hn_scratch(t->x, thread));
         drop_rows(t, p, scratch, r0, n, scratch);
         hn_kernels()->axpy(t->din + r0 * l->in, 1, scratch, n * l->in);
     }

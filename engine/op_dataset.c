@@ -14,7 +14,8 @@
 
 #define AUTO_MAX_LENGTH 2048 /* as for a job whose max_length is auto (op_plan.c) */
 
-static int open_data(struct hn_helper_call *call, const json_t *params, struct hn_dataset *data, struct hn_error *err) {
+static int open_data(struct hn_helper_call *call, const json_t *params, struct hn_dataset *data,
+    struct hn_error *err) {
     const char *path;
     struct hn_dataset_options options;
     int rc = hn_helper_data(params, &path, &options, err);
@@ -37,8 +38,9 @@ int hn_op_dataset_inspect(struct hn_helper_call *call, const json_t *params, jso
         json_t *tasks = json_array();
         for (const char *const *task = hn_dataset_tasks(data); *task; task++)
             json_array_append_new(tasks, json_string(*task));
-        *ret = json_pack("{s:s, s:O, s:o, s:I, s:I, s:O}", "format", data->format, "columns", data->mapping, "tasks", tasks, "rows",
-            (json_int_t)data->n_rows, "dropped", (json_int_t)data->dropped, "warnings", data->warnings);
+        *ret = json_pack("{s:s, s:O, s:o, s:I, s:I, s:O}", "format", data->format, "columns", data->mapping, "tasks",
+            tasks, "rows", (json_int_t)data->n_rows, "dropped", (json_int_t)data->dropped, "warnings",
+            data->warnings);
         rc = *ret ? 0 : hn_fail(err, HN_E_INTERNAL, "out of memory");
     }
     hn_dataset_close(data);
@@ -123,11 +125,17 @@ static int read_options(struct preview *p, const json_t *params, struct hn_error
     }
     struct hn_view family = hn_gguf_string(&p->gguf, "general.architecture");
     char key[128];
-    snprintf(key, sizeof key, "%.*s.context_length", (int)(family.size < 64 ? family.size : 64), family.data ? family.data : "");
+    snprintf(key, sizeof key, "%.*s.context_length", (int)(family.size < 64 ? family.size : 64),
+        family.data ? family.data : "");
     int64_t context = hn_gguf_int(&p->gguf, key, AUTO_MAX_LENGTH);
-    int64_t length = hp.max_length != HN_AUTO_INT ? hp.max_length : context < AUTO_MAX_LENGTH ? context : AUTO_MAX_LENGTH;
-    p->options = (struct hn_encode_options){.task = (enum hn_task)number, .max_length = length > 0 ? (size_t)length : 1,
-        .overflow = (enum hn_overflow)hp.overflow, .loss_on = (enum hn_loss_on)hp.loss_on, .vocab = SIZE_MAX};
+    int64_t length = hp.max_length != HN_AUTO_INT ? hp.max_length
+        : context < AUTO_MAX_LENGTH               ? context
+                                                  : AUTO_MAX_LENGTH;
+    p->options = (struct hn_encode_options){.task = (enum hn_task)number,
+        .max_length = length > 0 ? (size_t)length : 1,
+        .overflow = (enum hn_overflow)hp.overflow,
+        .loss_on = (enum hn_loss_on)hp.loss_on,
+        .vocab = SIZE_MAX};
     return 0;
 }
 
@@ -140,9 +148,10 @@ static int preview_row(struct preview *p, size_t row, const char *date, json_t *
     if (!rc) {
         size_t kept = hn_encoded_kept(&p->encoded, &p->options);
         json_t *tokens = tokens_json(&p->codec, &p->encoded, kept, counts);
-        *ret = json_pack("{s:I, s:I, s:o, s:o, s:O, s:o}", "row", (json_int_t)row, "line", (json_int_t)p->data.lines[row - 1], "rendered",
-            json_stringn(p->encoded.text.data ? p->encoded.text.data : "", p->encoded.text.size), "tokens", tokens, "counts", counts,
-            "dropped", fate(&p->encoded, kept, &p->options));
+        *ret = json_pack("{s:I, s:I, s:o, s:o, s:O, s:o}", "row", (json_int_t)row, "line",
+            (json_int_t)p->data.lines[row - 1], "rendered",
+            json_stringn(p->encoded.text.data ? p->encoded.text.data : "", p->encoded.text.size), "tokens", tokens,
+            "counts", counts, "dropped", fate(&p->encoded, kept, &p->options));
         rc = *ret ? 0 : hn_fail(err, HN_E_INTERNAL, "out of memory");
     }
     json_decref(counts);

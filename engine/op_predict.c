@@ -14,6 +14,8 @@
 
 #define MAX_INPUTS 1024
 #define MAX_CONTEXT 4096
+#define SLOTS 16 /* sequences that are answered at the same time */
+#define SMALLEST_CONTEXT 256
 #define MAX_STOPS 16
 
 struct hn_predictor {
@@ -90,17 +92,32 @@ static int open_source(struct hn_predictor *p, const json_t *source, struct hn_e
 }
 
 static int open_predictor(struct hn_predictor *p, const char *path, const json_t *source, struct hn_error *err) {
-    unsigned threads = (unsigned)sysconf(_SC_NPROCESSORS_ONLN);
     p->run.spec = &p->spec;
     int rc = hn_model_open(&p->run.model, path, err);
     if (!rc)
         rc = hn_codec_from_gguf(&p->run.model.gguf, &p->run.codec, err);
     if (!rc && json_is_object(source))
         rc = open_source(p, source, err);
-    p->context = p->run.model.config.context < MAX_CONTEXT ? p->run.model.config.context : MAX_CONTEXT;
+    return rc;
+}
+
+/* Room for `tokens` a sequence in the key-value cache: grown in powers of two, since most calls are short. */
+static int make_room(struct hn_predictor *p, size_t tokens, struct hn_error *err) {
+    size_t limit = p->run.model.config.context < MAX_CONTEXT ? p->run.model.config.context : MAX_CONTEXT, context = SMALLEST_CONTEXT;
+    unsigned threads = (unsigned)sysconf(_SC_NPROCESSORS_ONLN);
+    while (context < tokens)
+        context *= 2;
+    context = context < limit ? context : limit;
+    if (context <= p->context)
+        return 0;
+    hn_compute_finish(&p->compute);
+    hn_phase_finish(&p->phase);
+    p->context = 0;
+    int rc = hn_sample_phase(&p->phase, &p->run.model, p->run.adapter.n ? &p->run.adapter : NULL, SLOTS, context, threads, err);
     if (!rc)
-        rc = hn_sample_phase(&p->phase, &p->run.model, p->run.adapter.n ? &p->run.adapter : NULL, HN_SAMPLE_SLOTS, p->context, threads, err);
-    return rc ? rc : hn_compute_init(&p->compute, threads, p->phase.plan.arena_bytes, HN_SAMPLE_CHUNK, err);
+        rc = hn_compute_init(&p->compute, threads, p->phase.plan.arena_bytes, HN_SAMPLE_CHUNK, err);
+    p->context = rc ? 0 : context;
+    return rc;
 }
 
 /* The predictor for these parameters: the one kept from the last call, or a new one in its place. */
@@ -183,15 +200,19 @@ static int answer(struct hn_helper_call *call, const json_t *inputs, const struc
     struct hn_prompt *prompts = hn_calloc(n, sizeof *prompts);
     struct hn_ids *ids = hn_calloc(n, sizeof *ids);
     struct hn_generated *results = hn_calloc(n, sizeof *results);
-    struct hn_generator g = {.compute = &p->compute, .phase = &p->phase, .model = &p->run.model, .codec = &p->run.codec, .params = p->params.values,
-        .slots = HN_SAMPLE_SLOTS, .context = p->context};
+    size_t longest = 0;
     int rc = prompts && ids && results ? 0 : hn_fail(err, HN_E_INTERNAL, "out of memory");
     for (; !rc && made < n; made++) {
         rc = hn_prompt_from_input(&p->run.codec, json_array_get(inputs, made), &prompts[made], err);
         if (rc)
             break;
         ids[made] = prompts[made].ids;
+        longest = ids[made].n > longest ? ids[made].n : longest;
     }
+    if (!rc)
+        rc = make_room(p, longest + o->generate.max_tokens, err);
+    struct hn_generator g = {.compute = &p->compute, .phase = &p->phase, .model = &p->run.model, .codec = &p->run.codec, .params = p->params.values,
+        .slots = SLOTS, .context = p->context};
     if (!rc)
         rc = hn_generate(&g, ids, n, &o->generate, results, o->stream ? send_piece : NULL, call, err);
     json_t *data = json_array();

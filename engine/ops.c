@@ -18,20 +18,13 @@ size_t hn_op_scratch(const struct hn_op *op, bool backward) {
     switch (op->kind) {
     case HN_OP_EMBED:
         return op->attr.embed.weight->cols;
-    case HN_OP_LINEAR: {
-        const struct hn_linear *l = &op->attr.linear;
-        size_t rows = l->lora_dropout > 0 ? HN_DROPOUT_ROWS * l->in : 0;
-        size_t panel = HN_TILE_COLS * HN_TILE_DEPTH;
-        size_t row = l->in > l->out ? l->in : l->out;
-        return rows + (panel > row ? panel : row);
-    }
+    case HN_OP_LINEAR: /* rows with their dropout mask applied */
+        return HN_GEMM_SCRATCH + (op->attr.linear.lora_dropout > 0 ? HN_DROPOUT_ROWS * op->attr.linear.in : 0);
     case HN_OP_LOSS:
-    case HN_OP_LOGITS: {
-        size_t panel = HN_TILE_COLS * HN_TILE_DEPTH, cols = op->attr.head.weight->cols;
-        return panel > cols ? panel : cols;
-    }
+    case HN_OP_LOGITS:
+        return HN_GEMM_SCRATCH;
     case HN_OP_ATTENTION:
-        return (backward ? 2 : 1) * HN_QUERY_BLOCK * HN_KEY_BLOCK + 2 * HN_QUERY_BLOCK;
+        return HN_GEMM_SCRATCH + (backward ? 2 : 1) * HN_QUERY_BLOCK * HN_KEY_BLOCK + 2 * HN_QUERY_BLOCK;
     default:
         return 0;
     }

@@ -8,6 +8,7 @@
 #ifndef HN_OPS_H
 #define HN_OPS_H
 
+#include "engine/gemm.h"
 #include "engine/plan.h"
 #include "engine/pool.h"
 
@@ -78,6 +79,10 @@ static inline size_t hn_rows(const struct hn_exec *x, enum hn_dim dim) {
 }
 static inline void *hn_scratch(const struct hn_exec *x, unsigned thread) {
     return x->arena + x->plan->scratch_offset + thread * x->plan->scratch_bytes;
+}
+/* An op's own part of its scratch, behind what products need. */
+static inline void *hn_op_room(const struct hn_exec *x, unsigned thread) {
+    return (float *)hn_scratch(x, thread) + HN_GEMM_SCRATCH;
 }
 
 #endif

@@ -1,11 +1,11 @@
 /*
  * The table of pre-tokenizers and their execution by PCRE2; see pretokenize.h.
  *
- * The expressions are those of the models' own tokenizer.json, where Oniguruma runs them. Two things differ between the
- * engines and are spelled out here: \s is Unicode's White_Space (PCRE2's \s also has U+180E), and tables of letters and
- * digits are those of PCRE2's Unicode version (10.42: Unicode 14), so that a letter or symbol of a newer version may be cut
- * from its neighbours in another way. That changes ids only where the vocabulary merges its bytes with theirs: with
- * SmolLM2's no character of all does (tests/parity/test_tokenizer.py tries each).
+ * The expressions are those of the models' own tokenizer.json, where Oniguruma runs them. Two things differ between
+ * the engines and are spelled out here: \s is Unicode's White_Space (PCRE2's \s also has U+180E), and tables of
+ * letters and digits are those of PCRE2's Unicode version (10.42: Unicode 14), so that a letter or symbol of a newer
+ * version may be cut from its neighbours in another way. That changes ids only where the vocabulary merges its bytes
+ * with theirs: with SmolLM2's no character of all does (tests/parity/test_tokenizer.py tries each).
  *
  * All expressions are linear on long runs of one class, except that a run of spaces is scanned twice; PCRE2's own
  * limits therefore are lifted. JIT is used where the system allows it; without it the same matches come slower.
@@ -28,26 +28,31 @@
 #define ASCII_PUNCT "[!-\\/:-@\\[-`{-~]"
 
 /* The reference takes digits one by one with Rust's tables, which know the numerals of Unicode 15 to 17. */
-#define DIGIT \
-    "[\\p{N}\\x{10d40}-\\x{10d49}\\x{116d0}-\\x{116e3}\\x{11bf0}-\\x{11bf9}\\x{11de0}-\\x{11de9}\\x{11f50}-\\x{11f59}" \
-    "\\x{16130}-\\x{16139}\\x{16d70}-\\x{16d79}\\x{16ff4}-\\x{16ff6}\\x{1ccf0}-\\x{1ccf9}\\x{1d2c0}-\\x{1d2d3}" \
+#define DIGIT                                                                                                        \
+    "[\\p{N}\\x{10d40}-\\x{10d49}\\x{116d0}-\\x{116e3}\\x{11bf0}-\\x{11bf9}\\x{11de0}-\\x{11de9}\\x{11f50}-\\x{"     \
+    "11f59}"                                                                                                         \
+    "\\x{16130}-\\x{16139}\\x{16d70}-\\x{16d79}\\x{16ff4}-\\x{16ff6}\\x{1ccf0}-\\x{1ccf9}\\x{1d2c0}-\\x{1d2d3}"      \
     "\\x{1e4f0}-\\x{1e4f9}\\x{1e5f1}-\\x{1e5fa}]"
 
 #define GPT2 "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^" WS "\\p{L}\\p{N}]+|[" WS "]+(?![^" WS "])|[" WS "]+"
 #define CL100K(digits) CONTRACTION "|" LEAD "\\p{L}+|" digits "| ?[^" WS "\\p{L}\\p{N}]+[\\r\\n]*|" SPACES
-#define O200K(tail, digits) \
-    LEAD UPPER "*" LOWER "+" tail "|" LEAD UPPER "+" LOWER "*" tail "|" digits "| ?[^" WS "\\p{L}\\p{N}]+[\\r\\n\\/]*|" SPACES
+#define O200K(tail, digits)                                                                                          \
+    LEAD UPPER "*" LOWER "+" tail "|" LEAD UPPER "+" LOWER "*" tail "|" digits "| ?[^" WS                            \
+               "\\p{L}\\p{N}]+[\\r\\n\\/]*|" SPACES
 #define BLOOM " ?[^(" WS "|.,!?\\x{2026}\\x{3002}\\x{ff0c}\\x{3001}\\x{964}\\x{6d4}\\x{60c})]+"
-#define DEEPSEEK3 \
+#define DEEPSEEK3                                                                                                    \
     ASCII_PUNCT "[A-Za-z]+|[^\\r\\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+| ?[\\p{P}\\p{S}]+[\\r\\n]*|" SPACES
 
 static const struct hn_pre_rule rules[] = {
-    {.names = " gpt-2 gpt2 default phi-2 mpt olmo jais trillion granite-docling dolly gigachat jina-es jina-de roberta-bpe ",
+    {.names = " gpt-2 gpt2 default phi-2 mpt olmo jais trillion granite-docling dolly gigachat jina-es jina-de "
+              "roberta-bpe ",
         .stages = {GPT2}},
     {.names = " smollm starcoder refact codeshell exaone minerva minerva-7b megrez ", .stages = {DIGIT, GPT2}},
     {.names = " command-r ", .stages = {DIGIT, GPT2}, .nfc = true, .adds_bos = true},
     {.names = " llama-bpe llama3 llama-v3 falcon3 pixtral lfm2 ",
-        .stages = {CL100K("\\p{N}{1,3}")}, .whole_words = true, .adds_bos = true},
+        .stages = {CL100K("\\p{N}{1,3}")},
+        .whole_words = true,
+        .adds_bos = true},
     {.names = " dbrx smaug-bpe chatglm-bpe glm4 ", .stages = {CL100K("\\p{N}{1,3}")}},
     {.names = " qwen2 deepseek-r1-qwen stablelm2 ", .stages = {CL100K("\\p{N}")}, .nfc = true},
     {.names = " hunyuan grok-2 ", .stages = {CL100K("\\p{N}")}},
@@ -57,10 +62,11 @@ static const struct hn_pre_rule rules[] = {
     {.names = " bloom gpt3-finnish poro-chat ", .stages = {BLOOM}},
     {.names = " viking ", .stages = {BLOOM, "\\p{N}"}},
     {.names = " deepseek-coder ",
-        .stages = {"[\\r\\n]", "[" WS "]?\\p{L}+|[" WS "]?\\p{P}+", "[\\x{4e00}-\\x{9fa5}\\x{800}-\\x{4e00}\\x{ac00}-\\x{d7ff}]+",
-            "\\p{N}"}},
+        .stages = {"[\\r\\n]", "[" WS "]?\\p{L}+|[" WS "]?\\p{P}+",
+            "[\\x{4e00}-\\x{9fa5}\\x{800}-\\x{4e00}\\x{ac00}-\\x{d7ff}]+", "\\p{N}"}},
     {.names = " deepseek-v3 hunyuan-dense ",
-        .stages = {"\\p{N}{1,3}", "[\\x{4e00}-\\x{9fa5}\\x{3040}-\\x{309f}\\x{30a0}-\\x{30ff}]+", DEEPSEEK3}, .adds_bos = true},
+        .stages = {"\\p{N}{1,3}", "[\\x{4e00}-\\x{9fa5}\\x{3040}-\\x{309f}\\x{30a0}-\\x{30ff}]+", DEEPSEEK3},
+        .adds_bos = true},
 };
 
 const struct hn_pre_rule *hn_pre_rule_find(const char *name, size_t size) {
@@ -79,7 +85,8 @@ struct hn_pretokenizer {
 
 int hn_pretokenizer_create(const struct hn_pre_rule *rule, struct hn_pretokenizer **ret, struct hn_error *err) {
     struct hn_pretokenizer *pre = hn_calloc(1, sizeof *pre);
-    int rc = pre && (pre->limits = pcre2_match_context_create(NULL)) ? 0 : hn_fail(err, HN_E_INTERNAL, "out of memory");
+    int rc =
+        pre && (pre->limits = pcre2_match_context_create(NULL)) ? 0 : hn_fail(err, HN_E_INTERNAL, "out of memory");
     if (!rc)
         pcre2_set_match_limit(pre->limits, UINT32_MAX);
     for (; !rc && pre->n < HN_PRE_STAGES && rule->stages[pre->n]; pre->n++) {
@@ -88,7 +95,8 @@ int hn_pretokenizer_create(const struct hn_pre_rule *rule, struct hn_pretokenize
         pcre2_code *re = pcre2_compile((PCRE2_SPTR)rule->stages[pre->n], PCRE2_ZERO_TERMINATED,
             PCRE2_UTF | PCRE2_UCP | PCRE2_NO_UTF_CHECK, &code, &at, NULL);
         if (!re)
-            rc = hn_fail(err, HN_E_INTERNAL, "PCRE2 error %d at byte %zu of the pre-tokenizer%s", code, at, rule->names);
+            rc = hn_fail(err, HN_E_INTERNAL, "PCRE2 error %d at byte %zu of the pre-tokenizer%s", code, at,
+                rule->names);
         else
             pcre2_jit_compile(re, PCRE2_JIT_COMPLETE); /* refused under W^X rules: then it is interpreted */
         pre->stages[pre->n] = re;
@@ -126,7 +134,8 @@ static bool cut(struct split *s, size_t stage, size_t begin, size_t end) {
     size_t size = end - begin, at = 0;
     PCRE2_SIZE *found = pcre2_get_ovector_pointer(s->match[stage]);
     while (at < size) {
-        int n = pcre2_match(s->pre->stages[stage], piece, size, at, PCRE2_NO_UTF_CHECK, s->match[stage], s->pre->limits);
+        int n =
+            pcre2_match(s->pre->stages[stage], piece, size, at, PCRE2_NO_UTF_CHECK, s->match[stage], s->pre->limits);
         if (n == PCRE2_ERROR_NOMATCH)
             break;
         if (n < 0) {

@@ -18,9 +18,9 @@
 struct hn_pre_rule {
     const char *names; /* of tokenizer.ggml.pre, each between spaces */
     const char *stages[HN_PRE_STAGES];
-    bool nfc;          /* the text is put into Unicode's form C first */
-    bool whole_words;  /* a word that is a token is that token, whatever the merges say */
-    bool adds_bos;     /* where the file does not say */
+    bool nfc;         /* the text is put into Unicode's form C first */
+    bool whole_words; /* a word that is a token is that token, whatever the merges say */
+    bool adds_bos;    /* where the file does not say */
 };
 /* NULL when the name is not known. */
 const struct hn_pre_rule *hn_pre_rule_find(const char *name, size_t size);
@@ -29,7 +29,8 @@ struct hn_pretokenizer;
 int hn_pretokenizer_create(const struct hn_pre_rule *rule, struct hn_pretokenizer **ret, struct hn_error *err);
 void hn_pretokenizer_destroy(struct hn_pretokenizer *pre);
 
-/* Calls `word` for every word of text[size] (valid UTF-8), in order; a false return stops. Returns 0 or HN_E_INTERNAL. */
+/* Calls `word` for every word of text[size] (valid UTF-8), in order; a false return stops. Returns 0 or
+ * HN_E_INTERNAL. */
 int hn_pretokenizer_split(const struct hn_pretokenizer *pre, const char *text, size_t size,
     bool (*word)(void *ud, size_t begin, size_t end), void *ud, struct hn_error *err);
 

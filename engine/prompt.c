@@ -22,8 +22,8 @@ static int from_raw(const struct hn_codec *codec, const json_t *text, struct hn_
     return hn_codec_encode(codec, p->text.data, p->text.size, NULL, &p->ids, err);
 }
 
-static int from_messages(const struct hn_codec *codec, const json_t *messages, const json_t *tools, struct hn_prompt *p,
-    struct hn_error *err) {
+static int from_messages(const struct hn_codec *codec, const json_t *messages, const json_t *tools,
+    struct hn_prompt *p, struct hn_error *err) {
     struct hn_rendered text = {0};
     int rc = hn_codec_render(codec, messages, tools, true, &text, err);
     if (!rc)
@@ -54,7 +54,8 @@ static int from_chat(const struct hn_codec *codec, const json_t *row, struct hn_
     return rc;
 }
 
-static int from_completion(const struct hn_codec *codec, const json_t *row, struct hn_prompt *p, struct hn_error *err) {
+static int from_completion(const struct hn_codec *codec, const json_t *row, struct hn_prompt *p,
+    struct hn_error *err) {
     append(&p->reference, json_object_get(row, "completion"));
     return from_raw(codec, json_object_get(row, "prompt"), p, err);
 }
@@ -86,7 +87,8 @@ static int settle(struct hn_prompt *p, int rc, struct hn_prompt *ret, struct hn_
     return rc;
 }
 
-int hn_prompt_from_row(const struct hn_codec *codec, const struct hn_dataset *data, size_t row, struct hn_prompt *ret, struct hn_error *err) {
+int hn_prompt_from_row(const struct hn_codec *codec, const struct hn_dataset *data, size_t row, struct hn_prompt *ret,
+    struct hn_error *err) {
     struct hn_prompt p = {0};
     json_t *object = NULL;
     if ((size_t)data->columns >= sizeof by_columns / sizeof by_columns[0])
@@ -98,7 +100,8 @@ int hn_prompt_from_row(const struct hn_codec *codec, const struct hn_dataset *da
     return settle(&p, rc, ret, err);
 }
 
-int hn_prompt_from_input(const struct hn_codec *codec, const json_t *input, struct hn_prompt *ret, struct hn_error *err) {
+int hn_prompt_from_input(const struct hn_codec *codec, const json_t *input, struct hn_prompt *ret,
+    struct hn_error *err) {
     struct hn_prompt p = {0};
     const json_t *raw = json_object_get(input, "prompt");
     int rc;
@@ -116,7 +119,8 @@ int hn_prompt_from_input(const struct hn_codec *codec, const json_t *input, stru
             rc = from_messages(codec, messages, NULL, &p, err);
         json_decref(messages);
     } else {
-        rc = hn_fail(err, HN_E_INVALID_FIELD, "an input must be a text, a list of messages or {\"prompt\": \"raw text\"}");
+        rc = hn_fail(err, HN_E_INVALID_FIELD,
+            "an input must be a text, a list of messages or {\"prompt\": \"raw text\"}");
         hn_error_field(err, "inputs");
     }
     return settle(&p, rc, ret, err);

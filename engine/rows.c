@@ -21,7 +21,7 @@ struct hn_layout {
     struct field fields[FIELDS];
     const char *const *tasks;
     bool (*check)(const struct hn_row_place *place, const json_t *row); /* across fields; of the converted row */
-    json_t *(*convert)(json_t *row);                                    /* from our names for the fields; NULL: as it is */
+    json_t *(*convert)(json_t *row); /* from our names for the fields; NULL: as it is */
 };
 
 static bool problem(const struct hn_row_place *place, const char *field, const char *hint, const char *what) {
@@ -83,21 +83,25 @@ static bool check_tags(const struct hn_row_place *place, const char *name, const
     const json_t *item;
     size_t i;
     if (!json_is_array(value) || json_array_size(value) == 0)
-        return problem(place, name, "write one tag for each token, such as [\"O\", \"B-PER\"]", "must be a list, and not empty");
+        return problem(place, name, "write one tag for each token, such as [\"O\", \"B-PER\"]",
+            "must be a list, and not empty");
     json_array_foreach((json_t *)(uintptr_t)value, i, item)
         if (!json_is_string(item) && !json_is_integer(item))
-            return problem(place, name, "write one tag for each token, such as [\"O\", \"B-PER\"]", "must hold texts or whole numbers only");
+            return problem(place, name, "write one tag for each token, such as [\"O\", \"B-PER\"]",
+                "must hold texts or whole numbers only");
     return true;
 }
 
 static bool check_answers(const struct hn_row_place *place, const char *name, const json_t *value) {
-    static const char hint[] = "write it as {\"text\": [\"…\"], \"answer_start\": [0]}, empty lists when there is no answer";
+    static const char hint[] =
+        "write it as {\"text\": [\"…\"], \"answer_start\": [0]}, empty lists when there is no answer";
     const json_t *texts = json_object_get(value, "text"), *starts = json_object_get(value, "answer_start");
     if (json_is_string(value))
         return true;
     if (json_is_array(value))
         return json_array_size(value) == 0 || check_strings(place, name, value);
-    if (!json_is_array(texts) || (starts && (!json_is_array(starts) || json_array_size(starts) != json_array_size(texts))))
+    if (!json_is_array(texts) ||
+        (starts && (!json_is_array(starts) || json_array_size(starts) != json_array_size(texts))))
         return problem(place, name, hint, "must have the lists text and answer_start, both of one length");
     for (size_t i = 0; i < json_array_size(texts); i++)
         if (!json_is_string(json_array_get(texts, i)) || (starts && !json_is_integer(json_array_get(starts, i))))
@@ -128,10 +132,12 @@ static bool check_qa(const struct hn_row_place *place, const json_t *row) {
 }
 
 static bool check_pairs(const struct hn_row_place *place, const json_t *row) {
-    size_t tokens = json_array_size(json_object_get(row, "tokens")), tags = json_array_size(json_object_get(row, "tags"));
+    size_t tokens = json_array_size(json_object_get(row, "tokens")),
+           tags = json_array_size(json_object_get(row, "tags"));
     if (tokens == tags)
         return true;
-    hn_dataset_issue(place->data, place->line, 0, "tags", "write one tag for each token", "there are %zu tokens but %zu tags", tokens, tags);
+    hn_dataset_issue(place->data, place->line, 0, "tags", "write one tag for each token",
+        "there are %zu tokens but %zu tags", tokens, tags);
     return false;
 }
 
@@ -181,8 +187,10 @@ static bool check_message(const struct hn_row_place *place, const char *name, co
     if (content && json_string_length(content) == 0 && json_is_string(content) && !calls &&
         (strcmp(role, "user") == 0 || strcmp(role, "assistant") == 0))
         return problem(place, name, "give it a text, or leave the message out", "has an empty content");
-    if (weight && !json_is_null(weight) && !(json_is_number(weight) && json_number_value(weight) >= 0 && json_number_value(weight) <= 1e6))
-        return problem(place, name, "use 0 to not train on a message, 1 to train on it", "has a weight that is no number from 0 on");
+    if (weight && !json_is_null(weight) &&
+        !(json_is_number(weight) && json_number_value(weight) >= 0 && json_number_value(weight) <= 1e6))
+        return problem(place, name, "use 0 to not train on a message, 1 to train on it",
+            "has a weight that is no number from 0 on");
     if (json_object_get(message, "tool_calls") && !json_is_null(json_object_get(message, "tool_calls")) &&
         !json_is_array(json_object_get(message, "tool_calls")))
         return problem(place, name, "tool_calls is a list of objects", "has tool_calls that are no list");
@@ -200,7 +208,8 @@ static bool check_messages(const struct hn_row_place *place, const char *name, c
     size_t i;
     bool target = false;
     if (!json_is_array(value))
-        return problem(place, name, "write it as [{\"role\": \"user\", \"content\": \"…\"}, …]", "must be a list of messages");
+        return problem(place, name, "write it as [{\"role\": \"user\", \"content\": \"…\"}, …]",
+            "must be a list of messages");
     if (json_array_size(value) == 0)
         return problem(place, name, "leave the row out", "is an empty list");
     json_array_foreach((json_t *)(uintptr_t)value, i, message) {
@@ -229,7 +238,8 @@ static bool check_prompt_or_messages(const struct hn_row_place *place, const cha
 static bool check_preference(const struct hn_row_place *place, const json_t *row) {
     const json_t *chosen = json_object_get(row, "chosen"), *rejected = json_object_get(row, "rejected");
     if (json_is_array(chosen) != json_is_array(rejected))
-        return problem(place, "rejected", "write both as texts, or both as messages", "is of another kind than chosen");
+        return problem(place, "rejected", "write both as texts, or both as messages",
+            "is of another kind than chosen");
     if (json_equal(chosen, rejected))
         return problem(place, "rejected", "leave the row out", "is the same as chosen");
     return true;
@@ -239,10 +249,12 @@ static bool check_conversations(const struct hn_row_place *place, const char *na
     const json_t *turn;
     size_t i;
     if (!json_is_array(value) || json_array_size(value) == 0)
-        return problem(place, name, "write it as [{\"from\": \"human\", \"value\": \"…\"}, …]", "must be a list of turns, and not empty");
+        return problem(place, name, "write it as [{\"from\": \"human\", \"value\": \"…\"}, …]",
+            "must be a list of turns, and not empty");
     json_array_foreach((json_t *)(uintptr_t)value, i, turn)
         if (!json_is_string(json_object_get(turn, "from")) || !json_is_string(json_object_get(turn, "value")))
-            return problem(place, name, "every turn has \"from\" and \"value\", both texts", "has a turn without from or value");
+            return problem(place, name, "every turn has \"from\" and \"value\", both texts",
+                "has a turn without from or value");
     return true;
 }
 
@@ -278,8 +290,8 @@ static json_t *convert_alpaca(json_t *row) {
 static json_t *convert_sharegpt(json_t *row) {
     static const struct {
         const char *from, *role;
-    } names[] = {{"human", "user"}, {"gpt", "assistant"}, {"chatgpt", "assistant"}, {"bing", "assistant"}, {"bard", "assistant"},
-        {"model", "assistant"}, {"function_response", "tool"}, {"observation", "tool"}};
+    } names[] = {{"human", "user"}, {"gpt", "assistant"}, {"chatgpt", "assistant"}, {"bing", "assistant"},
+        {"bard", "assistant"}, {"model", "assistant"}, {"function_response", "tool"}, {"observation", "tool"}};
     const json_t *turn, *system = json_object_get(row, "system");
     json_t *messages = json_array();
     size_t i;
@@ -336,23 +348,29 @@ static const char *const preference[] = {"preference", NULL};
 
 /* In order: of several layouts that fit a row the first is taken. */
 static const struct hn_layout layouts[] = {
-    {HN_ROWS_MESSAGES, "messages", {{"messages", false, check_messages}, {"tools", true, check_tools}}, generation, NULL, convert_messages},
+    {HN_ROWS_MESSAGES, "messages", {{"messages", false, check_messages}, {"tools", true, check_tools}}, generation,
+        NULL, convert_messages},
     {HN_ROWS_MESSAGES, "conversations (ShareGPT)",
-        {{"conversations", false, check_conversations}, {"system", true, check_maybe_empty}, {"tools", true, check_any}},
+        {{"conversations", false, check_conversations}, {"system", true, check_maybe_empty},
+            {"tools", true, check_any}},
         generation, check_converted, convert_sharegpt},
     {HN_ROWS_PREFERENCE, "prompt, chosen and rejected",
         {{"prompt", false, check_prompt_or_messages}, {"chosen", false, check_prompt_or_messages},
-            {"rejected", false, check_prompt_or_messages}}, preference, check_preference, NULL},
-    {HN_ROWS_PROMPT_COMPLETION, "prompt and completion", {{"prompt", false, check_text}, {"completion", false, check_text}},
-        generation, NULL, NULL},
+            {"rejected", false, check_prompt_or_messages}},
+        preference, check_preference, NULL},
+    {HN_ROWS_PROMPT_COMPLETION, "prompt and completion",
+        {{"prompt", false, check_text}, {"completion", false, check_text}}, generation, NULL, NULL},
     {HN_ROWS_MESSAGES, "instruction and output (Alpaca)",
         {{"instruction", false, check_text}, {"output", false, check_text}, {"input", true, check_maybe_empty},
-            {"system", true, check_maybe_empty}}, generation, check_converted, convert_alpaca},
+            {"system", true, check_maybe_empty}},
+        generation, check_converted, convert_alpaca},
     {HN_ROWS_QA, "context, question and answers",
-        {{"context", false, check_text}, {"question", false, check_text}, {"answers", false, check_answers}}, qa, check_qa, NULL},
+        {{"context", false, check_text}, {"question", false, check_text}, {"answers", false, check_answers}}, qa,
+        check_qa, NULL},
     {HN_ROWS_TOKENS_TAGS, "tokens and tags", {{"tokens", false, check_strings}, {"tags", false, check_tags}},
         token_classification, check_pairs, NULL},
-    {HN_ROWS_TEXT_LABEL, "text and label", {{"text", false, check_text}, {"label", false, check_label}}, classification, NULL, NULL},
+    {HN_ROWS_TEXT_LABEL, "text and label", {{"text", false, check_text}, {"label", false, check_label}},
+        classification, NULL, NULL},
     {HN_ROWS_TEXT, "text", {{"text", false, check_text}}, generation, NULL, NULL},
 };
 #define LAYOUTS (sizeof layouts / sizeof layouts[0])
@@ -385,17 +403,22 @@ int hn_layout_check_mapping(const json_t *columns, struct hn_error *err) {
     if (!json_is_object(columns)) {
         hn_fail(err, HN_E_INVALID_FIELD, "columns must be an object");
         hn_error_field(err, "columns");
-        hn_error_hint(err, "write it as {\"prompt\": \"question\", \"completion\": \"answer\"}: our name, then the file's");
+        hn_error_hint(err,
+            "write it as {\"prompt\": \"question\", \"completion\": \"answer\"}: our name, then the file's");
         return HN_E_INVALID_FIELD;
     }
     json_object_foreach((json_t *)(uintptr_t)columns, key, value) {
         bool known = hn_layout_knows(key);
         if (known && json_string_length(value))
             continue;
-        hn_fail(err, HN_E_INVALID_FIELD, known ? "columns.%.60s must be the name of a column of the file"
-                                               : "columns.%.60s is no column that means anything here", key);
+        hn_fail(err, HN_E_INVALID_FIELD,
+            known ? "columns.%.60s must be the name of a column of the file"
+                  : "columns.%.60s is no column that means anything here",
+            key);
         hn_error_field(err, "columns.%.60s", key);
-        hn_error_hint(err, "known: messages, prompt, completion, text, label, context, question, answers, tokens, tags, chosen, rejected");
+        hn_error_hint(err,
+            "known: messages, prompt, completion, text, label, context, question, answers, tokens, tags, chosen, "
+            "rejected");
         return HN_E_INVALID_FIELD;
     }
     return 0;
@@ -407,7 +430,8 @@ const struct hn_layout *hn_layout_find(const json_t *row, const json_t *mapping)
         const char *key;
         json_t *value;
         for (size_t k = 0; k < FIELDS && layouts[i].fields[k].name && fits; k++)
-            fits = layouts[i].fields[k].optional || json_object_get(row, file_name(layouts[i].fields[k].name, mapping));
+            fits =
+                layouts[i].fields[k].optional || json_object_get(row, file_name(layouts[i].fields[k].name, mapping));
         json_object_foreach((json_t *)(uintptr_t)mapping, key, value)
             fits = fits && has_field(&layouts[i], key); /* a mapping says what is meant */
         if (fits)
@@ -438,7 +462,8 @@ json_t *hn_layout_mapping(const struct hn_layout *layout, const json_t *row, con
     return out;
 }
 
-static void warn_ignored(const struct hn_layout *layout, const json_t *row, const json_t *mapping, const struct hn_row_place *place) {
+static void warn_ignored(const struct hn_layout *layout, const json_t *row, const json_t *mapping,
+    const struct hn_row_place *place) {
     const char *key;
     json_t *value;
     json_object_foreach((json_t *)(uintptr_t)row, key, value) {
@@ -450,7 +475,8 @@ static void warn_ignored(const struct hn_layout *layout, const json_t *row, cons
     }
 }
 
-bool hn_layout_check(const struct hn_layout *layout, const json_t *row, const json_t *mapping, const struct hn_row_place *place) {
+bool hn_layout_check(const struct hn_layout *layout, const json_t *row, const json_t *mapping,
+    const struct hn_row_place *place) {
     for (size_t i = 0; i < FIELDS && layout->fields[i].name; i++) {
         const struct field *field = &layout->fields[i];
         const json_t *value = json_object_get(row, file_name(field->name, mapping));

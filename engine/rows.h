@@ -1,9 +1,9 @@
 /*
  * Rows of a data set: which columns make which kind of row, whether a row is sound, and the row under our own names.
  *
- * A layout is a set of columns that is recognised: the contract's seven kinds of rows, and two spellings of conversations
- * that are in wide use (Alpaca's instruction/input/output, ShareGPT's conversations), which are turned into messages.
- * Internal to dataset*.c, but for the names of tasks.
+ * A layout is a set of columns that is recognised: the contract's seven kinds of rows, and two spellings of
+ * conversations that are in wide use (Alpaca's instruction/input/output, ShareGPT's conversations), which are turned
+ * into messages. Internal to dataset*.c, but for the names of tasks.
  */
 #ifndef HN_ROWS_H
 #define HN_ROWS_H
@@ -37,7 +37,8 @@ const char *const *hn_layout_tasks(const struct hn_layout *layout);
 /* Our name → the file's, for the columns that this row has. */
 json_t *hn_layout_mapping(const struct hn_layout *layout, const json_t *row, const json_t *mapping);
 /* True when the row can be used; otherwise its problems were added to place->data. */
-bool hn_layout_check(const struct hn_layout *layout, const json_t *row, const json_t *mapping, const struct hn_row_place *place);
+bool hn_layout_check(const struct hn_layout *layout, const json_t *row, const json_t *mapping,
+    const struct hn_row_place *place);
 /* The row under our names; new reference, NULL when out of memory. `row` was checked. */
 json_t *hn_layout_convert(const struct hn_layout *layout, const json_t *row, const json_t *mapping);
 /* A list of messages from a request, checked and with its contents as texts: new reference. */

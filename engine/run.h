@@ -48,7 +48,7 @@ int hn_run_plan(struct hn_run *run, struct hn_error *err);
 void hn_run_finish(struct hn_run *run);
 
 /* Rows whose key-value caches a generation phase holds at once, and target rows that verification compares at once. */
-enum { HN_SAMPLE_SLOTS = 4, HN_SAMPLE_CHUNK = 256, HN_VERIFY_TARGETS = 32 };
+enum { HN_SAMPLE_SLOTS = 4, HN_SAMPLE_CHUNK = 512, HN_VERIFY_TARGETS = 32 };
 
 /* Plans a generation phase: `slots` sequences of at most `context` tokens. */
 int hn_sample_phase(struct hn_phase *phase, const struct hn_model *model, const struct hn_adapter *adapter, size_t slots,

@@ -1,6 +1,6 @@
 /*
- * Which rows are held out for validation: a draw keyed by the row's index alone, so that it is the same whatever the seed,
- * and stratified by label where there are labels.
+ * Which rows are held out for validation: a draw keyed by the row's index alone, so that it is the same whatever the
+ * seed, and stratified by label where there are labels.
  */
 #include "engine/examples.h"
 #include "engine/json.h"
@@ -42,7 +42,8 @@ static uint64_t hash_label(const struct hn_dataset *data, size_t row) {
     return hash;
 }
 
-int hn_split_validation(const struct hn_dataset *data, double fraction, size_t **ret_rows, size_t *ret_n, struct hn_error *err) {
+int hn_split_validation(const struct hn_dataset *data, double fraction, size_t **ret_rows, size_t *ret_n,
+    struct hn_error *err) {
     size_t n = data->n_rows, count = 0;
     struct ticket *tickets = hn_calloc(n, sizeof *tickets);
     size_t *rows = hn_calloc(n, sizeof *rows);
@@ -55,7 +56,7 @@ int hn_split_validation(const struct hn_dataset *data, double fraction, size_t *
     for (size_t i = 0; i < n; i++)
         tickets[i] = (struct ticket){hash_label(data, i), hn_random_u64(0, HN_PURPOSE_SPLIT, 0, i), i};
     qsort(tickets, n, sizeof *tickets, by_label_and_key);
-    /* Each class gives its share; what rounding leaves over is carried to the next class, so that the sum is right. */
+    /* Each class gives its share; what rounding leaves over is carried to the next class. */
     double owed = 0;
     for (size_t begin = 0, end; begin < n; begin = end) {
         for (end = begin + 1; end < n && tickets[end].label == tickets[begin].label;)

@@ -1,11 +1,9 @@
 /*
- * The tree of a chat template, walked. Scoping follows Jinja: loops, macros, `with` and captured blocks have scopes of
- * their own, every pass of a loop a fresh one; `if` has none. Only namespaces can be changed from within a loop.
+ * The tree of a chat template, walked. Scoping follows Jinja: loops, macros, `with` and captured blocks have scopes
+ * of their own, every pass of a loop a fresh one; `if` has none. Only namespaces can be changed from within a loop.
  */
 #include "engine/template_impl.h"
-#include "engine/utf8.h"
 
-#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -43,11 +41,11 @@ void *hn_render_alloc(struct hn_render *r, size_t count, size_t size) {
     return p;
 }
 
-static struct hn_value missing(struct hn_view name) {
+struct hn_value hn_missing(struct hn_view name) {
     return (struct hn_value){.kind = HN_V_UNDEFINED, .text = name.data, .size = (uint32_t)name.size};
 }
 
-static struct hn_value fail_undefined(struct hn_render *r, const struct hn_value *v) {
+struct hn_value hn_fail_undefined(struct hn_render *r, const struct hn_value *v) {
     return hn_render_fail(r, HN_E_DATASET_INVALID, "\"%.*s\" is undefined", (int)(v->size < 64 ? v->size : 64),
         v->text ? v->text : "");
 }
@@ -72,18 +70,18 @@ static struct hn_value lookup(struct hn_render *r, const struct hn_node *n) {
                 return b->value;
     if (n->builtin)
         return (struct hn_value){.kind = HN_V_FUNCTION, .builtin = n->builtin};
-    return missing(n->name);
+    return hn_missing(n->name);
 }
 
 static struct hn_value bind_method(struct hn_render *r, struct hn_value object, struct hn_view name) {
     bool refused = false;
     const struct hn_builtin *method = hn_method_find(object.kind, name, &refused);
     if (refused)
-        return hn_render_fail(r, HN_E_UNSUPPORTED, "the method \"%.*s\" would change a value, which templates may not do",
-            (int)name.size, name.data);
+        return hn_render_fail(r, HN_E_UNSUPPORTED,
+            "the method \"%.*s\" would change a value, which templates may not do", (int)name.size, name.data);
     struct hn_value *self = method ? hn_render_alloc(r, 1, sizeof *self) : NULL;
     if (!self)
-        return missing(name);
+        return hn_missing(name);
     *self = object;
     return (struct hn_value){.kind = HN_V_METHOD, .builtin = method, .self = self};
 }
@@ -93,9 +91,13 @@ static struct hn_value loop_attribute(const struct hn_loop *loop, struct hn_view
         const char *name;
         int64_t value;
     } numbers[] = {
-        {"index", (int64_t)loop->index + 1}, {"index0", (int64_t)loop->index}, {"length", (int64_t)loop->n},
-        {"revindex", (int64_t)(loop->n - loop->index)}, {"revindex0", (int64_t)(loop->n - loop->index) - 1},
-        {"depth", (int64_t)loop->depth}, {"depth0", (int64_t)loop->depth - 1},
+        {"index", (int64_t)loop->index + 1},
+        {"index0", (int64_t)loop->index},
+        {"length", (int64_t)loop->n},
+        {"revindex", (int64_t)(loop->n - loop->index)},
+        {"revindex0", (int64_t)(loop->n - loop->index) - 1},
+        {"depth", (int64_t)loop->depth},
+        {"depth0", (int64_t)loop->depth - 1},
     };
     for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++)
         if (hn_view_is(name, numbers[i].name))
@@ -108,265 +110,44 @@ static struct hn_value loop_attribute(const struct hn_loop *loop, struct hn_view
         return loop->items[loop->index - 1];
     if (hn_view_is(name, "nextitem") && loop->index + 1 < loop->n)
         return loop->items[loop->index + 1];
-    return missing(name);
+    return hn_missing(name);
 }
 
 struct hn_value hn_render_attribute(struct hn_render *r, struct hn_value object, struct hn_view name) {
     if (object.kind == HN_V_UNDEFINED)
-        return fail_undefined(r, &object);
+        return hn_fail_undefined(r, &object);
     if (name.size > 1 && name.data[0] == '_' && name.data[1] == '_')
-        return missing(name); /* the sandbox shows no internals */
+        return hn_missing(name); /* the sandbox shows no internals */
     struct hn_value v = bind_method(r, object, name);
     if (v.kind == HN_V_METHOD || r->rc)
         return v;
     if (object.kind == HN_V_LOOP)
         return loop_attribute(object.loop, name);
     if (object.kind == HN_V_DICT || object.kind == HN_V_NAMESPACE) {
-        const struct hn_value *found = hn_render_work(r, 1 + object.dict->n / 8) ? hn_dict_get_text(object.dict, name) : NULL;
+        const struct hn_value *found =
+            hn_render_work(r, 1 + object.dict->n / 8) ? hn_dict_get_text(object.dict, name) : NULL;
         if (found)
             return *found;
     }
     if (object.kind == HN_V_MACRO && hn_view_is(name, "name"))
         return hn_string(object.macro->node->name.data, object.macro->node->name.size);
-    return missing(name);
-}
-
-/* Bytes of the index-th character of a string (negative: from the end); false when there is none. */
-static bool find_character(const struct hn_value *s, int64_t index, size_t *ret_begin, size_t *ret_end) {
-    int64_t n = (int64_t)hn_utf8_count(s->text, s->size);
-    index += index < 0 ? n : 0;
-    if (index < 0 || index >= n)
-        return false;
-    size_t at = (size_t)index;
-    if (n != s->size)
-        for (at = 0; index > 0; index--)
-            at += hn_utf8_length((unsigned char)s->text[at]);
-    *ret_begin = at;
-    *ret_end = at + hn_utf8_length((unsigned char)s->text[at]);
-    return true;
-}
-
-struct hn_value hn_render_item(struct hn_render *r, struct hn_value object, struct hn_value key) {
-    if (object.kind == HN_V_UNDEFINED)
-        return fail_undefined(r, &object);
-    if (object.kind == HN_V_DICT) {
-        const struct hn_value *found = hn_dict_get(r, object.dict, &key);
-        if (found)
-            return *found;
-    }
-    if (key.kind == HN_V_INT || key.kind == HN_V_BOOL) {
-        int64_t index = hn_value_int(&key);
-        size_t begin, end;
-        if (object.kind == HN_V_STRING && hn_render_work(r, object.size / 64) && find_character(&object, index, &begin, &end))
-            return hn_value_slice(&object, begin, end);
-        if (object.kind == HN_V_LIST) {
-            index += index < 0 ? object.size : 0;
-            if (index >= 0 && index < object.size)
-                return object.items[index];
-        }
-        return missing((struct hn_view){"list object[index]", 18});
-    }
-    if (key.kind == HN_V_STRING)
-        return hn_render_attribute(r, object, hn_view_of(key));
-    return missing((struct hn_view){"item", 4});
-}
-
-/* Python's slice.indices(): where a slice begins, its step, and how many items it takes. */
-static bool slice_range(struct hn_render *r, const struct hn_value parts[3], int64_t n, int64_t *ret_begin, int64_t *ret_step,
-    int64_t *ret_count) {
-    int64_t step = parts[2].kind == HN_V_NONE ? 1 : hn_value_int(&parts[2]), bounds[2];
-    for (size_t i = 0; i < 3; i++)
-        if (parts[i].kind != HN_V_NONE && parts[i].kind != HN_V_INT && parts[i].kind != HN_V_BOOL) {
-            hn_render_fail(r, HN_E_DATASET_INVALID, "slice bounds must be whole numbers, not %s", hn_value_type(&parts[i]));
-            return false;
-        }
-    if (step == 0 || step < -INT32_MAX || step > INT32_MAX) {
-        hn_render_fail(r, HN_E_MODEL_INVALID, "a slice cannot have this step");
-        return false;
-    }
-    int64_t low = step < 0 ? -1 : 0, high = step < 0 ? n - 1 : n;
-    for (size_t i = 0; i < 2; i++) {
-        int64_t v = hn_value_int(&parts[i]);
-        if (parts[i].kind == HN_V_NONE)
-            v = (i == 0) == (step > 0) ? low : high;
-        else if (v < 0)
-            v = v + n < low ? low : v + n;
-        bounds[i] = v > high ? high : v;
-    }
-    int64_t distance = step > 0 ? bounds[1] - bounds[0] : bounds[0] - bounds[1], stride = step > 0 ? step : -step;
-    *ret_begin = bounds[0];
-    *ret_step = step;
-    *ret_count = distance > 0 ? (distance + stride - 1) / stride : 0;
-    return true;
-}
-
-static struct hn_value slice_string(struct hn_render *r, struct hn_value s, int64_t begin, int64_t step, int64_t count) {
-    if (s.size == hn_utf8_count(s.text, s.size) && step == 1)
-        return hn_value_slice(&s, (size_t)begin, (size_t)(begin + count));
-    struct hn_value chars = hn_value_list(r, s);
-    struct hn_builder b = {0};
-    for (int64_t i = 0; i < count && !r->rc; i++)
-        hn_build_value(r, &b, &chars.items[begin + i * step]);
-    return hn_build_end(&b);
+    return hn_missing(name);
 }
 
 static struct hn_value eval_slice(struct hn_render *r, const struct hn_node *n) {
     struct hn_value object = eval(r, n->a), parts[3] = {hn_none(), hn_none(), hn_none()};
     const struct hn_node *nodes[3] = {n->b, n->c, n->d};
-    int64_t begin, step, count;
     for (size_t i = 0; i < 3; i++)
         if (nodes[i])
             parts[i] = eval(r, nodes[i]);
-    if (object.kind == HN_V_UNDEFINED)
-        return fail_undefined(r, &object);
-    if (object.kind != HN_V_STRING && object.kind != HN_V_LIST)
-        return missing((struct hn_view){"slice", 5});
-    bool text = object.kind == HN_V_STRING;
-    int64_t size = text ? (int64_t)hn_utf8_count(object.text, object.size) : object.size;
-    if (!hn_render_work(r, (size_t)size / 16) || !slice_range(r, parts, size, &begin, &step, &count))
-        return hn_undefined();
-    if (text)
-        return slice_string(r, object, begin, step, count);
-    struct hn_value out = object;
-    out.size = (uint32_t)count;
-    if (step == 1) {
-        out.items += count ? begin : 0;
-        return out;
-    }
-    if (!(out.items = hn_render_alloc(r, (size_t)count, sizeof *out.items)))
-        return hn_undefined();
-    for (int64_t i = 0; i < count; i++)
-        out.items[i] = object.items[begin + i * step];
-    return out;
-}
-
-static struct hn_value join_lists(struct hn_render *r, const struct hn_value *a, const struct hn_value *b) {
-    size_t n = (size_t)a->size + b->size;
-    struct hn_value *items = n > INT32_MAX ? NULL : hn_render_alloc(r, n, sizeof *items), out = *a;
-    if (!items)
-        return hn_undefined();
-    if (a->size)
-        memcpy(items, a->items, a->size * sizeof *items);
-    if (b->size)
-        memcpy(items + a->size, b->items, b->size * sizeof *items);
-    out.items = items;
-    out.size = (uint32_t)n;
-    return out;
-}
-
-static struct hn_value join_strings(struct hn_render *r, const struct hn_value *a, const struct hn_value *b) {
-    struct hn_builder out = {0};
-    if (!b->size)
-        return *a;
-    if (!a->size)
-        return *b;
-    hn_build_value(r, &out, a);
-    hn_build_value(r, &out, b);
-    return hn_build_end(&out);
-}
-
-static struct hn_value repeat(struct hn_render *r, struct hn_value v, int64_t times) {
-    times = times < 0 ? 0 : times;
-    if (v.size && (uint64_t)times > INT32_MAX / v.size)
-        return hn_render_fail(r, HN_E_TOO_LARGE, "a repetition grows too long");
-    if (v.kind == HN_V_STRING) {
-        struct hn_builder b = {0};
-        for (int64_t i = 0; v.size && i < times && hn_render_work(r, 1); i++)
-            hn_build_value(r, &b, &v);
-        return hn_build_end(&b);
-    }
-    size_t n = v.size;
-    struct hn_value *items = hn_render_alloc(r, n * (size_t)times, sizeof *items);
-    for (size_t i = 0; items && i < n * (size_t)times; i++)
-        items[i] = v.items[i % n];
-    v.items = items;
-    v.size = items ? (uint32_t)(n * (size_t)times) : 0;
-    return v;
-}
-
-static struct hn_value integer_op(struct hn_render *r, enum hn_op op, int64_t a, int64_t b) {
-    int64_t v = 0;
-    bool overflow = false;
-    switch (op) {
-    case HN_OP_ADD: overflow = __builtin_add_overflow(a, b, &v); break;
-    case HN_OP_SUB: overflow = __builtin_sub_overflow(a, b, &v); break;
-    case HN_OP_MUL: overflow = __builtin_mul_overflow(a, b, &v); break;
-    case HN_OP_FLOORDIV:
-    case HN_OP_MOD:
-        if (b == 0)
-            return hn_render_fail(r, HN_E_DATASET_INVALID, "division by zero");
-        if (b == -1)
-            return op == HN_OP_MOD ? hn_integer(0) : integer_op(r, HN_OP_SUB, 0, a);
-        v = a / b - (a % b != 0 && (a < 0) != (b < 0));
-        v = op == HN_OP_MOD ? a - v * b : v;
-        break;
-    default: /* power */
-        if (b < 0)
-            return hn_real(pow((double)a, (double)b));
-        v = 1;
-        for (int64_t i = 0; i < b && v != 0 && !overflow && hn_render_work(r, 1); i++)
-            overflow = __builtin_mul_overflow(v, a, &v);
-    }
-    return overflow ? hn_render_fail(r, HN_E_UNSUPPORTED, "a whole number grows past 64 bits") : hn_integer(v);
-}
-
-static struct hn_value real_op(struct hn_render *r, enum hn_op op, double a, double b) {
-    if ((op == HN_OP_DIV || op == HN_OP_FLOORDIV || op == HN_OP_MOD) && b == 0.0)
-        return hn_render_fail(r, HN_E_DATASET_INVALID, "division by zero");
-    switch (op) {
-    case HN_OP_ADD: return hn_real(a + b);
-    case HN_OP_SUB: return hn_real(a - b);
-    case HN_OP_MUL: return hn_real(a * b);
-    case HN_OP_DIV: return hn_real(a / b);
-    case HN_OP_FLOORDIV: return hn_real(floor(a / b));
-    case HN_OP_MOD: return hn_real(a - floor(a / b) * b);
-    default: return hn_real(pow(a, b));
-    }
-}
-
-static struct hn_value binary(struct hn_render *r, enum hn_op op, struct hn_value a, struct hn_value b) {
-    static const char *const signs[] = {"+", "-", "*", "/", "//", "%", "**"};
-    if (r->rc)
-        return hn_undefined();
-    if (a.kind == HN_V_UNDEFINED || b.kind == HN_V_UNDEFINED)
-        return fail_undefined(r, a.kind == HN_V_UNDEFINED ? &a : &b);
-    if (hn_is_number(&a) && hn_is_number(&b)) {
-        if (a.kind == HN_V_FLOAT || b.kind == HN_V_FLOAT || op == HN_OP_DIV)
-            return real_op(r, op, hn_value_real(&a), hn_value_real(&b));
-        return integer_op(r, op, hn_value_int(&a), hn_value_int(&b));
-    }
-    if (op == HN_OP_ADD && a.kind == HN_V_STRING && b.kind == HN_V_STRING)
-        return join_strings(r, &a, &b);
-    if (op == HN_OP_ADD && a.kind == HN_V_LIST && b.kind == HN_V_LIST && a.tuple == b.tuple)
-        return join_lists(r, &a, &b);
-    bool a_many = a.kind == HN_V_STRING || a.kind == HN_V_LIST, b_many = b.kind == HN_V_STRING || b.kind == HN_V_LIST;
-    if (op == HN_OP_MUL && a_many && (b.kind == HN_V_INT || b.kind == HN_V_BOOL))
-        return repeat(r, a, hn_value_int(&b));
-    if (op == HN_OP_MUL && b_many && (a.kind == HN_V_INT || a.kind == HN_V_BOOL))
-        return repeat(r, b, hn_value_int(&a));
-    if (op == HN_OP_MOD && a.kind == HN_V_STRING)
-        return hn_format_percent(r, a, b);
-    return hn_render_fail(r, HN_E_DATASET_INVALID, "%s %s %s is not possible", hn_value_type(&a), signs[op], hn_value_type(&b));
-}
-
-static bool compare(struct hn_render *r, enum hn_op op, const struct hn_value *a, const struct hn_value *b) {
-    switch (op) {
-    case HN_OP_EQ: return hn_value_equal(r, a, b);
-    case HN_OP_NE: return !hn_value_equal(r, a, b);
-    case HN_OP_LT: return hn_value_compare(r, a, b, false) < 0;
-    case HN_OP_LE: return hn_value_compare(r, a, b, false) <= 0;
-    case HN_OP_GT: return hn_value_compare(r, a, b, false) > 0;
-    case HN_OP_GE: return hn_value_compare(r, a, b, false) >= 0;
-    case HN_OP_IN: return hn_value_contains(r, b, a);
-    default: return !hn_value_contains(r, b, a);
-    }
+    return r->rc ? hn_undefined() : hn_op_slice(r, object, parts);
 }
 
 static struct hn_value eval_compare(struct hn_render *r, const struct hn_node *n) {
     struct hn_value left = eval(r, n->a);
     for (const struct hn_node *link = n->list; link && !r->rc; link = link->next) {
         struct hn_value right = eval(r, link->a);
-        if (r->rc || !compare(r, (enum hn_op)link->op, &left, &right))
+        if (r->rc || !hn_op_compare(r, (enum hn_op)link->op, &left, &right))
             return hn_truth(false);
         left = right;
     }
@@ -397,7 +178,8 @@ static struct hn_call eval_arguments(struct hn_render *r, const struct hn_node *
 }
 
 /* Binds arguments to a row's parameters by place, then by name. */
-static bool bind(struct hn_render *r, const struct hn_builtin *b, struct hn_call *call, struct hn_value *bound, size_t n) {
+static bool bind(struct hn_render *r, const struct hn_builtin *b, struct hn_call *call, struct hn_value *bound,
+    size_t n) {
     if (call->n > n) {
         hn_render_fail(r, HN_E_MODEL_INVALID, "%s takes at most %zu arguments", b->name, n);
         return false;
@@ -407,8 +189,9 @@ static bool bind(struct hn_render *r, const struct hn_builtin *b, struct hn_call
     for (size_t k = 0; k < call->n_keywords; k++) {
         const char *name = b->params;
         size_t i = 0;
-        while (i < n && !(strcspn(name, ",") == call->keywords[k].key.size &&
-                          memcmp(name, call->keywords[k].key.text, call->keywords[k].key.size) == 0)) {
+        while (i < n &&
+            !(strcspn(name, ",") == call->keywords[k].key.size &&
+                memcmp(name, call->keywords[k].key.text, call->keywords[k].key.size) == 0)) {
             name += strcspn(name, ",");
             name += *name == ',';
             i++;
@@ -428,7 +211,8 @@ static bool bind(struct hn_render *r, const struct hn_builtin *b, struct hn_call
     return true;
 }
 
-struct hn_value hn_render_builtin(struct hn_render *r, const struct hn_builtin *b, struct hn_value self, struct hn_call *call) {
+struct hn_value hn_render_builtin(struct hn_render *r, const struct hn_builtin *b, struct hn_value self,
+    struct hn_call *call) {
     struct hn_value bound[8];
     if (r->rc)
         return hn_undefined();
@@ -463,11 +247,15 @@ static struct hn_value call_macro(struct hn_render *r, const struct hn_macro *ma
     size_t i = 0;
     for (; param && !r->rc; param = param->next, i++) {
         const struct hn_value *named = keyword(call, param->name);
-        struct hn_value v = i < call->n ? call->args[i] : named ? *named : param->a ? eval(r, param->a) : missing(param->name);
+        struct hn_value v = i < call->n ? call->args[i]
+            : named                     ? *named
+            : param->a                  ? eval(r, param->a)
+                                        : hn_missing(param->name);
         hn_scope_set(r, param->symbol, v);
     }
     if (i < call->n)
-        hn_render_fail(r, HN_E_MODEL_INVALID, "macro \"%.*s\" takes only %zu arguments", (int)n->name.size, n->name.data, i);
+        hn_render_fail(r, HN_E_MODEL_INVALID, "macro \"%.*s\" takes only %zu arguments", (int)n->name.size,
+            n->name.data, i);
     if (call->caller.kind != HN_V_ABSENT)
         for (size_t k = 0; k < r->tpl->n_symbols; k++)
             if (hn_view_is(r->tpl->symbols[k], "caller"))
@@ -484,7 +272,7 @@ struct hn_value hn_render_call(struct hn_render *r, struct hn_value callee, stru
     case HN_V_FUNCTION: return hn_render_builtin(r, callee.builtin, hn_undefined(), call);
     case HN_V_METHOD: return hn_render_builtin(r, callee.builtin, *callee.self, call);
     case HN_V_MACRO: return call_macro(r, callee.macro, call);
-    case HN_V_UNDEFINED: return fail_undefined(r, &callee);
+    case HN_V_UNDEFINED: return hn_fail_undefined(r, &callee);
     default: return hn_render_fail(r, HN_E_DATASET_INVALID, "%s cannot be called", hn_value_type(&callee));
     }
 }
@@ -494,8 +282,8 @@ static struct hn_value eval_filter(struct hn_render *r, const struct hn_node *n)
     struct hn_call call = eval_arguments(r, n->list);
     r->line = n->line;
     if (!n->builtin)
-        return hn_render_fail(r, HN_E_UNSUPPORTED, "there is no %s \"%.*s\"", n->kind == HN_N_FILTER ? "filter" : "test",
-            (int)(n->name.size < 64 ? n->name.size : 64), n->name.data);
+        return hn_render_fail(r, HN_E_UNSUPPORTED, "there is no %s \"%.*s\"",
+            n->kind == HN_N_FILTER ? "filter" : "test", (int)(n->name.size < 64 ? n->name.size : 64), n->name.data);
     struct hn_value v = hn_render_builtin(r, n->builtin, self, &call);
     return n->kind == HN_N_TEST ? hn_truth(hn_value_true(&v) != n->flag) : v;
 }
@@ -539,12 +327,12 @@ static struct hn_value eval_concat(struct hn_render *r, const struct hn_node *n)
 static struct hn_value eval_sign(struct hn_render *r, const struct hn_node *n) {
     struct hn_value v = eval(r, n->a);
     if (v.kind == HN_V_UNDEFINED && !r->rc)
-        return fail_undefined(r, &v);
+        return hn_fail_undefined(r, &v);
     if (!hn_is_number(&v))
         return hn_render_fail(r, HN_E_DATASET_INVALID, "%s has no sign", hn_value_type(&v));
     if (n->kind == HN_N_PLUS)
         return v.kind == HN_V_BOOL ? hn_integer(v.truth) : v;
-    return v.kind == HN_V_FLOAT ? hn_real(-v.real) : integer_op(r, HN_OP_SUB, 0, hn_value_int(&v));
+    return v.kind == HN_V_FLOAT ? hn_real(-v.real) : hn_op_binary(r, HN_OP_SUB, hn_integer(0), v);
 }
 
 static struct hn_value eval_kind(struct hn_render *r, const struct hn_node *n) {
@@ -558,17 +346,21 @@ static struct hn_value eval_kind(struct hn_render *r, const struct hn_node *n) {
     case HN_N_ITEM: v = eval(r, n->a); return hn_render_item(r, v, eval(r, n->b));
     case HN_N_SLICE: return eval_slice(r, n);
     case HN_N_CALL: return eval_call(r, n, hn_absent());
-    case HN_N_FILTER: case HN_N_TEST: return eval_filter(r, n);
-    case HN_N_NEGATE: case HN_N_PLUS: return eval_sign(r, n);
+    case HN_N_FILTER:
+    case HN_N_TEST: return eval_filter(r, n);
+    case HN_N_NEGATE:
+    case HN_N_PLUS: return eval_sign(r, n);
     case HN_N_NOT: v = eval(r, n->a); return hn_truth(!hn_value_true(&v));
     case HN_N_AND: v = eval(r, n->a); return hn_value_true(&v) ? eval(r, n->b) : v;
     case HN_N_OR: v = eval(r, n->a); return hn_value_true(&v) ? v : eval(r, n->b);
-    case HN_N_BINARY: v = eval(r, n->a); return binary(r, (enum hn_op)n->op, v, eval(r, n->b));
+    case HN_N_BINARY: v = eval(r, n->a); return hn_op_binary(r, (enum hn_op)n->op, v, eval(r, n->b));
     case HN_N_CONCAT: return eval_concat(r, n);
     case HN_N_COMPARE: return eval_compare(r, n);
     case HN_N_CHOOSE:
         v = eval(r, n->b);
-        return hn_value_true(&v) ? eval(r, n->a) : n->c ? eval(r, n->c) : missing((struct hn_view){"the value of an inline if", 25});
+        return hn_value_true(&v) ? eval(r, n->a)
+            : n->c               ? eval(r, n->c)
+                                 : hn_missing((struct hn_view){"the value of an inline if", 25});
     default: return hn_undefined();
     }
 }
@@ -599,7 +391,8 @@ static void assign(struct hn_render *r, const struct hn_node *target, struct hn_
     } else {
         struct hn_value items = hn_value_list(r, value);
         if (!r->rc && items.size != count(target->list, false))
-            hn_render_fail(r, HN_E_DATASET_INVALID, "%u values cannot be unpacked into %zu names", items.size, count(target->list, false));
+            hn_render_fail(r, HN_E_DATASET_INVALID, "%u values cannot be unpacked into %zu names", items.size,
+                count(target->list, false));
         size_t i = 0;
         for (const struct hn_node *name = target->list; name && !r->rc; name = name->next)
             assign(r, name, items.items[i++]);
@@ -723,7 +516,8 @@ static enum flow run(struct hn_render *r, const struct hn_node *n) {
     case HN_S_MACRO: hn_scope_set(r, n->symbol, make_macro(r, n)); break;
     case HN_S_CALL: print(r, eval_call(r, n->a, make_macro(r, n))); break;
     case HN_S_FILTER: print(r, filter_text(r, n->a, capture(r, n->list))); break;
-    case HN_S_WITH: case HN_S_SCOPE: return run_scope(r, n);
+    case HN_S_WITH:
+    case HN_S_SCOPE: return run_scope(r, n);
     case HN_S_BREAK: return BREAK;
     case HN_S_CONTINUE: return CONTINUE;
     default: break;

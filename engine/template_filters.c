@@ -111,7 +111,8 @@ static struct hn_value follow(struct hn_render *r, struct hn_value v, struct hn_
 static struct hn_value f_join(struct hn_render *r, struct hn_value self, struct hn_call *call) {
     struct hn_value list = hn_value_list(r, self), *items = hn_render_alloc(r, list.size, sizeof *items);
     for (size_t i = 0; items && i < list.size && !r->rc; i++)
-        items[i] = text_of(r, hn_is_missing(&call->args[1]) ? list.items[i] : follow(r, list.items[i], call->args[1]));
+        items[i] =
+            text_of(r, hn_is_missing(&call->args[1]) ? list.items[i] : follow(r, list.items[i], call->args[1]));
     struct hn_value glue = call->args[0].kind == HN_V_ABSENT ? hn_string("", 0) : text_of(r, call->args[0]);
     return r->rc ? hn_undefined() : hn_string_join(r, glue, hn_list(items, list.size));
 }
@@ -135,7 +136,8 @@ static struct hn_value f_tojson(struct hn_render *r, struct hn_value self, struc
     struct hn_json_style style = {.item = ", ", .key = ": ", .indent = hn_none()};
     char parts[2][32];
     if (indent.kind == HN_V_INT && indent.integer >= 0 && indent.integer <= 64) {
-        style.indent = hn_string("                                                                ", (size_t)indent.integer);
+        style.indent =
+            hn_string("                                                                ", (size_t)indent.integer);
         style.item = ",";
     } else if (indent.kind == HN_V_STRING) {
         style.indent = indent;
@@ -224,7 +226,9 @@ static struct hn_value f_float(struct hn_render *r, struct hn_value self, struct
 }
 
 static struct hn_value need_number(struct hn_render *r, struct hn_value v) {
-    return hn_is_number(&v) ? v : hn_render_fail(r, HN_E_DATASET_INVALID, "a number is needed, not %s", hn_value_type(&v));
+    return hn_is_number(&v)
+        ? v
+        : hn_render_fail(r, HN_E_DATASET_INVALID, "a number is needed, not %s", hn_value_type(&v));
 }
 
 static struct hn_value f_abs(struct hn_render *r, struct hn_value self, struct hn_call *call) {
@@ -252,7 +256,8 @@ static struct hn_value key_of(struct hn_render *r, struct hn_value item, struct 
 }
 
 /* Stable merge sort of keys with their items. */
-static void merge_sort(struct hn_render *r, struct hn_pair *a, struct hn_pair *spare, size_t n, bool fold, bool reverse) {
+static void merge_sort(struct hn_render *r, struct hn_pair *a, struct hn_pair *spare, size_t n, bool fold,
+    bool reverse) {
     if (n < 2 || r->rc)
         return;
     size_t half = n / 2, i = 0, j = half, k = 0;
@@ -267,8 +272,10 @@ static void merge_sort(struct hn_render *r, struct hn_pair *a, struct hn_pair *s
     memcpy(a, spare, k * sizeof *a);
 }
 
-static struct hn_pair *sorted(struct hn_render *r, struct hn_value list, struct hn_value attribute, bool fold, bool reverse) {
-    struct hn_pair *pairs = hn_render_alloc(r, list.size, sizeof *pairs), *spare = hn_render_alloc(r, list.size, sizeof *spare);
+static struct hn_pair *sorted(struct hn_render *r, struct hn_value list, struct hn_value attribute, bool fold,
+    bool reverse) {
+    struct hn_pair *pairs = hn_render_alloc(r, list.size, sizeof *pairs),
+                   *spare = hn_render_alloc(r, list.size, sizeof *spare);
     if (!pairs || !spare)
         return NULL;
     for (size_t i = 0; i < list.size && !r->rc; i++)
@@ -286,13 +293,16 @@ static struct hn_value values_of(struct hn_render *r, const struct hn_pair *pair
 
 static struct hn_value f_sort(struct hn_render *r, struct hn_value self, struct hn_call *call) {
     struct hn_value list = hn_value_list(r, self);
-    return values_of(r, sorted(r, list, call->args[2], !hn_value_true(&call->args[1]), hn_value_true(&call->args[0])), list.size);
+    return values_of(r, sorted(r, list, call->args[2], !hn_value_true(&call->args[1]), hn_value_true(&call->args[0])),
+        list.size);
 }
 
 static struct hn_value f_dictsort(struct hn_render *r, struct hn_value self, struct hn_call *call) {
     bool by_value = call->args[1].kind == HN_V_STRING && hn_view_is(hn_view_of(call->args[1]), "value");
     struct hn_value list = f_items(r, self, call);
-    return values_of(r, sorted(r, list, hn_integer(by_value), !hn_value_true(&call->args[0]), hn_value_true(&call->args[2])), list.size);
+    return values_of(r,
+        sorted(r, list, hn_integer(by_value), !hn_value_true(&call->args[0]), hn_value_true(&call->args[2])),
+        list.size);
 }
 
 static struct hn_value f_unique(struct hn_render *r, struct hn_value self, struct hn_call *call) {
@@ -327,7 +337,8 @@ static struct hn_value f_max(struct hn_render *r, struct hn_value self, struct h
 }
 
 static struct hn_value f_sum(struct hn_render *r, struct hn_value self, struct hn_call *call) {
-    struct hn_value list = hn_value_list(r, self), total = call->args[1].kind == HN_V_ABSENT ? hn_integer(0) : call->args[1];
+    struct hn_value list = hn_value_list(r, self),
+                    total = call->args[1].kind == HN_V_ABSENT ? hn_integer(0) : call->args[1];
     for (size_t i = 0; i < list.size && !r->rc; i++) {
         struct hn_value v = need_number(r, key_of(r, list.items[i], call->args[0]));
         int64_t sum;
@@ -348,12 +359,15 @@ static struct hn_value f_batch(struct hn_render *r, struct hn_value self, struct
     int64_t width = hn_value_int(&call->args[0]);
     if (r->rc || width < 1)
         return hn_render_fail(r, HN_E_MODEL_INVALID, "batch needs a positive size");
-    size_t size = (size_t)width < list.size ? (size_t)width : list.size ? list.size : 1, n = (list.size + size - 1) / size;
+    size_t size = (size_t)width < list.size ? (size_t)width
+        : list.size                         ? list.size
+                                            : 1,
+           n = (list.size + size - 1) / size;
     struct hn_value *rows = hn_render_alloc(r, n, sizeof *rows);
     for (size_t i = 0; rows && i < n; i++)
         rows[i] = hn_list(list.items + i * size, i + 1 < n ? size : list.size - i * size);
-    if (rows && n && call->args[1].kind != HN_V_ABSENT && call->args[1].kind != HN_V_NONE && rows[n - 1].size < (size_t)width &&
-        width < 100000) {
+    if (rows && n && call->args[1].kind != HN_V_ABSENT && call->args[1].kind != HN_V_NONE &&
+        rows[n - 1].size < (size_t)width && width < 100000) {
         struct hn_value *padded = hn_render_alloc(r, (size_t)width, sizeof *padded);
         for (size_t i = 0; padded && i < (size_t)width; i++)
             padded[i] = i < rows[n - 1].size ? rows[n - 1].items[i] : call->args[1];
@@ -396,13 +410,17 @@ static struct hn_value f_map(struct hn_render *r, struct hn_value self, struct h
         if (!call->n || call->args[0].kind != HN_V_STRING)
             return hn_render_fail(r, HN_E_MODEL_INVALID, "map needs the name of a filter or an attribute");
         if (!(filter = hn_filter_find(hn_view_of(call->args[0]))))
-            return hn_render_fail(r, HN_E_UNSUPPORTED, "there is no filter \"%.*s\"", (int)call->args[0].size, call->args[0].text);
+            return hn_render_fail(r, HN_E_UNSUPPORTED, "there is no filter \"%.*s\"", (int)call->args[0].size,
+                call->args[0].text);
     }
     for (size_t i = 0; items && i < list.size && !r->rc; i++) {
-        struct hn_call inner = {.args = filter ? call->args + 1 : NULL, .n = filter ? call->n - 1 : 0, .caller = hn_absent()};
+        struct hn_call inner = {.args = filter ? call->args + 1 : NULL,
+            .n = filter ? call->n - 1 : 0,
+            .caller = hn_absent()};
         inner.keywords = call->keywords;
         inner.n_keywords = filter ? call->n_keywords : 0;
-        items[i] = filter ? hn_render_builtin(r, filter, list.items[i], &inner) : follow(r, list.items[i], *attribute);
+        items[i] =
+            filter ? hn_render_builtin(r, filter, list.items[i], &inner) : follow(r, list.items[i], *attribute);
         if (!filter && other && items[i].kind == HN_V_UNDEFINED)
             items[i] = *other;
     }
@@ -410,7 +428,8 @@ static struct hn_value f_map(struct hn_render *r, struct hn_value self, struct h
 }
 
 /* select, reject, selectattr, rejectattr: items for which a test (default: truth) holds, or does not. */
-static struct hn_value choose(struct hn_render *r, struct hn_value self, struct hn_call *call, bool by_attribute, bool want) {
+static struct hn_value choose(struct hn_render *r, struct hn_value self, struct hn_call *call, bool by_attribute,
+    bool want) {
     struct hn_value list = hn_value_list(r, self), *items = hn_render_alloc(r, list.size, sizeof *items);
     size_t used = by_attribute, n = 0;
     if (by_attribute && !call->n)
@@ -450,27 +469,53 @@ static struct hn_value f_rejectattr(struct hn_render *r, struct hn_value self, s
 }
 
 static const struct hn_builtin filters[] = {
-    {"abs", "", 0, f_abs}, {"attr", "name", 1, f_attr}, {"batch", "linecount,fill_with", 1, f_batch},
-    {"capitalize", "", 0, f_capitalize}, {"count", "", 0, f_length}, {"d", "default_value,boolean", 0, f_default},
-    {"default", "default_value,boolean", 0, f_default}, {"dictsort", "case_sensitive,by,reverse", 0, f_dictsort},
-    {"e", "", 0, f_escape}, {"escape", "", 0, f_escape}, {"first", "", 0, f_first}, {"float", "default", 0, f_float},
-    {"indent", "width,first,blank", 0, f_indent}, {"int", "default,base", 0, f_int}, {"items", "", 0, f_items},
-    {"join", "d,attribute", 0, f_join}, {"last", "", 0, f_last}, {"length", "", 0, f_length}, {"list", "", 0, f_list},
-    {"lower", "", 0, f_lower}, {"map", NULL, 0, f_map}, {"max", "case_sensitive,attribute", 0, f_max},
-    {"min", "case_sensitive,attribute", 0, f_min}, {"reject", NULL, 0, f_reject}, {"rejectattr", NULL, 0, f_rejectattr},
-    {"replace", "old,new,count", 2, f_replace}, {"reverse", "", 0, f_reverse}, {"round", "precision,method", 0, f_round},
-    {"safe", "", 0, f_string}, {"select", NULL, 0, f_select}, {"selectattr", NULL, 0, f_selectattr},
-    {"sort", "reverse,case_sensitive,attribute", 0, f_sort}, {"string", "", 0, f_string}, {"sum", "attribute,start", 0, f_sum},
-    {"title", "", 0, f_title}, {"tojson", "ensure_ascii,indent,separators,sort_keys", 0, f_tojson},
-    {"trim", "chars", 0, f_trim}, {"unique", "case_sensitive,attribute", 0, f_unique}, {"upper", "", 0, f_upper},
+    {"abs", "", 0, f_abs},
+    {"attr", "name", 1, f_attr},
+    {"batch", "linecount,fill_with", 1, f_batch},
+    {"capitalize", "", 0, f_capitalize},
+    {"count", "", 0, f_length},
+    {"d", "default_value,boolean", 0, f_default},
+    {"default", "default_value,boolean", 0, f_default},
+    {"dictsort", "case_sensitive,by,reverse", 0, f_dictsort},
+    {"e", "", 0, f_escape},
+    {"escape", "", 0, f_escape},
+    {"first", "", 0, f_first},
+    {"float", "default", 0, f_float},
+    {"indent", "width,first,blank", 0, f_indent},
+    {"int", "default,base", 0, f_int},
+    {"items", "", 0, f_items},
+    {"join", "d,attribute", 0, f_join},
+    {"last", "", 0, f_last},
+    {"length", "", 0, f_length},
+    {"list", "", 0, f_list},
+    {"lower", "", 0, f_lower},
+    {"map", NULL, 0, f_map},
+    {"max", "case_sensitive,attribute", 0, f_max},
+    {"min", "case_sensitive,attribute", 0, f_min},
+    {"reject", NULL, 0, f_reject},
+    {"rejectattr", NULL, 0, f_rejectattr},
+    {"replace", "old,new,count", 2, f_replace},
+    {"reverse", "", 0, f_reverse},
+    {"round", "precision,method", 0, f_round},
+    {"safe", "", 0, f_string},
+    {"select", NULL, 0, f_select},
+    {"selectattr", NULL, 0, f_selectattr},
+    {"sort", "reverse,case_sensitive,attribute", 0, f_sort},
+    {"string", "", 0, f_string},
+    {"sum", "attribute,start", 0, f_sum},
+    {"title", "", 0, f_title},
+    {"tojson", "ensure_ascii,indent,separators,sort_keys", 0, f_tojson},
+    {"trim", "chars", 0, f_trim},
+    {"unique", "case_sensitive,attribute", 0, f_unique},
+    {"upper", "", 0, f_upper},
 };
 
 /* Tests that ask only for the kind of a value: one bit a kind. */
-#define KINDS(name, mask) \
-    static struct hn_value t_##name(struct hn_render *r, struct hn_value self, struct hn_call *call) { \
-        (void)r; \
-        (void)call; \
-        return hn_truth((unsigned)(mask) >> self.kind & 1); \
+#define KINDS(name, mask)                                                                                            \
+    static struct hn_value t_##name(struct hn_render *r, struct hn_value self, struct hn_call *call) {               \
+        (void)r;                                                                                                     \
+        (void)call;                                                                                                  \
+        return hn_truth((unsigned)(mask) >> self.kind & 1);                                                          \
     }
 #define BIT(kind) (1u << HN_V_##kind)
 KINDS(defined, ~BIT(UNDEFINED))
@@ -572,15 +617,43 @@ static struct hn_value t_test(struct hn_render *r, struct hn_value self, struct 
 }
 
 static const struct hn_builtin tests[] = {
-    {"boolean", "", 0, t_boolean}, {"callable", "", 0, t_callable}, {"defined", "", 0, t_defined},
-    {"divisibleby", "num", 1, t_divisibleby}, {"eq", "b", 1, t_eq}, {"equalto", "b", 1, t_eq}, {"==", "b", 1, t_eq},
-    {"even", "", 0, t_even}, {"false", "", 0, t_false}, {"filter", "", 0, t_filter}, {"float", "", 0, t_float},
-    {"ge", "b", 1, t_ge}, {">=", "b", 1, t_ge}, {"greaterthan", "b", 1, t_gt}, {"gt", "b", 1, t_gt}, {">", "b", 1, t_gt},
-    {"in", "seq", 1, t_in}, {"integer", "", 0, t_integer}, {"iterable", "", 0, t_iterable}, {"le", "b", 1, t_le},
-    {"<=", "b", 1, t_le}, {"lessthan", "b", 1, t_lt}, {"lower", "", 0, t_lower}, {"lt", "b", 1, t_lt}, {"<", "b", 1, t_lt},
-    {"mapping", "", 0, t_mapping}, {"ne", "b", 1, t_ne}, {"!=", "b", 1, t_ne}, {"none", "", 0, t_none},
-    {"number", "", 0, t_number}, {"odd", "", 0, t_odd}, {"sameas", "other", 1, t_sameas}, {"sequence", "", 0, t_sequence},
-    {"string", "", 0, t_string}, {"test", "", 0, t_test}, {"true", "", 0, t_true}, {"undefined", "", 0, t_undefined},
+    {"boolean", "", 0, t_boolean},
+    {"callable", "", 0, t_callable},
+    {"defined", "", 0, t_defined},
+    {"divisibleby", "num", 1, t_divisibleby},
+    {"eq", "b", 1, t_eq},
+    {"equalto", "b", 1, t_eq},
+    {"==", "b", 1, t_eq},
+    {"even", "", 0, t_even},
+    {"false", "", 0, t_false},
+    {"filter", "", 0, t_filter},
+    {"float", "", 0, t_float},
+    {"ge", "b", 1, t_ge},
+    {">=", "b", 1, t_ge},
+    {"greaterthan", "b", 1, t_gt},
+    {"gt", "b", 1, t_gt},
+    {">", "b", 1, t_gt},
+    {"in", "seq", 1, t_in},
+    {"integer", "", 0, t_integer},
+    {"iterable", "", 0, t_iterable},
+    {"le", "b", 1, t_le},
+    {"<=", "b", 1, t_le},
+    {"lessthan", "b", 1, t_lt},
+    {"lower", "", 0, t_lower},
+    {"lt", "b", 1, t_lt},
+    {"<", "b", 1, t_lt},
+    {"mapping", "", 0, t_mapping},
+    {"ne", "b", 1, t_ne},
+    {"!=", "b", 1, t_ne},
+    {"none", "", 0, t_none},
+    {"number", "", 0, t_number},
+    {"odd", "", 0, t_odd},
+    {"sameas", "other", 1, t_sameas},
+    {"sequence", "", 0, t_sequence},
+    {"string", "", 0, t_string},
+    {"test", "", 0, t_test},
+    {"true", "", 0, t_true},
+    {"undefined", "", 0, t_undefined},
     {"upper", "", 0, t_upper},
 };
 

@@ -2,9 +2,9 @@
  * Inside the template interpreter: values, syntax tree, rendering state. Seen only by template*.c.
  *
  *   template_lex.c      source → tokens, with Jinja's whitespace rules
- *   template_parse.c    tokens → tree
+ *   template_parse.c, template_expression.c   tokens → tree
  *   template_value.c    strings with origins, comparison, text forms, JSON in and out
- *   template_eval.c     the tree walked
+ *   template_eval.c     the tree walked; template_operators.c: what operators do
  *   template_filters.c, template_methods.c   the tables of filters and tests; of methods and functions
  *   template.c          the public doors
  *
@@ -43,7 +43,7 @@ enum hn_value_kind {
     HN_V_FUNCTION, /* a global function */
     HN_V_METHOD,   /* a method bound to *self */
     HN_V_LOOP,
-    HN_V_ABSENT,   /* an argument that was not given */
+    HN_V_ABSENT, /* an argument that was not given */
 };
 
 struct hn_value {
@@ -55,15 +55,15 @@ struct hn_value {
         bool truth;
         int64_t integer;
         double real;
-        const char *text;        /* [size], valid UTF-8 */
-        struct hn_value *items;  /* [size] */
-        struct hn_dict *dict;    /* DICT and NAMESPACE */
+        const char *text;       /* [size], valid UTF-8 */
+        struct hn_value *items; /* [size] */
+        struct hn_dict *dict;   /* DICT and NAMESPACE */
         struct hn_macro *macro;
         const struct hn_builtin *builtin; /* FUNCTION and METHOD */
         struct hn_loop *loop;
     };
     union {
-        const uint16_t *origins; /* [size] of a STRING, or NULL: all bytes have `origin` */
+        const uint16_t *origins;     /* [size] of a STRING, or NULL: all bytes have `origin` */
         const struct hn_value *self; /* of a METHOD */
     };
 };
@@ -83,23 +83,65 @@ struct hn_loop {
 };
 
 enum hn_node_kind {
-    HN_N_CONST, HN_N_NAME, HN_N_LIST, HN_N_DICT, HN_N_ATTRIBUTE, HN_N_ITEM, HN_N_SLICE, HN_N_CALL, HN_N_FILTER, HN_N_TEST,
-    HN_N_NEGATE, HN_N_PLUS, HN_N_NOT, HN_N_AND, HN_N_OR, HN_N_BINARY, HN_N_CONCAT, HN_N_COMPARE, HN_N_CHOOSE, HN_N_KEYWORD,
-    HN_S_TEXT, HN_S_PRINT, HN_S_IF, HN_S_FOR, HN_S_SET, HN_S_SET_BLOCK, HN_S_MACRO, HN_S_CALL, HN_S_FILTER, HN_S_WITH,
-    HN_S_SCOPE, HN_S_BREAK, HN_S_CONTINUE,
+    HN_N_CONST,
+    HN_N_NAME,
+    HN_N_LIST,
+    HN_N_DICT,
+    HN_N_ATTRIBUTE,
+    HN_N_ITEM,
+    HN_N_SLICE,
+    HN_N_CALL,
+    HN_N_FILTER,
+    HN_N_TEST,
+    HN_N_NEGATE,
+    HN_N_PLUS,
+    HN_N_NOT,
+    HN_N_AND,
+    HN_N_OR,
+    HN_N_BINARY,
+    HN_N_CONCAT,
+    HN_N_COMPARE,
+    HN_N_CHOOSE,
+    HN_N_KEYWORD,
+    HN_S_TEXT,
+    HN_S_PRINT,
+    HN_S_IF,
+    HN_S_FOR,
+    HN_S_SET,
+    HN_S_SET_BLOCK,
+    HN_S_MACRO,
+    HN_S_CALL,
+    HN_S_FILTER,
+    HN_S_WITH,
+    HN_S_SCOPE,
+    HN_S_BREAK,
+    HN_S_CONTINUE,
 };
 
 enum hn_op {
-    HN_OP_ADD, HN_OP_SUB, HN_OP_MUL, HN_OP_DIV, HN_OP_FLOORDIV, HN_OP_MOD, HN_OP_POW,
-    HN_OP_EQ, HN_OP_NE, HN_OP_LT, HN_OP_LE, HN_OP_GT, HN_OP_GE, HN_OP_IN, HN_OP_NOT_IN,
+    HN_OP_ADD,
+    HN_OP_SUB,
+    HN_OP_MUL,
+    HN_OP_DIV,
+    HN_OP_FLOORDIV,
+    HN_OP_MOD,
+    HN_OP_POW,
+    HN_OP_EQ,
+    HN_OP_NE,
+    HN_OP_LT,
+    HN_OP_LE,
+    HN_OP_GT,
+    HN_OP_GE,
+    HN_OP_IN,
+    HN_OP_NOT_IN,
 };
 
 /*
  * One node of the tree. Children by kind:
  *   LIST list; DICT list of key, value, key, value …; ATTRIBUTE a.name; ITEM a[b]; SLICE a[b:c:d] (each may be NULL);
  *   CALL a(list); FILTER a|name(list); TEST a is name(list), flag = negated; BINARY a op b; CONCAT list;
- *   COMPARE a, then list of nodes with op whose a is the operand; CHOOSE a if b else c (c may be NULL); KEYWORD name=a
- *   IF a list else other; FOR a in b if c: list else other; SET a = b; SET_BLOCK a list, b = filters or NULL;
+ *   COMPARE a, then list of nodes with op whose a is the operand; CHOOSE a if b else c (c may be NULL);
+ *   KEYWORD name=a; IF a list else other; FOR a in b if c: list else other; SET a = b; SET_BLOCK a list, b = filters or NULL;
  *   MACRO name(a = parameters, by next) list; CALL statement a = call node, b = parameters, list;
  *   FILTER statement a = filter chain, list; WITH a = targets, list; SCOPE list
  * A filter chain that has no begin of its own (set block, filter block) begins with an HN_N_NAME of symbol -1.
@@ -111,8 +153,8 @@ struct hn_node {
     int32_t symbol; /* of a NAME */
     struct hn_view name;
     struct hn_node *a, *b, *c, *d, *list, *other, *next;
-    struct hn_value value;              /* CONST, and TEXT's bytes */
-    const struct hn_builtin *builtin;   /* FILTER and TEST; a NAME that is a global function */
+    struct hn_value value;            /* CONST, and TEXT's bytes */
+    const struct hn_builtin *builtin; /* FILTER and TEST; a NAME that is a global function */
 };
 
 struct hn_template {
@@ -157,7 +199,8 @@ struct hn_render {
 };
 
 struct hn_call {
-    struct hn_value *args; /* [n] positional; for a builtin with `params` bound to them, HN_V_ABSENT where not given */
+    struct hn_value
+        *args; /* [n] positional; for a builtin with `params` bound to them, HN_V_ABSENT where not given */
     size_t n;
     struct hn_pair *keywords; /* [n_keywords]; keys are strings; empty once bound */
     size_t n_keywords;
@@ -172,7 +215,7 @@ struct hn_builtin {
     struct hn_value (*run)(struct hn_render *r, struct hn_value self, struct hn_call *call);
 };
 
-/* template_parse.c; `text` lies in tpl->arena. */
+/* template_parse.c */
 int hn_template_parse(struct hn_template *tpl, const char *text, size_t size, struct hn_error *err);
 
 /* template_filters.c, template_methods.c: rows by name, NULL when there is none. */
@@ -188,10 +231,12 @@ struct hn_value hn_format_percent(struct hn_render *r, struct hn_value format, s
 /* template_eval.c */
 void hn_render_body(struct hn_render *r, const struct hn_node *list);
 struct hn_value hn_render_call(struct hn_render *r, struct hn_value callee, struct hn_call *call);
-struct hn_value hn_render_builtin(struct hn_render *r, const struct hn_builtin *b, struct hn_value self, struct hn_call *call);
+struct hn_value hn_render_builtin(struct hn_render *r, const struct hn_builtin *b, struct hn_value self,
+    struct hn_call *call);
 /* Jinja's a.name: method, then item. */
 struct hn_value hn_render_attribute(struct hn_render *r, struct hn_value object, struct hn_view name);
-struct hn_value hn_render_item(struct hn_render *r, struct hn_value object, struct hn_value key);
+struct hn_value hn_missing(struct hn_view name); /* undefined, with the name for the error that its use would be */
+struct hn_value hn_fail_undefined(struct hn_render *r, const struct hn_value *v);
 void hn_scope_set(struct hn_render *r, int32_t symbol, struct hn_value value);
 /* Sets the sticky error with the present line; later ones are ignored. Returns undefined. */
 struct hn_value hn_render_fail(struct hn_render *r, int code, const char *format, ...)
@@ -199,6 +244,13 @@ struct hn_value hn_render_fail(struct hn_render *r, int code, const char *format
 /* Counts work; false when the limit is reached (sticky). */
 bool hn_render_work(struct hn_render *r, size_t steps);
 void *hn_render_alloc(struct hn_render *r, size_t count, size_t size); /* NULL: sticky error */
+
+/* template_operators.c */
+struct hn_value hn_render_item(struct hn_render *r, struct hn_value object, struct hn_value key);
+struct hn_value hn_op_binary(struct hn_render *r, enum hn_op op, struct hn_value a, struct hn_value b);
+bool hn_op_compare(struct hn_render *r, enum hn_op op, const struct hn_value *a, const struct hn_value *b);
+/* object[parts[0]:parts[1]:parts[2]], NONE where a part was left out. */
+struct hn_value hn_op_slice(struct hn_render *r, struct hn_value object, const struct hn_value parts[3]);
 
 /* template_value.c */
 static inline struct hn_value hn_undefined(void) {
@@ -253,13 +305,15 @@ struct hn_value hn_value_list(struct hn_render *r, struct hn_value v);
 struct hn_value hn_value_from_json(struct hn_render *r, const json_t *json, uint16_t origin);
 struct hn_value hn_value_messages(struct hn_render *r, const json_t *messages);
 struct hn_json_style {
-    const char *item, *key;      /* separators */
-    struct hn_value indent;      /* STRING of one level, or NONE */
+    const char *item, *key; /* separators */
+    struct hn_value indent; /* STRING of one level, or NONE */
     bool ascii, sorted;
 };
-void hn_value_to_json(struct hn_render *r, struct hn_builder *b, struct hn_value v, const struct hn_json_style *style, size_t depth);
+void hn_value_to_json(struct hn_render *r, struct hn_builder *b, struct hn_value v, const struct hn_json_style *style,
+    size_t depth);
 
-struct hn_value *hn_dict_get(struct hn_render *r, const struct hn_dict *dict, const struct hn_value *key); /* or NULL */
+struct hn_value *hn_dict_get(struct hn_render *r, const struct hn_dict *dict,
+    const struct hn_value *key); /* or NULL */
 struct hn_value *hn_dict_get_text(const struct hn_dict *dict, struct hn_view key);
 void hn_dict_set(struct hn_render *r, struct hn_dict *dict, struct hn_value key, struct hn_value value);
 

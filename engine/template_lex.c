@@ -251,7 +251,8 @@ static int lex_tag(struct lexer *lx, bool block) {
     while (!rc) {
         advance(lx, skip_space(lx, lx->at));
         if (lx->at >= lx->size)
-            return fail(lx, line, block ? "a block tag is never closed by %}" : "an expression is never closed by }}");
+            return fail(lx, line,
+                block ? "a block tag is never closed by %}" : "an expression is never closed by }}");
         char c = lx->text[lx->at], sign = c == '-' || (c == '+' && block) ? c : 0;
         if (!open && looking_at(lx, lx->at + (sign != 0), close)) {
             rc = emit(lx, block ? HN_T_BLOCK_END : HN_T_PRINT_END, lx->text + lx->at, 0);
@@ -292,7 +293,8 @@ static int lex_all(struct lexer *lx) {
     return rc ? rc : emit(lx, HN_T_END, "", 0);
 }
 
-int hn_template_lex(struct hn_arena *arena, const char *text, size_t size, struct hn_tpl_tokens *ret, struct hn_error *err) {
+int hn_template_lex(struct hn_arena *arena, const char *text, size_t size, struct hn_tpl_tokens *ret,
+    struct hn_error *err) {
     char *copy = hn_arena_alloc(arena, size + 1, 1);
     size_t n = 0;
     if (!copy)
@@ -305,6 +307,7 @@ int hn_template_lex(struct hn_arena *arena, const char *text, size_t size, struc
     if (n && copy[n - 1] == '\n')
         n--;
     copy[n] = 0;
-    struct lexer lx = {.arena = arena, .out = ret, .err = err, .text = copy, .size = n, .line = 1, .line_begins = true};
+    struct lexer lx =
+        {.arena = arena, .out = ret, .err = err, .text = copy, .size = n, .line = 1, .line_begins = true};
     return lex_all(&lx);
 }

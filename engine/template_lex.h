@@ -7,8 +7,17 @@
 #include "engine/template_impl.h"
 
 enum hn_token_kind {
-    HN_T_DATA, HN_T_BLOCK_BEGIN, HN_T_BLOCK_END, HN_T_PRINT_BEGIN, HN_T_PRINT_END, HN_T_NAME, HN_T_STRING, HN_T_INT,
-    HN_T_FLOAT, HN_T_OP, HN_T_END,
+    HN_T_DATA,
+    HN_T_BLOCK_BEGIN,
+    HN_T_BLOCK_END,
+    HN_T_PRINT_BEGIN,
+    HN_T_PRINT_END,
+    HN_T_NAME,
+    HN_T_STRING,
+    HN_T_INT,
+    HN_T_FLOAT,
+    HN_T_OP,
+    HN_T_END,
 };
 
 struct hn_tpl_token {
@@ -22,6 +31,7 @@ struct hn_tpl_tokens {
     size_t n, capacity;
 };
 
-int hn_template_lex(struct hn_arena *arena, const char *text, size_t size, struct hn_tpl_tokens *ret, struct hn_error *err);
+int hn_template_lex(struct hn_arena *arena, const char *text, size_t size, struct hn_tpl_tokens *ret,
+    struct hn_error *err);
 
 #endif

@@ -1,6 +1,6 @@
 /*
- * Methods of strings, lists and mappings, and the global functions of chat templates. Methods that would change a value
- * are refused, as in Transformers' immutable sandbox.
+ * Methods of strings, lists and mappings, and the global functions of chat templates. Methods that would change a
+ * value are refused, as in Transformers' immutable sandbox.
  */
 #include "engine/template_strings.h"
 #include "engine/utf8.h"
@@ -70,7 +70,8 @@ static struct hn_value m_rpartition(struct hn_render *r, struct hn_value self, s
 }
 
 static bool matches(const struct hn_value *s, const struct hn_value *part, bool at_end) {
-    return part->size <= s->size && memcmp(s->text + (at_end ? s->size - part->size : 0), part->text, part->size) == 0;
+    return part->size <= s->size &&
+        memcmp(s->text + (at_end ? s->size - part->size : 0), part->text, part->size) == 0;
 }
 
 static struct hn_value starts_or_ends(struct hn_render *r, struct hn_value self, struct hn_call *call, bool at_end) {
@@ -102,10 +103,10 @@ static struct hn_value m_removesuffix(struct hn_render *r, struct hn_value self,
     return hn_value_slice(&self, 0, self.size - call->args[0].size);
 }
 
-#define CASE_METHOD(name, how) \
-    static struct hn_value m_##name(struct hn_render *r, struct hn_value self, struct hn_call *call) { \
-        (void)call; \
-        return hn_string_case(r, self, how); \
+#define CASE_METHOD(name, how)                                                                                       \
+    static struct hn_value m_##name(struct hn_render *r, struct hn_value self, struct hn_call *call) {               \
+        (void)call;                                                                                                  \
+        return hn_string_case(r, self, how);                                                                         \
     }
 CASE_METHOD(upper, HN_CASE_UPPER)
 CASE_METHOD(lower, HN_CASE_LOWER)
@@ -113,10 +114,10 @@ CASE_METHOD(title, HN_CASE_TITLE)
 CASE_METHOD(capitalize, HN_CASE_CAPITAL)
 CASE_METHOD(swapcase, HN_CASE_SWAP)
 
-#define CLASS_METHOD(name, what) \
-    static struct hn_value m_##name(struct hn_render *r, struct hn_value self, struct hn_call *call) { \
-        (void)call; \
-        return hn_truth(hn_string_is(r, self, what)); \
+#define CLASS_METHOD(name, what)                                                                                     \
+    static struct hn_value m_##name(struct hn_render *r, struct hn_value self, struct hn_call *call) {               \
+        (void)call;                                                                                                  \
+        return hn_truth(hn_string_is(r, self, what));                                                                \
     }
 CLASS_METHOD(isdigit, HN_CLASS_DIGIT)
 CLASS_METHOD(isalpha, HN_CLASS_ALPHA)
@@ -240,10 +241,12 @@ static struct hn_value m_format(struct hn_render *r, struct hn_value self, struc
         bool by_place = !name.size || (rest != digits && !*rest);
         const struct hn_value *v = by_place && index < call->n ? &call->args[index] : NULL;
         for (size_t k = 0; !v && k < call->n_keywords; k++)
-            if (call->keywords[k].key.size == name.size && memcmp(call->keywords[k].key.text, name.data, name.size) == 0)
+            if (call->keywords[k].key.size == name.size &&
+                memcmp(call->keywords[k].key.text, name.data, name.size) == 0)
                 v = &call->keywords[k].value;
         if (!v)
-            return hn_render_fail(r, HN_E_UNSUPPORTED, "format's field {%.*s}", (int)(name.size < 40 ? name.size : 40), name.data);
+            return hn_render_fail(r, HN_E_UNSUPPORTED, "format's field {%.*s}",
+                (int)(name.size < 40 ? name.size : 40), name.data);
         struct hn_value text = hn_value_text(r, *v);
         hn_build_value(r, &b, &text);
         i = (size_t)(close - self.text) + 1;
@@ -345,31 +348,56 @@ static const struct {
     enum hn_value_kind kind;
     struct hn_builtin row;
 } methods[] = {
-    {HN_V_STRING, {"strip", "chars", 0, m_strip}}, {HN_V_STRING, {"lstrip", "chars", 0, m_lstrip}},
-    {HN_V_STRING, {"rstrip", "chars", 0, m_rstrip}}, {HN_V_STRING, {"split", "sep,maxsplit", 0, m_split}},
-    {HN_V_STRING, {"rsplit", "sep,maxsplit", 0, m_rsplit}}, {HN_V_STRING, {"splitlines", "keepends", 0, m_splitlines}},
-    {HN_V_STRING, {"partition", "sep", 1, m_partition}}, {HN_V_STRING, {"rpartition", "sep", 1, m_rpartition}},
-    {HN_V_STRING, {"startswith", "prefix", 1, m_startswith}}, {HN_V_STRING, {"endswith", "suffix", 1, m_endswith}},
-    {HN_V_STRING, {"removeprefix", "prefix", 1, m_removeprefix}}, {HN_V_STRING, {"removesuffix", "suffix", 1, m_removesuffix}},
-    {HN_V_STRING, {"upper", "", 0, m_upper}}, {HN_V_STRING, {"lower", "", 0, m_lower}}, {HN_V_STRING, {"casefold", "", 0, m_lower}},
-    {HN_V_STRING, {"title", "", 0, m_title}}, {HN_V_STRING, {"capitalize", "", 0, m_capitalize}},
-    {HN_V_STRING, {"swapcase", "", 0, m_swapcase}}, {HN_V_STRING, {"isdigit", "", 0, m_isdigit}},
-    {HN_V_STRING, {"isdecimal", "", 0, m_isdigit}}, {HN_V_STRING, {"isnumeric", "", 0, m_isdigit}},
-    {HN_V_STRING, {"isalpha", "", 0, m_isalpha}}, {HN_V_STRING, {"isalnum", "", 0, m_isalnum}},
-    {HN_V_STRING, {"isspace", "", 0, m_isspace}}, {HN_V_STRING, {"isupper", "", 0, m_isupper}},
-    {HN_V_STRING, {"islower", "", 0, m_islower}}, {HN_V_STRING, {"replace", "old,new,count", 2, m_replace}},
-    {HN_V_STRING, {"join", "iterable", 1, m_join}}, {HN_V_STRING, {"find", "sub", 1, m_find}},
-    {HN_V_STRING, {"rfind", "sub", 1, m_rfind}}, {HN_V_STRING, {"index", "sub", 1, m_index}},
-    {HN_V_STRING, {"count", "sub", 1, m_count}}, {HN_V_STRING, {"ljust", "width,fillchar", 1, m_ljust}},
-    {HN_V_STRING, {"rjust", "width,fillchar", 1, m_rjust}}, {HN_V_STRING, {"zfill", "width", 1, m_zfill}},
+    {HN_V_STRING, {"strip", "chars", 0, m_strip}},
+    {HN_V_STRING, {"lstrip", "chars", 0, m_lstrip}},
+    {HN_V_STRING, {"rstrip", "chars", 0, m_rstrip}},
+    {HN_V_STRING, {"split", "sep,maxsplit", 0, m_split}},
+    {HN_V_STRING, {"rsplit", "sep,maxsplit", 0, m_rsplit}},
+    {HN_V_STRING, {"splitlines", "keepends", 0, m_splitlines}},
+    {HN_V_STRING, {"partition", "sep", 1, m_partition}},
+    {HN_V_STRING, {"rpartition", "sep", 1, m_rpartition}},
+    {HN_V_STRING, {"startswith", "prefix", 1, m_startswith}},
+    {HN_V_STRING, {"endswith", "suffix", 1, m_endswith}},
+    {HN_V_STRING, {"removeprefix", "prefix", 1, m_removeprefix}},
+    {HN_V_STRING, {"removesuffix", "suffix", 1, m_removesuffix}},
+    {HN_V_STRING, {"upper", "", 0, m_upper}},
+    {HN_V_STRING, {"lower", "", 0, m_lower}},
+    {HN_V_STRING, {"casefold", "", 0, m_lower}},
+    {HN_V_STRING, {"title", "", 0, m_title}},
+    {HN_V_STRING, {"capitalize", "", 0, m_capitalize}},
+    {HN_V_STRING, {"swapcase", "", 0, m_swapcase}},
+    {HN_V_STRING, {"isdigit", "", 0, m_isdigit}},
+    {HN_V_STRING, {"isdecimal", "", 0, m_isdigit}},
+    {HN_V_STRING, {"isnumeric", "", 0, m_isdigit}},
+    {HN_V_STRING, {"isalpha", "", 0, m_isalpha}},
+    {HN_V_STRING, {"isalnum", "", 0, m_isalnum}},
+    {HN_V_STRING, {"isspace", "", 0, m_isspace}},
+    {HN_V_STRING, {"isupper", "", 0, m_isupper}},
+    {HN_V_STRING, {"islower", "", 0, m_islower}},
+    {HN_V_STRING, {"replace", "old,new,count", 2, m_replace}},
+    {HN_V_STRING, {"join", "iterable", 1, m_join}},
+    {HN_V_STRING, {"find", "sub", 1, m_find}},
+    {HN_V_STRING, {"rfind", "sub", 1, m_rfind}},
+    {HN_V_STRING, {"index", "sub", 1, m_index}},
+    {HN_V_STRING, {"count", "sub", 1, m_count}},
+    {HN_V_STRING, {"ljust", "width,fillchar", 1, m_ljust}},
+    {HN_V_STRING, {"rjust", "width,fillchar", 1, m_rjust}},
+    {HN_V_STRING, {"zfill", "width", 1, m_zfill}},
     {HN_V_STRING, {"format", NULL, 0, m_format}},
-    {HN_V_LIST, {"index", "value", 1, m_index}}, {HN_V_LIST, {"count", "value", 1, m_count}}, {HN_V_LIST, {"copy", "", 0, m_copy}},
-    {HN_V_DICT, {"items", "", 0, m_items}}, {HN_V_DICT, {"keys", "", 0, m_keys}}, {HN_V_DICT, {"values", "", 0, m_values}},
-    {HN_V_DICT, {"get", "key,default", 1, m_get}}, {HN_V_DICT, {"copy", "", 0, m_copy}},
-    {HN_V_LOOP, {"cycle", NULL, 0, m_cycle}}, {HN_V_LOOP, {"changed", NULL, 0, m_changed}},
+    {HN_V_LIST, {"index", "value", 1, m_index}},
+    {HN_V_LIST, {"count", "value", 1, m_count}},
+    {HN_V_LIST, {"copy", "", 0, m_copy}},
+    {HN_V_DICT, {"items", "", 0, m_items}},
+    {HN_V_DICT, {"keys", "", 0, m_keys}},
+    {HN_V_DICT, {"values", "", 0, m_values}},
+    {HN_V_DICT, {"get", "key,default", 1, m_get}},
+    {HN_V_DICT, {"copy", "", 0, m_copy}},
+    {HN_V_LOOP, {"cycle", NULL, 0, m_cycle}},
+    {HN_V_LOOP, {"changed", NULL, 0, m_changed}},
 };
 
-static const char *const list_changers[] = {"append", "extend", "insert", "pop", "remove", "clear", "reverse", "sort", NULL};
+static const char *const list_changers[] = {"append", "extend", "insert", "pop", "remove", "clear", "reverse", "sort",
+    NULL};
 static const char *const dict_changers[] = {"update", "pop", "popitem", "setdefault", "clear", NULL};
 
 const struct hn_builtin *hn_method_find(enum hn_value_kind kind, struct hn_view name, bool *ret_refused) {
@@ -399,7 +427,8 @@ static struct hn_value g_range(struct hn_render *r, struct hn_value self, struct
     if (step == 0 || step < -limit || step > limit || llabs(bounds[0] / 2 - bounds[1] / 2) > limit * limit)
         return hn_render_fail(r, HN_E_DATASET_INVALID, "range with these bounds");
     if (step > 0 ? bounds[1] > bounds[0] : bounds[1] < bounds[0])
-        n = (step > 0 ? bounds[1] - bounds[0] + step - 1 : bounds[0] - bounds[1] - step - 1) / (step > 0 ? step : -step);
+        n = (step > 0 ? bounds[1] - bounds[0] + step - 1 : bounds[0] - bounds[1] - step - 1) /
+            (step > 0 ? step : -step);
     if (n > limit)
         return hn_render_fail(r, HN_E_DATASET_INVALID, "a range of more than %lld numbers", (long long)limit);
     struct hn_value *items = hn_render_alloc(r, (size_t)n, sizeof *items);
@@ -471,8 +500,11 @@ static struct hn_value g_strftime_now(struct hn_render *r, struct hn_value self,
 }
 
 static const struct hn_builtin functions[] = {
-    {"range", "start,stop,step", 1, g_range}, {"namespace", NULL, 0, g_namespace}, {"dict", NULL, 0, g_dict},
-    {"raise_exception", "message", 1, g_raise}, {"strftime_now", "format", 1, g_strftime_now},
+    {"range", "start,stop,step", 1, g_range},
+    {"namespace", NULL, 0, g_namespace},
+    {"dict", NULL, 0, g_dict},
+    {"raise_exception", "message", 1, g_raise},
+    {"strftime_now", "format", 1, g_strftime_now},
 };
 
 const struct hn_builtin *hn_function_find(struct hn_view name) {

@@ -22,7 +22,8 @@ static bool strips(const struct hn_value *chars, const char *text, size_t length
     return false;
 }
 
-struct hn_value hn_string_strip(struct hn_render *r, struct hn_value s, struct hn_value chars, bool left, bool right) {
+struct hn_value hn_string_strip(struct hn_render *r, struct hn_value s, struct hn_value chars, bool left,
+    bool right) {
     size_t begin = 0, end = s.size;
     if (!hn_is_missing(&chars) && chars.kind != HN_V_STRING)
         return hn_render_fail(r, HN_E_DATASET_INVALID, "strip needs a string, not %s", hn_value_type(&chars));
@@ -59,8 +60,8 @@ static void put_case(struct hn_render *r, struct hn_builder *b, uint32_t c, int 
     hn_build(r, b, text, hn_utf8_put((uint32_t)out, text), origin);
 }
 
-/* Whether the next character begins a word: for Python's title() behind anything without case, for Jinja's filter behind
- * spaces, hyphens and opening brackets. */
+/* Whether the next character begins a word: for Python's title() behind anything without case, for Jinja's filter
+ * behind spaces, hyphens and opening brackets. */
 static bool ends_word(uint32_t c, enum hn_case how) {
     if (how == HN_CASE_TITLE)
         return !is_cased(c);
@@ -94,7 +95,8 @@ bool hn_string_is(struct hn_render *r, struct hn_value s, enum hn_class what) {
         utf8proc_category_t k = utf8proc_category((utf8proc_int32_t)c);
         bool number = k == UTF8PROC_CATEGORY_ND || k == UTF8PROC_CATEGORY_NL || k == UTF8PROC_CATEGORY_NO, fits;
         switch (what) {
-        case HN_CLASS_LOWER: case HN_CLASS_UPPER:
+        case HN_CLASS_LOWER:
+        case HN_CLASS_UPPER:
             if (is_cased(c) && (k == UTF8PROC_CATEGORY_LL) != (what == HN_CLASS_LOWER))
                 return false;
             any = any || is_cased(c);
@@ -121,7 +123,8 @@ struct hn_value hn_string_join(struct hn_render *r, struct hn_value glue, struct
     return hn_build_end(&b);
 }
 
-struct hn_value hn_string_replace(struct hn_render *r, struct hn_value s, struct hn_value old, struct hn_value fresh, int64_t limit) {
+struct hn_value hn_string_replace(struct hn_render *r, struct hn_value s, struct hn_value old, struct hn_value fresh,
+    int64_t limit) {
     struct hn_builder b = {0};
     size_t at = 0;
     if (!hn_render_work(r, 1 + s.size / 16))
@@ -234,18 +237,20 @@ static void split_spaces_right(struct hn_render *r, const struct hn_value *s, in
     }
 }
 
-static void split_at(struct hn_render *r, const struct hn_value *s, struct hn_value sep, int64_t limit, struct items *list) {
+static void split_at(struct hn_render *r, const struct hn_value *s, struct hn_value sep, int64_t limit,
+    struct items *list) {
     size_t at = 0;
     const char *found;
     while (hn_render_work(r, 1) && (limit < 0 || (int64_t)list->n < limit) &&
-           (found = memmem(s->text + at, s->size - at, sep.text, sep.size))) {
+        (found = memmem(s->text + at, s->size - at, sep.text, sep.size))) {
         add(r, list, hn_value_slice(s, at, (size_t)(found - s->text)));
         at = (size_t)(found - s->text) + sep.size;
     }
     add(r, list, hn_value_slice(s, at, s->size));
 }
 
-static void split_at_right(struct hn_render *r, const struct hn_value *s, struct hn_value sep, int64_t limit, struct items *list) {
+static void split_at_right(struct hn_render *r, const struct hn_value *s, struct hn_value sep, int64_t limit,
+    struct items *list) {
     size_t end = s->size;
     for (size_t at = end; at >= sep.size && hn_render_work(r, 1) && (limit < 0 || (int64_t)list->n < limit);) {
         if (memcmp(s->text + at - sep.size, sep.text, sep.size) != 0) {
@@ -258,7 +263,8 @@ static void split_at_right(struct hn_render *r, const struct hn_value *s, struct
     add(r, list, hn_value_slice(s, 0, end));
 }
 
-struct hn_value hn_string_split(struct hn_render *r, struct hn_value s, struct hn_value sep, int64_t limit, bool from_right) {
+struct hn_value hn_string_split(struct hn_render *r, struct hn_value s, struct hn_value sep, int64_t limit,
+    bool from_right) {
     struct items list = {0};
     if (!hn_render_work(r, 1 + s.size / 16))
         return hn_undefined();

@@ -1,6 +1,6 @@
 /*
- * Values of the template interpreter: Python's semantics of truth, equality, order and text forms, as far as templates
- * can tell; and the origin of every byte of a string.
+ * Values of the template interpreter: Python's semantics of truth, equality, order and text forms, as far as
+ * templates can tell; and the origin of every byte of a string.
  */
 #include "engine/template_impl.h"
 #include "engine/utf8.h"
@@ -12,8 +12,8 @@
 #include <utf8proc.h>
 
 const char *hn_value_type(const struct hn_value *v) {
-    static const char *const names[] = {"Undefined", "NoneType", "bool", "int", "float", "str", "list", "dict", "Namespace",
-        "Macro", "function", "method", "LoopContext", "nothing"};
+    static const char *const names[] = {"Undefined", "NoneType", "bool", "int", "float", "str", "list", "dict",
+        "Namespace", "Macro", "function", "method", "LoopContext", "nothing"};
     return v->kind == HN_V_LIST && v->tuple ? "tuple" : names[v->kind];
 }
 
@@ -27,11 +27,14 @@ double hn_value_real(const struct hn_value *v) {
 
 bool hn_value_true(const struct hn_value *v) {
     switch (v->kind) {
-    case HN_V_UNDEFINED: case HN_V_NONE: case HN_V_ABSENT: return false;
+    case HN_V_UNDEFINED:
+    case HN_V_NONE:
+    case HN_V_ABSENT: return false;
     case HN_V_BOOL: return v->truth;
     case HN_V_INT: return v->integer != 0;
     case HN_V_FLOAT: return v->real != 0.0;
-    case HN_V_STRING: case HN_V_LIST: return v->size != 0;
+    case HN_V_STRING:
+    case HN_V_LIST: return v->size != 0;
     case HN_V_DICT: return v->dict->n != 0;
     default: return true;
     }
@@ -61,12 +64,10 @@ bool hn_value_equal(struct hn_render *r, const struct hn_value *a, const struct 
             equal = other && hn_value_equal(r, &a->dict->pairs[i].value, other);
         }
         return equal;
-    case HN_V_UNDEFINED: case HN_V_NONE:
-        return true;
-    case HN_V_NAMESPACE:
-        return a->dict == b->dict;
-    default:
-        return false;
+    case HN_V_UNDEFINED:
+    case HN_V_NONE: return true;
+    case HN_V_NAMESPACE: return a->dict == b->dict;
+    default: return false;
     }
 }
 
@@ -121,10 +122,9 @@ bool hn_value_contains(struct hn_render *r, const struct hn_value *container, co
             if (hn_value_equal(r, &container->items[i], item))
                 return true;
         return false;
-    case HN_V_DICT: case HN_V_NAMESPACE:
-        return hn_dict_get(r, container->dict, item) != NULL;
-    case HN_V_UNDEFINED:
-        return false;
+    case HN_V_DICT:
+    case HN_V_NAMESPACE: return hn_dict_get(r, container->dict, item) != NULL;
+    case HN_V_UNDEFINED: return false;
     default:
         hn_render_fail(r, HN_E_DATASET_INVALID, "\"in\" cannot look into %s", hn_value_type(container));
         return false;
@@ -239,7 +239,7 @@ static void float_text(double real, char *ret, size_t size) {
         snprintf(digits, sizeof digits, "%.*e", precision - 1, real);
     while (strtod(digits, NULL) != real && ++precision <= 17);
     char *e = strchr(digits, 'e');
-    int exponent = e ? atoi(e + 1) : 0;
+    int exponent = e ? (int)strtol(e + 1, NULL, 10) : 0;
     if (exponent >= -4 && exponent < 16) {
         int places = precision - 1 - exponent;
         snprintf(ret, size, "%.*f", places > 1 ? places : 1, real);
@@ -254,7 +254,8 @@ static size_t scalar_text(const struct hn_value *v, char *ret, size_t size) {
     case HN_V_BOOL: return (size_t)snprintf(ret, size, v->truth ? "True" : "False");
     case HN_V_INT: return (size_t)snprintf(ret, size, "%lld", (long long)v->integer);
     case HN_V_FLOAT: float_text(v->real, ret, size); return strlen(ret);
-    case HN_V_UNDEFINED: case HN_V_ABSENT: ret[0] = 0; return 0;
+    case HN_V_UNDEFINED:
+    case HN_V_ABSENT: ret[0] = 0; return 0;
     default: return (size_t)snprintf(ret, size, "<%s>", hn_value_type(v));
     }
 }
@@ -327,10 +328,8 @@ struct hn_value hn_value_list(struct hn_render *r, struct hn_value v) {
     struct hn_value *items;
     size_t n = 0;
     switch (v.kind) {
-    case HN_V_LIST:
-        return v;
-    case HN_V_UNDEFINED:
-        return hn_list(NULL, 0);
+    case HN_V_LIST: return v;
+    case HN_V_UNDEFINED: return hn_list(NULL, 0);
     case HN_V_STRING:
         if (!(items = hn_render_alloc(r, hn_utf8_count(v.text, v.size), sizeof *items)))
             return hn_list(NULL, 0);
@@ -368,15 +367,10 @@ struct hn_value hn_value_from_json(struct hn_render *r, const json_t *json, uint
         else
             v = text_from_json(json, origin);
         break;
-    case JSON_INTEGER:
-        v = hn_integer(json_integer_value(json));
-        break;
-    case JSON_REAL:
-        v = hn_real(json_real_value(json));
-        break;
-    case JSON_TRUE: case JSON_FALSE:
-        v = hn_truth(json_is_true(json));
-        break;
+    case JSON_INTEGER: v = hn_integer(json_integer_value(json)); break;
+    case JSON_REAL: v = hn_real(json_real_value(json)); break;
+    case JSON_TRUE:
+    case JSON_FALSE: v = hn_truth(json_is_true(json)); break;
     case JSON_ARRAY: {
         size_t n = json_array_size(json);
         struct hn_value *items = hn_render_alloc(r, n, sizeof *items);
@@ -400,8 +394,7 @@ struct hn_value hn_value_from_json(struct hn_render *r, const json_t *json, uint
         v = (struct hn_value){.kind = HN_V_DICT, .dict = dict};
         break;
     }
-    case JSON_NULL:
-        break;
+    case JSON_NULL: break;
     }
     v.origin = origin;
     return v;
@@ -410,7 +403,8 @@ struct hn_value hn_value_from_json(struct hn_render *r, const json_t *json, uint
 /* A role that is a plain word may count as the template's own; it is the template that asks for it. */
 static bool plain_word(const json_t *json) {
     const char *text = json_string_value(json);
-    return text && strspn(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-") == json_string_length(json);
+    return text &&
+        strspn(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-") == json_string_length(json);
 }
 
 static uint16_t member_origin(const char *key, const json_t *value, uint16_t message) {
@@ -475,14 +469,16 @@ static void json_string_text(struct hn_render *r, struct hn_builder *b, const st
         else if (c < 0x20 || (ascii && c >= 0x7F && c < 0x10000 && c != 0x7F))
             size = snprintf(escape, sizeof escape, "\\u%04x", c);
         else if (ascii && c >= 0x10000)
-            size = snprintf(escape, sizeof escape, "\\u%04x\\u%04x", 0xD800 + ((c - 0x10000) >> 10), 0xDC00 + (c & 0x3FF));
+            size = snprintf(escape, sizeof escape, "\\u%04x\\u%04x", 0xD800 + ((c - 0x10000) >> 10),
+                0xDC00 + (c & 0x3FF));
         hn_build(r, b, size ? escape : s->text + i, size ? (size_t)size : n, hn_origin_at(s, i));
         i += n;
     }
     hn_build(r, b, "\"", 1, origin);
 }
 
-static void json_newline(struct hn_render *r, struct hn_builder *b, const struct hn_json_style *style, size_t depth, uint16_t origin) {
+static void json_newline(struct hn_render *r, struct hn_builder *b, const struct hn_json_style *style, size_t depth,
+    uint16_t origin) {
     if (style->indent.kind != HN_V_STRING)
         return;
     hn_build(r, b, "\n", 1, origin);
@@ -494,7 +490,8 @@ static int compare_keys(const void *a, const void *b) {
     return compare_text(&((const struct hn_pair *)a)->key, &((const struct hn_pair *)b)->key, false);
 }
 
-static void json_dict(struct hn_render *r, struct hn_builder *b, struct hn_value v, const struct hn_json_style *style, size_t depth) {
+static void json_dict(struct hn_render *r, struct hn_builder *b, struct hn_value v, const struct hn_json_style *style,
+    size_t depth) {
     struct hn_pair *pairs = v.dict->pairs;
     size_t n = v.dict->n;
     if (style->sorted && n) {
@@ -528,7 +525,8 @@ static void json_dict(struct hn_render *r, struct hn_builder *b, struct hn_value
     hn_build(r, b, "}", 1, v.origin);
 }
 
-void hn_value_to_json(struct hn_render *r, struct hn_builder *b, struct hn_value v, const struct hn_json_style *style, size_t depth) {
+void hn_value_to_json(struct hn_render *r, struct hn_builder *b, struct hn_value v, const struct hn_json_style *style,
+    size_t depth) {
     char text[64];
     if (!hn_render_work(r, 1))
         return;
@@ -537,16 +535,11 @@ void hn_value_to_json(struct hn_render *r, struct hn_builder *b, struct hn_value
         return;
     }
     switch (v.kind) {
-    case HN_V_STRING:
-        json_string_text(r, b, &v, style->ascii);
-        break;
-    case HN_V_NONE:
-        hn_build(r, b, "null", 4, v.origin);
-        break;
-    case HN_V_BOOL:
-        hn_build(r, b, v.truth ? "true" : "false", v.truth ? 4 : 5, v.origin);
-        break;
-    case HN_V_INT: case HN_V_FLOAT:
+    case HN_V_STRING: json_string_text(r, b, &v, style->ascii); break;
+    case HN_V_NONE: hn_build(r, b, "null", 4, v.origin); break;
+    case HN_V_BOOL: hn_build(r, b, v.truth ? "true" : "false", v.truth ? 4 : 5, v.origin); break;
+    case HN_V_INT:
+    case HN_V_FLOAT:
         if (v.kind == HN_V_FLOAT && !isfinite(v.real))
             snprintf(text, sizeof text, "%s", isnan(v.real) ? "NaN" : v.real > 0 ? "Infinity" : "-Infinity");
         else
@@ -565,10 +558,7 @@ void hn_value_to_json(struct hn_render *r, struct hn_builder *b, struct hn_value
             json_newline(r, b, style, depth, v.origin);
         hn_build(r, b, "]", 1, v.origin);
         break;
-    case HN_V_DICT:
-        json_dict(r, b, v, style, depth);
-        break;
-    default:
-        hn_render_fail(r, HN_E_DATASET_INVALID, "%s cannot be written as JSON", hn_value_type(&v));
+    case HN_V_DICT: json_dict(r, b, v, style, depth); break;
+    default: hn_render_fail(r, HN_E_DATASET_INVALID, "%s cannot be written as JSON", hn_value_type(&v));
     }
 }

@@ -7,8 +7,7 @@
 
 enum {
     HN_TILE_ROWS = 512,    /* tokens a task of a product */
-    HN_TILE_COLS = 256,    /* output columns a task of a product: its weight panel stays in the second-level cache */
-    HN_TILE_DEPTH = 1024,  /* inner values of a panel that are dequantised at once */
+    HN_TILE_COLS = 256,    /* output columns a task of a product: one packed block of the weight */
     HN_LOSS_ROWS = 256,    /* target rows whose logits exist at the same time */
     HN_QUERY_BLOCK = 64,
     HN_KEY_BLOCK = 256,

@@ -1,12 +1,12 @@
 /*
  * Tokenizers: what all kinds share. See tokenizer.h; the kinds are bpe.c and its siblings, one row each below.
  *
- * A text is repaired, cut at its added tokens, and the stretches between go to the kind. Repair means: bytes that are not
- * UTF-8 are read as Python's bytes.decode("utf-8", errors="replace") reads them, one U+FFFD for each maximal subpart,
- * because that is what every reference tokenizer is fed with; the offsets still count the original's bytes.
+ * A text is repaired, cut at its added tokens, and the stretches between go to the kind. Repair means: bytes that are
+ * not UTF-8 are read as Python's bytes.decode("utf-8", errors="replace") reads them, one U+FFFD for each maximal
+ * subpart, because that is what every reference tokenizer is fed with; the offsets still count the original's bytes.
  *
- * Added tokens are matched longest first, and only in bytes of the template (origin), so that "<|im_end|>" in somebody's
- * data stays ordinary text. Added tokens that consist of spaces carry no such power and match anywhere.
+ * Added tokens are matched longest first, and only in bytes of the template (origin), so that "<|im_end|>" in
+ * somebody's data stays ordinary text. Added tokens that consist of spaces carry no such power and match anywhere.
  */
 #include "engine/template.h"
 #include "engine/tokenizer_kind.h"
@@ -19,12 +19,30 @@ static const struct hn_tokenizer_kind *const kinds[] = {&hn_tokenizer_bpe};
 
 /* Tokens by which published models end a turn or a text, besides those the file names by id. */
 static const char *const end_texts[] = {
-    "<|im_end|>", "<|endoftext|>", "<|eot_id|>", "<|eom_id|>", "<|end_of_text|>", "<end_of_turn>", "<|end|>", "</s>",
-    "<|eot|>", "<|eom|>", "<EOT>", "<|END_OF_TURN_TOKEN|>", "<|end_of_turn|>", "<end_of_utterance>", "[|endofturn|]",
-    "<\xEF\xBD\x9C""end\xE2\x96\x81of\xE2\x96\x81sentence\xEF\xBD\x9C>", "<|return|>", "<|call|>", "<eos>",
+    "<|im_end|>",
+    "<|endoftext|>",
+    "<|eot_id|>",
+    "<|eom_id|>",
+    "<|end_of_text|>",
+    "<end_of_turn>",
+    "<|end|>",
+    "</s>",
+    "<|eot|>",
+    "<|eom|>",
+    "<EOT>",
+    "<|END_OF_TURN_TOKEN|>",
+    "<|end_of_turn|>",
+    "<end_of_utterance>",
+    "[|endofturn|]",
+    "<｜end▁of▁sentence｜>",
+    "<|return|>",
+    "<|call|>",
+    "<eos>",
 };
 static const char *const end_keys[] = {
-    "tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id", "tokenizer.ggml.eom_token_id",
+    "tokenizer.ggml.eos_token_id",
+    "tokenizer.ggml.eot_token_id",
+    "tokenizer.ggml.eom_token_id",
 };
 
 void hn_ids_free(struct hn_ids *ids) {
@@ -116,7 +134,8 @@ int hn_tokenizer_from_gguf(const struct hn_gguf *gguf, struct hn_tokenizer **ret
         if (hn_view_is(model, kinds[i]->model))
             kind = kinds[i];
     if (!kind) {
-        hn_fail(err, HN_E_UNSUPPORTED, "the model's tokenizer \"%.*s\" is not supported (\"gpt2\", byte-level BPE, is)",
+        hn_fail(err, HN_E_UNSUPPORTED,
+            "the model's tokenizer \"%.*s\" is not supported (\"gpt2\", byte-level BPE, is)",
             (int)(model.size < 64 ? model.size : 64), model.data ? model.data : "");
         return HN_E_UNSUPPORTED;
     }
@@ -225,7 +244,8 @@ static int encode_repaired(const struct hn_tokenizer *tok, const char *text, siz
 int hn_tokenizer_encode(const struct hn_tokenizer *tok, const char *text, size_t size, const uint16_t *origin,
     struct hn_ids *out, struct hn_error *err) {
     if (size > HN_TEXT_MAX)
-        return hn_fail(err, HN_E_TOO_LARGE, "a text of %zu bytes is too long to tokenise (the limit is %zu)", size, HN_TEXT_MAX);
+        return hn_fail(err, HN_E_TOO_LARGE, "a text of %zu bytes is too long to tokenise (the limit is %zu)", size,
+            HN_TEXT_MAX);
     if (size == 0)
         return 0;
     size_t keep = out->n;

@@ -22,15 +22,16 @@ struct hn_ids {
 };
 void hn_ids_free(struct hn_ids *ids);
 
-/* `gguf` must stay open while the tokenizer lives. HN_E_UNSUPPORTED names a pre-tokenizer or model that is not known. */
+/* `gguf` must stay open while the tokenizer lives. HN_E_UNSUPPORTED names a pre-tokenizer or model that is not known.
+ */
 int hn_tokenizer_from_gguf(const struct hn_gguf *gguf, struct hn_tokenizer **ret, struct hn_error *err);
 void hn_tokenizer_destroy(struct hn_tokenizer *tok);
 
 /*
- * Appends the ids of text[size]. Special and added tokens match only where `origin` allows it: origin NULL allows none,
- * else origin[i] == HN_ORIGIN_TEMPLATE for every byte of the match (see template.h). Added tokens of spaces
- * only match anywhere. Invalid UTF-8 is read as U+FFFD where Python's decoder would put one; see tokenizer.c. No BOS or EOS
- * is added here.
+ * Appends the ids of text[size]. Special and added tokens match only where `origin` allows it: origin NULL allows
+ * none, else origin[i] == HN_ORIGIN_TEMPLATE for every byte of the match (see template.h). Added tokens of spaces
+ * only match anywhere. Invalid UTF-8 is read as U+FFFD where Python's decoder would put one; see tokenizer.c. No BOS
+ * or EOS is added here.
  */
 int hn_tokenizer_encode(const struct hn_tokenizer *tok, const char *text, size_t size, const uint16_t *origin,
     struct hn_ids *out, struct hn_error *err);
@@ -41,7 +42,8 @@ size_t hn_tokenizer_vocab(const struct hn_tokenizer *tok);
 int32_t hn_tokenizer_bos(const struct hn_tokenizer *tok); /* -1 if none */
 int32_t hn_tokenizer_eos(const struct hn_tokenizer *tok); /* -1 if none */
 bool hn_tokenizer_adds_bos(const struct hn_tokenizer *tok);
-/* True for tokens that end a turn or a text (EOS, <|im_end|>, <|eot_id|>, <end_of_turn> …): generation stops there. */
+/* True for tokens that end a turn or a text (EOS, <|im_end|>, <|eot_id|>, <end_of_turn> …): generation stops there.
+ */
 bool hn_tokenizer_is_end(const struct hn_tokenizer *tok, int32_t id);
 /* True for control tokens (<|im_start|> …), which no text can spell. */
 bool hn_tokenizer_is_control(const struct hn_tokenizer *tok, int32_t id);

@@ -15,8 +15,8 @@ struct hn_tokenizer_kind {
     bool byte_level;   /* tokens are spelled in GPT-2's byte alphabet */
     /* Fills tok->state from the file; tok->vocab is loaded already. */
     int (*load)(struct hn_tokenizer *tok, const struct hn_gguf *gguf, struct hn_error *err);
-    /* Appends the ids of text[size], a stretch of valid UTF-8 between added tokens. `map[i]`, or base + i when map is NULL,
-     * is the offset to record for byte i. */
+    /* Appends the ids of text[size], a stretch of valid UTF-8 between added tokens. `map[i]`, or base + i when map is
+     * NULL, is the offset to record for byte i. */
     int (*encode)(const struct hn_tokenizer *tok, const char *text, size_t size, const uint32_t *map, size_t base,
         struct hn_ids *out, struct hn_error *err);
     void (*destroy)(void *state);

@@ -23,6 +23,7 @@
 #include <fcntl.h>
 #include <math.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -104,13 +105,22 @@ static void accumulate(struct hn_trainer *t, size_t s, struct step_result *r) {
     r->loss = sums.loss;
 }
 
+/* Root-mean-square norms turn overflowed activations into zeros, so a model that blew up can show a finite loss that no step
+ * changes any more. A gradient of exactly zero has no other cause while there is a loss. */
+static bool has_vanished(const struct step_result *r) {
+    return r->norm <= 0 && r->loss > 1e-3;
+}
+
 static int report_divergence(struct hn_trainer *t, size_t s, const struct step_result *r, struct hn_error *err) {
     size_t n, first = rows_of_step(t, s, &n);
     json_t *lines = json_array();
     for (size_t i = 0; i < n && i < 100; i++)
         json_array_append_new(lines, json_integer((json_int_t)t->run.train.lines[t->order[first + i]]));
     t->failed_lines = lines;
-    hn_fail(err, HN_E_DIVERGED, "at step %zu the %s is no longer a finite number", s, isfinite(r->loss) ? "gradient" : "loss");
+    if (has_vanished(r))
+        hn_fail(err, HN_E_DIVERGED, "at step %zu the gradient is exactly zero at a loss of %.3g: the activations have overflowed", s, r->loss);
+    else
+        hn_fail(err, HN_E_DIVERGED, "at step %zu the %s is no longer a finite number", s, isfinite(r->loss) ? "gradient" : "loss");
     hn_error_hint(err, "lower learning_rate (it was %.3g), raise warmup_ratio, or look at the rows of this step for broken text",
         hn_learning_rate(&t->spec.hp, s, t->run.steps));
     return HN_E_DIVERGED;
@@ -122,7 +132,7 @@ static int train_step(struct hn_trainer *t, size_t s, struct step_result *r, str
     *r = (struct step_result){0};
     accumulate(t, s, r);
     r->norm = hn_params_grad_norm(&t->params, t->compute.pool);
-    if (!isfinite(r->loss) || !isfinite(r->norm))
+    if (!isfinite(r->loss) || !isfinite(r->norm) || has_vanished(r))
         return report_divergence(t, s, r, err);
     double clip = hp->max_grad_norm > 0 ? hp->max_grad_norm / (r->norm + 1e-6) : 1;
     struct hn_adamw_options o = {.learning_rate = hn_learning_rate(hp, s, t->run.steps), .beta1 = hp->beta1, .beta2 = hp->beta2,
@@ -130,6 +140,20 @@ static int train_step(struct hn_trainer *t, size_t s, struct step_result *r, str
     hn_params_update(&t->params, &o, t->compute.pool);
     r->seconds = now() - start;
     return 0;
+}
+
+/* A line for people on standard error, which the daemon keeps as the job's log. */
+static void tell(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+static void tell(const char *format, ...) {
+    char time[32];
+    va_list ap;
+    hn_time_text(time);
+    fprintf(stderr, "%s ", time);
+    va_start(ap, format);
+    vfprintf(stderr, format, ap);
+    va_end(ap);
+    fputc('\n', stderr);
 }
 
 static double epoch_of(const struct hn_trainer *t, size_t step) {
@@ -146,6 +170,9 @@ static int log_step(struct hn_trainer *t, const struct step_result *r, struct hn
     t->window_seconds += r->seconds;
     if (p->step % (size_t)t->spec.hp.log_every && p->step != t->run.steps)
         return 0;
+    double left = (double)(t->run.steps - p->step) * t->window_seconds / (double)t->spec.hp.log_every;
+    tell("step %zu of %zu  loss %.4f  grad norm %.3g  %.0f tokens/s  %.0f s left", p->step, t->run.steps, p->window_loss / p->window_weight,
+        r->norm, (double)p->window_tokens / t->window_seconds, left);
     int rc = hn_events_add(&t->events, "step", json_pack("{s:I, s:o, s:o, s:o, s:o, s:I, s:I, s:o, s:o}", "step", (json_int_t)p->step,
         "epoch", f32(epoch_of(t, p->step)), "loss", f32(p->window_loss / p->window_weight), "learning_rate",
         f32(hn_learning_rate(&t->spec.hp, p->step, t->run.steps)), "grad_norm", f32(r->norm), "tokens", (json_int_t)p->tokens,
@@ -195,6 +222,7 @@ static int evaluate(struct hn_trainer *t, bool *ret_best, struct hn_error *err) 
         p->evaluations_since_best++;
     }
     *ret_best = best;
+    tell("evaluation at step %zu: loss %.4f, token accuracy %.3f%s", p->step, loss, accuracy, best ? ", the best so far" : "");
     return hn_events_add(&t->events, "eval", json_pack("{s:I, s:I, s:o, s:b, s:o, s:o, s:o}", "step", (json_int_t)p->step, "rows",
         (json_int_t)t->run.validation.n_rows, "seconds", f32(now() - start), "best", best, "val_loss", f32(loss), "val_perplexity",
         f32(exp(loss)), "val_token_accuracy", f32(accuracy)), err);
@@ -209,18 +237,20 @@ static int save(struct hn_trainer *t, bool best, struct hn_error *err) {
         rc = hn_events_add(&t->events, "checkpoint", json_pack("{s:I, s:I, s:b}", "step", (json_int_t)t->progress.step, "bytes",
             (json_int_t)bytes, "best", best), err);
     t->last_save = now();
+    if (!rc)
+        tell("checkpoint of step %zu written", t->progress.step);
     return rc ? rc : hn_checkpoint_prune(t->dir, (size_t)t->spec.hp.keep_checkpoints, t->progress.best_step, err);
 }
 
-static int add_sample(struct hn_trainer *t, size_t row, const struct hn_prompt *prompt, const struct hn_generated *result, struct hn_error *err) {
-    json_t *data = json_pack("{s:I, s:I, s:o, s:o, s:o}", "step", (json_int_t)t->progress.step, "line",
+static int add_sample(struct hn_trainer *t, size_t step, size_t row, const struct hn_prompt *prompt, const struct hn_generated *result, struct hn_error *err) {
+    json_t *data = json_pack("{s:I, s:I, s:o, s:o, s:o}", "step", (json_int_t)step, "line",
         (json_int_t)t->run.sample_data->lines[row], "prompt", hn_json_text(prompt->text.data, prompt->text.size), "text",
         hn_json_text(result->text.data, result->text.size), "reference", hn_json_text(prompt->reference.data, prompt->reference.size));
     return hn_events_add(&t->events, "sample", data, err);
 }
 
 /* Answers to a few held-out rows, before and after training, kept in the job. */
-static int sample(struct hn_trainer *t, struct hn_error *err) {
+static int sample(struct hn_trainer *t, size_t step, struct hn_error *err) {
     size_t n = t->run.n_sample_rows;
     if (!n)
         return 0;
@@ -246,7 +276,7 @@ static int sample(struct hn_trainer *t, struct hn_error *err) {
         rc = hn_generate(&g, ids, count, &o, results, NULL, NULL, err);
     for (size_t i = 0; i < count && prompts && results; i++) {
         if (!rc)
-            rc = add_sample(t, rows[i], &prompts[i], &results[i], err);
+            rc = add_sample(t, step, rows[i], &prompts[i], &results[i], err);
         hn_buf_free(&results[i].text);
         hn_prompt_finish(&prompts[i]);
     }
@@ -284,7 +314,7 @@ static int train(struct hn_trainer *t, const char **ret_reason, struct hn_error 
     int rc = 0;
     bool best = false;
     if (p->step == 0 && (!(rc = evaluate(t, &best, err))))
-        rc = sample(t, err);
+        rc = sample(t, 0, err);
     while (!rc && p->step < t->run.steps && !patience_is_over(t)) {
         struct step_result r;
         if (stop_requests)
@@ -322,11 +352,12 @@ static int finish(struct hn_trainer *t, const char *reason, struct hn_error *err
     int rc = choose_exported(t, err);
     hn_params_release_optimizer(&t->params); /* memory that reading back needs */
     if (!rc)
-        rc = sample(t, err);
+        rc = sample(t, t->exported_step, err);
     if (!rc)
         rc = hn_publish_artifacts(t, err);
     if (rc)
         return rc;
+    tell("finished (%s): step %zu exported, artifacts in %s/artifacts", reason, t->exported_step, t->dir);
     json_t *best = t->progress.has_best ? json_pack("{s:I, s:s, s:o}", "step", (json_int_t)t->progress.best_step, "metric", "val_loss", "value",
         f32(t->progress.best_value)) : json_null();
     rc = hn_events_add(&t->events, "finished", json_pack("{s:I, s:s, s:o, s:I, s:o}", "step", (json_int_t)t->progress.step, "reason", reason, "best",
@@ -340,6 +371,9 @@ static int announce(struct hn_trainer *t, struct hn_error *err) {
     int rc = hn_events_add(&t->events, "started", json_pack("{s:I, s:I, s:s, s:s, s:I}", "attempt", (json_int_t)t->events.attempts + 1, "pid",
         (json_int_t)getpid(), "build", hn_build_name(), "kernels", kernels, "threads", (json_int_t)t->run.threads), err);
     const struct hn_examples *ex = &t->run.train;
+    tell("honed %s, %s, %u threads", hn_build_name(), kernels, t->run.threads);
+    tell("%zu training rows (%zu dropped, %zu truncated), %zu validation rows, %zu steps; %zu MB planned", ex->n_rows, ex->dropped,
+        ex->truncated, t->run.validation.n_rows, t->run.steps, t->run.memory.peak >> 20);
     if (!rc)
         rc = hn_events_add(&t->events, "plan", json_pack("{s:I, s:I, s:I, s:I, s:b, s:I, s:I, s:I, s:I, s:I, s:I}", "peak_bytes",
             (json_int_t)t->run.memory.peak, "arena_bytes", (json_int_t)t->run.memory.arena, "mapped_bytes", (json_int_t)t->run.memory.mapped,
@@ -356,6 +390,7 @@ static int resume(struct hn_trainer *t, struct hn_error *err) {
     while (!rc && n-- > 0) {
         struct hn_error problem = {0};
         if (!hn_checkpoint_read(t->dir, steps[n], &t->params, &t->progress, t->spec.run_sha256, &problem)) {
+            tell("going on from the checkpoint of step %zu", t->progress.step);
             rc = hn_events_add(&t->events, "resumed", json_pack("{s:I, s:I}", "from_step", (json_int_t)t->progress.step, "replayed_to",
                 (json_int_t)t->events.last_step), err);
             break;
@@ -421,7 +456,7 @@ static int settle(struct hn_trainer *t, int rc, const struct hn_error *err) {
         return HN_EXIT_FINISHED;
     if (rc == HN_INTERRUPTED)
         return HN_EXIT_INTERRUPTED;
-    fprintf(stderr, "%s\n%s%s", err->message, err->hint, err->hint[0] ? "\n" : "");
+    tell("failed: %s%s%s", err->message, err->hint[0] ? " — " : "", err->hint);
     if (t->events.fd <= 0)
         return HN_EXIT_FAILED;
     if (rc == HN_E_DISK_FULL) {

@@ -27,8 +27,8 @@ size_t hn_utf8_put(uint32_t c, char *ret) {
 }
 
 /*
- * Well-formed prefix of one sequence (Unicode 15, table 3-7): returns how many bytes fit, *ret_need how many a whole one
- * has. Only the second byte has a range that depends on the first.
+ * Well-formed prefix of one sequence (Unicode 15, table 3-7): returns how many bytes fit, *ret_need how many a whole
+ * one has. Only the second byte has a range that depends on the first.
  */
 static size_t sequence(const unsigned char *p, size_t size, size_t *ret_need) {
     unsigned char lead = p[0], low = 0x80, high = 0xBF;

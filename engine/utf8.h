@@ -27,7 +27,8 @@ static inline uint32_t hn_utf8_get(const char *text) {
 }
 /* Writes 1 to 4 bytes, returns how many. `c` is a scalar value. */
 size_t hn_utf8_put(uint32_t c, char *ret);
-/* Bytes at the begin of text[size] that are valid UTF-8; equal to size when all is. No surrogates, no overlong forms. */
+/* Bytes at the begin of text[size] that are valid UTF-8; equal to size when all is. No surrogates, no overlong forms.
+ */
 size_t hn_utf8_valid(const char *text, size_t size);
 /* Length of the maximal subpart of an ill-formed sequence at text (size > 0), which U+FFFD stands for. */
 size_t hn_utf8_bad_length(const char *text, size_t size);

@@ -6,8 +6,9 @@
 #include <string.h>
 
 /*
- * GPT-2 spells every byte as a printable character: printable Latin-1 stands for itself, the 68 other bytes are numbered
- * from U+0100 in byte order. So a character below U+0100 is its own byte, and U+0100 + k is the k-th unprintable one.
+ * GPT-2 spells every byte as a printable character: printable Latin-1 stands for itself, the 68 other bytes are
+ * numbered from U+0100 in byte order. So a character below U+0100 is its own byte, and U+0100 + k is the k-th
+ * unprintable one.
  */
 static bool printable(uint32_t c) {
     return (c >= 0x21 && c <= 0x7E) || (c >= 0xA1 && c <= 0xAC) || (c >= 0xAE && c <= 0xFF);
@@ -88,10 +89,13 @@ static bool ordinary(uint8_t type) {
 int hn_vocab_load(struct hn_vocab *vocab, const struct hn_gguf *gguf, bool byte_level, struct hn_error *err) {
     const struct hn_gguf_kv *tokens = hn_gguf_find(gguf, "tokenizer.ggml.tokens");
     const struct hn_gguf_kv *types = hn_gguf_find(gguf, "tokenizer.ggml.token_type");
-    if (!tokens || tokens->type != HN_GGUF_ARRAY || !tokens->strings || tokens->count == 0 || tokens->count > HN_VOCAB_MAX)
-        return hn_fail(err, HN_E_MODEL_INVALID, "the model file has no usable list of tokens (tokenizer.ggml.tokens)");
+    if (!tokens || tokens->type != HN_GGUF_ARRAY || !tokens->strings || tokens->count == 0 ||
+        tokens->count > HN_VOCAB_MAX)
+        return hn_fail(err, HN_E_MODEL_INVALID,
+            "the model file has no usable list of tokens (tokenizer.ggml.tokens)");
     if (types && (types->type != HN_GGUF_ARRAY || types->element == HN_GGUF_STRING || types->count != tokens->count))
-        return hn_fail(err, HN_E_MODEL_INVALID, "tokenizer.ggml.token_type does not fit the %zu tokens", tokens->count);
+        return hn_fail(err, HN_E_MODEL_INVALID, "tokenizer.ggml.token_type does not fit the %zu tokens",
+            tokens->count);
     size_t total = 1, slots = 16;
     for (size_t i = 0; i < tokens->count; i++)
         total += tokens->strings[i].size; /* all lie in the file, so the sum cannot overflow */
@@ -113,7 +117,8 @@ int hn_vocab_load(struct hn_vocab *vocab, const struct hn_gguf *gguf, bool byte_
         size_t size = text.size;
         int64_t type = types ? hn_gguf_array_int(types, i) : HN_TOKEN_NORMAL;
         vocab->types[i] = type >= 1 && type <= HN_TOKEN_BYTE ? (uint8_t)type : HN_TOKEN_NORMAL;
-        bool mapped = byte_level && ordinary(vocab->types[i]) && hn_byte_level_decode(text.data, text.size, to, &size);
+        bool mapped =
+            byte_level && ordinary(vocab->types[i]) && hn_byte_level_decode(text.data, text.size, to, &size);
         if (!mapped) {
             memcpy(to, text.data, text.size);
             size = text.size;

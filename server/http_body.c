@@ -64,12 +64,16 @@ static int64_t limit_of(const struct hn_exchange *x, const char **setting) {
     return x->body_kind == HN_BODY_JSON ? config->max_body : config->max_upload;
 }
 
+/* What `curl -d` says of any text; people forget the header, and the JSON reader tells better what is wrong. Pages of other
+ * sites, which could send this type unasked, are kept out by their Origin. */
+#define PLAIN_CURL "application/x-www-form-urlencoded"
+
 static int choose(struct hn_exchange *x, bool has_body, struct hn_error *err) {
     unsigned takes = x->req.route->body;
     const char *type = hn_request_header(&x->req, "Content-Type");
     if ((takes & HN_BODY_FORM) && hn_media_is(type, "multipart/form-data"))
         x->body_kind = HN_BODY_FORM;
-    else if ((takes & HN_BODY_JSON) && (!type || hn_media_is(type, "application/json")))
+    else if ((takes & HN_BODY_JSON) && (!type || hn_media_is(type, "application/json") || hn_media_is(type, PLAIN_CURL)))
         x->body_kind = HN_BODY_JSON;
     else if (takes & HN_BODY_FILE)
         x->body_kind = HN_BODY_FILE;

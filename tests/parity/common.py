@@ -29,7 +29,7 @@ def probe(request, folder):
 def helper(op, params):
     """One request to `honed helper` over a socket, as the daemon makes it."""
     ours, theirs = socket.socketpair()
-    child = subprocess.Popen([str(HONED), "helper", str(theirs.fileno())], pass_fds=[theirs.fileno()])
+    child = subprocess.Popen([str(HONED), "helper", "--fd", str(theirs.fileno())], pass_fds=[theirs.fileno()])
     theirs.close()
     stream = ours.makefile("rwb")
     stream.write((json.dumps({"id": 1, "op": op, "params": params}) + "\n").encode())
@@ -77,6 +77,20 @@ def make_run(folder, rows, hyperparameters, validation=None, samples=0):
     result["host"]["threads"] = 2
     (folder / "spec.json").write_text(json.dumps({"format": 1, "job": "job_test", "run": result["run"], "host": result["host"]}))
     return result
+
+
+def encode(rows, folder):
+    """Token ids and target weights of rows, through the engine's preview."""
+    path = pathlib.Path(folder) / "rows.jsonl"
+    path.write_text("".join(json.dumps(r) + "\n" for r in rows))
+    ids, weights = [], []
+    for i in range(len(rows)):
+        reply = helper("dataset.preview", {"model": {"path": GGUF}, "data": {"path": str(path), "format": "jsonl"}, "row": i + 1,
+                                           "task": None, "hyperparameters": {}})
+        tokens = reply["result"]["tokens"]
+        ids.append([t["id"] for t in tokens])
+        weights.append([1.0 if t["state"] == "trained" else 0.0 for t in tokens])
+    return ids, weights
 
 
 def events(folder, kind=None):

@@ -20,24 +20,10 @@ torch.set_num_threads(2)
 STEPS, BATCH, ROWS = 50, 4, 64
 
 
-def encode(rows, folder):
-    """Token ids and target weights of the rows through the engine's preview."""
-    path = folder + "/rows.jsonl"
-    open(path, "w").write("".join(json.dumps(r) + "\n" for r in rows))
-    ids, weights = [], []
-    for i in range(len(rows)):
-        reply = common.helper("dataset.preview", {"model": {"path": common.GGUF}, "data": {"path": path, "format": "jsonl"},
-                                                  "row": i + 1, "task": None, "hyperparameters": {}})
-        tokens = reply["result"]["tokens"]
-        ids.append([t["id"] for t in tokens])
-        weights.append([1.0 if t["state"] == "trained" else 0.0 for t in tokens])
-    return ids, weights
-
-
 def main():
     folder = tempfile.mkdtemp()
     rows = [common.chat_row(*r) for r in common.reviews(ROWS)]
-    ids, weights = encode(rows, folder)
+    ids, weights = common.encode(rows, folder)
     knobs = {"learning_rate": 5e-4, "batch_size": BATCH, "epochs": 100, "max_steps": STEPS, "seed": 3}
     start = common.probe({"model": common.GGUF, "rows": ids[:1], "weights": weights[:1], "what": "loss",
                           "lora": {"hyperparameters": knobs}, "dump": folder + "/start.bin"}, folder)

@@ -133,11 +133,12 @@ def test_broken_utf8_reads_as_python_does():
 
 
 @needs_model
-def test_offsets_cover_the_text():
+def test_offsets_lie_in_the_text():
     strings = samples(COUNT // 10, seed=9)
     for text, answer in zip(strings, texts.ask([{"op": "encode", "text": s, "special": True} for s in strings])):
         offsets = answer["offsets"]
-        assert offsets == sorted(offsets) and (not offsets or (offsets[0] == 0 and offsets[-1] < len(text.encode())))
+        # not always from 0: a byte that is no token of this vocabulary is left out, here as in the reference
+        assert offsets == sorted(offsets) and (not offsets or offsets[-1] < len(text.encode()))
 
 
 def report_characters(vocabulary):

@@ -40,7 +40,7 @@ def test_first_loss_and_every_gradient(vectors, tmp_path):
     out = tmp_path / "grads.bin"
     reply = common.probe({**request, "lora": {**knobs, "values": str(tmp_path / "values.bin")}, "out": str(out)}, tmp_path)
     expected = vectors["gradients"]
-    assert reply["loss"] == pytest.approx(expected["loss"], rel=2e-6)
+    assert reply["loss"] == pytest.approx(expected["loss"], rel=1e-5)
     grads, seen = np.fromfile(out, np.float32), 0
     for row in reply["names"]:
         for letter, offset, size in (("a", row["a"], row["rank"] * row["in"]), ("b", row["b"], row["out"] * row["rank"])):

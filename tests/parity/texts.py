@@ -3,6 +3,7 @@ import json
 import os
 import random
 import subprocess
+import unicodedata
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 MODEL = os.environ.get("HONE_TEST_GGUF", "")
@@ -31,10 +32,11 @@ def varied_text(rng, pieces=None):
 
 
 def random_text(rng):
-    """Any characters at all, but for surrogates."""
+    """Characters of all kinds that Python's Unicode tables know."""
     blocks = [(0x20, 0x7F), (0xA0, 0x24F), (0x370, 0x6FF), (0x900, 0x1FFF), (0x2000, 0x2BFF), (0x3000, 0x30FF), (0x4E00, 0x9FFF),
               (0xAC00, 0xD7A3), (0xE000, 0xFFFD), (0x10000, 0x10FFF), (0x1F300, 0x1FAFF), (0, 0x20)]
-    return "".join(chr(rng.randrange(*rng.choice(blocks))) for _ in range(rng.randrange(1, 60)))
+    chars = (chr(rng.randrange(*rng.choice(blocks))) for _ in range(rng.randrange(1, 60)))
+    return "".join(c for c in chars if unicodedata.category(c) != "Cn")
 
 
 def data_texts(limit):

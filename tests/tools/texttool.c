@@ -2,8 +2,9 @@
  * texttool MODEL.gguf: tokenizes and renders for the parity tests. One JSON object a line in, one a line out.
  *
  *   {"op":"encode","text":"…"|"hex":"…","special":bool} → {"ids":[…],"offsets":[…]}
- *   {"op":"render","messages":[…],"tools","add_generation_prompt","date","template"} → {"text":"…","origins":[[origin,bytes],…]}
- *   {"op":"example","messages"…, "template"} → {"ids":[…],"weights":[…]}
+ *   {"op":"render","messages":[…],"tools","add_generation_prompt","date","template"} →
+ * {"text":"…","origins":[[origin,bytes],…]}
+ *   {"op":"example","messages"…, "template"} → {"ids":[…],"weights":[…],"offsets":[…]}
  *   {"op":"time","text":"…","repeat":N} → {"seconds":…,"tokens":…}
  * A failure answers {"error":"…","code":"…"}.
  */
@@ -89,7 +90,9 @@ static int with_template(const struct tool *tool, const json_t *in, struct hn_co
     ret->turn_size = 0;
     snprintf(ret->date, sizeof ret->date, "%s",
         json_is_string(json_object_get(in, "date")) ? json_string_value(json_object_get(in, "date")) : "2026-01-31");
-    return json_is_string(source) ? hn_template_compile(json_string_value(source), json_string_length(source), &ret->chat, err) : 0;
+    return json_is_string(source)
+        ? hn_template_compile(json_string_value(source), json_string_length(source), &ret->chat, err)
+        : 0;
 }
 
 static json_t *runs(const struct hn_rendered *text) {
@@ -106,17 +109,23 @@ static json_t *op_render(struct tool *tool, const json_t *in) {
     struct hn_codec codec;
     struct hn_rendered text = {0};
     struct hn_error err = {0};
-    const char *bos = json_string_value(json_object_get(in, "bos_token")), *eos = json_string_value(json_object_get(in, "eos_token"));
+    const char *bos = json_string_value(json_object_get(in, "bos_token")),
+               *eos = json_string_value(json_object_get(in, "eos_token"));
     int rc = with_template(tool, in, &codec, &err);
-    struct hn_template_input input = {.messages = json_object_get(in, "messages"), .tools = json_object_get(in, "tools"),
-        .add_generation_prompt = json_is_true(json_object_get(in, "add_generation_prompt")), .bos_token = bos ? bos : "",
-        .eos_token = eos ? eos : "", .date = codec.date};
+    struct hn_template_input input = {.messages = json_object_get(in, "messages"),
+        .tools = json_object_get(in, "tools"),
+        .add_generation_prompt = json_is_true(json_object_get(in, "add_generation_prompt")),
+        .bos_token = bos ? bos : "",
+        .eos_token = eos ? eos : "",
+        .date = codec.date};
     if (json_is_null(input.tools))
         input.tools = NULL;
     if (!rc)
         rc = hn_template_render(codec.chat, &input, &text, &err);
-    json_t *out = rc ? failure(&err) : json_pack("{s:o, s:o}", "text", json_stringn(text.text.data ? text.text.data : "", text.text.size),
-        "origins", runs(&text));
+    json_t *out = rc
+        ? failure(&err)
+        : json_pack("{s:o, s:o}", "text", json_stringn(text.text.data ? text.text.data : "", text.text.size),
+              "origins", runs(&text));
     hn_rendered_free(&text);
     if (codec.chat != tool->codec.chat)
         hn_template_destroy(codec.chat);
@@ -136,14 +145,17 @@ static json_t *op_example(struct tool *tool, const json_t *in) {
         hn_codec_prepare(&codec);
     if (!rc)
         rc = hn_row_encode(&codec, columns, in, &options, &encoded, &err);
-    json_t *ids = json_array(), *weights = json_array();
+    json_t *ids = json_array(), *weights = json_array(), *offsets = json_array();
     for (size_t i = 0; !rc && i < encoded.ids.n; i++) {
         json_array_append_new(ids, json_integer(encoded.ids.ids[i]));
         json_array_append_new(weights, json_real((double)encoded.weights[i]));
+        json_array_append_new(offsets, json_integer(encoded.ids.offsets[i]));
     }
-    json_t *out = rc ? failure(&err) : json_pack("{s:O, s:O}", "ids", ids, "weights", weights);
+    json_t *out =
+        rc ? failure(&err) : json_pack("{s:O, s:O, s:O}", "ids", ids, "weights", weights, "offsets", offsets);
     json_decref(ids);
     json_decref(weights);
+    json_decref(offsets);
     hn_encoded_finish(&encoded);
     free(codec.turn);
     if (codec.chat != tool->codec.chat)

@@ -31,8 +31,11 @@ static void tear_down(struct fixture *f) {
     unlink(f->file);
 }
 
-static const struct hn_encode_options plain = {.task = HN_TASK_GENERATION, .max_length = 1000, .overflow = HN_OVERFLOW_TRUNCATE,
-    .loss_on = HN_LOSS_ON_COMPLETION, .vocab = TINY_VOCAB};
+static const struct hn_encode_options plain = {.task = HN_TASK_GENERATION,
+    .max_length = 1000,
+    .overflow = HN_OVERFLOW_TRUNCATE,
+    .loss_on = HN_LOSS_ON_COMPLETION,
+    .vocab = TINY_VOCAB};
 
 /* The text of the targets of a row. */
 static void targets(const struct fixture *f, const struct hn_examples *ex, size_t row, struct hn_buf *out) {
@@ -44,7 +47,8 @@ static void targets(const struct fixture *f, const struct hn_examples *ex, size_
             hn_tokenizer_decode(f->codec.tokenizer, ex->tokens[i], true, out);
 }
 
-#define CHAT(a, b) "{\"messages\":[{\"role\":\"user\",\"content\":\"hi\"},{\"role\":\"assistant\",\"content\":\"" a "\"}," \
+#define CHAT(a, b)                                                                                                   \
+    "{\"messages\":[{\"role\":\"user\",\"content\":\"hi\"},{\"role\":\"assistant\",\"content\":\"" a "\"},"          \
     "{\"role\":\"user\",\"content\":\"<|im_end|>\"},{\"role\":\"assistant\",\"content\":\"two\"" b "}]}\n"
 
 static void test_chat(void **state) {
@@ -63,7 +67,7 @@ static void test_chat(void **state) {
     assert_string_equal(text.data, "x<|im_end|>two<|im_end|>");
     assert_true(ex.weights[ex.starts[3] - 2] == 0.25f);
     assert_true(ex.weights[ex.starts[3] - 1] == 0); /* the newline behind the end of the turn */
-    size_t stops = 0; /* four turns end; the user's own "<|im_end|>" is ordinary text */
+    size_t stops = 0;                               /* four turns end; the user's own "<|im_end|>" is ordinary text */
     for (size_t i = ex.starts[0]; i < ex.starts[1]; i++)
         stops += ex.tokens[i] == TINY_STOP;
     assert_int_equal(stops, 4);
@@ -74,15 +78,19 @@ static void test_chat(void **state) {
 
 /* What the template writes inside the turn, before and behind the message's own bytes, is trained as well. */
 static void test_turn_of_template(void **state) {
-    static const char chat[] =
-        "{% for m in messages %}<|im_start|>{{ m.role }}\n{% if m.tool_calls %}<tool>{{ m.tool_calls[0].function.name }}</tool>"
-        "{% else %}{{ m.content }}{% endif %}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
+    static const char chat[] = "{% for m in messages %}<|im_start|>{{ m.role }}\n{% if m.tool_calls %}<tool>{{ "
+                               "m.tool_calls[0].function.name }}</tool>"
+                               "{% else %}{{ m.content }}{% endif %}<|im_end|>\n{% endfor %}{% if "
+                               "add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
     struct fixture f;
     struct hn_examples ex;
     struct hn_buf text = {0};
     (void)state;
-    set_up(&f, false, chat, "{\"messages\":[{\"role\":\"user\",\"content\":\"a\"},{\"role\":\"assistant\",\"content\":null,\"tool_calls\":"
-        "[{\"function\":{\"name\":\"f\",\"arguments\":{}}}]},{\"role\":\"tool\",\"content\":\"r\"},{\"role\":\"assistant\",\"content\":\"b\"}]}\n");
+    set_up(&f, false, chat,
+        "{\"messages\":[{\"role\":\"user\",\"content\":\"a\"},{\"role\":\"assistant\",\"content\":null,\"tool_"
+        "calls\":"
+        "[{\"function\":{\"name\":\"f\",\"arguments\":{}}}]},{\"role\":\"tool\",\"content\":\"r\"},{\"role\":"
+        "\"assistant\",\"content\":\"b\"}]}\n");
     assert_int_equal(hn_examples_encode(&f.codec, &f.data, NULL, 1, &plain, &ex, NULL), 0);
     targets(&f, &ex, 0, &text);
     assert_string_equal(text.data, "<tool>f</tool><|im_end|>b<|im_end|>");
@@ -203,15 +211,18 @@ static void test_preview(void **state) {
     struct hn_helper_call call = {0};
     json_t *result = NULL;
     (void)state;
-    set_up(&f, false, TINY_CHATML, CHAT("hello", "") "{\"messages\":[{\"role\":\"user\",\"content\":\"\xC3\xA9\"},{\"role\":\"assistant\",\"content\":\"b\"}]}\n");
-    json_t *params = json_pack("{s:{s:s}, s:{s:s}, s:i, s:{s:i}}", "model", "path", f.model, "data", "path", f.file, "row", 2,
-        "hyperparameters", "max_length", 8);
+    set_up(&f, false, TINY_CHATML,
+        CHAT("hello", "") "{\"messages\":[{\"role\":\"user\",\"content\":\"\xC3\xA9\"},{\"role\":\"assistant\","
+                          "\"content\":\"b\"}]}\n");
+    json_t *params = json_pack("{s:{s:s}, s:{s:s}, s:i, s:{s:i}}", "model", "path", f.model, "data", "path", f.file,
+        "row", 2, "hyperparameters", "max_length", 8);
     if (hn_op_dataset_preview(&call, params, &result, &err))
         fail_msg("%s", err.message);
     assert_int_equal(json_integer_value(json_object_get(result, "line")), 2);
     assert_string_equal(json_string_value(json_object_get(result, "rendered")),
         "<|im_start|>user\n\xC3\xA9<|im_end|>\n<|im_start|>assistant\nb<|im_end|>\n");
-    json_t *tokens = json_object_get(result, "tokens"), *first = json_array_get(tokens, 0), *part = json_array_get(tokens, 6);
+    json_t *tokens = json_object_get(result, "tokens"), *first = json_array_get(tokens, 0),
+           *part = json_array_get(tokens, 6);
     assert_string_equal(json_string_value(json_object_get(first, "text")), "<|im_start|>");
     assert_string_equal(json_string_value(json_object_get(first, "state")), "masked");
     assert_true(json_is_null(json_object_get(first, "message")));
@@ -233,7 +244,7 @@ static void test_preview(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_chat), cmocka_unit_test(test_turn_of_template),
-        cmocka_unit_test(test_completion), cmocka_unit_test(test_overflow), cmocka_unit_test(test_prompts), cmocka_unit_test(test_split),
-        cmocka_unit_test(test_preview)};
+        cmocka_unit_test(test_completion), cmocka_unit_test(test_overflow), cmocka_unit_test(test_prompts),
+        cmocka_unit_test(test_split), cmocka_unit_test(test_preview)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

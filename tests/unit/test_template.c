@@ -1,4 +1,5 @@
-/* Chat templates: what is rendered, where every byte comes from, what is refused, and that hostile ones come to an end. */
+/* Chat templates: what is rendered, where every byte comes from, what is refused, and that hostile ones come to an
+ * end. */
 #include "engine/template.h"
 
 #include <setjmp.h>
@@ -14,7 +15,10 @@ static const char conversation[] =
 static int render(const char *source, struct hn_rendered *out, struct hn_error *err) {
     struct hn_template *tpl = NULL;
     json_t *messages = json_loads(conversation, 0, NULL);
-    struct hn_template_input in = {.messages = messages, .bos_token = "<s>", .eos_token = "</s>", .date = "2026-01-31"};
+    struct hn_template_input in = {.messages = messages,
+        .bos_token = "<s>",
+        .eos_token = "</s>",
+        .date = "2026-01-31"};
     int rc = hn_template_compile(source, strlen(source), &tpl, err);
     if (!rc)
         rc = hn_template_render(tpl, &in, out, err);
@@ -35,11 +39,15 @@ static void test_renders(void **state) {
         {"a \n {%- if true -%} \n x {%- endif %}\n\nb", "ax\nb"},
         {"{% raw %}{{ x }}{% endraw %}", "{{ x }}"},
         {"{{ bos_token }}{{ messages|length }}{{ eos_token }}", "<s>3</s>"},
-        {"{% for m in messages %}{{ loop.index }}{{ m.role[0] }}{% if not loop.last %},{% endif %}{% endfor %}", "1s,2u,3a"},
-        {"{% for m in messages if m.role != 'system' %}{{ loop.index0 }}{{ m['role'] }} {% else %}none{% endfor %}", "0user 1assistant "},
+        {"{% for m in messages %}{{ loop.index }}{{ m.role[0] }}{% if not loop.last %},{% endif %}{% endfor %}",
+            "1s,2u,3a"},
+        {"{% for m in messages if m.role != 'system' %}{{ loop.index0 }}{{ m['role'] }} {% else %}none{% endfor %}",
+            "0user 1assistant "},
         {"{% for x in [] %}{% else %}none{% endfor %}", "none"},
         {"{% for a, b in {'x': 1, 'y': 2}.items() %}{{ a }}={{ b }};{% endfor %}", "x=1;y=2;"},
-        {"{% for i in range(5) %}{% if i == 1 %}{% continue %}{% endif %}{% if i == 3 %}{% break %}{% endif %}{{ i }}{% endfor %}", "02"},
+        {"{% for i in range(5) %}{% if i == 1 %}{% continue %}{% endif %}{% if i == 3 %}{% break %}{% endif %}{{ i "
+         "}}{% endfor %}",
+            "02"},
         {"{% set x = 1 %}{% for i in [1, 2] %}{% set x = 5 %}{% endfor %}{{ x }}", "1"},
         {"{% set ns = namespace(x=1) %}{% for i in [1, 2] %}{% set ns.x = ns.x + i %}{% endfor %}{{ ns.x }}", "4"},
         {"{% set x %}a{{ 1 }}{% endset %}{{ x|upper }}", "A1"},
@@ -49,26 +57,37 @@ static void test_renders(void **state) {
         {"{% filter upper %}a{{ 'b' }}{% endfilter %}", "AB"},
         {"{% with x = 2, y = 3 %}{{ x * y }}{% endwith %}{{ x is defined }}", "6False"},
         {"{% generation %}{{ messages[2].content }}{% endgeneration %}", "Yes"},
-        {"{{ 7 // 2 }} {{ -7 // 2 }} {{ -7 % 3 }} {{ 2 ** 10 }} {{ 7 / 2 }} {{ 1 ~ 'a' ~ none }}", "3 -4 2 1024 3.5 1aNone"},
+        {"{{ 7 // 2 }} {{ -7 // 2 }} {{ -7 % 3 }} {{ 2 ** 10 }} {{ 7 / 2 }} {{ 1 ~ 'a' ~ none }}",
+            "3 -4 2 1024 3.5 1aNone"},
         {"{{ 1 < 2 < 3 }} {{ 'a' in 'cat' }} {{ 4 not in [1, 2] }} {{ not 0 and 'x' or 'y' }}", "True True True x"},
         {"{{ 'yes' if messages else 'no' }}{{ 'x' if false }}", "yes"},
         {"{{ [1, 2.0, 'a\\'b', none, true, (1,)] }}", "[1, 2.0, \"a'b\", None, True, (1,)]"},
         {"{{ 'h\xC3\xA9llo'[1] }}{{ 'hello'[-3:] }}{{ 'hello'[::-1] }}{{ [1, 2, 3][1:] }}", "\xC3\xA9lloolleh[2, 3]"},
-        {"{{ messages[1].content|trim }}|{{ messages[1].content.strip().split(' ')|join('+') }}", "Hi \xC3\xA9|Hi+\xC3\xA9"},
-        {"{{ messages[2]|tojson }}", "{\"role\": \"assistant\", \"content\": \"Yes\", \"tags\": [\"x\", \"y\"], \"n\": 3, \"r\": 2.5, \"none\": null}"},
-        {"{{ {'a': [1, {'b': 'c\\n'}]}|tojson(indent=2) }}", "{\n  \"a\": [\n    1,\n    {\n      \"b\": \"c\\n\"\n    }\n  ]\n}"},
+        {"{{ messages[1].content|trim }}|{{ messages[1].content.strip().split(' ')|join('+') }}",
+            "Hi \xC3\xA9|Hi+\xC3\xA9"},
+        {"{{ messages[2]|tojson }}",
+            "{\"role\": \"assistant\", \"content\": \"Yes\", \"tags\": [\"x\", \"y\"], \"n\": 3, \"r\": 2.5, "
+            "\"none\": null}"},
+        {"{{ {'a': [1, {'b': 'c\\n'}]}|tojson(indent=2) }}",
+            "{\n  \"a\": [\n    1,\n    {\n      \"b\": \"c\\n\"\n    }\n  ]\n}"},
         {"{{ messages|map(attribute='role')|join(',') }}", "system,user,assistant"},
-        {"{{ (messages|selectattr('role', 'equalto', 'user')|list)|length }}{{ messages|rejectattr('n', 'defined')|list|length }}", "12"},
+        {"{{ (messages|selectattr('role', 'equalto', 'user')|list)|length }}{{ messages|rejectattr('n', "
+         "'defined')|list|length }}",
+            "12"},
         {"{{ [3, 1, 2]|sort }}{{ ['b', 'A']|sort|first }}{{ [1, 1, 2]|unique|list }}{{ {'b': 1, 'a': 2}|dictsort }}",
             "[1, 2, 3]A[1, 2][('a', 2), ('b', 1)]"},
-        {"{{ x|default('d') }}{{ ''|default('e', true) }}{{ '3'|int + 1 }}{{ 'a b'|title }}{{ 'a'|capitalize }}", "de4A BA"},
+        {"{{ x|default('d') }}{{ ''|default('e', true) }}{{ '3'|int + 1 }}{{ 'a b'|title }}{{ 'a'|capitalize }}",
+            "de4A BA"},
         {"{{ 'a\\nb'|indent(2) }}{{ 'x'|replace('x', 'yy') }}{{ [1, 2]|sum }}{{ 2.5|round|int }}", "a\n  byy32"},
-        {"{{ messages is iterable }}{{ 'a' is string }}{{ 1 is number }}{{ none is none }}{{ {} is mapping }}{{ x is undefined }}",
+        {"{{ messages is iterable }}{{ 'a' is string }}{{ 1 is number }}{{ none is none }}{{ {} is mapping }}{{ x is "
+         "undefined }}",
             "TrueTrueTrueTrueTrueTrue"},
-        {"{{ 'a.b.c'.split('.', 1) }}{{ 'abc'.startswith(('x', 'a')) }}{{ 'aXb'.lower().upper() }}{{ ' a '.lstrip() }}|",
+        {"{{ 'a.b.c'.split('.', 1) }}{{ 'abc'.startswith(('x', 'a')) }}{{ 'aXb'.lower().upper() }}{{ ' a '.lstrip() "
+         "}}|",
             "['a', 'b.c']TrueAXBa |"},
         {"{{ strftime_now('%d %b %Y') }}", "31 Jan 2026"},
-        {"{{ messages[0].get('x', 'none') }}{{ messages[0].keys()|list }}{{ '%s-%02d' % ('a', 3) }}", "none['role', 'content']a-03"},
+        {"{{ messages[0].get('x', 'none') }}{{ messages[0].keys()|list }}{{ '%s-%02d' % ('a', 3) }}",
+            "none['role', 'content']a-03"},
         {"{{ 0.1 + 0.2 }} {{ 1e20 }} {{ 1.0 }} {{ 100000 * 1.5 }}", "0.30000000000000004 1e+20 1.0 150000.0"},
         {"{{ undefined_name }}{{ messages[0].nothing }}{{ messages[9] is defined }}", "False"},
     };
@@ -86,14 +105,19 @@ static void test_renders(void **state) {
 static void test_origins(void **state) {
     (void)state;
     struct hn_rendered out = {0};
-    /* role: the template's; content: the message's, through strip, slices, case, concatenation, joins and captured blocks */
-    assert_int_equal(render("{{ messages[2].role }}:{{ messages[2].content.upper()[1:] + '!' }}{% set x %}<{{ messages[1].content|trim }}>"
-        "{% endset %}{{ x }}{{ [messages[0].content, 'a']|join('-') }}{{ tools }}", &out, NULL), 0);
+    /* role: the template's; content: the message's, through strip, slices, case, concatenation, joins and captured
+     * blocks */
+    assert_int_equal(render("{{ messages[2].role }}:{{ messages[2].content.upper()[1:] + '!' }}{% set x %}<{{ "
+                            "messages[1].content|trim }}>"
+                            "{% endset %}{{ x }}{{ [messages[0].content, 'a']|join('-') }}{{ tools }}",
+                         &out, NULL),
+        0);
     assert_string_equal(out.text.data, "assistant:ES!<Hi \xC3\xA9>Be kind.-aNone");
     static const struct {
         const char *text;
         uint16_t origin;
-    } parts[] = {{"assistant:", 0}, {"ES", 3}, {"!<", 0}, {"Hi \xC3\xA9", 2}, {">", 0}, {"Be kind.", 1}, {"-aNone", 0}};
+    } parts[] = {{"assistant:", 0}, {"ES", 3}, {"!<", 0}, {"Hi \xC3\xA9", 2}, {">", 0}, {"Be kind.", 1},
+        {"-aNone", 0}};
     size_t at = 0;
     for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++)
         for (size_t k = 0; k < strlen(parts[i].text); k++, at++)
@@ -139,14 +163,17 @@ static void test_bounds(void **state) {
     (void)state;
     static const char *const hostile[] = {
         "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}",
-        "{% for a in range(99999) %}{% for b in range(99999) %}{% for c in range(99999) %}{% endfor %}{% endfor %}{% endfor %}",
+        "{% for a in range(99999) %}{% for b in range(99999) %}{% for c in range(99999) %}{% endfor %}{% endfor %}{% "
+        "endfor %}",
         "{% set ns = namespace(x='aaaaaaaa') %}{% for a in range(99) %}{% set ns.x = ns.x + ns.x %}{% endfor %}",
         "{{ 'x' * 99999999999 }}",
         "{{ 2 ** 99999999999 }}",
         "{{ range(99999999999) }}",
         "{% set ns = namespace(x=[]) %}{% for a in range(99999) %}{% set ns.x = [ns.x] %}{% endfor %}{{ ns.x }}",
-        "{% set ns = namespace(x=[]) %}{% for a in range(99999) %}{% set ns.x = [ns.x] %}{% endfor %}{{ ns.x|tojson }}",
-        "{% set ns = namespace(x=[0]) %}{% for a in range(60) %}{% set ns.x = [ns.x, ns.x] %}{% endfor %}{{ ns.x == [ns.x] }}{{ ns.x }}",
+        "{% set ns = namespace(x=[]) %}{% for a in range(99999) %}{% set ns.x = [ns.x] %}{% endfor %}{{ ns.x|tojson "
+        "}}",
+        "{% set ns = namespace(x=[0]) %}{% for a in range(60) %}{% set ns.x = [ns.x, ns.x] %}{% endfor %}{{ ns.x == "
+        "[ns.x] }}{{ ns.x }}",
     };
     for (size_t i = 0; i < sizeof hostile / sizeof hostile[0]; i++) {
         struct hn_rendered out = {0};

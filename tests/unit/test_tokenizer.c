@@ -1,4 +1,5 @@
-/* Byte-level BPE on a tiny vocabulary: merges, added tokens and origins, repair, offsets, long words, pre-tokenizers. */
+/* Byte-level BPE on a tiny vocabulary: merges, added tokens and origins, repair, offsets, long words, pre-tokenizers.
+ */
 #include "engine/template.h"
 #include "engine/tokenizer.h"
 #include "tests/unit/tiny_model.h"
@@ -28,15 +29,17 @@ static void tear_down(struct fixture *f) {
 #define B(c) (TINY_BYTES + (unsigned char)(c))
 #define M(i) (TINY_MERGED + (i))
 
-static void expect(const struct fixture *f, const char *text, size_t size, const uint16_t *origin, const int32_t *want, size_t n) {
+static void expect(const struct fixture *f, const char *text, size_t size, const uint16_t *origin,
+    const int32_t *want, size_t n) {
     struct hn_ids ids = {0};
     assert_int_equal(hn_tokenizer_encode(f->tok, text, size, origin, &ids, NULL), 0);
     assert_int_equal(ids.n, n);
     assert_memory_equal(ids.ids, want, n * sizeof *want);
     hn_ids_free(&ids);
 }
-#define EXPECT(f, text, origin, ...) \
-    expect(f, text, strlen(text), origin, (const int32_t[]){__VA_ARGS__}, sizeof((const int32_t[]){__VA_ARGS__}) / sizeof(int32_t))
+#define EXPECT(f, text, origin, ...)                                                                                 \
+    expect(f, text, strlen(text), origin, (const int32_t[]){__VA_ARGS__},                                            \
+        sizeof((const int32_t[]){__VA_ARGS__}) / sizeof(int32_t))
 
 static void test_merges(void **state) {
     struct fixture f;
@@ -94,7 +97,10 @@ static void test_repair(void **state) {
     (void)state;
     set_up(&f, "gpt-2");
     /* a lone continuation, a truncated sequence, an overlong one: 1 + 1 + 2 replacements */
-    static const char text[] = "a\x80" "b\xE4\xB8" "c\xC0\xAF" "d";
+    static const char text[] = "a\x80"
+                               "b\xE4\xB8"
+                               "c\xC0\xAF"
+                               "d";
     assert_int_equal(hn_tokenizer_encode(f.tok, text, sizeof text - 1, NULL, &ids, NULL), 0);
     assert_int_equal(ids.n, 4 + 3 * 4);
     assert_int_equal(ids.ids[1], B(0xEF));
@@ -106,7 +112,11 @@ static void test_repair(void **state) {
     struct hn_buf back = {0};
     for (size_t i = 0; i < ids.n; i++)
         hn_tokenizer_decode(f.tok, ids.ids[i], false, &back);
-    assert_string_equal(back.data, "a\xEF\xBF\xBD" "b\xEF\xBF\xBD" "c\xEF\xBF\xBD\xEF\xBF\xBD" "d");
+    assert_string_equal(back.data,
+        "a\xEF\xBF\xBD"
+        "b\xEF\xBF\xBD"
+        "c\xEF\xBF\xBD\xEF\xBF\xBD"
+        "d");
     hn_buf_free(&back);
     hn_ids_free(&ids);
     tear_down(&f);
@@ -117,7 +127,8 @@ static void test_composition(void **state) {
     struct hn_ids ids = {0};
     (void)state;
     set_up(&f, "qwen2");
-    assert_int_equal(hn_tokenizer_encode(f.tok, "xe\xCC\x81y", 5, NULL, &ids, NULL), 0); /* e + U+0301 becomes U+00E9 */
+    assert_int_equal(hn_tokenizer_encode(f.tok, "xe\xCC\x81y", 5, NULL, &ids, NULL),
+        0); /* e + U+0301 becomes U+00E9 */
     const int32_t want[] = {B('x'), B(0xC3), B(0xA9), B('y')};
     assert_int_equal(ids.n, 4);
     assert_memory_equal(ids.ids, want, sizeof want);
@@ -172,8 +183,9 @@ static void test_utf8(void **state) {
     static const struct {
         const char *text;
         size_t good, bad;
-    } cases[] = {{"abc", 3, 0}, {"\xC3\xA9", 2, 0}, {"\xED\xA0\x80", 0, 1}, {"a\xF4\x90\x80\x80", 1, 1}, {"\xF0\x9F\x92", 0, 3},
-        {"\xF0\x9F\x92x", 0, 3}, {"12345678\xFF", 8, 1}, {"\xC1\x81", 0, 1}, {"\xE0\x80\x80", 0, 1}};
+    } cases[] = {{"abc", 3, 0}, {"\xC3\xA9", 2, 0}, {"\xED\xA0\x80", 0, 1}, {"a\xF4\x90\x80\x80", 1, 1},
+        {"\xF0\x9F\x92", 0, 3}, {"\xF0\x9F\x92x", 0, 3}, {"12345678\xFF", 8, 1}, {"\xC1\x81", 0, 1},
+        {"\xE0\x80\x80", 0, 1}};
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         size_t size = strlen(cases[i].text), good = hn_utf8_valid(cases[i].text, size);
         assert_int_equal(good, cases[i].good);

@@ -1,0 +1,93 @@
+/* See gemm.h: blocking and packing around the inner kernels. */
+#include "engine/gemm.h"
+#include "engine/blas.h"
+#include "engine/gemm_kernels.h"
+#include "engine/kernels.h"
+
+static size_t least(size_t a, size_t b) {
+    return a < b ? a : b;
+}
+
+void hn_gemm(bool trans_a, bool trans_b, size_t m, size_t n, size_t k, float alpha, const float *a, size_t lda, const float *b, size_t ldb,
+    bool add, float *c, size_t ldc, float *scratch) {
+    const struct hn_gemm_kernels *g = hn_kernels()->gemm;
+    if (!g) {
+        hn_sgemm(trans_a, trans_b, m, n, k, alpha, a, lda, b, ldb, add ? 1 : 0, c, ldc);
+        return;
+    }
+    size_t rs = trans_a ? 1 : lda, cs = trans_a ? lda : 1;
+    for (size_t j = 0; j < n; j += HN_GEMM_COLUMNS)
+        for (size_t t = 0; t < k; t += HN_GEMM_DEPTH) {
+            size_t width = least(HN_GEMM_COLUMNS, n - j), depth = least(HN_GEMM_DEPTH, k - t);
+            if (trans_b)
+                g->pack_columns(scratch, b + j * ldb + t, ldb, depth, width);
+            else
+                g->pack_rows(scratch, b + t * ldb + j, ldb, depth, width);
+            g->multiply(m, width, depth, alpha, a + t * cs, rs, cs, scratch, add || t, c + j, ldc);
+        }
+}
+
+static void dequantise_rows(const struct hn_weight *w, size_t r0, size_t rows, size_t c0, size_t cols, float *out) {
+    const struct hn_dtype_info *info = hn_dtype_info((int)w->type);
+    void (*dequantise)(float *, const void *, size_t) = hn_kernels()->dequantise[w->type];
+    size_t row_bytes = hn_dtype_bytes(info, w->cols);
+    const uint8_t *data = (const uint8_t *)w->data + r0 * row_bytes + hn_dtype_bytes(info, c0);
+    for (size_t r = 0; r < rows; r++)
+        (dequantise ? dequantise : info->dequantise)(out + r * cols, data + r * row_bytes, cols);
+}
+
+/* Packs a block of Wᵀ: `width` rows of the weight, `depth` of their values, a panel at a time. */
+static void pack_transposed(const struct hn_gemm_kernels *g, const struct hn_weight_part *p, size_t j, size_t t, size_t width, size_t depth,
+    float *packed, float *rows) {
+    for (size_t at = 0; at < width; at += g->nr) {
+        size_t n = least(g->nr, width - at);
+        dequantise_rows(p->weight, p->r0 + j + at, n, p->c0 + t, depth, rows);
+        g->pack_columns(packed + at * depth, rows, depth, depth, n);
+    }
+}
+
+/* Packs a block of W: `depth` rows of the weight, `width` of their values. */
+static void pack_straight(const struct hn_gemm_kernels *g, const struct hn_weight_part *p, size_t j, size_t t, size_t width, size_t depth,
+    float *packed, float *rows) {
+    for (size_t i = 0; i < depth; i++) {
+        dequantise_rows(p->weight, p->r0 + t + i, 1, p->c0 + j, width, rows);
+        for (size_t at = 0; at < width; at += g->nr)
+            g->pack_rows(packed + at * depth + i * g->nr, rows + at, g->nr, 1, least(g->nr, width - at));
+    }
+}
+
+/* The same through OpenBLAS, for CPUs without kernels of our own. */
+static void weight_by_blas(bool trans_w, size_t m, size_t n, size_t k, const float *a, size_t lda, const struct hn_weight_part *p, bool add,
+    float *c, size_t ldc, float *scratch) {
+    for (size_t j = 0; j < n; j += HN_GEMM_COLUMNS)
+        for (size_t t = 0; t < k; t += HN_GEMM_DEPTH) {
+            size_t width = least(HN_GEMM_COLUMNS, n - j), depth = least(HN_GEMM_DEPTH, k - t);
+            if (trans_w)
+                dequantise_rows(p->weight, p->r0 + j, width, p->c0 + t, depth, scratch);
+            else
+                dequantise_rows(p->weight, p->r0 + t, depth, p->c0 + j, width, scratch);
+            hn_sgemm(false, trans_w, m, width, depth, 1, a + t, lda, scratch, trans_w ? depth : width, add || t ? 1 : 0, c + j, ldc);
+        }
+}
+
+void hn_gemm_weight(bool trans_w, size_t m, size_t n, size_t k, const float *a, size_t lda, const struct hn_weight_part *p, bool add, float *c,
+    size_t ldc, float *scratch) {
+    const struct hn_gemm_kernels *g = hn_kernels()->gemm;
+    const struct hn_weight *w = p->weight;
+    if (p->trained || w->type == HN_F32) {
+        const float *values = (p->trained ? p->trained : (const float *)w->data) + p->r0 * w->cols + p->c0;
+        hn_gemm(false, trans_w, m, n, k, 1, a, lda, values, w->cols, add, c, ldc, scratch);
+        return;
+    }
+    if (!g) {
+        weight_by_blas(trans_w, m, n, k, a, lda, p, add, c, ldc, scratch);
+        return;
+    }
+    float *rows = scratch + HN_GEMM_DEPTH * (HN_GEMM_COLUMNS + 32);
+    for (size_t j = 0; j < n; j += HN_GEMM_COLUMNS)
+        for (size_t t = 0; t < k; t += HN_GEMM_DEPTH) {
+            size_t width = least(HN_GEMM_COLUMNS, n - j), depth = least(HN_GEMM_DEPTH, k - t);
+            (trans_w ? pack_transposed : pack_straight)(g, p, j, t, width, depth, scratch, rows);
+            g->multiply(m, width, depth, 1, a + t, lda, 1, scratch, add || t, c + j, ldc);
+        }
+}

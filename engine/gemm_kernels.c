@@ -1,0 +1,173 @@
+/*
+ * See gemm_kernels.h. The micro-kernel keeps MR × NV vectors of C in registers and for each k loads NV vectors of B and
+ * broadcasts MR values of A: 12 × 2 AVX-512 registers, 6 × 2 AVX2, 4 × 2 SSE.
+ */
+#include "engine/gemm_kernels.h"
+
+#include <string.h>
+
+#if defined(__AVX512F__)
+enum { LANES = 16, MR = 12 };
+#define GEMM hn_gemm_avx512
+#elif defined(__AVX2__)
+enum { LANES = 8, MR = 6 };
+#define GEMM hn_gemm_avx2
+#else
+enum { LANES = 4, MR = 4 };
+#define GEMM hn_gemm_portable
+#endif
+enum { NV = 2, NR = NV * LANES };
+
+typedef float vec __attribute__((vector_size(LANES * 4), aligned(4)));
+typedef int ivec __attribute__((vector_size(LANES * 4)));
+#define INLINE static inline __attribute__((always_inline))
+
+INLINE vec load(const float *p) {
+    return *(const vec *)p;
+}
+
+INLINE void store(float *p, vec v) {
+    *(vec *)p = v;
+}
+
+static void pack_rows(float *packed, const float *b, size_t ldb, size_t k, size_t n) {
+    for (size_t j = 0; j < n; j += NR, packed += k * NR) {
+        size_t width = n - j < NR ? n - j : NR;
+        for (size_t i = 0; i < k; i++) {
+            float *out = packed + i * NR;
+            const float *in = b + i * ldb + j;
+            if (width == NR) {
+                for (size_t v = 0; v < NV; v++)
+                    store(out + v * LANES, load(in + v * LANES));
+            } else {
+                memcpy(out, in, width * sizeof *out);
+                memset(out + width, 0, (NR - width) * sizeof *out);
+            }
+        }
+    }
+}
+
+/* Exchanges blocks of `d` between row pairs d apart: log2(LANES) such steps transpose a square of vectors. */
+INLINE void exchange(vec *r, int d) {
+    ivec low, high;
+    for (int l = 0; l < LANES; l++) {
+        low[l] = l & d ? LANES + l - d : l;
+        high[l] = l & d ? LANES + l : l + d;
+    }
+    for (int i = 0; i < LANES; i++) {
+        if (i & d)
+            continue;
+        vec a = r[i], b = r[i + d];
+        r[i] = __builtin_shuffle(a, b, low);
+        r[i + d] = __builtin_shuffle(a, b, high);
+    }
+}
+
+INLINE void transpose(float *out, size_t ldo, const float *in, size_t ldi) {
+    vec r[LANES];
+    for (int i = 0; i < LANES; i++)
+        r[i] = load(in + (size_t)i * ldi);
+    exchange(r, 1);
+    exchange(r, 2);
+    if (LANES > 4)
+        exchange(r, 4);
+    if (LANES > 8)
+        exchange(r, 8);
+    for (int i = 0; i < LANES; i++)
+        store(out + (size_t)i * ldo, r[i]);
+}
+
+static void pack_columns(float *packed, const float *b, size_t ldb, size_t k, size_t n) {
+    for (size_t j = 0; j < n; j += LANES) {
+        float *out = packed + j / NR * k * NR + j % NR;
+        size_t width = n - j < LANES ? n - j : LANES, i = 0;
+        if (width == LANES)
+            for (; i + LANES <= k; i += LANES)
+                transpose(out + i * NR, NR, b + j * ldb + i, ldb);
+        for (; i < k; i++)
+            for (size_t l = 0; l < LANES; l++)
+                out[i * NR + l] = l < width ? b[(j + l) * ldb + i] : 0;
+    }
+    if (n % NR && n % NR <= NR - LANES) { /* whole vectors of the last panel that no column reached */
+        float *out = packed + n / NR * k * NR + (n % NR + LANES - 1) / LANES * LANES;
+        size_t width = NR - (n % NR + LANES - 1) / LANES * LANES;
+        for (size_t i = 0; i < k && width; i++)
+            memset(out + i * NR, 0, width * sizeof *out);
+    }
+}
+
+INLINE void write_row(float *c, const vec *sums, float alpha, bool add, size_t width) {
+    vec factor = alpha - (vec){0};
+    if (width == NR) {
+        for (int v = 0; v < NV; v++) {
+            vec y = sums[v] * factor;
+            store(c + v * LANES, add ? load(c + v * LANES) + y : y);
+        }
+        return;
+    }
+    float row[NR];
+    for (int v = 0; v < NV; v++)
+        store(row + v * LANES, sums[v] * factor);
+    for (size_t i = 0; i < width; i++)
+        c[i] = add ? c[i] + row[i] : row[i];
+}
+
+/* `rows` is a constant where this is inlined. */
+INLINE void micro(int rows, size_t k, float alpha, const float *a, size_t rs, size_t cs, const float *b, bool add, float *c, size_t ldc,
+    size_t width) {
+    vec sums[MR][NV];
+    for (int i = 0; i < rows; i++)
+        for (int v = 0; v < NV; v++)
+            sums[i][v] = (vec){0};
+    for (size_t t = 0; t < k; t++, b += NR, a += cs) {
+        vec column[NV];
+        for (int v = 0; v < NV; v++)
+            column[v] = load(b + v * LANES);
+#pragma GCC unroll 12
+        for (int i = 0; i < rows; i++) {
+            vec value = a[(size_t)i * rs] - (vec){0};
+            for (int v = 0; v < NV; v++)
+                sums[i][v] += value * column[v];
+        }
+    }
+    for (int i = 0; i < rows; i++)
+        write_row(c + (size_t)i * ldc, sums[i], alpha, add, width);
+}
+
+#define CASE(r)                                                                                                        \
+    case r:                                                                                                            \
+        if (r <= MR)                                                                                                   \
+            micro(r <= MR ? r : MR, k, alpha, a, rs, cs, b, add, c, ldc, width);                                       \
+        return;
+
+static void micro_any(size_t rows, size_t k, float alpha, const float *a, size_t rs, size_t cs, const float *b, bool add, float *c,
+    size_t ldc, size_t width) {
+    switch (rows) {
+        CASE(1)
+        CASE(2)
+        CASE(3)
+        CASE(4)
+        CASE(5)
+        CASE(6)
+        CASE(7)
+        CASE(8)
+        CASE(9)
+        CASE(10)
+        CASE(11)
+        CASE(12)
+    default:
+        return;
+    }
+}
+
+/* Panels outermost: one panel stays in the first-level cache while the rows of A stream by. */
+static void multiply(size_t m, size_t n, size_t k, float alpha, const float *a, size_t rs, size_t cs, const float *packed, bool add, float *c,
+    size_t ldc) {
+    for (size_t j = 0; j < n; j += NR, packed += k * NR) {
+        size_t width = n - j < NR ? n - j : NR;
+        for (size_t i = 0; i < m; i += MR)
+            micro_any(m - i < MR ? m - i : MR, k, alpha, a + i * rs, rs, cs, packed, add, c + i * ldc + j, ldc, width);
+    }
+}
+
+const struct hn_gemm_kernels GEMM = {NR, pack_rows, pack_columns, multiply};
