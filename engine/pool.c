@@ -1,5 +1,5 @@
-/* See pool.h. Workers spin briefly for the next run (ops follow each other within microseconds), then sleep on a futex-backed
- * condition, so that an idle trainer costs nothing. */
+/* See pool.h. Workers spin briefly for the next run (ops follow each other within microseconds), then sleep on a
+ * futex-backed condition, so that an idle trainer costs nothing. */
 #include "engine/pool.h"
 #include "engine/buf.h"
 
