@@ -1,6 +1,7 @@
 /* PEFT's adapter folder: adapter_model.safetensors, adapter_config.json, README.md; see export.h. */
 #include "engine/buf.h"
 #include "engine/export.h"
+#include "engine/export_tokenizer.h"
 #include "engine/file.h"
 #include "engine/safetensors.h"
 
@@ -107,7 +108,9 @@ int hn_peft_write(const struct hn_run *run, const struct hn_params *params, cons
     if (!rc)
         rc = write_json(path, make_config(run), err);
     snprintf(path, sizeof path, "%s/README.md", dir);
-    return rc ? rc : write_readme(run, path, err);
+    if (!rc)
+        rc = write_readme(run, path, err);
+    return rc ? rc : hn_tokenizer_files_write(run, dir, err);
 }
 
 int hn_peft_read(const struct hn_run *run, const struct hn_params *params, const char *dir, float *values, struct hn_error *err) {
