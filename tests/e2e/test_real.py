@@ -14,7 +14,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "parity"))
 import common  # noqa: E402
 
 pytestmark = pytest.mark.skipif(not common.GGUF or not common.REVIEWS, reason="needs the model and the reviews")
-KNOBS = {"max_steps": 12, "batch_size": 2, "learning_rate": 1e-3, "eval_every": 6, "save_every": 2, "lora_dropout": 0.1, "max_length": 64}
+KNOBS = {"max_steps": 12, "epochs": 100, "batch_size": 2, "learning_rate": 1e-3, "eval_every": 6, "save_every": 2, "lora_dropout": 0.1}
 
 
 @pytest.fixture
