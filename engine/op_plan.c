@@ -5,6 +5,8 @@
  * the moment; each choice comes with its reason. The figures are those of the trainer itself: the same code loads and plans.
  */
 #include "engine/batch.h"
+#include "engine/blas.h"
+#include "engine/gemm.h"
 #include "engine/helper.h"
 #include "engine/json.h"
 #include "engine/run.h"
@@ -14,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #define AUTO_MAX_LENGTH 2048
 #define AUTO_MICRO_BATCH 1024
@@ -101,8 +104,8 @@ static int read_validation(struct planning *p, struct hn_error *err) {
         return HN_E_INVALID_FIELD;
     }
     if (p->rows < 200) {
-        warn(p, "no_validation", "%zu rows are too few to hold some out (from 200 on, a tenth is); without them overfitting cannot be seen: send a "
-            "validation data set or \"validation\":0.2", p->rows);
+        warn(p, "no_validation", "with %zu row%s none are held out (from 200 on, a tenth is); without them overfitting cannot be seen: send a "
+            "validation data set or \"validation\":0.2", p->rows, p->rows == 1 ? "" : "s");
         return 0;
     }
     p->fraction = p->rows > 10000 ? 1000.0 / (double)p->rows : 0.1;
@@ -232,7 +235,11 @@ static void resolve_after(struct planning *p, struct hn_run *run, bool auto_leng
         int64_t ceiling = hp->max_length;
         hp->max_length = (int64_t)((longest + 7) / 8 * 8);
         hp->max_length = hp->max_length < 8 ? 8 : hp->max_length > ceiling ? ceiling : hp->max_length;
-        because(p, "max_length", "%lld: the longest row has %zu tokens", (long long)hp->max_length, longest);
+        if (run->train.truncated + run->validation.truncated)
+            because(p, "max_length", "%lld: the most that auto takes; %zu rows are longer and are cut", (long long)hp->max_length,
+                run->train.truncated + run->validation.truncated);
+        else
+            because(p, "max_length", "%lld: the longest row has %zu tokens", (long long)hp->max_length, longest);
     }
     if (hp->micro_batch_tokens == HN_AUTO_INT) {
         hp->micro_batch_tokens = AUTO_MICRO_BATCH;
@@ -291,13 +298,14 @@ static json_t *alternatives(struct planning *p, struct hn_spec *spec, struct hn_
         int64_t *field, value;
     } changes[] = {{"micro_batch_tokens", &p->hp.micro_batch_tokens, p->hp.micro_batch_tokens / 2},
         {"lora_rank", &p->hp.lora_rank, p->hp.lora_rank / 2}};
+    size_t before = run->memory.peak;
     if (fits(p, run))
         return list;
     for (size_t i = 0; i < 2; i++) {
         if (changes[i].value < 1 || (i == 0 && changes[i].value < 16))
             continue;
         *changes[i].field = changes[i].value;
-        if (!plan_again(p, spec, run, err))
+        if (!plan_again(p, spec, run, err) && run->memory.peak < before)
             json_array_append_new(list, json_pack("{s:{s:I}, s:I}", "change", changes[i].name, (json_int_t)changes[i].value, "peak_bytes",
                 (json_int_t)run->memory.peak));
         p->hp = kept;
@@ -306,9 +314,31 @@ static json_t *alternatives(struct planning *p, struct hn_spec *spec, struct hn_
     return list;
 }
 
-/* Work of the whole run in floating-point operations over a cautious rate; a person wants the order of magnitude. */
+/* Floating-point operations a second that one thread reaches in a product, by doing a small one a few times. */
+static double measure_rate(void) {
+    enum { SIDE = 256 };
+    float *memory = hn_calloc(3 * SIDE * SIDE + HN_GEMM_SCRATCH, sizeof *memory);
+    double best = 1e9;
+    if (!memory || hn_blas_open(NULL)) {
+        free(memory);
+        return 1e10;
+    }
+    for (int i = 0; i < 8; i++) {
+        struct timespec begin, end;
+        clock_gettime(CLOCK_MONOTONIC, &begin);
+        hn_gemm(false, true, SIDE, SIDE, SIDE, 1, memory, SIDE, memory + SIDE * SIDE, SIDE, false, memory + 2 * SIDE * SIDE, SIDE,
+            memory + 3 * SIDE * SIDE);
+        clock_gettime(CLOCK_MONOTONIC, &end);
+        double seconds = (double)(end.tv_sec - begin.tv_sec) + (double)(end.tv_nsec - begin.tv_nsec) * 1e-9;
+        best = seconds < best ? seconds : best;
+    }
+    free(memory);
+    return 2.0 * SIDE * SIDE * SIDE / best;
+}
+
+/* Work of the whole run over a cautious share of that rate; a person wants the order of magnitude. */
 static double estimate_seconds(const struct planning *p, const struct hn_run *run) {
-    const double rate = 4e10; /* a thread */
+    const double rate = 0.6 * measure_rate();
     double rows = (double)run->steps * (double)p->hp.batch_size, mean = (double)run->train.n_tokens / (double)run->train.n_rows;
     double flops = rows * mean * 4.6 * (double)run->model.parameters;
     double evaluations = run->validation.n_rows ? (double)run->steps / (double)p->hp.eval_every + 2 : 0;
