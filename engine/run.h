@@ -13,7 +13,7 @@
 #include "engine/phase.h"
 #include "engine/spec.h"
 
-struct hn_memory { /* bytes */
+struct hn_memory {  /* bytes */
     size_t arena;   /* the largest phase */
     size_t params;  /* values, gradients, moments */
     size_t data;    /* tokenised rows, batches */
@@ -36,22 +36,23 @@ struct hn_run {
     struct hn_phase phases[HN_PHASES];
     struct hn_memory memory;
     size_t steps, steps_per_epoch;
-    size_t longest;      /* tokens of the longest row in a batch */
+    size_t longest; /* tokens of the longest row in a batch */
     unsigned threads;
 };
 
-/* Opens and tokenises; paths in the spec are relative to `dir` (or absolute). On HN_E_DATASET_INVALID the data set's issues
- * tell which rows. Owner calls hn_run_finish in every case. */
+/* Opens and tokenises; paths in the spec are relative to `dir` (or absolute). On HN_E_DATASET_INVALID the data set's
+ * issues tell which rows. Owner calls hn_run_finish in every case. */
 int hn_run_load(struct hn_run *run, const struct hn_spec *spec, const char *dir, struct hn_error *err);
 /* Plans all phases for the loaded data; fills memory, steps. */
 int hn_run_plan(struct hn_run *run, struct hn_error *err);
 void hn_run_finish(struct hn_run *run);
 
-/* Rows whose key-value caches a generation phase holds at once, and target rows that verification compares at once. */
+/* Rows whose key-value caches a generation phase holds at once, and target rows that verification compares at once.
+ */
 enum { HN_SAMPLE_SLOTS = 4, HN_SAMPLE_CHUNK = 512, HN_VERIFY_TARGETS = 32 };
 
 /* Plans a generation phase: `slots` sequences of at most `context` tokens. */
-int hn_sample_phase(struct hn_phase *phase, const struct hn_model *model, const struct hn_adapter *adapter, size_t slots,
-    size_t context, unsigned threads, struct hn_error *err);
+int hn_sample_phase(struct hn_phase *phase, const struct hn_model *model, const struct hn_adapter *adapter,
+    size_t slots, size_t context, unsigned threads, struct hn_error *err);
 
 #endif

@@ -1,8 +1,8 @@
 /*
  * A run's specification: spec.json of the run directory, all that a run depends on, with no "auto" left.
  *
- * `run` is the run's identity: the sha256 of its canonical text names the run in every artifact, and artifact bytes depend
- * on nothing else but the inputs it names, the build and the CPU level. `host` changes no result.
+ * `run` is the run's identity: the sha256 of its canonical text names the run in every artifact, and artifact bytes
+ * depend on nothing else but the inputs it names, the build and the CPU level. `host` changes no result.
  */
 #ifndef HN_SPEC_H
 #define HN_SPEC_H
@@ -24,8 +24,8 @@ struct hn_source { /* a data set of the run; strings borrowed from the spec's JS
 };
 
 struct hn_spec {
-    json_t *json;              /* the whole file */
-    const json_t *run, *host;  /* into json */
+    json_t *json;             /* the whole file */
+    const json_t *run, *host; /* into json */
     char run_sha256[HN_SHA256_HEX];
     const char *job, *model_file, *model_sha256, *template_date;
     enum hn_task task;

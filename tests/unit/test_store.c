@@ -44,8 +44,8 @@ static int teardown(void **state) {
 }
 
 static void add_inputs(struct world *w) {
-    json_t *model = json_pack("{s:s,s:s,s:s,s:[s],s:s,s:s,s:[]}", "name", "m", "family", "f", "format", "gguf", "tasks", "t",
-        "sha256", "00", "entry", "model.gguf", "files");
+    json_t *model = json_pack("{s:s,s:s,s:s,s:[s],s:s,s:s,s:[]}", "name", "m", "family", "f", "format", "gguf",
+        "tasks", "t", "sha256", "00", "entry", "model.gguf", "files");
     assert_int_equal(hn_store_call(w->store, hn_db_model_insert, model, NULL), 0);
     struct hn_error err = {0};
     assert_int_equal(hn_store_call(w->store, hn_db_model_insert, model, &err), HN_E_CONFLICT);
@@ -54,9 +54,9 @@ static void add_inputs(struct world *w) {
 }
 
 static char *make_dataset(struct world *w) {
-    struct hn_dataset_insert insert = {.record = json_pack("{s:s,s:s,s:{},s:[],s:i,s:i,s:s,s:i,s:s,s:[]}", "name", "d",
-        "format", "jsonl", "columns", "tasks", "rows", 1, "bytes", 2, "sha256", "ab", "dropped", 0, "on_error", "refuse",
-        "warnings")};
+    struct hn_dataset_insert insert = {
+        .record = json_pack("{s:s,s:s,s:{},s:[],s:i,s:i,s:s,s:i,s:s,s:[]}", "name", "d", "format", "jsonl", "columns",
+            "tasks", "rows", 1, "bytes", 2, "sha256", "ab", "dropped", 0, "on_error", "refuse", "warnings")};
     assert_int_equal(hn_store_call(w->store, hn_db_dataset_insert, &insert, NULL), 0);
     char *id = strdup(json_string_value(json_object_get(insert.record, "id")));
     json_decref(insert.record);
@@ -66,17 +66,18 @@ static char *make_dataset(struct world *w) {
 static void make_job(struct world *w, const char *id, const char *dataset, int64_t priority, const char *owner) {
     struct hn_job job;
     hn_job_init(&job);
-    char *texts[] = {(char *)(uintptr_t)"{}"};
+    char *texts[] = {(char *)(uintptr_t) "{}"};
     job.id = (char *)(uintptr_t)id;
     job.owner = (char *)(uintptr_t)owner;
-    job.task = job.method = (char *)(uintptr_t)"x";
-    job.model = (char *)(uintptr_t)"m";
+    job.task = job.method = (char *)(uintptr_t) "x";
+    job.model = (char *)(uintptr_t) "m";
     job.dataset = (char *)(uintptr_t)dataset;
-    job.request = job.hyperparameters = job.auto_why = job.counts = job.plan = job.run = job.host = job.metadata = texts[0];
+    job.request = job.hyperparameters = job.auto_why = job.counts = job.plan = job.run = job.host = job.metadata =
+        texts[0];
     job.priority = priority;
     job.peak_bytes = 10;
     job.total_steps = 3;
-    job.created_at = (char *)(uintptr_t)"2026-01-01T00:00:00.000Z";
+    job.created_at = (char *)(uintptr_t) "2026-01-01T00:00:00.000Z";
     struct hn_job_insert insert = {.job = &job};
     struct hn_error err = {0};
     if (hn_store_call(w->store, hn_db_job_insert, &insert, &err))
@@ -146,10 +147,11 @@ static void test_events_count_once(void **state) {
     char *data = make_dataset(w);
     make_job(w, "job_b", data, 0, "");
     claim(w);
-    const char *lines = "{\"n\":1,\"time\":\"t\",\"type\":\"step\",\"data\":{\"step\":1,\"loss\":2.5}}\n"
-                        "{\"n\":1,\"time\":\"t\",\"type\":\"step\",\"data\":{\"step\":1,\"loss\":2.5}}\n"
-                        "not json\n{\"n\":2,\"time\":\"t\",\"type\":\"succeeded\",\"data\":{}}\n"
-                        "{\"n\":2,\"time\":\"t\",\"type\":\"artifact\",\"data\":{\"path\":\"../x\",\"size\":1,\"sha256\":\"0\"}}\n";
+    const char *lines =
+        "{\"n\":1,\"time\":\"t\",\"type\":\"step\",\"data\":{\"step\":1,\"loss\":2.5}}\n"
+        "{\"n\":1,\"time\":\"t\",\"type\":\"step\",\"data\":{\"step\":1,\"loss\":2.5}}\n"
+        "not json\n{\"n\":2,\"time\":\"t\",\"type\":\"succeeded\",\"data\":{}}\n"
+        "{\"n\":2,\"time\":\"t\",\"type\":\"artifact\",\"data\":{\"path\":\"../x\",\"size\":1,\"sha256\":\"0\"}}\n";
     assert_int_equal(feed(w, "job_b", 0, lines), 2);
     assert_int_equal(feed(w, "job_b", 0, lines), HN_E_CONFLICT);
     json_t *list = NULL;
