@@ -86,6 +86,23 @@ int hn_db_metrics_thin(struct hn_db *db, int64_t job, int64_t points, hn_metric_
     return rc ? rc : each_metric(&rows, each, ud, err);
 }
 
+int hn_db_metric_names(struct hn_db *db, int64_t job, json_t **ret, struct hn_error *err) {
+    struct hn_rows rows;
+    int rc = hn_rows_open(&rows, db, err, "SELECT DISTINCT v.key FROM metrics m,json_each(m.val) v WHERE m.job=?1 AND m.val "
+        "IS NOT NULL AND v.key<>'val_loss'", "i", job);
+    if (rc)
+        return rc;
+    json_t *names = json_pack("[s]", "val_loss");
+    while ((rc = hn_rows_next(&rows, err)) == 1)
+        json_array_append_new(names, json_string(hn_rows_text(&rows, 0)));
+    hn_rows_close(&rows);
+    if (rc)
+        json_decref(names);
+    else
+        *ret = names;
+    return rc;
+}
+
 static json_t *real_or_null(double value) {
     return isnan(value) ? json_null() : json_real(value);
 }

@@ -35,6 +35,8 @@ int hn_db_metrics(struct hn_db *db, int64_t job, int64_t after, int64_t limit, h
     struct hn_error *err);
 /* At most about `points` training rows, with every bucket's least and greatest loss kept, and all evaluations. */
 int hn_db_metrics_thin(struct hn_db *db, int64_t job, int64_t points, hn_metric_fn each, void *ud, struct hn_error *err);
+/* Names of the val_ columns, val_loss first: a new array of strings. */
+int hn_db_metric_names(struct hn_db *db, int64_t job, json_t **ret, struct hn_error *err);
 
 /* New references to arrays in the API's shape. */
 int hn_db_checkpoints(struct hn_db *db, int64_t job, json_t **ret, struct hn_error *err);

@@ -46,7 +46,8 @@ function samplesTable(samples) {
   return table("Samples", ["prompt", "before", "now", "reference"], lines.map((line) => {
     const own = samples.filter((s) => s.line === line);
     const first = own[0], last = own.at(-1);
-    return [first.prompt, first.text, last === first ? "" : `${last.text} (step ${last.step})`, first.reference ?? ""].map((t) => el("pre", {}, t));
+    const said = (sample) => (sample.text.trim() ? sample.text : "(nothing)");
+    return [first.prompt, said(first), last === first ? "" : `${said(last)} (step ${last.step})`, first.reference ?? ""].map((t) => el("pre", {}, t));
   }));
 }
 

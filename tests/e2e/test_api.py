@@ -372,3 +372,15 @@ def test_configuration_file(start, tmp_path):
     conf.write_text("slotz = 3\n")
     bad = subprocess.run([HONED, "serve", "--config", str(conf), "--state", str(tmp_path / "x")], capture_output=True, text=True)
     assert bad.returncode == 2 and "line 1" in bad.stderr
+
+
+def test_tls(start, tmp_path):
+    cert, key = str(tmp_path / "cert.pem"), str(tmp_path / "key.pem")
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2", "-subj",
+                    "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", cert], check=True, capture_output=True)
+    d = start("--tls_cert", cert, "--tls_key", key)
+    assert d.get("/healthz", verify=cert).json()["status"] == "ok"
+    assert d.post("/datasets", data=rows(extra="x" * 500_000), verify=cert).status_code == 201
+    bad = subprocess.run([HONED, "serve", "--state", str(tmp_path / "b"), "--listen", "127.0.0.1:0", "--tls_cert", cert], capture_output=True,
+                         text=True, timeout=20)
+    assert bad.returncode == 2 and "together" in bad.stderr
