@@ -150,7 +150,7 @@ def test_damaged_checkpoint_is_skipped(undisturbed, tmp_path):
 
 
 def test_divergence_is_told_with_step_and_rows(tmp_path):
-    folder = make(tmp_path / "run", learning_rate=10, warmup_ratio=0, max_grad_norm=0, init_scale=1000, lora_dropout=0)
+    folder = make(tmp_path / "run", learning_rate=10, warmup_ratio=0, max_grad_norm=0, init_scale=1000, lora_alpha=1e6, lora_dropout=0)
     assert train(folder).returncode == 5
     last = common.events(folder)[-1]
     assert last["type"] == "failed" and last["data"]["code"] == "diverged"
