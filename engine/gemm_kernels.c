@@ -47,6 +47,19 @@ static void pack_rows(float *packed, const float *b, size_t ldb, size_t k, size_
     }
 }
 
+/* r[l] = the index[l]-th of a's and b's values behind each other. Clang has no shuffle by a vector of indices, but makes
+ * one of these loops once it has unrolled them. */
+INLINE vec pick(vec a, vec b, ivec index) {
+#if defined(__clang__)
+    vec r;
+    for (int l = 0; l < LANES; l++)
+        r[l] = index[l] < LANES ? a[index[l]] : b[index[l] - LANES];
+    return r;
+#else
+    return __builtin_shuffle(a, b, index);
+#endif
+}
+
 /* Exchanges blocks of `d` between row pairs d apart: log2(LANES) such steps transpose a square of vectors. */
 INLINE void exchange(vec *r, int d) {
     ivec low, high;
@@ -58,8 +71,8 @@ INLINE void exchange(vec *r, int d) {
         if (i & d)
             continue;
         vec a = r[i], b = r[i + d];
-        r[i] = __builtin_shuffle(a, b, low);
-        r[i + d] = __builtin_shuffle(a, b, high);
+        r[i] = pick(a, b, low);
+        r[i + d] = pick(a, b, high);
     }
 }
 
