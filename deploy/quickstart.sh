@@ -58,10 +58,12 @@ fi
 curl -sf "$URL/models/smollm2" >/dev/null 2>&1 ||
     api -X POST "$URL/models" -H 'Content-Type: application/json' -d "{\"name\":\"smollm2\",\"path\":\"$MODEL_FILE\"}" | jq -c '{name, family, quantisation, parameters}'
 
-accuracy() { # route: share of the test rows answered rightly
-    jq -sc '{inputs: [.[].messages[0:1]], max_tokens: 4}' "$STATE/test.jsonl" |
+# Share of the test rows answered rightly. The base answers in sentences: the first "positive" or "negative" in them counts.
+accuracy() { # route
+    jq -sc '{inputs: [.[].messages[0:1]], max_tokens: 16}' "$STATE/test.jsonl" |
         api -X POST "$URL/$1/predict" -H 'Content-Type: application/json' --data-binary @- |
-        jq -r --slurpfile rows "$STATE/test.jsonl" '[.data | to_entries[] | . as $answer | $answer.value.text | ascii_downcase | ltrimstr(" ") | startswith($rows[$answer.key].messages[1].content)]
+        jq -r --slurpfile rows "$STATE/test.jsonl" '[.data | to_entries[] | . as $answer |
+            (($answer.value.text | ascii_downcase | [match("positive|negative")] | first.string) == $rows[$answer.key].messages[1].content)]
             | "\(map(select(.)) | length) of \(length)"'
 }
 ask() { # route
