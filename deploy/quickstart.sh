@@ -40,7 +40,7 @@ tar -xzOf "$REVIEWS_FILE" --wildcards '*/hutto_ICWSM_2014.tar.gz' | tar -xzO hut
 sed -n '1,600p' "$STATE/rows.jsonl" >"$STATE/train.jsonl"
 sed -n '601,700p' "$STATE/rows.jsonl" >"$STATE/validation.jsonl"
 sed -n '701,900p' "$STATE/rows.jsonl" >"$STATE/test.jsonl"
-wc -l "$STATE"/{train,validation,test}.jsonl | head -3
+wc -l "$STATE"/{train,validation,test}.jsonl | sed '$d'
 
 say "daemon on $URL"
 if curl -sf "$URL/readyz" >/dev/null 2>&1; then
