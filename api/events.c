@@ -41,7 +41,7 @@ static int reply_page(struct hn_request *req, const struct hn_job *job, int64_t 
     if (!db)
         return rc ? rc : HN_E_INTERNAL;
     json_t *data = json_array();
-    rc = hn_db_events(db, job->n, after, limit + 1, add_json, data, err);
+    rc = hn_db_events(db, job->n, after, limit + 1, hn_request_query(req, "type"), add_json, data, err);
     if (rc) {
         json_decref(data);
         return rc;
@@ -71,7 +71,7 @@ static int refill(struct event_stream *s) {
     int rc = hn_db_job_get(s->server->loop_db, s->watch.job, &job, NULL);
     bool over = !rc && hn_job_ended(job.status);
     if (!rc)
-        rc = hn_db_events(s->server->loop_db, s->job, s->seq, BATCH, add_sse, s, NULL);
+        rc = hn_db_events(s->server->loop_db, s->job, s->seq, BATCH, NULL, add_sse, s, NULL);
     if (!rc && over && s->seq >= job.next_seq - 1)
         s->ended = true;
     hn_job_finish(&job);

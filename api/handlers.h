@@ -45,6 +45,8 @@ int hn_web_file(struct hn_request *req, struct hn_error *err);
 int hn_job_load(struct hn_request *req, struct hn_job *ret, struct hn_error *err); /* by params[0]; finish it always */
 json_t *hn_job_json(struct hn_db *db, const struct hn_job *job);                  /* contract section 2 */
 int hn_job_reply(struct hn_request *req, int status, const char *id, struct hn_error *err);
+/* Streams rows after `after`, at most `limit`, or about `points` of all, as CSV. */
+int hn_metrics_csv(struct hn_request *req, int64_t job, int64_t after, int64_t limit, int64_t points, struct hn_error *err);
 /* Takes in an uploaded part; *ret_new tells whether the data set was not there before. */
 int hn_dataset_take(struct hn_request *req, struct hn_part *part, const char *name, const char *format,
     const json_t *columns, bool drop, json_t **ret, bool *ret_new, struct hn_error *err);

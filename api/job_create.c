@@ -221,7 +221,7 @@ static int ask_plan(struct submission *s, json_t *validation, struct hn_error *e
         return hn_fail(err, HN_E_INTERNAL, "path too long");
     json_t *hyper = json_object_get(s->request, "hyperparameters");
     int64_t threads = config->threads / config->slots;
-    json_t *params = json_pack("{s:{s:s,s:O,s:O},s:o,s:O,s:o,s:I,s:I,s:s}", "model", "path", path, "sha256",
+    json_t *params = json_pack("{s:{s:s,s:O,s:O},s:o,s:o,s:o,s:I,s:I,s:s}", "model", "path", path, "sha256",
         json_object_get(s->model, "sha256"), "name", json_object_get(s->model, "name"), "train",
         hn_dataset_params(config->state, s->train), "validation", validation, "hyperparameters",
         json_is_object(hyper) ? json_incref(hyper) : json_object(), "memory_bytes",

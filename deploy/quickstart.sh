@@ -40,7 +40,7 @@ tar -xzOf "$REVIEWS_FILE" --wildcards '*/hutto_ICWSM_2014.tar.gz' | tar -xzO hut
 sed -n '1,600p' "$STATE/rows.jsonl" >"$STATE/train.jsonl"
 sed -n '601,700p' "$STATE/rows.jsonl" >"$STATE/validation.jsonl"
 sed -n '701,900p' "$STATE/rows.jsonl" >"$STATE/test.jsonl"
-wc -l "$STATE"/{train,validation,test}.jsonl | head -3
+wc -l "$STATE"/{train,validation,test}.jsonl | sed '$d'
 
 say "daemon on $URL"
 if curl -sf "$URL/readyz" >/dev/null 2>&1; then
@@ -58,10 +58,12 @@ fi
 curl -sf "$URL/models/smollm2" >/dev/null 2>&1 ||
     api -X POST "$URL/models" -H 'Content-Type: application/json' -d "{\"name\":\"smollm2\",\"path\":\"$MODEL_FILE\"}" | jq -c '{name, family, quantisation, parameters}'
 
-accuracy() { # route: share of the test rows answered rightly
-    jq -sc '{inputs: [.[].messages[0:1]], max_tokens: 4}' "$STATE/test.jsonl" |
+# Share of the test rows answered rightly. The base answers in sentences: the first "positive" or "negative" in them counts.
+accuracy() { # route
+    jq -sc '{inputs: [.[].messages[0:1]], max_tokens: 16}' "$STATE/test.jsonl" |
         api -X POST "$URL/$1/predict" -H 'Content-Type: application/json' --data-binary @- |
-        jq -r --slurpfile rows "$STATE/test.jsonl" '[.data | to_entries[] | . as $answer | $answer.value.text | ascii_downcase | ltrimstr(" ") | startswith($rows[$answer.key].messages[1].content)]
+        jq -r --slurpfile rows "$STATE/test.jsonl" '[.data | to_entries[] | . as $answer |
+            (($answer.value.text | ascii_downcase | [match("positive|negative")] | first.string) == $rows[$answer.key].messages[1].content)]
             | "\(map(select(.)) | length) of \(length)"'
 }
 ask() { # route

@@ -41,7 +41,8 @@ static int check_targets(const struct hn_model *model, const struct hn_hyperpara
     char known[256] = "";
     for (int role = 0; role < HN_ROLES; role++)
         if (model->arch->names[role].module)
-            snprintf(known + strlen(known), sizeof known - strlen(known), "%s%s", known[0] ? ", " : "", model->arch->names[role].module);
+            snprintf(known + strlen(known), sizeof known - strlen(known), "%s%s", known[0] ? ", " : "",
+                model->arch->names[role].module);
     for (const char *s = list; *s;) {
         size_t size = strcspn(s, ",");
         bool found = false;
@@ -60,8 +61,8 @@ static int check_targets(const struct hn_model *model, const struct hn_hyperpara
     return 0;
 }
 
-static void add_group(struct hn_adapter *adapter, const struct hn_model *model, const struct hn_hyperparams *hp, int layer,
-    const enum hn_role *roles) {
+static void add_group(struct hn_adapter *adapter, const struct hn_model *model, const struct hn_hyperparams *hp,
+    int layer, const enum hn_role *roles) {
     size_t first = adapter->n;
     for (; *roles != HN_ROLES; roles++) {
         const struct hn_weight *w = hn_model_weight(model, layer, *roles);
@@ -76,15 +77,17 @@ static void add_group(struct hn_adapter *adapter, const struct hn_model *model, 
     }
 }
 
-int hn_adapter_init(struct hn_adapter *adapter, const struct hn_model *model, const struct hn_hyperparams *hp,
-    struct hn_error *err) {
-    *adapter = (struct hn_adapter){.rank = (size_t)hp->lora_rank, .alpha = hp->lora_alpha, .dropout = hp->lora_dropout};
+int hn_adapter_init(
+    struct hn_adapter *adapter, const struct hn_model *model, const struct hn_hyperparams *hp, struct hn_error *err) {
+    *adapter =
+        (struct hn_adapter){.rank = (size_t)hp->lora_rank, .alpha = hp->lora_alpha, .dropout = hp->lora_dropout};
     adapter->scale = hp->lora_alpha / (hp->rslora ? sqrt((double)hp->lora_rank) : (double)hp->lora_rank);
     int rc = check_targets(model, hp, err);
     if (rc)
         return rc;
     if (adapter->rank > model->config.hidden) {
-        hn_fail(err, HN_E_INVALID_FIELD, "lora_rank %zu is larger than the model is wide (%zu)", adapter->rank, model->config.hidden);
+        hn_fail(err, HN_E_INVALID_FIELD, "lora_rank %zu is larger than the model is wide (%zu)", adapter->rank,
+            model->config.hidden);
         hn_error_field(err, "hyperparameters.lora_rank");
         return HN_E_INVALID_FIELD;
     }
@@ -115,6 +118,7 @@ void hn_adapter_start(const struct hn_adapter *adapter, const struct hn_hyperpar
         size_t n = adapter->rank * lora->weight->cols;
         double bound = hp->init_scale / sqrt((double)lora->weight->cols);
         for (size_t k = 0; k < n; k++)
-            values[lora->a + k] = (float)(bound * (2 * hn_random_unit((uint64_t)hp->seed, HN_PURPOSE_INIT, i, k) - 1));
+            values[lora->a + k] =
+                (float)(bound * (2 * hn_random_unit((uint64_t)hp->seed, HN_PURPOSE_INIT, i, k) - 1));
     }
 }

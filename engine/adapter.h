@@ -25,8 +25,8 @@ struct hn_adapter {
 };
 
 /* HN_E_INVALID_FIELD when a target names no module of this model. Owner calls hn_adapter_finish. */
-int hn_adapter_init(struct hn_adapter *adapter, const struct hn_model *model, const struct hn_hyperparams *hp,
-    struct hn_error *err);
+int hn_adapter_init(
+    struct hn_adapter *adapter, const struct hn_model *model, const struct hn_hyperparams *hp, struct hn_error *err);
 void hn_adapter_finish(struct hn_adapter *adapter);
 const struct hn_lora *hn_adapter_find(const struct hn_adapter *adapter, const struct hn_weight *weight);
 /* Fills values[n_params] with the initial matrices. */

@@ -40,7 +40,8 @@ int hn_arch_read_sizes(struct hn_model *model, struct hn_error *err) {
         snprintf(key, sizeof key, "%s.%s", arch, keys[i].suffix);
         int64_t v = hn_gguf_int(&model->gguf, key, keys[i].fallback);
         if (v < 0 || (size_t)v > keys[i].ceiling)
-            return hn_fail(err, HN_E_MODEL_INVALID, "the model's %s is missing or out of range (at most %zu)", key, keys[i].ceiling);
+            return hn_fail(err, HN_E_MODEL_INVALID, "the model's %s is missing or out of range (at most %zu)", key,
+                keys[i].ceiling);
         *keys[i].value = (size_t)v;
     }
     if (!c->layers || !c->hidden || !c->ffn || !c->heads || !c->context)
@@ -50,8 +51,9 @@ int hn_arch_read_sizes(struct hn_model *model, struct hn_error *err) {
     if (!c->head_dim)
         c->head_dim = c->hidden / c->heads;
     if (c->heads % c->kv_heads || !c->head_dim || c->head_dim % 2)
-        return hn_fail(err, HN_E_MODEL_INVALID, "%zu heads, %zu key-value heads and %zu values a head do not go together", c->heads,
-            c->kv_heads, c->head_dim);
+        return hn_fail(err, HN_E_MODEL_INVALID,
+            "%zu heads, %zu key-value heads and %zu values a head do not go together", c->heads, c->kv_heads,
+            c->head_dim);
     snprintf(key, sizeof key, "%s.attention.layer_norm_rms_epsilon", arch);
     c->norm_eps = hn_gguf_float(&model->gguf, key, 1e-5);
     snprintf(key, sizeof key, "%s.rope.freq_base", arch);

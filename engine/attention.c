@@ -1,10 +1,10 @@
 /*
- * Attention in blocks of queries and keys: the score matrix exists only as one block in a thread's scratch; what is kept
- * for the backward pass is the log-sum-exp of each row (Dao et al. 2022).
+ * Attention in blocks of queries and keys: the score matrix exists only as one block in a thread's scratch; what is
+ * kept for the backward pass is the log-sum-exp of each row (Dao et al. 2022).
  *
- * Forward: a task is (block of queries, head). Backward: a task is (sequence, head) and walks its blocks in order, writing
- * dQ in place and dK, dV of its own head into work space; a second pass sums the heads of a key-value group in fixed order.
- * So no sum depends on the number of threads.
+ * Forward: a task is (block of queries, head). Backward: a task is (sequence, head) and walks its blocks in order,
+ * writing dQ in place and dK, dV of its own head into work space; a second pass sums the heads of a key-value group
+ * in fixed order. So no sum depends on the number of threads.
  */
 #include "engine/attention.h"
 #include "engine/gemm.h"
@@ -30,15 +30,21 @@ static size_t least(size_t a, size_t b) {
 
 static struct attention describe(struct hn_exec *x, const struct hn_step *step) {
     const struct hn_op *op = step->op;
-    struct attention a = {.x = x, .k = hn_kernels(), .heads = op->attr.attention.heads, .kv_heads = op->attr.attention.kv_heads,
-        .d = op->attr.attention.head_dim, .qkv = hn_buffer(x, step->in[0]), .scale = (float)op->attr.attention.scale,
+    struct attention a = {.x = x,
+        .k = hn_kernels(),
+        .heads = op->attr.attention.heads,
+        .kv_heads = op->attr.attention.kv_heads,
+        .d = op->attr.attention.head_dim,
+        .qkv = hn_buffer(x, step->in[0]),
+        .scale = (float)op->attr.attention.scale,
         .causal = op->attr.attention.causal};
     a.group = a.heads / a.kv_heads;
     a.q_cols = a.heads * a.d;
     a.kv_cols = a.kv_heads * a.d;
     a.cols = a.q_cols + 2 * a.kv_cols;
     if (op->attr.attention.cached)
-        a.cache = (float *)hn_buffer(x, x->plan->cache) + op->attr.attention.cache_layer * 2 * a.kv_cols * x->plan->caps.cache_rows;
+        a.cache = (float *)hn_buffer(x, x->plan->cache) +
+                  op->attr.attention.cache_layer * 2 * a.kv_cols * x->plan->caps.cache_rows;
     return a;
 }
 
@@ -62,14 +68,15 @@ static void append_to_cache(const struct attention *a) {
     const struct hn_batch *b = a->x->batch;
     for (size_t s = 0; s < b->n_sequences; s++)
         for (size_t i = b->starts[s]; i < b->starts[s + 1]; i++)
-            memcpy(a->cache + (b->cache_rows[s] + b->past[s] + i - b->starts[s]) * 2 * a->kv_cols, a->qkv + i * a->cols + a->q_cols,
-                2 * a->kv_cols * sizeof *a->cache);
+            memcpy(a->cache + (b->cache_rows[s] + b->past[s] + i - b->starts[s]) * 2 * a->kv_cols,
+                a->qkv + i * a->cols + a->q_cols, 2 * a->kv_cols * sizeof *a->cache);
 }
 
 /* Scores of query rows i0…i0+m against keys j0…j0+n, masked; row r sees keys up to `visible + r`. */
-static void scores(const struct attention *a, const float *q, const struct keys *keys, size_t m, size_t j0, size_t n, size_t visible,
-    float *s, unsigned thread) {
-    hn_gemm(false, true, m, n, a->d, a->scale, q, a->cols, keys->k + j0 * keys->stride, keys->stride, false, s, n, hn_scratch(a->x, thread));
+static void scores(const struct attention *a, const float *q, const struct keys *keys, size_t m, size_t j0, size_t n,
+    size_t visible, float *s, unsigned thread) {
+    hn_gemm(false, true, m, n, a->d, a->scale, q, a->cols, keys->k + j0 * keys->stride, keys->stride, false, s, n,
+        hn_scratch(a->x, thread));
     for (size_t r = 0; a->causal && r < m; r++)
         for (size_t j = visible + r + 1 > j0 ? visible + r + 1 - j0 : 0; j < n; j++)
             s[r * n + j] = -INFINITY;
@@ -125,7 +132,8 @@ static void forward_block(void *context, size_t task, unsigned thread) {
             max[r] = top;
             sum[r] += a->k->exp_shift(row_p, top, n);
         }
-        hn_gemm(false, false, m, a->d, n, 1, p, n, keys.v + j0 * keys.stride, keys.stride, true, out, a->q_cols, hn_scratch(a->x, thread));
+        hn_gemm(false, false, m, a->d, n, 1, p, n, keys.v + j0 * keys.stride, keys.stride, true, out, a->q_cols,
+            hn_scratch(a->x, thread));
     }
     for (size_t r = 0; r < m; r++) {
         a->k->scale(out + r * a->q_cols, 1 / sum[r], a->d);
@@ -166,12 +174,16 @@ static void backward_head(void *context, size_t task, unsigned thread) {
             scores(a, q + i0 * a->cols, &keys, m, j0, n, i0, p, thread);
             for (size_t r = 0; r < m; r++)
                 a->k->exp_shift(p + r * n, lse[(i0 + r) * a->heads], n);
-            hn_gemm(true, false, n, a->d, m, 1, p, n, dout + i0 * a->q_cols, a->q_cols, true, dv + j0 * a->q_cols, a->q_cols, hn_scratch(a->x, thread));
-            hn_gemm(false, true, m, n, a->d, 1, dout + i0 * a->q_cols, a->q_cols, keys.v + j0 * keys.stride, keys.stride, false, dp, n, hn_scratch(a->x, thread));
+            hn_gemm(true, false, n, a->d, m, 1, p, n, dout + i0 * a->q_cols, a->q_cols, true, dv + j0 * a->q_cols,
+                a->q_cols, hn_scratch(a->x, thread));
+            hn_gemm(false, true, m, n, a->d, 1, dout + i0 * a->q_cols, a->q_cols, keys.v + j0 * keys.stride,
+                keys.stride, false, dp, n, hn_scratch(a->x, thread));
             for (size_t r = 0; r < m; r++)
                 a->k->softmax_back(dp + r * n, p + r * n, dp + r * n, delta[(i0 + r) * a->heads], a->scale, n);
-            hn_gemm(false, false, m, a->d, n, 1, dp, n, keys.k + j0 * keys.stride, keys.stride, true, dq + i0 * a->cols, a->cols, hn_scratch(a->x, thread));
-            hn_gemm(true, false, n, a->d, m, 1, dp, n, q + i0 * a->cols, a->cols, true, dk + j0 * a->q_cols, a->q_cols, hn_scratch(a->x, thread));
+            hn_gemm(false, false, m, a->d, n, 1, dp, n, keys.k + j0 * keys.stride, keys.stride, true,
+                dq + i0 * a->cols, a->cols, hn_scratch(a->x, thread));
+            hn_gemm(true, false, n, a->d, m, 1, dp, n, q + i0 * a->cols, a->cols, true, dk + j0 * a->q_cols,
+                a->q_cols, hn_scratch(a->x, thread));
         }
 }
 

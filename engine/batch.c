@@ -6,7 +6,7 @@
 #include <string.h>
 
 int hn_batch_init(struct hn_batch_store *store, size_t tokens, struct hn_error *err) {
-    *store = (struct hn_batch_store){.max_tokens = tokens, .max_sequences = tokens};
+    *store = (struct hn_batch_store){.max_tokens = tokens};
     store->tokens = hn_calloc(tokens, sizeof *store->tokens);
     store->target_ids = hn_calloc(tokens, sizeof *store->target_ids);
     store->positions = hn_calloc(tokens, sizeof *store->positions);
@@ -14,12 +14,12 @@ int hn_batch_init(struct hn_batch_store *store, size_t tokens, struct hn_error *
     store->target_rows = hn_calloc(tokens, sizeof *store->target_rows);
     store->ordinals = hn_calloc(tokens, sizeof *store->ordinals);
     store->target_weights = hn_calloc(tokens, sizeof *store->target_weights);
-    if (!store->tokens || !store->target_ids || !store->positions || !store->starts || !store->target_rows || !store->ordinals ||
-        !store->target_weights) {
+    if (!store->tokens || !store->target_ids || !store->positions || !store->starts || !store->target_rows ||
+        !store->ordinals || !store->target_weights) {
         hn_batch_finish(store);
         return hn_fail(err, HN_E_INTERNAL, "out of memory");
     }
-    hn_batch_clear(store);
+    hn_batch_clear(store, tokens);
     return 0;
 }
 
@@ -52,16 +52,22 @@ double hn_row_weight(const struct hn_examples *ex, size_t row) {
     return sum;
 }
 
-void hn_batch_clear(struct hn_batch_store *store) {
+void hn_batch_clear(struct hn_batch_store *store, size_t tokens) {
+    store->limit = tokens < store->max_tokens ? tokens : store->max_tokens;
     store->starts[0] = 0;
-    store->batch = (struct hn_batch){.tokens = store->tokens, .positions = store->positions, .starts = store->starts,
-        .target_rows = store->target_rows, .target_ids = store->target_ids, .target_weights = store->target_weights,
+    store->batch = (struct hn_batch){.tokens = store->tokens,
+        .positions = store->positions,
+        .starts = store->starts,
+        .target_rows = store->target_rows,
+        .target_ids = store->target_ids,
+        .target_weights = store->target_weights,
         .ordinals = store->ordinals};
 }
 
-static bool begin_sequence(struct hn_batch_store *store, const int32_t *ids, size_t n, size_t past, uint32_t ordinal) {
+static bool begin_sequence(
+    struct hn_batch_store *store, const int32_t *ids, size_t n, size_t past, uint32_t ordinal) {
     struct hn_batch *b = &store->batch;
-    if (n == 0 || n > store->max_tokens - b->n_tokens || b->n_sequences >= store->max_sequences)
+    if (n == 0 || n > store->limit - b->n_tokens)
         return false;
     memcpy(store->tokens + b->n_tokens, ids, n * sizeof *ids);
     for (size_t i = 0; i < n; i++)
@@ -72,7 +78,8 @@ static bool begin_sequence(struct hn_batch_store *store, const int32_t *ids, siz
     return true;
 }
 
-bool hn_batch_add(struct hn_batch_store *store, const struct hn_examples *ex, size_t row, uint32_t ordinal, double total) {
+bool hn_batch_add(
+    struct hn_batch_store *store, const struct hn_examples *ex, size_t row, uint32_t ordinal, double total) {
     struct hn_batch *b = &store->batch;
     size_t first = b->n_tokens, n = hn_row_length(ex, row), begin = ex->starts[row];
     if (!begin_sequence(store, ex->tokens + begin, n, 0, ordinal))

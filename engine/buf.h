@@ -8,8 +8,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* `data` is always NUL-terminated once anything was appended. Growth past `ceiling` (0 = 1 GiB) sets `failed` and further
- * appends do nothing: callers check `failed` once at the end. Owner calls hn_buf_free. */
+/* `data` is always NUL-terminated once anything was appended. Growth past `ceiling` (0 = 1 GiB) sets `failed` and
+ * further appends do nothing: callers check `failed` once at the end. Owner calls hn_buf_free. */
 struct hn_buf {
     char *data;
     size_t size;     /* bytes used, without the NUL */

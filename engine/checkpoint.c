@@ -20,10 +20,11 @@ static void step_path(char *out, const char *run_dir, size_t step) {
 
 /* jansson's shortest exact form of a double. */
 static json_t *progress_json(const struct hn_progress *p, const char *run_sha256) {
-    return json_pack("{s:i, s:s, s:I, s:I, s:I, s:f, s:f, s:I, s:I, s:f, s:b, s:I}", "format", 1, "run", run_sha256, "step", (json_int_t)p->step,
-        "tokens", (json_int_t)p->tokens, "target_tokens", (json_int_t)p->target_tokens, "window_loss", p->window_loss, "window_weight",
-        p->window_weight, "window_tokens", (json_int_t)p->window_tokens, "best_step", (json_int_t)p->best_step, "best_value", p->best_value,
-        "has_best", p->has_best, "evaluations_since_best", (json_int_t)p->evaluations_since_best);
+    return json_pack("{s:i, s:s, s:I, s:I, s:I, s:f, s:f, s:I, s:I, s:f, s:b, s:I}", "format", 1, "run", run_sha256,
+        "step", (json_int_t)p->step, "tokens", (json_int_t)p->tokens, "target_tokens", (json_int_t)p->target_tokens,
+        "window_loss", p->window_loss, "window_weight", p->window_weight, "window_tokens",
+        (json_int_t)p->window_tokens, "best_step", (json_int_t)p->best_step, "best_value", p->best_value, "has_best",
+        p->has_best, "evaluations_since_best", (json_int_t)p->evaluations_since_best);
 }
 
 static const char *const array_names[] = {"values", "first", "second"};
@@ -37,7 +38,10 @@ static int write_arrays(const char *path, const struct hn_params *params, struct
         for (size_t p = 0; p < params->n; p++, i++) {
             const struct hn_param *param = &params->table[p];
             snprintf(names[i], sizeof names[i], "%s/%s", array_names[k], param->name);
-            out[i] = (struct hn_safetensor_out){.name = names[i], .n_dims = 2, .dims = {param->rows, param->cols}, .type = HN_F32,
+            out[i] = (struct hn_safetensor_out){.name = names[i],
+                .n_dims = 2,
+                .dims = {param->rows, param->cols},
+                .type = HN_F32,
                 .values = arrays[k] + param->offset};
         }
     if (!rc)
@@ -47,16 +51,13 @@ static int write_arrays(const char *path, const struct hn_params *params, struct
     return rc;
 }
 
-int hn_checkpoint_write(const char *run_dir, const struct hn_params *params, const struct hn_progress *progress, const char *run_sha256,
-    uint64_t *ret_bytes, struct hn_error *err) {
+int hn_checkpoint_write(const char *run_dir, const struct hn_params *params, const struct hn_progress *progress,
+    const char *run_sha256, struct hn_error *err) {
     char final[PATH], tmp[PATH], path[PATH + 32];
     struct stat st;
     step_path(final, run_dir, progress->step);
-    if (stat(final, &st) == 0) { /* a resumed run comes by again: the bytes would be the same */
-        if (ret_bytes)
-            *ret_bytes = 0;
+    if (stat(final, &st) == 0) /* a resumed run comes by again: the bytes would be the same */
         return 0;
-    }
     snprintf(tmp, sizeof tmp, "%s/checkpoints/.tmp-step-%06zu", run_dir, progress->step);
     int rc = hn_dir_remove(tmp, err);
     if (!rc)
@@ -64,28 +65,35 @@ int hn_checkpoint_write(const char *run_dir, const struct hn_params *params, con
     snprintf(path, sizeof path, "%s/state.safetensors", tmp);
     if (!rc)
         rc = write_arrays(path, params, err);
-    uint64_t bytes = !rc && stat(path, &st) == 0 ? (uint64_t)st.st_size : 0;
     snprintf(path, sizeof path, "%s/state.json", tmp);
     json_t *json = progress_json(progress, run_sha256);
     char *text = json ? hn_json_canonical(json) : NULL;
     json_decref(json);
     if (!rc)
-        rc = text ? hn_file_write_durable(path, text, strlen(text), err) : hn_fail(err, HN_E_INTERNAL, "out of memory");
+        rc = text ? hn_file_write_durable(path, text, strlen(text), err)
+                  : hn_fail(err, HN_E_INTERNAL, "out of memory");
     free(text);
     if (!rc)
         rc = hn_dir_publish(tmp, final, err);
     if (rc)
         hn_dir_remove(tmp, NULL);
-    else if (ret_bytes)
-        *ret_bytes = bytes;
     return rc;
+}
+
+uint64_t hn_checkpoint_bytes(const char *run_dir, size_t step) {
+    char dir[PATH], path[PATH + 32];
+    struct stat st;
+    step_path(dir, run_dir, step);
+    snprintf(path, sizeof path, "%s/state.safetensors", dir);
+    return stat(path, &st) == 0 ? (uint64_t)st.st_size : 0;
 }
 
 static int read_progress(const json_t *json, struct hn_progress *p, const char *run_sha256, struct hn_error *err) {
     const struct {
         const char *name;
         size_t *value;
-    } sizes[] = {{"step", &p->step}, {"best_step", &p->best_step}, {"evaluations_since_best", &p->evaluations_since_best}};
+    } sizes[] = {
+        {"step", &p->step}, {"best_step", &p->best_step}, {"evaluations_since_best", &p->evaluations_since_best}};
     const struct {
         const char *name;
         uint64_t *value;
@@ -131,8 +139,8 @@ static int read_arrays(const char *path, struct hn_params *params, struct hn_err
     return rc;
 }
 
-int hn_checkpoint_read(const char *run_dir, size_t step, struct hn_params *params, struct hn_progress *ret, const char *run_sha256,
-    struct hn_error *err) {
+int hn_checkpoint_read(const char *run_dir, size_t step, struct hn_params *params, struct hn_progress *ret,
+    const char *run_sha256, struct hn_error *err) {
     char dir[PATH], path[PATH + 32];
     json_t *json = NULL;
     struct hn_progress progress;

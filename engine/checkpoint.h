@@ -1,7 +1,8 @@
 /*
  * Checkpoints: checkpoints/step-NNNNNN/{state.safetensors,state.json}, everything a run needs to go on exactly: the
- * trainable parameters, AdamW's moments, and the counters of struct hn_progress. Random numbers and the data's order are
- * functions of the step (rng.h), so nothing else is state. Published by rename after fsync: a checkpoint is whole or absent.
+ * trainable parameters, AdamW's moments, and the counters of struct hn_progress. Random numbers and the data's order
+ * are functions of the step (rng.h), so nothing else is state. Published by rename after fsync: a checkpoint is whole
+ * or absent.
  */
 #ifndef HN_CHECKPOINT_H
 #define HN_CHECKPOINT_H
@@ -12,21 +13,23 @@
 
 /* State between two steps. */
 struct hn_progress {
-    size_t step;           /* steps done */
-    uint64_t tokens, target_tokens; /* cumulative */
+    size_t step;                       /* steps done */
+    uint64_t tokens, target_tokens;    /* cumulative */
     double window_loss, window_weight; /* since the last row of the metrics */
     uint64_t window_tokens;
-    size_t best_step;      /* of the best evaluation, with its value; has_best false before the first */
+    size_t best_step; /* of the best evaluation, with its value; has_best false before the first */
     double best_value;
     bool has_best;
     size_t evaluations_since_best;
 };
 
-int hn_checkpoint_write(const char *run_dir, const struct hn_params *params, const struct hn_progress *progress, const char *run_sha256,
-    uint64_t *ret_bytes, struct hn_error *err);
+int hn_checkpoint_write(const char *run_dir, const struct hn_params *params, const struct hn_progress *progress,
+    const char *run_sha256, struct hn_error *err);
+/* Bytes of a published checkpoint's parameters and moments; 0 when it is gone. */
+uint64_t hn_checkpoint_bytes(const char *run_dir, size_t step);
 /* Reads one; moments only when params has them. A checkpoint of another run is refused. */
-int hn_checkpoint_read(const char *run_dir, size_t step, struct hn_params *params, struct hn_progress *ret, const char *run_sha256,
-    struct hn_error *err);
+int hn_checkpoint_read(const char *run_dir, size_t step, struct hn_params *params, struct hn_progress *ret,
+    const char *run_sha256, struct hn_error *err);
 /* Steps of the published checkpoints, ascending; caller frees *ret. Leftovers of unfinished writes are removed. */
 int hn_checkpoint_list(const char *run_dir, size_t **ret, size_t *ret_n, struct hn_error *err);
 /* Removes all but the newest `keep`, the best and the newest at all. */

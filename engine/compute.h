@@ -16,9 +16,13 @@ struct hn_compute {
 };
 
 /* Opens BLAS; room for plans of up to `arena_bytes` and batches of up to `tokens`. Owner calls hn_compute_finish. */
-int hn_compute_init(struct hn_compute *compute, unsigned threads, size_t arena_bytes, size_t tokens, struct hn_error *err);
+int hn_compute_init(
+    struct hn_compute *compute, unsigned threads, size_t arena_bytes, size_t tokens, struct hn_error *err);
 void hn_compute_finish(struct hn_compute *compute);
-/* Runs the phase on compute->batch with the fast ops. `x` carries params, grads, sums, dropout; the rest is filled in. */
+/* Empties compute->batch for this phase. */
+void hn_compute_clear(struct hn_compute *compute, const struct hn_phase *phase);
+/* Runs the phase on compute->batch with the fast ops. `x` carries params, grads, sums, dropout; the rest is filled
+ * in. */
 void hn_compute_run(struct hn_compute *compute, const struct hn_phase *phase, struct hn_exec *x);
 /* "OpenBLAS 0.3.21 SkylakeX, avx512": what bits depend on besides the build. */
 void hn_compute_name(char *out, size_t size);

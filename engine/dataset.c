@@ -17,8 +17,8 @@
 #define FEW_ROWS 10
 #define READ_BEHIND ((size_t)64 << 20)
 
-static const struct hn_dataset_format *const formats[] = {&hn_format_jsonl, &hn_format_json, &hn_format_tsv,
-    &hn_format_csv};
+static const struct hn_dataset_format *const formats[] = {
+    &hn_format_jsonl, &hn_format_json, &hn_format_tsv, &hn_format_csv};
 #define FORMATS (sizeof formats / sizeof formats[0])
 
 /* Cuts at a whole character, so that what is shown stays UTF-8. */
@@ -59,10 +59,9 @@ void hn_dataset_warn(struct hn_dataset *data, const char *code, size_t line, con
     vsnprintf(text, sizeof text, format, ap);
     va_end(ap);
     copy_text(message, sizeof message, text);
-    json_array_foreach(data->warnings, i, warning)
-        if (strcmp(json_string_value(json_object_get(warning, "code")), code) == 0 &&
-            strcmp(json_string_value(json_object_get(warning, "message")), message) == 0)
-            found = warning;
+    json_array_foreach(data->warnings, i,
+        warning) if (strcmp(json_string_value(json_object_get(warning, "code")), code) == 0 &&
+                     strcmp(json_string_value(json_object_get(warning, "message")), message) == 0) found = warning;
     if (!found && json_array_size(data->warnings) < WARNINGS) {
         found = json_pack("{s:s, s:s, s:[]}", "code", code, "message", message, "lines");
         if (found && json_array_append_new(data->warnings, found))
@@ -94,8 +93,8 @@ static int check_encoding(struct hn_row_scan *scan, struct hn_error *err) {
     return 0;
 }
 
-static int choose_format(struct hn_row_scan *scan, const char *name, const struct hn_dataset_format **ret,
-    struct hn_error *err) {
+static int choose_format(
+    struct hn_row_scan *scan, const char *name, const struct hn_dataset_format **ret, struct hn_error *err) {
     const char *text = (const char *)scan->data->map.data + scan->at;
     size_t size = scan->data->map.size - scan->at;
     char known[128] = "";
@@ -135,9 +134,8 @@ static void list_columns(const json_t *row, char *ret, size_t size) {
     json_t *value;
     size_t used = 0;
     ret[0] = 0;
-    json_object_foreach((json_t *)(uintptr_t)row, key, value)
-        if (used + strlen(key) + 6 < size)
-            used += (size_t)snprintf(ret + used, size - used, "%s\"%s\"", used ? ", " : "", key);
+    json_object_foreach((json_t *)(uintptr_t)row, key, value) if (used + strlen(key) + 6 < size) used +=
+        (size_t)snprintf(ret + used, size - used, "%s\"%s\"", used ? ", " : "", key);
 }
 
 /* True when the row can be used. The first row that is recognised decides what all rows must be. */
@@ -165,8 +163,8 @@ static bool check_row(struct hn_dataset *data, const json_t *row, const struct h
         return false;
     }
     /* Of two spellings of one kind each row may use its own. */
-    return hn_layout_check(layout && hn_layout_columns(layout) == data->columns ? layout : data->layout, row, given,
-        &place);
+    return hn_layout_check(
+        layout && hn_layout_columns(layout) == data->columns ? layout : data->layout, row, given, &place);
 }
 
 /* Labels of one data set are all of one type: texts, whole numbers, decimals or lists. */
@@ -202,7 +200,7 @@ static int read_rows(struct hn_dataset *data, const struct hn_dataset_format *fo
         if (!row)
             hn_dataset_issue(data, fault.line, fault.column, "", fault.hint, "%s", fault.message);
         bool good = row && check_row(data, row, &span, options->columns) &&
-            check_label_type(data, row, span.line, &label_type);
+                    check_label_type(data, row, span.line, &label_type);
         json_decref(row);
         if (!good)
             data->dropped++;
@@ -210,6 +208,19 @@ static int read_rows(struct hn_dataset *data, const struct hn_dataset_format *fo
             return hn_fail(err, HN_E_INTERNAL, "out of memory for the index of the rows");
     }
     return 0;
+}
+
+/* Names the first lines that are left out, so that they can be looked at. */
+static void warn_dropped(struct hn_dataset *data, size_t rows) {
+    hn_dataset_warn(data, "dropped_rows", 0, "%zu of %zu rows cannot be used and are left out; the first: %s",
+        data->dropped, rows, data->n_issues ? data->issues[0].message : "");
+    json_t *warning = json_array_get(data->warnings, json_array_size(data->warnings) - 1), *lines = json_array();
+    for (size_t i = 0; i < data->n_issues && i < sizeof data->issues / sizeof data->issues[0]; i++)
+        json_array_append_new(lines, json_integer((json_int_t)data->issues[i].line));
+    const char *code = json_string_value(json_object_get(warning, "code"));
+    if (code && strcmp(code, "dropped_rows") == 0) /* else the list of warnings was full */
+        json_object_set(warning, "lines", lines);
+    json_decref(lines);
 }
 
 static int judge(struct hn_dataset *data, const struct hn_dataset_options *options, struct hn_error *err) {
@@ -227,16 +238,15 @@ static int judge(struct hn_dataset *data, const struct hn_dataset_options *optio
         return HN_E_DATASET_INVALID;
     }
     if (data->dropped)
-        hn_dataset_warn(data, "dropped_rows", 0, "%zu of %zu rows cannot be used and are left out", data->dropped,
-            rows);
+        warn_dropped(data, rows);
     if (data->n_rows < FEW_ROWS)
-        hn_dataset_warn(data, "few_rows", 0, "%zu row%s are very few to learn from", data->n_rows,
-            data->n_rows == 1 ? "" : "s");
+        hn_dataset_warn(
+            data, "few_rows", 0, "%zu row%s: very little to learn from", data->n_rows, data->n_rows == 1 ? "" : "s");
     return 0;
 }
 
-int hn_dataset_open(struct hn_dataset *ret, const char *path, const struct hn_dataset_options *options,
-    struct hn_error *err) {
+int hn_dataset_open(
+    struct hn_dataset *ret, const char *path, const struct hn_dataset_options *options, struct hn_error *err) {
     static const struct hn_dataset_options none;
     const struct hn_dataset_format *format;
     struct hn_error local = {0};

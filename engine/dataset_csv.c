@@ -119,9 +119,8 @@ static bool names_column(const json_t *fields, const json_t *mapping) {
         json_t *value;
         if (hn_layout_knows(name))
             return true;
-        json_object_foreach((json_t *)(uintptr_t)mapping, key, value)
-            if (json_is_string(value) && strcmp(json_string_value(value), name) == 0)
-                return true;
+        json_object_foreach((json_t *)(uintptr_t)mapping, key,
+            value) if (json_is_string(value) && strcmp(json_string_value(value), name) == 0) return true;
     }
     return false;
 }
@@ -324,8 +323,8 @@ static json_t *parse_record(const struct hn_dataset *data, const struct hn_span 
     const char *text = (const char *)data->map.data + span->offset;
     size_t good = span->size > HN_ROW_MAX ? span->size : hn_utf8_valid(text, span->size),
            columns = json_array_size(data->header);
-    *fault = (struct hn_row_fault){.line = span->line,
-        .hint = "every row needs the same columns; put texts with delimiters into quotes"};
+    *fault = (struct hn_row_fault){
+        .line = span->line, .hint = "every row needs the same columns; put texts with delimiters into quotes"};
     if (span->size > HN_ROW_MAX) {
         snprintf(fault->message, sizeof fault->message, "the row has %zu bytes; more than %zu are not accepted",
             span->size, HN_ROW_MAX);
@@ -350,8 +349,8 @@ static json_t *parse_record(const struct hn_dataset *data, const struct hn_span 
     for (size_t i = 0; i < columns; i++) {
         const char *name = json_string_value(json_array_get(data->header, i));
         json_t *value = strcmp(name, mapped ? mapped : "label") == 0
-            ? label_value(json_string_value(json_array_get(fields, i)))
-            : NULL;
+                            ? label_value(json_string_value(json_array_get(fields, i)))
+                            : NULL;
         json_object_set_new(row, name, value ? value : json_incref(json_array_get(fields, i)));
     }
     json_decref(fields);

@@ -1,6 +1,7 @@
 /*
- * Dropout masks: kept or not is a function of (seed, step, layer, module, the row's number in the epoch, token position,
- * channel), never of the place in the packed batch, so that packing, micro-batches and threads change nothing.
+ * Dropout masks: kept or not is a function of (seed, step, layer, module, the row's number in the epoch, token
+ * position, channel), never of the place in the packed batch, so that packing, micro-batches and threads change
+ * nothing.
  */
 #ifndef HN_DROPOUT_H
 #define HN_DROPOUT_H
@@ -40,8 +41,8 @@ static inline bool hn_dropout_channel(uint64_t key, size_t channel, double p) {
     return (double)words[channel % 4] >= p * 0x1p32;
 }
 
-static inline bool hn_dropout_keep(const struct hn_exec *x, const struct hn_op *op, size_t part, size_t row, size_t channel,
-    double p) {
+static inline bool hn_dropout_keep(
+    const struct hn_exec *x, const struct hn_op *op, size_t part, size_t row, size_t channel, double p) {
     return hn_dropout_channel(hn_dropout_key(x, op, part, row), channel, p);
 }
 

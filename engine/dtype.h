@@ -1,8 +1,9 @@
 /*
  * Data types of stored weights: block shapes and dequantisation to f32.
  *
- * One row per type in dtype.c. A row of a matrix is a whole number of blocks; `cols` given to the functions below must be
- * a multiple of the type's block. Block layouts: https://github.com/ggml-org/ggml/blob/master/src/ggml-common.h
+ * One row per type in dtype.c. A row of a matrix is a whole number of blocks; `cols` given to the functions below
+ * must be a multiple of the type's block. Block layouts:
+ * https://github.com/ggml-org/ggml/blob/master/src/ggml-common.h
  */
 #ifndef HN_DTYPE_H
 #define HN_DTYPE_H
@@ -44,7 +45,10 @@ static inline size_t hn_dtype_bytes(const struct hn_dtype_info *info, size_t n) 
 float hn_f16_to_f32(uint16_t h);
 uint16_t hn_f32_to_f16(float f); /* round to nearest even */
 static inline float hn_bf16_to_f32(uint16_t h) {
-    union { uint32_t u; float f; } x = {.u = (uint32_t)h << 16};
+    union {
+        uint32_t u;
+        float f;
+    } x = {.u = (uint32_t)h << 16};
     return x.f;
 }
 uint16_t hn_f32_to_bf16(float f); /* round to nearest even, NaN stays NaN */

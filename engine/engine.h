@@ -2,13 +2,12 @@
  * The engine as the daemon sees it. server/ and api/ include this header and no other of engine/.
  *
  * Three nouns:
- *   run directory  the protocol between daemon and trainer (spec.json in; events.jsonl, checkpoints/, artifacts/ out).
- *                  The daemon creates it, the trainer appends to it, nobody else writes there while `lock` is held.
- *   helper         a child process that parses what comes from outside (models, templates, data) for the daemon, one
- *                  JSON request a line over a socket; a hostile file may kill it and costs that request only.
- *   hyperparams    the table of knobs; plain data, safe to read in the daemon itself.
- * The daemon never sees a tensor, a token or a weight, and never opens OpenBLAS: both entry points below are called in
- * child processes of their own (`honed train DIR`, `honed helper`).
+ *   run directory  the protocol between daemon and trainer (spec.json in; events.jsonl, checkpoints/, artifacts/
+ * out). The daemon creates it, the trainer appends to it, nobody else writes there while `lock` is held. helper a
+ * child process that parses what comes from outside (models, templates, data) for the daemon, one JSON request a line
+ * over a socket; a hostile file may kill it and costs that request only. hyperparams    the table of knobs; plain
+ * data, safe to read in the daemon itself. The daemon never sees a tensor, a token or a weight, and never opens
+ * OpenBLAS: both entry points below are called in child processes of their own (`honed train DIR`, `honed helper`).
  *
  * The base that both sides share is re-exported: errors, buffers, durable files and hashes, JSON access.
  */
@@ -31,14 +30,15 @@ enum hn_train_exit {
 };
 
 /*
- * Runs, or resumes, the run in `run_dir` until it is finished, fails, or SIGTERM interrupts it (state of the last whole
- * step is written first; a second SIGTERM leaves at once). `lock_fd` is a descriptor of RUN_DIR/lock that already holds
- * the flock, inherited from the spawner, or -1 to open and lock it here. Returns an hn_train_exit.
+ * Runs, or resumes, the run in `run_dir` until it is finished, fails, or SIGTERM interrupts it (state of the last
+ * whole step is written first; a second SIGTERM leaves at once). `lock_fd` is a descriptor of RUN_DIR/lock that
+ * already holds the flock, inherited from the spawner, or -1 to open and lock it here. Returns an hn_train_exit.
  */
 int hn_train(const char *run_dir, int lock_fd);
 
 /*
- * Serves helper requests on the stream socket `fd` until it is closed by the other side. Returns a process exit status.
+ * Serves helper requests on the stream socket `fd` until it is closed by the other side. Returns a process exit
+ * status.
  *
  * Wire: one JSON object a line, both ways, answered in order.
  *   → {"id":7,"op":"dataset.inspect","params":{…}}
@@ -48,8 +48,8 @@ int hn_train(const char *run_dir, int lock_fd);
  * Ops (DATA is {"path","format":null|str,"columns":null|obj,"on_error":"refuse"|"drop"}, MODEL is {"path"}):
  *   dataset.inspect  DATA → {"format","columns","tasks":[…],"rows","dropped","warnings":[{"code","message","lines"}]}
  *   dataset.preview  {"model":MODEL,"data":DATA,"row":N,"task"|null,"hyperparameters":{…}} → contract's preview
- *   model.inspect    {"path"} → {"family","format","quantisation","parameters","context","vocab","tasks","chat_template",
- *                    "sha256","bytes"}
+ *   model.inspect    {"path"} →
+ * {"family","format","quantisation","parameters","context","vocab","tasks","chat_template", "sha256","bytes"}
  *   job.plan         {"model":MODEL+{"sha256","name"},"train":DATA+{"sha256"},"validation":null|DATA+{"sha256"}|
  *                    {"fraction":F}|"none"|"auto","task"|null,"method"|null,"hyperparameters":{…},"exports"|null,
  *                    "export_step"|null,"export_dtype"|null,"samples"|null,"labels"|null,"class_weights"|null,"dedupe","drop_leaks",

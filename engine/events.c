@@ -26,15 +26,17 @@ void hn_time_text(char out[32]) {
 
 /* What makes an event the same as one told before; false for events that are always new. */
 static bool event_key(const char *type, const json_t *data, char *key, size_t size) {
-    static const char *const once[] = {"step", "eval", "checkpoint", "sample", "plan", "artifact", "verified", "warning"};
+    static const char *const once[] = {
+        "step", "eval", "checkpoint", "sample", "plan", "artifact", "verified", "warning"};
     for (size_t i = 0; i < sizeof once / sizeof once[0]; i++) {
         if (strcmp(type, once[i]) != 0)
             continue;
-        const json_t *line = json_object_get(data, "line"), *path = json_object_get(data, "path"), *step = json_object_get(data, "step");
+        const json_t *line = json_object_get(data, "line"), *path = json_object_get(data, "path"),
+                     *step = json_object_get(data, "step");
         const json_t *artifact = json_object_get(data, "artifact"), *code = json_object_get(data, "code");
         const char *text = json_string_value(path ? path : artifact ? artifact : code);
-        snprintf(key, size, "%s:%lld:%lld:%s", type, (long long)json_integer_value(step), (long long)json_integer_value(line),
-            text ? text : "");
+        snprintf(key, size, "%s:%lld:%lld:%s", type, (long long)json_integer_value(step),
+            (long long)json_integer_value(line), text ? text : "");
         return true;
     }
     return false;
@@ -42,11 +44,11 @@ static bool event_key(const char *type, const json_t *data, char *key, size_t si
 
 /* Values that depend on the clock or on the host are not compared. */
 static bool same(const json_t *old, const json_t *new) {
-    static const char *const timing[] = {"seconds", "tokens_per_second", "bytes", "micro_batch_tokens", "arena_bytes", "peak_bytes",
-        "mapped_bytes", "best"};
+    static const char *const timing[] = {"seconds", "tokens_per_second", "bytes", "micro_batch_tokens", "arena_bytes",
+        "peak_bytes", "mapped_bytes", "best"};
     const char *name;
     json_t *value;
-    json_object_foreach((json_t *)(uintptr_t)new, name, value) {
+    json_object_foreach((json_t *)(uintptr_t) new, name, value) {
         bool skip = false;
         for (size_t i = 0; i < sizeof timing / sizeof timing[0]; i++)
             skip |= strcmp(name, timing[i]) == 0;
@@ -88,7 +90,8 @@ static int read_lines(struct hn_events *events, const char *path, struct hn_erro
     for (const char *newline; (newline = memchr(text + end, '\n', size - end));) {
         json_t *event = NULL;
         size_t next = (size_t)(newline - text) + 1;
-        if (hn_json_parse(text + end, next - 1 - end, &event, NULL)) /* damage inside: nothing after it can be trusted */
+        if (hn_json_parse(
+                text + end, next - 1 - end, &event, NULL)) /* damage inside: nothing after it can be trusted */
             break;
         remember(events, event);
         events->n = (size_t)json_integer_value(json_object_get(event, "n"));
@@ -104,7 +107,8 @@ static int read_lines(struct hn_events *events, const char *path, struct hn_erro
 int hn_events_open(struct hn_events *events, const char *run_dir, struct hn_error *err) {
     char path[4096];
     snprintf(path, sizeof path, "%s/events.jsonl", run_dir);
-    *events = (struct hn_events){.fd = open(path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0600), .written = json_object()};
+    *events =
+        (struct hn_events){.fd = open(path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0600), .written = json_object()};
     if (events->fd < 0)
         return hn_fail_errno(err, errno, "cannot open %s", path);
     int rc = read_lines(events, path, err);
@@ -123,7 +127,8 @@ void hn_events_close(struct hn_events *events) {
 static int append(struct hn_events *events, const char *type, const json_t *data, struct hn_error *err) {
     char now[32];
     hn_time_text(now);
-    json_t *event = json_pack("{s:I, s:s, s:s, s:O}", "n", (json_int_t)events->n + 1, "time", now, "type", type, "data", data);
+    json_t *event =
+        json_pack("{s:I, s:s, s:s, s:O}", "n", (json_int_t)events->n + 1, "time", now, "type", type, "data", data);
     char *text = event ? json_dumps(event, JSON_COMPACT | JSON_REAL_PRECISION(9)) : NULL;
     json_decref(event);
     if (!text)
@@ -133,8 +138,10 @@ static int append(struct hn_events *events, const char *type, const json_t *data
     hn_buf_char(&line, '\n');
     free(text);
     off_t before = lseek(events->fd, 0, SEEK_END);
-    int rc = line.failed ? hn_fail(err, HN_E_INTERNAL, "out of memory writing an event") : hn_write_all(events->fd, line.data, line.size, err);
-    if (rc && before >= 0 && ftruncate(events->fd, before)) /* a half-written line must not stay before the next one */
+    int rc = line.failed ? hn_fail(err, HN_E_INTERNAL, "out of memory writing an event")
+                         : hn_write_all(events->fd, line.data, line.size, err);
+    if (rc && before >= 0 &&
+        ftruncate(events->fd, before)) /* a half-written line must not stay before the next one */
         rc = HN_E_DISK_FULL;
     events->n += !rc;
     hn_buf_free(&line);
@@ -152,8 +159,9 @@ int hn_events_add(struct hn_events *events, const char *type, json_t *data, stru
     } else if (!same(old, data) && !events->warned) {
         events->warned = true;
         json_t *warning = json_pack("{s:s, s:s, s:O}", "code", "not_reproduced", "message",
-            "this attempt computed other values for a step than an earlier one: another build, CPU or library was used", "step",
-            json_object_get(data, "step") ? json_object_get(data, "step") : json_integer(0));
+            "this attempt computed other values for a step than an earlier one: another build, CPU or library was "
+            "used",
+            "step", json_object_get(data, "step") ? json_object_get(data, "step") : json_integer(0));
         rc = append(events, "warning", warning, err);
         json_decref(warning);
     }

@@ -22,14 +22,15 @@ size_t hn_row_to_hf(const struct hn_config *config, const struct hn_weight *weig
 }
 
 json_t *hn_export_provenance(const struct hn_run *run) {
-    return json_pack("{s:s, s:s, s:s}", "hone.run", run->spec->run_sha256, "hone.base", run->spec->model_sha256, "hone.data",
-        run->spec->train.sha256 ? run->spec->train.sha256 : "");
+    return json_pack("{s:s, s:s, s:s}", "hone.run", run->spec->run_sha256, "hone.base", run->spec->model_sha256,
+        "hone.data", run->spec->train.sha256 ? run->spec->train.sha256 : "");
 }
 
 int hn_export_json(const char *path, json_t *json, struct hn_error *err) {
     char *text = json ? json_dumps(json, JSON_INDENT(2)) : NULL;
     json_decref(json);
-    int rc = text ? hn_file_write_durable(path, text, strlen(text), err) : hn_fail(err, HN_E_INTERNAL, "out of memory");
+    int rc =
+        text ? hn_file_write_durable(path, text, strlen(text), err) : hn_fail(err, HN_E_INTERNAL, "out of memory");
     free(text);
     return rc;
 }
@@ -37,7 +38,8 @@ int hn_export_json(const char *path, json_t *json, struct hn_error *err) {
 void hn_base_name(const struct hn_model *model, char *out, size_t size) {
     struct hn_view name = hn_gguf_string(&model->gguf, "general.name");
     size_t n = 0;
-    for (size_t i = 0; i < name.size && n + 1 < size; i++) /* one line of plain text: it goes into JSON, YAML and Modelfiles */
+    for (size_t i = 0; i < name.size && n + 1 < size;
+         i++) /* one line of plain text: it goes into JSON, YAML and Modelfiles */
         if ((unsigned char)name.data[i] >= ' ' && (unsigned char)name.data[i] < 127 && name.data[i] != '"')
             out[n++] = name.data[i];
     out[n] = 0;

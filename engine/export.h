@@ -1,10 +1,10 @@
 /*
  * Exports: the finished run's parameters in the formats other software loads, and reading them back.
  *
- * Each export is one row: how it is written into a folder, and how parameters are read from it again, independently of the
- * values in memory. Row orders: the engine trains in the base file's order; Hugging Face formats of a GGUF base of
- * architecture llama need the rows of query and key matrices un-permuted (hn_row_to_hf).
- * Layouts: PEFT's save_pretrained (LoRA), llama.cpp's convert_lora_to_gguf.py, Transformers' save_pretrained (merged).
+ * Each export is one row: how it is written into a folder, and how parameters are read from it again, independently
+ * of the values in memory. Row orders: the engine trains in the base file's order; Hugging Face formats of a GGUF
+ * base of architecture llama need the rows of query and key matrices un-permuted (hn_row_to_hf). Layouts: PEFT's
+ * save_pretrained (LoRA), llama.cpp's convert_lora_to_gguf.py, Transformers' save_pretrained (merged).
  */
 #ifndef HN_EXPORT_H
 #define HN_EXPORT_H
@@ -18,7 +18,8 @@ struct hn_exporter {
     bool rounds;     /* values are stored as the specification's export_dtype, else as they are */
     int (*write)(const struct hn_run *run, const struct hn_params *params, const char *dir, struct hn_error *err);
     /* Fills values[params->size] from the folder. */
-    int (*read)(const struct hn_run *run, const struct hn_params *params, const char *dir, float *values, struct hn_error *err);
+    int (*read)(const struct hn_run *run, const struct hn_params *params, const char *dir, float *values,
+        struct hn_error *err);
 };
 
 extern const struct hn_exporter hn_exporters[];
@@ -34,11 +35,14 @@ int hn_export_json(const char *path, json_t *json, struct hn_error *err);
 void hn_base_name(const struct hn_model *model, char *out, size_t size);
 
 int hn_peft_write(const struct hn_run *run, const struct hn_params *params, const char *dir, struct hn_error *err);
-int hn_peft_read(const struct hn_run *run, const struct hn_params *params, const char *dir, float *values, struct hn_error *err);
-int hn_gguf_adapter_write(const struct hn_run *run, const struct hn_params *params, const char *dir, struct hn_error *err);
-int hn_gguf_adapter_read(const struct hn_run *run, const struct hn_params *params, const char *dir, float *values,
-    struct hn_error *err);
+int hn_peft_read(
+    const struct hn_run *run, const struct hn_params *params, const char *dir, float *values, struct hn_error *err);
+int hn_gguf_adapter_write(
+    const struct hn_run *run, const struct hn_params *params, const char *dir, struct hn_error *err);
+int hn_gguf_adapter_read(
+    const struct hn_run *run, const struct hn_params *params, const char *dir, float *values, struct hn_error *err);
 int hn_merged_write(const struct hn_run *run, const struct hn_params *params, const char *dir, struct hn_error *err);
-int hn_merged_read(const struct hn_run *run, const struct hn_params *params, const char *dir, float *values, struct hn_error *err);
+int hn_merged_read(
+    const struct hn_run *run, const struct hn_params *params, const char *dir, float *values, struct hn_error *err);
 
 #endif

@@ -1,4 +1,5 @@
-/* llama.cpp's LoRA adapter in GGUF, and a Modelfile; see export.h. Trained in the file's own row order, so nothing is permuted. */
+/* llama.cpp's LoRA adapter in GGUF, and a Modelfile; see export.h. Trained in the file's own row order, so nothing is
+ * permuted. */
 #include "engine/buf.h"
 #include "engine/export.h"
 #include "engine/file.h"
@@ -30,12 +31,12 @@ static void put_metadata(struct hn_gguf_writer *w, const struct hn_run *run) {
     json_t *provenance = hn_export_provenance(run);
     const char *key;
     json_t *value;
-    json_object_foreach(provenance, key, value)
-        hn_gguf_put_string(w, key, json_string_value(value));
+    json_object_foreach(provenance, key, value) hn_gguf_put_string(w, key, json_string_value(value));
     json_decref(provenance);
 }
 
-static int write_adapter(const struct hn_run *run, const struct hn_params *params, const char *path, struct hn_error *err) {
+static int write_adapter(
+    const struct hn_run *run, const struct hn_params *params, const char *path, struct hn_error *err) {
     struct hn_gguf_writer w = {0};
     struct hn_buf header = {0};
     static const char zeros[64];
@@ -52,7 +53,8 @@ static int write_adapter(const struct hn_run *run, const struct hn_params *param
         return hn_fail(err, HN_E_INTERNAL, "out of memory");
     }
     int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-    int rc = fd < 0 ? hn_fail_errno(err, errno, "cannot create %s", path) : hn_write_all(fd, header.data, header.size, err);
+    int rc = fd < 0 ? hn_fail_errno(err, errno, "cannot create %s", path)
+                    : hn_write_all(fd, header.data, header.size, err);
     for (size_t i = 0; !rc && i < params->n; i++) {
         const struct hn_param *p = &params->table[i];
         size_t bytes = p->rows * p->cols * sizeof(float);
@@ -68,8 +70,11 @@ static int write_adapter(const struct hn_run *run, const struct hn_params *param
 /* The chat template comes from the base file itself, which Ollama reads; what ends a turn is said here. */
 static int write_modelfile(const struct hn_run *run, const char *path, struct hn_error *err) {
     struct hn_buf text = {0};
-    hn_buf_printf(&text, "# Put the base model's file (sha256 %s) beside this one as base.gguf, then: ollama create NAME -f Modelfile\n"
-        "FROM ./base.gguf\nADAPTER ./adapter.gguf\n", run->spec->model_sha256);
+    hn_buf_printf(&text,
+        "# Put the base model's file (sha256 %s) beside this one as base.gguf, then: ollama create NAME -f "
+        "Modelfile\n"
+        "FROM ./base.gguf\nADAPTER ./adapter.gguf\n",
+        run->spec->model_sha256);
     for (size_t id = 0; id < hn_tokenizer_vocab(run->codec.tokenizer); id++) {
         struct hn_buf token = {0};
         if (!hn_tokenizer_is_end(run->codec.tokenizer, (int32_t)id))
@@ -79,12 +84,14 @@ static int write_modelfile(const struct hn_run *run, const char *path, struct hn
             hn_buf_printf(&text, "PARAMETER stop \"%s\"\n", token.data);
         hn_buf_free(&token);
     }
-    int rc = text.failed ? hn_fail(err, HN_E_INTERNAL, "out of memory") : hn_file_write_durable(path, text.data, text.size, err);
+    int rc = text.failed ? hn_fail(err, HN_E_INTERNAL, "out of memory")
+                         : hn_file_write_durable(path, text.data, text.size, err);
     hn_buf_free(&text);
     return rc;
 }
 
-int hn_gguf_adapter_write(const struct hn_run *run, const struct hn_params *params, const char *dir, struct hn_error *err) {
+int hn_gguf_adapter_write(
+    const struct hn_run *run, const struct hn_params *params, const char *dir, struct hn_error *err) {
     char path[4096];
     snprintf(path, sizeof path, "%s/adapter.gguf", dir);
     int rc = write_adapter(run, params, path, err);
@@ -92,14 +99,16 @@ int hn_gguf_adapter_write(const struct hn_run *run, const struct hn_params *para
     return rc ? rc : write_modelfile(run, path, err);
 }
 
-int hn_gguf_adapter_read(const struct hn_run *run, const struct hn_params *params, const char *dir, float *values, struct hn_error *err) {
+int hn_gguf_adapter_read(
+    const struct hn_run *run, const struct hn_params *params, const char *dir, float *values, struct hn_error *err) {
     char path[4096], name[HN_NAME + 16];
     struct hn_gguf gguf;
     snprintf(path, sizeof path, "%s/adapter.gguf", dir);
     int rc = hn_gguf_open(&gguf, path, err);
     double scale = rc ? 0 : hn_gguf_float(&gguf, "adapter.lora.alpha", 0) / (double)run->spec->hp.lora_rank;
     if (!rc && fabs(scale - run->adapter.scale) > 1e-6 * run->adapter.scale)
-        rc = hn_fail(err, HN_E_EXPORT_MISMATCH, "%s: the stored scale %g is not the trained one %g", path, scale, run->adapter.scale);
+        rc = hn_fail(err, HN_E_EXPORT_MISMATCH, "%s: the stored scale %g is not the trained one %g", path, scale,
+            run->adapter.scale);
     for (size_t i = 0; !rc && i < params->n; i++) {
         const struct hn_param *p = &params->table[i];
         tensor_name(p, name, sizeof name);

@@ -1,9 +1,10 @@
 /*
- * A folder that Transformers and vLLM load as a model of its own: all weights of a full run under Hugging Face's names.
+ * A folder that Transformers loads as a model of its own: all weights of a full run under Hugging Face's names.
  *
- * Of a tied model there is one matrix, the embedding: lm_head is left out and tie_word_embeddings says why. Rows of query
- * and key matrices go into Hugging Face's order. Values are rounded to the run's export_dtype, to nearest even; reading
- * back undoes the order and not the rounding, so that the comparison of logits measures what the rounding costs.
+ * Of a tied model there is one matrix, the embedding: lm_head is left out and tie_word_embeddings says why. Rows of
+ * query and key matrices go into Hugging Face's order. Values are rounded to the run's export_dtype, to nearest even;
+ * reading back undoes the order and not the rounding, so that the comparison of logits measures what the rounding
+ * costs.
  */
 #include "engine/buf.h"
 #include "engine/encode.h"
@@ -20,19 +21,23 @@ static bool is_moved(const struct hn_config *config, const struct hn_param *para
     return config->rope_interleaved && (param->weight->role == HN_ROLE_Q || param->weight->role == HN_ROLE_K);
 }
 
-/* Values of the parameter with rows in Hugging Face's order: in place where that is the engine's, else copied to *at. */
-static const float *in_hf_order(const struct hn_config *config, const struct hn_param *param, const float *values, float **at) {
+/* Values of the parameter with rows in Hugging Face's order: in place where that is the engine's, else copied to *at.
+ */
+static const float *in_hf_order(
+    const struct hn_config *config, const struct hn_param *param, const float *values, float **at) {
     const float *from = values + param->offset;
     float *to = *at;
     if (!is_moved(config, param))
         return from;
     for (size_t r = 0; r < param->rows; r++)
-        memcpy(to + hn_row_to_hf(config, param->weight, r) * param->cols, from + r * param->cols, param->cols * sizeof *to);
+        memcpy(to + hn_row_to_hf(config, param->weight, r) * param->cols, from + r * param->cols,
+            param->cols * sizeof *to);
     *at += param->rows * param->cols;
     return to;
 }
 
-static int write_tensors(const struct hn_run *run, const struct hn_params *params, const char *path, struct hn_error *err) {
+static int write_tensors(
+    const struct hn_run *run, const struct hn_params *params, const char *path, struct hn_error *err) {
     const struct hn_config *config = &run->model.config;
     size_t moved = 0;
     for (size_t i = 0; i < params->n; i++)
@@ -43,8 +48,11 @@ static int write_tensors(const struct hn_run *run, const struct hn_params *param
     for (size_t i = 0; !rc && i < params->n; i++) {
         const struct hn_param *p = &params->table[i];
         bool vector = hn_role_is_norm(p->weight->role);
-        out[i] = (struct hn_safetensor_out){.name = p->name, .n_dims = vector ? 1 : 2, .dims = {vector ? p->cols : p->rows, vector ? 0 : p->cols},
-            .type = run->spec->export_dtype, .values = in_hf_order(config, p, params->values, &at)};
+        out[i] = (struct hn_safetensor_out){.name = p->name,
+            .n_dims = vector ? 1 : 2,
+            .dims = {vector ? p->cols : p->rows, vector ? 0 : p->cols},
+            .type = run->spec->export_dtype,
+            .values = in_hf_order(config, p, params->values, &at)};
     }
     json_t *metadata = hn_export_provenance(run);
     if (!rc)
@@ -99,14 +107,15 @@ static int write_readme(const struct hn_run *run, const char *path, struct hn_er
     hn_base_name(&run->model, base, sizeof base);
     hn_buf_printf(&text,
         "---\nlibrary_name: transformers\n---\n# %s, fine-tuned\n\n"
-        "All weights were trained, beginning from the base model as it is stored: %s, sha256 `%s`. They are kept here as %s.\n\n"
-        "- With Transformers: `AutoModelForCausalLM.from_pretrained(THIS_FOLDER)` and `AutoTokenizer.from_pretrained(THIS_FOLDER)`.\n"
-        "- With vLLM: `vllm serve THIS_FOLDER`.\n"
-        "- With llama.cpp: `convert_hf_to_gguf.py THIS_FOLDER`, then `llama-server -m FILE.gguf`.\n\n"
+        "All weights were trained, beginning from the base model as it is stored: %s, sha256 `%s`. They are kept "
+        "here as %s.\n\n"
+        "- With Transformers: `AutoModelForCausalLM.from_pretrained(THIS_FOLDER)` and "
+        "`AutoTokenizer.from_pretrained(THIS_FOLDER)`.\n\n"
         "Run `%s`, training data sha256 `%s`.\n",
-        base, run->model.quantisation, run->spec->model_sha256, dtype_name(run->spec->export_dtype), run->spec->run_sha256,
-        run->spec->train.sha256 ? run->spec->train.sha256 : "");
-    int rc = text.failed ? hn_fail(err, HN_E_INTERNAL, "out of memory") : hn_file_write_durable(path, text.data, text.size, err);
+        base, run->model.quantisation, run->spec->model_sha256, dtype_name(run->spec->export_dtype),
+        run->spec->run_sha256, run->spec->train.sha256 ? run->spec->train.sha256 : "");
+    int rc = text.failed ? hn_fail(err, HN_E_INTERNAL, "out of memory")
+                         : hn_file_write_durable(path, text.data, text.size, err);
     hn_buf_free(&text);
     return rc;
 }
@@ -124,7 +133,7 @@ int hn_merged_write(const struct hn_run *run, const struct hn_params *params, co
     snprintf(path, sizeof path, "%s/README.md", dir);
     if (!rc)
         rc = write_readme(run, path, err);
-    return rc ? rc : hn_tokenizer_export(&run->model.gguf, run->model.config.context, dir, err);
+    return rc ? rc : hn_tokenizer_files_write(run, dir, err);
 }
 
 static bool has_shape(const struct hn_safetensor *t, const struct hn_param *param) {
@@ -133,7 +142,8 @@ static bool has_shape(const struct hn_safetensor *t, const struct hn_param *para
     return t->n_dims == 2 && t->dims[0] == param->rows && t->dims[1] == param->cols;
 }
 
-int hn_merged_read(const struct hn_run *run, const struct hn_params *params, const char *dir, float *values, struct hn_error *err) {
+int hn_merged_read(
+    const struct hn_run *run, const struct hn_params *params, const char *dir, float *values, struct hn_error *err) {
     char path[4096];
     struct hn_safetensors st;
     snprintf(path, sizeof path, "%s/model.safetensors", dir);
@@ -143,7 +153,8 @@ int hn_merged_read(const struct hn_run *run, const struct hn_params *params, con
         const struct hn_param *p = &params->table[i];
         const struct hn_safetensor *t = hn_safetensors_find(&st, p->name);
         if (!t || t->type != run->spec->export_dtype || !has_shape(t, p)) {
-            rc = hn_fail(err, HN_E_EXPORT_MISMATCH, "%s: tensor %s is missing or has another type or shape", path, p->name);
+            rc = hn_fail(
+                err, HN_E_EXPORT_MISMATCH, "%s: tensor %s is missing or has another type or shape", path, p->name);
             break;
         }
         for (size_t r = 0; r < p->rows; r++)

@@ -16,14 +16,16 @@ static bool is_b(const struct hn_param *param) {
 }
 
 /* Copies a parameter between the engine's row order and Hugging Face's. */
-static void reorder(const struct hn_config *config, const struct hn_param *param, const float *from, float *to, bool to_hf) {
+static void reorder(
+    const struct hn_config *config, const struct hn_param *param, const float *from, float *to, bool to_hf) {
     for (size_t r = 0; r < param->rows; r++) {
         size_t hf = is_b(param) ? hn_row_to_hf(config, param->weight, r) : r;
         memcpy(to + (to_hf ? hf : r) * param->cols, from + (to_hf ? r : hf) * param->cols, param->cols * sizeof *to);
     }
 }
 
-static int write_tensors(const struct hn_run *run, const struct hn_params *params, const char *path, struct hn_error *err) {
+static int write_tensors(
+    const struct hn_run *run, const struct hn_params *params, const char *path, struct hn_error *err) {
     struct hn_safetensor_out *out = hn_calloc(params->n, sizeof *out);
     char(*names)[HN_NAME + 48] = hn_calloc(params->n, sizeof *names);
     float *values = hn_calloc(params->size, sizeof *values);
@@ -32,8 +34,8 @@ static int write_tensors(const struct hn_run *run, const struct hn_params *param
         const struct hn_param *p = &params->table[i];
         reorder(&run->model.config, p, params->values + p->offset, values + p->offset, true);
         snprintf(names[i], sizeof names[i], PREFIX "%s", p->name);
-        out[i] = (struct hn_safetensor_out){.name = names[i], .n_dims = 2, .dims = {p->rows, p->cols}, .type = HN_F32,
-            .values = values + p->offset};
+        out[i] = (struct hn_safetensor_out){
+            .name = names[i], .n_dims = 2, .dims = {p->rows, p->cols}, .type = HN_F32, .values = values + p->offset};
     }
     json_t *metadata = hn_export_provenance(run);
     if (!rc)
@@ -59,18 +61,21 @@ static json_t *target_modules(const struct hn_run *run) {
 
 /* PEFT wants numbers as it writes them itself: a whole alpha as an integer (Ollama refuses "32.0"). */
 static json_t *number(double value) {
-    return value >= 0 && value < 1e9 && value - (double)(json_int_t)value <= 0 ? json_integer((json_int_t)value) : json_real(value);
+    return value >= 0 && value < 1e9 && value - (double)(json_int_t)value <= 0 ? json_integer((json_int_t)value)
+                                                                               : json_real(value);
 }
 
 static json_t *make_config(const struct hn_run *run) {
     const struct hn_hyperparams *hp = &run->spec->hp;
     char base[256];
     hn_base_name(&run->model, base, sizeof base);
-    return json_pack("{s:s, s:s, s:s, s:n, s:b, s:I, s:o, s:o, s:o, s:s, s:b, s:b, s:b, s:b, s:n, s:{}, s:{}, s:n, s:n}", "peft_type", "LORA",
-        "task_type", "CAUSAL_LM", "base_model_name_or_path", base, "revision", "inference_mode", 1, "r", (json_int_t)hp->lora_rank, "lora_alpha",
-        number(hp->lora_alpha), "lora_dropout", json_real(hp->lora_dropout), "target_modules", target_modules(run), "bias", "none",
-        "fan_in_fan_out", 0, "use_rslora", hp->rslora, "use_dora", 0, "init_lora_weights", 1, "modules_to_save", "rank_pattern", "alpha_pattern",
-        "layers_to_transform", "layers_pattern");
+    return json_pack(
+        "{s:s, s:s, s:s, s:n, s:b, s:I, s:o, s:o, s:o, s:s, s:b, s:b, s:b, s:b, s:n, s:{}, s:{}, s:n, s:n}",
+        "peft_type", "LORA", "task_type", "CAUSAL_LM", "base_model_name_or_path", base, "revision", "inference_mode",
+        1, "r", (json_int_t)hp->lora_rank, "lora_alpha", number(hp->lora_alpha), "lora_dropout",
+        json_real(hp->lora_dropout), "target_modules", target_modules(run), "bias", "none", "fan_in_fan_out", 0,
+        "use_rslora", hp->rslora, "use_dora", 0, "init_lora_weights", 1, "modules_to_save", "rank_pattern",
+        "alpha_pattern", "layers_to_transform", "layers_pattern");
 }
 
 static int write_readme(const struct hn_run *run, const char *path, struct hn_error *err) {
@@ -79,15 +84,19 @@ static int write_readme(const struct hn_run *run, const char *path, struct hn_er
     hn_base_name(&run->model, base, sizeof base);
     hn_buf_printf(&text,
         "---\nlibrary_name: peft\n---\n# LoRA adapter of %s\n\n"
-        "Trained on the base model as it is stored: %s, sha256 `%s`. Answers are the trainer's own over exactly that base;\n"
+        "Trained on the base model as it is stored: %s, sha256 `%s`. Answers are the trainer's own over exactly that "
+        "base;\n"
         "over another precision of the same model they are near.\n\n"
         "- With llama.cpp: `llama-server -m BASE.gguf --lora adapter.gguf` (the `gguf` folder of the same job).\n"
         "- With PEFT: load the base with Transformers, for the same GGUF file by\n"
-        "  `AutoModelForCausalLM.from_pretrained(FOLDER, gguf_file=\"BASE.gguf\")`, then `PeftModel.from_pretrained(model, THIS_FOLDER)`.\n\n"
+        "  `AutoModelForCausalLM.from_pretrained(FOLDER, gguf_file=\"BASE.gguf\")`, then "
+        "`PeftModel.from_pretrained(model, THIS_FOLDER)`.\n\n"
         "Rank %lld, alpha %.10g%s. Run `%s`, training data sha256 `%s`.\n",
-        base, run->model.quantisation, run->spec->model_sha256, (long long)run->spec->hp.lora_rank, run->spec->hp.lora_alpha,
-        run->spec->hp.rslora ? " (rank-stabilised)" : "", run->spec->run_sha256, run->spec->train.sha256 ? run->spec->train.sha256 : "");
-    int rc = text.failed ? hn_fail(err, HN_E_INTERNAL, "out of memory") : hn_file_write_durable(path, text.data, text.size, err);
+        base, run->model.quantisation, run->spec->model_sha256, (long long)run->spec->hp.lora_rank,
+        run->spec->hp.lora_alpha, run->spec->hp.rslora ? " (rank-stabilised)" : "", run->spec->run_sha256,
+        run->spec->train.sha256 ? run->spec->train.sha256 : "");
+    int rc = text.failed ? hn_fail(err, HN_E_INTERNAL, "out of memory")
+                         : hn_file_write_durable(path, text.data, text.size, err);
     hn_buf_free(&text);
     return rc;
 }
@@ -102,10 +111,11 @@ int hn_peft_write(const struct hn_run *run, const struct hn_params *params, cons
     snprintf(path, sizeof path, "%s/README.md", dir);
     if (!rc)
         rc = write_readme(run, path, err);
-    return rc ? rc : hn_tokenizer_export(&run->model.gguf, run->model.config.context, dir, err);
+    return rc ? rc : hn_tokenizer_files_write(run, dir, err);
 }
 
-int hn_peft_read(const struct hn_run *run, const struct hn_params *params, const char *dir, float *values, struct hn_error *err) {
+int hn_peft_read(
+    const struct hn_run *run, const struct hn_params *params, const char *dir, float *values, struct hn_error *err) {
     char path[4096], name[HN_NAME + 48];
     struct hn_safetensors st;
     snprintf(path, sizeof path, "%s/adapter_model.safetensors", dir);

@@ -1,13 +1,14 @@
-/* The base's tokenizer as the files that Transformers loads; see export_tokenizer.c. */
+/*
+ * The base's tokenizer as Hugging Face files beside an export: tokenizer.json, tokenizer_config.json,
+ * special_tokens_map.json and chat_template.jinja, made from a GGUF file's metadata.
+ */
 #ifndef HN_EXPORT_TOKENIZER_H
 #define HN_EXPORT_TOKENIZER_H
 
-#include "engine/error.h"
-#include "engine/gguf.h"
+#include "engine/run.h"
 
-/* Writes tokenizer.json, tokenizer_config.json, special_tokens_map.json and, where the model has a chat template,
- * chat_template.jinja into `dir`. `context` is the longest sequence. A tokenizer whose way of cutting words has no known
- * spelling in tokenizer.json gets no files at all: wrong ids would be worse than none. */
-int hn_tokenizer_export(const struct hn_gguf *gguf, size_t context, const char *dir, struct hn_error *err);
+/* Writes the files into `dir`. A tokenizer that cannot be said in these files (its texts are not UTF-8) is left out:
+ * adapters load without. Bytes depend on the model file only. */
+int hn_tokenizer_files_write(const struct hn_run *run, const char *dir, struct hn_error *err);
 
 #endif

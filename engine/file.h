@@ -1,8 +1,8 @@
 /*
  * Files: whole reads with a ceiling, durable writes, read-only maps, SHA-256.
  *
- * Durable means: written to `.tmp-…` beside the target, fsynced, renamed over it, the folder fsynced. A reader sees the
- * old file or the new one, never a part.
+ * Durable means: written to `.tmp-…` beside the target, fsynced, renamed over it, the folder fsynced. A reader sees
+ * the old file or the new one, never a part.
  */
 #ifndef HN_FILE_H
 #define HN_FILE_H
@@ -18,10 +18,11 @@ int hn_file_read(const char *path, size_t ceiling, char **ret, size_t *ret_size,
 int hn_file_write_durable(const char *path, const void *data, size_t size, struct hn_error *err);
 /* fsync of a folder (or file) by path. */
 int hn_file_sync(const char *path, struct hn_error *err);
-/* fsync every file under `from` and the folders, rename `from` to `to` (replacing nothing), fsync the parent of `to`. */
+/* fsync every file under `from` and the folders, rename `from` to `to` (replacing nothing), fsync the parent of `to`.
+ */
 int hn_dir_publish(const char *from, const char *to, struct hn_error *err);
-int hn_dir_create(const char *path, struct hn_error *err);  /* mkdir -p, mode 0700 */
-int hn_dir_remove(const char *path, struct hn_error *err);  /* rm -rf; a missing folder is fine; follows no link */
+int hn_dir_create(const char *path, struct hn_error *err); /* mkdir -p, mode 0700 */
+int hn_dir_remove(const char *path, struct hn_error *err); /* rm -rf; a missing folder is fine; follows no link */
 /* All bytes written, EINTR and short writes handled; 0 or HN_E_*. */
 int hn_write_all(int fd, const void *data, size_t size, struct hn_error *err);
 

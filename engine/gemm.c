@@ -8,8 +8,8 @@ static size_t least(size_t a, size_t b) {
     return a < b ? a : b;
 }
 
-void hn_gemm(bool trans_a, bool trans_b, size_t m, size_t n, size_t k, float alpha, const float *a, size_t lda, const float *b, size_t ldb,
-    bool add, float *c, size_t ldc, float *scratch) {
+void hn_gemm(bool trans_a, bool trans_b, size_t m, size_t n, size_t k, float alpha, const float *a, size_t lda,
+    const float *b, size_t ldb, bool add, float *c, size_t ldc, float *scratch) {
     const struct hn_gemm_kernels *g = hn_kernels()->gemm;
     if (!g) {
         hn_sgemm(trans_a, trans_b, m, n, k, alpha, a, lda, b, ldb, add ? 1 : 0, c, ldc);
@@ -37,8 +37,8 @@ static void dequantise_rows(const struct hn_weight *w, size_t r0, size_t rows, s
 }
 
 /* Packs a block of Wᵀ: `width` rows of the weight, `depth` of their values, a panel at a time. */
-static void pack_transposed(const struct hn_gemm_kernels *g, const struct hn_weight_part *p, size_t j, size_t t, size_t width, size_t depth,
-    float *packed, float *rows) {
+static void pack_transposed(const struct hn_gemm_kernels *g, const struct hn_weight_part *p, size_t j, size_t t,
+    size_t width, size_t depth, float *packed, float *rows) {
     for (size_t at = 0; at < width; at += g->nr) {
         size_t n = least(g->nr, width - at);
         dequantise_rows(p->weight, p->r0 + j + at, n, p->c0 + t, depth, rows);
@@ -47,8 +47,8 @@ static void pack_transposed(const struct hn_gemm_kernels *g, const struct hn_wei
 }
 
 /* Packs a block of W: `depth` rows of the weight, `width` of their values. */
-static void pack_straight(const struct hn_gemm_kernels *g, const struct hn_weight_part *p, size_t j, size_t t, size_t width, size_t depth,
-    float *packed, float *rows) {
+static void pack_straight(const struct hn_gemm_kernels *g, const struct hn_weight_part *p, size_t j, size_t t,
+    size_t width, size_t depth, float *packed, float *rows) {
     for (size_t i = 0; i < depth; i++) {
         dequantise_rows(p->weight, p->r0 + t + i, 1, p->c0 + j, width, rows);
         for (size_t at = 0; at < width; at += g->nr)
@@ -57,8 +57,8 @@ static void pack_straight(const struct hn_gemm_kernels *g, const struct hn_weigh
 }
 
 /* The same through OpenBLAS, for CPUs without kernels of our own. */
-static void weight_by_blas(bool trans_w, size_t m, size_t n, size_t k, const float *a, size_t lda, const struct hn_weight_part *p, bool add,
-    float *c, size_t ldc, float *scratch) {
+static void weight_by_blas(bool trans_w, size_t m, size_t n, size_t k, const float *a, size_t lda,
+    const struct hn_weight_part *p, bool add, float *c, size_t ldc, float *scratch) {
     for (size_t j = 0; j < n; j += HN_GEMM_COLUMNS)
         for (size_t t = 0; t < k; t += HN_GEMM_DEPTH) {
             size_t width = least(HN_GEMM_COLUMNS, n - j), depth = least(HN_GEMM_DEPTH, k - t);
@@ -66,12 +66,13 @@ static void weight_by_blas(bool trans_w, size_t m, size_t n, size_t k, const flo
                 dequantise_rows(p->weight, p->r0 + j, width, p->c0 + t, depth, scratch);
             else
                 dequantise_rows(p->weight, p->r0 + t, depth, p->c0 + j, width, scratch);
-            hn_sgemm(false, trans_w, m, width, depth, 1, a + t, lda, scratch, trans_w ? depth : width, add || t ? 1 : 0, c + j, ldc);
+            hn_sgemm(false, trans_w, m, width, depth, 1, a + t, lda, scratch, trans_w ? depth : width,
+                add || t ? 1 : 0, c + j, ldc);
         }
 }
 
-void hn_gemm_weight(bool trans_w, size_t m, size_t n, size_t k, const float *a, size_t lda, const struct hn_weight_part *p, bool add, float *c,
-    size_t ldc, float *scratch) {
+void hn_gemm_weight(bool trans_w, size_t m, size_t n, size_t k, const float *a, size_t lda,
+    const struct hn_weight_part *p, bool add, float *c, size_t ldc, float *scratch) {
     const struct hn_gemm_kernels *g = hn_kernels()->gemm;
     const struct hn_weight *w = p->weight;
     if (p->trained || w->type == HN_F32) {

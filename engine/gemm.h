@@ -1,9 +1,9 @@
 /*
- * Single-threaded matrix products on row-major f32: the engine's own kernels where the CPU has AVX2 or AVX-512, OpenBLAS
- * elsewhere. Measured in bench/gemm.c; why both: bench/SPEED.md.
+ * Single-threaded matrix products on row-major f32: the engine's own kernels where the CPU has AVX2 or AVX-512,
+ * OpenBLAS elsewhere. Measured in bench/gemm.c; why both: bench/SPEED.md.
  *
- * B is packed block by block into the caller's scratch; a quantised weight is dequantised on the way, block by block, so no
- * more of it than a block is ever held in f32.
+ * B is packed block by block into the caller's scratch; a quantised weight is dequantised on the way, block by block,
+ * so no more of it than a block is ever held in f32.
  */
 #ifndef HN_GEMM_H
 #define HN_GEMM_H
@@ -21,17 +21,18 @@ enum {
 };
 
 /* C[m,n] (ldc) = alpha · op(A) · op(B) + (add ? C : 0). `scratch` holds HN_GEMM_SCRATCH floats. */
-void hn_gemm(bool trans_a, bool trans_b, size_t m, size_t n, size_t k, float alpha, const float *a, size_t lda, const float *b, size_t ldb,
-    bool add, float *c, size_t ldc, float *scratch);
+void hn_gemm(bool trans_a, bool trans_b, size_t m, size_t n, size_t k, float alpha, const float *a, size_t lda,
+    const float *b, size_t ldb, bool add, float *c, size_t ldc, float *scratch);
 
-/* A weight's part: rows r0 … r0 + rows − 1, columns c0 … of the f32 values at `trained`, or of the stored blocks when NULL. */
+/* A weight's part: rows r0 … r0 + rows − 1, columns c0 … of the f32 values at `trained`, or of the stored blocks when
+ * NULL. */
 struct hn_weight_part {
     const struct hn_weight *weight;
     const float *trained; /* the whole matrix's first value */
     size_t r0, c0;
 };
 /* C[m, n] = A[m, k] · Wᵀ with W the n × k part, or · W with W the k × n part. */
-void hn_gemm_weight(bool trans_w, size_t m, size_t n, size_t k, const float *a, size_t lda, const struct hn_weight_part *w, bool add, float *c,
-    size_t ldc, float *scratch);
+void hn_gemm_weight(bool trans_w, size_t m, size_t n, size_t k, const float *a, size_t lda,
+    const struct hn_weight_part *w, bool add, float *c, size_t ldc, float *scratch);
 
 #endif

@@ -1,6 +1,6 @@
 /*
- * See gemm_kernels.h. The micro-kernel keeps MR × NV vectors of C in registers and for each k loads NV vectors of B and
- * broadcasts MR values of A: 12 × 2 AVX-512 registers, 6 × 2 AVX2, 4 × 2 SSE.
+ * See gemm_kernels.h. The micro-kernel keeps MR × NV vectors of C in registers and for each k loads NV vectors of B
+ * and broadcasts MR values of A: 12 × 2 AVX-512 registers, 6 × 2 AVX2, 4 × 2 SSE.
  */
 #include "engine/gemm_kernels.h"
 
@@ -47,6 +47,19 @@ static void pack_rows(float *packed, const float *b, size_t ldb, size_t k, size_
     }
 }
 
+/* r[l] = the index[l]-th of a's and b's values behind each other. Clang has no shuffle by a vector of indices, but makes
+ * one of these loops once it has unrolled them. */
+INLINE vec pick(vec a, vec b, ivec index) {
+#if defined(__clang__)
+    vec r;
+    for (int l = 0; l < LANES; l++)
+        r[l] = index[l] < LANES ? a[index[l]] : b[index[l] - LANES];
+    return r;
+#else
+    return __builtin_shuffle(a, b, index);
+#endif
+}
+
 /* Exchanges blocks of `d` between row pairs d apart: log2(LANES) such steps transpose a square of vectors. */
 INLINE void exchange(vec *r, int d) {
     ivec low, high;
@@ -58,8 +71,8 @@ INLINE void exchange(vec *r, int d) {
         if (i & d)
             continue;
         vec a = r[i], b = r[i + d];
-        r[i] = __builtin_shuffle(a, b, low);
-        r[i + d] = __builtin_shuffle(a, b, high);
+        r[i] = pick(a, b, low);
+        r[i + d] = pick(a, b, high);
     }
 }
 
@@ -113,8 +126,8 @@ INLINE void write_row(float *c, const vec *sums, float alpha, bool add, size_t w
 }
 
 /* `rows` is a constant where this is inlined. */
-INLINE void micro(int rows, size_t k, float alpha, const float *a, size_t rs, size_t cs, const float *b, bool add, float *c, size_t ldc,
-    size_t width) {
+INLINE void micro(int rows, size_t k, float alpha, const float *a, size_t rs, size_t cs, const float *b, bool add,
+    float *c, size_t ldc, size_t width) {
     vec sums[MR][NV];
     for (int i = 0; i < rows; i++)
         for (int v = 0; v < NV; v++)
@@ -134,14 +147,14 @@ INLINE void micro(int rows, size_t k, float alpha, const float *a, size_t rs, si
         write_row(c + (size_t)i * ldc, sums[i], alpha, add, width);
 }
 
-#define CASE(r)                                                                                                        \
-    case r:                                                                                                            \
-        if (r <= MR)                                                                                                   \
-            micro(r <= MR ? r : MR, k, alpha, a, rs, cs, b, add, c, ldc, width);                                       \
+#define CASE(r)                                                                                                      \
+    case r:                                                                                                          \
+        if (r <= MR)                                                                                                 \
+            micro(r <= MR ? r : MR, k, alpha, a, rs, cs, b, add, c, ldc, width);                                     \
         return;
 
-static void micro_any(size_t rows, size_t k, float alpha, const float *a, size_t rs, size_t cs, const float *b, bool add, float *c,
-    size_t ldc, size_t width) {
+static void micro_any(size_t rows, size_t k, float alpha, const float *a, size_t rs, size_t cs, const float *b,
+    bool add, float *c, size_t ldc, size_t width) {
     switch (rows) {
         CASE(1)
         CASE(2)
@@ -161,12 +174,13 @@ static void micro_any(size_t rows, size_t k, float alpha, const float *a, size_t
 }
 
 /* Panels outermost: one panel stays in the first-level cache while the rows of A stream by. */
-static void multiply(size_t m, size_t n, size_t k, float alpha, const float *a, size_t rs, size_t cs, const float *packed, bool add, float *c,
-    size_t ldc) {
+static void multiply(size_t m, size_t n, size_t k, float alpha, const float *a, size_t rs, size_t cs,
+    const float *packed, bool add, float *c, size_t ldc) {
     for (size_t j = 0; j < n; j += NR, packed += k * NR) {
         size_t width = n - j < NR ? n - j : NR;
         for (size_t i = 0; i < m; i += MR)
-            micro_any(m - i < MR ? m - i : MR, k, alpha, a + i * rs, rs, cs, packed, add, c + i * ldc + j, ldc, width);
+            micro_any(
+                m - i < MR ? m - i : MR, k, alpha, a + i * rs, rs, cs, packed, add, c + i * ldc + j, ldc, width);
     }
 }
 

@@ -1,9 +1,9 @@
 /*
  * Inner kernels of the matrix product (gemm.h), compiled once per CPU level from gemm_kernels.c.
  *
- * B is packed into panels of `nr` columns: panel p holds, for each k, the columns p·nr … p·nr + nr − 1, zeros past the end.
- * Every element of C is one chain of fused multiply-adds over k in order, whatever m and n are: a row's bits do not depend
- * on the rows beside it.
+ * B is packed into panels of `nr` columns: panel p holds, for each k, the columns p·nr … p·nr + nr − 1, zeros past
+ * the end. Every element of C is one chain of fused multiply-adds over k in order, whatever m and n are: a row's bits
+ * do not depend on the rows beside it.
  */
 #ifndef HN_GEMM_KERNELS_H
 #define HN_GEMM_KERNELS_H
@@ -17,8 +17,8 @@ struct hn_gemm_kernels {
     void (*pack_rows)(float *packed, const float *b, size_t ldb, size_t k, size_t n);
     void (*pack_columns)(float *packed, const float *b, size_t ldb, size_t k, size_t n);
     /* C[m, n] (ldc) = alpha · A · B + (add ? C : 0), A[i, k] = a[i·rs + k·cs]. */
-    void (*multiply)(size_t m, size_t n, size_t k, float alpha, const float *a, size_t rs, size_t cs, const float *packed, bool add, float *c,
-        size_t ldc);
+    void (*multiply)(size_t m, size_t n, size_t k, float alpha, const float *a, size_t rs, size_t cs,
+        const float *packed, bool add, float *c, size_t ldc);
 };
 
 extern const struct hn_gemm_kernels hn_gemm_portable, hn_gemm_avx2, hn_gemm_avx512;

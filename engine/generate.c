@@ -10,10 +10,10 @@
 #include <string.h>
 
 struct sequence {
-    size_t input;        /* index among the prompts; SIZE_MAX: the slot is free */
-    size_t past;         /* tokens in the cache */
-    int32_t next;        /* token to feed once the prompt is in the cache */
-    size_t streamed;     /* bytes handed to the piece function */
+    size_t input;    /* index among the prompts; SIZE_MAX: the slot is free */
+    size_t past;     /* tokens in the cache */
+    int32_t next;    /* token to feed once the prompt is in the cache */
+    size_t streamed; /* bytes handed to the piece function */
 };
 
 struct candidate {
@@ -34,8 +34,8 @@ static int32_t argmax(const float *logits, size_t n) {
 }
 
 /* `scratch` holds n candidates. */
-static int32_t sample(const float *logits, size_t n, const struct hn_generate_options *o, size_t input, size_t position,
-    struct candidate *scratch) {
+static int32_t sample(const float *logits, size_t n, const struct hn_generate_options *o, size_t input,
+    size_t position, struct candidate *scratch) {
     if (o->temperature <= 0)
         return argmax(logits, n);
     for (size_t i = 0; i < n; i++)
@@ -64,7 +64,8 @@ static int32_t sample(const float *logits, size_t n, const struct hn_generate_op
 /* Cuts the text at the first stop string; true when there is one. */
 static bool stopped(struct hn_buf *text, const struct hn_generate_options *o) {
     for (size_t i = 0; i < o->n_stop; i++) {
-        char *at = o->stop[i][0] && text->data ? memmem(text->data, text->size, o->stop[i], strlen(o->stop[i])) : NULL;
+        char *at =
+            o->stop[i][0] && text->data ? memmem(text->data, text->size, o->stop[i], strlen(o->stop[i])) : NULL;
         if (at) {
             text->size = (size_t)(at - text->data);
             *at = 0;
@@ -142,14 +143,15 @@ static const float *run(struct session *s) {
 }
 
 /*
- * One pass over everything that runs: prompts go in by pieces, beside the next tokens of sequences that are further, as many
- * as the batch holds. A row's bits depend on nothing beside it, so an answer does not depend on how it was packed.
+ * One pass over everything that runs: prompts go in by pieces, beside the next tokens of sequences that are further,
+ * as many as the batch holds. A row's bits depend on nothing beside it, so an answer does not depend on how it was
+ * packed.
  */
 static void step(struct session *s, const struct hn_ids *prompts) {
     const struct hn_generator *g = s->g;
     struct hn_batch_store *batch = &g->compute->batch;
     size_t n = 0;
-    hn_batch_clear(batch);
+    hn_compute_clear(g->compute, g->phase);
     s->n_answers = 0;
     for (size_t slot = 0; slot < g->slots; slot++) {
         struct sequence *q = &s->sequences[slot];
@@ -172,15 +174,17 @@ static void step(struct session *s, const struct hn_ids *prompts) {
         advance(s, &s->sequences[s->answering[i]], logits + i * g->model->config.vocab);
 }
 
-int hn_generate(const struct hn_generator *g, const struct hn_ids *prompts, size_t n, const struct hn_generate_options *options,
-    struct hn_generated *results, hn_piece_fn *piece, void *user, struct hn_error *err) {
+int hn_generate(const struct hn_generator *g, const struct hn_ids *prompts, size_t n,
+    const struct hn_generate_options *options, struct hn_generated *results, hn_piece_fn *piece, void *user,
+    struct hn_error *err) {
     struct session s = {.g = g, .o = options, .results = results, .piece = piece, .user = user};
     for (size_t i = 0; i < n; i++) {
         results[i] = (struct hn_generated){.prompt_tokens = prompts[i].n};
         if (prompts[i].n == 0)
             return hn_fail(err, HN_E_INVALID_FIELD, "input %zu is empty", i + 1);
         if (prompts[i].n + 1 > g->context)
-            return hn_fail(err, HN_E_TOO_LARGE, "input %zu has %zu tokens; at most %zu fit the context", i + 1, prompts[i].n, g->context - 1);
+            return hn_fail(err, HN_E_TOO_LARGE, "input %zu has %zu tokens; at most %zu fit the context", i + 1,
+                prompts[i].n, g->context - 1);
     }
     s.sequences = hn_calloc(g->slots, sizeof *s.sequences);
     s.scratch = options->temperature > 0 ? hn_calloc(g->model->config.vocab, sizeof *s.scratch) : NULL;

@@ -1,9 +1,9 @@
 /*
  * Generation: prompts to texts, with a key-value cache, several sequences at once.
  *
- * Greedy at temperature 0, else temperature, top-k and top-p sampling; random numbers are keyed by (seed, input, position),
- * so an answer does not depend on what else is generated. Ends at an end-of-turn token, a stop string, max_tokens or the
- * end of the context.
+ * Greedy at temperature 0, else temperature, top-k and top-p sampling; random numbers are keyed by (seed, input,
+ * position), so an answer does not depend on what else is generated. Ends at an end-of-turn token, a stop string,
+ * max_tokens or the end of the context.
  */
 #ifndef HN_GENERATE_H
 #define HN_GENERATE_H
@@ -17,7 +17,7 @@ struct hn_generate_options {
     double temperature, top_p; /* top_p 1: off */
     size_t top_k;              /* 0: off */
     uint64_t seed;
-    const char *const *stop;   /* [n_stop] */
+    const char *const *stop; /* [n_stop] */
     size_t n_stop;
 };
 
@@ -40,7 +40,8 @@ struct hn_generator {
 typedef void hn_piece_fn(void *user, size_t input, const char *text, size_t size);
 
 /* Fills results[n] (caller frees the texts). A prompt longer than the context is HN_E_TOO_LARGE. */
-int hn_generate(const struct hn_generator *g, const struct hn_ids *prompts, size_t n, const struct hn_generate_options *options,
-    struct hn_generated *results, hn_piece_fn *piece, void *user, struct hn_error *err);
+int hn_generate(const struct hn_generator *g, const struct hn_ids *prompts, size_t n,
+    const struct hn_generate_options *options, struct hn_generated *results, hn_piece_fn *piece, void *user,
+    struct hn_error *err);
 
 #endif

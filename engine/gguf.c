@@ -42,8 +42,8 @@ static struct hn_view take_string(struct cursor *c) {
 }
 
 static int invalid(struct hn_error *err, const struct cursor *c, const char *what, struct hn_view name) {
-    hn_fail(err, HN_E_MODEL_INVALID, "the GGUF file is damaged at byte %zu: %s%s%.*s", (size_t)(c->at - c->begin), what,
-        name.size ? " of " : "", (int)(name.size < 100 ? name.size : 100), name.data ? name.data : "");
+    hn_fail(err, HN_E_MODEL_INVALID, "the GGUF file is damaged at byte %zu: %s%s%.*s", (size_t)(c->at - c->begin),
+        what, name.size ? " of " : "", (int)(name.size < 100 ? name.size : 100), name.data ? name.data : "");
     hn_error_hint(err, "download or copy the file again and compare its checksum with the source's");
     return HN_E_MODEL_INVALID;
 }
@@ -57,7 +57,8 @@ static int read_kv(struct cursor *c, struct hn_gguf_kv *kv, struct hn_error *err
         element = take_uint(c, 4);
         count = take_uint(c, 8);
     }
-    if (c->failed || type >= HN_GGUF_TYPES || element >= HN_GGUF_TYPES || element == HN_GGUF_ARRAY || count > MAX_ARRAY)
+    if (c->failed || type >= HN_GGUF_TYPES || element >= HN_GGUF_TYPES || element == HN_GGUF_ARRAY ||
+        count > MAX_ARRAY)
         return invalid(err, c, "the type", kv->key);
     kv->type = (enum hn_gguf_type)type;
     kv->element = (enum hn_gguf_type)element;
@@ -97,8 +98,8 @@ static int read_info(struct cursor *c, struct hn_gguf_tensor *t, uint64_t *ret_o
         return invalid(err, c, "the description", t->name);
     const struct hn_dtype_info *info = type < HN_DTYPES ? hn_dtype_info((int)type) : NULL;
     if (!info) {
-        hn_fail(err, HN_E_UNSUPPORTED, "tensor %.*s has the GGUF type %llu, which is not supported", (int)t->name.size,
-            t->name.data, (unsigned long long)type);
+        hn_fail(err, HN_E_UNSUPPORTED, "tensor %.*s has the GGUF type %llu, which is not supported",
+            (int)t->name.size, t->name.data, (unsigned long long)type);
         hn_error_hint(err, "use the model in F16, Q8_0, Q4_0, Q4_1 or a K-quant");
         return HN_E_UNSUPPORTED;
     }
@@ -109,7 +110,8 @@ static int read_info(struct cursor *c, struct hn_gguf_tensor *t, uint64_t *ret_o
 }
 
 static int compare_tensors(const void *a, const void *b) {
-    const struct hn_view *x = &((const struct hn_gguf_tensor *)a)->name, *y = &((const struct hn_gguf_tensor *)b)->name;
+    const struct hn_view *x = &((const struct hn_gguf_tensor *)a)->name,
+                         *y = &((const struct hn_gguf_tensor *)b)->name;
     int order = memcmp(x->data, y->data, x->size < y->size ? x->size : y->size);
     return order ? order : (x->size > y->size) - (x->size < y->size);
 }
@@ -137,7 +139,8 @@ static int parse(struct hn_gguf *gguf, struct hn_error *err) {
     if (!magic || memcmp(magic, "GGUF", 4) != 0)
         return hn_fail(err, HN_E_MODEL_INVALID, "not a GGUF file: it does not begin with the letters GGUF");
     if (version != 2 && version != 3)
-        return hn_fail(err, HN_E_UNSUPPORTED, "GGUF version %llu is not supported (2 and 3 are; big-endian files are not)",
+        return hn_fail(err, HN_E_UNSUPPORTED,
+            "GGUF version %llu is not supported (2 and 3 are; big-endian files are not)",
             (unsigned long long)version);
     if (c.failed || n_tensors > MAX_TENSORS || n_kv > MAX_KV)
         return invalid(err, &c, "the header", (struct hn_view){0});
@@ -159,8 +162,9 @@ static int parse(struct hn_gguf *gguf, struct hn_error *err) {
             size_t begin, end;
             if (offsets[i] & mask || !hn_add(data, offsets[i], &begin) || !hn_add(begin, t->bytes, &end) ||
                 end > gguf->map.size) {
-                rc = hn_fail(err, HN_E_MODEL_INVALID, "the GGUF file is cut short: tensor %.*s does not lie inside its %zu bytes",
-                    (int)t->name.size, t->name.data, gguf->map.size);
+                rc = hn_fail(err, HN_E_MODEL_INVALID,
+                    "the GGUF file is cut short: tensor %.*s does not lie inside its %zu bytes", (int)t->name.size,
+                    t->name.data, gguf->map.size);
                 hn_error_hint(err, "download or copy the file again and compare its size with the source's");
             } else {
                 t->data = gguf->map.data + begin;
@@ -208,21 +212,36 @@ const struct hn_gguf_tensor *hn_gguf_tensor(const struct hn_gguf *gguf, const ch
     return NULL;
 }
 
-#define READ(ctype, p) ({ ctype v_; memcpy(&v_, p, sizeof v_); v_; })
+#define READ(ctype, p)                                                                                               \
+    ({                                                                                                               \
+        ctype v_;                                                                                                    \
+        memcpy(&v_, p, sizeof v_);                                                                                   \
+        v_;                                                                                                          \
+    })
 
 int64_t hn_gguf_array_int(const struct hn_gguf_kv *kv, size_t i) {
     if (!type_bytes[kv->element])
         return 0;
     const uint8_t *p = kv->data + i * type_bytes[kv->element];
     switch (kv->element) {
-    case HN_GGUF_U8: case HN_GGUF_BOOL: return *p;
-    case HN_GGUF_I8: return (int8_t)*p;
-    case HN_GGUF_U16: return READ(uint16_t, p);
-    case HN_GGUF_I16: return READ(int16_t, p);
-    case HN_GGUF_U32: return READ(uint32_t, p);
-    case HN_GGUF_I32: return READ(int32_t, p);
-    case HN_GGUF_U64: case HN_GGUF_I64: return READ(int64_t, p);
-    default: return 0;
+    case HN_GGUF_U8:
+    case HN_GGUF_BOOL:
+        return *p;
+    case HN_GGUF_I8:
+        return (int8_t)*p;
+    case HN_GGUF_U16:
+        return READ(uint16_t, p);
+    case HN_GGUF_I16:
+        return READ(int16_t, p);
+    case HN_GGUF_U32:
+        return READ(uint32_t, p);
+    case HN_GGUF_I32:
+        return READ(int32_t, p);
+    case HN_GGUF_U64:
+    case HN_GGUF_I64:
+        return READ(int64_t, p);
+    default:
+        return 0;
     }
 }
 
@@ -314,8 +333,8 @@ size_t hn_gguf_padding(size_t bytes) {
     return (ALIGNMENT - bytes % ALIGNMENT) % ALIGNMENT;
 }
 
-void hn_gguf_put_tensor(struct hn_gguf_writer *w, const char *name, enum hn_dtype type, uint32_t n_dims, const size_t *ne,
-    size_t bytes) {
+void hn_gguf_put_tensor(
+    struct hn_gguf_writer *w, const char *name, enum hn_dtype type, uint32_t n_dims, const size_t *ne, size_t bytes) {
     put_name(&w->infos, name, strlen(name));
     put_uint(&w->infos, n_dims, 4);
     for (uint32_t i = 0; i < n_dims; i++)

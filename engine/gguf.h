@@ -1,10 +1,10 @@
 /*
  * GGUF files (versions 2 and 3, little-endian): validated reading through a map, and writing.
  *
- * Everything in the file is hostile until checked: counts have ceilings, every offset and product is verified against the
- * file's size at open. After hn_gguf_open succeeds, every tensor's data lies inside the map, aligned, and of the size that
- * its type and dimensions imply. Strings are not NUL-terminated in the file; views carry lengths.
- * Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
+ * Everything in the file is hostile until checked: counts have ceilings, every offset and product is verified against
+ * the file's size at open. After hn_gguf_open succeeds, every tensor's data lies inside the map, aligned, and of the
+ * size that its type and dimensions imply. Strings are not NUL-terminated in the file; views carry lengths. Format:
+ * https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
  */
 #ifndef HN_GGUF_H
 #define HN_GGUF_H
@@ -18,8 +18,20 @@
 #include <stdint.h>
 
 enum hn_gguf_type {
-    HN_GGUF_U8, HN_GGUF_I8, HN_GGUF_U16, HN_GGUF_I16, HN_GGUF_U32, HN_GGUF_I32, HN_GGUF_F32, HN_GGUF_BOOL,
-    HN_GGUF_STRING, HN_GGUF_ARRAY, HN_GGUF_U64, HN_GGUF_I64, HN_GGUF_F64, HN_GGUF_TYPES
+    HN_GGUF_U8,
+    HN_GGUF_I8,
+    HN_GGUF_U16,
+    HN_GGUF_I16,
+    HN_GGUF_U32,
+    HN_GGUF_I32,
+    HN_GGUF_F32,
+    HN_GGUF_BOOL,
+    HN_GGUF_STRING,
+    HN_GGUF_ARRAY,
+    HN_GGUF_U64,
+    HN_GGUF_I64,
+    HN_GGUF_F64,
+    HN_GGUF_TYPES
 };
 
 struct hn_view {
@@ -70,8 +82,8 @@ bool hn_view_is(struct hn_view view, const char *text);
 
 /* Writing: header fields and tensors are collected, then put out in one go. Check out->failed once at the end. */
 struct hn_gguf_writer {
-    struct hn_buf kv;      /* encoded key-value pairs */
-    struct hn_buf infos;   /* encoded tensor infos */
+    struct hn_buf kv;    /* encoded key-value pairs */
+    struct hn_buf infos; /* encoded tensor infos */
     uint64_t n_kv, n_tensors, data_size;
 };
 void hn_gguf_put_string(struct hn_gguf_writer *w, const char *key, const char *value);
@@ -80,8 +92,8 @@ void hn_gguf_put_f32(struct hn_gguf_writer *w, const char *key, float value);
 void hn_gguf_put_bool(struct hn_gguf_writer *w, const char *key, bool value);
 void hn_gguf_put_copy(struct hn_gguf_writer *w, const struct hn_gguf_kv *kv); /* a pair of an open file, unchanged */
 /* Announces a tensor; data of all tensors follows in the same order, each padded by hn_gguf_padding. */
-void hn_gguf_put_tensor(struct hn_gguf_writer *w, const char *name, enum hn_dtype type, uint32_t n_dims, const size_t *ne,
-    size_t bytes);
+void hn_gguf_put_tensor(
+    struct hn_gguf_writer *w, const char *name, enum hn_dtype type, uint32_t n_dims, const size_t *ne, size_t bytes);
 /* Magic, counts, pairs, infos and padding up to the data section. Frees the writer's buffers. */
 void hn_gguf_finish_header(struct hn_gguf_writer *w, struct hn_buf *out);
 size_t hn_gguf_padding(size_t bytes); /* zero bytes to write behind a tensor of so many bytes */

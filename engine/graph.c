@@ -43,8 +43,8 @@ int hn_graph_rmsnorm(struct hn_graph *g, int layer, int x, const struct hn_weigh
     return out;
 }
 
-int hn_graph_linear(struct hn_graph *g, int layer, int x, int residual, const struct hn_adapter *adapter, size_t n_parts,
-    const struct hn_weight *const *weights) {
+int hn_graph_linear(struct hn_graph *g, int layer, int x, int residual, const struct hn_adapter *adapter,
+    size_t n_parts, const struct hn_weight *const *weights) {
     struct hn_linear linear = {.n_parts = n_parts, .in = weights[0]->cols};
     for (size_t p = 0; p < n_parts; p++) {
         linear.weights[p] = weights[p];
@@ -79,7 +79,8 @@ int hn_graph_rope(struct hn_graph *g, int layer, int qkv, const struct hn_config
     return out;
 }
 
-int hn_graph_attention(struct hn_graph *g, int layer, int qkv, const struct hn_config *config, bool causal, bool cached) {
+int hn_graph_attention(
+    struct hn_graph *g, int layer, int qkv, const struct hn_config *config, bool causal, bool cached) {
     int out = add_tensor(g, HN_DIM_TOKENS, config->heads * config->head_dim);
     int lse = add_tensor(g, HN_DIM_TOKENS, config->heads);
     struct hn_op *op = add_op(g, HN_OP_ATTENTION, layer, qkv, out);
@@ -106,7 +107,8 @@ int hn_graph_gather(struct hn_graph *g, int x) {
     return out;
 }
 
-void hn_graph_head(struct hn_graph *g, int x, const struct hn_weight *weight, const struct hn_graph_options *options) {
+void hn_graph_head(
+    struct hn_graph *g, int x, const struct hn_weight *weight, const struct hn_graph_options *options) {
     int out = options->logits ? add_tensor(g, HN_DIM_TARGETS, weight->rows) : -1;
     struct hn_op *op = add_op(g, options->logits ? HN_OP_LOGITS : HN_OP_LOSS, -1, x, out);
     op->attr.head.weight = weight;

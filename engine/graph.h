@@ -1,10 +1,10 @@
 /*
  * Graph: the list of ops that computes one forward pass, as an arch_*.c describes it.
  *
- * Tensors are two-dimensional, row-major; the row count is a symbol (tokens, targets …) whose capacity is known when the
- * graph is planned (plan.h) and whose actual value comes with each batch. There is no padding anywhere: sequences lie
- * packed behind each other. A graph holds no numbers and no memory of tensors; the same graph is planned for training and
- * for evaluation.
+ * Tensors are two-dimensional, row-major; the row count is a symbol (tokens, targets …) whose capacity is known when
+ * the graph is planned (plan.h) and whose actual value comes with each batch. There is no padding anywhere: sequences
+ * lie packed behind each other. A graph holds no numbers and no memory of tensors; the same graph is planned for
+ * training and for evaluation.
  */
 #ifndef HN_GRAPH_H
 #define HN_GRAPH_H
@@ -17,8 +17,8 @@
 #include <stddef.h>
 
 enum hn_dim {
-    HN_DIM_TOKENS,   /* packed tokens of the batch */
-    HN_DIM_TARGETS,  /* rows that carry a target (or whose logits are asked for) */
+    HN_DIM_TOKENS,  /* packed tokens of the batch */
+    HN_DIM_TARGETS, /* rows that carry a target (or whose logits are asked for) */
     HN_DIMS,
 };
 
@@ -28,9 +28,9 @@ struct hn_tensor {
 };
 
 enum hn_op_kind {
-    HN_OP_EMBED,     /* → out0 [tokens, hidden] = rows of the embedding, times attr.scale */
-    HN_OP_RMSNORM,   /* in0 → out0 = x / sqrt(mean(x²) + eps) · w */
-    HN_OP_LINEAR,    /* in0 (, in1 residual) → out0 = in1 + in0·Wᵀ + s·(in0·Aᵀ)·Bᵀ, out1 = in0·Aᵀ of all adapted parts */
+    HN_OP_EMBED,   /* → out0 [tokens, hidden] = rows of the embedding, times attr.scale */
+    HN_OP_RMSNORM, /* in0 → out0 = x / sqrt(mean(x²) + eps) · w */
+    HN_OP_LINEAR, /* in0 (, in1 residual) → out0 = in1 + in0·Wᵀ + s·(in0·Aᵀ)·Bᵀ, out1 = in0·Aᵀ of all adapted parts */
     HN_OP_ROPE,      /* in0 → out0: rotates the query and key heads of a [q|k|v] tensor, in place */
     HN_OP_ATTENTION, /* in0 [q|k|v] → out0 [tokens, heads·head_dim], out1 [tokens, heads] log-sum-exp */
     HN_OP_SWIGLU,    /* in0 [gate|up] → out0 = silu(gate)·up */
@@ -51,28 +51,45 @@ struct hn_linear {
     const struct hn_lora *lora[HN_PARTS]; /* NULL where not adapted */
     size_t lora_rank;                     /* columns a part has in out1 */
     size_t n_adapted;
-    size_t a_param;      /* parameter offset of the first adapted part's A; the others' A follow it */
+    size_t a_param; /* parameter offset of the first adapted part's A; the others' A follow it */
     double lora_scale, lora_dropout;
 };
 
 struct hn_op {
     enum hn_op_kind kind;
-    int layer; /* -1 outside the layers */
+    int layer;                        /* -1 outside the layers */
     int in[HN_OP_IN], out[HN_OP_OUT]; /* tensor numbers, -1 where absent */
     union {
-        struct { const struct hn_weight *weight; double scale; } embed;
-        struct { const struct hn_weight *weight; double eps; } norm;
+        struct {
+            const struct hn_weight *weight;
+            double scale;
+        } embed;
+        struct {
+            const struct hn_weight *weight;
+            double eps;
+        } norm;
         struct hn_linear linear;
-        struct { size_t heads, kv_heads, head_dim; double base; bool interleaved; } rope;
-        struct { size_t heads, kv_heads, head_dim, cache_layer; bool causal, cached; double scale; } attention;
-        struct { const struct hn_weight *weight; double smoothing; } head; /* of LOSS and LOGITS */
+        struct {
+            size_t heads, kv_heads, head_dim;
+            double base;
+            bool interleaved;
+        } rope;
+        struct {
+            size_t heads, kv_heads, head_dim, cache_layer;
+            bool causal, cached;
+            double scale;
+        } attention;
+        struct {
+            const struct hn_weight *weight;
+            double smoothing;
+        } head; /* of LOSS and LOGITS */
     } attr;
 };
 
 struct hn_graph_options {
     const struct hn_adapter *adapter; /* NULL: the base alone */
-    bool logits;         /* ends in logits of the target rows instead of the loss */
-    bool cached;         /* attention through a key-value cache (generation) */
+    bool logits;                      /* ends in logits of the target rows instead of the loss */
+    bool cached;                      /* attention through a key-value cache (generation) */
     double label_smoothing;
 };
 
@@ -92,10 +109,11 @@ void hn_graph_finish(struct hn_graph *graph);
 int hn_graph_embed(struct hn_graph *g, const struct hn_weight *weight, double scale);
 int hn_graph_rmsnorm(struct hn_graph *g, int layer, int x, const struct hn_weight *weight, double eps);
 /* `residual` is added to the product, or -1. */
-int hn_graph_linear(struct hn_graph *g, int layer, int x, int residual, const struct hn_adapter *adapter, size_t n_parts,
-    const struct hn_weight *const *weights);
+int hn_graph_linear(struct hn_graph *g, int layer, int x, int residual, const struct hn_adapter *adapter,
+    size_t n_parts, const struct hn_weight *const *weights);
 int hn_graph_rope(struct hn_graph *g, int layer, int qkv, const struct hn_config *config);
-int hn_graph_attention(struct hn_graph *g, int layer, int qkv, const struct hn_config *config, bool causal, bool cached);
+int hn_graph_attention(
+    struct hn_graph *g, int layer, int qkv, const struct hn_config *config, bool causal, bool cached);
 int hn_graph_swiglu(struct hn_graph *g, int layer, int gate_up);
 int hn_graph_gather(struct hn_graph *g, int x);
 void hn_graph_head(struct hn_graph *g, int x, const struct hn_weight *weight, const struct hn_graph_options *options);

@@ -27,7 +27,8 @@ int hn_helper_path(const json_t *object, const char **path, struct hn_error *err
     return rc || *path ? rc : hn_fail(err, HN_E_MISSING_FIELD, "path is missing");
 }
 
-int hn_helper_data(const json_t *object, const char **path, struct hn_dataset_options *options, struct hn_error *err) {
+int hn_helper_data(
+    const json_t *object, const char **path, struct hn_dataset_options *options, struct hn_error *err) {
     const char *on_error = "refuse";
     *options = (struct hn_dataset_options){0};
     int rc = hn_helper_path(object, path, err);
@@ -51,8 +52,8 @@ void hn_helper_issues(struct hn_helper_call *call, const struct hn_dataset *data
     call->total = data->n_issues;
     for (size_t i = 0; i < data->n_issues && i < listed; i++) {
         const struct hn_issue *issue = &data->issues[i];
-        json_t *row = json_pack("{s:I, s:s, s:s, s:s}", "line", (json_int_t)issue->line, "field", issue->field, "message", issue->message, "hint",
-            issue->hint);
+        json_t *row = json_pack("{s:I, s:s, s:s, s:s}", "line", (json_int_t)issue->line, "field", issue->field,
+            "message", issue->message, "hint", issue->hint);
         if (row && issue->column)
             json_object_set_new(row, "column", json_integer((json_int_t)issue->column));
         if (row)
@@ -79,9 +80,11 @@ int hn_helper_chunk(struct hn_helper_call *call, json_t *chunk, struct hn_error 
 }
 
 static json_t *error_reply(const struct hn_helper_call *call, const struct hn_error *err) {
-    json_t *body = json_pack("{s:s, s:s, s:s, s:s}", "code", hn_error_name(err->code), "message", err->message, "field", err->field, "hint", err->hint);
+    json_t *body = json_pack("{s:s, s:s, s:s, s:s}", "code", hn_error_name(err->code), "message", err->message,
+        "field", err->field, "hint", err->hint);
     if (!body) /* a name from a file that is not UTF-8 got into the sentence */
-        body = json_pack("{s:s, s:s, s:s, s:s}", "code", hn_error_name(err->code), "message", hn_error_text(err->code), "field", "", "hint", "");
+        body = json_pack("{s:s, s:s, s:s, s:s}", "code", hn_error_name(err->code), "message",
+            hn_error_text(err->code), "field", "", "hint", "");
     if (call->details) {
         json_object_set(body, "details", call->details);
         json_object_set_new(body, "total", json_integer((json_int_t)call->total));
@@ -133,7 +136,8 @@ int hn_helper_serve(int fd) {
             break;
         hn_buf_append(&in, chunk, (size_t)n);
         size_t at = 0;
-        for (char *newline; !in.failed && (newline = memchr(in.data + at, '\n', in.size - at)); at = (size_t)(newline - in.data) + 1)
+        for (char *newline; !in.failed && (newline = memchr(in.data + at, '\n', in.size - at));
+             at = (size_t)(newline - in.data) + 1)
             if (serve_line(fd, &predictor, in.data + at, (size_t)(newline - in.data) - at))
                 in.failed = true;
         if (in.failed)

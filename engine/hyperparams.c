@@ -37,9 +37,9 @@ struct row {
 #define VALUES_TARGETS(x) NULL
 
 static const struct row rows[] = {
-#define HN_HP(name, TYPE, def, min, max, PART, help)                                               \
-    {#name, offsetof(struct hn_hyperparams, name), TYPE, HN_HP_##PART, MIN_##TYPE(min), max,       \
-        VALUES_##TYPE(min), help},
+#define HN_HP(name, TYPE, def, min, max, PART, help)                                                                 \
+    {#name, offsetof(struct hn_hyperparams, name), TYPE, HN_HP_##PART, MIN_##TYPE(min), max, VALUES_##TYPE(min),     \
+        help},
 #include "engine/hyperparams.def"
 #undef HN_HP
 };
@@ -137,21 +137,24 @@ static int wrong(struct hn_error *err, const struct row *row, const char *prefix
         hn_fail(err, HN_E_INVALID_FIELD, "%s%s must be one of %s", prefix, row->name, row->values);
         break;
     case TARGETS:
-        hn_fail(err, HN_E_INVALID_FIELD, "%s%s must be \"all-linear\" or a list of module names such as [\"q_proj\",\"v_proj\"]",
-            prefix, row->name);
+        hn_fail(err, HN_E_INVALID_FIELD,
+            "%s%s must be \"all-linear\" or a list of module names such as [\"q_proj\",\"v_proj\"]", prefix,
+            row->name);
         break;
     default:
         hn_fail(err, HN_E_INVALID_FIELD, "%s%s must be %s from %.10g to %.10g%s", prefix, row->name,
             row->type == FLOAT || row->type == AUTO_FLOAT ? "a number" : "a whole number", row->min, row->max,
-            row->type == AUTO_INT || row->type == AUTO_FLOAT ? ", or \"auto\"" : row->type == NULL_INT ? ", or null" : "");
+            row->type == AUTO_INT || row->type == AUTO_FLOAT ? ", or \"auto\""
+            : row->type == NULL_INT                          ? ", or null"
+                                                             : "");
     }
     hn_error_field(err, "%s%s", prefix, row->name);
     hn_error_hint(err, "%s: %s", row->name, row->help);
     return HN_E_INVALID_FIELD;
 }
 
-static int read_row(struct hn_hyperparams *hp, const struct row *row, const json_t *value, const char *prefix,
-    struct hn_error *err) {
+static int read_row(
+    struct hn_hyperparams *hp, const struct row *row, const json_t *value, const char *prefix, struct hn_error *err) {
     void *field = field_of(hp, row);
     const char *text = json_string_value(value);
     bool is_auto = text && strcmp(text, "auto") == 0;
@@ -266,8 +269,8 @@ json_t *hn_hyperparams_write(const struct hn_hyperparams *hp, enum hn_hp_part pa
 }
 
 json_t *hn_hyperparams_schema(void) {
-    static const char *const types[] = {"integer", "integer|auto", "integer|null", "number", "number|auto", "boolean",
-        "enum", "all-linear|list"};
+    static const char *const types[] = {
+        "integer", "integer|auto", "integer|null", "number", "number|auto", "boolean", "enum", "all-linear|list"};
     struct hn_hyperparams hp;
     hn_hyperparams_defaults(&hp);
     json_t *list = json_array();

@@ -44,8 +44,9 @@ struct hn_hyperparams {
 enum hn_hp_part { HN_HP_RUN = 1, HN_HP_HOST = 2, HN_HP_ALL = 3 };
 
 void hn_hyperparams_defaults(struct hn_hyperparams *hp);
-/* Overwrites the fields that `object` names; unknown names are refused with the nearest known one. `prefix` goes before
- * the field's name in errors ("hyperparameters."). Numbers given as JSON strings ("3", from forms) are not accepted. */
+/* Overwrites the fields that `object` names; unknown names are refused with the nearest known one. `prefix` goes
+ * before the field's name in errors ("hyperparameters."). Numbers given as JSON strings ("3", from forms) are not
+ * accepted. */
 int hn_hyperparams_read(struct hn_hyperparams *hp, const json_t *object, const char *prefix, struct hn_error *err);
 /* A new object with the fields of `parts`, in the table's order. */
 json_t *hn_hyperparams_write(const struct hn_hyperparams *hp, enum hn_hp_part parts);

@@ -13,7 +13,8 @@ int hn_json_parse(const char *text, size_t size, json_t **ret, struct hn_error *
     json_error_t je;
     json_t *value = json_loadb(text, size, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_ALLOW_NUL, &je);
     if (!value)
-        return hn_fail(err, HN_E_INVALID_JSON, "not valid JSON at line %d, column %d: %s", je.line, je.column, je.text);
+        return hn_fail(
+            err, HN_E_INVALID_JSON, "not valid JSON at line %d, column %d: %s", je.line, je.column, je.text);
     *ret = value;
     return 0;
 }
@@ -101,7 +102,8 @@ int hn_json_string(const json_t *object, const char *name, const char **ret, str
     return 0;
 }
 
-int hn_json_int(const json_t *object, const char *name, int64_t min, int64_t max, int64_t *ret, struct hn_error *err) {
+int hn_json_int(
+    const json_t *object, const char *name, int64_t min, int64_t max, int64_t *ret, struct hn_error *err) {
     const json_t *value = json_object_get(object, name);
     if (!value || json_is_null(value))
         return 0;
@@ -115,7 +117,8 @@ int hn_json_int(const json_t *object, const char *name, int64_t min, int64_t max
     return 0;
 }
 
-int hn_json_number(const json_t *object, const char *name, double min, double max, double *ret, struct hn_error *err) {
+int hn_json_number(
+    const json_t *object, const char *name, double min, double max, double *ret, struct hn_error *err) {
     const json_t *value = json_object_get(object, name);
     if (!value || json_is_null(value))
         return 0;
@@ -163,7 +166,8 @@ json_t *hn_json_text(const char *text, size_t size) {
     struct hn_buf clean = {0};
     for (size_t at = 0; at < size;) {
         utf8proc_int32_t point;
-        utf8proc_ssize_t n = utf8proc_iterate((const utf8proc_uint8_t *)text + at, (utf8proc_ssize_t)(size - at), &point);
+        utf8proc_ssize_t n =
+            utf8proc_iterate((const utf8proc_uint8_t *)text + at, (utf8proc_ssize_t)(size - at), &point);
         hn_buf_append(&clean, n > 0 ? text + at : "\xEF\xBF\xBD", n > 0 ? (size_t)n : 3);
         at += n > 0 ? (size_t)n : 1;
     }

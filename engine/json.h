@@ -10,8 +10,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* Parses text of `size` bytes that must be one JSON value (duplicates refused, depth limited by jansson). The error names
- * line and column. New reference in *ret. */
+/* Parses text of `size` bytes that must be one JSON value (duplicates refused, depth limited by jansson). The error
+ * names line and column. New reference in *ret. */
 int hn_json_parse(const char *text, size_t size, json_t **ret, struct hn_error *err);
 /* Reads a whole file of at most `ceiling` bytes. */
 int hn_json_load(const char *path, size_t ceiling, json_t **ret, struct hn_error *err);

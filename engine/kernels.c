@@ -1,6 +1,6 @@
 /*
- * See kernels.h. Compiled once per CPU level with HN_LEVEL naming it. Written with the compiler's vector types: sixteen
- * floats, which become one AVX-512, two AVX2 or four SSE registers.
+ * See kernels.h. Compiled once per CPU level with HN_LEVEL naming it. Written with the compiler's vector types:
+ * sixteen floats, which become one AVX-512, two AVX2 or four SSE registers.
  */
 #include "engine/kernels.h"
 
@@ -36,16 +36,16 @@ INLINE void store_part(float *p, vec v, size_t n) {
 }
 
 /* Runs `body` for each group of lanes; loads beyond n give `fill`, stores beyond n are dropped. */
-#define EACH(i, n, body)                                                                                               \
-    for (size_t i = 0; i < (n); i += LANES) {                                                                          \
-        const size_t left = (n)-i;                                                                                     \
-        if (left >= LANES) {                                                                                           \
-            enum { FULL = 1 };                                                                                         \
-            body                                                                                                       \
-        } else {                                                                                                       \
-            enum { FULL = 0 };                                                                                         \
-            body                                                                                                       \
-        }                                                                                                              \
+#define EACH(i, n, body)                                                                                             \
+    for (size_t i = 0; i < (n); i += LANES) {                                                                        \
+        const size_t left = (n)-i;                                                                                   \
+        if (left >= LANES) {                                                                                         \
+            enum { FULL = 1 };                                                                                       \
+            body                                                                                                     \
+        } else {                                                                                                     \
+            enum { FULL = 0 };                                                                                       \
+            body                                                                                                     \
+        }                                                                                                            \
     }
 #define LOAD(p, fill) (FULL ? load((p) + i) : load_part((p) + i, left, fill))
 #define STORE(p, v) (FULL ? store((p) + i, v) : store_part((p) + i, v, left))
@@ -160,7 +160,8 @@ static void swiglu(float *y, const float *gate, const float *up, size_t n) {
     })
 }
 
-static void swiglu_back(float *dgate, float *dup, bool add, const float *dy, const float *gate, const float *up, size_t n) {
+static void swiglu_back(
+    float *dgate, float *dup, bool add, const float *dy, const float *gate, const float *up, size_t n) {
     EACH(i, n, {
         vec g = LOAD(gate, 0);
         vec s = sigmoid_vec(g);

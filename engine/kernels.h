@@ -1,8 +1,8 @@
 /*
  * Kernels: inner loops over contiguous floats, compiled once per CPU level from one source (kernels.c).
  *
- * All work on rows of any length n ≥ 0; pointers need no alignment; outputs first. Reductions use sixteen partial sums
- * folded in a fixed tree, so a result depends on the CPU level (fused multiply-adds) but on nothing else.
+ * All work on rows of any length n ≥ 0; pointers need no alignment; outputs first. Reductions use sixteen partial
+ * sums folded in a fixed tree, so a result depends on the CPU level (fused multiply-adds) but on nothing else.
  */
 #ifndef HN_KERNELS_H
 #define HN_KERNELS_H
@@ -20,18 +20,19 @@ struct hn_adamw {
 };
 
 struct hn_kernels {
-    const char *name; /* "avx512", "avx2", "portable" */
-    const struct hn_gemm_kernels *gemm; /* NULL: products go through OpenBLAS */
+    const char *name;                       /* "avx512", "avx2", "portable" */
+    const struct hn_gemm_kernels *gemm;     /* NULL: products go through OpenBLAS */
     float (*max)(const float *x, size_t n); /* −inf for n = 0 */
     float (*dot)(const float *a, const float *b, size_t n);
-    void (*axpy)(float *y, float a, const float *x, size_t n);      /* y += a·x */
-    void (*scale)(float *y, float a, size_t n);                     /* y *= a */
-    float (*exp_shift)(float *x, float shift, size_t n);            /* x = exp(x − shift); returns the sum */
+    void (*axpy)(float *y, float a, const float *x, size_t n); /* y += a·x */
+    void (*scale)(float *y, float a, size_t n);                /* y *= a */
+    float (*exp_shift)(float *x, float shift, size_t n);       /* x = exp(x − shift); returns the sum */
     void (*softmax_back)(float *ds, const float *p, const float *dp, float delta, float scale, size_t n);
     float (*rmsnorm)(float *y, const float *x, const float *w, float eps, size_t n); /* returns 1/rms */
     float (*rmsnorm_back)(float *dx, bool add, const float *dy, const float *x, const float *w, float eps, size_t n);
     void (*swiglu)(float *y, const float *gate, const float *up, size_t n);
-    void (*swiglu_back)(float *dgate, float *dup, bool add, const float *dy, const float *gate, const float *up, size_t n);
+    void (*swiglu_back)(
+        float *dgate, float *dup, bool add, const float *dy, const float *gate, const float *up, size_t n);
     void (*adamw)(float *p, const float *g, float *m, float *v, const struct hn_adamw *s, size_t n);
     double (*sum_squares)(const float *x, size_t n);
     void (*dequantise[HN_DTYPES])(float *out, const void *blocks, size_t n); /* NULL: dtype.h's is used */

@@ -26,15 +26,15 @@ static struct hn_weight_part part_at(const struct hn_exec *x, const struct hn_we
 }
 
 /* out[m, n] (+)= in[m, k]·W[n0…n1, :]ᵀ, inner values in order. */
-static void tile_nt(const struct hn_exec *x, float *out, size_t ldo, const float *in, size_t ldi, const struct hn_weight *w, size_t n0,
-    size_t n1, size_t rows, bool add, float *scratch) {
+static void tile_nt(const struct hn_exec *x, float *out, size_t ldo, const float *in, size_t ldi,
+    const struct hn_weight *w, size_t n0, size_t n1, size_t rows, bool add, float *scratch) {
     struct hn_weight_part part = part_at(x, w, n0, 0);
     hn_gemm_weight(true, rows, n1 - n0, w->cols, in, ldi, &part, add, out, ldo, scratch);
 }
 
 /* out[m, c0…c1] (+)= in[m, w.rows]·W[:, c0…c1] */
-static void tile_nn(const struct hn_exec *x, float *out, size_t ldo, const float *in, size_t ldi, const struct hn_weight *w, size_t c0,
-    size_t c1, size_t rows, bool add, float *scratch) {
+static void tile_nn(const struct hn_exec *x, float *out, size_t ldo, const float *in, size_t ldi,
+    const struct hn_weight *w, size_t c0, size_t c1, size_t rows, bool add, float *scratch) {
     struct hn_weight_part part = part_at(x, w, 0, c0);
     hn_gemm_weight(false, rows, c1 - c0, w->rows, in, ldi, &part, add, out, ldo, scratch);
 }
@@ -53,39 +53,71 @@ struct product {
 static void task_nt(void *context, size_t task, unsigned thread) {
     const struct product *p = context;
     size_t n0 = task % p->cols.count * p->cols.width, r0 = task / p->cols.count * p->row_cut.width;
-    tile_nt(p->x, p->out + r0 * p->ldo + n0, p->ldo, p->in + r0 * p->ldi, p->ldi, p->w, n0, least(n0 + p->cols.width, p->w->rows),
-        least(p->row_cut.width, p->rows - r0), false, hn_scratch(p->x, thread));
+    tile_nt(p->x, p->out + r0 * p->ldo + n0, p->ldo, p->in + r0 * p->ldi, p->ldi, p->w, n0,
+        least(n0 + p->cols.width, p->w->rows), least(p->row_cut.width, p->rows - r0), false,
+        hn_scratch(p->x, thread));
 }
 
-void hn_product_nt(struct hn_exec *x, float *out, size_t ldo, const float *in, const struct hn_weight *w, size_t rows) {
-    struct product p = {.x = x, .out = out, .in = in, .w = w, .ldo = ldo, .ldi = w->cols, .rows = rows,
-        .cols = cut_of(w->rows, HN_TILE_COLS), .row_cut = cut_of(rows, HN_TILE_ROWS)};
+void hn_product_nt(
+    struct hn_exec *x, float *out, size_t ldo, const float *in, const struct hn_weight *w, size_t rows) {
+    struct product p = {.x = x,
+        .out = out,
+        .in = in,
+        .w = w,
+        .ldo = ldo,
+        .ldi = w->cols,
+        .rows = rows,
+        .cols = cut_of(w->rows, HN_TILE_COLS),
+        .row_cut = cut_of(rows, HN_TILE_ROWS)};
     hn_pool_run(x->pool, p.cols.count * p.row_cut.count, task_nt, &p);
 }
 
 static void task_nn(void *context, size_t task, unsigned thread) {
     const struct product *p = context;
     size_t c0 = task % p->cols.count * p->cols.width, r0 = task / p->cols.count * p->row_cut.width;
-    tile_nn(p->x, p->out + r0 * p->ldo + c0, p->ldo, p->in + r0 * p->ldi, p->ldi, p->w, c0, least(c0 + p->cols.width, p->w->cols),
-        least(p->row_cut.width, p->rows - r0), p->add, hn_scratch(p->x, thread));
+    tile_nn(p->x, p->out + r0 * p->ldo + c0, p->ldo, p->in + r0 * p->ldi, p->ldi, p->w, c0,
+        least(c0 + p->cols.width, p->w->cols), least(p->row_cut.width, p->rows - r0), p->add,
+        hn_scratch(p->x, thread));
 }
 
-void hn_product_nn(struct hn_exec *x, float *out, bool add, const float *in, size_t ldi, const struct hn_weight *w, size_t rows) {
-    struct product p = {.x = x, .out = out, .in = in, .w = w, .ldo = w->cols, .ldi = ldi, .rows = rows, .add = add,
-        .cols = cut_of(w->cols, HN_TILE_COLS), .row_cut = cut_of(rows, HN_TILE_ROWS / 4)};
+void hn_product_nn(
+    struct hn_exec *x, float *out, bool add, const float *in, size_t ldi, const struct hn_weight *w, size_t rows) {
+    struct product p = {.x = x,
+        .out = out,
+        .in = in,
+        .w = w,
+        .ldo = w->cols,
+        .ldi = ldi,
+        .rows = rows,
+        .add = add,
+        .cols = cut_of(w->cols, HN_TILE_COLS),
+        .row_cut = cut_of(rows, HN_TILE_ROWS / 4)};
     hn_pool_run(x->pool, p.cols.count * p.row_cut.count, task_nn, &p);
 }
 
 static void task_tn(void *context, size_t task, unsigned thread) {
     const struct product *p = context;
     size_t n0 = task % p->cols.count * p->cols.width, m0 = task / p->cols.count * p->row_cut.width;
-    hn_gemm(true, false, least(p->row_cut.width, p->m - m0), least(p->cols.width, p->n - n0), p->rows, p->alpha, p->in + m0, p->ldi, p->other + n0, p->ld_other, true, p->out + m0 * p->ldo + n0, p->ldo, hn_scratch(p->x, thread));
+    hn_gemm(true, false, least(p->row_cut.width, p->m - m0), least(p->cols.width, p->n - n0), p->rows, p->alpha,
+        p->in + m0, p->ldi, p->other + n0, p->ld_other, true, p->out + m0 * p->ldo + n0, p->ldo,
+        hn_scratch(p->x, thread));
 }
 
-void hn_product_tn(struct hn_exec *x, float *grad, float alpha, const float *a, size_t lda, size_t m, const float *b, size_t ldb,
-    size_t n, size_t rows) {
-    struct product p = {.x = x, .out = grad, .in = a, .other = b, .ldo = n, .ldi = lda, .ld_other = ldb, .rows = rows, .m = m, .n = n,
-        .alpha = alpha, .cols = cut_of(n, HN_TILE_COLS), .row_cut = cut_of(m, HN_TILE_COLS)};
+void hn_product_tn(struct hn_exec *x, float *grad, float alpha, const float *a, size_t lda, size_t m, const float *b,
+    size_t ldb, size_t n, size_t rows) {
+    struct product p = {.x = x,
+        .out = grad,
+        .in = a,
+        .other = b,
+        .ldo = n,
+        .ldi = lda,
+        .ld_other = ldb,
+        .rows = rows,
+        .m = m,
+        .n = n,
+        .alpha = alpha,
+        .cols = cut_of(n, HN_TILE_COLS),
+        .row_cut = cut_of(m, HN_TILE_COLS)};
     hn_pool_run(x->pool, p.cols.count * p.row_cut.count, task_tn, &p);
 }
 
@@ -94,7 +126,7 @@ struct linear_task {
     struct hn_exec *x;
     const struct hn_op *op;
     const struct hn_linear *l;
-    size_t rows, mids;          /* mids: columns of the adapters' inner tensor */
+    size_t rows, mids; /* mids: columns of the adapters' inner tensor */
     const float *in, *residual, *mid_in, *dout;
     float *out, *mid, *din;
     struct cut row_cut, col_cut[HN_PARTS];
@@ -106,7 +138,11 @@ struct linear_task {
 
 static struct linear_task describe(struct hn_exec *x, const struct hn_step *step, enum hn_dim dim) {
     const struct hn_linear *l = &step->op->attr.linear;
-    struct linear_task t = {.x = x, .op = step->op, .l = l, .rows = hn_rows(x, dim), .mids = l->n_adapted * l->lora_rank,
+    struct linear_task t = {.x = x,
+        .op = step->op,
+        .l = l,
+        .rows = hn_rows(x, dim),
+        .mids = l->n_adapted * l->lora_rank,
         .dropout = x->dropout_on && l->lora_dropout > 0};
     t.row_cut = cut_of(t.rows, HN_TILE_ROWS);
     for (size_t p = 0, adapted = 0; p < l->n_parts; p++) {
@@ -142,14 +178,16 @@ static void mid_rows(void *context, size_t block, unsigned thread) {
     float *out = t->mid + r0 * t->mids, *scratch = hn_op_room(t->x, thread);
     const float *in = t->in + r0 * l->in;
     if (!t->dropout) {
-        hn_gemm(false, true, n, t->mids, l->in, 1, in, l->in, params_of(t) + l->a_param, l->in, false, out, t->mids, hn_scratch(t->x, thread));
+        hn_gemm(false, true, n, t->mids, l->in, 1, in, l->in, params_of(t) + l->a_param, l->in, false, out, t->mids,
+            hn_scratch(t->x, thread));
         return;
     }
     for (size_t p = 0; p < l->n_parts; p++) {
         if (!l->lora[p])
             continue;
         drop_rows(t, p, in, r0, n, scratch);
-        hn_gemm(false, true, n, l->lora_rank, l->in, 1, scratch, l->in, params_of(t) + l->lora[p]->a, l->in, false, out + t->adapted[p] * l->lora_rank, t->mids, hn_scratch(t->x, thread));
+        hn_gemm(false, true, n, l->lora_rank, l->in, 1, scratch, l->in, params_of(t) + l->lora[p]->a, l->in, false,
+            out + t->adapted[p] * l->lora_rank, t->mids, hn_scratch(t->x, thread));
     }
 }
 
@@ -165,14 +203,18 @@ static void forward_tile(void *context, size_t task, unsigned thread) {
     const struct hn_linear *l = t->l;
     size_t tiles = t->first_tile[l->n_parts], tile = task % tiles, p = part_of(t, tile);
     size_t r0 = task / tiles * t->row_cut.width, rows = least(t->row_cut.width, t->rows - r0);
-    size_t n0 = (tile - t->first_tile[p]) * t->col_cut[p].width, n1 = least(n0 + t->col_cut[p].width, l->weights[p]->rows);
+    size_t n0 = (tile - t->first_tile[p]) * t->col_cut[p].width,
+           n1 = least(n0 + t->col_cut[p].width, l->weights[p]->rows);
     size_t offset = r0 * l->out + t->columns[p] + n0;
     for (size_t r = 0; t->residual && r < rows; r++)
         memcpy(t->out + offset + r * l->out, t->residual + offset + r * l->out, (n1 - n0) * sizeof *t->out);
-    tile_nt(t->x, t->out + offset, l->out, t->in + r0 * l->in, l->in, l->weights[p], n0, n1, rows, t->residual != NULL,
-        hn_scratch(t->x, thread));
+    tile_nt(t->x, t->out + offset, l->out, t->in + r0 * l->in, l->in, l->weights[p], n0, n1, rows,
+        t->residual != NULL, hn_scratch(t->x, thread));
     if (l->lora[p])
-        hn_gemm(false, true, rows, n1 - n0, l->lora_rank, (float)l->lora_scale, t->mid + r0 * t->mids + t->adapted[p] * l->lora_rank, t->mids, params_of(t) + l->lora[p]->b + n0 * l->lora_rank, l->lora_rank, true, t->out + offset, l->out, hn_scratch(t->x, thread));
+        hn_gemm(false, true, rows, n1 - n0, l->lora_rank, (float)l->lora_scale,
+            t->mid + r0 * t->mids + t->adapted[p] * l->lora_rank, t->mids,
+            params_of(t) + l->lora[p]->b + n0 * l->lora_rank, l->lora_rank, true, t->out + offset, l->out,
+            hn_scratch(t->x, thread));
 }
 
 void hn_linear_forward(struct hn_exec *x, const struct hn_step *step) {
@@ -193,11 +235,13 @@ static void dmid_rows(void *context, size_t block, unsigned thread) {
     size_t r0 = block * HN_DROPOUT_ROWS, n = least(HN_DROPOUT_ROWS, t->rows - r0);
     for (size_t p = 0; p < l->n_parts; p++)
         if (l->lora[p])
-            hn_gemm(false, false, n, l->lora_rank, l->weights[p]->rows, (float)l->lora_scale, t->dout + r0 * l->out + t->columns[p], l->out, params_of(t) + l->lora[p]->b, l->lora_rank, false, t->mid + r0 * t->mids + t->adapted[p] * l->lora_rank, t->mids, hn_scratch(t->x, thread));
+            hn_gemm(false, false, n, l->lora_rank, l->weights[p]->rows, (float)l->lora_scale,
+                t->dout + r0 * l->out + t->columns[p], l->out, params_of(t) + l->lora[p]->b, l->lora_rank, false,
+                t->mid + r0 * t->mids + t->adapted[p] * l->lora_rank, t->mids, hn_scratch(t->x, thread));
 }
 
-/* dA of all parts at once without dropout; with it, part by part over blocks of dropped rows in order. One task a block of columns
- * would repeat the masks, so a part is a task. */
+/* dA of all parts at once without dropout; with it, part by part over blocks of dropped rows in order. One task a
+ * block of columns would repeat the masks, so a part is a task. */
 static void da_dropped(void *context, size_t p, unsigned thread) {
     const struct linear_task *t = context;
     const struct hn_linear *l = t->l;
@@ -207,7 +251,8 @@ static void da_dropped(void *context, size_t p, unsigned thread) {
     for (size_t r0 = 0; r0 < t->rows; r0 += HN_DROPOUT_ROWS) {
         size_t n = least(HN_DROPOUT_ROWS, t->rows - r0);
         drop_rows(t, p, t->in + r0 * l->in, r0, n, scratch);
-        hn_gemm(true, false, l->lora_rank, l->in, n, 1, t->mid + r0 * t->mids + t->adapted[p] * l->lora_rank, t->mids, scratch, l->in, true, (float *)t->x->grads + l->lora[p]->a, l->in, hn_scratch(t->x, thread));
+        hn_gemm(true, false, l->lora_rank, l->in, n, 1, t->mid + r0 * t->mids + t->adapted[p] * l->lora_rank, t->mids,
+            scratch, l->in, true, (float *)t->x->grads + l->lora[p]->a, l->in, hn_scratch(t->x, thread));
     }
 }
 
@@ -217,8 +262,8 @@ static void adapter_gradients(struct linear_task *t) {
     hn_pool_run(t->x->pool, (t->rows + HN_DROPOUT_ROWS - 1) / HN_DROPOUT_ROWS, dmid_rows, t);
     for (size_t p = 0; p < l->n_parts; p++)
         if (l->lora[p])
-            hn_product_tn(t->x, grads + l->lora[p]->b, (float)l->lora_scale, t->dout + t->columns[p], l->out, l->weights[p]->rows,
-                t->mid_in + t->adapted[p] * l->lora_rank, t->mids, l->lora_rank, t->rows);
+            hn_product_tn(t->x, grads + l->lora[p]->b, (float)l->lora_scale, t->dout + t->columns[p], l->out,
+                l->weights[p]->rows, t->mid_in + t->adapted[p] * l->lora_rank, t->mids, l->lora_rank, t->rows);
     if (t->dropout)
         hn_pool_run(t->x->pool, l->n_parts, da_dropped, t);
     else
@@ -233,10 +278,11 @@ static void backward_tile(void *context, size_t task, unsigned thread) {
     size_t r0 = task / t->col_cut[0].count * t->row_cut.width, rows = least(t->row_cut.width, t->rows - r0);
     float *out = t->din + r0 * l->in + c0;
     for (size_t p = 0; p < l->n_parts; p++)
-        tile_nn(t->x, out, l->in, t->dout + r0 * l->out + t->columns[p], l->out, l->weights[p], c0, c1, rows, p || t->add,
-            hn_scratch(t->x, thread));
+        tile_nn(t->x, out, l->in, t->dout + r0 * l->out + t->columns[p], l->out, l->weights[p], c0, c1, rows,
+            p || t->add, hn_scratch(t->x, thread));
     if (t->mids && !t->dropout)
-        hn_gemm(false, false, rows, c1 - c0, t->mids, 1, t->mid + r0 * t->mids, t->mids, params_of(t) + l->a_param + c0, l->in, true, out, l->in, hn_scratch(t->x, thread));
+        hn_gemm(false, false, rows, c1 - c0, t->mids, 1, t->mid + r0 * t->mids, t->mids,
+            params_of(t) + l->a_param + c0, l->in, true, out, l->in, hn_scratch(t->x, thread));
 }
 
 /* The adapters' share of dX under dropout: dU·A masked as the input was. */
@@ -248,7 +294,8 @@ static void dx_dropped(void *context, size_t block, unsigned thread) {
     for (size_t p = 0; p < l->n_parts; p++) {
         if (!l->lora[p])
             continue;
-        hn_gemm(false, false, n, l->in, l->lora_rank, 1, t->mid + r0 * t->mids + t->adapted[p] * l->lora_rank, t->mids, params_of(t) + l->lora[p]->a, l->in, false, scratch, l->in, hn_scratch(t->x, thread));
+        hn_gemm(false, false, n, l->in, l->lora_rank, 1, t->mid + r0 * t->mids + t->adapted[p] * l->lora_rank,
+            t->mids, params_of(t) + l->lora[p]->a, l->in, false, scratch, l->in, hn_scratch(t->x, thread));
         drop_rows(t, p, scratch, r0, n, scratch);
         hn_kernels()->axpy(t->din + r0 * l->in, 1, scratch, n * l->in);
     }
@@ -269,8 +316,8 @@ void hn_linear_backward(struct hn_exec *x, const struct hn_step *step) {
         adapter_gradients(&t);
     for (size_t p = 0; p < l->n_parts; p++)
         if (l->weights[p]->param != SIZE_MAX)
-            hn_product_tn(x, (float *)x->grads + l->weights[p]->param, 1, t.dout + t.columns[p], l->out, l->weights[p]->rows, t.in, l->in,
-                l->in, t.rows);
+            hn_product_tn(x, (float *)x->grads + l->weights[p]->param, 1, t.dout + t.columns[p], l->out,
+                l->weights[p]->rows, t.in, l->in, l->in, t.rows);
     if (!t.din)
         return;
     t.col_cut[0] = cut_of(l->in, HN_TILE_COLS);

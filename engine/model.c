@@ -11,10 +11,18 @@
 static void role_shape(const struct hn_config *c, enum hn_role role, size_t *rows, size_t *cols) {
     size_t q = c->heads * c->head_dim, kv = c->kv_heads * c->head_dim;
     const size_t shapes[HN_ROLES][2] = {
-        [HN_ROLE_EMBED] = {c->vocab, c->hidden}, [HN_ROLE_HEAD] = {c->vocab, c->hidden},
-        [HN_ROLE_ATTN_NORM] = {1, c->hidden}, [HN_ROLE_FFN_NORM] = {1, c->hidden}, [HN_ROLE_OUT_NORM] = {1, c->hidden},
-        [HN_ROLE_Q] = {q, c->hidden}, [HN_ROLE_K] = {kv, c->hidden}, [HN_ROLE_V] = {kv, c->hidden}, [HN_ROLE_O] = {c->hidden, q},
-        [HN_ROLE_GATE] = {c->ffn, c->hidden}, [HN_ROLE_UP] = {c->ffn, c->hidden}, [HN_ROLE_DOWN] = {c->hidden, c->ffn},
+        [HN_ROLE_EMBED] = {c->vocab, c->hidden},
+        [HN_ROLE_HEAD] = {c->vocab, c->hidden},
+        [HN_ROLE_ATTN_NORM] = {1, c->hidden},
+        [HN_ROLE_FFN_NORM] = {1, c->hidden},
+        [HN_ROLE_OUT_NORM] = {1, c->hidden},
+        [HN_ROLE_Q] = {q, c->hidden},
+        [HN_ROLE_K] = {kv, c->hidden},
+        [HN_ROLE_V] = {kv, c->hidden},
+        [HN_ROLE_O] = {c->hidden, q},
+        [HN_ROLE_GATE] = {c->ffn, c->hidden},
+        [HN_ROLE_UP] = {c->ffn, c->hidden},
+        [HN_ROLE_DOWN] = {c->hidden, c->ffn},
     };
     *rows = shapes[role][0];
     *cols = shapes[role][1];
@@ -41,10 +49,12 @@ static int add_weight(struct hn_model *model, enum hn_role role, int layer, stru
         return hn_fail(err, HN_E_MODEL_INVALID, "the model has no tensor %s", w->gguf_name);
     role_shape(&model->config, role, &w->rows, &w->cols);
     if (t->ne[0] != w->cols || t->ne[1] != w->rows || t->ne[2] != 1 || t->ne[3] != 1)
-        return hn_fail(err, HN_E_MODEL_INVALID, "tensor %s has the shape [%zu, %zu] where [%zu, %zu] follows from the configuration",
-            w->gguf_name, t->ne[1], t->ne[0], w->rows, w->cols);
+        return hn_fail(err, HN_E_MODEL_INVALID,
+            "tensor %s has the shape [%zu, %zu] where [%zu, %zu] follows from the configuration", w->gguf_name,
+            t->ne[1], t->ne[0], w->rows, w->cols);
     if (w->rows == 1 && t->type != HN_F32)
-        return hn_fail(err, HN_E_UNSUPPORTED, "tensor %s is %s; vectors must be F32", w->gguf_name, hn_dtype_info((int)t->type)->name);
+        return hn_fail(err, HN_E_UNSUPPORTED, "tensor %s is %s; vectors must be F32", w->gguf_name,
+            hn_dtype_info((int)t->type)->name);
     w->type = t->type;
     w->data = t->data;
     model->parameters += w->rows * w->cols;
@@ -113,8 +123,8 @@ int hn_model_open(struct hn_model *model, const char *path, struct hn_error *err
         return rc;
     struct hn_view arch = hn_gguf_string(&model->gguf, "general.architecture");
     if (!(model->arch = hn_arch_find(arch))) {
-        hn_fail(err, HN_E_UNSUPPORTED, "models of architecture \"%.*s\" are not supported", (int)(arch.size < 64 ? arch.size : 64),
-            arch.data ? arch.data : "");
+        hn_fail(err, HN_E_UNSUPPORTED, "models of architecture \"%.*s\" are not supported",
+            (int)(arch.size < 64 ? arch.size : 64), arch.data ? arch.data : "");
         hn_error_hint(err, "supported: %s", hn_arch_list());
         return HN_E_UNSUPPORTED;
     }
@@ -125,7 +135,8 @@ int hn_model_open(struct hn_model *model, const char *path, struct hn_error *err
     model->config.vocab = embed->ne[1];
     const char *head = model->arch->names[HN_ROLE_HEAD].gguf;
     model->config.tied = !head || !hn_gguf_tensor(&model->gguf, head);
-    if ((rc = model->arch->configure(model, err)) || (rc = add_weights(model, err)) || (rc = refuse_strangers(model, err)))
+    if ((rc = model->arch->configure(model, err)) || (rc = add_weights(model, err)) ||
+        (rc = refuse_strangers(model, err)))
         return rc;
     name_quantisation(model);
     return 0;

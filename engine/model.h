@@ -1,8 +1,8 @@
 /*
  * A base model: its configuration and its weights, mapped read-only from a GGUF file (or a Hugging Face folder).
  *
- * A family (arch_*.c) contributes one `struct hn_arch`: how to read the configuration, which weights there are under which
- * names, and how a forward pass is put together (graph.h). Nothing else in the engine knows family names.
+ * A family (arch_*.c) contributes one `struct hn_arch`: how to read the configuration, which weights there are under
+ * which names, and how a forward pass is put together (graph.h). Nothing else in the engine knows family names.
  */
 #ifndef HN_MODEL_H
 #define HN_MODEL_H
@@ -28,13 +28,13 @@ enum hn_role {
     HN_ROLE_Q,         /* [heads·head_dim, hidden] */
     HN_ROLE_K,         /* [kv_heads·head_dim, hidden] */
     HN_ROLE_V,
-    HN_ROLE_O,         /* [hidden, heads·head_dim] */
-    HN_ROLE_FFN_NORM,  /* [hidden] */
-    HN_ROLE_GATE,      /* [ffn, hidden] */
-    HN_ROLE_UP,        /* [ffn, hidden] */
-    HN_ROLE_DOWN,      /* [hidden, ffn] */
-    HN_ROLE_OUT_NORM,  /* [hidden] */
-    HN_ROLE_HEAD,      /* [vocab, hidden]; the embedding itself when tied */
+    HN_ROLE_O,        /* [hidden, heads·head_dim] */
+    HN_ROLE_FFN_NORM, /* [hidden] */
+    HN_ROLE_GATE,     /* [ffn, hidden] */
+    HN_ROLE_UP,       /* [ffn, hidden] */
+    HN_ROLE_DOWN,     /* [hidden, ffn] */
+    HN_ROLE_OUT_NORM, /* [hidden] */
+    HN_ROLE_HEAD,     /* [vocab, hidden]; the embedding itself when tied */
     HN_ROLES,
 };
 static inline bool hn_role_is_norm(enum hn_role role) {
@@ -54,7 +54,7 @@ struct hn_weight {
 };
 
 struct hn_config {
-    char family[32];                     /* "llama" */
+    char family[32]; /* "llama" */
     size_t layers, hidden, heads, kv_heads, head_dim, ffn, vocab, context;
     double norm_eps, rope_base;
     bool rope_interleaved; /* pairs (2i, 2i+1), as GGUF stores arch llama; else (i, i + d/2) */
@@ -63,12 +63,13 @@ struct hn_config {
 
 struct hn_model;
 struct hn_arch {
-    const char *family;     /* our name */
-    const char *gguf_arch;  /* general.architecture */
+    const char *family;    /* our name */
+    const char *gguf_arch; /* general.architecture */
     int (*configure)(struct hn_model *model, struct hn_error *err);
     int (*build)(const struct hn_model *model, const struct hn_graph_options *options, struct hn_graph *graph,
         struct hn_error *err);
-    /* config.json of Transformers for the model, as versions 4 and 5 both read it. New reference, NULL when out of memory. */
+    /* config.json of Transformers for the model, as versions 4 and 5 both read it. New reference, NULL when out of
+     * memory. */
     json_t *(*describe)(const struct hn_model *model);
     /* Names of roles, with %d for the layer; NULL where the family has no such weight. */
     struct hn_role_names {
@@ -83,8 +84,8 @@ struct hn_model {
     struct hn_gguf gguf;
     struct hn_weight *weights; /* [n_weights], ordered by layer and role */
     size_t n_weights;
-    struct hn_weight *by_role[HN_ROLES];  /* outside the layers */
-    struct hn_weight **layers[HN_ROLES];  /* [config.layers] each, NULL where the role has none */
+    struct hn_weight *by_role[HN_ROLES]; /* outside the layers */
+    struct hn_weight **layers[HN_ROLES]; /* [config.layers] each, NULL where the role has none */
     size_t parameters, mapped_bytes;
     char quantisation[32]; /* the type that holds most parameters of the layers */
 };

@@ -24,10 +24,10 @@ int hn_op_model_inspect(struct hn_helper_call *call, const json_t *params, json_
     if (!rc)
         rc = hn_sha256_file(path, hash, &bytes, err);
     if (!rc)
-        *ret = json_pack("{s:s, s:s, s:s, s:I, s:I, s:I, s:[s], s:b, s:s, s:I}", "family", model.config.family, "format", "gguf", "quantisation",
-            model.quantisation, "parameters", (json_int_t)model.parameters, "context", (json_int_t)model.config.context, "vocab",
-            (json_int_t)model.config.vocab, "tasks", "generation", "chat_template", codec.chat != NULL, "sha256", hash, "bytes",
-            (json_int_t)bytes);
+        *ret = json_pack("{s:s, s:s, s:s, s:I, s:I, s:I, s:[s], s:b, s:s, s:I}", "family", model.config.family,
+            "format", "gguf", "quantisation", model.quantisation, "parameters", (json_int_t)model.parameters,
+            "context", (json_int_t)model.config.context, "vocab", (json_int_t)model.config.vocab, "tasks",
+            "generation", "chat_template", codec.chat != NULL, "sha256", hash, "bytes", (json_int_t)bytes);
     hn_codec_finish(&codec);
     hn_model_close(&model);
     return rc;

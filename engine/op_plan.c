@@ -1,10 +1,13 @@
 /*
  * job.plan: a submission made into a specification with no "auto" left, and what running it will take.
  *
- * What "auto" becomes depends on the model, the task, the data and the slot's configured memory, never on what is free at
- * the moment; each choice comes with its reason. The figures are those of the trainer itself: the same code loads and plans.
+ * What "auto" becomes depends on the model, the task, the data and the slot's configured memory, never on what is
+ * free at the moment; each choice comes with its reason. The figures are those of the trainer itself: the same code
+ * loads and plans.
  */
 #include "engine/batch.h"
+#include "engine/blas.h"
+#include "engine/gemm.h"
 #include "engine/helper.h"
 #include "engine/json.h"
 #include "engine/run.h"
@@ -14,6 +17,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #define AUTO_MAX_LENGTH 2048
 #define AUTO_MICRO_BATCH 1024
@@ -32,7 +36,8 @@ struct planning {
     bool recompute;
 };
 
-static void because(struct planning *p, const char *name, const char *format, ...) __attribute__((format(printf, 3, 4)));
+static void because(struct planning *p, const char *name, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
 
 static void because(struct planning *p, const char *name, const char *format, ...) {
     char text[256];
@@ -72,8 +77,10 @@ static int read_names(struct planning *p, struct hn_error *err) {
     if (!method || strcmp(method, hn_method_name(p->method)) == 0)
         return 0;
     bool known = strcmp(method, "head") == 0;
-    hn_fail(err, known ? HN_E_UNSUPPORTED : HN_E_INVALID_FIELD, known ? "method \"%.32s\" is not supported for this model; lora and full are"
-        : "there is no method \"%.32s\"; lora and full are the ones for this model", method);
+    hn_fail(err, known ? HN_E_UNSUPPORTED : HN_E_INVALID_FIELD,
+        known ? "method \"%.32s\" is not supported for this model; lora and full are"
+              : "there is no method \"%.32s\"; lora and full are the ones for this model",
+        method);
     hn_error_field(err, "method");
     return known ? HN_E_UNSUPPORTED : HN_E_INVALID_FIELD;
 }
@@ -100,8 +107,11 @@ static int read_validation(struct planning *p, struct hn_error *err) {
         return HN_E_INVALID_FIELD;
     }
     if (p->rows < 200) {
-        warn(p, "no_validation", "%zu rows are too few to hold some out (from 200 on, a tenth is); without them overfitting cannot be seen: send a "
-            "validation data set or \"validation\":0.2", p->rows);
+        warn(p, "no_validation",
+            "with %zu row%s none are held out (from 200 on, a tenth is); without them overfitting cannot be seen: "
+            "send a "
+            "validation data set or \"validation\":0.2",
+            p->rows, p->rows == 1 ? "" : "s");
         return 0;
     }
     p->fraction = p->rows > 10000 ? 1000.0 / (double)p->rows : 0.1;
@@ -122,8 +132,9 @@ static json_t *exports_json(const struct planning *p, struct hn_error *err) {
             json_array_append_new(list, json_string(name));
             continue;
         }
-        hn_fail(err, bit ? HN_E_UNSUPPORTED : HN_E_INVALID_FIELD, "the export \"%.32s\" is not one of a %s run, which are: %s",
-            name ? name : "?", hn_method_name(p->method), possible);
+        hn_fail(err, bit ? HN_E_UNSUPPORTED : HN_E_INVALID_FIELD,
+            "the export \"%.32s\" is not one of a %s run, which are: %s", name ? name : "?",
+            hn_method_name(p->method), possible);
         hn_error_field(err, "exports");
         json_decref(list);
         return NULL;
@@ -131,17 +142,20 @@ static json_t *exports_json(const struct planning *p, struct hn_error *err) {
     if (json_array_size(list))
         return list;
     json_decref(list);
-    hn_fail(err, HN_E_INVALID_FIELD, "exports must name at least one; of a %s run there are: %s", hn_method_name(p->method), possible);
+    hn_fail(err, HN_E_INVALID_FIELD, "exports must name at least one; of a %s run there are: %s",
+        hn_method_name(p->method), possible);
     hn_error_field(err, "exports");
     return NULL;
 }
 
 static json_t *source_json(const json_t *data, const char *file) {
-    const char *sha = json_string_value(json_object_get(data, "sha256")), *format = json_string_value(json_object_get(data, "format"));
+    const char *sha = json_string_value(json_object_get(data, "sha256")),
+               *format = json_string_value(json_object_get(data, "format"));
     const char *on_error = json_string_value(json_object_get(data, "on_error"));
     const json_t *columns = json_object_get(data, "columns");
-    return json_pack("{s:s, s:s, s:s, s:O, s:s}", "file", file, "sha256", sha ? sha : "", "format", format ? format : "jsonl", "columns",
-        columns ? columns : json_null(), "on_error", on_error ? on_error : "refuse");
+    return json_pack("{s:s, s:s, s:s, s:O, s:s}", "file", file, "sha256", sha ? sha : "", "format",
+        format ? format : "jsonl", "columns", columns ? columns : json_null(), "on_error",
+        on_error ? on_error : "refuse");
 }
 
 static json_t *samples_json(const struct planning *p, struct hn_error *err) {
@@ -149,8 +163,10 @@ static json_t *samples_json(const struct planning *p, struct hn_error *err) {
     int64_t rows = 4, tokens = 128;
     static const char *const known[] = {"rows", "max_tokens", NULL};
     if (asked && !json_is_null(asked) &&
-        ((json_is_object(asked) ? hn_json_known(asked, known, "samples.", err) : hn_fail(err, HN_E_INVALID_FIELD, "samples must be an object")) ||
-            hn_json_int(asked, "rows", 0, 100, &rows, err) || hn_json_int(asked, "max_tokens", 1, 4096, &tokens, err)))
+        ((json_is_object(asked) ? hn_json_known(asked, known, "samples.", err)
+                                : hn_fail(err, HN_E_INVALID_FIELD, "samples must be an object")) ||
+            hn_json_int(asked, "rows", 0, 100, &rows, err) ||
+            hn_json_int(asked, "max_tokens", 1, 4096, &tokens, err)))
         return NULL;
     return json_pack("{s:I, s:I}", "rows", (json_int_t)rows, "max_tokens", (json_int_t)tokens);
 }
@@ -158,7 +174,8 @@ static json_t *samples_json(const struct planning *p, struct hn_error *err) {
 /* The specification; with `real` paths for planning here, else with the names the inputs have in a run directory. */
 static json_t *make_spec(const struct planning *p, bool real, struct hn_error *err) {
     const json_t *model = json_object_get(p->params, "model"), *train = json_object_get(p->params, "train");
-    const char *sha = json_string_value(json_object_get(model, "sha256")), *step = json_string_value(json_object_get(p->params, "export_step"));
+    const char *sha = json_string_value(json_object_get(model, "sha256")),
+               *step = json_string_value(json_object_get(p->params, "export_step"));
     const char *dtype = json_string_value(json_object_get(p->params, "export_dtype"));
     bool validated = p->validation_path || p->fraction > 0;
     if (step && strcmp(step, "best") != 0 && strcmp(step, "last") != 0) {
@@ -171,13 +188,20 @@ static json_t *make_spec(const struct planning *p, bool real, struct hn_error *e
         json_decref(exports);
         return NULL;
     }
-    json_t *validation = p->validation_path ? source_json(json_object_get(p->params, "validation"), real ? p->validation_path : "inputs/validation")
-                         : p->fraction > 0 ? json_pack("{s:f}", "fraction", p->fraction) : json_null();
-    json_t *run = json_pack("{s:s, s:s, s:{s:s, s:s}, s:o, s:o, s:n, s:n, s:o, s:o, s:s, s:s, s:o, s:b, s:s}", "task", hn_task_name(p->task), "method",
-        hn_method_name(p->method), "model", "sha256", sha ? sha : "", "file", real ? p->model_path : "inputs/model.gguf", "train",
-        source_json(train, real ? p->train_path : "inputs/train"), "validation", validation, "init", "labels", "hyperparameters",
-        hn_hyperparams_write(&p->hp, HN_HP_RUN), "exports", exports, "export_step", step ? step : validated ? "best" : "last", "export_dtype",
-        dtype ? dtype : "f32", "samples", samples, "recompute", p->recompute, "template_date", p->now);
+    json_t *validation = p->validation_path ? source_json(json_object_get(p->params, "validation"),
+                                                  real ? p->validation_path : "inputs/validation")
+                         : p->fraction > 0  ? json_pack("{s:f}", "fraction", p->fraction)
+                                            : json_null();
+    json_t *run = json_pack("{s:s, s:s, s:{s:s, s:s}, s:o, s:o, s:n, s:n, s:o, s:o, s:s, s:s, s:o, s:b, s:s}", "task",
+        hn_task_name(p->task), "method", hn_method_name(p->method), "model", "sha256", sha ? sha : "", "file",
+        real ? p->model_path : "inputs/model.gguf", "train",
+        source_json(train, real ? p->train_path : "inputs/train"), "validation", validation, "init", "labels",
+        "hyperparameters", hn_hyperparams_write(&p->hp, HN_HP_RUN), "exports", exports, "export_step",
+        step        ? step
+        : validated ? "best"
+                    : "last",
+        "export_dtype", dtype ? dtype : "f32", "samples", samples, "recompute", p->recompute, "template_date",
+        p->now);
     json_t *host = hn_hyperparams_write(&p->hp, HN_HP_HOST);
     json_object_set_new(host, "memory_bytes", json_integer((json_int_t)p->memory_bytes));
     if (real)
@@ -190,7 +214,8 @@ static int resolve_before(struct planning *p, const struct hn_model *model, stru
     struct hn_hyperparams *hp = &p->hp;
     size_t train_rows = p->rows - (size_t)(p->fraction * (double)p->rows);
     if (hp->dropout > 0 || hp->attention_dropout > 0) {
-        hn_fail(err, HN_E_UNSUPPORTED, "the %s family has no dropout of its own; lora_dropout is there", model->config.family);
+        hn_fail(err, HN_E_UNSUPPORTED, "the %s family has no dropout of its own; lora_dropout is there",
+            model->config.family);
         hn_error_field(err, hp->dropout > 0 ? "hyperparameters.dropout" : "hyperparameters.attention_dropout");
         return HN_E_UNSUPPORTED;
     }
@@ -204,16 +229,20 @@ static int resolve_before(struct planning *p, const struct hn_model *model, stru
     }
     if (hp->batch_size == HN_AUTO_INT) {
         hp->batch_size = train_rows >= 8000 ? 16 : 8;
-        because(p, "batch_size", "%lld for %zu training rows: small batches learn most per row", (long long)hp->batch_size, train_rows);
+        because(p, "batch_size", "%lld for %zu training rows: small batches learn most per row",
+            (long long)hp->batch_size, train_rows);
     }
     if (hn_is_auto(hp->epochs)) {
         hp->epochs = train_rows < 300 ? 5 : train_rows < 3000 ? 3 : train_rows < 20000 ? 2 : 1;
-        because(p, "epochs", "%.3g for %zu training rows: about enough steps to settle without learning rows by heart", hp->epochs, train_rows);
+        because(p, "epochs",
+            "%.3g for %zu training rows: about enough steps to settle without learning rows by heart", hp->epochs,
+            train_rows);
     }
     if (hn_is_auto(hp->learning_rate) && p->method == HN_METHOD_FULL) {
         hp->learning_rate = model->config.hidden < 1024 ? 5e-5 : model->config.hidden < 2560 ? 2e-5 : 1e-5;
-        because(p, "learning_rate", "%.3g: a tenth of an adapter's, for all the weights of a model %zu wide work already",
-            hp->learning_rate, model->config.hidden);
+        because(p, "learning_rate",
+            "%.3g: a tenth of an adapter's, for all the weights of a model %zu wide work already", hp->learning_rate,
+            model->config.hidden);
     } else if (hn_is_auto(hp->learning_rate)) {
         hp->learning_rate = model->config.hidden < 1024 ? 5e-4 : model->config.hidden < 2560 ? 3e-4 : 2e-4;
         because(p, "learning_rate", "%.3g: adapters of a model %zu wide", hp->learning_rate, model->config.hidden);
@@ -221,7 +250,8 @@ static int resolve_before(struct planning *p, const struct hn_model *model, stru
     if (hp->max_length == HN_AUTO_INT)
         hp->max_length = (int64_t)(model->config.context < AUTO_MAX_LENGTH ? model->config.context : AUTO_MAX_LENGTH);
     else if ((size_t)hp->max_length > model->config.context)
-        warn(p, "beyond_context", "max_length %lld is longer than the %zu tokens the model was made for", (long long)hp->max_length, model->config.context);
+        warn(p, "beyond_context", "max_length %lld is longer than the %zu tokens the model was made for",
+            (long long)hp->max_length, model->config.context);
     return 0;
 }
 
@@ -232,16 +262,23 @@ static void resolve_after(struct planning *p, struct hn_run *run, bool auto_leng
     const struct hn_examples *sets[] = {&run->train, &run->validation};
     for (int k = 0; k < 2; k++)
         for (size_t i = 0; i < sets[k]->n_rows; i++)
-            longest = sets[k]->starts[i + 1] - sets[k]->starts[i] > longest ? sets[k]->starts[i + 1] - sets[k]->starts[i] : longest;
+            longest = sets[k]->starts[i + 1] - sets[k]->starts[i] > longest
+                          ? sets[k]->starts[i + 1] - sets[k]->starts[i]
+                          : longest;
     if (auto_length) {
         int64_t ceiling = hp->max_length;
         hp->max_length = (int64_t)((longest + 7) / 8 * 8);
         hp->max_length = hp->max_length < 8 ? 8 : hp->max_length > ceiling ? ceiling : hp->max_length;
-        because(p, "max_length", "%lld: the longest row has %zu tokens", (long long)hp->max_length, longest);
+        if (run->train.truncated + run->validation.truncated)
+            because(p, "max_length", "%lld: the most that auto takes; %zu rows are longer and are cut",
+                (long long)hp->max_length, run->train.truncated + run->validation.truncated);
+        else
+            because(p, "max_length", "%lld: the longest row has %zu tokens", (long long)hp->max_length, longest);
     }
     if (hp->micro_batch_tokens == HN_AUTO_INT) {
         hp->micro_batch_tokens = AUTO_MICRO_BATCH;
-        because(p, "micro_batch_tokens", "%d: products are near their best rate from there on, and memory stays small", AUTO_MICRO_BATCH);
+        because(p, "micro_batch_tokens",
+            "%d: products are near their best rate from there on, and memory stays small", AUTO_MICRO_BATCH);
     }
     size_t per_epoch = (run->train.n_rows + (size_t)hp->batch_size - 1) / (size_t)hp->batch_size;
     double steps = ceil(hp->epochs * (double)per_epoch);
@@ -270,18 +307,22 @@ static bool fits(const struct planning *p, const struct hn_run *run) {
     return p->memory_bytes <= 0 || run->memory.peak <= (size_t)p->memory_bytes;
 }
 
-/* Makes the run smaller where that changes no result that was asked for: smaller micro-batches, then recomputation. */
-static int squeeze(struct planning *p, struct hn_spec *spec, struct hn_run *run, bool auto_micro, struct hn_error *err) {
+/* Makes the run smaller where that changes no result that was asked for: smaller micro-batches, then recomputation.
+ */
+static int squeeze(
+    struct planning *p, struct hn_spec *spec, struct hn_run *run, bool auto_micro, struct hn_error *err) {
     int rc = plan_again(p, spec, run, err);
     while (!rc && auto_micro && !fits(p, run) && p->hp.micro_batch_tokens > SMALLEST_MICRO_BATCH &&
            (size_t)p->hp.micro_batch_tokens > run->longest) {
         p->hp.micro_batch_tokens /= 2;
-        because(p, "micro_batch_tokens", "%lld: the largest that fits the slot's memory", (long long)p->hp.micro_batch_tokens);
+        because(p, "micro_batch_tokens", "%lld: the largest that fits the slot's memory",
+            (long long)p->hp.micro_batch_tokens);
         rc = plan_again(p, spec, run, err);
     }
     if (!rc && !fits(p, run)) {
         p->recompute = true;
-        because(p, "recompute", "layers are computed again in the backward pass, since keeping them does not fit the slot's memory");
+        because(p, "recompute",
+            "layers are computed again in the backward pass, since keeping them does not fit the slot's memory");
         rc = plan_again(p, spec, run, err);
     }
     return rc;
@@ -296,25 +337,50 @@ static json_t *alternatives(struct planning *p, struct hn_spec *spec, struct hn_
         int64_t *field, value;
     } changes[] = {{"micro_batch_tokens", &p->hp.micro_batch_tokens, p->hp.micro_batch_tokens / 2},
         {"lora_rank", &p->hp.lora_rank, p->hp.lora_rank / 2}};
+    size_t before = run->memory.peak;
     if (fits(p, run))
         return list;
     for (size_t i = 0; i < 2; i++) {
         if (changes[i].value < 1 || (i == 0 && changes[i].value < 16) || (i == 1 && p->method != HN_METHOD_LORA))
             continue;
         *changes[i].field = changes[i].value;
-        if (!plan_again(p, spec, run, err))
-            json_array_append_new(list, json_pack("{s:{s:I}, s:I}", "change", changes[i].name, (json_int_t)changes[i].value, "peak_bytes",
-                (json_int_t)run->memory.peak));
+        if (!plan_again(p, spec, run, err) && run->memory.peak < before)
+            json_array_append_new(
+                list, json_pack("{s:{s:I}, s:I}", "change", changes[i].name, (json_int_t)changes[i].value,
+                          "peak_bytes", (json_int_t)run->memory.peak));
         p->hp = kept;
     }
     plan_again(p, spec, run, err);
     return list;
 }
 
-/* Work of the whole run in floating-point operations over a cautious rate; a person wants the order of magnitude. */
+/* Floating-point operations a second that one thread reaches in a product, by doing a small one a few times. */
+static double measure_rate(void) {
+    enum { SIDE = 256 };
+    float *memory = hn_calloc(3 * SIDE * SIDE + HN_GEMM_SCRATCH, sizeof *memory);
+    double best = 1e9;
+    if (!memory || hn_blas_open(NULL)) {
+        free(memory);
+        return 1e10;
+    }
+    for (int i = 0; i < 8; i++) {
+        struct timespec begin, end;
+        clock_gettime(CLOCK_MONOTONIC, &begin);
+        hn_gemm(false, true, SIDE, SIDE, SIDE, 1, memory, SIDE, memory + SIDE * SIDE, SIDE, false,
+            memory + 2 * SIDE * SIDE, SIDE, memory + 3 * SIDE * SIDE);
+        clock_gettime(CLOCK_MONOTONIC, &end);
+        double seconds = (double)(end.tv_sec - begin.tv_sec) + (double)(end.tv_nsec - begin.tv_nsec) * 1e-9;
+        best = seconds < best ? seconds : best;
+    }
+    free(memory);
+    return 2.0 * SIDE * SIDE * SIDE / best;
+}
+
+/* Work of the whole run over a cautious share of that rate; a person wants the order of magnitude. */
 static double estimate_seconds(const struct planning *p, const struct hn_run *run) {
-    const double rate = 4e10; /* a thread */
-    double rows = (double)run->steps * (double)p->hp.batch_size, mean = (double)run->train.n_tokens / (double)run->train.n_rows;
+    const double rate = 0.6 * measure_rate();
+    double rows = (double)run->steps * (double)p->hp.batch_size,
+           mean = (double)run->train.n_tokens / (double)run->train.n_rows;
     double flops = rows * mean * (p->method == HN_METHOD_FULL ? 6 : 4.6) * (double)run->model.parameters;
     double evaluations = run->validation.n_rows ? (double)run->steps / (double)p->hp.eval_every + 2 : 0;
     flops += evaluations * (double)run->validation.n_tokens * 2 * (double)run->model.parameters;
@@ -327,23 +393,31 @@ static json_t *answer(struct planning *p, struct hn_spec *spec, struct hn_run *r
     size_t params = run->n_params * sizeof(float);
     json_t *resolved = hn_hyperparams_write(&p->hp, HN_HP_ALL);
     json_t *validation = p->validation_path ? json_pack("{s:I}", "rows", (json_int_t)run->validation.n_rows)
-                         : p->fraction > 0 ? json_pack("{s:f, s:I}", "fraction", p->fraction, "rows", (json_int_t)run->validation.n_rows) : json_null();
-    json_t *dry = json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:O, s:o}", "peak_bytes", (json_int_t)run->memory.peak, "disk_bytes",
-        (json_int_t)(params * 3 * (size_t)(p->hp.keep_checkpoints + 2) + params * 3 + (8 << 20)), "steps", (json_int_t)run->steps, "rows",
-        (json_int_t)ex->n_rows, "tokens", (json_int_t)ex->n_tokens, "target_tokens", (json_int_t)ex->target_tokens, "dropped", (json_int_t)ex->dropped,
-        "truncated", (json_int_t)ex->truncated, "seconds_estimate", round(estimate_seconds(p, run)), "hyperparameters", resolved, "alternatives",
-        other);
+                         : p->fraction > 0  ? json_pack("{s:f, s:I}", "fraction", p->fraction, "rows",
+                                                  (json_int_t)run->validation.n_rows)
+                                            : json_null();
+    json_t *dry = json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:O, s:o}", "peak_bytes",
+        (json_int_t)run->memory.peak, "disk_bytes",
+        (json_int_t)(params * 3 * (size_t)(p->hp.keep_checkpoints + 2) + params * 3 + (8 << 20)), "steps",
+        (json_int_t)run->steps, "rows", (json_int_t)ex->n_rows, "tokens", (json_int_t)ex->n_tokens, "target_tokens",
+        (json_int_t)ex->target_tokens, "dropped", (json_int_t)ex->dropped, "truncated", (json_int_t)ex->truncated,
+        "seconds_estimate", round(estimate_seconds(p, run)), "hyperparameters", resolved, "alternatives", other);
+    if ((p->validation_path || p->fraction > 0) && !run->validation.n_rows)
+        warn(p, "no_validation",
+            "no validation row is left to evaluate on (%zu of %zu dropped): raise max_length or look at the rows",
+            run->validation.dropped, run->validation.rows_total);
     if (ex->truncated)
-        warn(p, "truncated", "%zu of %zu rows are longer than max_length %lld and are cut on the right", ex->truncated, ex->rows_total,
-            (long long)p->hp.max_length);
+        warn(p, "truncated", "%zu of %zu rows are longer than max_length %lld and are cut on the right",
+            ex->truncated, ex->rows_total, (long long)p->hp.max_length);
     if (ex->dropped)
         warn(p, "dropped", "%zu of %zu rows are left out: no target is left in them", ex->dropped, ex->rows_total);
-    return json_pack("{s:O, s:O, s:s, s:s, s:o, s:O, s:o, s:{s:I, s:I, s:I, s:I, s:I}, s:O, s:{s:I, s:I, s:b}, s:o}", "run",
-        json_object_get(final, "run"), "host", json_object_get(final, "host"), "task", hn_task_name(p->task), "method", hn_method_name(p->method),
-        "hyperparameters", resolved, "auto", p->reasons, "validation", validation, "counts", "rows", (json_int_t)ex->rows_total, "used",
-        (json_int_t)ex->n_rows, "dropped", (json_int_t)ex->dropped, "truncated", (json_int_t)ex->truncated, "target_tokens",
-        (json_int_t)ex->target_tokens, "warnings", p->warnings, "plan", "peak_bytes", (json_int_t)run->memory.peak, "micro_batch_tokens",
-        (json_int_t)p->hp.micro_batch_tokens, "recompute", p->recompute, "dry_run", dry);
+    return json_pack("{s:O, s:O, s:s, s:s, s:o, s:O, s:o, s:{s:I, s:I, s:I, s:I, s:I}, s:O, s:{s:I, s:I, s:b}, s:o}",
+        "run", json_object_get(final, "run"), "host", json_object_get(final, "host"), "task", hn_task_name(p->task),
+        "method", hn_method_name(p->method), "hyperparameters", resolved, "auto", p->reasons, "validation",
+        validation, "counts", "rows", (json_int_t)ex->rows_total, "used", (json_int_t)ex->n_rows, "dropped",
+        (json_int_t)ex->dropped, "truncated", (json_int_t)ex->truncated, "target_tokens",
+        (json_int_t)ex->target_tokens, "warnings", p->warnings, "plan", "peak_bytes", (json_int_t)run->memory.peak,
+        "micro_batch_tokens", (json_int_t)p->hp.micro_batch_tokens, "recompute", p->recompute, "dry_run", dry);
 }
 
 static int plan_loaded(struct hn_helper_call *call, struct planning *p, json_t **ret, struct hn_error *err) {
@@ -400,7 +474,8 @@ static int look_at_data(struct hn_helper_call *call, struct planning *p, struct 
         rc = HN_E_INVALID_FIELD;
     }
     if (!rc && strcmp(asked ? asked : tasks[0], "generation") != 0) {
-        hn_fail(err, HN_E_UNSUPPORTED, "the task %s is not supported with this model; generation is", asked ? asked : tasks[0]);
+        hn_fail(err, HN_E_UNSUPPORTED, "the task %s is not supported with this model; generation is",
+            asked ? asked : tasks[0]);
         hn_error_field(err, "task");
         rc = HN_E_UNSUPPORTED;
     }
@@ -410,7 +485,8 @@ static int look_at_data(struct hn_helper_call *call, struct planning *p, struct 
 }
 
 int hn_op_job_plan(struct hn_helper_call *call, const json_t *params, json_t **ret, struct hn_error *err) {
-    struct planning p = {.params = params, .reasons = json_object(), .warnings = json_array(), .now = "2000-01-01", .threads = 1};
+    struct planning p = {
+        .params = params, .reasons = json_object(), .warnings = json_array(), .now = "2000-01-01", .threads = 1};
     hn_hyperparams_defaults(&p.hp);
     const json_t *knobs = json_object_get(params, "hyperparameters");
     int rc = hn_helper_path(json_object_get(params, "model"), &p.model_path, err);

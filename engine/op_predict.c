@@ -62,8 +62,8 @@ static int read_checkpoint(struct hn_predictor *p, const char *run_dir, const js
     free(steps);
     if (!rc)
         rc = hn_checkpoint_read(run_dir, step, &p->params, &progress, NULL, err);
-    if (!rc && json_is_string(which) && strcmp(json_string_value(which), "best") == 0 && progress.has_best && progress.best_step &&
-        progress.best_step != step)
+    if (!rc && json_is_string(which) && strcmp(json_string_value(which), "best") == 0 && progress.has_best &&
+        progress.best_step && progress.best_step != step)
         rc = hn_checkpoint_read(run_dir, progress.best_step, &p->params, NULL, NULL, err);
     return rc;
 }
@@ -103,7 +103,8 @@ static int open_predictor(struct hn_predictor *p, const char *path, const json_t
 
 /* Room for `tokens` a sequence in the key-value cache: grown in powers of two, since most calls are short. */
 static int make_room(struct hn_predictor *p, size_t tokens, struct hn_error *err) {
-    size_t limit = p->run.model.config.context < MAX_CONTEXT ? p->run.model.config.context : MAX_CONTEXT, context = SMALLEST_CONTEXT;
+    size_t limit = p->run.model.config.context < MAX_CONTEXT ? p->run.model.config.context : MAX_CONTEXT,
+           context = SMALLEST_CONTEXT;
     unsigned threads = (unsigned)sysconf(_SC_NPROCESSORS_ONLN);
     while (context < tokens)
         context *= 2;
@@ -113,7 +114,8 @@ static int make_room(struct hn_predictor *p, size_t tokens, struct hn_error *err
     hn_compute_finish(&p->compute);
     hn_phase_finish(&p->phase);
     p->context = 0;
-    int rc = hn_sample_phase(&p->phase, &p->run.model, p->run.adapter.n ? &p->run.adapter : NULL, SLOTS, context, threads, err);
+    int rc = hn_sample_phase(
+        &p->phase, &p->run.model, p->run.adapter.n ? &p->run.adapter : NULL, SLOTS, context, threads, err);
     if (!rc)
         rc = hn_compute_init(&p->compute, threads, p->phase.plan.arena_bytes, HN_SAMPLE_CHUNK, err);
     p->context = rc ? 0 : context;
@@ -128,7 +130,8 @@ static int find_predictor(struct hn_helper_call *call, const char *path, const j
     if (!text)
         return hn_fail(err, HN_E_INTERNAL, "out of memory");
     const json_t *step = json_object_get(source, "step");
-    bool moving = step && !json_is_integer(step) && strcmp(json_string_value(step) ? json_string_value(step) : "", "exported") != 0;
+    bool moving = step && !json_is_integer(step) &&
+                  strcmp(json_string_value(step) ? json_string_value(step) : "", "exported") != 0;
     if (*call->predictor && strcmp((*call->predictor)->key, text) == 0 && !moving) {
         free(text);
         return 0;
@@ -186,15 +189,18 @@ static int read_options(const json_t *params, struct options *o, struct hn_error
 }
 
 static void send_piece(void *user, size_t input, const char *text, size_t size) {
-    hn_helper_chunk(user, json_pack("{s:I, s:o}", "index", (json_int_t)input, "text", hn_json_text(text, size)), NULL);
+    hn_helper_chunk(
+        user, json_pack("{s:I, s:o}", "index", (json_int_t)input, "text", hn_json_text(text, size)), NULL);
 }
 
 static json_t *result_json(const struct hn_generated *r) {
-    return json_pack("{s:o, s:s, s:{s:I, s:I}}", "text", hn_json_text(r->text.data, r->text.size), "finish_reason", r->finish_reason ? r->finish_reason
-        : "length", "usage", "prompt_tokens", (json_int_t)r->prompt_tokens, "completion_tokens", (json_int_t)r->tokens);
+    return json_pack("{s:o, s:s, s:{s:I, s:I}}", "text", hn_json_text(r->text.data, r->text.size), "finish_reason",
+        r->finish_reason ? r->finish_reason : "length", "usage", "prompt_tokens", (json_int_t)r->prompt_tokens,
+        "completion_tokens", (json_int_t)r->tokens);
 }
 
-static int answer(struct hn_helper_call *call, const json_t *inputs, const struct options *o, json_t **ret, struct hn_error *err) {
+static int answer(
+    struct hn_helper_call *call, const json_t *inputs, const struct options *o, json_t **ret, struct hn_error *err) {
     struct hn_predictor *p = *call->predictor;
     size_t n = json_array_size(inputs), made = 0;
     struct hn_prompt *prompts = hn_calloc(n, sizeof *prompts);
@@ -211,8 +217,13 @@ static int answer(struct hn_helper_call *call, const json_t *inputs, const struc
     }
     if (!rc)
         rc = make_room(p, longest + o->generate.max_tokens, err);
-    struct hn_generator g = {.compute = &p->compute, .phase = &p->phase, .model = &p->run.model, .codec = &p->run.codec, .params = p->params.values,
-        .slots = SLOTS, .context = p->context};
+    struct hn_generator g = {.compute = &p->compute,
+        .phase = &p->phase,
+        .model = &p->run.model,
+        .codec = &p->run.codec,
+        .params = p->params.values,
+        .slots = SLOTS,
+        .context = p->context};
     if (!rc)
         rc = hn_generate(&g, ids, n, &o->generate, results, o->stream ? send_piece : NULL, call, err);
     json_t *data = json_array();

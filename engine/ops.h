@@ -2,8 +2,8 @@
  * Ops: one row a kind; and the context they run in.
  *
  * Three tables have the same shape: plain loops in float and in double (ops_ref.c, the definition), and the fast one
- * (ops_fast.c), which overwrites entries of the first. Every fast entry is compared with its definition by test, and every
- * backward of the definition with finite differences in double.
+ * (ops_fast.c), which overwrites entries of the first. Every fast entry is compared with its definition by test, and
+ * every backward of the definition with finite differences in double.
  */
 #ifndef HN_OPS_H
 #define HN_OPS_H
@@ -29,8 +29,8 @@ struct hn_batch {
 };
 
 struct hn_loss_sums {
-    double loss;       /* sum of weight · cross entropy, weights as given */
-    size_t correct;    /* targets whose most likely token is the right one */
+    double loss;    /* sum of weight · cross entropy, weights as given */
+    size_t correct; /* targets whose most likely token is the right one */
 };
 
 struct hn_exec {
@@ -51,9 +51,9 @@ typedef void hn_op_fn(struct hn_exec *x, const struct hn_step *step);
 struct hn_op_info {
     const char *name;
     unsigned reads_in, reads_out; /* bit i: the backward pass reads the value of in[i], out[i] */
-    bool cheap;    /* computed again rather than kept */
-    bool in_place; /* out0 may take the place of in0, and in0's gradient that of out0 */
-    bool at_once;  /* forward and backward in one (the loss): only the backward step is run in training */
+    bool cheap;                   /* computed again rather than kept */
+    bool in_place;                /* out0 may take the place of in0, and in0's gradient that of out0 */
+    bool at_once; /* forward and backward in one (the loss): only the backward step is run in training */
 };
 extern const struct hn_op_info hn_op_infos[HN_OPS];
 

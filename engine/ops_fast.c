@@ -35,7 +35,8 @@ static size_t block_end(const struct task *task, size_t block) {
     return end < task->rows ? end : task->rows;
 }
 
-/* Values of a vector weight: trained ones lie in the parameters, norms of a base are f32 (checked when it is opened). */
+/* Values of a vector weight: trained ones lie in the parameters, norms of a base are f32 (checked when it is opened).
+ */
 static const float *vector_of(const struct hn_exec *x, const struct hn_weight *w) {
     return w->param == SIZE_MAX ? (const float *)w->data : (const float *)x->params + w->param;
 }
@@ -91,7 +92,8 @@ static void rmsnorm_rows(void *context, size_t block, unsigned thread) {
 }
 
 static void rmsnorm_forward(struct hn_exec *x, const struct hn_step *step) {
-    struct task task = {x, step, hn_kernels(), hn_rows(x, x->plan->buffers[step->out[0]].dim), step->op->attr.norm.weight->cols, 0};
+    struct task task = {
+        x, step, hn_kernels(), hn_rows(x, x->plan->buffers[step->out[0]].dim), step->op->attr.norm.weight->cols, 0};
     each_row_block(&task, rmsnorm_rows);
 }
 
@@ -103,8 +105,8 @@ static void rmsnorm_back_rows(void *context, size_t block, unsigned thread) {
     float *din = hn_buffer(t->x, t->step->din[0]), *rstd = hn_buffer(t->x, t->step->work);
     (void)thread;
     for (size_t r = block * HN_ROW_BLOCK; r < block_end(t, block); r++) {
-        float value = t->k->rmsnorm_back(din ? din + r * t->cols : NULL, t->step->add[0], dout + r * t->cols, in + r * t->cols, w,
-            (float)op->attr.norm.eps, t->cols);
+        float value = t->k->rmsnorm_back(din ? din + r * t->cols : NULL, t->step->add[0], dout + r * t->cols,
+            in + r * t->cols, w, (float)op->attr.norm.eps, t->cols);
         if (rstd)
             rstd[r] = value;
     }
@@ -123,7 +125,8 @@ static void rmsnorm_back_weight(void *context, size_t block, unsigned thread) {
 }
 
 static void rmsnorm_backward(struct hn_exec *x, const struct hn_step *step) {
-    struct task task = {x, step, hn_kernels(), hn_rows(x, x->plan->buffers[step->in[0]].dim), step->op->attr.norm.weight->cols, 0};
+    struct task task = {
+        x, step, hn_kernels(), hn_rows(x, x->plan->buffers[step->in[0]].dim), step->op->attr.norm.weight->cols, 0};
     each_row_block(&task, rmsnorm_back_rows);
     if (step->op->attr.norm.weight->param != SIZE_MAX)
         hn_pool_run(x->pool, blocks_of(task.cols, 64), rmsnorm_back_weight, &task);
@@ -201,8 +204,10 @@ static void loss_rows(void *context, size_t block, unsigned thread) {
     const struct task *t = context;
     const struct hn_batch *batch = t->x->batch;
     float *logits = hn_buffer(t->x, t->step->work), smoothing = (float)t->step->op->attr.head.smoothing;
-    float *losses = logits + (t->x->plan->caps.dims[HN_DIM_TARGETS] < HN_LOSS_ROWS ? t->x->plan->caps.dims[HN_DIM_TARGETS]
-                                                                                      : HN_LOSS_ROWS) * t->cols;
+    float *losses =
+        logits + (t->x->plan->caps.dims[HN_DIM_TARGETS] < HN_LOSS_ROWS ? t->x->plan->caps.dims[HN_DIM_TARGETS]
+                                                                       : HN_LOSS_ROWS) *
+                     t->cols;
     (void)thread;
     for (size_t r = block * HN_ROW_BLOCK; r < block_end(t, block); r++) {
         float *row = logits + r * t->cols, weight = batch->target_weights[t->first + r];
@@ -227,7 +232,8 @@ static void loss_rows(void *context, size_t block, unsigned thread) {
 static void loss_both(struct hn_exec *x, const struct hn_step *step) {
     const struct hn_weight *w = step->op->attr.head.weight;
     const struct hn_batch *batch = x->batch;
-    size_t chunk = x->plan->caps.dims[HN_DIM_TARGETS] < HN_LOSS_ROWS ? x->plan->caps.dims[HN_DIM_TARGETS] : HN_LOSS_ROWS;
+    size_t chunk =
+        x->plan->caps.dims[HN_DIM_TARGETS] < HN_LOSS_ROWS ? x->plan->caps.dims[HN_DIM_TARGETS] : HN_LOSS_ROWS;
     const float *in = hn_buffer(x, step->in[0]);
     float *logits = hn_buffer(x, step->work), *din = hn_buffer(x, step->din[0]), *losses = logits + chunk * w->rows;
     for (size_t first = 0; first < batch->n_targets; first += chunk) {
@@ -244,7 +250,8 @@ static void loss_both(struct hn_exec *x, const struct hn_step *step) {
         if (step->backward && din)
             hn_product_nn(x, din + first * w->cols, false, logits, w->rows, w, rows);
         if (step->backward && w->param != SIZE_MAX)
-            hn_product_tn(x, (float *)x->grads + w->param, 1, logits, w->rows, w->rows, in + first * w->cols, w->cols, w->cols, rows);
+            hn_product_tn(x, (float *)x->grads + w->param, 1, logits, w->rows, w->rows, in + first * w->cols, w->cols,
+                w->cols, rows);
     }
 }
 
@@ -258,10 +265,21 @@ static void gather_backward(struct hn_exec *x, const struct hn_step *step) {
 
 const struct hn_op_table hn_ops_fast = {
     .value_bytes = sizeof(float),
-    .forward = {[HN_OP_EMBED] = embed_forward, [HN_OP_RMSNORM] = rmsnorm_forward, [HN_OP_LINEAR] = hn_linear_forward,
-        [HN_OP_ROPE] = rope_both, [HN_OP_ATTENTION] = hn_attention_forward, [HN_OP_SWIGLU] = swiglu_both,
-        [HN_OP_GATHER] = gather_forward, [HN_OP_LOSS] = loss_both, [HN_OP_LOGITS] = logits_forward},
-    .backward = {[HN_OP_EMBED] = embed_backward, [HN_OP_RMSNORM] = rmsnorm_backward, [HN_OP_LINEAR] = hn_linear_backward,
-        [HN_OP_ROPE] = rope_both, [HN_OP_ATTENTION] = hn_attention_backward, [HN_OP_SWIGLU] = swiglu_both,
-        [HN_OP_GATHER] = gather_backward, [HN_OP_LOSS] = loss_both},
+    .forward = {[HN_OP_EMBED] = embed_forward,
+        [HN_OP_RMSNORM] = rmsnorm_forward,
+        [HN_OP_LINEAR] = hn_linear_forward,
+        [HN_OP_ROPE] = rope_both,
+        [HN_OP_ATTENTION] = hn_attention_forward,
+        [HN_OP_SWIGLU] = swiglu_both,
+        [HN_OP_GATHER] = gather_forward,
+        [HN_OP_LOSS] = loss_both,
+        [HN_OP_LOGITS] = logits_forward},
+    .backward = {[HN_OP_EMBED] = embed_backward,
+        [HN_OP_RMSNORM] = rmsnorm_backward,
+        [HN_OP_LINEAR] = hn_linear_backward,
+        [HN_OP_ROPE] = rope_both,
+        [HN_OP_ATTENTION] = hn_attention_backward,
+        [HN_OP_SWIGLU] = swiglu_both,
+        [HN_OP_GATHER] = gather_backward,
+        [HN_OP_LOSS] = loss_both},
 };

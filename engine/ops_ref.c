@@ -1,7 +1,8 @@
 /*
  * Every op as plain loops: the definition. Compiled twice, in float and in double (HN_REAL); the double table is what
- * finite differences are taken of, the float table what the fast ops are compared with. Sources: RMSNorm, Zhang & Sennrich
- * 2019; rotary embeddings, Su et al. 2021; SwiGLU, Shazeer 2020; the attention backward by log-sum-exp, Dao et al. 2022.
+ * finite differences are taken of, the float table what the fast ops are compared with. Sources: RMSNorm, Zhang &
+ * Sennrich 2019; rotary embeddings, Su et al. 2021; SwiGLU, Shazeer 2020; the attention backward by log-sum-exp, Dao
+ * et al. 2022.
  */
 #include "engine/dropout.h"
 #include "engine/ops.h"
@@ -23,7 +24,8 @@ static real *weight_rows(const struct hn_exec *x, const struct hn_weight *w) {
         if (w->param == SIZE_MAX)
             hn_weight_row(w, r, row);
         for (size_t c = 0; c < w->cols; c++)
-            out[r * w->cols + c] = w->param == SIZE_MAX ? (real)row[c] : ((const real *)x->params)[w->param + r * w->cols + c];
+            out[r * w->cols + c] =
+                w->param == SIZE_MAX ? (real)row[c] : ((const real *)x->params)[w->param + r * w->cols + c];
     }
     free(row);
     return out;
@@ -96,7 +98,8 @@ static void rmsnorm_backward(struct hn_exec *x, const struct hn_step *step) {
 }
 
 /* Input of part p's adapter: the row with that module's dropout mask applied. */
-static real adapter_input(const struct hn_exec *x, const struct hn_op *op, size_t p, size_t row, size_t c, real value) {
+static real adapter_input(
+    const struct hn_exec *x, const struct hn_op *op, size_t p, size_t row, size_t c, real value) {
     const struct hn_linear *l = &op->attr.linear;
     if (!x->dropout_on || l->lora_dropout <= 0)
         return value;
@@ -189,7 +192,8 @@ static void rotate(struct hn_exec *x, const struct hn_op *op, const real *in, re
                 double angle = (double)x->batch->positions[t] * pow(op->attr.rope.base, -2 * (double)i / (double)d);
                 real c = (real)cos(angle), s = sign * (real)sin(angle);
                 real *head = out + t * cols + h * d;
-                real *a = head + (op->attr.rope.interleaved ? 2 * i : i), *b = a + (op->attr.rope.interleaved ? 1 : d / 2);
+                real *a = head + (op->attr.rope.interleaved ? 2 * i : i),
+                     *b = a + (op->attr.rope.interleaved ? 1 : d / 2);
                 real ra = *a * c - *b * s, rb = *a * s + *b * c;
                 *a = ra;
                 *b = rb;
@@ -205,7 +209,8 @@ static void rope_backward(struct hn_exec *x, const struct hn_step *step) {
     rotate(x, step->op, hn_buffer(x, step->dout[0]), hn_buffer(x, step->din[0]), -1);
 }
 
-/* Keys of sequence s: base pointers and count, in the tensor itself or in the cache (after appending the new rows). */
+/* Keys of sequence s: base pointers and count, in the tensor itself or in the cache (after appending the new rows).
+ */
 struct keys {
     const real *k, *v;
     size_t stride, n;
@@ -219,7 +224,8 @@ static struct keys keys_of(struct hn_exec *x, const struct hn_op *op, const real
     if (!op->attr.attention.cached)
         return (struct keys){rows + q, rows + q + kv, cols, n};
     size_t layer_values = 2 * kv * x->plan->caps.cache_rows;
-    real *cache = (real *)hn_buffer(x, x->plan->cache) + op->attr.attention.cache_layer * layer_values + b->cache_rows[s] * 2 * kv;
+    real *cache = (real *)hn_buffer(x, x->plan->cache) + op->attr.attention.cache_layer * layer_values +
+                  b->cache_rows[s] * 2 * kv;
     for (size_t i = 0; i < n; i++)
         memcpy(cache + (b->past[s] + i) * 2 * kv, rows + i * cols + q, 2 * kv * sizeof *cache);
     return (struct keys){cache, cache + kv, 2 * kv, b->past[s] + n};
@@ -227,7 +233,8 @@ static struct keys keys_of(struct hn_exec *x, const struct hn_op *op, const real
 
 static void attention_forward(struct hn_exec *x, const struct hn_step *step) {
     const struct hn_op *op = step->op;
-    size_t heads = op->attr.attention.heads, d = op->attr.attention.head_dim, group = heads / op->attr.attention.kv_heads;
+    size_t heads = op->attr.attention.heads, d = op->attr.attention.head_dim,
+           group = heads / op->attr.attention.kv_heads;
     size_t cols = (heads + 2 * op->attr.attention.kv_heads) * d;
     const real *qkv = hn_buffer(x, step->in[0]);
     real *out = hn_buffer(x, step->out[0]), *lse = hn_buffer(x, step->out[1]), scale = (real)op->attr.attention.scale;
@@ -266,7 +273,8 @@ static void attention_forward(struct hn_exec *x, const struct hn_step *step) {
 /* P = exp(S − lse), dV += Pᵀ·dO, dP = dO·Vᵀ, dS = P∘(dP − rowsum(dO∘O))·scale, dQ += dS·K, dK += dSᵀ·Q */
 static void attention_backward(struct hn_exec *x, const struct hn_step *step) {
     const struct hn_op *op = step->op;
-    size_t heads = op->attr.attention.heads, d = op->attr.attention.head_dim, group = heads / op->attr.attention.kv_heads;
+    size_t heads = op->attr.attention.heads, d = op->attr.attention.head_dim,
+           group = heads / op->attr.attention.kv_heads;
     size_t q_cols = heads * d, kv = op->attr.attention.kv_heads * d, cols = q_cols + 2 * kv;
     const real *qkv = hn_buffer(x, step->in[0]), *out = hn_buffer(x, step->out[0]), *lse = hn_buffer(x, step->out[1]);
     const real *dout = hn_buffer(x, step->dout[0]), scale = (real)op->attr.attention.scale;
@@ -276,7 +284,8 @@ static void attention_backward(struct hn_exec *x, const struct hn_step *step) {
         for (size_t i = x->batch->starts[s]; i < x->batch->starts[s + 1]; i++)
             for (size_t h = 0; h < heads; h++) {
                 size_t end = op->attr.attention.causal ? i + 1 : x->batch->starts[s + 1], g = h / group;
-                const real *q = qkv + i * cols + h * d, *o = out + i * q_cols + h * d, *dy = dout + i * q_cols + h * d;
+                const real *q = qkv + i * cols + h * d, *o = out + i * q_cols + h * d,
+                           *dy = dout + i * q_cols + h * d;
                 real delta = 0;
                 for (size_t c = 0; c < d; c++)
                     delta += dy[c] * o[c];
@@ -361,7 +370,8 @@ static void loss_both(struct hn_exec *x, const struct hn_step *step) {
     const struct hn_weight *weight = step->op->attr.head.weight;
     size_t vocab = weight->rows, n = weight->cols;
     const real *in = hn_buffer(x, step->in[0]);
-    real *w = weight_rows(x, weight), *logits = hn_buffer(x, step->work), smoothing = (real)step->op->attr.head.smoothing;
+    real *w = weight_rows(x, weight), *logits = hn_buffer(x, step->work),
+         smoothing = (real)step->op->attr.head.smoothing;
     real *din = hn_buffer(x, step->din[0]), *dw = grad_of(x, weight);
     for (size_t i = 0; i < x->batch->n_targets; i++) {
         const real *h = in + i * n;
@@ -384,7 +394,8 @@ static void loss_both(struct hn_exec *x, const struct hn_step *step) {
         if (!step->backward)
             continue;
         for (size_t v = 0; v < vocab; v++)
-            logits[v] = tw * ((real)exp((double)(logits[v] - lse)) - (v == target ? 1 - smoothing : 0) - smoothing / (real)vocab);
+            logits[v] = tw * ((real)exp((double)(logits[v] - lse)) - (v == target ? 1 - smoothing : 0) -
+                                 smoothing / (real)vocab);
         for (size_t c = 0; c < n; c++) {
             real d = 0;
             for (size_t v = 0; v < vocab; v++) {
@@ -401,10 +412,21 @@ static void loss_both(struct hn_exec *x, const struct hn_step *step) {
 
 const struct hn_op_table HN_REF_TABLE = {
     .value_bytes = sizeof(real),
-    .forward = {[HN_OP_EMBED] = embed_forward, [HN_OP_RMSNORM] = rmsnorm_forward, [HN_OP_LINEAR] = linear_forward,
-        [HN_OP_ROPE] = rope_forward, [HN_OP_ATTENTION] = attention_forward, [HN_OP_SWIGLU] = swiglu_forward,
-        [HN_OP_GATHER] = gather_forward, [HN_OP_LOSS] = loss_both, [HN_OP_LOGITS] = logits_forward},
-    .backward = {[HN_OP_EMBED] = embed_backward, [HN_OP_RMSNORM] = rmsnorm_backward, [HN_OP_LINEAR] = linear_backward,
-        [HN_OP_ROPE] = rope_backward, [HN_OP_ATTENTION] = attention_backward, [HN_OP_SWIGLU] = swiglu_backward,
-        [HN_OP_GATHER] = gather_backward, [HN_OP_LOSS] = loss_both},
+    .forward = {[HN_OP_EMBED] = embed_forward,
+        [HN_OP_RMSNORM] = rmsnorm_forward,
+        [HN_OP_LINEAR] = linear_forward,
+        [HN_OP_ROPE] = rope_forward,
+        [HN_OP_ATTENTION] = attention_forward,
+        [HN_OP_SWIGLU] = swiglu_forward,
+        [HN_OP_GATHER] = gather_forward,
+        [HN_OP_LOSS] = loss_both,
+        [HN_OP_LOGITS] = logits_forward},
+    .backward = {[HN_OP_EMBED] = embed_backward,
+        [HN_OP_RMSNORM] = rmsnorm_backward,
+        [HN_OP_LINEAR] = linear_backward,
+        [HN_OP_ROPE] = rope_backward,
+        [HN_OP_ATTENTION] = attention_backward,
+        [HN_OP_SWIGLU] = swiglu_backward,
+        [HN_OP_GATHER] = gather_backward,
+        [HN_OP_LOSS] = loss_both},
 };

@@ -28,8 +28,16 @@ int hn_params_from_adapter(struct hn_params *params, const struct hn_adapter *ad
     for (size_t i = 0; i < adapter->n; i++) {
         const struct hn_lora *lora = &adapter->loras[i];
         struct hn_param *a = &params->table[2 * i], *b = a + 1;
-        *a = (struct hn_param){.weight = lora->weight, .offset = lora->a, .rows = adapter->rank, .cols = lora->weight->cols, .decays = true};
-        *b = (struct hn_param){.weight = lora->weight, .offset = lora->b, .rows = lora->weight->rows, .cols = adapter->rank, .decays = true};
+        *a = (struct hn_param){.weight = lora->weight,
+            .offset = lora->a,
+            .rows = adapter->rank,
+            .cols = lora->weight->cols,
+            .decays = true};
+        *b = (struct hn_param){.weight = lora->weight,
+            .offset = lora->b,
+            .rows = lora->weight->rows,
+            .cols = adapter->rank,
+            .decays = true};
         name_matrix(a, lora->weight, "lora_A");
         name_matrix(b, lora->weight, "lora_B");
     }
@@ -41,7 +49,7 @@ size_t hn_params_assign(struct hn_model *model) {
     size_t size = 0;
     for (size_t i = 0; i < model->n_weights; i++) {
         model->weights[i].param = size;
-        size += model->weights[i].rows * model->weights[i].cols; /* in all no more than a few times the file's bytes */
+        size += model->weights[i].rows * model->weights[i].cols; /* all lie in the file, so the sum cannot overflow */
     }
     return size;
 }
@@ -54,7 +62,8 @@ int hn_params_from_model(struct hn_params *params, const struct hn_model *model,
         return hn_fail(err, HN_E_INTERNAL, "out of memory");
     for (size_t i = 0; i < params->n; i++) {
         const struct hn_weight *w = &model->weights[i];
-        params->table[i] = (struct hn_param){.weight = w, .offset = w->param, .rows = w->rows, .cols = w->cols, .decays = !hn_role_is_norm(w->role)};
+        params->table[i] = (struct hn_param){
+            .weight = w, .offset = w->param, .rows = w->rows, .cols = w->cols, .decays = !hn_role_is_norm(w->role)};
         snprintf(params->table[i].name, sizeof params->table[i].name, "%s", w->hf_name);
     }
     return 0;
@@ -147,8 +156,12 @@ static void update_block(void *context, size_t index, unsigned thread) {
 }
 
 void hn_params_update(struct hn_params *params, const struct hn_adamw_options *o, struct hn_pool *pool) {
-    struct hn_adamw s = {.lr = (float)o->learning_rate, .beta1 = (float)o->beta1, .beta2 = (float)o->beta2, .eps = (float)o->epsilon,
-        .correction1 = (float)(1 - pow(o->beta1, (double)o->step)), .correction2 = (float)sqrt(1 - pow(o->beta2, (double)o->step)),
+    struct hn_adamw s = {.lr = (float)o->learning_rate,
+        .beta1 = (float)o->beta1,
+        .beta2 = (float)o->beta2,
+        .eps = (float)o->epsilon,
+        .correction1 = (float)(1 - pow(o->beta1, (double)o->step)),
+        .correction2 = (float)sqrt(1 - pow(o->beta2, (double)o->step)),
         .clip = (float)o->clip};
     struct update_task task = {params, s, s};
     task.with.decay = (float)(o->learning_rate * o->weight_decay);
@@ -156,7 +169,8 @@ void hn_params_update(struct hn_params *params, const struct hn_adamw_options *o
 }
 
 size_t hn_warmup_steps(const struct hn_hyperparams *hp, size_t total) {
-    size_t steps = hp->warmup_steps != HN_NONE_INT ? (size_t)hp->warmup_steps : (size_t)ceil(hp->warmup_ratio * (double)total - 1e-9);
+    size_t steps = hp->warmup_steps != HN_NONE_INT ? (size_t)hp->warmup_steps
+                                                   : (size_t)ceil(hp->warmup_ratio * (double)total - 1e-9);
     return steps < total ? steps : total;
 }
 

@@ -24,8 +24,8 @@ struct hn_params {
 };
 
 int hn_params_from_adapter(struct hn_params *params, const struct hn_adapter *adapter, struct hn_error *err);
-/* Gives every weight of the model its place in the parameter vector (weight->param) and returns the vector's size. Graphs
- * planned from then on train them. A tied head is the embedding's own struct and so shares its place. */
+/* Gives every weight of the model its place in the parameter vector (weight->param) and returns the vector's size.
+ * Graphs planned from then on train them. A tied head is the embedding's own struct and so shares its place. */
 size_t hn_params_assign(struct hn_model *model);
 /* The table of a model whose weights have been assigned. */
 int hn_params_from_model(struct hn_params *params, const struct hn_model *model, struct hn_error *err);

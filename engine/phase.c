@@ -20,7 +20,8 @@ void hn_phase_finish(struct hn_phase *phase) {
 }
 
 void *hn_arena_create(size_t bytes) {
-    void *arena = mmap(NULL, bytes ? bytes : 1, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    void *arena =
+        mmap(NULL, bytes ? bytes : 1, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (arena == MAP_FAILED)
         return NULL;
     madvise(arena, bytes, MADV_HUGEPAGE);

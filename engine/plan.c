@@ -1,10 +1,10 @@
 /*
  * From graph to steps and addresses; see plan.h.
  *
- * Forward steps come in the graph's order. Backward steps come in reverse; when one reads a value that was not kept, the
- * op that made it is run again just before, into fresh buffers ("clones"), and so on for that op's own inputs. What is
- * kept is one predicate, `is_kept`; everything else follows. Aliases: an in-place op shares its input's buffer, and a
- * residual's gradient is the gradient of the sum itself, so no copy is made of either.
+ * Forward steps come in the graph's order. Backward steps come in reverse; when one reads a value that was not kept,
+ * the op that made it is run again just before, into fresh buffers ("clones"), and so on for that op's own inputs.
+ * What is kept is one predicate, `is_kept`; everything else follows. Aliases: an in-place op shares its input's
+ * buffer, and a residual's gradient is the gradient of the sum itself, so no copy is made of either.
  */
 #include "engine/plan.h"
 #include "engine/buf.h"
@@ -155,7 +155,12 @@ static void add_step(struct builder *b, struct hn_step step) {
 }
 
 static struct hn_step empty_step(const struct hn_op *op, bool backward) {
-    return (struct hn_step){.op = op, .backward = backward, .in = {-1, -1}, .out = {-1, -1}, .din = {-1, -1}, .dout = {-1, -1},
+    return (struct hn_step){.op = op,
+        .backward = backward,
+        .in = {-1, -1},
+        .out = {-1, -1},
+        .din = {-1, -1},
+        .dout = {-1, -1},
         .work = -1};
 }
 
@@ -176,7 +181,8 @@ static void add_forward(struct builder *b, const struct hn_op *op) {
         b->plan->logits = step.out[0];
 }
 
-/* Buffer in which a backward step finds the value of `tensor`; runs the op that makes it again when it was not kept. */
+/* Buffer in which a backward step finds the value of `tensor`; runs the op that makes it again when it was not kept.
+ */
 static int value_again(struct builder *b, int tensor) {
     if (is_kept(b, tensor))
         return b->value[tensor];
@@ -287,10 +293,13 @@ static void add_cache(struct builder *b) {
         b->plan->buffers[b->plan->cache].fixed = true;
 }
 
-int hn_plan_make(struct hn_plan *plan, const struct hn_graph *graph, const struct hn_plan_options *options,
-    struct hn_error *err) {
-    *plan = (struct hn_plan){.caps = options->caps, .value_bytes = options->value_bytes ? options->value_bytes : 4,
-        .cache = -1, .logits = -1, .train = options->train};
+int hn_plan_make(
+    struct hn_plan *plan, const struct hn_graph *graph, const struct hn_plan_options *options, struct hn_error *err) {
+    *plan = (struct hn_plan){.caps = options->caps,
+        .value_bytes = options->value_bytes ? options->value_bytes : 4,
+        .cache = -1,
+        .logits = -1,
+        .train = options->train};
     size_t n = graph->n_tensors;
     struct builder b = {.plan = plan, .graph = graph, .options = options};
     int *ints = hn_calloc(n * 5, sizeof *ints);
@@ -317,7 +326,8 @@ int hn_plan_make(struct hn_plan *plan, const struct hn_graph *graph, const struc
         if (plan->logits >= 0 && !b.failed)
             touch(plan, plan->logits, plan->n_steps);
     }
-    int rc = b.failed ? hn_fail(err, HN_E_DOES_NOT_FIT, "the plan of this run exceeds the address space or memory") : place(plan, err);
+    int rc = b.failed ? hn_fail(err, HN_E_DOES_NOT_FIT, "the plan of this run exceeds the address space or memory")
+                      : place(plan, err);
     free(ints);
     free(flags);
     if (rc)

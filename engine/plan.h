@@ -1,10 +1,11 @@
 /*
  * Plan: a graph made executable, with the place in memory of everything known before anything runs.
  *
- * Planning turns the forward list into steps (forward, and in training also backward), decides for every tensor whether
- * its values are kept for the backward pass or computed again (cheap ops always; with `recompute` whole layers), finds the
- * lifetime of every buffer and gives each an offset in one arena. `arena_bytes` is exact: nothing else is allocated per
- * step. Recomputation changes no number, since a recomputed op repeats the same operations on the same values.
+ * Planning turns the forward list into steps (forward, and in training also backward), decides for every tensor
+ * whether its values are kept for the backward pass or computed again (cheap ops always; with `recompute` whole
+ * layers), finds the lifetime of every buffer and gives each an offset in one arena. `arena_bytes` is exact: nothing
+ * else is allocated per step. Recomputation changes no number, since a recomputed op repeats the same operations on
+ * the same values.
  */
 #ifndef HN_PLAN_H
 #define HN_PLAN_H
@@ -12,8 +13,8 @@
 #include "engine/graph.h"
 
 struct hn_caps {
-    size_t dims[HN_DIMS];  /* capacity of tokens, targets */
-    size_t cache_rows;     /* rows of the key-value cache a layer, 0 without */
+    size_t dims[HN_DIMS]; /* capacity of tokens, targets */
+    size_t cache_rows;    /* rows of the key-value cache a layer, 0 without */
     unsigned threads;
 };
 
@@ -40,11 +41,11 @@ struct hn_plan {
     struct hn_plan_buffer *buffers;
     size_t n_steps, n_buffers, steps_capacity, buffers_capacity;
     struct hn_caps caps;
-    size_t value_bytes;   /* 4, or 8 for the double-precision reference */
-    size_t arena_bytes;   /* all of it: buffers, then scratch of every thread */
+    size_t value_bytes;                   /* 4, or 8 for the double-precision reference */
+    size_t arena_bytes;                   /* all of it: buffers, then scratch of every thread */
     size_t scratch_offset, scratch_bytes; /* a thread's */
-    int cache;            /* buffer of the key-value cache, or -1 */
-    int logits;           /* buffer of the logits, or -1 */
+    int cache;                            /* buffer of the key-value cache, or -1 */
+    int logits;                           /* buffer of the logits, or -1 */
     bool train;
 };
 
@@ -57,8 +58,8 @@ struct hn_plan_options {
 };
 
 /* `graph` must outlive the plan. Owner calls hn_plan_finish in every case. */
-int hn_plan_make(struct hn_plan *plan, const struct hn_graph *graph, const struct hn_plan_options *options,
-    struct hn_error *err);
+int hn_plan_make(
+    struct hn_plan *plan, const struct hn_graph *graph, const struct hn_plan_options *options, struct hn_error *err);
 void hn_plan_finish(struct hn_plan *plan);
 
 #endif

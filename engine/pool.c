@@ -1,9 +1,10 @@
-/* See pool.h. Workers spin briefly for the next run (ops follow each other within microseconds), then sleep on a futex-backed
- * condition, so that an idle trainer costs nothing. */
+/* See pool.h. Workers spin briefly for the next run (ops follow each other within microseconds), then sleep on a
+ * futex-backed condition, so that an idle trainer costs nothing. */
 #include "engine/pool.h"
 #include "engine/buf.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -146,6 +147,10 @@ void hn_pool_run(struct hn_pool *pool, size_t n, hn_task_fn *fn, void *context) 
     atomic_store(&pool->running, pool->n_started);
     start_generation(pool);
     work(pool, 0);
-    while (atomic_load_explicit(&pool->running, memory_order_acquire))
-        relax();
+    for (unsigned spins = 0; atomic_load_explicit(&pool->running, memory_order_acquire); spins++) {
+        if (spins < SPINS)
+            relax();
+        else
+            sched_yield(); /* another trainer's threads may be waiting for this core */
+    }
 }

@@ -1,6 +1,6 @@
 /*
- * Artifacts: built in artifacts/.tmp beside their final place, each export read back from its files and its logits compared
- * with the trainer's own on held-out rows, then the folder is published by one rename.
+ * Artifacts: built in artifacts/.tmp beside their final place, each export read back from its files and its logits
+ * compared with the trainer's own on held-out rows, then the folder is published by one rename.
  */
 #include "engine/publish.h"
 #include "engine/engine.h"
@@ -18,10 +18,11 @@
 #include <sys/stat.h>
 
 #define VERIFY_ROWS 8
-/* Exports of f32 hold the same values, so the logits are the same to the bit; what is tolerated is far below any effect. */
+/* Exports of f32 hold the same values, so the logits are the same to the bit; what is tolerated is far below any
+ * effect. */
 #define TOLERANCE 1e-4
-/* Rounding every weight to half precision moves logits by up to 0.28 (f16) and 1.5 (bf16) on SmolLM2-135M, whose logits reach
- * 30; five times that is let pass. So wide a bound only catches a model that rounding ruins (an overflow, say); that the folder
+/* Rounding every weight to half precision moves logits by up to 0.28 (f16) and 1.5 (bf16) on SmolLM2-135M; five
+ * times that is let pass. So wide a bound only catches a model that rounding ruins (an overflow, say); that the folder
  * holds the trained values at all is checked value by value (holds_values). */
 #define TOLERANCE_F16 1.5
 #define TOLERANCE_BF16 8.0
@@ -32,15 +33,17 @@ struct agreement {
 };
 
 /* Logits of the last targets of a row under the given parameters; the number of target rows. */
-static size_t row_logits(struct hn_trainer *t, const struct hn_examples *ex, size_t row, const float *values, float *out) {
+static size_t row_logits(
+    struct hn_trainer *t, const struct hn_examples *ex, size_t row, const float *values, float *out) {
     struct hn_phase *phase = &t->run.phases[HN_PHASE_VERIFY];
     struct hn_exec x = {.params = values};
     size_t n = hn_row_length(ex, row), targets = n < HN_VERIFY_TARGETS ? n : HN_VERIFY_TARGETS;
-    hn_batch_clear(&t->compute.batch);
+    hn_compute_clear(&t->compute, phase);
     if (!hn_batch_add_tokens(&t->compute.batch, ex->tokens + ex->starts[row], n, 0, targets))
         return 0;
     hn_compute_run(&t->compute, phase, &x);
-    memcpy(out, t->compute.arena + phase->plan.buffers[phase->plan.logits].offset, targets * t->run.model.config.vocab * sizeof *out);
+    memcpy(out, t->compute.arena + phase->plan.buffers[phase->plan.logits].offset,
+        targets * t->run.model.config.vocab * sizeof *out);
     return targets;
 }
 
@@ -71,7 +74,8 @@ static void compare_row(struct agreement *a, const float *ours, const float *the
 static int compare_exports(struct hn_trainer *t, const float *values, struct agreement *a, struct hn_error *err) {
     const struct hn_examples *ex = t->run.validation.n_rows ? &t->run.validation : &t->run.train;
     size_t vocab = t->run.model.config.vocab;
-    float *ours = hn_calloc(HN_VERIFY_TARGETS * vocab, sizeof *ours), *theirs = hn_calloc(HN_VERIFY_TARGETS * vocab, sizeof *theirs);
+    float *ours = hn_calloc(HN_VERIFY_TARGETS * vocab, sizeof *ours),
+          *theirs = hn_calloc(HN_VERIFY_TARGETS * vocab, sizeof *theirs);
     *a = (struct agreement){0};
     if (!ours || !theirs) {
         free(ours);
@@ -95,8 +99,8 @@ static double tolerance_of(const struct hn_exporter *e, const struct hn_spec *sp
     return spec->export_dtype == HN_F16 ? TOLERANCE_F16 : TOLERANCE_BF16;
 }
 
-/* Whether each value read back is the trained one rounded to the type: within half a unit in the last place of its 11 (f16)
- * or 8 (bf16) significant bits, below the smallest normal number half a subnormal step. */
+/* Whether each value read back is the trained one rounded to the type: within half a unit in the last place of its 11
+ * (f16) or 8 (bf16) significant bits, below the smallest normal number half a subnormal step. */
 static bool holds_values(const struct hn_trainer *t, const float *values) {
     enum hn_dtype type = t->spec.export_dtype;
     float share = type == HN_F32 ? 0 : type == HN_F16 ? 0x1p-11f : 0x1p-8f;
@@ -110,7 +114,8 @@ static bool holds_values(const struct hn_trainer *t, const float *values) {
 }
 
 /* Reads an export back and compares; *ret_passed tells whether it may be published. */
-static int verify(struct hn_trainer *t, const struct hn_exporter *e, const char *dir, bool *ret_passed, struct hn_error *err) {
+static int verify(
+    struct hn_trainer *t, const struct hn_exporter *e, const char *dir, bool *ret_passed, struct hn_error *err) {
     struct agreement a = {0};
     struct hn_error problem = {0};
     float *values = hn_calloc(t->params.size, sizeof *values);
@@ -126,19 +131,25 @@ static int verify(struct hn_trainer *t, const struct hn_exporter *e, const char 
         return rc;
     *ret_passed = !unreadable && a.targets && a.max_diff <= tolerance_of(e, &t->spec);
     if (unreadable)
-        return hn_events_add(&t->events, "warning", json_pack("{s:s, s:s, s:I}", "code", "export_mismatch", "message", problem.message, "step",
-            (json_int_t)t->exported_step), err);
-    return hn_events_add(&t->events, "verified", json_pack("{s:s, s:s, s:I, s:o, s:o, s:o, s:f, s:b}", "artifact", e->dir, "base_sha256",
-        t->spec.model_sha256, "rows", (json_int_t)a.rows, "max_abs_logit_diff", hn_json_float((float)a.max_diff), "mean_kl",
-        hn_json_float((float)(a.kl / (double)(a.targets ? a.targets : 1))), "argmax_agreement",
-        hn_json_float((float)((double)a.same_argmax / (double)(a.targets ? a.targets : 1))), "tolerance", tolerance_of(e, &t->spec), "passed", *ret_passed), err);
+        return hn_events_add(&t->events, "warning",
+            json_pack("{s:s, s:s, s:I}", "code", "export_mismatch", "message", problem.message, "step",
+                (json_int_t)t->exported_step),
+            err);
+    return hn_events_add(&t->events, "verified",
+        json_pack("{s:s, s:s, s:I, s:o, s:o, s:o, s:f, s:b}", "artifact", e->dir, "base_sha256", t->spec.model_sha256,
+            "rows", (json_int_t)a.rows, "max_abs_logit_diff", hn_json_float((float)a.max_diff), "mean_kl",
+            hn_json_float((float)(a.kl / (double)(a.targets ? a.targets : 1))), "argmax_agreement",
+            hn_json_float((float)((double)a.same_argmax / (double)(a.targets ? a.targets : 1))), "tolerance",
+            tolerance_of(e, &t->spec), "passed", *ret_passed),
+        err);
 }
 
 static int compare_text(const void *a, const void *b) {
     return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
-/* Names of the files in a folder, sorted, so that the manifest's order depends on nothing. Caller frees both levels. */
+/* Names of the files in a folder, sorted, so that the manifest's order depends on nothing. Caller frees both levels.
+ */
 static int list_files(const char *dir, char ***ret, size_t *ret_n, struct hn_error *err) {
     DIR *d = opendir(dir);
     char **names = NULL;
@@ -156,7 +167,8 @@ static int list_files(const char *dir, char ***ret, size_t *ret_n, struct hn_err
     return 0;
 }
 
-static int describe_file(struct hn_trainer *t, const char *root, const char *relative, json_t *files, struct hn_error *err) {
+static int describe_file(
+    struct hn_trainer *t, const char *root, const char *relative, json_t *files, struct hn_error *err) {
     char path[5200], hash[HN_SHA256_HEX];
     uint64_t size = 0;
     snprintf(path, sizeof path, "%s/%s", root, relative);
@@ -169,7 +181,8 @@ static int describe_file(struct hn_trainer *t, const char *root, const char *rel
     return hn_events_add(&t->events, "artifact", file, err);
 }
 
-static int describe_folder(struct hn_trainer *t, const char *root, const char *dir, json_t *files, struct hn_error *err) {
+static int describe_folder(
+    struct hn_trainer *t, const char *root, const char *dir, json_t *files, struct hn_error *err) {
     char path[4200];
     char **names = NULL;
     size_t n = 0;
@@ -191,18 +204,21 @@ static int write_manifest(struct hn_trainer *t, const char *root, json_t *files,
     hn_compute_name(kernels, sizeof kernels);
     snprintf(path, sizeof path, "%s/manifest.json", root);
     const char *validation = t->spec.validation.sha256;
-    json_t *manifest = json_pack("{s:i, s:s, s:{s:s, s:s, s:s}, s:{s:s, s:s?}, s:I, s:s, s:s, s:O}", "format", 1, "run", t->spec.run_sha256, "base",
-        "name", base, "sha256", t->spec.model_sha256, "quantisation", t->run.model.quantisation, "data", "train",
-        t->spec.train.sha256 ? t->spec.train.sha256 : "", "validation", validation, "exported_step", (json_int_t)t->exported_step, "build",
-        hn_build_name(), "kernels", kernels, "files", files);
+    json_t *manifest = json_pack("{s:i, s:s, s:{s:s, s:s, s:s}, s:{s:s, s:s?}, s:I, s:s, s:s, s:O}", "format", 1,
+        "run", t->spec.run_sha256, "base", "name", base, "sha256", t->spec.model_sha256, "quantisation",
+        t->run.model.quantisation, "data", "train", t->spec.train.sha256 ? t->spec.train.sha256 : "", "validation",
+        validation, "exported_step", (json_int_t)t->exported_step, "build", hn_build_name(), "kernels", kernels,
+        "files", files);
     char *text = manifest ? json_dumps(manifest, JSON_INDENT(2)) : NULL;
     json_decref(manifest);
-    int rc = text ? hn_file_write_durable(path, text, strlen(text), err) : hn_fail(err, HN_E_INTERNAL, "out of memory");
+    int rc =
+        text ? hn_file_write_durable(path, text, strlen(text), err) : hn_fail(err, HN_E_INTERNAL, "out of memory");
     free(text);
     return rc ? rc : describe_file(t, root, "manifest.json", NULL, err);
 }
 
-static int make_export(struct hn_trainer *t, const struct hn_exporter *e, const char *root, json_t *files, size_t *passed, struct hn_error *err) {
+static int make_export(struct hn_trainer *t, const struct hn_exporter *e, const char *root, json_t *files,
+    size_t *passed, struct hn_error *err) {
     char dir[4200];
     bool ok = false;
     snprintf(dir, sizeof dir, "%s/%s", root, e->dir);

@@ -38,7 +38,8 @@ static inline void hn_philox(const uint32_t counter[4], const uint32_t key[2], u
 
 static inline uint64_t hn_random_u64(uint64_t seed, uint32_t purpose, uint64_t step, uint64_t index) {
     uint32_t key[2] = {(uint32_t)seed, (uint32_t)(seed >> 32)}, out[4];
-    uint32_t counter[4] = {(uint32_t)index, (uint32_t)(index >> 32) ^ purpose << 24, (uint32_t)step, (uint32_t)(step >> 32)};
+    uint32_t counter[4] = {
+        (uint32_t)index, (uint32_t)(index >> 32) ^ purpose << 24, (uint32_t)step, (uint32_t)(step >> 32)};
     hn_philox(counter, key, out);
     return (uint64_t)out[1] << 32 | out[0];
 }

@@ -38,8 +38,11 @@ static size_t *other_rows(size_t n_rows, const size_t *rows, size_t n, size_t *r
 
 static int encode_all(struct hn_run *run, struct hn_error *err) {
     const struct hn_spec *spec = run->spec;
-    struct hn_encode_options options = {.task = spec->task, .max_length = (size_t)spec->hp.max_length, .overflow = (enum hn_overflow)spec->hp.overflow,
-        .loss_on = (enum hn_loss_on)spec->hp.loss_on, .vocab = run->model.config.vocab};
+    struct hn_encode_options options = {.task = spec->task,
+        .max_length = (size_t)spec->hp.max_length,
+        .overflow = (enum hn_overflow)spec->hp.overflow,
+        .loss_on = (enum hn_loss_on)spec->hp.loss_on,
+        .vocab = run->model.config.vocab};
     size_t *held = NULL, *kept = NULL, n_held = 0, n_kept = run->train_data.n_rows;
     int rc = 0;
     if (spec->validation_fraction > 0) {
@@ -52,7 +55,8 @@ static int encode_all(struct hn_run *run, struct hn_error *err) {
     if (!rc && n_held)
         rc = hn_examples_encode(&run->codec, &run->train_data, held, n_held, &options, &run->validation, err);
     else if (!rc && spec->validation.file)
-        rc = hn_examples_encode(&run->codec, &run->validation_data, NULL, run->validation_data.n_rows, &options, &run->validation, err);
+        rc = hn_examples_encode(
+            &run->codec, &run->validation_data, NULL, run->validation_data.n_rows, &options, &run->validation, err);
     free(held);
     free(kept);
     return rc;
@@ -61,7 +65,8 @@ static int encode_all(struct hn_run *run, struct hn_error *err) {
 /* Samples come from the validation rows, spread evenly; from the training rows where there are none. */
 static int choose_samples(struct hn_run *run, struct hn_error *err) {
     const struct hn_examples *ex = run->validation.n_rows ? &run->validation : &run->train;
-    run->sample_data = run->spec->validation.file ? &run->validation_data : &run->train_data;
+    run->sample_data =
+        ex == &run->validation && run->spec->validation.file ? &run->validation_data : &run->train_data;
     size_t n = (size_t)run->spec->sample_rows < ex->n_rows ? (size_t)run->spec->sample_rows : ex->n_rows;
     if (!(run->sample_rows = hn_calloc(n, sizeof *run->sample_rows)))
         return hn_fail(err, HN_E_INTERNAL, "out of memory");
@@ -79,7 +84,7 @@ static void find_longest(struct hn_run *run, const struct hn_examples *ex) {
 }
 
 int hn_run_choose_params(struct hn_run *run, struct hn_error *err) {
-    int rc = 0;
+    int rc;
     switch (run->spec->method) {
     case HN_METHOD_LORA:
         rc = hn_adapter_init(&run->adapter, &run->model, &run->spec->hp, err);
@@ -89,7 +94,8 @@ int hn_run_choose_params(struct hn_run *run, struct hn_error *err) {
         run->n_params = hn_params_assign(&run->model);
         return 0;
     default:
-        return hn_fail(err, HN_E_UNSUPPORTED, "method %s is not supported for this model", hn_method_name(run->spec->method));
+        return hn_fail(
+            err, HN_E_UNSUPPORTED, "method %s is not supported for this model", hn_method_name(run->spec->method));
     }
 }
 
@@ -122,9 +128,11 @@ int hn_run_load(struct hn_run *run, const struct hn_spec *spec, const char *dir,
     if (!rc)
         rc = encode_all(run, err);
     if (!rc && run->train.n_rows == 0) {
-        rc = hn_fail(err, HN_E_DATASET_INVALID, "no row of the training data is left to train on (%zu of %zu dropped)", run->train.dropped,
-            run->train.rows_total);
-        hn_error_hint(err, "raise max_length, or check that the rows have answers: GET /datasets/{id}/preview shows what is trained");
+        rc =
+            hn_fail(err, HN_E_DATASET_INVALID, "no row of the training data is left to train on (%zu of %zu dropped)",
+                run->train.dropped, run->train.rows_total);
+        hn_error_hint(err, "raise max_length, or check that the rows have answers: GET /datasets/{id}/preview shows "
+                           "what is trained");
     }
     if (!rc)
         rc = hn_run_choose_params(run, err);
@@ -137,11 +145,12 @@ int hn_run_load(struct hn_run *run, const struct hn_spec *spec, const char *dir,
     return rc;
 }
 
-int hn_sample_phase(struct hn_phase *phase, const struct hn_model *model, const struct hn_adapter *adapter, size_t slots,
-    size_t context, unsigned threads, struct hn_error *err) {
+int hn_sample_phase(struct hn_phase *phase, const struct hn_model *model, const struct hn_adapter *adapter,
+    size_t slots, size_t context, unsigned threads, struct hn_error *err) {
     struct hn_graph_options graph = {.adapter = adapter, .logits = true, .cached = true};
-    struct hn_plan_options plan = {.caps = {.dims = {[HN_DIM_TOKENS] = HN_SAMPLE_CHUNK, [HN_DIM_TARGETS] = slots}, .cache_rows = slots * context,
-        .threads = threads}};
+    struct hn_plan_options plan = {.caps = {.dims = {[HN_DIM_TOKENS] = HN_SAMPLE_CHUNK, [HN_DIM_TARGETS] = slots},
+                                       .cache_rows = slots * context,
+                                       .threads = threads}};
     return hn_phase_make(phase, model, &graph, &plan, err);
 }
 
@@ -163,7 +172,8 @@ static int count_steps(struct hn_run *run, struct hn_error *err) {
 
 static size_t examples_bytes(const struct hn_examples *ex) {
     return ex->tokens_capacity * sizeof *ex->tokens + ex->weights_capacity * sizeof *ex->weights +
-           ex->starts_capacity * sizeof *ex->starts + ex->lines_capacity * sizeof *ex->lines + ex->rows_capacity * sizeof *ex->rows;
+           ex->starts_capacity * sizeof *ex->starts + ex->lines_capacity * sizeof *ex->lines +
+           ex->rows_capacity * sizeof *ex->rows;
 }
 
 static size_t dataset_bytes(const struct hn_dataset *data) {
@@ -190,9 +200,11 @@ int hn_run_plan(struct hn_run *run, struct hn_error *err) {
     int rc = count_steps(run, err);
     size_t tokens = (size_t)spec->hp.micro_batch_tokens;
     tokens = tokens > run->longest ? tokens : run->longest; /* a row is never split */
-    struct hn_graph_options loss = {.adapter = run->adapter.n ? &run->adapter : NULL, .label_smoothing = spec->hp.label_smoothing};
+    struct hn_graph_options loss = {
+        .adapter = run->adapter.n ? &run->adapter : NULL, .label_smoothing = spec->hp.label_smoothing};
     struct hn_graph_options eval = {.adapter = loss.adapter}, verify = {.adapter = loss.adapter, .logits = true};
-    struct hn_plan_options plan = {.caps = {.dims = {tokens, tokens}, .threads = run->threads}, .train = true, .recompute = spec->recompute};
+    struct hn_plan_options plan = {
+        .caps = {.dims = {tokens, tokens}, .threads = run->threads}, .train = true, .recompute = spec->recompute};
     if (!rc)
         rc = hn_phase_make(&run->phases[HN_PHASE_TRAIN], &run->model, &loss, &plan, err);
     plan.train = false;

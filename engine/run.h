@@ -13,7 +13,7 @@
 #include "engine/phase.h"
 #include "engine/spec.h"
 
-struct hn_memory { /* bytes */
+struct hn_memory {  /* bytes */
     size_t arena;   /* the largest phase */
     size_t params;  /* values, gradients, moments */
     size_t data;    /* tokenised rows, batches */
@@ -32,21 +32,22 @@ struct hn_run {
     struct hn_examples train, validation;
     const struct hn_dataset *sample_data; /* rows that samples are taken from */
     size_t *sample_rows, n_sample_rows;   /* kept rows of sample_data, validation ones where there are any */
-    struct hn_adapter adapter; /* of method lora, else empty */
-    size_t n_params;           /* trainable values: the adapter's, or all of the model's */
+    struct hn_adapter adapter;            /* of method lora, else empty */
+    size_t n_params;                      /* trainable values: the adapter's, or all of the model's */
     struct hn_phase phases[HN_PHASES];
     struct hn_memory memory;
     size_t steps, steps_per_epoch;
-    size_t longest;      /* tokens of the longest row in a batch */
+    size_t longest; /* tokens of the longest row in a batch */
     unsigned threads;
 };
 
-/* Opens and tokenises; paths in the spec are relative to `dir` (or absolute). On HN_E_DATASET_INVALID the data set's issues
- * tell which rows. Owner calls hn_run_finish in every case. */
+/* Opens and tokenises; paths in the spec are relative to `dir` (or absolute). On HN_E_DATASET_INVALID the data set's
+ * issues tell which rows. Owner calls hn_run_finish in every case. */
 int hn_run_load(struct hn_run *run, const struct hn_spec *spec, const char *dir, struct hn_error *err);
-/* The parameter vector of the run's method. Also for a run that has only its specification, model and, by
- * hn_run_choose_params, what is trained of it. */
+/* Decides what is trained: fills adapter and n_params from the specification and the open model. Done by hn_run_load.
+ */
 int hn_run_choose_params(struct hn_run *run, struct hn_error *err);
+/* The parameter vector for that, zeroed. Owner calls hn_params_finish in every case. */
 int hn_run_make_params(const struct hn_run *run, struct hn_params *params, struct hn_error *err);
 /* Fills values[n_params] with what training begins from. */
 void hn_run_start_params(const struct hn_run *run, float *values);
@@ -54,11 +55,12 @@ void hn_run_start_params(const struct hn_run *run, float *values);
 int hn_run_plan(struct hn_run *run, struct hn_error *err);
 void hn_run_finish(struct hn_run *run);
 
-/* Rows whose key-value caches a generation phase holds at once, and target rows that verification compares at once. */
+/* Rows whose key-value caches a generation phase holds at once, and target rows that verification compares at once.
+ */
 enum { HN_SAMPLE_SLOTS = 4, HN_SAMPLE_CHUNK = 512, HN_VERIFY_TARGETS = 32 };
 
 /* Plans a generation phase: `slots` sequences of at most `context` tokens. */
-int hn_sample_phase(struct hn_phase *phase, const struct hn_model *model, const struct hn_adapter *adapter, size_t slots,
-    size_t context, unsigned threads, struct hn_error *err);
+int hn_sample_phase(struct hn_phase *phase, const struct hn_model *model, const struct hn_adapter *adapter,
+    size_t slots, size_t context, unsigned threads, struct hn_error *err);
 
 #endif

@@ -18,13 +18,14 @@ static const struct {
 } types[] = {{"F32", HN_F32}, {"F16", HN_F16}, {"BF16", HN_BF16}};
 
 static int invalid(struct hn_error *err, const char *what, const char *name) {
-    hn_fail(err, HN_E_MODEL_INVALID, "the safetensors file is damaged: %s%s%.200s", what, name ? " of tensor " : "", name ? name : "");
+    hn_fail(err, HN_E_MODEL_INVALID, "the safetensors file is damaged: %s%s%.200s", what, name ? " of tensor " : "",
+        name ? name : "");
     hn_error_hint(err, "download or copy the file again and compare its checksum with the source's");
     return HN_E_MODEL_INVALID;
 }
 
-static int read_tensor(const struct hn_safetensors *st, size_t data, const char *name, const json_t *value, struct hn_safetensor *t,
-    struct hn_error *err) {
+static int read_tensor(const struct hn_safetensors *st, size_t data, const char *name, const json_t *value,
+    struct hn_safetensor *t, struct hn_error *err) {
     const char *type = json_string_value(json_object_get(value, "dtype"));
     const json_t *shape = json_object_get(value, "shape"), *offsets = json_object_get(value, "data_offsets");
     *t = (struct hn_safetensor){.name = name, .n_dims = json_array_size(shape)};
@@ -32,7 +33,8 @@ static int read_tensor(const struct hn_safetensors *st, size_t data, const char 
     while (type && k < 3 && strcmp(types[k].name, type) != 0)
         k++;
     if (!type || k == 3)
-        return hn_fail(err, HN_E_UNSUPPORTED, "tensor %.200s has the type %.32s; F32, F16 and BF16 are supported", name, type ? type : "?");
+        return hn_fail(err, HN_E_UNSUPPORTED, "tensor %.200s has the type %.32s; F32, F16 and BF16 are supported",
+            name, type ? type : "?");
     t->type = types[k].type;
     if (!json_is_array(shape) || t->n_dims > 4 || json_array_size(offsets) != 2)
         return invalid(err, "the description", name);
@@ -42,9 +44,11 @@ static int read_tensor(const struct hn_safetensors *st, size_t data, const char 
             return invalid(err, "the shape", name);
         t->dims[i] = (size_t)dim;
     }
-    json_int_t first = json_integer_value(json_array_get(offsets, 0)), last = json_integer_value(json_array_get(offsets, 1));
-    if (first < 0 || last < first || !hn_mul(values, hn_dtype_info((int)t->type)->bytes, &t->bytes) || (size_t)(last - first) != t->bytes ||
-        !hn_add(data, (size_t)first, &begin) || !hn_add(data, (size_t)last, &end) || end > st->map.size)
+    json_int_t first = json_integer_value(json_array_get(offsets, 0)),
+               last = json_integer_value(json_array_get(offsets, 1));
+    if (first < 0 || last < first || !hn_mul(values, hn_dtype_info((int)t->type)->bytes, &t->bytes) ||
+        (size_t)(last - first) != t->bytes || !hn_add(data, (size_t)first, &begin) ||
+        !hn_add(data, (size_t)last, &end) || end > st->map.size)
         return invalid(err, "the place", name);
     t->data = st->map.data + begin;
     return 0;
@@ -120,8 +124,9 @@ static json_t *make_header(const struct hn_safetensor_out *tensors, size_t n, co
         for (size_t k = 0; k < tensors[i].n_dims; k++)
             json_array_append_new(shape, json_integer((json_int_t)tensors[i].dims[k]));
         size_t bytes = count_values(&tensors[i]) * hn_dtype_info((int)tensors[i].type)->bytes;
-        json_object_set_new(header, tensors[i].name, json_pack("{s:s, s:o, s:[I,I]}", "dtype", hn_dtype_info((int)tensors[i].type)->name,
-            "shape", shape, "data_offsets", (json_int_t)offset, (json_int_t)(offset + bytes)));
+        json_object_set_new(header, tensors[i].name,
+            json_pack("{s:s, s:o, s:[I,I]}", "dtype", hn_dtype_info((int)tensors[i].type)->name, "shape", shape,
+                "data_offsets", (json_int_t)offset, (json_int_t)(offset + bytes)));
         offset += bytes;
     }
     return header;

@@ -2,8 +2,8 @@
  * Safetensors files: u64 little-endian header length, JSON header, data (https://github.com/huggingface/safetensors).
  *
  * Reading validates everything at open: ranges inside the file, sizes that follow from type and shape, no overlap, a
- * header of at most 100 MB. Writing puts tensors in the order given and `"format":"pt"` into the metadata, without which
- * Transformers refuses the file.
+ * header of at most 100 MB. Writing puts tensors in the order given and `"format":"pt"` into the metadata, without
+ * which Transformers refuses the file.
  */
 #ifndef HN_SAFETENSORS_H
 #define HN_SAFETENSORS_H
@@ -15,8 +15,8 @@
 #include <jansson.h>
 
 struct hn_safetensor {
-    const char *name; /* owned by the header */
-    enum hn_dtype type; /* F32, F16, BF16 */
+    const char *name;       /* owned by the header */
+    enum hn_dtype type;     /* F32, F16, BF16 */
     size_t n_dims, dims[4]; /* as in the file: outermost first */
     const uint8_t *data;
     size_t bytes;

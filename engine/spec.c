@@ -27,7 +27,9 @@ int hn_export_from_name(const char *name) {
 }
 
 unsigned hn_method_exports(enum hn_method method) {
-    return method == HN_METHOD_LORA ? HN_EXPORT_PEFT | HN_EXPORT_GGUF : method == HN_METHOD_FULL ? HN_EXPORT_MERGED : 0;
+    return method == HN_METHOD_LORA   ? HN_EXPORT_PEFT | HN_EXPORT_GGUF
+           : method == HN_METHOD_FULL ? HN_EXPORT_MERGED
+                                      : 0;
 }
 
 static int read_export_dtype(const json_t *run, enum hn_dtype *ret, struct hn_error *err) {
@@ -63,8 +65,10 @@ static int read_method(const json_t *run, enum hn_method *ret, struct hn_error *
 static int read_source(const json_t *object, struct hn_source *s, struct hn_error *err) {
     const char *on_error = "refuse";
     int rc = 0;
-    if ((rc = hn_json_string(object, "file", &s->file, err)) || (rc = hn_json_string(object, "sha256", &s->sha256, err)) ||
-        (rc = hn_json_string(object, "format", &s->format, err)) || (rc = hn_json_string(object, "on_error", &on_error, err)))
+    if ((rc = hn_json_string(object, "file", &s->file, err)) ||
+        (rc = hn_json_string(object, "sha256", &s->sha256, err)) ||
+        (rc = hn_json_string(object, "format", &s->format, err)) ||
+        (rc = hn_json_string(object, "on_error", &on_error, err)))
         return rc;
     s->columns = json_object_get(object, "columns");
     if (!json_is_object(s->columns))
@@ -86,21 +90,32 @@ static int read_exports(const json_t *run, unsigned *ret, struct hn_error *err) 
 }
 
 static int read_run(struct hn_spec *s, struct hn_error *err) {
-    const json_t *run = s->run, *validation = json_object_get(run, "validation"), *samples = json_object_get(run, "samples");
+    const json_t *run = s->run, *validation = json_object_get(run, "validation"),
+                 *samples = json_object_get(run, "samples");
     const char *task = "", *export_step = "last";
     int rc;
     if ((rc = hn_json_string(run, "task", &task, err)) || (rc = read_method(run, &s->method, err)) ||
         (rc = hn_json_string(json_object_get(run, "model"), "file", &s->model_file, err)) ||
         (rc = hn_json_string(json_object_get(run, "model"), "sha256", &s->model_sha256, err)) ||
-        (rc = read_source(json_object_get(run, "train"), &s->train, err)) || (rc = read_source(validation, &s->validation, err)) ||
-        (rc = hn_json_number(validation, "fraction", 0, 1, &s->validation_fraction, err)) || (rc = read_exports(run, &s->exports, err)) ||
-        (rc = read_export_dtype(run, &s->export_dtype, err)) ||
-        (rc = hn_json_string(run, "export_step", &export_step, err)) || (rc = hn_json_bool(run, "recompute", &s->recompute, err)) ||
+        (rc = read_source(json_object_get(run, "train"), &s->train, err)) ||
+        (rc = read_source(validation, &s->validation, err)) ||
+        (rc = hn_json_number(validation, "fraction", 0, 1, &s->validation_fraction, err)) ||
+        (rc = read_exports(run, &s->exports, err)) || (rc = read_export_dtype(run, &s->export_dtype, err)) ||
+        (rc = hn_json_string(run, "export_step", &export_step, err)) ||
+        (rc = hn_json_bool(run, "recompute", &s->recompute, err)) ||
         (rc = hn_json_string(run, "template_date", &s->template_date, err)) ||
         (rc = hn_json_int(samples, "rows", 0, 1000, &s->sample_rows, err)) ||
         (rc = hn_json_int(samples, "max_tokens", 1, 100000, &s->sample_tokens, err)) ||
         (rc = hn_hyperparams_read(&s->hp, json_object_get(run, "hyperparameters"), "hyperparameters.", err)))
         return rc;
+    const struct hn_hyperparams *hp = &s->hp;
+    if (hn_is_auto(hp->epochs) || hn_is_auto(hp->learning_rate) || hp->batch_size == HN_AUTO_INT ||
+        hp->micro_batch_tokens == HN_AUTO_INT || hp->max_length == HN_AUTO_INT || hp->eval_every == HN_AUTO_INT) {
+        hn_fail(err, HN_E_INVALID_FIELD, "spec: \"auto\" is left in run.hyperparameters");
+        hn_error_hint(
+            err, "set epochs, learning_rate, batch_size, micro_batch_tokens, max_length and eval_every to numbers");
+        return HN_E_INVALID_FIELD;
+    }
     int task_number = hn_task_from_name(task);
     if (task_number < 0 || !s->model_file || !s->train.file)
         return hn_fail(err, HN_E_INVALID_FIELD, "spec: the run part needs a known task, model.file and train.file");
@@ -124,8 +139,12 @@ static int read_host(struct hn_spec *s, struct hn_error *err) {
 }
 
 int hn_spec_read(struct hn_spec *spec, json_t *json, struct hn_error *err) {
-    *spec = (struct hn_spec){.json = json, .run = json_object_get(json, "run"), .host = json_object_get(json, "host"), .job = "",
-        .model_sha256 = "", .sample_tokens = 128};
+    *spec = (struct hn_spec){.json = json,
+        .run = json_object_get(json, "run"),
+        .host = json_object_get(json, "host"),
+        .job = "",
+        .model_sha256 = "",
+        .sample_tokens = 128};
     hn_hyperparams_defaults(&spec->hp);
     int64_t format = 0;
     int rc = hn_json_int(json, "format", 1, 1, &format, err);

@@ -1,8 +1,8 @@
 /*
  * A run's specification: spec.json of the run directory, all that a run depends on, with no "auto" left.
  *
- * `run` is the run's identity: the sha256 of its canonical text names the run in every artifact, and artifact bytes depend
- * on nothing else but the inputs it names, the build and the CPU level. `host` changes no result.
+ * `run` is the run's identity: the sha256 of its canonical text names the run in every artifact, and artifact bytes
+ * depend on nothing else but the inputs it names, the build and the CPU level. `host` changes no result.
  */
 #ifndef HN_SPEC_H
 #define HN_SPEC_H
@@ -25,8 +25,8 @@ struct hn_source { /* a data set of the run; strings borrowed from the spec's JS
 };
 
 struct hn_spec {
-    json_t *json;              /* the whole file */
-    const json_t *run, *host;  /* into json */
+    json_t *json;             /* the whole file */
+    const json_t *run, *host; /* into json */
     char run_sha256[HN_SHA256_HEX];
     const char *job, *model_file, *model_sha256, *template_date;
     enum hn_task task;
@@ -34,15 +34,15 @@ struct hn_spec {
     struct hn_source train, validation; /* validation.file NULL when there is none or it is a fraction */
     double validation_fraction;         /* 0: not split off */
     struct hn_hyperparams hp;
-    unsigned exports; /* bits of hn_export */
+    unsigned exports;           /* bits of hn_export */
     enum hn_dtype export_dtype; /* F32, F16 or BF16: of merged exports */
     bool export_best, recompute;
     int64_t sample_rows, sample_tokens, threads, memory_bytes;
 };
 
 const char *hn_method_name(enum hn_method method);
-const char *hn_export_name(enum hn_export bit); /* "peft" … */
-int hn_export_from_name(const char *name);      /* 0 when unknown */
+const char *hn_export_name(enum hn_export bit);    /* "peft" … */
+int hn_export_from_name(const char *name);         /* 0 when unknown */
 unsigned hn_method_exports(enum hn_method method); /* bits of the exports there are of a method's result */
 
 /* Takes over `json` (also on failure). */

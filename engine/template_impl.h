@@ -141,10 +141,10 @@ enum hn_op {
  *   LIST list; DICT list of key, value, key, value …; ATTRIBUTE a.name; ITEM a[b]; SLICE a[b:c:d] (each may be NULL);
  *   CALL a(list); FILTER a|name(list); TEST a is name(list), flag = negated; BINARY a op b; CONCAT list;
  *   COMPARE a, then list of nodes with op whose a is the operand; CHOOSE a if b else c (c may be NULL);
- *   KEYWORD name=a; IF a list else other; FOR a in b if c: list else other; SET a = b; SET_BLOCK a list, b = filters or NULL;
- *   MACRO name(a = parameters, by next) list; CALL statement a = call node, b = parameters, list;
- *   FILTER statement a = filter chain, list; WITH a = targets, list; SCOPE list
- * A filter chain that has no begin of its own (set block, filter block) begins with an HN_N_NAME of symbol -1.
+ *   KEYWORD name=a; IF a list else other; FOR a in b if c: list else other; SET a = b; SET_BLOCK a list, b = filters
+ * or NULL; MACRO name(a = parameters, by next) list; CALL statement a = call node, b = parameters, list; FILTER
+ * statement a = filter chain, list; WITH a = targets, list; SCOPE list A filter chain that has no begin of its own
+ * (set block, filter block) begins with an HN_N_NAME of symbol -1.
  */
 struct hn_node {
     uint8_t kind, op;
@@ -231,8 +231,8 @@ struct hn_value hn_format_percent(struct hn_render *r, struct hn_value format, s
 /* template_eval.c */
 void hn_render_body(struct hn_render *r, const struct hn_node *list);
 struct hn_value hn_render_call(struct hn_render *r, struct hn_value callee, struct hn_call *call);
-struct hn_value hn_render_builtin(struct hn_render *r, const struct hn_builtin *b, struct hn_value self,
-    struct hn_call *call);
+struct hn_value hn_render_builtin(
+    struct hn_render *r, const struct hn_builtin *b, struct hn_value self, struct hn_call *call);
 /* Jinja's a.name: method, then item. */
 struct hn_value hn_render_attribute(struct hn_render *r, struct hn_value object, struct hn_view name);
 struct hn_value hn_missing(struct hn_view name); /* undefined, with the name for the error that its use would be */
@@ -309,11 +309,11 @@ struct hn_json_style {
     struct hn_value indent; /* STRING of one level, or NONE */
     bool ascii, sorted;
 };
-void hn_value_to_json(struct hn_render *r, struct hn_builder *b, struct hn_value v, const struct hn_json_style *style,
-    size_t depth);
+void hn_value_to_json(
+    struct hn_render *r, struct hn_builder *b, struct hn_value v, const struct hn_json_style *style, size_t depth);
 
-struct hn_value *hn_dict_get(struct hn_render *r, const struct hn_dict *dict,
-    const struct hn_value *key); /* or NULL */
+struct hn_value *hn_dict_get(
+    struct hn_render *r, const struct hn_dict *dict, const struct hn_value *key); /* or NULL */
 struct hn_value *hn_dict_get_text(const struct hn_dict *dict, struct hn_view key);
 void hn_dict_set(struct hn_render *r, struct hn_dict *dict, struct hn_value key, struct hn_value value);
 

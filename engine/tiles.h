@@ -1,18 +1,18 @@
 /*
- * Sizes in which work is cut up. They depend on shapes only, never on the number of threads: that keeps bits the same.
- * Measured in bench/SPEED.md.
+ * Sizes in which work is cut up. They depend on shapes only, never on the number of threads: that keeps bits the
+ * same. Measured in bench/SPEED.md.
  */
 #ifndef HN_TILES_H
 #define HN_TILES_H
 
 enum {
-    HN_TILE_ROWS = 512,    /* tokens a task of a product */
-    HN_TILE_COLS = 256,    /* output columns a task of a product: one packed block of the weight */
-    HN_LOSS_ROWS = 256,    /* target rows whose logits exist at the same time */
+    HN_TILE_ROWS = 512, /* tokens a task of a product */
+    HN_TILE_COLS = 256, /* output columns a task of a product: one packed block of the weight */
+    HN_LOSS_ROWS = 256, /* target rows whose logits exist at the same time */
     HN_QUERY_BLOCK = 64,
     HN_KEY_BLOCK = 256,
-    HN_ROW_BLOCK = 32,     /* rows a task of an elementwise op */
-    HN_DROPOUT_ROWS = 64,  /* rows whose dropped inputs exist at the same time */
+    HN_ROW_BLOCK = 32,    /* rows a task of an elementwise op */
+    HN_DROPOUT_ROWS = 64, /* rows whose dropped inputs exist at the same time */
 };
 
 #endif

@@ -3,8 +3,8 @@
  *
  * One pass over the steps. After each step the state is a function of (spec, inputs, step); what is written when:
  * events as they happen, a checkpoint every save_every steps, at each new best evaluation, at the last step and when
- * SIGTERM asks for a stop. A start with checkpoints present goes on from the newest. See events.h for why a recomputed
- * step writes no second line.
+ * SIGTERM asks for a stop. A start with checkpoints present goes on from the newest. See events.h for why a
+ * recomputed step writes no second line.
  */
 #include "engine/checkpoint.h"
 #include "engine/compute.h"
@@ -23,6 +23,7 @@
 #include <fcntl.h>
 #include <math.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -88,13 +89,17 @@ static void accumulate(struct hn_trainer *t, size_t s, struct step_result *r) {
     size_t n, first = rows_of_step(t, s, &n);
     const struct hn_examples *ex = &t->run.train;
     struct hn_loss_sums sums = {0};
-    struct hn_exec x = {.params = t->params.values, .grads = t->params.grads, .sums = &sums, .seed = (uint64_t)t->spec.hp.seed,
-        .dropout_step = s, .dropout_on = true};
+    struct hn_exec x = {.params = t->params.values,
+        .grads = t->params.grads,
+        .sums = &sums,
+        .seed = (uint64_t)t->spec.hp.seed,
+        .dropout_step = s,
+        .dropout_on = true};
     for (size_t i = 0; i < n; i++)
         r->weight += hn_row_weight(ex, t->order[first + i]);
     hn_params_zero_grads(&t->params);
     for (size_t i = 0; i < n;) {
-        hn_batch_clear(&t->compute.batch);
+        hn_compute_clear(&t->compute, &t->run.phases[HN_PHASE_TRAIN]);
         while (i < n && hn_batch_add(&t->compute.batch, ex, t->order[first + i], (uint32_t)(first + i), r->weight))
             i++;
         r->tokens += t->compute.batch.batch.n_tokens;
@@ -104,8 +109,8 @@ static void accumulate(struct hn_trainer *t, size_t s, struct step_result *r) {
     r->loss = sums.loss;
 }
 
-/* Root-mean-square norms turn overflowed activations into zeros, so a model that blew up can show a finite loss that no step
- * changes any more. A gradient of exactly zero has no other cause while there is a loss. */
+/* Root-mean-square norms turn overflowed activations into zeros, so a model that blew up can show a finite loss that
+ * no step changes any more. A gradient of exactly zero has no other cause while there is a loss. */
 static bool has_vanished(const struct step_result *r) {
     return r->norm <= 0 && r->loss > 1e-3;
 }
@@ -117,10 +122,14 @@ static int report_divergence(struct hn_trainer *t, size_t s, const struct step_r
         json_array_append_new(lines, json_integer((json_int_t)t->run.train.lines[t->order[first + i]]));
     t->failed_lines = lines;
     if (has_vanished(r))
-        hn_fail(err, HN_E_DIVERGED, "at step %zu the gradient is exactly zero at a loss of %.3g: the activations have overflowed", s, r->loss);
+        hn_fail(err, HN_E_DIVERGED,
+            "at step %zu the gradient is exactly zero at a loss of %.3g: the activations have overflowed", s,
+            r->loss);
     else
-        hn_fail(err, HN_E_DIVERGED, "at step %zu the %s is no longer a finite number", s, isfinite(r->loss) ? "gradient" : "loss");
-    hn_error_hint(err, "lower learning_rate (it was %.3g), raise warmup_ratio, or look at the rows of this step for broken text",
+        hn_fail(err, HN_E_DIVERGED, "at step %zu the %s is no longer a finite number", s,
+            isfinite(r->loss) ? "gradient" : "loss");
+    hn_error_hint(err,
+        "lower learning_rate (it was %.3g), raise warmup_ratio, or look at the rows of this step for broken text",
         hn_learning_rate(&t->spec.hp, s, t->run.steps));
     return HN_E_DIVERGED;
 }
@@ -134,11 +143,30 @@ static int train_step(struct hn_trainer *t, size_t s, struct step_result *r, str
     if (!isfinite(r->loss) || !isfinite(r->norm) || has_vanished(r))
         return report_divergence(t, s, r, err);
     double clip = hp->max_grad_norm > 0 ? hp->max_grad_norm / (r->norm + 1e-6) : 1;
-    struct hn_adamw_options o = {.learning_rate = hn_learning_rate(hp, s, t->run.steps), .beta1 = hp->beta1, .beta2 = hp->beta2,
-        .epsilon = hp->epsilon, .weight_decay = hp->weight_decay, .clip = clip < 1 ? clip : 1, .step = s};
+    struct hn_adamw_options o = {.learning_rate = hn_learning_rate(hp, s, t->run.steps),
+        .beta1 = hp->beta1,
+        .beta2 = hp->beta2,
+        .epsilon = hp->epsilon,
+        .weight_decay = hp->weight_decay,
+        .clip = clip < 1 ? clip : 1,
+        .step = s};
     hn_params_update(&t->params, &o, t->compute.pool);
     r->seconds = now() - start;
     return 0;
+}
+
+/* A line for people on standard error, which the daemon keeps as the job's log. */
+static void tell(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+static void tell(const char *format, ...) {
+    char time[32];
+    va_list ap;
+    hn_time_text(time);
+    fprintf(stderr, "%s ", time);
+    va_start(ap, format);
+    vfprintf(stderr, format, ap);
+    va_end(ap);
+    fputc('\n', stderr);
 }
 
 static double epoch_of(const struct hn_trainer *t, size_t step) {
@@ -155,11 +183,16 @@ static int log_step(struct hn_trainer *t, const struct step_result *r, struct hn
     t->window_seconds += r->seconds;
     if (p->step % (size_t)t->spec.hp.log_every && p->step != t->run.steps)
         return 0;
-    int rc = hn_events_add(&t->events, "step", json_pack("{s:I, s:o, s:o, s:o, s:o, s:I, s:I, s:o, s:o}", "step", (json_int_t)p->step,
-        "epoch", f32(epoch_of(t, p->step)), "loss", f32(p->window_loss / p->window_weight), "learning_rate",
-        f32(hn_learning_rate(&t->spec.hp, p->step, t->run.steps)), "grad_norm", f32(r->norm), "tokens", (json_int_t)p->tokens,
-        "target_tokens", (json_int_t)p->target_tokens, "tokens_per_second", f32((double)p->window_tokens / t->window_seconds), "seconds",
-        f32(t->window_seconds)), err);
+    double left = (double)(t->run.steps - p->step) * t->window_seconds / (double)t->spec.hp.log_every;
+    tell("step %zu of %zu  loss %.4f  grad norm %.3g  %.0f tokens/s  %.0f s left", p->step, t->run.steps,
+        p->window_loss / p->window_weight, r->norm, (double)p->window_tokens / t->window_seconds, left);
+    int rc = hn_events_add(&t->events, "step",
+        json_pack("{s:I, s:o, s:o, s:o, s:o, s:I, s:I, s:o, s:o}", "step", (json_int_t)p->step, "epoch",
+            f32(epoch_of(t, p->step)), "loss", f32(p->window_loss / p->window_weight), "learning_rate",
+            f32(hn_learning_rate(&t->spec.hp, p->step, t->run.steps)), "grad_norm", f32(r->norm), "tokens",
+            (json_int_t)p->tokens, "target_tokens", (json_int_t)p->target_tokens, "tokens_per_second",
+            f32((double)p->window_tokens / t->window_seconds), "seconds", f32(t->window_seconds)),
+        err);
     p->window_loss = p->window_weight = t->window_seconds = 0;
     p->window_tokens = 0;
     return rc;
@@ -175,7 +208,7 @@ static void measure_loss(struct hn_trainer *t, double *loss, double *accuracy) {
     for (size_t i = 0; i < ex->n_rows; i++)
         weight += hn_row_weight(ex, i);
     for (size_t i = 0; i < ex->n_rows;) {
-        hn_batch_clear(&t->compute.batch);
+        hn_compute_clear(&t->compute, &t->run.phases[HN_PHASE_EVAL]);
         while (i < ex->n_rows && hn_batch_add(&t->compute.batch, ex, i, (uint32_t)i, weight))
             i++;
         targets += t->compute.batch.batch.n_targets;
@@ -204,32 +237,46 @@ static int evaluate(struct hn_trainer *t, bool *ret_best, struct hn_error *err) 
         p->evaluations_since_best++;
     }
     *ret_best = best;
-    return hn_events_add(&t->events, "eval", json_pack("{s:I, s:I, s:o, s:b, s:o, s:o, s:o}", "step", (json_int_t)p->step, "rows",
-        (json_int_t)t->run.validation.n_rows, "seconds", f32(now() - start), "best", best, "val_loss", f32(loss), "val_perplexity",
-        f32(exp(loss)), "val_token_accuracy", f32(accuracy)), err);
+    tell("evaluation at step %zu: loss %.4f, token accuracy %.3f%s", p->step, loss, accuracy,
+        best ? ", the best so far" : "");
+    return hn_events_add(&t->events, "eval",
+        json_pack("{s:I, s:I, s:o, s:b, s:o, s:o, s:o}", "step", (json_int_t)p->step, "rows",
+            (json_int_t)t->run.validation.n_rows, "seconds", f32(now() - start), "best", best, "val_loss", f32(loss),
+            "val_perplexity", f32(exp(loss)), "val_token_accuracy", f32(accuracy)),
+        err);
 }
 
-static int save(struct hn_trainer *t, bool best, struct hn_error *err) {
-    uint64_t bytes = 0;
+static int tell_checkpoint(struct hn_trainer *t, struct hn_error *err) {
+    const struct hn_progress *p = &t->progress;
+    return hn_events_add(&t->events, "checkpoint",
+        json_pack("{s:I, s:I, s:b}", "step", (json_int_t)p->step, "bytes",
+            (json_int_t)hn_checkpoint_bytes(t->dir, p->step), "best", p->has_best && p->best_step == p->step),
+        err);
+}
+
+static int save(struct hn_trainer *t, struct hn_error *err) {
     int rc = hn_events_sync(&t->events, err);
     if (!rc)
-        rc = hn_checkpoint_write(t->dir, &t->params, &t->progress, t->spec.run_sha256, &bytes, err);
+        rc = hn_checkpoint_write(t->dir, &t->params, &t->progress, t->spec.run_sha256, err);
     if (!rc)
-        rc = hn_events_add(&t->events, "checkpoint", json_pack("{s:I, s:I, s:b}", "step", (json_int_t)t->progress.step, "bytes",
-            (json_int_t)bytes, "best", best), err);
+        rc = tell_checkpoint(t, err);
     t->last_save = now();
+    if (!rc)
+        tell("checkpoint of step %zu written", t->progress.step);
     return rc ? rc : hn_checkpoint_prune(t->dir, (size_t)t->spec.hp.keep_checkpoints, t->progress.best_step, err);
 }
 
-static int add_sample(struct hn_trainer *t, size_t row, const struct hn_prompt *prompt, const struct hn_generated *result, struct hn_error *err) {
-    json_t *data = json_pack("{s:I, s:I, s:o, s:o, s:o}", "step", (json_int_t)t->progress.step, "line",
-        (json_int_t)t->run.sample_data->lines[row], "prompt", hn_json_text(prompt->text.data, prompt->text.size), "text",
-        hn_json_text(result->text.data, result->text.size), "reference", hn_json_text(prompt->reference.data, prompt->reference.size));
+static int add_sample(struct hn_trainer *t, size_t step, size_t row, const struct hn_prompt *prompt,
+    const struct hn_generated *result, struct hn_error *err) {
+    json_t *data = json_pack("{s:I, s:I, s:o, s:o, s:o}", "step", (json_int_t)step, "line",
+        (json_int_t)t->run.sample_data->lines[row], "prompt", hn_json_text(prompt->text.data, prompt->text.size),
+        "text", hn_json_text(result->text.data, result->text.size), "reference",
+        hn_json_text(prompt->reference.data, prompt->reference.size));
     return hn_events_add(&t->events, "sample", data, err);
 }
 
 /* Answers to a few held-out rows, before and after training, kept in the job. */
-static int sample(struct hn_trainer *t, struct hn_error *err) {
+static int sample(struct hn_trainer *t, size_t step, struct hn_error *err) {
     size_t n = t->run.n_sample_rows;
     if (!n)
         return 0;
@@ -237,8 +284,13 @@ static int sample(struct hn_trainer *t, struct hn_error *err) {
     struct hn_ids *ids = hn_calloc(n, sizeof *ids);
     struct hn_generated *results = hn_calloc(n, sizeof *results);
     size_t *rows = hn_calloc(n, sizeof *rows), count = 0;
-    struct hn_generator g = {.compute = &t->compute, .phase = &t->run.phases[HN_PHASE_SAMPLE], .model = &t->run.model, .codec = &t->run.codec,
-        .params = t->params.values, .slots = HN_SAMPLE_SLOTS, .context = (size_t)(t->spec.hp.max_length + t->spec.sample_tokens)};
+    struct hn_generator g = {.compute = &t->compute,
+        .phase = &t->run.phases[HN_PHASE_SAMPLE],
+        .model = &t->run.model,
+        .codec = &t->run.codec,
+        .params = t->params.values,
+        .slots = HN_SAMPLE_SLOTS,
+        .context = (size_t)(t->spec.hp.max_length + t->spec.sample_tokens)};
     struct hn_generate_options o = {.max_tokens = (size_t)t->spec.sample_tokens, .top_p = 1};
     int rc = prompts && ids && results && rows ? 0 : hn_fail(err, HN_E_INTERNAL, "out of memory");
     for (size_t i = 0; !rc && i < n; i++) {
@@ -255,7 +307,7 @@ static int sample(struct hn_trainer *t, struct hn_error *err) {
         rc = hn_generate(&g, ids, count, &o, results, NULL, NULL, err);
     for (size_t i = 0; i < count && prompts && results; i++) {
         if (!rc)
-            rc = add_sample(t, rows[i], &prompts[i], &results[i], err);
+            rc = add_sample(t, step, rows[i], &prompts[i], &results[i], err);
         hn_buf_free(&results[i].text);
         hn_prompt_finish(&prompts[i]);
     }
@@ -279,9 +331,10 @@ static bool patience_is_over(const struct hn_trainer *t) {
 }
 
 static int interrupted(struct hn_trainer *t, struct hn_error *err) {
-    int rc = save(t, false, err);
+    int rc = save(t, err);
     if (!rc)
-        rc = hn_events_add(&t->events, "interrupted", json_pack("{s:I, s:s}", "step", (json_int_t)t->progress.step, "reason", "signal"), err);
+        rc = hn_events_add(&t->events, "interrupted",
+            json_pack("{s:I, s:s}", "step", (json_int_t)t->progress.step, "reason", "signal"), err);
     return rc ? rc : HN_INTERRUPTED;
 }
 
@@ -293,7 +346,7 @@ static int train(struct hn_trainer *t, const char **ret_reason, struct hn_error 
     int rc = 0;
     bool best = false;
     if (p->step == 0 && (!(rc = evaluate(t, &best, err))))
-        rc = sample(t, err);
+        rc = sample(t, 0, err);
     while (!rc && p->step < t->run.steps && !patience_is_over(t)) {
         struct step_result r;
         if (stop_requests)
@@ -308,7 +361,7 @@ static int train(struct hn_trainer *t, const char **ret_reason, struct hn_error 
         if (last || p->step % (size_t)hp->eval_every == 0)
             rc = evaluate(t, &best, err);
         if (!rc && (last || best || save_is_due(t) || patience_is_over(t)))
-            rc = save(t, best, err);
+            rc = save(t, err);
     }
     if (!rc && patience_is_over(t) && p->step < t->run.steps)
         *ret_reason = "early_stopping";
@@ -331,30 +384,43 @@ static int finish(struct hn_trainer *t, const char *reason, struct hn_error *err
     int rc = choose_exported(t, err);
     hn_params_release_optimizer(&t->params); /* memory that reading back needs */
     if (!rc)
-        rc = sample(t, err);
+        rc = sample(t, t->exported_step, err);
     if (!rc)
         rc = hn_publish_artifacts(t, err);
     if (rc)
         return rc;
-    json_t *best = t->progress.has_best ? json_pack("{s:I, s:s, s:o}", "step", (json_int_t)t->progress.best_step, "metric", "val_loss", "value",
-        f32(t->progress.best_value)) : json_null();
-    rc = hn_events_add(&t->events, "finished", json_pack("{s:I, s:s, s:o, s:I, s:o}", "step", (json_int_t)t->progress.step, "reason", reason, "best",
-        best, "exported_step", (json_int_t)t->exported_step, "seconds", f32(now() - t->started)), err);
+    tell("finished (%s): step %zu exported, artifacts in %s/artifacts", reason, t->exported_step, t->dir);
+    json_t *best = t->progress.has_best ? json_pack("{s:I, s:s, s:o}", "step", (json_int_t)t->progress.best_step,
+                                              "metric", "val_loss", "value", f32(t->progress.best_value))
+                                        : json_null();
+    rc = hn_events_add(&t->events, "finished",
+        json_pack("{s:I, s:s, s:o, s:I, s:o}", "step", (json_int_t)t->progress.step, "reason", reason, "best", best,
+            "exported_step", (json_int_t)t->exported_step, "seconds", f32(now() - t->started)),
+        err);
     return rc ? rc : hn_events_sync(&t->events, err);
 }
 
 static int announce(struct hn_trainer *t, struct hn_error *err) {
     char kernels[256];
     hn_compute_name(kernels, sizeof kernels);
-    int rc = hn_events_add(&t->events, "started", json_pack("{s:I, s:I, s:s, s:s, s:I}", "attempt", (json_int_t)t->events.attempts + 1, "pid",
-        (json_int_t)getpid(), "build", hn_build_name(), "kernels", kernels, "threads", (json_int_t)t->run.threads), err);
+    int rc = hn_events_add(&t->events, "started",
+        json_pack("{s:I, s:I, s:s, s:s, s:I}", "attempt", (json_int_t)t->events.attempts + 1, "pid",
+            (json_int_t)getpid(), "build", hn_build_name(), "kernels", kernels, "threads",
+            (json_int_t)t->run.threads),
+        err);
     const struct hn_examples *ex = &t->run.train;
+    tell("honed %s, %s, %u threads", hn_build_name(), kernels, t->run.threads);
+    tell("%zu training rows (%zu dropped, %zu truncated), %zu validation rows, %zu steps; %zu MB planned", ex->n_rows,
+        ex->dropped, ex->truncated, t->run.validation.n_rows, t->run.steps, t->run.memory.peak >> 20);
     if (!rc)
-        rc = hn_events_add(&t->events, "plan", json_pack("{s:I, s:I, s:I, s:I, s:b, s:I, s:I, s:I, s:I, s:I, s:I}", "peak_bytes",
-            (json_int_t)t->run.memory.peak, "arena_bytes", (json_int_t)t->run.memory.arena, "mapped_bytes", (json_int_t)t->run.memory.mapped,
-            "micro_batch_tokens", (json_int_t)t->spec.hp.micro_batch_tokens, "recompute", t->spec.recompute, "steps", (json_int_t)t->run.steps, "rows",
-            (json_int_t)ex->n_rows, "dropped", (json_int_t)ex->dropped, "truncated", (json_int_t)ex->truncated, "tokens", (json_int_t)ex->n_tokens,
-            "target_tokens", (json_int_t)ex->target_tokens), err);
+        rc = hn_events_add(&t->events, "plan",
+            json_pack("{s:I, s:I, s:I, s:I, s:b, s:I, s:I, s:I, s:I, s:I, s:I}", "peak_bytes",
+                (json_int_t)t->run.memory.peak, "arena_bytes", (json_int_t)t->run.memory.arena, "mapped_bytes",
+                (json_int_t)t->run.memory.mapped, "micro_batch_tokens", (json_int_t)t->spec.hp.micro_batch_tokens,
+                "recompute", t->spec.recompute, "steps", (json_int_t)t->run.steps, "rows", (json_int_t)ex->n_rows,
+                "dropped", (json_int_t)ex->dropped, "truncated", (json_int_t)ex->truncated, "tokens",
+                (json_int_t)ex->n_tokens, "target_tokens", (json_int_t)ex->target_tokens),
+            err);
     return rc;
 }
 
@@ -365,12 +431,19 @@ static int resume(struct hn_trainer *t, struct hn_error *err) {
     while (!rc && n-- > 0) {
         struct hn_error problem = {0};
         if (!hn_checkpoint_read(t->dir, steps[n], &t->params, &t->progress, t->spec.run_sha256, &problem)) {
-            rc = hn_events_add(&t->events, "resumed", json_pack("{s:I, s:I}", "from_step", (json_int_t)t->progress.step, "replayed_to",
-                (json_int_t)t->events.last_step), err);
+            tell("going on from the checkpoint of step %zu", t->progress.step);
+            rc = hn_events_add(&t->events, "resumed",
+                json_pack("{s:I, s:I}", "from_step", (json_int_t)t->progress.step, "replayed_to",
+                    (json_int_t)t->events.last_step),
+                err);
+            if (!rc) /* its event may be missing: the trainer can have died between the two */
+                rc = tell_checkpoint(t, err);
             break;
         }
-        rc = hn_events_add(&t->events, "warning", json_pack("{s:s, s:s, s:I}", "code", "checkpoint_unreadable", "message", problem.message, "step",
-            (json_int_t)steps[n]), err);
+        rc = hn_events_add(&t->events, "warning",
+            json_pack("{s:s, s:s, s:I}", "code", "checkpoint_unreadable", "message", problem.message, "step",
+                (json_int_t)steps[n]),
+            err);
     }
     free(steps);
     return rc;
@@ -391,9 +464,11 @@ static int prepare(struct hn_trainer *t, struct hn_error *err) {
         rc = hn_run_make_params(&t->run, &t->params, err);
     if (!rc)
         rc = hn_params_add_optimizer(&t->params, err);
-    size_t tokens = (size_t)t->spec.hp.micro_batch_tokens > t->run.longest ? (size_t)t->spec.hp.micro_batch_tokens : t->run.longest;
+    size_t tokens = (size_t)t->spec.hp.micro_batch_tokens > t->run.longest ? (size_t)t->spec.hp.micro_batch_tokens
+                                                                           : t->run.longest;
     if (!rc)
-        rc = hn_compute_init(&t->compute, t->run.threads, t->run.memory.arena, tokens > HN_SAMPLE_CHUNK ? tokens : HN_SAMPLE_CHUNK, err);
+        rc = hn_compute_init(&t->compute, t->run.threads, t->run.memory.arena,
+            tokens > HN_SAMPLE_CHUNK ? tokens : HN_SAMPLE_CHUNK, err);
     if (!rc && !(t->order = hn_calloc(t->run.train.n_rows, sizeof *t->order)))
         rc = hn_fail(err, HN_E_INTERNAL, "out of memory");
     t->order_epoch = SIZE_MAX;
@@ -414,7 +489,8 @@ static int take_lock(const char *dir, int *fd, struct hn_error *err) {
     unsigned long long start = 0;
     FILE *f = fopen("/proc/self/stat", "r");
     if (f && fgets(stat_text, sizeof stat_text, f) && strrchr(stat_text, ')'))
-        sscanf(strrchr(stat_text, ')') + 2, "%*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d %llu", &start);
+        sscanf(strrchr(stat_text, ')') + 2,
+            "%*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d %llu", &start);
     if (f)
         fclose(f);
     int n = snprintf(line, sizeof line, "%d %llu\n", (int)getpid(), start);
@@ -428,18 +504,21 @@ static int settle(struct hn_trainer *t, int rc, const struct hn_error *err) {
         return HN_EXIT_FINISHED;
     if (rc == HN_INTERRUPTED)
         return HN_EXIT_INTERRUPTED;
-    fprintf(stderr, "%s\n%s%s", err->message, err->hint, err->hint[0] ? "\n" : "");
+    tell("failed: %s%s%s", err->message, err->hint[0] ? " — " : "", err->hint);
     if (t->events.fd <= 0)
         return HN_EXIT_FAILED;
     if (rc == HN_E_DISK_FULL) {
-        hn_events_add(&t->events, "interrupted", json_pack("{s:I, s:s}", "step", (json_int_t)t->progress.step, "reason", "disk_full"), NULL);
+        hn_events_add(&t->events, "interrupted",
+            json_pack("{s:I, s:s}", "step", (json_int_t)t->progress.step, "reason", "disk_full"), NULL);
         hn_events_sync(&t->events, NULL);
         return HN_EXIT_RESOURCES;
     }
     json_t *lines = t->failed_lines ? t->failed_lines : json_array();
     t->failed_lines = NULL;
-    hn_events_add(&t->events, "failed", json_pack("{s:s, s:s, s:s, s:I, s:o}", "code", hn_error_name(rc), "message", err->message, "hint", err->hint,
-        "step", (json_int_t)t->progress.step + (rc == HN_E_DIVERGED), "lines", lines), NULL);
+    hn_events_add(&t->events, "failed",
+        json_pack("{s:s, s:s, s:s, s:I, s:o}", "code", hn_error_name(rc), "message", err->message, "hint", err->hint,
+            "step", (json_int_t)t->progress.step + (rc == HN_E_DIVERGED), "lines", lines),
+        NULL);
     hn_events_sync(&t->events, NULL);
     return HN_EXIT_FAILED;
 }

@@ -108,8 +108,9 @@ static int start_child(struct hn_helper *helper, struct hn_error *err) {
     posix_spawnattr_setsigmask(&attr, &none);
     posix_spawnattr_setsigdefault(&attr, &reset);
     posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSID);
-    char *argv[] = {(char *)(uintptr_t)"honed", (char *)(uintptr_t)"helper", (char *)(uintptr_t)"--fd",
-        (char *)(uintptr_t)"3", NULL};
+    char number[16];
+    snprintf(number, sizeof number, "%d", CHILD_FD);
+    char *argv[] = {(char *)(uintptr_t)"honed", (char *)(uintptr_t)"helper", number, NULL};
     pid_t pid;
     int failed = posix_spawn(&pid, hn_child_program(), &actions, &attr, argv, environ);
     posix_spawn_file_actions_destroy(&actions);

@@ -23,7 +23,8 @@
 
 #define CONNECTIONS 1024
 #define IDLE_SECONDS 60
-#define DRAIN_BYTES ((uint64_t)4 << 20) /* of a refused body that is still read */
+#define DRAIN_BYTES ((uint64_t)4 << 20) /* of a refused body that is still read when its length is told */
+#define DRAIN_MAX ((uint64_t)64 << 20)  /* and when it is not; behind that the connection is cut */
 #define STOP_MS 5000
 
 static void kick(struct hn_http *http) {
@@ -293,9 +294,9 @@ static void end_handler(void *arg) {
 
 static enum MHD_Result on_body(struct hn_exchange *x, const char *data, size_t *size) {
     if (x->failed) {
-        x->received += *size;
+        x->drained += *size;
         *size = 0;
-        return x->received > DRAIN_BYTES + (uint64_t)x->req.server->config->max_upload ? MHD_NO : MHD_YES;
+        return x->drained > DRAIN_MAX ? MHD_NO : MHD_YES;
     }
     if (hn_body_take(x, data, *size, &x->err))
         x->failed = true;
@@ -457,7 +458,7 @@ static int start(struct hn_http *http, struct hn_error *err) {
     }
     http->listen_fd = -1; /* the daemon's now */
     const union MHD_DaemonInfo *info = MHD_get_daemon_info(http->daemon, MHD_DAEMON_INFO_EPOLL_FD);
-    return info ? hn_loop_watch(http->server->loop, info->epoll_fd, pump, http, err)
+    return info ? hn_loop_watch(http->server->loop, info->epoll_fd, pump, http, &http->watch, err)
                 : hn_fail(err, HN_E_INTERNAL, "this libmicrohttpd was built without epoll");
 }
 
@@ -515,6 +516,9 @@ void hn_http_stop(struct hn_http *http, hn_loop_fn done, void *arg) {
 void hn_http_destroy(struct hn_http *http) {
     if (!http)
         return;
+    hn_timer_destroy(http->timer);
+    hn_timer_destroy(http->stop_timer);
+    hn_loop_unwatch(http->watch); /* before its descriptor is closed */
     if (http->daemon)
         MHD_stop_daemon(http->daemon);
     if (http->listen_fd >= 0)

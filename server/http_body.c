@@ -64,12 +64,22 @@ static int64_t limit_of(const struct hn_exchange *x, const char **setting) {
     return x->body_kind == HN_BODY_JSON ? config->max_body : config->max_upload;
 }
 
+/* What `curl -d` says of any text; people forget the header, and the JSON reader tells better what is wrong. Pages of other
+ * sites, which could send this type unasked, are kept out by their Origin. */
+#define PLAIN_CURL "application/x-www-form-urlencoded"
+
+/* Where a file may come as well, its name is in the query; JSON has it inside. */
+static bool is_plain_json(const struct hn_exchange *x, const char *type) {
+    bool named_file = (x->req.route->body & HN_BODY_FILE) && hn_request_query(&x->req, "name");
+    return hn_media_is(type, PLAIN_CURL) && !named_file;
+}
+
 static int choose(struct hn_exchange *x, bool has_body, struct hn_error *err) {
     unsigned takes = x->req.route->body;
     const char *type = hn_request_header(&x->req, "Content-Type");
     if ((takes & HN_BODY_FORM) && hn_media_is(type, "multipart/form-data"))
         x->body_kind = HN_BODY_FORM;
-    else if ((takes & HN_BODY_JSON) && (!type || hn_media_is(type, "application/json")))
+    else if ((takes & HN_BODY_JSON) && (!type || hn_media_is(type, "application/json") || is_plain_json(x, type)))
         x->body_kind = HN_BODY_JSON;
     else if (takes & HN_BODY_FILE)
         x->body_kind = HN_BODY_FILE;

@@ -39,7 +39,7 @@ struct hn_exchange {
     enum hn_body body_kind;
     bool failed; /* err is set; the rest of the body is read and thrown away */
     struct hn_error err;
-    uint64_t received;
+    uint64_t received, drained;
     struct MHD_PostProcessor *form;
     struct hn_part *current;
     struct hn_buf pending; /* bytes of the current file that wait to be written */
@@ -71,6 +71,7 @@ struct hn_http {
     char address[128];
     char *cert, *key;
     struct hn_timer *timer, *stop_timer;
+    struct hn_fd_watch *watch;
     struct hn_exchange *first;
     int64_t stop_deadline;
     hn_loop_fn stop_done;

@@ -26,9 +26,14 @@ struct hn_timer {
     struct handle base;
 };
 
+struct hn_fd_watch {
+    struct handle base;
+};
+
 struct hn_loop {
     uv_loop_t uv;
     uv_async_t async;
+    size_t works; /* handed to the pool and not back yet */
     uv_mutex_t lock; /* guards the posts */
     struct post *first, **last;
 };
@@ -79,9 +84,11 @@ static void close_handle(uv_handle_t *handle, void *arg) {
 void hn_loop_destroy(struct hn_loop *loop) {
     if (!loop)
         return;
+    while (loop->works)
+        uv_run(&loop->uv, UV_RUN_ONCE);
+    run_posts(&loop->async);
     uv_walk(&loop->uv, close_handle, NULL);
     uv_run(&loop->uv, UV_RUN_DEFAULT);
-    run_posts(&loop->async);
     uv_loop_close(&loop->uv);
     uv_mutex_destroy(&loop->lock);
     free(loop);
@@ -109,6 +116,7 @@ void hn_loop_post(struct hn_loop *loop, hn_loop_fn fn, void *arg) {
 
 struct work {
     uv_work_t uv;
+    struct hn_loop *loop;
     hn_loop_fn work, after;
     void *arg;
 };
@@ -121,6 +129,7 @@ static void run_work(uv_work_t *uv) {
 static void end_work(uv_work_t *uv, int status) {
     struct work *work = uv->data;
     (void)status;
+    work->loop->works--;
     if (work->after)
         work->after(work->arg);
     free(work);
@@ -130,8 +139,9 @@ void hn_loop_work(struct hn_loop *loop, hn_loop_fn fn, hn_loop_fn after, void *a
     struct work *work = hn_calloc(1, sizeof *work);
     if (!work)
         abort();
-    *work = (struct work){.work = fn, .after = after, .arg = arg};
+    *work = (struct work){.loop = loop, .work = fn, .after = after, .arg = arg};
     work->uv.data = work;
+    loop->works++;
     uv_queue_work(&loop->uv, &work->uv, run_work, end_work);
 }
 
@@ -151,7 +161,7 @@ static void on_poll(uv_poll_t *uv, int status, int events) {
     handle->fn(handle->arg);
 }
 
-int hn_loop_watch(struct hn_loop *loop, int fd, hn_loop_fn fn, void *arg, struct hn_error *err) {
+int hn_loop_watch(struct hn_loop *loop, int fd, hn_loop_fn fn, void *arg, struct hn_fd_watch **ret, struct hn_error *err) {
     struct handle *handle = make_handle(fn, arg);
     int rc = uv_poll_init(&loop->uv, &handle->uv.poll, fd);
     if (rc) {
@@ -160,7 +170,13 @@ int hn_loop_watch(struct hn_loop *loop, int fd, hn_loop_fn fn, void *arg, struct
     }
     handle->uv.any.data = handle;
     uv_poll_start(&handle->uv.poll, UV_READABLE, on_poll);
+    *ret = (struct hn_fd_watch *)handle;
     return 0;
+}
+
+void hn_loop_unwatch(struct hn_fd_watch *watch) {
+    if (watch && !uv_is_closing(&watch->base.uv.any))
+        uv_close(&watch->base.uv.any, free_handle);
 }
 
 static void on_signal(uv_signal_t *uv, int number) {

@@ -16,14 +16,17 @@ struct hn_timer;
 typedef void (*hn_loop_fn)(void *arg);
 
 int hn_loop_create(struct hn_loop **ret, struct hn_error *err);
-void hn_loop_destroy(struct hn_loop *loop); /* after hn_loop_run returned */
+/* After hn_loop_run returned; waits for the pool's work, whose `after` still runs. */
+void hn_loop_destroy(struct hn_loop *loop);
 void hn_loop_run(struct hn_loop *loop);
 void hn_loop_stop(struct hn_loop *loop);
 
 void hn_loop_post(struct hn_loop *loop, hn_loop_fn fn, void *arg); /* any thread */
 void hn_loop_work(struct hn_loop *loop, hn_loop_fn work, hn_loop_fn after, void *arg);
-/* Calls fn whenever fd can be read, until the loop is destroyed. */
-int hn_loop_watch(struct hn_loop *loop, int fd, hn_loop_fn fn, void *arg, struct hn_error *err);
+/* Calls fn whenever fd can be read, until unwatched (NULL is fine) or the loop is destroyed. */
+struct hn_fd_watch;
+int hn_loop_watch(struct hn_loop *loop, int fd, hn_loop_fn fn, void *arg, struct hn_fd_watch **ret, struct hn_error *err);
+void hn_loop_unwatch(struct hn_fd_watch *watch);
 int hn_loop_signal(struct hn_loop *loop, int signal, hn_loop_fn fn, void *arg, struct hn_error *err);
 
 /* A timer that is not running yet. It lives until it or the loop is destroyed. */

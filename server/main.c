@@ -82,9 +82,9 @@ static int command_train(int argc, char **argv) {
 }
 
 static int command_helper(int argc, char **argv) {
-    int fd = number_after(argc, argv, "--fd");
-    if (fd < 0) {
-        fprintf(stderr, "usage: honed helper --fd N (started by the daemon itself)\n");
+    int fd = argc == 1 ? (int)strtol(argv[0], NULL, 10) : -1;
+    if (fd < 3) {
+        fprintf(stderr, "usage: honed helper FD (started by the daemon itself)\n");
         return 2;
     }
     become_child();

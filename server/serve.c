@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #define CARE_MS (60 * 1000)
@@ -175,6 +176,15 @@ static void reserve_descriptors(void) {
         close(fd);
 }
 
+/* Connections, files and children together need more than the usual 1024. */
+static void raise_descriptor_limit(void) {
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < 16384) {
+        limit.rlim_cur = limit.rlim_max < 16384 ? limit.rlim_max : 16384;
+        setrlimit(RLIMIT_NOFILE, &limit);
+    }
+}
+
 int hn_serve(struct hn_config *config, const struct hn_api *api) {
     struct daemon *d = hn_calloc(1, sizeof *d);
     struct hn_error err = {0};
@@ -186,6 +196,7 @@ int hn_serve(struct hn_config *config, const struct hn_api *api) {
     hn_log_level_set((enum hn_log_level)config->log_level);
     signal(SIGPIPE, SIG_IGN);
     reserve_descriptors();
+    raise_descriptor_limit();
     /* The pool's threads wait for the store and the helpers (whose queues are short); some must be left for the rest. */
     setenv("UV_THREADPOOL_SIZE", "32", 0);
     int rc = start(d, api, &err);

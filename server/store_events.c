@@ -7,11 +7,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-int hn_db_events(struct hn_db *db, int64_t job, int64_t after, int64_t limit, hn_event_fn each, void *ud,
+int hn_db_events(struct hn_db *db, int64_t job, int64_t after, int64_t limit, const char *type, hn_event_fn each, void *ud,
     struct hn_error *err) {
     struct hn_rows rows;
-    int rc = hn_rows_open(&rows, db, err, "SELECT seq,time,type,data FROM events WHERE job=?1 AND seq>?2 ORDER BY seq "
-        "LIMIT ?3", "iii", job, after, limit);
+    int rc = hn_rows_open(&rows, db, err, "SELECT seq,time,type,data FROM events WHERE job=?1 AND seq>?2 AND (?4 IS NULL OR "
+        "type=?4) ORDER BY seq LIMIT ?3", "iiis", job, after, limit, type);
     if (rc)
         return rc;
     while ((rc = hn_rows_next(&rows, err)) == 1)
@@ -84,6 +84,23 @@ int hn_db_metrics_thin(struct hn_db *db, int64_t job, int64_t points, hn_metric_
             "SELECT " METRIC_COLUMNS " FROM s JOIN metrics USING (seq) WHERE job=?1 ORDER BY seq", "iiiii", job, bucket,
             total, width, level);
     return rc ? rc : each_metric(&rows, each, ud, err);
+}
+
+int hn_db_metric_names(struct hn_db *db, int64_t job, json_t **ret, struct hn_error *err) {
+    struct hn_rows rows;
+    int rc = hn_rows_open(&rows, db, err, "SELECT DISTINCT v.key FROM metrics m,json_each(m.val) v WHERE m.job=?1 AND m.val "
+        "IS NOT NULL AND v.key<>'val_loss'", "i", job);
+    if (rc)
+        return rc;
+    json_t *names = json_pack("[s]", "val_loss");
+    while ((rc = hn_rows_next(&rows, err)) == 1)
+        json_array_append_new(names, json_string(hn_rows_text(&rows, 0)));
+    hn_rows_close(&rows);
+    if (rc)
+        json_decref(names);
+    else
+        *ret = names;
+    return rc;
 }
 
 static json_t *real_or_null(double value) {

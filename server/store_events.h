@@ -21,8 +21,8 @@ int hn_db_ingest(struct hn_db *db, void *ingest, struct hn_error *err);
 
 /* {"seq","time","type","data"} of up to `limit` events after `seq`, as JSON texts handed to `each`. */
 typedef void (*hn_event_fn)(void *ud, int64_t seq, const char *time, const char *type, const char *data);
-int hn_db_events(struct hn_db *db, int64_t job, int64_t after, int64_t limit, hn_event_fn each, void *ud,
-    struct hn_error *err);
+int hn_db_events(struct hn_db *db, int64_t job, int64_t after, int64_t limit, const char *type /* NULL: all */,
+    hn_event_fn each, void *ud, struct hn_error *err);
 
 struct hn_metric {
     int64_t seq, step, tokens; /* tokens -1: null */
@@ -35,6 +35,8 @@ int hn_db_metrics(struct hn_db *db, int64_t job, int64_t after, int64_t limit, h
     struct hn_error *err);
 /* At most about `points` training rows, with every bucket's least and greatest loss kept, and all evaluations. */
 int hn_db_metrics_thin(struct hn_db *db, int64_t job, int64_t points, hn_metric_fn each, void *ud, struct hn_error *err);
+/* Names of the val_ columns, val_loss first: a new array of strings. */
+int hn_db_metric_names(struct hn_db *db, int64_t job, json_t **ret, struct hn_error *err);
 
 /* New references to arrays in the API's shape. */
 int hn_db_checkpoints(struct hn_db *db, int64_t job, json_t **ret, struct hn_error *err);

@@ -20,7 +20,7 @@ struct hn_tar {
     size_t padding;         /* zeros after it */
     char block[2 * BLOCK];  /* a header, or the two empty blocks of the end */
     size_t block_at, block_size;
-    bool ended;
+    bool ended, broken;
 };
 
 int hn_tar_create(const char *root, const char *prefix, const json_t *files, struct hn_tar **ret, struct hn_error *err) {
@@ -143,7 +143,7 @@ static ssize_t read_current(struct hn_tar *tar, char *buf, size_t max) {
 
 ssize_t hn_tar_read(struct hn_tar *tar, char *buf, size_t max) {
     size_t used = 0;
-    while (used < max) {
+    while (used < max && !tar->broken) {
         ssize_t n;
         if (tar->block_at < tar->block_size) {
             size_t have = tar->block_size - tar->block_at;
@@ -158,8 +158,9 @@ ssize_t hn_tar_read(struct hn_tar *tar, char *buf, size_t max) {
             n = next_file(tar) ? 0 : -1;
         }
         if (n < 0)
-            return used ? (ssize_t)used : -1;
-        used += (size_t)n;
+            tar->broken = true;
+        else
+            used += (size_t)n;
     }
-    return (ssize_t)used;
+    return used || !tar->broken ? (ssize_t)used : -1;
 }

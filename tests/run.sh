@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The one test command. Installs what it needs, builds three times (plain, ASan + UBSan), runs everything; the last line is
+# The one test command. Installs what it needs, builds twice (plain, and with ASan + UBSan), runs everything; the last line is
 # "N passed, N failed". Suites: unit, rules, sanitized, parity, e2e (all by default); soak runs only when named.
 #
 #   tests/run.sh                 everything but the soak
@@ -54,9 +54,9 @@ python_tools() {
     local stamp="$CACHE/venv/.tools-3"
     make_pip
     [ -f "$stamp" ] && return
-    "$CACHE/venv/bin/pip" install -q pytest requests numpy &&
-        "$CACHE/venv/bin/pip" install -q torch==2.13.0 &&
-        "$CACHE/venv/bin/pip" install -q transformers==5.23.0 peft==0.21.2 gguf==0.19.0 safetensors jinja2 && touch "$stamp"
+    "$CACHE/venv/bin/pip" install -qq pytest requests numpy &&
+        "$CACHE/venv/bin/pip" install -qq torch==2.13.0 &&
+        "$CACHE/venv/bin/pip" install -qq transformers==5.23.0 peft==0.21.2 gguf==0.19.0 safetensors jinja2 && touch "$stamp"
 }
 
 install_packages || exit 1
@@ -77,6 +77,7 @@ else
         if build build-asan -Db_sanitize=address,undefined -Db_lundef=false; then
             export ASAN_OPTIONS=detect_leaks=1:strict_string_checks=1 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
             run meson unit-sanitized meson test -C build-asan --no-rebuild --print-errorlogs -t 4
+            HONED="$ROOT/build-asan/server/honed" run pytest e2e-sanitized $PYTEST tests/e2e/test_api.py tests/e2e/test_lifecycle.py
             unset ASAN_OPTIONS UBSAN_OPTIONS
         else
             FAILED=$((FAILED + 1))
@@ -84,7 +85,7 @@ else
     fi
     wants parity && run pytest parity $PYTEST tests/parity
     [ -d tests/e2e ] && wants e2e && run pytest e2e $PYTEST tests/e2e
-    if wants soak; then HONE_SOAK=1 run pytest soak $PYTEST tests/e2e; fi
+    if wants soak; then HONE_KILLS=100 run pytest soak $PYTEST tests/e2e; fi
 fi
 echo "$PASSED passed, $FAILED failed"
 [ "$FAILED" -eq 0 ]

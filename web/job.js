@@ -46,7 +46,8 @@ function samplesTable(samples) {
   return table("Samples", ["prompt", "before", "now", "reference"], lines.map((line) => {
     const own = samples.filter((s) => s.line === line);
     const first = own[0], last = own.at(-1);
-    return [first.prompt, first.text, last === first ? "" : `${last.text} (step ${last.step})`, first.reference ?? ""].map((t) => el("pre", {}, t));
+    const said = (sample) => (sample.text.trim() ? sample.text : "(nothing)");
+    return [first.prompt, said(first), last === first ? "" : `${said(last)} (step ${last.step})`, first.reference ?? ""].map((t) => el("pre", {}, t));
   }));
 }
 
@@ -125,9 +126,13 @@ export async function job(main, signal, id) {
   // A long series comes thinned; the stream adds what is new from there on.
   const thin = await api.get(`/jobs/${id}/metrics?points=1500`);
   thin.data.forEach((row) => chart.add(row));
-  let drawn = thin.data.at(-1)?.step ?? -1;
+  const drawn = thin.data.at(-1)?.step ?? -1;
+  const told = (await api.get(`/jobs/${id}/events?type=sample&limit=500`)).data;
+  const from = Math.max(0, now.last_seq - 200);
+  samples.push(...told.filter((event) => event.seq <= from).map((event) => event.data));
+  if (samples.length) sampleBox.replaceChildren(samplesTable(samples));
   let pending = null;
-  api.follow(id, 0, (event) => {
+  api.follow(id, from, (event) => {
     if (signal.aborted) return;
     addEvent(event);
     if (event.type === "step" && event.data.step > drawn) chart.add(event.data);
@@ -139,5 +144,4 @@ export async function job(main, signal, id) {
       if (ended(now)) fileBox.replaceChildren(await files(now));
     }, 700);
   }, signal);
-  drawn = thin.data.at(-1)?.step ?? -1;
 }

@@ -103,6 +103,7 @@ class Daemon:
             found = self.look(job)
             if found["status"] in wanted:
                 return found
+            assert found["status"] not in ENDED, json.dumps(found)
             time.sleep(0.05)
         raise AssertionError(f"{job} did not become {wanted}: {json.dumps(found)}\n{self.log.read_text()[-3000:]}")
 

@@ -230,6 +230,6 @@ def number_after(word):
 
 if __name__ == "__main__":
     if sys.argv[1] == "helper":
-        helper(number_after("--fd"))
+        helper(int(sys.argv[2]))
     elif sys.argv[1] == "train":
         Trainer(sys.argv[2], number_after("--lock-fd")).run()

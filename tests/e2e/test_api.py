@@ -165,7 +165,6 @@ def test_artifacts(daemon):
     assert daemon.get(path, headers={"Range": "bytes=0-4", "If-Range": '"other"'}).status_code == 200
     assert daemon.get(path, headers={"If-None-Match": whole.headers["ETag"]}).status_code == 304
     for wrong in ("../spec.json", "..%2fspec.json", "peft/../../spec.json", "/etc/passwd", "peft"):
-        assert requests.Request("GET", daemon.url).prepare()
         assert raw(daemon, f"GET /jobs/{job}/artifacts/{wrong} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n").split()[1] == b"404"
     archive = tarfile.open(fileobj=io.BytesIO(daemon.get(f"/jobs/{job}/artifacts.tar").content))
     assert archive.getnames() == [f"{job}/peft/adapter.bin"]
@@ -218,7 +217,7 @@ def test_multipart_in_one_call(daemon):
     assert reply.status_code == 201, reply.text
     job = reply.json()
     assert job["priority"] == 5 and job["name"] == "7" and job["progress"]["total_steps"] == 3 and reply.headers["Location"] == f"/jobs/{job['id']}"
-    assert daemon.wait(job["id"], "succeeded")["validation"] is None or True
+    daemon.wait(job["id"], "succeeded")
     again = daemon.post("/jobs", json=job["request"])
     assert again.status_code == 201, "the request as recorded can be sent again"
     before = len(daemon.get("/datasets").json()["data"])
@@ -373,3 +372,15 @@ def test_configuration_file(start, tmp_path):
     conf.write_text("slotz = 3\n")
     bad = subprocess.run([HONED, "serve", "--config", str(conf), "--state", str(tmp_path / "x")], capture_output=True, text=True)
     assert bad.returncode == 2 and "line 1" in bad.stderr
+
+
+def test_tls(start, tmp_path):
+    cert, key = str(tmp_path / "cert.pem"), str(tmp_path / "key.pem")
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2", "-subj",
+                    "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", cert], check=True, capture_output=True)
+    d = start("--tls_cert", cert, "--tls_key", key)
+    assert d.get("/healthz", verify=cert).json()["status"] == "ok"
+    assert d.post("/datasets", data=rows(extra="x" * 500_000), verify=cert).status_code == 201
+    bad = subprocess.run([HONED, "serve", "--state", str(tmp_path / "b"), "--listen", "127.0.0.1:0", "--tls_cert", cert], capture_output=True,
+                         text=True, timeout=20)
+    assert bad.returncode == 2 and "together" in bad.stderr

@@ -270,6 +270,10 @@ def test_thinned_metrics_keep_the_extremes(daemon):
     losses = [r["loss"] for r in rows if r["loss"] is not None]
     assert 40 <= len(rows) <= 110 and max(losses) == 5.0 and min(losses) == round(5 / 3000, 6)
     assert [r["step"] for r in rows if r["loss"] is None] == [0, 3000]
+    whole = daemon.get(f"/jobs/{job}/metrics?format=csv").text.splitlines()
+    assert [int(line.split(",")[0]) for line in whole[1:]] == list(range(3001))
+    assert len(daemon.get(f"/jobs/{job}/metrics?format=csv&points=100").text.splitlines()) <= 111
+    assert len(daemon.get(f"/jobs/{job}/metrics?format=csv&after=1&limit=5").text.splitlines()) == 6
 
 
 def test_changed_model_files_are_noticed(daemon):

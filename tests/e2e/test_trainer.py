@@ -151,7 +151,7 @@ def test_damaged_checkpoint_is_skipped(undisturbed, tmp_path):
 
 
 def test_divergence_is_told_with_step_and_rows(tmp_path):
-    folder = make(tmp_path / "run", learning_rate=10, warmup_ratio=0, max_grad_norm=0, init_scale=1000, lora_dropout=0)
+    folder = make(tmp_path / "run", learning_rate=10, warmup_ratio=0, max_grad_norm=0, init_scale=1000, lora_alpha=1e6, lora_dropout=0)
     assert train(folder).returncode == 5
     last = common.events(folder)[-1]
     assert last["type"] == "failed" and last["data"]["code"] == "diverged"
@@ -174,6 +174,26 @@ def test_missing_input_is_a_clear_failure(tmp_path):
     assert train(folder).returncode == 5
     last = common.events(folder)[-1]
     assert last["type"] == "failed" and "inputs/train" in last["data"]["message"]
+
+
+def test_micro_batches_change_only_round_off(tmp_path):
+    """The loss of a step is the mean over its target tokens however it is split; rows of different lengths, several a step."""
+    runs = []
+    for tokens in (16, 4096):
+        folder = make(tmp_path / str(tokens), micro_batch_tokens=tokens, batch_size=6, lora_dropout=0, max_steps=4, loss_on="all")
+        assert train(folder).returncode == 0
+        runs.append([(e["data"]["loss"], e["data"]["grad_norm"]) for e in common.events(folder, "step")])
+    for one, other in zip(*runs):
+        assert one == pytest.approx(other, rel=2e-4)
+
+
+def test_a_spec_with_auto_left_is_refused(tmp_path):
+    folder = make(tmp_path / "run")
+    spec = json.loads((folder / "spec.json").read_text())
+    spec["run"]["hyperparameters"]["batch_size"] = "auto"
+    (folder / "spec.json").write_text(json.dumps(spec))
+    assert train(folder).returncode == 5
+    assert "auto" in common.events(folder)[-1]["data"]["message"]
 
 
 def make_full(folder):

@@ -29,7 +29,7 @@ def probe(request, folder):
 def helper(op, params):
     """One request to `honed helper` over a socket, as the daemon makes it."""
     ours, theirs = socket.socketpair()
-    child = subprocess.Popen([str(HONED), "helper", "--fd", str(theirs.fileno())], pass_fds=[theirs.fileno()])
+    child = subprocess.Popen([str(HONED), "helper", str(theirs.fileno())], pass_fds=[theirs.fileno()])
     theirs.close()
     stream = ours.makefile("rwb")
     stream.write((json.dumps({"id": 1, "op": op, "params": params}) + "\n").encode())

@@ -60,15 +60,12 @@ def test_names_of_special_tokens(tokenizer):
 
 @pytest.mark.parametrize("pre", sorted(RULES))
 def test_pre_tokenizers(pre, tmp_path):
-    """The same vocabulary under each name, with a BOS before every text; a name without a known spelling gets no files."""
+    """The same vocabulary under each name, with a BOS before every text."""
     vocabulary = Vocabulary(common.GGUF)
     model = vocabulary.model_with(pre, str(tmp_path / "vocab.gguf"), bos=1)
     out = tmp_path / "out"
     out.mkdir()
     common.probe({"what": "tokenizer", "model": model, "out": str(out)}, tmp_path)
-    if pre in ("tekken", "gpt-4o", "deepseek-v3"):
-        assert list(out.iterdir()) == []
-        return
     tokenizer = transformers.AutoTokenizer.from_pretrained(out)
     strings = samples(600, seed=23)
     have = texts.ask([{"op": "encode", "text": s, "special": True} for s in strings], model)

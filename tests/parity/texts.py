@@ -7,7 +7,7 @@ import unicodedata
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 MODEL = os.environ.get("HONE_TEST_GGUF", "")
-TOOL = os.environ.get("HONE_TEXTTOOL", os.path.join(ROOT, "build", "tests", "texttool"))
+TOOL = os.path.join(os.environ.get("HONE_BUILD", os.path.join(ROOT, "build")), "tests", "texttool")
 
 
 def ask(requests, model=None):

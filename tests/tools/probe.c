@@ -3,9 +3,9 @@
  *
  *   probe REQUEST.json
  *   {"model":PATH, "rows":[[id…]…], "weights":[[w…]…] (per token, as examples have them), "what":"logits"|"loss",
- *    "table":"fast"|"ref", "threads":N, "recompute":bool, "lora":{"hyperparameters":{…}, "values":PATH of raw f32}|null,
- *    "dump":PATH (the parameter vector at the start), "out":PATH (logits, or the gradients of the parameter vector)}
- * Prints {"loss","correct","params","arena_bytes","names":[{"name","a","b","rank","in","out"}]}.
+ *    "table":"fast"|"ref", "threads":N, "recompute":bool, "lora":{"hyperparameters":{…}, "values":PATH of raw
+ * f32}|null, "dump":PATH (the parameter vector at the start), "out":PATH (logits, or the gradients of the parameter
+ * vector)} Prints {"loss","correct","params","arena_bytes","names":[{"name","a","b","rank","in","out"}]}.
  */
 #include "engine/batch.h"
 #include "engine/blas.h"
@@ -51,13 +51,15 @@ static int dequantise(const json_t *request) {
     return 0;
 }
 
-/* {"what":"tokenizer","model":PATH,"out":FOLDER}: the exported tokenizer files of a GGUF file, which needs no tensors. */
+/* {"what":"tokenizer","model":PATH,"out":FOLDER}: the exported tokenizer files of a GGUF file, which needs no
+ * tensors. */
 static int tokenizer(const char *model, const char *folder) {
     struct hn_error err = {0};
-    struct hn_gguf gguf = {0};
-    check(hn_gguf_open(&gguf, model, &err), &err);
-    check(hn_tokenizer_export(&gguf, 2048, folder, &err), &err);
-    hn_gguf_close(&gguf);
+    struct hn_run run = {.model.config.context = 2048};
+    check(hn_gguf_open(&run.model.gguf, model, &err), &err);
+    check(hn_codec_from_gguf(&run.model.gguf, &run.codec, &err), &err);
+    check(hn_tokenizer_files_write(&run, folder, &err), &err);
+    hn_run_finish(&run);
     puts("{}");
     return 0;
 }
@@ -142,20 +144,30 @@ int main(int argc, char **argv) {
 
     bool logits = strcmp(what, "logits") == 0;
     struct hn_phase phase;
-    struct hn_graph_options go = {.adapter = adapter.n ? &adapter : NULL, .logits = logits, .label_smoothing = hp.label_smoothing};
-    struct hn_plan_options po = {.caps = {.dims = {total, total}, .threads = (unsigned)threads}, .train = !logits, .recompute = recompute};
+    struct hn_graph_options go = {
+        .adapter = adapter.n ? &adapter : NULL, .logits = logits, .label_smoothing = hp.label_smoothing};
+    struct hn_plan_options po = {
+        .caps = {.dims = {total, total}, .threads = (unsigned)threads}, .train = !logits, .recompute = recompute};
     check(hn_phase_make(&phase, &model, &go, &po, &err), &err);
     struct hn_batch_store store;
     check(hn_batch_init(&store, total, &err), &err);
     for (size_t i = 0; i < n; i++) {
         if (logits)
-            hn_batch_add_tokens(&store, ex.tokens + ex.starts[i], ex.starts[i + 1] - ex.starts[i], 0, ex.starts[i + 1] - ex.starts[i]);
+            hn_batch_add_tokens(&store, ex.tokens + ex.starts[i], ex.starts[i + 1] - ex.starts[i], 0,
+                ex.starts[i + 1] - ex.starts[i]);
         else
             hn_batch_add(&store, &ex, i, (uint32_t)i, sum);
     }
     struct hn_loss_sums sums = {0};
-    struct hn_exec x = {.plan = &phase.plan, .batch = &store.batch, .params = params, .grads = grads, .sums = &sums,
-        .arena = hn_arena_create(phase.plan.arena_bytes), .dropout_on = !logits, .seed = (uint64_t)hp.seed, .dropout_step = 1};
+    struct hn_exec x = {.plan = &phase.plan,
+        .batch = &store.batch,
+        .params = params,
+        .grads = grads,
+        .sums = &sums,
+        .arena = hn_arena_create(phase.plan.arena_bytes),
+        .dropout_on = !logits,
+        .seed = (uint64_t)hp.seed,
+        .dropout_step = 1};
     check(hn_pool_create((unsigned)threads, &x.pool, &err), &err);
     hn_exec_run(&x, table);
     if (out_path) {
@@ -170,11 +182,12 @@ int main(int argc, char **argv) {
     }
     json_t *names = json_array();
     for (size_t i = 0; i < adapter.n; i++)
-        json_array_append_new(names, json_pack("{s:s,s:I,s:I,s:I,s:I,s:I}", "name", adapter.loras[i].weight->hf_name, "a",
-            (json_int_t)adapter.loras[i].a, "b", (json_int_t)adapter.loras[i].b, "rank", (json_int_t)adapter.rank, "in",
-            (json_int_t)adapter.loras[i].weight->cols, "out", (json_int_t)adapter.loras[i].weight->rows));
-    json_t *reply = json_pack("{s:f,s:I,s:I,s:I,s:o}", "loss", sums.loss, "correct", (json_int_t)sums.correct, "params",
-        (json_int_t)adapter.n_params, "arena_bytes", (json_int_t)phase.plan.arena_bytes, "names", names);
+        json_array_append_new(names,
+            json_pack("{s:s,s:I,s:I,s:I,s:I,s:I}", "name", adapter.loras[i].weight->hf_name, "a",
+                (json_int_t)adapter.loras[i].a, "b", (json_int_t)adapter.loras[i].b, "rank", (json_int_t)adapter.rank,
+                "in", (json_int_t)adapter.loras[i].weight->cols, "out", (json_int_t)adapter.loras[i].weight->rows));
+    json_t *reply = json_pack("{s:f,s:I,s:I,s:I,s:o}", "loss", sums.loss, "correct", (json_int_t)sums.correct,
+        "params", (json_int_t)adapter.n_params, "arena_bytes", (json_int_t)phase.plan.arena_bytes, "names", names);
     json_dumpf(reply, stdout, JSON_COMPACT);
     puts("");
     json_decref(reply);

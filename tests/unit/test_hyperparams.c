@@ -22,8 +22,11 @@ static void test_round_trip(void **state) {
     assert_true(hn_is_auto(a.learning_rate));
     assert_int_equal(a.batch_size, HN_AUTO_INT);
     assert_int_equal(read_text(&a,
-        "{\"learning_rate\":1e-4,\"epochs\":3,\"schedule\":\"cosine\",\"lora_targets\":[\"v_proj\",\"q_proj\",\"v_proj\"],"
-        "\"warmup_steps\":10,\"rslora\":true}", NULL), 0);
+                         "{\"learning_rate\":1e-4,\"epochs\":3,\"schedule\":\"cosine\",\"lora_targets\":[\"v_proj\","
+                         "\"q_proj\",\"v_proj\"],"
+                         "\"warmup_steps\":10,\"rslora\":true}",
+                         NULL),
+        0);
     assert_string_equal(a.lora_targets.names, "q_proj,v_proj");
     json_t *out = hn_hyperparams_write(&a, HN_HP_ALL);
     hn_hyperparams_defaults(&b);
@@ -36,7 +39,11 @@ static void test_round_trip(void **state) {
 
 static void test_refusals(void **state) {
     (void)state;
-    static const struct { const char *text; int code; const char *field; } cases[] = {
+    static const struct {
+        const char *text;
+        int code;
+        const char *field;
+    } cases[] = {
         {"{\"learning_rte\":1}", HN_E_UNKNOWN_FIELD, "hyperparameters.learning_rte"},
         {"{\"epochs\":\"3\"}", HN_E_INVALID_FIELD, "hyperparameters.epochs"},
         {"{\"epochs\":-1}", HN_E_INVALID_FIELD, "hyperparameters.epochs"},

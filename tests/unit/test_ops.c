@@ -1,7 +1,7 @@
 /*
- * The computation on a tiny model: every gradient of the double-precision definition against finite differences; the fast
- * ops against the definition; the same bits for any thread count, with recomputation and on dirty memory; the key-value
- * cache against the plain forward pass.
+ * The computation on a tiny model: every gradient of the double-precision definition against finite differences; the
+ * fast ops against the definition; the same bits for any thread count, with recomputation and on dirty memory; the
+ * key-value cache against the plain forward pass.
  */
 #include "tests/unit/tiny.h"
 
@@ -37,7 +37,7 @@ struct bench {
     struct hn_hyperparams hp;
     struct hn_adapter adapter;
     size_t n_params;
-    double *params;  /* [n_params] */
+    double *params; /* [n_params] */
     struct hn_examples ex;
 };
 
@@ -54,7 +54,9 @@ static void make_examples(struct hn_examples *ex, const size_t *lengths, size_t 
     size_t total = 0;
     for (size_t i = 0; i < rows; i++)
         total += lengths[i];
-    *ex = (struct hn_examples){.n_rows = rows, .tokens = hn_calloc(total, 4), .weights = hn_calloc(total, 4),
+    *ex = (struct hn_examples){.n_rows = rows,
+        .tokens = hn_calloc(total, 4),
+        .weights = hn_calloc(total, 4),
         .starts = hn_calloc(rows + 1, sizeof(size_t))};
     for (size_t i = 0, at = 0; i < rows; i++) {
         for (size_t k = 0; k < lengths[i]; k++, at++) {
@@ -106,14 +108,16 @@ static void bench_close(struct bench *b) {
 }
 
 /* One forward and backward pass; grads in the table's precision, zeroed here. `dirt`: what the arena holds before. */
-static double run(struct bench *b, const struct setting *s, const struct hn_op_table *table, unsigned threads, bool recompute, int dirt,
-    const void *params, void *grads) {
+static double run(struct bench *b, const struct setting *s, const struct hn_op_table *table, unsigned threads,
+    bool recompute, int dirt, const void *params, void *grads) {
     struct hn_error err = {0};
     struct hn_phase phase;
     struct hn_batch_store store;
     struct hn_graph_options go = {.adapter = s->full ? NULL : &b->adapter, .label_smoothing = s->smoothing};
     size_t total = b->ex.starts[b->ex.n_rows];
-    struct hn_plan_options po = {.caps = {.dims = {total, total}, .threads = threads}, .train = true, .recompute = recompute,
+    struct hn_plan_options po = {.caps = {.dims = {total, total}, .threads = threads},
+        .train = true,
+        .recompute = recompute,
         .value_bytes = table->value_bytes};
     assert_int_equal(hn_phase_make(&phase, &b->tiny.model, &go, &po, &err), 0);
     assert_int_equal(hn_batch_init(&store, total, &err), 0);
@@ -123,10 +127,18 @@ static double run(struct bench *b, const struct setting *s, const struct hn_op_t
     for (size_t i = 0; i < b->ex.n_rows; i++)
         assert_true(hn_batch_add(&store, &b->ex, i, (uint32_t)(10 + i), weight));
     struct hn_loss_sums sums = {0};
-    uint8_t *arena = aligned_alloc(64, (phase.plan.arena_bytes + 63) / 64 * 64); /* on the heap: ASan guards its ends */
+    uint8_t *arena =
+        aligned_alloc(64, (phase.plan.arena_bytes + 63) / 64 * 64); /* on the heap: ASan guards its ends */
     memset(arena, dirt, phase.plan.arena_bytes);
-    struct hn_exec x = {.plan = &phase.plan, .batch = &store.batch, .arena = arena, .params = params, .grads = grads, .sums = &sums, .seed = 7,
-        .dropout_step = 3, .dropout_on = true};
+    struct hn_exec x = {.plan = &phase.plan,
+        .batch = &store.batch,
+        .arena = arena,
+        .params = params,
+        .grads = grads,
+        .sums = &sums,
+        .seed = 7,
+        .dropout_step = 3,
+        .dropout_on = true};
     memset(grads, 0, b->n_params * table->value_bytes);
     assert_int_equal(hn_pool_create(threads, &x.pool, &err), 0);
     hn_exec_run(&x, table);
@@ -143,12 +155,14 @@ static void test_finite_differences(void **state) {
     for (size_t k = 0; k < SETTINGS; k++) {
         struct bench b;
         bench_open(&b, &settings[k], lengths, 3);
-        double *grads = hn_calloc(b.n_params, sizeof *grads), *scratch = hn_calloc(b.n_params, sizeof *scratch), largest = 0, worst = 0;
+        double *grads = hn_calloc(b.n_params, sizeof *grads), *scratch = hn_calloc(b.n_params, sizeof *scratch),
+               largest = 0, worst = 0;
         run(&b, &settings[k], &hn_ops_ref64, 1, false, 0, b.params, grads);
         for (size_t i = 0; i < b.n_params; i++)
             largest = fabs(grads[i]) > largest ? fabs(grads[i]) : largest;
         assert_true(largest > 1e-4);
-        /* A spread of coordinates over all matrices; the step balances truncation (h²) and cancellation (1e-16 / h). */
+        /* A spread of coordinates over all matrices; the step balances truncation (h²) and cancellation (1e-16 / h).
+         */
         for (size_t i = 0; i < b.n_params; i += b.n_params / 150 + 1) {
             double kept = b.params[i], h = 1e-5;
             b.params[i] = kept + h;
@@ -186,12 +200,18 @@ static void test_fast_against_definition(void **state) {
         }
         /* f32 round-off of sums over some hundred terms through two layers. */
         if (!(fabs(loss - loss64) < 1e-5 * loss64) || !(worst < 5e-5 * largest))
-            print_error("%s: loss %.9g, exactly %.9g; worst gradient %g of %g\n", settings[k].name, loss, loss64, worst, largest);
+            print_error("%s: loss %.9g, exactly %.9g; worst gradient %g of %g\n", settings[k].name, loss, loss64,
+                worst, largest);
         assert_true(fabs(loss - loss64) < 1e-5 * loss64);
         assert_true(worst < 5e-5 * largest);
-        const struct { unsigned threads; bool recompute; int dirt; } variants[] = {{2, false, 0}, {3, false, 0xFF}, {2, true, 0xFF}};
+        const struct {
+            unsigned threads;
+            bool recompute;
+            int dirt;
+        } variants[] = {{2, false, 0}, {3, false, 0xFF}, {2, true, 0xFF}};
         for (size_t v = 0; v < 3; v++) {
-            double same = run(&b, &settings[k], &hn_ops_fast, variants[v].threads, variants[v].recompute, variants[v].dirt, params, again);
+            double same = run(&b, &settings[k], &hn_ops_fast, variants[v].threads, variants[v].recompute,
+                variants[v].dirt, params, again);
             assert_memory_equal(&same, &loss, sizeof loss);
             assert_memory_equal(again, fast, b.n_params * sizeof *fast);
         }
@@ -219,13 +239,14 @@ static void test_cache(void **state) {
     go.cached = true;
     po.caps = (struct hn_caps){.dims = {40, 40}, .threads = 2, .cache_rows = 200};
     assert_int_equal(hn_phase_make(&cached, &b.tiny.model, &go, &po, &err), 0);
-    size_t bytes = plain.plan.arena_bytes > cached.plan.arena_bytes ? plain.plan.arena_bytes : cached.plan.arena_bytes;
+    size_t bytes =
+        plain.plan.arena_bytes > cached.plan.arena_bytes ? plain.plan.arena_bytes : cached.plan.arena_bytes;
     assert_int_equal(hn_compute_init(&compute, 2, bytes, 90, &err), 0);
     float *params = hn_calloc(b.n_params, 4), *whole = hn_calloc(90 * TINY_VOCAB, 4);
     for (size_t i = 0; i < b.n_params; i++)
         params[i] = (float)b.params[i];
     struct hn_exec x = {.params = params};
-    hn_batch_clear(&compute.batch);
+    hn_compute_clear(&compute, &plain);
     hn_batch_add_tokens(&compute.batch, b.ex.tokens, 90, 0, 90);
     hn_compute_run(&compute, &plain, &x);
     memcpy(whole, hn_buffer(&x, plain.plan.logits), 90 * TINY_VOCAB * 4);
@@ -233,7 +254,7 @@ static void test_cache(void **state) {
     for (size_t at = 0; at < 90;) {
         size_t n = at < 80 ? 40 : 1;
         uint32_t past = (uint32_t)at, row = 17;
-        hn_batch_clear(&compute.batch);
+        hn_compute_clear(&compute, &cached);
         hn_batch_add_tokens(&compute.batch, b.ex.tokens + at, n, at, n);
         compute.batch.batch.past = &past;
         compute.batch.batch.cache_rows = &row;
@@ -258,7 +279,7 @@ int main(void) {
         fprintf(stderr, "%s\n", err.message);
         return 1;
     }
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_finite_differences), cmocka_unit_test(test_fast_against_definition),
-        cmocka_unit_test(test_cache)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_finite_differences),
+        cmocka_unit_test(test_fast_against_definition), cmocka_unit_test(test_cache)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

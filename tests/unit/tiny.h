@@ -56,7 +56,8 @@ struct tiny {
     struct hn_model model;
 };
 
-static void tiny_put(struct hn_gguf_writer *w, struct hn_buf *data, const char *name, enum hn_dtype type, size_t rows, size_t cols) {
+static void tiny_put(
+    struct hn_gguf_writer *w, struct hn_buf *data, const char *name, enum hn_dtype type, size_t rows, size_t cols) {
     static const char zeros[64];
     float *values = malloc(rows * cols * sizeof *values);
     size_t begin = data->size, ne[2] = {cols, rows};
@@ -86,9 +87,13 @@ static void tiny_open(struct tiny *t, enum hn_dtype type) {
     tiny_put(&w, &data, "token_embd.weight", type, TINY_VOCAB, TINY_HIDDEN);
     tiny_put(&w, &data, "output_norm.weight", HN_F32, 1, TINY_HIDDEN);
     for (int l = 0; l < TINY_LAYERS; l++) {
-        const struct { const char *name; size_t rows, cols; } list[] = {{"attn_norm", 1, TINY_HIDDEN}, {"attn_q", q, TINY_HIDDEN},
-            {"attn_k", kv, TINY_HIDDEN}, {"attn_v", kv, TINY_HIDDEN}, {"attn_output", TINY_HIDDEN, q}, {"ffn_norm", 1, TINY_HIDDEN},
-            {"ffn_gate", TINY_FFN, TINY_HIDDEN}, {"ffn_up", TINY_FFN, TINY_HIDDEN}, {"ffn_down", TINY_HIDDEN, TINY_FFN}};
+        const struct {
+            const char *name;
+            size_t rows, cols;
+        } list[] = {{"attn_norm", 1, TINY_HIDDEN}, {"attn_q", q, TINY_HIDDEN}, {"attn_k", kv, TINY_HIDDEN},
+            {"attn_v", kv, TINY_HIDDEN}, {"attn_output", TINY_HIDDEN, q}, {"ffn_norm", 1, TINY_HIDDEN},
+            {"ffn_gate", TINY_FFN, TINY_HIDDEN}, {"ffn_up", TINY_FFN, TINY_HIDDEN},
+            {"ffn_down", TINY_HIDDEN, TINY_FFN}};
         for (size_t i = 0; i < sizeof list / sizeof list[0]; i++) {
             snprintf(name, sizeof name, "blk.%d.%s.weight", l, list[i].name);
             tiny_put(&w, &data, name, list[i].rows == 1 ? HN_F32 : type, list[i].rows, list[i].cols);
@@ -97,8 +102,8 @@ static void tiny_open(struct tiny *t, enum hn_dtype type) {
     hn_gguf_finish_header(&w, &header);
     strcpy(t->path, "/tmp/hone-tiny-XXXXXX");
     int fd = mkstemp(t->path);
-    if (fd < 0 || hn_write_all(fd, header.data, header.size, &err) || hn_write_all(fd, data.data, data.size, &err) || close(fd) ||
-        hn_model_open(&t->model, t->path, &err)) {
+    if (fd < 0 || hn_write_all(fd, header.data, header.size, &err) || hn_write_all(fd, data.data, data.size, &err) ||
+        close(fd) || hn_model_open(&t->model, t->path, &err)) {
         fprintf(stderr, "tiny model: %s\n", err.message);
         exit(1);
     }
