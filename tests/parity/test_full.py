@@ -1,6 +1,7 @@
 """Training of all weights: the losses of torch.optim.AdamW on the same rows, and a merged folder that Transformers loads
 and that gives the trainer's logits. Needs PyTorch."""
 import json
+import shutil
 import subprocess
 
 import numpy as np
@@ -28,7 +29,8 @@ def train(folder, **more):
 def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run") / "run"
     plan, rows = train(folder)
-    return folder, plan, rows
+    yield folder, plan, rows
+    shutil.rmtree(folder)  # two gigabytes
 
 
 @pytest.fixture(scope="module")
@@ -120,6 +122,7 @@ def test_half_precision(run, dtype, tmp_path):
     assert model.dtype == kind and np.isfinite(model(torch.tensor([[1, 2, 3]])).logits.float().detach().numpy()).all()
     seen = common.events(tmp_path / "run", "verified")[0]["data"]
     assert seen["passed"] and 0 < seen["max_abs_logit_diff"] < seen["tolerance"]
+    shutil.rmtree(tmp_path / "run")
 
 
 def test_the_beginning_is_exported_when_nothing_was_better(tmp_path):
@@ -133,6 +136,7 @@ def test_the_beginning_is_exported_when_nothing_was_better(tmp_path):
     model = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "run" / "artifacts" / "merged")
     want = reference.load_base(common.GGUF).state_dict()
     assert all(torch.equal(value, want[name]) for name, value in model.state_dict().items())
+    shutil.rmtree(tmp_path / "run")
 
 
 def test_refusals(tmp_path):
