@@ -35,6 +35,13 @@ int hn_export_json(const char *path, json_t *json, struct hn_error *err) {
     return rc;
 }
 
+int hn_export_text(const char *path, struct hn_buf *text, struct hn_error *err) {
+    int rc = text->failed ? hn_fail(err, HN_E_INTERNAL, "out of memory")
+                          : hn_file_write_durable(path, text->data, text->size, err);
+    hn_buf_free(text);
+    return rc;
+}
+
 void hn_base_name(const struct hn_model *model, char *out, size_t size) {
     struct hn_view name = hn_gguf_string(&model->gguf, "general.name");
     size_t n = 0;

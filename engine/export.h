@@ -31,6 +31,8 @@ size_t hn_row_to_hf(const struct hn_config *config, const struct hn_weight *weig
 json_t *hn_export_provenance(const struct hn_run *run);
 /* Writes `json`, which is given away (NULL: out of memory). */
 int hn_export_json(const char *path, json_t *json, struct hn_error *err);
+/* Writes `text` and frees it. */
+int hn_export_text(const char *path, struct hn_buf *text, struct hn_error *err);
 /* The base model's own name for people: general.name, or its family. */
 void hn_base_name(const struct hn_model *model, char *out, size_t size);
 

@@ -84,10 +84,7 @@ static int write_modelfile(const struct hn_run *run, const char *path, struct hn
             hn_buf_printf(&text, "PARAMETER stop \"%s\"\n", token.data);
         hn_buf_free(&token);
     }
-    int rc = text.failed ? hn_fail(err, HN_E_INTERNAL, "out of memory")
-                         : hn_file_write_durable(path, text.data, text.size, err);
-    hn_buf_free(&text);
-    return rc;
+    return hn_export_text(path, &text, err);
 }
 
 int hn_gguf_adapter_write(

@@ -114,10 +114,7 @@ static int write_readme(const struct hn_run *run, const char *path, struct hn_er
         "Run `%s`, training data sha256 `%s`.\n",
         base, run->model.quantisation, run->spec->model_sha256, dtype_name(run->spec->export_dtype),
         run->spec->run_sha256, run->spec->train.sha256 ? run->spec->train.sha256 : "");
-    int rc = text.failed ? hn_fail(err, HN_E_INTERNAL, "out of memory")
-                         : hn_file_write_durable(path, text.data, text.size, err);
-    hn_buf_free(&text);
-    return rc;
+    return hn_export_text(path, &text, err);
 }
 
 int hn_merged_write(const struct hn_run *run, const struct hn_params *params, const char *dir, struct hn_error *err) {

@@ -95,10 +95,7 @@ static int write_readme(const struct hn_run *run, const char *path, struct hn_er
         base, run->model.quantisation, run->spec->model_sha256, (long long)run->spec->hp.lora_rank,
         run->spec->hp.lora_alpha, run->spec->hp.rslora ? " (rank-stabilised)" : "", run->spec->run_sha256,
         run->spec->train.sha256 ? run->spec->train.sha256 : "");
-    int rc = text.failed ? hn_fail(err, HN_E_INTERNAL, "out of memory")
-                         : hn_file_write_durable(path, text.data, text.size, err);
-    hn_buf_free(&text);
-    return rc;
+    return hn_export_text(path, &text, err);
 }
 
 int hn_peft_write(const struct hn_run *run, const struct hn_params *params, const char *dir, struct hn_error *err) {

@@ -1,13 +1,12 @@
 /* Trainers as child processes of this machine. See executor.h. */
 #include "server/executor.h"
-#include "server/helper.h"
+#include "server/child.h"
 #include "server/log.h"
 #include "server/state.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
-#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,8 +14,6 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-#define LOCK_FD 3 /* the trainer's number of the lock descriptor */
 
 static int pidfd_open_(int pid) {
     return (int)syscall(SYS_pidfd_open, pid, 0);
@@ -53,29 +50,10 @@ static int spawn_process(const char *run_dir, int lock_fd, pid_t *pid, struct hn
     char log[HN_PATH_SIZE];
     if (!join(log, run_dir, "trainer.log"))
         return hn_fail(err, HN_E_INTERNAL, "path too long");
-    posix_spawn_file_actions_t actions;
-    posix_spawnattr_t attr;
-    posix_spawn_file_actions_init(&actions);
-    posix_spawnattr_init(&attr);
-    posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
-    posix_spawn_file_actions_addopen(&actions, 1, log, O_WRONLY | O_CREAT | O_APPEND, 0600);
-    posix_spawn_file_actions_adddup2(&actions, 1, 2);
-    posix_spawn_file_actions_adddup2(&actions, lock_fd, LOCK_FD); /* also when equal: it clears close-on-exec */
-    sigset_t none, reset;
-    sigemptyset(&none);
-    sigfillset(&reset);
-    posix_spawnattr_setsigmask(&attr, &none);
-    posix_spawnattr_setsigdefault(&attr, &reset);
-    /* A session of its own: Ctrl-C in the daemon's terminal is not the trainers'. */
-    posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSID);
     char number[16];
-    snprintf(number, sizeof number, "%d", LOCK_FD);
-    char *argv[] = {(char *)(uintptr_t)"honed", (char *)(uintptr_t)"train", (char *)(uintptr_t)run_dir,
-        (char *)(uintptr_t)"--lock-fd", number, NULL};
-    int failed = posix_spawn(pid, hn_child_program(), &actions, &attr, argv, environ);
-    posix_spawn_file_actions_destroy(&actions);
-    posix_spawnattr_destroy(&attr);
-    return failed ? hn_fail_errno(err, failed, "cannot start the trainer") : 0;
+    snprintf(number, sizeof number, "%d", HN_CHILD_FD);
+    const char *const args[] = {"train", run_dir, "--lock-fd", number, NULL};
+    return hn_child_spawn(args, lock_fd, log, pid, err);
 }
 
 /* The owner's name in the lock file, so that whoever finds the lock held knows whom to signal. */

@@ -1,5 +1,6 @@
 /* See helper.h. The calling pool thread does the talking itself, under the helper's lock. */
 #include "server/helper.h"
+#include "server/child.h"
 #include "server/id.h"
 #include "server/log.h"
 
@@ -8,7 +9,6 @@
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
-#include <spawn.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,7 +19,6 @@
 
 #define LINE_MAX_BYTES ((size_t)256 << 20)
 #define REST_MS 60000
-#define CHILD_FD 3
 
 struct hn_helper {
     const char *name;
@@ -31,12 +30,6 @@ struct hn_helper {
     int64_t next_id, last_used;
     struct hn_buf in; /* what was read and not yet taken */
 };
-
-const char *hn_child_program(void) {
-    /* For the daemon's own tests, which put a fast stand-in in the engine's place. */
-    const char *other = getenv("HONED_TEST_EXE");
-    return other && *other ? other : "/proc/self/exe";
-}
 
 int hn_helper_create(const char *name, struct hn_helper **ret, struct hn_error *err) {
     struct hn_helper *helper = hn_calloc(1, sizeof *helper);
@@ -95,30 +88,15 @@ static int start_child(struct hn_helper *helper, struct hn_error *err) {
     int pair[2];
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair))
         return hn_fail_errno(err, errno, "cannot make a socket for the helper");
-    posix_spawn_file_actions_t actions;
-    posix_spawnattr_t attr;
-    posix_spawn_file_actions_init(&actions);
-    posix_spawnattr_init(&attr);
-    posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDWR, 0);
-    posix_spawn_file_actions_adddup2(&actions, 0, 1);
-    posix_spawn_file_actions_adddup2(&actions, pair[1], CHILD_FD); /* also when equal: it clears close-on-exec */
-    sigset_t none, reset;
-    sigemptyset(&none);
-    sigfillset(&reset);
-    posix_spawnattr_setsigmask(&attr, &none);
-    posix_spawnattr_setsigdefault(&attr, &reset);
-    posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSID);
     char number[16];
-    snprintf(number, sizeof number, "%d", CHILD_FD);
-    char *argv[] = {(char *)(uintptr_t)"honed", (char *)(uintptr_t)"helper", number, NULL};
-    pid_t pid;
-    int failed = posix_spawn(&pid, hn_child_program(), &actions, &attr, argv, environ);
-    posix_spawn_file_actions_destroy(&actions);
-    posix_spawnattr_destroy(&attr);
+    int pid;
+    snprintf(number, sizeof number, "%d", HN_CHILD_FD);
+    const char *const args[] = {"helper", number, NULL};
+    int rc = hn_child_spawn(args, pair[1], NULL, &pid, err);
     close(pair[1]);
-    if (failed) {
+    if (rc) {
         close(pair[0]);
-        return hn_fail_errno(err, failed, "cannot start the helper");
+        return rc;
     }
     helper->fd = pair[0];
     atomic_store(&helper->pid, pid);

@@ -29,7 +29,4 @@ void hn_helper_rest(struct hn_helper *helper);
 /* Makes the running call and all later ones fail: the daemon stops. Any thread. */
 void hn_helper_stop(struct hn_helper *helper);
 
-/* The program that is spawned for `helper` and `train`. */
-const char *hn_child_program(void);
-
 #endif

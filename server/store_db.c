@@ -179,17 +179,21 @@ void hn_rows_close(struct hn_rows *rows) {
     *rows = (struct hn_rows){0};
 }
 
+/* Runs a statement up to its first row: 1 a row, 0 none, negative an error. The caller closes `rows` in every case. */
+static int first_row(struct hn_rows *rows, struct hn_db *db, struct hn_error *err, const char *sql, const char *types,
+    va_list ap) {
+    int rc = prepare(db, sql, rows, err);
+    if (!rc)
+        rc = bind(rows, err, sql, types, ap);
+    return rc ? rc : hn_rows_next(rows, err);
+}
+
 int hn_db_run(struct hn_db *db, struct hn_error *err, const char *sql, const char *types, ...) {
     struct hn_rows rows;
-    int rc = prepare(db, sql, &rows, err);
-    if (rc)
-        return rc;
     va_list ap;
     va_start(ap, types);
-    rc = bind(&rows, err, sql, types, ap);
+    int rc = first_row(&rows, db, err, sql, types, ap);
     va_end(ap);
-    if (!rc)
-        rc = hn_rows_next(&rows, err);
     hn_rows_close(&rows);
     return rc < 0 ? rc : 0;
 }
@@ -197,15 +201,10 @@ int hn_db_run(struct hn_db *db, struct hn_error *err, const char *sql, const cha
 int hn_db_number(struct hn_db *db, int64_t missing, int64_t *ret, struct hn_error *err, const char *sql,
     const char *types, ...) {
     struct hn_rows rows;
-    int rc = prepare(db, sql, &rows, err);
-    if (rc)
-        return rc;
     va_list ap;
     va_start(ap, types);
-    rc = bind(&rows, err, sql, types, ap);
+    int rc = first_row(&rows, db, err, sql, types, ap);
     va_end(ap);
-    if (!rc)
-        rc = hn_rows_next(&rows, err);
     if (rc >= 0)
         *ret = rc == 1 && !hn_rows_null(&rows, 0) ? hn_rows_int(&rows, 0) : missing;
     hn_rows_close(&rows);

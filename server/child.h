@@ -1,0 +1,16 @@
+/*
+ * Child processes of the daemon: this same program under another subcommand, with clean signals, a session of its own (a
+ * terminal's Ctrl-C is the daemon's) and one descriptor handed over under a fixed number.
+ */
+#ifndef HN_CHILD_H
+#define HN_CHILD_H
+
+#include "engine/engine.h"
+
+#define HN_CHILD_FD 3 /* the number under which a child finds what was handed to it */
+
+/* Spawns `honed ARGS…` (NULL-ended). Standard output and error go to the file `log`, which is appended to; with log NULL
+ * output goes nowhere and errors where the daemon's go. `fd` stays open here. */
+int hn_child_spawn(const char *const *args, int fd, const char *log, int *ret_pid, struct hn_error *err);
+
+#endif
