@@ -10,6 +10,7 @@
 
 /* Roles whose matrices share one input, in the order of the parameter vector; a lone role shares with nobody. */
 static const enum hn_role groups[][HN_ROLES + 1] = {
+    {HN_ROLE_QKV, HN_ROLES},
     {HN_ROLE_Q, HN_ROLE_K, HN_ROLE_V, HN_ROLES},
     {HN_ROLE_O, HN_ROLES},
     {HN_ROLE_GATE, HN_ROLE_UP, HN_ROLES},
@@ -40,7 +41,7 @@ static int check_targets(const struct hn_model *model, const struct hn_hyperpara
         return 0;
     char known[256] = "";
     for (int role = 0; role < HN_ROLES; role++)
-        if (model->arch->names[role].module)
+        if (model->arch->names[role].module && !strstr(known, model->arch->names[role].module))
             snprintf(known + strlen(known), sizeof known - strlen(known), "%s%s", known[0] ? ", " : "",
                 model->arch->names[role].module);
     for (const char *s = list; *s;) {

@@ -22,6 +22,7 @@ struct attention {
     float *out, *lse, *din, *delta, *dk, *dv, *cache;
     float scale;
     bool causal;
+    size_t window; /* keys a query sees; SIZE_MAX: all */
 };
 
 static size_t least(size_t a, size_t b) {
@@ -37,7 +38,8 @@ static struct attention describe(struct hn_exec *x, const struct hn_step *step) 
         .d = op->attr.attention.head_dim,
         .qkv = hn_buffer(x, step->in[0]),
         .scale = (float)op->attr.attention.scale,
-        .causal = op->attr.attention.causal};
+        .causal = op->attr.attention.causal,
+        .window = op->attr.attention.window ? op->attr.attention.window : SIZE_MAX};
     a.group = a.heads / a.kv_heads;
     a.q_cols = a.heads * a.d;
     a.kv_cols = a.kv_heads * a.d;
@@ -72,7 +74,8 @@ static void append_to_cache(const struct attention *a) {
                 a->qkv + i * a->cols + a->q_cols, 2 * a->kv_cols * sizeof *a->cache);
 }
 
-/* Scores of query rows i0…i0+m against keys j0…j0+n, masked; row r sees keys up to `visible + r`. */
+/* Scores of query rows i0…i0+m against keys j0…j0+n, masked; row r sees keys up to `visible + r`, and
+ * no more than the window holds. */
 static void scores(const struct attention *a, const float *q, const struct keys *keys, size_t m, size_t j0, size_t n,
     size_t visible, float *s, unsigned thread) {
     hn_gemm(false, true, m, n, a->d, a->scale, q, a->cols, keys->k + j0 * keys->stride, keys->stride, false, s, n,
@@ -80,6 +83,9 @@ static void scores(const struct attention *a, const float *q, const struct keys 
     for (size_t r = 0; a->causal && r < m; r++)
         for (size_t j = visible + r + 1 > j0 ? visible + r + 1 - j0 : 0; j < n; j++)
             s[r * n + j] = -INFINITY;
+    for (size_t r = 0; a->window != SIZE_MAX && r < m; r++)
+        for (size_t j = j0; j + a->window < visible + r + 1 && j < j0 + n; j++)
+            s[r * n + j - j0] = -INFINITY;
 }
 
 /* Block `block` of the batch's query blocks: its sequence and first row in it. */
@@ -118,12 +124,17 @@ static void forward_block(void *context, size_t task, unsigned thread) {
         sum[r] = 0;
         memset(out + r * a->q_cols, 0, a->d * sizeof *out);
     }
-    for (size_t j0 = 0; j0 < end; j0 += HN_KEY_BLOCK) {
+    size_t oldest = visible + 1 > a->window ? visible + 1 - a->window : 0; /* that the block's first query sees */
+    for (size_t j0 = oldest / HN_KEY_BLOCK * HN_KEY_BLOCK; j0 < end; j0 += HN_KEY_BLOCK) {
         size_t n = least(HN_KEY_BLOCK, end - j0);
         scores(a, q, &keys, m, j0, n, visible, p, thread);
         for (size_t r = 0; r < m; r++) {
             float *row_p = p + r * n, top = a->k->max(row_p, n);
             top = top > max[r] ? top : max[r];
+            if (top <= -INFINITY) { /* all of the block lies before this row's window */
+                memset(row_p, 0, n * sizeof *row_p);
+                continue;
+            }
             if (j0) {
                 float shrink = expf(max[r] - top);
                 sum[r] *= shrink;
@@ -168,6 +179,8 @@ static void backward_head(void *context, size_t task, unsigned thread) {
     }
     for (size_t j0 = 0; j0 < length; j0 += HN_KEY_BLOCK)
         for (size_t i0 = a->causal ? j0 / HN_QUERY_BLOCK * HN_QUERY_BLOCK : 0; i0 < length; i0 += HN_QUERY_BLOCK) {
+            if (i0 >= a->window && i0 - a->window >= j0 + HN_KEY_BLOCK - 1)
+                break; /* the block's first query is past all of these keys, so are the rest */
             size_t m = least(HN_QUERY_BLOCK, length - i0), n = least(HN_KEY_BLOCK, length - j0);
             if (a->causal)
                 n = least(n, i0 + m - j0);

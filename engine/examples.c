@@ -63,6 +63,12 @@ int hn_codec_from_gguf(const struct hn_gguf *gguf, struct hn_codec *ret, struct 
     return 0;
 }
 
+int hn_codec_open(const struct hn_model *model, struct hn_codec *ret, struct hn_error *err) {
+    if (model->is_folder)
+        return hn_fail(err, HN_E_UNSUPPORTED, "tokenizers of folders are not supported");
+    return hn_codec_from_gguf(&model->gguf, ret, err);
+}
+
 void hn_codec_finish(struct hn_codec *codec) {
     hn_tokenizer_destroy(codec->tokenizer);
     hn_template_destroy(codec->chat);
@@ -79,8 +85,8 @@ void hn_examples_finish(struct hn_examples *ex) {
     *ex = (struct hn_examples){0};
 }
 
-static int keep(struct hn_examples *ex, const struct hn_encoded *e, size_t n, size_t row, uint32_t line,
-    struct hn_error *err) {
+static int keep(
+    struct hn_examples *ex, const struct hn_encoded *e, size_t n, size_t row, uint32_t line, struct hn_error *err) {
     size_t total = ex->n_tokens + n;
     if (!hn_grow(&ex->tokens, &ex->tokens_capacity, total, sizeof *ex->tokens) ||
         !hn_grow(&ex->weights, &ex->weights_capacity, total, sizeof *ex->weights) ||
@@ -108,8 +114,8 @@ static int settle(struct hn_examples *ex, const struct hn_encoded *e, const stru
             return hn_fail(err, HN_E_MODEL_INVALID, "the tokenizer gives token %d, but the model has only %zu",
                 e->ids.ids[i], o->vocab);
     if (over && o->overflow == HN_OVERFLOW_ERROR) {
-        hn_fail(err, HN_E_DATASET_INVALID, "line %u has %zu tokens; max_length is %zu", line, e->ids.n,
-            o->max_length);
+        hn_fail(
+            err, HN_E_DATASET_INVALID, "line %u has %zu tokens; max_length is %zu", line, e->ids.n, o->max_length);
         hn_error_hint(err, "shorten the row, raise max_length, or set overflow to \"truncate\" or \"drop\"");
         return HN_E_DATASET_INVALID;
     }

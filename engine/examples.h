@@ -9,6 +9,7 @@
 #include "engine/dataset.h"
 #include "engine/error.h"
 #include "engine/hyperparams.h"
+#include "engine/model.h"
 #include "engine/template.h"
 #include "engine/tokenizer.h"
 
@@ -19,6 +20,8 @@ struct hn_codec {
     char *turn; /* [turn_size] what add_generation_prompt adds: the begin of an assistant's turn; may be NULL */
     size_t turn_size;
 };
+/* Of an open model, which must stay open while the codec lives. */
+int hn_codec_open(const struct hn_model *model, struct hn_codec *ret, struct hn_error *err);
 int hn_codec_from_gguf(const struct hn_gguf *gguf, struct hn_codec *ret, struct hn_error *err);
 void hn_codec_finish(struct hn_codec *codec);
 
@@ -68,13 +71,13 @@ int hn_prompt_from_row(const struct hn_codec *codec, const struct hn_dataset *da
     struct hn_error *err);
 /* The same for a prediction input: a string (raw text for models without a template, else one user message), an array
  * of messages, or {"prompt": raw text}. */
-int hn_prompt_from_input(const struct hn_codec *codec, const json_t *input, struct hn_prompt *ret,
-    struct hn_error *err);
+int hn_prompt_from_input(
+    const struct hn_codec *codec, const json_t *input, struct hn_prompt *ret, struct hn_error *err);
 void hn_prompt_finish(struct hn_prompt *prompt);
 
 /* Deterministic split independent of any seed: the rows (0-based) of the validation part, sorted, in *ret_rows
  * (caller frees). Stratified by label where the data has labels. */
-int hn_split_validation(const struct hn_dataset *data, double fraction, size_t **ret_rows, size_t *ret_n,
-    struct hn_error *err);
+int hn_split_validation(
+    const struct hn_dataset *data, double fraction, size_t **ret_rows, size_t *ret_n, struct hn_error *err);
 
 #endif

@@ -47,7 +47,7 @@ static int write_tensors(
     int rc = out && copies ? 0 : hn_fail(err, HN_E_INTERNAL, "out of memory");
     for (size_t i = 0; !rc && i < params->n; i++) {
         const struct hn_param *p = &params->table[i];
-        bool vector = hn_role_is_norm(p->weight->role);
+        bool vector = p->weight->rows == 1;
         out[i] = (struct hn_safetensor_out){.name = p->name,
             .n_dims = vector ? 1 : 2,
             .dims = {vector ? p->cols : p->rows, vector ? 0 : p->cols},
@@ -81,7 +81,7 @@ static void add_ids(const struct hn_run *run, json_t *to) {
 
 /* Version 4 of Transformers reads torch_dtype, version 5 dtype. */
 static json_t *make_config(const struct hn_run *run) {
-    json_t *config = run->model.arch->describe(&run->model);
+    json_t *config = hn_model_describe(&run->model);
     add_ids(run, config);
     json_object_set_new(config, "torch_dtype", json_string(dtype_name(run->spec->export_dtype)));
     json_object_set_new(config, "dtype", json_string(dtype_name(run->spec->export_dtype)));
@@ -134,7 +134,7 @@ int hn_merged_write(const struct hn_run *run, const struct hn_params *params, co
 }
 
 static bool has_shape(const struct hn_safetensor *t, const struct hn_param *param) {
-    if (hn_role_is_norm(param->weight->role))
+    if (param->weight->rows == 1)
         return t->n_dims == 1 && t->dims[0] == param->cols;
     return t->n_dims == 2 && t->dims[0] == param->rows && t->dims[1] == param->cols;
 }

@@ -75,6 +75,18 @@ void hn_gemm_weight(bool trans_w, size_t m, size_t n, size_t k, const float *a, 
     const struct hn_weight_part *p, bool add, float *c, size_t ldc, float *scratch) {
     const struct hn_gemm_kernels *g = hn_kernels()->gemm;
     const struct hn_weight *w = p->weight;
+    struct hn_weight stored;
+    struct hn_weight_part turned;
+    if (w->transposed && !p->trained) { /* the stored matrix is the transpose of the one asked for */
+        stored = *w;
+        stored.rows = w->cols;
+        stored.cols = w->rows;
+        stored.transposed = false;
+        turned = (struct hn_weight_part){&stored, NULL, p->c0, p->r0};
+        trans_w = !trans_w;
+        p = &turned;
+        w = &stored;
+    }
     if (p->trained || w->type == HN_F32) {
         const float *values = (p->trained ? p->trained : (const float *)w->data) + p->r0 * w->cols + p->c0;
         hn_gemm(false, trans_w, m, n, k, 1, a, lda, values, w->cols, add, c, ldc, scratch);

@@ -2,7 +2,6 @@
 #include "engine/graph.h"
 #include "engine/buf.h"
 
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -27,29 +26,42 @@ static struct hn_op *add_op(struct hn_graph *g, enum hn_op_kind kind, int layer,
     return op;
 }
 
-int hn_graph_embed(struct hn_graph *g, const struct hn_weight *weight, double scale) {
+/* A bias follows its matrix or norm in the list of roles. */
+static const struct hn_weight *bias_of(const struct hn_graph *g, int layer, enum hn_role role) {
+    return hn_model_weight(g->model, layer, role + 1);
+}
+
+int hn_graph_embed(struct hn_graph *g) {
+    const struct hn_weight *weight = g->model->by_role[HN_ROLE_EMBED];
     int out = add_tensor(g, HN_DIM_TOKENS, weight->cols);
     struct hn_op *op = add_op(g, HN_OP_EMBED, -1, -1, out);
     op->attr.embed.weight = weight;
-    op->attr.embed.scale = scale;
+    op->attr.embed.position = g->model->by_role[HN_ROLE_POSITION];
+    op->attr.embed.scale = g->model->config.embed_scale;
     return out;
 }
 
-int hn_graph_rmsnorm(struct hn_graph *g, int layer, int x, const struct hn_weight *weight, double eps) {
+int hn_graph_norm(struct hn_graph *g, int layer, int x, int residual, enum hn_role role) {
+    bool with_mean = g->model->config.layer_norm;
     int out = add_tensor(g, g->tensors[x].dim, g->tensors[x].cols);
-    struct hn_op *op = add_op(g, HN_OP_RMSNORM, layer, x, out);
-    op->attr.norm.weight = weight;
-    op->attr.norm.eps = eps;
+    struct hn_op *op = add_op(g, with_mean ? HN_OP_LAYERNORM : HN_OP_RMSNORM, layer, x, out);
+    op->in[1] = residual;
+    op->attr.norm.weight = hn_model_weight(g->model, layer, role);
+    op->attr.norm.bias = with_mean ? bias_of(g, layer, role) : NULL;
+    op->attr.norm.eps = g->model->config.norm_eps;
     return out;
 }
 
-int hn_graph_linear(struct hn_graph *g, int layer, int x, int residual, const struct hn_adapter *adapter,
-    size_t n_parts, const struct hn_weight *const *weights) {
-    struct hn_linear linear = {.n_parts = n_parts, .in = weights[0]->cols};
+int hn_graph_linear(struct hn_graph *g, int layer, int x, int residual, size_t n_parts, const enum hn_role *roles) {
+    const struct hn_adapter *adapter = g->options->adapter;
+    struct hn_linear linear = {.n_parts = n_parts};
     for (size_t p = 0; p < n_parts; p++) {
-        linear.weights[p] = weights[p];
-        linear.out += weights[p]->rows;
-        linear.lora[p] = adapter ? hn_adapter_find(adapter, weights[p]) : NULL;
+        const struct hn_weight *w = hn_model_weight(g->model, layer, roles[p]);
+        linear.weights[p] = w;
+        linear.biases[p] = bias_of(g, layer, roles[p]);
+        linear.in = w->cols;
+        linear.out += w->rows;
+        linear.lora[p] = adapter ? hn_adapter_find(adapter, w) : NULL;
         if (linear.lora[p] && linear.n_adapted++ == 0)
             linear.a_param = linear.lora[p]->a;
     }
@@ -68,19 +80,36 @@ int hn_graph_linear(struct hn_graph *g, int layer, int x, int residual, const st
     return out;
 }
 
-int hn_graph_rope(struct hn_graph *g, int layer, int qkv, const struct hn_config *config) {
+int hn_graph_head_norm(struct hn_graph *g, int layer, int qkv) {
+    const struct hn_config *config = &g->model->config;
+    const struct hn_weight *q = hn_model_weight(g->model, layer, HN_ROLE_Q_NORM);
+    if (!q)
+        return qkv;
+    int out = add_tensor(g, HN_DIM_TOKENS, g->tensors[qkv].cols);
+    struct hn_op *op = add_op(g, HN_OP_HEADNORM, layer, qkv, out);
+    op->attr.head_norm.q = q;
+    op->attr.head_norm.k = hn_model_weight(g->model, layer, HN_ROLE_K_NORM);
+    op->attr.head_norm.heads = config->heads;
+    op->attr.head_norm.kv_heads = config->kv_heads;
+    op->attr.head_norm.head_dim = config->head_dim;
+    op->attr.head_norm.eps = config->norm_eps;
+    return out;
+}
+
+int hn_graph_rope(struct hn_graph *g, int layer, int qkv) {
+    const struct hn_config *config = &g->model->config;
     int out = add_tensor(g, HN_DIM_TOKENS, g->tensors[qkv].cols);
     struct hn_op *op = add_op(g, HN_OP_ROPE, layer, qkv, out);
     op->attr.rope.heads = config->heads;
     op->attr.rope.kv_heads = config->kv_heads;
     op->attr.rope.head_dim = config->head_dim;
-    op->attr.rope.base = config->rope_base;
+    op->attr.rope.table = config->has_local_rope && config->window[layer] ? &config->local_rope : &config->rope;
     op->attr.rope.interleaved = config->rope_interleaved;
     return out;
 }
 
-int hn_graph_attention(
-    struct hn_graph *g, int layer, int qkv, const struct hn_config *config, bool causal, bool cached) {
+int hn_graph_attention(struct hn_graph *g, int layer, int qkv, bool causal) {
+    const struct hn_config *config = &g->model->config;
     int out = add_tensor(g, HN_DIM_TOKENS, config->heads * config->head_dim);
     int lse = add_tensor(g, HN_DIM_TOKENS, config->heads);
     struct hn_op *op = add_op(g, HN_OP_ATTENTION, layer, qkv, out);
@@ -89,15 +118,22 @@ int hn_graph_attention(
     op->attr.attention.kv_heads = config->kv_heads;
     op->attr.attention.head_dim = config->head_dim;
     op->attr.attention.cache_layer = (size_t)layer;
+    op->attr.attention.window = config->window[layer];
     op->attr.attention.causal = causal;
-    op->attr.attention.cached = cached;
-    op->attr.attention.scale = 1 / sqrt((double)config->head_dim);
+    op->attr.attention.cached = g->options->cached;
+    op->attr.attention.scale = config->attention_scale;
     return out;
 }
 
-int hn_graph_swiglu(struct hn_graph *g, int layer, int gate_up) {
+int hn_graph_glu(struct hn_graph *g, int layer, int gate_up) {
     int out = add_tensor(g, g->tensors[gate_up].dim, g->tensors[gate_up].cols / 2);
-    add_op(g, HN_OP_SWIGLU, layer, gate_up, out);
+    add_op(g, HN_OP_GLU, layer, gate_up, out)->attr.activation = g->model->config.activation;
+    return out;
+}
+
+int hn_graph_activate(struct hn_graph *g, int layer, int x) {
+    int out = add_tensor(g, g->tensors[x].dim, g->tensors[x].cols);
+    add_op(g, HN_OP_ACTIVATE, layer, x, out)->attr.activation = g->model->config.activation;
     return out;
 }
 
@@ -107,23 +143,23 @@ int hn_graph_gather(struct hn_graph *g, int x) {
     return out;
 }
 
-void hn_graph_head(
-    struct hn_graph *g, int x, const struct hn_weight *weight, const struct hn_graph_options *options) {
-    int out = options->logits ? add_tensor(g, HN_DIM_TARGETS, weight->rows) : -1;
-    struct hn_op *op = add_op(g, options->logits ? HN_OP_LOGITS : HN_OP_LOSS, -1, x, out);
+void hn_graph_head(struct hn_graph *g, int x) {
+    const struct hn_weight *weight = g->model->by_role[HN_ROLE_HEAD];
+    int out = g->options->logits ? add_tensor(g, HN_DIM_TARGETS, weight->rows) : -1;
+    struct hn_op *op = add_op(g, g->options->logits ? HN_OP_LOGITS : HN_OP_LOSS, -1, x, out);
     op->attr.head.weight = weight;
-    op->attr.head.smoothing = options->label_smoothing;
+    op->attr.head.smoothing = g->options->label_smoothing;
 }
 
 int hn_graph_build(struct hn_graph *graph, const struct hn_model *model, const struct hn_graph_options *options,
     struct hn_error *err) {
-    *graph = (struct hn_graph){0};
-    int rc = model->arch->build(model, options, graph, err);
-    if (!rc && graph->failed)
-        rc = hn_fail(err, HN_E_INTERNAL, "out of memory building the graph");
-    if (rc)
-        hn_graph_finish(graph);
-    return rc;
+    *graph = (struct hn_graph){.model = model, .options = options};
+    model->arch->build(graph);
+    graph->options = NULL;
+    if (!graph->failed)
+        return 0;
+    hn_graph_finish(graph);
+    return hn_fail(err, HN_E_INTERNAL, "out of memory building the graph");
 }
 
 void hn_graph_finish(struct hn_graph *graph) {

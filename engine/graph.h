@@ -28,12 +28,16 @@ struct hn_tensor {
 };
 
 enum hn_op_kind {
-    HN_OP_EMBED,   /* → out0 [tokens, hidden] = rows of the embedding, times attr.scale */
-    HN_OP_RMSNORM, /* in0 → out0 = x / sqrt(mean(x²) + eps) · w */
-    HN_OP_LINEAR, /* in0 (, in1 residual) → out0 = in1 + in0·Wᵀ + s·(in0·Aᵀ)·Bᵀ, out1 = in0·Aᵀ of all adapted parts */
+    HN_OP_EMBED, /* → out0 [tokens, hidden] = rows of the embedding, times attr.scale, plus those of the positions */
+    HN_OP_RMSNORM,   /* in0 (, in1 residual) → out0 = in1 + x / sqrt(mean(x²) + eps) · w */
+    HN_OP_LAYERNORM, /* in0 (, in1 residual) → out0 = in1 + (x − mean) / sqrt(var + eps) · w + b */
+    HN_OP_HEADNORM,  /* in0 [q|k|v] → out0: RMSNorm of each query head and each key head */
+    HN_OP_LINEAR, /* in0 (, in1 residual) → out0 = in1 + b + in0·Wᵀ + s·(in0·Aᵀ)·Bᵀ, out1 = in0·Aᵀ of all adapted
+                     parts */
     HN_OP_ROPE,      /* in0 → out0: rotates the query and key heads of a [q|k|v] tensor, in place */
     HN_OP_ATTENTION, /* in0 [q|k|v] → out0 [tokens, heads·head_dim], out1 [tokens, heads] log-sum-exp */
-    HN_OP_SWIGLU,    /* in0 [gate|up] → out0 = silu(gate)·up */
+    HN_OP_GLU,       /* in0 [gate|up] → out0 = act(gate)·up */
+    HN_OP_ACTIVATE,  /* in0 → out0 = act(in0) */
     HN_OP_GATHER,    /* in0 [tokens] → out0 [targets] */
     HN_OP_LOSS,      /* in0 [targets, hidden] → cross entropy over the head's rows; no tensor out */
     HN_OP_LOGITS,    /* in0 [targets, hidden] → out0 [targets, vocab] */
@@ -46,10 +50,10 @@ enum hn_op_kind {
 
 /* Several matrices that share one input, their outputs side by side: [q|k|v], [gate|up]. */
 struct hn_linear {
-    size_t n_parts, in, out; /* out = sum of the parts' rows */
-    const struct hn_weight *weights[HN_PARTS];
-    const struct hn_lora *lora[HN_PARTS]; /* NULL where not adapted */
-    size_t lora_rank;                     /* columns a part has in out1 */
+    size_t n_parts, in, out;                                      /* out = sum of the parts' rows */
+    const struct hn_weight *weights[HN_PARTS], *biases[HN_PARTS]; /* biases: NULL where there is none */
+    const struct hn_lora *lora[HN_PARTS];                         /* NULL where not adapted */
+    size_t lora_rank;                                             /* columns a part has in out1 */
     size_t n_adapted;
     size_t a_param; /* parameter offset of the first adapted part's A; the others' A follow it */
     double lora_scale, lora_dropout;
@@ -61,24 +65,31 @@ struct hn_op {
     int in[HN_OP_IN], out[HN_OP_OUT]; /* tensor numbers, -1 where absent */
     union {
         struct {
-            const struct hn_weight *weight;
+            const struct hn_weight *weight, *position; /* position: NULL without */
             double scale;
         } embed;
         struct {
-            const struct hn_weight *weight;
+            const struct hn_weight *weight, *bias; /* bias: LAYERNORM only */
             double eps;
         } norm;
+        struct {
+            const struct hn_weight *q, *k;
+            size_t heads, kv_heads, head_dim;
+            double eps;
+        } head_norm;
         struct hn_linear linear;
         struct {
             size_t heads, kv_heads, head_dim;
-            double base;
+            const struct hn_rope *table; /* the model's */
             bool interleaved;
         } rope;
         struct {
             size_t heads, kv_heads, head_dim, cache_layer;
+            size_t window; /* keys a query sees, itself included; 0: all */
             bool causal, cached;
             double scale;
         } attention;
+        enum hn_activation activation; /* of GLU and ACTIVATE */
         struct {
             const struct hn_weight *weight;
             double smoothing;
@@ -94,6 +105,8 @@ struct hn_graph_options {
 };
 
 struct hn_graph {
+    const struct hn_model *model;
+    const struct hn_graph_options *options; /* valid while building */
     struct hn_tensor *tensors;
     struct hn_op *ops;
     size_t n_tensors, n_ops, tensors_capacity, ops_capacity;
@@ -105,17 +118,20 @@ int hn_graph_build(struct hn_graph *graph, const struct hn_model *model, const s
     struct hn_error *err);
 void hn_graph_finish(struct hn_graph *graph);
 
-/* For builders: each adds one op and returns its (first) output tensor. */
-int hn_graph_embed(struct hn_graph *g, const struct hn_weight *weight, double scale);
-int hn_graph_rmsnorm(struct hn_graph *g, int layer, int x, const struct hn_weight *weight, double eps);
-/* `residual` is added to the product, or -1. */
-int hn_graph_linear(struct hn_graph *g, int layer, int x, int residual, const struct hn_adapter *adapter,
-    size_t n_parts, const struct hn_weight *const *weights);
-int hn_graph_rope(struct hn_graph *g, int layer, int qkv, const struct hn_config *config);
-int hn_graph_attention(
-    struct hn_graph *g, int layer, int qkv, const struct hn_config *config, bool causal, bool cached);
-int hn_graph_swiglu(struct hn_graph *g, int layer, int gate_up);
+/* For builders: each adds one op and returns its (first) output tensor. Roles name weights of that layer (-1: outside
+ * the layers); `residual` is a tensor added to the result, or -1. */
+int hn_graph_embed(struct hn_graph *g);
+int hn_graph_norm(struct hn_graph *g, int layer, int x, int residual, enum hn_role role);
+/* The matrices of `roles` side by side, with their biases and adapters where there are any. */
+int hn_graph_linear(struct hn_graph *g, int layer, int x, int residual, size_t n_parts, const enum hn_role *roles);
+/* x itself where the layer has no norms of heads. */
+int hn_graph_head_norm(struct hn_graph *g, int layer, int qkv);
+int hn_graph_rope(struct hn_graph *g, int layer, int qkv);
+int hn_graph_attention(struct hn_graph *g, int layer, int qkv, bool causal);
+int hn_graph_glu(struct hn_graph *g, int layer, int gate_up);
+int hn_graph_activate(struct hn_graph *g, int layer, int x);
 int hn_graph_gather(struct hn_graph *g, int x);
-void hn_graph_head(struct hn_graph *g, int x, const struct hn_weight *weight, const struct hn_graph_options *options);
+/* The loss over the vocabulary, or its logits. */
+void hn_graph_head(struct hn_graph *g, int x);
 
 #endif

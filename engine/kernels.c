@@ -153,25 +153,111 @@ static float rmsnorm_back(float *dx, bool add, const float *dy, const float *x, 
     return rstd;
 }
 
-static void swiglu(float *y, const float *gate, const float *up, size_t n) {
+/* Mean and 1/deviation; the variance from the differences, as the definition has it. */
+static void measure(const float *x, float eps, size_t n, float *ret_moments) {
+    vec sum = splat(0), squares = splat(0);
+    EACH(i, n, { sum += LOAD(x, 0); })
+    const float mean = fold_sum(sum) / (float)n;
     EACH(i, n, {
-        vec g = LOAD(gate, 0);
-        STORE(y, g * sigmoid_vec(g) * LOAD(up, 0));
+        vec d = LOAD(x, mean) - splat(mean);
+        squares += d * d;
+    })
+    ret_moments[0] = mean;
+    ret_moments[1] = 1 / sqrtf(fold_sum(squares) / (float)n + eps);
+}
+
+static void layernorm(float *y, const float *x, const float *w, const float *b, float eps, size_t n) {
+    float moments[2];
+    measure(x, eps, n, moments);
+    EACH(i, n, { STORE(y, (LOAD(x, 0) - splat(moments[0])) * splat(moments[1]) * LOAD(w, 0) + LOAD(b, 0)); })
+}
+
+static void layernorm_back(
+    float *dx, bool add, const float *dy, const float *x, const float *w, float eps, size_t n, float *ret_moments) {
+    vec sum = splat(0), mix = splat(0);
+    measure(x, eps, n, ret_moments);
+    if (!dx)
+        return;
+    const vec mean = splat(ret_moments[0]), rstd = splat(ret_moments[1]);
+    EACH(i, n, {
+        vec g = LOAD(dy, 0) * LOAD(w, 0);
+        sum += g;
+        mix += g * (LOAD(x, 0) - mean);
+    })
+    const vec g_mean = splat(fold_sum(sum) / (float)n), back = splat(fold_sum(mix) / (float)n) * rstd * rstd;
+    EACH(i, n, {
+        vec d = rstd * (LOAD(dy, 0) * LOAD(w, 0) - g_mean - (LOAD(x, 0) - mean) * back);
+        STORE(dx, add ? LOAD(dx, 0) + d : d);
     })
 }
 
-static void swiglu_back(
-    float *dgate, float *dup, bool add, const float *dy, const float *gate, const float *up, size_t n) {
-    EACH(i, n, {
-        vec g = LOAD(gate, 0);
-        vec s = sigmoid_vec(g);
-        vec d = LOAD(dy, 0);
-        vec dg = d * LOAD(up, 0) * s * (splat(1) + g * (splat(1) - s));
-        vec du = d * g * s;
-        STORE(dgate, add ? LOAD(dgate, 0) + dg : dg);
-        STORE(dup, add ? LOAD(dup, 0) + du : du);
-    })
+/* Each activation as its value and its slope at x. */
+INLINE vec silu_at(vec x, vec *slope) {
+    vec s = sigmoid_vec(x);
+    *slope = s * (splat(1) + x * (splat(1) - s));
+    return x * s;
 }
+
+/* ½(1 + tanh u) = σ(2u) */
+INLINE vec gelu_tanh_at(vec x, vec *slope) {
+    const vec k = splat(1.5957691216f), cubic = splat(0.044715f); /* 2√(2/π) */
+    vec s = sigmoid_vec(k * (x + cubic * x * x * x));
+    *slope = s + x * s * (splat(1) - s) * k * (splat(1) + splat(3) * cubic * x * x);
+    return x * s;
+}
+
+/* erf by Abramowitz & Stegun 7.1.26, absolute error below 2e-7. */
+INLINE vec gelu_at(vec x, vec *slope) {
+    vec z = max_vec(x, -x) * splat(0.70710678f), t = splat(1) / (splat(1) + splat(0.3275911f) * z);
+    vec p = splat(1.061405429f), bell = exp_vec(-z * z);
+    p = p * t + splat(-1.453152027f);
+    p = p * t + splat(1.421413741f);
+    p = p * t + splat(-0.284496736f);
+    p = p * t + splat(0.254829592f);
+    vec tail = splat(0.5f) * p * t * bell; /* 1 − Φ(|x|) */
+    vec phi = select_vec(x > splat(0), splat(1) - tail, tail);
+    *slope = phi + x * bell * splat(0.39894228f);
+    return x * phi;
+}
+
+INLINE vec relu_at(vec x, vec *slope) {
+    *slope = select_vec(x > splat(0), splat(1), splat(0));
+    return select_vec(x > splat(0), x, splat(0));
+}
+
+#define ACTIVATION(name)                                                                                             \
+    static void name(float *y, const float *x, size_t n) {                                                           \
+        vec slope;                                                                                                   \
+        EACH(i, n, { STORE(y, name##_at(LOAD(x, 0), &slope)); })                                                     \
+    }                                                                                                                \
+    static void name##_back(float *dx, bool add, const float *dy, const float *x, size_t n) {                        \
+        vec slope;                                                                                                   \
+        EACH(i, n, {                                                                                                 \
+            (void)name##_at(LOAD(x, 0), &slope);                                                                     \
+            vec d = LOAD(dy, 0) * slope;                                                                             \
+            STORE(dx, add ? LOAD(dx, 0) + d : d);                                                                    \
+        })                                                                                                           \
+    }                                                                                                                \
+    static void name##_glu(float *y, const float *gate, const float *up, size_t n) {                                 \
+        vec slope;                                                                                                   \
+        EACH(i, n, { STORE(y, name##_at(LOAD(gate, 0), &slope) * LOAD(up, 0)); })                                    \
+    }                                                                                                                \
+    static void name##_glu_back(                                                                                     \
+        float *dgate, float *dup, bool add, const float *dy, const float *gate, const float *up, size_t n) {         \
+        vec slope;                                                                                                   \
+        EACH(i, n, {                                                                                                 \
+            vec value = name##_at(LOAD(gate, 0), &slope);                                                            \
+            vec d = LOAD(dy, 0);                                                                                     \
+            vec dg = d * LOAD(up, 0) * slope;                                                                        \
+            vec du = d * value;                                                                                      \
+            STORE(dgate, add ? LOAD(dgate, 0) + dg : dg);                                                            \
+            STORE(dup, add ? LOAD(dup, 0) + du : du);                                                                \
+        })                                                                                                           \
+    }
+ACTIVATION(silu)
+ACTIVATION(gelu_tanh)
+ACTIVATION(gelu)
+ACTIVATION(relu)
 
 /* torch.optim.AdamW's single-tensor update, in its order. */
 static void adamw(float *p, const float *g, float *m, float *v, const struct hn_adamw *s, size_t n) {
@@ -256,8 +342,16 @@ const struct hn_kernels HN_LEVEL = {
     .softmax_back = softmax_back,
     .rmsnorm = rmsnorm,
     .rmsnorm_back = rmsnorm_back,
-    .swiglu = swiglu,
-    .swiglu_back = swiglu_back,
+    .layernorm = layernorm,
+    .layernorm_back = layernorm_back,
+    .activate = {[HN_SILU] = silu, [HN_GELU_TANH] = gelu_tanh, [HN_GELU] = gelu, [HN_RELU] = relu},
+    .activate_back =
+        {[HN_SILU] = silu_back, [HN_GELU_TANH] = gelu_tanh_back, [HN_GELU] = gelu_back, [HN_RELU] = relu_back},
+    .glu = {[HN_SILU] = silu_glu, [HN_GELU_TANH] = gelu_tanh_glu, [HN_GELU] = gelu_glu, [HN_RELU] = relu_glu},
+    .glu_back = {[HN_SILU] = silu_glu_back,
+        [HN_GELU_TANH] = gelu_tanh_glu_back,
+        [HN_GELU] = gelu_glu_back,
+        [HN_RELU] = relu_glu_back},
     .adamw = adamw,
     .sum_squares = sum_squares,
     .dequantise = {[HN_Q4_0] = dequantise_q4_0, [HN_Q4_1] = dequantise_q4_1, [HN_Q8_0] = dequantise_q8_0},

@@ -9,6 +9,7 @@
 
 #include "engine/dtype.h"
 #include "engine/gemm_kernels.h"
+#include "engine/model.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -30,8 +31,15 @@ struct hn_kernels {
     void (*softmax_back)(float *ds, const float *p, const float *dp, float delta, float scale, size_t n);
     float (*rmsnorm)(float *y, const float *x, const float *w, float eps, size_t n); /* returns 1/rms */
     float (*rmsnorm_back)(float *dx, bool add, const float *dy, const float *x, const float *w, float eps, size_t n);
-    void (*swiglu)(float *y, const float *gate, const float *up, size_t n);
-    void (*swiglu_back)(
+    void (*layernorm)(float *y, const float *x, const float *w, const float *b, float eps, size_t n);
+    /* moments[2]: mean and 1/deviation, for the gradients of w. */
+    void (*layernorm_back)(float *dx, bool add, const float *dy, const float *x, const float *w, float eps, size_t n,
+        float *ret_moments);
+    /* y = act(x) and act(gate)·up, and their gradients */
+    void (*activate[HN_ACTIVATIONS])(float *y, const float *x, size_t n);
+    void (*activate_back[HN_ACTIVATIONS])(float *dx, bool add, const float *dy, const float *x, size_t n);
+    void (*glu[HN_ACTIVATIONS])(float *y, const float *gate, const float *up, size_t n);
+    void (*glu_back[HN_ACTIVATIONS])(
         float *dgate, float *dup, bool add, const float *dy, const float *gate, const float *up, size_t n);
     void (*adamw)(float *p, const float *g, float *m, float *v, const struct hn_adamw *s, size_t n);
     double (*sum_squares)(const float *x, size_t n);

@@ -198,6 +198,11 @@ static size_t part_of(const struct linear_task *t, size_t tile) {
     return p;
 }
 
+/* A bias: trained, or the base's (f32, see model.c). */
+static const float *vector_of(const struct hn_exec *x, const struct hn_weight *w) {
+    return w->param == SIZE_MAX ? (const float *)w->data : (const float *)x->params + w->param;
+}
+
 static void forward_tile(void *context, size_t task, unsigned thread) {
     const struct linear_task *t = context;
     const struct hn_linear *l = t->l;
@@ -206,10 +211,15 @@ static void forward_tile(void *context, size_t task, unsigned thread) {
     size_t n0 = (tile - t->first_tile[p]) * t->col_cut[p].width,
            n1 = least(n0 + t->col_cut[p].width, l->weights[p]->rows);
     size_t offset = r0 * l->out + t->columns[p] + n0;
-    for (size_t r = 0; t->residual && r < rows; r++)
-        memcpy(t->out + offset + r * l->out, t->residual + offset + r * l->out, (n1 - n0) * sizeof *t->out);
+    const float *bias = l->biases[p] ? vector_of(t->x, l->biases[p]) + n0 : NULL;
+    for (size_t r = 0; (t->residual || bias) && r < rows; r++) {
+        float *row = t->out + offset + r * l->out;
+        memcpy(row, t->residual ? t->residual + offset + r * l->out : bias, (n1 - n0) * sizeof *row);
+        if (t->residual && bias)
+            hn_kernels()->axpy(row, 1, bias, n1 - n0);
+    }
     tile_nt(t->x, t->out + offset, l->out, t->in + r0 * l->in, l->in, l->weights[p], n0, n1, rows,
-        t->residual != NULL, hn_scratch(t->x, thread));
+        t->residual || bias, hn_scratch(t->x, thread));
     if (l->lora[p])
         hn_gemm(false, true, rows, n1 - n0, l->lora_rank, (float)l->lora_scale,
             t->mid + r0 * t->mids + t->adapted[p] * l->lora_rank, t->mids,
@@ -301,6 +311,21 @@ static void dx_dropped(void *context, size_t block, unsigned thread) {
     }
 }
 
+/* db of a block of output columns: rows in order, so that no sum depends on threads. */
+static void bias_columns(void *context, size_t block, unsigned thread) {
+    const struct linear_task *t = context;
+    (void)thread;
+    for (size_t p = 0; p < t->l->n_parts; p++) {
+        const struct hn_weight *bias = t->l->biases[p];
+        size_t c0 = block * 64;
+        if (!bias || bias->param == SIZE_MAX || c0 >= bias->cols)
+            continue;
+        float *grad = (float *)t->x->grads + bias->param + c0;
+        for (size_t r = 0; r < t->rows; r++)
+            hn_kernels()->axpy(grad, 1, t->dout + r * t->l->out + t->columns[p] + c0, least(64, bias->cols - c0));
+    }
+}
+
 void hn_linear_backward(struct hn_exec *x, const struct hn_step *step) {
     struct linear_task t = describe(x, step, x->plan->buffers[step->dout[0]].dim);
     const struct hn_linear *l = t.l;
@@ -318,6 +343,7 @@ void hn_linear_backward(struct hn_exec *x, const struct hn_step *step) {
         if (l->weights[p]->param != SIZE_MAX)
             hn_product_tn(x, (float *)x->grads + l->weights[p]->param, 1, t.dout + t.columns[p], l->out,
                 l->weights[p]->rows, t.in, l->in, l->in, t.rows);
+    hn_pool_run(x->pool, (l->out + 63) / 64, bias_columns, &t);
     if (!t.din)
         return;
     t.col_cut[0] = cut_of(l->in, HN_TILE_COLS);

@@ -7,63 +7,146 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Expected shape of a role; rows 1 for vectors. */
-static void role_shape(const struct hn_config *c, enum hn_role role, size_t *rows, size_t *cols) {
-    size_t q = c->heads * c->head_dim, kv = c->kv_heads * c->head_dim;
+void hn_role_shape(const struct hn_config *c, enum hn_role role, size_t *rows, size_t *cols) {
+    size_t q = c->heads * c->head_dim, kv = c->kv_heads * c->head_dim, h = c->hidden;
     const size_t shapes[HN_ROLES][2] = {
-        [HN_ROLE_EMBED] = {c->vocab, c->hidden},
-        [HN_ROLE_HEAD] = {c->vocab, c->hidden},
-        [HN_ROLE_ATTN_NORM] = {1, c->hidden},
-        [HN_ROLE_FFN_NORM] = {1, c->hidden},
-        [HN_ROLE_OUT_NORM] = {1, c->hidden},
-        [HN_ROLE_Q] = {q, c->hidden},
-        [HN_ROLE_K] = {kv, c->hidden},
-        [HN_ROLE_V] = {kv, c->hidden},
-        [HN_ROLE_O] = {c->hidden, q},
-        [HN_ROLE_GATE] = {c->ffn, c->hidden},
-        [HN_ROLE_UP] = {c->ffn, c->hidden},
-        [HN_ROLE_DOWN] = {c->hidden, c->ffn},
+        [HN_ROLE_EMBED] = {c->vocab, h},
+        [HN_ROLE_POSITION] = {c->context, h},
+        [HN_ROLE_HEAD] = {c->vocab, h},
+        [HN_ROLE_ATTN_NORM] = {1, h},
+        [HN_ROLE_ATTN_NORM_BIAS] = {1, h},
+        [HN_ROLE_POST_ATTN_NORM] = {1, h},
+        [HN_ROLE_FFN_NORM] = {1, h},
+        [HN_ROLE_FFN_NORM_BIAS] = {1, h},
+        [HN_ROLE_POST_FFN_NORM] = {1, h},
+        [HN_ROLE_OUT_NORM] = {1, h},
+        [HN_ROLE_OUT_NORM_BIAS] = {1, h},
+        [HN_ROLE_QKV] = {q + 2 * kv, h},
+        [HN_ROLE_QKV_BIAS] = {1, q + 2 * kv},
+        [HN_ROLE_Q] = {q, h},
+        [HN_ROLE_Q_BIAS] = {1, q},
+        [HN_ROLE_K] = {kv, h},
+        [HN_ROLE_K_BIAS] = {1, kv},
+        [HN_ROLE_V] = {kv, h},
+        [HN_ROLE_V_BIAS] = {1, kv},
+        [HN_ROLE_Q_NORM] = {1, c->head_dim},
+        [HN_ROLE_K_NORM] = {1, c->head_dim},
+        [HN_ROLE_O] = {h, q},
+        [HN_ROLE_O_BIAS] = {1, h},
+        [HN_ROLE_GATE] = {c->ffn, h},
+        [HN_ROLE_GATE_BIAS] = {1, c->ffn},
+        [HN_ROLE_UP] = {c->ffn, h},
+        [HN_ROLE_UP_BIAS] = {1, c->ffn},
+        [HN_ROLE_DOWN] = {h, c->ffn},
+        [HN_ROLE_DOWN_BIAS] = {1, h},
     };
     *rows = shapes[role][0];
     *cols = shapes[role][1];
 }
 
-static bool in_layers(const struct hn_role_names *names) {
-    return names->gguf && strstr(names->gguf, "%d");
+static bool has_role(const struct hn_role_names *names) {
+    return names->gguf || names->hf;
+}
+
+bool hn_role_in_layers(const struct hn_role_names *names) {
+    return has_role(names) && strstr(names->gguf ? names->gguf : names->hf, "%d");
 }
 
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wformat-nonliteral"
 static void name_weight(struct hn_weight *w, const struct hn_role_names *names, int layer) {
-    snprintf(w->gguf_name, sizeof w->gguf_name, names->gguf, layer);
-    snprintf(w->hf_name, sizeof w->hf_name, names->hf, layer);
+    if (names->gguf)
+        snprintf(w->gguf_name, sizeof w->gguf_name, names->gguf, layer);
+    if (names->hf)
+        snprintf(w->hf_name, sizeof w->hf_name, names->hf, layer);
 }
 #pragma GCC diagnostic pop
 
+/* A tensor of either kind of file. dims: outermost first. */
+struct stored {
+    const char *name;
+    enum hn_dtype type;
+    size_t n_dims, dims[4], bytes;
+    const void *data;
+};
+
+/* By its Hugging Face name, or without the prefix that files of the bare model leave out. */
+static const struct hn_safetensor *find_in_folder(const struct hn_model *model, const char *name) {
+    const char *prefix = model->arch->hf_prefix;
+    const struct hn_safetensor *t = hn_folder_find(&model->folder, name);
+    if (!t && prefix && strncmp(name, prefix, strlen(prefix)) == 0)
+        t = hn_folder_find(&model->folder, name + strlen(prefix));
+    return t;
+}
+
+static bool find_stored(const struct hn_model *model, const struct hn_weight *w, struct stored *ret) {
+    if (model->is_folder) {
+        const struct hn_safetensor *t = w->hf_name[0] ? find_in_folder(model, w->hf_name) : NULL;
+        *ret = (struct stored){.name = w->hf_name};
+        if (t) {
+            *ret = (struct stored){w->hf_name, t->type, t->n_dims, {0}, t->bytes, t->data};
+            memcpy(ret->dims, t->dims, sizeof ret->dims);
+        }
+        return t != NULL;
+    }
+    const struct hn_gguf_tensor *t = w->gguf_name[0] ? hn_gguf_tensor(&model->gguf, w->gguf_name) : NULL;
+    *ret = (struct stored){.name = w->gguf_name};
+    if (!t)
+        return false;
+    *ret = (struct stored){w->gguf_name, t->type, t->n_dims, {0}, t->bytes, t->data};
+    for (size_t i = 0; i < t->n_dims && i < 4; i++)
+        ret->dims[i] = t->ne[t->n_dims - 1 - i];
+    return true;
+}
+
+static int check_shape(const struct hn_weight *w, const struct stored *t, struct hn_error *err) {
+    size_t rows = w->transposed ? w->cols : w->rows, cols = w->transposed ? w->rows : w->cols;
+    bool vector = w->rows == 1 && t->n_dims == 1 && t->dims[0] == w->cols;
+    if (!vector && !(t->n_dims == 2 && t->dims[0] == rows && t->dims[1] == cols))
+        return hn_fail(err, HN_E_MODEL_INVALID,
+            "tensor %s has the shape [%zu, %zu] where [%zu, %zu] follows from the configuration", t->name,
+            t->n_dims > 1 ? t->dims[0] : 1, t->n_dims > 1 ? t->dims[1] : t->dims[0], rows, cols);
+    if (w->transposed && hn_dtype_info((int)t->type)->block > 1)
+        return hn_fail(err, HN_E_UNSUPPORTED, "tensor %s is quantised across its rows", t->name);
+    return 0;
+}
+
+/* Vectors as f32 of their own: they are small, and may be stored as F16 or less an offset. */
+static int own_vector(struct hn_weight *w, const void *data, float offset, struct hn_error *err) {
+    if (!(w->owned = hn_calloc(w->cols, sizeof *w->owned)))
+        return hn_fail(err, HN_E_INTERNAL, "out of memory");
+    hn_dtype_info((int)w->type)->dequantise(w->owned, data, w->cols);
+    for (size_t i = 0; i < w->cols; i++)
+        w->owned[i] += offset;
+    w->type = HN_F32;
+    w->data = w->owned;
+    return 0;
+}
+
 static int add_weight(struct hn_model *model, enum hn_role role, int layer, struct hn_error *err) {
     struct hn_weight *w = &model->weights[model->n_weights];
-    *w = (struct hn_weight){.role = role, .layer = layer, .param = SIZE_MAX};
-    name_weight(w, &model->arch->names[role], layer);
-    const struct hn_gguf_tensor *t = hn_gguf_tensor(&model->gguf, w->gguf_name);
-    if (!t)
-        return hn_fail(err, HN_E_MODEL_INVALID, "the model has no tensor %s", w->gguf_name);
-    role_shape(&model->config, role, &w->rows, &w->cols);
-    if (t->ne[0] != w->cols || t->ne[1] != w->rows || t->ne[2] != 1 || t->ne[3] != 1)
-        return hn_fail(err, HN_E_MODEL_INVALID,
-            "tensor %s has the shape [%zu, %zu] where [%zu, %zu] follows from the configuration", w->gguf_name,
-            t->ne[1], t->ne[0], w->rows, w->cols);
-    if (w->rows == 1 && t->type != HN_F32)
-        return hn_fail(err, HN_E_UNSUPPORTED, "tensor %s is %s; vectors must be F32", w->gguf_name,
-            hn_dtype_info((int)t->type)->name);
-    w->type = t->type;
-    w->data = t->data;
+    const struct hn_role_names *names = &model->arch->names[role];
+    struct stored t;
+    *w = (struct hn_weight){
+        .role = role, .layer = layer, .param = SIZE_MAX, .transposed = model->is_folder && names->transposed};
+    name_weight(w, names, layer);
+    hn_role_shape(&model->config, role, &w->rows, &w->cols);
+    if (!find_stored(model, w, &t))
+        return names->optional ? 0 : hn_fail(err, HN_E_MODEL_INVALID, "the model has no tensor %s", t.name);
+    int rc = check_shape(w, &t, err);
+    w->type = t.type;
+    w->data = t.data;
+    if (!rc && w->rows == 1)
+        rc = own_vector(w, t.data, model->is_folder ? names->offset : 0, err);
+    model->n_weights += rc == 0 || w->owned;
+    if (rc)
+        return rc;
     model->parameters += w->rows * w->cols;
-    model->mapped_bytes += t->bytes;
+    model->mapped_bytes += t.bytes;
     if (layer >= 0)
         model->layers[role][layer] = w;
     else
         model->by_role[role] = w;
-    model->n_weights++;
     return 0;
 }
 
@@ -73,9 +156,9 @@ static int add_weights(struct hn_model *model, struct hn_error *err) {
     int rc = model->weights ? 0 : hn_fail(err, HN_E_INTERNAL, "out of memory");
     for (int role = 0; !rc && role < HN_ROLES; role++) {
         const struct hn_role_names *names = &model->arch->names[role];
-        if (!names->gguf)
+        if (!has_role(names))
             continue;
-        if (in_layers(names)) {
+        if (hn_role_in_layers(names)) {
             if (!(model->layers[role] = hn_calloc(c->layers, sizeof *model->layers[role])))
                 return hn_fail(err, HN_E_INTERNAL, "out of memory");
             for (int l = 0; !rc && l < (int)c->layers; l++)
@@ -89,20 +172,54 @@ static int add_weights(struct hn_model *model, struct hn_error *err) {
     return rc;
 }
 
-/* Tensors that are in the file but in none of our names would be silently left out of the computation: refuse. */
-static int refuse_strangers(const struct hn_model *model, struct hn_error *err) {
-    for (size_t i = 0; i < model->gguf.n_tensors; i++) {
-        bool known = false;
-        for (size_t w = 0; w < model->n_weights && !known; w++)
-            known = hn_view_is(model->gguf.tensors[i].name, model->weights[w].gguf_name);
-        if (!known) {
-            hn_fail(err, HN_E_UNSUPPORTED, "the model has a tensor %.*s, which the %s family here does not know",
-                (int)model->gguf.tensors[i].name.size, model->gguf.tensors[i].name.data, model->arch->family);
-            hn_error_hint(err, "this is a variant of the architecture that is not supported");
-            return HN_E_UNSUPPORTED;
-        }
+/* Buffers that older checkpoints carry and nobody reads: causal masks and rotary frequencies computed anew. */
+static bool is_leftover(const struct hn_model *model, struct hn_view name) {
+    static const char *const endings[] = {".attn.bias", ".attn.masked_bias", ".rotary_emb.inv_freq"};
+    if (!model->is_folder)
+        return hn_view_is(name, "rope_freqs.weight"); /* rope.c has read it */
+    if (model->config.tied && model->arch->names[HN_ROLE_HEAD].hf &&
+        hn_view_is(name, model->arch->names[HN_ROLE_HEAD].hf))
+        return true;
+    for (size_t i = 0; i < sizeof endings / sizeof endings[0]; i++) {
+        size_t n = strlen(endings[i]);
+        if (name.size > n && memcmp(name.data + name.size - n, endings[i], n) == 0)
+            return true;
     }
-    return 0;
+    return false;
+}
+
+static bool is_weight(const struct hn_model *model, struct hn_view name) {
+    size_t prefix = model->arch->hf_prefix ? strlen(model->arch->hf_prefix) : 0;
+    for (size_t w = 0; w < model->n_weights; w++) {
+        const char *own = model->is_folder ? model->weights[w].hf_name : model->weights[w].gguf_name;
+        if (hn_view_is(name, own) ||
+            (model->is_folder && prefix && strncmp(own, model->arch->hf_prefix, prefix) == 0 &&
+                hn_view_is(name, own + prefix)))
+            return true;
+    }
+    return false;
+}
+
+/* Tensors that are in the file but in none of our names would be silently left out of the computation: refuse. */
+static int refuse_stranger(const struct hn_model *model, struct hn_view name, struct hn_error *err) {
+    if (is_weight(model, name) || is_leftover(model, name))
+        return 0;
+    hn_fail(err, HN_E_UNSUPPORTED, "the model has a tensor %.*s, which the %s family here does not know",
+        (int)(name.size < 200 ? name.size : 200), name.data, model->arch->family);
+    hn_error_hint(err, "this is a variant of the architecture that is not supported");
+    return HN_E_UNSUPPORTED;
+}
+
+static int refuse_strangers(const struct hn_model *model, struct hn_error *err) {
+    int rc = 0;
+    for (size_t i = 0; i < model->gguf.n_tensors && !rc; i++)
+        rc = refuse_stranger(model, model->gguf.tensors[i].name, err);
+    for (size_t s = 0; s < model->folder.n_shards; s++)
+        for (size_t i = 0; i < model->folder.shards[s].n && !rc; i++) {
+            const char *name = model->folder.shards[s].tensors[i].name;
+            rc = refuse_stranger(model, (struct hn_view){name, strlen(name)}, err);
+        }
+    return rc;
 }
 
 static void name_quantisation(struct hn_model *model) {
@@ -116,27 +233,31 @@ static void name_quantisation(struct hn_model *model) {
     snprintf(model->quantisation, sizeof model->quantisation, "%s", hn_dtype_info((int)best)->name);
 }
 
+static int find_vocab(struct hn_model *model, struct hn_error *err) {
+    const struct hn_role_names *names = model->arch->names;
+    struct hn_weight embed = {0}, head = {0};
+    struct stored t;
+    name_weight(&embed, &names[HN_ROLE_EMBED], 0);
+    name_weight(&head, &names[HN_ROLE_HEAD], 0);
+    if (!find_stored(model, &embed, &t) || t.n_dims != 2 || t.dims[0] > (size_t)1 << 24)
+        return hn_fail(err, HN_E_MODEL_INVALID, "the model has no token embedding of a sensible size");
+    model->config.vocab = t.dims[0];
+    model->config.tied =
+        !find_stored(model, &head, &t) ||
+        (model->is_folder && hn_arch_flag(model, (struct hn_arch_key){NULL, "tie_word_embeddings"}, false));
+    return 0;
+}
+
 int hn_model_open(struct hn_model *model, const char *path, struct hn_error *err) {
-    *model = (struct hn_model){0};
-    int rc = hn_gguf_open(&model->gguf, path, err);
+    *model = (struct hn_model){.is_folder = hn_is_folder(path)};
+    int rc = model->is_folder ? hn_folder_open(&model->folder, path, err) : hn_gguf_open(&model->gguf, path, err);
+    if (!rc)
+        rc = hn_arch_find(model, &model->arch, err);
     if (rc)
         return rc;
-    struct hn_view arch = hn_gguf_string(&model->gguf, "general.architecture");
-    if (!(model->arch = hn_arch_find(arch))) {
-        hn_fail(err, HN_E_UNSUPPORTED, "models of architecture \"%.*s\" are not supported",
-            (int)(arch.size < 64 ? arch.size : 64), arch.data ? arch.data : "");
-        hn_error_hint(err, "supported: %s", hn_arch_list());
-        return HN_E_UNSUPPORTED;
-    }
     snprintf(model->config.family, sizeof model->config.family, "%s", model->arch->family);
-    const struct hn_gguf_tensor *embed = hn_gguf_tensor(&model->gguf, model->arch->names[HN_ROLE_EMBED].gguf);
-    if (!embed || embed->ne[1] > (size_t)1 << 24)
-        return hn_fail(err, HN_E_MODEL_INVALID, "the model has no token embedding of a sensible size");
-    model->config.vocab = embed->ne[1];
-    const char *head = model->arch->names[HN_ROLE_HEAD].gguf;
-    model->config.tied = !head || !hn_gguf_tensor(&model->gguf, head);
-    if ((rc = model->arch->configure(model, err)) || (rc = add_weights(model, err)) ||
-        (rc = refuse_strangers(model, err)))
+    if ((rc = find_vocab(model, err)) || (rc = model->arch->configure(model, err)) ||
+        (rc = add_weights(model, err)) || (rc = refuse_strangers(model, err)))
         return rc;
     name_quantisation(model);
     return 0;
@@ -145,9 +266,23 @@ int hn_model_open(struct hn_model *model, const char *path, struct hn_error *err
 void hn_model_close(struct hn_model *model) {
     for (int role = 0; role < HN_ROLES; role++)
         free(model->layers[role]);
+    for (size_t i = 0; i < model->n_weights; i++)
+        free(model->weights[i].owned);
     free(model->weights);
     hn_gguf_close(&model->gguf);
+    hn_folder_close(&model->folder);
     *model = (struct hn_model){0};
+}
+
+void hn_model_release(const struct hn_model *model) {
+    if (!model->is_folder)
+        hn_map_release(&model->gguf.map);
+    for (size_t i = 0; i < model->folder.n_shards; i++)
+        hn_map_release(&model->folder.shards[i].map);
+}
+
+json_t *hn_model_describe(const struct hn_model *model) {
+    return model->is_folder ? json_deep_copy(model->folder.config) : model->arch->describe(model);
 }
 
 const struct hn_weight *hn_model_weight(const struct hn_model *model, int layer, enum hn_role role) {
@@ -156,5 +291,11 @@ const struct hn_weight *hn_model_weight(const struct hn_model *model, int layer,
 
 void hn_weight_row(const struct hn_weight *weight, size_t row, float *out) {
     const struct hn_dtype_info *info = hn_dtype_info(weight->type);
-    info->dequantise(out, (const uint8_t *)weight->data + row * hn_dtype_bytes(info, weight->cols), weight->cols);
+    const uint8_t *data = weight->data;
+    if (!weight->transposed) {
+        info->dequantise(out, data + row * hn_dtype_bytes(info, weight->cols), weight->cols);
+        return;
+    }
+    for (size_t c = 0; c < weight->cols; c++) /* one value a block: see check_shape */
+        info->dequantise(out + c, data + (c * weight->rows + row) * info->bytes, 1);
 }

@@ -9,6 +9,7 @@
 
 #include "engine/dtype.h"
 #include "engine/error.h"
+#include "engine/folder.h"
 #include "engine/gguf.h"
 
 #include <jansson.h>
@@ -17,29 +18,44 @@
 
 #define HN_MAX_LAYERS 256
 #define HN_NAME 128
+#define HN_MAX_HEAD_DIM 1024
 
 struct hn_graph;
-struct hn_graph_options;
 
-/* What a weight is for. The order is the order in the trainable parameter vector. */
+/* What a weight is for. The order is the order in the trainable parameter vector. A bias follows its matrix or norm.
+ */
 enum hn_role {
-    HN_ROLE_EMBED,     /* [vocab, hidden] */
-    HN_ROLE_ATTN_NORM, /* [hidden] */
-    HN_ROLE_Q,         /* [heads·head_dim, hidden] */
-    HN_ROLE_K,         /* [kv_heads·head_dim, hidden] */
+    HN_ROLE_EMBED,          /* [vocab, hidden] */
+    HN_ROLE_POSITION,       /* [context, hidden]: learned positions */
+    HN_ROLE_ATTN_NORM,      /* [hidden] */
+    HN_ROLE_ATTN_NORM_BIAS, /* [hidden] */
+    HN_ROLE_QKV,            /* [(heads + 2·kv_heads)·head_dim, hidden]: the three of them as one matrix */
+    HN_ROLE_QKV_BIAS,
+    HN_ROLE_Q, /* [heads·head_dim, hidden] */
+    HN_ROLE_Q_BIAS,
+    HN_ROLE_K, /* [kv_heads·head_dim, hidden] */
+    HN_ROLE_K_BIAS,
     HN_ROLE_V,
-    HN_ROLE_O,        /* [hidden, heads·head_dim] */
-    HN_ROLE_FFN_NORM, /* [hidden] */
-    HN_ROLE_GATE,     /* [ffn, hidden] */
-    HN_ROLE_UP,       /* [ffn, hidden] */
-    HN_ROLE_DOWN,     /* [hidden, ffn] */
-    HN_ROLE_OUT_NORM, /* [hidden] */
-    HN_ROLE_HEAD,     /* [vocab, hidden]; the embedding itself when tied */
+    HN_ROLE_V_BIAS,
+    HN_ROLE_Q_NORM, /* [head_dim]: of every query head */
+    HN_ROLE_K_NORM,
+    HN_ROLE_O, /* [hidden, heads·head_dim] */
+    HN_ROLE_O_BIAS,
+    HN_ROLE_POST_ATTN_NORM, /* [hidden]: of attention's output, before it is added */
+    HN_ROLE_FFN_NORM,       /* [hidden] */
+    HN_ROLE_FFN_NORM_BIAS,
+    HN_ROLE_GATE, /* [ffn, hidden] */
+    HN_ROLE_GATE_BIAS,
+    HN_ROLE_UP, /* [ffn, hidden] */
+    HN_ROLE_UP_BIAS,
+    HN_ROLE_DOWN, /* [hidden, ffn] */
+    HN_ROLE_DOWN_BIAS,
+    HN_ROLE_POST_FFN_NORM, /* [hidden] */
+    HN_ROLE_OUT_NORM,      /* [hidden] */
+    HN_ROLE_OUT_NORM_BIAS,
+    HN_ROLE_HEAD, /* [vocab, hidden]; the embedding itself when tied */
     HN_ROLES,
 };
-static inline bool hn_role_is_norm(enum hn_role role) {
-    return role == HN_ROLE_ATTN_NORM || role == HN_ROLE_FFN_NORM || role == HN_ROLE_OUT_NORM;
-}
 
 /* A matrix [rows, cols] (row-major, cols fastest) or a vector [1, cols]. */
 struct hn_weight {
@@ -49,25 +65,43 @@ struct hn_weight {
     int layer; /* -1 outside the layers */
     enum hn_dtype type;
     size_t rows, cols;
-    const void *data; /* blocks of `type`, into the map */
+    const void *data; /* blocks of `type`, into the map; or `owned` */
+    float *owned;     /* vectors are converted to f32 when the model is opened */
+    bool transposed;  /* stored as [cols, rows] (GPT-2's Conv1D) */
     size_t param;     /* offset in the parameter vector when it is trained itself, else SIZE_MAX */
+};
+
+enum hn_activation { HN_SILU, HN_GELU_TANH, HN_GELU, HN_RELU, HN_ACTIVATIONS };
+
+/* Rotary embeddings: angle = position · inverse[i] for pair i; cos and sin are multiplied by scale (YaRN). */
+struct hn_rope {
+    double inverse[HN_MAX_HEAD_DIM / 2], scale, base;
 };
 
 struct hn_config {
     char family[32]; /* "llama" */
     size_t layers, hidden, heads, kv_heads, head_dim, ffn, vocab, context;
-    double norm_eps, rope_base;
-    bool rope_interleaved; /* pairs (2i, 2i+1), as GGUF stores arch llama; else (i, i + d/2) */
-    bool tied;             /* the head is the embedding */
+    double norm_eps;
+    double attention_scale; /* of q·k */
+    double embed_scale;
+    enum hn_activation activation;
+    bool layer_norm;                 /* LayerNorm; else RMSNorm */
+    bool rope_interleaved;           /* pairs (2i, 2i+1), as GGUF stores arch llama; else (i, i + d/2) */
+    bool tied;                       /* the head is the embedding */
+    struct hn_rope rope, local_rope; /* local_rope: of layers with a window, where has_local_rope */
+    bool has_local_rope;
+    size_t window[HN_MAX_LAYERS]; /* keys a query sees, itself included; 0: all */
 };
 
 struct hn_model;
 struct hn_arch {
     const char *family;    /* our name */
     const char *gguf_arch; /* general.architecture */
+    const char *hf_type;   /* config.json's model_type */
+    const char *hf_class;  /* config.json's architectures */
+    const char *hf_prefix; /* of tensor names, which some files leave out ("transformer."); or NULL */
     int (*configure)(struct hn_model *model, struct hn_error *err);
-    int (*build)(const struct hn_model *model, const struct hn_graph_options *options, struct hn_graph *graph,
-        struct hn_error *err);
+    void (*build)(struct hn_graph *graph); /* adds the ops; graph->model and graph->options are set */
     /* config.json of Transformers for the model, as versions 4 and 5 both read it. New reference, NULL when out of
      * memory. */
     json_t *(*describe)(const struct hn_model *model);
@@ -75,13 +109,18 @@ struct hn_arch {
     struct hn_role_names {
         const char *gguf, *hf;
         const char *module; /* PEFT's short module name for linear layers ("q_proj"), else NULL */
+        bool optional;      /* used where the file has it */
+        bool transposed;    /* Hugging Face files store [in, out] */
+        float offset;       /* the value is what Hugging Face files store plus this (Gemma's norms) */
     } names[HN_ROLES];
 };
 
 struct hn_model {
     const struct hn_arch *arch;
     struct hn_config config;
+    bool is_folder; /* a Hugging Face folder: `folder` is open, `gguf` is empty; else the other way round */
     struct hn_gguf gguf;
+    struct hn_folder folder;
     struct hn_weight *weights; /* [n_weights], ordered by layer and role */
     size_t n_weights;
     struct hn_weight *by_role[HN_ROLES]; /* outside the layers */
@@ -90,10 +129,19 @@ struct hn_model {
     char quantisation[32]; /* the type that holds most parameters of the layers */
 };
 
-/* `path` is a GGUF file. Owner calls hn_model_close in every case. */
+/* `path` is a GGUF file or a Hugging Face folder. Owner calls hn_model_close in every case. */
 int hn_model_open(struct hn_model *model, const char *path, struct hn_error *err);
 void hn_model_close(struct hn_model *model);
+/* Gives the mapped pages back to the system until they are read again. */
+void hn_model_release(const struct hn_model *model);
+/* config.json for Transformers: the folder's own, or made from the GGUF file's fields. New reference, NULL when out
+ * of memory. */
+json_t *hn_model_describe(const struct hn_model *model);
 const struct hn_weight *hn_model_weight(const struct hn_model *model, int layer, enum hn_role role);
+
+/* The shape that a configuration gives to a role; 1 row for vectors. And whether every layer has it. */
+void hn_role_shape(const struct hn_config *config, enum hn_role role, size_t *rows, size_t *cols);
+bool hn_role_in_layers(const struct hn_role_names *names);
 
 /* out[cols] or out[rows, cols]: the weight's values as f32. */
 void hn_weight_row(const struct hn_weight *weight, size_t row, float *out);

@@ -3,7 +3,7 @@
  * dataset.preview: one row as the model would see it: every token, and whether it is trained, masked or cut off.
  */
 #include "engine/encode.h"
-#include "engine/gguf.h"
+#include "engine/model.h"
 #include "engine/helper.h"
 #include "engine/json.h"
 #include "engine/utf8.h"
@@ -14,8 +14,8 @@
 
 #define AUTO_MAX_LENGTH 2048 /* as for a job whose max_length is auto (op_plan.c) */
 
-static int open_data(struct hn_helper_call *call, const json_t *params, struct hn_dataset *data,
-    struct hn_error *err) {
+static int open_data(
+    struct hn_helper_call *call, const json_t *params, struct hn_dataset *data, struct hn_error *err) {
     const char *path;
     struct hn_dataset_options options;
     int rc = hn_helper_data(params, &path, &options, err);
@@ -100,7 +100,7 @@ static json_t *fate(const struct hn_encoded *e, size_t kept, const struct hn_enc
 }
 
 struct preview {
-    struct hn_gguf gguf;
+    struct hn_model model;
     struct hn_codec codec;
     struct hn_dataset data;
     struct hn_encoded encoded;
@@ -123,13 +123,9 @@ static int read_options(struct preview *p, const json_t *params, struct hn_error
         hn_error_field(err, "task");
         return HN_E_INVALID_FIELD;
     }
-    struct hn_view family = hn_gguf_string(&p->gguf, "general.architecture");
-    char key[128];
-    snprintf(key, sizeof key, "%.*s.context_length", (int)(family.size < 64 ? family.size : 64),
-        family.data ? family.data : "");
-    int64_t context = hn_gguf_int(&p->gguf, key, AUTO_MAX_LENGTH);
+    int64_t context = (int64_t)p->model.config.context;
     int64_t length = hp.max_length != HN_AUTO_INT ? hp.max_length
-        : context < AUTO_MAX_LENGTH               ? context
+                     : context < AUTO_MAX_LENGTH  ? context
                                                   : AUTO_MAX_LENGTH;
     p->options = (struct hn_encode_options){.task = (enum hn_task)number,
         .max_length = length > 0 ? (size_t)length : 1,
@@ -171,9 +167,9 @@ int hn_op_dataset_preview(struct hn_helper_call *call, const json_t *params, jso
     if (!rc)
         rc = hn_json_string(params, "now", &date, err);
     if (!rc)
-        rc = hn_gguf_open(&p->gguf, path, err);
+        rc = hn_model_open(&p->model, path, err);
     if (!rc)
-        rc = hn_codec_from_gguf(&p->gguf, &p->codec, err);
+        rc = hn_codec_open(&p->model, &p->codec, err);
     if (!rc)
         rc = open_data(call, json_object_get(params, "data"), &p->data, err);
     if (!rc)
@@ -183,7 +179,7 @@ int hn_op_dataset_preview(struct hn_helper_call *call, const json_t *params, jso
     hn_encoded_finish(&p->encoded);
     hn_dataset_close(&p->data);
     hn_codec_finish(&p->codec);
-    hn_gguf_close(&p->gguf);
+    hn_model_close(&p->model);
     free(p);
     return rc;
 }

@@ -194,9 +194,11 @@ static json_t *make_spec(const struct planning *p, bool real, struct hn_error *e
                                             : json_null();
     json_t *run = json_pack("{s:s, s:s, s:{s:s, s:s}, s:o, s:o, s:n, s:n, s:o, s:o, s:s, s:s, s:o, s:b, s:s}", "task",
         hn_task_name(p->task), "method", hn_method_name(p->method), "model", "sha256", sha ? sha : "", "file",
-        real ? p->model_path : "inputs/model.gguf", "train",
-        source_json(train, real ? p->train_path : "inputs/train"), "validation", validation, "init", "labels",
-        "hyperparameters", hn_hyperparams_write(&p->hp, HN_HP_RUN), "exports", exports, "export_step",
+        real                          ? p->model_path
+        : hn_is_folder(p->model_path) ? "inputs/model"
+                                      : "inputs/model.gguf",
+        "train", source_json(train, real ? p->train_path : "inputs/train"), "validation", validation, "init",
+        "labels", "hyperparameters", hn_hyperparams_write(&p->hp, HN_HP_RUN), "exports", exports, "export_step",
         step        ? step
         : validated ? "best"
                     : "last",

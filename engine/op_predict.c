@@ -95,7 +95,7 @@ static int open_predictor(struct hn_predictor *p, const char *path, const json_t
     p->run.spec = &p->spec;
     int rc = hn_model_open(&p->run.model, path, err);
     if (!rc)
-        rc = hn_codec_from_gguf(&p->run.model.gguf, &p->run.codec, err);
+        rc = hn_codec_open(&p->run.model, &p->run.codec, err);
     if (!rc && json_is_object(source))
         rc = open_source(p, source, err);
     return rc;

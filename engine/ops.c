@@ -4,11 +4,14 @@
 
 const struct hn_op_info hn_op_infos[HN_OPS] = {
     [HN_OP_EMBED] = {.name = "embed"},
-    [HN_OP_RMSNORM] = {.name = "rmsnorm", .reads_in = 1, .cheap = true},
-    [HN_OP_LINEAR] = {.name = "linear", .reads_in = 1, .reads_out = 2},
+    [HN_OP_RMSNORM] = {.name = "rmsnorm", .reads_in = 1, .cheap = true, .residual = true},
+    [HN_OP_LAYERNORM] = {.name = "layernorm", .reads_in = 1, .cheap = true, .residual = true},
+    [HN_OP_HEADNORM] = {.name = "headnorm", .reads_in = 1, .cheap = true},
+    [HN_OP_LINEAR] = {.name = "linear", .reads_in = 1, .reads_out = 2, .residual = true},
     [HN_OP_ROPE] = {.name = "rope", .in_place = true},
     [HN_OP_ATTENTION] = {.name = "attention", .reads_in = 1, .reads_out = 3},
-    [HN_OP_SWIGLU] = {.name = "swiglu", .reads_in = 1, .cheap = true},
+    [HN_OP_GLU] = {.name = "glu", .reads_in = 1, .cheap = true},
+    [HN_OP_ACTIVATE] = {.name = "activate", .reads_in = 1, .cheap = true},
     [HN_OP_GATHER] = {.name = "gather"},
     [HN_OP_LOSS] = {.name = "loss", .reads_in = 1, .at_once = true},
     [HN_OP_LOGITS] = {.name = "logits"},
@@ -39,6 +42,12 @@ size_t hn_op_work(const struct hn_op *op, bool backward, const struct hn_caps *c
         return backward ? tokens * op->attr.attention.heads * (1 + 2 * op->attr.attention.head_dim) : 0;
     case HN_OP_RMSNORM: /* 1/rms of each row, for the weight's gradient */
         return backward && op->attr.norm.weight->param != SIZE_MAX ? (tokens > targets ? tokens : targets) : 0;
+    case HN_OP_LAYERNORM: /* mean and 1/deviation of each row */
+        return backward && op->attr.norm.weight->param != SIZE_MAX ? 2 * (tokens > targets ? tokens : targets) : 0;
+    case HN_OP_HEADNORM: /* 1/rms of each head */
+        return backward && op->attr.head_norm.q->param != SIZE_MAX
+                   ? tokens * (op->attr.head_norm.heads + op->attr.head_norm.kv_heads)
+                   : 0;
     case HN_OP_LOSS: /* a chunk of logits, then the cross entropy of its rows */
         return (targets < HN_LOSS_ROWS ? targets : HN_LOSS_ROWS) * (op->attr.head.weight->rows + 2);
     default:

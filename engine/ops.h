@@ -52,6 +52,7 @@ struct hn_op_info {
     const char *name;
     unsigned reads_in, reads_out; /* bit i: the backward pass reads the value of in[i], out[i] */
     bool cheap;                   /* computed again rather than kept */
+    bool residual;                /* in[1], where present, is added to out0: its gradient is that of out0 */
     bool in_place;                /* out0 may take the place of in0, and in0's gradient that of out0 */
     bool at_once; /* forward and backward in one (the loss): only the backward step is run in training */
 };

@@ -41,11 +41,19 @@ static const float *vector_of(const struct hn_exec *x, const struct hn_weight *w
     return w->param == SIZE_MAX ? (const float *)w->data : (const float *)x->params + w->param;
 }
 
+/* Row of a matrix, where it is trained or else dequantised into `room`. */
+static const float *row_of(const struct hn_exec *x, const struct hn_weight *w, size_t row, float *room) {
+    if (w->param != SIZE_MAX)
+        return (const float *)x->params + w->param + row * w->cols;
+    hn_weight_row(w, row, room);
+    return room;
+}
+
 static void embed_rows(void *context, size_t block, unsigned thread) {
     const struct task *t = context;
     const struct hn_weight *w = t->step->op->attr.embed.weight;
-    float *out = hn_buffer(t->x, t->step->out[0]);
-    (void)thread;
+    const struct hn_weight *position = t->step->op->attr.embed.position;
+    float *out = hn_buffer(t->x, t->step->out[0]), *room = hn_scratch(t->x, thread);
     for (size_t r = block * HN_ROW_BLOCK; r < block_end(t, block); r++) {
         size_t id = (size_t)t->x->batch->tokens[r];
         if (w->param == SIZE_MAX)
@@ -54,6 +62,8 @@ static void embed_rows(void *context, size_t block, unsigned thread) {
             memcpy(out + r * t->cols, (const float *)t->x->params + w->param + id * t->cols, t->cols * sizeof *out);
         if (t->step->op->attr.embed.scale < 1 || t->step->op->attr.embed.scale > 1)
             t->k->scale(out + r * t->cols, (float)t->step->op->attr.embed.scale, t->cols);
+        if (position)
+            t->k->axpy(out + r * t->cols, 1, row_of(t->x, position, t->x->batch->positions[r], room), t->cols);
     }
 }
 
@@ -65,13 +75,16 @@ static void embed_forward(struct hn_exec *x, const struct hn_step *step) {
 /* One task a block of columns: every thread walks all tokens in order, so that sums do not depend on threads. */
 static void embed_back_cols(void *context, size_t block, unsigned thread) {
     const struct task *t = context;
-    const struct hn_weight *w = t->step->op->attr.embed.weight;
+    const struct hn_weight *w = t->step->op->attr.embed.weight, *position = t->step->op->attr.embed.position;
     const float *dout = hn_buffer(t->x, t->step->dout[0]);
     float *grad = (float *)t->x->grads + w->param;
     size_t c0 = block * 64, n = t->cols - c0 < 64 ? t->cols - c0 : 64;
     (void)thread;
     for (size_t r = 0; r < t->rows; r++)
         t->k->axpy(grad + (size_t)t->x->batch->tokens[r] * t->cols + c0, (float)t->step->op->attr.embed.scale,
+            dout + r * t->cols + c0, n);
+    for (size_t r = 0; position && r < t->rows; r++)
+        t->k->axpy((float *)t->x->grads + position->param + (size_t)t->x->batch->positions[r] * t->cols + c0, 1,
             dout + r * t->cols + c0, n);
 }
 
@@ -81,20 +94,28 @@ static void embed_backward(struct hn_exec *x, const struct hn_step *step) {
         hn_pool_run(x->pool, blocks_of(task.cols, 64), embed_back_cols, &task);
 }
 
-static void rmsnorm_rows(void *context, size_t block, unsigned thread) {
+static void norm_rows(void *context, size_t block, unsigned thread) {
     const struct task *t = context;
     const struct hn_op *op = t->step->op;
     const float *in = hn_buffer(t->x, t->step->in[0]), *w = vector_of(t->x, op->attr.norm.weight);
+    const float *b = op->attr.norm.bias ? vector_of(t->x, op->attr.norm.bias) : NULL;
+    const float *residual = hn_buffer(t->x, t->step->in[1]), eps = (float)op->attr.norm.eps;
     float *out = hn_buffer(t->x, t->step->out[0]);
     (void)thread;
-    for (size_t r = block * HN_ROW_BLOCK; r < block_end(t, block); r++)
-        t->k->rmsnorm(out + r * t->cols, in + r * t->cols, w, (float)op->attr.norm.eps, t->cols);
+    for (size_t r = block * HN_ROW_BLOCK; r < block_end(t, block); r++) {
+        if (b)
+            t->k->layernorm(out + r * t->cols, in + r * t->cols, w, b, eps, t->cols);
+        else
+            t->k->rmsnorm(out + r * t->cols, in + r * t->cols, w, eps, t->cols);
+        if (residual)
+            t->k->axpy(out + r * t->cols, 1, residual + r * t->cols, t->cols);
+    }
 }
 
-static void rmsnorm_forward(struct hn_exec *x, const struct hn_step *step) {
+static void norm_forward(struct hn_exec *x, const struct hn_step *step) {
     struct task task = {
         x, step, hn_kernels(), hn_rows(x, x->plan->buffers[step->out[0]].dim), step->op->attr.norm.weight->cols, 0};
-    each_row_block(&task, rmsnorm_rows);
+    each_row_block(&task, norm_rows);
 }
 
 static void rmsnorm_back_rows(void *context, size_t block, unsigned thread) {
@@ -103,8 +124,11 @@ static void rmsnorm_back_rows(void *context, size_t block, unsigned thread) {
     const float *in = hn_buffer(t->x, t->step->in[0]), *dout = hn_buffer(t->x, t->step->dout[0]);
     const float *w = vector_of(t->x, op->attr.norm.weight);
     float *din = hn_buffer(t->x, t->step->din[0]), *rstd = hn_buffer(t->x, t->step->work);
+    float *residual = hn_buffer(t->x, t->step->din[1]);
     (void)thread;
     for (size_t r = block * HN_ROW_BLOCK; r < block_end(t, block); r++) {
+        if (residual)
+            t->k->axpy(residual + r * t->cols, 1, dout + r * t->cols, t->cols);
         float value = t->k->rmsnorm_back(din ? din + r * t->cols : NULL, t->step->add[0], dout + r * t->cols,
             in + r * t->cols, w, (float)op->attr.norm.eps, t->cols);
         if (rstd)
@@ -139,19 +163,18 @@ static void rope_rows(void *context, size_t block, unsigned thread) {
     size_t heads = op->attr.rope.heads + op->attr.rope.kv_heads, d = op->attr.rope.head_dim;
     bool interleaved = op->attr.rope.interleaved;
     const float *in = hn_buffer(t->x, t->step->backward ? t->step->dout[0] : t->step->in[0]);
-    float *out = hn_buffer(t->x, t->step->backward ? t->step->din[0] : t->step->out[0]), cosine[512], sine[512];
-    double inverse[512];
+    float *out = hn_buffer(t->x, t->step->backward ? t->step->din[0] : t->step->out[0]);
+    float cosine[HN_MAX_HEAD_DIM / 2], sine[HN_MAX_HEAD_DIM / 2];
+    const struct hn_rope *table = op->attr.rope.table;
     (void)thread;
-    for (size_t i = 0; i < d / 2; i++)
-        inverse[i] = pow(op->attr.rope.base, -2 * (double)i / (double)d);
     for (size_t r = block * HN_ROW_BLOCK; r < block_end(t, block); r++) {
         float *row = out + r * t->cols;
         if (in != out)
             memcpy(row, in + r * t->cols, t->cols * sizeof *row);
         for (size_t i = 0; i < d / 2; i++) {
-            double angle = (double)t->x->batch->positions[r] * inverse[i];
-            cosine[i] = (float)cos(angle);
-            sine[i] = t->step->backward ? -(float)sin(angle) : (float)sin(angle);
+            double angle = (double)t->x->batch->positions[r] * table->inverse[i];
+            cosine[i] = (float)(cos(angle) * table->scale);
+            sine[i] = (float)((t->step->backward ? -sin(angle) : sin(angle)) * table->scale);
         }
         for (size_t h = 0; h < heads; h++, row += d)
             for (size_t i = 0; i < d / 2; i++) {
@@ -170,28 +193,151 @@ static void rope_both(struct hn_exec *x, const struct hn_step *step) {
     each_row_block(&task, rope_rows);
 }
 
-static void swiglu_rows(void *context, size_t block, unsigned thread) {
+static void layernorm_back_rows(void *context, size_t block, unsigned thread) {
+    const struct task *t = context;
+    const struct hn_op *op = t->step->op;
+    const float *in = hn_buffer(t->x, t->step->in[0]), *dout = hn_buffer(t->x, t->step->dout[0]);
+    const float *w = vector_of(t->x, op->attr.norm.weight);
+    float *din = hn_buffer(t->x, t->step->din[0]), *moments = hn_buffer(t->x, t->step->work), here[2];
+    float *residual = hn_buffer(t->x, t->step->din[1]);
+    (void)thread;
+    for (size_t r = block * HN_ROW_BLOCK; r < block_end(t, block); r++) {
+        if (residual)
+            t->k->axpy(residual + r * t->cols, 1, dout + r * t->cols, t->cols);
+        t->k->layernorm_back(din ? din + r * t->cols : NULL, t->step->add[0], dout + r * t->cols, in + r * t->cols, w,
+            (float)op->attr.norm.eps, t->cols, moments ? moments + 2 * r : here);
+    }
+}
+
+static void layernorm_back_weight(void *context, size_t block, unsigned thread) {
+    const struct task *t = context;
+    const float *in = hn_buffer(t->x, t->step->in[0]), *dout = hn_buffer(t->x, t->step->dout[0]);
+    const float *moments = hn_buffer(t->x, t->step->work);
+    float *dw = (float *)t->x->grads + t->step->op->attr.norm.weight->param;
+    float *db = (float *)t->x->grads + t->step->op->attr.norm.bias->param;
+    size_t c0 = block * 64, c1 = c0 + 64 < t->cols ? c0 + 64 : t->cols;
+    (void)thread;
+    for (size_t r = 0; r < t->rows; r++)
+        for (size_t c = c0; c < c1; c++) {
+            dw[c] += dout[r * t->cols + c] * (in[r * t->cols + c] - moments[2 * r]) * moments[2 * r + 1];
+            db[c] += dout[r * t->cols + c];
+        }
+}
+
+static void layernorm_backward(struct hn_exec *x, const struct hn_step *step) {
+    struct task task = {
+        x, step, hn_kernels(), hn_rows(x, x->plan->buffers[step->in[0]].dim), step->op->attr.norm.weight->cols, 0};
+    each_row_block(&task, layernorm_back_rows);
+    if (step->op->attr.norm.weight->param != SIZE_MAX)
+        hn_pool_run(x->pool, blocks_of(task.cols, 64), layernorm_back_weight, &task);
+}
+
+/* Weight of head h of a [q|k|v] row, NULL for values. */
+static const struct hn_weight *head_weight(const struct hn_op *op, size_t h) {
+    return h < op->attr.head_norm.heads                                 ? op->attr.head_norm.q
+           : h < op->attr.head_norm.heads + op->attr.head_norm.kv_heads ? op->attr.head_norm.k
+                                                                        : NULL;
+}
+
+static void headnorm_rows(void *context, size_t block, unsigned thread) {
+    const struct task *t = context;
+    const struct hn_op *op = t->step->op;
+    size_t d = op->attr.head_norm.head_dim, heads = t->cols / d,
+           normed = op->attr.head_norm.heads + op->attr.head_norm.kv_heads;
+    const float *in = hn_buffer(t->x, t->step->in[0]), *dout = hn_buffer(t->x, t->step->dout[0]);
+    float *out = hn_buffer(t->x, t->step->out[0]), *din = hn_buffer(t->x, t->step->din[0]);
+    float *rstd = hn_buffer(t->x, t->step->work), eps = (float)op->attr.head_norm.eps;
+    (void)thread;
+    for (size_t r = block * HN_ROW_BLOCK; r < block_end(t, block); r++)
+        for (size_t h = 0; h < heads; h++) {
+            const struct hn_weight *w = head_weight(op, h);
+            size_t at = r * t->cols + h * d;
+            if (!t->step->backward) {
+                if (w)
+                    t->k->rmsnorm(out + at, in + at, vector_of(t->x, w), eps, d);
+                else
+                    memcpy(out + at, in + at, d * sizeof *out);
+            } else if (w) {
+                float value = t->k->rmsnorm_back(
+                    din ? din + at : NULL, t->step->add[0], dout + at, in + at, vector_of(t->x, w), eps, d);
+                if (rstd)
+                    rstd[r * normed + h] = value;
+            } else if (din && t->step->add[0]) {
+                t->k->axpy(din + at, 1, dout + at, d);
+            } else if (din) {
+                memcpy(din + at, dout + at, d * sizeof *din);
+            }
+        }
+}
+
+static void headnorm_back_weight(void *context, size_t block, unsigned thread) {
+    const struct task *t = context;
+    const struct hn_op *op = t->step->op;
+    const float *in = hn_buffer(t->x, t->step->in[0]), *dout = hn_buffer(t->x, t->step->dout[0]);
+    const float *rstd = hn_buffer(t->x, t->step->work);
+    size_t d = op->attr.head_norm.head_dim, normed = op->attr.head_norm.heads + op->attr.head_norm.kv_heads;
+    size_t c0 = block * 64, c1 = c0 + 64 < d ? c0 + 64 : d;
+    (void)thread;
+    for (size_t r = 0; r < t->rows; r++)
+        for (size_t h = 0; h < normed; h++) {
+            float *grad = (float *)t->x->grads + head_weight(op, h)->param;
+            size_t at = r * t->cols + h * d;
+            for (size_t c = c0; c < c1; c++)
+                grad[c] += dout[at + c] * in[at + c] * rstd[r * normed + h];
+        }
+}
+
+static void headnorm_both(struct hn_exec *x, const struct hn_step *step) {
+    const struct hn_op *op = step->op;
+    size_t d = op->attr.head_norm.head_dim, heads = op->attr.head_norm.heads + 2 * op->attr.head_norm.kv_heads;
+    struct task task = {x, step, hn_kernels(), x->batch->n_tokens, heads * d, 0};
+    each_row_block(&task, headnorm_rows);
+    if (step->backward && op->attr.head_norm.q->param != SIZE_MAX)
+        hn_pool_run(x->pool, blocks_of(d, 64), headnorm_back_weight, &task);
+}
+
+static void glu_rows(void *context, size_t block, unsigned thread) {
     const struct task *t = context;
     const float *in = hn_buffer(t->x, t->step->in[0]);
     size_t r0 = block * HN_ROW_BLOCK, n = t->cols;
+    enum hn_activation kind = t->step->op->attr.activation;
     (void)thread;
     if (t->step->backward) {
         const float *dout = hn_buffer(t->x, t->step->dout[0]);
         float *din = hn_buffer(t->x, t->step->din[0]);
         for (size_t r = r0; r < block_end(t, block); r++)
-            t->k->swiglu_back(din + r * 2 * n, din + r * 2 * n + n, t->step->add[0], dout + r * n, in + r * 2 * n,
+            t->k->glu_back[kind](din + r * 2 * n, din + r * 2 * n + n, t->step->add[0], dout + r * n, in + r * 2 * n,
                 in + r * 2 * n + n, n);
     } else {
         float *out = hn_buffer(t->x, t->step->out[0]);
         for (size_t r = r0; r < block_end(t, block); r++)
-            t->k->swiglu(out + r * n, in + r * 2 * n, in + r * 2 * n + n, n);
+            t->k->glu[kind](out + r * n, in + r * 2 * n, in + r * 2 * n + n, n);
     }
 }
 
-static void swiglu_both(struct hn_exec *x, const struct hn_step *step) {
+static void glu_both(struct hn_exec *x, const struct hn_step *step) {
     const struct hn_plan_buffer *b = &x->plan->buffers[step->backward ? step->dout[0] : step->out[0]];
     struct task task = {x, step, hn_kernels(), hn_rows(x, b->dim), b->cols, 0};
-    each_row_block(&task, swiglu_rows);
+    each_row_block(&task, glu_rows);
+}
+
+static void activate_rows(void *context, size_t block, unsigned thread) {
+    const struct task *t = context;
+    size_t at = block * HN_ROW_BLOCK * t->cols, n = block_end(t, block) * t->cols - at;
+    const float *in = (const float *)hn_buffer(t->x, t->step->in[0]) + at;
+    enum hn_activation kind = t->step->op->attr.activation;
+    (void)thread;
+    if (t->step->backward)
+        t->k->activate_back[kind]((float *)hn_buffer(t->x, t->step->din[0]) + at, t->step->add[0],
+            (const float *)hn_buffer(t->x, t->step->dout[0]) + at, in, n);
+    else
+        t->k->activate[kind]((float *)hn_buffer(t->x, t->step->out[0]) + at, in, n);
+}
+
+static void activate_both(struct hn_exec *x, const struct hn_step *step) {
+    const struct hn_plan_buffer *b = &x->plan->buffers[step->backward ? step->dout[0] : step->out[0]];
+    struct task task = {x, step, hn_kernels(), hn_rows(x, b->dim), b->cols, 0};
+    each_row_block(&task, activate_rows);
 }
 
 static void logits_forward(struct hn_exec *x, const struct hn_step *step) {
@@ -266,20 +412,26 @@ static void gather_backward(struct hn_exec *x, const struct hn_step *step) {
 const struct hn_op_table hn_ops_fast = {
     .value_bytes = sizeof(float),
     .forward = {[HN_OP_EMBED] = embed_forward,
-        [HN_OP_RMSNORM] = rmsnorm_forward,
+        [HN_OP_RMSNORM] = norm_forward,
+        [HN_OP_LAYERNORM] = norm_forward,
+        [HN_OP_HEADNORM] = headnorm_both,
         [HN_OP_LINEAR] = hn_linear_forward,
         [HN_OP_ROPE] = rope_both,
         [HN_OP_ATTENTION] = hn_attention_forward,
-        [HN_OP_SWIGLU] = swiglu_both,
+        [HN_OP_GLU] = glu_both,
+        [HN_OP_ACTIVATE] = activate_both,
         [HN_OP_GATHER] = gather_forward,
         [HN_OP_LOSS] = loss_both,
         [HN_OP_LOGITS] = logits_forward},
     .backward = {[HN_OP_EMBED] = embed_backward,
         [HN_OP_RMSNORM] = rmsnorm_backward,
+        [HN_OP_LAYERNORM] = layernorm_backward,
+        [HN_OP_HEADNORM] = headnorm_both,
         [HN_OP_LINEAR] = hn_linear_backward,
         [HN_OP_ROPE] = rope_both,
         [HN_OP_ATTENTION] = hn_attention_backward,
-        [HN_OP_SWIGLU] = swiglu_both,
+        [HN_OP_GLU] = glu_both,
+        [HN_OP_ACTIVATE] = activate_both,
         [HN_OP_GATHER] = gather_backward,
         [HN_OP_LOSS] = loss_both},
 };

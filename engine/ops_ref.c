@@ -43,9 +43,13 @@ static size_t rows_of(const struct hn_exec *x, const struct hn_step *step, int b
 static void embed_forward(struct hn_exec *x, const struct hn_step *step) {
     const struct hn_weight *w = step->op->attr.embed.weight;
     real *table = weight_rows(x, w), *out = hn_buffer(x, step->out[0]), scale = (real)step->op->attr.embed.scale;
+    const struct hn_weight *position = step->op->attr.embed.position;
+    real *places = position ? weight_rows(x, position) : NULL;
     for (size_t t = 0; t < x->batch->n_tokens; t++)
         for (size_t c = 0; c < w->cols; c++)
-            out[t * w->cols + c] = table[(size_t)x->batch->tokens[t] * w->cols + c] * scale;
+            out[t * w->cols + c] = table[(size_t)x->batch->tokens[t] * w->cols + c] * scale +
+                                   (places ? places[x->batch->positions[t] * w->cols + c] : 0);
+    free(places);
     free(table);
 }
 
@@ -56,22 +60,37 @@ static void embed_backward(struct hn_exec *x, const struct hn_step *step) {
     for (size_t t = 0; grad && t < x->batch->n_tokens; t++)
         for (size_t c = 0; c < w->cols; c++)
             grad[(size_t)x->batch->tokens[t] * w->cols + c] += dout[t * w->cols + c] * scale;
+    real *places = step->op->attr.embed.position ? grad_of(x, step->op->attr.embed.position) : NULL;
+    for (size_t t = 0; places && t < x->batch->n_tokens; t++)
+        for (size_t c = 0; c < w->cols; c++)
+            places[x->batch->positions[t] * w->cols + c] += dout[t * w->cols + c];
+}
+
+static real inverse_rms(const real *x, size_t n, double eps) {
+    real sum = 0;
+    for (size_t c = 0; c < n; c++)
+        sum += x[c] * x[c];
+    return 1 / (real)sqrt((double)(sum / (real)n) + eps);
 }
 
 static void rmsnorm_forward(struct hn_exec *x, const struct hn_step *step) {
     const struct hn_weight *weight = step->op->attr.norm.weight;
     size_t rows = rows_of(x, step, step->out[0]), n = weight->cols;
-    const real *in = hn_buffer(x, step->in[0]);
+    const real *in = hn_buffer(x, step->in[0]), *residual = hn_buffer(x, step->in[1]);
     real *out = hn_buffer(x, step->out[0]), *w = weight_rows(x, weight);
-    for (size_t r = 0; r < rows; r++, in += n, out += n) {
-        real sum = 0;
+    for (size_t r = 0; r < rows; r++) {
+        real rstd = inverse_rms(in + r * n, n, step->op->attr.norm.eps);
         for (size_t c = 0; c < n; c++)
-            sum += in[c] * in[c];
-        real rstd = 1 / (real)sqrt((double)(sum / (real)n) + step->op->attr.norm.eps);
-        for (size_t c = 0; c < n; c++)
-            out[c] = in[c] * rstd * w[c];
+            out[r * n + c] = in[r * n + c] * rstd * w[c] + (residual ? residual[r * n + c] : 0);
     }
     free(w);
+}
+
+static void add_residual(struct hn_exec *x, const struct hn_step *step, size_t values) {
+    const real *dout = hn_buffer(x, step->dout[0]);
+    real *residual = hn_buffer(x, step->din[1]);
+    for (size_t i = 0; residual && i < values; i++)
+        residual[i] += dout[i];
 }
 
 /* y = x·r·w, r = (mean x² + eps)^-½:  dx = r·(dy·w − x·r²·mean(dy·w·x)),  dw = Σ dy·x·r */
@@ -80,13 +99,11 @@ static void rmsnorm_backward(struct hn_exec *x, const struct hn_step *step) {
     size_t rows = rows_of(x, step, step->in[0]), n = weight->cols;
     const real *in = hn_buffer(x, step->in[0]), *dout = hn_buffer(x, step->dout[0]);
     real *din = hn_buffer(x, step->din[0]), *w = weight_rows(x, weight), *dw = grad_of(x, weight);
+    add_residual(x, step, rows * n);
     for (size_t r = 0; r < rows; r++, in += n, dout += n) {
-        real sum = 0, dot = 0;
-        for (size_t c = 0; c < n; c++) {
-            sum += in[c] * in[c];
+        real rstd = inverse_rms(in, n, step->op->attr.norm.eps), dot = 0;
+        for (size_t c = 0; c < n; c++)
             dot += dout[c] * w[c] * in[c];
-        }
-        real rstd = 1 / (real)sqrt((double)(sum / (real)n) + step->op->attr.norm.eps);
         for (size_t c = 0; dw && c < n; c++)
             dw[c] += dout[c] * in[c] * rstd;
         for (size_t c = 0; din && c < n; c++) {
@@ -95,6 +112,102 @@ static void rmsnorm_backward(struct hn_exec *x, const struct hn_step *step) {
         }
     }
     free(w);
+}
+
+static void moments(const real *x, size_t n, double eps, real *ret_mean, real *ret_rstd) {
+    real mean = 0, variance = 0;
+    for (size_t c = 0; c < n; c++)
+        mean += x[c] / (real)n;
+    for (size_t c = 0; c < n; c++)
+        variance += (x[c] - mean) * (x[c] - mean) / (real)n;
+    *ret_mean = mean;
+    *ret_rstd = 1 / (real)sqrt((double)variance + eps);
+}
+
+static void layernorm_forward(struct hn_exec *x, const struct hn_step *step) {
+    const struct hn_weight *weight = step->op->attr.norm.weight;
+    size_t rows = rows_of(x, step, step->out[0]), n = weight->cols;
+    const real *in = hn_buffer(x, step->in[0]), *residual = hn_buffer(x, step->in[1]);
+    real *out = hn_buffer(x, step->out[0]), *w = weight_rows(x, weight),
+         *b = weight_rows(x, step->op->attr.norm.bias);
+    for (size_t r = 0; r < rows; r++) {
+        real mean, rstd;
+        moments(in + r * n, n, step->op->attr.norm.eps, &mean, &rstd);
+        for (size_t c = 0; c < n; c++)
+            out[r * n + c] = (in[r * n + c] - mean) * rstd * w[c] + b[c] + (residual ? residual[r * n + c] : 0);
+    }
+    free(w);
+    free(b);
+}
+
+/* x̂ = (x − mean)·r:  dx = r·(g − mean(g) − x̂·mean(g·x̂)) with g = dy·w,  dw = Σ dy·x̂,  db = Σ dy */
+static void layernorm_backward(struct hn_exec *x, const struct hn_step *step) {
+    const struct hn_weight *weight = step->op->attr.norm.weight;
+    size_t rows = rows_of(x, step, step->in[0]), n = weight->cols;
+    const real *in = hn_buffer(x, step->in[0]), *dout = hn_buffer(x, step->dout[0]);
+    real *din = hn_buffer(x, step->din[0]), *w = weight_rows(x, weight);
+    real *dw = grad_of(x, weight), *db = grad_of(x, step->op->attr.norm.bias);
+    add_residual(x, step, rows * n);
+    for (size_t r = 0; r < rows; r++, in += n, dout += n) {
+        real mean, rstd, sum = 0, dot = 0;
+        moments(in, n, step->op->attr.norm.eps, &mean, &rstd);
+        for (size_t c = 0; c < n; c++) {
+            sum += dout[c] * w[c] / (real)n;
+            dot += dout[c] * w[c] * (in[c] - mean) * rstd / (real)n;
+            if (dw)
+                dw[c] += dout[c] * (in[c] - mean) * rstd;
+            if (db)
+                db[c] += dout[c];
+        }
+        for (size_t c = 0; din && c < n; c++) {
+            real d = rstd * (dout[c] * w[c] - sum - (in[c] - mean) * rstd * dot);
+            din[r * n + c] = step->add[0] ? din[r * n + c] + d : d;
+        }
+    }
+    free(w);
+}
+
+static void headnorm_forward(struct hn_exec *x, const struct hn_step *step) {
+    const struct hn_op *op = step->op;
+    size_t heads = op->attr.head_norm.heads, kv = op->attr.head_norm.kv_heads, d = op->attr.head_norm.head_dim;
+    const real *in = hn_buffer(x, step->in[0]);
+    real *out = hn_buffer(x, step->out[0]), *wq = weight_rows(x, op->attr.head_norm.q),
+         *wk = weight_rows(x, op->attr.head_norm.k);
+    for (size_t t = 0; t < x->batch->n_tokens; t++)
+        for (size_t h = 0; h < heads + 2 * kv; h++, in += d, out += d) {
+            real rstd = h < heads + kv ? inverse_rms(in, d, op->attr.head_norm.eps) : 1;
+            for (size_t c = 0; c < d; c++)
+                out[c] = h < heads ? in[c] * rstd * wq[c] : h < heads + kv ? in[c] * rstd * wk[c] : in[c];
+        }
+    free(wq);
+    free(wk);
+}
+
+/* As rmsnorm_backward, head by head; values pass through. */
+static void headnorm_backward(struct hn_exec *x, const struct hn_step *step) {
+    const struct hn_op *op = step->op;
+    size_t heads = op->attr.head_norm.heads, kv = op->attr.head_norm.kv_heads, d = op->attr.head_norm.head_dim;
+    const real *in = hn_buffer(x, step->in[0]), *dout = hn_buffer(x, step->dout[0]);
+    real *din = hn_buffer(x, step->din[0]),
+         *w[2] = {weight_rows(x, op->attr.head_norm.q), weight_rows(x, op->attr.head_norm.k)};
+    real *dw[2] = {grad_of(x, op->attr.head_norm.q), grad_of(x, op->attr.head_norm.k)};
+    for (size_t t = 0; t < x->batch->n_tokens; t++)
+        for (size_t h = 0; h < heads + 2 * kv; h++, in += d, dout += d) {
+            size_t which = h >= heads, at = (size_t)(in - (const real *)hn_buffer(x, step->in[0]));
+            bool normed = h < heads + kv;
+            real rstd = inverse_rms(in, d, op->attr.head_norm.eps), dot = 0;
+            for (size_t c = 0; normed && c < d; c++) {
+                dot += dout[c] * w[which][c] * in[c];
+                if (dw[which])
+                    dw[which][c] += dout[c] * in[c] * rstd;
+            }
+            for (size_t c = 0; din && c < d; c++) {
+                real g = normed ? rstd * (dout[c] * w[which][c] - in[c] * rstd * rstd * dot / (real)d) : dout[c];
+                din[at + c] = step->add[0] ? din[at + c] + g : g;
+            }
+        }
+    free(w[0]);
+    free(w[1]);
 }
 
 /* Input of part p's adapter: the row with that module's dropout mask applied. */
@@ -114,7 +227,7 @@ static void linear_forward(struct hn_exec *x, const struct hn_step *step) {
     real *out = hn_buffer(x, step->out[0]), *mid = hn_buffer(x, step->out[1]);
     for (size_t p = 0, column = 0, adapted = 0; p < l->n_parts; column += l->weights[p++]->rows) {
         const struct hn_lora *lora = l->lora[p];
-        real *w = weight_rows(x, l->weights[p]);
+        real *w = weight_rows(x, l->weights[p]), *bias = l->biases[p] ? weight_rows(x, l->biases[p]) : NULL;
         for (size_t t = 0; t < rows; t++) {
             for (size_t j = 0; lora && j < rank; j++) {
                 real u = 0;
@@ -123,7 +236,7 @@ static void linear_forward(struct hn_exec *x, const struct hn_step *step) {
                 mid[t * mids + adapted * rank + j] = u;
             }
             for (size_t o = 0; o < l->weights[p]->rows; o++) {
-                real y = residual ? residual[t * l->out + column + o] : 0, delta = 0;
+                real y = (residual ? residual[t * l->out + column + o] : 0) + (bias ? bias[o] : 0), delta = 0;
                 for (size_t c = 0; c < l->in; c++)
                     y += in[t * l->in + c] * w[o * l->in + c];
                 for (size_t j = 0; lora && j < rank; j++)
@@ -132,11 +245,13 @@ static void linear_forward(struct hn_exec *x, const struct hn_step *step) {
             }
         }
         adapted += lora != NULL;
+        free(bias);
         free(w);
     }
 }
 
-/* dU = s·dY·B, dB += s·dYᵀ·U, dA += dUᵀ·drop(X), dX (+)= dY·W + drop(dU·A), dW += dYᵀ·X, d residual += dY */
+/* dU = s·dY·B, dB += s·dYᵀ·U, dA += dUᵀ·drop(X), dX (+)= dY·W + drop(dU·A), dW += dYᵀ·X, db += Σ dY, d residual += dY
+ */
 static void linear_backward(struct hn_exec *x, const struct hn_step *step) {
     const struct hn_op *op = step->op;
     const struct hn_linear *l = &op->attr.linear;
@@ -152,8 +267,11 @@ static void linear_backward(struct hn_exec *x, const struct hn_step *step) {
     for (size_t p = 0, column = 0, adapted = 0; p < l->n_parts; column += l->weights[p++]->rows) {
         const struct hn_lora *lora = l->lora[p];
         real *w = weight_rows(x, l->weights[p]), *dw = grad_of(x, l->weights[p]);
+        real *db = l->biases[p] ? grad_of(x, l->biases[p]) : NULL;
         for (size_t t = 0; t < rows; t++) {
             const real *dy = dout + t * l->out + column;
+            for (size_t o = 0; db && o < l->weights[p]->rows; o++)
+                db[o] += dy[o];
             for (size_t o = 0; o < l->weights[p]->rows; o++)
                 for (size_t c = 0; c < l->in; c++) {
                     if (din)
@@ -180,7 +298,7 @@ static void linear_backward(struct hn_exec *x, const struct hn_step *step) {
     }
 }
 
-/* Rotates each pair (a, b) of every query and key head by sign·position·base^(−2i/d). */
+/* Rotates each pair (a, b) of every query and key head by sign·position·frequency. */
 static void rotate(struct hn_exec *x, const struct hn_op *op, const real *in, real *out, real sign) {
     size_t heads = op->attr.rope.heads + op->attr.rope.kv_heads, d = op->attr.rope.head_dim;
     size_t cols = (heads + op->attr.rope.kv_heads) * d;
@@ -189,8 +307,9 @@ static void rotate(struct hn_exec *x, const struct hn_op *op, const real *in, re
             out[t * cols + c] = in[t * cols + c];
         for (size_t h = 0; h < heads; h++)
             for (size_t i = 0; i < d / 2; i++) {
-                double angle = (double)x->batch->positions[t] * pow(op->attr.rope.base, -2 * (double)i / (double)d);
-                real c = (real)cos(angle), s = sign * (real)sin(angle);
+                const struct hn_rope *table = op->attr.rope.table;
+                double angle = (double)x->batch->positions[t] * table->inverse[i];
+                real c = (real)(cos(angle) * table->scale), s = sign * (real)(sin(angle) * table->scale);
                 real *head = out + t * cols + h * d;
                 real *a = head + (op->attr.rope.interleaved ? 2 * i : i),
                      *b = a + (op->attr.rope.interleaved ? 1 : d / 2);
@@ -248,19 +367,20 @@ static void attention_forward(struct hn_exec *x, const struct hn_step *step) {
             for (size_t h = 0; h < heads; h++) {
                 const real *q = qkv + (first + i) * cols + h * d;
                 size_t visible = op->attr.attention.causal ? keys.n - n + i + 1 : keys.n;
+                size_t window = op->attr.attention.window, oldest = window && visible > window ? visible - window : 0;
                 real max = (real)-INFINITY, sum = 0, *o = out + (first + i) * heads * d + h * d;
-                for (size_t j = 0; j < visible; j++) {
+                for (size_t j = oldest; j < visible; j++) {
                     real dot = 0;
                     for (size_t c = 0; c < d; c++)
                         dot += q[c] * keys.k[j * keys.stride + h / group * d + c];
                     p[j] = dot * scale;
                     max = p[j] > max ? p[j] : max;
                 }
-                for (size_t j = 0; j < visible; j++)
+                for (size_t j = oldest; j < visible; j++)
                     sum += p[j] = (real)exp((double)(p[j] - max));
                 for (size_t c = 0; c < d; c++) {
                     real y = 0;
-                    for (size_t j = 0; j < visible; j++)
+                    for (size_t j = oldest; j < visible; j++)
                         y += p[j] * keys.v[j * keys.stride + h / group * d + c];
                     o[c] = y / sum;
                 }
@@ -289,7 +409,10 @@ static void attention_backward(struct hn_exec *x, const struct hn_step *step) {
                 real delta = 0;
                 for (size_t c = 0; c < d; c++)
                     delta += dy[c] * o[c];
-                for (size_t j = x->batch->starts[s]; j < end; j++) {
+                size_t oldest = x->batch->starts[s], window = op->attr.attention.window;
+                if (window && end - oldest > window)
+                    oldest = end - window;
+                for (size_t j = oldest; j < end; j++) {
                     const real *k = qkv + j * cols + q_cols + g * d, *v = k + kv;
                     real *dk = din + j * cols + q_cols + g * d, *dv = dk + kv, dot = 0, dp = 0;
                     for (size_t c = 0; c < d; c++) {
@@ -306,27 +429,75 @@ static void attention_backward(struct hn_exec *x, const struct hn_step *step) {
             }
 }
 
-static void swiglu_forward(struct hn_exec *x, const struct hn_step *step) {
+/* The activation's value and slope. GELU: Hendrycks & Gimpel 2016, exact and by tanh. */
+static void activation(enum hn_activation kind, double x, double *ret_value, double *ret_slope) {
+    double sigma = 1 / (1 + exp(-x)), k = sqrt(2 / M_PI), u = k * (x + 0.044715 * x * x * x), t = tanh(u);
+    double phi = 0.5 * (1 + erf(x / sqrt(2)));
+    switch (kind) {
+    case HN_SILU:
+        *ret_value = x * sigma;
+        *ret_slope = sigma * (1 + x * (1 - sigma));
+        return;
+    case HN_GELU_TANH:
+        *ret_value = 0.5 * x * (1 + t);
+        *ret_slope = 0.5 * (1 + t) + 0.5 * x * (1 - t * t) * k * (1 + 3 * 0.044715 * x * x);
+        return;
+    case HN_GELU:
+        *ret_value = x * phi;
+        *ret_slope = phi + x * exp(-x * x / 2) / sqrt(2 * M_PI);
+        return;
+    default:
+        *ret_value = x > 0 ? x : 0;
+        *ret_slope = x > 0 ? 1 : 0;
+    }
+}
+
+static void glu_forward(struct hn_exec *x, const struct hn_step *step) {
     size_t n = x->plan->buffers[step->out[0]].cols, rows = rows_of(x, step, step->out[0]);
     const real *in = hn_buffer(x, step->in[0]);
     real *out = hn_buffer(x, step->out[0]);
+    double value, slope;
     for (size_t r = 0; r < rows; r++, in += 2 * n, out += n)
-        for (size_t c = 0; c < n; c++)
-            out[c] = in[c] / (1 + (real)exp(-(double)in[c])) * in[n + c];
+        for (size_t c = 0; c < n; c++) {
+            activation(step->op->attr.activation, (double)in[c], &value, &slope);
+            out[c] = (real)value * in[n + c];
+        }
 }
 
-/* silu'(g) = σ(g)·(1 + g·(1 − σ(g))) */
-static void swiglu_backward(struct hn_exec *x, const struct hn_step *step) {
+static void glu_backward(struct hn_exec *x, const struct hn_step *step) {
     size_t n = x->plan->buffers[step->dout[0]].cols, rows = rows_of(x, step, step->dout[0]);
     const real *in = hn_buffer(x, step->in[0]), *dout = hn_buffer(x, step->dout[0]);
     real *din = hn_buffer(x, step->din[0]);
+    double value, slope;
     for (size_t r = 0; r < rows; r++, in += 2 * n, din += 2 * n, dout += n)
         for (size_t c = 0; c < n; c++) {
-            real g = in[c], sigma = 1 / (1 + (real)exp(-(double)g));
-            real dg = dout[c] * in[n + c] * sigma * (1 + g * (1 - sigma)), du = dout[c] * g * sigma;
+            activation(step->op->attr.activation, (double)in[c], &value, &slope);
+            real dg = dout[c] * in[n + c] * (real)slope, du = dout[c] * (real)value;
             din[c] = step->add[0] ? din[c] + dg : dg;
             din[n + c] = step->add[0] ? din[n + c] + du : du;
         }
+}
+
+static void activate_forward(struct hn_exec *x, const struct hn_step *step) {
+    size_t n = x->plan->buffers[step->out[0]].cols * rows_of(x, step, step->out[0]);
+    const real *in = hn_buffer(x, step->in[0]);
+    real *out = hn_buffer(x, step->out[0]);
+    double value, slope;
+    for (size_t i = 0; i < n; i++) {
+        activation(step->op->attr.activation, (double)in[i], &value, &slope);
+        out[i] = (real)value;
+    }
+}
+
+static void activate_backward(struct hn_exec *x, const struct hn_step *step) {
+    size_t n = x->plan->buffers[step->dout[0]].cols * rows_of(x, step, step->dout[0]);
+    const real *in = hn_buffer(x, step->in[0]), *dout = hn_buffer(x, step->dout[0]);
+    real *din = hn_buffer(x, step->din[0]);
+    double value, slope;
+    for (size_t i = 0; i < n; i++) {
+        activation(step->op->attr.activation, (double)in[i], &value, &slope);
+        din[i] = (step->add[0] ? din[i] : 0) + dout[i] * (real)slope;
+    }
 }
 
 static void gather_forward(struct hn_exec *x, const struct hn_step *step) {
@@ -414,19 +585,25 @@ const struct hn_op_table HN_REF_TABLE = {
     .value_bytes = sizeof(real),
     .forward = {[HN_OP_EMBED] = embed_forward,
         [HN_OP_RMSNORM] = rmsnorm_forward,
+        [HN_OP_LAYERNORM] = layernorm_forward,
+        [HN_OP_HEADNORM] = headnorm_forward,
         [HN_OP_LINEAR] = linear_forward,
         [HN_OP_ROPE] = rope_forward,
         [HN_OP_ATTENTION] = attention_forward,
-        [HN_OP_SWIGLU] = swiglu_forward,
+        [HN_OP_GLU] = glu_forward,
+        [HN_OP_ACTIVATE] = activate_forward,
         [HN_OP_GATHER] = gather_forward,
         [HN_OP_LOSS] = loss_both,
         [HN_OP_LOGITS] = logits_forward},
     .backward = {[HN_OP_EMBED] = embed_backward,
         [HN_OP_RMSNORM] = rmsnorm_backward,
+        [HN_OP_LAYERNORM] = layernorm_backward,
+        [HN_OP_HEADNORM] = headnorm_backward,
         [HN_OP_LINEAR] = linear_backward,
         [HN_OP_ROPE] = rope_backward,
         [HN_OP_ATTENTION] = attention_backward,
-        [HN_OP_SWIGLU] = swiglu_backward,
+        [HN_OP_GLU] = glu_backward,
+        [HN_OP_ACTIVATE] = activate_backward,
         [HN_OP_GATHER] = gather_backward,
         [HN_OP_LOSS] = loss_both},
 };

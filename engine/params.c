@@ -63,7 +63,7 @@ int hn_params_from_model(struct hn_params *params, const struct hn_model *model,
     for (size_t i = 0; i < params->n; i++) {
         const struct hn_weight *w = &model->weights[i];
         params->table[i] = (struct hn_param){
-            .weight = w, .offset = w->param, .rows = w->rows, .cols = w->cols, .decays = !hn_role_is_norm(w->role)};
+            .weight = w, .offset = w->param, .rows = w->rows, .cols = w->cols, .decays = w->rows > 1 /* not norms and biases */};
         snprintf(params->table[i].name, sizeof params->table[i].name, "%s", w->hf_name);
     }
     return 0;
@@ -75,7 +75,7 @@ void hn_params_start(const struct hn_model *model, float *values) {
         for (size_t r = 0; r < w->rows; r++)
             hn_weight_row(w, r, values + w->param + r * w->cols);
     }
-    hn_map_release(&model->gguf.map);
+    hn_model_release(model);
 }
 
 int hn_params_add_optimizer(struct hn_params *params, struct hn_error *err) {

@@ -40,7 +40,10 @@ static bool op_trained(const struct hn_op *op) {
     case HN_OP_EMBED:
         return weight_trained(op->attr.embed.weight);
     case HN_OP_RMSNORM:
+    case HN_OP_LAYERNORM:
         return weight_trained(op->attr.norm.weight);
+    case HN_OP_HEADNORM:
+        return weight_trained(op->attr.head_norm.q);
     case HN_OP_LOSS:
         return weight_trained(op->attr.head.weight);
     case HN_OP_LINEAR:
@@ -92,7 +95,8 @@ static void analyse(struct builder *b) {
 
 static bool is_kept(const struct builder *b, int tensor) {
     const struct hn_op *op = &b->graph->ops[b->producer[tensor]];
-    if (hn_op_infos[op->kind].cheap)
+    if (hn_op_infos[op->kind].cheap &&
+        op->in[1] < 0) /* a residual stream recomputed would lead back to its beginning */
         return false;
     return !b->options->recompute || op->layer < 0 || b->crosses[tensor];
 }
@@ -213,7 +217,7 @@ static void add_backward(struct builder *b, const struct hn_op *op) {
             step.out[i] = value_again(b, op->out[i]);
     if (op->out[0] >= 0)
         step.dout[0] = b->gradient[op->out[0]];
-    int residual = op->kind == HN_OP_LINEAR ? op->in[1] : -1;
+    int residual = info->residual ? op->in[1] : -1;
     if (has_gradient(b, residual) && b->gradient[residual] >= 0) {
         step.din[1] = b->gradient[residual];
         step.add[1] = true;

@@ -118,7 +118,7 @@ int hn_run_load(struct hn_run *run, const struct hn_spec *spec, const char *dir,
     full_path(path, sizeof path, dir, spec->model_file);
     int rc = hn_model_open(&run->model, path, err);
     if (!rc)
-        rc = hn_codec_from_gguf(&run->model.gguf, &run->codec, err);
+        rc = hn_codec_open(&run->model, &run->codec, err);
     if (!rc && spec->template_date)
         snprintf(run->codec.date, sizeof run->codec.date, "%s", spec->template_date);
     if (!rc)

@@ -16,6 +16,7 @@
 
 struct setting {
     const char *name;
+    const struct hn_arch *arch;
     enum hn_dtype type;
     bool full;
     double lora_dropout, smoothing;
@@ -24,11 +25,19 @@ struct setting {
 };
 
 static const struct setting settings[] = {
-    {"lora on q4_1", HN_Q4_1, false, 0, 0, NULL, false},
-    {"lora on q8_0, some modules, smoothing", HN_Q8_0, false, 0, 0.1, "[\"q_proj\",\"v_proj\",\"up_proj\"]", true},
-    {"lora with dropout", HN_F32, false, 0.25, 0, NULL, false},
-    {"full", HN_F32, true, 0, 0, NULL, false},
-    {"full with smoothing", HN_F32, true, 0, 0.2, NULL, false},
+    {"lora on q4_1", &hn_arch_llama, HN_Q4_1, false, 0, 0, NULL, false},
+    {"lora on q8_0, some modules, smoothing", &hn_arch_llama, HN_Q8_0, false, 0, 0.1,
+        "[\"q_proj\",\"v_proj\",\"up_proj\"]", true},
+    {"lora with dropout", &hn_arch_llama, HN_F32, false, 0.25, 0, NULL, false},
+    {"full", &hn_arch_llama, HN_F32, true, 0, 0, NULL, false},
+    {"full with smoothing", &hn_arch_llama, HN_F32, true, 0, 0.2, NULL, false},
+    {"qwen2, full: biases", &hn_arch_qwen2, HN_F32, true, 0, 0, NULL, false},
+    {"qwen3, full: norms of heads", &hn_arch_qwen3, HN_F32, true, 0, 0, NULL, false},
+    {"qwen3, lora", &hn_arch_qwen3, HN_Q8_0, false, 0, 0, NULL, false},
+    {"gemma3, full: windows, GELU, norms behind", &hn_arch_gemma3, HN_F32, true, 0, 0, NULL, false},
+    {"gemma3, lora", &hn_arch_gemma3, HN_Q8_0, false, 0, 0, NULL, false},
+    {"gpt2, full: LayerNorm, positions, biases", &hn_arch_gpt2, HN_F32, true, 0, 0, NULL, false},
+    {"gpt2, lora", &hn_arch_gpt2, HN_Q8_0, false, 0.1, 0, NULL, false},
 };
 #define SETTINGS (sizeof settings / sizeof settings[0])
 
@@ -70,7 +79,7 @@ static void make_examples(struct hn_examples *ex, const size_t *lengths, size_t 
 static void bench_open(struct bench *b, const struct setting *s, const size_t *lengths, size_t rows) {
     struct hn_error err = {0};
     memset(b, 0, sizeof *b);
-    tiny_open(&b->tiny, s->type);
+    tiny_open_family(&b->tiny, s->arch, s->type);
     hn_hyperparams_defaults(&b->hp);
     b->hp.lora_rank = 3;
     b->hp.lora_dropout = s->lora_dropout;

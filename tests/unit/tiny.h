@@ -1,7 +1,8 @@
-/* A small random Llama in a GGUF file, for tests that need no real weights. */
+/* A small random model of any family in a GGUF file, for tests that need no real weights. */
 #ifndef TESTS_TINY_H
 #define TESTS_TINY_H
 
+#include "engine/arch.h"
 #include "engine/gguf.h"
 #include "engine/model.h"
 #include "engine/rng.h"
@@ -12,7 +13,15 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { TINY_LAYERS = 2, TINY_HIDDEN = 64, TINY_HEADS = 4, TINY_KV = 2, TINY_FFN = 96, TINY_VOCAB = 101 };
+enum {
+    TINY_LAYERS = 2,
+    TINY_HIDDEN = 64,
+    TINY_HEADS = 4,
+    TINY_KV = 2,
+    TINY_FFN = 96,
+    TINY_VOCAB = 101,
+    TINY_CONTEXT = 512
+};
 
 static float tiny_random(size_t seed, size_t i) {
     return (float)(hn_random_unit(seed, HN_PURPOSE_INIT, 77, i) * 2 - 1);
@@ -69,36 +78,52 @@ static void tiny_put(
     free(values);
 }
 
-/* Writes the file and opens it; exits on failure. */
-static void tiny_open(struct tiny *t, enum hn_dtype type) {
+static void tiny_put_u32(struct hn_gguf_writer *w, const struct hn_arch *arch, const char *suffix, uint32_t value) {
+    char key[96];
+    snprintf(key, sizeof key, "%s.%s", arch->gguf_arch, suffix);
+    hn_gguf_put_u32(w, key, value);
+}
+
+static void tiny_put_sizes(struct hn_gguf_writer *w, const struct hn_arch *arch) {
+    hn_gguf_put_string(w, "general.architecture", arch->gguf_arch);
+    tiny_put_u32(w, arch, "block_count", TINY_LAYERS);
+    tiny_put_u32(w, arch, "embedding_length", TINY_HIDDEN);
+    tiny_put_u32(w, arch, "feed_forward_length", TINY_FFN);
+    tiny_put_u32(w, arch, "attention.head_count", TINY_HEADS);
+    tiny_put_u32(w, arch, "attention.head_count_kv", arch == &hn_arch_gpt2 ? TINY_HEADS : TINY_KV);
+    tiny_put_u32(w, arch, "context_length", TINY_CONTEXT);
+    tiny_put_u32(w, arch, "attention.sliding_window", 70); /* gemma3 only: one layer slides, one does not */
+    tiny_put_u32(w, arch, "attention.sliding_window_pattern", 2);
+}
+
+/* Writes the file and opens it; exits on failure. Optional weights are written, too, unless the family is Llama. */
+static void tiny_open_family(struct tiny *t, const struct hn_arch *arch, enum hn_dtype type) {
     struct hn_gguf_writer w = {0};
     struct hn_buf header = {0}, data = {0};
     struct hn_error err = {0};
     char name[64];
-    size_t q = TINY_HIDDEN, kv = TINY_HIDDEN / TINY_HEADS * TINY_KV;
-    hn_gguf_put_string(&w, "general.architecture", "llama");
-    hn_gguf_put_u32(&w, "llama.block_count", TINY_LAYERS);
-    hn_gguf_put_u32(&w, "llama.embedding_length", TINY_HIDDEN);
-    hn_gguf_put_u32(&w, "llama.feed_forward_length", TINY_FFN);
-    hn_gguf_put_u32(&w, "llama.attention.head_count", TINY_HEADS);
-    hn_gguf_put_u32(&w, "llama.attention.head_count_kv", TINY_KV);
-    hn_gguf_put_u32(&w, "llama.context_length", 2048);
-    hn_gguf_put_f32(&w, "llama.attention.layer_norm_rms_epsilon", 1e-5f);
-    tiny_put(&w, &data, "token_embd.weight", type, TINY_VOCAB, TINY_HIDDEN);
-    tiny_put(&w, &data, "output_norm.weight", HN_F32, 1, TINY_HIDDEN);
-    for (int l = 0; l < TINY_LAYERS; l++) {
-        const struct {
-            const char *name;
+    size_t d = TINY_HIDDEN / TINY_HEADS;
+    struct hn_config c = {.hidden = TINY_HIDDEN,
+        .heads = TINY_HEADS,
+        .kv_heads = arch == &hn_arch_gpt2 ? TINY_HEADS : TINY_KV,
+        .head_dim = d,
+        .ffn = TINY_FFN,
+        .vocab = TINY_VOCAB,
+        .context = TINY_CONTEXT};
+    tiny_put_sizes(&w, arch);
+    for (int role = 0; role < HN_ROLES; role++)
+        for (int l = 0; arch->names[role].gguf && l < TINY_LAYERS; l++) {
             size_t rows, cols;
-        } list[] = {{"attn_norm", 1, TINY_HIDDEN}, {"attn_q", q, TINY_HIDDEN}, {"attn_k", kv, TINY_HIDDEN},
-            {"attn_v", kv, TINY_HIDDEN}, {"attn_output", TINY_HIDDEN, q}, {"ffn_norm", 1, TINY_HIDDEN},
-            {"ffn_gate", TINY_FFN, TINY_HIDDEN}, {"ffn_up", TINY_FFN, TINY_HIDDEN},
-            {"ffn_down", TINY_HIDDEN, TINY_FFN}};
-        for (size_t i = 0; i < sizeof list / sizeof list[0]; i++) {
-            snprintf(name, sizeof name, "blk.%d.%s.weight", l, list[i].name);
-            tiny_put(&w, &data, name, list[i].rows == 1 ? HN_F32 : type, list[i].rows, list[i].cols);
+            if ((l > 0 && !hn_role_in_layers(&arch->names[role])) || role == HN_ROLE_HEAD ||
+                (arch->names[role].optional && arch == &hn_arch_llama))
+                continue;
+            hn_role_shape(&c, (enum hn_role)role, &rows, &cols);
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wformat-nonliteral"
+            snprintf(name, sizeof name, arch->names[role].gguf, l);
+#pragma GCC diagnostic pop
+            tiny_put(&w, &data, name, rows == 1 ? HN_F32 : type, rows, cols);
         }
-    }
     hn_gguf_finish_header(&w, &header);
     strcpy(t->path, "/tmp/hone-tiny-XXXXXX");
     int fd = mkstemp(t->path);
@@ -109,6 +134,10 @@ static void tiny_open(struct tiny *t, enum hn_dtype type) {
     }
     hn_buf_free(&header);
     hn_buf_free(&data);
+}
+
+static inline void tiny_open(struct tiny *t, enum hn_dtype type) {
+    tiny_open_family(t, &hn_arch_llama, type);
 }
 
 static void tiny_close(struct tiny *t) {
