@@ -4,14 +4,17 @@
  *   probe REQUEST.json
  *   {"model":PATH, "rows":[[id…]…], "weights":[[w…]…] (per token, as examples have them), "what":"logits"|"loss",
  *    "table":"fast"|"ref", "threads":N, "recompute":bool, "lora":{"hyperparameters":{…}, "values":PATH of raw
- * f32}|null, "dump":PATH (the parameter vector at the start), "out":PATH (logits, or the gradients of the parameter
- * vector)} Prints {"loss","correct","params","arena_bytes","names":[{"name","a","b","rank","in","out"}]}.
+ * f32}|null, "full":bool (the base's own weights are trained), "steps":N, "learning_rate":R (N steps of AdamW on
+ * these rows), "dump":PATH (the parameter vector at the start), "out":PATH (logits, or the gradients of the parameter
+ * vector)} Prints {"loss","losses","correct","params","arena_bytes","names":[{"name","a","b","rank","in","out"}],
+ * "table":[{"name","offset","rows","cols"}]}.
  */
 #include "engine/batch.h"
 #include "engine/blas.h"
 #include "engine/export_tokenizer.h"
 #include "engine/json.h"
 #include "engine/kernels.h"
+#include "engine/params.h"
 #include "engine/phase.h"
 
 #include <stdio.h>
@@ -102,14 +105,22 @@ int main(int argc, char **argv) {
         check(hn_hyperparams_read(&hp, json_object_get(lora, "hyperparameters"), "", &err), &err);
         check(hn_adapter_init(&adapter, &model, &hp, &err), &err);
     }
-    float *params = hn_calloc(adapter.n_params, sizeof *params), *grads = hn_calloc(adapter.n_params, sizeof *grads);
+    bool full = json_is_true(json_object_get(request, "full"));
+    struct hn_params vector;
+    if (full)
+        hn_params_assign(&model);
+    check(full ? hn_params_from_model(&vector, &model, &err) : hn_params_from_adapter(&vector, &adapter, &err), &err);
+    check(hn_params_add_optimizer(&vector, &err), &err);
+    float *params = vector.values, *grads = vector.grads;
     if (adapter.n)
         hn_adapter_start(&adapter, &hp, params);
+    if (full)
+        hn_params_start(&model, params);
     const char *values = NULL;
     hn_json_string(lora, "values", &values, &err);
     if (values) {
         FILE *f = fopen(values, "rb");
-        if (!f || fread(params, sizeof *params, adapter.n_params, f) != adapter.n_params)
+        if (!f || fread(params, sizeof *params, vector.size, f) != vector.size)
             return 3;
         fclose(f);
     }
@@ -118,7 +129,7 @@ int main(int argc, char **argv) {
     hn_json_string(request, "dump", &dump, &err);
     if (dump) {
         FILE *f = fopen(dump, "wb");
-        if (!f || fwrite(params, sizeof *params, adapter.n_params, f) != adapter.n_params || fclose(f))
+        if (!f || fwrite(params, sizeof *params, vector.size, f) != vector.size || fclose(f))
             return 3;
     }
 
@@ -170,6 +181,18 @@ int main(int argc, char **argv) {
         .dropout_step = 1};
     check(hn_pool_create((unsigned)threads, &x.pool, &err), &err);
     hn_exec_run(&x, table);
+    int64_t steps = 0;
+    double rate = 1e-3, first = sums.loss;
+    json_t *losses = json_array();
+    hn_json_int(request, "steps", 0, 10000, &steps, &err);
+    hn_json_number(request, "learning_rate", 0, 1, &rate, &err);
+    for (int64_t s = 1; s <= steps; s++) {
+        json_array_append_new(losses, json_real(sums.loss));
+        hn_params_update(&vector, &(struct hn_adamw_options){rate, 0.9, 0.999, 1e-8, 0, 1, (size_t)s}, x.pool);
+        hn_params_zero_grads(&vector);
+        sums = (struct hn_loss_sums){0};
+        hn_exec_run(&x, table);
+    }
     if (out_path) {
         FILE *f = fopen(out_path, "wb");
         if (!f)
@@ -177,7 +200,7 @@ int main(int argc, char **argv) {
         if (logits)
             fwrite(hn_buffer(&x, phase.plan.logits), sizeof(float), store.batch.n_targets * model.config.vocab, f);
         else
-            fwrite(grads, sizeof *grads, adapter.n_params, f);
+            fwrite(grads, sizeof *grads, vector.size, f);
         fclose(f);
     }
     json_t *names = json_array();
@@ -186,8 +209,14 @@ int main(int argc, char **argv) {
             json_pack("{s:s,s:I,s:I,s:I,s:I,s:I}", "name", adapter.loras[i].weight->hf_name, "a",
                 (json_int_t)adapter.loras[i].a, "b", (json_int_t)adapter.loras[i].b, "rank", (json_int_t)adapter.rank,
                 "in", (json_int_t)adapter.loras[i].weight->cols, "out", (json_int_t)adapter.loras[i].weight->rows));
-    json_t *reply = json_pack("{s:f,s:I,s:I,s:I,s:o}", "loss", sums.loss, "correct", (json_int_t)sums.correct,
-        "params", (json_int_t)adapter.n_params, "arena_bytes", (json_int_t)phase.plan.arena_bytes, "names", names);
+    json_t *entries = json_array();
+    for (size_t i = 0; i < vector.n; i++)
+        json_array_append_new(entries,
+            json_pack("{s:s,s:I,s:I,s:I}", "name", vector.table[i].name, "offset", (json_int_t)vector.table[i].offset,
+                "rows", (json_int_t)vector.table[i].rows, "cols", (json_int_t)vector.table[i].cols));
+    json_t *reply = json_pack("{s:f,s:o,s:o,s:I,s:I,s:I,s:o}", "loss", first, "losses", losses, "table", entries,
+        "correct", (json_int_t)sums.correct, "params", (json_int_t)vector.size, "arena_bytes",
+        (json_int_t)phase.plan.arena_bytes, "names", names);
     json_dumpf(reply, stdout, JSON_COMPACT);
     puts("");
     json_decref(reply);
@@ -201,7 +230,6 @@ int main(int argc, char **argv) {
     free(ex.tokens);
     free(ex.weights);
     free(ex.starts);
-    free(params);
-    free(grads);
+    hn_params_finish(&vector);
     return 0;
 }
