@@ -101,7 +101,7 @@ int hn_arch_read_sizes(struct hn_model *model, struct hn_error *err) {
         {{"attention.head_count", "num_attention_heads|n_head"}, &c->heads, -1, 1024},
         {{"attention.head_count_kv", "num_key_value_heads"}, &c->kv_heads, 0, 1024},
         {{"attention.key_length", "head_dim"}, &c->head_dim, 0, HN_MAX_HEAD_DIM},
-        {{"context_length", "max_position_embeddings|n_positions"}, &c->context, 2048, 1 << 24},
+        {HN_CONTEXT_KEY, &c->context, 2048, HN_MAX_CONTEXT},
     };
     for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {
         double v = hn_arch_number(model, keys[i].key, keys[i].fallback);
@@ -118,7 +118,7 @@ int hn_arch_read_sizes(struct hn_model *model, struct hn_error *err) {
         c->kv_heads = c->heads;
     if (!c->head_dim)
         c->head_dim = c->hidden / c->heads;
-    if (c->heads % c->kv_heads || !c->head_dim || c->head_dim % 2)
+    if (c->heads % c->kv_heads || !c->head_dim || c->head_dim % 2 || c->head_dim > HN_MAX_HEAD_DIM)
         return hn_fail(err, HN_E_MODEL_INVALID,
             "%zu heads, %zu key-value heads and %zu values a head do not go together", c->heads, c->kv_heads,
             c->head_dim);

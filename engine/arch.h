@@ -18,6 +18,8 @@ int hn_arch_find(const struct hn_model *model, const struct hn_arch **ret, struc
 struct hn_arch_key {
     const char *gguf, *hf;
 };
+#define HN_CONTEXT_KEY ((struct hn_arch_key){"context_length", "max_position_embeddings|n_positions"})
+#define HN_MAX_CONTEXT ((size_t)1 << 24)
 double hn_arch_number(const struct hn_model *model, struct hn_arch_key key, double fallback);
 bool hn_arch_flag(const struct hn_model *model, struct hn_arch_key key, bool fallback);
 /* A member of config.json, NULL for GGUF files. Borrowed. */

@@ -248,7 +248,7 @@ static int find_vocab(struct hn_model *model, struct hn_error *err) {
     return 0;
 }
 
-int hn_model_open(struct hn_model *model, const char *path, struct hn_error *err) {
+int hn_model_peek(struct hn_model *model, const char *path, struct hn_error *err) {
     *model = (struct hn_model){.is_folder = hn_is_folder(path)};
     int rc = model->is_folder ? hn_folder_open(&model->folder, path, err) : hn_gguf_open(&model->gguf, path, err);
     if (!rc)
@@ -256,11 +256,24 @@ int hn_model_open(struct hn_model *model, const char *path, struct hn_error *err
     if (rc)
         return rc;
     snprintf(model->config.family, sizeof model->config.family, "%s", model->arch->family);
-    if ((rc = find_vocab(model, err)) || (rc = model->arch->configure(model, err)) ||
-        (rc = add_weights(model, err)) || (rc = refuse_strangers(model, err)))
-        return rc;
-    name_quantisation(model);
+    double context = hn_arch_number(model, HN_CONTEXT_KEY, 2048);
+    model->config.context = context >= 1 && context <= HN_MAX_CONTEXT ? (size_t)context : HN_MAX_CONTEXT;
     return 0;
+}
+
+int hn_model_open(struct hn_model *model, const char *path, struct hn_error *err) {
+    int rc = hn_model_peek(model, path, err);
+    if (!rc)
+        rc = find_vocab(model, err);
+    if (!rc)
+        rc = model->arch->configure(model, err);
+    if (!rc)
+        rc = add_weights(model, err);
+    if (!rc)
+        rc = refuse_strangers(model, err);
+    if (!rc)
+        name_quantisation(model);
+    return rc;
 }
 
 void hn_model_close(struct hn_model *model) {

@@ -131,6 +131,8 @@ struct hn_model {
 
 /* `path` is a GGUF file or a Hugging Face folder. Owner calls hn_model_close in every case. */
 int hn_model_open(struct hn_model *model, const char *path, struct hn_error *err);
+/* Only what text needs: the file, its family and context; no weights. */
+int hn_model_peek(struct hn_model *model, const char *path, struct hn_error *err);
 void hn_model_close(struct hn_model *model);
 /* Gives the mapped pages back to the system until they are read again. */
 void hn_model_release(const struct hn_model *model);

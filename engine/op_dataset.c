@@ -167,7 +167,7 @@ int hn_op_dataset_preview(struct hn_helper_call *call, const json_t *params, jso
     if (!rc)
         rc = hn_json_string(params, "now", &date, err);
     if (!rc)
-        rc = hn_model_open(&p->model, path, err);
+        rc = hn_model_peek(&p->model, path, err);
     if (!rc)
         rc = hn_codec_open(&p->model, &p->codec, err);
     if (!rc)
