@@ -181,7 +181,64 @@ static size_t dataset_bytes(const struct hn_dataset *data) {
            data->lines_capacity * sizeof *data->lines;
 }
 
-static void sum_memory(struct hn_run *run, size_t tokens) {
+struct row_size {
+    size_t tokens, targets;
+};
+
+static int more_tokens(const void *a, const void *b) {
+    const struct row_size *x = a, *y = b;
+    return (x->tokens < y->tokens) - (x->tokens > y->tokens);
+}
+
+static int more_targets(const void *a, const void *b) {
+    const struct row_size *x = a, *y = b;
+    return (x->targets < y->targets) - (x->targets > y->targets);
+}
+
+/* More targets a token: x.targets / x.tokens against y's. */
+static int denser(const void *a, const void *b) {
+    const struct row_size *x = a, *y = b;
+    size_t left = x->targets * y->tokens, right = y->targets * x->tokens;
+    return (left < right) - (left > right);
+}
+
+/*
+ * The most tokens and targets that a batch of at most `limit` tokens and `rows` rows can have, whichever rows the
+ * shuffle brings together: so memory is planned for what can happen, not for what the limit would allow. Targets by
+ * the denser rows first, the last one in part: an upper bound of what whole rows give.
+ */
+static int largest_batch(
+    const struct hn_examples *ex, size_t limit, size_t rows, size_t dims[HN_DIMS], struct hn_error *err) {
+    struct row_size *sizes = hn_calloc(ex->n_rows, sizeof *sizes);
+    if (!sizes)
+        return hn_fail(err, HN_E_INTERNAL, "out of memory");
+    for (size_t i = 0; i < ex->n_rows; i++) {
+        sizes[i].tokens = hn_row_length(ex, i);
+        for (size_t k = ex->starts[i] + 1; k < ex->starts[i + 1]; k++)
+            sizes[i].targets += ex->weights[k] > 0;
+    }
+    size_t n = rows < ex->n_rows ? rows : ex->n_rows, tokens = 0, by_rows = 0, by_tokens = 0, room;
+    qsort(sizes, ex->n_rows, sizeof *sizes, more_tokens);
+    for (size_t i = 0; i < n && tokens < limit; i++)
+        tokens += sizes[i].tokens;
+    room = tokens = tokens < limit ? tokens : limit;
+    qsort(sizes, ex->n_rows, sizeof *sizes, more_targets);
+    for (size_t i = 0; i < n && by_rows < tokens; i++)
+        by_rows += sizes[i].targets;
+    qsort(sizes, ex->n_rows, sizeof *sizes, denser);
+    for (size_t i = 0; i < ex->n_rows && room; i++) {
+        size_t taken = sizes[i].tokens < room ? sizes[i].tokens : room;
+        by_tokens +=
+            taken < sizes[i].tokens ? (sizes[i].targets < taken ? sizes[i].targets : taken) : sizes[i].targets;
+        room -= taken;
+    }
+    free(sizes);
+    dims[HN_DIM_TOKENS] = tokens;
+    dims[HN_DIM_TARGETS] = by_rows < by_tokens ? by_rows : by_tokens;
+    return 0;
+}
+
+static void sum_memory(struct hn_run *run) {
     struct hn_memory *m = &run->memory;
     *m = (struct hn_memory){.process = PROCESS_BYTES, .params = 4 * sizeof(float) * run->n_params};
     /* A full run reads the file only to begin, before gradients and moments take any memory. */
@@ -189,7 +246,7 @@ static void sum_memory(struct hn_run *run, size_t tokens) {
     for (int i = 0; i < HN_PHASES; i++)
         m->arena = run->phases[i].plan.arena_bytes > m->arena ? run->phases[i].plan.arena_bytes : m->arena;
     m->data = examples_bytes(&run->train) + examples_bytes(&run->validation) + dataset_bytes(&run->train_data) +
-              dataset_bytes(&run->validation_data) + hn_batch_bytes(tokens);
+              dataset_bytes(&run->validation_data) + hn_batch_bytes(run->batch_tokens);
     m->peak = m->arena + m->params + m->data + m->mapped + m->process;
 }
 
@@ -203,11 +260,19 @@ int hn_run_plan(struct hn_run *run, struct hn_error *err) {
     struct hn_graph_options loss = {
         .adapter = run->adapter.n ? &run->adapter : NULL, .label_smoothing = spec->hp.label_smoothing};
     struct hn_graph_options eval = {.adapter = loss.adapter}, verify = {.adapter = loss.adapter, .logits = true};
-    struct hn_plan_options plan = {
-        .caps = {.dims = {tokens, tokens}, .threads = run->threads}, .train = true, .recompute = spec->recompute};
+    struct hn_plan_options plan = {.caps = {.threads = run->threads}, .train = true, .recompute = spec->recompute};
+    if (!rc)
+        rc = largest_batch(&run->train, tokens, (size_t)spec->hp.batch_size, plan.caps.dims, err);
+    run->batch_tokens = plan.caps.dims[HN_DIM_TOKENS];
     if (!rc)
         rc = hn_phase_make(&run->phases[HN_PHASE_TRAIN], &run->model, &loss, &plan, err);
     plan.train = false;
+    if (!rc && run->validation.n_rows)
+        rc = largest_batch(&run->validation, tokens, SIZE_MAX, plan.caps.dims, err);
+    if (run->batch_tokens < plan.caps.dims[HN_DIM_TOKENS])
+        run->batch_tokens = plan.caps.dims[HN_DIM_TOKENS];
+    if (run->batch_tokens < HN_SAMPLE_CHUNK)
+        run->batch_tokens = HN_SAMPLE_CHUNK;
     if (!rc && run->validation.n_rows)
         rc = hn_phase_make(&run->phases[HN_PHASE_EVAL], &run->model, &eval, &plan, err);
     plan.caps.dims[HN_DIM_TARGETS] = HN_VERIFY_TARGETS;
@@ -218,7 +283,7 @@ int hn_run_plan(struct hn_run *run, struct hn_error *err) {
         rc = hn_sample_phase(&run->phases[HN_PHASE_SAMPLE], &run->model, loss.adapter, HN_SAMPLE_SLOTS,
             (size_t)spec->hp.max_length + (size_t)spec->sample_tokens, run->threads, err);
     if (!rc)
-        sum_memory(run, tokens);
+        sum_memory(run);
     return rc;
 }
 

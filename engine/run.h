@@ -37,7 +37,8 @@ struct hn_run {
     struct hn_phase phases[HN_PHASES];
     struct hn_memory memory;
     size_t steps, steps_per_epoch;
-    size_t longest; /* tokens of the longest row in a batch */
+    size_t longest;      /* tokens of the longest row in a batch */
+    size_t batch_tokens; /* that a batch of any phase holds at most */
     unsigned threads;
 };
 

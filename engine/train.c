@@ -464,11 +464,8 @@ static int prepare(struct hn_trainer *t, struct hn_error *err) {
         rc = hn_run_make_params(&t->run, &t->params, err);
     if (!rc)
         rc = hn_params_add_optimizer(&t->params, err);
-    size_t tokens = (size_t)t->spec.hp.micro_batch_tokens > t->run.longest ? (size_t)t->spec.hp.micro_batch_tokens
-                                                                           : t->run.longest;
     if (!rc)
-        rc = hn_compute_init(&t->compute, t->run.threads, t->run.memory.arena,
-            tokens > HN_SAMPLE_CHUNK ? tokens : HN_SAMPLE_CHUNK, err);
+        rc = hn_compute_init(&t->compute, t->run.threads, t->run.memory.arena, t->run.batch_tokens, err);
     if (!rc && !(t->order = hn_calloc(t->run.train.n_rows, sizeof *t->order)))
         rc = hn_fail(err, HN_E_INTERNAL, "out of memory");
     t->order_epoch = SIZE_MAX;

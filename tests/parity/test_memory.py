@@ -1,0 +1,43 @@
+"""What the plan says before a run starts, beside what the kernel says the trainer's largest resident set was."""
+import json
+import os
+import shutil
+import subprocess
+
+import pytest
+
+import common
+
+pytestmark = pytest.mark.skipif(not common.GGUF or not common.REVIEWS, reason="needs the model and the reviews")
+
+
+def long_rows():
+    texts = [text for text, _ in common.reviews(120)]
+    return [{"text": " ".join(texts[i:i + 14])} for i in range(0, 100, 5)]
+
+
+def chat_rows():
+    return [common.chat_row(*r) for r in common.reviews(60)]
+
+
+@pytest.mark.parametrize("name, rows, method, knobs, memory", [
+    ("answers", chat_rows, "lora", {"batch_size": 8}, 8 << 30),
+    ("texts", long_rows, "lora", {"batch_size": 4}, 8 << 30),
+    ("texts in little memory", long_rows, "lora", {"batch_size": 4}, 480 << 20),
+    ("full", chat_rows, "full", {"batch_size": 8}, 8 << 30)])
+def test_resident_set(name, rows, method, knobs, memory, tmp_path):
+    folder = tmp_path / "run"
+    data = rows()
+    plan = common.make_run(folder, data, {"max_steps": 2, **knobs}, method=method, validation=data[:6], samples=1,
+                           memory_bytes=memory)
+    trainer = subprocess.Popen([str(common.HONED), "train", str(folder)], stderr=subprocess.DEVNULL)
+    _, status, usage = os.wait4(trainer.pid, 0)
+    shutil.rmtree(folder / "artifacts", ignore_errors=True)
+    assert status == 0
+    planned, resident = plan["plan"]["peak_bytes"], usage.ru_maxrss << 10
+    event = common.events(folder, "plan")[0]["data"]
+    assert event["peak_bytes"] == planned == plan["dry_run"]["peak_bytes"]
+    assert planned <= memory
+    assert 0.98 < planned / resident < 1.10, (planned >> 20, resident >> 20)
+    if memory < 1 << 30:
+        assert plan["plan"]["recompute"] or json.loads((folder / "spec.json").read_text())["run"]["hyperparameters"]["micro_batch_tokens"] < 1024
