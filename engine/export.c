@@ -21,6 +21,15 @@ size_t hn_row_to_hf(const struct hn_config *config, const struct hn_weight *weig
     return head * d + i % 2 * (d / 2) + i / 2;
 }
 
+size_t hn_row_to_gguf(const struct hn_model *model, const struct hn_weight *weight, size_t row) {
+    const struct hn_config *config = &model->config;
+    if (config->rope_interleaved || strcmp(model->arch->gguf_arch, "llama") != 0 ||
+        (weight->role != HN_ROLE_Q && weight->role != HN_ROLE_K))
+        return row;
+    size_t d = config->head_dim, head = row / d, i = row % d;
+    return head * d + i % (d / 2) * 2 + i / (d / 2);
+}
+
 json_t *hn_export_provenance(const struct hn_run *run) {
     return json_pack("{s:s, s:s, s:s}", "hone.run", run->spec->run_sha256, "hone.base", run->spec->model_sha256,
         "hone.data", run->spec->train.sha256 ? run->spec->train.sha256 : "");
@@ -44,7 +53,10 @@ int hn_export_text(const char *path, struct hn_buf *text, struct hn_error *err) 
 
 void hn_base_name(const struct hn_model *model, char *out, size_t size) {
     struct hn_view name = hn_gguf_string(&model->gguf, "general.name");
+    const char *origin = json_string_value(json_object_get(model->folder.config, "_name_or_path"));
     size_t n = 0;
+    if (origin && origin[0] != '/' && origin[0] != '.') /* a name, not somebody's path */
+        name = (struct hn_view){origin, strlen(origin)};
     for (size_t i = 0; i < name.size && n + 1 < size;
          i++) /* one line of plain text: it goes into JSON, YAML and Modelfiles */
         if ((unsigned char)name.data[i] >= ' ' && (unsigned char)name.data[i] < 127 && name.data[i] != '"')

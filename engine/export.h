@@ -27,6 +27,8 @@ extern const size_t hn_n_exporters;
 
 /* Row of the Hugging Face matrix that the engine's row `row` of this weight becomes. */
 size_t hn_row_to_hf(const struct hn_config *config, const struct hn_weight *weight, size_t row);
+/* Row of the GGUF matrix that it becomes: differs where a Hugging Face folder goes into architecture llama. */
+size_t hn_row_to_gguf(const struct hn_model *model, const struct hn_weight *weight, size_t row);
 /* {"hone.run","hone.base","hone.data"}: hashes that go into an artifact's metadata. New reference. */
 json_t *hn_export_provenance(const struct hn_run *run);
 /* Writes `json`, which is given away (NULL: out of memory). */

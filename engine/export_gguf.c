@@ -1,5 +1,5 @@
-/* llama.cpp's LoRA adapter in GGUF, and a Modelfile; see export.h. Trained in the file's own row order, so nothing is
- * permuted. */
+/* llama.cpp's LoRA adapter in GGUF, and a Modelfile; see export.h. Over a GGUF base nothing is permuted: training
+ * goes on in the file's own row order. */
 #include "engine/buf.h"
 #include "engine/export.h"
 #include "engine/file.h"
@@ -8,11 +8,21 @@
 #include <fcntl.h>
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 static void tensor_name(const struct hn_param *p, char *out, size_t size) {
     snprintf(out, size, "%s.%s", p->weight->gguf_name, strstr(p->name, ".lora_A.") ? "lora_a" : "lora_b");
+}
+
+/* Copies a matrix between the engine's row order and the GGUF file's: rows of B are the adapted matrix's own. */
+static void reorder(const struct hn_run *run, const struct hn_param *p, const float *from, float *to, bool to_gguf) {
+    bool is_b = strstr(p->name, ".lora_B.");
+    for (size_t r = 0; r < p->rows; r++) {
+        size_t row = is_b ? hn_row_to_gguf(&run->model, p->weight, r) : r;
+        memcpy(to + (to_gguf ? row : r) * p->cols, from + (to_gguf ? r : row) * p->cols, p->cols * sizeof *to);
+    }
 }
 
 /* llama.cpp scales by alpha / rank and knows no rank-stabilised scale: alpha carries the factor. */
@@ -58,8 +68,15 @@ static int write_adapter(
     for (size_t i = 0; !rc && i < params->n; i++) {
         const struct hn_param *p = &params->table[i];
         size_t bytes = p->rows * p->cols * sizeof(float);
-        if (!(rc = hn_write_all(fd, params->values + p->offset, bytes, err)))
+        float *values = hn_calloc(p->rows * p->cols, sizeof *values);
+        if (!values) {
+            rc = hn_fail(err, HN_E_INTERNAL, "out of memory");
+            break;
+        }
+        reorder(run, p, params->values + p->offset, values, true);
+        if (!(rc = hn_write_all(fd, values, bytes, err)))
             rc = hn_write_all(fd, zeros, hn_gguf_padding(bytes), err);
+        free(values);
     }
     if (fd >= 0 && close(fd) && !rc)
         rc = hn_fail_errno(err, errno, "cannot close %s", path);
@@ -113,7 +130,7 @@ int hn_gguf_adapter_read(
         if (!t || t->type != HN_F32 || t->ne[0] != p->cols || t->ne[1] != p->rows)
             rc = hn_fail(err, HN_E_EXPORT_MISMATCH, "%s: tensor %s is missing or has another shape", path, name);
         else
-            memcpy(values + p->offset, t->data, t->bytes);
+            reorder(run, p, (const float *)(const void *)t->data, values + p->offset, false);
     }
     hn_gguf_close(&gguf);
     return rc;

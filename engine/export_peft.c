@@ -47,16 +47,33 @@ static int write_tensors(
     return rc;
 }
 
-/* Short names of the adapted modules, in the order of the family's table. */
+static bool holds(const json_t *list, const char *name) {
+    for (size_t i = 0; i < json_array_size(list); i++)
+        if (strcmp(json_string_value(json_array_get(list, i)), name) == 0)
+            return true;
+    return false;
+}
+
+/* Short names of the adapted modules, each once, in the order of the family's table. */
 static json_t *target_modules(const struct hn_run *run) {
     json_t *list = json_array();
     for (int role = 0; role < HN_ROLES; role++)
         for (size_t i = 0; i < run->adapter.n; i++)
             if (run->adapter.loras[i].weight->role == (enum hn_role)role) {
-                json_array_append_new(list, json_string(run->model.arch->names[role].module));
+                const char *module = run->model.arch->names[role].module;
+                if (!holds(list, module))
+                    json_array_append_new(list, json_string(module));
                 break;
             }
     return list;
+}
+
+/* PEFT's fan_in_fan_out: the base's matrices are stored [in, out] (GPT-2's Conv1D). */
+static bool is_transposed(const struct hn_run *run) {
+    for (size_t i = 0; i < run->adapter.n; i++)
+        if (run->model.arch->names[run->adapter.loras[i].weight->role].transposed)
+            return true;
+    return false;
 }
 
 /* PEFT wants numbers as it writes them itself: a whole alpha as an integer (Ollama refuses "32.0"). */
@@ -73,9 +90,9 @@ static json_t *make_config(const struct hn_run *run) {
         "{s:s, s:s, s:s, s:n, s:b, s:I, s:o, s:o, s:o, s:s, s:b, s:b, s:b, s:b, s:n, s:{}, s:{}, s:n, s:n}",
         "peft_type", "LORA", "task_type", "CAUSAL_LM", "base_model_name_or_path", base, "revision", "inference_mode",
         1, "r", (json_int_t)hp->lora_rank, "lora_alpha", number(hp->lora_alpha), "lora_dropout",
-        json_real(hp->lora_dropout), "target_modules", target_modules(run), "bias", "none", "fan_in_fan_out", 0,
-        "use_rslora", hp->rslora, "use_dora", 0, "init_lora_weights", 1, "modules_to_save", "rank_pattern",
-        "alpha_pattern", "layers_to_transform", "layers_pattern");
+        json_real(hp->lora_dropout), "target_modules", target_modules(run), "bias", "none", "fan_in_fan_out",
+        is_transposed(run), "use_rslora", hp->rslora, "use_dora", 0, "init_lora_weights", 1, "modules_to_save",
+        "rank_pattern", "alpha_pattern", "layers_to_transform", "layers_pattern");
 }
 
 static int write_readme(const struct hn_run *run, const char *path, struct hn_error *err) {
