@@ -64,8 +64,11 @@ int hn_codec_from_gguf(const struct hn_gguf *gguf, struct hn_codec *ret, struct 
 }
 
 int hn_codec_open(const struct hn_model *model, struct hn_codec *ret, struct hn_error *err) {
-    if (model->is_folder)
-        return hn_fail(err, HN_E_UNSUPPORTED, "tokenizers of folders are not supported");
+    if (model->is_folder && !model->gguf.n_kv) {
+        hn_fail(err, HN_E_MODEL_INVALID, "the model's folder has no tokenizer.json");
+        hn_error_hint(err, "AutoTokenizer.from_pretrained(…).save_pretrained(FOLDER) writes it");
+        return HN_E_MODEL_INVALID;
+    }
     return hn_codec_from_gguf(&model->gguf, ret, err);
 }
 

@@ -45,16 +45,6 @@ static json_t *added_tokens(const struct hn_gguf_kv *tokens, const struct hn_ggu
     return list;
 }
 
-static json_t *pre_tokenizer(const struct hn_pre_rule *rule) {
-    json_t *stages = json_array();
-    for (size_t i = 0; i < HN_PRE_STAGES && rule->stages[i]; i++)
-        json_array_append_new(stages, json_pack("{s:s, s:{s:s}, s:s, s:b}", "type", "Split", "pattern", "Regex",
-                                          rule->stages[i], "behavior", "Isolated", "invert", 0));
-    json_array_append_new(stages, json_pack("{s:s, s:b, s:b, s:b}", "type", "ByteLevel", "add_prefix_space", 0,
-                                      "trim_offsets", 1, "use_regex", 0));
-    return json_pack("{s:s, s:o}", "type", "Sequence", "pretokenizers", stages);
-}
-
 static json_t *bpe_model(
     const struct hn_gguf_kv *tokens, const struct hn_gguf_kv *merges, const struct hn_pre_rule *rule) {
     json_t *vocab = json_object(), *pairs = json_array();
@@ -97,7 +87,7 @@ static json_t *tokenizer_json(
     return json_pack("{s:s, s:n, s:n, s:o, s:o, s:o, s:o, s:{s:s, s:b, s:b, s:b}, s:o}", "version", "1.0",
         "truncation", "padding", "added_tokens",
         added_tokens(tokens, hn_gguf_find(gguf, "tokenizer.ggml.token_type")), "normalizer",
-        rule->nfc ? json_pack("{s:s}", "type", "NFC") : json_null(), "pre_tokenizer", pre_tokenizer(rule),
+        rule->nfc ? json_pack("{s:s}", "type", "NFC") : json_null(), "pre_tokenizer", hn_pre_rule_json(rule),
         "post_processor", post_processor(&run->codec, bos), "decoder", "type", "ByteLevel", "add_prefix_space", 1,
         "trim_offsets", 1, "use_regex", 1, "model", model);
 }

@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #define ALIGNMENT 32
 #define MAX_KV 65536
@@ -180,6 +181,18 @@ int hn_gguf_open(struct hn_gguf *gguf, const char *path, struct hn_error *err) {
     int rc = hn_map_open(&gguf->map, path, err);
     if (!rc)
         rc = parse(gguf, err);
+    if (rc)
+        hn_gguf_close(gguf);
+    return rc;
+}
+
+int hn_gguf_from_memory(struct hn_gguf *gguf, const void *data, size_t size, struct hn_error *err) {
+    *gguf = (struct hn_gguf){0};
+    void *copy = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (copy == MAP_FAILED)
+        return hn_fail(err, HN_E_INTERNAL, "out of memory");
+    gguf->map = (struct hn_map){memcpy(copy, data, size), size};
+    int rc = parse(gguf, err);
     if (rc)
         hn_gguf_close(gguf);
     return rc;

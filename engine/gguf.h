@@ -66,6 +66,8 @@ struct hn_gguf {
 
 /* Owner calls hn_gguf_close (also safe on a zeroed struct). HN_E_MODEL_INVALID names what is wrong and where. */
 int hn_gguf_open(struct hn_gguf *gguf, const char *path, struct hn_error *err);
+/* The same of bytes that are copied. */
+int hn_gguf_from_memory(struct hn_gguf *gguf, const void *data, size_t size, struct hn_error *err);
 void hn_gguf_close(struct hn_gguf *gguf);
 
 const struct hn_gguf_kv *hn_gguf_find(const struct hn_gguf *gguf, const char *key);

@@ -256,6 +256,8 @@ int hn_model_peek(struct hn_model *model, const char *path, struct hn_error *err
     if (rc)
         return rc;
     snprintf(model->config.family, sizeof model->config.family, "%s", model->arch->family);
+    if (model->is_folder && (rc = hn_folder_text(&model->folder, &model->gguf, err)))
+        return rc;
     double context = hn_arch_number(model, HN_CONTEXT_KEY, 2048);
     model->config.context = context >= 1 && context <= HN_MAX_CONTEXT ? (size_t)context : HN_MAX_CONTEXT;
     return 0;

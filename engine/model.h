@@ -118,7 +118,7 @@ struct hn_arch {
 struct hn_model {
     const struct hn_arch *arch;
     struct hn_config config;
-    bool is_folder; /* a Hugging Face folder: `folder` is open, `gguf` is empty; else the other way round */
+    bool is_folder; /* a Hugging Face folder: `folder` is open, and `gguf` has its tokenizer's fields only */
     struct hn_gguf gguf;
     struct hn_folder folder;
     struct hn_weight *weights; /* [n_weights], ordered by layer and role */

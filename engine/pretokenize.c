@@ -77,6 +77,88 @@ const struct hn_pre_rule *hn_pre_rule_find(const char *name, size_t size) {
     return NULL;
 }
 
+json_t *hn_pre_rule_json(const struct hn_pre_rule *rule) {
+    json_t *stages = json_array();
+    for (size_t i = 0; i < HN_PRE_STAGES && rule->stages[i]; i++)
+        json_array_append_new(stages, json_pack("{s:s, s:{s:s}, s:s, s:b}", "type", "Split", "pattern", "Regex",
+                                          rule->stages[i], "behavior", "Isolated", "invert", 0));
+    json_array_append_new(stages, json_pack("{s:s, s:b, s:b, s:b}", "type", "ByteLevel", "add_prefix_space", 0,
+                                      "trim_offsets", 1, "use_regex", 0));
+    return json_pack("{s:s, s:o}", "type", "Sequence", "pretokenizers", stages);
+}
+
+/* The expressions as published files write them; the engine's own (above) say the same. */
+#define PUBLISHED_CL100K(digits)                                                                                     \
+    "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|" digits                                             \
+    "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
+#define PUBLISHED_O200K(tail, digits)                                                                                \
+    "[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]*[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]+" tail                 \
+    "|[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]+[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]*" tail "|" digits     \
+    "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
+
+static const struct {
+    const char *split; /* the expression of a Split before ByteLevel; NULL: ByteLevel's own, GPT-2's */
+    bool digits;       /* Digits one by one before */
+    bool nfc, whole_words;
+    const char *name;
+} published[] = {
+    {NULL, false, false, false, "gpt-2"},
+    {NULL, true, false, false, "smollm"},
+    {PUBLISHED_CL100K("\\p{N}{1,3}"), false, false, true, "llama-bpe"},
+    {PUBLISHED_CL100K("\\p{N}{1,3}"), false, false, false, "dbrx"},
+    {PUBLISHED_CL100K("\\p{N}"), false, true, false, "qwen2"},
+    {PUBLISHED_CL100K("\\p{N}"), false, false, false, "hunyuan"},
+    {PUBLISHED_O200K("", "\\p{N}"), false, false, true, "tekken"},
+    {PUBLISHED_O200K("(?i:'s|'t|'re|'ve|'m|'ll|'d)?", "\\p{N}{1,3}"), false, false, false, "gpt-4o"},
+};
+
+static bool has_type(const json_t *part, const char *type) {
+    const char *name = json_string_value(json_object_get(part, "type"));
+    return name && strcmp(name, type) == 0;
+}
+
+/* ByteLevel that adds no space, and cuts words itself or not. */
+static bool is_byte_level(const json_t *part, bool cuts) {
+    const json_t *regex = json_object_get(part, "use_regex");
+    return has_type(part, "ByteLevel") && !json_is_true(json_object_get(part, "add_prefix_space")) &&
+           (regex ? json_is_true(regex) : true) == cuts;
+}
+
+static bool is_split(const json_t *part, const char *expression) {
+    const char *regex = json_string_value(json_object_get(json_object_get(part, "pattern"), "Regex"));
+    const char *behavior = json_string_value(json_object_get(part, "behavior"));
+    return has_type(part, "Split") && regex && behavior && strcmp(behavior, "Isolated") == 0 &&
+           !json_is_true(json_object_get(part, "invert")) && strcmp(regex, expression) == 0;
+}
+
+static bool fits(const json_t *pre, const char *split, bool digits) {
+    const json_t *parts = json_object_get(pre, "pretokenizers");
+    if (has_type(pre, "ByteLevel"))
+        return !split && !digits && is_byte_level(pre, true);
+    if (!has_type(pre, "Sequence") || json_array_size(parts) != (split || digits ? 2 : 1))
+        return false;
+    const json_t *first = json_array_get(parts, 0), *last = json_array_get(parts, json_array_size(parts) - 1);
+    if (split)
+        return is_split(first, split) && is_byte_level(last, false);
+    return is_byte_level(last, true) &&
+           (!digits || (has_type(first, "Digits") && json_is_true(json_object_get(first, "individual_digits"))));
+}
+
+const char *hn_pre_rule_describes(const json_t *pre, bool nfc, bool whole_words) {
+    for (size_t i = 0; i < sizeof published / sizeof published[0]; i++)
+        if (published[i].nfc == nfc && published[i].whole_words == whole_words &&
+            fits(pre, published[i].split, published[i].digits))
+            return published[i].name;
+    for (size_t i = 0; i < sizeof rules / sizeof rules[0]; i++) { /* as the engine's own exports write it */
+        json_t *own = rules[i].nfc == nfc && rules[i].whole_words == whole_words ? hn_pre_rule_json(&rules[i]) : NULL;
+        bool same = own && json_equal(own, pre);
+        json_decref(own);
+        if (same)
+            return rules[i].names;
+    }
+    return NULL;
+}
+
 struct hn_pretokenizer {
     size_t n;
     pcre2_code *stages[HN_PRE_STAGES];
@@ -95,8 +177,8 @@ int hn_pretokenizer_create(const struct hn_pre_rule *rule, struct hn_pretokenize
         pcre2_code *re = pcre2_compile((PCRE2_SPTR)rule->stages[pre->n], PCRE2_ZERO_TERMINATED,
             PCRE2_UTF | PCRE2_UCP | PCRE2_NO_UTF_CHECK, &code, &at, NULL);
         if (!re)
-            rc = hn_fail(err, HN_E_INTERNAL, "PCRE2 error %d at byte %zu of the pre-tokenizer%s", code, at,
-                rule->names);
+            rc = hn_fail(
+                err, HN_E_INTERNAL, "PCRE2 error %d at byte %zu of the pre-tokenizer%s", code, at, rule->names);
         else
             pcre2_jit_compile(re, PCRE2_JIT_COMPLETE); /* refused under W^X rules: then it is interpreted */
         pre->stages[pre->n] = re;

@@ -10,6 +10,7 @@
 
 #include "engine/error.h"
 
+#include <jansson.h>
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -24,6 +25,12 @@ struct hn_pre_rule {
 };
 /* NULL when the name is not known. */
 const struct hn_pre_rule *hn_pre_rule_find(const char *name, size_t size);
+
+/* The name of the rule that tokenizer.json's parts describe, NULL when there is none: `pre` its pre_tokenizer, `nfc`
+ * whether its normalizer is NFC, `whole_words` its model's ignore_merges. */
+const char *hn_pre_rule_describes(const json_t *pre, bool nfc, bool whole_words);
+/* The rule as tokenizer.json's pre_tokenizer. New reference. */
+json_t *hn_pre_rule_json(const struct hn_pre_rule *rule);
 
 struct hn_pretokenizer;
 int hn_pretokenizer_create(const struct hn_pre_rule *rule, struct hn_pretokenizer **ret, struct hn_error *err);

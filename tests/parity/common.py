@@ -58,13 +58,14 @@ def chat_row(text, label):
     return {"messages": [{"role": "user", "content": question}, {"role": "assistant", "content": label}]}
 
 
-def make_run(folder, rows, hyperparameters, validation=None, samples=0, **more):
-    """A run directory for `honed train`, planned by the helper with `more` parameters. Returns the plan's reply."""
+def make_run(folder, rows, hyperparameters, validation=None, samples=0, base=None, **more):
+    """A run directory for `honed train`, planned by the helper with `more` parameters. Returns the plan's reply. `base`: a model
+    folder instead of the GGUF file."""
     folder = pathlib.Path(folder)
     (folder / "inputs").mkdir(parents=True, exist_ok=True)
-    os.symlink(GGUF, folder / "inputs" / "model.gguf")
+    os.symlink(base or GGUF, folder / "inputs" / ("model" if base else "model.gguf"))
     (folder / "inputs" / "train").write_text("".join(json.dumps(r) + "\n" for r in rows))
-    params = {"model": {"path": GGUF, "sha256": "0" * 64, "name": "smollm2"},
+    params = {"model": {"path": str(base or GGUF), "sha256": "0" * 64, "name": "base"},
               "train": {"path": str(folder / "inputs" / "train"), "sha256": "1" * 64, "format": "jsonl"},
               "validation": "none", "hyperparameters": hyperparameters, "samples": {"rows": samples, "max_tokens": 16},
               "threads": 2, "memory_bytes": 8 << 30, "now": "2026-01-31", **more}

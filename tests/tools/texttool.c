@@ -1,5 +1,5 @@
 /*
- * texttool MODEL.gguf: tokenizes and renders for the parity tests. One JSON object a line in, one a line out.
+ * texttool MODEL (a GGUF file or a folder): tokenizes and renders for the parity tests. One JSON object a line in, one a line out.
  *
  *   {"op":"encode","text":"…"|"hex":"…","special":bool} → {"ids":[…],"offsets":[…]}
  *   {"op":"render","messages":[…],"tools","add_generation_prompt","date","template"} →
@@ -9,7 +9,7 @@
  * A failure answers {"error":"…","code":"…"}.
  */
 #include "engine/encode.h"
-#include "engine/gguf.h"
+#include "engine/model.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,7 +17,7 @@
 #include <time.h>
 
 struct tool {
-    struct hn_gguf gguf;
+    struct hn_model model;
     struct hn_codec codec;
 };
 
@@ -187,8 +187,8 @@ int main(int argc, char **argv) {
     char *line = NULL;
     size_t capacity = 0;
     ssize_t n;
-    if (argc != 2 || hn_gguf_open(&tool.gguf, argv[1], &err) || hn_codec_from_gguf(&tool.gguf, &tool.codec, &err)) {
-        fprintf(stderr, "%s\n", argc != 2 ? "usage: texttool MODEL.gguf < requests" : err.message);
+    if (argc != 2 || hn_model_peek(&tool.model, argv[1], &err) || hn_codec_open(&tool.model, &tool.codec, &err)) {
+        fprintf(stderr, "%s\n", argc != 2 ? "usage: texttool MODEL < requests" : err.message);
         return 1;
     }
     while ((n = getline(&line, &capacity, stdin)) > 0) {
@@ -202,6 +202,6 @@ int main(int argc, char **argv) {
     }
     free(line);
     hn_codec_finish(&tool.codec);
-    hn_gguf_close(&tool.gguf);
+    hn_model_close(&tool.model);
     return 0;
 }
