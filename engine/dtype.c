@@ -2,7 +2,7 @@
  * Stored weight types and their dequantisation; see dtype.h. Each function is the plain definition: value = what the
  * block's bytes say, computed in f32 in the order of the reference (gguf-py), so that results agree to the bit.
  */
-#include "engine/dtype.h"
+#include "engine/dtype_impl.h"
 
 #include <string.h>
 
@@ -44,12 +44,6 @@ uint16_t hn_f32_to_bf16(float f) {
     return (uint16_t)((x.u + 0x7fff + (x.u >> 16 & 1)) >> 16);
 }
 
-static float read_f16(const uint8_t *p) {
-    uint16_t h;
-    memcpy(&h, p, 2);
-    return hn_f16_to_f32(h);
-}
-
 static void dequantise_f32(float *out, const void *blocks, size_t n) {
     memcpy(out, blocks, n * sizeof *out);
 }
@@ -57,7 +51,7 @@ static void dequantise_f32(float *out, const void *blocks, size_t n) {
 static void dequantise_f16(float *out, const void *blocks, size_t n) {
     const uint8_t *p = blocks;
     for (size_t i = 0; i < n; i++)
-        out[i] = read_f16(p + 2 * i);
+        out[i] = hn_read_f16(p + 2 * i);
 }
 
 static void dequantise_bf16(float *out, const void *blocks, size_t n) {
@@ -73,7 +67,7 @@ static void dequantise_bf16(float *out, const void *blocks, size_t n) {
 static void dequantise_q4_0(float *out, const void *blocks, size_t n) {
     const uint8_t *p = blocks;
     for (; n; n -= 32, out += 32, p += 18) {
-        float d = read_f16(p);
+        float d = hn_read_f16(p);
         for (size_t i = 0; i < 16; i++) {
             out[i] = d * (float)((p[2 + i] & 15) - 8);
             out[i + 16] = d * (float)((p[2 + i] >> 4) - 8);
@@ -85,7 +79,7 @@ static void dequantise_q4_0(float *out, const void *blocks, size_t n) {
 static void dequantise_q4_1(float *out, const void *blocks, size_t n) {
     const uint8_t *p = blocks;
     for (; n; n -= 32, out += 32, p += 20) {
-        float d = read_f16(p), m = read_f16(p + 2);
+        float d = hn_read_f16(p), m = hn_read_f16(p + 2);
         for (size_t i = 0; i < 16; i++) {
             out[i] = d * (float)(p[4 + i] & 15) + m;
             out[i + 16] = d * (float)(p[4 + i] >> 4) + m;
@@ -96,7 +90,7 @@ static void dequantise_q4_1(float *out, const void *blocks, size_t n) {
 static void dequantise_q8_0(float *out, const void *blocks, size_t n) {
     const uint8_t *p = blocks;
     for (; n; n -= 32, out += 32, p += 34) {
-        float d = read_f16(p);
+        float d = hn_read_f16(p);
         for (size_t i = 0; i < 32; i++)
             out[i] = d * (float)(int8_t)p[2 + i];
     }
@@ -109,6 +103,15 @@ static const struct hn_dtype_info infos[HN_DTYPES] = {
     [HN_Q4_0] = {"Q4_0", 32, 18, dequantise_q4_0},
     [HN_Q4_1] = {"Q4_1", 32, 20, dequantise_q4_1},
     [HN_Q8_0] = {"Q8_0", 32, 34, dequantise_q8_0},
+    [HN_Q5_0] = {"Q5_0", 32, 22, hn_dequantise_q5_0},
+    [HN_Q5_1] = {"Q5_1", 32, 24, hn_dequantise_q5_1},
+    [HN_Q2_K] = {"Q2_K", 256, 84, hn_dequantise_q2_k},
+    [HN_Q3_K] = {"Q3_K", 256, 110, hn_dequantise_q3_k},
+    [HN_Q4_K] = {"Q4_K", 256, 144, hn_dequantise_q4_k},
+    [HN_Q5_K] = {"Q5_K", 256, 176, hn_dequantise_q5_k},
+    [HN_Q6_K] = {"Q6_K", 256, 210, hn_dequantise_q6_k},
+    [HN_IQ4_NL] = {"IQ4_NL", 32, 18, hn_dequantise_iq4_nl},
+    [HN_IQ4_XS] = {"IQ4_XS", 256, 136, hn_dequantise_iq4_xs},
 };
 
 const struct hn_dtype_info *hn_dtype_info(int type) {

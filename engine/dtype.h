@@ -25,6 +25,8 @@ enum hn_dtype {
     HN_Q4_K = 12,
     HN_Q5_K = 13,
     HN_Q6_K = 14,
+    HN_IQ4_NL = 20,
+    HN_IQ4_XS = 23,
     HN_BF16 = 30,
     HN_DTYPES = 40,
 };

@@ -1,0 +1,26 @@
+/* What dtype.c and dtype_k.c share: rows of the table that stand in the second file. */
+#ifndef HN_DTYPE_IMPL_H
+#define HN_DTYPE_IMPL_H
+
+#include "engine/dtype.h"
+
+#include <stdbool.h>
+#include <string.h>
+
+static inline float hn_read_f16(const uint8_t *p) {
+    uint16_t h;
+    memcpy(&h, p, 2);
+    return hn_f16_to_f32(h);
+}
+
+void hn_dequantise_q5_0(float *out, const void *blocks, size_t n);
+void hn_dequantise_q5_1(float *out, const void *blocks, size_t n);
+void hn_dequantise_q2_k(float *out, const void *blocks, size_t n);
+void hn_dequantise_q3_k(float *out, const void *blocks, size_t n);
+void hn_dequantise_q4_k(float *out, const void *blocks, size_t n);
+void hn_dequantise_q5_k(float *out, const void *blocks, size_t n);
+void hn_dequantise_q6_k(float *out, const void *blocks, size_t n);
+void hn_dequantise_iq4_nl(float *out, const void *blocks, size_t n);
+void hn_dequantise_iq4_xs(float *out, const void *blocks, size_t n);
+
+#endif
