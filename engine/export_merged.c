@@ -17,42 +17,65 @@
 #include <stdlib.h>
 #include <string.h>
 
-static bool is_moved(const struct hn_config *config, const struct hn_param *param) {
-    return config->rope_interleaved && (param->weight->role == HN_ROLE_Q || param->weight->role == HN_ROLE_K);
+/* How Hugging Face's files hold the weight: rows in another order, transposed (GPT-2's Conv1D), less an offset
+ * (Gemma's norms). */
+struct layout {
+    size_t rows, cols; /* as stored */
+    bool moved, transposed;
+    float offset;
+};
+
+static struct layout layout_of(const struct hn_run *run, const struct hn_param *p) {
+    const struct hn_role_names *names = &run->model.arch->names[p->weight->role];
+    bool moved = run->model.config.rope_interleaved && (p->weight->role == HN_ROLE_Q || p->weight->role == HN_ROLE_K);
+    return (struct layout){names->transposed ? p->cols : p->rows, names->transposed ? p->rows : p->cols, moved,
+        names->transposed, names->offset};
 }
 
-/* Values of the parameter with rows in Hugging Face's order: in place where that is the engine's, else copied to *at.
- */
-static const float *in_hf_order(
-    const struct hn_config *config, const struct hn_param *param, const float *values, float **at) {
-    const float *from = values + param->offset;
+static bool is_as_stored(const struct layout *l) {
+    return !l->moved && !l->transposed && !(l->offset > 0);
+}
+
+/* Where value (r, c) of the parameter stands in the stored matrix. */
+static size_t place_of(
+    const struct hn_run *run, const struct layout *l, const struct hn_param *p, size_t r, size_t c) {
+    size_t row = hn_row_to_hf(&run->model.config, p->weight, r);
+    return l->transposed ? c * p->rows + row : row * p->cols + c;
+}
+
+/* Values of the parameter as they are stored: in place where nothing differs, else copied to *at. */
+static const float *as_stored(const struct hn_run *run, const struct hn_param *p, const float *values, float **at) {
+    struct layout l = layout_of(run, p);
+    const float *from = values + p->offset;
     float *to = *at;
-    if (!is_moved(config, param))
+    if (is_as_stored(&l))
         return from;
-    for (size_t r = 0; r < param->rows; r++)
-        memcpy(to + hn_row_to_hf(config, param->weight, r) * param->cols, from + r * param->cols,
-            param->cols * sizeof *to);
-    *at += param->rows * param->cols;
+    for (size_t r = 0; r < p->rows; r++)
+        for (size_t c = 0; c < p->cols; c++)
+            to[place_of(run, &l, p, r, c)] = from[r * p->cols + c] - l.offset;
+    *at += p->rows * p->cols;
     return to;
 }
 
 static int write_tensors(
     const struct hn_run *run, const struct hn_params *params, const char *path, struct hn_error *err) {
-    const struct hn_config *config = &run->model.config;
-    size_t moved = 0;
-    for (size_t i = 0; i < params->n; i++)
-        moved += is_moved(config, &params->table[i]) ? params->table[i].rows * params->table[i].cols : 0;
+    size_t copied = 0;
+    for (size_t i = 0; i < params->n; i++) {
+        struct layout l = layout_of(run, &params->table[i]);
+        copied += is_as_stored(&l) ? 0 : l.rows * l.cols;
+    }
     struct hn_safetensor_out *out = hn_calloc(params->n, sizeof *out);
-    float *copies = hn_calloc(moved, sizeof *copies), *at = copies;
+    float *copies = hn_calloc(copied, sizeof *copies), *at = copies;
     int rc = out && copies ? 0 : hn_fail(err, HN_E_INTERNAL, "out of memory");
     for (size_t i = 0; !rc && i < params->n; i++) {
         const struct hn_param *p = &params->table[i];
+        struct layout l = layout_of(run, p);
         bool vector = p->weight->rows == 1;
         out[i] = (struct hn_safetensor_out){.name = p->name,
             .n_dims = vector ? 1 : 2,
-            .dims = {vector ? p->cols : p->rows, vector ? 0 : p->cols},
+            .dims = {vector ? l.cols : l.rows, vector ? 0 : l.cols},
             .type = run->spec->export_dtype,
-            .values = in_hf_order(config, p, params->values, &at)};
+            .values = as_stored(run, p, params->values, &at)};
     }
     json_t *metadata = hn_export_provenance(run);
     if (!rc)
@@ -133,10 +156,25 @@ int hn_merged_write(const struct hn_run *run, const struct hn_params *params, co
     return rc ? rc : hn_tokenizer_files_write(run, dir, err);
 }
 
-static bool has_shape(const struct hn_safetensor *t, const struct hn_param *param) {
+static bool has_shape(const struct hn_safetensor *t, const struct layout *l, const struct hn_param *param) {
     if (param->weight->rows == 1)
-        return t->n_dims == 1 && t->dims[0] == param->cols;
-    return t->n_dims == 2 && t->dims[0] == param->rows && t->dims[1] == param->cols;
+        return t->n_dims == 1 && t->dims[0] == l->cols;
+    return t->n_dims == 2 && t->dims[0] == l->rows && t->dims[1] == l->cols;
+}
+
+/* Back into the engine's order. */
+static int read_tensor(const struct hn_run *run, const struct hn_safetensor *t, const struct layout *l,
+    const struct hn_param *p, float *values, struct hn_error *err) {
+    const struct hn_dtype_info *info = hn_dtype_info((int)t->type);
+    float *stored = hn_calloc(l->rows * l->cols, sizeof *stored);
+    if (!stored)
+        return hn_fail(err, HN_E_INTERNAL, "out of memory");
+    info->dequantise(stored, t->data, l->rows * l->cols);
+    for (size_t r = 0; r < p->rows; r++)
+        for (size_t c = 0; c < p->cols; c++)
+            values[r * p->cols + c] = stored[place_of(run, l, p, r, c)] + l->offset;
+    free(stored);
+    return 0;
 }
 
 int hn_merged_read(
@@ -145,18 +183,15 @@ int hn_merged_read(
     struct hn_safetensors st;
     snprintf(path, sizeof path, "%s/model.safetensors", dir);
     int rc = hn_safetensors_open(&st, path, err);
-    const struct hn_dtype_info *info = hn_dtype_info((int)run->spec->export_dtype);
     for (size_t i = 0; !rc && i < params->n; i++) {
         const struct hn_param *p = &params->table[i];
         const struct hn_safetensor *t = hn_safetensors_find(&st, p->name);
-        if (!t || t->type != run->spec->export_dtype || !has_shape(t, p)) {
+        struct layout l = layout_of(run, p);
+        if (!t || t->type != run->spec->export_dtype || !has_shape(t, &l, p))
             rc = hn_fail(
                 err, HN_E_EXPORT_MISMATCH, "%s: tensor %s is missing or has another type or shape", path, p->name);
-            break;
-        }
-        for (size_t r = 0; r < p->rows; r++)
-            info->dequantise(values + p->offset + r * p->cols,
-                t->data + hn_row_to_hf(&run->model.config, p->weight, r) * hn_dtype_bytes(info, p->cols), p->cols);
+        else
+            rc = read_tensor(run, t, &l, p, values + p->offset, err);
     }
     hn_safetensors_close(&st);
     return rc;

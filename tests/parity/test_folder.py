@@ -120,3 +120,26 @@ def test_peft_loads(trained):
     model.merge_and_unload().save_pretrained(folder / "merged")
     ours = logits_of(folder, folder / "merged", ids)
     assert np.abs(ours - theirs).max() < 1e-4 * np.abs(theirs).max() + 1e-4
+
+
+@pytest.mark.parametrize("name", ["llama tied, biases", "qwen3", "gemma3", "gpt2"])
+def test_full_result_loads(name, tmp_path):
+    """All weights trained: the merged folder in Transformers has the base's tensor names and shapes, gives the engine's logits, and
+    is a base again."""
+    fast = make_folder("qwen2", tmp_path / "model", name)
+    rows = [common.chat_row(*r) for r in common.reviews(16)]
+    common.make_run(tmp_path / "run", rows, {"max_steps": 4, "batch_size": 8, "learning_rate": 1e-3}, method="full", base=tmp_path / "model")
+    done = subprocess.run([str(common.HONED), "train", str(tmp_path / "run")], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert all(e["data"]["passed"] for e in common.events(tmp_path / "run", "verified"))
+    merged = tmp_path / "run" / "artifacts" / "merged"
+    base = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "model").state_dict()
+    model, info = transformers.AutoModelForCausalLM.from_pretrained(merged, attn_implementation="eager", output_loading_info=True)
+    assert not info["missing_keys"] and not info["unexpected_keys"] and not info["mismatched_keys"]
+    moved = {k: (v - base[k]).abs().max().item() for k, v in model.state_dict().items()}
+    assert max(moved.values()) < 2e-2 and all(0 < moved[k] for k in moved if "embed" in k or "wte" in k)
+    ids = [fast("a film of rare beauty")["input_ids"]]
+    theirs = model.eval()(torch.tensor(ids)).logits[0].detach().numpy()
+    ours = logits_of(tmp_path, merged, ids)
+    assert np.abs(ours - theirs).max() < 1e-4 * np.abs(theirs).max() + 1e-5
+    assert transformers.AutoTokenizer.from_pretrained(merged)("don't 123")["input_ids"] == fast("don't 123")["input_ids"]
