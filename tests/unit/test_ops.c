@@ -94,7 +94,7 @@ static void bench_open(struct bench *b, const struct setting *s, const size_t *l
     b->n_params = s->full ? train_weights(&b->tiny.model, 0) : b->adapter.n_params;
     b->params = hn_calloc(b->n_params, sizeof *b->params);
     if (s->full) {
-        float row[TINY_FFN];
+        float row[4 * TINY_HIDDEN]; /* the widest is a bias of q, k and v */
         for (size_t i = 0; i < b->tiny.model.n_weights; i++)
             for (size_t r = 0; r < b->tiny.model.weights[i].rows; r++) {
                 const struct hn_weight *w = &b->tiny.model.weights[i];
