@@ -239,15 +239,15 @@ static bool encode_word(void *ud, size_t begin, size_t end) {
  * piece. */
 static bool composes_never(uint32_t c) {
     return c < 0x300 || (c >= 0x3400 && c <= 0x9FFF) || (c >= 0xAC00 && c <= 0xD7A3) ||
-        (c >= 0x3041 && c <= 0x3098) || (c >= 0x30A1 && c <= 0x30FA);
+           (c >= 0x3041 && c <= 0x3098) || (c >= 0x30A1 && c <= 0x30FA);
 }
 
 /*
  * Form C of text[size] in *out with the offset of every byte in *map. A changed piece maps to its begin; pieces end
  * before every character that composes with nothing before it, so offsets stay exact outside of what was composed.
  */
-static bool compose(const char *text, size_t size, const uint32_t *map, size_t base, struct hn_buf *out,
-    uint32_t **ret_map) {
+static bool compose(
+    const char *text, size_t size, const uint32_t *map, size_t base, struct hn_buf *out, uint32_t **ret_map) {
     size_t capacity = 0;
     for (size_t begin = 0, end; begin < size; begin = end) {
         bool plain = true;
@@ -338,13 +338,13 @@ static void add_merge(struct bpe *bpe, const struct hn_vocab *vocab, struct hn_v
     bpe->merges[i] = (struct merge){pair, rank, product}; /* the reference's map keeps the last of twins */
 }
 
-static int load_merges(struct bpe *bpe, const struct hn_vocab *vocab, const struct hn_gguf *gguf,
-    struct hn_error *err) {
+static int load_merges(
+    struct bpe *bpe, const struct hn_vocab *vocab, const struct hn_gguf *gguf, struct hn_error *err) {
     const struct hn_gguf_kv *list = hn_gguf_find(gguf, "tokenizer.ggml.merges");
     size_t slots = 16;
     if (!list || list->type != HN_GGUF_ARRAY || !list->strings || list->count > HN_VOCAB_MAX)
-        return hn_fail(err, HN_E_MODEL_INVALID,
-            "the model file has no usable list of merges (tokenizer.ggml.merges)");
+        return hn_fail(
+            err, HN_E_MODEL_INVALID, "the model file has no usable list of merges (tokenizer.ggml.merges)");
     while (slots < 3 * list->count)
         slots *= 2;
     if (!(bpe->merges = hn_calloc(slots, sizeof *bpe->merges)))
@@ -381,8 +381,8 @@ static int load(struct hn_tokenizer *tok, const struct hn_gguf *gguf, struct hn_
     if (!rule) {
         hn_fail(err, HN_E_UNSUPPORTED, "the model's pre-tokenizer \"%.*s\" is not supported",
             (int)(name.size < 64 ? name.size : 64), name.data);
-        hn_error_hint(err,
-            "its words would be cut in another way than the model learned; use a model of another family");
+        hn_error_hint(
+            err, "its words would be cut in another way than the model learned; use a model of another family");
         return HN_E_UNSUPPORTED;
     }
     bpe->nfc = rule->nfc;
@@ -400,7 +400,7 @@ static int load(struct hn_tokenizer *tok, const struct hn_gguf *gguf, struct hn_
 
 const struct hn_tokenizer_kind hn_tokenizer_bpe = {
     .model = "gpt2",
-    .byte_level = true,
+    .spelling = HN_SPELLED_IN_BYTES,
     .load = load,
     .encode = encode,
     .destroy = destroy,

@@ -15,7 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const struct hn_tokenizer_kind *const kinds[] = {&hn_tokenizer_bpe};
+static const struct hn_tokenizer_kind *const kinds[] = {&hn_tokenizer_bpe, &hn_tokenizer_spm};
 
 /* Tokens by which published models end a turn or a text, besides those the file names by id. */
 static const char *const end_texts[] = {
@@ -62,6 +62,11 @@ static bool only_spaces(struct hn_view text) {
     return true;
 }
 
+/* <start_of_turn>, <end_of_turn>, <start_of_image> …, which some files list as user-defined. */
+static bool structures_chat(struct hn_view text) {
+    return memmem(text.data, text.size, "_of_", 4) || (text.size > 2 && memcmp(text.data, "<|", 2) == 0);
+}
+
 static int compare_added(const void *a, const void *b, void *ud) {
     const struct hn_vocab *vocab = ud;
     struct hn_view x = hn_vocab_text(vocab, ((const struct hn_added *)a)->id);
@@ -83,7 +88,10 @@ static int collect_added(struct hn_tokenizer *tok, struct hn_error *err) {
             continue;
         if (!hn_grow(&tok->added, &capacity, tok->n_added + 1, sizeof *tok->added))
             return hn_fail(err, HN_E_INTERNAL, "out of memory");
-        bool anywhere = vocab->types[i] == HN_TOKEN_USER_DEFINED && only_spaces(text);
+        /* SentencePiece takes its user-defined pieces out of any text; those that structure a chat stay the
+         * template's. */
+        bool piece = tok->kind->spelling == HN_SPELLED_WITH_BLOCKS && !structures_chat(text);
+        bool anywhere = vocab->types[i] == HN_TOKEN_USER_DEFINED && (piece || only_spaces(text));
         tok->added[tok->n_added++] = (struct hn_added){(int32_t)i, anywhere};
     }
     if (tok->n_added)
@@ -108,7 +116,7 @@ static int32_t id_of(const struct hn_tokenizer *tok, const struct hn_gguf *gguf,
 }
 
 static int load(struct hn_tokenizer *tok, const struct hn_gguf *gguf, struct hn_error *err) {
-    int rc = hn_vocab_load(&tok->vocab, gguf, tok->kind->byte_level, err);
+    int rc = hn_vocab_load(&tok->vocab, gguf, tok->kind->spelling, err);
     if (!rc)
         rc = collect_added(tok, err);
     if (!rc)
@@ -135,7 +143,8 @@ int hn_tokenizer_from_gguf(const struct hn_gguf *gguf, struct hn_tokenizer **ret
             kind = kinds[i];
     if (!kind) {
         hn_fail(err, HN_E_UNSUPPORTED,
-            "the model's tokenizer \"%.*s\" is not supported (\"gpt2\", byte-level BPE, is)",
+            "the model's tokenizer \"%.*s\" is not supported (\"gpt2\", byte-level BPE, and \"llama\", "
+            "SentencePiece's, are)",
             (int)(model.size < 64 ? model.size : 64), model.data ? model.data : "");
         return HN_E_UNSUPPORTED;
     }
@@ -168,8 +177,8 @@ static bool all_template(const uint16_t *origin, size_t size) {
 }
 
 /* The longest added token that may match at text[at], or NULL. */
-static const struct hn_added *match_added(const struct hn_tokenizer *tok, const char *text, size_t size, size_t at,
-    const uint16_t *origin) {
+static const struct hn_added *match_added(
+    const struct hn_tokenizer *tok, const char *text, size_t size, size_t at, const uint16_t *origin) {
     unsigned char first = (unsigned char)text[at];
     for (uint32_t i = tok->added_first[first]; i < tok->added_first[first + 1]; i++) {
         const struct hn_added *added = &tok->added[i];
@@ -244,8 +253,8 @@ static int encode_repaired(const struct hn_tokenizer *tok, const char *text, siz
 int hn_tokenizer_encode(const struct hn_tokenizer *tok, const char *text, size_t size, const uint16_t *origin,
     struct hn_ids *out, struct hn_error *err) {
     if (size > HN_TEXT_MAX)
-        return hn_fail(err, HN_E_TOO_LARGE, "a text of %zu bytes is too long to tokenise (the limit is %zu)", size,
-            HN_TEXT_MAX);
+        return hn_fail(
+            err, HN_E_TOO_LARGE, "a text of %zu bytes is too long to tokenise (the limit is %zu)", size, HN_TEXT_MAX);
     if (size == 0)
         return 0;
     size_t keep = out->n;

@@ -12,7 +12,7 @@
 
 struct hn_tokenizer_kind {
     const char *model; /* tokenizer.ggml.model */
-    bool byte_level;   /* tokens are spelled in GPT-2's byte alphabet */
+    enum hn_spelling spelling;
     /* Fills tok->state from the file; tok->vocab is loaded already. */
     int (*load)(struct hn_tokenizer *tok, const struct hn_gguf *gguf, struct hn_error *err);
     /* Appends the ids of text[size], a stretch of valid UTF-8 between added tokens. `map[i]`, or base + i when map is
@@ -40,7 +40,7 @@ struct hn_tokenizer {
     size_t n_ends;
 };
 
-extern const struct hn_tokenizer_kind hn_tokenizer_bpe;
+extern const struct hn_tokenizer_kind hn_tokenizer_bpe, hn_tokenizer_spm;
 
 /* Appends one id; false when out of memory. */
 static inline bool hn_ids_push(struct hn_ids *out, int32_t id, uint32_t offset) {

@@ -86,16 +86,38 @@ static bool ordinary(uint8_t type) {
     return type != HN_TOKEN_CONTROL && type != HN_TOKEN_USER_DEFINED && type != HN_TOKEN_UNUSED;
 }
 
-int hn_vocab_load(struct hn_vocab *vocab, const struct hn_gguf *gguf, bool byte_level, struct hn_error *err) {
+/* "<0x0A>" */
+static bool read_byte(struct hn_view text, char *to) {
+    char copy[8] = "", *end;
+    if (text.size != 6 || memcmp(text.data, "<0x", 3) != 0 || text.data[5] != '>')
+        return false;
+    memcpy(copy, text.data + 3, 2);
+    *to = (char)strtol(copy, &end, 16);
+    return *end == 0;
+}
+
+/* U+2581 becomes a space; returns the size. */
+static size_t read_blocks(struct hn_view text, char *to) {
+    size_t n = 0;
+    for (size_t i = 0; i < text.size;) {
+        bool block = text.size - i >= 3 && memcmp(text.data + i, "\xE2\x96\x81", 3) == 0;
+        to[n++] = block ? ' ' : text.data[i];
+        i += block ? 3 : 1;
+    }
+    return n;
+}
+
+int hn_vocab_load(
+    struct hn_vocab *vocab, const struct hn_gguf *gguf, enum hn_spelling spelling, struct hn_error *err) {
     const struct hn_gguf_kv *tokens = hn_gguf_find(gguf, "tokenizer.ggml.tokens");
     const struct hn_gguf_kv *types = hn_gguf_find(gguf, "tokenizer.ggml.token_type");
     if (!tokens || tokens->type != HN_GGUF_ARRAY || !tokens->strings || tokens->count == 0 ||
         tokens->count > HN_VOCAB_MAX)
-        return hn_fail(err, HN_E_MODEL_INVALID,
-            "the model file has no usable list of tokens (tokenizer.ggml.tokens)");
+        return hn_fail(
+            err, HN_E_MODEL_INVALID, "the model file has no usable list of tokens (tokenizer.ggml.tokens)");
     if (types && (types->type != HN_GGUF_ARRAY || types->element == HN_GGUF_STRING || types->count != tokens->count))
-        return hn_fail(err, HN_E_MODEL_INVALID, "tokenizer.ggml.token_type does not fit the %zu tokens",
-            tokens->count);
+        return hn_fail(
+            err, HN_E_MODEL_INVALID, "tokenizer.ggml.token_type does not fit the %zu tokens", tokens->count);
     size_t total = 1, slots = 16;
     for (size_t i = 0; i < tokens->count; i++)
         total += tokens->strings[i].size; /* all lie in the file, so the sum cannot overflow */
@@ -117,16 +139,22 @@ int hn_vocab_load(struct hn_vocab *vocab, const struct hn_gguf *gguf, bool byte_
         size_t size = text.size;
         int64_t type = types ? hn_gguf_array_int(types, i) : HN_TOKEN_NORMAL;
         vocab->types[i] = type >= 1 && type <= HN_TOKEN_BYTE ? (uint8_t)type : HN_TOKEN_NORMAL;
+        bool blocks = spelling == HN_SPELLED_WITH_BLOCKS, byte_level = spelling == HN_SPELLED_IN_BYTES;
         bool mapped =
             byte_level && ordinary(vocab->types[i]) && hn_byte_level_decode(text.data, text.size, to, &size);
-        if (!mapped) {
+        if (blocks && vocab->types[i] == HN_TOKEN_BYTE) {
+            size = read_byte(text, to) ? 1 : 0;
+        } else if (blocks && vocab->types[i] != HN_TOKEN_CONTROL) {
+            size = read_blocks(text, to);
+        } else if (!mapped) {
             memcpy(to, text.data, text.size);
             size = text.size;
             if (byte_level && ordinary(vocab->types[i]))
                 vocab->types[i] = HN_TOKEN_UNUSED; /* spelled outside the alphabet: no bytes can lead to it */
         }
         vocab->starts[i + 1] = vocab->starts[i] + (uint32_t)size;
-        if (ordinary(vocab->types[i]))
+        bool apart = blocks && (vocab->types[i] == HN_TOKEN_BYTE || vocab->types[i] == HN_TOKEN_UNKNOWN);
+        if (ordinary(vocab->types[i]) && !apart)
             insert(vocab, (int32_t)i);
     }
     return 0;

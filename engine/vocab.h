@@ -35,8 +35,13 @@ struct hn_vocab {
     size_t mask;
 };
 
-/* Reads tokenizer.ggml.tokens and .token_type. `byte_level`: the tokens are spelled in GPT-2's byte alphabet. */
-int hn_vocab_load(struct hn_vocab *vocab, const struct hn_gguf *gguf, bool byte_level, struct hn_error *err);
+/* How the file spells tokens: as they are, in GPT-2's byte alphabet, or with U+2581 for a space and <0xXX> for bytes
+ * (SentencePiece). */
+enum hn_spelling { HN_SPELLED_PLAIN, HN_SPELLED_IN_BYTES, HN_SPELLED_WITH_BLOCKS };
+
+/* Reads tokenizer.ggml.tokens and .token_type. */
+int hn_vocab_load(
+    struct hn_vocab *vocab, const struct hn_gguf *gguf, enum hn_spelling spelling, struct hn_error *err);
 void hn_vocab_finish(struct hn_vocab *vocab);
 /* Id of the ordinary token that stands for exactly these bytes, or -1. */
 int32_t hn_vocab_find(const struct hn_vocab *vocab, const char *bytes, size_t size);

@@ -1,5 +1,7 @@
 """Model families from Hugging Face folders, as Transformers saves them (small random models), against Transformers itself:
 logits, the loss's gradients of all weights and of an adapter, and the losses of fifty steps. Needs PyTorch."""
+import copy
+
 import numpy as np
 import pytest
 
@@ -42,7 +44,7 @@ TRANSPOSED = ("c_attn.weight", "c_proj.weight", "c_fc.weight")
 
 def make(name, folder, dtype=torch.float32, **save):
     torch.manual_seed(len(name))
-    config = FAMILIES[name]
+    config = copy.deepcopy(FAMILIES[name])  # saving notes the dtype in it
     config._attn_implementation = "eager"
     model = transformers.AutoModelForCausalLM.from_config(config).to(dtype).eval()
     with torch.no_grad():  # larger than they are made, so that every part matters
@@ -98,7 +100,6 @@ def test_full(case):
 
 
 def test_full_fifty_losses(case):
-    import copy
     import reference
     name, model, folder = case
     ids, weights = rows()
@@ -117,7 +118,6 @@ def test_full_fifty_losses(case):
 
 
 def test_adapter(case):
-    import copy
     import reference
     name, model, folder = case
     ids, weights = rows()
