@@ -123,8 +123,12 @@ static int put_merges(struct text *t, const json_t *merges, struct hn_error *err
     size_t n = json_array_size(merges), *starts = hn_calloc(n + 1, sizeof *starts);
     struct hn_view *views = hn_calloc(n, sizeof *views);
     struct hn_buf joined = {0};
-    int rc =
-        starts && views && n <= HN_VOCAB_MAX ? 0 : hn_fail(err, HN_E_INTERNAL, "out of memory, or too many merges");
+    int rc = 0;
+    if (n > HN_VOCAB_MAX)
+        rc = hn_fail(
+            err, HN_E_MODEL_INVALID, "tokenizer.json has %zu merges; at most %zu can be read", n, HN_VOCAB_MAX);
+    else if (!starts || !views)
+        rc = hn_fail(err, HN_E_INTERNAL, "out of memory");
     for (size_t i = 0; !rc && i < n; i++) {
         const json_t *merge = json_array_get(merges, i);
         const char *whole = json_string_value(merge), *left = json_string_value(json_array_get(merge, 0)),

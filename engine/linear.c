@@ -16,6 +16,11 @@ struct cut {
     size_t count, width;
 };
 
+/* Blocks of 256 values are dequantised whole: a width that is a multiple of 256 must be cut at multiples of 256 only.
+ */
+_Static_assert(HN_TILE_COLS == 256 && HN_GEMM_DEPTH % 256 == 0 && HN_GEMM_COLUMNS % 256 == 0,
+    "tiles must begin where the largest quantised blocks begin");
+
 static struct cut cut_of(size_t n, size_t most) {
     size_t count = (n + most - 1) / most, width = ((n + count - 1) / (count ? count : 1) + 31) / 32 * 32;
     return (struct cut){width ? (n + width - 1) / width : 0, width};
