@@ -15,6 +15,7 @@ static const enum hn_role groups[][HN_ROLES + 1] = {
     {HN_ROLE_O, HN_ROLES},
     {HN_ROLE_GATE, HN_ROLE_UP, HN_ROLES},
     {HN_ROLE_DOWN, HN_ROLES},
+    {HN_ROLE_POOLER, HN_ROLES},
 };
 #define GROUPS (sizeof groups / sizeof groups[0])
 
@@ -67,7 +68,7 @@ static void add_group(struct hn_adapter *adapter, const struct hn_model *model, 
     size_t first = adapter->n;
     for (; *roles != HN_ROLES; roles++) {
         const struct hn_weight *w = hn_model_weight(model, layer, *roles);
-        if (!w || !is_target(model, hp, *roles))
+        if (!w || w->idle || !w->data || !is_target(model, hp, *roles))
             continue;
         adapter->loras[adapter->n++] = (struct hn_lora){.weight = w, .a = adapter->n_params};
         adapter->n_params += adapter->rank * w->cols;
@@ -92,9 +93,9 @@ int hn_adapter_init(
         hn_error_field(err, "hyperparameters.lora_rank");
         return HN_E_INVALID_FIELD;
     }
-    if (!(adapter->loras = hn_calloc(model->config.layers * HN_ROLES, sizeof *adapter->loras)))
+    if (!(adapter->loras = hn_calloc((model->config.layers + 1) * HN_ROLES, sizeof *adapter->loras)))
         return hn_fail(err, HN_E_INTERNAL, "out of memory");
-    for (int l = 0; l < (int)model->config.layers; l++)
+    for (int l = -1; l < (int)model->config.layers; l++)
         for (size_t i = 0; i < GROUPS; i++)
             add_group(adapter, model, hp, l, groups[i]);
     return 0;

@@ -6,8 +6,8 @@
 #include <stdio.h>
 #include <string.h>
 
-static const struct hn_arch *const families[] = {
-    &hn_arch_llama, &hn_arch_mistral, &hn_arch_qwen2, &hn_arch_qwen3, &hn_arch_gemma3, &hn_arch_gpt2};
+static const struct hn_arch *const families[] = {&hn_arch_llama, &hn_arch_mistral, &hn_arch_qwen2, &hn_arch_qwen3,
+    &hn_arch_gemma3, &hn_arch_gpt2, &hn_arch_bert, &hn_arch_roberta, &hn_arch_distilbert};
 #define FAMILIES (sizeof families / sizeof families[0])
 
 static bool named(const struct hn_model *model, const struct hn_arch *arch) {
@@ -95,10 +95,10 @@ struct size_key {
 int hn_arch_read_sizes(struct hn_model *model, struct hn_error *err) {
     struct hn_config *c = &model->config;
     const struct size_key keys[] = {
-        {{"block_count", "num_hidden_layers|n_layer"}, &c->layers, -1, HN_MAX_LAYERS},
-        {{"embedding_length", "hidden_size|n_embd"}, &c->hidden, -1, 65536},
-        {{"feed_forward_length", "intermediate_size|n_inner"}, &c->ffn, 0, 1 << 20},
-        {{"attention.head_count", "num_attention_heads|n_head"}, &c->heads, -1, 1024},
+        {{"block_count", "num_hidden_layers|n_layers|n_layer"}, &c->layers, -1, HN_MAX_LAYERS},
+        {{"embedding_length", "hidden_size|n_embd|dim"}, &c->hidden, -1, 65536},
+        {{"feed_forward_length", "intermediate_size|n_inner|hidden_dim"}, &c->ffn, 0, 1 << 20},
+        {{"attention.head_count", "num_attention_heads|n_heads|n_head"}, &c->heads, -1, 1024},
         {{"attention.head_count_kv", "num_key_value_heads"}, &c->kv_heads, 0, 1024},
         {{"attention.key_length", "head_dim"}, &c->head_dim, 0, HN_MAX_HEAD_DIM},
         {HN_CONTEXT_KEY, &c->context, 2048, HN_MAX_CONTEXT},
@@ -143,6 +143,7 @@ int hn_arch_read_sizes(struct hn_model *model, struct hn_error *err) {
         return hn_fail(err, HN_E_UNSUPPORTED, "bidirectional attention in a decoder is not supported");
     c->attention_scale = 1 / sqrt((double)c->head_dim);
     c->embed_scale = 1;
+    c->init_range = hn_arch_number(model, (struct hn_arch_key){NULL, "initializer_range"}, 0.02);
     return 0;
 }
 

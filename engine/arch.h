@@ -8,7 +8,7 @@
 #include "engine/model.h"
 
 extern const struct hn_arch hn_arch_llama, hn_arch_mistral, hn_arch_qwen2, hn_arch_qwen3, hn_arch_gemma3,
-    hn_arch_gpt2;
+    hn_arch_gpt2, hn_arch_bert, hn_arch_roberta, hn_arch_distilbert;
 
 /* The family of an open file or folder. HN_E_UNSUPPORTED lists what there is. */
 int hn_arch_find(const struct hn_model *model, const struct hn_arch **ret, struct hn_error *err);

@@ -27,11 +27,10 @@ static void build(struct hn_graph *g) {
         h = hn_graph_linear(g, l, x, h, 1, (enum hn_role[]){HN_ROLE_O});
         x = hn_graph_norm(g, l, h, -1, HN_ROLE_FFN_NORM);
         x = hn_graph_linear(g, l, x, -1, 1, (enum hn_role[]){HN_ROLE_UP});
-        x = hn_graph_activate(g, l, x);
+        x = hn_graph_activate(g, l, x, g->model->config.activation);
         h = hn_graph_linear(g, l, x, h, 1, (enum hn_role[]){HN_ROLE_DOWN});
     }
-    h = hn_graph_gather(g, h);
-    hn_graph_head(g, hn_graph_norm(g, -1, h, -1, HN_ROLE_OUT_NORM));
+    hn_graph_finish_head(g, h);
 }
 
 static json_t *describe(const struct hn_model *model) {
@@ -50,6 +49,9 @@ const struct hn_arch hn_arch_gpt2 = {
     .gguf_arch = "gpt2",
     .hf_type = "gpt2",
     .hf_class = "GPT2LMHeadModel",
+    .heads = {[HN_HEAD_SEQUENCE] = {"GPT2ForSequenceClassification", NULL, "score", "score"},
+        [HN_HEAD_TOKENS] = {"GPT2ForTokenClassification", NULL, "classifier", "classifier", .drops = true,
+            .bias = true}},
     .hf_prefix = "transformer.",
     .configure = configure,
     .build = build,

@@ -74,8 +74,7 @@ static void build(struct hn_graph *g) {
     int h = hn_graph_embed(g);
     for (int l = 0; l < (int)g->model->config.layers; l++)
         h = feed_forward(g, l, attention(g, l, h));
-    h = hn_graph_gather(g, h);
-    hn_graph_head(g, hn_graph_norm(g, -1, h, -1, HN_ROLE_OUT_NORM));
+    hn_graph_finish_head(g, h);
 }
 
 /* What all of them say. The rotary base stands twice: version 5 reads rope_parameters, version 4 rope_theta. */
@@ -145,11 +144,17 @@ static json_t *describe_gemma3(const struct hn_model *model) {
     [HN_ROLE_K_BIAS] = {"blk.%d.attn_k.bias", LAYER "self_attn.k_proj.bias", .optional = may_lack},                  \
     [HN_ROLE_V_BIAS] = {"blk.%d.attn_v.bias", LAYER "self_attn.v_proj.bias", .optional = may_lack}
 
+/* Transformers scores a row at its last token. */
+#define HEADS(name)                                                                                                  \
+    .heads = {[HN_HEAD_SEQUENCE] = {name "ForSequenceClassification", NULL, "score", "score"},                       \
+        [HN_HEAD_TOKENS] = {name "ForTokenClassification", NULL, "score", "score", .drops = true, .bias = true}}
+
 const struct hn_arch hn_arch_llama = {
     .family = "llama",
     .gguf_arch = "llama",
     .hf_type = "llama",
     .hf_class = "LlamaForCausalLM",
+    HEADS("Llama"),
     .hf_prefix = "model.",
     .configure = configure_llama,
     .build = build,
@@ -167,6 +172,7 @@ const struct hn_arch hn_arch_mistral = {
     .gguf_arch = "llama",
     .hf_type = "mistral",
     .hf_class = "MistralForCausalLM",
+    HEADS("Mistral"),
     .hf_prefix = "model.",
     .configure = configure_windowed,
     .build = build,
@@ -179,6 +185,7 @@ const struct hn_arch hn_arch_qwen2 = {
     .gguf_arch = "qwen2",
     .hf_type = "qwen2",
     .hf_class = "Qwen2ForCausalLM",
+    HEADS("Qwen2"),
     .hf_prefix = "model.",
     .configure = configure_windowed,
     .build = build,
@@ -191,6 +198,7 @@ const struct hn_arch hn_arch_qwen3 = {
     .gguf_arch = "qwen3",
     .hf_type = "qwen3",
     .hf_class = "Qwen3ForCausalLM",
+    HEADS("Qwen3"),
     .hf_prefix = "model.",
     .configure = configure_windowed,
     .build = build,
@@ -207,6 +215,7 @@ const struct hn_arch hn_arch_gemma3 = {
     .gguf_arch = "gemma3",
     .hf_type = "gemma3_text",
     .hf_class = "Gemma3ForCausalLM",
+    .heads = {[HN_HEAD_SEQUENCE] = {"Gemma3TextForSequenceClassification", NULL, "score", "score"}},
     .hf_prefix = "model.",
     .configure = configure_gemma3,
     .build = build,

@@ -7,6 +7,7 @@
  * in fixed order. So no sum depends on the number of threads.
  */
 #include "engine/attention.h"
+#include "engine/dropout.h"
 #include "engine/gemm.h"
 #include "engine/kernels.h"
 #include "engine/tiles.h"
@@ -16,13 +17,15 @@
 
 struct attention {
     struct hn_exec *x;
+    const struct hn_op *op;
     const struct hn_kernels *k;
     size_t heads, kv_heads, group, d, cols, q_cols, kv_cols;
     const float *qkv, *lse_in, *out_in, *dout;
     float *out, *lse, *din, *delta, *dk, *dv, *cache;
     float scale;
     bool causal;
-    size_t window; /* keys a query sees; SIZE_MAX: all */
+    size_t window;  /* keys a query sees; SIZE_MAX: all */
+    double dropout; /* 0 outside training */
 };
 
 static size_t least(size_t a, size_t b) {
@@ -32,6 +35,8 @@ static size_t least(size_t a, size_t b) {
 static struct attention describe(struct hn_exec *x, const struct hn_step *step) {
     const struct hn_op *op = step->op;
     struct attention a = {.x = x,
+        .op = op,
+        .dropout = x->dropout_on ? op->attr.attention.dropout : 0,
         .k = hn_kernels(),
         .heads = op->attr.attention.heads,
         .kv_heads = op->attr.attention.kv_heads,
@@ -86,6 +91,13 @@ static void scores(const struct attention *a, const float *q, const struct keys 
     for (size_t r = 0; a->window != SIZE_MAX && r < m; r++)
         for (size_t j = j0; j + a->window < visible + r + 1 && j < j0 + n; j++)
             s[r * n + j - j0] = -INFINITY;
+}
+
+/* Drops probabilities, or their gradients, of m query rows from i0 on against the keys j0…j0+n of sequence s. */
+static void drop(
+    const struct attention *a, size_t s, size_t head, size_t i0, size_t m, size_t j0, size_t n, float *p) {
+    for (size_t r = 0; a->dropout > 0 && r < m; r++)
+        hn_dropout_apply(hn_attention_key(a->x, a->op, s, i0 + r), head, j0, a->dropout, p + r * n, n);
 }
 
 /* Block `block` of the batch's query blocks: its sequence and first row in it. */
@@ -143,6 +155,7 @@ static void forward_block(void *context, size_t task, unsigned thread) {
             max[r] = top;
             sum[r] += a->k->exp_shift(row_p, top, n);
         }
+        drop(a, s, head, i0, m, j0, n, p);
         hn_gemm(false, false, m, a->d, n, 1, p, n, keys.v + j0 * keys.stride, keys.stride, true, out, a->q_cols,
             hn_scratch(a->x, thread));
     }
@@ -187,12 +200,14 @@ static void backward_head(void *context, size_t task, unsigned thread) {
             scores(a, q + i0 * a->cols, &keys, m, j0, n, i0, p, thread);
             for (size_t r = 0; r < m; r++)
                 a->k->exp_shift(p + r * n, lse[(i0 + r) * a->heads], n);
-            hn_gemm(true, false, n, a->d, m, 1, p, n, dout + i0 * a->q_cols, a->q_cols, true, dv + j0 * a->q_cols,
-                a->q_cols, hn_scratch(a->x, thread));
             hn_gemm(false, true, m, n, a->d, 1, dout + i0 * a->q_cols, a->q_cols, keys.v + j0 * keys.stride,
                 keys.stride, false, dp, n, hn_scratch(a->x, thread));
+            drop(a, s, head, i0, m, j0, n, dp);
             for (size_t r = 0; r < m; r++)
                 a->k->softmax_back(dp + r * n, p + r * n, dp + r * n, delta[(i0 + r) * a->heads], a->scale, n);
+            drop(a, s, head, i0, m, j0, n, p);
+            hn_gemm(true, false, n, a->d, m, 1, p, n, dout + i0 * a->q_cols, a->q_cols, true, dv + j0 * a->q_cols,
+                a->q_cols, hn_scratch(a->x, thread));
             hn_gemm(false, false, m, a->d, n, 1, dp, n, keys.k + j0 * keys.stride, keys.stride, true,
                 dq + i0 * a->cols, a->cols, hn_scratch(a->x, thread));
             hn_gemm(true, false, n, a->d, m, 1, dp, n, q + i0 * a->cols, a->cols, true, dk + j0 * a->q_cols,

@@ -2,7 +2,7 @@
  * Batches: rows of examples laid behind each other, with their targets.
  *
  * Only what counts is laid down: a row's tokens up to the one before its last target (nothing later can influence a
- * loss in a causal model, and the last target itself is never an input).
+ * loss in a causal model, and the last target itself is never an input). Of rows for a task's head (`aligned`), all.
  */
 #ifndef HN_BATCH_H
 #define HN_BATCH_H
@@ -13,7 +13,7 @@
 struct hn_batch_store {
     struct hn_batch batch; /* points into the arrays below */
     int32_t *tokens, *target_ids;
-    uint32_t *positions, *starts, *target_rows, *ordinals;
+    uint32_t *positions, *types, *starts, *target_rows, *ordinals;
     float *target_weights;
     size_t max_tokens, limit; /* allocated; and what the phase that runs next has room for */
 };

@@ -85,6 +85,9 @@ void hn_examples_finish(struct hn_examples *ex) {
     free(ex->starts);
     free(ex->lines);
     free(ex->rows);
+    free(ex->targets);
+    free(ex->types);
+    free(ex->values);
     *ex = (struct hn_examples){0};
 }
 

@@ -43,9 +43,16 @@ struct hn_examples {
     size_t *starts;  /* [n_rows + 1] */
     uint32_t *lines; /* [n_rows] line in the source file */
     size_t *rows;    /* [n_rows] row (0-based, among the data set's kept rows) */
+    /* Of heads of tasks, else NULL. Weights then belong to the token itself, not to its prediction. */
+    bool aligned, spans; /* spans: `values` holds the first and the last token of each row's answer */
+    int32_t *targets;    /* [n_tokens] label of a token that has a weight, or the row of `values` */
+    uint8_t *types;      /* [n_tokens] token types */
+    float *values;       /* [n_rows, outputs] of MULTI and VALUE heads */
+    size_t outputs;
     /* counts of the whole set they were made from */
     size_t rows_total, dropped, truncated, target_tokens;
-    size_t tokens_capacity, weights_capacity, starts_capacity, lines_capacity, rows_capacity;
+    size_t tokens_capacity, weights_capacity, starts_capacity, lines_capacity, rows_capacity, targets_capacity,
+        types_capacity, values_capacity;
 };
 void hn_examples_finish(struct hn_examples *ex);
 

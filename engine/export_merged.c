@@ -70,7 +70,7 @@ static int write_tensors(
     for (size_t i = 0; !rc && i < params->n; i++) {
         const struct hn_param *p = &params->table[i];
         struct layout l = layout_of(run, p);
-        bool vector = p->weight->rows == 1;
+        bool vector = p->weight->vector;
         out[i] = (struct hn_safetensor_out){.name = p->name,
             .n_dims = vector ? 1 : 2,
             .dims = {vector ? l.cols : l.rows, vector ? 0 : l.cols},
@@ -157,7 +157,7 @@ int hn_merged_write(const struct hn_run *run, const struct hn_params *params, co
 }
 
 static bool has_shape(const struct hn_safetensor *t, const struct layout *l, const struct hn_param *param) {
-    if (param->weight->rows == 1)
+    if (param->weight->vector)
         return t->n_dims == 1 && t->dims[0] == l->cols;
     return t->n_dims == 2 && t->dims[0] == l->rows && t->dims[1] == l->cols;
 }

@@ -37,6 +37,8 @@ int hn_graph_embed(struct hn_graph *g) {
     struct hn_op *op = add_op(g, HN_OP_EMBED, -1, -1, out);
     op->attr.embed.weight = weight;
     op->attr.embed.position = g->model->by_role[HN_ROLE_POSITION];
+    op->attr.embed.position_offset = g->model->config.position_offset;
+    op->attr.embed.type = g->model->by_role[HN_ROLE_TOKEN_TYPE];
     op->attr.embed.scale = g->model->config.embed_scale;
     return out;
 }
@@ -122,6 +124,7 @@ int hn_graph_attention(struct hn_graph *g, int layer, int qkv, bool causal) {
     op->attr.attention.causal = causal;
     op->attr.attention.cached = g->options->cached;
     op->attr.attention.scale = config->attention_scale;
+    op->attr.attention.dropout = g->options->attention_dropout;
     return out;
 }
 
@@ -131,29 +134,74 @@ int hn_graph_glu(struct hn_graph *g, int layer, int gate_up) {
     return out;
 }
 
-int hn_graph_activate(struct hn_graph *g, int layer, int x) {
+int hn_graph_activate(struct hn_graph *g, int layer, int x, enum hn_activation activation) {
     int out = add_tensor(g, g->tensors[x].dim, g->tensors[x].cols);
-    add_op(g, HN_OP_ACTIVATE, layer, x, out)->attr.activation = g->model->config.activation;
+    add_op(g, HN_OP_ACTIVATE, layer, x, out)->attr.activation = activation;
     return out;
 }
 
-int hn_graph_gather(struct hn_graph *g, int x) {
+int hn_graph_dropout(struct hn_graph *g, int layer, int x, int residual, double p, enum hn_role place) {
+    if (p <= 0 && residual < 0)
+        return x;
+    int out = add_tensor(g, g->tensors[x].dim, g->tensors[x].cols);
+    struct hn_op *op = add_op(g, HN_OP_DROPOUT, layer, x, out);
+    op->in[1] = residual;
+    op->attr.dropout.p = p;
+    op->attr.dropout.place = place;
+    op->attr.dropout.cols = g->tensors[out].cols;
+    return out;
+}
+
+static int gather(struct hn_graph *g, int x) {
     int out = add_tensor(g, HN_DIM_TARGETS, g->tensors[x].cols);
     add_op(g, HN_OP_GATHER, -1, x, out);
     return out;
 }
 
-void hn_graph_head(struct hn_graph *g, int x) {
+static int final_norm(struct hn_graph *g, int x) {
+    return g->model->by_role[HN_ROLE_OUT_NORM] ? hn_graph_norm(g, -1, x, -1, HN_ROLE_OUT_NORM) : x;
+}
+
+/* Next tokens, over the vocabulary. */
+static void vocabulary_head(struct hn_graph *g, int x) {
     const struct hn_weight *weight = g->model->by_role[HN_ROLE_HEAD];
-    int out = g->options->logits ? add_tensor(g, HN_DIM_TARGETS, weight->rows) : -1;
-    struct hn_op *op = add_op(g, g->options->logits ? HN_OP_LOGITS : HN_OP_LOSS, -1, x, out);
+    x = final_norm(g, gather(g, x));
+    g->logits = g->options->logits ? add_tensor(g, HN_DIM_TARGETS, weight->rows) : -1;
+    struct hn_op *op = add_op(g, g->options->logits ? HN_OP_LOGITS : HN_OP_LOSS, -1, x, g->logits);
     op->attr.head.weight = weight;
     op->attr.head.smoothing = g->options->label_smoothing;
 }
 
+void hn_graph_finish_head(struct hn_graph *g, int x) {
+    const struct hn_head *head = &g->model->head;
+    const struct hn_head_names *names = head->names;
+    double p = g->options->head_dropout;
+    if (head->problem == HN_PROBLEM_TOKENS) {
+        vocabulary_head(g, x);
+        return;
+    }
+    x = final_norm(g, head->problem == HN_PROBLEM_SPAN ? x : gather(g, x)); /* norms work row by row */
+    if (names->pooled) {
+        x = hn_graph_linear(g, -1, x, -1, 1, (enum hn_role[]){HN_ROLE_POOLER});
+        x = hn_graph_activate(g, -1, x, HN_TANH);
+    }
+    x = hn_graph_dropout(g, -1, x, -1, names->drops_input ? p : 0, HN_ROLE_POOLER);
+    if (names->dense) {
+        x = hn_graph_linear(g, -1, x, -1, 1, (enum hn_role[]){HN_ROLE_DENSE});
+        x = hn_graph_activate(g, -1, x, names->activation);
+    }
+    x = hn_graph_dropout(g, -1, x, -1, names->drops ? p : 0, HN_ROLE_DENSE);
+    g->logits = hn_graph_linear(g, -1, x, -1, 1, (enum hn_role[]){HN_ROLE_SCORE});
+    if (g->options->logits)
+        return;
+    struct hn_op *op = add_op(g, HN_OP_CRITERION, -1, g->logits, -1);
+    op->attr.criterion.problem = head->problem;
+    op->attr.criterion.smoothing = g->options->label_smoothing;
+}
+
 int hn_graph_build(struct hn_graph *graph, const struct hn_model *model, const struct hn_graph_options *options,
     struct hn_error *err) {
-    *graph = (struct hn_graph){.model = model, .options = options};
+    *graph = (struct hn_graph){.model = model, .options = options, .logits = -1};
     model->arch->build(graph);
     graph->options = NULL;
     if (!graph->failed)

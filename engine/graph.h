@@ -28,8 +28,9 @@ struct hn_tensor {
 };
 
 enum hn_op_kind {
-    HN_OP_EMBED, /* → out0 [tokens, hidden] = rows of the embedding, times attr.scale, plus those of the positions */
-    HN_OP_RMSNORM,   /* in0 (, in1 residual) → out0 = in1 + x / sqrt(mean(x²) + eps) · w */
+    HN_OP_EMBED,   /* → out0 [tokens, hidden] = rows of the embedding, times attr.scale, plus those of the positions
+                      and of the token types */
+    HN_OP_RMSNORM, /* in0 (, in1 residual) → out0 = in1 + x / sqrt(mean(x²) + eps) · w */
     HN_OP_LAYERNORM, /* in0 (, in1 residual) → out0 = in1 + (x − mean) / sqrt(var + eps) · w + b */
     HN_OP_HEADNORM,  /* in0 [q|k|v] → out0: RMSNorm of each query head and each key head */
     HN_OP_LINEAR, /* in0 (, in1 residual) → out0 = in1 + b + in0·Wᵀ + s·(in0·Aᵀ)·Bᵀ, out1 = in0·Aᵀ of all adapted
@@ -38,9 +39,11 @@ enum hn_op_kind {
     HN_OP_ATTENTION, /* in0 [q|k|v] → out0 [tokens, heads·head_dim], out1 [tokens, heads] log-sum-exp */
     HN_OP_GLU,       /* in0 [gate|up] → out0 = act(gate)·up */
     HN_OP_ACTIVATE,  /* in0 → out0 = act(in0) */
+    HN_OP_DROPOUT,   /* in0 (, in1 residual) → out0 = in1 + mask·in0/(1 − p) */
     HN_OP_GATHER,    /* in0 [tokens] → out0 [targets] */
     HN_OP_LOSS,      /* in0 [targets, hidden] → cross entropy over the head's rows; no tensor out */
     HN_OP_LOGITS,    /* in0 [targets, hidden] → out0 [targets, vocab] */
+    HN_OP_CRITERION, /* in0 [targets or tokens, outputs] → the loss of a task's head; no tensor out */
     HN_OPS,
 };
 
@@ -65,7 +68,8 @@ struct hn_op {
     int in[HN_OP_IN], out[HN_OP_OUT]; /* tensor numbers, -1 where absent */
     union {
         struct {
-            const struct hn_weight *weight, *position; /* position: NULL without */
+            const struct hn_weight *weight, *position, *type; /* position, type: NULL without */
+            size_t position_offset;
             double scale;
         } embed;
         struct {
@@ -87,8 +91,17 @@ struct hn_op {
             size_t heads, kv_heads, head_dim, cache_layer;
             size_t window; /* keys a query sees, itself included; 0: all */
             bool causal, cached;
-            double scale;
+            double scale, dropout; /* dropout: of the probabilities */
         } attention;
+        struct {
+            double p;
+            enum hn_role place; /* behind which weight: keys the mask */
+            size_t cols;
+        } dropout;
+        struct {
+            enum hn_problem problem;
+            double smoothing;
+        } criterion;
         enum hn_activation activation; /* of GLU and ACTIVATE */
         struct {
             const struct hn_weight *weight;
@@ -102,6 +115,7 @@ struct hn_graph_options {
     bool logits;                      /* ends in logits of the target rows instead of the loss */
     bool cached;                      /* attention through a key-value cache (generation) */
     double label_smoothing;
+    double dropout, attention_dropout, head_dropout; /* of encoders */
 };
 
 struct hn_graph {
@@ -110,6 +124,7 @@ struct hn_graph {
     struct hn_tensor *tensors;
     struct hn_op *ops;
     size_t n_tensors, n_ops, tensors_capacity, ops_capacity;
+    int logits;  /* tensor that holds them when nothing is trained, or -1 */
     bool failed; /* out of memory while building */
 };
 
@@ -129,9 +144,10 @@ int hn_graph_head_norm(struct hn_graph *g, int layer, int qkv);
 int hn_graph_rope(struct hn_graph *g, int layer, int qkv);
 int hn_graph_attention(struct hn_graph *g, int layer, int qkv, bool causal);
 int hn_graph_glu(struct hn_graph *g, int layer, int gate_up);
-int hn_graph_activate(struct hn_graph *g, int layer, int x);
-int hn_graph_gather(struct hn_graph *g, int x);
-/* The loss over the vocabulary, or its logits. */
-void hn_graph_head(struct hn_graph *g, int x);
+int hn_graph_activate(struct hn_graph *g, int layer, int x, enum hn_activation activation);
+/* residual + dropout(x); `place` as in attr.dropout. x itself where there is neither. */
+int hn_graph_dropout(struct hn_graph *g, int layer, int x, int residual, double p, enum hn_role place);
+/* From the last layer's output to the loss, or to the logits: the model's head (hn_model.head). */
+void hn_graph_finish_head(struct hn_graph *g, int x);
 
 #endif

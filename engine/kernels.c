@@ -225,6 +225,12 @@ INLINE vec relu_at(vec x, vec *slope) {
     return select_vec(x > splat(0), x, splat(0));
 }
 
+INLINE vec squash_at(vec x, vec *slope) {
+    vec y = splat(2) * sigmoid_vec(splat(2) * x) - splat(1);
+    *slope = splat(1) - y * y;
+    return y;
+}
+
 #define ACTIVATION(name)                                                                                             \
     static void name(float *y, const float *x, size_t n) {                                                           \
         vec slope;                                                                                                   \
@@ -258,6 +264,7 @@ ACTIVATION(silu)
 ACTIVATION(gelu_tanh)
 ACTIVATION(gelu)
 ACTIVATION(relu)
+ACTIVATION(squash)
 
 /* torch.optim.AdamW's single-tensor update, in its order. */
 static void adamw(float *p, const float *g, float *m, float *v, const struct hn_adamw *s, size_t n) {
@@ -344,14 +351,23 @@ const struct hn_kernels HN_LEVEL = {
     .rmsnorm_back = rmsnorm_back,
     .layernorm = layernorm,
     .layernorm_back = layernorm_back,
-    .activate = {[HN_SILU] = silu, [HN_GELU_TANH] = gelu_tanh, [HN_GELU] = gelu, [HN_RELU] = relu},
-    .activate_back =
-        {[HN_SILU] = silu_back, [HN_GELU_TANH] = gelu_tanh_back, [HN_GELU] = gelu_back, [HN_RELU] = relu_back},
-    .glu = {[HN_SILU] = silu_glu, [HN_GELU_TANH] = gelu_tanh_glu, [HN_GELU] = gelu_glu, [HN_RELU] = relu_glu},
+    .activate =
+        {[HN_SILU] = silu, [HN_GELU_TANH] = gelu_tanh, [HN_GELU] = gelu, [HN_RELU] = relu, [HN_TANH] = squash},
+    .activate_back = {[HN_SILU] = silu_back,
+        [HN_GELU_TANH] = gelu_tanh_back,
+        [HN_GELU] = gelu_back,
+        [HN_RELU] = relu_back,
+        [HN_TANH] = squash_back},
+    .glu = {[HN_SILU] = silu_glu,
+        [HN_GELU_TANH] = gelu_tanh_glu,
+        [HN_GELU] = gelu_glu,
+        [HN_RELU] = relu_glu,
+        [HN_TANH] = squash_glu},
     .glu_back = {[HN_SILU] = silu_glu_back,
         [HN_GELU_TANH] = gelu_tanh_glu_back,
         [HN_GELU] = gelu_glu_back,
-        [HN_RELU] = relu_glu_back},
+        [HN_RELU] = relu_glu_back,
+        [HN_TANH] = squash_glu_back},
     .adamw = adamw,
     .sum_squares = sum_squares,
     .dequantise = {[HN_Q4_0] = dequantise_q4_0, [HN_Q4_1] = dequantise_q4_1, [HN_Q8_0] = dequantise_q8_0},

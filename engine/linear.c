@@ -138,6 +138,7 @@ struct linear_task {
     size_t first_tile[HN_PARTS + 1]; /* of each part */
     size_t columns[HN_PARTS + 1];    /* first output column of each part */
     size_t adapted[HN_PARTS];        /* ordinal among the adapted parts */
+    enum hn_dim dim;                 /* of the rows */
     bool dropout, add;
 };
 
@@ -147,6 +148,7 @@ static struct linear_task describe(struct hn_exec *x, const struct hn_step *step
         .op = step->op,
         .l = l,
         .rows = hn_rows(x, dim),
+        .dim = dim,
         .mids = l->n_adapted * l->lora_rank,
         .dropout = x->dropout_on && l->lora_dropout > 0};
     t.row_cut = cut_of(t.rows, HN_TILE_ROWS);
@@ -169,7 +171,7 @@ static void drop_rows(const struct linear_task *t, size_t part, const float *row
     double p = t->l->lora_dropout;
     float factor = (float)(1 / (1 - p));
     for (size_t r = 0; r < n; r++) {
-        uint64_t key = hn_dropout_key(t->x, t->op, part, r0 + r);
+        uint64_t key = hn_dropout_key(t->x, t->op, part, hn_token_row(t->x, t->dim, r0 + r));
         for (size_t c = 0; c < t->l->in; c++)
             out[r * t->l->in + c] = hn_dropout_channel(key, c, p) ? rows[r * t->l->in + c] * factor : 0;
     }

@@ -11,7 +11,12 @@ void hn_role_shape(const struct hn_config *c, enum hn_role role, size_t *rows, s
     size_t q = c->heads * c->head_dim, kv = c->kv_heads * c->head_dim, h = c->hidden;
     const size_t shapes[HN_ROLES][2] = {
         [HN_ROLE_EMBED] = {c->vocab, h},
-        [HN_ROLE_POSITION] = {c->context, h},
+        [HN_ROLE_POSITION] = {c->context + c->position_offset, h},
+        [HN_ROLE_TOKEN_TYPE] = {c->token_types, h},
+        [HN_ROLE_EMBED_NORM] = {1, h},
+        [HN_ROLE_EMBED_NORM_BIAS] = {1, h},
+        [HN_ROLE_POOLER] = {h, h},
+        [HN_ROLE_POOLER_BIAS] = {1, h},
         [HN_ROLE_HEAD] = {c->vocab, h},
         [HN_ROLE_ATTN_NORM] = {1, h},
         [HN_ROLE_ATTN_NORM_BIAS] = {1, h},
@@ -44,6 +49,25 @@ void hn_role_shape(const struct hn_config *c, enum hn_role role, size_t *rows, s
     *cols = shapes[role][1];
 }
 
+static bool is_vector(enum hn_role role) {
+    static const bool matrices[HN_ROLES] = {[HN_ROLE_EMBED] = true,
+        [HN_ROLE_POSITION] = true,
+        [HN_ROLE_TOKEN_TYPE] = true,
+        [HN_ROLE_QKV] = true,
+        [HN_ROLE_Q] = true,
+        [HN_ROLE_K] = true,
+        [HN_ROLE_V] = true,
+        [HN_ROLE_O] = true,
+        [HN_ROLE_GATE] = true,
+        [HN_ROLE_UP] = true,
+        [HN_ROLE_DOWN] = true,
+        [HN_ROLE_POOLER] = true,
+        [HN_ROLE_DENSE] = true,
+        [HN_ROLE_SCORE] = true,
+        [HN_ROLE_HEAD] = true};
+    return !matrices[role];
+}
+
 static bool has_role(const struct hn_role_names *names) {
     return names->gguf || names->hf;
 }
@@ -70,12 +94,36 @@ struct stored {
     const void *data;
 };
 
-/* By its Hugging Face name, or without the prefix that files of the bare model leave out. */
-static const struct hn_safetensor *find_in_folder(const struct hn_model *model, const char *name) {
+/* A tensor's name as files of another origin spell it: bit 0 of `spelling`: without the prefix, which files of the
+ * bare model leave out; bit 1: norms named gamma and beta, as the first BERT files have them. False: no such
+ * spelling. */
+enum { SPELLINGS = 4 };
+static bool respell(const struct hn_model *model, const char *name, unsigned spelling, char out[HN_NAME]) {
+    static const char *const old[][2] = {
+        {"LayerNorm.weight", "LayerNorm.gamma"}, {"LayerNorm.bias", "LayerNorm.beta"}};
     const char *prefix = model->arch->hf_prefix;
-    const struct hn_safetensor *t = hn_folder_find(&model->folder, name);
-    if (!t && prefix && strncmp(name, prefix, strlen(prefix)) == 0)
-        t = hn_folder_find(&model->folder, name + strlen(prefix));
+    if (spelling & 1) {
+        if (!prefix || strncmp(name, prefix, strlen(prefix)) != 0)
+            return false;
+        name += strlen(prefix);
+    }
+    snprintf(out, HN_NAME, "%s", name);
+    for (size_t i = 0; spelling & 2 && i < 2; i++) {
+        size_t n = strlen(name), tail = strlen(old[i][0]);
+        if (n >= tail && strcmp(name + n - tail, old[i][0]) == 0) {
+            snprintf(out + n - tail, HN_NAME - (n - tail), "%s", old[i][1]);
+            return true;
+        }
+    }
+    return !(spelling & 2);
+}
+
+static const struct hn_safetensor *find_in_folder(const struct hn_model *model, const char *name) {
+    const struct hn_safetensor *t = NULL;
+    char spelled[HN_NAME];
+    for (unsigned s = 0; s < SPELLINGS && !t; s++)
+        if (respell(model, name, s, spelled))
+            t = hn_folder_find(&model->folder, spelled);
     return t;
 }
 
@@ -101,7 +149,7 @@ static bool find_stored(const struct hn_model *model, const struct hn_weight *w,
 
 static int check_shape(const struct hn_weight *w, const struct stored *t, struct hn_error *err) {
     size_t rows = w->transposed ? w->cols : w->rows, cols = w->transposed ? w->rows : w->cols;
-    bool vector = w->rows == 1 && t->n_dims == 1 && t->dims[0] == w->cols;
+    bool vector = w->vector && t->n_dims == 1 && t->dims[0] == w->cols;
     if (!vector && !(t->n_dims == 2 && t->dims[0] == rows && t->dims[1] == cols))
         return hn_fail(err, HN_E_MODEL_INVALID,
             "tensor %s has the shape [%zu, %zu] where [%zu, %zu] follows from the configuration", t->name,
@@ -127,8 +175,11 @@ static int add_weight(struct hn_model *model, enum hn_role role, int layer, stru
     struct hn_weight *w = &model->weights[model->n_weights];
     const struct hn_role_names *names = &model->arch->names[role];
     struct stored t;
-    *w = (struct hn_weight){
-        .role = role, .layer = layer, .param = SIZE_MAX, .transposed = model->is_folder && names->transposed};
+    *w = (struct hn_weight){.role = role,
+        .layer = layer,
+        .param = SIZE_MAX,
+        .vector = is_vector(role),
+        .transposed = model->is_folder && names->transposed};
     name_weight(w, names, layer);
     hn_role_shape(&model->config, role, &w->rows, &w->cols);
     if (!find_stored(model, w, &t))
@@ -136,7 +187,7 @@ static int add_weight(struct hn_model *model, enum hn_role role, int layer, stru
     int rc = check_shape(w, &t, err);
     w->type = t.type;
     w->data = t.data;
-    if (!rc && w->rows == 1)
+    if (!rc && w->vector)
         rc = own_vector(w, t.data, model->is_folder ? names->offset : 0, err);
     model->n_weights += rc == 0 || w->owned;
     if (rc)
@@ -172,9 +223,14 @@ static int add_weights(struct hn_model *model, struct hn_error *err) {
     return rc;
 }
 
+static bool begins_with_module(struct hn_view name, const char *module) {
+    size_t n = module ? strlen(module) : 0;
+    return n && name.size > n && memcmp(name.data, module, n) == 0 && name.data[n] == '.';
+}
+
 /* Buffers that older checkpoints carry and nobody reads: causal masks and rotary frequencies computed anew. */
 static bool is_leftover(const struct hn_model *model, struct hn_view name) {
-    static const char *const endings[] = {".attn.bias", ".attn.masked_bias", ".rotary_emb.inv_freq"};
+    static const char *const endings[] = {".attn.bias", ".attn.masked_bias", ".rotary_emb.inv_freq", ".position_ids"};
     if (!model->is_folder)
         return hn_view_is(name, "rope_freqs.weight"); /* rope.c has read it */
     if (model->config.tied && model->arch->names[HN_ROLE_HEAD].hf &&
@@ -185,17 +241,24 @@ static bool is_leftover(const struct hn_model *model, struct hn_view name) {
         if (name.size > n && memcmp(name.data + name.size - n, endings[i], n) == 0)
             return true;
     }
-    return false;
+    for (size_t k = 0; k < HN_HEADS; k++) /* read by hn_model_set_head, when the task is this one */
+        if (begins_with_module(name, model->arch->heads[k].score) ||
+            begins_with_module(name, model->arch->heads[k].dense))
+            return true;
+    for (const char *const *module = model->arch->leftovers; module && *module; module++)
+        if (begins_with_module(name, *module))
+            return true;
+    return hn_view_is(name, "embeddings.position_ids");
 }
 
 static bool is_weight(const struct hn_model *model, struct hn_view name) {
-    size_t prefix = model->arch->hf_prefix ? strlen(model->arch->hf_prefix) : 0;
+    char spelled[HN_NAME];
     for (size_t w = 0; w < model->n_weights; w++) {
-        const char *own = model->is_folder ? model->weights[w].hf_name : model->weights[w].gguf_name;
-        if (hn_view_is(name, own) ||
-            (model->is_folder && prefix && strncmp(own, model->arch->hf_prefix, prefix) == 0 &&
-                hn_view_is(name, own + prefix)))
+        if (!model->is_folder && hn_view_is(name, model->weights[w].gguf_name))
             return true;
+        for (unsigned s = 0; model->is_folder && s < SPELLINGS; s++)
+            if (respell(model, model->weights[w].hf_name, s, spelled) && hn_view_is(name, spelled))
+                return true;
     }
     return false;
 }
@@ -275,6 +338,89 @@ int hn_model_open(struct hn_model *model, const char *path, struct hn_error *err
         rc = refuse_strangers(model, err);
     if (!rc)
         name_quantisation(model);
+    model->head.outputs = model->config.vocab;
+    return rc;
+}
+
+static void set_idle(struct hn_model *model, enum hn_role role) {
+    struct hn_weight *w = model->by_role[role];
+    if (!w || w->idle || w == model->by_role[HN_ROLE_EMBED])
+        return;
+    w->idle = true;
+    model->parameters -= w->rows * w->cols;
+}
+
+/* A part of a head: from the file, if it has this shape there. */
+static int add_head_weight(
+    struct hn_model *model, enum hn_role role, const char *module, size_t rows, struct hn_error *err) {
+    struct hn_weight *w = &model->weights[model->n_weights];
+    struct stored t;
+    *w = (struct hn_weight){.role = role,
+        .layer = -1,
+        .param = SIZE_MAX,
+        .rows = rows,
+        .cols = model->config.hidden,
+        .vector = is_vector(role)};
+    if (w->vector) {
+        w->cols = rows;
+        w->rows = 1;
+    }
+    snprintf(w->hf_name, sizeof w->hf_name, "%s.%s", module, w->vector ? "bias" : "weight");
+    if (find_stored(model, w, &t) && !check_shape(w, &t, NULL)) {
+        w->type = t.type;
+        w->data = t.data;
+        int rc = w->vector ? own_vector(w, t.data, 0, err) : 0;
+        if (rc)
+            return rc;
+    } else {
+        model->head.fresh = true;
+    }
+    model->n_weights++;
+    model->parameters += w->rows * w->cols;
+    model->by_role[role] = w;
+    return 0;
+}
+
+int hn_model_set_head(struct hn_model *model, enum hn_problem problem, size_t outputs, struct hn_error *err) {
+    static const struct {
+        enum hn_head_kind kind;
+        const char *task;
+    } heads[HN_PROBLEMS] = {[HN_PROBLEM_CLASSES] = {HN_HEAD_SEQUENCE, "classification"},
+        [HN_PROBLEM_MULTI] = {HN_HEAD_SEQUENCE, "classification"},
+        [HN_PROBLEM_VALUE] = {HN_HEAD_SEQUENCE, "regression"},
+        [HN_PROBLEM_TAGS] = {HN_HEAD_TOKENS, "token classification"},
+        [HN_PROBLEM_SPAN] = {HN_HEAD_SPAN, "extractive question answering"}};
+    if (problem == HN_PROBLEM_TOKENS && model->arch->encoder) {
+        hn_fail(err, HN_E_UNSUPPORTED, "%s models are encoders, which write no text", model->config.family);
+        hn_error_hint(err, "use a decoder (llama, qwen2, gpt2 …), or a data set with labels, answers or tags");
+        return HN_E_UNSUPPORTED;
+    }
+    if (problem == HN_PROBLEM_TOKENS)
+        return 0;
+    const struct hn_head_names *names = &model->arch->heads[heads[problem].kind];
+    if (!names->score)
+        return hn_fail(
+            err, HN_E_UNSUPPORTED, "there is no head for %s on %s models", heads[problem].task, model->config.family);
+    model->head = (struct hn_head){.problem = problem, .names = names, .outputs = outputs};
+    set_idle(model, HN_ROLE_HEAD);
+    if (!names->pooled) {
+        set_idle(model, HN_ROLE_POOLER);
+        set_idle(model, HN_ROLE_POOLER_BIAS);
+    }
+    int rc = 0;
+    if (names->pooled && !model->by_role[HN_ROLE_POOLER]) { /* the file is of a task that does without */
+        rc = add_head_weight(model, HN_ROLE_POOLER, "bert.pooler.dense", model->config.hidden, err);
+        if (!rc)
+            rc = add_head_weight(model, HN_ROLE_POOLER_BIAS, "bert.pooler.dense", model->config.hidden, err);
+    }
+    if (!rc && names->dense)
+        rc = add_head_weight(model, HN_ROLE_DENSE, names->dense, model->config.hidden, err);
+    if (!rc && names->dense)
+        rc = add_head_weight(model, HN_ROLE_DENSE_BIAS, names->dense, model->config.hidden, err);
+    if (!rc)
+        rc = add_head_weight(model, HN_ROLE_SCORE, names->score, outputs, err);
+    if (!rc && names->bias)
+        rc = add_head_weight(model, HN_ROLE_SCORE_BIAS, names->score, outputs, err);
     return rc;
 }
 

@@ -12,15 +12,19 @@ const struct hn_op_info hn_op_infos[HN_OPS] = {
     [HN_OP_ATTENTION] = {.name = "attention", .reads_in = 1, .reads_out = 3},
     [HN_OP_GLU] = {.name = "glu", .reads_in = 1, .cheap = true},
     [HN_OP_ACTIVATE] = {.name = "activate", .reads_in = 1, .cheap = true},
+    [HN_OP_DROPOUT] = {.name = "dropout", .cheap = true, .residual = true},
     [HN_OP_GATHER] = {.name = "gather"},
     [HN_OP_LOSS] = {.name = "loss", .reads_in = 1, .at_once = true},
     [HN_OP_LOGITS] = {.name = "logits"},
+    [HN_OP_CRITERION] = {.name = "criterion", .reads_in = 1, .at_once = true},
 };
 
 size_t hn_op_scratch(const struct hn_op *op, bool backward) {
     switch (op->kind) {
     case HN_OP_EMBED:
         return op->attr.embed.weight->cols;
+    case HN_OP_DROPOUT: /* a row with its mask applied */
+        return op->attr.dropout.cols;
     case HN_OP_LINEAR: /* rows with their dropout mask applied */
         return HN_GEMM_SCRATCH + (op->attr.linear.lora_dropout > 0 ? HN_DROPOUT_ROWS * op->attr.linear.in : 0);
     case HN_OP_LOSS:

@@ -19,9 +19,13 @@ struct hn_batch {
     size_t n_tokens, n_sequences, n_targets;
     const int32_t *tokens;       /* [n_tokens] ids */
     const uint32_t *positions;   /* [n_tokens] place in the sequence, from 0 */
+    const uint32_t *types;       /* [n_tokens] which text of a pair: token type */
     const uint32_t *starts;      /* [n_sequences + 1] first row of each sequence */
-    const uint32_t *target_rows; /* [n_targets] rows whose next token is predicted, ascending */
-    const int32_t *target_ids;   /* [n_targets] that token (unused by LOGITS) */
+    const uint32_t *target_rows; /* [n_targets] rows whose next token is predicted, ascending; for spans the first and
+                                    the last row of each sequence's answer */
+    const int32_t *target_ids; /* [n_targets] that token (unused by LOGITS); for heads of tasks the label, or the row
+                                  of `values` */
+    const float *values;       /* [·, outputs] what MULTI and VALUE heads are to say */
     const float *target_weights; /* [n_targets] already divided by the optimizer step's total */
     const uint32_t *ordinals;    /* [n_sequences] the row's number in the epoch: keys dropout */
     /* With a cache: sequence i has `past[i]` tokens there, in rows from cache_rows[i]; its new ones are appended. */

@@ -52,7 +52,8 @@ static const float *row_of(const struct hn_exec *x, const struct hn_weight *w, s
 static void embed_rows(void *context, size_t block, unsigned thread) {
     const struct task *t = context;
     const struct hn_weight *w = t->step->op->attr.embed.weight;
-    const struct hn_weight *position = t->step->op->attr.embed.position;
+    const struct hn_weight *position = t->step->op->attr.embed.position, *type = t->step->op->attr.embed.type;
+    size_t offset = t->step->op->attr.embed.position_offset;
     float *out = hn_buffer(t->x, t->step->out[0]), *room = hn_scratch(t->x, thread);
     for (size_t r = block * HN_ROW_BLOCK; r < block_end(t, block); r++) {
         size_t id = (size_t)t->x->batch->tokens[r];
@@ -63,7 +64,10 @@ static void embed_rows(void *context, size_t block, unsigned thread) {
         if (t->step->op->attr.embed.scale < 1 || t->step->op->attr.embed.scale > 1)
             t->k->scale(out + r * t->cols, (float)t->step->op->attr.embed.scale, t->cols);
         if (position)
-            t->k->axpy(out + r * t->cols, 1, row_of(t->x, position, t->x->batch->positions[r], room), t->cols);
+            t->k->axpy(
+                out + r * t->cols, 1, row_of(t->x, position, t->x->batch->positions[r] + offset, room), t->cols);
+        if (type)
+            t->k->axpy(out + r * t->cols, 1, row_of(t->x, type, t->x->batch->types[r], room), t->cols);
     }
 }
 
@@ -75,7 +79,9 @@ static void embed_forward(struct hn_exec *x, const struct hn_step *step) {
 /* One task a block of columns: every thread walks all tokens in order, so that sums do not depend on threads. */
 static void embed_back_cols(void *context, size_t block, unsigned thread) {
     const struct task *t = context;
-    const struct hn_weight *w = t->step->op->attr.embed.weight, *position = t->step->op->attr.embed.position;
+    const struct hn_weight *w = t->step->op->attr.embed.weight, *position = t->step->op->attr.embed.position,
+                           *type = t->step->op->attr.embed.type;
+    size_t offset = t->step->op->attr.embed.position_offset;
     const float *dout = hn_buffer(t->x, t->step->dout[0]);
     float *grad = (float *)t->x->grads + w->param;
     size_t c0 = block * 64, n = t->cols - c0 < 64 ? t->cols - c0 : 64;
@@ -84,7 +90,10 @@ static void embed_back_cols(void *context, size_t block, unsigned thread) {
         t->k->axpy(grad + (size_t)t->x->batch->tokens[r] * t->cols + c0, (float)t->step->op->attr.embed.scale,
             dout + r * t->cols + c0, n);
     for (size_t r = 0; position && r < t->rows; r++)
-        t->k->axpy((float *)t->x->grads + position->param + (size_t)t->x->batch->positions[r] * t->cols + c0, 1,
+        t->k->axpy((float *)t->x->grads + position->param + (t->x->batch->positions[r] + offset) * t->cols + c0, 1,
+            dout + r * t->cols + c0, n);
+    for (size_t r = 0; type && r < t->rows; r++)
+        t->k->axpy((float *)t->x->grads + type->param + (size_t)t->x->batch->types[r] * t->cols + c0, 1,
             dout + r * t->cols + c0, n);
 }
 
@@ -340,6 +349,47 @@ static void activate_both(struct hn_exec *x, const struct hn_step *step) {
     each_row_block(&task, activate_rows);
 }
 
+static void dropout_rows(void *context, size_t block, unsigned thread) {
+    const struct task *t = context;
+    const struct hn_op *op = t->step->op;
+    bool backward = t->step->backward, on = t->x->dropout_on && op->attr.dropout.p > 0;
+    enum hn_dim dim = t->x->plan->buffers[backward ? t->step->dout[0] : t->step->out[0]].dim;
+    const float *in = hn_buffer(t->x, backward ? t->step->dout[0] : t->step->in[0]);
+    const float *residual = backward ? NULL : hn_buffer(t->x, t->step->in[1]);
+    float *out = hn_buffer(t->x, backward ? t->step->din[0] : t->step->out[0]);
+    float *back = backward ? hn_buffer(t->x, t->step->din[1]) : NULL, *room = hn_scratch(t->x, thread);
+    for (size_t r = block * HN_ROW_BLOCK; r < block_end(t, block); r++) {
+        if (back)
+            t->k->axpy(back + r * t->cols, 1, in + r * t->cols, t->cols);
+        if (!out)
+            continue;
+        memcpy(room, in + r * t->cols, t->cols * sizeof *room);
+        if (on)
+            hn_dropout_apply(
+                hn_hidden_key(t->x, op, hn_token_row(t->x, dim, r)), 0, 0, op->attr.dropout.p, room, t->cols);
+        if (residual)
+            t->k->axpy(room, 1, residual + r * t->cols, t->cols);
+        if (backward && t->step->add[0])
+            t->k->axpy(out + r * t->cols, 1, room, t->cols);
+        else
+            memcpy(out + r * t->cols, room, t->cols * sizeof *out);
+    }
+}
+
+static void dropout_both(struct hn_exec *x, const struct hn_step *step) {
+    const struct hn_plan_buffer *b = &x->plan->buffers[step->backward ? step->dout[0] : step->out[0]];
+    struct task task = {x, step, hn_kernels(), hn_rows(x, b->dim), b->cols, 0};
+    each_row_block(&task, dropout_rows);
+}
+
+static void criterion_forward(struct hn_exec *x, const struct hn_step *step) {
+    hn_ops_ref32.forward[HN_OP_CRITERION](x, step);
+}
+
+static void criterion_backward(struct hn_exec *x, const struct hn_step *step) {
+    hn_ops_ref32.backward[HN_OP_CRITERION](x, step);
+}
+
 static void logits_forward(struct hn_exec *x, const struct hn_step *step) {
     hn_product_nt(x, hn_buffer(x, step->out[0]), step->op->attr.head.weight->rows, hn_buffer(x, step->in[0]),
         step->op->attr.head.weight, x->batch->n_targets);
@@ -420,9 +470,11 @@ const struct hn_op_table hn_ops_fast = {
         [HN_OP_ATTENTION] = hn_attention_forward,
         [HN_OP_GLU] = glu_both,
         [HN_OP_ACTIVATE] = activate_both,
+        [HN_OP_DROPOUT] = dropout_both,
         [HN_OP_GATHER] = gather_forward,
         [HN_OP_LOSS] = loss_both,
-        [HN_OP_LOGITS] = logits_forward},
+        [HN_OP_LOGITS] = logits_forward,
+        [HN_OP_CRITERION] = criterion_forward},
     .backward = {[HN_OP_EMBED] = embed_backward,
         [HN_OP_RMSNORM] = rmsnorm_backward,
         [HN_OP_LAYERNORM] = layernorm_backward,
@@ -432,6 +484,8 @@ const struct hn_op_table hn_ops_fast = {
         [HN_OP_ATTENTION] = hn_attention_backward,
         [HN_OP_GLU] = glu_both,
         [HN_OP_ACTIVATE] = activate_both,
+        [HN_OP_DROPOUT] = dropout_both,
         [HN_OP_GATHER] = gather_backward,
-        [HN_OP_LOSS] = loss_both},
+        [HN_OP_LOSS] = loss_both,
+        [HN_OP_CRITERION] = criterion_backward},
 };

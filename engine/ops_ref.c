@@ -43,13 +43,16 @@ static size_t rows_of(const struct hn_exec *x, const struct hn_step *step, int b
 static void embed_forward(struct hn_exec *x, const struct hn_step *step) {
     const struct hn_weight *w = step->op->attr.embed.weight;
     real *table = weight_rows(x, w), *out = hn_buffer(x, step->out[0]), scale = (real)step->op->attr.embed.scale;
-    const struct hn_weight *position = step->op->attr.embed.position;
-    real *places = position ? weight_rows(x, position) : NULL;
+    const struct hn_weight *position = step->op->attr.embed.position, *type = step->op->attr.embed.type;
+    real *places = position ? weight_rows(x, position) : NULL, *types = type ? weight_rows(x, type) : NULL;
     for (size_t t = 0; t < x->batch->n_tokens; t++)
         for (size_t c = 0; c < w->cols; c++)
-            out[t * w->cols + c] = table[(size_t)x->batch->tokens[t] * w->cols + c] * scale +
-                                   (places ? places[x->batch->positions[t] * w->cols + c] : 0);
+            out[t * w->cols + c] =
+                table[(size_t)x->batch->tokens[t] * w->cols + c] * scale +
+                (places ? places[(x->batch->positions[t] + step->op->attr.embed.position_offset) * w->cols + c] : 0) +
+                (types ? types[x->batch->types[t] * w->cols + c] : 0);
     free(places);
+    free(types);
     free(table);
 }
 
@@ -63,7 +66,12 @@ static void embed_backward(struct hn_exec *x, const struct hn_step *step) {
     real *places = step->op->attr.embed.position ? grad_of(x, step->op->attr.embed.position) : NULL;
     for (size_t t = 0; places && t < x->batch->n_tokens; t++)
         for (size_t c = 0; c < w->cols; c++)
-            places[x->batch->positions[t] * w->cols + c] += dout[t * w->cols + c];
+            places[(x->batch->positions[t] + step->op->attr.embed.position_offset) * w->cols + c] +=
+                dout[t * w->cols + c];
+    real *types = step->op->attr.embed.type ? grad_of(x, step->op->attr.embed.type) : NULL;
+    for (size_t t = 0; types && t < x->batch->n_tokens; t++)
+        for (size_t c = 0; c < w->cols; c++)
+            types[x->batch->types[t] * w->cols + c] += dout[t * w->cols + c];
 }
 
 static real inverse_rms(const real *x, size_t n, double eps) {
@@ -212,17 +220,20 @@ static void headnorm_backward(struct hn_exec *x, const struct hn_step *step) {
 
 /* Input of part p's adapter: the row with that module's dropout mask applied. */
 static real adapter_input(
-    const struct hn_exec *x, const struct hn_op *op, size_t p, size_t row, size_t c, real value) {
+    const struct hn_exec *x, const struct hn_op *op, enum hn_dim dim, size_t p, size_t row, size_t c, real value) {
     const struct hn_linear *l = &op->attr.linear;
     if (!x->dropout_on || l->lora_dropout <= 0)
         return value;
-    return hn_dropout_keep(x, op, p, row, c, l->lora_dropout) ? value / (real)(1 - l->lora_dropout) : 0;
+    return hn_dropout_keep(x, op, p, hn_token_row(x, dim, row), c, l->lora_dropout)
+               ? value / (real)(1 - l->lora_dropout)
+               : 0;
 }
 
 static void linear_forward(struct hn_exec *x, const struct hn_step *step) {
     const struct hn_op *op = step->op;
     const struct hn_linear *l = &op->attr.linear;
-    size_t rows = rows_of(x, step, step->out[0]), rank = l->lora_rank, mids = rank * l->n_adapted;
+    enum hn_dim dim = x->plan->buffers[step->out[0]].dim;
+    size_t rows = hn_rows(x, dim), rank = l->lora_rank, mids = rank * l->n_adapted;
     const real *in = hn_buffer(x, step->in[0]), *residual = hn_buffer(x, step->in[1]), *params = x->params;
     real *out = hn_buffer(x, step->out[0]), *mid = hn_buffer(x, step->out[1]);
     for (size_t p = 0, column = 0, adapted = 0; p < l->n_parts; column += l->weights[p++]->rows) {
@@ -232,7 +243,7 @@ static void linear_forward(struct hn_exec *x, const struct hn_step *step) {
             for (size_t j = 0; lora && j < rank; j++) {
                 real u = 0;
                 for (size_t c = 0; c < l->in; c++)
-                    u += adapter_input(x, op, p, t, c, in[t * l->in + c]) * params[lora->a + j * l->in + c];
+                    u += adapter_input(x, op, dim, p, t, c, in[t * l->in + c]) * params[lora->a + j * l->in + c];
                 mid[t * mids + adapted * rank + j] = u;
             }
             for (size_t o = 0; o < l->weights[p]->rows; o++) {
@@ -255,7 +266,8 @@ static void linear_forward(struct hn_exec *x, const struct hn_step *step) {
 static void linear_backward(struct hn_exec *x, const struct hn_step *step) {
     const struct hn_op *op = step->op;
     const struct hn_linear *l = &op->attr.linear;
-    size_t rows = hn_rows(x, x->plan->buffers[step->dout[0]].dim), rank = l->lora_rank, mids = rank * l->n_adapted;
+    enum hn_dim dim = x->plan->buffers[step->dout[0]].dim;
+    size_t rows = hn_rows(x, dim), rank = l->lora_rank, mids = rank * l->n_adapted;
     const real *in = hn_buffer(x, step->in[0]), *dout = hn_buffer(x, step->dout[0]), *params = x->params;
     const real *mid = hn_buffer(x, step->out[1]), scale = (real)l->lora_scale;
     real *din = hn_buffer(x, step->din[0]), *residual = hn_buffer(x, step->din[1]), *dmid = hn_buffer(x, step->work);
@@ -287,9 +299,10 @@ static void linear_backward(struct hn_exec *x, const struct hn_step *step) {
                 }
                 dmid[t * mids + adapted * rank + j] = du;
                 for (size_t c = 0; c < l->in; c++) {
-                    grads[lora->a + j * l->in + c] += du * adapter_input(x, op, p, t, c, in[t * l->in + c]);
+                    grads[lora->a + j * l->in + c] += du * adapter_input(x, op, dim, p, t, c, in[t * l->in + c]);
                     if (din)
-                        din[t * l->in + c] += adapter_input(x, op, p, t, c, du * params[lora->a + j * l->in + c]);
+                        din[t * l->in + c] +=
+                            adapter_input(x, op, dim, p, t, c, du * params[lora->a + j * l->in + c]);
                 }
             }
         }
@@ -350,6 +363,14 @@ static struct keys keys_of(struct hn_exec *x, const struct hn_op *op, const real
     return (struct keys){cache, cache + kv, 2 * kv, b->past[s] + n};
 }
 
+/* What the probability of `key` for a query is multiplied by. */
+static real keep(const struct hn_exec *x, const struct hn_op *op, size_t s, size_t query, size_t head, size_t key) {
+    double p = op->attr.attention.dropout;
+    if (!x->dropout_on || p <= 0)
+        return 1;
+    return hn_dropout_lane(hn_attention_key(x, op, s, query), head, key, p) ? (real)(1 / (1 - p)) : 0;
+}
+
 static void attention_forward(struct hn_exec *x, const struct hn_step *step) {
     const struct hn_op *op = step->op;
     size_t heads = op->attr.attention.heads, d = op->attr.attention.head_dim,
@@ -381,7 +402,7 @@ static void attention_forward(struct hn_exec *x, const struct hn_step *step) {
                 for (size_t c = 0; c < d; c++) {
                     real y = 0;
                     for (size_t j = oldest; j < visible; j++)
-                        y += p[j] * keys.v[j * keys.stride + h / group * d + c];
+                        y += p[j] * keep(x, op, s, i, h, j) * keys.v[j * keys.stride + h / group * d + c];
                     o[c] = y / sum;
                 }
                 lse[(first + i) * heads + h] = max + (real)log((double)sum);
@@ -390,7 +411,8 @@ static void attention_forward(struct hn_exec *x, const struct hn_step *step) {
     }
 }
 
-/* P = exp(S − lse), dV += Pᵀ·dO, dP = dO·Vᵀ, dS = P∘(dP − rowsum(dO∘O))·scale, dQ += dS·K, dK += dSᵀ·Q */
+/* P = exp(S − lse), D the dropout's factors, dV += (P∘D)ᵀ·dO, dP = D∘(dO·Vᵀ), dS = P∘(dP − rowsum(dO∘O))·scale,
+ * dQ += dS·K, dK += dSᵀ·Q */
 static void attention_backward(struct hn_exec *x, const struct hn_step *step) {
     const struct hn_op *op = step->op;
     size_t heads = op->attr.attention.heads, d = op->attr.attention.head_dim,
@@ -419,9 +441,11 @@ static void attention_backward(struct hn_exec *x, const struct hn_step *step) {
                         dot += q[c] * k[c];
                         dp += dy[c] * v[c];
                     }
-                    real p = (real)exp((double)(dot * scale - lse[i * heads + h])), ds = p * (dp - delta) * scale;
+                    real kept = keep(x, op, s, i - x->batch->starts[s], h, j - x->batch->starts[s]);
+                    real p = (real)exp((double)(dot * scale - lse[i * heads + h])),
+                         ds = p * (kept * dp - delta) * scale;
                     for (size_t c = 0; c < d; c++) {
-                        dv[c] += p * dy[c];
+                        dv[c] += p * kept * dy[c];
                         din[i * cols + h * d + c] += ds * k[c];
                         dk[c] += ds * q[c];
                     }
@@ -445,6 +469,10 @@ static void activation(enum hn_activation kind, double x, double *ret_value, dou
     case HN_GELU:
         *ret_value = x * phi;
         *ret_slope = phi + x * exp(-x * x / 2) / sqrt(2 * M_PI);
+        return;
+    case HN_TANH:
+        *ret_value = tanh(x);
+        *ret_slope = 1 - tanh(x) * tanh(x);
         return;
     default:
         *ret_value = x > 0 ? x : 0;
@@ -498,6 +526,32 @@ static void activate_backward(struct hn_exec *x, const struct hn_step *step) {
         activation(step->op->attr.activation, (double)in[i], &value, &slope);
         din[i] = (step->add[0] ? din[i] : 0) + dout[i] * (real)slope;
     }
+}
+
+static real dropped(const struct hn_exec *x, const struct hn_op *op, size_t token, size_t c, real value) {
+    double p = op->attr.dropout.p;
+    if (!x->dropout_on || p <= 0)
+        return value;
+    return hn_dropout_channel(hn_hidden_key(x, op, token), c, p) ? value / (real)(1 - p) : 0;
+}
+
+static void dropout_forward(struct hn_exec *x, const struct hn_step *step) {
+    const struct hn_plan_buffer *b = &x->plan->buffers[step->out[0]];
+    const real *in = hn_buffer(x, step->in[0]), *residual = hn_buffer(x, step->in[1]);
+    real *out = hn_buffer(x, step->out[0]);
+    for (size_t r = 0; r < hn_rows(x, b->dim); r++)
+        for (size_t c = 0, i = r * b->cols; c < b->cols; c++, i++)
+            out[i] = dropped(x, step->op, hn_token_row(x, b->dim, r), c, in[i]) + (residual ? residual[i] : 0);
+}
+
+static void dropout_backward(struct hn_exec *x, const struct hn_step *step) {
+    const struct hn_plan_buffer *b = &x->plan->buffers[step->dout[0]];
+    const real *dout = hn_buffer(x, step->dout[0]);
+    real *din = hn_buffer(x, step->din[0]);
+    add_residual(x, step, hn_rows(x, b->dim) * b->cols);
+    for (size_t r = 0; din && r < hn_rows(x, b->dim); r++)
+        for (size_t c = 0, i = r * b->cols; c < b->cols; c++, i++)
+            din[i] = (step->add[0] ? din[i] : 0) + dropped(x, step->op, hn_token_row(x, b->dim, r), c, dout[i]);
 }
 
 static void gather_forward(struct hn_exec *x, const struct hn_step *step) {
@@ -581,6 +635,85 @@ static void loss_both(struct hn_exec *x, const struct hn_step *step) {
     free(w);
 }
 
+static void put_gradient(const struct hn_step *step, real *din, size_t i, real value) {
+    if (step->backward && din)
+        din[i] = (step->add[0] ? din[i] : 0) + value;
+}
+
+/* Cross entropy over n logits that stand `stride` apart; gradients behind them in the same way. */
+static real cross_entropy(const struct hn_step *step, const real *logits, real *din, size_t n, size_t stride,
+    size_t target, real weight, real smoothing, bool *ret_correct) {
+    size_t best = 0;
+    real sum = 0, mean = 0;
+    for (size_t v = 1; v < n; v++)
+        best = logits[v * stride] > logits[best * stride] ? v : best;
+    for (size_t v = 0; v < n; v++) {
+        sum += (real)exp((double)(logits[v * stride] - logits[best * stride]));
+        mean += logits[v * stride] / (real)n;
+    }
+    real lse = logits[best * stride] + (real)log((double)sum);
+    for (size_t v = 0; v < n; v++)
+        put_gradient(step, din, v * stride,
+            weight * ((real)exp((double)(logits[v * stride] - lse)) - (v == target ? 1 - smoothing : 0) -
+                         smoothing / (real)n));
+    *ret_correct = best == target;
+    return lse - (1 - smoothing) * logits[target * stride] - smoothing * mean;
+}
+
+/* Mean over the outputs of BCEWithLogitsLoss, or of the squared error, against values[n]. */
+static real against_values(const struct hn_step *step, const real *logits, real *din, size_t n, const float *values,
+    real weight, bool *ret_correct) {
+    bool labels = step->op->attr.criterion.problem == HN_PROBLEM_MULTI;
+    real loss = 0;
+    *ret_correct = labels;
+    for (size_t v = 0; v < n; v++) {
+        real z = logits[v], y = (real)values[v], slope;
+        if (labels) {
+            double size = fabs((double)z);
+            loss += ((z > 0 ? z : 0) - z * y + (real)log1p(exp(-size))) / (real)n;
+            slope = (real)(1 / (1 + exp(-(double)z))) - y;
+            *ret_correct = *ret_correct && (z > 0) == (values[v] > 0.5f);
+        } else {
+            loss += (z - y) * (z - y) / (real)n;
+            slope = 2 * (z - y);
+        }
+        put_gradient(step, din, v, weight * slope / (real)n);
+    }
+    return loss;
+}
+
+static void add_loss(struct hn_exec *x, size_t target, real loss, bool correct) {
+    x->sums->loss += (double)x->batch->target_weights[target] * (double)loss;
+    x->sums->correct += correct;
+    if (x->row_losses)
+        x->row_losses[target] = (double)loss;
+}
+
+/* The loss of a task's head; its logits are few, so that plain loops serve training as well. */
+static void criterion_both(struct hn_exec *x, const struct hn_step *step) {
+    const struct hn_batch *b = x->batch;
+    enum hn_problem problem = step->op->attr.criterion.problem;
+    size_t n = x->plan->buffers[step->in[0]].cols;
+    const real *logits = hn_buffer(x, step->in[0]);
+    real *din = hn_buffer(x, step->din[0]), smoothing = (real)step->op->attr.criterion.smoothing, loss;
+    bool correct;
+    for (size_t i = 0; i < b->n_targets; i++) {
+        real weight = (real)b->target_weights[i];
+        if (problem == HN_PROBLEM_SPAN) {
+            size_t first = b->starts[i / 2], rows = b->starts[i / 2 + 1] - first, at = first * n + i % 2;
+            loss = cross_entropy(
+                step, logits + at, din ? din + at : NULL, rows, n, b->target_rows[i] - first, weight, 0, &correct);
+        } else if (problem == HN_PROBLEM_MULTI || problem == HN_PROBLEM_VALUE) {
+            loss = against_values(step, logits + i * n, din ? din + i * n : NULL, n,
+                b->values + (size_t)b->target_ids[i] * n, weight, &correct);
+        } else {
+            loss = cross_entropy(step, logits + i * n, din ? din + i * n : NULL, n, 1, (size_t)b->target_ids[i],
+                weight, smoothing, &correct);
+        }
+        add_loss(x, i, loss, correct);
+    }
+}
+
 const struct hn_op_table HN_REF_TABLE = {
     .value_bytes = sizeof(real),
     .forward = {[HN_OP_EMBED] = embed_forward,
@@ -592,9 +725,11 @@ const struct hn_op_table HN_REF_TABLE = {
         [HN_OP_ATTENTION] = attention_forward,
         [HN_OP_GLU] = glu_forward,
         [HN_OP_ACTIVATE] = activate_forward,
+        [HN_OP_DROPOUT] = dropout_forward,
         [HN_OP_GATHER] = gather_forward,
         [HN_OP_LOSS] = loss_both,
-        [HN_OP_LOGITS] = logits_forward},
+        [HN_OP_LOGITS] = logits_forward,
+        [HN_OP_CRITERION] = criterion_both},
     .backward = {[HN_OP_EMBED] = embed_backward,
         [HN_OP_RMSNORM] = rmsnorm_backward,
         [HN_OP_LAYERNORM] = layernorm_backward,
@@ -604,6 +739,8 @@ const struct hn_op_table HN_REF_TABLE = {
         [HN_OP_ATTENTION] = attention_backward,
         [HN_OP_GLU] = glu_backward,
         [HN_OP_ACTIVATE] = activate_backward,
+        [HN_OP_DROPOUT] = dropout_backward,
         [HN_OP_GATHER] = gather_backward,
-        [HN_OP_LOSS] = loss_both},
+        [HN_OP_LOSS] = loss_both,
+        [HN_OP_CRITERION] = criterion_both},
 };

@@ -1,6 +1,7 @@
 /* See params.h. Work is cut into blocks of fixed size, so that sums do not depend on threads. */
 #include "engine/params.h"
 #include "engine/buf.h"
+#include "engine/rng.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -19,12 +20,43 @@ static void name_matrix(struct hn_param *p, const struct hn_weight *weight, cons
     snprintf(p->name, sizeof p->name, "%.*s.%s.weight", stem, weight->hf_name, matrix);
 }
 
-int hn_params_from_adapter(struct hn_params *params, const struct hn_adapter *adapter, struct hn_error *err) {
-    *params = (struct hn_params){.n = 2 * adapter->n, .size = adapter->n_params};
+static size_t count_assigned(const struct hn_model *model, size_t *ret_values) {
+    size_t n = 0, values = 0;
+    for (size_t i = 0; i < model->n_weights; i++)
+        if (model->weights[i].param != SIZE_MAX) {
+            values += model->weights[i].rows * model->weights[i].cols;
+            n++;
+        }
+    *ret_values = values;
+    return n;
+}
+
+/* Entries of the weights that are trained themselves. */
+static void add_weights(struct hn_param *table, const struct hn_model *model) {
+    for (size_t i = 0; i < model->n_weights; i++) {
+        const struct hn_weight *w = &model->weights[i];
+        if (w->param == SIZE_MAX)
+            continue;
+        *table = (struct hn_param){
+            .weight = w, .offset = w->param, .rows = w->rows, .cols = w->cols, .decays = !w->vector};
+        snprintf(table->name, sizeof table->name, "%s", w->hf_name);
+        table++;
+    }
+}
+
+static int allocate(struct hn_params *params, struct hn_error *err) {
     params->table = hn_calloc(params->n, sizeof *params->table);
     params->values = hn_calloc(params->size, sizeof *params->values);
-    if (!params->table || !params->values)
-        return hn_fail(err, HN_E_INTERNAL, "out of memory");
+    return params->table && params->values ? 0 : hn_fail(err, HN_E_INTERNAL, "out of memory");
+}
+
+int hn_params_from_adapter(
+    struct hn_params *params, const struct hn_adapter *adapter, const struct hn_model *model, struct hn_error *err) {
+    size_t values, n = count_assigned(model, &values);
+    *params = (struct hn_params){.n = 2 * adapter->n + n, .size = adapter->n_params + values};
+    int rc = allocate(params, err);
+    if (rc)
+        return rc;
     for (size_t i = 0; i < adapter->n; i++) {
         const struct hn_lora *lora = &adapter->loras[i];
         struct hn_param *a = &params->table[2 * i], *b = a + 1;
@@ -41,6 +73,7 @@ int hn_params_from_adapter(struct hn_params *params, const struct hn_adapter *ad
         name_matrix(a, lora->weight, "lora_A");
         name_matrix(b, lora->weight, "lora_B");
     }
+    add_weights(params->table + 2 * adapter->n, model);
     qsort(params->table, params->n, sizeof *params->table, compare_offsets);
     return 0;
 }
@@ -48,32 +81,52 @@ int hn_params_from_adapter(struct hn_params *params, const struct hn_adapter *ad
 size_t hn_params_assign(struct hn_model *model) {
     size_t size = 0;
     for (size_t i = 0; i < model->n_weights; i++) {
+        if (model->weights[i].idle)
+            continue;
         model->weights[i].param = size;
         size += model->weights[i].rows * model->weights[i].cols; /* all lie in the file, so the sum cannot overflow */
     }
     return size;
 }
 
-int hn_params_from_model(struct hn_params *params, const struct hn_model *model, struct hn_error *err) {
-    *params = (struct hn_params){.n = model->n_weights, .size = model->parameters};
-    params->table = hn_calloc(params->n, sizeof *params->table);
-    params->values = hn_calloc(params->size, sizeof *params->values);
-    if (!params->table || !params->values)
-        return hn_fail(err, HN_E_INTERNAL, "out of memory");
-    for (size_t i = 0; i < params->n; i++) {
-        const struct hn_weight *w = &model->weights[i];
-        params->table[i] = (struct hn_param){
-            .weight = w, .offset = w->param, .rows = w->rows, .cols = w->cols, .decays = w->rows > 1 /* not norms and biases */};
-        snprintf(params->table[i].name, sizeof params->table[i].name, "%s", w->hf_name);
+size_t hn_params_assign_head(struct hn_model *model, size_t first) {
+    for (size_t i = 0; i < model->n_weights; i++) {
+        struct hn_weight *w = &model->weights[i];
+        bool head = w->role >= HN_ROLE_DENSE && w->role <= HN_ROLE_SCORE_BIAS;
+        if (!head && w->data) /* what is new is trained, too: a pooler that the file lacks */
+            continue;
+        w->param = first;
+        first += w->rows * w->cols;
     }
-    return 0;
+    return first;
 }
 
-void hn_params_start(const struct hn_model *model, float *values) {
+int hn_params_from_model(struct hn_params *params, const struct hn_model *model, struct hn_error *err) {
+    size_t values, n = count_assigned(model, &values);
+    *params = (struct hn_params){.n = n, .size = values};
+    int rc = allocate(params, err);
+    if (!rc)
+        add_weights(params->table, model);
+    return rc;
+}
+
+/* Box and Muller's normal deviates. */
+static float normal(uint64_t seed, uint64_t role, uint64_t i) {
+    double u = 1 - hn_random_unit(seed, HN_PURPOSE_HEAD, role, 2 * i),
+           v = hn_random_unit(seed, HN_PURPOSE_HEAD, role, 2 * i + 1);
+    return (float)(sqrt(-2 * log(u)) * cos(2 * M_PI * v));
+}
+
+void hn_params_start(const struct hn_model *model, uint64_t seed, float *values) {
     for (size_t i = 0; i < model->n_weights; i++) {
         const struct hn_weight *w = &model->weights[i];
-        for (size_t r = 0; r < w->rows; r++)
+        if (w->param == SIZE_MAX)
+            continue;
+        for (size_t r = 0; w->data && r < w->rows; r++)
             hn_weight_row(w, r, values + w->param + r * w->cols);
+        for (size_t k = 0; !w->data && k < w->rows * w->cols; k++)
+            values[w->param + k] =
+                w->vector ? 0 : (float)model->config.init_range * normal(seed, (uint64_t)w->role, k);
     }
     hn_model_release(model);
 }

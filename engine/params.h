@@ -18,19 +18,24 @@ struct hn_param {
 };
 
 struct hn_params {
-    struct hn_param *table; /* [n] */
-    size_t n, size;         /* size: values in each array */
+    struct hn_param *table;                 /* [n] */
+    size_t n, size;                         /* size: values in each array */
     float *values, *grads, *first, *second; /* grads, first, second NULL once released */
 };
 
-int hn_params_from_adapter(struct hn_params *params, const struct hn_adapter *adapter, struct hn_error *err);
+/* Of an adapter, with the weights of the model that are trained beside it (hn_params_assign_head). */
+int hn_params_from_adapter(
+    struct hn_params *params, const struct hn_adapter *adapter, const struct hn_model *model, struct hn_error *err);
 /* Gives every weight of the model its place in the parameter vector (weight->param) and returns the vector's size.
  * Graphs planned from then on train them. A tied head is the embedding's own struct and so shares its place. */
 size_t hn_params_assign(struct hn_model *model);
+/* The same for a task's head alone, from offset `first` on. */
+size_t hn_params_assign_head(struct hn_model *model, size_t first);
 /* The table of a model whose weights have been assigned. */
 int hn_params_from_model(struct hn_params *params, const struct hn_model *model, struct hn_error *err);
-/* Fills values[] with the model's weights, dequantised. */
-void hn_params_start(const struct hn_model *model, float *values);
+/* Fills values[] with the weights that have been assigned, dequantised; new matrices are drawn from a normal
+ * distribution of the configuration's width, keyed by the seed, new biases are zero. */
+void hn_params_start(const struct hn_model *model, uint64_t seed, float *values);
 /* Gradients and moments, zeroed. Not needed for prediction. */
 int hn_params_add_optimizer(struct hn_params *params, struct hn_error *err);
 void hn_params_release_optimizer(struct hn_params *params);

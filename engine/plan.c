@@ -95,8 +95,8 @@ static void analyse(struct builder *b) {
 
 static bool is_kept(const struct builder *b, int tensor) {
     const struct hn_op *op = &b->graph->ops[b->producer[tensor]];
-    if (hn_op_infos[op->kind].cheap &&
-        op->in[1] < 0) /* a residual stream recomputed would lead back to its beginning */
+    /* A residual stream, or all layers' outputs, recomputed would lead back to the beginning. */
+    if (hn_op_infos[op->kind].cheap && op->in[1] < 0 && !(b->options->recompute && b->crosses[tensor]))
         return false;
     return !b->options->recompute || op->layer < 0 || b->crosses[tensor];
 }
@@ -181,8 +181,6 @@ static void add_forward(struct builder *b, const struct hn_op *op) {
         step.out[i] = b->value[op->out[i]];
     }
     add_step(b, step);
-    if (op->kind == HN_OP_LOGITS)
-        b->plan->logits = step.out[0];
 }
 
 /* Buffer in which a backward step finds the value of `tensor`; runs the op that makes it again when it was not kept.
@@ -327,8 +325,10 @@ int hn_plan_make(
         for (size_t i = graph->n_ops; options->train && i > 0 && !b.failed; i--)
             if (needs_backward(&b, &graph->ops[i - 1]))
                 add_backward(&b, &graph->ops[i - 1]);
-        if (plan->logits >= 0 && !b.failed)
+        if (graph->logits >= 0 && !options->train && !b.failed) {
+            plan->logits = b.value[graph->logits];
             touch(plan, plan->logits, plan->n_steps);
+        }
     }
     int rc = b.failed ? hn_fail(err, HN_E_DOES_NOT_FIT, "the plan of this run exceeds the address space or memory")
                       : place(plan, err);

@@ -15,7 +15,10 @@ enum hn_purpose {
     HN_PURPOSE_INIT,
     HN_PURPOSE_DROPOUT,
     HN_PURPOSE_SAMPLE,
-    HN_PURPOSE_AUTO, /* choices made while a job is planned */
+    HN_PURPOSE_AUTO,      /* choices made while a job is planned */
+    HN_PURPOSE_HIDDEN,    /* dropout of hidden states */
+    HN_PURPOSE_ATTENTION, /* dropout of attention's probabilities */
+    HN_PURPOSE_HEAD,      /* initialisation of a task's head */
 };
 
 static inline void hn_philox(const uint32_t counter[4], const uint32_t key[2], uint32_t out[4]) {

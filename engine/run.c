@@ -88,27 +88,26 @@ int hn_run_choose_params(struct hn_run *run, struct hn_error *err) {
     switch (run->spec->method) {
     case HN_METHOD_LORA:
         rc = hn_adapter_init(&run->adapter, &run->model, &run->spec->hp, err);
-        run->n_params = run->adapter.n_params;
+        run->n_params = hn_params_assign_head(&run->model, run->adapter.n_params);
         return rc;
     case HN_METHOD_FULL:
         run->n_params = hn_params_assign(&run->model);
         return 0;
     default:
-        return hn_fail(
-            err, HN_E_UNSUPPORTED, "method %s is not supported for this model", hn_method_name(run->spec->method));
+        run->n_params = hn_params_assign_head(&run->model, 0);
+        return run->n_params ? 0 : hn_fail(err, HN_E_UNSUPPORTED, "method head needs a task with a head of its own");
     }
 }
 
 int hn_run_make_params(const struct hn_run *run, struct hn_params *params, struct hn_error *err) {
     return run->spec->method == HN_METHOD_FULL ? hn_params_from_model(params, &run->model, err)
-                                               : hn_params_from_adapter(params, &run->adapter, err);
+                                               : hn_params_from_adapter(params, &run->adapter, &run->model, err);
 }
 
 void hn_run_start_params(const struct hn_run *run, float *values) {
-    if (run->spec->method == HN_METHOD_FULL)
-        hn_params_start(&run->model, values);
-    else
+    if (run->adapter.n)
         hn_adapter_start(&run->adapter, &run->spec->hp, values);
+    hn_params_start(&run->model, (uint64_t)run->spec->hp.seed, values);
 }
 
 int hn_run_load(struct hn_run *run, const struct hn_spec *spec, const char *dir, struct hn_error *err) {

@@ -5,8 +5,10 @@
  *   {"model":PATH, "rows":[[id…]…], "weights":[[w…]…] (per token, as examples have them), "what":"logits"|"loss",
  *    "table":"fast"|"ref", "threads":N, "recompute":bool, "lora":{"hyperparameters":{…}, "values":PATH of raw
  * f32}|null, "full":bool (the base's own weights are trained), "steps":N, "learning_rate":R (N steps of AdamW on
- * these rows), "dump":PATH (the parameter vector at the start), "out":PATH (logits, or the gradients of the parameter
- * vector)} Prints {"loss","losses","correct","params","arena_bytes","names":[{"name","a","b","rank","in","out"}],
+ * these rows), "head":{"problem":N, "outputs":N, "targets":[[label…]…], "types":[[…]…], "values":[[…]…]} (a task's
+ * head; targets, types and weights per token, values per row), "dropout":R, "dump":PATH (the parameter vector at the
+ * start), "out":PATH (logits, or the gradients of the parameter vector)} Prints
+ * {"loss","losses","correct","params","arena_bytes","names":[{"name","a","b","rank","in","out"}],
  * "table":[{"name","offset","rows","cols"}]}.
  */
 #include "engine/batch.h"
@@ -97,6 +99,13 @@ int main(int argc, char **argv) {
     check(hn_blas_open(&err), &err);
     check(hn_model_open(&model, path, &err), &err);
 
+    const json_t *head = json_object_get(request, "head");
+    int64_t problem = 0, outputs = 0;
+    hn_json_int(head, "problem", 0, HN_PROBLEMS - 1, &problem, &err);
+    hn_json_int(head, "outputs", 0, 1000, &outputs, &err);
+    if (head)
+        check(hn_model_set_head(&model, (enum hn_problem)problem, (size_t)outputs, &err), &err);
+
     struct hn_adapter adapter = {0};
     json_t *lora = json_object_get(request, "lora");
     struct hn_hyperparams hp;
@@ -109,13 +118,16 @@ int main(int argc, char **argv) {
     struct hn_params vector;
     if (full)
         hn_params_assign(&model);
-    check(full ? hn_params_from_model(&vector, &model, &err) : hn_params_from_adapter(&vector, &adapter, &err), &err);
+    else if (head)
+        hn_params_assign_head(&model, adapter.n_params);
+    check(
+        full ? hn_params_from_model(&vector, &model, &err) : hn_params_from_adapter(&vector, &adapter, &model, &err),
+        &err);
     check(hn_params_add_optimizer(&vector, &err), &err);
     float *params = vector.values, *grads = vector.grads;
     if (adapter.n)
         hn_adapter_start(&adapter, &hp, params);
-    if (full)
-        hn_params_start(&model, params);
+    hn_params_start(&model, (uint64_t)hp.seed, params);
     const char *values = NULL;
     hn_json_string(lora, "values", &values, &err);
     if (values) {
@@ -142,28 +154,47 @@ int main(int argc, char **argv) {
     ex.weights = hn_calloc(total, sizeof *ex.weights);
     ex.starts = hn_calloc(n + 1, sizeof *ex.starts);
     double sum = 0;
+    ex.aligned = head != NULL;
+    ex.spans = problem == HN_PROBLEM_SPAN;
+    ex.outputs = ex.spans ? 2 : (size_t)outputs;
+    ex.targets = hn_calloc(total, sizeof *ex.targets);
+    ex.types = hn_calloc(total, sizeof *ex.types);
+    ex.values = hn_calloc(n * (ex.outputs + 1), sizeof *ex.values);
+    const json_t *targets = json_object_get(head, "targets"), *types = json_object_get(head, "types"),
+                 *numbers = json_object_get(head, "values");
+    for (size_t i = 0; i < n; i++)
+        for (size_t k = 0; k < ex.outputs; k++)
+            ex.values[i * ex.outputs + k] = (float)json_number_value(json_array_get(json_array_get(numbers, i), k));
     for (size_t i = 0, at = 0; i < n; i++) {
         json_t *row = json_array_get(rows, i), *w = json_array_get(weights, i);
         for (size_t k = 0; k < json_array_size(row); k++, at++) {
             ex.tokens[at] = (int32_t)json_integer_value(json_array_get(row, k));
             ex.weights[at] = weights ? (float)json_number_value(json_array_get(w, k)) : 1;
-            sum += k ? (double)ex.weights[at] : 0;
+            sum += k || head ? (double)ex.weights[at] : 0;
+            ex.targets[at] = (int32_t)json_integer_value(json_array_get(json_array_get(targets, i), k));
+            ex.types[at] = (uint8_t)json_integer_value(json_array_get(json_array_get(types, i), k));
         }
         ex.starts[i + 1] = at;
     }
     ex.n_rows = n;
 
     bool logits = strcmp(what, "logits") == 0;
+    double dropout = 0;
+    hn_json_number(request, "dropout", 0, 1, &dropout, &err);
     struct hn_phase phase;
-    struct hn_graph_options go = {
-        .adapter = adapter.n ? &adapter : NULL, .logits = logits, .label_smoothing = hp.label_smoothing};
+    struct hn_graph_options go = {.adapter = adapter.n ? &adapter : NULL,
+        .logits = logits,
+        .label_smoothing = hp.label_smoothing,
+        .dropout = dropout,
+        .attention_dropout = dropout,
+        .head_dropout = dropout};
     struct hn_plan_options po = {
         .caps = {.dims = {total, total}, .threads = (unsigned)threads}, .train = !logits, .recompute = recompute};
     check(hn_phase_make(&phase, &model, &go, &po, &err), &err);
     struct hn_batch_store store;
     check(hn_batch_init(&store, total, &err), &err);
     for (size_t i = 0; i < n; i++) {
-        if (logits)
+        if (logits && !head)
             hn_batch_add_tokens(&store, ex.tokens + ex.starts[i], ex.starts[i + 1] - ex.starts[i], 0,
                 ex.starts[i + 1] - ex.starts[i]);
         else
@@ -198,7 +229,8 @@ int main(int argc, char **argv) {
         if (!f)
             return 3;
         if (logits)
-            fwrite(hn_buffer(&x, phase.plan.logits), sizeof(float), store.batch.n_targets * model.config.vocab, f);
+            fwrite(hn_buffer(&x, phase.plan.logits), sizeof(float),
+                hn_rows(&x, phase.plan.buffers[phase.plan.logits].dim) * model.head.outputs, f);
         else
             fwrite(grads, sizeof *grads, vector.size, f);
         fclose(f);
@@ -227,9 +259,7 @@ int main(int argc, char **argv) {
     hn_phase_finish(&phase);
     hn_adapter_finish(&adapter);
     hn_model_close(&model);
-    free(ex.tokens);
-    free(ex.weights);
-    free(ex.starts);
+    hn_examples_finish(&ex);
     hn_params_finish(&vector);
     return 0;
 }

@@ -8,6 +8,7 @@
 #include "engine/batch.h"
 #include "engine/blas.h"
 #include "engine/compute.h"
+#include "engine/params.h"
 #include "engine/phase.h"
 
 #include <setjmp.h>
@@ -22,22 +23,33 @@ struct setting {
     double lora_dropout, smoothing;
     const char *targets; /* JSON, or NULL for all */
     bool rslora;
+    enum hn_problem problem; /* of the head */
+    double dropout;          /* of hidden states and attention */
 };
 
+enum { OUTPUTS = 3 };
+
 static const struct setting settings[] = {
-    {"lora on q4_1", &hn_arch_llama, HN_Q4_1, false, 0, 0, NULL, false},
+    {"lora on q4_1", &hn_arch_llama, HN_Q4_1, false, 0, 0, NULL, false, HN_PROBLEM_TOKENS, 0},
     {"lora on q8_0, some modules, smoothing", &hn_arch_llama, HN_Q8_0, false, 0, 0.1,
-        "[\"q_proj\",\"v_proj\",\"up_proj\"]", true},
-    {"lora with dropout", &hn_arch_llama, HN_F32, false, 0.25, 0, NULL, false},
-    {"full", &hn_arch_llama, HN_F32, true, 0, 0, NULL, false},
-    {"full with smoothing", &hn_arch_llama, HN_F32, true, 0, 0.2, NULL, false},
-    {"qwen2, full: biases", &hn_arch_qwen2, HN_F32, true, 0, 0, NULL, false},
-    {"qwen3, full: norms of heads", &hn_arch_qwen3, HN_F32, true, 0, 0, NULL, false},
-    {"qwen3, lora", &hn_arch_qwen3, HN_Q8_0, false, 0, 0, NULL, false},
-    {"gemma3, full: windows, GELU, norms behind", &hn_arch_gemma3, HN_F32, true, 0, 0, NULL, false},
-    {"gemma3, lora", &hn_arch_gemma3, HN_Q8_0, false, 0, 0, NULL, false},
-    {"gpt2, full: LayerNorm, positions, biases", &hn_arch_gpt2, HN_F32, true, 0, 0, NULL, false},
-    {"gpt2, lora", &hn_arch_gpt2, HN_Q8_0, false, 0.1, 0, NULL, false},
+        "[\"q_proj\",\"v_proj\",\"up_proj\"]", true, HN_PROBLEM_TOKENS, 0},
+    {"lora with dropout", &hn_arch_llama, HN_F32, false, 0.25, 0, NULL, false, HN_PROBLEM_TOKENS, 0},
+    {"full", &hn_arch_llama, HN_F32, true, 0, 0, NULL, false, HN_PROBLEM_TOKENS, 0},
+    {"full with smoothing", &hn_arch_llama, HN_F32, true, 0, 0.2, NULL, false, HN_PROBLEM_TOKENS, 0},
+    {"qwen2, full: biases", &hn_arch_qwen2, HN_F32, true, 0, 0, NULL, false, HN_PROBLEM_TOKENS, 0},
+    {"qwen3, full: norms of heads", &hn_arch_qwen3, HN_F32, true, 0, 0, NULL, false, HN_PROBLEM_TOKENS, 0},
+    {"qwen3, lora", &hn_arch_qwen3, HN_Q8_0, false, 0, 0, NULL, false, HN_PROBLEM_TOKENS, 0},
+    {"gemma3, full: windows, GELU, norms behind", &hn_arch_gemma3, HN_F32, true, 0, 0, NULL, false, HN_PROBLEM_TOKENS,
+        0},
+    {"gemma3, lora", &hn_arch_gemma3, HN_Q8_0, false, 0, 0, NULL, false, HN_PROBLEM_TOKENS, 0},
+    {"gpt2, full: LayerNorm, positions, biases", &hn_arch_gpt2, HN_F32, true, 0, 0, NULL, false, HN_PROBLEM_TOKENS,
+        0},
+    {"gpt2, lora", &hn_arch_gpt2, HN_Q8_0, false, 0.1, 0, NULL, false, HN_PROBLEM_TOKENS, 0},
+    {"bert, full, classes, dropout", &hn_arch_bert, HN_F32, true, 0, 0.1, NULL, false, HN_PROBLEM_CLASSES, 0.2},
+    {"bert, lora, several labels", &hn_arch_bert, HN_Q8_0, false, 0.1, 0, NULL, false, HN_PROBLEM_MULTI, 0},
+    {"bert, full, tags", &hn_arch_bert, HN_F32, true, 0, 0, NULL, false, HN_PROBLEM_TAGS, 0.1},
+    {"bert, full, spans", &hn_arch_bert, HN_F32, true, 0, 0, NULL, false, HN_PROBLEM_SPAN, 0.1},
+    {"llama, lora, a number", &hn_arch_llama, HN_Q8_0, false, 0, 0, NULL, false, HN_PROBLEM_VALUE, 0},
 };
 #define SETTINGS (sizeof settings / sizeof settings[0])
 
@@ -53,25 +65,41 @@ struct bench {
 /* The base's own weights as parameters, behind the adapter's. */
 static size_t train_weights(struct hn_model *model, size_t at) {
     for (size_t i = 0; i < model->n_weights; i++) {
+        if (model->weights[i].idle)
+            continue;
         model->weights[i].param = at;
         at += model->weights[i].rows * model->weights[i].cols;
     }
     return at;
 }
 
-static void make_examples(struct hn_examples *ex, const size_t *lengths, size_t rows) {
+static void make_examples(struct hn_examples *ex, const size_t *lengths, size_t rows, enum hn_problem problem) {
     size_t total = 0;
     for (size_t i = 0; i < rows; i++)
         total += lengths[i];
     *ex = (struct hn_examples){.n_rows = rows,
         .tokens = hn_calloc(total, 4),
         .weights = hn_calloc(total, 4),
-        .starts = hn_calloc(rows + 1, sizeof(size_t))};
+        .starts = hn_calloc(rows + 1, sizeof(size_t)),
+        .aligned = problem != HN_PROBLEM_TOKENS,
+        .spans = problem == HN_PROBLEM_SPAN,
+        .targets = hn_calloc(total, 4),
+        .types = hn_calloc(total, 1),
+        .values = hn_calloc(rows * OUTPUTS, 4)};
     for (size_t i = 0, at = 0; i < rows; i++) {
         for (size_t k = 0; k < lengths[i]; k++, at++) {
             ex->tokens[at] = (int32_t)(hn_random_u64(5, HN_PURPOSE_INIT, i, k) % TINY_VOCAB);
             ex->weights[at] = (k * 7 + i) % 3 ? 0.5f + (float)(k % 4) * 0.25f : 0;
+            if (ex->aligned && problem != HN_PROBLEM_TAGS)
+                ex->weights[at] = k == 0 ? 0.5f + (float)i : 0;
+            ex->targets[at] =
+                (int32_t)(problem == HN_PROBLEM_MULTI || problem == HN_PROBLEM_VALUE ? i : (at + i) % OUTPUTS);
+            ex->types[at] = k > lengths[i] / 2;
         }
+        for (size_t k = 0; k < 2 && ex->spans; k++)
+            ex->values[2 * i + k] = (float)((1 + k) * lengths[i] / 3);
+        for (size_t k = 0; k < OUTPUTS && ex->aligned && !ex->spans; k++)
+            ex->values[OUTPUTS * i + k] = (float)((i + k) % 2);
         ex->starts[i + 1] = at;
     }
 }
@@ -80,6 +108,9 @@ static void bench_open(struct bench *b, const struct setting *s, const size_t *l
     struct hn_error err = {0};
     memset(b, 0, sizeof *b);
     tiny_open_family(&b->tiny, s->arch, s->type);
+    if (s->problem)
+        assert_int_equal(
+            hn_model_set_head(&b->tiny.model, s->problem, s->problem == HN_PROBLEM_SPAN ? 2 : OUTPUTS, &err), 0);
     hn_hyperparams_defaults(&b->hp);
     b->hp.lora_rank = 3;
     b->hp.lora_dropout = s->lora_dropout;
@@ -91,14 +122,20 @@ static void bench_open(struct bench *b, const struct setting *s, const size_t *l
     }
     if (!s->full)
         assert_int_equal(hn_adapter_init(&b->adapter, &b->tiny.model, &b->hp, &err), 0);
-    b->n_params = s->full ? train_weights(&b->tiny.model, 0) : b->adapter.n_params;
+    b->n_params =
+        s->full ? train_weights(&b->tiny.model, 0) : hn_params_assign_head(&b->tiny.model, b->adapter.n_params);
     b->params = hn_calloc(b->n_params, sizeof *b->params);
     if (s->full) {
         float row[4 * TINY_HIDDEN]; /* the widest is a bias of q, k and v */
         for (size_t i = 0; i < b->tiny.model.n_weights; i++)
             for (size_t r = 0; r < b->tiny.model.weights[i].rows; r++) {
                 const struct hn_weight *w = &b->tiny.model.weights[i];
-                hn_weight_row(w, r, row);
+                for (size_t c = 0; !w->data && c < w->cols; c++)
+                    row[c] = 0.3f * tiny_random(i, r * w->cols + c);
+                if (w->idle)
+                    continue;
+                if (w->data)
+                    hn_weight_row(w, r, row);
                 for (size_t c = 0; c < w->cols; c++)
                     b->params[w->param + r * w->cols + c] = (double)row[c];
             }
@@ -106,7 +143,7 @@ static void bench_open(struct bench *b, const struct setting *s, const size_t *l
         for (size_t i = 0; i < b->n_params; i++)
             b->params[i] = 0.2 * (double)tiny_random(99, i);
     }
-    make_examples(&b->ex, lengths, rows);
+    make_examples(&b->ex, lengths, rows, s->problem);
 }
 
 static void bench_close(struct bench *b) {
@@ -122,7 +159,11 @@ static double run(struct bench *b, const struct setting *s, const struct hn_op_t
     struct hn_error err = {0};
     struct hn_phase phase;
     struct hn_batch_store store;
-    struct hn_graph_options go = {.adapter = s->full ? NULL : &b->adapter, .label_smoothing = s->smoothing};
+    struct hn_graph_options go = {.adapter = s->full ? NULL : &b->adapter,
+        .label_smoothing = s->smoothing,
+        .dropout = s->dropout,
+        .attention_dropout = s->dropout,
+        .head_dropout = s->dropout};
     size_t total = b->ex.starts[b->ex.n_rows];
     struct hn_plan_options po = {.caps = {.dims = {total, total}, .threads = threads},
         .train = true,

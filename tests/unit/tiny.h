@@ -23,6 +23,11 @@ enum {
     TINY_CONTEXT = 512
 };
 
+/* Families without groups of query heads. */
+static inline size_t tiny_kv_heads(const struct hn_arch *arch) {
+    return arch == &hn_arch_gpt2 || arch->encoder ? TINY_HEADS : TINY_KV;
+}
+
 static float tiny_random(size_t seed, size_t i) {
     return (float)(hn_random_unit(seed, HN_PURPOSE_INIT, 77, i) * 2 - 1);
 }
@@ -90,7 +95,7 @@ static void tiny_put_sizes(struct hn_gguf_writer *w, const struct hn_arch *arch)
     tiny_put_u32(w, arch, "embedding_length", TINY_HIDDEN);
     tiny_put_u32(w, arch, "feed_forward_length", TINY_FFN);
     tiny_put_u32(w, arch, "attention.head_count", TINY_HEADS);
-    tiny_put_u32(w, arch, "attention.head_count_kv", arch == &hn_arch_gpt2 ? TINY_HEADS : TINY_KV);
+    tiny_put_u32(w, arch, "attention.head_count_kv", (uint32_t)tiny_kv_heads(arch));
     tiny_put_u32(w, arch, "context_length", TINY_CONTEXT);
     tiny_put_u32(w, arch, "attention.sliding_window", 70); /* gemma3 only: one layer slides, one does not */
     tiny_put_u32(w, arch, "attention.sliding_window_pattern", 2);
@@ -105,7 +110,8 @@ static void tiny_open_family(struct tiny *t, const struct hn_arch *arch, enum hn
     size_t d = TINY_HIDDEN / TINY_HEADS;
     struct hn_config c = {.hidden = TINY_HIDDEN,
         .heads = TINY_HEADS,
-        .kv_heads = arch == &hn_arch_gpt2 ? TINY_HEADS : TINY_KV,
+        .kv_heads = tiny_kv_heads(arch),
+        .token_types = 2,
         .head_dim = d,
         .ffn = TINY_FFN,
         .vocab = TINY_VOCAB,
