@@ -245,12 +245,21 @@ int hn_row_encode(const struct hn_codec *codec, enum hn_columns columns, const j
     hn_buf_clear(&out->text);
     free(out->origins);
     out->origins = NULL;
-    if (options->task != HN_TASK_GENERATION || (size_t)columns >= sizeof encoders / sizeof encoders[0])
+    out->again = false;
+    enum hn_problem problem = options->labels ? options->labels->problem : HN_PROBLEM_TOKENS;
+    if (columns == HN_ROWS_TEXT_LABEL && problem != HN_PROBLEM_TOKENS)
+        return hn_encode_labelled(codec, row, options, out, err);
+    if (columns == HN_ROWS_TOKENS_TAGS && problem == HN_PROBLEM_TAGS)
+        return hn_encode_tagged(codec, row, options, out, err);
+    if (columns == HN_ROWS_QA && problem == HN_PROBLEM_SPAN)
+        return hn_encode_asked(codec, row, options, out, err);
+    if (problem != HN_PROBLEM_TOKENS || (size_t)columns >= sizeof encoders / sizeof encoders[0])
         return hn_fail(err, HN_E_UNSUPPORTED, "these columns cannot be trained on as %s",
             hn_task_name(options->task));
     int rc = encoders[columns](codec, row, out, err);
     if (rc)
         return rc;
+    out->length = out->ids.n;
     if (options->loss_on == HN_LOSS_ON_ALL)
         train_all(out, row);
     if (out->ids.n)
@@ -263,6 +272,9 @@ void hn_encoded_finish(struct hn_encoded *out) {
     hn_buf_free(&out->text);
     free(out->origins);
     free(out->weights);
+    free(out->targets);
+    free(out->types);
+    free(out->values);
     *out = (struct hn_encoded){0};
 }
 

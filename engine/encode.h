@@ -12,7 +12,16 @@ struct hn_encoded {
     float *weights;     /* [ids.n] weight of predicting this token; 0 = no target */
     struct hn_buf text; /* what was tokenised: the rendered conversation, or prompt and completion, or the text */
     uint16_t *origins;  /* [text.size] for conversations (template.h), else NULL */
-    size_t weights_capacity;
+    size_t length;      /* tokens before max_length cut it */
+    /* For a task's head (struct hn_examples has what they mean). */
+    int32_t *targets; /* [ids.n] */
+    uint8_t *types;   /* [ids.n] */
+    float *values;    /* [outputs] */
+    /* Answers in a context: where the next window begins, and whether there is one; the context's tokens in ids, and
+     * the byte behind the last of them. Set window to 0 for a row's first. */
+    size_t window, window_end, context_first, context_last, context_size;
+    bool again;
+    size_t weights_capacity, targets_capacity, types_capacity, values_capacity;
 };
 
 /* Encodes a row under our own names (hn_dataset_row); overwrites *out, whose memory is reused. */
@@ -25,6 +34,14 @@ static inline size_t hn_encoded_kept(const struct hn_encoded *e, const struct hn
 }
 /* Targets among the first n tokens. */
 size_t hn_encoded_targets(const struct hn_encoded *e, size_t n);
+
+/* The rows of a task's head; part of hn_row_encode. */
+int hn_encode_labelled(const struct hn_codec *codec, const json_t *row, const struct hn_encode_options *options,
+    struct hn_encoded *e, struct hn_error *err);
+int hn_encode_tagged(const struct hn_codec *codec, const json_t *row, const struct hn_encode_options *options,
+    struct hn_encoded *e, struct hn_error *err);
+int hn_encode_asked(const struct hn_codec *codec, const json_t *row, const struct hn_encode_options *options,
+    struct hn_encoded *e, struct hn_error *err);
 
 /* Finds out with what text the chat template begins an assistant's turn; done by hn_codec_from_gguf. */
 void hn_codec_prepare(struct hn_codec *codec);

@@ -91,6 +91,20 @@ void hn_examples_finish(struct hn_examples *ex) {
     *ex = (struct hn_examples){0};
 }
 
+static bool keep_targets(struct hn_examples *ex, const struct hn_encoded *e, size_t n) {
+    size_t total = ex->n_tokens + n, outputs = ex->outputs;
+    if (!hn_grow(&ex->targets, &ex->targets_capacity, total, sizeof *ex->targets) ||
+        !hn_grow(&ex->types, &ex->types_capacity, total, sizeof *ex->types) ||
+        !hn_grow(&ex->values, &ex->values_capacity, (ex->n_rows + 1) * outputs, sizeof *ex->values))
+        return false;
+    memcpy(ex->types + ex->n_tokens, e->types, n * sizeof *ex->types);
+    for (size_t i = 0; i < n; i++)
+        ex->targets[ex->n_tokens + i] = outputs ? (int32_t)ex->n_rows : e->targets[i];
+    if (outputs)
+        memcpy(ex->values + ex->n_rows * outputs, e->values, outputs * sizeof *ex->values);
+    return true;
+}
+
 static int keep(
     struct hn_examples *ex, const struct hn_encoded *e, size_t n, size_t row, uint32_t line, struct hn_error *err) {
     size_t total = ex->n_tokens + n;
@@ -102,6 +116,8 @@ static int keep(
         return hn_fail(err, HN_E_INTERNAL, "out of memory for the tokens");
     memcpy(ex->tokens + ex->n_tokens, e->ids.ids, n * sizeof *ex->tokens);
     memcpy(ex->weights + ex->n_tokens, e->weights, n * sizeof *ex->weights);
+    if (ex->aligned && !keep_targets(ex, e, n))
+        return hn_fail(err, HN_E_INTERNAL, "out of memory for the tokens");
     ex->lines[ex->n_rows] = line;
     ex->rows[ex->n_rows] = row;
     ex->n_tokens = total;
@@ -114,14 +130,14 @@ static int keep(
 static int settle(struct hn_examples *ex, const struct hn_encoded *e, const struct hn_encode_options *o, size_t row,
     uint32_t line, struct hn_error *err) {
     size_t n = hn_encoded_kept(e, o);
-    bool over = e->ids.n > o->max_length;
+    bool over = e->length > o->max_length;
     for (size_t i = 0; i < n; i++)
         if ((size_t)e->ids.ids[i] >= o->vocab)
             return hn_fail(err, HN_E_MODEL_INVALID, "the tokenizer gives token %d, but the model has only %zu",
                 e->ids.ids[i], o->vocab);
     if (over && o->overflow == HN_OVERFLOW_ERROR) {
         hn_fail(
-            err, HN_E_DATASET_INVALID, "line %u has %zu tokens; max_length is %zu", line, e->ids.n, o->max_length);
+            err, HN_E_DATASET_INVALID, "line %u has %zu tokens; max_length is %zu", line, e->length, o->max_length);
         hn_error_hint(err, "shorten the row, raise max_length, or set overflow to \"truncate\" or \"drop\"");
         return HN_E_DATASET_INVALID;
     }
@@ -150,17 +166,25 @@ static void name_line(struct hn_error *err, uint32_t line) {
 int hn_examples_encode(const struct hn_codec *codec, const struct hn_dataset *data, const size_t *rows, size_t n_rows,
     const struct hn_encode_options *options, struct hn_examples *ret, struct hn_error *err) {
     struct hn_examples ex = {.rows_total = n_rows};
+    enum hn_problem problem = options->labels ? options->labels->problem : HN_PROBLEM_TOKENS;
+    ex.aligned = problem != HN_PROBLEM_TOKENS;
+    ex.spans = problem == HN_PROBLEM_SPAN;
+    if (ex.spans || problem == HN_PROBLEM_MULTI || problem == HN_PROBLEM_VALUE)
+        ex.outputs = hn_labels_outputs(options->labels);
     struct hn_encoded encoded = {0};
     int rc = 0;
     for (size_t i = 0; i < n_rows && !rc; i++) {
         size_t row = rows ? rows[i] : i;
         json_t *object = NULL;
         rc = hn_dataset_row(data, row, &object, err);
-        if (!rc)
-            rc = hn_row_encode(codec, data->columns, object, options, &encoded, err);
-        if (!rc)
-            rc = settle(&ex, &encoded, options, row, data->lines[row], err);
-        else if (row < data->n_rows)
+        encoded.window = 0;
+        do {
+            if (!rc)
+                rc = hn_row_encode(codec, data->columns, object, options, &encoded, err);
+            if (!rc)
+                rc = settle(&ex, &encoded, options, row, data->lines[row], err);
+        } while (!rc && encoded.again);
+        if (rc && row < data->n_rows)
             name_line(err, data->lines[row]);
         json_decref(object);
     }

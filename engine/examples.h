@@ -9,6 +9,7 @@
 #include "engine/dataset.h"
 #include "engine/error.h"
 #include "engine/hyperparams.h"
+#include "engine/labels.h"
 #include "engine/model.h"
 #include "engine/template.h"
 #include "engine/tokenizer.h"
@@ -62,6 +63,9 @@ struct hn_encode_options {
     enum hn_overflow overflow;
     enum hn_loss_on loss_on;
     size_t vocab; /* the model's embedding rows; ids past it are an error */
+    const struct hn_labels *labels; /* NULL: next tokens */
+    bool encoder;
+    size_t token_types;
 };
 /* Encodes the kept rows named by `rows` (NULL: all `n_rows` = data->n_rows of them), in that order. */
 int hn_examples_encode(const struct hn_codec *codec, const struct hn_dataset *data, const size_t *rows, size_t n_rows,

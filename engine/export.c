@@ -35,6 +35,42 @@ json_t *hn_export_provenance(const struct hn_run *run) {
         "hone.data", run->spec->train.sha256 ? run->spec->train.sha256 : "");
 }
 
+const char *hn_export_class(const struct hn_run *run) {
+    static const char *const classes[HN_PROBLEMS] = {[HN_PROBLEM_TOKENS] = "AutoModelForCausalLM",
+        [HN_PROBLEM_CLASSES] = "AutoModelForSequenceClassification",
+        [HN_PROBLEM_MULTI] = "AutoModelForSequenceClassification",
+        [HN_PROBLEM_VALUE] = "AutoModelForSequenceClassification",
+        [HN_PROBLEM_TAGS] = "AutoModelForTokenClassification",
+        [HN_PROBLEM_SPAN] = "AutoModelForQuestionAnswering"};
+    return classes[run->model.head.problem];
+}
+
+void hn_export_head(const struct hn_run *run, json_t *config) {
+    static const char *const problems[HN_PROBLEMS] = {[HN_PROBLEM_CLASSES] = "single_label_classification",
+        [HN_PROBLEM_MULTI] = "multi_label_classification",
+        [HN_PROBLEM_VALUE] = "regression"};
+    const struct hn_head *head = &run->model.head;
+    if (!head->names)
+        return;
+    json_t *names = json_object(), *numbers = json_object();
+    for (size_t i = 0; i < head->outputs; i++) {
+        char number[24], label[32];
+        const char *name = hn_label_name(&run->spec->labels, i);
+        snprintf(number, sizeof number, "%zu", i);
+        snprintf(label, sizeof label, "LABEL_%zu", i);
+        name = *name ? name : label;
+        json_object_set_new(names, number, json_string(name));
+        json_object_set_new(numbers, name, json_integer((json_int_t)i));
+    }
+    json_object_set_new(config, "architectures", json_pack("[s]", head->names->hf_class));
+    json_object_set_new(config, "id2label", names);
+    json_object_set_new(config, "label2id", numbers);
+    if (problems[head->problem])
+        json_object_set_new(config, "problem_type", json_string(problems[head->problem]));
+    else
+        json_object_del(config, "problem_type");
+}
+
 int hn_export_json(const char *path, json_t *json, struct hn_error *err) {
     char *text = json ? json_dumps(json, JSON_INDENT(2)) : NULL;
     json_decref(json);

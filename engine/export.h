@@ -35,6 +35,10 @@ json_t *hn_export_provenance(const struct hn_run *run);
 int hn_export_json(const char *path, json_t *json, struct hn_error *err);
 /* Writes `text` and frees it. */
 int hn_export_text(const char *path, struct hn_buf *text, struct hn_error *err);
+/* Sets what config.json says of a task's head: class, labels, kind of problem. Nothing without one. */
+void hn_export_head(const struct hn_run *run, json_t *config);
+/* The Transformers class that loads the result: "AutoModelForCausalLM" … */
+const char *hn_export_class(const struct hn_run *run);
 /* The base model's own name for people: general.name, or its family. */
 void hn_base_name(const struct hn_model *model, char *out, size_t size);
 

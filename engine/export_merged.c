@@ -106,6 +106,7 @@ static void add_ids(const struct hn_run *run, json_t *to) {
 static json_t *make_config(const struct hn_run *run) {
     json_t *config = hn_model_describe(&run->model);
     add_ids(run, config);
+    hn_export_head(run, config);
     json_object_set_new(config, "torch_dtype", json_string(dtype_name(run->spec->export_dtype)));
     json_object_set_new(config, "dtype", json_string(dtype_name(run->spec->export_dtype)));
     return config;
@@ -132,11 +133,11 @@ static int write_readme(const struct hn_run *run, const char *path, struct hn_er
         "---\nlibrary_name: transformers\n---\n# %s, fine-tuned\n\n"
         "All weights were trained, beginning from the base model as it is stored: %s, sha256 `%s`. They are kept "
         "here as %s.\n\n"
-        "- With Transformers: `AutoModelForCausalLM.from_pretrained(THIS_FOLDER)` and "
+        "- With Transformers: `%s.from_pretrained(THIS_FOLDER)` and "
         "`AutoTokenizer.from_pretrained(THIS_FOLDER)`.\n\n"
         "Run `%s`, training data sha256 `%s`.\n",
         base, run->model.quantisation, run->spec->model_sha256, dtype_name(run->spec->export_dtype),
-        run->spec->run_sha256, run->spec->train.sha256 ? run->spec->train.sha256 : "");
+        hn_export_class(run), run->spec->run_sha256, run->spec->train.sha256 ? run->spec->train.sha256 : "");
     return hn_export_text(path, &text, err);
 }
 
@@ -148,7 +149,7 @@ int hn_merged_write(const struct hn_run *run, const struct hn_params *params, co
     if (!rc)
         rc = hn_export_json(path, make_config(run), err);
     snprintf(path, sizeof path, "%s/generation_config.json", dir);
-    if (!rc)
+    if (!rc && !run->model.head.names)
         rc = hn_export_json(path, make_generation_config(run), err);
     snprintf(path, sizeof path, "%s/README.md", dir);
     if (!rc)

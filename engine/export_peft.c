@@ -12,7 +12,7 @@
 #define PREFIX "base_model.model."
 
 static bool is_b(const struct hn_param *param) {
-    return param->rows == param->weight->rows && strstr(param->name, ".lora_B.");
+    return strstr(param->name, ".lora_B.");
 }
 
 /* Copies a parameter between the engine's row order and Hugging Face's. */
@@ -35,7 +35,11 @@ static int write_tensors(
         reorder(&run->model.config, p, params->values + p->offset, values + p->offset, true);
         snprintf(names[i], sizeof names[i], PREFIX "%s", p->name);
         out[i] = (struct hn_safetensor_out){
-            .name = names[i], .n_dims = 2, .dims = {p->rows, p->cols}, .type = HN_F32, .values = values + p->offset};
+            .name = names[i],
+            .n_dims = p->weight->vector ? 1 : 2,
+            .dims = {p->weight->vector ? p->cols : p->rows, p->weight->vector ? 0 : p->cols},
+            .type = HN_F32,
+            .values = values + p->offset};
     }
     json_t *metadata = hn_export_provenance(run);
     if (!rc)
@@ -82,17 +86,62 @@ static json_t *number(double value) {
                                                                                : json_real(value);
 }
 
+/* Modules that are trained as a whole, the head; null without one. */
+static json_t *saved_modules(const struct hn_run *run) {
+    const struct hn_head_names *names = run->model.head.names;
+    const struct hn_weight *pooler = run->model.by_role[HN_ROLE_POOLER];
+    json_t *list = names ? json_array() : json_null();
+    for (const char *s = names ? names->saved : ""; *s;) {
+        size_t n = strcspn(s, ",");
+        json_array_append_new(list, json_stringn(s, n));
+        s += n + (s[n] == ',');
+    }
+    if (names && pooler && pooler->param != SIZE_MAX)
+        json_array_append_new(list, json_string("pooler"));
+    return list;
+}
+
+static const char *task_type(const struct hn_run *run) {
+    static const char *const types[HN_PROBLEMS] = {[HN_PROBLEM_TOKENS] = "CAUSAL_LM",
+        [HN_PROBLEM_CLASSES] = "SEQ_CLS",
+        [HN_PROBLEM_MULTI] = "SEQ_CLS",
+        [HN_PROBLEM_VALUE] = "SEQ_CLS",
+        [HN_PROBLEM_TAGS] = "TOKEN_CLS",
+        [HN_PROBLEM_SPAN] = "QUESTION_ANS"};
+    return types[run->model.head.problem];
+}
+
 static json_t *make_config(const struct hn_run *run) {
     const struct hn_hyperparams *hp = &run->spec->hp;
     char base[256];
     hn_base_name(&run->model, base, sizeof base);
     return json_pack(
-        "{s:s, s:s, s:s, s:n, s:b, s:I, s:o, s:o, s:o, s:s, s:b, s:b, s:b, s:b, s:n, s:{}, s:{}, s:n, s:n}",
-        "peft_type", "LORA", "task_type", "CAUSAL_LM", "base_model_name_or_path", base, "revision", "inference_mode",
+        "{s:s, s:s, s:s, s:n, s:b, s:I, s:o, s:o, s:o, s:s, s:b, s:b, s:b, s:b, s:o, s:{}, s:{}, s:n, s:n}",
+        "peft_type", "LORA", "task_type", task_type(run), "base_model_name_or_path", base, "revision", "inference_mode",
         1, "r", (json_int_t)hp->lora_rank, "lora_alpha", number(hp->lora_alpha), "lora_dropout",
         json_real(hp->lora_dropout), "target_modules", target_modules(run), "bias", "none", "fan_in_fan_out",
         is_transposed(run), "use_rslora", hp->rslora, "use_dora", 0, "init_lora_weights", 1, "modules_to_save",
-        "rank_pattern", "alpha_pattern", "layers_to_transform", "layers_pattern");
+        saved_modules(run), "rank_pattern", "alpha_pattern", "layers_to_transform", "layers_pattern");
+}
+
+/* How to load the base that the adapter goes on. */
+static void tell_loading(const struct hn_run *run, struct hn_buf *text) {
+    if (!run->model.head.names) {
+        hn_buf_text(text,
+            "- With llama.cpp: `llama-server -m BASE.gguf --lora adapter.gguf` (the `gguf` folder of the same job).\n"
+            "- With PEFT: load the base with Transformers, for the same GGUF file by\n"
+            "  `AutoModelForCausalLM.from_pretrained(FOLDER, gguf_file=\"BASE.gguf\")`, then "
+            "`PeftModel.from_pretrained(model, THIS_FOLDER)`.\n\n");
+        return;
+    }
+    hn_buf_printf(text,
+        "- With PEFT: `model = %s.from_pretrained(BASE, num_labels=%zu)`, then\n"
+        "  `PeftModel.from_pretrained(model, THIS_FOLDER)`. The head is in the adapter.\n\n",
+        hn_export_class(run), run->model.head.outputs);
+    for (size_t i = 0; i < json_array_size(run->spec->labels.names); i++)
+        hn_buf_printf(text, "%s%zu: %s", i ? ", " : "Labels: ", i, hn_label_name(&run->spec->labels, i));
+    if (json_array_size(run->spec->labels.names))
+        hn_buf_text(text, ".\n\n");
 }
 
 static int write_readme(const struct hn_run *run, const char *path, struct hn_error *err) {
@@ -103,14 +152,12 @@ static int write_readme(const struct hn_run *run, const char *path, struct hn_er
         "---\nlibrary_name: peft\n---\n# LoRA adapter of %s\n\n"
         "Trained on the base model as it is stored: %s, sha256 `%s`. Answers are the trainer's own over exactly that "
         "base;\n"
-        "over another precision of the same model they are near.\n\n"
-        "- With llama.cpp: `llama-server -m BASE.gguf --lora adapter.gguf` (the `gguf` folder of the same job).\n"
-        "- With PEFT: load the base with Transformers, for the same GGUF file by\n"
-        "  `AutoModelForCausalLM.from_pretrained(FOLDER, gguf_file=\"BASE.gguf\")`, then "
-        "`PeftModel.from_pretrained(model, THIS_FOLDER)`.\n\n"
-        "Rank %lld, alpha %.10g%s. Run `%s`, training data sha256 `%s`.\n",
-        base, run->model.quantisation, run->spec->model_sha256, (long long)run->spec->hp.lora_rank,
-        run->spec->hp.lora_alpha, run->spec->hp.rslora ? " (rank-stabilised)" : "", run->spec->run_sha256,
+        "over another precision of the same model they are near.\n\n",
+        base, run->model.quantisation, run->spec->model_sha256);
+    tell_loading(run, &text);
+    hn_buf_printf(&text, "Rank %lld, alpha %.10g%s. Run `%s`, training data sha256 `%s`.\n",
+        (long long)run->spec->hp.lora_rank, run->spec->hp.lora_alpha,
+        run->spec->hp.rslora ? " (rank-stabilised)" : "", run->spec->run_sha256,
         run->spec->train.sha256 ? run->spec->train.sha256 : "");
     return hn_export_text(path, &text, err);
 }
@@ -138,7 +185,9 @@ int hn_peft_read(
         const struct hn_param *p = &params->table[i];
         snprintf(name, sizeof name, PREFIX "%s", p->name);
         const struct hn_safetensor *t = hn_safetensors_find(&st, name);
-        if (!t || t->type != HN_F32 || t->n_dims != 2 || t->dims[0] != p->rows || t->dims[1] != p->cols)
+        bool vector = p->weight->vector;
+        if (!t || t->type != HN_F32 || t->n_dims != (vector ? 1 : 2) || t->dims[0] != (vector ? p->cols : p->rows) ||
+            (!vector && t->dims[1] != p->cols))
             rc = hn_fail(err, HN_E_EXPORT_MISMATCH, "%s: tensor %s is missing or has another shape", path, name);
         else
             reorder(&run->model.config, p, (const float *)(const void *)t->data, values + p->offset, false);

@@ -32,19 +32,21 @@ struct agreement {
     double max_diff, kl;
 };
 
-/* Logits of the last targets of a row under the given parameters; the number of target rows. */
+/* Logits of the last targets of a row, or of a task's head on it, under the given parameters; the number of them. */
 static size_t row_logits(
     struct hn_trainer *t, const struct hn_examples *ex, size_t row, const float *values, float *out) {
     struct hn_phase *phase = &t->run.phases[HN_PHASE_VERIFY];
     struct hn_exec x = {.params = values};
     size_t n = hn_row_length(ex, row), targets = n < HN_VERIFY_TARGETS ? n : HN_VERIFY_TARGETS;
     hn_compute_clear(&t->compute, phase);
-    if (!hn_batch_add_tokens(&t->compute.batch, ex->tokens + ex->starts[row], n, 0, targets))
+    if (ex->aligned ? !hn_batch_add(&t->compute.batch, ex, row, 0, 1)
+                    : !hn_batch_add_tokens(&t->compute.batch, ex->tokens + ex->starts[row], n, 0, targets))
         return 0;
     hn_compute_run(&t->compute, phase, &x);
-    memcpy(out, t->compute.arena + phase->plan.buffers[phase->plan.logits].offset,
-        targets * t->run.model.config.vocab * sizeof *out);
-    return targets;
+    const struct hn_plan_buffer *logits = &phase->plan.buffers[phase->plan.logits];
+    size_t rows = hn_rows(&x, logits->dim) < HN_VERIFY_TARGETS ? hn_rows(&x, logits->dim) : HN_VERIFY_TARGETS;
+    memcpy(out, t->compute.arena + logits->offset, rows * t->run.model.head.outputs * sizeof *out);
+    return rows;
 }
 
 static void compare_row(struct agreement *a, const float *ours, const float *theirs, size_t vocab) {
@@ -73,7 +75,7 @@ static void compare_row(struct agreement *a, const float *ours, const float *the
 
 static int compare_exports(struct hn_trainer *t, const float *values, struct agreement *a, struct hn_error *err) {
     const struct hn_examples *ex = t->run.validation.n_rows ? &t->run.validation : &t->run.train;
-    size_t vocab = t->run.model.config.vocab;
+    size_t vocab = t->run.model.head.outputs;
     float *ours = hn_calloc(HN_VERIFY_TARGETS * vocab, sizeof *ours),
           *theirs = hn_calloc(HN_VERIFY_TARGETS * vocab, sizeof *theirs);
     *a = (struct agreement){0};

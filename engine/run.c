@@ -36,13 +36,21 @@ static size_t *other_rows(size_t n_rows, const size_t *rows, size_t n, size_t *r
     return out;
 }
 
-static int encode_all(struct hn_run *run, struct hn_error *err) {
+struct hn_encode_options hn_run_encode_options(const struct hn_run *run) {
     const struct hn_spec *spec = run->spec;
-    struct hn_encode_options options = {.task = spec->task,
+    return (struct hn_encode_options){.task = spec->task,
         .max_length = (size_t)spec->hp.max_length,
         .overflow = (enum hn_overflow)spec->hp.overflow,
         .loss_on = (enum hn_loss_on)spec->hp.loss_on,
-        .vocab = run->model.config.vocab};
+        .vocab = run->model.config.vocab,
+        .labels = &spec->labels,
+        .encoder = run->model.arch->encoder,
+        .token_types = run->model.config.token_types};
+}
+
+static int encode_all(struct hn_run *run, struct hn_error *err) {
+    const struct hn_spec *spec = run->spec;
+    struct hn_encode_options options = hn_run_encode_options(run);
     size_t *held = NULL, *kept = NULL, n_held = 0, n_kept = run->train_data.n_rows;
     int rc = 0;
     if (spec->validation_fraction > 0) {
@@ -62,9 +70,15 @@ static int encode_all(struct hn_run *run, struct hn_error *err) {
     return rc;
 }
 
+static bool spec_has_head(const struct hn_spec *spec) {
+    return spec->labels.problem != HN_PROBLEM_TOKENS;
+}
+
 /* Samples come from the validation rows, spread evenly; from the training rows where there are none. */
 static int choose_samples(struct hn_run *run, struct hn_error *err) {
     const struct hn_examples *ex = run->validation.n_rows ? &run->validation : &run->train;
+    if (spec_has_head(run->spec)) /* it writes no text */
+        return 0;
     run->sample_data =
         ex == &run->validation && run->spec->validation.file ? &run->validation_data : &run->train_data;
     size_t n = (size_t)run->spec->sample_rows < ex->n_rows ? (size_t)run->spec->sample_rows : ex->n_rows;
@@ -116,6 +130,8 @@ int hn_run_load(struct hn_run *run, const struct hn_spec *spec, const char *dir,
     run->threads = spec->threads > 0 ? (unsigned)spec->threads : (unsigned)sysconf(_SC_NPROCESSORS_ONLN);
     full_path(path, sizeof path, dir, spec->model_file);
     int rc = hn_model_open(&run->model, path, err);
+    if (!rc)
+        rc = hn_model_set_head(&run->model, spec->labels.problem, hn_labels_outputs(&spec->labels), err);
     if (!rc)
         rc = hn_codec_open(&run->model, &run->codec, err);
     if (!rc && spec->template_date)
@@ -172,7 +188,8 @@ static int count_steps(struct hn_run *run, struct hn_error *err) {
 static size_t examples_bytes(const struct hn_examples *ex) {
     return ex->tokens_capacity * sizeof *ex->tokens + ex->weights_capacity * sizeof *ex->weights +
            ex->starts_capacity * sizeof *ex->starts + ex->lines_capacity * sizeof *ex->lines +
-           ex->rows_capacity * sizeof *ex->rows;
+           ex->rows_capacity * sizeof *ex->rows + ex->targets_capacity * sizeof *ex->targets +
+           ex->types_capacity * sizeof *ex->types + ex->values_capacity * sizeof *ex->values;
 }
 
 static size_t dataset_bytes(const struct hn_dataset *data) {
@@ -213,8 +230,9 @@ static int largest_batch(
         return hn_fail(err, HN_E_INTERNAL, "out of memory");
     for (size_t i = 0; i < ex->n_rows; i++) {
         sizes[i].tokens = hn_row_length(ex, i);
-        for (size_t k = ex->starts[i] + 1; k < ex->starts[i + 1]; k++)
+        for (size_t k = ex->starts[i] + !ex->aligned; k < ex->starts[i + 1]; k++)
             sizes[i].targets += ex->weights[k] > 0;
+        sizes[i].targets = ex->spans ? 2 : sizes[i].targets;
     }
     size_t n = rows < ex->n_rows ? rows : ex->n_rows, tokens = 0, by_rows = 0, by_tokens = 0, room;
     qsort(sizes, ex->n_rows, sizeof *sizes, more_tokens);
@@ -256,8 +274,13 @@ int hn_run_plan(struct hn_run *run, struct hn_error *err) {
     int rc = count_steps(run, err);
     size_t tokens = (size_t)spec->hp.micro_batch_tokens;
     tokens = tokens > run->longest ? tokens : run->longest; /* a row is never split */
-    struct hn_graph_options loss = {
-        .adapter = run->adapter.n ? &run->adapter : NULL, .label_smoothing = spec->hp.label_smoothing};
+    const struct hn_config *config = &run->model.config;
+    bool own = spec->hp.dropout >= config->dropout && spec->hp.dropout <= config->dropout;
+    struct hn_graph_options loss = {.adapter = run->adapter.n ? &run->adapter : NULL,
+        .label_smoothing = spec->hp.label_smoothing,
+        .dropout = spec->hp.dropout,
+        .attention_dropout = spec->hp.attention_dropout,
+        .head_dropout = own ? config->head_dropout : spec->hp.dropout}; /* the model's own, unless a person chose */
     struct hn_graph_options eval = {.adapter = loss.adapter}, verify = {.adapter = loss.adapter, .logits = true};
     struct hn_plan_options plan = {.caps = {.threads = run->threads}, .train = true, .recompute = spec->recompute};
     if (!rc)
@@ -274,7 +297,7 @@ int hn_run_plan(struct hn_run *run, struct hn_error *err) {
         run->batch_tokens = HN_SAMPLE_CHUNK;
     if (!rc && run->validation.n_rows)
         rc = hn_phase_make(&run->phases[HN_PHASE_EVAL], &run->model, &eval, &plan, err);
-    plan.caps.dims[HN_DIM_TARGETS] = HN_VERIFY_TARGETS;
+    plan.caps.dims[HN_DIM_TARGETS] = spec_has_head(spec) ? run->longest : HN_VERIFY_TARGETS;
     plan.caps.dims[HN_DIM_TOKENS] = run->longest;
     if (!rc)
         rc = hn_phase_make(&run->phases[HN_PHASE_VERIFY], &run->model, &verify, &plan, err);

@@ -45,6 +45,8 @@ struct hn_run {
 /* Opens and tokenises; paths in the spec are relative to `dir` (or absolute). On HN_E_DATASET_INVALID the data set's
  * issues tell which rows. Owner calls hn_run_finish in every case. */
 int hn_run_load(struct hn_run *run, const struct hn_spec *spec, const char *dir, struct hn_error *err);
+/* How rows become tokens for this run. Borrows the specification. */
+struct hn_encode_options hn_run_encode_options(const struct hn_run *run);
 /* Decides what is trained: fills adapter and n_params from the specification and the open model. Done by hn_run_load.
  */
 int hn_run_choose_params(struct hn_run *run, struct hn_error *err);

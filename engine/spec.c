@@ -106,6 +106,7 @@ static int read_run(struct hn_spec *s, struct hn_error *err) {
         (rc = hn_json_string(run, "template_date", &s->template_date, err)) ||
         (rc = hn_json_int(samples, "rows", 0, 1000, &s->sample_rows, err)) ||
         (rc = hn_json_int(samples, "max_tokens", 1, 100000, &s->sample_tokens, err)) ||
+        (rc = hn_labels_read(&s->labels, run, err)) ||
         (rc = hn_hyperparams_read(&s->hp, json_object_get(run, "hyperparameters"), "hyperparameters.", err)))
         return rc;
     const struct hn_hyperparams *hp = &s->hp;
@@ -166,6 +167,7 @@ int hn_spec_read(struct hn_spec *spec, json_t *json, struct hn_error *err) {
 }
 
 void hn_spec_finish(struct hn_spec *spec) {
+    hn_labels_finish(&spec->labels);
     json_decref(spec->json);
     *spec = (struct hn_spec){0};
 }

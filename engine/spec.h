@@ -12,6 +12,7 @@
 #include "engine/examples.h"
 #include "engine/file.h"
 #include "engine/hyperparams.h"
+#include "engine/labels.h"
 
 #include <jansson.h>
 
@@ -30,6 +31,7 @@ struct hn_spec {
     char run_sha256[HN_SHA256_HEX];
     const char *job, *model_file, *model_sha256, *template_date;
     enum hn_task task;
+    struct hn_labels labels;
     enum hn_method method;
     struct hn_source train, validation; /* validation.file NULL when there is none or it is a fraction */
     double validation_fraction;         /* 0: not split off */

@@ -126,6 +126,10 @@ static int load(struct hn_tokenizer *tok, const struct hn_gguf *gguf, struct hn_
     tok->bos = id_of(tok, gguf, "tokenizer.ggml.bos_token_id");
     tok->eos = id_of(tok, gguf, "tokenizer.ggml.eos_token_id");
     tok->adds_bos = hn_gguf_bool(gguf, "tokenizer.ggml.add_bos_token", tok->adds_bos) && tok->bos >= 0;
+    tok->wrapping = (struct hn_wrapping){id_of(tok, gguf, "tokenizer.ggml.cls_token_id"),
+        id_of(tok, gguf, "tokenizer.ggml.seperator_token_id"), /* GGUF's own spelling */
+        (size_t)hn_gguf_int(gguf, "hone.tokenizer.separators", 1)};
+    tok->wrapping.n_between = tok->wrapping.n_between > 4 || tok->wrapping.last < 0 ? 0 : tok->wrapping.n_between;
     for (size_t i = 0; i < sizeof end_keys / sizeof end_keys[0]; i++)
         add_end(tok, hn_gguf_int(gguf, end_keys[i], -1));
     for (size_t i = 0; i < tok->n_added; i++)
@@ -272,6 +276,10 @@ void hn_tokenizer_decode(const struct hn_tokenizer *tok, int32_t id, bool specia
         return;
     struct hn_view text = hn_vocab_text(&tok->vocab, id);
     hn_buf_append(out, text.data, text.size);
+}
+
+const struct hn_wrapping *hn_tokenizer_wrapping(const struct hn_tokenizer *tok) {
+    return &tok->wrapping;
 }
 
 size_t hn_tokenizer_vocab(const struct hn_tokenizer *tok) {

@@ -38,6 +38,13 @@ int hn_tokenizer_encode(const struct hn_tokenizer *tok, const char *text, size_t
 /* Appends the bytes of one id (special tokens as their text when `special` is true, else nothing). */
 void hn_tokenizer_decode(const struct hn_tokenizer *tok, int32_t id, bool special, struct hn_buf *out);
 
+/* The special tokens between which an encoder's texts stand: first A last, or first A last… B last; -1: none. */
+struct hn_wrapping {
+    int32_t first, last;
+    size_t n_between; /* how often `last` stands between A and B */
+};
+const struct hn_wrapping *hn_tokenizer_wrapping(const struct hn_tokenizer *tok);
+
 size_t hn_tokenizer_vocab(const struct hn_tokenizer *tok);
 int32_t hn_tokenizer_bos(const struct hn_tokenizer *tok); /* -1 if none */
 int32_t hn_tokenizer_eos(const struct hn_tokenizer *tok); /* -1 if none */

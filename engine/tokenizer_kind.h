@@ -33,6 +33,7 @@ struct hn_tokenizer {
     struct hn_vocab vocab;
     int32_t bos, eos;
     bool adds_bos;
+    struct hn_wrapping wrapping;
     struct hn_added *added; /* [n_added] by first byte, then longest first */
     size_t n_added;
     uint32_t added_first[257]; /* added tokens beginning with byte b are [added_first[b], added_first[b + 1]) */

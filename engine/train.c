@@ -9,6 +9,7 @@
 #include "engine/checkpoint.h"
 #include "engine/compute.h"
 #include "engine/engine.h"
+#include "engine/evaluate.h"
 #include "engine/events.h"
 #include "engine/export.h"
 #include "engine/generate.h"
@@ -198,52 +199,72 @@ static int log_step(struct hn_trainer *t, const struct step_result *r, struct hn
     return rc;
 }
 
-/* Mean loss over all validation targets; rows in the data's order, packed as training rows are. */
-static void measure_loss(struct hn_trainer *t, double *loss, double *accuracy) {
-    const struct hn_examples *ex = &t->run.validation;
-    struct hn_loss_sums sums = {0};
-    struct hn_exec x = {.params = t->params.values, .sums = &sums};
-    double weight = 0;
-    size_t targets = 0;
-    for (size_t i = 0; i < ex->n_rows; i++)
-        weight += hn_row_weight(ex, i);
-    for (size_t i = 0; i < ex->n_rows;) {
-        hn_compute_clear(&t->compute, &t->run.phases[HN_PHASE_EVAL]);
-        while (i < ex->n_rows && hn_batch_add(&t->compute.batch, ex, i, (uint32_t)i, weight))
-            i++;
-        targets += t->compute.batch.batch.n_targets;
-        hn_compute_run(&t->compute, &t->run.phases[HN_PHASE_EVAL], &x);
+/* The figure that decides which evaluation is the best; NaN when this one has none (one class only, say). */
+static double decisive(const struct hn_trainer *t, const struct hn_evaluation *e) {
+    const char *name = hn_metric_name(t->spec.hp.metric_for_best) + strlen("val_");
+    const json_t *value = json_object_get(e->metrics, name);
+    return strcmp(name, "loss") == 0 ? e->loss : value ? json_number_value(value) : (double)NAN;
+}
+
+/* Losses are best when small, all other metrics when large; of equals the first. */
+static bool is_better(const struct hn_trainer *t, double value) {
+    const struct hn_progress *p = &t->progress;
+    bool loss = strcmp(hn_metric_name(t->spec.hp.metric_for_best), "val_loss") == 0;
+    return isfinite(value) && (!p->has_best || (loss ? value < p->best_value : value > p->best_value));
+}
+
+static void note_best(struct hn_progress *p, bool best, double value) {
+    if (!best) {
+        p->evaluations_since_best++;
+        return;
     }
-    *loss = sums.loss;
-    *accuracy = targets ? (double)sums.correct / (double)targets : 0;
+    p->has_best = true;
+    p->best_value = value;
+    p->best_step = p->step;
+    p->evaluations_since_best = 0;
+}
+
+static int report_evaluation(struct hn_trainer *t, const struct hn_evaluation *e, double seconds, bool best,
+    struct hn_error *err) {
+    const struct hn_progress *p = &t->progress;
+    json_t *data = json_pack("{s:I, s:I, s:o, s:b, s:o}", "step", (json_int_t)p->step, "rows",
+        (json_int_t)t->run.validation.n_rows, "seconds", f32(seconds), "best", best, "val_loss", f32(e->loss));
+    char name[64], *text = json_dumps(e->metrics, JSON_COMPACT);
+    const char *key;
+    json_t *value;
+    tell("evaluation at step %zu: loss %.4f %s%s", p->step, e->loss, text ? text : "", best ? ", the best so far" : "");
+    free(text);
+    json_object_foreach(e->metrics, key, value) {
+        snprintf(name, sizeof name, "val_%.50s", key);
+        json_object_set(data, name, value);
+    }
+    if (e->confusion)
+        json_object_set(data, "confusion", e->confusion);
+    return hn_events_add(&t->events, "eval", data, err);
 }
 
 static int evaluate(struct hn_trainer *t, bool *ret_best, struct hn_error *err) {
     struct hn_progress *p = &t->progress;
-    double start = now(), loss, accuracy;
+    const struct hn_run *run = &t->run;
+    struct hn_evaluation e;
+    double start = now();
     *ret_best = false;
-    if (!t->run.validation.n_rows || (p->step == 0 && !t->spec.hp.eval_at_start))
+    if (!run->validation.n_rows || (p->step == 0 && !t->spec.hp.eval_at_start))
         return 0;
-    measure_loss(t, &loss, &accuracy);
-    if (!isfinite(loss))
-        return hn_fail(err, HN_E_DIVERGED, "the validation loss at step %zu is no longer a finite number", p->step);
-    bool best = !p->has_best || loss < p->best_value;
-    if (best) {
-        p->has_best = true;
-        p->best_value = loss;
-        p->best_step = p->step;
-        p->evaluations_since_best = 0;
-    } else {
-        p->evaluations_since_best++;
+    int rc = hn_evaluate(&t->compute, &run->phases[HN_PHASE_EVAL], run, t->params.values, &run->validation,
+        t->spec.validation.file ? &run->validation_data : &run->train_data, &e, err);
+    if (rc)
+        return rc;
+    if (!isfinite(e.loss))
+        rc = hn_fail(err, HN_E_DIVERGED, "the validation loss at step %zu is no longer a finite number", p->step);
+    if (!rc) {
+        double value = decisive(t, &e);
+        *ret_best = is_better(t, value);
+        note_best(p, *ret_best, value);
+        rc = report_evaluation(t, &e, now() - start, *ret_best, err);
     }
-    *ret_best = best;
-    tell("evaluation at step %zu: loss %.4f, token accuracy %.3f%s", p->step, loss, accuracy,
-        best ? ", the best so far" : "");
-    return hn_events_add(&t->events, "eval",
-        json_pack("{s:I, s:I, s:o, s:b, s:o, s:o, s:o}", "step", (json_int_t)p->step, "rows",
-            (json_int_t)t->run.validation.n_rows, "seconds", f32(now() - start), "best", best, "val_loss", f32(loss),
-            "val_perplexity", f32(exp(loss)), "val_token_accuracy", f32(accuracy)),
-        err);
+    hn_evaluation_finish(&e);
+    return rc;
 }
 
 static int tell_checkpoint(struct hn_trainer *t, struct hn_error *err) {
@@ -391,7 +412,8 @@ static int finish(struct hn_trainer *t, const char *reason, struct hn_error *err
         return rc;
     tell("finished (%s): step %zu exported, artifacts in %s/artifacts", reason, t->exported_step, t->dir);
     json_t *best = t->progress.has_best ? json_pack("{s:I, s:s, s:o}", "step", (json_int_t)t->progress.best_step,
-                                              "metric", "val_loss", "value", f32(t->progress.best_value))
+                                              "metric", hn_metric_name(t->spec.hp.metric_for_best), "value",
+                                              f32(t->progress.best_value))
                                         : json_null();
     rc = hn_events_add(&t->events, "finished",
         json_pack("{s:I, s:s, s:o, s:I, s:o}", "step", (json_int_t)t->progress.step, "reason", reason, "best", best,

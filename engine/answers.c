@@ -1,0 +1,384 @@
+/* See answers.h. */
+#include "engine/answers.h"
+#include "engine/buf.h"
+#include "engine/json.h"
+#include "engine/utf8.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <utf8proc.h>
+
+#define SPAN_MAX 30 /* tokens of an answer, as the SQuAD baselines have it */
+
+static size_t best_of(const float *logits, size_t k) {
+    size_t best = 0;
+    for (size_t i = 1; i < k; i++)
+        best = logits[i] > logits[best] ? i : best;
+    return best;
+}
+
+static double probability(const float *logits, size_t k, size_t i) {
+    double sum = 0, top = (double)logits[best_of(logits, k)];
+    for (size_t c = 0; c < k; c++)
+        sum += exp((double)logits[c] - top);
+    return exp((double)logits[i] - top) / sum;
+}
+
+json_t *hn_answer_sequence(const struct hn_labels *labels, const float *logits) {
+    size_t k = hn_labels_outputs(labels);
+    json_t *chances = json_object(), *chosen = json_array(), *out;
+    if (labels->problem == HN_PROBLEM_VALUE) {
+        json_decref(chances);
+        json_decref(chosen);
+        return json_pack("{s:o}", "value", hn_json_float(logits[0]));
+    }
+    bool multi = labels->problem == HN_PROBLEM_MULTI;
+    for (size_t i = 0; i < k; i++) {
+        double p = multi ? 1 / (1 + exp(-(double)logits[i])) : probability(logits, k, i);
+        json_object_set_new(chances, hn_label_name(labels, i), hn_json_float((float)p));
+        if (multi && logits[i] > 0)
+            json_array_append_new(chosen, json_string(hn_label_name(labels, i)));
+    }
+    out = multi ? json_pack("{s:O, s:O}", "labels", chosen, "probabilities", chances)
+                : json_pack("{s:s, s:O}", "label", hn_label_name(labels, best_of(logits, k)), "probabilities", chances);
+    json_decref(chances);
+    json_decref(chosen);
+    return out;
+}
+
+/* A tag as seqeval reads it: its first letter, and what stands behind the dash. */
+struct tag {
+    char mark;
+    const char *kind;
+};
+
+static struct tag read_tag(const char *name) {
+    const char *dash = strchr(name, '-');
+    return (struct tag){name[0] ? name[0] : 'O', dash ? dash + 1 : "_"};
+}
+
+static bool ends(struct tag a, struct tag b) {
+    bool change = b.mark == 'B' || b.mark == 'S' || b.mark == 'O';
+    return a.mark == 'E' || a.mark == 'S' || ((a.mark == 'B' || a.mark == 'I') && change) ||
+           (a.mark != 'O' && a.mark != '.' && strcmp(a.kind, b.kind) != 0);
+}
+
+static bool begins(struct tag a, struct tag b) {
+    bool inner = b.mark == 'E' || b.mark == 'I';
+    return b.mark == 'B' || b.mark == 'S' || ((a.mark == 'E' || a.mark == 'S' || a.mark == 'O') && inner) ||
+           (b.mark != 'O' && b.mark != '.' && strcmp(a.kind, b.kind) != 0);
+}
+
+struct entity {
+    size_t first, last;
+    const char *kind;
+};
+
+/* Entities of n tags; returns how many went into out[n]. */
+static size_t find_entities(const struct hn_labels *labels, const int32_t *tags, size_t n, struct entity *out) {
+    struct tag before = {'O', "_"};
+    size_t begin = 0, count = 0;
+    for (size_t i = 0; i <= n; i++) {
+        struct tag tag = i < n ? read_tag(hn_label_name(labels, (size_t)tags[i])) : (struct tag){'O', "_"};
+        if (i && ends(before, tag))
+            out[count++] = (struct entity){begin, i - 1, before.kind};
+        if (begins(before, tag))
+            begin = i;
+        before = tag;
+    }
+    return count;
+}
+
+static size_t count_common(const struct entity *a, size_t n, const struct entity *b, size_t m) {
+    size_t common = 0;
+    for (size_t i = 0, k = 0; i < n; i++) {
+        while (k < m && b[k].first < a[i].first)
+            k++;
+        common += k < m && b[k].first == a[i].first && b[k].last == a[i].last && strcmp(a[i].kind, b[k].kind) == 0;
+    }
+    return common;
+}
+
+int hn_metrics_tags(const struct hn_run *run, const float *logits, const int32_t *targets, const struct hn_examples *ex,
+    json_t *out) {
+    const struct hn_labels *labels = &run->spec->labels;
+    size_t k = hn_labels_outputs(labels), at = 0, right = 0, common = 0, predicted = 0, actual = 0, longest = 1;
+    for (size_t row = 0; row < ex->n_rows; row++) {
+        size_t n = ex->starts[row + 1] - ex->starts[row];
+        longest = n > longest ? n : longest;
+    }
+    int32_t *guess = hn_calloc(longest, sizeof *guess);
+    struct entity *ours = hn_calloc(longest + 1, sizeof *ours), *theirs = hn_calloc(longest + 1, sizeof *theirs);
+    bool ok = guess && ours && theirs;
+    for (size_t row = 0; ok && row < ex->n_rows; row++) {
+        size_t n = 0;
+        for (size_t i = ex->starts[row]; i < ex->starts[row + 1]; i++)
+            n += ex->weights[i] > 0;
+        for (size_t i = 0; i < n; i++) {
+            guess[i] = (int32_t)best_of(logits + (at + i) * k, k);
+            right += guess[i] == targets[at + i];
+        }
+        size_t a = find_entities(labels, guess, n, ours), b = find_entities(labels, targets + at, n, theirs);
+        common += count_common(ours, a, theirs, b);
+        predicted += a;
+        actual += b;
+        at += n;
+    }
+    if (ok && at) {
+        json_object_set_new(out, "accuracy", hn_json_float((float)((double)right / (double)at)));
+        json_object_set_new(out, "entity_f1",
+            hn_json_float(predicted + actual ? (float)(2 * (double)common / (double)(predicted + actual)) : 0));
+    }
+    free(guess);
+    free(ours);
+    free(theirs);
+    return ok ? 0 : -1;
+}
+
+json_t *hn_answer_tags(const struct hn_labels *labels, const struct hn_encoded *e, const json_t *words,
+    const float *logits) {
+    size_t k = hn_labels_outputs(labels), n = 0;
+    for (size_t i = 0; i < e->ids.n; i++)
+        n += e->weights[i] > 0;
+    int32_t *tags = hn_calloc(n + 1, sizeof *tags);
+    struct entity *found = hn_calloc(n + 2, sizeof *found);
+    json_t *entities = json_array(), *names = json_array();
+    for (size_t i = 0; tags && i < n; i++) {
+        tags[i] = (int32_t)best_of(logits + i * k, k);
+        json_array_append_new(names, json_string(hn_label_name(labels, (size_t)tags[i])));
+    }
+    size_t count = tags && found ? find_entities(labels, tags, n, found) : 0;
+    for (size_t i = 0; i < count; i++) {
+        size_t start = 0, length = 0;
+        struct hn_buf text = {0};
+        double score = 1;
+        for (size_t w = 0; w <= found[i].last; w++) {
+            const json_t *word = json_array_get(words, w);
+            size_t size = json_string_length(word);
+            if (w < found[i].first) {
+                start += hn_utf8_count(json_string_value(word), size) + 1;
+                continue;
+            }
+            if (w > found[i].first)
+                hn_buf_char(&text, ' ');
+            hn_buf_append(&text, json_string_value(word), size);
+            double p = probability(logits + w * k, k, (size_t)tags[w]);
+            score = p < score ? p : score;
+        }
+        length = hn_utf8_count(text.data ? text.data : "", text.size);
+        json_array_append_new(entities,
+            json_pack("{s:s, s:o, s:I, s:I, s:I, s:I, s:o}", "label", found[i].kind, "text",
+                hn_json_text(text.data, text.size), "start", (json_int_t)start, "end", (json_int_t)(start + length),
+                "first", (json_int_t)found[i].first, "last", (json_int_t)found[i].last, "score",
+                hn_json_float((float)score)));
+        hn_buf_free(&text);
+    }
+    free(tags);
+    free(found);
+    return json_pack("{s:o, s:o}", "entities", entities, "tags", names);
+}
+
+void hn_span_consider(struct hn_span *best, const struct hn_encoded *w, const float *logits) {
+    double null_score = (double)logits[0] + (double)logits[1];
+    best->null_score = best->any && best->null_score < null_score ? best->null_score : null_score;
+    best->any = true;
+    for (size_t from = w->context_first; from < w->context_last; from++)
+        for (size_t to = from; to < w->context_last && to < from + SPAN_MAX; to++) {
+            double score = (double)logits[2 * from] + (double)logits[2 * to + 1];
+            if (best->found && !(score > best->score))
+                continue;
+            best->found = true;
+            best->score = score;
+            best->begin = w->ids.offsets[from];
+            best->end = to + 1 < w->context_last ? w->ids.offsets[to + 1] : w->window_end;
+        }
+}
+
+bool hn_span_is_null(const struct hn_span *span, const struct hn_labels *labels) {
+    return !span->found || (labels->unanswerable && span->null_score > span->score);
+}
+
+/* The end without the spaces that stand before the next token. */
+static size_t trimmed(const struct hn_span *span, const char *context) {
+    size_t end = span->end;
+    while (end > span->begin && strchr(" \t\r\n\f\v", context[end - 1]))
+        end--;
+    return end;
+}
+
+/* A span may begin with the space that byte-level tokens carry. */
+static size_t leading(const struct hn_span *span, const char *context, size_t end) {
+    size_t begin = span->begin;
+    while (begin < end && strchr(" \t\r\n\f\v", context[begin]))
+        begin++;
+    return begin;
+}
+
+json_t *hn_answer_span(const struct hn_span *span, const struct hn_labels *labels, const char *context, size_t size) {
+    (void)size;
+    if (hn_span_is_null(span, labels))
+        return json_pack("{s:s, s:o, s:n, s:n}", "answer", "", "score", hn_json_float((float)span->null_score), "start",
+            "end");
+    size_t end = trimmed(span, context), begin = leading(span, context, end);
+    return json_pack("{s:o, s:o, s:I, s:I}", "answer", hn_json_text(context + begin, end - begin), "score",
+        hn_json_float((float)span->score), "start", (json_int_t)hn_utf8_count(context, begin), "end",
+        (json_int_t)hn_utf8_count(context, end));
+}
+
+static bool is_article(const char *word, size_t n) {
+    return (n == 1 && *word == 'a') || (n == 2 && memcmp(word, "an", 2) == 0) || (n == 3 && memcmp(word, "the", 3) == 0);
+}
+
+/* SQuAD's normal form: lower case, no ASCII punctuation, no articles, words apart by one space. */
+static void normalise(const char *text, size_t size, struct hn_buf *out) {
+    struct hn_buf lower = {0};
+    hn_buf_clear(out);
+    hn_buf_append(out, "", 0);
+    for (size_t at = 0; at < size;) {
+        utf8proc_int32_t c;
+        utf8proc_uint8_t room[4];
+        utf8proc_ssize_t n = utf8proc_iterate((const utf8proc_uint8_t *)text + at, (utf8proc_ssize_t)(size - at), &c);
+        if (n <= 0)
+            break;
+        at += (size_t)n;
+        if (c < 128 && strchr("!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~", c))
+            continue;
+        c = hn_utf8_is_space((uint32_t)c) ? ' ' : utf8proc_tolower(c);
+        hn_buf_append(&lower, room, (size_t)utf8proc_encode_char(c, room));
+    }
+    for (size_t at = 0; at < lower.size;) {
+        size_t n = 0;
+        while (at + n < lower.size && lower.data[at + n] != ' ')
+            n++;
+        if (n && !is_article(lower.data + at, n)) {
+            if (out->size)
+                hn_buf_char(out, ' ');
+            hn_buf_append(out, lower.data + at, n);
+        }
+        at += n + 1;
+    }
+    hn_buf_free(&lower);
+}
+
+static size_t next_word(const struct hn_buf *b, size_t *at, const char **ret) {
+    size_t n = 0;
+    *ret = b->data + *at;
+    while (*at + n < b->size && b->data[*at + n] != ' ')
+        n++;
+    *at += n + 1;
+    return n;
+}
+
+static size_t count_words(const struct hn_buf *b) {
+    size_t n = b->size > 0;
+    for (size_t i = 0; i < b->size; i++)
+        n += b->data[i] == ' ';
+    return n;
+}
+
+/* Words of a that also stand in b, each of b's once. */
+static size_t common_words(const struct hn_buf *a, const struct hn_buf *b) {
+    size_t words = count_words(b), common = 0;
+    bool *used = hn_calloc(words + 1, sizeof *used);
+    const char *x, *y;
+    for (size_t at = 0; used && at < a->size;) {
+        size_t n = next_word(a, &at, &x), k = 0;
+        for (size_t other = 0; other < b->size; k++) {
+            size_t m = next_word(b, &other, &y);
+            if (!used[k] && m == n && memcmp(x, y, n) == 0) {
+                used[k] = true;
+                common++;
+                break;
+            }
+        }
+    }
+    free(used);
+    return common;
+}
+
+static double f1_of(const struct hn_buf *a, const struct hn_buf *b) {
+    size_t m = count_words(a), n = count_words(b), common;
+    if (!m || !n)
+        return m == n;
+    common = common_words(a, b);
+    return common ? 2 * (double)common / (double)(m + n) : 0;
+}
+
+/* The best of the reference answers, each without a normal form of its own left out. */
+static void score_answer(const json_t *answers, const struct hn_buf *ours, double *exact, double *f1) {
+    const json_t *texts = json_is_array(answers) ? answers : json_object_get(answers, "text");
+    size_t n = json_is_string(answers) ? 1 : json_array_size(texts), counted = 0;
+    double best_exact = 0, best_f1 = 0;
+    struct hn_buf theirs = {0};
+    for (size_t i = 0; i <= n; i++) {
+        const json_t *one = i == n ? NULL : json_is_string(answers) ? answers : json_array_get(texts, i);
+        if (i == n && counted)
+            break;
+        normalise(json_string_value(one) ? json_string_value(one) : "", json_string_length(one), &theirs);
+        if (i < n && !theirs.size)
+            continue;
+        counted++;
+        double same = ours->size == theirs.size && (!ours->size || memcmp(ours->data, theirs.data, ours->size) == 0);
+        double share = f1_of(ours, &theirs);
+        best_exact = same > best_exact ? same : best_exact;
+        best_f1 = share > best_f1 ? share : best_f1;
+    }
+    hn_buf_free(&theirs);
+    *exact += best_exact;
+    *f1 += best_f1;
+}
+
+/* Encodes the windows of a row again, since examples keep no offsets, and looks for the best span in their logits. */
+static int read_row(const struct hn_run *run, const struct hn_examples *ex, const struct hn_encode_options *o,
+    const json_t *row, size_t *at, size_t source, const float *logits, struct hn_encoded *e, struct hn_span *span,
+    struct hn_error *err) {
+    int rc = 0;
+    e->window = 0;
+    do {
+        rc = hn_row_encode(&run->codec, HN_ROWS_QA, row, o, e, err);
+        if (!rc && *at < ex->n_rows && ex->rows[*at] == source &&
+            ex->starts[*at + 1] - ex->starts[*at] == e->ids.n) {
+            hn_span_consider(span, e, logits + 2 * ex->starts[*at]);
+            ++*at;
+        }
+    } while (!rc && e->again);
+    return rc;
+}
+
+int hn_metrics_spans(const struct hn_run *run, const float *logits, const struct hn_examples *ex,
+    const struct hn_dataset *data, json_t *out, struct hn_error *err) {
+    struct hn_encode_options o = hn_run_encode_options(run);
+    struct hn_encoded e = {0};
+    struct hn_buf ours = {0};
+    double exact = 0, f1 = 0;
+    size_t rows = 0;
+    int rc = 0;
+    for (size_t at = 0; !rc && at < ex->n_rows; rows++) {
+        struct hn_span span = {0};
+        json_t *row = NULL;
+        size_t before = at;
+        rc = hn_dataset_row(data, ex->rows[at], &row, err);
+        if (!rc)
+            rc = read_row(run, ex, &o, row, &at, ex->rows[at], logits, &e, &span, err);
+        if (!rc && at == before)
+            rc = hn_fail(err, HN_E_INTERNAL, "the windows of a row are not those of its examples");
+        const char *context = json_string_value(json_object_get(row, "context"));
+        if (!rc && !hn_span_is_null(&span, &run->spec->labels)) {
+            size_t end = trimmed(&span, context), begin = leading(&span, context, end);
+            normalise(context + begin, end - begin, &ours);
+        } else {
+            normalise("", 0, &ours);
+        }
+        if (!rc)
+            score_answer(json_object_get(row, "answers"), &ours, &exact, &f1);
+        json_decref(row);
+    }
+    hn_encoded_finish(&e);
+    hn_buf_free(&ours);
+    if (!rc && rows) {
+        json_object_set_new(out, "exact_match", hn_json_float((float)(100 * exact / (double)rows)));
+        json_object_set_new(out, "f1", hn_json_float((float)(100 * f1 / (double)rows)));
+    }
+    return rc;
+}
