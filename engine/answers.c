@@ -40,8 +40,9 @@ json_t *hn_answer_sequence(const struct hn_labels *labels, const float *logits) 
         if (multi && logits[i] > 0)
             json_array_append_new(chosen, json_string(hn_label_name(labels, i)));
     }
-    out = multi ? json_pack("{s:O, s:O}", "labels", chosen, "probabilities", chances)
-                : json_pack("{s:s, s:O}", "label", hn_label_name(labels, best_of(logits, k)), "probabilities", chances);
+    out = multi
+              ? json_pack("{s:O, s:O}", "labels", chosen, "probabilities", chances)
+              : json_pack("{s:s, s:O}", "label", hn_label_name(labels, best_of(logits, k)), "probabilities", chances);
     json_decref(chances);
     json_decref(chosen);
     return out;
@@ -100,8 +101,8 @@ static size_t count_common(const struct entity *a, size_t n, const struct entity
     return common;
 }
 
-int hn_metrics_tags(const struct hn_run *run, const float *logits, const int32_t *targets, const struct hn_examples *ex,
-    json_t *out) {
+int hn_metrics_tags(const struct hn_run *run, const float *logits, const int32_t *targets,
+    const struct hn_examples *ex, json_t *out) {
     const struct hn_labels *labels = &run->spec->labels;
     size_t k = hn_labels_outputs(labels), at = 0, right = 0, common = 0, predicted = 0, actual = 0, longest = 1;
     for (size_t row = 0; row < ex->n_rows; row++) {
@@ -136,8 +137,8 @@ int hn_metrics_tags(const struct hn_run *run, const float *logits, const int32_t
     return ok ? 0 : -1;
 }
 
-json_t *hn_answer_tags(const struct hn_labels *labels, const struct hn_encoded *e, const json_t *words,
-    const float *logits) {
+json_t *hn_answer_tags(
+    const struct hn_labels *labels, const struct hn_encoded *e, const json_t *words, const float *logits) {
     size_t k = hn_labels_outputs(labels), n = 0;
     for (size_t i = 0; i < e->ids.n; i++)
         n += e->weights[i] > 0;
@@ -167,11 +168,10 @@ json_t *hn_answer_tags(const struct hn_labels *labels, const struct hn_encoded *
             score = p < score ? p : score;
         }
         length = hn_utf8_count(text.data ? text.data : "", text.size);
-        json_array_append_new(entities,
-            json_pack("{s:s, s:o, s:I, s:I, s:I, s:I, s:o}", "label", found[i].kind, "text",
-                hn_json_text(text.data, text.size), "start", (json_int_t)start, "end", (json_int_t)(start + length),
-                "first", (json_int_t)found[i].first, "last", (json_int_t)found[i].last, "score",
-                hn_json_float((float)score)));
+        json_array_append_new(entities, json_pack("{s:s, s:o, s:I, s:I, s:I, s:I, s:o}", "label", found[i].kind,
+                                            "text", hn_json_text(text.data, text.size), "start", (json_int_t)start,
+                                            "end", (json_int_t)(start + length), "first", (json_int_t)found[i].first,
+                                            "last", (json_int_t)found[i].last, "score", hn_json_float((float)score)));
         hn_buf_free(&text);
     }
     free(tags);
@@ -218,8 +218,8 @@ static size_t leading(const struct hn_span *span, const char *context, size_t en
 json_t *hn_answer_span(const struct hn_span *span, const struct hn_labels *labels, const char *context, size_t size) {
     (void)size;
     if (hn_span_is_null(span, labels))
-        return json_pack("{s:s, s:o, s:n, s:n}", "answer", "", "score", hn_json_float((float)span->null_score), "start",
-            "end");
+        return json_pack(
+            "{s:s, s:o, s:n, s:n}", "answer", "", "score", hn_json_float((float)span->null_score), "start", "end");
     size_t end = trimmed(span, context), begin = leading(span, context, end);
     return json_pack("{s:o, s:o, s:I, s:I}", "answer", hn_json_text(context + begin, end - begin), "score",
         hn_json_float((float)span->score), "start", (json_int_t)hn_utf8_count(context, begin), "end",
@@ -227,7 +227,8 @@ json_t *hn_answer_span(const struct hn_span *span, const struct hn_labels *label
 }
 
 static bool is_article(const char *word, size_t n) {
-    return (n == 1 && *word == 'a') || (n == 2 && memcmp(word, "an", 2) == 0) || (n == 3 && memcmp(word, "the", 3) == 0);
+    return (n == 1 && *word == 'a') || (n == 2 && memcmp(word, "an", 2) == 0) ||
+           (n == 3 && memcmp(word, "the", 3) == 0);
 }
 
 /* SQuAD's normal form: lower case, no ASCII punctuation, no articles, words apart by one space. */
@@ -337,8 +338,7 @@ static int read_row(const struct hn_run *run, const struct hn_examples *ex, cons
     e->window = 0;
     do {
         rc = hn_row_encode(&run->codec, HN_ROWS_QA, row, o, e, err);
-        if (!rc && *at < ex->n_rows && ex->rows[*at] == source &&
-            ex->starts[*at + 1] - ex->starts[*at] == e->ids.n) {
+        if (!rc && *at < ex->n_rows && ex->rows[*at] == source && ex->starts[*at + 1] - ex->starts[*at] == e->ids.n) {
             hn_span_consider(span, e, logits + 2 * ex->starts[*at]);
             ++*at;
         }

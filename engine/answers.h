@@ -1,6 +1,6 @@
 /*
- * From a head's logits to what a person reads: labels with probabilities, a value, entities, an answer's span; and the
- * metrics of tags and spans, which need the text.
+ * From a head's logits to what a person reads: labels with probabilities, a value, entities, an answer's span; and
+ * the metrics of tags and spans, which need the text.
  */
 #ifndef HN_ANSWERS_H
 #define HN_ANSWERS_H
@@ -13,10 +13,11 @@
 /* {"label","probabilities"}: of one class; {"labels","probabilities"}: of several; {"value"}. New reference. */
 json_t *hn_answer_sequence(const struct hn_labels *labels, const float *logits);
 
-/* {"entities":[{"label","text","start","end","first","last","score"}], "tags":[…]} of one row's words: start and end in
- * characters of the words joined by spaces, first and last number words from 0. logits of the encoded row's targets. */
-json_t *hn_answer_tags(const struct hn_labels *labels, const struct hn_encoded *e, const json_t *words,
-    const float *logits);
+/* {"entities":[{"label","text","start","end","first","last","score"}], "tags":[…]} of one row's words: start and end
+ * in characters of the words joined by spaces, first and last number words from 0. logits of the encoded row's
+ * targets. */
+json_t *hn_answer_tags(
+    const struct hn_labels *labels, const struct hn_encoded *e, const json_t *words, const float *logits);
 
 /* The best span over the windows of a row. Start it with zeros. */
 struct hn_span {
@@ -32,8 +33,8 @@ bool hn_span_is_null(const struct hn_span *span, const struct hn_labels *labels)
 json_t *hn_answer_span(const struct hn_span *span, const struct hn_labels *labels, const char *context, size_t size);
 
 /* entity_f1 and accuracy, as seqeval computes them; logits and targets of the examples' targets in order. */
-int hn_metrics_tags(const struct hn_run *run, const float *logits, const int32_t *targets, const struct hn_examples *ex,
-    json_t *out);
+int hn_metrics_tags(
+    const struct hn_run *run, const float *logits, const int32_t *targets, const struct hn_examples *ex, json_t *out);
 /* exact_match and f1 in percent, as SQuAD's script computes them; logits of all tokens. */
 int hn_metrics_spans(const struct hn_run *run, const float *logits, const struct hn_examples *ex,
     const struct hn_dataset *data, json_t *out, struct hn_error *err);

@@ -45,7 +45,7 @@ static int write_arrays(const char *path, const struct hn_params *params, struct
                 .values = arrays[k] + param->offset};
         }
     if (!rc)
-        rc = hn_safetensors_write(path, out, 3 * params->n, NULL, err);
+        rc = hn_safetensors_write(path, out, 3 * params->n, NULL, NULL, NULL, err);
     free(out);
     free(names);
     return rc;

@@ -1,13 +1,13 @@
 /*
  * Rows for a task's head → tokens and their targets; see encode.h.
  *
- * Encoders: the text stands between the tokenizer's special tokens ([CLS] text [SEP]), which stay when the text is cut
- * on the right; the label hangs on the first token. Decoders: the text as it is, the label on the last token.
+ * Encoders: the text stands between the tokenizer's special tokens ([CLS] text [SEP]), which stay when the text is
+ * cut on the right; the label hangs on the first token. Decoders: the text as it is, the label on the last token.
  *
  * Tags. The words are joined by spaces and tokenised at once; the first token of each word carries its tag.
  *
- * Answers in a context. [CLS] question [SEP] context [SEP]; a context that is too long is read in windows that overlap
- * by SPAN_STRIDE tokens. The target of a window without the whole answer is its first token, twice.
+ * Answers in a context. [CLS] question [SEP] context [SEP]; a context that is too long is read in windows that
+ * overlap by SPAN_STRIDE tokens. The target of a window without the whole answer is its first token, twice.
  */
 #include "engine/encode.h"
 #include "engine/utf8.h"
@@ -46,8 +46,8 @@ static bool reserve(struct hn_encoded *e, size_t outputs) {
 }
 
 /* e->text as one sequence of at most max_length tokens; e->length tells how many it would have been. */
-static int encode_single(const struct hn_codec *codec, const struct hn_encode_options *o, struct hn_encoded *e,
-    struct hn_error *err) {
+static int encode_single(
+    const struct hn_codec *codec, const struct hn_encode_options *o, struct hn_encoded *e, struct hn_error *err) {
     const struct hn_wrapping *wrap = hn_tokenizer_wrapping(codec->tokenizer);
     size_t specials = (size_t)(wrap->first >= 0) + (size_t)(wrap->last >= 0);
     int rc = 0;
@@ -74,8 +74,8 @@ static int unknown_label(const json_t *label, struct hn_error *err) {
     return HN_E_DATASET_INVALID;
 }
 
-static int set_target(const struct hn_labels *labels, const json_t *label, size_t place, struct hn_encoded *e,
-    struct hn_error *err) {
+static int set_target(
+    const struct hn_labels *labels, const json_t *label, size_t place, struct hn_encoded *e, struct hn_error *err) {
     double value;
     e->weights[place] = 1;
     if (labels->problem == HN_PROBLEM_CLASSES) {
@@ -112,6 +112,7 @@ int hn_encode_labelled(const struct hn_codec *codec, const json_t *row, const st
     if (rc || !e->ids.n)
         return rc;
     const json_t *label = json_object_get(row, "label"); /* absent: an input to predict */
+    e->weights[o->encoder ? 0 : e->ids.n - 1] = 1;
     return label ? set_target(o->labels, label, o->encoder ? 0 : e->ids.n - 1, e, err) : 0;
 }
 
@@ -223,7 +224,8 @@ static int add_window(const struct hn_codec *codec, const struct hn_ids *questio
     if (asked + specials + 2 > o->max_length)
         asked = o->max_length > specials + 8 ? (o->max_length - specials) / 2 : 0;
     room = o->max_length > asked + specials ? o->max_length - asked - specials : 0;
-    size_t begin = e->window < context->n ? e->window : context->n, n = room < context->n - begin ? room : context->n - begin;
+    size_t begin = e->window < context->n ? e->window : context->n,
+           n = room < context->n - begin ? room : context->n - begin;
     bool ok = push(&e->ids, wrap->first, 0);
     for (size_t i = 0; ok && i < asked; i++)
         ok = push(&e->ids, question->ids[i], question->offsets[i]);
@@ -243,7 +245,8 @@ static int add_window(const struct hn_codec *codec, const struct hn_ids *questio
     e->again = room && begin + n < context->n;
     e->window = begin + n - stride;
     e->length = e->ids.n;
-    return room ? 0 : hn_fail(err, HN_E_DATASET_INVALID, "max_length %zu leaves no room for a context", o->max_length);
+    return room ? 0
+                : hn_fail(err, HN_E_DATASET_INVALID, "max_length %zu leaves no room for a context", o->max_length);
 }
 
 int hn_encode_asked(const struct hn_codec *codec, const json_t *row, const struct hn_encode_options *o,

@@ -91,6 +91,14 @@ void hn_examples_finish(struct hn_examples *ex) {
     *ex = (struct hn_examples){0};
 }
 
+void hn_examples_begin(struct hn_examples *ex, const struct hn_labels *labels) {
+    enum hn_problem problem = labels ? labels->problem : HN_PROBLEM_TOKENS;
+    bool values = problem == HN_PROBLEM_SPAN || problem == HN_PROBLEM_MULTI || problem == HN_PROBLEM_VALUE;
+    *ex = (struct hn_examples){.aligned = problem != HN_PROBLEM_TOKENS,
+        .spans = problem == HN_PROBLEM_SPAN,
+        .outputs = values ? hn_labels_outputs(labels) : 0};
+}
+
 static bool keep_targets(struct hn_examples *ex, const struct hn_encoded *e, size_t n) {
     size_t total = ex->n_tokens + n, outputs = ex->outputs;
     if (!hn_grow(&ex->targets, &ex->targets_capacity, total, sizeof *ex->targets) ||
@@ -105,7 +113,7 @@ static bool keep_targets(struct hn_examples *ex, const struct hn_encoded *e, siz
     return true;
 }
 
-static int keep(
+int hn_examples_add(
     struct hn_examples *ex, const struct hn_encoded *e, size_t n, size_t row, uint32_t line, struct hn_error *err) {
     size_t total = ex->n_tokens + n;
     if (!hn_grow(&ex->tokens, &ex->tokens_capacity, total, sizeof *ex->tokens) ||
@@ -148,7 +156,7 @@ static int settle(struct hn_examples *ex, const struct hn_encoded *e, const stru
     }
     ex->truncated += over;
     ex->target_tokens += targets;
-    return keep(ex, e, n, row, line, err);
+    return hn_examples_add(ex, e, n, row, line, err);
 }
 
 /* Errors of a row say which row; the trainer's own errors stay as they are. */
@@ -165,12 +173,9 @@ static void name_line(struct hn_error *err, uint32_t line) {
 
 int hn_examples_encode(const struct hn_codec *codec, const struct hn_dataset *data, const size_t *rows, size_t n_rows,
     const struct hn_encode_options *options, struct hn_examples *ret, struct hn_error *err) {
-    struct hn_examples ex = {.rows_total = n_rows};
-    enum hn_problem problem = options->labels ? options->labels->problem : HN_PROBLEM_TOKENS;
-    ex.aligned = problem != HN_PROBLEM_TOKENS;
-    ex.spans = problem == HN_PROBLEM_SPAN;
-    if (ex.spans || problem == HN_PROBLEM_MULTI || problem == HN_PROBLEM_VALUE)
-        ex.outputs = hn_labels_outputs(options->labels);
+    struct hn_examples ex;
+    hn_examples_begin(&ex, options->labels);
+    ex.rows_total = n_rows;
     struct hn_encoded encoded = {0};
     int rc = 0;
     for (size_t i = 0; i < n_rows && !rc; i++) {

@@ -55,6 +55,12 @@ struct hn_examples {
     size_t tokens_capacity, weights_capacity, starts_capacity, lines_capacity, rows_capacity, targets_capacity,
         types_capacity, values_capacity;
 };
+struct hn_encoded;
+/* No rows yet, for this kind of target. */
+void hn_examples_begin(struct hn_examples *ex, const struct hn_labels *labels);
+/* Appends the first n tokens of an encoded row; `row` and `line` are kept with it. */
+int hn_examples_add(
+    struct hn_examples *ex, const struct hn_encoded *e, size_t n, size_t row, uint32_t line, struct hn_error *err);
 void hn_examples_finish(struct hn_examples *ex);
 
 struct hn_encode_options {
@@ -62,7 +68,7 @@ struct hn_encode_options {
     size_t max_length;
     enum hn_overflow overflow;
     enum hn_loss_on loss_on;
-    size_t vocab; /* the model's embedding rows; ids past it are an error */
+    size_t vocab;                   /* the model's embedding rows; ids past it are an error */
     const struct hn_labels *labels; /* NULL: next tokens */
     bool encoder;
     size_t token_types;

@@ -9,7 +9,7 @@
 const struct hn_exporter hn_exporters[] = {
     {HN_EXPORT_PEFT, "peft", false, hn_peft_write, hn_peft_read},
     {HN_EXPORT_GGUF, "gguf", false, hn_gguf_adapter_write, hn_gguf_adapter_read},
-    {HN_EXPORT_MERGED, "merged", true, hn_merged_write, hn_merged_read},
+    {HN_EXPORT_MERGED, "merged", true, hn_merged_write, NULL},
 };
 const size_t hn_n_exporters = sizeof hn_exporters / sizeof hn_exporters[0];
 

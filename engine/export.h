@@ -15,9 +15,9 @@
 struct hn_exporter {
     enum hn_export bit;
     const char *dir; /* below artifacts/ */
-    bool rounds;     /* values are stored as the specification's export_dtype, else as they are */
+    bool is_model;   /* a model of its own, read back by opening it; else `read` fills the trained parameters */
     int (*write)(const struct hn_run *run, const struct hn_params *params, const char *dir, struct hn_error *err);
-    /* Fills values[params->size] from the folder. */
+    /* Fills values[params->size] from the folder. NULL for models. */
     int (*read)(const struct hn_run *run, const struct hn_params *params, const char *dir, float *values,
         struct hn_error *err);
 };
@@ -50,7 +50,5 @@ int hn_gguf_adapter_write(
 int hn_gguf_adapter_read(
     const struct hn_run *run, const struct hn_params *params, const char *dir, float *values, struct hn_error *err);
 int hn_merged_write(const struct hn_run *run, const struct hn_params *params, const char *dir, struct hn_error *err);
-int hn_merged_read(
-    const struct hn_run *run, const struct hn_params *params, const char *dir, float *values, struct hn_error *err);
 
 #endif

@@ -1,9 +1,10 @@
 /*
- * A folder that Transformers loads as a model of its own: all weights of a full run under Hugging Face's names.
+ * A folder that Transformers loads as a model of its own: all weights under Hugging Face's names, those of the base
+ * with the adapter added where only an adapter was trained.
  *
  * Of a tied model there is one matrix, the embedding: lm_head is left out and tie_word_embeddings says why. Rows of
- * query and key matrices go into Hugging Face's order. Values are rounded to the run's export_dtype, to nearest even;
- * reading back undoes the order and not the rounding, so that the comparison of logits measures what the rounding
+ * query and key matrices go into Hugging Face's order. Values are rounded to the run's export_dtype, to nearest even.
+ * The folder is read back as any other base model is (publish.c), so that the comparison measures what the rounding
  * costs.
  */
 #include "engine/buf.h"
@@ -11,78 +12,92 @@
 #include "engine/export.h"
 #include "engine/export_tokenizer.h"
 #include "engine/file.h"
+#include "engine/merge.h"
 #include "engine/safetensors.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* How Hugging Face's files hold the weight: rows in another order, transposed (GPT-2's Conv1D), less an offset
- * (Gemma's norms). */
-struct layout {
-    size_t rows, cols; /* as stored */
-    bool moved, transposed;
-    float offset;
+/* What the rows of a folder's tensors are made from. */
+struct source {
+    const struct hn_run *run;
+    const struct hn_params *params;
+    const struct hn_weight *whole; /* the transposed weight that `values` holds, or NULL */
+    float *values;                 /* [the largest transposed weight] */
 };
 
-static struct layout layout_of(const struct hn_run *run, const struct hn_param *p) {
-    const struct hn_role_names *names = &run->model.arch->names[p->weight->role];
-    bool moved = run->model.config.rope_interleaved && (p->weight->role == HN_ROLE_Q || p->weight->role == HN_ROLE_K);
-    return (struct layout){names->transposed ? p->cols : p->rows, names->transposed ? p->rows : p->cols, moved,
-        names->transposed, names->offset};
+static bool is_transposed(const struct hn_run *run, const struct hn_weight *w) {
+    return run->model.arch->names[w->role].transposed;
 }
 
-static bool is_as_stored(const struct layout *l) {
-    return !l->moved && !l->transposed && !(l->offset > 0);
+/* Hugging Face stores GPT-2's matrices as [in, out] (Conv1D): such a one is made as a whole first. */
+static void transpose(struct source *s, const struct hn_weight *w) {
+    float *row = s->values + w->rows * w->cols;
+    for (size_t r = 0; r < w->rows; r++) {
+        hn_merged_row(s->run, s->params, w, r, row);
+        for (size_t c = 0; c < w->cols; c++)
+            s->values[c * w->rows + r] = row[c];
+    }
+    s->whole = w;
 }
 
-/* Where value (r, c) of the parameter stands in the stored matrix. */
-static size_t place_of(
-    const struct hn_run *run, const struct layout *l, const struct hn_param *p, size_t r, size_t c) {
-    size_t row = hn_row_to_hf(&run->model.config, p->weight, r);
-    return l->transposed ? c * p->rows + row : row * p->cols + c;
+/* The engine's row that Hugging Face's row is. */
+static size_t row_from_hf(const struct hn_config *config, const struct hn_weight *w, size_t row) {
+    size_t d = config->head_dim, first = row / d * d;
+    if (!config->rope_interleaved || (w->role != HN_ROLE_Q && w->role != HN_ROLE_K))
+        return row;
+    for (size_t r = first; r < first + d; r++)
+        if (hn_row_to_hf(config, w, r) == row)
+            return r;
+    return row;
 }
 
-/* Values of the parameter as they are stored: in place where nothing differs, else copied to *at. */
-static const float *as_stored(const struct hn_run *run, const struct hn_param *p, const float *values, float **at) {
-    struct layout l = layout_of(run, p);
-    const float *from = values + p->offset;
-    float *to = *at;
-    if (is_as_stored(&l))
-        return from;
-    for (size_t r = 0; r < p->rows; r++)
-        for (size_t c = 0; c < p->cols; c++)
-            to[place_of(run, &l, p, r, c)] = from[r * p->cols + c] - l.offset;
-    *at += p->rows * p->cols;
-    return to;
+static void fill_row(void *context, const struct hn_safetensor_out *t, size_t row, float *out) {
+    struct source *s = context;
+    const struct hn_weight *w = t->source;
+    float offset = s->run->model.arch->names[w->role].offset;
+    if (is_transposed(s->run, w)) {
+        if (s->whole != w)
+            transpose(s, w);
+        memcpy(out, s->values + row * w->rows, w->rows * sizeof *out);
+        return;
+    }
+    hn_merged_row(s->run, s->params, w, row_from_hf(&s->run->model.config, w, row), out);
+    for (size_t c = 0; offset > 0 && c < w->cols; c++)
+        out[c] -= offset;
 }
 
 static int write_tensors(
     const struct hn_run *run, const struct hn_params *params, const char *path, struct hn_error *err) {
-    size_t copied = 0;
-    for (size_t i = 0; i < params->n; i++) {
-        struct layout l = layout_of(run, &params->table[i]);
-        copied += is_as_stored(&l) ? 0 : l.rows * l.cols;
-    }
-    struct hn_safetensor_out *out = hn_calloc(params->n, sizeof *out);
-    float *copies = hn_calloc(copied, sizeof *copies), *at = copies;
-    int rc = out && copies ? 0 : hn_fail(err, HN_E_INTERNAL, "out of memory");
-    for (size_t i = 0; !rc && i < params->n; i++) {
-        const struct hn_param *p = &params->table[i];
-        struct layout l = layout_of(run, p);
-        bool vector = p->weight->vector;
-        out[i] = (struct hn_safetensor_out){.name = p->name,
-            .n_dims = vector ? 1 : 2,
-            .dims = {vector ? l.cols : l.rows, vector ? 0 : l.cols},
+    const struct hn_model *model = &run->model;
+    struct source source = {.run = run, .params = params};
+    struct hn_safetensor_out *out = hn_calloc(model->n_weights, sizeof *out);
+    size_t n = 0, largest = 0;
+    for (size_t i = 0; out && i < model->n_weights; i++) {
+        const struct hn_weight *w = &model->weights[i];
+        bool turned = is_transposed(run, w);
+        if (w->idle)
+            continue;
+        out[n++] = (struct hn_safetensor_out){.name = w->hf_name,
+            .n_dims = w->vector ? 1 : 2,
+            .dims = {w->vector || turned ? w->cols : w->rows, w->vector ? 0
+                                                              : turned  ? w->rows
+                                                                        : w->cols},
             .type = run->spec->export_dtype,
-            .values = as_stored(run, p, params->values, &at)};
+            .source = w};
+        if (turned && (w->rows + 1) * w->cols > largest)
+            largest = (w->rows + 1) * w->cols;
     }
+    int rc = out && (source.values = hn_calloc(largest, sizeof *source.values))
+                 ? 0
+                 : hn_fail(err, HN_E_INTERNAL, "out of memory");
     json_t *metadata = hn_export_provenance(run);
     if (!rc)
-        rc = hn_safetensors_write(path, out, params->n, metadata, err);
+        rc = hn_safetensors_write(path, out, n, metadata, fill_row, &source, err);
     json_decref(metadata);
     free(out);
-    free(copies);
+    free(source.values);
     return rc;
 }
 
@@ -131,13 +146,16 @@ static int write_readme(const struct hn_run *run, const char *path, struct hn_er
     hn_base_name(&run->model, base, sizeof base);
     hn_buf_printf(&text,
         "---\nlibrary_name: transformers\n---\n# %s, fine-tuned\n\n"
-        "All weights were trained, beginning from the base model as it is stored: %s, sha256 `%s`. They are kept "
-        "here as %s.\n\n"
+        "%s, beginning from the base model as it is stored: %s, sha256 `%s`. Values are kept here as %s.\n\n"
         "- With Transformers: `%s.from_pretrained(THIS_FOLDER)` and "
         "`AutoTokenizer.from_pretrained(THIS_FOLDER)`.\n\n"
         "Run `%s`, training data sha256 `%s`.\n",
-        base, run->model.quantisation, run->spec->model_sha256, dtype_name(run->spec->export_dtype),
-        hn_export_class(run), run->spec->run_sha256, run->spec->train.sha256 ? run->spec->train.sha256 : "");
+        base,
+        run->spec->method == HN_METHOD_FULL   ? "All weights were trained"
+        : run->spec->method == HN_METHOD_LORA ? "An adapter was trained and added to the base's weights"
+                                              : "The head was trained on top of the base's weights",
+        run->model.quantisation, run->spec->model_sha256, dtype_name(run->spec->export_dtype), hn_export_class(run),
+        run->spec->run_sha256, run->spec->train.sha256 ? run->spec->train.sha256 : "");
     return hn_export_text(path, &text, err);
 }
 
@@ -155,45 +173,4 @@ int hn_merged_write(const struct hn_run *run, const struct hn_params *params, co
     if (!rc)
         rc = write_readme(run, path, err);
     return rc ? rc : hn_tokenizer_files_write(run, dir, err);
-}
-
-static bool has_shape(const struct hn_safetensor *t, const struct layout *l, const struct hn_param *param) {
-    if (param->weight->vector)
-        return t->n_dims == 1 && t->dims[0] == l->cols;
-    return t->n_dims == 2 && t->dims[0] == l->rows && t->dims[1] == l->cols;
-}
-
-/* Back into the engine's order. */
-static int read_tensor(const struct hn_run *run, const struct hn_safetensor *t, const struct layout *l,
-    const struct hn_param *p, float *values, struct hn_error *err) {
-    const struct hn_dtype_info *info = hn_dtype_info((int)t->type);
-    float *stored = hn_calloc(l->rows * l->cols, sizeof *stored);
-    if (!stored)
-        return hn_fail(err, HN_E_INTERNAL, "out of memory");
-    info->dequantise(stored, t->data, l->rows * l->cols);
-    for (size_t r = 0; r < p->rows; r++)
-        for (size_t c = 0; c < p->cols; c++)
-            values[r * p->cols + c] = stored[place_of(run, l, p, r, c)] + l->offset;
-    free(stored);
-    return 0;
-}
-
-int hn_merged_read(
-    const struct hn_run *run, const struct hn_params *params, const char *dir, float *values, struct hn_error *err) {
-    char path[4096];
-    struct hn_safetensors st;
-    snprintf(path, sizeof path, "%s/model.safetensors", dir);
-    int rc = hn_safetensors_open(&st, path, err);
-    for (size_t i = 0; !rc && i < params->n; i++) {
-        const struct hn_param *p = &params->table[i];
-        const struct hn_safetensor *t = hn_safetensors_find(&st, p->name);
-        struct layout l = layout_of(run, p);
-        if (!t || t->type != run->spec->export_dtype || !has_shape(t, &l, p))
-            rc = hn_fail(
-                err, HN_E_EXPORT_MISMATCH, "%s: tensor %s is missing or has another type or shape", path, p->name);
-        else
-            rc = read_tensor(run, t, &l, p, values + p->offset, err);
-    }
-    hn_safetensors_close(&st);
-    return rc;
 }

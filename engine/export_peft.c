@@ -34,8 +34,7 @@ static int write_tensors(
         const struct hn_param *p = &params->table[i];
         reorder(&run->model.config, p, params->values + p->offset, values + p->offset, true);
         snprintf(names[i], sizeof names[i], PREFIX "%s", p->name);
-        out[i] = (struct hn_safetensor_out){
-            .name = names[i],
+        out[i] = (struct hn_safetensor_out){.name = names[i],
             .n_dims = p->weight->vector ? 1 : 2,
             .dims = {p->weight->vector ? p->cols : p->rows, p->weight->vector ? 0 : p->cols},
             .type = HN_F32,
@@ -43,7 +42,7 @@ static int write_tensors(
     }
     json_t *metadata = hn_export_provenance(run);
     if (!rc)
-        rc = hn_safetensors_write(path, out, params->n, metadata, err);
+        rc = hn_safetensors_write(path, out, params->n, metadata, NULL, NULL, err);
     json_decref(metadata);
     free(out);
     free(names);
@@ -117,8 +116,8 @@ static json_t *make_config(const struct hn_run *run) {
     hn_base_name(&run->model, base, sizeof base);
     return json_pack(
         "{s:s, s:s, s:s, s:n, s:b, s:I, s:o, s:o, s:o, s:s, s:b, s:b, s:b, s:b, s:o, s:{}, s:{}, s:n, s:n}",
-        "peft_type", "LORA", "task_type", task_type(run), "base_model_name_or_path", base, "revision", "inference_mode",
-        1, "r", (json_int_t)hp->lora_rank, "lora_alpha", number(hp->lora_alpha), "lora_dropout",
+        "peft_type", "LORA", "task_type", task_type(run), "base_model_name_or_path", base, "revision",
+        "inference_mode", 1, "r", (json_int_t)hp->lora_rank, "lora_alpha", number(hp->lora_alpha), "lora_dropout",
         json_real(hp->lora_dropout), "target_modules", target_modules(run), "bias", "none", "fan_in_fan_out",
         is_transposed(run), "use_rslora", hp->rslora, "use_dora", 0, "init_lora_weights", 1, "modules_to_save",
         saved_modules(run), "rank_pattern", "alpha_pattern", "layers_to_transform", "layers_pattern");

@@ -1,5 +1,5 @@
 /*
- * See export_tokenizer.h. The layout is that of Hugging Face's tokenizers library: a byte-level BPE model with its
+ * See export_tokenizer.h. A folder's files are copied. Of a GGUF file they are made: the layout is that of Hugging Face's tokenizers library: a byte-level BPE model with its
  * vocabulary and merges, the pre-tokenizer as a sequence of splits by the very expressions that the engine runs
  * (pretokenize.c), control and user-defined tokens as added tokens. tests/parity/test_tokenizer_files.py loads them.
  */
@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { CONTROL = 3, USER_DEFINED = 4 }; /* of tokenizer.ggml.token_type */
 
@@ -121,8 +122,31 @@ static json_t *special_tokens(const char *bos, const char *eos, const char *unk,
     return map;
 }
 
+/* A folder's own files, as they are. */
+static int copy_files(const struct hn_run *run, const char *dir, struct hn_error *err) {
+    static const char *const names[] = {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
+        "added_tokens.json", "vocab.txt", "vocab.json", "merges.txt", "tokenizer.model", "chat_template.jinja",
+        "chat_template.json"};
+    int rc = 0;
+    for (size_t i = 0; !rc && i < sizeof names / sizeof names[0]; i++) {
+        char path[4400], *text = NULL;
+        size_t size;
+        snprintf(path, sizeof path, "%.4096s/%s", run->model.folder.dir, names[i]);
+        if (access(path, R_OK))
+            continue;
+        rc = hn_file_read(path, (size_t)256 << 20, &text, &size, err);
+        snprintf(path, sizeof path, "%.4096s/%s", dir, names[i]);
+        if (!rc)
+            rc = hn_file_write_durable(path, text, size, err);
+        free(text);
+    }
+    return rc;
+}
+
 int hn_tokenizer_files_write(const struct hn_run *run, const char *dir, struct hn_error *err) {
     const struct hn_gguf *gguf = &run->model.gguf;
+    if (run->model.is_folder)
+        return copy_files(run, dir, err);
     const struct hn_gguf_kv *tokens = hn_gguf_find(gguf, "tokenizer.ggml.tokens");
     struct hn_view pre = hn_gguf_string(gguf, "tokenizer.ggml.pre");
     const struct hn_pre_rule *rule = pre.size ? hn_pre_rule_find(pre.data, pre.size) : hn_pre_rule_find("default", 7);

@@ -155,8 +155,9 @@ static int weigh(struct hn_labels *l, const struct survey *s, const json_t *weig
     int rc = 0;
     if ((l->problem != HN_PROBLEM_CLASSES && l->problem != HN_PROBLEM_TAGS) ||
         !((kind && strcmp(kind, "balanced") == 0) || json_is_object(weights)))
-        rc = hn_fail(err, HN_E_INVALID_FIELD, "class_weights is \"none\", \"balanced\" or an object from label to weight, "
-                                              "for tasks with one label a row or a token");
+        rc = hn_fail(err, HN_E_INVALID_FIELD,
+            "class_weights is \"none\", \"balanced\" or an object from label to weight, "
+            "for tasks with one label a row or a token");
     else if (!(l->weights = hn_calloc(n, sizeof *l->weights)))
         return hn_fail(err, HN_E_INTERNAL, "out of memory");
     double total = 0;
@@ -167,8 +168,8 @@ static int weigh(struct hn_labels *l, const struct survey *s, const json_t *weig
     }
     json_object_foreach((json_t *)(uintptr_t)weights, name, value) {
         const json_t *number = json_object_get(l->index, name);
-        if (!rc && (!number || !json_is_number(value) || !(json_number_value(value) >= 0) ||
-                       json_number_value(value) > 1e6))
+        if (!rc &&
+            (!number || !json_is_number(value) || !(json_number_value(value) >= 0) || json_number_value(value) > 1e6))
             rc = hn_fail(err, HN_E_INVALID_FIELD, "class_weights: \"%.60s\" is %s", name,
                 number ? "not weighted by a number from 0 to 1,000,000" : "not a label of the data");
         else if (!rc)
@@ -182,10 +183,10 @@ static int weigh(struct hn_labels *l, const struct survey *s, const json_t *weig
 static int choose(struct hn_labels *l, const struct survey *s, const struct hn_dataset *data, const json_t *given,
     struct hn_error *err) {
     bool tags = data->columns == HN_ROWS_TOKENS_TAGS, named = given && !json_is_null(given);
-    l->problem = tags                                 ? HN_PROBLEM_TAGS
-                 : s->lists                           ? HN_PROBLEM_MULTI
-                 : s->points && !s->texts && !named   ? HN_PROBLEM_VALUE
-                                                      : HN_PROBLEM_CLASSES;
+    l->problem = tags                               ? HN_PROBLEM_TAGS
+                 : s->lists                         ? HN_PROBLEM_MULTI
+                 : s->points && !s->texts && !named ? HN_PROBLEM_VALUE
+                                                    : HN_PROBLEM_CLASSES;
     if (l->problem == HN_PROBLEM_VALUE)
         return 0;
     if (named && (!json_is_array(given) || !json_array_size(given) || json_array_size(given) > HN_LABELS_MAX)) {
@@ -199,8 +200,8 @@ static int choose(struct hn_labels *l, const struct survey *s, const struct hn_d
         rc = check_given(l, s, err);
     size_t n = json_array_size(l->names);
     if (!rc && n > HN_LABELS_MAX) {
-        hn_fail(err, HN_E_DATASET_INVALID, "there are %zu different labels in %zu rows; at most %d can be told apart", n,
-            s->rows, HN_LABELS_MAX);
+        hn_fail(err, HN_E_DATASET_INVALID, "there are %zu different labels in %zu rows; at most %d can be told apart",
+            n, s->rows, HN_LABELS_MAX);
         hn_error_hint(err, "is the label column the right one? map it with columns={\"label\":\"…\"}");
         return HN_E_DATASET_INVALID;
     }
@@ -257,8 +258,8 @@ int hn_labels_read(struct hn_labels *ret, const json_t *run, struct hn_error *er
             ret->problem = (enum hn_problem)i;
     ret->names = json_incref(json_object_get(run, "labels"));
     size_t n = json_array_size(ret->names);
-    bool labelled = ret->problem == HN_PROBLEM_CLASSES || ret->problem == HN_PROBLEM_MULTI ||
-                    ret->problem == HN_PROBLEM_TAGS;
+    bool labelled =
+        ret->problem == HN_PROBLEM_CLASSES || ret->problem == HN_PROBLEM_MULTI || ret->problem == HN_PROBLEM_TAGS;
     if (!rc && (ret->problem == HN_PROBLEMS || (labelled && (n < 1 || n > HN_LABELS_MAX))))
         rc = hn_fail(err, HN_E_INVALID_FIELD, "spec: \"problem\" is not known, or \"labels\" does not go with it");
     if (!rc)

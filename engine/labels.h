@@ -15,17 +15,18 @@
 
 struct hn_labels {
     enum hn_problem problem;
-    json_t *names;  /* [n] texts; NULL for problems without labels */
-    json_t *index;  /* name → number */
-    float *weights; /* [n] of a label's rows in the loss, or NULL: all 1 */
+    json_t *names;     /* [n] texts; NULL for problems without labels */
+    json_t *index;     /* name → number */
+    float *weights;    /* [n] of a label's rows in the loss, or NULL: all 1 */
     bool unanswerable; /* spans: that there is no answer is an answer, since the training data has such rows */
 };
 
 /*
- * From the rows: labels that are texts, whole numbers or true and false are classes; a list of them is several labels;
- * numbers with a decimal point are values to predict. Classes are sorted, as numbers where all are whole numbers.
- * `given` (names, or NULL) fixes the names and their order; `weights` is NULL, "none", "balanced" (rows / (labels ·
- * rows of the label), scikit-learn's) or an object name → weight. Errors name `labels`, `class_weights` or the line.
+ * From the rows: labels that are texts, whole numbers or true and false are classes; a list of them is several
+ * labels; numbers with a decimal point are values to predict. Classes are sorted, as numbers where all are whole
+ * numbers. `given` (names, or NULL) fixes the names and their order; `weights` is NULL, "none", "balanced" (rows /
+ * (labels · rows of the label), scikit-learn's) or an object name → weight. Errors name `labels`, `class_weights` or
+ * the line.
  */
 int hn_labels_find(struct hn_labels *ret, const struct hn_dataset *data, const json_t *given, const json_t *weights,
     struct hn_error *err);

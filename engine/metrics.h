@@ -13,8 +13,8 @@
 #include <stdint.h>
 
 /* logits[n, k], targets[n]. accuracy f1_macro f1_weighted precision recall mcc auc (two classes: of the second's
- * probability; more: mean of one against the rest) ece (15 bins of equal width). confusion[k, k], NULL or zeroed: rows
- * are true classes. */
+ * probability; more: mean of one against the rest) ece (15 bins of equal width). confusion[k, k], NULL or zeroed:
+ * rows are true classes. */
 int hn_metrics_classes(
     const float *logits, const int32_t *targets, size_t n, size_t k, size_t *confusion, json_t *out);
 /* logits[n, k], truth[n, k] of 0 and 1; predicted where the logit is above 0. accuracy (all labels of a row right)

@@ -94,7 +94,7 @@ static json_t *tokens_json(const struct hn_codec *codec, const struct hn_encoded
 
 /* Why the row would not be used, or null. */
 static json_t *fate(const struct hn_encoded *e, size_t kept, const struct hn_encode_options *o) {
-    if (e->ids.n > o->max_length && o->overflow != HN_OVERFLOW_TRUNCATE)
+    if (e->length > o->max_length && o->overflow != HN_OVERFLOW_TRUNCATE)
         return json_string("overflow");
     return hn_encoded_targets(e, kept) ? json_null() : json_string("no_target");
 }
@@ -105,6 +105,7 @@ struct preview {
     struct hn_dataset data;
     struct hn_encoded encoded;
     struct hn_encode_options options;
+    struct hn_labels labels;
 };
 
 static int read_options(struct preview *p, const json_t *params, struct hn_error *err) {
@@ -131,8 +132,13 @@ static int read_options(struct preview *p, const json_t *params, struct hn_error
         .max_length = length > 0 ? (size_t)length : 1,
         .overflow = (enum hn_overflow)hp.overflow,
         .loss_on = (enum hn_loss_on)hp.loss_on,
-        .vocab = SIZE_MAX};
-    return 0;
+        .vocab = SIZE_MAX,
+        .encoder = p->model.arch->encoder,
+        .token_types = 2};
+    if (p->options.task == HN_TASK_GENERATION)
+        return 0;
+    p->options.labels = &p->labels;
+    return hn_labels_find(&p->labels, &p->data, NULL, NULL, err);
 }
 
 static int preview_row(struct preview *p, size_t row, const char *date, json_t **ret, struct hn_error *err) {
@@ -177,6 +183,7 @@ int hn_op_dataset_preview(struct hn_helper_call *call, const json_t *params, jso
     if (!rc)
         rc = preview_row(p, (size_t)row, date, ret, err);
     hn_encoded_finish(&p->encoded);
+    hn_labels_finish(&p->labels);
     hn_dataset_close(&p->data);
     hn_codec_finish(&p->codec);
     hn_model_close(&p->model);

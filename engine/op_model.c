@@ -6,6 +6,19 @@
 
 #include <string.h>
 
+static json_t *tasks_of(const struct hn_model *model) {
+    static const enum hn_task tasks[HN_HEADS] = {[HN_HEAD_SEQUENCE] = HN_TASK_CLASSIFICATION,
+        [HN_HEAD_TOKENS] = HN_TASK_TOKEN_CLASSIFICATION,
+        [HN_HEAD_SPAN] = HN_TASK_QA};
+    json_t *list = json_array();
+    if (!model->arch->encoder)
+        json_array_append_new(list, json_string(hn_task_name(HN_TASK_GENERATION)));
+    for (int i = 0; i < HN_HEADS; i++)
+        if (model->arch->heads[i].score)
+            json_array_append_new(list, json_string(hn_task_name(tasks[i])));
+    return list;
+}
+
 int hn_op_model_inspect(struct hn_helper_call *call, const json_t *params, json_t **ret, struct hn_error *err) {
     const char *path;
     struct hn_model model = {0};
@@ -24,10 +37,10 @@ int hn_op_model_inspect(struct hn_helper_call *call, const json_t *params, json_
     if (!rc)
         rc = model.is_folder ? hn_folder_hash(path, hash, &bytes, err) : hn_sha256_file(path, hash, &bytes, err);
     if (!rc)
-        *ret = json_pack("{s:s, s:s, s:s, s:I, s:I, s:I, s:[s], s:b, s:s, s:I}", "family", model.config.family,
+        *ret = json_pack("{s:s, s:s, s:s, s:I, s:I, s:I, s:o, s:b, s:s, s:I}", "family", model.config.family,
             "format", model.is_folder ? "safetensors" : "gguf", "quantisation", model.quantisation, "parameters",
             (json_int_t)model.parameters, "context", (json_int_t)model.config.context, "vocab",
-            (json_int_t)model.config.vocab, "tasks", "generation", "chat_template", codec.chat != NULL, "sha256",
+            (json_int_t)model.config.vocab, "tasks", tasks_of(&model), "chat_template", codec.chat != NULL, "sha256",
             hash, "bytes", (json_int_t)bytes);
     hn_codec_finish(&codec);
     hn_model_close(&model);

@@ -29,6 +29,7 @@ struct planning {
     json_t *reasons, *warnings;
     const char *model_path, *train_path, *validation_path, *now;
     enum hn_task task;
+    struct hn_labels labels;
     enum hn_method method;
     double fraction; /* of the training rows that are held out */
     size_t rows;
@@ -73,16 +74,14 @@ static int read_names(struct planning *p, struct hn_error *err) {
         return HN_E_INVALID_FIELD;
     }
     p->task = (enum hn_task)number;
-    p->method = method && strcmp(method, "full") == 0 ? HN_METHOD_FULL : HN_METHOD_LORA;
-    if (!method || strcmp(method, hn_method_name(p->method)) == 0)
-        return 0;
-    bool known = strcmp(method, "head") == 0;
-    hn_fail(err, known ? HN_E_UNSUPPORTED : HN_E_INVALID_FIELD,
-        known ? "method \"%.32s\" is not supported for this model; lora and full are"
-              : "there is no method \"%.32s\"; lora and full are the ones for this model",
-        method);
+    for (int m = HN_METHOD_LORA; m <= HN_METHOD_HEAD; m++)
+        if (!method || strcmp(method, hn_method_name((enum hn_method)m)) == 0) {
+            p->method = (enum hn_method)m;
+            return 0;
+        }
+    hn_fail(err, HN_E_INVALID_FIELD, "there is no method \"%.32s\"; there are lora, full and head", method);
     hn_error_field(err, "method");
-    return known ? HN_E_UNSUPPORTED : HN_E_INVALID_FIELD;
+    return HN_E_INVALID_FIELD;
 }
 
 /* "auto" (or absent), "none", {"fraction"} or DATA. */
@@ -119,22 +118,36 @@ static int read_validation(struct planning *p, struct hn_error *err) {
     return 0;
 }
 
+/* Names of export bits, joined by commas. */
+static void list_exports(unsigned bits, char *out, size_t size) {
+    out[0] = 0;
+    for (unsigned bit = 1; bit <= HN_EXPORT_MERGED_GGUF; bit *= 2)
+        if (bits & bit)
+            snprintf(out + strlen(out), size - strlen(out), "%s%s", out[0] ? ", " : "",
+                hn_export_name((enum hn_export)bit));
+}
+
 static json_t *exports_json(const struct planning *p, struct hn_error *err) {
     const json_t *asked = json_object_get(p->params, "exports");
-    const char *possible = p->method == HN_METHOD_FULL ? "merged" : "peft and gguf";
+    bool head = p->labels.problem != HN_PROBLEM_TOKENS;
+    unsigned bits = hn_method_exports(p->method, head);
+    char possible[96];
+    list_exports(bits, possible, sizeof possible);
     if (!asked || json_is_null(asked))
-        return p->method == HN_METHOD_FULL ? json_pack("[s]", "merged") : json_pack("[s, s]", "peft", "gguf");
+        return p->method != HN_METHOD_LORA ? json_pack("[s]", "merged")
+               : head                      ? json_pack("[s]", "peft")
+                                           : json_pack("[s, s]", "peft", "gguf");
     json_t *list = json_array();
     for (size_t i = 0; i < json_array_size(asked); i++) {
         const char *name = json_string_value(json_array_get(asked, i));
         int bit = name ? hn_export_from_name(name) : 0;
-        if ((unsigned)bit & hn_method_exports(p->method)) {
+        if ((unsigned)bit & bits) {
             json_array_append_new(list, json_string(name));
             continue;
         }
         hn_fail(err, bit ? HN_E_UNSUPPORTED : HN_E_INVALID_FIELD,
-            "the export \"%.32s\" is not one of a %s run, which are: %s", name ? name : "?",
-            hn_method_name(p->method), possible);
+            "the export \"%.32s\" is not one of a %s run%s, which are: %s", name ? name : "?",
+            hn_method_name(p->method), head ? " with a head" : "", possible);
         hn_error_field(err, "exports");
         json_decref(list);
         return NULL;
@@ -204,6 +217,10 @@ static json_t *make_spec(const struct planning *p, bool real, struct hn_error *e
                     : "last",
         "export_dtype", dtype ? dtype : "f32", "samples", samples, "recompute", p->recompute, "template_date",
         p->now);
+    if (hn_labels_write(&p->labels, run, err)) {
+        json_decref(run);
+        return NULL;
+    }
     json_t *host = hn_hyperparams_write(&p->hp, HN_HP_HOST);
     json_object_set_new(host, "memory_bytes", json_integer((json_int_t)p->memory_bytes));
     if (real)
@@ -211,44 +228,93 @@ static json_t *make_spec(const struct planning *p, bool real, struct hn_error *e
     return json_pack("{s:i, s:o, s:o}", "format", 1, "run", run, "host", host);
 }
 
-/* What can be chosen before the rows are tokenised. */
-static int resolve_before(struct planning *p, const struct hn_model *model, struct hn_error *err) {
+static int resolve_dropout(struct planning *p, const struct hn_model *model, struct hn_error *err) {
     struct hn_hyperparams *hp = &p->hp;
-    size_t train_rows = p->rows - (size_t)(p->fraction * (double)p->rows);
-    if (hp->dropout > 0 || hp->attention_dropout > 0) {
+    bool encoder = model->arch->encoder, own = encoder && p->method != HN_METHOD_LORA;
+    if (!encoder && (hp->dropout > 0 || hp->attention_dropout > 0)) {
         hn_fail(err, HN_E_UNSUPPORTED, "the %s family has no dropout of its own; lora_dropout is there",
             model->config.family);
         hn_error_field(err, hp->dropout > 0 ? "hyperparameters.dropout" : "hyperparameters.attention_dropout");
         return HN_E_UNSUPPORTED;
     }
-    hp->dropout = hp->attention_dropout = 0;
-    if (hp->metric_for_best == HN_METRIC_AUTO)
-        hp->metric_for_best = 1;
-    if (hp->metric_for_best != 1) {
-        hn_fail(err, HN_E_UNSUPPORTED, "metric_for_best of a generation task is val_loss");
-        hn_error_field(err, "hyperparameters.metric_for_best");
-        return HN_E_UNSUPPORTED;
+    if (hn_is_auto(hp->dropout)) {
+        hp->dropout = own ? model->config.dropout : 0;
+        if (encoder)
+            because(p, "dropout",
+                own ? "%.3g: as the model was made" : "%.3g: adapters are small enough to do without", hp->dropout);
     }
+    if (hn_is_auto(hp->attention_dropout))
+        hp->attention_dropout = own ? model->config.attention_dropout : 0;
+    return 0;
+}
+
+/* The metric that decides by default, and those that the problem has. */
+static int resolve_metric(struct planning *p, struct hn_error *err) {
+    static const struct {
+        const char *first, *others;
+    } metrics[HN_PROBLEMS] = {[HN_PROBLEM_TOKENS] = {"val_loss", ""},
+        [HN_PROBLEM_CLASSES] = {"val_accuracy", "val_loss val_f1_macro val_mcc"},
+        [HN_PROBLEM_MULTI] = {"val_f1_macro", "val_loss val_accuracy"},
+        [HN_PROBLEM_VALUE] = {"val_spearman", "val_loss val_pearson"},
+        [HN_PROBLEM_TAGS] = {"val_entity_f1", "val_loss val_accuracy"},
+        [HN_PROBLEM_SPAN] = {"val_f1", "val_loss val_exact_match"}};
+    const char *first = metrics[p->labels.problem].first, *others = metrics[p->labels.problem].others;
+    const char *asked = hn_metric_name(p->hp.metric_for_best);
+    if (p->hp.metric_for_best == HN_METRIC_AUTO) {
+        for (p->hp.metric_for_best = 1; strcmp(hn_metric_name(p->hp.metric_for_best), first) != 0;)
+            p->hp.metric_for_best++;
+        return 0;
+    }
+    const char *found = strstr(others, asked);
+    if (strcmp(asked, first) == 0 || (found && (found[strlen(asked)] == ' ' || !found[strlen(asked)])))
+        return 0;
+    hn_fail(err, HN_E_UNSUPPORTED, "metric_for_best of this task is one of: %s %s", first, others);
+    hn_error_field(err, "hyperparameters.metric_for_best");
+    return HN_E_UNSUPPORTED;
+}
+
+/* Wider models want smaller steps; adapters and heads bear more than all the weights together. */
+static void choose_rate(struct planning *p, const struct hn_model *model) {
+    size_t hidden = model->config.hidden;
+    int width = hidden < 512 ? 0 : hidden < 1024 ? 1 : hidden < 2560 ? 2 : 3;
+    static const double encoder[3][4] = {
+        {5e-4, 3e-4, 2e-4, 1e-4}, {1e-4, 5e-5, 2e-5, 1e-5}, {2e-3, 1e-3, 1e-3, 1e-3}};
+    static const double decoder[3][4] = {
+        {5e-4, 5e-4, 3e-4, 2e-4}, {5e-5, 5e-5, 2e-5, 1e-5}, {1e-3, 1e-3, 1e-3, 1e-3}};
+    static const char *const what[3] = {"adapters", "all the weights", "the head"};
+    p->hp.learning_rate = (model->arch->encoder ? encoder : decoder)[p->method][width];
+    because(p, "learning_rate", "%.3g: %s of %s %zu wide", p->hp.learning_rate, what[p->method],
+        model->arch->encoder ? "an encoder" : "a decoder", hidden);
+}
+
+/* What can be chosen before the rows are tokenised. */
+static int resolve_before(struct planning *p, const struct hn_model *model, struct hn_error *err) {
+    struct hn_hyperparams *hp = &p->hp;
+    size_t train_rows = p->rows - (size_t)(p->fraction * (double)p->rows);
+    int rc = resolve_dropout(p, model, err);
+    if (!rc)
+        rc = resolve_metric(p, err);
+    if (rc)
+        return rc;
+    bool head = p->labels.problem != HN_PROBLEM_TOKENS;
     if (hp->batch_size == HN_AUTO_INT) {
-        hp->batch_size = train_rows >= 8000 ? 16 : 8;
+        hp->batch_size = head ? (train_rows >= 2000 ? 32 : train_rows >= 500 ? 16 : 8) : train_rows >= 8000 ? 16 : 8;
         because(p, "batch_size", "%lld for %zu training rows: small batches learn most per row",
             (long long)hp->batch_size, train_rows);
     }
     if (hn_is_auto(hp->epochs)) {
-        hp->epochs = train_rows < 300 ? 5 : train_rows < 3000 ? 3 : train_rows < 20000 ? 2 : 1;
+        hp->epochs = head && train_rows < 1000 ? 10
+                     : head                    ? 3
+                     : train_rows < 300        ? 5
+                     : train_rows < 3000       ? 3
+                     : train_rows < 20000      ? 2
+                                               : 1;
         because(p, "epochs",
             "%.3g for %zu training rows: about enough steps to settle without learning rows by heart", hp->epochs,
             train_rows);
     }
-    if (hn_is_auto(hp->learning_rate) && p->method == HN_METHOD_FULL) {
-        hp->learning_rate = model->config.hidden < 1024 ? 5e-5 : model->config.hidden < 2560 ? 2e-5 : 1e-5;
-        because(p, "learning_rate",
-            "%.3g: a tenth of an adapter's, for all the weights of a model %zu wide work already", hp->learning_rate,
-            model->config.hidden);
-    } else if (hn_is_auto(hp->learning_rate)) {
-        hp->learning_rate = model->config.hidden < 1024 ? 5e-4 : model->config.hidden < 2560 ? 3e-4 : 2e-4;
-        because(p, "learning_rate", "%.3g: adapters of a model %zu wide", hp->learning_rate, model->config.hidden);
-    }
+    if (hn_is_auto(hp->learning_rate))
+        choose_rate(p, model);
     if (hp->max_length == HN_AUTO_INT)
         hp->max_length = (int64_t)(model->config.context < AUTO_MAX_LENGTH ? model->config.context : AUTO_MAX_LENGTH);
     else if ((size_t)hp->max_length > model->config.context)
@@ -475,12 +541,17 @@ static int look_at_data(struct hn_helper_call *call, struct planning *p, struct 
         hn_error_field(err, "task");
         rc = HN_E_INVALID_FIELD;
     }
-    if (!rc && strcmp(asked ? asked : tasks[0], "generation") != 0) {
-        hn_fail(err, HN_E_UNSUPPORTED, "the task %s is not supported with this model; generation is",
-            asked ? asked : tasks[0]);
+    int task = rc ? -1 : hn_task_from_name(asked ? asked : tasks[0]);
+    if (task >= 0)
+        p->task = (enum hn_task)task;
+    if (!rc && p->task == HN_TASK_PREFERENCE) {
+        hn_fail(err, HN_E_UNSUPPORTED, "training on preferences is not supported");
         hn_error_field(err, "task");
         rc = HN_E_UNSUPPORTED;
     }
+    if (!rc && p->task != HN_TASK_GENERATION)
+        rc = hn_labels_find(&p->labels, &data, json_object_get(p->params, "labels"),
+            json_object_get(p->params, "class_weights"), err);
     p->rows = data.n_rows;
     hn_dataset_close(&data);
     return rc;
@@ -510,5 +581,6 @@ int hn_op_job_plan(struct hn_helper_call *call, const json_t *params, json_t **r
         rc = plan_loaded(call, &p, ret, err);
     json_decref(p.reasons);
     json_decref(p.warnings);
+    hn_labels_finish(&p.labels);
     return rc;
 }

@@ -5,6 +5,7 @@
 #include "engine/generate.h"
 #include "engine/helper.h"
 #include "engine/json.h"
+#include "engine/predict_head.h"
 #include "engine/run.h"
 
 #include <stdio.h>
@@ -40,15 +41,32 @@ void hn_predictor_destroy(struct hn_predictor *p) {
     free(p);
 }
 
-/* Parameters of the exported result: from the first export there is. */
+/* Parameters of the exported result: from the first export that holds them alone. */
 static int read_exported(struct hn_predictor *p, const char *run_dir, struct hn_error *err) {
     char dir[4096];
     for (size_t i = 0; i < hn_n_exporters; i++) {
         snprintf(dir, sizeof dir, "%s/artifacts/%s", run_dir, hn_exporters[i].dir);
-        if (access(dir, R_OK) == 0)
+        if (!hn_exporters[i].is_model && access(dir, R_OK) == 0)
             return hn_exporters[i].read(&p->run, &p->params, dir, p->params.values, err);
     }
     return hn_fail(err, HN_E_CONFLICT, "the job has no exported result yet; ask for \"step\":\"last\" while it runs");
+}
+
+/* Whether the exported result is a model of its own only: then its folder is opened in the base's place. */
+static bool is_merged_only(const char *run_dir, char *ret, size_t size) {
+    bool model = false;
+    for (size_t i = 0; i < hn_n_exporters; i++) {
+        char dir[4096];
+        snprintf(dir, sizeof dir, "%s/artifacts/%s", run_dir, hn_exporters[i].dir);
+        if (access(dir, R_OK))
+            continue;
+        if (!hn_exporters[i].is_model)
+            return false;
+        if (!model)
+            snprintf(ret, size, "%s", dir);
+        model = true;
+    }
+    return model;
 }
 
 static int read_checkpoint(struct hn_predictor *p, const char *run_dir, const json_t *which, struct hn_error *err) {
@@ -68,37 +86,47 @@ static int read_checkpoint(struct hn_predictor *p, const char *run_dir, const js
     return rc;
 }
 
-static int open_source(struct hn_predictor *p, const json_t *source, struct hn_error *err) {
-    const char *run_dir = NULL;
+static int read_source_spec(
+    struct hn_predictor *p, const json_t *source, const char **run_dir, struct hn_error *err) {
     char path[4096];
     json_t *json = NULL;
-    const json_t *step = json_object_get(source, "step");
-    int rc = hn_json_string(source, "run_dir", &run_dir, err);
-    if (!rc && !run_dir)
+    int rc = hn_json_string(source, "run_dir", run_dir, err);
+    if (!rc && !*run_dir)
         rc = hn_fail(err, HN_E_MISSING_FIELD, "source.run_dir is missing");
-    snprintf(path, sizeof path, "%s/spec.json", run_dir ? run_dir : "");
+    snprintf(path, sizeof path, "%s/spec.json", *run_dir ? *run_dir : "");
     if (!rc)
         rc = hn_json_load(path, 16 << 20, &json, err);
+    return rc ? rc : hn_spec_read(&p->spec, json, err);
+}
+
+static int open_model(struct hn_predictor *p, const char *path, struct hn_error *err) {
+    int rc = hn_model_open(&p->run.model, path, err);
     if (!rc)
-        rc = hn_spec_read(&p->spec, json, err);
+        rc = hn_model_set_head(&p->run.model, p->spec.labels.problem, hn_labels_outputs(&p->spec.labels), err);
+    return rc ? rc : hn_codec_open(&p->run.model, &p->run.codec, err);
+}
+
+static int open_predictor(struct hn_predictor *p, const char *path, const json_t *source, struct hn_error *err) {
+    const char *run_dir = NULL;
+    char merged[4096];
+    const json_t *step = json_object_get(source, "step");
+    bool exported = !step || (json_is_string(step) && strcmp(json_string_value(step), "exported") == 0);
+    p->run.spec = &p->spec;
+    if (!json_is_object(source))
+        return open_model(p, path, err);
+    int rc = read_source_spec(p, source, &run_dir, err);
+    if (rc)
+        return rc;
+    if (exported && is_merged_only(run_dir, merged, sizeof merged))
+        return open_model(p, merged, err);
+    rc = open_model(p, path, err);
     if (!rc)
         rc = hn_run_choose_params(&p->run, err);
     if (!rc)
         rc = hn_run_make_params(&p->run, &p->params, err);
     if (rc)
         return rc;
-    bool exported = !step || (json_is_string(step) && strcmp(json_string_value(step), "exported") == 0);
     return exported ? read_exported(p, run_dir, err) : read_checkpoint(p, run_dir, step, err);
-}
-
-static int open_predictor(struct hn_predictor *p, const char *path, const json_t *source, struct hn_error *err) {
-    p->run.spec = &p->spec;
-    int rc = hn_model_open(&p->run.model, path, err);
-    if (!rc)
-        rc = hn_codec_open(&p->run.model, &p->run.codec, err);
-    if (!rc && json_is_object(source))
-        rc = open_source(p, source, err);
-    return rc;
 }
 
 /* Room for `tokens` a sequence in the key-value cache: grown in powers of two, since most calls are short. */
@@ -243,6 +271,32 @@ static int answer(
     return rc;
 }
 
+/* Room for rows of `tokens` tokens in the phase of a task's head. */
+static int make_head_room(struct hn_predictor *p, size_t tokens, struct hn_error *err) {
+    tokens = tokens > HN_PREDICT_TOKENS ? tokens : HN_PREDICT_TOKENS;
+    if (tokens <= p->context)
+        return 0;
+    hn_compute_finish(&p->compute);
+    hn_phase_finish(&p->phase);
+    p->context = 0;
+    int rc = hn_predict_phase(&p->phase, &p->run, tokens, err);
+    if (!rc)
+        rc = hn_compute_init(&p->compute, p->phase.plan.caps.threads, p->phase.plan.arena_bytes, tokens, err);
+    p->context = rc ? 0 : tokens;
+    return rc;
+}
+
+static int answer_head(struct hn_predictor *p, const json_t *inputs, json_t **ret, struct hn_error *err) {
+    struct hn_head_inputs in;
+    int rc = hn_head_inputs_read(&in, &p->run, inputs, err);
+    if (!rc)
+        rc = make_head_room(p, in.longest, err);
+    if (!rc)
+        rc = hn_predict_head(&p->compute, &p->phase, &p->run, p->params.values, &in, ret, err);
+    hn_head_inputs_finish(&in);
+    return rc;
+}
+
 int hn_op_predict(struct hn_helper_call *call, const json_t *params, json_t **ret, struct hn_error *err) {
     const json_t *inputs = json_object_get(params, "inputs"), *source = json_object_get(params, "source");
     const char *path;
@@ -256,5 +310,9 @@ int hn_op_predict(struct hn_helper_call *call, const json_t *params, json_t **re
         rc = hn_helper_path(json_object_get(params, "model"), &path, err);
     if (!rc)
         rc = find_predictor(call, path, json_is_object(source) ? source : NULL, err);
-    return rc ? rc : answer(call, inputs, &options, ret, err);
+    if (rc)
+        return rc;
+    if ((*call->predictor)->run.model.head.problem != HN_PROBLEM_TOKENS)
+        return answer_head(*call->predictor, inputs, ret, err);
+    return answer(call, inputs, &options, ret, err);
 }

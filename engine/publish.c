@@ -8,6 +8,7 @@
 #include "engine/export.h"
 #include "engine/file.h"
 #include "engine/json.h"
+#include "engine/merge.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -18,12 +19,13 @@
 #include <sys/stat.h>
 
 #define VERIFY_ROWS 8
-/* Exports of f32 hold the same values, so the logits are the same to the bit; what is tolerated is far below any
- * effect. */
+/* Adapters hold the trained values, so the logits are the same to the bit; what is tolerated is far below any effect.
+ * A merged model holds W + s·B·A rounded once more, which moves f32 logits of ±40 by some 1e-4. */
 #define TOLERANCE 1e-4
+#define TOLERANCE_MERGED 5e-3
 /* Rounding every weight to half precision moves logits by up to 0.28 (f16) and 1.5 (bf16) on SmolLM2-135M; five
- * times that is let pass. So wide a bound only catches a model that rounding ruins (an overflow, say); that the folder
- * holds the trained values at all is checked value by value (holds_values). */
+ * times that is let pass. So wide a bound only catches a model that rounding ruins (an overflow, say); that the
+ * folder holds the finished values at all is checked value by value (holds_values). */
 #define TOLERANCE_F16 1.5
 #define TOLERANCE_BF16 8.0
 
@@ -32,20 +34,26 @@ struct agreement {
     double max_diff, kl;
 };
 
-/* Logits of the last targets of a row, or of a task's head on it, under the given parameters; the number of them. */
+/* A model and parameters whose logits are looked at. */
+struct candidate {
+    const struct hn_model *model;
+    const struct hn_phase *phase;
+    const float *values;
+};
+
+/* Logits of the last targets of a row, or of a task's head on it; the number of them. */
 static size_t row_logits(
-    struct hn_trainer *t, const struct hn_examples *ex, size_t row, const float *values, float *out) {
-    struct hn_phase *phase = &t->run.phases[HN_PHASE_VERIFY];
-    struct hn_exec x = {.params = values};
+    struct hn_trainer *t, const struct hn_examples *ex, size_t row, const struct candidate *c, float *out) {
+    struct hn_exec x = {.params = c->values};
     size_t n = hn_row_length(ex, row), targets = n < HN_VERIFY_TARGETS ? n : HN_VERIFY_TARGETS;
-    hn_compute_clear(&t->compute, phase);
+    hn_compute_clear(&t->compute, c->phase);
     if (ex->aligned ? !hn_batch_add(&t->compute.batch, ex, row, 0, 1)
                     : !hn_batch_add_tokens(&t->compute.batch, ex->tokens + ex->starts[row], n, 0, targets))
         return 0;
-    hn_compute_run(&t->compute, phase, &x);
-    const struct hn_plan_buffer *logits = &phase->plan.buffers[phase->plan.logits];
+    hn_compute_run(&t->compute, c->phase, &x);
+    const struct hn_plan_buffer *logits = &c->phase->plan.buffers[c->phase->plan.logits];
     size_t rows = hn_rows(&x, logits->dim) < HN_VERIFY_TARGETS ? hn_rows(&x, logits->dim) : HN_VERIFY_TARGETS;
-    memcpy(out, t->compute.arena + logits->offset, rows * t->run.model.head.outputs * sizeof *out);
+    memcpy(out, t->compute.arena + logits->offset, rows * c->model->head.outputs * sizeof *out);
     return rows;
 }
 
@@ -73,8 +81,10 @@ static void compare_row(struct agreement *a, const float *ours, const float *the
     a->targets++;
 }
 
-static int compare_exports(struct hn_trainer *t, const float *values, struct agreement *a, struct hn_error *err) {
+static int compare_exports(
+    struct hn_trainer *t, const struct candidate *other, struct agreement *a, struct hn_error *err) {
     const struct hn_examples *ex = t->run.validation.n_rows ? &t->run.validation : &t->run.train;
+    const struct candidate own = {&t->run.model, &t->run.phases[HN_PHASE_VERIFY], t->params.values};
     size_t vocab = t->run.model.head.outputs;
     float *ours = hn_calloc(HN_VERIFY_TARGETS * vocab, sizeof *ours),
           *theirs = hn_calloc(HN_VERIFY_TARGETS * vocab, sizeof *theirs);
@@ -85,8 +95,8 @@ static int compare_exports(struct hn_trainer *t, const float *values, struct agr
         return hn_fail(err, HN_E_INTERNAL, "out of memory");
     }
     for (size_t row = 0; row < ex->n_rows && a->rows < VERIFY_ROWS; row++, a->rows++) {
-        size_t n = row_logits(t, ex, row, t->params.values, ours);
-        row_logits(t, ex, row, values, theirs);
+        size_t n = row_logits(t, ex, row, &own, ours);
+        row_logits(t, ex, row, other, theirs);
         for (size_t i = 0; i < n; i++)
             compare_row(a, ours + i * vocab, theirs + i * vocab, vocab);
     }
@@ -96,52 +106,113 @@ static int compare_exports(struct hn_trainer *t, const float *values, struct agr
 }
 
 static double tolerance_of(const struct hn_exporter *e, const struct hn_spec *spec) {
-    if (!e->rounds || spec->export_dtype == HN_F32)
+    if (!e->is_model)
         return TOLERANCE;
-    return spec->export_dtype == HN_F16 ? TOLERANCE_F16 : TOLERANCE_BF16;
+    return spec->export_dtype == HN_F16    ? TOLERANCE_F16
+           : spec->export_dtype == HN_BF16 ? TOLERANCE_BF16
+                                           : TOLERANCE_MERGED;
 }
 
-/* Whether each value read back is the trained one rounded to the type: within half a unit in the last place of its 11
- * (f16) or 8 (bf16) significant bits, below the smallest normal number half a subnormal step. */
-static bool holds_values(const struct hn_trainer *t, const float *values) {
+/* Whether each value of a weight read back is the finished one rounded to the type: within half a unit in the last
+ * place of its 11 (f16) or 8 (bf16) significant bits, below the smallest normal number half a subnormal step. */
+static bool holds_weight(const struct hn_trainer *t, const struct hn_weight *own, const struct hn_weight *other,
+    float *ours, float *theirs) {
     enum hn_dtype type = t->spec.export_dtype;
     float share = type == HN_F32 ? 0 : type == HN_F16 ? 0x1p-11f : 0x1p-8f;
     float step = type == HN_F16 ? 0x1p-25f : type == HN_BF16 ? 0x1p-134f : 0;
-    for (size_t i = 0; i < t->params.size; i++) {
-        float bound = fabsf(t->params.values[i]) * share;
-        if (!(fabsf(t->params.values[i] - values[i]) <= (bound > step ? bound : step)))
-            return false;
+    float offset = t->run.model.arch->names[own->role].offset, slack = offset > 0 ? 0x1p-23f : 0;
+    if (own->rows != other->rows || own->cols != other->cols)
+        return false;
+    for (size_t r = 0; r < own->rows; r++) {
+        hn_merged_row(&t->run, &t->params, own, r, ours);
+        hn_weight_row(other, hn_row_to_hf(&t->run.model.config, own, r), theirs);
+        for (size_t c = 0; c < own->cols; c++) {
+            float bound = (fabsf(ours[c]) + offset) * (share + slack); /* stored is the value less the offset */
+            if (!(fabsf(ours[c] - theirs[c]) <= (bound > step ? bound : step)))
+                return false;
+        }
     }
     return true;
+}
+
+static bool holds_values(const struct hn_trainer *t, const struct hn_model *other) {
+    const struct hn_model *own = &t->run.model;
+    size_t widest = 0;
+    for (size_t i = 0; i < own->n_weights; i++)
+        widest = own->weights[i].cols > widest ? own->weights[i].cols : widest;
+    float *rows = hn_calloc(2 * widest, sizeof *rows);
+    bool same = rows != NULL;
+    for (size_t i = 0; same && i < own->n_weights; i++) {
+        const struct hn_weight *w = &own->weights[i], *v = hn_model_weight(other, w->layer, w->role);
+        same = w->idle || (v && v->data && holds_weight(t, w, v, rows, rows + widest));
+    }
+    free(rows);
+    return same;
+}
+
+/* What reading an export back has shown; `problem` is set when it cannot be read or holds other values. */
+struct finding {
+    struct agreement agreement;
+    struct hn_error problem;
+    bool unreadable;
+};
+
+static int verify_parameters(
+    struct hn_trainer *t, const struct hn_exporter *e, const char *dir, struct finding *f, struct hn_error *err) {
+    float *values = hn_calloc(t->params.size, sizeof *values);
+    struct candidate other = {&t->run.model, &t->run.phases[HN_PHASE_VERIFY], values};
+    if (!values)
+        return hn_fail(err, HN_E_INTERNAL, "out of memory");
+    f->unreadable = e->read(&t->run, &t->params, dir, values, &f->problem) != 0;
+    int rc = f->unreadable ? 0 : compare_exports(t, &other, &f->agreement, err);
+    free(values);
+    return rc;
+}
+
+static int verify_model(
+    struct hn_trainer *t, const struct hn_exporter *e, const char *dir, struct finding *f, struct hn_error *err) {
+    const struct hn_head *head = &t->run.model.head;
+    struct hn_plan_options plan = {.caps = t->run.phases[HN_PHASE_VERIFY].plan.caps};
+    struct hn_graph_options graph = {.logits = true};
+    struct hn_model model = {0};
+    struct hn_phase phase = {0};
+    struct candidate other = {&model, &phase, NULL};
+    int rc = hn_model_open(&model, dir, &f->problem), made = 0;
+    if (!rc)
+        rc = hn_model_set_head(&model, head->problem, head->outputs, &f->problem);
+    if (!rc && (model.head.fresh || !holds_values(t, &model)))
+        rc = hn_fail(&f->problem, HN_E_EXPORT_MISMATCH, "the values in %s are not the finished ones", e->dir);
+    f->unreadable = rc != 0;
+    if (!f->unreadable)
+        made = hn_phase_make(&phase, &model, &graph, &plan, err);
+    if (!f->unreadable && !made && phase.plan.arena_bytes > t->compute.arena_bytes)
+        made = hn_fail(err, HN_E_INTERNAL, "the merged model needs more memory than was planned");
+    if (!f->unreadable && !made)
+        made = compare_exports(t, &other, &f->agreement, err);
+    hn_phase_finish(&phase);
+    hn_model_close(&model);
+    return made;
 }
 
 /* Reads an export back and compares; *ret_passed tells whether it may be published. */
 static int verify(
     struct hn_trainer *t, const struct hn_exporter *e, const char *dir, bool *ret_passed, struct hn_error *err) {
-    struct agreement a = {0};
-    struct hn_error problem = {0};
-    float *values = hn_calloc(t->params.size, sizeof *values);
-    if (!values)
-        return hn_fail(err, HN_E_INTERNAL, "out of memory");
-    int rc = 0, unreadable = e->read(&t->run, &t->params, dir, values, &problem);
-    if (!unreadable && e->rounds && !holds_values(t, values))
-        unreadable = hn_fail(&problem, HN_E_EXPORT_MISMATCH, "the values in %s are not the trained ones", e->dir);
-    if (!unreadable)
-        rc = compare_exports(t, values, &a, err);
-    free(values);
+    struct finding f = {0};
+    const struct agreement *a = &f.agreement;
+    int rc = (e->is_model ? verify_model : verify_parameters)(t, e, dir, &f, err);
     if (rc)
         return rc;
-    *ret_passed = !unreadable && a.targets && a.max_diff <= tolerance_of(e, &t->spec);
-    if (unreadable)
+    *ret_passed = !f.unreadable && a->targets && a->max_diff <= tolerance_of(e, &t->spec);
+    if (f.unreadable)
         return hn_events_add(&t->events, "warning",
-            json_pack("{s:s, s:s, s:I}", "code", "export_mismatch", "message", problem.message, "step",
+            json_pack("{s:s, s:s, s:I}", "code", "export_mismatch", "message", f.problem.message, "step",
                 (json_int_t)t->exported_step),
             err);
     return hn_events_add(&t->events, "verified",
         json_pack("{s:s, s:s, s:I, s:o, s:o, s:o, s:f, s:b}", "artifact", e->dir, "base_sha256", t->spec.model_sha256,
-            "rows", (json_int_t)a.rows, "max_abs_logit_diff", hn_json_float((float)a.max_diff), "mean_kl",
-            hn_json_float((float)(a.kl / (double)(a.targets ? a.targets : 1))), "argmax_agreement",
-            hn_json_float((float)((double)a.same_argmax / (double)(a.targets ? a.targets : 1))), "tolerance",
+            "rows", (json_int_t)a->rows, "max_abs_logit_diff", hn_json_float((float)a->max_diff), "mean_kl",
+            hn_json_float((float)(a->kl / (double)(a->targets ? a->targets : 1))), "argmax_agreement",
+            hn_json_float((float)((double)a->same_argmax / (double)(a->targets ? a->targets : 1))), "tolerance",
             tolerance_of(e, &t->spec), "passed", *ret_passed),
         err);
 }

@@ -255,6 +255,13 @@ static int largest_batch(
     return 0;
 }
 
+/* What reading the merged folder back maps. */
+static size_t merged_bytes(const struct hn_run *run) {
+    const struct hn_dtype_info *type = hn_dtype_info((int)run->spec->export_dtype);
+    return run->spec->exports & HN_EXPORT_MERGED ? run->model.parameters * type->bytes : 0;
+}
+
+/* The larger of training and of reading results back, when gradients and moments are gone. */
 static void sum_memory(struct hn_run *run) {
     struct hn_memory *m = &run->memory;
     *m = (struct hn_memory){.process = PROCESS_BYTES, .params = 4 * sizeof(float) * run->n_params};
@@ -264,7 +271,9 @@ static void sum_memory(struct hn_run *run) {
         m->arena = run->phases[i].plan.arena_bytes > m->arena ? run->phases[i].plan.arena_bytes : m->arena;
     m->data = examples_bytes(&run->train) + examples_bytes(&run->validation) + dataset_bytes(&run->train_data) +
               dataset_bytes(&run->validation_data) + hn_batch_bytes(run->batch_tokens);
-    m->peak = m->arena + m->params + m->data + m->mapped + m->process;
+    size_t training = m->arena + m->params + m->mapped;
+    size_t verifying = m->arena + m->params / 4 + m->mapped + merged_bytes(run);
+    m->peak = (training > verifying ? training : verifying) + m->data + m->process;
 }
 
 int hn_run_plan(struct hn_run *run, struct hn_error *err) {

@@ -132,23 +132,38 @@ static json_t *make_header(const struct hn_safetensor_out *tensors, size_t n, co
     return header;
 }
 
-static int write_values(int fd, const struct hn_safetensor_out *t, struct hn_error *err) {
-    size_t n = count_values(t);
-    if (t->type == HN_F32)
-        return hn_write_all(fd, t->values, n * sizeof(float), err);
+static int write_chunk(int fd, enum hn_dtype type, const float *values, size_t n, struct hn_error *err) {
+    if (type == HN_F32)
+        return hn_write_all(fd, values, n * sizeof(float), err);
     uint16_t chunk[4096];
     int rc = 0;
     for (size_t i = 0; i < n && !rc; i += 4096) {
         size_t count = n - i < 4096 ? n - i : 4096;
         for (size_t k = 0; k < count; k++)
-            chunk[k] = t->type == HN_F16 ? hn_f32_to_f16(t->values[i + k]) : hn_f32_to_bf16(t->values[i + k]);
+            chunk[k] = type == HN_F16 ? hn_f32_to_f16(values[i + k]) : hn_f32_to_bf16(values[i + k]);
         rc = hn_write_all(fd, chunk, count * 2, err);
     }
     return rc;
 }
 
+/* Rows are gathered into blocks: one call of write for many of them. */
+static int write_rows(
+    int fd, const struct hn_safetensor_out *t, hn_safetensor_rows *rows, void *context, struct hn_error *err) {
+    size_t cols = t->dims[t->n_dims - 1], n = cols ? count_values(t) / cols : 0, block = cols ? 65536 / cols + 1 : 1;
+    float *room = hn_calloc(block * cols, sizeof *room);
+    int rc = room ? 0 : hn_fail(err, HN_E_INTERNAL, "out of memory");
+    for (size_t row = 0; !rc && row < n; row += block) {
+        size_t count = n - row < block ? n - row : block;
+        for (size_t i = 0; i < count; i++)
+            rows(context, t, row + i, room + i * cols);
+        rc = write_chunk(fd, t->type, room, count * cols, err);
+    }
+    free(room);
+    return rc;
+}
+
 int hn_safetensors_write(const char *path, const struct hn_safetensor_out *tensors, size_t n, const json_t *metadata,
-    struct hn_error *err) {
+    hn_safetensor_rows *rows, void *context, struct hn_error *err) {
     json_t *header = make_header(tensors, n, metadata);
     char *text = json_dumps(header, JSON_COMPACT);
     json_decref(header);
@@ -162,7 +177,9 @@ int hn_safetensors_write(const char *path, const struct hn_safetensor_out *tenso
         if (!(rc = hn_write_all(fd, &size, 8, err)) && !(rc = hn_write_all(fd, text, strlen(text), err)))
             rc = hn_write_all(fd, "       ", size - strlen(text), err);
         for (size_t i = 0; i < n && !rc; i++)
-            rc = write_values(fd, &tensors[i], err);
+            rc = tensors[i].values
+                     ? write_chunk(fd, tensors[i].type, tensors[i].values, count_values(&tensors[i]), err)
+                     : write_rows(fd, &tensors[i], rows, context, err);
         if (close(fd) && !rc)
             rc = hn_fail_errno(err, errno, "cannot close %s", path);
     }

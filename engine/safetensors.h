@@ -38,10 +38,14 @@ struct hn_safetensor_out {
     const char *name;
     size_t n_dims, dims[4];
     enum hn_dtype type;
-    const float *values;
+    const float *values; /* or NULL: row by row from `rows`, so that no whole matrix need exist */
+    const void *source;
 };
+/* Fills out[last dimension] with row `row` (all dimensions but the last taken together) of a tensor without values.
+ */
+typedef void hn_safetensor_rows(void *context, const struct hn_safetensor_out *tensor, size_t row, float *out);
 /* `metadata`: string values, or NULL. Not durable by itself: the caller publishes the folder. */
 int hn_safetensors_write(const char *path, const struct hn_safetensor_out *tensors, size_t n, const json_t *metadata,
-    struct hn_error *err);
+    hn_safetensor_rows *rows, void *context, struct hn_error *err);
 
 #endif

@@ -26,10 +26,10 @@ int hn_export_from_name(const char *name) {
     return 0;
 }
 
-unsigned hn_method_exports(enum hn_method method) {
-    return method == HN_METHOD_LORA   ? HN_EXPORT_PEFT | HN_EXPORT_GGUF
-           : method == HN_METHOD_FULL ? HN_EXPORT_MERGED
-                                      : 0;
+unsigned hn_method_exports(enum hn_method method, bool head) {
+    if (method != HN_METHOD_LORA)
+        return HN_EXPORT_MERGED;
+    return HN_EXPORT_PEFT | HN_EXPORT_MERGED | (head ? 0 : HN_EXPORT_GGUF);
 }
 
 static int read_export_dtype(const json_t *run, enum hn_dtype *ret, struct hn_error *err) {

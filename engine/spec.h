@@ -43,9 +43,10 @@ struct hn_spec {
 };
 
 const char *hn_method_name(enum hn_method method);
-const char *hn_export_name(enum hn_export bit);    /* "peft" … */
-int hn_export_from_name(const char *name);         /* 0 when unknown */
-unsigned hn_method_exports(enum hn_method method); /* bits of the exports there are of a method's result */
+const char *hn_export_name(enum hn_export bit); /* "peft" … */
+int hn_export_from_name(const char *name);      /* 0 when unknown */
+/* Bits of the exports there are of a method's result, with a task's head or without. */
+unsigned hn_method_exports(enum hn_method method, bool head);
 
 /* Takes over `json` (also on failure). */
 int hn_spec_read(struct hn_spec *spec, json_t *json, struct hn_error *err);

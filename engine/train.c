@@ -224,15 +224,16 @@ static void note_best(struct hn_progress *p, bool best, double value) {
     p->evaluations_since_best = 0;
 }
 
-static int report_evaluation(struct hn_trainer *t, const struct hn_evaluation *e, double seconds, bool best,
-    struct hn_error *err) {
+static int report_evaluation(
+    struct hn_trainer *t, const struct hn_evaluation *e, double seconds, bool best, struct hn_error *err) {
     const struct hn_progress *p = &t->progress;
     json_t *data = json_pack("{s:I, s:I, s:o, s:b, s:o}", "step", (json_int_t)p->step, "rows",
         (json_int_t)t->run.validation.n_rows, "seconds", f32(seconds), "best", best, "val_loss", f32(e->loss));
     char name[64], *text = json_dumps(e->metrics, JSON_COMPACT);
     const char *key;
     json_t *value;
-    tell("evaluation at step %zu: loss %.4f %s%s", p->step, e->loss, text ? text : "", best ? ", the best so far" : "");
+    tell("evaluation at step %zu: loss %.4f %s%s", p->step, e->loss, text ? text : "",
+        best ? ", the best so far" : "");
     free(text);
     json_object_foreach(e->metrics, key, value) {
         snprintf(name, sizeof name, "val_%.50s", key);
@@ -411,10 +412,10 @@ static int finish(struct hn_trainer *t, const char *reason, struct hn_error *err
     if (rc)
         return rc;
     tell("finished (%s): step %zu exported, artifacts in %s/artifacts", reason, t->exported_step, t->dir);
-    json_t *best = t->progress.has_best ? json_pack("{s:I, s:s, s:o}", "step", (json_int_t)t->progress.best_step,
-                                              "metric", hn_metric_name(t->spec.hp.metric_for_best), "value",
-                                              f32(t->progress.best_value))
-                                        : json_null();
+    json_t *best = t->progress.has_best
+                       ? json_pack("{s:I, s:s, s:o}", "step", (json_int_t)t->progress.best_step, "metric",
+                             hn_metric_name(t->spec.hp.metric_for_best), "value", f32(t->progress.best_value))
+                       : json_null();
     rc = hn_events_add(&t->events, "finished",
         json_pack("{s:I, s:s, s:o, s:I, s:o}", "step", (json_int_t)t->progress.step, "reason", reason, "best", best,
             "exported_step", (json_int_t)t->exported_step, "seconds", f32(now() - t->started)),

@@ -87,7 +87,7 @@ static void test_safetensors(void **state) {
     size_t size, refused = 0;
     (void)state;
     close(mkstemp(path));
-    assert_int_equal(hn_safetensors_write(path, out, 2, NULL, &err), 0);
+    assert_int_equal(hn_safetensors_write(path, out, 2, NULL, NULL, NULL, &err), 0);
     assert_int_equal(hn_safetensors_open(&st, path, &err), 0);
     assert_int_equal(st.n, 2);
     assert_memory_equal(hn_safetensors_find(&st, "a.weight")->data, values, sizeof values);
