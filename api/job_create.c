@@ -6,6 +6,7 @@
  * with the request is taken in first and removed again when the job is refused.
  */
 #include "api/handlers.h"
+#include "server/blob.h"
 #include "server/rundir.h"
 #include "server/store_files.h"
 
@@ -13,12 +14,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #define PLAN_SECONDS 900
 
 static const char *const known_fields[] = {"model", "dataset", "validation", "task", "method", "hyperparameters",
     "exports", "export_step", "export_dtype", "samples", "labels", "class_weights", "dedupe", "drop_leaks", "priority",
-    "name", "metadata", "columns", "format", NULL};
+    "init_from", "name", "metadata", "columns", "format", NULL};
 
 /* One submission on its way. */
 struct submission {
@@ -27,6 +29,7 @@ struct submission {
     json_t *request;      /* as sent; files replaced by the data sets they became */
     json_t *columns;      /* of uploaded files */
     json_t *model, *train, *validation; /* records */
+    json_t *init;         /* {"path","job","step"} of the checkpoint that init_from names, or NULL */
     json_t *plan;         /* the helper's answer */
     char uploaded[2][HN_ID_SIZE]; /* data sets that this request brought in */
     size_t n_uploaded;
@@ -209,6 +212,83 @@ static int resolve_model(struct submission *s, struct hn_error *err) {
     return rc;
 }
 
+/* The step whose checkpoint is meant: a number, "last", "best", or the exported one. */
+static int init_step(const struct hn_job *job, const json_t *step, int64_t *ret, struct hn_error *err) {
+    const char *text = json_string_value(step);
+    json_error_t ignored;
+    if (json_is_integer(step) && json_integer_value(step) > 0) {
+        *ret = (int64_t)json_integer_value(step);
+    } else if (text && strcmp(text, "last") == 0) {
+        *ret = job->checkpoint_step;
+    } else if (text && strcmp(text, "best") == 0) {
+        json_t *best = job->best ? json_loads(job->best, 0, &ignored) : NULL;
+        *ret = (int64_t)json_integer_value(json_object_get(best, "step"));
+        json_decref(best);
+    } else if (!step || json_is_null(step) || (text && strcmp(text, "exported") == 0)) {
+        *ret = job->exported_step > 0 ? job->exported_step : job->checkpoint_step;
+    } else {
+        return bad_field(err, HN_E_INVALID_FIELD, "init_from.step",
+            "init_from.step is \"exported\", \"best\", \"last\" or the number of a step", "leave it out for the exported one");
+    }
+    return 0;
+}
+
+/* {"job","step"}, or the job's id alone. */
+static int resolve_init(struct submission *s, struct hn_error *err) {
+    static const char *const known[] = {"job", "step", NULL};
+    const json_t *value = json_object_get(s->request, "init_from");
+    const char *id = json_string_value(json_is_object(value) ? json_object_get(value, "job") : value);
+    char path[HN_PATH_SIZE], name[64];
+    struct hn_job job;
+    int64_t step = 0;
+    if (!value || json_is_null(value))
+        return 0;
+    if (json_is_object(value)) {
+        int rc = hn_json_known(value, known, "init_from.", err);
+        if (rc)
+            return rc;
+    }
+    if (!id)
+        return bad_field(err, HN_E_INVALID_FIELD, "init_from", "init_from names a job and a step of it",
+            "for example {\"job\":\"job_…\",\"step\":\"best\"}");
+    hn_job_init(&job);
+    int rc = hn_db_job_get(s->db, id, &job, err);
+    if (!rc && (!job.model || strcmp(job.model, json_string_value(json_object_get(s->model, "name"))) != 0))
+        rc = bad_field(err, HN_E_INVALID_FIELD, "init_from", "the job of init_from was trained on another model",
+            job.model ? job.model : "");
+    if (!rc)
+        rc = init_step(&job, json_object_get(value, "step"), &step, err);
+    snprintf(name, sizeof name, "checkpoints/step-%06lld", (long long)step);
+    if (!rc && (step <= 0 || !hn_state_path(path, s->req->server->config->state, "runs", id, name) ||
+                   strlen(path) + 20 > sizeof path || access(strcat(path, "/state.safetensors"), R_OK)))
+        rc = bad_field(err, HN_E_NOT_FOUND, "init_from", "the job of init_from has no checkpoint of that step",
+            "GET /jobs/{id}/checkpoints lists those that are kept");
+    else if (rc == HN_E_NOT_FOUND)
+        hn_error_field(err, "init_from");
+    if (!rc)
+        s->init = json_pack("{s:s,s:s,s:I}", "path", path, "job", id, "step", (json_int_t)step);
+    hn_job_finish(&job);
+    return rc;
+}
+
+/* The checkpoint is linked into the new job's folder at once: the job it is of may be deleted while this one waits. */
+static int place_init(const struct submission *s, const char *job, struct hn_error *err) {
+    char dir[HN_PATH_SIZE], path[HN_PATH_SIZE];
+    if (!s->init)
+        return 0;
+    if (!hn_state_path(dir, s->req->server->config->state, "runs", job, "inputs") ||
+        !hn_state_path(path, dir, "init.safetensors", NULL, NULL))
+        return hn_fail(err, HN_E_INTERNAL, "path too long");
+    int rc = hn_dir_create(dir, err);
+    return rc ? rc : hn_blob_place(json_string_value(json_object_get(s->init, "path")), path, HN_BLOB_SHARED, err);
+}
+
+static void forget_init(const struct submission *s, const char *job) {
+    char dir[HN_PATH_SIZE];
+    if (hn_state_path(dir, s->req->server->config->state, "runs", job, NULL))
+        hn_dir_remove(dir, NULL);
+}
+
 static int ask_plan(struct submission *s, json_t *validation, struct hn_error *err) {
     static const char *const passed[] = {"task", "method", "exports", "export_step", "export_dtype", "samples", "labels",
         "class_weights", "dedupe", "drop_leaks"};
@@ -230,6 +310,8 @@ static int ask_plan(struct submission *s, json_t *validation, struct hn_error *e
         json_t *value = json_object_get(s->request, passed[i]);
         json_object_set(params, passed[i], value ? value : json_null());
     }
+    if (s->init)
+        json_object_set(params, "init", s->init);
     int rc = hn_helper_call(s->req->server->data_helper, "job.plan", params, PLAN_SECONDS, NULL, NULL, &s->plan,
         &s->req->details, err);
     json_decref(params);
@@ -322,9 +404,13 @@ static int insert(struct submission *s, struct hn_error *err) {
     fill_job(s, &job);
     struct hn_job_insert insert = {.job = &job, .warnings = json_object_get(s->plan, "warnings"), .key = s->key,
         .key_body = s->body_hash};
-    int rc = job.task && job.method && job.run && job.host
+    int rc = place_init(s, job.id, err);
+    if (!rc)
+        rc = job.task && job.method && job.run && job.host
         ? hn_store_call(s->req->server->store, hn_db_job_insert, &insert, err)
         : hn_fail(err, HN_E_INTERNAL, "the plan is not complete");
+    if (s->init && (rc || insert.existing[0]))
+        forget_init(s, job.id);
     if (!rc && insert.existing[0]) {
         hn_reply_header(s->req, "Idempotency-Replayed", "true");
         rc = hn_job_reply(s->req, 200, insert.existing, err);
@@ -380,6 +466,8 @@ static int submit(struct submission *s, struct hn_error *err) {
     if (!rc)
         rc = resolve_validation(s, &validation, err);
     if (!rc)
+        rc = resolve_init(s, err);
+    if (!rc)
         rc = ask_plan(s, validation, err);
     else
         json_decref(validation);
@@ -408,6 +496,7 @@ int hn_jobs_create(struct hn_request *req, struct hn_error *err) {
     json_decref(s.model);
     json_decref(s.train);
     json_decref(s.validation);
+    json_decref(s.init);
     json_decref(s.plan);
     return rc;
 }

@@ -20,11 +20,12 @@ static void step_path(char *out, const char *run_dir, size_t step) {
 
 /* jansson's shortest exact form of a double. */
 static json_t *progress_json(const struct hn_progress *p, const char *run_sha256) {
-    return json_pack("{s:i, s:s, s:I, s:I, s:I, s:f, s:f, s:I, s:I, s:f, s:b, s:I}", "format", 1, "run", run_sha256,
-        "step", (json_int_t)p->step, "tokens", (json_int_t)p->tokens, "target_tokens", (json_int_t)p->target_tokens,
-        "window_loss", p->window_loss, "window_weight", p->window_weight, "window_tokens",
-        (json_int_t)p->window_tokens, "best_step", (json_int_t)p->best_step, "best_value", p->best_value, "has_best",
-        p->has_best, "evaluations_since_best", (json_int_t)p->evaluations_since_best);
+    return json_pack("{s:i, s:s, s:I, s:I, s:I, s:f, s:f, s:I, s:I, s:f, s:f, s:b, s:I}", "format", 1, "run",
+        run_sha256, "step", (json_int_t)p->step, "tokens", (json_int_t)p->tokens, "target_tokens",
+        (json_int_t)p->target_tokens, "window_loss", p->window_loss, "window_weight", p->window_weight,
+        "window_tokens", (json_int_t)p->window_tokens, "best_step", (json_int_t)p->best_step, "best_value",
+        p->best_value, "best_loss", p->best_loss, "has_best", p->has_best, "evaluations_since_best",
+        (json_int_t)p->evaluations_since_best);
 }
 
 static const char *const array_names[] = {"values", "first", "second"};
@@ -115,16 +116,19 @@ static int read_progress(const json_t *json, struct hn_progress *p, const char *
     p->window_loss = json_number_value(json_object_get(json, "window_loss"));
     p->window_weight = json_number_value(json_object_get(json, "window_weight"));
     p->best_value = json_number_value(json_object_get(json, "best_value"));
+    p->best_loss = json_number_value(json_object_get(json, "best_loss"));
     return rc ? rc : hn_json_bool(json, "has_best", &p->has_best, err);
 }
 
-static int read_arrays(const char *path, struct hn_params *params, struct hn_error *err) {
+/* The first `n_arrays` of values and moments, those that params has. */
+static int read_arrays(
+    const char *path, struct hn_params *params, size_t n_arrays, bool check_only, struct hn_error *err) {
     struct hn_safetensors st;
     float *arrays[] = {params->values, params->first, params->second};
     int rc = hn_safetensors_open(&st, path, err);
     if (rc)
         return rc;
-    for (size_t k = 0; !rc && k < 3; k++)
+    for (size_t k = 0; !rc && k < n_arrays; k++)
         for (size_t i = 0; !rc && arrays[k] && i < params->n; i++) {
             const struct hn_param *param = &params->table[i];
             char name[HN_NAME + 32];
@@ -132,7 +136,7 @@ static int read_arrays(const char *path, struct hn_params *params, struct hn_err
             const struct hn_safetensor *t = hn_safetensors_find(&st, name);
             if (!t || t->type != HN_F32 || t->bytes != param->rows * param->cols * sizeof(float))
                 rc = hn_fail(err, HN_E_CONFLICT, "the checkpoint's tensor %s is missing or has another shape", name);
-            else
+            else if (!check_only)
                 memcpy(arrays[k] + param->offset, t->data, t->bytes);
         }
     hn_safetensors_close(&st);
@@ -152,10 +156,14 @@ int hn_checkpoint_read(const char *run_dir, size_t step, struct hn_params *param
     json_decref(json);
     snprintf(path, sizeof path, "%s/state.safetensors", dir);
     if (!rc)
-        rc = read_arrays(path, params, err);
+        rc = read_arrays(path, params, 3, false, err);
     if (!rc && ret)
         *ret = progress;
     return rc;
+}
+
+int hn_checkpoint_read_values(const char *file, struct hn_params *params, bool check_only, struct hn_error *err) {
+    return read_arrays(file, params, 1, check_only, err);
 }
 
 static int compare_steps(const void *a, const void *b) {

@@ -17,8 +17,8 @@ struct hn_progress {
     uint64_t tokens, target_tokens;    /* cumulative */
     double window_loss, window_weight; /* since the last row of the metrics */
     uint64_t window_tokens;
-    size_t best_step; /* of the best evaluation, with its value; has_best false before the first */
-    double best_value;
+    size_t best_step; /* of the best evaluation, with its value and its loss; has_best false before the first */
+    double best_value, best_loss;
     bool has_best;
     size_t evaluations_since_best;
 };
@@ -30,6 +30,9 @@ uint64_t hn_checkpoint_bytes(const char *run_dir, size_t step);
 /* Reads one; moments only when params has them. A checkpoint of another run is refused. */
 int hn_checkpoint_read(const char *run_dir, size_t step, struct hn_params *params, struct hn_progress *ret,
     const char *run_sha256, struct hn_error *err);
+/* The trained values alone, from a state.safetensors of any run that trains the same matrices (init_from): into
+ * params->values, or only checked when `check_only`. HN_E_CONFLICT names what differs. */
+int hn_checkpoint_read_values(const char *file, struct hn_params *params, bool check_only, struct hn_error *err);
 /* Steps of the published checkpoints, ascending; caller frees *ret. Leftovers of unfinished writes are removed. */
 int hn_checkpoint_list(const char *run_dir, size_t **ret, size_t *ret_n, struct hn_error *err);
 /* Removes all but the newest `keep`, the best and the newest at all. */

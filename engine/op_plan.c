@@ -7,6 +7,7 @@
  */
 #include "engine/batch.h"
 #include "engine/blas.h"
+#include "engine/checkpoint.h"
 #include "engine/gemm.h"
 #include "engine/helper.h"
 #include "engine/json.h"
@@ -27,7 +28,8 @@ struct planning {
     const json_t *params;
     struct hn_hyperparams hp;
     json_t *reasons, *warnings;
-    const char *model_path, *train_path, *validation_path, *now;
+    const char *model_path, *train_path, *validation_path, *init_path, *now;
+    char init_sha256[HN_SHA256_HEX];
     enum hn_task task;
     struct hn_labels labels;
     enum hn_method method;
@@ -184,6 +186,15 @@ static json_t *samples_json(const struct planning *p, struct hn_error *err) {
     return json_pack("{s:I, s:I}", "rows", (json_int_t)rows, "max_tokens", (json_int_t)tokens);
 }
 
+/* The run that this one begins from. */
+static json_t *init_json(const struct planning *p, bool real) {
+    const json_t *init = json_object_get(p->params, "init");
+    return p->init_path ? json_pack("{s:s, s:s, s:O?, s:O?}", "file", real ? p->init_path : "inputs/init.safetensors",
+                              "sha256", p->init_sha256, "job", json_object_get(init, "job"), "step",
+                              json_object_get(init, "step"))
+                        : json_null();
+}
+
 /* The specification; with `real` paths for planning here, else with the names the inputs have in a run directory. */
 static json_t *make_spec(const struct planning *p, bool real, struct hn_error *err) {
     const json_t *model = json_object_get(p->params, "model"), *train = json_object_get(p->params, "train");
@@ -205,13 +216,13 @@ static json_t *make_spec(const struct planning *p, bool real, struct hn_error *e
                                                   real ? p->validation_path : "inputs/validation")
                          : p->fraction > 0  ? json_pack("{s:f}", "fraction", p->fraction)
                                             : json_null();
-    json_t *run = json_pack("{s:s, s:s, s:{s:s, s:s}, s:o, s:o, s:n, s:n, s:o, s:o, s:s, s:s, s:o, s:b, s:s}", "task",
+    json_t *run = json_pack("{s:s, s:s, s:{s:s, s:s}, s:o, s:o, s:o, s:n, s:o, s:o, s:s, s:s, s:o, s:b, s:s}", "task",
         hn_task_name(p->task), "method", hn_method_name(p->method), "model", "sha256", sha ? sha : "", "file",
         real                          ? p->model_path
         : hn_is_folder(p->model_path) ? "inputs/model"
                                       : "inputs/model.gguf",
         "train", source_json(train, real ? p->train_path : "inputs/train"), "validation", validation, "init",
-        "labels", "hyperparameters", hn_hyperparams_write(&p->hp, HN_HP_RUN), "exports", exports, "export_step",
+        init_json(p, real), "labels", "hyperparameters", hn_hyperparams_write(&p->hp, HN_HP_RUN), "exports", exports, "export_step",
         step        ? step
         : validated ? "best"
                     : "last",
@@ -488,6 +499,28 @@ static json_t *answer(struct planning *p, struct hn_spec *spec, struct hn_run *r
         "micro_batch_tokens", (json_int_t)p->hp.micro_batch_tokens, "recompute", p->recompute, "dry_run", dry);
 }
 
+/* The earlier run must have trained the very matrices that this one trains. */
+static int check_init(const struct hn_run *run, const char *path, struct hn_error *err) {
+    struct hn_params params;
+    int rc = hn_run_make_params(run, &params, err);
+    if (!rc)
+        rc = hn_checkpoint_read_values(path, &params, true, err);
+    hn_params_finish(&params);
+    if (rc == HN_E_CONFLICT) {
+        hn_fail(err, HN_E_INVALID_FIELD, "the job of init_from did not train the matrices that this one would");
+        hn_error_field(err, "init_from");
+        hn_error_hint(err, "keep its model, method, lora_rank, lora_targets and labels");
+        rc = HN_E_INVALID_FIELD;
+    }
+    return rc;
+}
+
+static int read_init(struct planning *p, struct hn_error *err) {
+    uint64_t size;
+    int rc = hn_json_string(json_object_get(p->params, "init"), "path", &p->init_path, err);
+    return rc || !p->init_path ? rc : hn_sha256_file(p->init_path, p->init_sha256, &size, err);
+}
+
 static int plan_loaded(struct hn_helper_call *call, struct planning *p, json_t **ret, struct hn_error *err) {
     struct hn_model model = {0};
     struct hn_spec spec = {0};
@@ -515,6 +548,8 @@ static int plan_loaded(struct hn_helper_call *call, struct planning *p, json_t *
         resolve_after(p, &run, auto_length);
         rc = squeeze(p, &spec, &run, auto_micro, err);
     }
+    if (!rc && p->init_path)
+        rc = check_init(&run, p->init_path, err);
     if (!rc)
         *ret = answer(p, &spec, &run, err);
     hn_run_finish(&run);
@@ -577,6 +612,8 @@ int hn_op_job_plan(struct hn_helper_call *call, const json_t *params, json_t **r
         rc = look_at_data(call, &p, err);
     if (!rc)
         rc = read_validation(&p, err);
+    if (!rc)
+        rc = read_init(&p, err);
     if (!rc)
         rc = plan_loaded(call, &p, ret, err);
     json_decref(p.reasons);

@@ -2,6 +2,7 @@
 #include "engine/run.h"
 #include "engine/batch.h"
 #include "engine/buf.h"
+#include "engine/checkpoint.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -118,10 +119,16 @@ int hn_run_make_params(const struct hn_run *run, struct hn_params *params, struc
                                                : hn_params_from_adapter(params, &run->adapter, &run->model, err);
 }
 
-void hn_run_start_params(const struct hn_run *run, float *values) {
+int hn_run_start_params(const struct hn_run *run, const char *dir, struct hn_params *params, struct hn_error *err) {
+    char path[4096];
+    if (run->spec->init_file) {
+        full_path(path, sizeof path, dir, run->spec->init_file);
+        return hn_checkpoint_read_values(path, params, false, err);
+    }
     if (run->adapter.n)
-        hn_adapter_start(&run->adapter, &run->spec->hp, values);
-    hn_params_start(&run->model, (uint64_t)run->spec->hp.seed, values);
+        hn_adapter_start(&run->adapter, &run->spec->hp, params->values);
+    hn_params_start(&run->model, (uint64_t)run->spec->hp.seed, params->values);
+    return 0;
 }
 
 int hn_run_load(struct hn_run *run, const struct hn_spec *spec, const char *dir, struct hn_error *err) {

@@ -52,8 +52,9 @@ struct hn_encode_options hn_run_encode_options(const struct hn_run *run);
 int hn_run_choose_params(struct hn_run *run, struct hn_error *err);
 /* The parameter vector for that, zeroed. Owner calls hn_params_finish in every case. */
 int hn_run_make_params(const struct hn_run *run, struct hn_params *params, struct hn_error *err);
-/* Fills values[n_params] with what training begins from. */
-void hn_run_start_params(const struct hn_run *run, float *values);
+/* Fills params->values with what training begins from: the base, new adapters and heads, or an earlier run's values
+ * (spec.init_file, relative to `dir`). */
+int hn_run_start_params(const struct hn_run *run, const char *dir, struct hn_params *params, struct hn_error *err);
 /* Plans all phases for the loaded data; fills memory, steps. */
 int hn_run_plan(struct hn_run *run, struct hn_error *err);
 void hn_run_finish(struct hn_run *run);

@@ -206,20 +206,25 @@ static double decisive(const struct hn_trainer *t, const struct hn_evaluation *e
     return strcmp(name, "loss") == 0 ? e->loss : value ? json_number_value(value) : (double)NAN;
 }
 
-/* Losses are best when small, all other metrics when large; of equals the first. */
-static bool is_better(const struct hn_trainer *t, double value) {
+/* Losses are best when small, all other metrics when large; of equals the one with the smaller loss, else the first.
+ */
+static bool is_better(const struct hn_trainer *t, double value, double loss) {
     const struct hn_progress *p = &t->progress;
-    bool loss = strcmp(hn_metric_name(t->spec.hp.metric_for_best), "val_loss") == 0;
-    return isfinite(value) && (!p->has_best || (loss ? value < p->best_value : value > p->best_value));
+    bool smaller = strcmp(hn_metric_name(t->spec.hp.metric_for_best), "val_loss") == 0;
+    if (!isfinite(value) || !p->has_best)
+        return isfinite(value);
+    double gain = smaller ? p->best_value - value : value - p->best_value;
+    return gain > 0 || (gain >= 0 && loss < p->best_loss);
 }
 
-static void note_best(struct hn_progress *p, bool best, double value) {
+static void note_best(struct hn_progress *p, bool best, double value, double loss) {
     if (!best) {
         p->evaluations_since_best++;
         return;
     }
     p->has_best = true;
     p->best_value = value;
+    p->best_loss = loss;
     p->best_step = p->step;
     p->evaluations_since_best = 0;
 }
@@ -229,16 +234,16 @@ static int report_evaluation(
     const struct hn_progress *p = &t->progress;
     json_t *data = json_pack("{s:I, s:I, s:o, s:b, s:o}", "step", (json_int_t)p->step, "rows",
         (json_int_t)t->run.validation.n_rows, "seconds", f32(seconds), "best", best, "val_loss", f32(e->loss));
-    char name[64], *text = json_dumps(e->metrics, JSON_COMPACT);
+    char name[64], text[512] = "";
     const char *key;
     json_t *value;
-    tell("evaluation at step %zu: loss %.4f %s%s", p->step, e->loss, text ? text : "",
-        best ? ", the best so far" : "");
-    free(text);
     json_object_foreach(e->metrics, key, value) {
+        size_t used = strlen(text);
         snprintf(name, sizeof name, "val_%.50s", key);
         json_object_set(data, name, value);
+        snprintf(text + used, sizeof text - used, ", %s %.4g", key, json_number_value(value));
     }
+    tell("evaluation at step %zu: loss %.4f%s%s", p->step, e->loss, text, best ? ", the best so far" : "");
     if (e->confusion)
         json_object_set(data, "confusion", e->confusion);
     return hn_events_add(&t->events, "eval", data, err);
@@ -260,8 +265,8 @@ static int evaluate(struct hn_trainer *t, bool *ret_best, struct hn_error *err) 
         rc = hn_fail(err, HN_E_DIVERGED, "the validation loss at step %zu is no longer a finite number", p->step);
     if (!rc) {
         double value = decisive(t, &e);
-        *ret_best = is_better(t, value);
-        note_best(p, *ret_best, value);
+        *ret_best = is_better(t, value, e.loss);
+        note_best(p, *ret_best, value, e.loss);
         rc = report_evaluation(t, &e, now() - start, *ret_best, err);
     }
     hn_evaluation_finish(&e);
@@ -398,8 +403,7 @@ static int choose_exported(struct hn_trainer *t, struct hn_error *err) {
     t->exported_step = t->progress.best_step;
     if (t->exported_step)
         return hn_checkpoint_read(t->dir, t->exported_step, &t->params, NULL, t->spec.run_sha256, err);
-    hn_run_start_params(&t->run, t->params.values); /* nothing was better than the beginning */
-    return 0;
+    return hn_run_start_params(&t->run, t->dir, &t->params, err); /* nothing was better than the beginning */
 }
 
 static int finish(struct hn_trainer *t, const char *reason, struct hn_error *err) {
@@ -492,9 +496,7 @@ static int prepare(struct hn_trainer *t, struct hn_error *err) {
     if (!rc && !(t->order = hn_calloc(t->run.train.n_rows, sizeof *t->order)))
         rc = hn_fail(err, HN_E_INTERNAL, "out of memory");
     t->order_epoch = SIZE_MAX;
-    if (!rc)
-        hn_run_start_params(&t->run, t->params.values);
-    return rc;
+    return rc ? rc : hn_run_start_params(&t->run, t->dir, &t->params, err);
 }
 
 /* RUN_DIR/lock: held by flock while a trainer lives; tells who it is. */

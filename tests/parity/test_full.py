@@ -141,7 +141,7 @@ def test_the_beginning_is_exported_when_nothing_was_better(tmp_path):
 
 def test_refusals(tmp_path):
     """Exports and number types that a method does not have are refused by name."""
-    for more, field in [({"method": "full", "exports": ["gguf"]}, "exports"), ({"method": "lora", "exports": ["merged"]}, "exports"),
+    for more, field in [({"method": "full", "exports": ["gguf"]}, "exports"), ({"method": "full", "exports": ["peft"]}, "exports"),
                         ({"method": "full", "export_dtype": "f8"}, "export_dtype"), ({"method": "half"}, "method")]:
         data = tmp_path / "train"
         data.write_text("".join(json.dumps(common.chat_row(*r)) + "\n" for r in common.reviews(4)))
