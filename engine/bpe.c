@@ -34,7 +34,7 @@ struct bpe {
     size_t mask;
     int32_t byte_ids[256]; /* id of the token of one byte, or -1 */
     uint8_t *whole;        /* [vocab] 1 where a token's bytes encode to that token alone */
-    bool whole_words, nfc;
+    bool whole_words, nfc, prefix;
     struct hn_pretokenizer *pre;
 };
 
@@ -201,9 +201,12 @@ static bool merge_long(const struct bpe *bpe, struct scratch *s, const char *wor
     return true;
 }
 
-static bool push(struct job *job, int32_t id, size_t at) {
-    uint32_t offset = job->map ? job->map[at] : (uint32_t)(job->base + at);
-    job->failed = !hn_ids_push(job->out, id, offset);
+static size_t place(const struct job *job, size_t at) {
+    return job->map ? job->map[at] : job->base + at;
+}
+
+static bool push(struct job *job, int32_t id, size_t begin, size_t end) {
+    job->failed = !hn_ids_push(job->out, id, place(job, begin), place(job, end));
     return !job->failed;
 }
 
@@ -214,13 +217,13 @@ static bool encode_word(void *ud, size_t begin, size_t end) {
     size_t size = end - begin, n;
     int32_t id = hn_vocab_find(&job->tok->vocab, word, size);
     if (id >= 0 && (bpe->whole_words || bpe->whole[id]))
-        return push(job, id, begin);
+        return push(job, id, begin, end);
     if (size <= SHORT_WORD) {
         int32_t ids[SHORT_WORD];
         uint32_t begins[SHORT_WORD];
         n = merge_short(bpe, word, size, ids, begins);
         for (size_t i = 0; i < n; i++)
-            if (!push(job, ids[i], begin + begins[i]))
+            if (!push(job, ids[i], begin + begins[i], i + 1 < n ? begin + begins[i + 1] : end))
                 return false;
         return true;
     }
@@ -229,9 +232,12 @@ static bool encode_word(void *ud, size_t begin, size_t end) {
         job->failed = true;
         return false;
     }
-    for (uint32_t i = n ? 0 : UINT32_MAX; i != UINT32_MAX; i = s->symbols[i].next)
-        if (!push(job, s->symbols[i].id, begin + s->symbols[i].begin))
+    for (uint32_t i = n ? 0 : UINT32_MAX, next; i != UINT32_MAX; i = next) {
+        next = s->symbols[i].next;
+        size_t behind = next != UINT32_MAX ? begin + s->symbols[next].begin : end;
+        if (!push(job, s->symbols[i].id, begin + s->symbols[i].begin, behind))
             return false;
+    }
     return true;
 }
 
@@ -260,7 +266,7 @@ static bool compose(
         utf8proc_ssize_t n = (utf8proc_ssize_t)(end - begin);
         if (!plain)
             n = utf8proc_map((const utf8proc_uint8_t *)text + begin, n, &form, UTF8PROC_STABLE | UTF8PROC_COMPOSE);
-        if (n < 0 || !hn_grow(ret_map, &capacity, out->size + (size_t)n, sizeof **ret_map)) {
+        if (n < 0 || !hn_grow(ret_map, &capacity, out->size + (size_t)n + 1, sizeof **ret_map)) {
             free(form);
             return false;
         }
@@ -270,6 +276,7 @@ static bool compose(
             (*ret_map)[out->size + i] = map ? map[at] : (uint32_t)(base + at);
         }
         hn_buf_append(out, form ? (const char *)form : text + begin, (size_t)n);
+        (*ret_map)[out->failed ? 0 : out->size] = map ? map[end] : (uint32_t)(base + end);
         free(form);
     }
     return !out->failed;
@@ -283,12 +290,28 @@ static bool needs_composing(const char *text, size_t size) {
     return false;
 }
 
+/* The text behind one more space, which stands where the first character does. */
+static bool put_space(struct job *job, size_t *size, struct hn_buf *out, uint32_t **ret_map) {
+    size_t capacity = 0;
+    hn_buf_char(out, ' ');
+    hn_buf_append(out, job->text, *size);
+    if (out->failed || !hn_grow(ret_map, &capacity, *size + 2, sizeof **ret_map))
+        return false;
+    (*ret_map)[0] = (uint32_t)place(job, 0);
+    for (size_t i = 0; i <= *size; i++)
+        (*ret_map)[i + 1] = (uint32_t)place(job, i);
+    job->text = out->data;
+    job->map = *ret_map;
+    *size = out->size;
+    return true;
+}
+
 static int encode(const struct hn_tokenizer *tok, const char *text, size_t size, const uint32_t *map, size_t base,
     struct hn_ids *out, struct hn_error *err) {
     const struct bpe *bpe = tok->state;
     struct job job = {.tok = tok, .bpe = bpe, .text = text, .map = map, .base = base, .out = out};
-    struct hn_buf composed = {.ceiling = 3 * HN_TEXT_MAX};
-    uint32_t *composed_map = NULL;
+    struct hn_buf composed = {.ceiling = 3 * HN_TEXT_MAX}, spaced = {.ceiling = 3 * HN_TEXT_MAX + 1};
+    uint32_t *composed_map = NULL, *spaced_map = NULL;
     int rc = 0;
     if (bpe->nfc && needs_composing(text, size)) {
         job.failed = !compose(text, size, map, base, &composed, &composed_map);
@@ -296,6 +319,8 @@ static int encode(const struct hn_tokenizer *tok, const char *text, size_t size,
         job.map = composed_map;
         size = composed.size;
     }
+    if (!job.failed && bpe->prefix && size && job.text[0] != ' ')
+        job.failed = !put_space(&job, &size, &spaced, &spaced_map);
     if (!job.failed)
         rc = hn_pretokenizer_split(bpe->pre, job.text, size, encode_word, &job, err);
     if (!rc && job.failed)
@@ -303,7 +328,9 @@ static int encode(const struct hn_tokenizer *tok, const char *text, size_t size,
     free(job.scratch.symbols);
     free(job.scratch.heap);
     free(composed_map);
+    free(spaced_map);
     hn_buf_free(&composed);
+    hn_buf_free(&spaced);
     return rc;
 }
 
@@ -387,6 +414,7 @@ static int load(struct hn_tokenizer *tok, const struct hn_gguf *gguf, struct hn_
     }
     bpe->nfc = rule->nfc;
     bpe->whole_words = rule->whole_words;
+    bpe->prefix = hn_gguf_bool(gguf, "tokenizer.ggml.add_space_prefix", false);
     tok->adds_bos = rule->adds_bos;
     for (int b = 0; b < 256; b++) {
         char byte = (char)b;

@@ -23,15 +23,6 @@ static int no_memory(struct hn_error *err) {
     return hn_fail(err, HN_E_INTERNAL, "out of memory");
 }
 
-static bool push_id(struct hn_ids *ids, int32_t id, size_t offset) {
-    if (!hn_grow(&ids->ids, &ids->capacity, ids->n + 1, sizeof *ids->ids) ||
-        !hn_grow(&ids->offsets, &ids->offsets_capacity, ids->n + 1, sizeof *ids->offsets))
-        return false;
-    ids->ids[ids->n] = id;
-    ids->offsets[ids->n++] = (uint32_t)offset;
-    return true;
-}
-
 int hn_codec_encode(const struct hn_codec *codec, const char *text, size_t size, const uint16_t *origins,
     struct hn_ids *ids, struct hn_error *err) {
     size_t first = ids->n;
@@ -39,12 +30,13 @@ int hn_codec_encode(const struct hn_codec *codec, const char *text, size_t size,
     int rc = hn_tokenizer_encode(codec->tokenizer, text ? text : "", size, origins, ids, err);
     if (rc || !hn_tokenizer_adds_bos(codec->tokenizer) || (ids->n > first && ids->ids[first] == bos))
         return rc;
-    if (!push_id(ids, bos, 0))
+    if (!hn_ids_push(ids, bos, 0, 0))
         return no_memory(err);
     memmove(ids->ids + first + 1, ids->ids + first, (ids->n - 1 - first) * sizeof *ids->ids);
     memmove(ids->offsets + first + 1, ids->offsets + first, (ids->n - 1 - first) * sizeof *ids->offsets);
+    memmove(ids->ends + first + 1, ids->ends + first, (ids->n - 1 - first) * sizeof *ids->ends);
     ids->ids[first] = bos;
-    ids->offsets[first] = 0;
+    ids->offsets[first] = ids->ends[first] = 0;
     return 0;
 }
 
@@ -180,7 +172,7 @@ static int encode_messages(const struct hn_codec *codec, const json_t *row, stru
 
 static bool push_eos(const struct hn_codec *codec, struct hn_encoded *e) {
     int32_t eos = hn_tokenizer_eos(codec->tokenizer);
-    return eos < 0 || push_id(&e->ids, eos, e->text.size);
+    return eos < 0 || hn_ids_push(&e->ids, eos, e->text.size, e->text.size);
 }
 
 static int encode_completion(const struct hn_codec *codec, const json_t *row, struct hn_encoded *e,
@@ -196,13 +188,13 @@ static int encode_completion(const struct hn_codec *codec, const json_t *row, st
     if (!rc && (e->ids.n < head.n || memcmp(e->ids.ids, head.ids, head.n * sizeof *head.ids) != 0)) {
         e->ids.n = 0;
         for (size_t i = 0; !rc && i < head.n; i++)
-            if (!push_id(&e->ids, head.ids[i], head.offsets[i]))
+            if (!hn_ids_push(&e->ids, head.ids[i], head.offsets[i], head.ends[i]))
                 rc = no_memory(err);
         if (!rc)
             rc = hn_tokenizer_encode(codec->tokenizer, e->text.data + border, e->text.size - border, NULL, &e->ids,
                 err);
         for (size_t i = head.n; !rc && i < e->ids.n; i++)
-            e->ids.offsets[i] += (uint32_t)border;
+            e->ids.offsets[i] += (uint32_t)border, e->ids.ends[i] += (uint32_t)border;
     }
     if (!rc && (!push_eos(codec, e) || !reserve_weights(e, 1)))
         rc = no_memory(err);

@@ -17,9 +17,9 @@ struct hn_encoded {
     int32_t *targets; /* [ids.n] */
     uint8_t *types;   /* [ids.n] */
     float *values;    /* [outputs] */
-    /* Answers in a context: where the next window begins, and whether there is one; the context's tokens in ids, and
-     * the byte behind the last of them. Set window to 0 for a row's first. */
-    size_t window, window_end, context_first, context_last, context_size;
+    /* Answers in a context, to which offsets then belong: where the next window begins, and whether there is one; the
+     * context's tokens in ids. Set window to 0 for a row's first. */
+    size_t window, context_first, context_last;
     bool again;
     size_t weights_capacity, targets_capacity, types_capacity, values_capacity;
 };

@@ -21,15 +21,6 @@ static int no_memory(struct hn_error *err) {
     return hn_fail(err, HN_E_INTERNAL, "out of memory");
 }
 
-static bool push(struct hn_ids *ids, int32_t id, size_t offset) {
-    if (!hn_grow(&ids->ids, &ids->capacity, ids->n + 1, sizeof *ids->ids) ||
-        !hn_grow(&ids->offsets, &ids->offsets_capacity, ids->n + 1, sizeof *ids->offsets))
-        return false;
-    ids->ids[ids->n] = id;
-    ids->offsets[ids->n++] = (uint32_t)offset;
-    return true;
-}
-
 /* Room for the tokens' weights, targets and types, zeroed. */
 static bool reserve(struct hn_encoded *e, size_t outputs) {
     size_t n = e->ids.n;
@@ -45,25 +36,56 @@ static bool reserve(struct hn_encoded *e, size_t outputs) {
     return true;
 }
 
-/* e->text as one sequence of at most max_length tokens; e->length tells how many it would have been. */
-static int encode_single(
-    const struct hn_codec *codec, const struct hn_encode_options *o, struct hn_encoded *e, struct hn_error *err) {
-    const struct hn_wrapping *wrap = hn_tokenizer_wrapping(codec->tokenizer);
-    size_t specials = (size_t)(wrap->first >= 0) + (size_t)(wrap->last >= 0);
-    int rc = 0;
-    if (!o->encoder) {
-        rc = hn_codec_encode(codec, e->text.data, e->text.size, NULL, &e->ids, err);
-        e->length = e->ids.n;
-        e->ids.n = e->ids.n < o->max_length ? e->ids.n : o->max_length;
-        return rc;
+/* Appends a sequence's ids, where texts a and b keep their places and special tokens get those of `edge`, and their
+ * token types. */
+static bool adopt(struct hn_encoded *e, const struct hn_sequence *seq, const struct hn_ids *a, const struct hn_ids *b,
+    size_t outputs) {
+    const struct hn_ids *texts[] = {a, b};
+    for (size_t i = 0; i < seq->n; i++) {
+        size_t begin = i < seq->n / 2 ? 0 : e->text.size, end = begin;
+        for (int k = 0; k < 2; k++)
+            if (texts[k] && i >= seq->begin[k] && i < seq->begin[k] + texts[k]->n) {
+                begin = texts[k]->offsets[i - seq->begin[k]];
+                end = texts[k]->ends[i - seq->begin[k]];
+            }
+        if (!hn_ids_push(&e->ids, seq->ids[i], begin, end))
+            return false;
     }
-    if (wrap->first >= 0 && !push(&e->ids, wrap->first, 0))
-        return no_memory(err);
-    rc = hn_tokenizer_encode(codec->tokenizer, e->text.data ? e->text.data : "", e->text.size, NULL, &e->ids, err);
-    e->length = e->ids.n + (wrap->last >= 0);
+    if (!reserve(e, outputs))
+        return false;
+    for (size_t i = 0; i < seq->n; i++)
+        e->types[i] = (uint8_t)seq->types[i];
+    return true;
+}
+
+/* e->text between its special tokens, in at most max_length tokens. */
+static int encode_wrapped(const struct hn_codec *codec, const struct hn_encode_options *o, struct hn_encoded *e,
+    size_t outputs, struct hn_error *err) {
+    struct hn_ids ids = {0};
+    struct hn_sequence seq = {0};
+    size_t specials = hn_tokenizer_wrap_size(codec->tokenizer, false);
+    int rc = hn_tokenizer_encode(codec->tokenizer, e->text.data ? e->text.data : "", e->text.size, NULL, &ids, err);
+    e->length = ids.n + specials;
     if (e->length > o->max_length)
-        e->ids.n = o->max_length > specials ? o->max_length - (wrap->last >= 0) : 0;
-    return rc || wrap->last < 0 || push(&e->ids, wrap->last, e->text.size) ? rc : no_memory(err);
+        ids.n = o->max_length > specials ? o->max_length - specials : 0;
+    if (!rc)
+        rc = hn_tokenizer_wrap(codec->tokenizer, &ids, NULL, &seq, err);
+    if (!rc && !adopt(e, &seq, &ids, NULL, outputs))
+        rc = no_memory(err);
+    hn_sequence_free(&seq);
+    hn_ids_free(&ids);
+    return rc;
+}
+
+/* e->text as one sequence; e->length tells how long it would have been. */
+static int encode_single(const struct hn_codec *codec, const struct hn_encode_options *o, struct hn_encoded *e,
+    size_t outputs, struct hn_error *err) {
+    if (o->encoder)
+        return encode_wrapped(codec, o, e, outputs, err);
+    int rc = hn_codec_encode(codec, e->text.data, e->text.size, NULL, &e->ids, err);
+    e->length = e->ids.n;
+    e->ids.n = e->ids.n < o->max_length ? e->ids.n : o->max_length;
+    return rc || reserve(e, outputs) ? rc : no_memory(err);
 }
 
 static int unknown_label(const json_t *label, struct hn_error *err) {
@@ -106,9 +128,7 @@ int hn_encode_labelled(const struct hn_codec *codec, const json_t *row, const st
     struct hn_encoded *e, struct hn_error *err) {
     const json_t *text = json_object_get(row, "text");
     hn_buf_append(&e->text, json_string_value(text), json_string_length(text));
-    int rc = e->text.failed ? no_memory(err) : encode_single(codec, o, e, err);
-    if (!rc && !reserve(e, hn_labels_outputs(o->labels)))
-        rc = no_memory(err);
+    int rc = e->text.failed ? no_memory(err) : encode_single(codec, o, e, hn_labels_outputs(o->labels), err);
     if (rc || !e->ids.n)
         return rc;
     const json_t *label = json_object_get(row, "label"); /* absent: an input to predict */
@@ -140,8 +160,7 @@ static int mark_words(const struct hn_encode_options *o, const json_t *tags, siz
     struct hn_encoded *e, struct hn_error *err) {
     size_t word = 0, first = o->encoder && e->ids.n ? 1 : 0, last = o->encoder && e->ids.n ? e->ids.n - 1 : e->ids.n;
     for (size_t i = first; i < last && word < n; i++) {
-        size_t end = i + 1 < last ? e->ids.offsets[i + 1] : e->text.size;
-        if (end <= begins[word])
+        if (e->ids.ends[i] <= begins[word])
             continue;
         while (word + 1 < n && e->ids.offsets[i] >= begins[word + 1])
             word++; /* of a word that left no token */
@@ -162,9 +181,7 @@ int hn_encode_tagged(const struct hn_codec *codec, const json_t *row, const stru
     size_t *begins = NULL;
     int rc = join_words(words, &e->text, &begins, err);
     if (!rc)
-        rc = encode_single(codec, o, e, err);
-    if (!rc && !reserve(e, 1))
-        rc = no_memory(err);
+        rc = encode_single(codec, o, e, 1, err);
     if (!rc)
         rc = mark_words(o, json_object_get(row, "tags"), json_array_size(words), begins, e, err);
     free(begins);
@@ -205,10 +222,9 @@ static bool find_answer(const json_t *row, size_t *ret_begin, size_t *ret_end) {
 static void mark_answer(struct hn_encoded *e, size_t begin, size_t end, size_t first, size_t last) {
     size_t from = 0, to = 0;
     for (size_t i = first; i < last; i++) {
-        size_t token_end = i + 1 < last ? e->ids.offsets[i + 1] : e->window_end;
-        if (e->ids.offsets[i] <= begin && token_end > begin)
+        if (e->ids.offsets[i] <= begin && e->ids.ends[i] > begin)
             from = i;
-        if (e->ids.offsets[i] < end && token_end >= end)
+        if (e->ids.offsets[i] < end && e->ids.ends[i] >= end)
             to = i;
     }
     bool whole = from && to && from <= to;
@@ -219,34 +235,31 @@ static void mark_answer(struct hn_encoded *e, size_t begin, size_t end, size_t f
 /* Tokens of the context from e->window on that fit behind the question. */
 static int add_window(const struct hn_codec *codec, const struct hn_ids *question, const struct hn_ids *context,
     const struct hn_encode_options *o, struct hn_encoded *e, struct hn_error *err) {
-    const struct hn_wrapping *wrap = hn_tokenizer_wrapping(codec->tokenizer);
-    size_t specials = 2 + wrap->n_between, asked = question->n, room;
-    if (asked + specials + 2 > o->max_length)
-        asked = o->max_length > specials + 8 ? (o->max_length - specials) / 2 : 0;
-    room = o->max_length > asked + specials ? o->max_length - asked - specials : 0;
-    size_t begin = e->window < context->n ? e->window : context->n,
-           n = room < context->n - begin ? room : context->n - begin;
-    bool ok = push(&e->ids, wrap->first, 0);
-    for (size_t i = 0; ok && i < asked; i++)
-        ok = push(&e->ids, question->ids[i], question->offsets[i]);
-    for (size_t i = 0; ok && i < wrap->n_between; i++)
-        ok = push(&e->ids, wrap->last, 0);
-    e->context_first = e->ids.n;
-    for (size_t i = begin; ok && i < begin + n; i++)
-        ok = push(&e->ids, context->ids[i], context->offsets[i]);
-    e->context_last = e->ids.n;
-    e->window_end = begin + n < context->n ? context->offsets[begin + n] : e->context_size;
-    ok = ok && push(&e->ids, wrap->last, e->window_end) && reserve(e, 2);
-    if (!ok)
-        return no_memory(err);
-    for (size_t i = e->context_first; o->token_types > 1 && i < e->ids.n; i++)
-        e->types[i] = 1;
-    size_t stride = SPAN_STRIDE < room / 2 ? SPAN_STRIDE : room / 2;
-    e->again = room && begin + n < context->n;
-    e->window = begin + n - stride;
+    size_t specials = hn_tokenizer_wrap_size(codec->tokenizer, true), room, n, stride;
+    struct hn_ids asked = *question, read = *context; /* parts of the two, not owned */
+    struct hn_sequence seq = {0};
+    if (asked.n + specials + 2 > o->max_length)
+        asked.n = o->max_length > specials + 8 ? (o->max_length - specials) / 2 : 0;
+    room = o->max_length > asked.n + specials ? o->max_length - asked.n - specials : 0;
+    if (!room)
+        return hn_fail(err, HN_E_DATASET_INVALID, "max_length %zu leaves no room for a context", o->max_length);
+    size_t begin = e->window < context->n ? e->window : context->n;
+    n = room < context->n - begin ? room : context->n - begin;
+    read.ids += begin;
+    read.offsets += begin;
+    read.ends += begin;
+    read.n = n;
+    int rc = hn_tokenizer_wrap(codec->tokenizer, &asked, &read, &seq, err);
+    if (!rc && !adopt(e, &seq, &asked, &read, 2))
+        rc = no_memory(err);
+    e->context_first = seq.begin[1];
+    e->context_last = seq.begin[1] + n;
+    stride = SPAN_STRIDE < room / 2 ? SPAN_STRIDE : room / 2;
+    e->again = !rc && begin + n < context->n;
+    e->window = begin + n - (e->again ? stride : 0);
     e->length = e->ids.n;
-    return room ? 0
-                : hn_fail(err, HN_E_DATASET_INVALID, "max_length %zu leaves no room for a context", o->max_length);
+    hn_sequence_free(&seq);
+    return rc;
 }
 
 int hn_encode_asked(const struct hn_codec *codec, const json_t *row, const struct hn_encode_options *o,
@@ -260,7 +273,6 @@ int hn_encode_asked(const struct hn_codec *codec, const json_t *row, const struc
         rc = hn_tokenizer_encode(
             codec->tokenizer, json_string_value(context), json_string_length(context), NULL, &read, err);
     hn_buf_append(&e->text, json_string_value(context), json_string_length(context));
-    e->context_size = json_string_length(context);
     if (!rc)
         rc = add_window(codec, &asked, &read, o, e, err);
     if (!rc) {

@@ -31,6 +31,8 @@ struct work {
     const struct hn_tokenizer *tok;
     const struct spm *spm;
     const char *text;
+    const uint32_t *map;
+    size_t base;
     struct symbol *symbols;
     struct candidate *heap;
     size_t n_heap, symbols_capacity, heap_capacity;
@@ -93,16 +95,21 @@ static bool merge(struct work *w, uint32_t n) {
     return true;
 }
 
-static bool put(const struct work *w, const struct symbol *s, const uint32_t *map, size_t base, struct hn_ids *out) {
+static size_t place(const struct work *w, size_t at) {
+    return w->map ? w->map[at] : w->base + at;
+}
+
+static bool put(const struct work *w, const struct symbol *s, struct hn_ids *out) {
     int32_t id = hn_vocab_find(&w->tok->vocab, w->text + s->begin, s->size);
+    uint32_t end = s->begin + s->size;
     if (id >= 0)
-        return hn_ids_push(out, id, map ? map[s->begin] : (uint32_t)(base + s->begin));
-    for (uint32_t i = s->begin; i < s->begin + s->size; i++) {
+        return hn_ids_push(out, id, place(w, s->begin), place(w, end));
+    for (uint32_t i = s->begin; i < end; i++) {
         id = w->spm->byte_ids[(unsigned char)w->text[i]];
-        if (!hn_ids_push(out, id >= 0 ? id : w->spm->unknown, map ? map[i] : (uint32_t)(base + i)))
-            return false;
         if (id < 0) /* one unknown token for the whole character */
-            break;
+            return hn_ids_push(out, w->spm->unknown, place(w, i), place(w, end));
+        if (!hn_ids_push(out, id, place(w, i), place(w, i + 1)))
+            return false;
     }
     return true;
 }
@@ -114,7 +121,7 @@ static int encode(const struct hn_tokenizer *tok, const char *text, size_t size,
 static int encode_blocks(const struct hn_tokenizer *tok, const char *text, size_t size, const uint32_t *map,
     size_t base, struct hn_ids *out, struct hn_error *err) {
     char *copy = hn_calloc(size, 1);
-    uint32_t *places = hn_calloc(size, sizeof *places);
+    uint32_t *places = hn_calloc(size + 1, sizeof *places);
     size_t n = 0;
     for (size_t i = 0; copy && places && i < size; n++) {
         bool block = size - i >= 3 && memcmp(text + i, "\xE2\x96\x81", 3) == 0;
@@ -122,6 +129,8 @@ static int encode_blocks(const struct hn_tokenizer *tok, const char *text, size_
         copy[n] = block ? ' ' : text[i];
         i += block ? 3 : 1;
     }
+    if (places)
+        places[n] = map ? map[size] : (uint32_t)(base + size);
     int rc = copy && places ? encode(tok, copy, n, places, 0, out, err)
                             : hn_fail(err, HN_E_INTERNAL, "out of memory while tokenising");
     free(copy);
@@ -133,7 +142,7 @@ static int encode(const struct hn_tokenizer *tok, const char *text, size_t size,
     struct hn_ids *out, struct hn_error *err) {
     if (memmem(text, size, "\xE2\x96\x81", 3))
         return encode_blocks(tok, text, size, map, base, out, err);
-    struct work w = {.tok = tok, .spm = tok->state, .text = text};
+    struct work w = {.tok = tok, .spm = tok->state, .text = text, .map = map, .base = base};
     bool ok = hn_grow(&w.symbols, &w.symbols_capacity, size, sizeof *w.symbols);
     uint32_t n = 0;
     for (size_t at = 0; ok && at < size; n++) {
@@ -146,7 +155,7 @@ static int encode(const struct hn_tokenizer *tok, const char *text, size_t size,
         ok = merge(&w, n);
     }
     for (uint32_t i = 0; ok && n && i != END; i = w.symbols[i].next)
-        ok = put(&w, &w.symbols[i], map, base, out);
+        ok = put(&w, &w.symbols[i], out);
     free(w.symbols);
     free(w.heap);
     return ok ? 0 : hn_fail(err, HN_E_INTERNAL, "out of memory while tokenising");
@@ -187,6 +196,7 @@ static void destroy(void *state) {
 const struct hn_tokenizer_kind hn_tokenizer_spm = {
     .model = "llama",
     .spelling = HN_SPELLED_WITH_BLOCKS,
+    .takes_added = true,
     .load = load,
     .encode = encode,
     .destroy = destroy,

@@ -7,6 +7,7 @@
  *
  * Added tokens are matched longest first, and only in bytes of the template (origin), so that "<|im_end|>" in
  * somebody's data stays ordinary text. Added tokens that consist of spaces carry no such power and match anywhere.
+ * Those that a file marks as "normalized" are looked for behind all others, in what these left.
  */
 #include "engine/template.h"
 #include "engine/tokenizer_kind.h"
@@ -15,7 +16,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const struct hn_tokenizer_kind *const kinds[] = {&hn_tokenizer_bpe, &hn_tokenizer_spm};
+static const struct hn_tokenizer_kind *const kinds[] = {
+    &hn_tokenizer_bpe, &hn_tokenizer_spm, &hn_tokenizer_wordpiece};
 
 /* Tokens by which published models end a turn or a text, besides those the file names by id. */
 static const char *const end_texts[] = {
@@ -48,6 +50,7 @@ static const char *const end_keys[] = {
 void hn_ids_free(struct hn_ids *ids) {
     free(ids->ids);
     free(ids->offsets);
+    free(ids->ends);
     *ids = (struct hn_ids){0};
 }
 
@@ -90,9 +93,9 @@ static int collect_added(struct hn_tokenizer *tok, struct hn_error *err) {
             return hn_fail(err, HN_E_INTERNAL, "out of memory");
         /* SentencePiece takes its user-defined pieces out of any text; those that structure a chat stay the
          * template's. */
-        bool piece = tok->kind->spelling == HN_SPELLED_WITH_BLOCKS && !structures_chat(text);
+        bool piece = tok->kind->takes_added && !structures_chat(text);
         bool anywhere = vocab->types[i] == HN_TOKEN_USER_DEFINED && (piece || only_spaces(text));
-        tok->added[tok->n_added++] = (struct hn_added){(int32_t)i, anywhere};
+        tok->added[tok->n_added++] = (struct hn_added){(int32_t)i, anywhere, 0};
     }
     if (tok->n_added)
         qsort_r(tok->added, tok->n_added, sizeof *tok->added, compare_added, (void *)(uintptr_t)vocab);
@@ -100,6 +103,27 @@ static int collect_added(struct hn_tokenizer *tok, struct hn_error *err) {
         tok->added_first[(unsigned char)hn_vocab_text(vocab, tok->added[i].id).data[0] + 1]++;
     for (size_t b = 0; b < 256; b++)
         tok->added_first[b + 1] += tok->added_first[b];
+    return 0;
+}
+
+/* What the file says of added tokens besides their texts. */
+static int read_flags(struct hn_tokenizer *tok, const struct hn_gguf *gguf, struct hn_error *err) {
+    const struct hn_gguf_kv *list = hn_gguf_find(gguf, HN_KEY_ADDED);
+    uint8_t *flags = list ? hn_calloc(tok->vocab.n, 1) : NULL;
+    if (!list)
+        return 0;
+    if (!flags)
+        return hn_fail(err, HN_E_INTERNAL, "out of memory");
+    for (size_t i = 0; list->type == HN_GGUF_ARRAY && list->element == HN_GGUF_I32 && i + 1 < list->count; i += 2) {
+        int64_t id = hn_gguf_array_int(list, i);
+        if (id >= 0 && (size_t)id < tok->vocab.n)
+            flags[id] = (uint8_t)hn_gguf_array_int(list, i + 1);
+    }
+    for (size_t i = 0; i < tok->n_added; i++) {
+        tok->added[i].flags = flags[tok->added[i].id];
+        tok->n_normalized += (tok->added[i].flags & HN_ADDED_NORMALIZED) != 0;
+    }
+    free(flags);
     return 0;
 }
 
@@ -120,23 +144,21 @@ static int load(struct hn_tokenizer *tok, const struct hn_gguf *gguf, struct hn_
     if (!rc)
         rc = collect_added(tok, err);
     if (!rc)
+        rc = read_flags(tok, gguf, err);
+    if (!rc)
         rc = tok->kind->load(tok, gguf, err);
     if (rc)
         return rc;
     tok->bos = id_of(tok, gguf, "tokenizer.ggml.bos_token_id");
     tok->eos = id_of(tok, gguf, "tokenizer.ggml.eos_token_id");
     tok->adds_bos = hn_gguf_bool(gguf, "tokenizer.ggml.add_bos_token", tok->adds_bos) && tok->bos >= 0;
-    tok->wrapping = (struct hn_wrapping){id_of(tok, gguf, "tokenizer.ggml.cls_token_id"),
-        id_of(tok, gguf, "tokenizer.ggml.seperator_token_id"), /* GGUF's own spelling */
-        (size_t)hn_gguf_int(gguf, "hone.tokenizer.separators", 1)};
-    tok->wrapping.n_between = tok->wrapping.n_between > 4 || tok->wrapping.last < 0 ? 0 : tok->wrapping.n_between;
     for (size_t i = 0; i < sizeof end_keys / sizeof end_keys[0]; i++)
         add_end(tok, hn_gguf_int(gguf, end_keys[i], -1));
     for (size_t i = 0; i < tok->n_added; i++)
         for (size_t k = 0; k < sizeof end_texts / sizeof end_texts[0]; k++)
             if (hn_view_is(hn_vocab_text(&tok->vocab, tok->added[i].id), end_texts[k]))
                 add_end(tok, tok->added[i].id);
-    return 0;
+    return hn_tokenizer_load_parts(tok, gguf, err);
 }
 
 int hn_tokenizer_from_gguf(const struct hn_gguf *gguf, struct hn_tokenizer **ret, struct hn_error *err) {
@@ -147,8 +169,9 @@ int hn_tokenizer_from_gguf(const struct hn_gguf *gguf, struct hn_tokenizer **ret
             kind = kinds[i];
     if (!kind) {
         hn_fail(err, HN_E_UNSUPPORTED,
-            "the model's tokenizer \"%.*s\" is not supported (\"gpt2\", byte-level BPE, and \"llama\", "
-            "SentencePiece's, are)",
+            "the model's tokenizer \"%.*s\" is not supported (\"gpt2\", byte-level BPE, \"llama\", SentencePiece's, "
+            "and "
+            "\"bert\", WordPiece, are)",
             (int)(model.size < 64 ? model.size : 64), model.data ? model.data : "");
         return HN_E_UNSUPPORTED;
     }
@@ -180,51 +203,113 @@ static bool all_template(const uint16_t *origin, size_t size) {
     return true;
 }
 
-/* The longest added token that may match at text[at], or NULL. */
+/* A stretch of valid UTF-8; map[i], or base + i when map is NULL, is the original's offset of byte i <= size. */
+struct stretch {
+    const char *text;
+    size_t size;
+    const uint16_t *origin;
+    const uint32_t *map;
+    size_t base;
+};
+
+static struct stretch part_of(const struct stretch *s, size_t begin, size_t end) {
+    return (struct stretch){s->text + begin, end - begin, s->origin ? s->origin + begin : NULL,
+        s->map ? s->map + begin : NULL, s->base + begin};
+}
+
+/* Begin of the character before `at`. */
+static size_t step_back(const struct stretch *s, size_t at) {
+    do
+        at--;
+    while (at > 0 && (s->text[at] & 0xC0) == 0x80);
+    return at;
+}
+
+static bool stands_alone(const struct stretch *s, size_t begin, size_t end) {
+    return (begin == 0 || !hn_utf8_is_word(hn_utf8_get(s->text + step_back(s, begin)))) &&
+           (end == s->size || !hn_utf8_is_word(hn_utf8_get(s->text + end)));
+}
+
+/* The longest added token that may match at byte `at`, or NULL. */
 static const struct hn_added *match_added(
-    const struct hn_tokenizer *tok, const char *text, size_t size, size_t at, const uint16_t *origin) {
-    unsigned char first = (unsigned char)text[at];
+    const struct hn_tokenizer *tok, const struct stretch *s, size_t at, bool normalized) {
+    unsigned char first = (unsigned char)s->text[at];
     for (uint32_t i = tok->added_first[first]; i < tok->added_first[first + 1]; i++) {
         const struct hn_added *added = &tok->added[i];
         struct hn_view t = hn_vocab_text(&tok->vocab, added->id);
-        if (t.size <= size - at && memcmp(t.data, text + at, t.size) == 0 &&
-            (added->anywhere || (origin && all_template(origin + at, t.size))))
+        if (!(added->flags & HN_ADDED_NORMALIZED) == normalized || t.size > s->size - at ||
+            memcmp(t.data, s->text + at, t.size) != 0)
+            continue;
+        if (!added->anywhere && !(s->origin && all_template(s->origin + at, t.size)))
+            continue;
+        if (!(added->flags & HN_ADDED_WORD) || stands_alone(s, at, at + t.size))
             return added;
     }
     return NULL;
 }
 
-/* Encodes valid UTF-8; map as for hn_tokenizer_kind.encode, from the text's first byte. */
-static int encode_valid(const struct hn_tokenizer *tok, const char *text, size_t size, const uint16_t *origin,
-    const uint32_t *map, struct hn_ids *out, struct hn_error *err) {
-    size_t begin = 0, at = 0;
+/* The spaces that the token takes in: *begin moves left, no further than to `floor`, *end to the right. */
+static void take_spaces(
+    const struct stretch *s, const struct hn_added *added, size_t floor, size_t *begin, size_t *end) {
+    while ((added->flags & HN_ADDED_LSTRIP) && *begin > floor) {
+        size_t before = step_back(s, *begin);
+        if (!hn_utf8_is_white(hn_utf8_get(s->text + before)))
+            break;
+        *begin = before;
+    }
+    while ((added->flags & HN_ADDED_RSTRIP) && *end < s->size && hn_utf8_is_white(hn_utf8_get(s->text + *end)))
+        *end += hn_utf8_length((unsigned char)s->text[*end]);
+}
+
+static int encode_stretch(const struct hn_tokenizer *tok, const struct stretch *s, bool normalized,
+    struct hn_ids *out, struct hn_error *err);
+
+static int encode_between(
+    const struct hn_tokenizer *tok, struct stretch s, bool normalized, struct hn_ids *out, struct hn_error *err) {
+    if (s.size == 0)
+        return 0;
+    return normalized || !tok->n_normalized ? tok->kind->encode(tok, s.text, s.size, s.map, s.base, out, err)
+                                            : encode_stretch(tok, &s, true, out, err);
+}
+
+/* Cuts at the added tokens: first at those matched in the text itself, then, in what is left, at `normalized` ones.
+ */
+static int encode_stretch(const struct hn_tokenizer *tok, const struct stretch *s, bool normalized,
+    struct hn_ids *out, struct hn_error *err) {
+    size_t done = 0, at = 0;
     int rc = 0;
-    while (!rc && at < size) {
-        unsigned char first = (unsigned char)text[at];
+    while (!rc && at < s->size) {
+        unsigned char first = (unsigned char)s->text[at];
         const struct hn_added *added = NULL;
         if (tok->added_first[first] != tok->added_first[first + 1])
-            added = match_added(tok, text, size, at, origin);
+            added = match_added(tok, s, at, normalized);
         if (!added) {
             at++;
             continue;
         }
-        if (at > begin)
-            rc = tok->kind->encode(tok, text + begin, at - begin, map ? map + begin : NULL, begin, out, err);
-        if (!rc && !hn_ids_push(out, added->id, map ? map[at] : (uint32_t)at))
+        size_t begin = at, end = at + hn_vocab_text(&tok->vocab, added->id).size;
+        take_spaces(s, added, done, &begin, &end);
+        rc = encode_between(tok, part_of(s, done, begin), normalized, out, err);
+        if (!rc && !hn_ids_push(out, added->id, s->map ? s->map[begin] : s->base + begin,
+                       s->map ? s->map[end] : s->base + end))
             rc = hn_fail(err, HN_E_INTERNAL, "out of memory while tokenising");
-        at += hn_vocab_text(&tok->vocab, added->id).size;
-        begin = at;
+        done = at = end;
     }
-    if (!rc && size > begin)
-        rc = tok->kind->encode(tok, text + begin, size - begin, map ? map + begin : NULL, begin, out, err);
-    return rc;
+    return rc ? rc : encode_between(tok, part_of(s, done, s->size), normalized, out, err);
+}
+
+/* Encodes valid UTF-8. */
+static int encode_valid(const struct hn_tokenizer *tok, const char *text, size_t size, const uint16_t *origin,
+    const uint32_t *map, struct hn_ids *out, struct hn_error *err) {
+    struct stretch s = {text, size, origin, map, 0};
+    return encode_stretch(tok, &s, false, out, err);
 }
 
 /* A copy with U+FFFD for what is not UTF-8; at most three bytes for each bad one. */
 static int encode_repaired(const struct hn_tokenizer *tok, const char *text, size_t size, const uint16_t *origin,
     struct hn_ids *out, struct hn_error *err) {
     char *copy = hn_calloc(3 * size, 1);
-    uint32_t *map = hn_calloc(3 * size, sizeof *map);
+    uint32_t *map = hn_calloc(3 * size + 1, sizeof *map);
     uint16_t *origins = origin ? hn_calloc(3 * size, sizeof *origins) : NULL;
     size_t n = 0;
     int rc = copy && map && (origins || !origin) ? 0 : hn_fail(err, HN_E_INTERNAL, "out of memory while tokenising");
@@ -246,8 +331,10 @@ static int encode_repaired(const struct hn_tokenizer *tok, const char *text, siz
         }
         at += hn_utf8_bad_length(text + at, size - at);
     }
-    if (!rc)
+    if (!rc) {
+        map[n] = (uint32_t)size;
         rc = encode_valid(tok, copy, n, origins, map, out, err);
+    }
     free(copy);
     free(map);
     free(origins);
@@ -276,10 +363,6 @@ void hn_tokenizer_decode(const struct hn_tokenizer *tok, int32_t id, bool specia
         return;
     struct hn_view text = hn_vocab_text(&tok->vocab, id);
     hn_buf_append(out, text.data, text.size);
-}
-
-const struct hn_wrapping *hn_tokenizer_wrapping(const struct hn_tokenizer *tok) {
-    return &tok->wrapping;
 }
 
 size_t hn_tokenizer_vocab(const struct hn_tokenizer *tok) {

@@ -36,5 +36,11 @@ size_t hn_utf8_bad_length(const char *text, size_t size);
 size_t hn_utf8_count(const char *text, size_t size);
 /* What Python's str.isspace() calls a space. */
 bool hn_utf8_is_space(uint32_t c);
+/* Unicode's White_Space, the \s of the tokenizers' expressions. */
+static inline bool hn_utf8_is_white(uint32_t c) {
+    return hn_utf8_is_space(c) && !(c >= 0x1C && c <= 0x1F);
+}
+/* A letter, mark, digit or connector: the \w of the tokenizers' expressions. */
+bool hn_utf8_is_word(uint32_t c);
 
 #endif

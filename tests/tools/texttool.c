@@ -1,7 +1,9 @@
 /*
- * texttool MODEL (a GGUF file or a folder): tokenizes and renders for the parity tests. One JSON object a line in, one a line out.
+ * texttool MODEL (a GGUF file, or a folder, which needs no weights): tokenizes and renders for the parity tests. One
+ * JSON object a line in, one a line out.
  *
- *   {"op":"encode","text":"…"|"hex":"…","special":bool} → {"ids":[…],"offsets":[…]}
+ *   {"op":"encode","text":"…"|"hex":"…","special":bool} → {"ids":[…],"offsets":[…],"spans":[[begin,end],…]}
+ *   {"op":"wrap","text":"…","pair":"…" or absent} → {"ids":[…],"types":[…],"begin":[a,b]}
  *   {"op":"render","messages":[…],"tools","add_generation_prompt","date","template"} →
  * {"text":"…","origins":[[origin,bytes],…]}
  *   {"op":"example","messages"…, "template"} → {"ids":[…],"weights":[…],"offsets":[…]}
@@ -50,16 +52,47 @@ static json_t *op_encode(struct tool *tool, const json_t *in) {
     if (hn_tokenizer_encode(tool->codec.tokenizer, text.data, text.size, origin, &ids, &err)) {
         out = failure(&err);
     } else {
-        json_t *list = json_array(), *offsets = json_array();
+        json_t *list = json_array(), *offsets = json_array(), *spans = json_array();
         for (size_t i = 0; i < ids.n; i++) {
+            size_t begin, end;
+            hn_tokenizer_span(tool->codec.tokenizer, text.data, text.size, &ids, i, &begin, &end);
             json_array_append_new(list, json_integer(ids.ids[i]));
             json_array_append_new(offsets, json_integer(ids.offsets[i]));
+            json_array_append_new(spans, json_pack("[I, I]", (json_int_t)begin, (json_int_t)end));
         }
-        out = json_pack("{s:o, s:o}", "ids", list, "offsets", offsets);
+        out = json_pack("{s:o, s:o, s:o}", "ids", list, "offsets", offsets, "spans", spans);
     }
     free(origin);
     hn_ids_free(&ids);
     hn_buf_free(&text);
+    return out;
+}
+
+static json_t *op_wrap(struct tool *tool, const json_t *in) {
+    const json_t *texts[2] = {json_object_get(in, "text"), json_object_get(in, "pair")};
+    struct hn_ids ids[2] = {{0}};
+    struct hn_sequence seq = {0};
+    struct hn_error err = {0};
+    int rc = 0;
+    for (int i = 0; !rc && i < 2; i++)
+        if (texts[i])
+            rc = hn_tokenizer_encode(tool->codec.tokenizer, json_string_value(texts[i]), json_string_length(texts[i]),
+                NULL, &ids[i], &err);
+    if (!rc)
+        rc = hn_tokenizer_wrap(tool->codec.tokenizer, &ids[0], texts[1] ? &ids[1] : NULL, &seq, &err);
+    json_t *list = json_array(), *types = json_array();
+    for (size_t i = 0; i < seq.n; i++) {
+        json_array_append_new(list, json_integer(seq.ids[i]));
+        json_array_append_new(types, json_integer(seq.types[i]));
+    }
+    json_t *out = rc ? failure(&err)
+                     : json_pack("{s:O, s:O, s:[I, I]}", "ids", list, "types", types, "begin",
+                           (json_int_t)seq.begin[0], (json_int_t)seq.begin[1]);
+    json_decref(list);
+    json_decref(types);
+    hn_sequence_free(&seq);
+    hn_ids_free(&ids[0]);
+    hn_ids_free(&ids[1]);
     return out;
 }
 
@@ -91,8 +124,8 @@ static int with_template(const struct tool *tool, const json_t *in, struct hn_co
     snprintf(ret->date, sizeof ret->date, "%s",
         json_is_string(json_object_get(in, "date")) ? json_string_value(json_object_get(in, "date")) : "2026-01-31");
     return json_is_string(source)
-        ? hn_template_compile(json_string_value(source), json_string_length(source), &ret->chat, err)
-        : 0;
+               ? hn_template_compile(json_string_value(source), json_string_length(source), &ret->chat, err)
+               : 0;
 }
 
 static json_t *runs(const struct hn_rendered *text) {
@@ -122,10 +155,10 @@ static json_t *op_render(struct tool *tool, const json_t *in) {
         input.tools = NULL;
     if (!rc)
         rc = hn_template_render(codec.chat, &input, &text, &err);
-    json_t *out = rc
-        ? failure(&err)
-        : json_pack("{s:o, s:o}", "text", json_stringn(text.text.data ? text.text.data : "", text.text.size),
-              "origins", runs(&text));
+    json_t *out =
+        rc ? failure(&err)
+           : json_pack("{s:o, s:o}", "text", json_stringn(text.text.data ? text.text.data : "", text.text.size),
+                 "origins", runs(&text));
     hn_rendered_free(&text);
     if (codec.chat != tool->codec.chat)
         hn_template_destroy(codec.chat);
@@ -138,7 +171,7 @@ static json_t *op_example(struct tool *tool, const json_t *in) {
     struct hn_error err = {0};
     struct hn_encode_options options = {.max_length = SIZE_MAX, .vocab = SIZE_MAX};
     enum hn_columns columns = json_object_get(in, "messages") ? HN_ROWS_MESSAGES
-        : json_object_get(in, "prompt")                       ? HN_ROWS_PROMPT_COMPLETION
+                              : json_object_get(in, "prompt") ? HN_ROWS_PROMPT_COMPLETION
                                                               : HN_ROWS_TEXT;
     int rc = with_template(tool, in, &codec, &err);
     if (!rc)
@@ -168,6 +201,7 @@ static const struct op {
     json_t *(*run)(struct tool *tool, const json_t *in);
 } ops[] = {
     {"encode", op_encode},
+    {"wrap", op_wrap},
     {"time", op_time},
     {"render", op_render},
     {"example", op_example},
@@ -181,14 +215,27 @@ static json_t *answer(struct tool *tool, const json_t *in) {
     return json_pack("{s:s}", "error", "unknown op");
 }
 
+/* The tokenizer of a folder whose weights are absent or of a family that the engine has not. */
+static int open_text(struct hn_model *model, const char *path, struct hn_error *err) {
+    if (!hn_is_folder(path))
+        return hn_model_peek(model, path, err);
+    char config[4200];
+    snprintf(config, sizeof config, "%.4096s/config.json", path);
+    *model = (struct hn_model){.is_folder = true};
+    snprintf(model->folder.dir, sizeof model->folder.dir, "%.4095s", path);
+    model->folder.config = json_load_file(config, 0, NULL);
+    return hn_folder_text(&model->folder, &model->gguf, err);
+}
+
 int main(int argc, char **argv) {
     struct tool tool = {0};
     struct hn_error err = {0};
     char *line = NULL;
     size_t capacity = 0;
     ssize_t n;
-    if (argc != 2 || hn_model_peek(&tool.model, argv[1], &err) || hn_codec_open(&tool.model, &tool.codec, &err)) {
+    if (argc != 2 || open_text(&tool.model, argv[1], &err) || hn_codec_open(&tool.model, &tool.codec, &err)) {
         fprintf(stderr, "%s\n", argc != 2 ? "usage: texttool MODEL < requests" : err.message);
+        hn_model_close(&tool.model);
         return 1;
     }
     while ((n = getline(&line, &capacity, stdin)) > 0) {
