@@ -179,7 +179,7 @@ json_t *hn_answer_tags(
     return json_pack("{s:o, s:o}", "entities", entities, "tags", names);
 }
 
-void hn_span_consider(struct hn_span *best, const struct hn_encoded *w, const float *logits) {
+void hn_span_consider(struct hn_best_span *best, const struct hn_encoded *w, const float *logits) {
     double null_score = (double)logits[0] + (double)logits[1];
     best->null_score = best->any && best->null_score < null_score ? best->null_score : null_score;
     best->any = true;
@@ -195,12 +195,12 @@ void hn_span_consider(struct hn_span *best, const struct hn_encoded *w, const fl
         }
 }
 
-bool hn_span_is_null(const struct hn_span *span, const struct hn_labels *labels) {
+bool hn_span_is_null(const struct hn_best_span *span, const struct hn_labels *labels) {
     return !span->found || (labels->unanswerable && span->null_score > span->score);
 }
 
 /* The end without the spaces that stand before the next token. */
-static size_t trimmed(const struct hn_span *span, const char *context) {
+static size_t trimmed(const struct hn_best_span *span, const char *context) {
     size_t end = span->end;
     while (end > span->begin && strchr(" \t\r\n\f\v", context[end - 1]))
         end--;
@@ -208,14 +208,14 @@ static size_t trimmed(const struct hn_span *span, const char *context) {
 }
 
 /* A span may begin with the space that byte-level tokens carry. */
-static size_t leading(const struct hn_span *span, const char *context, size_t end) {
+static size_t leading(const struct hn_best_span *span, const char *context, size_t end) {
     size_t begin = span->begin;
     while (begin < end && strchr(" \t\r\n\f\v", context[begin]))
         begin++;
     return begin;
 }
 
-json_t *hn_answer_span(const struct hn_span *span, const struct hn_labels *labels, const char *context, size_t size) {
+json_t *hn_answer_span(const struct hn_best_span *span, const struct hn_labels *labels, const char *context, size_t size) {
     (void)size;
     if (hn_span_is_null(span, labels))
         return json_pack(
@@ -332,7 +332,7 @@ static void score_answer(const json_t *answers, const struct hn_buf *ours, doubl
 
 /* Encodes the windows of a row again, since examples keep no offsets, and looks for the best span in their logits. */
 static int read_row(const struct hn_run *run, const struct hn_examples *ex, const struct hn_encode_options *o,
-    const json_t *row, size_t *at, size_t source, const float *logits, struct hn_encoded *e, struct hn_span *span,
+    const json_t *row, size_t *at, size_t source, const float *logits, struct hn_encoded *e, struct hn_best_span *span,
     struct hn_error *err) {
     int rc = 0;
     e->window = 0;
@@ -355,7 +355,7 @@ int hn_metrics_spans(const struct hn_run *run, const float *logits, const struct
     size_t rows = 0;
     int rc = 0;
     for (size_t at = 0; !rc && at < ex->n_rows; rows++) {
-        struct hn_span span = {0};
+        struct hn_best_span span = {0};
         json_t *row = NULL;
         size_t before = at;
         rc = hn_dataset_row(data, ex->rows[at], &row, err);

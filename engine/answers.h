@@ -20,17 +20,17 @@ json_t *hn_answer_tags(
     const struct hn_labels *labels, const struct hn_encoded *e, const json_t *words, const float *logits);
 
 /* The best span over the windows of a row. Start it with zeros. */
-struct hn_span {
+struct hn_best_span {
     double score, null_score; /* sums of two logits */
     size_t begin, end;        /* bytes of the context */
     bool found, any;
 };
 /* logits[e->ids.n, 2] of a window. Spans of at most 30 tokens of the context. */
-void hn_span_consider(struct hn_span *best, const struct hn_encoded *window, const float *logits);
+void hn_span_consider(struct hn_best_span *best, const struct hn_encoded *window, const float *logits);
 /* Whether the answer is that there is none. */
-bool hn_span_is_null(const struct hn_span *span, const struct hn_labels *labels);
+bool hn_span_is_null(const struct hn_best_span *span, const struct hn_labels *labels);
 /* {"answer","score","start","end"}, start and end in characters; the empty answer where there is none. */
-json_t *hn_answer_span(const struct hn_span *span, const struct hn_labels *labels, const char *context, size_t size);
+json_t *hn_answer_span(const struct hn_best_span *span, const struct hn_labels *labels, const char *context, size_t size);
 
 /* entity_f1 and accuracy, as seqeval computes them; logits and targets of the examples' targets in order. */
 int hn_metrics_tags(

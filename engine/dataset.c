@@ -18,7 +18,7 @@
 #define READ_BEHIND ((size_t)64 << 20)
 
 static const struct hn_dataset_format *const formats[] = {
-    &hn_format_jsonl, &hn_format_json, &hn_format_tsv, &hn_format_csv};
+    &hn_format_squad, &hn_format_jsonl, &hn_format_json, &hn_format_tsv, &hn_format_csv};
 #define FORMATS (sizeof formats / sizeof formats[0])
 
 /* Cuts at a whole character, so that what is shown stays UTF-8. */
@@ -119,11 +119,13 @@ static bool keep_row(struct hn_dataset *data, const struct hn_span *span) {
     size_t n = data->n_rows;
     if (!hn_grow(&data->offsets, &data->offsets_capacity, n + 1, sizeof *data->offsets) ||
         !hn_grow(&data->sizes, &data->sizes_capacity, n + 1, sizeof *data->sizes) ||
-        !hn_grow(&data->lines, &data->lines_capacity, n + 1, sizeof *data->lines))
+        !hn_grow(&data->lines, &data->lines_capacity, n + 1, sizeof *data->lines) ||
+        !hn_grow(&data->parts, &data->parts_capacity, n + 1, sizeof *data->parts))
         return false;
     data->offsets[n] = span->offset;
     data->sizes[n] = span->size;
     data->lines[n] = (uint32_t)span->line;
+    data->parts[n] = (uint32_t)span->part;
     data->n_rows++;
     return true;
 }
@@ -285,6 +287,7 @@ void hn_dataset_close(struct hn_dataset *data) {
     free(data->offsets);
     free(data->sizes);
     free(data->lines);
+    free(data->parts);
     *data = (struct hn_dataset){0};
 }
 
@@ -295,7 +298,7 @@ int hn_dataset_row(const struct hn_dataset *data, size_t row, json_t **ret, stru
         hn_error_field(err, "row");
         return HN_E_NOT_FOUND;
     }
-    struct hn_span span = {data->offsets[row], data->sizes[row], data->lines[row]};
+    struct hn_span span = {data->offsets[row], data->sizes[row], data->lines[row], data->parts[row]};
     json_t *raw = data->reader->parse(data, &span, &fault);
     if (!raw)
         return hn_fail(err, HN_E_DATASET_INVALID, "line %zu: %s", fault.line, fault.message);

@@ -49,11 +49,12 @@ struct hn_dataset {
     size_t *offsets; /* [n_rows] byte of the row in the file */
     size_t *sizes;   /* [n_rows] bytes of the row */
     uint32_t *lines; /* [n_rows] line in the file, from 1 */
+    uint32_t *parts; /* [n_rows] which of the rows in that text, from 0 */
     size_t dropped;
     size_t n_issues; /* all of them */
     struct hn_issue issues[100];
     json_t *warnings; /* [{"code","message","lines"}] */
-    size_t offsets_capacity, sizes_capacity, lines_capacity;
+    size_t offsets_capacity, sizes_capacity, lines_capacity, parts_capacity;
     /* of the reader */
     const struct hn_dataset_format *reader;
     const struct hn_layout *layout; /* of the first row that was recognised */

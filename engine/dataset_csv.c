@@ -299,7 +299,7 @@ static bool next_record(struct hn_row_scan *scan, struct hn_span *ret) {
         scan->at = end < size ? end + 1 : size;
         if (end == begin || (end == begin + 1 && text[begin] == '\r'))
             continue;
-        *ret = (struct hn_span){begin, end - begin, line};
+        *ret = (struct hn_span){begin, end - begin, line, 0};
         return true;
     }
     return false;

@@ -10,6 +10,7 @@
 
 struct hn_span {
     size_t offset, size, line; /* of the row's text in the file */
+    size_t part;               /* of several rows in one text: which, from 0 */
 };
 
 /* Walks through the rows of a file. */
@@ -17,6 +18,10 @@ struct hn_row_scan {
     struct hn_dataset *data;
     size_t at, line;
     bool by_line; /* CSV: quotes no longer reach past a line */
+    /* SQuAD: inside a list of paragraphs; the paragraph, its questions, and the next one's number */
+    bool inside;
+    struct hn_span whole;
+    size_t questions, part;
 };
 
 /* What is wrong with a row's text, for an issue. */
@@ -38,7 +43,10 @@ struct hn_dataset_format {
     json_t *(*parse)(const struct hn_dataset *data, const struct hn_span *span, struct hn_row_fault *fault);
 };
 
-extern const struct hn_dataset_format hn_format_jsonl, hn_format_json, hn_format_tsv, hn_format_csv;
+extern const struct hn_dataset_format hn_format_jsonl, hn_format_json, hn_format_squad, hn_format_tsv, hn_format_csv;
+/* Where the JSON value that begins at text[at] ends: the comma or bracket behind it. Strings are skipped, brackets
+ * counted. */
+size_t hn_json_value_end(const char *text, size_t size, size_t at);
 /* A JSON object from the text of one row. */
 json_t *hn_row_parse_json(const struct hn_dataset *data, const struct hn_span *span, struct hn_row_fault *fault);
 

@@ -72,7 +72,7 @@ static bool next_line(struct hn_row_scan *scan, struct hn_span *ret) {
         while (stop > begin && is_blank(text[stop - 1]))
             stop--;
         if (begin < stop) {
-            *ret = (struct hn_span){begin, stop - begin, scan->line};
+            *ret = (struct hn_span){begin, stop - begin, scan->line, 0};
             return true;
         }
     }
@@ -106,10 +106,8 @@ static int begin_array(struct hn_row_scan *scan, struct hn_error *err) {
     return 0;
 }
 
-/* End of the value that begins at scan->at: the comma or bracket behind it. Strings are skipped, brackets counted. */
-static size_t value_end(const struct hn_row_scan *scan) {
-    const char *text = (const char *)scan->data->map.data;
-    size_t size = scan->data->map.size, depth = 0, at = scan->at;
+size_t hn_json_value_end(const char *text, size_t size, size_t at) {
+    size_t depth = 0;
     for (bool string = false; at < size; at++) {
         char c = text[at];
         if (string) {
@@ -145,10 +143,10 @@ static bool next_element(struct hn_row_scan *scan, struct hn_span *ret) {
         scan->at = size;
         return false;
     }
-    size_t begin = scan->at, end = value_end(scan), line = scan->line;
+    size_t begin = scan->at, end = hn_json_value_end(text, size, scan->at), line = scan->line;
     for (size_t i = begin; i < end; i++)
         scan->line += text[i] == '\n';
-    *ret = (struct hn_span){begin, end - begin, line};
+    *ret = (struct hn_span){begin, end - begin, line, 0};
     if (end == size)
         hn_dataset_issue(scan->data, scan->line, 0, "", "the file may have been cut short",
             "the array is never closed by ]");

@@ -151,7 +151,7 @@ static int answer_text(const struct hn_run *run, const json_t *row, const float 
     const json_t *context = json_object_get(row, "context");
     struct hn_encode_options o = hn_run_encode_options(run);
     struct hn_encoded e = {0};
-    struct hn_span span = {0};
+    struct hn_best_span span = {0};
     size_t outputs = run->model.head.outputs;
     int rc = 0;
     do {

@@ -201,7 +201,7 @@ static size_t examples_bytes(const struct hn_examples *ex) {
 
 static size_t dataset_bytes(const struct hn_dataset *data) {
     return data->offsets_capacity * sizeof *data->offsets + data->sizes_capacity * sizeof *data->sizes +
-           data->lines_capacity * sizeof *data->lines;
+           data->lines_capacity * sizeof *data->lines + data->parts_capacity * sizeof *data->parts;
 }
 
 struct row_size {

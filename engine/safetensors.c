@@ -17,6 +17,16 @@ static const struct {
     enum hn_dtype type;
 } types[] = {{"F32", HN_F32}, {"F16", HN_F16}, {"BF16", HN_BF16}};
 
+/* Whole numbers are no weights: older checkpoints carry positions and masks, which nothing here reads. */
+static bool is_buffer(const json_t *value) {
+    static const char *const whole[] = {"I64", "I32", "I16", "I8", "U64", "U32", "U16", "U8", "BOOL"};
+    const char *type = json_string_value(json_object_get(value, "dtype"));
+    for (size_t i = 0; type && i < sizeof whole / sizeof whole[0]; i++)
+        if (strcmp(type, whole[i]) == 0)
+            return true;
+    return false;
+}
+
 static int invalid(struct hn_error *err, const char *what, const char *name) {
     hn_fail(err, HN_E_MODEL_INVALID, "the safetensors file is damaged: %s%s%.200s", what, name ? " of tensor " : "",
         name ? name : "");
@@ -74,7 +84,7 @@ static int parse(struct hn_safetensors *st, struct hn_error *err) {
     const char *name;
     json_t *value;
     json_object_foreach(st->header, name, value) {
-        if (strcmp(name, "__metadata__") == 0)
+        if (strcmp(name, "__metadata__") == 0 || is_buffer(value))
             continue;
         int rc = read_tensor(st, 8 + size, name, value, &st->tensors[st->n], err);
         if (rc)

@@ -25,7 +25,7 @@ struct hn_safetensor {
 struct hn_safetensors {
     struct hn_map map;
     json_t *header;
-    struct hn_safetensor *tensors; /* [n], sorted by name */
+    struct hn_safetensor *tensors; /* [n], sorted by name; without those of whole numbers */
     size_t n;
 };
 
