@@ -51,12 +51,12 @@ build() { # folder options...
 }
 
 python_tools() {
-    local stamp="$CACHE/venv/.tools-4"
+    local stamp="$CACHE/venv/.tools-5"
     make_pip
     [ -f "$stamp" ] && return
     "$CACHE/venv/bin/pip" install -qq pytest requests numpy &&
         "$CACHE/venv/bin/pip" install -qq torch==2.13.0 &&
-        "$CACHE/venv/bin/pip" install -qq transformers==5.23.0 peft==0.21.2 gguf==0.19.0 sentencepiece==0.2.3 safetensors jinja2 && touch "$stamp"
+        "$CACHE/venv/bin/pip" install -qq transformers==5.23.0 peft==0.21.2 gguf==0.19.0 sentencepiece==0.2.3 safetensors jinja2 scikit-learn seqeval && touch "$stamp"
 }
 
 install_packages || exit 1

@@ -16,6 +16,7 @@
 #include "engine/export_tokenizer.h"
 #include "engine/json.h"
 #include "engine/kernels.h"
+#include "engine/metrics.h"
 #include "engine/params.h"
 #include "engine/phase.h"
 
@@ -56,6 +57,39 @@ static int dequantise(const json_t *request) {
     return 0;
 }
 
+/* {"what":"metrics","problem":N,"outputs":K,"logits":PATH of raw f32,"truth":PATH of raw f32 (labels, or [n, K])} */
+static int metrics(const json_t *request) {
+    struct hn_error err = {0};
+    const char *logits = "", *truth = "";
+    int64_t problem = 0, k = 0;
+    char *a = NULL, *b = NULL;
+    size_t size, other;
+    hn_json_string(request, "logits", &logits, &err);
+    hn_json_string(request, "truth", &truth, &err);
+    hn_json_int(request, "problem", 0, HN_PROBLEMS - 1, &problem, &err);
+    hn_json_int(request, "outputs", 1, 10000, &k, &err);
+    check(hn_file_read(logits, 1 << 28, &a, &size, &err), &err);
+    check(hn_file_read(truth, 1 << 28, &b, &other, &err), &err);
+    size_t n = size / sizeof(float) / (size_t)k;
+    const float *z = (const float *)(const void *)a, *y = (const float *)(const void *)b;
+    json_t *out = json_object();
+    int32_t *targets = hn_calloc(n, sizeof *targets);
+    for (size_t i = 0; i < n; i++)
+        targets[i] = (int32_t)y[i];
+    if (problem == HN_PROBLEM_CLASSES)
+        hn_metrics_classes(z, targets, n, (size_t)k, NULL, out);
+    else if (problem == HN_PROBLEM_MULTI)
+        hn_metrics_multi(z, y, n, (size_t)k, out);
+    else
+        hn_metrics_values(z, y, n, out);
+    json_dumpf(out, stdout, JSON_COMPACT);
+    json_decref(out);
+    free(targets);
+    free(a);
+    free(b);
+    return 0;
+}
+
 /* {"what":"tokenizer","model":PATH,"out":FOLDER}: the exported tokenizer files of a GGUF file, which needs no
  * tensors. */
 static int tokenizer(const char *model, const char *folder) {
@@ -84,6 +118,11 @@ int main(int argc, char **argv) {
     hn_json_string(request, "out", &out_path, &err);
     if (strcmp(what, "dequantise") == 0) {
         int status = dequantise(request);
+        json_decref(request);
+        return status;
+    }
+    if (strcmp(what, "metrics") == 0) {
+        int status = metrics(request);
         json_decref(request);
         return status;
     }
