@@ -270,7 +270,7 @@ int hn_dataset_open(
     ret->format = format->name;
     ret->reader = format;
     ret->begin = scan.at;
-    if (options->columns && json_is_object(options->columns))
+    if (json_object_size(options->columns))
         ret->given = json_deep_copy(options->columns);
     if (format->begin && (rc = format->begin(&scan, err)))
         return rc;

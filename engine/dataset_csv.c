@@ -219,6 +219,18 @@ static json_t *guess_header(const struct hn_row_scan *scan, char delimiter) {
     return first ? json_pack("[s, s]", "label", "text") : second ? json_pack("[s, s]", "text", "label") : NULL;
 }
 
+/* Nobody has said what the columns are, or only what was guessed when the file was taken in. */
+static bool may_guess(const json_t *given) {
+    const char *key;
+    json_t *value;
+    json_object_foreach((json_t *)(uintptr_t)given, key, value) {
+        const char *name = json_string_value(value);
+        if (!name || (strcmp(name, "text") != 0 && strcmp(name, "label") != 0))
+            return false;
+    }
+    return true;
+}
+
 /* Names must differ, or a row could not be an object. */
 static bool all_differ(const json_t *header) {
     const json_t *name;
@@ -254,7 +266,7 @@ static int begin(struct hn_row_scan *scan, char delimiter, struct hn_error *err)
         return 0;
     }
     json_decref(first);
-    data->header = fields == 2 && !data->given ? guess_header(scan, delimiter) : NULL;
+    data->header = fields == 2 && may_guess(data->given) ? guess_header(scan, delimiter) : NULL;
     if (data->header)
         hn_dataset_warn(data, "guessed_columns", 0,
             "the file has no header; column %s is taken as the label, the other as the text",
