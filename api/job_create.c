@@ -20,7 +20,7 @@
 
 static const char *const known_fields[] = {"model", "dataset", "validation", "task", "method", "hyperparameters",
     "exports", "export_step", "export_dtype", "samples", "labels", "class_weights", "dedupe", "drop_leaks", "priority",
-    "init_from", "name", "metadata", "columns", "format", NULL};
+    "init_from", "gguf_dtype", "name", "metadata", "columns", "format", NULL};
 
 /* One submission on its way. */
 struct submission {
@@ -47,8 +47,8 @@ static int bad_field(struct hn_error *err, int code, const char *field, const ch
 
 /* Names that hold JSON in a form; the others are text as they stand. */
 static json_t *form_value(const struct hn_part *part) {
-    static const char *const texts[] = {"model", "dataset", "task", "method", "export_step", "export_dtype", "name",
-        "format"};
+    static const char *const texts[] = {"model", "dataset", "task", "method", "export_step", "export_dtype",
+        "gguf_dtype", "name", "format"};
     const char *text = part->data.data ? part->data.data : "";
     json_t *value = NULL;
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++)
@@ -91,7 +91,7 @@ static int read_request(struct submission *s, struct hn_error *err) {
 
 /* Plain fields: types and ranges. What they mean together is the plan's business. */
 static int check_plain(const struct submission *s, struct hn_error *err) {
-    static const char *const words[] = {"task", "method", "export_step", "export_dtype", "format"};
+    static const char *const words[] = {"task", "method", "export_step", "export_dtype", "gguf_dtype", "format"};
     const json_t *r = s->request, *metadata = json_object_get(r, "metadata");
     const char *text = NULL;
     int64_t priority = 0;
@@ -291,7 +291,7 @@ static void forget_init(const struct submission *s, const char *job) {
 
 static int ask_plan(struct submission *s, json_t *validation, struct hn_error *err) {
     static const char *const passed[] = {"task", "method", "exports", "export_step", "export_dtype", "samples", "labels",
-        "class_weights", "dedupe", "drop_leaks"};
+        "class_weights", "dedupe", "drop_leaks", "gguf_dtype"};
     const struct hn_config *config = s->req->server->config;
     char path[HN_PATH_SIZE], today[16];
     time_t now = time(NULL);

@@ -4,6 +4,7 @@
  */
 #include "engine/dtype_impl.h"
 
+#include <math.h>
 #include <string.h>
 
 float hn_f16_to_f32(uint16_t h) {
@@ -96,22 +97,73 @@ static void dequantise_q8_0(float *out, const void *blocks, size_t n) {
     }
 }
 
+static void quantise_f32(void *blocks, const float *values, size_t n) {
+    memcpy(blocks, values, n * sizeof *values);
+}
+
+static void quantise_f16(void *blocks, const float *values, size_t n) {
+    uint16_t *out = blocks;
+    for (size_t i = 0; i < n; i++)
+        out[i] = hn_f32_to_f16(values[i]);
+}
+
+static void quantise_bf16(void *blocks, const float *values, size_t n) {
+    uint16_t *out = blocks;
+    for (size_t i = 0; i < n; i++)
+        out[i] = hn_f32_to_bf16(values[i]);
+}
+
+/* The largest size becomes 127; halves are rounded away from zero. */
+static void quantise_q8_0(void *blocks, const float *values, size_t n) {
+    uint8_t *p = blocks;
+    for (; n; n -= 32, values += 32, p += 34) {
+        float top = 0;
+        for (size_t i = 0; i < 32; i++)
+            top = fabsf(values[i]) > top ? fabsf(values[i]) : top;
+        float d = top / 127, inverse = d > 0 ? 1 / d : 0;
+        uint16_t h = hn_f32_to_f16(d);
+        memcpy(p, &h, 2);
+        for (size_t i = 0; i < 32; i++)
+            p[2 + i] = (uint8_t)(int8_t)roundf(values[i] * inverse);
+    }
+}
+
+/* The value of the largest size becomes -8. */
+static void quantise_q4_0(void *blocks, const float *values, size_t n) {
+    uint8_t *p = blocks;
+    for (; n; n -= 32, values += 32, p += 18) {
+        float top = values[0];
+        uint8_t q[32];
+        for (size_t i = 1; i < 32; i++)
+            top = fabsf(values[i]) > fabsf(top) ? values[i] : top;
+        float d = top / -8, inverse = d < 0 || d > 0 ? 1 / d : 0;
+        uint16_t h = hn_f32_to_f16(d);
+        memcpy(p, &h, 2);
+        for (size_t i = 0; i < 32; i++) {
+            float v = truncf(values[i] * inverse + 8.5f);
+            q[i] = (uint8_t)(v < 0 ? 0 : v > 15 ? 15 : v);
+        }
+        for (size_t i = 0; i < 16; i++)
+            p[2 + i] = (uint8_t)(q[i] | q[i + 16] << 4);
+    }
+}
+
 static const struct hn_dtype_info infos[HN_DTYPES] = {
-    [HN_F32] = {"F32", 1, 4, dequantise_f32},
-    [HN_F16] = {"F16", 1, 2, dequantise_f16},
-    [HN_BF16] = {"BF16", 1, 2, dequantise_bf16},
-    [HN_Q4_0] = {"Q4_0", 32, 18, dequantise_q4_0},
-    [HN_Q4_1] = {"Q4_1", 32, 20, dequantise_q4_1},
-    [HN_Q8_0] = {"Q8_0", 32, 34, dequantise_q8_0},
-    [HN_Q5_0] = {"Q5_0", 32, 22, hn_dequantise_q5_0},
-    [HN_Q5_1] = {"Q5_1", 32, 24, hn_dequantise_q5_1},
-    [HN_Q2_K] = {"Q2_K", 256, 84, hn_dequantise_q2_k},
-    [HN_Q3_K] = {"Q3_K", 256, 110, hn_dequantise_q3_k},
-    [HN_Q4_K] = {"Q4_K", 256, 144, hn_dequantise_q4_k},
-    [HN_Q5_K] = {"Q5_K", 256, 176, hn_dequantise_q5_k},
-    [HN_Q6_K] = {"Q6_K", 256, 210, hn_dequantise_q6_k},
-    [HN_IQ4_NL] = {"IQ4_NL", 32, 18, hn_dequantise_iq4_nl},
-    [HN_IQ4_XS] = {"IQ4_XS", 256, 136, hn_dequantise_iq4_xs},
+    [HN_F32] = {"F32", 1, 4, dequantise_f32, quantise_f32},
+    [HN_F16] = {"F16", 1, 2, dequantise_f16, quantise_f16},
+    [HN_BF16] = {"BF16", 1, 2, dequantise_bf16, quantise_bf16},
+    [HN_Q4_0] = {"Q4_0", 32, 18, dequantise_q4_0, quantise_q4_0},
+    [HN_Q4_1] = {"Q4_1", 32, 20, dequantise_q4_1, NULL},
+    [HN_Q8_0] = {"Q8_0", 32, 34, dequantise_q8_0, quantise_q8_0},
+    [HN_Q5_0] = {"Q5_0", 32, 22, hn_dequantise_q5_0, NULL},
+    [HN_Q5_1] = {"Q5_1", 32, 24, hn_dequantise_q5_1, NULL},
+    [HN_Q2_K] = {"Q2_K", 256, 84, hn_dequantise_q2_k, NULL},
+    [HN_Q3_K] = {"Q3_K", 256, 110, hn_dequantise_q3_k, NULL},
+    [HN_Q4_K] = {"Q4_K", 256, 144, hn_dequantise_q4_k, NULL},
+    [HN_Q5_K] = {"Q5_K", 256, 176, hn_dequantise_q5_k, NULL},
+    [HN_Q6_K] = {"Q6_K", 256, 210, hn_dequantise_q6_k, NULL},
+    [HN_IQ4_NL] = {"IQ4_NL", 32, 18, hn_dequantise_iq4_nl, NULL},
+    [HN_IQ4_XS] = {"IQ4_XS", 256, 136, hn_dequantise_iq4_xs, NULL},
 };
 
 const struct hn_dtype_info *hn_dtype_info(int type) {

@@ -37,6 +37,8 @@ struct hn_dtype_info {
     size_t bytes;     /* bytes a block */
     /* out[n] from n / block consecutive blocks. */
     void (*dequantise)(float *out, const void *blocks, size_t n);
+    /* The reverse, as gguf-py's quants.py rounds; NULL for types that are only read. */
+    void (*quantise)(void *blocks, const float *values, size_t n);
 };
 
 const struct hn_dtype_info *hn_dtype_info(int type); /* NULL when not supported */

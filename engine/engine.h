@@ -52,7 +52,7 @@ int hn_train(const char *run_dir, int lock_fd);
  * {"family","format","quantisation","parameters","context","vocab","tasks","chat_template", "sha256","bytes"}
  *   job.plan         {"model":MODEL+{"sha256","name"},"train":DATA+{"sha256"},"validation":null|DATA+{"sha256"}|
  *                    {"fraction":F}|"none"|"auto","task"|null,"method"|null,"hyperparameters":{…},"exports"|null,
- *                    "export_step"|null,"export_dtype"|null,"samples"|null,"labels"|null,"class_weights"|null,"dedupe","drop_leaks",
+ *                    "export_step"|null,"export_dtype"|null,"gguf_dtype"|null,"samples"|null,"labels"|null,"class_weights"|null,"dedupe","drop_leaks",
  *                    "init":null|{"path" of a checkpoint's state.safetensors,"job","step"},
  *                    "memory_bytes","threads","now":"2026-01-31"}
  *                    → {"run":{… the spec's run part …},"host":{…},"task","method","hyperparameters":{resolved, all},

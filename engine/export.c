@@ -7,9 +7,10 @@
 #include <string.h>
 
 const struct hn_exporter hn_exporters[] = {
-    {HN_EXPORT_PEFT, "peft", false, hn_peft_write, hn_peft_read},
-    {HN_EXPORT_GGUF, "gguf", false, hn_gguf_adapter_write, hn_gguf_adapter_read},
-    {HN_EXPORT_MERGED, "merged", true, hn_merged_write, NULL},
+    {HN_EXPORT_PEFT, "peft", NULL, false, hn_peft_write, hn_peft_read},
+    {HN_EXPORT_GGUF, "gguf", NULL, false, hn_gguf_adapter_write, hn_gguf_adapter_read},
+    {HN_EXPORT_MERGED, "merged", NULL, true, hn_merged_write, NULL},
+    {HN_EXPORT_MERGED_GGUF, "merged_gguf", "model.gguf", true, hn_merged_gguf_write, NULL},
 };
 const size_t hn_n_exporters = sizeof hn_exporters / sizeof hn_exporters[0];
 

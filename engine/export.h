@@ -15,6 +15,7 @@
 struct hn_exporter {
     enum hn_export bit;
     const char *dir; /* below artifacts/ */
+    const char *file; /* of a model: what is opened below dir; NULL: dir itself */
     bool is_model;   /* a model of its own, read back by opening it; else `read` fills the trained parameters */
     int (*write)(const struct hn_run *run, const struct hn_params *params, const char *dir, struct hn_error *err);
     /* Fills values[params->size] from the folder. NULL for models. */
@@ -49,6 +50,12 @@ int hn_gguf_adapter_write(
     const struct hn_run *run, const struct hn_params *params, const char *dir, struct hn_error *err);
 int hn_gguf_adapter_read(
     const struct hn_run *run, const struct hn_params *params, const char *dir, float *values, struct hn_error *err);
+/* HN_E_UNSUPPORTED, for the field exports, when a GGUF file cannot say what the model does. */
+int hn_merged_gguf_check(const struct hn_model *model, struct hn_error *err);
+/* Type in which the file holds a weight. */
+enum hn_dtype hn_merged_gguf_type(const struct hn_run *run, const struct hn_weight *weight);
+int hn_merged_gguf_write(
+    const struct hn_run *run, const struct hn_params *params, const char *dir, struct hn_error *err);
 int hn_merged_write(const struct hn_run *run, const struct hn_params *params, const char *dir, struct hn_error *err);
 
 #endif

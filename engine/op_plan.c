@@ -8,6 +8,7 @@
 #include "engine/batch.h"
 #include "engine/blas.h"
 #include "engine/checkpoint.h"
+#include "engine/export.h"
 #include "engine/gemm.h"
 #include "engine/helper.h"
 #include "engine/json.h"
@@ -222,12 +223,15 @@ static json_t *make_spec(const struct planning *p, bool real, struct hn_error *e
         : hn_is_folder(p->model_path) ? "inputs/model"
                                       : "inputs/model.gguf",
         "train", source_json(train, real ? p->train_path : "inputs/train"), "validation", validation, "init",
-        init_json(p, real), "labels", "hyperparameters", hn_hyperparams_write(&p->hp, HN_HP_RUN), "exports", exports, "export_step",
+        init_json(p, real), "labels", "hyperparameters", hn_hyperparams_write(&p->hp, HN_HP_RUN), "exports", exports,
+        "export_step",
         step        ? step
         : validated ? "best"
                     : "last",
         "export_dtype", dtype ? dtype : "f32", "samples", samples, "recompute", p->recompute, "template_date",
         p->now);
+    if (json_object_get(p->params, "gguf_dtype") && !json_is_null(json_object_get(p->params, "gguf_dtype")))
+        json_object_set(run, "gguf_dtype", json_object_get(p->params, "gguf_dtype"));
     if (hn_labels_write(&p->labels, run, err)) {
         json_decref(run);
         return NULL;
@@ -548,6 +552,8 @@ static int plan_loaded(struct hn_helper_call *call, struct planning *p, json_t *
         resolve_after(p, &run, auto_length);
         rc = squeeze(p, &spec, &run, auto_micro, err);
     }
+    if (!rc && spec.exports & HN_EXPORT_MERGED_GGUF)
+        rc = hn_merged_gguf_check(&run.model, err);
     if (!rc && p->init_path)
         rc = check_init(&run, p->init_path, err);
     if (!rc)

@@ -63,7 +63,8 @@ static bool is_merged_only(const char *run_dir, char *ret, size_t size) {
         if (!hn_exporters[i].is_model)
             return false;
         if (!model)
-            snprintf(ret, size, "%s", dir);
+            snprintf(ret, size, "%.4096s%s%s", dir, hn_exporters[i].file ? "/" : "",
+                hn_exporters[i].file ? hn_exporters[i].file : "");
         model = true;
     }
     return model;
@@ -108,7 +109,7 @@ static int open_model(struct hn_predictor *p, const char *path, struct hn_error 
 
 static int open_predictor(struct hn_predictor *p, const char *path, const json_t *source, struct hn_error *err) {
     const char *run_dir = NULL;
-    char merged[4096];
+    char merged[4300];
     const json_t *step = json_object_get(source, "step");
     bool exported = !step || (json_is_string(step) && strcmp(json_string_value(step), "exported") == 0);
     p->run.spec = &p->spec;

@@ -28,6 +28,7 @@
  * folder holds the finished values at all is checked value by value (holds_values). */
 #define TOLERANCE_F16 1.5
 #define TOLERANCE_BF16 8.0
+#define TOLERANCE_BLOCKS 1000.0
 
 struct agreement {
     size_t rows, targets, same_argmax;
@@ -105,27 +106,52 @@ static int compare_exports(
     return 0;
 }
 
+static enum hn_dtype type_of(const struct hn_exporter *e, const struct hn_spec *spec) {
+    return e->bit == HN_EXPORT_MERGED_GGUF ? spec->gguf_dtype : spec->export_dtype;
+}
+
 static double tolerance_of(const struct hn_exporter *e, const struct hn_spec *spec) {
     if (!e->is_model)
         return TOLERANCE;
-    return spec->export_dtype == HN_F16    ? TOLERANCE_F16
-           : spec->export_dtype == HN_BF16 ? TOLERANCE_BF16
-                                           : TOLERANCE_MERGED;
+    switch (type_of(e, spec)) {
+    case HN_F32:
+        return TOLERANCE_MERGED;
+    case HN_F16:
+        return TOLERANCE_F16;
+    case HN_BF16:
+        return TOLERANCE_BF16;
+    default: /* the drift is asked for, and told */
+        return TOLERANCE_BLOCKS;
+    }
+}
+
+/* The values as a type of blocks keeps them. */
+static void round_row(enum hn_dtype type, size_t n, float *values) {
+    const struct hn_dtype_info *info = hn_dtype_info((int)type);
+    uint8_t block[64];
+    for (size_t i = 0; i < n; i += info->block) {
+        info->quantise(block, values + i, info->block);
+        info->dequantise(values + i, block, info->block);
+    }
 }
 
 /* Whether each value of a weight read back is the finished one rounded to the type: within half a unit in the last
  * place of its 11 (f16) or 8 (bf16) significant bits, below the smallest normal number half a subnormal step. */
-static bool holds_weight(const struct hn_trainer *t, const struct hn_weight *own, const struct hn_weight *other,
-    float *ours, float *theirs) {
-    enum hn_dtype type = t->spec.export_dtype;
+static bool holds_weight(const struct hn_trainer *t, const struct hn_exporter *e, const struct hn_weight *own,
+    const struct hn_weight *other, float *ours, float *theirs) {
+    bool gguf = e->bit == HN_EXPORT_MERGED_GGUF;
+    enum hn_dtype type = gguf ? hn_merged_gguf_type(&t->run, own) : t->spec.export_dtype;
     float share = type == HN_F32 ? 0 : type == HN_F16 ? 0x1p-11f : 0x1p-8f;
     float step = type == HN_F16 ? 0x1p-25f : type == HN_BF16 ? 0x1p-134f : 0;
-    float offset = t->run.model.arch->names[own->role].offset, slack = offset > 0 ? 0x1p-23f : 0;
+    float offset = gguf ? 0 : t->run.model.arch->names[own->role].offset, slack = offset > 0 ? 0x1p-23f : 0;
     if (own->rows != other->rows || own->cols != other->cols)
         return false;
     for (size_t r = 0; r < own->rows; r++) {
         hn_merged_row(&t->run, &t->params, own, r, ours);
-        hn_weight_row(other, hn_row_to_hf(&t->run.model.config, own, r), theirs);
+        hn_weight_row(
+            other, gguf ? hn_row_to_gguf(&t->run.model, own, r) : hn_row_to_hf(&t->run.model.config, own, r), theirs);
+        if (type != HN_F32 && type != HN_F16 && type != HN_BF16) /* blocks: as the type's own rounding has it */
+            round_row(type, own->cols, ours);
         for (size_t c = 0; c < own->cols; c++) {
             float bound = (fabsf(ours[c]) + offset) * (share + slack); /* stored is the value less the offset */
             if (!(fabsf(ours[c] - theirs[c]) <= (bound > step ? bound : step)))
@@ -135,7 +161,7 @@ static bool holds_weight(const struct hn_trainer *t, const struct hn_weight *own
     return true;
 }
 
-static bool holds_values(const struct hn_trainer *t, const struct hn_model *other) {
+static bool holds_values(const struct hn_trainer *t, const struct hn_exporter *e, const struct hn_model *other) {
     const struct hn_model *own = &t->run.model;
     size_t widest = 0;
     for (size_t i = 0; i < own->n_weights; i++)
@@ -144,7 +170,7 @@ static bool holds_values(const struct hn_trainer *t, const struct hn_model *othe
     bool same = rows != NULL;
     for (size_t i = 0; same && i < own->n_weights; i++) {
         const struct hn_weight *w = &own->weights[i], *v = hn_model_weight(other, w->layer, w->role);
-        same = w->idle || (v && v->data && holds_weight(t, w, v, rows, rows + widest));
+        same = w->idle || (v && v->data && holds_weight(t, e, w, v, rows, rows + widest));
     }
     free(rows);
     return same;
@@ -177,10 +203,12 @@ static int verify_model(
     struct hn_model model = {0};
     struct hn_phase phase = {0};
     struct candidate other = {&model, &phase, NULL};
-    int rc = hn_model_open(&model, dir, &f->problem), made = 0;
+    char path[4300];
+    snprintf(path, sizeof path, "%.4096s%s%s", dir, e->file ? "/" : "", e->file ? e->file : "");
+    int rc = hn_model_open(&model, path, &f->problem), made = 0;
     if (!rc)
         rc = hn_model_set_head(&model, head->problem, head->outputs, &f->problem);
-    if (!rc && (model.head.fresh || !holds_values(t, &model)))
+    if (!rc && (model.head.fresh || !holds_values(t, e, &model)))
         rc = hn_fail(&f->problem, HN_E_EXPORT_MISMATCH, "the values in %s are not the finished ones", e->dir);
     f->unreadable = rc != 0;
     if (!f->unreadable)

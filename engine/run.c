@@ -262,10 +262,13 @@ static int largest_batch(
     return 0;
 }
 
-/* What reading the merged folder back maps. */
+/* What reading merged models back maps, one at a time. */
 static size_t merged_bytes(const struct hn_run *run) {
-    const struct hn_dtype_info *type = hn_dtype_info((int)run->spec->export_dtype);
-    return run->spec->exports & HN_EXPORT_MERGED ? run->model.parameters * type->bytes : 0;
+    const struct hn_dtype_info *folder = hn_dtype_info((int)run->spec->export_dtype),
+                               *file = hn_dtype_info((int)run->spec->gguf_dtype);
+    size_t a = run->spec->exports & HN_EXPORT_MERGED ? run->model.parameters * folder->bytes : 0;
+    size_t b = run->spec->exports & HN_EXPORT_MERGED_GGUF ? hn_dtype_bytes(file, run->model.parameters) : 0;
+    return a > b ? a : b;
 }
 
 /* The larger of training and of reading results back, when gradients and moments are gone. */

@@ -27,26 +27,30 @@ int hn_export_from_name(const char *name) {
 }
 
 unsigned hn_method_exports(enum hn_method method, bool head) {
-    if (method != HN_METHOD_LORA)
-        return HN_EXPORT_MERGED;
-    return HN_EXPORT_PEFT | HN_EXPORT_MERGED | (head ? 0 : HN_EXPORT_GGUF);
+    unsigned merged = HN_EXPORT_MERGED | (head ? 0 : HN_EXPORT_MERGED_GGUF);
+    return method == HN_METHOD_LORA ? HN_EXPORT_PEFT | merged | (head ? 0 : HN_EXPORT_GGUF) : merged;
 }
 
-static int read_export_dtype(const json_t *run, enum hn_dtype *ret, struct hn_error *err) {
+/* One of the types that merged results can have; `fallback` when the field is absent. */
+static int read_dtype(const json_t *run, const char *field, const char *fallback, bool blocks, enum hn_dtype *ret,
+    struct hn_error *err) {
     static const struct {
         const char *name;
         enum hn_dtype type;
-    } dtypes[] = {{"f32", HN_F32}, {"f16", HN_F16}, {"bf16", HN_BF16}};
-    const char *name = "f32";
-    int rc = hn_json_string(run, "export_dtype", &name, err);
-    for (size_t i = 0; !rc && i < 3; i++)
-        if (strcmp(dtypes[i].name, name) == 0) {
+        bool folder, gguf;
+    } dtypes[] = {{"f32", HN_F32, true, true}, {"f16", HN_F16, true, true}, {"bf16", HN_BF16, true, false},
+        {"q8_0", HN_Q8_0, false, true}, {"q4_0", HN_Q4_0, false, true}};
+    const char *name = fallback;
+    int rc = hn_json_string(run, field, &name, err);
+    for (size_t i = 0; !rc && i < sizeof dtypes / sizeof dtypes[0]; i++)
+        if ((blocks ? dtypes[i].gguf : dtypes[i].folder) && strcmp(dtypes[i].name, name) == 0) {
             *ret = dtypes[i].type;
             return 0;
         }
     if (!rc) {
-        rc = hn_fail(err, HN_E_INVALID_FIELD, "export_dtype must be \"f32\", \"f16\" or \"bf16\"");
-        hn_error_field(err, "export_dtype");
+        rc = hn_fail(err, HN_E_INVALID_FIELD, "%s must be %s", field,
+            blocks ? "\"f32\", \"f16\", \"q8_0\" or \"q4_0\"" : "\"f32\", \"f16\" or \"bf16\"");
+        hn_error_field(err, "%s", field);
     }
     return rc;
 }
@@ -100,7 +104,9 @@ static int read_run(struct hn_spec *s, struct hn_error *err) {
         (rc = read_source(json_object_get(run, "train"), &s->train, err)) ||
         (rc = read_source(validation, &s->validation, err)) ||
         (rc = hn_json_number(validation, "fraction", 0, 1, &s->validation_fraction, err)) ||
-        (rc = read_exports(run, &s->exports, err)) || (rc = read_export_dtype(run, &s->export_dtype, err)) ||
+        (rc = read_exports(run, &s->exports, err)) ||
+        (rc = read_dtype(run, "export_dtype", "f32", false, &s->export_dtype, err)) ||
+        (rc = read_dtype(run, "gguf_dtype", "f16", true, &s->gguf_dtype, err)) ||
         (rc = hn_json_string(run, "export_step", &export_step, err)) ||
         (rc = hn_json_bool(run, "recompute", &s->recompute, err)) ||
         (rc = hn_json_string(run, "template_date", &s->template_date, err)) ||

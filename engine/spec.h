@@ -39,6 +39,7 @@ struct hn_spec {
     struct hn_hyperparams hp;
     unsigned exports;           /* bits of hn_export */
     enum hn_dtype export_dtype; /* F32, F16 or BF16: of merged exports */
+    enum hn_dtype gguf_dtype;   /* F32, F16, Q8_0 or Q4_0: of matrices in merged_gguf */
     bool export_best, recompute;
     int64_t sample_rows, sample_tokens, threads, memory_bytes;
 };

@@ -1,5 +1,6 @@
 """Results load in the software that users load them with, and give the trainer's logits: the PEFT folder through PeftModel
-over the same base, and the GGUF adapter applied to the base's matrices by gguf-py and numpy alone. Needs PyTorch."""
+over the same base, the GGUF adapter applied to the base's matrices by gguf-py and numpy alone, the merged folder in Transformers,
+the merged GGUF file by gguf-py. Needs PyTorch."""
 import json
 import subprocess
 
@@ -18,7 +19,8 @@ pytestmark = pytest.mark.skipif(not common.GGUF or not common.REVIEWS, reason="n
 def run(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("run") / "run"
     rows = [common.chat_row(*r) for r in common.reviews(24)]
-    common.make_run(folder, rows, {"max_steps": 3, "batch_size": 4, "learning_rate": 2e-3, "warmup_ratio": 0, **request.param})
+    common.make_run(folder, rows, {"max_steps": 3, "batch_size": 4, "learning_rate": 2e-3, "warmup_ratio": 0, **request.param},
+                    exports=["peft", "gguf", "merged", "merged_gguf"])
     done = subprocess.run([str(common.HONED), "train", str(folder)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return folder
@@ -87,3 +89,51 @@ def test_gguf_adapter(run, ids, ours):
         state[key] += torch.from_numpy(reference.to_hf(delta, heads) if heads else delta)
     model.load_state_dict(state)
     assert np.abs(logits_of(model, ids) - ours).max() < TOLERANCE
+
+
+def test_merged_folder(run, ids, ours):
+    import transformers
+    folder = run / "artifacts" / "merged"
+    model, info = transformers.AutoModelForCausalLM.from_pretrained(folder, output_loading_info=True)
+    assert not info["missing_keys"] and not info["unexpected_keys"]
+    assert np.abs(logits_of(model.eval(), ids) - ours).max() < 10 * TOLERANCE  # W + s·B·A rounded once more
+    assert transformers.AutoTokenizer.from_pretrained(folder)("a b").input_ids
+
+
+def test_merged_gguf(run, ids, ours):
+    """F16 matrices; the same fields as the base's; its logits are the trainer's but for the rounding."""
+    import gguf
+    import reference
+    path = run / "artifacts" / "merged_gguf" / "model.gguf"
+    merged, base = gguf.GGUFReader(path), gguf.GGUFReader(common.GGUF)
+    assert {t.name: t.shape.tolist() for t in merged.tensors} == {t.name: t.shape.tolist() for t in base.tensors}
+    assert {t.tensor_type.name for t in merged.tensors} == {"F16", "F32"}
+    new = {"general.file_type", "general.quantization_version"}
+    for key, field in base.fields.items():
+        if not key.startswith("GGUF.") and key not in new:
+            assert merged.fields[key].contents() == field.contents(), key
+    assert merged.fields["general.file_type"].contents() == 1
+    assert np.abs(logits_of(reference.load_base(str(path)), ids) - ours).max() < 0.5
+
+
+@pytest.mark.parametrize("kind", ["q8_0", "q4_0"])
+def test_requantised(kind, tmp_path):
+    """Blocks are gguf-py's own for the same values, and the drift is told."""
+    import gguf
+    rows = [common.chat_row(*r) for r in common.reviews(8)]
+    common.make_run(tmp_path / "run", rows, {"max_steps": 1, "batch_size": 4, "learning_rate": 1e-3}, exports=["merged_gguf", "merged"], gguf_dtype=kind)
+    done = subprocess.run([str(common.HONED), "train", str(tmp_path / "run")], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    from safetensors.numpy import load_file
+    exact = load_file(tmp_path / "run" / "artifacts" / "merged" / "model.safetensors")
+    reader = gguf.GGUFReader(tmp_path / "run" / "artifacts" / "merged_gguf" / "model.gguf")
+    tensors = {t.name: t for t in reader.tensors}
+    for name, hf in (("blk.3.ffn_down.weight", "model.layers.3.mlp.down_proj.weight"), ("blk.0.attn_v.weight", "model.layers.0.self_attn.v_proj.weight"),
+                     ("token_embd.weight", "model.embed_tokens.weight")):
+        assert tensors[name].tensor_type.name == kind.upper()
+        assert (tensors[name].data == gguf.quantize(exact[hf], tensors[name].tensor_type)).all()
+    drift = {e["data"]["artifact"]: e["data"] for e in common.events(tmp_path / "run", "verified")}
+    assert drift["merged"]["max_abs_logit_diff"] < 5e-3 < drift["merged_gguf"]["max_abs_logit_diff"] and drift["merged_gguf"]["passed"]
+    answer = common.helper("predict", {"model": {"path": common.GGUF}, "source": {"run_dir": str(tmp_path / "run"), "step": "exported"},
+                                       "inputs": ["Say yes."], "max_tokens": 3})
+    assert answer["result"]["data"][0]["text"]
