@@ -15,7 +15,7 @@
 #include <string.h>
 #include <unistd.h>
 
-static const struct hn_text_kind *const kinds[] = {&hn_text_byte_bpe, &hn_text_wordpiece};
+static const struct hn_text_kind *const kinds[] = {&hn_text_piece_bpe, &hn_text_byte_bpe, &hn_text_wordpiece};
 
 /* Integers are read as reals where tokenizer_config.json is concerned: Transformers writes 10^30 there for "no
  * limit". */
@@ -178,7 +178,8 @@ static void put_specials(struct hn_text *t) {
     static const char *const ends[] = {"tokenizer.ggml.eot_token_id", "tokenizer.ggml.eom_token_id"};
     int64_t eos = hn_text_special(t, "eos");
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
-        int64_t id = hn_text_special(t, rows[i].name);
+        bool unknown = strcmp(rows[i].name, "unk") == 0;
+        int64_t id = unknown ? t->unknown : hn_text_special(t, rows[i].name);
         if (id >= 0)
             hn_gguf_put_u32(&t->w, rows[i].key, (uint32_t)id);
     }
@@ -228,8 +229,9 @@ static int convert(struct hn_text *t, struct hn_error *err) {
     int rc = read_tokens(t, model, err);
     if (!rc) {
         hn_gguf_put_string(&t->w, "tokenizer.ggml.model", kind->model);
-        put_specials(t);
+        t->unknown = hn_text_special(t, "unk");
         rc = kind->convert(t, model, err);
+        put_specials(t);
     }
     if (rc)
         return rc;

@@ -1,5 +1,7 @@
-"""SentencePiece tokenizers of GGUF files against the sentencepiece library: a model trained here on the reviews, with byte fallback,
-user-defined pieces and no space put before the text, as Gemma's is."""
+"""SentencePiece tokenizers against the sentencepiece library and, from Hugging Face folders, against tokenizers: models trained here on
+the reviews. GGUF files with and without a space put before the text (Llama 2, Gemma), byte fallback, user-defined pieces; folders as
+Llama 2's, Mistral's and Gemma's are."""
+import json
 import random
 
 import pytest
@@ -8,19 +10,24 @@ import common
 import texts
 
 sentencepiece = pytest.importorskip("sentencepiece")
+tokenizers = pytest.importorskip("tokenizers")
 gguf = pytest.importorskip("gguf")
 pytestmark = pytest.mark.skipif(not common.REVIEWS, reason="needs the reviews")
 
 
-@pytest.fixture(scope="module")
-def pair(tmp_path_factory):
+def train(folder, kind, **options):
+    sentencepiece.SentencePieceTrainer.train(**{
+        "sentence_iterator": iter([t for t, _ in common.reviews(3000)]), "model_prefix": str(folder / "m"), "model_type": kind, "vocab_size": 1500,
+        "byte_fallback": True, "normalization_rule_name": "identity", "remove_extra_whitespaces": False, "minloglevel": 2, **options})
+    return sentencepiece.SentencePieceProcessor(model_file=str(folder / "m.model"))
+
+
+@pytest.fixture(scope="module", params=[False, True], ids=["as it is", "space before"])
+def pair(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("spm")
-    sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter([t for t, _ in common.reviews(3000)]), model_prefix=str(folder / "m"), model_type="bpe", vocab_size=1500,
-        byte_fallback=True, normalization_rule_name="identity", add_dummy_prefix=False, remove_extra_whitespaces=False,
-        split_by_whitespace=False, user_defined_symbols=["\n\n", "\n", "▁▁", "<b>", "</b>"], minloglevel=2)
-    sp = sentencepiece.SentencePieceProcessor(model_file=str(folder / "m.model"))
-    write(sp, folder / "m.gguf", False)
+    sp = train(folder, "bpe", add_dummy_prefix=request.param, split_by_whitespace=request.param,
+               user_defined_symbols=["\n\n", "\n", "▁▁", "<b>", "</b>"])
+    write(sp, folder / "m.gguf", request.param)
     return sp, folder
 
 
@@ -54,8 +61,64 @@ def test_long_text(pair):
     assert texts.ask([{"op": "encode", "text": text}], str(folder / "m.gguf"))[0]["ids"] == sp.encode(text)
 
 
-def test_space_before_the_text_is_refused(pair):
-    sp, folder = pair
-    write(sp, folder / "prefix.gguf", True)
-    with pytest.raises(AssertionError, match="space before each text"):
-        texts.ask([{"op": "encode", "text": "a"}], str(folder / "prefix.gguf"))
+def merges_of(sp):
+    """As Transformers' conversion makes them: every way to a piece, in the order of the pieces' scores."""
+    ids = {sp.id_to_piece(i): i for i in range(sp.vocab_size())}
+    ways = []
+    for piece, i in ids.items():
+        ways += [(-sp.get_score(i), ids[piece[:k]], ids[piece[k:]], piece[:k], piece[k:]) for k in range(1, len(piece))
+                 if piece[:k] in ids and piece[k:] in ids and not sp.is_byte(i) and not sp.is_control(i)]
+    return [w[3:] for w in sorted(ways)]
+
+
+BLOCK = "▁"
+LLAMA = {"type": "Sequence", "normalizers": [{"type": "Prepend", "prepend": BLOCK}, {"type": "Replace", "pattern": {"String": " "}, "content": BLOCK}]}
+GEMMA = {"type": "Replace", "pattern": {"String": " "}, "content": BLOCK}
+FOLDERS = {  # name → normalizer, pre-tokenizer, byte fallback, fused unknowns
+    "llama 2": (LLAMA, None, True, True),
+    "gemma": (GEMMA, {"type": "Split", "pattern": {"String": " "}, "behavior": "MergedWithPrevious", "invert": False}, True, True),
+    "mistral": (None, {"type": "Metaspace", "replacement": BLOCK, "prepend_scheme": "first", "split": False}, True, True),
+    "always": (None, {"type": "Metaspace", "replacement": BLOCK, "prepend_scheme": "always", "split": True}, True, True),
+    "never": (None, {"type": "Metaspace", "replacement": BLOCK, "prepend_scheme": "never", "split": True}, True, True),
+    "no bytes": (LLAMA, None, False, True),
+    "no bytes, unknowns apart": (LLAMA, None, False, False),
+}
+
+
+def folder_of(sp, folder, model, normalizer, pre):
+    special = dict(single_word=False, lstrip=False, rstrip=False)
+    added = [{"id": sp.piece_to_id(t), "content": t, "normalized": False, "special": True, **special} for t in ("<unk>", "<s>", "</s>")]
+    added += [{"id": sp.piece_to_id(t), "content": t, "normalized": False, "special": False, **special} for t in ("<b>", "\n\n")]
+    added += [{"id": sp.vocab_size(), "content": "x<n>", "normalized": True, "special": False, **special}] if normalizer is None else []
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    (folder / "tokenizer_config.json").write_text(json.dumps({"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}))
+    (folder / "tokenizer.json").write_text(json.dumps({"version": "1.0", "truncation": None, "padding": None, "added_tokens": added,
+                                                       "normalizer": normalizer, "pre_tokenizer": pre, "post_processor": None,
+                                                       "decoder": None, "model": model}))
+    return tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
+
+
+def compare(reference, folder, seed, special=("<s>", "</s>", "<b>", "\n\n", "x<n>", " x<n> ")):
+    rng = random.Random(seed)
+    pieces = texts.PIECES + list(special) + ["x▁y", "▁", "▁▁", "<0x0A>", "  the", " a film", "    ", "\n\n\n"]
+    strings = [texts.random_text(rng) if i % 2 else texts.varied_text(rng, pieces) for i in range(18000)]
+    strings += [t for t, _ in common.reviews(2000, 3000)] + ["", " ", "▁", "a" * 3000, " " * 1000, " ".join(t for t, _ in common.reviews(300))]
+    wanted = [e.ids for e in reference.encode_batch(strings, add_special_tokens=False)]
+    replies = texts.ask([{"op": "encode", "text": s, "special": True} for s in strings], str(folder))
+    bad = [(s, w, r.get("ids", r)) for s, w, r in zip(strings, wanted, replies) if w != r.get("ids")]
+    assert not bad, "%d differ, the first: %r" % (len(bad), bad[0])
+
+
+@pytest.fixture(scope="module")
+def bpe(tmp_path_factory):
+    return train(tmp_path_factory.mktemp("bpe"), "bpe", add_dummy_prefix=True, user_defined_symbols=["\n\n", "<b>"])
+
+
+@pytest.mark.parametrize("name", FOLDERS)
+def test_folders(bpe, name, tmp_path):
+    normalizer, pre, fallback, fuse = FOLDERS[name]
+    model = {"type": "BPE", "dropout": None, "unk_token": "<unk>", "continuing_subword_prefix": None, "end_of_word_suffix": None,
+             "fuse_unk": fuse, "byte_fallback": fallback, "ignore_merges": False,
+             "vocab": {bpe.id_to_piece(i): i for i in range(bpe.vocab_size())}, "merges": merges_of(bpe)}
+    compare(folder_of(bpe, tmp_path / "f", model, normalizer, pre), tmp_path / "f", name)
