@@ -32,7 +32,7 @@ struct hn_text_kind {
     /* Writes what belongs to this kind alone; tokens and specials are written already. */
     int (*convert)(struct hn_text *t, const json_t *model, struct hn_error *err);
 };
-extern const struct hn_text_kind hn_text_piece_bpe, hn_text_byte_bpe, hn_text_wordpiece;
+extern const struct hn_text_kind hn_text_piece_bpe, hn_text_byte_bpe, hn_text_unigram, hn_text_wordpiece;
 
 bool hn_text_has_type(const json_t *part, const char *type); /* part["type"] == type */
 /* HN_E_UNSUPPORTED naming what and, if it has one, the part's type. */

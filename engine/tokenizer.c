@@ -17,7 +17,7 @@
 #include <string.h>
 
 static const struct hn_tokenizer_kind *const kinds[] = {
-    &hn_tokenizer_bpe, &hn_tokenizer_piece_bpe, &hn_tokenizer_spm, &hn_tokenizer_wordpiece};
+    &hn_tokenizer_bpe, &hn_tokenizer_piece_bpe, &hn_tokenizer_spm, &hn_tokenizer_wordpiece, &hn_tokenizer_unigram};
 
 /* Tokens by which published models end a turn or a text, besides those the file names by id. */
 static const char *const end_texts[] = {
@@ -329,7 +329,8 @@ static int encode_between(
     if (s.size == 0)
         return 0;
     bool space = gets_space(tok, &s, normalized);
-    bool blocks = tok->kind->spelling == HN_SPELLED_WITH_BLOCKS && memmem(s.text, s.size, "\xE2\x96\x81", 3);
+    bool blocks = tok->kind->spelling == HN_SPELLED_WITH_BLOCKS && !tok->kind->own_spaces &&
+                  memmem(s.text, s.size, "\xE2\x96\x81", 3);
     if ((space || blocks) && !rewrite(&s, space, blocks, &copy))
         rc = hn_fail(err, HN_E_INTERNAL, "out of memory while tokenising");
     else if (normalized || !tok->n_normalized)

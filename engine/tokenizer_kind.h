@@ -17,10 +17,14 @@
 #define HN_KEY_IDEOGRAPHS "hone.tokenizer.handle_chinese_chars"
 #define HN_KEY_STRIP "hone.tokenizer.strip_accents"
 #define HN_KEY_LOWER "hone.tokenizer.lowercase"
-#define HN_KEY_ADDED "hone.tokenizer.added"       /* [id, HN_ADDED_… flags] for added tokens that have any */
-#define HN_KEY_TRIM "hone.tokenizer.trim"         /* HN_TRIM_… */
-#define HN_KEY_PREFIX "hone.tokenizer.prefix"     /* HN_PREFIX_… */
-#define HN_KEY_SPLIT "hone.tokenizer.split"       /* words begin at spaces (Metaspace's "split") */
+#define HN_KEY_ADDED "hone.tokenizer.added"           /* [id, HN_ADDED_… flags] for added tokens that have any */
+#define HN_KEY_TRIM "hone.tokenizer.trim"             /* HN_TRIM_… */
+#define HN_KEY_PREFIX "hone.tokenizer.prefix"         /* HN_PREFIX_… */
+#define HN_KEY_SPLIT "hone.tokenizer.split"           /* words begin at spaces (Metaspace's "split") */
+#define HN_KEY_WORDS "hone.tokenizer.words"           /* cut at white space first */
+#define HN_KEY_STRIP_LEFT "hone.tokenizer.strip_left" /* spaces at the ends of a text, and runs of them */
+#define HN_KEY_STRIP_RIGHT "hone.tokenizer.strip_right"
+#define HN_KEY_COLLAPSE "hone.tokenizer.collapse"
 #define HN_KEY_FUSE "hone.tokenizer.fuse_unknown" /* unknown characters in a row are one token */
 #define HN_KEY_FALLBACK "hone.tokenizer.byte_fallback"
 #define HN_KEY_SINGLE "hone.tokenizer.single" /* [id or HN_PART_FIRST, type] for each part of a wrapped text */
@@ -38,6 +42,7 @@ struct hn_tokenizer_kind {
     const char *model; /* tokenizer.ggml.model */
     enum hn_spelling spelling;
     bool takes_added; /* user-defined tokens match in any text, but for those that structure a chat */
+    bool own_spaces;  /* puts spaces before texts and reads U+2581 itself */
     /* Fills tok->state from the file; tok->vocab is loaded already. */
     int (*load)(struct hn_tokenizer *tok, const struct hn_gguf *gguf, struct hn_error *err);
     /* Appends the ids of text[size], a stretch of valid UTF-8 between added tokens. `map[i]`, or base + i when map is
@@ -75,7 +80,7 @@ struct hn_tokenizer {
 };
 
 extern const struct hn_tokenizer_kind hn_tokenizer_bpe, hn_tokenizer_piece_bpe, hn_tokenizer_spm,
-    hn_tokenizer_wordpiece;
+    hn_tokenizer_unigram, hn_tokenizer_wordpiece;
 
 /* Fills tok->parts and tok->trim; the rest of tok is loaded already. */
 int hn_tokenizer_load_parts(struct hn_tokenizer *tok, const struct hn_gguf *gguf, struct hn_error *err);

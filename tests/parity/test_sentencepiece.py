@@ -1,8 +1,10 @@
 """SentencePiece tokenizers against the sentencepiece library and, from Hugging Face folders, against tokenizers: models trained here on
 the reviews. GGUF files with and without a space put before the text (Llama 2, Gemma), byte fallback, user-defined pieces; folders as
 Llama 2's, Mistral's and Gemma's are."""
+import base64
 import json
 import random
+import unicodedata
 
 import pytest
 
@@ -31,12 +33,13 @@ def pair(request, tmp_path_factory):
     return sp, folder
 
 
-def write(sp, path, prefix):
+def write(sp, path, prefix, model="llama", more=lambda writer: None):
     kinds = [6 if sp.is_byte(i) else 3 if sp.is_control(i) else 2 if sp.is_unknown(i) else 1 for i in range(sp.vocab_size())]
     for piece in ("\n\n", "\n", "▁▁", "<b>", "</b>"):
-        kinds[sp.piece_to_id(piece)] = 4
+        if sp.piece_to_id(piece) != sp.unk_id():
+            kinds[sp.piece_to_id(piece)] = 4
     writer = gguf.GGUFWriter(path, "llama")
-    writer.add_context_length(128), writer.add_tokenizer_model("llama"), writer.add_add_space_prefix(prefix)
+    writer.add_context_length(128), writer.add_tokenizer_model(model), writer.add_add_space_prefix(prefix), more(writer)
     writer.add_token_list([sp.id_to_piece(i) for i in range(sp.vocab_size())])
     writer.add_token_scores([sp.get_score(i) for i in range(sp.vocab_size())]), writer.add_token_types(kinds)
     writer.add_bos_token_id(sp.bos_id()), writer.add_eos_token_id(sp.eos_id()), writer.add_unk_token_id(sp.unk_id())
@@ -99,11 +102,16 @@ def folder_of(sp, folder, model, normalizer, pre):
     return tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
 
 
-def compare(reference, folder, seed, special=("<s>", "</s>", "<b>", "\n\n", "x<n>", " x<n> ")):
+def compare(reference, folder, seed, special=("<s>", "</s>", "<b>", "\n\n", "x<n>", " x<n> "), bytes_too=("<0x0A>",)):
     rng = random.Random(seed)
-    pieces = texts.PIECES + list(special) + ["x▁y", "▁", "▁▁", "<0x0A>", "  the", " a film", "    ", "\n\n\n"]
+    pieces = texts.PIECES + list(special) + ["x▁y", "▁", "▁▁", *bytes_too, "  the", " a film", "    ", "\n\n\n"]
     strings = [texts.random_text(rng) if i % 2 else texts.varied_text(rng, pieces) for i in range(18000)]
     strings += [t for t, _ in common.reviews(2000, 3000)] + ["", " ", "▁", "a" * 3000, " " * 1000, " ".join(t for t, _ in common.reviews(300))]
+    # Where a text begins with a spacing accent ("゜" becomes a space and a mark), the reference now and then loses count of the places
+    # behind it, and with it the text's begin, when a control character follows.
+    begins = [s.lstrip("".join(map(chr, [*range(32), *range(127, 160)])))[:1] for s in strings]
+    strings = [s for s, c in zip(strings, begins) if c == " " or unicodedata.normalize("NFKC", c)[:1] != " "]
+    assert len(strings) > 19000
     wanted = [e.ids for e in reference.encode_batch(strings, add_special_tokens=False)]
     replies = texts.ask([{"op": "encode", "text": s, "special": True} for s in strings], str(folder))
     bad = [(s, w, r.get("ids", r)) for s, w, r in zip(strings, wanted, replies) if w != r.get("ids")]
@@ -122,3 +130,84 @@ def test_folders(bpe, name, tmp_path):
              "fuse_unk": fuse, "byte_fallback": fallback, "ignore_merges": False,
              "vocab": {bpe.id_to_piece(i): i for i in range(bpe.vocab_size())}, "merges": merges_of(bpe)}
     compare(folder_of(bpe, tmp_path / "f", model, normalizer, pre), tmp_path / "f", name)
+
+
+# Unigram
+
+UNIGRAM = {  # name → normalizer with the charsmap's place held by None, pre-tokenizer, byte fallback
+    "t5": ([None], [{"type": "WhitespaceSplit"}, {"type": "Metaspace", "replacement": BLOCK, "prepend_scheme": "always", "split": True}], False),
+    "t5 of today": ([None, {"type": "Strip", "strip_left": False, "strip_right": True}, {"type": "Replace", "pattern": {"Regex": " {2,}"}, "content": BLOCK}],
+                    [{"type": "Metaspace", "replacement": BLOCK, "prepend_scheme": "always", "split": True}], False),
+    "xlm-r": ([None, {"type": "Replace", "pattern": {"Regex": " {2,}"}, "content": " "}],
+              [{"type": "WhitespaceSplit"}, {"type": "Metaspace", "replacement": BLOCK, "prepend_scheme": "first", "split": True}], False),
+    "whole text": (None, [{"type": "Metaspace", "replacement": BLOCK, "prepend_scheme": "first", "split": False}], False),
+    "bytes": ([None], [{"type": "Metaspace", "replacement": BLOCK, "prepend_scheme": "never", "split": True}], True),
+}
+
+
+@pytest.fixture(scope="module", params=["nmt_nfkc", "nmt_nfkc_cf"])
+def unigram(request, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("unigram")
+    return train(folder, "unigram", normalization_rule_name=request.param, remove_extra_whitespaces=True, byte_fallback=True), folder
+
+
+def charsmap_of(folder):
+    """precompiled_charsmap of the model file's NormalizerSpec, by hand: field 3 of the model, field 2 of that."""
+    def fields(data):
+        at = 0
+
+        def varint():
+            nonlocal at
+            value = shift = 0
+            while True:
+                byte = data[at]
+                at += 1
+                value |= (byte & 127) << shift
+                shift += 7
+                if byte < 128:
+                    return value
+        while at < len(data):
+            key = varint()
+            if key & 7 == 2:
+                size = varint()
+                yield key >> 3, data[at:at + size]
+                at += size
+            elif key & 7 == 0:
+                yield key >> 3, varint()
+            else:
+                at += 4 if key & 7 == 5 else 8
+    spec = next(v for k, v in fields((folder / "m.model").read_bytes()) if k == 3)
+    return next(v for k, v in fields(spec) if k == 2)
+
+
+@pytest.mark.parametrize("name", UNIGRAM)
+def test_unigram_folders(unigram, name, tmp_path):
+    sp, source = unigram
+    steps, pre, fallback = UNIGRAM[name]
+    held = {"type": "Precompiled", "precompiled_charsmap": base64.b64encode(charsmap_of(source)).decode()}
+    normalizer = steps and {"type": "Sequence", "normalizers": [held if one is None else one for one in steps]}
+    model = {"type": "Unigram", "unk_id": 0, "byte_fallback": fallback,
+             "vocab": [[sp.id_to_piece(i), sp.get_score(i)] for i in range(sp.vocab_size())]}
+    folder_of(sp, tmp_path / "f", model, normalizer, {"type": "Sequence", "pretokenizers": pre})
+    made = json.loads((tmp_path / "f" / "tokenizer.json").read_text())
+    made["added_tokens"] = [a for a in made["added_tokens"] if a["id"] < 3 and a["special"]]
+    (tmp_path / "f" / "tokenizer.json").write_text(json.dumps(made))
+    compare(tokenizers.Tokenizer.from_file(str(tmp_path / "f" / "tokenizer.json")), tmp_path / "f", name, ("<s>", "</s>", " <s> "), ())
+
+
+@pytest.mark.parametrize("options", [{}, {"remove_extra_whitespaces": False}, {"add_dummy_prefix": False, "byte_fallback": False},
+                                     {"normalization_rule_name": "identity", "remove_extra_whitespaces": False}])
+def test_unigram_gguf(options, tmp_path):
+    options = {"normalization_rule_name": "nmt_nfkc", "remove_extra_whitespaces": True, "add_dummy_prefix": True, "byte_fallback": True, **options}
+    sp = train(tmp_path, "unigram", **options)
+    charsmap = charsmap_of(tmp_path) if options["normalization_rule_name"] != "identity" else b""
+    write(sp, tmp_path / "m.gguf", options["add_dummy_prefix"], "t5", lambda w: (
+        w.add_remove_extra_whitespaces(options["remove_extra_whitespaces"]), charsmap and w.add_precompiled_charsmap(charsmap)))
+    rng = random.Random(12)
+    pieces = texts.PIECES + ["x▁y", "▁", "  the", " a film", "    ", "ﬁ", "①", "Å", "e\u0301\u0323", "ｶﾞ"]
+    strings = [texts.random_text(rng) if i % 2 else texts.varied_text(rng, pieces) for i in range(18000)]
+    strings += [t for t, _ in common.reviews(2000, 3000)] + ["", " ", "▁", " ".join(t for t, _ in common.reviews(300))]
+    strings = [s.replace("\x00", "") for s in strings]
+    replies = texts.ask([{"op": "encode", "text": s} for s in strings], str(tmp_path / "m.gguf"))
+    bad = [(s, sp.encode(s), r.get("ids", r)) for s, r in zip(strings, replies) if sp.encode(s) != r.get("ids")]
+    assert not bad, "%d differ, the first: %r" % (len(bad), bad[0])
