@@ -10,6 +10,10 @@
  *     look-up. Nine words of ten in ordinary text are.
  *   - Short words are scanned for the best pair again and again: quadratic, but in registers and cache.
  *   - Long words (a page without spaces) use a linked list and a heap: n log n.
+ *
+ * The same machinery reads SentencePiece's vocabularies where a file has their merges (Hugging Face's Llama 2,
+ * Mistral, Gemma): there a text begins as its characters, one that is no token as its bytes, and words, if the file
+ * asks for any, begin at spaces.
  */
 #include "engine/pretokenize.h"
 #include "engine/tokenizer_kind.h"
@@ -34,7 +38,11 @@ struct bpe {
     size_t mask;
     int32_t byte_ids[256]; /* id of the token of one byte, or -1 */
     uint8_t *whole;        /* [vocab] 1 where a token's bytes encode to that token alone */
-    bool whole_words, nfc, prefix;
+    bool whole_words, nfc;
+    bool pieces; /* begins as characters; the rest of this is for that alone */
+    bool split, fuse, fallback;
+    int32_t unknown; /* or -1 */
+    const struct hn_vocab *vocab;
     struct hn_pretokenizer *pre;
 };
 
@@ -86,13 +94,39 @@ static inline uint32_t rank_of(const struct bpe *bpe, int32_t left, int32_t righ
     return m ? m->rank : NO_RANK;
 }
 
+/* Whether every byte of the character has a token of its own. */
+static bool has_bytes(const struct bpe *bpe, const char *text, size_t size) {
+    for (size_t i = 0; i < size; i++)
+        if (bpe->byte_ids[(unsigned char)text[i]] < 0)
+            return false;
+    return bpe->fallback;
+}
+
+/* The symbol that word[at] begins as: its id, or -1 to leave it out, and its bytes. */
+static inline int32_t first_symbol(const struct bpe *bpe, const char *word, size_t at, size_t *ret_length) {
+    unsigned char byte = (unsigned char)word[at];
+    *ret_length = 1;
+    if (!bpe->pieces || (byte & 0xC0) == 0x80) /* inside a character that became its bytes */
+        return bpe->byte_ids[byte];
+    size_t length = hn_utf8_length(byte);
+    int32_t id = hn_vocab_find(bpe->vocab, word + at, length);
+    if (id < 0 && has_bytes(bpe, word + at, length))
+        return bpe->byte_ids[byte];
+    *ret_length = length;
+    return id >= 0 ? id : bpe->unknown;
+}
+
+static inline bool fuses(const struct bpe *bpe, int32_t left, int32_t right) {
+    return bpe->fuse && left == bpe->unknown && right == bpe->unknown;
+}
+
 /* Bytes of a short word → ids and begins in place; returns how many. */
 static size_t merge_short(const struct bpe *bpe, const char *word, size_t size, int32_t *ids, uint32_t *begins) {
     uint32_t ranks[SHORT_WORD];
     size_t n = 0;
-    for (size_t i = 0; i < size; i++) {
-        int32_t id = bpe->byte_ids[(unsigned char)word[i]];
-        if (id < 0)
+    for (size_t i = 0, length; i < size; i += length) {
+        int32_t id = first_symbol(bpe, word, i, &length);
+        if (id < 0 || (n && fuses(bpe, ids[n - 1], id)))
             continue;
         ids[n] = id;
         begins[n++] = (uint32_t)i;
@@ -169,9 +203,9 @@ static bool merge_long(const struct bpe *bpe, struct scratch *s, const char *wor
     uint32_t n = 0;
     if (!hn_grow(&s->symbols, &s->symbols_capacity, size, sizeof *s->symbols))
         return false;
-    for (size_t i = 0; i < size; i++) {
-        int32_t id = bpe->byte_ids[(unsigned char)word[i]];
-        if (id < 0)
+    for (size_t i = 0, length; i < size; i += length) {
+        int32_t id = first_symbol(bpe, word, i, &length);
+        if (id < 0 || (n && fuses(bpe, s->symbols[n - 1].id, id)))
             continue;
         s->symbols[n] = (struct symbol){id, (uint32_t)i, n - 1, n + 1};
         n++;
@@ -290,28 +324,23 @@ static bool needs_composing(const char *text, size_t size) {
     return false;
 }
 
-/* The text behind one more space, which stands where the first character does. */
-static bool put_space(struct job *job, size_t *size, struct hn_buf *out, uint32_t **ret_map) {
-    size_t capacity = 0;
-    hn_buf_char(out, ' ');
-    hn_buf_append(out, job->text, *size);
-    if (out->failed || !hn_grow(ret_map, &capacity, *size + 2, sizeof **ret_map))
-        return false;
-    (*ret_map)[0] = (uint32_t)place(job, 0);
-    for (size_t i = 0; i <= *size; i++)
-        (*ret_map)[i + 1] = (uint32_t)place(job, i);
-    job->text = out->data;
-    job->map = *ret_map;
-    *size = out->size;
-    return true;
+/* The text as one word, or as words that begin at its spaces. */
+static void cut_pieces(struct job *job, size_t size) {
+    for (size_t begin = 0, end; begin < size; begin = end) {
+        end = begin + 1;
+        while (end < size && !(job->bpe->split && job->text[end] == ' '))
+            end++;
+        if (!encode_word(job, begin, end))
+            return;
+    }
 }
 
 static int encode(const struct hn_tokenizer *tok, const char *text, size_t size, const uint32_t *map, size_t base,
     struct hn_ids *out, struct hn_error *err) {
     const struct bpe *bpe = tok->state;
     struct job job = {.tok = tok, .bpe = bpe, .text = text, .map = map, .base = base, .out = out};
-    struct hn_buf composed = {.ceiling = 3 * HN_TEXT_MAX}, spaced = {.ceiling = 3 * HN_TEXT_MAX + 1};
-    uint32_t *composed_map = NULL, *spaced_map = NULL;
+    struct hn_buf composed = {.ceiling = 3 * HN_TEXT_MAX};
+    uint32_t *composed_map = NULL;
     int rc = 0;
     if (bpe->nfc && needs_composing(text, size)) {
         job.failed = !compose(text, size, map, base, &composed, &composed_map);
@@ -319,18 +348,16 @@ static int encode(const struct hn_tokenizer *tok, const char *text, size_t size,
         job.map = composed_map;
         size = composed.size;
     }
-    if (!job.failed && bpe->prefix && size && job.text[0] != ' ')
-        job.failed = !put_space(&job, &size, &spaced, &spaced_map);
-    if (!job.failed)
+    if (!job.failed && bpe->pieces)
+        cut_pieces(&job, size);
+    else if (!job.failed)
         rc = hn_pretokenizer_split(bpe->pre, job.text, size, encode_word, &job, err);
     if (!rc && job.failed)
         rc = hn_fail(err, HN_E_INTERNAL, "out of memory while tokenising");
     free(job.scratch.symbols);
     free(job.scratch.heap);
     free(composed_map);
-    free(spaced_map);
     hn_buf_free(&composed);
-    hn_buf_free(&spaced);
     return rc;
 }
 
@@ -344,15 +371,24 @@ static void destroy(void *state) {
     free(bpe);
 }
 
-/* One line of the list, "left right", each part in the byte alphabet. A merge of what is no token can never apply. */
+/* Bytes of a token as merges spell it. */
+static bool read_spelling(const struct bpe *bpe, const char *text, size_t size, char *to, size_t *ret_size) {
+    if (!bpe->pieces)
+        return hn_byte_level_decode(text, size, to, ret_size);
+    *ret_size = hn_blocks_decode((struct hn_view){text, size}, to);
+    return true;
+}
+
+/* One line of the list, "left right", each part in the file's spelling. A merge of what is no token can never apply.
+ */
 static void add_merge(struct bpe *bpe, const struct hn_vocab *vocab, struct hn_view line, uint32_t rank) {
     char bytes[1024];
     const char *space = line.size > 2 ? memchr(line.data + 1, ' ', line.size - 2) : NULL;
     if (!space || line.size > sizeof bytes)
         return;
     size_t left_text = (size_t)(space - line.data), right_text = line.size - left_text - 1, left, right;
-    if (!hn_byte_level_decode(line.data, left_text, bytes, &left) ||
-        !hn_byte_level_decode(space + 1, right_text, bytes + left, &right))
+    if (!read_spelling(bpe, line.data, left_text, bytes, &left) ||
+        !read_spelling(bpe, space + 1, right_text, bytes + left, &right))
         return;
     int32_t left_id = hn_vocab_find(vocab, bytes, left), right_id = hn_vocab_find(vocab, bytes + left, right);
     int32_t product = hn_vocab_find(vocab, bytes, left + right);
@@ -414,7 +450,8 @@ static int load(struct hn_tokenizer *tok, const struct hn_gguf *gguf, struct hn_
     }
     bpe->nfc = rule->nfc;
     bpe->whole_words = rule->whole_words;
-    bpe->prefix = hn_gguf_bool(gguf, "tokenizer.ggml.add_space_prefix", false);
+    if (hn_gguf_bool(gguf, "tokenizer.ggml.add_space_prefix", false))
+        tok->prefix = HN_PREFIX_MISSING;
     tok->adds_bos = rule->adds_bos;
     for (int b = 0; b < 256; b++) {
         char byte = (char)b;
@@ -430,6 +467,33 @@ const struct hn_tokenizer_kind hn_tokenizer_bpe = {
     .model = "gpt2",
     .spelling = HN_SPELLED_IN_BYTES,
     .load = load,
+    .encode = encode,
+    .destroy = destroy,
+};
+
+static int load_pieces(struct hn_tokenizer *tok, const struct hn_gguf *gguf, struct hn_error *err) {
+    struct bpe *bpe = hn_calloc(1, sizeof *bpe);
+    int64_t unknown = hn_gguf_int(gguf, "tokenizer.ggml.unknown_token_id", -1);
+    int64_t prefix = hn_gguf_int(gguf, HN_KEY_PREFIX, HN_PREFIX_NONE);
+    if (!(tok->state = bpe))
+        return hn_fail(err, HN_E_INTERNAL, "out of memory");
+    tok->prefix = prefix >= HN_PREFIX_NONE && prefix <= HN_PREFIX_FIRST ? (int)prefix : HN_PREFIX_NONE;
+    bpe->pieces = true;
+    bpe->vocab = &tok->vocab;
+    bpe->split = hn_gguf_bool(gguf, HN_KEY_SPLIT, false);
+    bpe->fuse = hn_gguf_bool(gguf, HN_KEY_FUSE, false);
+    bpe->fallback = hn_gguf_bool(gguf, HN_KEY_FALLBACK, false);
+    bpe->unknown = unknown >= 0 && (size_t)unknown < tok->vocab.n ? (int32_t)unknown : -1;
+    hn_vocab_bytes(&tok->vocab, bpe->byte_ids);
+    int rc = load_merges(bpe, &tok->vocab, gguf, err);
+    return rc ? rc : find_whole(bpe, &tok->vocab, err);
+}
+
+const struct hn_tokenizer_kind hn_tokenizer_piece_bpe = {
+    .model = "hone.piece-bpe",
+    .spelling = HN_SPELLED_WITH_BLOCKS,
+    .takes_added = true,
+    .load = load_pieces,
     .encode = encode,
     .destroy = destroy,
 };

@@ -15,7 +15,8 @@
 #include <string.h>
 #include <unistd.h>
 
-static const struct hn_text_kind *const kinds[] = {&hn_text_byte_bpe, &hn_text_wordpiece};
+static const struct hn_text_kind *const kinds[] = {
+    &hn_text_piece_bpe, &hn_text_byte_bpe, &hn_text_unigram, &hn_text_wordpiece};
 
 /* Integers are read as reals where tokenizer_config.json is concerned: Transformers writes 10^30 there for "no
  * limit". */
@@ -43,8 +44,9 @@ int hn_text_refuse(const char *what, const json_t *part, struct hn_error *err) {
     const char *type = json_string_value(json_object_get(part, "type"));
     hn_fail(err, HN_E_UNSUPPORTED, "tokenizer.json: the %s%s%.60s%s is not supported", what, type ? " \"" : "",
         type ? type : "", type ? "\"" : "");
-    hn_error_hint(
-        err, "byte-level BPE (GPT-2, Llama 3, Qwen, SmolLM, Mistral NeMo, RoBERTa …) and WordPiece (BERT …) are");
+    hn_error_hint(err,
+        "byte-level BPE (GPT-2, Llama 3, Qwen, RoBERTa …), SentencePiece's BPE (Llama 2, Mistral, Gemma), "
+        "unigram (T5, XLM-RoBERTa) and WordPiece (BERT …) are");
     return HN_E_UNSUPPORTED;
 }
 
@@ -62,6 +64,7 @@ static int highest_id(struct hn_text *t, const json_t *vocab, const json_t *adde
     json_int_t top = -1;
     json_object_foreach((json_t *)(uintptr_t)vocab, token, value) top =
         json_integer_value(value) > top ? json_integer_value(value) : top;
+    top = json_is_array(vocab) ? (json_int_t)json_array_size(vocab) - 1 : top;
     for (size_t i = 0; i < json_array_size(added); i++) {
         json_int_t id = json_integer_value(json_object_get(json_array_get(added, i), "id"));
         top = id > top ? id : top;
@@ -111,8 +114,10 @@ static int read_tokens(struct hn_text *t, const json_t *model, struct hn_error *
     const json_t *vocab = json_object_get(model, "vocab"), *added = json_object_get(t->tokenizer, "added_tokens");
     const char *token;
     json_t *value;
-    int rc = json_is_object(vocab) ? highest_id(t, vocab, added, err)
-                                   : hn_fail(err, HN_E_MODEL_INVALID, "tokenizer.json: the model has no vocab");
+    bool scored = json_is_array(vocab) && hn_text_has_type(model, "Unigram"); /* [text, score] by id */
+    int rc = json_is_object(vocab) || scored
+                 ? highest_id(t, vocab, added, err)
+                 : hn_fail(err, HN_E_MODEL_INVALID, "tokenizer.json: the model has no vocab");
     if (rc)
         return rc;
     for (size_t i = 0; i < t->n; i++)
@@ -121,6 +126,12 @@ static int read_tokens(struct hn_text *t, const json_t *model, struct hn_error *
         json_int_t id = json_is_integer(value) ? json_integer_value(value) : -1;
         if (!rc)
             rc = place(t, id < 0 ? SIZE_MAX : (size_t)id, token, HN_TOKEN_NORMAL, err);
+    }
+    for (size_t i = 0; scored && i < json_array_size(vocab); i++) {
+        if (!(token = json_string_value(json_array_get(json_array_get(vocab, i), 0))))
+            return hn_fail(
+                err, HN_E_MODEL_INVALID, "tokenizer.json: entry %zu of the vocab is no text with a score", i);
+        place(t, i, token, HN_TOKEN_NORMAL, NULL);
     }
     for (size_t i = 0; !rc && i < json_array_size(added); i++) {
         const json_t *a = json_array_get(added, i);
@@ -178,7 +189,8 @@ static void put_specials(struct hn_text *t) {
     static const char *const ends[] = {"tokenizer.ggml.eot_token_id", "tokenizer.ggml.eom_token_id"};
     int64_t eos = hn_text_special(t, "eos");
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
-        int64_t id = hn_text_special(t, rows[i].name);
+        bool unknown = strcmp(rows[i].name, "unk") == 0;
+        int64_t id = unknown ? t->unknown : hn_text_special(t, rows[i].name);
         if (id >= 0)
             hn_gguf_put_u32(&t->w, rows[i].key, (uint32_t)id);
     }
@@ -228,8 +240,9 @@ static int convert(struct hn_text *t, struct hn_error *err) {
     int rc = read_tokens(t, model, err);
     if (!rc) {
         hn_gguf_put_string(&t->w, "tokenizer.ggml.model", kind->model);
-        put_specials(t);
+        t->unknown = hn_text_special(t, "unk");
         rc = kind->convert(t, model, err);
+        put_specials(t);
     }
     if (rc)
         return rc;

@@ -19,6 +19,7 @@ struct hn_text {
     size_t n;
     int32_t *added; /* [n_added] HN_KEY_ADDED */
     size_t n_added, added_capacity;
+    int64_t unknown; /* id of the model's own unknown token, or -1; set by the kind */
     struct hn_gguf_writer w;
 };
 
@@ -31,7 +32,7 @@ struct hn_text_kind {
     /* Writes what belongs to this kind alone; tokens and specials are written already. */
     int (*convert)(struct hn_text *t, const json_t *model, struct hn_error *err);
 };
-extern const struct hn_text_kind hn_text_byte_bpe, hn_text_wordpiece;
+extern const struct hn_text_kind hn_text_piece_bpe, hn_text_byte_bpe, hn_text_unigram, hn_text_wordpiece;
 
 bool hn_text_has_type(const json_t *part, const char *type); /* part["type"] == type */
 /* HN_E_UNSUPPORTED naming what and, if it has one, the part's type. */

@@ -44,8 +44,7 @@ static int convert(struct hn_text *t, const json_t *model, struct hn_error *err)
     if (id < 0)
         return hn_fail(err, HN_E_MODEL_INVALID,
             "tokenizer.json: the unknown token \"%.60s\" is not in the vocabulary", unknown ? unknown : "[UNK]");
-    if (hn_text_special(t, "unk") != id)
-        hn_gguf_put_u32(&t->w, "tokenizer.ggml.unknown_token_id", (uint32_t)id);
+    t->unknown = id;
     hn_gguf_put_string(&t->w, HN_KEY_INNER_PREFIX, prefix ? prefix : "##");
     hn_gguf_put_u32(&t->w, HN_KEY_MAX_WORD, max_word < 0 ? 0 : max_word > INT32_MAX ? INT32_MAX : (uint32_t)max_word);
     return put_normalizer(t, err);

@@ -1,8 +1,8 @@
 /*
- * SentencePiece's BPE (Kudo & Richardson 2018), as Gemma's files have it: no words are cut beforehand; of all
- * neighbouring symbols whose texts together are a piece, those with the highest score are joined first, the leftmost
- * of equals; a character that is no piece becomes its bytes. Pieces spell a space as U+2581; the vocabulary holds
- * them with the space itself (vocab.c), so that text is looked up as it stands.
+ * SentencePiece's BPE (Kudo & Richardson 2018), as GGUF files of Llama 2, Mistral and Gemma have it: no words are cut
+ * beforehand; of all neighbouring symbols whose texts together are a piece, those with the highest score are joined
+ * first, the leftmost of equals; a character that is no piece becomes its bytes. Pieces spell a space as U+2581; the
+ * vocabulary holds them with the space itself (vocab.c), so that text is looked up as it stands.
  */
 #include "engine/buf.h"
 #include "engine/tokenizer_kind.h"
@@ -99,7 +99,7 @@ static size_t place(const struct work *w, size_t at) {
     return w->map ? w->map[at] : w->base + at;
 }
 
-static bool put(const struct work *w, const struct symbol *s, struct hn_ids *out) {
+static bool put(const struct work *w, const struct symbol *s, size_t first, struct hn_ids *out) {
     int32_t id = hn_vocab_find(&w->tok->vocab, w->text + s->begin, s->size);
     uint32_t end = s->begin + s->size;
     if (id >= 0)
@@ -107,7 +107,7 @@ static bool put(const struct work *w, const struct symbol *s, struct hn_ids *out
     for (uint32_t i = s->begin; i < end; i++) {
         id = w->spm->byte_ids[(unsigned char)w->text[i]];
         if (id < 0) /* one unknown token for the whole character */
-            return hn_ids_push(out, w->spm->unknown, place(w, i), place(w, end));
+            return hn_ids_push_unknown(out, first, true, w->spm->unknown, place(w, i), place(w, end));
         if (!hn_ids_push(out, id, place(w, i), place(w, i + 1)))
             return false;
     }
@@ -115,36 +115,11 @@ static bool put(const struct work *w, const struct symbol *s, struct hn_ids *out
 }
 
 static int encode(const struct hn_tokenizer *tok, const char *text, size_t size, const uint32_t *map, size_t base,
-    struct hn_ids *out, struct hn_error *err);
-
-/* A text with U+2581 in it, which the pieces do not tell from a space: encoded with spaces instead. */
-static int encode_blocks(const struct hn_tokenizer *tok, const char *text, size_t size, const uint32_t *map,
-    size_t base, struct hn_ids *out, struct hn_error *err) {
-    char *copy = hn_calloc(size, 1);
-    uint32_t *places = hn_calloc(size + 1, sizeof *places);
-    size_t n = 0;
-    for (size_t i = 0; copy && places && i < size; n++) {
-        bool block = size - i >= 3 && memcmp(text + i, "\xE2\x96\x81", 3) == 0;
-        places[n] = map ? map[i] : (uint32_t)(base + i);
-        copy[n] = block ? ' ' : text[i];
-        i += block ? 3 : 1;
-    }
-    if (places)
-        places[n] = map ? map[size] : (uint32_t)(base + size);
-    int rc = copy && places ? encode(tok, copy, n, places, 0, out, err)
-                            : hn_fail(err, HN_E_INTERNAL, "out of memory while tokenising");
-    free(copy);
-    free(places);
-    return rc;
-}
-
-static int encode(const struct hn_tokenizer *tok, const char *text, size_t size, const uint32_t *map, size_t base,
     struct hn_ids *out, struct hn_error *err) {
-    if (memmem(text, size, "\xE2\x96\x81", 3))
-        return encode_blocks(tok, text, size, map, base, out, err);
     struct work w = {.tok = tok, .spm = tok->state, .text = text, .map = map, .base = base};
     bool ok = hn_grow(&w.symbols, &w.symbols_capacity, size, sizeof *w.symbols);
     uint32_t n = 0;
+    size_t first = out->n;
     for (size_t at = 0; ok && at < size; n++) {
         uint32_t length = (uint32_t)hn_utf8_length((unsigned char)text[at]);
         w.symbols[n] = (struct symbol){(uint32_t)at, length, n ? n - 1 : END, n + 1};
@@ -155,7 +130,7 @@ static int encode(const struct hn_tokenizer *tok, const char *text, size_t size,
         ok = merge(&w, n);
     }
     for (uint32_t i = 0; ok && n && i != END; i = w.symbols[i].next)
-        ok = put(&w, &w.symbols[i], out);
+        ok = put(&w, &w.symbols[i], first, out);
     free(w.symbols);
     free(w.heap);
     return ok ? 0 : hn_fail(err, HN_E_INTERNAL, "out of memory while tokenising");
@@ -169,19 +144,14 @@ static int load(struct hn_tokenizer *tok, const struct hn_gguf *gguf, struct hn_
         return hn_fail(err, HN_E_INTERNAL, "out of memory");
     if (!scores || scores->type != HN_GGUF_ARRAY || scores->element != HN_GGUF_F32 || scores->count != n)
         return hn_fail(err, HN_E_MODEL_INVALID, "tokenizer.ggml.scores is missing or does not fit the %zu tokens", n);
-    if (hn_gguf_bool(gguf, "tokenizer.ggml.add_space_prefix", true)) {
-        hn_fail(err, HN_E_UNSUPPORTED, "the model's tokenizer puts a space before each text, which is not supported");
-        hn_error_hint(err, "SentencePiece tokenizers that leave the text as it is are (Gemma)");
-        return HN_E_UNSUPPORTED;
-    }
-    memset(spm->byte_ids, 0xFF, sizeof spm->byte_ids);
+    if (hn_gguf_bool(gguf, "tokenizer.ggml.add_space_prefix", true))
+        tok->prefix = HN_PREFIX_EACH;
+    hn_vocab_bytes(&tok->vocab, spm->byte_ids);
     int64_t unknown = hn_gguf_int(gguf, "tokenizer.ggml.unknown_token_id", 0);
     spm->unknown = unknown >= 0 && (size_t)unknown < n ? (int32_t)unknown : 0;
     for (size_t id = 0; id < n; id++) {
         float score = (float)hn_gguf_array_float(scores, id);
         spm->scores[id] = score >= -1e30f && score <= 1e30f ? score : -1e30f; /* NaN would have no order */
-        if (tok->vocab.types[id] == HN_TOKEN_BYTE)
-            spm->byte_ids[(unsigned char)hn_vocab_text(&tok->vocab, (int32_t)id).data[0]] = (int32_t)id;
     }
     return 0;
 }

@@ -17,7 +17,7 @@
 #include <string.h>
 
 static const struct hn_tokenizer_kind *const kinds[] = {
-    &hn_tokenizer_bpe, &hn_tokenizer_spm, &hn_tokenizer_wordpiece};
+    &hn_tokenizer_bpe, &hn_tokenizer_piece_bpe, &hn_tokenizer_spm, &hn_tokenizer_wordpiece, &hn_tokenizer_unigram};
 
 /* Tokens by which published models end a turn or a text, besides those the file names by id. */
 static const char *const end_texts[] = {
@@ -110,6 +110,12 @@ static int collect_added(struct hn_tokenizer *tok, struct hn_error *err) {
 static int read_flags(struct hn_tokenizer *tok, const struct hn_gguf *gguf, struct hn_error *err) {
     const struct hn_gguf_kv *list = hn_gguf_find(gguf, HN_KEY_ADDED);
     uint8_t *flags = list ? hn_calloc(tok->vocab.n, 1) : NULL;
+    /* SentencePiece looks for its user-defined pieces behind the space that it puts before the text. */
+    for (size_t i = 0; !list && tok->kind == &hn_tokenizer_spm && i < tok->n_added; i++)
+        if (tok->added[i].anywhere) {
+            tok->added[i].flags = HN_ADDED_NORMALIZED;
+            tok->n_normalized++;
+        }
     if (!list)
         return 0;
     if (!flags)
@@ -261,15 +267,80 @@ static void take_spaces(
         *end += hn_utf8_length((unsigned char)s->text[*end]);
 }
 
+static bool is_block(const struct stretch *s, size_t at) {
+    return s->size - at >= 3 && memcmp(s->text + at, "\xE2\x96\x81", 3) == 0;
+}
+
+static bool begins_with_space(const struct hn_tokenizer *tok, const struct stretch *s) {
+    return s->text[0] == ' ' || (tok->kind->spelling == HN_SPELLED_WITH_BLOCKS && is_block(s, 0));
+}
+
+/* Whether the stretch (not empty) gets its space here: before the second look for added tokens, or behind it. */
+static bool gets_space(const struct hn_tokenizer *tok, const struct stretch *s, bool normalized) {
+    if (tok->prefix == HN_PREFIX_EACH)
+        return !normalized;
+    bool applies =
+        tok->prefix == HN_PREFIX_MISSING || (tok->prefix == HN_PREFIX_FIRST && (s->map ? s->map[0] : s->base) == 0);
+    return applies && (normalized || !tok->n_normalized) && !begins_with_space(tok, s);
+}
+
+/* A copy of the stretch: behind one more space, which stands where its first byte does, if `space`; and with spaces
+ * for U+2581, which SentencePiece's pieces do not tell from them, if `blocks`. */
+struct copy {
+    char *text;
+    uint16_t *origin;
+    uint32_t *map;
+};
+
+static bool rewrite(struct stretch *s, bool space, bool blocks, struct copy *copy) {
+    *copy = (struct copy){.text = hn_calloc(s->size + 1, 1),
+        .map = hn_calloc(s->size + 2, sizeof *copy->map),
+        .origin = s->origin ? hn_calloc(s->size + 1, sizeof *copy->origin) : NULL};
+    if (!copy->text || !copy->map || (s->origin && !copy->origin))
+        return false;
+    size_t n = 0, from = 0;
+    if (space) {
+        copy->text[n] = ' ';
+        copy->map[n++] = s->map ? s->map[0] : (uint32_t)s->base;
+        if (s->origin)
+            copy->origin[0] = s->origin[0];
+    }
+    for (; from < s->size; n++) {
+        bool block = blocks && is_block(s, from);
+        copy->text[n] = block ? ' ' : s->text[from];
+        copy->map[n] = s->map ? s->map[from] : (uint32_t)(s->base + from);
+        if (s->origin)
+            copy->origin[n] = s->origin[from];
+        from += block ? 3 : 1;
+    }
+    copy->map[n] = s->map ? s->map[from] : (uint32_t)(s->base + from);
+    *s = (struct stretch){copy->text, n, copy->origin, copy->map, 0};
+    return true;
+}
+
 static int encode_stretch(const struct hn_tokenizer *tok, const struct stretch *s, bool normalized,
     struct hn_ids *out, struct hn_error *err);
 
+/* A stretch between added tokens of the first sort, or of both. */
 static int encode_between(
     const struct hn_tokenizer *tok, struct stretch s, bool normalized, struct hn_ids *out, struct hn_error *err) {
+    struct copy copy = {0};
+    int rc = 0;
     if (s.size == 0)
         return 0;
-    return normalized || !tok->n_normalized ? tok->kind->encode(tok, s.text, s.size, s.map, s.base, out, err)
-                                            : encode_stretch(tok, &s, true, out, err);
+    bool space = gets_space(tok, &s, normalized);
+    bool blocks = tok->kind->spelling == HN_SPELLED_WITH_BLOCKS && !tok->kind->own_spaces &&
+                  memmem(s.text, s.size, "\xE2\x96\x81", 3);
+    if ((space || blocks) && !rewrite(&s, space, blocks, &copy))
+        rc = hn_fail(err, HN_E_INTERNAL, "out of memory while tokenising");
+    else if (normalized || !tok->n_normalized)
+        rc = tok->kind->encode(tok, s.text, s.size, s.map, s.base, out, err);
+    else
+        rc = encode_stretch(tok, &s, true, out, err);
+    free(copy.text);
+    free(copy.origin);
+    free(copy.map);
+    return rc;
 }
 
 /* Cuts at the added tokens: first at those matched in the text itself, then, in what is left, at `normalized` ones.

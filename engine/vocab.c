@@ -96,8 +96,7 @@ static bool read_byte(struct hn_view text, char *to) {
     return *end == 0;
 }
 
-/* U+2581 becomes a space; returns the size. */
-static size_t read_blocks(struct hn_view text, char *to) {
+size_t hn_blocks_decode(struct hn_view text, char *to) {
     size_t n = 0;
     for (size_t i = 0; i < text.size;) {
         bool block = text.size - i >= 3 && memcmp(text.data + i, "\xE2\x96\x81", 3) == 0;
@@ -145,7 +144,7 @@ int hn_vocab_load(
         if (blocks && vocab->types[i] == HN_TOKEN_BYTE) {
             size = read_byte(text, to) ? 1 : 0;
         } else if (blocks && vocab->types[i] != HN_TOKEN_CONTROL) {
-            size = read_blocks(text, to);
+            size = hn_blocks_decode(text, to);
         } else if (!mapped) {
             memcpy(to, text.data, text.size);
             size = text.size;
@@ -158,6 +157,15 @@ int hn_vocab_load(
             insert(vocab, (int32_t)i);
     }
     return 0;
+}
+
+void hn_vocab_bytes(const struct hn_vocab *vocab, int32_t ret[256]) {
+    memset(ret, 0xFF, 256 * sizeof *ret);
+    for (size_t id = 0; id < vocab->n; id++) {
+        struct hn_view text = hn_vocab_text(vocab, (int32_t)id);
+        if (vocab->types[id] == HN_TOKEN_BYTE && text.size == 1)
+            ret[(unsigned char)text.data[0]] = (int32_t)id;
+    }
 }
 
 void hn_vocab_finish(struct hn_vocab *vocab) {

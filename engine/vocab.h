@@ -50,6 +50,11 @@ static inline struct hn_view hn_vocab_text(const struct hn_vocab *vocab, int32_t
     return (struct hn_view){vocab->bytes + begin, vocab->starts[id + 1] - begin};
 }
 
+/* ret[b] is the token of type HN_TOKEN_BYTE for byte b, or -1. */
+void hn_vocab_bytes(const struct hn_vocab *vocab, int32_t ret[256]);
+
+/* U+2581 becomes a space; returns the size, which is at most the text's. */
+size_t hn_blocks_decode(struct hn_view text, char *to);
 /* Translates text in GPT-2's byte alphabet into bytes (at most `size` of them); false if a character is not in it. */
 bool hn_byte_level_decode(const char *text, size_t size, char *ret, size_t *ret_size);
 
