@@ -238,7 +238,7 @@ static int resolve_init(struct submission *s, struct hn_error *err) {
     static const char *const known[] = {"job", "step", NULL};
     const json_t *value = json_object_get(s->request, "init_from");
     const char *id = json_string_value(json_is_object(value) ? json_object_get(value, "job") : value);
-    char path[HN_PATH_SIZE], name[64];
+    char dir[HN_PATH_SIZE], path[HN_PATH_SIZE], name[64];
     struct hn_job job;
     int64_t step = 0;
     if (!value || json_is_null(value))
@@ -259,8 +259,8 @@ static int resolve_init(struct submission *s, struct hn_error *err) {
     if (!rc)
         rc = init_step(&job, json_object_get(value, "step"), &step, err);
     snprintf(name, sizeof name, "checkpoints/step-%06lld", (long long)step);
-    if (!rc && (step <= 0 || !hn_state_path(path, s->req->server->config->state, "runs", id, name) ||
-                   strlen(path) + 20 > sizeof path || access(strcat(path, "/state.safetensors"), R_OK)))
+    if (!rc && (step <= 0 || !hn_state_path(dir, s->req->server->config->state, "runs", id, name) ||
+                   !hn_state_path(path, dir, "state.safetensors", NULL, NULL) || access(path, R_OK)))
         rc = bad_field(err, HN_E_NOT_FOUND, "init_from", "the job of init_from has no checkpoint of that step",
             "GET /jobs/{id}/checkpoints lists those that are kept");
     else if (rc == HN_E_NOT_FOUND)
