@@ -17,6 +17,7 @@ int hn_models_list(struct hn_request *req, struct hn_error *err);
 int hn_models_get(struct hn_request *req, struct hn_error *err);
 int hn_models_delete(struct hn_request *req, struct hn_error *err);
 int hn_models_predict(struct hn_request *req, struct hn_error *err);
+int hn_models_evaluate(struct hn_request *req, struct hn_error *err);
 
 int hn_jobs_create(struct hn_request *req, struct hn_error *err);
 int hn_jobs_list(struct hn_request *req, struct hn_error *err);
@@ -34,6 +35,7 @@ int hn_jobs_artifacts(struct hn_request *req, struct hn_error *err);
 int hn_jobs_artifact(struct hn_request *req, struct hn_error *err);
 int hn_jobs_artifacts_tar(struct hn_request *req, struct hn_error *err);
 int hn_jobs_predict(struct hn_request *req, struct hn_error *err);
+int hn_jobs_evaluate(struct hn_request *req, struct hn_error *err);
 
 int hn_system_health(struct hn_request *req, struct hn_error *err);
 int hn_system_ready(struct hn_request *req, struct hn_error *err);

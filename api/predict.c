@@ -238,27 +238,109 @@ static int model_of_run(const struct hn_job *job, const char *run_dir, char path
     return rc;
 }
 
-int hn_jobs_predict(struct hn_request *req, struct hn_error *err) {
+/* The helper's "source" for a job and the model it was trained on. */
+static int source_of_job(struct hn_request *req, const json_t *step, json_t *params, struct hn_error *err) {
     char run_dir[HN_PATH_SIZE], model[HN_PATH_SIZE];
-    bool stream = false;
-    json_t *params = NULL, *step = NULL;
+    json_t *found = NULL;
     struct hn_job job;
     int rc = hn_job_load(req, &job, err);
     if (!rc)
-        rc = read_body(req, &params, &stream, err);
-    if (!rc)
-        rc = check_step(json_object_get(params, "source"), &job, &step, err);
+        rc = check_step(step, &job, &found, err);
     if (!rc && !hn_state_path(run_dir, req->server->config->state, "runs", job.id, NULL))
         rc = hn_fail(err, HN_E_INTERNAL, "path too long");
     if (!rc)
         rc = model_of_run(&job, run_dir, model, err);
     hn_job_finish(&job);
     if (rc) {
-        json_decref(params);
-        json_decref(step);
+        json_decref(found);
         return rc;
     }
     json_object_set_new(params, "model", json_pack("{s:s}", "path", model));
-    json_object_set_new(params, "source", json_pack("{s:s,s:o}", "run_dir", run_dir, "step", step));
-    return answer(req, params, stream, err);
+    json_object_set_new(params, "source", json_pack("{s:s,s:o}", "run_dir", run_dir, "step", found));
+    return 0;
+}
+
+int hn_jobs_predict(struct hn_request *req, struct hn_error *err) {
+    bool stream = false;
+    json_t *params = NULL;
+    int rc = read_body(req, &params, &stream, err);
+    json_t *step = json_incref(json_object_get(params, "source"));
+    if (!rc)
+        rc = source_of_job(req, step, params, err);
+    json_decref(step);
+    if (!rc)
+        return answer(req, params, stream, err);
+    json_decref(params);
+    return rc;
+}
+
+/* {"dataset","step"}: the data set's parameters for the helper, and the step (borrowed from *ret_body). */
+static int read_evaluate(struct hn_request *req, json_t **ret_body, json_t *params, struct hn_error *err) {
+    static const char *const fields[] = {"dataset", "step", NULL};
+    const char *id = NULL;
+    json_t *record = NULL;
+    int rc = hn_body_object(req, ret_body, err);
+    if (!rc)
+        rc = hn_json_known(*ret_body, fields, "", err);
+    if (!rc)
+        rc = hn_json_string(*ret_body, "dataset", &id, err);
+    if (!rc && !id) {
+        rc = hn_fail(err, HN_E_MISSING_FIELD, "say which data set to evaluate on");
+        hn_error_field(err, "dataset");
+        hn_error_hint(err, "{\"dataset\":\"ds_…\"}; GET /datasets lists them");
+    }
+    struct hn_db *db = rc ? NULL : hn_request_db(req, err);
+    if (!rc)
+        rc = db ? hn_db_dataset_get(db, id, &record, err) : HN_E_INTERNAL;
+    if (rc == HN_E_NOT_FOUND)
+        hn_error_field(err, "dataset");
+    if (!rc)
+        json_object_set_new(params, "data", hn_dataset_params(req->server->config->state, record));
+    json_decref(record);
+    return rc;
+}
+
+static int reply_evaluation(struct hn_request *req, json_t *params, struct hn_error *err) {
+    json_t *result = NULL;
+    int rc = hn_helper_call(req->server->predict_helper, "evaluate", params, PREDICT_SECONDS, NULL, NULL, &result,
+        &req->details, err);
+    return rc ? rc : hn_reply_json(req, 200, result, err);
+}
+
+int hn_jobs_evaluate(struct hn_request *req, struct hn_error *err) {
+    json_t *body = NULL, *params = json_object();
+    int rc = read_evaluate(req, &body, params, err);
+    const json_t *step = json_object_get(body, "step");
+    if (!rc)
+        rc = source_of_job(req, step ? step : json_null(), params, err);
+    if (!rc)
+        rc = reply_evaluation(req, params, err);
+    json_decref(body);
+    json_decref(params);
+    return rc;
+}
+
+int hn_models_evaluate(struct hn_request *req, struct hn_error *err) {
+    char path[HN_PATH_SIZE];
+    json_t *body = NULL, *model = NULL, *params = json_object();
+    struct hn_db *db = hn_request_db(req, err);
+    int rc = db ? hn_db_model_get(db, req->params[0], &model, err) : HN_E_INTERNAL;
+    if (!rc)
+        rc = hn_model_check(req->server->config->state, model, err);
+    if (!rc)
+        rc = read_evaluate(req, &body, params, err);
+    if (!rc && json_object_get(body, "step")) {
+        rc = hn_fail(err, HN_E_INVALID_FIELD, "a base model has no steps");
+        hn_error_field(err, "step");
+    }
+    if (!rc && !hn_model_path(path, req->server->config->state, model))
+        rc = hn_fail(err, HN_E_INTERNAL, "path too long");
+    if (!rc)
+        json_object_set_new(params, "model", json_pack("{s:s}", "path", path));
+    if (!rc)
+        rc = reply_evaluation(req, params, err);
+    json_decref(model);
+    json_decref(body);
+    json_decref(params);
+    return rc;
 }

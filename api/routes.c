@@ -31,6 +31,8 @@ static const struct hn_route routes[] = {
     {"GET", "/models/{name}", hn_models_get, HN_SCOPE_READ, NO, POOL, "", "one base model"},
     {"DELETE", "/models/{name}", hn_models_delete, HN_SCOPE_ADMIN, NO, POOL, "", "delete a model that no job needs"},
     {"POST", "/models/{name}/predict", hn_models_predict, HN_SCOPE_SUBMIT, JSON, POOL, "", "answers of the base model"},
+    {"POST", "/models/{name}/evaluate", hn_models_evaluate, HN_SCOPE_SUBMIT, JSON, POOL, "",
+        "loss of the base model on a data set"},
 
     {"POST", "/jobs", hn_jobs_create, HN_SCOPE_SUBMIT, JSON | FORM, POOL, "dry_run",
         "submit a job: JSON, or multipart with the data file in the same call"},
@@ -52,6 +54,8 @@ static const struct hn_route routes[] = {
     {"GET", "/jobs/{id}/artifacts/{path*}", hn_jobs_artifact, HN_SCOPE_READ, NO, POOL, "", "one file, also in parts"},
     {"POST", "/jobs/{id}/predict", hn_jobs_predict, HN_SCOPE_SUBMIT, JSON, POOL, "",
         "answers of the result or of a checkpoint"},
+    {"POST", "/jobs/{id}/evaluate", hn_jobs_evaluate, HN_SCOPE_SUBMIT, JSON, POOL, "",
+        "loss and metrics of the result or of a checkpoint on a data set"},
 };
 
 static const struct hn_api api = {routes, sizeof routes / sizeof routes[0], hn_reply_error};

@@ -65,6 +65,8 @@ int hn_train(const char *run_dir, int lock_fd);
  *   predict          {"model":MODEL,"source":null|{"run_dir","step":"exported"|"best"|"last"|N},"inputs":[…],
  *                    "max_tokens","temperature","top_p","top_k","seed","stop","stream":bool} → {"data":[…]};
  *                    chunks while streaming are {"index","text"}
+ *   evaluate         {"model":MODEL,"source" as for predict,"data":DATA} → {"rows","dropped","truncated","metrics":{"loss",…},
+ *                    "labels","confusion"}
  */
 int hn_helper_serve(int fd);
 

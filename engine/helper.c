@@ -1,5 +1,6 @@
 /* The helper's loop: one JSON request a line in, one reply a line out; see engine.h for the wire. */
 #include "engine/helper.h"
+#include "engine/predictor.h"
 #include "engine/engine.h"
 
 #include <errno.h>
@@ -18,7 +19,7 @@ static const struct op {
     {"dataset.preview", hn_op_dataset_preview},
     {"model.inspect", hn_op_model_inspect},
     {"job.plan", hn_op_job_plan},
-    {"predict", hn_op_predict},
+    {"predict", hn_op_predict}, {"evaluate", hn_op_evaluate},
 };
 
 int hn_helper_path(const json_t *object, const char **path, struct hn_error *err) {

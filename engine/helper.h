@@ -21,7 +21,8 @@ struct hn_helper_call {
 
 /* Each returns 0 and a new reference in *ret, or an error. */
 typedef int hn_helper_fn(struct hn_helper_call *call, const json_t *params, json_t **ret, struct hn_error *err);
-hn_helper_fn hn_op_dataset_inspect, hn_op_dataset_preview, hn_op_model_inspect, hn_op_job_plan, hn_op_predict;
+hn_helper_fn hn_op_dataset_inspect, hn_op_dataset_preview, hn_op_model_inspect, hn_op_job_plan, hn_op_predict,
+    hn_op_evaluate;
 
 /* Sends {"id","chunk"} before the result; takes over `chunk`. */
 int hn_helper_chunk(struct hn_helper_call *call, json_t *chunk, struct hn_error *err);
@@ -31,6 +32,5 @@ void hn_helper_issues(struct hn_helper_call *call, const struct hn_dataset *data
 int hn_helper_data(const json_t *object, const char **path, struct hn_dataset_options *options, struct hn_error *err);
 /* {"path"} of `object`, required. */
 int hn_helper_path(const json_t *object, const char **path, struct hn_error *err);
-void hn_predictor_destroy(struct hn_predictor *predictor);
 
 #endif

@@ -6,6 +6,7 @@
 #include "engine/helper.h"
 #include "engine/json.h"
 #include "engine/predict_head.h"
+#include "engine/predictor.h"
 #include "engine/run.h"
 
 #include <stdio.h>
@@ -18,16 +19,6 @@
 #define SLOTS 16 /* sequences that are answered at the same time */
 #define SMALLEST_CONTEXT 256
 #define MAX_STOPS 16
-
-struct hn_predictor {
-    char *key; /* canonical text of model and source */
-    struct hn_spec spec;
-    struct hn_run run;
-    struct hn_params params;
-    struct hn_phase phase;
-    struct hn_compute compute;
-    size_t context;
-};
 
 void hn_predictor_destroy(struct hn_predictor *p) {
     if (!p)
@@ -152,7 +143,7 @@ static int make_room(struct hn_predictor *p, size_t tokens, struct hn_error *err
 }
 
 /* The predictor for these parameters: the one kept from the last call, or a new one in its place. */
-static int find_predictor(struct hn_helper_call *call, const char *path, const json_t *source, struct hn_error *err) {
+int hn_predictor_find(struct hn_helper_call *call, const char *path, const json_t *source, struct hn_error *err) {
     json_t *key = json_pack("{s:s, s:O?}", "model", path, "source", source);
     char *text = key ? hn_json_canonical(key) : NULL;
     json_decref(key);
@@ -310,7 +301,7 @@ int hn_op_predict(struct hn_helper_call *call, const json_t *params, json_t **re
     if (!rc)
         rc = hn_helper_path(json_object_get(params, "model"), &path, err);
     if (!rc)
-        rc = find_predictor(call, path, json_is_object(source) ? source : NULL, err);
+        rc = hn_predictor_find(call, path, json_is_object(source) ? source : NULL, err);
     if (rc)
         return rc;
     if ((*call->predictor)->run.model.head.problem != HN_PROBLEM_TOKENS)

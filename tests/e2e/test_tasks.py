@@ -1,0 +1,82 @@
+"""Sentiment over HTTP with a real encoder: a headerless file, a job, its metrics, predictions, evaluation on another data set, a
+second job that begins from the first one's checkpoint, a merged result. Needs MiniLM and the reviews."""
+import os
+import pathlib
+import sys
+
+import pytest
+import requests
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "parity"))
+import common  # noqa: E402
+
+MINILM = os.environ.get("HONE_TEST_MINILM", "")
+pytestmark = pytest.mark.skipif(not MINILM or not common.REVIEWS, reason="needs MiniLM and the reviews")
+
+
+def tsv(n, offset=0):
+    return "".join(f"{t}\t{int(label == 'positive')}\n" for t, label in common.reviews(n, offset)).encode()
+
+
+@pytest.fixture
+def served(start):
+    daemon = start("--model_dirs", str(pathlib.Path(MINILM).parent), fake=False)
+    done = requests.post(daemon.url + "/models", json={"name": "minilm", "path": MINILM})
+    assert done.status_code == 201, done.text
+    assert done.json()["tasks"] == ["classification", "token_classification", "qa"]
+    return daemon
+
+
+def submit(daemon, data, **more):
+    files = {"dataset": ("reviews.tsv", data)}
+    done = requests.post(daemon.url + "/jobs", files=files, data={"model": "minilm", **more})
+    assert done.status_code == 201, done.text
+    return done.json()
+
+
+def test_sentiment(served):
+    url = served.url
+    job = submit(served, tsv(220), hyperparameters='{"max_steps": 30, "batch_size": 16, "learning_rate": 1e-3}')
+    assert job["task"] == "classification" and job["validation"]["rows"] == 22
+    job = served.wait(job["id"], timeout=180)
+    assert job["status"] == "succeeded", job["status_reason"]
+    assert job["metrics"]["best"]["metric"] == "val_accuracy" and job["metrics"]["best"]["value"] > 0.5
+    rows = requests.get(f"{url}/jobs/{job['id']}/metrics").json()["data"]
+    assert {"val_loss", "val_accuracy", "val_f1_macro", "val_mcc", "val_auc", "val_ece"} <= set(rows[-1])
+    header = requests.get(f"{url}/jobs/{job['id']}/metrics?format=csv").text.splitlines()[0]
+    assert "val_accuracy" in header
+    events = requests.get(f"{url}/jobs/{job['id']}/events?type=eval&limit=100").json()["data"]
+    assert sum(map(sum, events[-1]["data"]["confusion"])) == 22
+    answers = requests.post(f"{url}/jobs/{job['id']}/predict", json={"inputs": ["a wonderful, moving film", ""]})
+    assert answers.status_code == 200 and [set(a["probabilities"]) for a in answers.json()["data"]] == [{"0", "1"}] * 2
+    for bad, status in (({"inputs": [1]}, 400), ({"inputs": [{"question": "?"}]}, 400), ({"inputs": []}, 400)):
+        assert requests.post(f"{url}/jobs/{job['id']}/predict", json=bad).status_code == status
+
+    # Evaluated on other rows, by the labels' own names.
+    other = requests.post(f"{url}/datasets", files={"file": ("other.tsv", tsv(60, 400))}).json()["id"]
+    result = requests.post(f"{url}/jobs/{job['id']}/evaluate", json={"dataset": other}).json()
+    assert result["rows"] == 60 and result["labels"] == ["0", "1"] and sum(map(sum, result["confusion"])) == 60
+    assert result["metrics"]["accuracy"] == pytest.approx((result["confusion"][0][0] + result["confusion"][1][1]) / 60)
+    for body, status, code in (({}, 400, "missing_field"), ({"dataset": "ds_none"}, 404, "not_found"),
+                               ({"dataset": other, "step": 7}, 404, None), ({"datset": other}, 400, "unknown_field")):
+        done = requests.post(f"{url}/jobs/{job['id']}/evaluate", json=body)
+        assert done.status_code in (status, 409) and code in (None, done.json()["error"]["code"]), done.text
+    done = requests.post(f"{url}/models/minilm/evaluate", json={"dataset": other})
+    assert done.status_code == 400 and "encoder" in done.json()["error"]["message"]
+
+    # A second job goes on from the first, whose deletion meanwhile does not matter.
+    more = submit(served, tsv(120, 600), init_from=f'{{"job": "{job["id"]}"}}', exports='["merged"]',
+                  hyperparameters='{"max_steps": 5, "batch_size": 16, "learning_rate": 1e-4}', validation="none")
+    requests.delete(f"{url}/jobs/{job['id']}")
+    more = served.wait(more["id"], timeout=180)
+    assert more["status"] == "succeeded", more["status_reason"]
+    first = requests.get(f"{url}/jobs/{more['id']}/metrics").json()["data"][0]
+    assert first["loss"] < 0.65  # a new head begins at ln 2
+    files = [a["path"] for a in requests.get(f"{url}/jobs/{more['id']}/artifacts").json()["data"]]
+    assert "merged/model.safetensors" in files and "merged/vocab.txt" in files
+    for init, code in (("job_none", 404), ({"job": more["id"], "step": 3}, 404), ({"job": more["id"], "stp": 3}, 400), (3, 400)):
+        body = {"model": "minilm", "dataset": other, "init_from": init}
+        done = requests.post(url + "/jobs", json=body)
+        assert done.status_code == code and done.json()["error"]["field"].startswith("init_from"), done.text
+    done = requests.post(url + "/jobs", json={"model": "minilm", "dataset": other, "init_from": more["id"], "method": "full"})
+    assert done.status_code == 400 and done.json()["error"]["field"] == "init_from", done.text
