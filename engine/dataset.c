@@ -84,8 +84,9 @@ static int check_encoding(struct hn_row_scan *scan, struct hn_error *err) {
     size_t size = scan->data->map.size;
     if (size >= 2 && ((p[0] == 0xFF && p[1] == 0xFE) || (p[0] == 0xFE && p[1] == 0xFF)))
         return invalid(err, "save it as UTF-8", "the file is encoded in UTF-16");
-    if (size >= 2 && ((p[0] == 0x1F && p[1] == 0x8B) || (p[0] == 'P' && p[1] == 'K')))
-        return invalid(err, "unpack it first", "the file is a compressed archive");
+    if ((size >= 4 && memcmp(p, "PK\3\4", 4) == 0) || (size >= 262 && memcmp(p + 257, "ustar", 5) == 0))
+        return invalid(err, "unpack it and send the data file itself; gzip or zstd of that one file is fine",
+            "the file is a zip or tar archive, which may hold many files");
     if (size >= 4 && memcmp(p, "PAR1", 4) == 0)
         return invalid(err, "write it as JSON lines", "the file is in the Parquet format, which is not supported");
     if (size >= 3 && p[0] == 0xEF && p[1] == 0xBB && p[2] == 0xBF)

@@ -47,6 +47,7 @@ int hn_train(const char *run_dir, int lock_fd);
  *
  * Ops (DATA is {"path","format":null|str,"columns":null|obj,"on_error":"refuse"|"drop"}, MODEL is {"path"}):
  *   dataset.inspect  DATA → {"format","columns","tasks":[…],"rows","dropped","warnings":[{"code","message","lines"}]}
+ *   dataset.unpack   {"path","to","limit"} → {"bytes","sha256"}: a compressed file's content into the new file `to`
  *   dataset.preview  {"model":MODEL,"data":DATA,"row":N,"task"|null,"hyperparameters":{…}} → contract's preview
  *   model.inspect    {"path"} →
  * {"family","format","quantisation","parameters","context","vocab","tasks","chat_template", "sha256","bytes"}

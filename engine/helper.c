@@ -15,7 +15,7 @@ static const struct op {
     const char *name;
     hn_helper_fn *run;
 } ops[] = {
-    {"dataset.inspect", hn_op_dataset_inspect},
+    {"dataset.inspect", hn_op_dataset_inspect}, {"dataset.unpack", hn_op_dataset_unpack},
     {"dataset.preview", hn_op_dataset_preview},
     {"model.inspect", hn_op_model_inspect},
     {"job.plan", hn_op_job_plan},

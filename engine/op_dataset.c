@@ -6,6 +6,7 @@
 #include "engine/model.h"
 #include "engine/helper.h"
 #include "engine/json.h"
+#include "engine/unpack.h"
 #include "engine/utf8.h"
 
 #include <stdio.h>
@@ -26,6 +27,26 @@ static int open_data(
     rc = hn_dataset_open(data, path, &options, err);
     if (rc)
         hn_helper_issues(call, data);
+    return rc;
+}
+
+int hn_op_dataset_unpack(struct hn_helper_call *call, const json_t *params, json_t **ret, struct hn_error *err) {
+    const char *path, *to = NULL;
+    int64_t limit = 0;
+    uint64_t bytes = 0;
+    char sha256[HN_SHA256_HEX];
+    (void)call;
+    int rc = hn_helper_path(params, &path, err);
+    if (!rc)
+        rc = hn_json_string(params, "to", &to, err);
+    if (!rc && !to)
+        rc = hn_fail(err, HN_E_MISSING_FIELD, "to is missing");
+    if (!rc)
+        rc = hn_json_int(params, "limit", 0, INT64_MAX, &limit, err);
+    if (!rc)
+        rc = hn_unpack(path, to, (uint64_t)limit, &bytes, sha256, err);
+    if (!rc)
+        *ret = json_pack("{s:I, s:s}", "bytes", (json_int_t)bytes, "sha256", sha256);
     return rc;
 }
 

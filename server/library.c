@@ -4,6 +4,7 @@
  */
 #include "server/library.h"
 #include "server/blob.h"
+#include "server/id.h"
 #include "server/store_files.h"
 #include "server/store_jobs.h"
 
@@ -103,7 +104,53 @@ static int place_dataset(const struct hn_library *library, const struct hn_datas
     return rc;
 }
 
-int hn_dataset_import(const struct hn_library *library, const struct hn_dataset_source *source, json_t **ret,
+/* By its first bytes; "PK" and others stay what they are, for the helper to name. */
+static bool is_compressed(const char *path) {
+    static const struct {
+        const char *bytes;
+        size_t n;
+    } magics[] = {{"\x1F\x8B", 2}, {"\x28\xB5\x2F\xFD", 4}, {"\xFD" "7zXZ", 5}, {"BZh", 3}};
+    char head[8] = "";
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t n = fd < 0 ? 0 : read(fd, head, sizeof head);
+    if (fd >= 0)
+        close(fd);
+    for (size_t i = 0; i < sizeof magics / sizeof magics[0]; i++)
+        if (n >= (ssize_t)magics[i].n && memcmp(head, magics[i].bytes, magics[i].n) == 0)
+            return true;
+    return false;
+}
+
+/* What the helper has unpacked beside the upload: the data set is its content. */
+struct unpacked {
+    char path[HN_PATH_SIZE], sha256[HN_SHA256_HEX];
+};
+
+static int unpack(const struct hn_library *library, struct hn_dataset_source *source, struct unpacked *u,
+    struct hn_error *err) {
+    char unique[HN_ID_SIZE];
+    json_t *answer = NULL, *details = NULL;
+    hn_id_make("raw", unique);
+    if (!hn_state_path(u->path, library->state, "tmp", unique, NULL))
+        return hn_fail(err, HN_E_INTERNAL, "path too long");
+    json_t *params = json_pack("{s:s,s:s,s:I}", "path", source->path, "to", u->path, "limit", (json_int_t)library->max_upload);
+    int rc = hn_helper_call(library->helper, "dataset.unpack", params, INSPECT_SECONDS, NULL, NULL, &answer, &details, err);
+    const char *sha256 = json_string_value(json_object_get(answer, "sha256"));
+    if (!rc && (!sha256 || strlen(sha256) >= sizeof u->sha256))
+        rc = hn_fail(err, HN_E_INTERNAL, "the helper's answer about the file is not complete");
+    if (!rc) {
+        snprintf(u->sha256, sizeof u->sha256, "%s", sha256);
+        source->path = u->path;
+        source->sha256 = u->sha256;
+        source->bytes = (uint64_t)json_integer_value(json_object_get(answer, "bytes"));
+    }
+    json_decref(params);
+    json_decref(answer);
+    json_decref(details);
+    return rc;
+}
+
+static int import_plain(const struct hn_library *library, const struct hn_dataset_source *source, json_t **ret,
     bool *ret_existing, json_t **ret_details, struct hn_error *err) {
     json_t *record = NULL;
     bool placed = false;
@@ -126,6 +173,18 @@ int hn_dataset_import(const struct hn_library *library, const struct hn_dataset_
     *ret = record;
     *ret_existing = insert.existing;
     return 0;
+}
+
+int hn_dataset_import(const struct hn_library *library, const struct hn_dataset_source *source, json_t **ret,
+    bool *ret_existing, json_t **ret_details, struct hn_error *err) {
+    struct hn_dataset_source plain = *source;
+    struct unpacked u = {.path = ""};
+    int rc = is_compressed(source->path) ? unpack(library, &plain, &u, err) : 0;
+    if (!rc)
+        rc = import_plain(library, &plain, ret, ret_existing, ret_details, err);
+    if (u.path[0])
+        unlink(u.path); /* gone already when it was moved to its place */
+    return rc;
 }
 
 int hn_dataset_remove(const struct hn_library *library, const char *id, struct hn_error *err) {

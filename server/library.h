@@ -12,6 +12,7 @@ struct hn_library {
     const char *state;
     struct hn_store *store;
     struct hn_helper *helper;
+    int64_t max_upload; /* bytes of a data set, also when it comes compressed; 0: any */
 };
 
 struct hn_dataset_source {
@@ -23,7 +24,7 @@ struct hn_dataset_source {
     const json_t *columns; /* NULL: recognised */
     bool drop;           /* on_error=drop */
 };
-/* Validates and takes in. *ret gets the record (new reference), *ret_existing whether it was there before. Nothing is
+/* Validates and takes in; a file compressed by gzip, zstd, xz or bzip2 is unpacked first and kept unpacked. *ret gets the record (new reference), *ret_existing whether it was there before. Nothing is
  * left behind on failure. Blocks. */
 int hn_dataset_import(const struct hn_library *library, const struct hn_dataset_source *source, json_t **ret,
     bool *ret_existing, json_t **ret_details, struct hn_error *err);

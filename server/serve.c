@@ -118,7 +118,8 @@ static int open_rest(struct daemon *d, const struct hn_api *api, struct hn_error
         rc = hn_helper_create("predict", &s->predict_helper, err);
     if (rc)
         return rc;
-    s->library = (struct hn_library){.state = s->config->state, .store = s->store, .helper = s->data_helper};
+    s->library = (struct hn_library){.state = s->config->state, .store = s->store, .helper = s->data_helper,
+        .max_upload = s->config->max_upload};
     hn_state_sweep(s->config->state);
     hn_library_sweep(&s->library);
     /* HTTP first: a wrong address must not cost a running trainer anything. */

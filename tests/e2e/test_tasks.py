@@ -80,3 +80,42 @@ def test_sentiment(served):
         assert done.status_code == code and done.json()["error"]["field"].startswith("init_from"), done.text
     done = requests.post(url + "/jobs", json={"model": "minilm", "dataset": other, "init_from": more["id"], "method": "full"})
     assert done.status_code == 400 and done.json()["error"]["field"] == "init_from", done.text
+
+
+def test_compressed_uploads(served, tmp_path):
+    """gzip, zstd, xz and bzip2 are unpacked on arrival; the data set is the content. Damaged ones leave nothing."""
+    import bz2
+    import gzip
+    import lzma
+    import shutil
+    import subprocess
+    url, plain = served.url, tsv(50)
+    first = requests.post(url + "/datasets", data=plain, headers={"Content-Type": "application/octet-stream"}).json()
+    packed = {"gzip": gzip.compress(plain), "xz": lzma.compress(plain), "bzip2": bz2.compress(plain)}
+    if shutil.which("zstd"):
+        packed["zstd"] = subprocess.run(["zstd", "-c"], input=plain, capture_output=True).stdout
+    for name, data in packed.items():
+        done = requests.post(url + "/datasets", files={"file": (f"x.{name}", data)})
+        assert done.status_code == 200 and done.json()["id"] == first["id"], done.text  # the same content: the same data set
+        assert done.json()["bytes"] == len(plain)
+        for bad in (data[:len(data) // 2], data[:30] + b"\xff\xff\xff\xff" + data[34:]):
+            done = requests.post(url + "/datasets", files={"file": ("x", bad)})
+            assert done.status_code == 422 and done.json()["error"]["code"] == "dataset_invalid", done.text
+    import io
+    import tarfile
+    tar = io.BytesIO()
+    with tarfile.open(fileobj=tar, mode="w:gz") as t:
+        t.addfile(tarfile.TarInfo("a"), io.BytesIO(b""))
+    done = requests.post(url + "/datasets", files={"file": ("x.tgz", tar.getvalue())})
+    assert done.status_code == 422 and "tar" in done.json()["error"]["message"]
+    done = requests.post(url + "/datasets", files={"file": ("x.gz", gzip.compress(b""))})
+    assert done.status_code == 422 and done.json()["error"]["code"] == "dataset_invalid"
+    assert len(requests.get(url + "/datasets").json()["data"]) == 1 and not list((served.state / "tmp").iterdir())
+
+
+def test_a_compressed_file_that_grows_is_stopped(start):
+    import gzip
+    daemon = start("--max_upload", "2M", fake=False)
+    done = requests.post(daemon.url + "/datasets", files={"file": ("x.gz", gzip.compress(b"x" * 50_000_000))})
+    assert done.status_code == 413 and done.json()["error"]["code"] == "too_large", done.text
+    assert not list((daemon.state / "tmp").iterdir())
