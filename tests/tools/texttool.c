@@ -165,6 +165,8 @@ static json_t *op_render(struct tool *tool, const json_t *in) {
         .date = codec.date};
     if (json_is_null(input.tools))
         input.tools = NULL;
+    if (!rc && !codec.chat)
+        rc = hn_fail(&err, HN_E_UNSUPPORTED, "the model has no chat template");
     if (!rc)
         rc = hn_template_render(input.tools && codec.chat_tools ? codec.chat_tools : codec.chat, &input, &text, &err);
     json_t *out =
