@@ -62,7 +62,8 @@ int hn_codec_render(const struct hn_codec *codec, const json_t *messages, const 
         .bos_token = bos.data,
         .eos_token = eos.data,
         .date = codec->date[0] ? codec->date : NULL};
-    int rc = bos.failed || eos.failed ? no_memory(err) : hn_template_render(codec->chat, &in, out, err);
+    const struct hn_template *chat = in.tools && codec->chat_tools ? codec->chat_tools : codec->chat;
+    int rc = bos.failed || eos.failed ? no_memory(err) : hn_template_render(chat, &in, out, err);
     hn_buf_free(&bos);
     hn_buf_free(&eos);
     return rc;
@@ -87,7 +88,8 @@ static float message_weight(const json_t *message) {
 /*
  * Where the turn begins whose message's first byte is at `first`: behind the generation prompt in the template's
  * bytes before it. Templates that let the model think begin the prompt for an answer with more than they leave in a
- * finished turn (<think>), so the longest begin of the prompt counts, if it is at least half; of equals the last.
+ * finished turn (<think>), so the longest begin of the prompt counts, if it is at least half; of equals the last. Where
+ * the template has no generation prompt ("[/INST] answer"), the model writes the spaces before the answer itself.
  */
 static size_t turn_begin(const struct hn_codec *codec, const struct hn_encoded *e, size_t first) {
     size_t low = first, best = 0, begin = first;
@@ -102,6 +104,8 @@ static size_t turn_begin(const struct hn_codec *codec, const struct hn_encoded *
             begin = at + same;
         }
     }
+    while (!codec->turn_size && begin > low && e->text.data[begin - 1] == ' ')
+        begin--;
     return begin;
 }
 

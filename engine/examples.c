@@ -53,6 +53,9 @@ int hn_codec_from_gguf(const struct hn_gguf *gguf, struct hn_codec *ret, struct 
     struct hn_view chat = hn_gguf_string(gguf, "tokenizer.chat_template");
     if (!rc && chat.size)
         rc = hn_template_compile(chat.data, chat.size, &codec.chat, err);
+    chat = hn_gguf_string(gguf, "tokenizer.chat_template.tool_use");
+    if (!rc && codec.chat && chat.size)
+        rc = hn_template_compile(chat.data, chat.size, &codec.chat_tools, err);
     if (rc) {
         hn_codec_finish(&codec);
         return rc;
@@ -75,6 +78,7 @@ int hn_codec_open(const struct hn_model *model, struct hn_codec *ret, struct hn_
 void hn_codec_finish(struct hn_codec *codec) {
     hn_tokenizer_destroy(codec->tokenizer);
     hn_template_destroy(codec->chat);
+    hn_template_destroy(codec->chat_tools);
     free(codec->turn);
     *codec = (struct hn_codec){0};
 }

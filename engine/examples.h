@@ -16,8 +16,9 @@
 
 struct hn_codec {
     struct hn_tokenizer *tokenizer;
-    struct hn_template *chat; /* NULL when the model has none */
-    char date[16];            /* for the template; "" = none */
+    struct hn_template *chat;       /* NULL when the model has none */
+    struct hn_template *chat_tools; /* of conversations with tools, where the model has one of its own; else NULL */
+    char date[16];                  /* for the template; "" = none */
     char *turn; /* [turn_size] what add_generation_prompt adds: the begin of an assistant's turn; may be NULL */
     size_t turn_size;
 };

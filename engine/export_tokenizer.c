@@ -6,6 +6,7 @@
 #include "engine/export_tokenizer.h"
 #include "engine/json.h"
 #include "engine/pretokenize.h"
+#include "engine/tokenizer_kind.h"
 #include "engine/vocab.h"
 
 #include <stdio.h>
@@ -33,15 +34,28 @@ static const char *token_name(
     return out;
 }
 
-static json_t *added_tokens(const struct hn_gguf_kv *tokens, const struct hn_gguf_kv *types) {
+/* HN_ADDED_… flags of a token, from the list that a folder's tokenizer has of those with any. */
+static int64_t flags_of(const struct hn_gguf_kv *list, size_t id) {
+    bool fits = list && list->type == HN_GGUF_ARRAY && list->element == HN_GGUF_I32;
+    for (size_t i = 0; fits && i + 1 < list->count; i += 2)
+        if (hn_gguf_array_int(list, i) == (int64_t)id)
+            return hn_gguf_array_int(list, i + 1);
+    return 0;
+}
+
+static json_t *added_tokens(
+    const struct hn_gguf_kv *tokens, const struct hn_gguf_kv *types, const struct hn_gguf_kv *flagged) {
     json_t *list = json_array();
     for (size_t id = 0; types && id < types->count && id < tokens->count; id++) {
         int64_t type = hn_gguf_array_int(types, id);
         if (type != CONTROL && type != USER_DEFINED)
             continue;
-        json_array_append_new(list, json_pack("{s:I, s:o, s:b, s:b, s:b, s:b, s:b}", "id", (json_int_t)id, "content",
-                                        text_of(tokens->strings[id]), "single_word", 0, "lstrip", 0, "rstrip", 0,
-                                        "normalized", 0, "special", type == CONTROL));
+        int64_t flags = flags_of(flagged, id);
+        json_array_append_new(
+            list, json_pack("{s:I, s:o, s:b, s:b, s:b, s:b, s:b}", "id", (json_int_t)id, "content",
+                      text_of(tokens->strings[id]), "single_word", (flags & HN_ADDED_WORD) != 0, "lstrip",
+                      (flags & HN_ADDED_LSTRIP) != 0, "rstrip", (flags & HN_ADDED_RSTRIP) != 0, "normalized",
+                      (flags & HN_ADDED_NORMALIZED) != 0, "special", type == CONTROL));
     }
     return list;
 }
@@ -87,10 +101,10 @@ static json_t *tokenizer_json(
         return NULL;
     return json_pack("{s:s, s:n, s:n, s:o, s:o, s:o, s:o, s:{s:s, s:b, s:b, s:b}, s:o}", "version", "1.0",
         "truncation", "padding", "added_tokens",
-        added_tokens(tokens, hn_gguf_find(gguf, "tokenizer.ggml.token_type")), "normalizer",
-        rule->nfc ? json_pack("{s:s}", "type", "NFC") : json_null(), "pre_tokenizer", hn_pre_rule_json(rule),
-        "post_processor", post_processor(&run->codec, bos), "decoder", "type", "ByteLevel", "add_prefix_space", 1,
-        "trim_offsets", 1, "use_regex", 1, "model", model);
+        added_tokens(tokens, hn_gguf_find(gguf, "tokenizer.ggml.token_type"), hn_gguf_find(gguf, HN_KEY_ADDED)),
+        "normalizer", rule->nfc ? json_pack("{s:s}", "type", "NFC") : json_null(), "pre_tokenizer",
+        hn_pre_rule_json(rule), "post_processor", post_processor(&run->codec, bos), "decoder", "type", "ByteLevel",
+        "add_prefix_space", 1, "trim_offsets", 1, "use_regex", 1, "model", model);
 }
 
 /* Takes over `json`; one that is NULL (not UTF-8 somewhere) is left out. */
@@ -151,7 +165,8 @@ int hn_tokenizer_files_write(const struct hn_run *run, const char *dir, struct h
     struct hn_view pre = hn_gguf_string(gguf, "tokenizer.ggml.pre");
     const struct hn_pre_rule *rule = pre.size ? hn_pre_rule_find(pre.data, pre.size) : hn_pre_rule_find("default", 7);
     if (!rule || !tokens || !hn_view_is(hn_gguf_string(gguf, "tokenizer.ggml.model"), "gpt2") ||
-        !hn_gguf_find(gguf, "tokenizer.ggml.merges"))
+        !hn_gguf_find(gguf, "tokenizer.ggml.merges") ||
+        hn_gguf_bool(gguf, "tokenizer.ggml.add_space_prefix", false)) /* RoBERTa's: more than this writes */
         return 0;
     char texts[4][128];
     const char *bos = token_name(gguf, tokens, "tokenizer.ggml.bos_token_id", texts[0], sizeof texts[0]);

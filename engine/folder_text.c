@@ -179,6 +179,22 @@ int64_t hn_text_special(const struct hn_text *t, const char *name) {
     return id;
 }
 
+/* All ids by which generation ends: lists of generation_config.json and config.json. */
+static void put_ends(struct hn_text *t) {
+    const json_t *lists[] = {
+        json_object_get(t->generation, "eos_token_id"), json_object_get(t->folder->config, "eos_token_id")};
+    int32_t ends[HN_ENDS_MAX];
+    size_t n = 0;
+    for (size_t k = 0; k < 2; k++)
+        for (size_t i = 0; i < (json_is_array(lists[k]) ? json_array_size(lists[k]) : 1) && n < HN_ENDS_MAX; i++) {
+            const json_t *id = json_is_array(lists[k]) ? json_array_get(lists[k], i) : lists[k];
+            if (json_is_integer(id) && json_integer_value(id) >= 0 && (size_t)json_integer_value(id) < t->n)
+                ends[n++] = (int32_t)json_integer_value(id);
+        }
+    if (n)
+        hn_text_put_i32s(t, HN_KEY_ENDS, ends, n);
+}
+
 static void put_specials(struct hn_text *t) {
     static const struct {
         const char *name, *key;
@@ -186,42 +202,55 @@ static void put_specials(struct hn_text *t) {
         {"unk", "tokenizer.ggml.unknown_token_id"}, {"pad", "tokenizer.ggml.padding_token_id"},
         {"cls", "tokenizer.ggml.cls_token_id"}, {"sep", "tokenizer.ggml.seperator_token_id"}, /* GGUF's spelling */
         {"mask", "tokenizer.ggml.mask_token_id"}};
-    static const char *const ends[] = {"tokenizer.ggml.eot_token_id", "tokenizer.ggml.eom_token_id"};
-    int64_t eos = hn_text_special(t, "eos");
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         bool unknown = strcmp(rows[i].name, "unk") == 0;
         int64_t id = unknown ? t->unknown : hn_text_special(t, rows[i].name);
         if (id >= 0)
             hn_gguf_put_u32(&t->w, rows[i].key, (uint32_t)id);
     }
-    const json_t *list = json_object_get(t->generation, "eos_token_id");
-    for (size_t i = 0, k = 0; i < json_array_size(list) && k < 2; i++) {
-        json_int_t id = json_integer_value(json_array_get(list, i));
-        if (id >= 0 && (size_t)id < t->n && id != eos)
-            hn_gguf_put_u32(&t->w, ends[k++], (uint32_t)id);
-    }
+    put_ends(t);
 }
 
-/* The template of that name, or the only one. */
-static const char *named_template(const json_t *value) {
+/* The template of that name: of a list of named ones, of an object, or the only one, which is "default". */
+static const char *named_template(const json_t *value, const char *name) {
     for (size_t i = 0; i < json_array_size(value); i++) {
         const json_t *one = json_array_get(value, i);
-        const char *name = json_string_value(json_object_get(one, "name"));
-        if (name && strcmp(name, "default") == 0)
+        const char *own = json_string_value(json_object_get(one, "name"));
+        if (own && strcmp(own, name) == 0)
             return json_string_value(json_object_get(one, "template"));
     }
-    return json_string_value(value);
+    if (json_is_object(value))
+        return json_string_value(json_object_get(value, name));
+    return strcmp(name, "default") == 0 ? json_string_value(value) : NULL;
 }
 
-static int put_chat_template(struct hn_text *t, struct hn_error *err) {
+/* One template, from its own file if there is one, else from `named`. */
+static int put_template(
+    struct hn_text *t, const char *file_name, const char *key, const char *named, struct hn_error *err) {
     char path[4400], *file = NULL;
     size_t size;
-    snprintf(path, sizeof path, "%.4096s/chat_template.jinja", t->folder->dir);
-    const char *chat = named_template(json_object_get(t->config, "chat_template"));
+    snprintf(path, sizeof path, "%.4096s/%s", t->folder->dir, file_name);
     int rc = access(path, R_OK) ? 0 : hn_file_read(path, 1 << 20, &file, &size, err);
-    if (!rc && (file || chat))
-        hn_gguf_put_string(&t->w, "tokenizer.chat_template", file ? file : chat);
+    if (!rc && (file || named))
+        hn_gguf_put_string(&t->w, key, file ? file : named);
     free(file);
+    return rc;
+}
+
+/* The chat template and the one for conversations with tools. Files of their own stand above chat_template.json, and
+ * that above tokenizer_config.json. */
+static int put_chat_templates(struct hn_text *t, struct hn_error *err) {
+    json_t *legacy = NULL;
+    int rc = load(t->folder->dir, "chat_template.json", JSON_DECODE_INT_AS_REAL, &legacy, err);
+    const json_t *list = json_object_get(legacy, "chat_template");
+    if (!list)
+        list = json_object_get(t->config, "chat_template");
+    if (!rc)
+        rc = put_template(t, "chat_template.jinja", "tokenizer.chat_template", named_template(list, "default"), err);
+    if (!rc)
+        rc = put_template(t, "additional_chat_templates/tool_use.jinja", "tokenizer.chat_template.tool_use",
+            named_template(list, "tool_use"), err);
+    json_decref(legacy);
     return rc;
 }
 
@@ -251,7 +280,7 @@ static int convert(struct hn_text *t, struct hn_error *err) {
     if (t->n_added)
         hn_text_put_i32s(t, HN_KEY_ADDED, t->added, t->n_added);
     rc = hn_text_put_processor(t, err);
-    return rc ? rc : put_chat_template(t, err);
+    return rc ? rc : put_chat_templates(t, err);
 }
 
 int hn_folder_text(const struct hn_folder *folder, struct hn_gguf *ret, struct hn_error *err) {

@@ -160,6 +160,10 @@ static int load(struct hn_tokenizer *tok, const struct hn_gguf *gguf, struct hn_
     tok->adds_bos = hn_gguf_bool(gguf, "tokenizer.ggml.add_bos_token", tok->adds_bos) && tok->bos >= 0;
     for (size_t i = 0; i < sizeof end_keys / sizeof end_keys[0]; i++)
         add_end(tok, hn_gguf_int(gguf, end_keys[i], -1));
+    const struct hn_gguf_kv *ends = hn_gguf_find(gguf, HN_KEY_ENDS);
+    if (ends && ends->type == HN_GGUF_ARRAY && ends->element == HN_GGUF_I32)
+        for (size_t i = 0; i < ends->count; i++)
+            add_end(tok, hn_gguf_array_int(ends, i));
     for (size_t i = 0; i < tok->n_added; i++)
         for (size_t k = 0; k < sizeof end_texts / sizeof end_texts[0]; k++)
             if (hn_view_is(hn_vocab_text(&tok->vocab, tok->added[i].id), end_texts[k]))

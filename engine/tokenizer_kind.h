@@ -18,6 +18,7 @@
 #define HN_KEY_STRIP "hone.tokenizer.strip_accents"
 #define HN_KEY_LOWER "hone.tokenizer.lowercase"
 #define HN_KEY_ADDED "hone.tokenizer.added"           /* [id, HN_ADDED_… flags] for added tokens that have any */
+#define HN_KEY_ENDS "hone.tokenizer.ends"             /* ids that end a turn or a text */
 #define HN_KEY_TRIM "hone.tokenizer.trim"             /* HN_TRIM_… */
 #define HN_KEY_PREFIX "hone.tokenizer.prefix"         /* HN_PREFIX_… */
 #define HN_KEY_SPLIT "hone.tokenizer.split"           /* words begin at spaces (Metaspace's "split") */
@@ -37,6 +38,7 @@ enum { HN_TRIM_NONE, HN_TRIM_SPACES, HN_TRIM_BUT_PREFIX };
 enum { HN_PREFIX_NONE, HN_PREFIX_EACH, HN_PREFIX_MISSING, HN_PREFIX_FIRST };
 enum { HN_PART_FIRST = -1, HN_PART_SECOND = -2 }; /* the texts in HN_KEY_SINGLE and HN_KEY_PAIR */
 #define HN_PARTS_MAX 32
+#define HN_ENDS_MAX 32
 
 struct hn_tokenizer_kind {
     const char *model; /* tokenizer.ggml.model */
@@ -71,7 +73,7 @@ struct hn_tokenizer {
     struct hn_added *added;       /* [n_added] by first byte, then longest first */
     size_t n_added, n_normalized; /* the latter with HN_ADDED_NORMALIZED */
     uint32_t added_first[257];    /* added tokens beginning with byte b are [added_first[b], added_first[b + 1]) */
-    int32_t ends[32];             /* ids that end a turn or a text */
+    int32_t ends[HN_ENDS_MAX];    /* ids that end a turn or a text */
     size_t n_ends;
     int prefix;                            /* HN_PREFIX_…, set by the kind's load */
     int trim;                              /* HN_TRIM_… */

@@ -3,6 +3,7 @@
  * JSON object a line in, one a line out.
  *
  *   {"op":"encode","text":"…"|"hex":"…","special":bool} → {"ids":[…],"offsets":[…],"spans":[[begin,end],…]}
+ *   {"op":"ends"} → {"ids":[…]}, those that end a turn
  *   {"op":"wrap","text":"…","pair":"…" or absent} → {"ids":[…],"types":[…],"begin":[a,b]}
  *   {"op":"render","messages":[…],"tools","add_generation_prompt","date","template"} →
  * {"text":"…","origins":[[origin,bytes],…]}
@@ -96,6 +97,15 @@ static json_t *op_wrap(struct tool *tool, const json_t *in) {
     return out;
 }
 
+static json_t *op_ends(struct tool *tool, const json_t *in) {
+    json_t *list = json_array();
+    (void)in;
+    for (size_t id = 0; id < hn_tokenizer_vocab(tool->codec.tokenizer); id++)
+        if (hn_tokenizer_is_end(tool->codec.tokenizer, (int32_t)id))
+            json_array_append_new(list, json_integer((json_int_t)id));
+    return json_pack("{s:o}", "ids", list);
+}
+
 static json_t *op_time(struct tool *tool, const json_t *in) {
     struct hn_buf text = {0};
     struct timespec a, b;
@@ -121,6 +131,8 @@ static int with_template(const struct tool *tool, const json_t *in, struct hn_co
     *ret = tool->codec;
     ret->turn = NULL;
     ret->turn_size = 0;
+    if (json_is_string(source))
+        ret->chat_tools = NULL;
     snprintf(ret->date, sizeof ret->date, "%s",
         json_is_string(json_object_get(in, "date")) ? json_string_value(json_object_get(in, "date")) : "2026-01-31");
     return json_is_string(source)
@@ -153,8 +165,10 @@ static json_t *op_render(struct tool *tool, const json_t *in) {
         .date = codec.date};
     if (json_is_null(input.tools))
         input.tools = NULL;
+    if (!rc && !codec.chat)
+        rc = hn_fail(&err, HN_E_UNSUPPORTED, "the model has no chat template");
     if (!rc)
-        rc = hn_template_render(codec.chat, &input, &text, &err);
+        rc = hn_template_render(input.tools && codec.chat_tools ? codec.chat_tools : codec.chat, &input, &text, &err);
     json_t *out =
         rc ? failure(&err)
            : json_pack("{s:o, s:o}", "text", json_stringn(text.text.data ? text.text.data : "", text.text.size),
@@ -202,6 +216,7 @@ static const struct op {
 } ops[] = {
     {"encode", op_encode},
     {"wrap", op_wrap},
+    {"ends", op_ends},
     {"time", op_time},
     {"render", op_render},
     {"example", op_example},
