@@ -18,10 +18,13 @@ static bool is_blank(char c) {
 
 static bool is_squad(const char *text, size_t size) {
     size_t at = 0;
+    size = size < LOOK ? size : LOOK;
     while (at < size && is_blank(text[at]))
         at++;
-    size = size < LOOK ? size : LOOK;
-    return at < size && text[at] == '{' && memmem(text, size, KEY, strlen(KEY)) && memmem(text, size, "\"data\"", 6);
+    if (!text || at == size || text[at] != '{')
+        return false;
+    const char *begin = text + at;
+    return memmem(begin, size - at, KEY, strlen(KEY)) && memmem(begin, size - at, "\"data\"", 6);
 }
 
 static void count_lines(struct hn_row_scan *scan, size_t end) {

@@ -244,8 +244,10 @@ static int report_evaluation(
         snprintf(text + used, sizeof text - used, ", %s %.4g", key, json_number_value(value));
     }
     tell("evaluation at step %zu: loss %.4f%s%s", p->step, e->loss, text, best ? ", the best so far" : "");
-    if (e->confusion)
+    if (e->confusion) {
         json_object_set(data, "confusion", e->confusion);
+        json_object_set(data, "labels", t->spec.labels.names);
+    }
     return hn_events_add(&t->events, "eval", data, err);
 }
 

@@ -51,15 +51,30 @@ function samplesTable(samples) {
   }));
 }
 
+// The newest evaluation: its metrics, and for labels how often each was taken for which.
+function evaluation({ data }) {
+  const metrics = Object.entries(data).filter(([k]) => k.startsWith("val_")).map(([k, v]) => [k.slice(4).replaceAll("_", " "), short(v)]);
+  const parts = [table(`Metrics at step ${data.step}, ${data.rows} rows`, ["metric", "value"], metrics)];
+  if (data.confusion && data.labels.length <= 20)
+    parts.push(table("Confusion matrix", ["true \\ predicted", ...data.labels], data.confusion.map((row, i) => [data.labels[i], ...row])));
+  return el("div", { class: "row" }, parts);
+}
+
+// What is typed is a text; an object or a list is JSON.
+function parseInput(text) {
+  if (!/^\s*[{[]/.test(text)) return text;
+  try { return JSON.parse(text); } catch { return text; }
+}
+
 function predictor(job) {
-  const input = el("textarea", { rows: 3, "aria-label": "Input", placeholder: "Ask the trained model" });
+  const input = el("textarea", { rows: 3, "aria-label": "Input", placeholder: job.task === "qa" ? '{"question": "…", "context": "…"}' : "Ask the trained model" });
   const answer = el("pre", { "aria-live": "polite" });
   const which = el("select", { "aria-label": "Which parameters" }, ["exported", "best", "last"].map((s) => el("option", {}, s)));
   const run = el("button", { class: "main", onclick: async () => {
     run.disabled = true;
     answer.textContent = "";
     try {
-      const body = { inputs: [input.value], step: which.value, max_tokens: 256, stream: true };
+      const body = { inputs: [parseInput(input.value)], step: which.value, max_tokens: 256, stream: true };
       for await (const { event, data } of api.stream(`/jobs/${job.id}/predict`, body)) {
         if (event === "chunk") answer.textContent += data.text ?? "";
         else if (event === "error") throw new api.ApiError(500, data.error);
@@ -92,7 +107,7 @@ async function files(job) {
 export async function job(main, signal, id) {
   let now = await api.get(`/jobs/${id}`);
   const chart = new Chart();
-  const top = el("div"), buttons = el("p", { class: "row" }), sampleBox = el("div"), fileBox = el("div");
+  const top = el("div"), buttons = el("p", { class: "row" }), sampleBox = el("div"), fileBox = el("div"), evalBox = el("div");
   const log = el("tbody");
   const samples = [];
   const fresh = (next) => {
@@ -105,6 +120,7 @@ export async function job(main, signal, id) {
     const row = el("tr", {}, describe(event).map((cell) => el("td", {}, String(cell))));
     log.prepend(row);
     while (log.children.length > 300) log.lastChild.remove();
+    if (event.type === "eval") evalBox.replaceChildren(evaluation(event));
     if (event.type === "sample") {
       samples.push(event.data);
       sampleBox.replaceChildren(samplesTable(samples));
@@ -114,7 +130,8 @@ export async function job(main, signal, id) {
   main.replaceChildren(
     el("h1", {}, now.name || now.id), el("section", {}, top, buttons),
     el("section", {}, el("h2", {}, "Loss"), chart.node),
-    el("section", {}, el("h2", {}, "Samples, before and after"), sampleBox),
+    el("section", {}, el("h2", {}, "Evaluation"), evalBox),
+    ...(now.task === "generation" ? [el("section", {}, el("h2", {}, "Samples, before and after"), sampleBox)] : []),
     predictor(now),
     el("section", {}, el("h2", {}, "Files"), fileBox),
     el("section", {}, el("h2", {}, "Events"), el("div", { class: "events", tabindex: 0, role: "log" }, el("table", { "aria-label": "Events" }, log))),
@@ -128,6 +145,8 @@ export async function job(main, signal, id) {
   thin.data.forEach((row) => chart.add(row));
   const drawn = thin.data.at(-1)?.step ?? -1;
   const told = (await api.get(`/jobs/${id}/events?type=sample&limit=500`)).data;
+  const measured = (await api.get(`/jobs/${id}/events?type=eval&limit=10000`)).data.at(-1);
+  if (measured) evalBox.replaceChildren(evaluation(measured));
   const from = Math.max(0, now.last_seq - 200);
   samples.push(...told.filter((event) => event.seq <= from).map((event) => event.data));
   if (samples.length) sampleBox.replaceChildren(samplesTable(samples));
