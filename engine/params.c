@@ -89,10 +89,10 @@ size_t hn_params_assign(struct hn_model *model) {
     return size;
 }
 
-size_t hn_params_assign_head(struct hn_model *model, size_t first) {
+size_t hn_params_assign_head(struct hn_model *model, size_t first, bool pooler) {
     for (size_t i = 0; i < model->n_weights; i++) {
         struct hn_weight *w = &model->weights[i];
-        bool head = w->role >= HN_ROLE_DENSE && w->role <= HN_ROLE_SCORE_BIAS;
+        bool head = w->role >= (pooler ? HN_ROLE_POOLER : HN_ROLE_DENSE) && w->role <= HN_ROLE_SCORE_BIAS && !w->idle;
         if (!head && w->data) /* what is new is trained, too: a pooler that the file lacks */
             continue;
         w->param = first;

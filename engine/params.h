@@ -29,8 +29,8 @@ int hn_params_from_adapter(
 /* Gives every weight of the model its place in the parameter vector (weight->param) and returns the vector's size.
  * Graphs planned from then on train them. A tied head is the embedding's own struct and so shares its place. */
 size_t hn_params_assign(struct hn_model *model);
-/* The same for a task's head alone, from offset `first` on. */
-size_t hn_params_assign_head(struct hn_model *model, size_t first);
+/* The same for a task's head alone, from offset `first` on; with the pooler below it, or without. */
+size_t hn_params_assign_head(struct hn_model *model, size_t first, bool pooler);
 /* The table of a model whose weights have been assigned. */
 int hn_params_from_model(struct hn_params *params, const struct hn_model *model, struct hn_error *err);
 /* Fills values[] with the weights that have been assigned, dequantised; new matrices are drawn from a normal

@@ -103,13 +103,13 @@ int hn_run_choose_params(struct hn_run *run, struct hn_error *err) {
     switch (run->spec->method) {
     case HN_METHOD_LORA:
         rc = hn_adapter_init(&run->adapter, &run->model, &run->spec->hp, err);
-        run->n_params = hn_params_assign_head(&run->model, run->adapter.n_params);
+        run->n_params = hn_params_assign_head(&run->model, run->adapter.n_params, false);
         return rc;
     case HN_METHOD_FULL:
         run->n_params = hn_params_assign(&run->model);
         return 0;
     default:
-        run->n_params = hn_params_assign_head(&run->model, 0);
+        run->n_params = run->spec->labels.problem ? hn_params_assign_head(&run->model, 0, true) : 0;
         return run->n_params ? 0 : hn_fail(err, HN_E_UNSUPPORTED, "method head needs a task with a head of its own");
     }
 }

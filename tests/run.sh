@@ -39,7 +39,7 @@ run() { # kind name command...
     echo "== $name"
     "$@" >"$log" 2>&1
     local status=$?
-    if [ $status -ne 0 ]; then tail -60 "$log"; else tail -3 "$log"; fi
+    if [ $status -ne 0 ]; then tail -60 "$log"; else tail -${TAIL:-3} "$log"; fi
     count "$log" "$kind" $status
 }
 
@@ -51,10 +51,10 @@ build() { # folder options...
 }
 
 python_tools() {
-    local stamp="$CACHE/venv/.tools-5"
+    local stamp="$CACHE/venv/.tools-6"
     make_pip
     [ -f "$stamp" ] && return
-    "$CACHE/venv/bin/pip" install -qq pytest requests numpy &&
+    "$CACHE/venv/bin/pip" install -qq pytest pytest-xdist requests numpy &&
         "$CACHE/venv/bin/pip" install -qq torch==2.13.0 &&
         "$CACHE/venv/bin/pip" install -qq transformers==5.23.0 peft==0.21.2 gguf==0.19.0 sentencepiece==0.2.3 safetensors jinja2 scikit-learn seqeval && touch "$stamp"
 }
@@ -84,7 +84,8 @@ else
             FAILED=$((FAILED + 1))
         fi
     fi
-    wants parity && run pytest parity $PYTEST tests/parity
+    # A file a worker, each with one thread of its own: the files differ little in length and share nothing.
+    wants parity && OMP_NUM_THREADS=1 run pytest parity $PYTEST -n 2 --dist loadfile --durations=15 tests/parity
     [ -d tests/e2e ] && wants e2e && run pytest e2e $PYTEST tests/e2e
     if wants soak; then HONE_KILLS=100 run pytest soak $PYTEST tests/e2e; fi
 fi

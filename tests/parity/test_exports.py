@@ -20,7 +20,7 @@ def run(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("run") / "run"
     rows = [common.chat_row(*r) for r in common.reviews(24)]
     common.make_run(folder, rows, {"max_steps": 3, "batch_size": 4, "learning_rate": 2e-3, "warmup_ratio": 0, **request.param},
-                    exports=["peft", "gguf", "merged", "merged_gguf"])
+                    exports=["peft", "gguf"] + ([] if request.param else ["merged", "merged_gguf"]))
     done = subprocess.run([str(common.HONED), "train", str(folder)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return folder
@@ -93,6 +93,8 @@ def test_gguf_adapter(run, ids, ours):
 
 def test_merged_folder(run, ids, ours):
     import transformers
+    if not (run / "artifacts" / "merged").exists():
+        pytest.skip("of the first run only: such files are large")
     folder = run / "artifacts" / "merged"
     model, info = transformers.AutoModelForCausalLM.from_pretrained(folder, output_loading_info=True)
     assert not info["missing_keys"] and not info["unexpected_keys"]
@@ -105,6 +107,8 @@ def test_merged_gguf(run, ids, ours):
     import gguf
     import reference
     path = run / "artifacts" / "merged_gguf" / "model.gguf"
+    if not path.exists():
+        pytest.skip("of the first run only: such files are large")
     merged, base = gguf.GGUFReader(path), gguf.GGUFReader(common.GGUF)
     assert {t.name: t.shape.tolist() for t in merged.tensors} == {t.name: t.shape.tolist() for t in base.tensors}
     assert {t.tensor_type.name for t in merged.tensors} == {"F16", "F32"}
@@ -120,20 +124,23 @@ def test_merged_gguf(run, ids, ours):
 def test_requantised(kind, tmp_path):
     """Blocks are gguf-py's own for the same values, and the drift is told."""
     import gguf
+    import test_folder
+    test_folder.make_folder("gpt-2", tmp_path / "model", "llama")
     rows = [common.chat_row(*r) for r in common.reviews(8)]
-    common.make_run(tmp_path / "run", rows, {"max_steps": 1, "batch_size": 4, "learning_rate": 1e-3}, exports=["merged_gguf", "merged"], gguf_dtype=kind)
+    common.make_run(tmp_path / "run", rows, {"max_steps": 1, "batch_size": 4, "learning_rate": 1e-3, "max_length": 64},
+                    base=str(tmp_path / "model"), exports=["merged_gguf", "merged"], gguf_dtype=kind)
     done = subprocess.run([str(common.HONED), "train", str(tmp_path / "run")], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     from safetensors.numpy import load_file
     exact = load_file(tmp_path / "run" / "artifacts" / "merged" / "model.safetensors")
     reader = gguf.GGUFReader(tmp_path / "run" / "artifacts" / "merged_gguf" / "model.gguf")
     tensors = {t.name: t for t in reader.tensors}
-    for name, hf in (("blk.3.ffn_down.weight", "model.layers.3.mlp.down_proj.weight"), ("blk.0.attn_v.weight", "model.layers.0.self_attn.v_proj.weight"),
+    for name, hf in (("blk.2.ffn_down.weight", "model.layers.2.mlp.down_proj.weight"), ("blk.0.attn_v.weight", "model.layers.0.self_attn.v_proj.weight"),
                      ("token_embd.weight", "model.embed_tokens.weight")):
         assert tensors[name].tensor_type.name == kind.upper()
         assert (tensors[name].data == gguf.quantize(exact[hf], tensors[name].tensor_type)).all()
     drift = {e["data"]["artifact"]: e["data"] for e in common.events(tmp_path / "run", "verified")}
-    assert drift["merged"]["max_abs_logit_diff"] < 5e-3 < drift["merged_gguf"]["max_abs_logit_diff"] and drift["merged_gguf"]["passed"]
-    answer = common.helper("predict", {"model": {"path": common.GGUF}, "source": {"run_dir": str(tmp_path / "run"), "step": "exported"},
+    assert drift["merged"]["max_abs_logit_diff"] < 1e-5 < drift["merged_gguf"]["max_abs_logit_diff"] and drift["merged_gguf"]["passed"]
+    answer = common.helper("predict", {"model": {"path": str(tmp_path / "model")}, "source": {"run_dir": str(tmp_path / "run"), "step": "exported"},
                                        "inputs": ["Say yes."], "max_tokens": 3})
-    assert answer["result"]["data"][0]["text"]
+    assert "text" in answer["result"]["data"][0]

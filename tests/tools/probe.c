@@ -158,7 +158,7 @@ int main(int argc, char **argv) {
     if (full)
         hn_params_assign(&model);
     else if (head)
-        hn_params_assign_head(&model, adapter.n_params);
+        hn_params_assign_head(&model, adapter.n_params, !adapter.n);
     check(
         full ? hn_params_from_model(&vector, &model, &err) : hn_params_from_adapter(&vector, &adapter, &model, &err),
         &err);

@@ -123,7 +123,7 @@ static void bench_open(struct bench *b, const struct setting *s, const size_t *l
     if (!s->full)
         assert_int_equal(hn_adapter_init(&b->adapter, &b->tiny.model, &b->hp, &err), 0);
     b->n_params =
-        s->full ? train_weights(&b->tiny.model, 0) : hn_params_assign_head(&b->tiny.model, b->adapter.n_params);
+        s->full ? train_weights(&b->tiny.model, 0) : hn_params_assign_head(&b->tiny.model, b->adapter.n_params, false);
     b->params = hn_calloc(b->n_params, sizeof *b->params);
     if (s->full) {
         float row[4 * TINY_HIDDEN]; /* the widest is a bias of q, k and v */
