@@ -94,6 +94,13 @@ static int check_encoding(struct hn_row_scan *scan, struct hn_error *err) {
     return 0;
 }
 
+static bool is_blank(const char *text, size_t size) {
+    for (size_t i = 0; i < size; i++)
+        if (!memchr(" \t\r\n", text[i], 4))
+            return false;
+    return true;
+}
+
 static int choose_format(
     struct hn_row_scan *scan, const char *name, const struct hn_dataset_format **ret, struct hn_error *err) {
     const char *text = (const char *)scan->data->map.data + scan->at;
@@ -106,6 +113,8 @@ static int choose_format(
         }
         snprintf(known + strlen(known), sizeof known - strlen(known), "%s%s", i ? ", " : "", formats[i]->name);
     }
+    if (!name && is_blank(text, size))
+        return invalid(err, "a data set needs at least one row", "the file has no rows");
     if (!name)
         return invalid(err,
             "write one JSON object a line, such as {\"prompt\": \"…\", \"completion\": \"…\"}, or CSV with a header",
