@@ -11,6 +11,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#define EXPORT_SECONDS 1800
+
 int hn_jobs_artifacts(struct hn_request *req, struct hn_error *err) {
     struct hn_job job;
     int64_t limit;
@@ -46,13 +48,11 @@ static const char *type_of(const char *path) {
     return "application/octet-stream";
 }
 
-/* The artifact's name was in the store, so it is plain and relative; a link in the run directory is not followed. */
-static int open_artifact(const struct hn_request *req, const char *job, const char *path, int64_t size, int *ret_fd,
-    struct hn_error *err) {
-    char root[HN_PATH_SIZE], full[HN_PATH_SIZE];
+/* The artifact's name was in a list of ours, so it is plain and relative; a link in the run directory is not followed. */
+static int open_artifact(const char *root, const char *path, int64_t size, int *ret_fd, struct hn_error *err) {
+    char full[HN_PATH_SIZE];
     struct stat st;
-    if (!hn_state_path(root, req->server->config->state, "runs", job, "artifacts") ||
-        !hn_state_path(full, root, path, NULL, NULL))
+    if (!hn_state_path(full, root, path, NULL, NULL))
         return hn_fail(err, HN_E_INTERNAL, "path too long");
     int fd = open(full, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
     if (fd < 0)
@@ -90,17 +90,11 @@ static int reply_range(struct hn_request *req, const char *path, const char *tag
     return 0;
 }
 
-int hn_jobs_artifact(struct hn_request *req, struct hn_error *err) {
-    struct hn_job job;
-    const char *path = req->params[1];
-    int64_t size = 0;
-    char tag[HN_SHA256_HEX], quoted[HN_SHA256_HEX + 2];
-    int fd = -1, rc = hn_job_load(req, &job, err);
-    if (!rc)
-        rc = hn_db_artifact(hn_request_db(req, err), job.n, path, &size, tag, err);
-    if (!rc)
-        rc = open_artifact(req, job.id, path, size, &fd, err);
-    hn_job_finish(&job);
+/* Sends a file whose hash is `tag`, whole, in part, or not at all when it is known. */
+static int reply_artifact(struct hn_request *req, const char *root, const char *path, int64_t size, const char *tag,
+    struct hn_error *err) {
+    char quoted[HN_SHA256_HEX + 2];
+    int fd = -1, rc = open_artifact(root, path, size, &fd, err);
     if (rc)
         return rc;
     snprintf(quoted, sizeof quoted, "\"%s\"", tag);
@@ -114,6 +108,20 @@ int hn_jobs_artifact(struct hn_request *req, struct hn_error *err) {
         return 0;
     }
     return reply_range(req, path, tag, fd, (uint64_t)size, err);
+}
+
+int hn_jobs_artifact(struct hn_request *req, struct hn_error *err) {
+    struct hn_job job;
+    const char *path = req->params[1];
+    int64_t size = 0;
+    char root[HN_PATH_SIZE], tag[HN_SHA256_HEX];
+    int rc = hn_job_load(req, &job, err);
+    if (!rc)
+        rc = hn_db_artifact(hn_request_db(req, err), job.n, path, &size, tag, err);
+    if (!rc && !hn_state_path(root, req->server->config->state, "runs", job.id, "artifacts"))
+        rc = hn_fail(err, HN_E_INTERNAL, "path too long");
+    hn_job_finish(&job);
+    return rc ? rc : reply_artifact(req, root, path, size, tag, err);
 }
 
 struct tar_stream {
@@ -132,11 +140,25 @@ static void close_tar(void *ud) {
     free(s);
 }
 
+static int reply_tar(struct hn_request *req, const char *root, const char *name, const json_t *list, struct hn_error *err) {
+    char disposition[160];
+    struct tar_stream *s = hn_calloc(1, sizeof *s);
+    int rc = s ? hn_tar_create(root, name, list, &s->tar, err) : hn_fail(err, HN_E_INTERNAL, "out of memory");
+    if (rc) {
+        free(s);
+        return rc;
+    }
+    s->stream = (struct hn_stream){.read = read_tar, .close = close_tar, .ud = s, .blocking = true};
+    snprintf(disposition, sizeof disposition, "attachment; filename=\"%s.tar\"", name);
+    hn_reply_header(req, "Content-Disposition", disposition);
+    hn_reply_stream(req, 200, "application/x-tar", &s->stream);
+    return 0;
+}
+
 int hn_jobs_artifacts_tar(struct hn_request *req, struct hn_error *err) {
     struct hn_job job;
-    char root[HN_PATH_SIZE], name[96];
+    char root[HN_PATH_SIZE];
     json_t *list = NULL;
-    struct tar_stream *s = NULL;
     int rc = hn_job_load(req, &job, err);
     if (!rc)
         rc = hn_db_artifacts(hn_request_db(req, err), job.n, NULL, 100000, &list, err);
@@ -146,19 +168,96 @@ int hn_jobs_artifacts_tar(struct hn_request *req, struct hn_error *err) {
     }
     if (!rc && !hn_state_path(root, req->server->config->state, "runs", job.id, "artifacts"))
         rc = hn_fail(err, HN_E_INTERNAL, "path too long");
-    if (!rc && !(s = hn_calloc(1, sizeof *s)))
-        rc = hn_fail(err, HN_E_INTERNAL, "out of memory");
     if (!rc)
-        rc = hn_tar_create(root, job.id, list, &s->tar, err);
-    if (!rc) {
-        s->stream = (struct hn_stream){.read = read_tar, .close = close_tar, .ud = s, .blocking = true};
-        snprintf(name, sizeof name, "attachment; filename=\"%s.tar\"", job.id);
-        hn_reply_header(req, "Content-Disposition", name);
-        hn_reply_stream(req, 200, "application/x-tar", &s->stream);
-    } else {
-        free(s);
-    }
+        rc = reply_tar(req, root, job.id, list, err);
     json_decref(list);
     hn_job_finish(&job);
+    return rc;
+}
+
+/*
+ * Artifacts of a checkpoint: made when they are first asked for, in the run directory's exports/, which goes with the
+ * job. The list is the manifest that was written with them.
+ */
+struct checkpoint_export {
+    char root[HN_PATH_SIZE], name[96]; /* name: of an archive */
+    json_t *files;
+};
+
+static int make_export(struct hn_request *req, const char *run_dir, const struct hn_job *job, int64_t step, const char *root,
+    struct hn_error *err) {
+    char model[HN_PATH_SIZE], exports[HN_PATH_SIZE];
+    json_t *answer = NULL;
+    int rc = hn_job_model(job, run_dir, model, err);
+    if (!rc && !hn_state_path(exports, run_dir, "exports", NULL, NULL))
+        rc = hn_fail(err, HN_E_INTERNAL, "path too long");
+    if (!rc)
+        rc = hn_dir_create(exports, err);
+    if (rc)
+        return rc;
+    json_t *params = json_pack("{s:{s:s},s:{s:s,s:I},s:s}", "model", "path", model, "source", "run_dir", run_dir, "step",
+        (json_int_t)step, "to", root);
+    rc = hn_helper_call(req->server->predict_helper, "export", params, EXPORT_SECONDS, NULL, NULL, &answer, &req->details, err);
+    json_decref(params);
+    json_decref(answer);
+    return rc;
+}
+
+static int find_export(struct hn_request *req, struct checkpoint_export *ret, struct hn_error *err) {
+    char run_dir[HN_PATH_SIZE], path[HN_PATH_SIZE], *end;
+    long long step = strtoll(req->params[1], &end, 10);
+    json_t *manifest = NULL;
+    struct hn_job job;
+    int rc = hn_job_load(req, &job, err);
+    snprintf(ret->name, sizeof ret->name, "checkpoints/step-%06lld", step);
+    if (!rc && (*end || step <= 0 || !hn_state_path(run_dir, req->server->config->state, "runs", job.id, NULL) ||
+                   !hn_state_path(path, run_dir, ret->name, NULL, NULL) || access(path, F_OK))) {
+        rc = hn_fail(err, HN_E_NOT_FOUND, "job %s has no checkpoint of step %.20s", job.id, req->params[1]);
+        hn_error_hint(err, "GET /jobs/%s/checkpoints lists those that are kept", job.id);
+    }
+    snprintf(ret->name, sizeof ret->name, "exports/step-%06lld", step);
+    if (!rc && (!hn_state_path(ret->root, run_dir, ret->name, NULL, NULL) ||
+                   !hn_state_path(path, ret->root, "manifest.json", NULL, NULL)))
+        rc = hn_fail(err, HN_E_INTERNAL, "path too long");
+    if (!rc && access(path, R_OK))
+        rc = make_export(req, run_dir, &job, step, ret->root, err);
+    if (!rc)
+        rc = hn_json_load(path, 1 << 20, &manifest, err);
+    snprintf(ret->name, sizeof ret->name, "%s-step-%06lld", rc ? "" : job.id, step);
+    ret->files = json_incref(json_object_get(manifest, "files"));
+    json_decref(manifest);
+    hn_job_finish(&job);
+    return rc;
+}
+
+int hn_checkpoint_artifacts(struct hn_request *req, struct hn_error *err) {
+    struct checkpoint_export e = {.files = NULL};
+    int rc = find_export(req, &e, err);
+    return rc ? rc : hn_reply_list(req, e.files, NULL, err);
+}
+
+int hn_checkpoint_artifact(struct hn_request *req, struct hn_error *err) {
+    struct checkpoint_export e = {.files = NULL};
+    const json_t *file, *found = NULL;
+    size_t i;
+    int rc = find_export(req, &e, err);
+    json_array_foreach(e.files, i, file)
+        if (strcmp(json_string_value(json_object_get(file, "path")), req->params[2]) == 0)
+            found = file;
+    if (!rc && !found)
+        rc = hn_fail(err, HN_E_NOT_FOUND, "the checkpoint has no artifact %.200s", req->params[2]);
+    if (!rc)
+        rc = reply_artifact(req, e.root, req->params[2], (int64_t)json_integer_value(json_object_get(found, "size")),
+            json_string_value(json_object_get(found, "sha256")), err);
+    json_decref(e.files);
+    return rc;
+}
+
+int hn_checkpoint_artifacts_tar(struct hn_request *req, struct hn_error *err) {
+    struct checkpoint_export e = {.files = NULL};
+    int rc = find_export(req, &e, err);
+    if (!rc)
+        rc = reply_tar(req, e.root, e.name, e.files, err);
+    json_decref(e.files);
     return rc;
 }

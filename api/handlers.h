@@ -3,6 +3,7 @@
 #define HN_API_HANDLERS_H
 
 #include "api/reply.h"
+#include "server/state.h"
 #include "server/store_events.h"
 #include "server/store_jobs.h"
 
@@ -31,6 +32,9 @@ int hn_jobs_metrics(struct hn_request *req, struct hn_error *err);
 int hn_jobs_events(struct hn_request *req, struct hn_error *err);
 int hn_jobs_log(struct hn_request *req, struct hn_error *err);
 int hn_jobs_checkpoints(struct hn_request *req, struct hn_error *err);
+int hn_checkpoint_artifacts(struct hn_request *req, struct hn_error *err);
+int hn_checkpoint_artifact(struct hn_request *req, struct hn_error *err);
+int hn_checkpoint_artifacts_tar(struct hn_request *req, struct hn_error *err);
 int hn_jobs_artifacts(struct hn_request *req, struct hn_error *err);
 int hn_jobs_artifact(struct hn_request *req, struct hn_error *err);
 int hn_jobs_artifacts_tar(struct hn_request *req, struct hn_error *err);
@@ -45,6 +49,9 @@ int hn_web_file(struct hn_request *req, struct hn_error *err);
 
 /* Shared by several resources. */
 int hn_job_load(struct hn_request *req, struct hn_job *ret, struct hn_error *err); /* by params[0]; finish it always */
+/* The base that the job's run directory links: there also after the model was deleted from the library. HN_E_CONFLICT
+ * before the job has started. */
+int hn_job_model(const struct hn_job *job, const char *run_dir, char path[HN_PATH_SIZE], struct hn_error *err);
 json_t *hn_job_json(struct hn_db *db, const struct hn_job *job);                  /* contract section 2 */
 int hn_job_reply(struct hn_request *req, int status, const char *id, struct hn_error *err);
 /* Streams rows after `after`, at most `limit`, or about `points` of all, as CSV. */

@@ -224,7 +224,7 @@ static int check_step(const json_t *step, const struct hn_job *job, json_t **ret
 }
 
 /* The run keeps links of its inputs, so this works after the model was deleted from the library. */
-static int model_of_run(const struct hn_job *job, const char *run_dir, char path[HN_PATH_SIZE], struct hn_error *err) {
+int hn_job_model(const struct hn_job *job, const char *run_dir, char path[HN_PATH_SIZE], struct hn_error *err) {
     json_t *run = NULL;
     const char *file = NULL;
     int rc = hn_json_parse(job->run, strlen(job->run), &run, err);
@@ -249,7 +249,7 @@ static int source_of_job(struct hn_request *req, const json_t *step, json_t *par
     if (!rc && !hn_state_path(run_dir, req->server->config->state, "runs", job.id, NULL))
         rc = hn_fail(err, HN_E_INTERNAL, "path too long");
     if (!rc)
-        rc = model_of_run(&job, run_dir, model, err);
+        rc = hn_job_model(&job, run_dir, model, err);
     hn_job_finish(&job);
     if (rc) {
         json_decref(found);

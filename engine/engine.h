@@ -68,6 +68,8 @@ int hn_train(const char *run_dir, int lock_fd);
  *                    chunks while streaming are {"index","text"}
  *   evaluate         {"model":MODEL,"source" as for predict,"data":DATA} → {"rows","dropped","truncated","metrics":{"loss",…},
  *                    "labels","confusion"}
+ *   export           {"model":MODEL,"source":{"run_dir","step":N},"to"} → {"files":[{"path","kind","size","sha256","verified":null}]},
+ *                    written into the new folder `to`, with that list in its manifest.json
  */
 int hn_helper_serve(int fd);
 

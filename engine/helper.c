@@ -19,7 +19,7 @@ static const struct op {
     {"dataset.preview", hn_op_dataset_preview},
     {"model.inspect", hn_op_model_inspect},
     {"job.plan", hn_op_job_plan},
-    {"predict", hn_op_predict}, {"evaluate", hn_op_evaluate},
+    {"predict", hn_op_predict}, {"evaluate", hn_op_evaluate}, {"export", hn_op_export},
 };
 
 int hn_helper_path(const json_t *object, const char **path, struct hn_error *err) {

@@ -1,5 +1,6 @@
 """Sentiment over HTTP with a real encoder: a headerless file, a job, its metrics, predictions, evaluation on another data set, a
 second job that begins from the first one's checkpoint, a merged result. Needs MiniLM and the reviews."""
+import hashlib
 import os
 import pathlib
 import sys
@@ -63,6 +64,22 @@ def test_sentiment(served):
         assert done.status_code in (status, 409) and code in (None, done.json()["error"]["code"]), done.text
     done = requests.post(f"{url}/models/minilm/evaluate", json={"dataset": other})
     assert done.status_code == 400 and "encoder" in done.json()["error"]["message"]
+
+    # What a checkpoint's parameters would make, on demand; the exported step's are the job's own artifacts.
+    kept = [c["step"] for c in requests.get(f"{url}/jobs/{job['id']}/checkpoints").json()["data"]]
+    exported = job["exported_step"] or kept[-1]
+    assert exported in kept
+    for step in kept:
+        listed = requests.get(f"{url}/jobs/{job['id']}/checkpoints/{step}/artifacts")
+        assert listed.status_code == 200, listed.text
+        made = {a["path"]: a["sha256"] for a in listed.json()["data"]}
+        own = {a["path"]: a["sha256"] for a in requests.get(f"{url}/jobs/{job['id']}/artifacts").json()["data"] if a["path"] != "manifest.json"}
+        assert set(made) == set(own) and (made == own) == (step == exported)
+        body = requests.get(f"{url}/jobs/{job['id']}/checkpoints/{step}/artifacts/peft/adapter_model.safetensors")
+        assert hashlib.sha256(body.content).hexdigest() == made["peft/adapter_model.safetensors"] == body.headers["ETag"].strip('"')
+        assert requests.get(f"{url}/jobs/{job['id']}/checkpoints/{step}/artifacts.tar").content[:3] == b"job"
+    for path in ("checkpoints/7777/artifacts", "checkpoints/x/artifacts", f"checkpoints/{exported}/artifacts/../spec.json", "checkpoints/-1/artifacts.tar"):
+        assert requests.get(f"{url}/jobs/{job['id']}/{path}").status_code == 404, path
 
     # A second job goes on from the first, whose deletion meanwhile does not matter.
     more = submit(served, tsv(120, 600), init_from=f'{{"job": "{job["id"]}"}}', exports='["merged"]',

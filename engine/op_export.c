@@ -1,0 +1,96 @@
+/* export: the artifacts that a checkpoint's parameters would make, written into a folder of their own with a list of
+ * them. Without comparing logits: the trainer does that for what it exports itself. */
+#include "engine/buf.h"
+#include "engine/export.h"
+#include "engine/json.h"
+#include "engine/predictor.h"
+
+#include <dirent.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static int compare_paths(const void *a, const void *b) {
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+/* Adds {"path","kind","size","sha256"} of each file in root/kind, by name. */
+static int list_folder(const char *root, const char *kind, json_t *files, struct hn_error *err) {
+    char path[4500], *names[64];
+    size_t n = 0;
+    snprintf(path, sizeof path, "%.4096s/%s", root, kind);
+    DIR *dir = opendir(path);
+    for (struct dirent *entry; dir && n < 64 && (entry = readdir(dir));)
+        if (entry->d_name[0] != '.' && (names[n] = strdup(entry->d_name)))
+            n++;
+    if (dir)
+        closedir(dir);
+    qsort(names, n, sizeof *names, compare_paths);
+    int rc = 0;
+    for (size_t i = 0; i < n; i++) {
+        char hash[HN_SHA256_HEX], relative[400];
+        uint64_t size = 0;
+        snprintf(relative, sizeof relative, "%s/%.300s", kind, names[i]);
+        snprintf(path, sizeof path, "%.4090s/%s", root, relative);
+        if (!rc && !(rc = hn_sha256_file(path, hash, &size, err)))
+            json_array_append_new(files, json_pack("{s:s, s:s, s:I, s:s, s:n}", "path", relative, "kind", kind,
+                                             "size", (json_int_t)size, "sha256", hash, "verified"));
+        free(names[i]);
+    }
+    return rc;
+}
+
+static int write_exports(const struct hn_predictor *p, const char *root, json_t *files, struct hn_error *err) {
+    int rc = hn_dir_create(root, err);
+    for (size_t i = 0; !rc && i < hn_n_exporters; i++) {
+        char dir[4200];
+        const struct hn_exporter *e = &hn_exporters[i];
+        if (!(p->spec.exports & (unsigned)e->bit))
+            continue;
+        snprintf(dir, sizeof dir, "%.4096s/%s", root, e->dir);
+        rc = hn_dir_create(dir, err);
+        if (!rc)
+            rc = e->write(&p->run, &p->params, dir, err);
+        if (!rc)
+            rc = list_folder(root, e->dir, files, err);
+    }
+    return rc;
+}
+
+int hn_op_export(struct hn_helper_call *call, const json_t *params, json_t **ret, struct hn_error *err) {
+    const json_t *source = json_object_get(params, "source");
+    const char *path, *to = NULL;
+    char tmp[4096], list[4300];
+    int rc = hn_helper_path(json_object_get(params, "model"), &path, err);
+    if (!rc)
+        rc = hn_json_string(params, "to", &to, err);
+    if (!rc && (!to || !json_is_integer(json_object_get(source, "step"))))
+        rc = hn_fail(err, HN_E_MISSING_FIELD, "to and source.step are needed");
+    if (!rc)
+        rc = hn_predictor_find(call, path, source, err);
+    if (rc)
+        return rc;
+    snprintf(list, sizeof list, "%.4096s/manifest.json", to);
+    if (access(list, R_OK) == 0) { /* another request was first */
+        *ret = json_object();
+        return 0;
+    }
+    snprintf(tmp, sizeof tmp, "%.4080s.tmp", to);
+    json_t *files = json_array();
+    rc = hn_dir_remove(tmp, err);
+    if (!rc)
+        rc = write_exports(*call->predictor, tmp, files, err);
+    snprintf(list, sizeof list, "%s/manifest.json", tmp);
+    if (!rc)
+        rc = hn_export_json(list,
+            json_pack("{s:i, s:O, s:O}", "format", 1, "step", json_object_get(source, "step"), "files", files), err);
+    if (!rc)
+        rc = hn_dir_publish(tmp, to, err);
+    if (rc)
+        hn_dir_remove(tmp, NULL);
+    else
+        *ret = json_pack("{s:O}", "files", files);
+    json_decref(files);
+    return rc;
+}
