@@ -18,7 +18,7 @@
 
 #define PLAN_SECONDS 900
 
-static const char *const known_fields[] = {"model", "dataset", "validation", "task", "method", "hyperparameters",
+static const char *const known_fields[] = {"model", "dataset", "validation", "test", "task", "method", "hyperparameters",
     "exports", "export_step", "export_dtype", "samples", "labels", "class_weights", "dedupe", "drop_leaks", "priority",
     "init_from", "gguf_dtype", "name", "metadata", "columns", "format", NULL};
 
@@ -28,7 +28,7 @@ struct submission {
     struct hn_db *db;
     json_t *request;      /* as sent; files replaced by the data sets they became */
     json_t *columns;      /* of uploaded files */
-    json_t *model, *train, *validation; /* records */
+    json_t *model, *train, *validation, *test; /* records */
     json_t *init;         /* {"path","job","step"} of the checkpoint that init_from names, or NULL */
     json_t *plan;         /* the helper's answer */
     char uploaded[2][HN_ID_SIZE]; /* data sets that this request brought in */
@@ -47,8 +47,8 @@ static int bad_field(struct hn_error *err, int code, const char *field, const ch
 
 /* Names that hold JSON in a form; the others are text as they stand. */
 static json_t *form_value(const struct hn_part *part) {
-    static const char *const texts[] = {"model", "dataset", "task", "method", "export_step", "export_dtype",
-        "gguf_dtype", "name", "format"};
+    static const char *const texts[] = {"model", "dataset", "test", "task", "method", "export_step",
+        "export_dtype", "gguf_dtype", "name", "format"};
     const char *text = part->data.data ? part->data.data : "";
     json_t *value = NULL;
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++)
@@ -312,6 +312,8 @@ static int ask_plan(struct submission *s, json_t *validation, struct hn_error *e
     }
     if (s->init)
         json_object_set(params, "init", s->init);
+    if (s->test)
+        json_object_set_new(params, "test", hn_dataset_params(s->req->server->config->state, s->test));
     int rc = hn_helper_call(s->req->server->data_helper, "job.plan", params, PLAN_SECONDS, NULL, NULL, &s->plan,
         &s->req->details, err);
     json_decref(params);
@@ -383,6 +385,7 @@ static void fill_job(const struct submission *s, struct hn_job *job) {
     job->model = copy_or_null(word(s->model, "name"));
     job->dataset = copy_or_null(word(s->train, "id"));
     job->validation_dataset = s->validation ? copy_or_null(word(s->validation, "id")) : NULL;
+    job->test_dataset = s->test ? copy_or_null(word(s->test, "id")) : NULL;
     job->validation = text_of(json_object_get(plan, "validation"));
     job->request = text_of(r);
     job->hyperparameters = text_of(json_object_get(plan, "hyperparameters"));
@@ -465,6 +468,9 @@ static int submit(struct submission *s, struct hn_error *err) {
         rc = resolve_train(s, err);
     if (!rc)
         rc = resolve_validation(s, &validation, err);
+    const json_t *test = json_object_get(s->request, "test");
+    if (!rc && test && !json_is_null(test))
+        rc = find_dataset(s, "test", test, &s->test, err);
     if (!rc)
         rc = resolve_init(s, err);
     if (!rc)
@@ -496,6 +502,7 @@ int hn_jobs_create(struct hn_request *req, struct hn_error *err) {
     json_decref(s.model);
     json_decref(s.train);
     json_decref(s.validation);
+    json_decref(s.test);
     json_decref(s.init);
     json_decref(s.plan);
     return rc;

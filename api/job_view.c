@@ -37,6 +37,17 @@ static json_t *validation(const struct hn_job *job) {
     return value;
 }
 
+/* What was measured at the end, on rows that nothing looked at before. */
+static json_t *test(const struct hn_job *job) {
+    json_t *value = job->test ? parsed(job->test) : NULL;
+    if (!job->test_dataset)
+        return json_null();
+    if (!json_is_object(value))
+        value = json_object();
+    json_object_set_new(value, "dataset", json_string(job->test_dataset));
+    return value;
+}
+
 static json_t *links(const struct hn_job *job) {
     static const char *const names[] = {"metrics", "events", "artifacts"};
     json_t *object = json_object();
@@ -64,6 +75,7 @@ json_t *hn_job_json(struct hn_db *db, const struct hn_job *job) {
         {"model", json_string(job->model)},
         {"dataset", json_string(job->dataset)},
         {"validation", validation(job)},
+        {"test", test(job)},
         {"request", parsed(job->request)},
         {"hyperparameters", parsed(job->hyperparameters)},
         {"auto", parsed(job->auto_why)},

@@ -90,7 +90,7 @@ static json_t *hyperparameter_schema(void) {
 }
 
 static json_t *job_request_schema(void) {
-    static const char *const words[] = {"model", "dataset", "task", "method", "export_step", "export_dtype", "gguf_dtype", "name"};
+    static const char *const words[] = {"model", "dataset", "test", "task", "method", "export_step", "export_dtype", "gguf_dtype", "name"};
     static const char *const any[] = {"validation", "exports", "samples", "labels", "class_weights", "metadata", "init_from"};
     json_t *properties = json_object();
     for (size_t i = 0; i < sizeof words / sizeof words[0]; i++)

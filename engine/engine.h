@@ -54,14 +54,14 @@ int hn_train(const char *run_dir, int lock_fd);
  *   job.plan         {"model":MODEL+{"sha256","name"},"train":DATA+{"sha256"},"validation":null|DATA+{"sha256"}|
  *                    {"fraction":F}|"none"|"auto","task"|null,"method"|null,"hyperparameters":{…},"exports"|null,
  *                    "export_step"|null,"export_dtype"|null,"gguf_dtype"|null,"samples"|null,"labels"|null,"class_weights"|null,"dedupe","drop_leaks",
- *                    "init":null|{"path" of a checkpoint's state.safetensors,"job","step"},
+ *                    "test":null|DATA+{"sha256"},"init":null|{"path" of a checkpoint's state.safetensors,"job","step"},
  *                    "memory_bytes","threads","now":"2026-01-31"}
  *                    → {"run":{… the spec's run part …},"host":{…},"task","method","hyperparameters":{resolved, all},
  *                    "auto":{name:why},"validation":{"rows",…},"counts":{"rows","used","dropped","truncated",
  *                    "target_tokens"},"warnings":[{"code","message"}],"plan":{"peak_bytes","micro_batch_tokens",
  *                    "recompute"},"dry_run":{contract's, without "fits" and "available_bytes"}}
  *                    The run part names its inputs `inputs/model.gguf` (or `inputs/model`, a folder), `inputs/train`,
- *                    `inputs/validation`; the daemon links them there, and
+ *                    `inputs/validation`, `inputs/test`; the daemon links them there, and
  *                    `inputs/init.safetensors`.
  *   predict          {"model":MODEL,"source":null|{"run_dir","step":"exported"|"best"|"last"|N},"inputs":[…],
  *                    "max_tokens","temperature","top_p","top_k","seed","stop","stream":bool} → {"data":[…]};

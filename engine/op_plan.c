@@ -29,7 +29,7 @@ struct planning {
     const json_t *params;
     struct hn_hyperparams hp;
     json_t *reasons, *warnings;
-    const char *model_path, *train_path, *validation_path, *init_path, *now;
+    const char *model_path, *train_path, *validation_path, *test_path, *init_path, *now;
     char init_sha256[HN_SHA256_HEX];
     enum hn_task task;
     struct hn_labels labels;
@@ -230,6 +230,9 @@ static json_t *make_spec(const struct planning *p, bool real, struct hn_error *e
                     : "last",
         "export_dtype", dtype ? dtype : "f32", "samples", samples, "recompute", p->recompute, "template_date",
         p->now);
+    if (p->test_path)
+        json_object_set_new(
+            run, "test", source_json(json_object_get(p->params, "test"), real ? p->test_path : "inputs/test"));
     if (json_object_get(p->params, "gguf_dtype") && !json_is_null(json_object_get(p->params, "gguf_dtype")))
         json_object_set(run, "gguf_dtype", json_object_get(p->params, "gguf_dtype"));
     if (hn_labels_write(&p->labels, run, err)) {
@@ -618,6 +621,8 @@ int hn_op_job_plan(struct hn_helper_call *call, const json_t *params, json_t **r
         rc = look_at_data(call, &p, err);
     if (!rc)
         rc = read_validation(&p, err);
+    if (!rc)
+        rc = hn_json_string(json_object_get(p.params, "test"), "path", &p.test_path, err);
     if (!rc)
         rc = read_init(&p, err);
     if (!rc)

@@ -66,6 +66,8 @@ static int encode_all(struct hn_run *run, struct hn_error *err) {
     else if (!rc && spec->validation.file)
         rc = hn_examples_encode(
             &run->codec, &run->validation_data, NULL, run->validation_data.n_rows, &options, &run->validation, err);
+    if (!rc && spec->test.file)
+        rc = hn_examples_encode(&run->codec, &run->test_data, NULL, run->test_data.n_rows, &options, &run->test, err);
     free(held);
     free(kept);
     return rc;
@@ -147,6 +149,8 @@ int hn_run_load(struct hn_run *run, const struct hn_spec *spec, const char *dir,
         rc = open_data(&run->train_data, dir, &spec->train, err);
     if (!rc && spec->validation.file)
         rc = open_data(&run->validation_data, dir, &spec->validation, err);
+    if (!rc && spec->test.file)
+        rc = open_data(&run->test_data, dir, &spec->test, err);
     if (!rc)
         rc = encode_all(run, err);
     if (!rc && run->train.n_rows == 0) {
@@ -163,6 +167,7 @@ int hn_run_load(struct hn_run *run, const struct hn_spec *spec, const char *dir,
     if (!rc) {
         find_longest(run, &run->train);
         find_longest(run, &run->validation);
+        find_longest(run, &run->test);
     }
     return rc;
 }
@@ -262,6 +267,26 @@ static int largest_batch(
     return 0;
 }
 
+static bool evaluates(const struct hn_run *run) {
+    return run->validation.n_rows || run->test.n_rows;
+}
+
+/* The larger of what validation and test rows can bring together. */
+static int largest_evaluation(struct hn_run *run, size_t limit, size_t dims[HN_DIMS], struct hn_error *err) {
+    const struct hn_examples *sets[] = {&run->validation, &run->test};
+    size_t one[HN_DIMS];
+    int rc = 0;
+    memset(dims, 0, HN_DIMS * sizeof *dims);
+    for (size_t i = 0; !rc && i < 2; i++) {
+        if (!sets[i]->n_rows)
+            continue;
+        rc = largest_batch(sets[i], limit, SIZE_MAX, one, err);
+        for (size_t d = 0; !rc && d < HN_DIMS; d++)
+            dims[d] = one[d] > dims[d] ? one[d] : dims[d];
+    }
+    return rc;
+}
+
 /* What reading merged models back maps, one at a time. */
 static size_t merged_bytes(const struct hn_run *run) {
     const struct hn_dtype_info *folder = hn_dtype_info((int)run->spec->export_dtype),
@@ -279,7 +304,8 @@ static void sum_memory(struct hn_run *run) {
     m->mapped = run->spec->method == HN_METHOD_FULL ? 0 : run->model.mapped_bytes;
     for (int i = 0; i < HN_PHASES; i++)
         m->arena = run->phases[i].plan.arena_bytes > m->arena ? run->phases[i].plan.arena_bytes : m->arena;
-    m->data = examples_bytes(&run->train) + examples_bytes(&run->validation) + dataset_bytes(&run->train_data) +
+    m->data = examples_bytes(&run->test) + dataset_bytes(&run->test_data) + examples_bytes(&run->train) +
+              examples_bytes(&run->validation) + dataset_bytes(&run->train_data) +
               dataset_bytes(&run->validation_data) + hn_batch_bytes(run->batch_tokens);
     size_t training = m->arena + m->params + m->mapped;
     size_t verifying = m->arena + m->params / 4 + m->mapped + merged_bytes(run);
@@ -308,13 +334,13 @@ int hn_run_plan(struct hn_run *run, struct hn_error *err) {
     if (!rc)
         rc = hn_phase_make(&run->phases[HN_PHASE_TRAIN], &run->model, &loss, &plan, err);
     plan.train = false;
-    if (!rc && run->validation.n_rows)
-        rc = largest_batch(&run->validation, tokens, SIZE_MAX, plan.caps.dims, err);
+    if (!rc && evaluates(run))
+        rc = largest_evaluation(run, tokens, plan.caps.dims, err);
     if (run->batch_tokens < plan.caps.dims[HN_DIM_TOKENS])
         run->batch_tokens = plan.caps.dims[HN_DIM_TOKENS];
     if (run->batch_tokens < HN_SAMPLE_CHUNK)
         run->batch_tokens = HN_SAMPLE_CHUNK;
-    if (!rc && run->validation.n_rows)
+    if (!rc && evaluates(run))
         rc = hn_phase_make(&run->phases[HN_PHASE_EVAL], &run->model, &eval, &plan, err);
     plan.caps.dims[HN_DIM_TARGETS] = spec_has_head(spec) ? run->longest : HN_VERIFY_TARGETS;
     plan.caps.dims[HN_DIM_TOKENS] = run->longest;
@@ -335,8 +361,10 @@ void hn_run_finish(struct hn_run *run) {
     hn_adapter_finish(&run->adapter);
     hn_examples_finish(&run->train);
     hn_examples_finish(&run->validation);
+    hn_examples_finish(&run->test);
     hn_dataset_close(&run->train_data);
     hn_dataset_close(&run->validation_data);
+    hn_dataset_close(&run->test_data);
     hn_codec_finish(&run->codec);
     hn_model_close(&run->model);
     *run = (struct hn_run){0};

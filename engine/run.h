@@ -28,8 +28,8 @@ struct hn_run {
     const struct hn_spec *spec;
     struct hn_model model;
     struct hn_codec codec;
-    struct hn_dataset train_data, validation_data;
-    struct hn_examples train, validation;
+    struct hn_dataset train_data, validation_data, test_data;
+    struct hn_examples train, validation, test;
     const struct hn_dataset *sample_data; /* rows that samples are taken from */
     size_t *sample_rows, n_sample_rows;   /* kept rows of sample_data, validation ones where there are any */
     struct hn_adapter adapter;            /* of method lora, else empty */

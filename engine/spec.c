@@ -103,6 +103,7 @@ static int read_run(struct hn_spec *s, struct hn_error *err) {
         (rc = hn_json_string(json_object_get(run, "model"), "sha256", &s->model_sha256, err)) ||
         (rc = read_source(json_object_get(run, "train"), &s->train, err)) ||
         (rc = read_source(validation, &s->validation, err)) ||
+        (rc = read_source(json_object_get(run, "test"), &s->test, err)) ||
         (rc = hn_json_number(validation, "fraction", 0, 1, &s->validation_fraction, err)) ||
         (rc = read_exports(run, &s->exports, err)) ||
         (rc = read_dtype(run, "export_dtype", "f32", false, &s->export_dtype, err)) ||

@@ -35,6 +35,7 @@ struct hn_spec {
     struct hn_labels labels;
     enum hn_method method;
     struct hn_source train, validation; /* validation.file NULL when there is none or it is a fraction */
+    struct hn_source test;              /* measured once, at the end; file NULL when there is none */
     double validation_fraction;         /* 0: not split off */
     struct hn_hyperparams hp;
     unsigned exports;           /* bits of hn_export */

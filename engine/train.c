@@ -408,9 +408,38 @@ static int choose_exported(struct hn_trainer *t, struct hn_error *err) {
     return hn_run_start_params(&t->run, t->dir, &t->params, err); /* nothing was better than the beginning */
 }
 
+/* The rows that nothing has looked at so far, once, with what is exported. */
+static int test(struct hn_trainer *t, struct hn_error *err) {
+    struct hn_evaluation e;
+    const char *key;
+    char name[64];
+    json_t *value;
+    if (!t->run.test.n_rows)
+        return 0;
+    int rc = hn_evaluate(&t->compute, &t->run.phases[HN_PHASE_EVAL], &t->run, t->params.values, &t->run.test,
+        &t->run.test_data, &e, err);
+    if (rc)
+        return rc;
+    json_t *data = json_pack("{s:I, s:I, s:o}", "step", (json_int_t)t->exported_step, "rows",
+        (json_int_t)t->run.test.n_rows, "test_loss", f32(e.loss));
+    json_object_foreach(e.metrics, key, value) {
+        snprintf(name, sizeof name, "test_%.50s", key);
+        json_object_set(data, name, value);
+    }
+    if (e.confusion) {
+        json_object_set(data, "confusion", e.confusion);
+        json_object_set(data, "labels", t->spec.labels.names);
+    }
+    tell("test rows: loss %.4f", e.loss);
+    hn_evaluation_finish(&e);
+    return hn_events_add(&t->events, "test", data, err);
+}
+
 static int finish(struct hn_trainer *t, const char *reason, struct hn_error *err) {
     int rc = choose_exported(t, err);
     hn_params_release_optimizer(&t->params); /* memory that reading back needs */
+    if (!rc)
+        rc = test(t, err);
     if (!rc)
         rc = sample(t, t->exported_step, err);
     if (!rc)

@@ -125,6 +125,8 @@ int hn_rundir_prepare(const char *state, const struct hn_job *job, struct hn_db 
     if (!rc && job->validation_dataset)
         rc = place_dataset(state, run_dir, db, job->validation_dataset,
             input_name(run, "validation", "inputs/validation"), err);
+    if (!rc && job->test_dataset)
+        rc = place_dataset(state, run_dir, db, job->test_dataset, input_name(run, "test", "inputs/test"), err);
     if (!rc)
         rc = write_spec(run_dir, job, run, threads, err);
     json_decref(model);

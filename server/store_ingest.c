@@ -202,6 +202,14 @@ static int on_verified(struct run *run, const json_t *data, const char *time, st
     return rc;
 }
 
+static int on_test(struct run *run, const json_t *data, const char *time, struct hn_error *err) {
+    (void)time;
+    char *line = dump(data);
+    int rc = hn_db_run(run->db, err, "UPDATE jobs SET test=?2 WHERE n=?1", "is", run->job, line);
+    free(line);
+    return rc;
+}
+
 static int on_finished(struct run *run, const json_t *data, const char *time, struct hn_error *err) {
     (void)time;
     const json_t *exported = json_object_get(data, "exported_step");
@@ -215,6 +223,7 @@ static const struct {
 } effects[] = {
     {"started", on_started},       {"plan", on_plan},         {"step", on_step},         {"eval", on_eval},
     {"checkpoint", on_checkpoint}, {"artifact", on_artifact}, {"verified", on_verified}, {"finished", on_finished},
+    {"test", on_test},
     {"resumed", NULL},             {"sample", NULL},          {"warning", NULL},         {"interrupted", NULL},
     {"failed", NULL},
 };

@@ -200,23 +200,25 @@ static int insert_row(struct hn_db *db, const struct hn_job *job, struct hn_erro
     return hn_db_run(db, err,
         "INSERT INTO jobs (id,name,owner,status,reason_code,reason_message,task,method,model,dataset,validation_dataset,"
         "validation,request,hyperparameters,auto_why,counts,plan,run,host,metadata,priority,peak_bytes,total_steps,"
-        "created_at) VALUES (?1,?2,?3,'queued','waiting_for_slot','waiting for a free slot',?4,?5,?6,?7,?8,?9,?10,?11,"
-        "?12,?13,?14,?15,?16,?17,?18,?19,?20,?21)",
-        "sssssssssssssssssiiis", job->id, job->name, job->owner, job->task, job->method, job->model, job->dataset,
+        "created_at,test_dataset) VALUES (?1,?2,?3,'queued','waiting_for_slot','waiting for a free slot',?4,?5,?6,?7,?8,"
+        "?9,?10,?11,?12,?13,?14,?15,?16,?17,?18,?19,?20,?21,?22)",
+        "sssssssssssssssssiiiss", job->id, job->name, job->owner, job->task, job->method, job->model, job->dataset,
         job->validation_dataset, job->validation, job->request, job->hyperparameters, job->auto_why, job->counts,
         job->plan, job->run, job->host, job->metadata, job->priority, job->peak_bytes, job->total_steps,
-        job->created_at);
+        job->created_at, job->test_dataset);
 }
 
 /* What the plan was made from must still be there when the job becomes visible. */
 static int inputs_exist(struct hn_db *db, const struct hn_job *job, struct hn_error *err) {
-    int64_t model, data, validation = 1;
+    int64_t model, data, validation = 1, test = 1;
     int rc = hn_db_number(db, 0, &model, err, "SELECT 1 FROM models WHERE name=?1", "s", job->model);
     if (!rc)
         rc = hn_db_number(db, 0, &data, err, "SELECT 1 FROM datasets WHERE id=?1", "s", job->dataset);
     if (!rc && job->validation_dataset)
         rc = hn_db_number(db, 0, &validation, err, "SELECT 1 FROM datasets WHERE id=?1", "s", job->validation_dataset);
-    if (!rc && !(model && data && validation))
+    if (!rc && job->test_dataset)
+        rc = hn_db_number(db, 0, &test, err, "SELECT 1 FROM datasets WHERE id=?1", "s", job->test_dataset);
+    if (!rc && !(model && data && validation && test))
         rc = hn_fail(err, HN_E_CONFLICT, "the model or data set was deleted while the job was being planned");
     return rc;
 }

@@ -37,7 +37,8 @@ def submit(daemon, data, **more):
 
 def test_sentiment(served):
     url = served.url
-    job = submit(served, tsv(220), hyperparameters='{"max_steps": 30, "batch_size": 16, "learning_rate": 1e-3}')
+    untouched = requests.post(f"{url}/datasets", files={"file": ("test.tsv", tsv(30, 800))}).json()["id"]
+    job = submit(served, tsv(220), test=untouched, hyperparameters='{"max_steps": 30, "batch_size": 16, "learning_rate": 1e-3}')
     assert job["task"] == "classification" and job["validation"]["rows"] == 22
     job = served.wait(job["id"], timeout=180)
     assert job["status"] == "succeeded", job["status_reason"]
@@ -52,6 +53,12 @@ def test_sentiment(served):
     assert answers.status_code == 200 and [set(a["probabilities"]) for a in answers.json()["data"]] == [{"0", "1"}] * 2
     for bad, status in (({"inputs": [1]}, 400), ({"inputs": [{"question": "?"}]}, 400), ({"inputs": []}, 400)):
         assert requests.post(f"{url}/jobs/{job['id']}/predict", json=bad).status_code == status
+
+    assert requests.delete(f"{url}/datasets/{untouched}").status_code in (200, 204)  # the job has ended
+    same = requests.post(f"{url}/datasets", files={"file": ("test.tsv", tsv(30, 800))}).json()["id"]
+    again = requests.post(f"{url}/jobs/{job['id']}/evaluate", json={"dataset": same}).json()
+    assert job["test"]["rows"] == 30 and job["test"]["confusion"] == again["confusion"]
+    assert job["test"]["test_accuracy"] == again["metrics"]["accuracy"]
 
     # Evaluated on other rows, by the labels' own names.
     other = requests.post(f"{url}/datasets", files={"file": ("other.tsv", tsv(60, 400))}).json()["id"]
