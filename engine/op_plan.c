@@ -473,10 +473,22 @@ static double estimate_seconds(const struct planning *p, const struct hn_run *ru
     return flops / (rate * (double)(p->threads > 0 ? p->threads : 1)) + 5;
 }
 
+/* Checkpoints (values and two moments each), one more while the next is written, and the results. */
+static size_t disk_bytes(const struct planning *p, const struct hn_run *run) {
+    const struct hn_spec *spec = run->spec;
+    size_t values = run->n_params * sizeof(float), bytes = values * 3 * (size_t)(p->hp.keep_checkpoints + 2);
+    bytes += values * (size_t)__builtin_popcount(spec->exports & (HN_EXPORT_PEFT | HN_EXPORT_GGUF));
+    if (spec->exports & HN_EXPORT_MERGED)
+        bytes += run->model.parameters * hn_dtype_info((int)spec->export_dtype)->bytes;
+    if (spec->exports & HN_EXPORT_MERGED_GGUF)
+        bytes += hn_dtype_bytes(hn_dtype_info((int)spec->gguf_dtype), run->model.parameters);
+    return bytes + (8 << 20); /* tokenizer files, events, log */
+}
+
 static json_t *answer(struct planning *p, struct hn_spec *spec, struct hn_run *run, struct hn_error *err) {
     const struct hn_examples *ex = &run->train;
     json_t *other = alternatives(p, spec, run, err), *final = make_spec(p, false, err);
-    size_t params = run->n_params * sizeof(float);
+    json_int_t disk = (json_int_t)disk_bytes(p, run);
     json_t *resolved = hn_hyperparams_write(&p->hp, HN_HP_ALL);
     json_t *validation = p->validation_path ? json_pack("{s:I}", "rows", (json_int_t)run->validation.n_rows)
                          : p->fraction > 0  ? json_pack("{s:f, s:I}", "fraction", p->fraction, "rows",
@@ -484,7 +496,7 @@ static json_t *answer(struct planning *p, struct hn_spec *spec, struct hn_run *r
                                             : json_null();
     json_t *dry = json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:O, s:o}", "peak_bytes",
         (json_int_t)run->memory.peak, "disk_bytes",
-        (json_int_t)(params * 3 * (size_t)(p->hp.keep_checkpoints + 2) + params * 3 + (8 << 20)), "steps",
+        disk, "steps",
         (json_int_t)run->steps, "rows", (json_int_t)ex->n_rows, "tokens", (json_int_t)ex->n_tokens, "target_tokens",
         (json_int_t)ex->target_tokens, "dropped", (json_int_t)ex->dropped, "truncated", (json_int_t)ex->truncated,
         "seconds_estimate", round(estimate_seconds(p, run)), "hyperparameters", resolved, "alternatives", other);
@@ -497,13 +509,13 @@ static json_t *answer(struct planning *p, struct hn_spec *spec, struct hn_run *r
             ex->truncated, ex->rows_total, (long long)p->hp.max_length);
     if (ex->dropped)
         warn(p, "dropped", "%zu of %zu rows are left out: no target is left in them", ex->dropped, ex->rows_total);
-    return json_pack("{s:O, s:O, s:s, s:s, s:o, s:O, s:o, s:{s:I, s:I, s:I, s:I, s:I}, s:O, s:{s:I, s:I, s:b}, s:o}",
+    return json_pack("{s:O, s:O, s:s, s:s, s:o, s:O, s:o, s:{s:I, s:I, s:I, s:I, s:I}, s:O, s:{s:I, s:I, s:b, s:I}, s:o}",
         "run", json_object_get(final, "run"), "host", json_object_get(final, "host"), "task", hn_task_name(p->task),
         "method", hn_method_name(p->method), "hyperparameters", resolved, "auto", p->reasons, "validation",
         validation, "counts", "rows", (json_int_t)ex->rows_total, "used", (json_int_t)ex->n_rows, "dropped",
         (json_int_t)ex->dropped, "truncated", (json_int_t)ex->truncated, "target_tokens",
         (json_int_t)ex->target_tokens, "warnings", p->warnings, "plan", "peak_bytes", (json_int_t)run->memory.peak,
-        "micro_batch_tokens", (json_int_t)p->hp.micro_batch_tokens, "recompute", p->recompute, "dry_run", dry);
+        "micro_batch_tokens", (json_int_t)p->hp.micro_batch_tokens, "recompute", p->recompute, "disk_bytes", disk, "dry_run", dry);
 }
 
 /* The earlier run must have trained the very matrices that this one trains. */

@@ -10,7 +10,7 @@ int hn_queue_pick(struct hn_queue_candidate *candidates, size_t n, const struct 
         c->reason = "waiting_for_slot";
         if (picked >= 0 || c->not_before > limits->now)
             continue;
-        if (limits->disk_low) {
+        if (limits->disk_free < 0 || c->disk_bytes > limits->disk_free) {
             c->reason = "waiting_for_disk";
         } else if (c->peak_bytes > room && !limits->nothing_runs) {
             c->reason = "waiting_for_memory";

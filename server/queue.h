@@ -2,7 +2,7 @@
  * The queue's decision: which waiting job may run now. Pure: no clock, no store, no lock.
  *
  * Candidates come in the order of precedence (priority, then the key served longest ago, then age). A job runs when its
- * planned memory fits beside what runs. One that does not fit lets smaller ones pass for ten minutes; after that it
+ * planned memory fits beside what runs and its files fit on the disk. One that does not fit lets smaller ones pass for ten minutes; after that it
  * reserves: nobody passes until it fits. So small jobs use the gaps, and no job starves.
  */
 #ifndef HN_QUEUE_H
@@ -17,13 +17,13 @@
 struct hn_queue_limits {
     int64_t memory;    /* bytes for all trainers */
     int64_t used;      /* planned bytes of those that run */
-    bool disk_low;     /* free space is below the reserve */
+    int64_t disk_free; /* bytes beyond the reserve; negative when it is touched */
     int64_t now;       /* milliseconds since 1970 */
     bool nothing_runs; /* the machine is empty: what can ever run may run now */
 };
 
 struct hn_queue_candidate {
-    int64_t peak_bytes, not_before, blocked_since;
+    int64_t peak_bytes, disk_bytes, not_before, blocked_since; /* disk_bytes: checkpoints and results, 0 unknown */
     const char *reason; /* out: waiting_for_memory, waiting_for_disk, waiting_for_slot */
 };
 

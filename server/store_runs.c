@@ -24,7 +24,8 @@ static int read_candidates(struct hn_db *db, struct candidate *list, struct hn_q
     struct hn_error *err) {
     struct hn_rows rows;
     int rc = hn_rows_open(&rows, db, err,
-        "SELECT j.n,j.id,coalesce(j.reason_code,''),j.blocked_since,j.peak_bytes,j.not_before FROM jobs j LEFT JOIN "
+        "SELECT j.n,j.id,coalesce(j.reason_code,''),j.blocked_since,j.peak_bytes,j.not_before,"
+        "coalesce(json_extract(j.plan,'$.disk_bytes'),0) FROM jobs j LEFT JOIN "
         "shares s ON s.owner=j.owner WHERE j.status='queued' ORDER BY j.priority DESC, coalesce(s.last,0), j.n LIMIT ?1",
         "i", (int64_t)CANDIDATES);
     size_t n = 0;
@@ -35,7 +36,8 @@ static int read_candidates(struct hn_db *db, struct candidate *list, struct hn_q
         snprintf(c->reason, sizeof c->reason, "%s", hn_rows_text(&rows, 2));
         c->blocked_since = hn_rows_int(&rows, 3);
         weighed[n++] = (struct hn_queue_candidate){.blocked_since = c->blocked_since,
-            .peak_bytes = hn_rows_int(&rows, 4), .not_before = hn_rows_int(&rows, 5)};
+            .peak_bytes = hn_rows_int(&rows, 4), .not_before = hn_rows_int(&rows, 5),
+            .disk_bytes = hn_rows_int(&rows, 6)};
         rc = 0;
     }
     hn_rows_close(&rows);

@@ -281,7 +281,7 @@ static bool leaving(const struct hn_workers *all) {
 static void claim_and_run(struct worker *worker) {
     struct hn_workers *all = worker->all;
     struct hn_job_claim claim = {.limits = {.memory = all->config->memory, .now = hn_time_ms(),
-        .disk_low = hn_machine_disk_free(all->config->state) < all->config->disk_reserve}};
+        .disk_free = hn_machine_disk_free(all->config->state) - all->config->disk_reserve}};
     struct hn_error err = {0};
     int rc = hn_store_call(all->store, hn_db_job_claim, &claim, &err);
     if (!rc && claim.id[0]) {

@@ -10,7 +10,7 @@
 #define MINUTE ((int64_t)60 * 1000)
 
 static struct hn_queue_limits limits(int64_t used) {
-    return (struct hn_queue_limits){.memory = 100, .used = used, .now = 100 * MINUTE, .nothing_runs = used == 0};
+    return (struct hn_queue_limits){.memory = 100, .used = used, .disk_free = 1000, .now = 100 * MINUTE, .nothing_runs = used == 0};
 }
 
 static void test_first_that_fits(void **state) {
@@ -43,9 +43,14 @@ static void test_what_waits_for_time_or_disk(void **state) {
     struct hn_queue_limits l = limits(0);
     struct hn_queue_candidate c[] = {{.peak_bytes = 1, .not_before = l.now + 1}, {.peak_bytes = 1}};
     assert_int_equal(hn_queue_pick(c, 2, &l), 1);
-    l.disk_low = true;
+    c[1].disk_bytes = 1001; /* smaller ones pass */
     assert_int_equal(hn_queue_pick(c, 2, &l), -1);
     assert_string_equal(c[1].reason, "waiting_for_disk");
+    c[0].not_before = 0;
+    assert_int_equal(hn_queue_pick(c, 2, &l), 0);
+    l.disk_free = -1;
+    assert_int_equal(hn_queue_pick(c, 2, &l), -1);
+    assert_string_equal(c[0].reason, "waiting_for_disk");
 }
 
 /* A machine whose memory setting was lowered still runs what was admitted before: alone. */
