@@ -88,8 +88,9 @@ static float message_weight(const json_t *message) {
 /*
  * Where the turn begins whose message's first byte is at `first`: behind the generation prompt in the template's
  * bytes before it. Templates that let the model think begin the prompt for an answer with more than they leave in a
- * finished turn (<think>), so the longest begin of the prompt counts, if it is at least half; of equals the last. Where
- * the template has no generation prompt ("[/INST] answer"), the model writes the spaces before the answer itself.
+ * finished turn (<think>), so the longest begin of the prompt counts, if it is at least half; of equals the last.
+ * Where the template has no generation prompt ("[/INST] answer"), the model writes the spaces before the answer
+ * itself.
  */
 static size_t turn_begin(const struct hn_codec *codec, const struct hn_encoded *e, size_t first) {
     size_t low = first, best = 0, begin = first;
@@ -111,8 +112,8 @@ static size_t turn_begin(const struct hn_codec *codec, const struct hn_encoded *
 
 /* Marks the tokens of the turn whose message has its bytes in [first, last]; *at is the first token to look at, and
  * moves on. */
-static void mark_turn(const struct hn_codec *codec, struct hn_encoded *e, size_t first, size_t last, float weight,
-    size_t *at) {
+static void mark_turn(
+    const struct hn_codec *codec, struct hn_encoded *e, size_t first, size_t last, float weight, size_t *at) {
     size_t begin = turn_begin(codec, e, first), i = *at;
     while (i < e->ids.n && e->ids.offsets[i] < begin)
         i++;
@@ -133,8 +134,8 @@ struct extent {
     size_t first, last;
 };
 
-static int mark_messages(const struct hn_codec *codec, const json_t *messages, struct hn_encoded *e,
-    struct hn_error *err) {
+static int mark_messages(
+    const struct hn_codec *codec, const json_t *messages, struct hn_encoded *e, struct hn_error *err) {
     size_t n = json_array_size(messages), at = 0;
     struct extent *extents = hn_calloc(n, sizeof *extents);
     if (!extents)
@@ -158,8 +159,8 @@ static int mark_messages(const struct hn_codec *codec, const json_t *messages, s
     return 0;
 }
 
-static int encode_messages(const struct hn_codec *codec, const json_t *row, struct hn_encoded *e,
-    struct hn_error *err) {
+static int encode_messages(
+    const struct hn_codec *codec, const json_t *row, struct hn_encoded *e, struct hn_error *err) {
     const json_t *messages = json_object_get(row, "messages");
     struct hn_rendered text = {0};
     int rc = hn_codec_render(codec, messages, json_object_get(row, "tools"), false, &text, err);
@@ -179,8 +180,8 @@ static bool push_eos(const struct hn_codec *codec, struct hn_encoded *e) {
     return eos < 0 || hn_ids_push(&e->ids, eos, e->text.size, e->text.size);
 }
 
-static int encode_completion(const struct hn_codec *codec, const json_t *row, struct hn_encoded *e,
-    struct hn_error *err) {
+static int encode_completion(
+    const struct hn_codec *codec, const json_t *row, struct hn_encoded *e, struct hn_error *err) {
     const json_t *prompt = json_object_get(row, "prompt"), *completion = json_object_get(row, "completion");
     size_t border = json_string_length(prompt);
     struct hn_ids head = {0};
@@ -195,8 +196,8 @@ static int encode_completion(const struct hn_codec *codec, const json_t *row, st
             if (!hn_ids_push(&e->ids, head.ids[i], head.offsets[i], head.ends[i]))
                 rc = no_memory(err);
         if (!rc)
-            rc = hn_tokenizer_encode(codec->tokenizer, e->text.data + border, e->text.size - border, NULL, &e->ids,
-                err);
+            rc = hn_tokenizer_encode(
+                codec->tokenizer, e->text.data + border, e->text.size - border, NULL, &e->ids, err);
         for (size_t i = head.n; !rc && i < e->ids.n; i++)
             e->ids.offsets[i] += (uint32_t)border, e->ids.ends[i] += (uint32_t)border;
     }
@@ -224,15 +225,57 @@ static void train_all(struct hn_encoded *e, const json_t *row) {
         const json_t *message = origin == HN_ORIGIN_TEMPLATE ? NULL : json_array_get(messages, origin - 1);
         const json_t *weight = json_object_get(message, "weight");
         e->weights[i] = json_is_number(weight) ? (float)json_number_value(weight)
-            : e->weights[i] != 0               ? e->weights[i]
+                        : e->weights[i] != 0   ? e->weights[i]
                                                : 1;
     }
+}
+
+int hn_question_row(const struct hn_codec *codec, const json_t *row, enum hn_columns *ret_columns, json_t **ret,
+    struct hn_error *err) {
+    static const char none[] = "There is no answer.";
+    const json_t *answers = json_object_get(row, "answers");
+    const json_t *texts = json_is_array(answers) ? answers : json_object_get(answers, "text");
+    const char *answer = json_string_value(json_is_string(answers) ? answers : json_array_get(texts, 0)),
+               *context = json_string_value(json_object_get(row, "context")),
+               *question = json_string_value(json_object_get(row, "question"));
+    context = context ? context : "";
+    question = question ? question : "";
+    answer = answer && *answer ? answer : none;
+    json_t *out;
+    if (codec->chat) {
+        out = json_pack(
+            "{s:[{s:s, s:o}]}", "messages", "role", "user", "content", json_sprintf("%s\n\n%s", context, question));
+        if (answers)
+            json_array_append_new(
+                json_object_get(out, "messages"), json_pack("{s:s, s:s}", "role", "assistant", "content", answer));
+    } else {
+        out = json_pack("{s:o, s:o}", "prompt", json_sprintf("%s\n\nQuestion: %s\nAnswer:", context, question),
+            "completion", json_sprintf(" %s", answer));
+    }
+    if (!out)
+        return no_memory(err);
+    *ret_columns = codec->chat ? HN_ROWS_MESSAGES : HN_ROWS_PROMPT_COMPLETION;
+    *ret = out;
+    return 0;
+}
+
+static int encode_question(
+    const struct hn_codec *codec, const json_t *row, struct hn_encoded *e, struct hn_error *err) {
+    enum hn_columns columns;
+    json_t *text = NULL;
+    int rc = hn_question_row(codec, row, &columns, &text, err);
+    if (!rc)
+        rc = columns == HN_ROWS_MESSAGES ? encode_messages(codec, text, e, err)
+                                         : encode_completion(codec, text, e, err);
+    json_decref(text);
+    return rc;
 }
 
 static int (*const encoders[])(const struct hn_codec *, const json_t *, struct hn_encoded *, struct hn_error *) = {
     [HN_ROWS_MESSAGES] = encode_messages,
     [HN_ROWS_PROMPT_COMPLETION] = encode_completion,
     [HN_ROWS_TEXT] = encode_text,
+    [HN_ROWS_QA] = encode_question,
 };
 
 int hn_row_encode(const struct hn_codec *codec, enum hn_columns columns, const json_t *row,
@@ -249,9 +292,9 @@ int hn_row_encode(const struct hn_codec *codec, enum hn_columns columns, const j
         return hn_encode_tagged(codec, row, options, out, err);
     if (columns == HN_ROWS_QA && problem == HN_PROBLEM_SPAN)
         return hn_encode_asked(codec, row, options, out, err);
-    if (problem != HN_PROBLEM_TOKENS || (size_t)columns >= sizeof encoders / sizeof encoders[0])
-        return hn_fail(err, HN_E_UNSUPPORTED, "these columns cannot be trained on as %s",
-            hn_task_name(options->task));
+    if (problem != HN_PROBLEM_TOKENS || (size_t)columns >= sizeof encoders / sizeof encoders[0] || !encoders[columns])
+        return hn_fail(
+            err, HN_E_UNSUPPORTED, "these columns cannot be trained on as %s", hn_task_name(options->task));
     int rc = encoders[columns](codec, row, out, err);
     if (rc)
         return rc;

@@ -35,6 +35,12 @@ static inline size_t hn_encoded_kept(const struct hn_encoded *e, const struct hn
 /* Targets among the first n tokens. */
 size_t hn_encoded_targets(const struct hn_encoded *e, size_t n);
 
+/* A question about a context as text to write, for models without a head for answers: a conversation of one question
+ * and one answer where the model has a chat template, else prompt and completion. Without answers in the row: the
+ * question alone. New reference. */
+int hn_question_row(const struct hn_codec *codec, const json_t *row, enum hn_columns *ret_columns, json_t **ret,
+    struct hn_error *err);
+
 /* The rows of a task's head; part of hn_row_encode. */
 int hn_encode_labelled(const struct hn_codec *codec, const json_t *row, const struct hn_encode_options *options,
     struct hn_encoded *e, struct hn_error *err);

@@ -156,7 +156,7 @@ static int read_options(struct preview *p, const json_t *params, struct hn_error
         .vocab = SIZE_MAX,
         .encoder = p->model.arch->encoder,
         .token_types = 2};
-    if (p->options.task == HN_TASK_GENERATION)
+    if (p->options.task == HN_TASK_GENERATION || (p->options.task == HN_TASK_QA && !p->model.arch->encoder))
         return 0;
     p->options.labels = &p->labels;
     return hn_labels_find(&p->labels, &p->data, NULL, NULL, err);

@@ -11,8 +11,10 @@ static json_t *tasks_of(const struct hn_model *model) {
         [HN_HEAD_TOKENS] = HN_TASK_TOKEN_CLASSIFICATION,
         [HN_HEAD_SPAN] = HN_TASK_QA};
     json_t *list = json_array();
-    if (!model->arch->encoder)
+    if (!model->arch->encoder) {
         json_array_append_new(list, json_string(hn_task_name(HN_TASK_GENERATION)));
+        json_array_append_new(list, json_string(hn_task_name(HN_TASK_QA))); /* written */
+    }
     for (int i = 0; i < HN_HEADS; i++)
         if (model->arch->heads[i].score)
             json_array_append_new(list, json_string(hn_task_name(tasks[i])));

@@ -37,7 +37,7 @@ struct planning {
     double fraction; /* of the training rows that are held out */
     size_t rows;
     int64_t memory_bytes, threads;
-    bool recompute;
+    bool recompute, encoder;
 };
 
 static void because(struct planning *p, const char *name, const char *format, ...)
@@ -578,6 +578,14 @@ static int plan_loaded(struct hn_helper_call *call, struct planning *p, json_t *
     return rc || *ret ? rc : hn_fail(err, HN_E_INTERNAL, "the plan cannot be written as JSON");
 }
 
+static int look_at_model(struct planning *p, struct hn_error *err) {
+    struct hn_model model = {0};
+    int rc = hn_model_peek(&model, p->model_path, err);
+    p->encoder = !rc && model.arch->encoder;
+    hn_model_close(&model);
+    return rc;
+}
+
 /* Number of rows and the tasks the training data allows. */
 static int look_at_data(struct hn_helper_call *call, struct planning *p, struct hn_error *err) {
     struct hn_dataset data;
@@ -605,7 +613,9 @@ static int look_at_data(struct hn_helper_call *call, struct planning *p, struct 
         hn_error_field(err, "task");
         rc = HN_E_UNSUPPORTED;
     }
-    if (!rc && p->task != HN_TASK_GENERATION)
+    /* Decoders write their answers: rows with questions become text. */
+    bool written = p->task == HN_TASK_GENERATION || (p->task == HN_TASK_QA && !p->encoder);
+    if (!rc && !written)
         rc = hn_labels_find(&p->labels, &data, json_object_get(p->params, "labels"),
             json_object_get(p->params, "class_weights"), err);
     p->rows = data.n_rows;
@@ -629,6 +639,8 @@ int hn_op_job_plan(struct hn_helper_call *call, const json_t *params, json_t **r
         rc = hn_json_int(params, "threads", 1, 1024, &p.threads, err);
     if (!rc)
         rc = read_names(&p, err);
+    if (!rc)
+        rc = look_at_model(&p, err);
     if (!rc)
         rc = look_at_data(call, &p, err);
     if (!rc)

@@ -54,8 +54,8 @@ static int from_chat(const struct hn_codec *codec, const json_t *row, struct hn_
     return rc;
 }
 
-static int from_completion(const struct hn_codec *codec, const json_t *row, struct hn_prompt *p,
-    struct hn_error *err) {
+static int from_completion(
+    const struct hn_codec *codec, const json_t *row, struct hn_prompt *p, struct hn_error *err) {
     append(&p->reference, json_object_get(row, "completion"));
     return from_raw(codec, json_object_get(row, "prompt"), p, err);
 }
@@ -71,10 +71,24 @@ static int from_text(const struct hn_codec *codec, const json_t *row, struct hn_
     return rc;
 }
 
+static int from_question(const struct hn_codec *codec, const json_t *row, struct hn_prompt *p, struct hn_error *err) {
+    enum hn_columns columns;
+    json_t *text = NULL;
+    int rc = hn_question_row(codec, row, &columns, &text, err);
+    if (!rc && !json_object_get(row, "answers")) /* an input to predict */
+        rc = columns == HN_ROWS_MESSAGES ? from_messages(codec, json_object_get(text, "messages"), NULL, p, err)
+                                         : from_raw(codec, json_object_get(text, "prompt"), p, err);
+    else if (!rc)
+        rc = columns == HN_ROWS_MESSAGES ? from_chat(codec, text, p, err) : from_completion(codec, text, p, err);
+    json_decref(text);
+    return rc;
+}
+
 static int (*const by_columns[])(const struct hn_codec *, const json_t *, struct hn_prompt *, struct hn_error *) = {
     [HN_ROWS_MESSAGES] = from_chat,
     [HN_ROWS_PROMPT_COMPLETION] = from_completion,
     [HN_ROWS_TEXT] = from_text,
+    [HN_ROWS_QA] = from_question,
 };
 
 static int settle(struct hn_prompt *p, int rc, struct hn_prompt *ret, struct hn_error *err) {
@@ -91,7 +105,7 @@ int hn_prompt_from_row(const struct hn_codec *codec, const struct hn_dataset *da
     struct hn_error *err) {
     struct hn_prompt p = {0};
     json_t *object = NULL;
-    if ((size_t)data->columns >= sizeof by_columns / sizeof by_columns[0])
+    if ((size_t)data->columns >= sizeof by_columns / sizeof by_columns[0] || !by_columns[data->columns])
         return hn_fail(err, HN_E_UNSUPPORTED, "rows of these columns have no prompt");
     int rc = hn_dataset_row(data, row, &object, err);
     if (!rc)
@@ -100,8 +114,8 @@ int hn_prompt_from_row(const struct hn_codec *codec, const struct hn_dataset *da
     return settle(&p, rc, ret, err);
 }
 
-int hn_prompt_from_input(const struct hn_codec *codec, const json_t *input, struct hn_prompt *ret,
-    struct hn_error *err) {
+int hn_prompt_from_input(
+    const struct hn_codec *codec, const json_t *input, struct hn_prompt *ret, struct hn_error *err) {
     struct hn_prompt p = {0};
     const json_t *raw = json_object_get(input, "prompt");
     int rc;
@@ -111,6 +125,9 @@ int hn_prompt_from_input(const struct hn_codec *codec, const json_t *input, stru
         json_decref(messages);
     } else if (json_is_string(input)) {
         rc = from_raw(codec, input, &p, err);
+    } else if (json_is_string(json_object_get(input, "question")) &&
+               json_is_string(json_object_get(input, "context"))) {
+        rc = from_question(codec, input, &p, err);
     } else if (json_is_string(raw)) {
         rc = from_raw(codec, raw, &p, err);
     } else if (json_is_array(input)) {
@@ -120,7 +137,7 @@ int hn_prompt_from_input(const struct hn_codec *codec, const json_t *input, stru
         json_decref(messages);
     } else {
         rc = hn_fail(err, HN_E_INVALID_FIELD,
-            "an input must be a text, a list of messages or {\"prompt\": \"raw text\"}");
+            "an input must be a text, a list of messages, {\"prompt\": \"raw text\"} or {\"question\", \"context\"}");
         hn_error_field(err, "inputs");
     }
     return settle(&p, rc, ret, err);

@@ -335,6 +335,23 @@ def test_answers(method, tmp_path):
         assert (answer["answer"], answer["start"]) == (text, start)
 
 
+@pytest.mark.skipif(not common.GGUF, reason="needs the GGUF model")
+def test_answers_written(tmp_path):
+    """A decoder writes its answers: rows with questions are conversations of one question, and nothing else changes."""
+    rows = questions(12)
+    chats = [{"messages": [{"role": "user", "content": r["context"] + "\n\n" + r["question"]},
+                           {"role": "assistant", "content": (r["answers"]["text"] or ["There is no answer."])[0]}]} for r in rows]
+    knobs, losses = {**KNOBS, "max_steps": 2, "max_length": 128}, []
+    for name, data in (("qa", rows), ("chat", chats)):
+        plan = train(tmp_path / name, data, knobs, base=None, samples=1, exports=["peft"])
+        assert plan["task"] == ("qa" if name == "qa" else "generation")
+        losses.append([e["data"]["loss"] for e in common.events(tmp_path / name, "step")])
+    assert losses[0] == losses[1] and common.events(tmp_path / "qa", "sample")[0]["data"]["reference"]
+    question = {"question": rows[0]["question"], "context": rows[0]["context"]}
+    assert predict(tmp_path / "qa", [question], base=None)[0]["text"] == \
+        predict(tmp_path / "qa", [rows[0]["context"] + "\n\n" + rows[0]["question"]], base=None)[0]["text"]
+
+
 def test_squad_file(tmp_path):
     """SQuAD's nested files are rows of their own."""
     rows = questions(12)
