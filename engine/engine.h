@@ -73,6 +73,9 @@ int hn_train(const char *run_dir, int lock_fd);
  */
 int hn_helper_serve(int fd);
 
+/* The CPU level that products and elementwise loops run at here: "avx512", "avx2", "portable". */
+const char *hn_kernel_level(void);
+
 /* Version and build of this binary, for --version and records. */
 const char *hn_build_name(void);
 

@@ -1,4 +1,5 @@
 /* Chooses the kernels by CPU feature; see kernels.h. */
+#include "engine/engine.h"
 #include "engine/kernels.h"
 
 extern const struct hn_kernels hn_kernels_portable;
@@ -17,4 +18,8 @@ const struct hn_kernels *hn_kernels(void) {
         return &hn_kernels_avx2;
 #endif
     return &hn_kernels_portable;
+}
+
+const char *hn_kernel_level(void) {
+    return hn_kernels()->name;
 }

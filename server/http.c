@@ -198,6 +198,14 @@ static int check_query(struct hn_exchange *x, struct hn_error *err) {
     return 0;
 }
 
+/* A client's own name for the request, when it is short and plain, stands in the log and the answer in place of ours. */
+static void take_request_id(struct hn_request *req) {
+    const char *id = hn_request_header(req, "X-Request-Id");
+    size_t n = id ? strlen(id) : 0;
+    if (n && n < sizeof req->id && strspn(id, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-") == n)
+        memcpy(req->id, id, n + 1);
+}
+
 static struct hn_exchange *begin(struct hn_http *http, struct MHD_Connection *connection, const char *url,
     const char *method) {
     struct hn_exchange *x = hn_calloc(1, sizeof *x);
@@ -221,6 +229,7 @@ static struct hn_exchange *begin(struct hn_http *http, struct MHD_Connection *co
         free_exchange(x);
         return NULL;
     }
+    take_request_id(&x->req);
     return x;
 }
 

@@ -364,6 +364,32 @@ def test_command_line(start, tmp_path):
     assert "uses the state folder" in run("serve", "--state", str(d.state), "--listen", "127.0.0.1:0").stderr
 
 
+def test_doctor(tmp_path):
+    """Says what is wrong and what to do, by its exit status too, and makes nothing."""
+    run = lambda *a: subprocess.run([HONED, "doctor", *a], capture_output=True, text=True)
+    done = run("--state", str(tmp_path / "not" / "there"), "--listen", "127.0.0.1:0")
+    assert done.returncode == 0 and "BAD" not in done.stdout and not (tmp_path / "not").exists(), done.stdout
+    assert all(word in done.stdout for word in ("kernels", "memory", "open files", "disk", "address"))
+    done = run("--state", str(tmp_path / "x"), "--memory", "10M", "--listen", "127.0.0.1:0")
+    assert done.returncode == 1 and "BAD   memory" in done.stdout and "256M" in done.stdout
+    done = run("--state", str(tmp_path / "x"), "--disk_reserve", "900T", "--listen", "127.0.0.1:0")
+    assert done.returncode == 1 and "BAD   disk" in done.stdout
+    import socket
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        done = run("--state", str(tmp_path / "x"), "--listen", f"127.0.0.1:{taken.getsockname()[1]}")
+        assert done.returncode == 1 and "BAD   address" in done.stdout and "--listen" in done.stdout
+
+
+def test_request_ids(daemon):
+    """A client's own name for a request goes through to the answer and the log, if it is short and plain."""
+    assert daemon.get("/healthz", headers={"X-Request-Id": "trace-7.a_B"}).headers["X-Request-Id"] == "trace-7.a_B"
+    assert "req=trace-7.a_B" in daemon.log.read_text()
+    for bad in ("a b", "x" * 200, 'q"', "", "ä".encode().decode("latin-1")):
+        assert daemon.get("/healthz", headers={"X-Request-Id": bad.encode("latin-1")}).headers["X-Request-Id"].startswith("req_")
+
+
 def test_configuration_file(start, tmp_path):
     conf = tmp_path / "honed.conf"
     conf.write_text("# a comment\nslots = 3\nmemory = 2G\n")
