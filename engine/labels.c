@@ -248,6 +248,48 @@ int hn_labels_find(struct hn_labels *ret, const struct hn_dataset *data, const j
     return rc;
 }
 
+/* The problem of a class of Transformers; HN_PROBLEM_TOKENS when it has no head of a task. */
+static enum hn_problem problem_of(const struct hn_model *model) {
+    static const enum hn_problem problems_of_heads[HN_HEADS] = {[HN_HEAD_SEQUENCE] = HN_PROBLEM_CLASSES,
+        [HN_HEAD_TOKENS] = HN_PROBLEM_TAGS,
+        [HN_HEAD_SPAN] = HN_PROBLEM_SPAN};
+    const json_t *config = model->folder.config;
+    const char *name = json_string_value(json_array_get(json_object_get(config, "architectures"), 0)),
+               *kind = json_string_value(json_object_get(config, "problem_type"));
+    for (int i = 0; name && i < HN_HEADS; i++) {
+        if (!model->arch->heads[i].score || strcmp(model->arch->heads[i].hf_class, name) != 0)
+            continue;
+        if (i == HN_HEAD_SEQUENCE && kind && strcmp(kind, "multi_label_classification") == 0)
+            return HN_PROBLEM_MULTI;
+        if (i == HN_HEAD_SEQUENCE && kind && strcmp(kind, "regression") == 0)
+            return HN_PROBLEM_VALUE;
+        return problems_of_heads[i];
+    }
+    return HN_PROBLEM_TOKENS;
+}
+
+int hn_labels_of_model(struct hn_labels *ret, const struct hn_model *model, struct hn_error *err) {
+    const json_t *names = json_object_get(model->folder.config, "id2label");
+    *ret = (struct hn_labels){.problem = model->is_folder ? problem_of(model) : HN_PROBLEM_TOKENS, .unanswerable = true};
+    if (ret->problem == HN_PROBLEM_TOKENS || ret->problem == HN_PROBLEM_VALUE || ret->problem == HN_PROBLEM_SPAN)
+        return 0;
+    size_t n = json_object_size(names) ? json_object_size(names) : 2; /* Transformers' own default */
+    ret->names = json_array();
+    for (size_t i = 0; i < n && n <= HN_LABELS_MAX; i++) {
+        char number[24], label[32];
+        snprintf(number, sizeof number, "%zu", i);
+        snprintf(label, sizeof label, "LABEL_%zu", i);
+        const char *name = json_string_value(json_object_get(names, number));
+        json_array_append_new(ret->names, json_string(name ? name : label));
+    }
+    int rc = json_array_size(ret->names) == n
+                 ? make_index(ret, err)
+                 : hn_fail(err, HN_E_MODEL_INVALID, "config.json names more than %d labels", HN_LABELS_MAX);
+    if (rc)
+        hn_labels_finish(ret);
+    return rc;
+}
+
 int hn_labels_read(struct hn_labels *ret, const json_t *run, struct hn_error *err) {
     const char *problem = problems[0];
     const json_t *weights = json_object_get(run, "label_weights");

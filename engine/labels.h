@@ -30,6 +30,9 @@ struct hn_labels {
  */
 int hn_labels_find(struct hn_labels *ret, const struct hn_dataset *data, const json_t *given, const json_t *weights,
     struct hn_error *err);
+/* Of a model folder that was trained for a task already: by config.json's architectures, problem_type and id2label. Next
+ * tokens for all others. */
+int hn_labels_of_model(struct hn_labels *ret, const struct hn_model *model, struct hn_error *err);
 /* {"problem","labels","label_weights"} of a specification's run part, and back. Without "problem": next tokens. */
 int hn_labels_read(struct hn_labels *ret, const json_t *run, struct hn_error *err);
 int hn_labels_write(const struct hn_labels *labels, json_t *run, struct hn_error *err);

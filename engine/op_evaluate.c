@@ -8,7 +8,6 @@
 #include <unistd.h>
 
 #define EVALUATE_TOKENS 1024
-#define BASE_LENGTH 2048 /* tokens of a row, where no job says how many */
 
 struct evaluation {
     struct hn_dataset data;
@@ -28,8 +27,6 @@ static int open_rows(struct hn_helper_call *call, const json_t *params, struct e
         rc = hn_dataset_open(&e->data, path, &options, err);
     if (rc == HN_E_DATASET_INVALID)
         hn_helper_issues(call, &e->data);
-    if (!o.max_length || p->spec.hp.max_length == HN_AUTO_INT)
-        o.max_length = p->run.model.config.context < BASE_LENGTH ? p->run.model.config.context : BASE_LENGTH;
     if (!rc)
         rc = hn_examples_encode(&p->run.codec, &e->data, NULL, e->data.n_rows, &o, &e->examples, err);
     if (!rc && !e->examples.n_rows)

@@ -19,6 +19,7 @@
 #define SLOTS 16 /* sequences that are answered at the same time */
 #define SMALLEST_CONTEXT 256
 #define MAX_STOPS 16
+#define BASE_LENGTH 2048 /* tokens of a row, where no job says how many */
 
 void hn_predictor_destroy(struct hn_predictor *p) {
     if (!p)
@@ -91,11 +92,25 @@ static int read_source_spec(
     return rc ? rc : hn_spec_read(&p->spec, json, err);
 }
 
-static int open_model(struct hn_predictor *p, const char *path, struct hn_error *err) {
+/* `own`: the model's own head, if it was trained for a task; else that of the job. */
+static int open_model(struct hn_predictor *p, const char *path, bool own, struct hn_error *err) {
     int rc = hn_model_open(&p->run.model, path, err);
+    if (!rc && own)
+        rc = hn_labels_of_model(&p->spec.labels, &p->run.model, err);
     if (!rc)
         rc = hn_model_set_head(&p->run.model, p->spec.labels.problem, hn_labels_outputs(&p->spec.labels), err);
     return rc ? rc : hn_codec_open(&p->run.model, &p->run.codec, err);
+}
+
+/* A base alone: rows as long as it was made for, within reason; a head must be in its file. */
+static int open_base(struct hn_predictor *p, const char *path, struct hn_error *err) {
+    hn_hyperparams_defaults(&p->spec.hp);
+    int rc = open_model(p, path, true, err);
+    size_t context = p->run.model.config.context;
+    p->spec.hp.max_length = (int64_t)(context < BASE_LENGTH ? context : BASE_LENGTH);
+    if (!rc && p->run.model.head.fresh)
+        rc = hn_fail(err, HN_E_MODEL_INVALID, "the model's file lacks the head that its config.json names");
+    return rc;
 }
 
 static int open_predictor(struct hn_predictor *p, const char *path, const json_t *source, struct hn_error *err) {
@@ -105,13 +120,13 @@ static int open_predictor(struct hn_predictor *p, const char *path, const json_t
     bool exported = !step || (json_is_string(step) && strcmp(json_string_value(step), "exported") == 0);
     p->run.spec = &p->spec;
     if (!json_is_object(source))
-        return open_model(p, path, err);
+        return open_base(p, path, err);
     int rc = read_source_spec(p, source, &run_dir, err);
     if (rc)
         return rc;
     if (exported && is_merged_only(run_dir, merged, sizeof merged))
-        return open_model(p, merged, err);
-    rc = open_model(p, path, err);
+        return open_model(p, merged, false, err);
+    rc = open_model(p, path, false, err);
     if (!rc)
         rc = hn_run_choose_params(&p->run, err);
     if (!rc)

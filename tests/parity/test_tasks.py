@@ -134,6 +134,8 @@ def test_sentiment(method, texts, tmp_path):
     assert not info["missing_keys"] and not info["unexpected_keys"]
     assert merged.config.id2label == {0: "0", 1: "1"} and merged.config.problem_type == "single_label_classification"
     agree(answers, probabilities(merged.eval(), tokenizer, texts), ["0", "1"])
+    own = common.helper("predict", {"model": {"path": str(art / "merged")}, "source": None, "inputs": texts[:-1]})["result"]["data"]
+    agree(own, probabilities(merged.eval(), tokenizer, texts[:-1]), ["0", "1"])  # the folder as a model of its own
     if method == "lora":
         base = transformers.AutoModelForSequenceClassification.from_pretrained(MINILM, num_labels=2)
         model = peft.PeftModel.from_pretrained(base, art / "peft").eval()
