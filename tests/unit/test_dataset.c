@@ -224,7 +224,7 @@ static void test_odd_files(void **state) {
         const char *says;
     } cases[] = {
         {"", 0, "empty"},
-        {"\n \r\n", 4, "recognised"},
+        {"\n \r\n", 4, "no rows"},
         {"\xFF\xFE{\0", 4, "UTF-16"},
         {"PK\3\4", 4, "archive"},
         {"PAR1xxxx", 8, "Parquet"},
