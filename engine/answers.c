@@ -215,8 +215,7 @@ static size_t leading(const struct hn_best_span *span, const char *context, size
     return begin;
 }
 
-json_t *hn_answer_span(const struct hn_best_span *span, const struct hn_labels *labels, const char *context, size_t size) {
-    (void)size;
+json_t *hn_answer_span(const struct hn_best_span *span, const struct hn_labels *labels, const char *context) {
     if (hn_span_is_null(span, labels))
         return json_pack(
             "{s:s, s:o, s:n, s:n}", "answer", "", "score", hn_json_float((float)span->null_score), "start", "end");

@@ -30,7 +30,7 @@ void hn_span_consider(struct hn_best_span *best, const struct hn_encoded *window
 /* Whether the answer is that there is none. */
 bool hn_span_is_null(const struct hn_best_span *span, const struct hn_labels *labels);
 /* {"answer","score","start","end"}, start and end in characters; the empty answer where there is none. */
-json_t *hn_answer_span(const struct hn_best_span *span, const struct hn_labels *labels, const char *context, size_t size);
+json_t *hn_answer_span(const struct hn_best_span *span, const struct hn_labels *labels, const char *context);
 
 /* entity_f1 and accuracy, as seqeval computes them; logits and targets of the examples' targets in order. */
 int hn_metrics_tags(

@@ -94,9 +94,9 @@ static int check_encoding(struct hn_row_scan *scan, struct hn_error *err) {
     return 0;
 }
 
-static bool is_blank(const char *text, size_t size) {
+static bool all_blank(const char *text, size_t size) {
     for (size_t i = 0; i < size; i++)
-        if (!memchr(" \t\r\n", text[i], 4))
+        if (!hn_is_blank(text[i]))
             return false;
     return true;
 }
@@ -113,7 +113,7 @@ static int choose_format(
         }
         snprintf(known + strlen(known), sizeof known - strlen(known), "%s%s", i ? ", " : "", formats[i]->name);
     }
-    if (!name && is_blank(text, size))
+    if (!name && all_blank(text, size))
         return invalid(err, "a data set needs at least one row", "the file has no rows");
     if (!name)
         return invalid(err,

@@ -6,6 +6,10 @@
 
 #include "engine/dataset.h"
 
+static inline bool hn_is_blank(char c) {
+    return c == ' ' || c == '\t' || c == '\r' || c == '\n';
+}
+
 #define HN_ROW_MAX ((size_t)64 << 20) /* bytes of one row */
 
 struct hn_span {

@@ -6,10 +6,6 @@
 #include <stdio.h>
 #include <string.h>
 
-static bool is_blank(char c) {
-    return c == ' ' || c == '\t' || c == '\r' || c == '\n';
-}
-
 json_t *hn_row_parse_json(const struct hn_dataset *data, const struct hn_span *span, struct hn_row_fault *fault) {
     const char *text = (const char *)data->map.data + span->offset;
     size_t good = hn_utf8_valid(text, span->size);
@@ -54,7 +50,7 @@ json_t *hn_row_parse_json(const struct hn_dataset *data, const struct hn_span *s
 
 static bool is_jsonl(const char *text, size_t size) {
     for (size_t i = 0; i < size; i++)
-        if (!is_blank(text[i]))
+        if (!hn_is_blank(text[i]))
             return text[i] == '{';
     return false;
 }
@@ -67,9 +63,9 @@ static bool next_line(struct hn_row_scan *scan, struct hn_span *ret) {
         size_t begin = scan->at, stop = end ? (size_t)(end - text) : size;
         scan->at = end ? stop + 1 : size;
         scan->line++;
-        while (begin < stop && is_blank(text[begin]))
+        while (begin < stop && hn_is_blank(text[begin]))
             begin++;
-        while (stop > begin && is_blank(text[stop - 1]))
+        while (stop > begin && hn_is_blank(text[stop - 1]))
             stop--;
         if (begin < stop) {
             *ret = (struct hn_span){begin, stop - begin, scan->line, 0};
@@ -83,14 +79,14 @@ const struct hn_dataset_format hn_format_jsonl = {"jsonl", is_jsonl, NULL, next_
 
 static bool is_array(const char *text, size_t size) {
     for (size_t i = 0; i < size; i++)
-        if (!is_blank(text[i]))
+        if (!hn_is_blank(text[i]))
             return text[i] == '[';
     return false;
 }
 
 static void skip_blank(struct hn_row_scan *scan) {
     const char *text = (const char *)scan->data->map.data;
-    while (scan->at < scan->data->map.size && is_blank(text[scan->at]))
+    while (scan->at < scan->data->map.size && hn_is_blank(text[scan->at]))
         scan->line += text[scan->at++] == '\n';
 }
 

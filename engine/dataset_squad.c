@@ -12,14 +12,10 @@
 #define KEY "\"paragraphs\""
 #define LOOK ((size_t)1 << 16) /* bytes looked at to recognise the file */
 
-static bool is_blank(char c) {
-    return c == ' ' || c == '\t' || c == '\r' || c == '\n';
-}
-
 static bool is_squad(const char *text, size_t size) {
     size_t at = 0;
     size = size < LOOK ? size : LOOK;
-    while (at < size && is_blank(text[at]))
+    while (at < size && hn_is_blank(text[at]))
         at++;
     if (!text || at == size || text[at] != '{')
         return false;
@@ -49,7 +45,7 @@ static bool next_paragraph(struct hn_row_scan *scan, struct hn_span *ret) {
     const char *text = (const char *)scan->data->map.data;
     size_t size = scan->data->map.size;
     for (;;) {
-        while (scan->at < size && (is_blank(text[scan->at]) || text[scan->at] == ','))
+        while (scan->at < size && (hn_is_blank(text[scan->at]) || text[scan->at] == ','))
             scan->line += text[scan->at++] == '\n';
         if (scan->at < size && text[scan->at] == '{' && scan->inside)
             break;

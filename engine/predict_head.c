@@ -164,7 +164,7 @@ static int answer_text(const struct hn_run *run, const json_t *row, const float 
         ++*example;
     } while (!rc && e.again);
     if (!rc && problem == HN_PROBLEM_SPAN)
-        *ret = hn_answer_span(&span, labels, json_string_value(context), json_string_length(context));
+        *ret = hn_answer_span(&span, labels, json_string_value(context));
     hn_encoded_finish(&e);
     return rc;
 }
