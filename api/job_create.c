@@ -29,6 +29,7 @@ struct submission {
     json_t *request;      /* as sent; files replaced by the data sets they became */
     json_t *columns;      /* of uploaded files */
     json_t *model, *train, *validation, *test; /* records */
+    json_t *sources, *datasets; /* of several training data sets: what the plan wants; [{"dataset","weight"}] */
     json_t *init;         /* {"path","job","step"} of the checkpoint that init_from names, or NULL */
     json_t *plan;         /* the helper's answer */
     char uploaded[2][HN_ID_SIZE]; /* data sets that this request brought in */
@@ -52,7 +53,7 @@ static json_t *form_value(const struct hn_part *part) {
     const char *text = part->data.data ? part->data.data : "";
     json_t *value = NULL;
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++)
-        if (strcmp(part->name, texts[i]) == 0)
+        if (strcmp(part->name, texts[i]) == 0 && (strcmp(part->name, "dataset") != 0 || text[0] != '['))
             return json_string(text);
     /* "auto", "none", ds_… are plain words; numbers, lists and objects are JSON. */
     if (hn_json_parse(text, strlen(text), &value, NULL))
@@ -150,6 +151,55 @@ static int find_dataset(struct submission *s, const char *field, const json_t *v
     return rc;
 }
 
+/* One of several: "ds_…" or {"dataset":"ds_…","weight":2}. What the plan wants goes to the end of s->sources. */
+static int resolve_source(struct submission *s, const json_t *value, struct hn_error *err) {
+    static const char *const known[] = {"dataset", "weight", NULL};
+    char field[48], prefix[56];
+    double weight = 1;
+    json_t *record = NULL;
+    size_t n = json_array_size(s->sources);
+    snprintf(field, sizeof field, "dataset[%zu]", n);
+    snprintf(prefix, sizeof prefix, "%s.", field);
+    int rc = json_is_object(value) ? hn_json_known(value, known, prefix, err) : 0;
+    if (!rc && json_is_object(value) && hn_json_number(value, "weight", HN_WEIGHT_MIN, HN_WEIGHT_MAX, &weight, err)) {
+        rc = HN_E_INVALID_FIELD;
+        hn_error_field(err, "%sweight", prefix);
+        hn_error_hint(err, "a weight says how often each row is seen in an epoch: 2 is twice, 0.5 every second row");
+    }
+    if (!rc)
+        rc = find_dataset(s, field, json_is_object(value) ? json_object_get(value, "dataset") : value, &record, err);
+    for (size_t i = 0; !rc && i < n; i++)
+        if (json_equal(json_object_get(json_array_get(s->datasets, i), "dataset"), json_object_get(record, "id")))
+            rc = bad_field(err, HN_E_INVALID_FIELD, field, "the same data set is named twice", "give it a weight of 2");
+    if (!rc) {
+        json_t *params = hn_dataset_params(s->req->server->config->state, record);
+        json_object_set_new(params, "weight", json_real(weight));
+        json_array_append_new(s->sources, params);
+        json_array_append_new(s->datasets, json_pack("{s:O,s:f}", "dataset", json_object_get(record, "id"), "weight",
+            weight));
+    }
+    if (!rc && !s->train)
+        s->train = json_incref(record);
+    json_decref(record);
+    return rc;
+}
+
+/* Several data sets: [{"dataset":"ds_…","weight":2}, "ds_…"]. */
+static int resolve_several(struct submission *s, const json_t *list, struct hn_error *err) {
+    const json_t *value;
+    size_t i;
+    int rc = 0;
+    if (!json_array_size(list) || json_array_size(list) > HN_DATASETS_MAX)
+        return bad_field(err, HN_E_INVALID_FIELD, "dataset", "a list of data sets has 1 to 16 of them",
+            "join smaller files into one before uploading");
+    s->sources = json_array();
+    s->datasets = json_array();
+    json_array_foreach(list, i, value)
+        if (!rc)
+            rc = resolve_source(s, value, err);
+    return rc;
+}
+
 static int resolve_train(struct submission *s, struct hn_error *err) {
     int rc = take_upload(s, "dataset", &s->train, err);
     if (rc || s->train)
@@ -158,7 +208,7 @@ static int resolve_train(struct submission *s, struct hn_error *err) {
     if (!value || json_is_null(value))
         return bad_field(err, HN_E_MISSING_FIELD, "dataset", "the job needs a data set",
             "send \"dataset\":\"ds_…\", or the file itself with curl -F dataset=@train.jsonl");
-    return find_dataset(s, "dataset", value, &s->train, err);
+    return json_is_array(value) ? resolve_several(s, value, err) : find_dataset(s, "dataset", value, &s->train, err);
 }
 
 /* "ds_…" | fraction | {"dataset"} | {"fraction"} | "none" | absent; what the plan wants goes into *ret. */
@@ -312,6 +362,11 @@ static int ask_plan(struct submission *s, json_t *validation, struct hn_error *e
     }
     if (s->init)
         json_object_set(params, "init", s->init);
+    if (s->sources) { /* the first, with its weight, and the others */
+        json_object_set(params, "train", json_array_get(s->sources, 0));
+        json_array_remove(s->sources, 0);
+        json_object_set(params, "more", s->sources);
+    }
     if (s->test)
         json_object_set_new(params, "test", hn_dataset_params(s->req->server->config->state, s->test));
     int rc = hn_helper_call(s->req->server->data_helper, "job.plan", params, PLAN_SECONDS, NULL, NULL, &s->plan,
@@ -384,6 +439,7 @@ static void fill_job(const struct submission *s, struct hn_job *job) {
     job->method = copy_or_null(word(plan, "method"));
     job->model = copy_or_null(word(s->model, "name"));
     job->dataset = copy_or_null(word(s->train, "id"));
+    job->datasets = s->datasets ? text_of(s->datasets) : NULL;
     job->validation_dataset = s->validation ? copy_or_null(word(s->validation, "id")) : NULL;
     job->test_dataset = s->test ? copy_or_null(word(s->test, "id")) : NULL;
     job->validation = text_of(json_object_get(plan, "validation"));
@@ -501,6 +557,8 @@ int hn_jobs_create(struct hn_request *req, struct hn_error *err) {
     json_decref(s.columns);
     json_decref(s.model);
     json_decref(s.train);
+    json_decref(s.sources);
+    json_decref(s.datasets);
     json_decref(s.validation);
     json_decref(s.test);
     json_decref(s.init);

@@ -74,6 +74,7 @@ json_t *hn_job_json(struct hn_db *db, const struct hn_job *job) {
         {"method", json_string(job->method)},
         {"model", json_string(job->model)},
         {"dataset", json_string(job->dataset)},
+        {"datasets", job->datasets ? parsed(job->datasets) : json_null()},
         {"validation", validation(job)},
         {"test", test(job)},
         {"request", parsed(job->request)},

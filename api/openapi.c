@@ -90,7 +90,7 @@ static json_t *hyperparameter_schema(void) {
 }
 
 static json_t *job_request_schema(void) {
-    static const char *const words[] = {"model", "dataset", "test", "task", "method", "export_step", "export_dtype", "gguf_dtype", "name"};
+    static const char *const words[] = {"model", "test", "task", "method", "export_step", "export_dtype", "gguf_dtype", "name"};
     static const char *const any[] = {"validation", "exports", "samples", "labels", "class_weights", "metadata", "init_from"};
     json_t *properties = json_object();
     for (size_t i = 0; i < sizeof words / sizeof words[0]; i++)
@@ -99,6 +99,11 @@ static json_t *job_request_schema(void) {
         json_object_set_new(properties, any[i], json_object());
     json_object_set_new(properties, "dedupe", json_pack("{s:s}", "type", "boolean"));
     json_object_set_new(properties, "drop_leaks", json_pack("{s:s}", "type", "boolean"));
+    json_object_set_new(properties, "dataset", json_pack("{s:[{s:s},{s:s,s:i,s:i,s:{s:[{s:s},{s:s,s:b,s:[s],s:{s:{s:s},"
+        "s:{s:s,s:f,s:i}}}]}}]}", "oneOf", "type", "string", "type", "array", "minItems", 1, "maxItems", HN_DATASETS_MAX,
+        "items", "oneOf", "type", "string", "type", "object", "additionalProperties", 0, "required", "dataset",
+        "properties", "dataset", "type", "string", "weight", "type", "number", "minimum", HN_WEIGHT_MIN, "maximum",
+        HN_WEIGHT_MAX));
     json_object_set_new(properties, "priority", json_pack("{s:s,s:i,s:i}", "type", "integer", "minimum", -100, "maximum",
         100));
     json_object_set_new(properties, "hyperparameters", json_pack("{s:s}", "$ref", "#/components/schemas/Hyperparameters"));

@@ -288,7 +288,50 @@ int hn_dataset_open(
     return rc ? rc : judge(ret, options, err);
 }
 
+static int append(struct hn_dataset *data, struct hn_dataset *part, struct hn_error *err) {
+    if (part->columns != data->columns) {
+        hn_fail(err, HN_E_INVALID_FIELD, "it has %s, but the first has %s", hn_layout_title(part->layout),
+            hn_layout_title(data->layout));
+        hn_error_hint(err, "the data sets of one job need rows of one kind; map their columns when uploading");
+        return HN_E_INVALID_FIELD;
+    }
+    struct hn_dataset *more = realloc(data->more, (data->n_more + 1) * sizeof *more);
+    data->more = more ? more : data->more;
+    if (!more || !hn_grow(&data->lines, &data->lines_capacity, data->n_rows + part->n_rows, sizeof *data->lines))
+        return hn_fail(err, HN_E_INTERNAL, "out of memory for the index of the rows");
+    memcpy(data->lines + data->n_rows, part->lines, part->n_rows * sizeof *part->lines);
+    part->first = data->n_rows;
+    data->n_rows += part->n_rows;
+    data->more[data->n_more++] = *part;
+    return 0;
+}
+
+int hn_dataset_append(
+    struct hn_dataset *data, const char *path, const struct hn_dataset_options *options, struct hn_error *err) {
+    struct hn_dataset part;
+    int rc = hn_dataset_open(&part, path, options, err);
+    if (!rc)
+        rc = append(data, &part, err);
+    if (!rc)
+        return 0;
+    hn_dataset_close(&part);
+    char prefix[32];
+    snprintf(prefix, sizeof prefix, "data set %zu", data->n_more + 2);
+    hn_error_prefix(err, prefix);
+    return rc;
+}
+
+size_t hn_dataset_part(const struct hn_dataset *data, size_t row) {
+    size_t part = data->n_more;
+    while (part && row < data->more[part - 1].first)
+        part--;
+    return part;
+}
+
 void hn_dataset_close(struct hn_dataset *data) {
+    for (size_t i = 0; i < data->n_more; i++)
+        hn_dataset_close(&data->more[i]);
+    free(data->more);
     hn_map_close(&data->map);
     json_decref(data->mapping);
     json_decref(data->given);
@@ -308,6 +351,9 @@ int hn_dataset_row(const struct hn_dataset *data, size_t row, json_t **ret, stru
         hn_error_field(err, "row");
         return HN_E_NOT_FOUND;
     }
+    size_t part = hn_dataset_part(data, row);
+    if (part)
+        return hn_dataset_row(&data->more[part - 1], row - data->more[part - 1].first, ret, err);
     struct hn_span span = {data->offsets[row], data->sizes[row], data->lines[row], data->parts[row]};
     json_t *raw = data->reader->parse(data, &span, &fault);
     if (!raw)

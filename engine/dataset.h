@@ -45,16 +45,19 @@ struct hn_dataset {
     const char *format;
     enum hn_columns columns;
     json_t *mapping; /* the columns as found or given: our name → the file's */
-    size_t n_rows;   /* kept rows */
+    size_t n_rows;   /* kept rows, of `more` as well */
     size_t *offsets; /* [n_rows] byte of the row in the file */
     size_t *sizes;   /* [n_rows] bytes of the row */
-    uint32_t *lines; /* [n_rows] line in the file, from 1 */
+    uint32_t *lines; /* [n_rows] line in its file, from 1 */
     uint32_t *parts; /* [n_rows] which of the rows in that text, from 0 */
     size_t dropped;
     size_t n_issues; /* all of them */
     struct hn_issue issues[100];
     json_t *warnings; /* [{"code","message","lines"}] */
     size_t offsets_capacity, sizes_capacity, lines_capacity, parts_capacity;
+    /* Further files, whose rows come behind this one's. */
+    struct hn_dataset *more; /* [n_more] */
+    size_t n_more, first;    /* first: number of rows in the files before this one */
     /* of the reader */
     const struct hn_dataset_format *reader;
     const struct hn_layout *layout; /* of the first row that was recognised */
@@ -66,8 +69,14 @@ struct hn_dataset {
 
 /* Parses and validates the whole file; rows themselves stay in the map. On HN_E_DATASET_INVALID `ret->issues` is
  * filled as well. Call hn_dataset_close in every case (also after a failure). */
-int hn_dataset_open(struct hn_dataset *ret, const char *path, const struct hn_dataset_options *options,
-    struct hn_error *err);
+int hn_dataset_open(
+    struct hn_dataset *ret, const char *path, const struct hn_dataset_options *options, struct hn_error *err);
+/* Reads another file behind what `data` has; its rows must be of the same kind. Leaves `data` as it was on failure.
+ */
+int hn_dataset_append(
+    struct hn_dataset *data, const char *path, const struct hn_dataset_options *options, struct hn_error *err);
+/* Which of the files a row is from, from 0. */
+size_t hn_dataset_part(const struct hn_dataset *data, size_t row);
 void hn_dataset_close(struct hn_dataset *data);
 /* The row as an object under our own names ("messages" | "prompt","completion" | "text" …). New reference. */
 int hn_dataset_row(const struct hn_dataset *data, size_t row, json_t **ret, struct hn_error *err);

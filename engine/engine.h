@@ -20,6 +20,11 @@
 #include "engine/hyperparams.h"
 #include "engine/json.h"
 
+/* Training data sets of one job, and the weight of each: how often an epoch sees each of its rows. */
+#define HN_DATASETS_MAX 16
+#define HN_WEIGHT_MIN 0.001
+#define HN_WEIGHT_MAX 100
+
 /* Exit statuses of the trainer. Hints for people; the last event in events.jsonl is the verdict. */
 enum hn_train_exit {
     HN_EXIT_FINISHED = 0,
@@ -51,7 +56,7 @@ int hn_train(const char *run_dir, int lock_fd);
  *   dataset.preview  {"model":MODEL,"data":DATA,"row":N,"task"|null,"hyperparameters":{…}} → contract's preview
  *   model.inspect    {"path"} →
  * {"family","format","quantisation","parameters","context","vocab","tasks","chat_template", "sha256","bytes"}
- *   job.plan         {"model":MODEL+{"sha256","name"},"train":DATA+{"sha256"},"validation":null|DATA+{"sha256"}|
+ *   job.plan         {"model":MODEL+{"sha256","name"},"train":DATA+{"sha256"[,"weight"]},"more":absent|[the same, …],"validation":null|DATA+{"sha256"}|
  *                    {"fraction":F}|"none"|"auto","task"|null,"method"|null,"hyperparameters":{…},"exports"|null,
  *                    "export_step"|null,"export_dtype"|null,"gguf_dtype"|null,"samples"|null,"labels"|null,"class_weights"|null,"dedupe","drop_leaks",
  *                    "test":null|DATA+{"sha256"},"init":null|{"path" of a checkpoint's state.safetensors,"job","step"},

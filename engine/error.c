@@ -25,6 +25,15 @@ static const struct row *find(int code) {
     return &rows[-code];
 }
 
+void hn_error_prefix(struct hn_error *err, const char *where) {
+    char inner[sizeof err->message];
+    size_t n = strlen(where);
+    if (!err || (strncmp(err->message, where, n) == 0 && (err->message[n] == ':' || err->message[n] == ',')))
+        return;
+    memcpy(inner, err->message, sizeof inner);
+    snprintf(err->message, sizeof err->message, "%.40s: %.980s", where, inner);
+}
+
 const char *hn_error_name(int code) {
     return find(code)->name;
 }

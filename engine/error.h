@@ -60,6 +60,9 @@ void hn_error_hint(struct hn_error *err, const char *format, ...)
 void hn_error_field(struct hn_error *err, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
+/* Puts where it happened before the message ("line 7: …"), unless it stands there already. */
+void hn_error_prefix(struct hn_error *err, const char *where);
+
 const char *hn_error_name(int code); /* "invalid_json" …; "ok" for 0; never NULL */
 const char *hn_error_text(int code); /* the table's sentence */
 enum hn_error_kind hn_error_kind(int code);

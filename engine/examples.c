@@ -164,15 +164,15 @@ static int settle(struct hn_examples *ex, const struct hn_encoded *e, const stru
 }
 
 /* Errors of a row say which row; the trainer's own errors stay as they are. */
-static void name_line(struct hn_error *err, uint32_t line) {
-    char prefix[32], inner[sizeof err->message];
-    if (!err || err->code == HN_E_INTERNAL)
+static void name_row(struct hn_error *err, const struct hn_dataset *data, size_t row) {
+    char where[48];
+    if (!err || err->code == HN_E_INTERNAL || row >= data->n_rows)
         return;
-    int used = snprintf(prefix, sizeof prefix, "line %u: ", line);
-    if (strncmp(err->message, prefix, (size_t)used - 2) == 0)
-        return;
-    memcpy(inner, err->message, sizeof inner);
-    snprintf(err->message, sizeof err->message, "%s%.980s", prefix, inner);
+    snprintf(where, sizeof where, "line %u", data->lines[row]);
+    hn_error_prefix(err, where);
+    snprintf(where, sizeof where, "data set %zu", hn_dataset_part(data, row) + 1);
+    if (data->n_more)
+        hn_error_prefix(err, where);
 }
 
 int hn_examples_encode(const struct hn_codec *codec, const struct hn_dataset *data, const size_t *rows, size_t n_rows,
@@ -193,8 +193,8 @@ int hn_examples_encode(const struct hn_codec *codec, const struct hn_dataset *da
             if (!rc)
                 rc = settle(&ex, &encoded, options, row, data->lines[row], err);
         } while (!rc && encoded.again);
-        if (rc && row < data->n_rows)
-            name_line(err, data->lines[row]);
+        if (rc)
+            name_row(err, data, row);
         json_decref(object);
     }
     hn_encoded_finish(&encoded);

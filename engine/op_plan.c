@@ -34,8 +34,9 @@ struct planning {
     enum hn_task task;
     struct hn_labels labels;
     enum hn_method method;
-    double fraction; /* of the training rows that are held out */
-    size_t rows;
+    double fraction;     /* of the training rows that are held out */
+    size_t rows;         /* of all training data sets */
+    double weighed_rows; /* the same, each as often as its data set's weight has it in an epoch */
     int64_t memory_bytes, threads;
     bool recompute, encoder;
 };
@@ -169,9 +170,25 @@ static json_t *source_json(const json_t *data, const char *file) {
                *format = json_string_value(json_object_get(data, "format"));
     const char *on_error = json_string_value(json_object_get(data, "on_error"));
     const json_t *columns = json_object_get(data, "columns");
-    return json_pack("{s:s, s:s, s:s, s:O, s:s}", "file", file, "sha256", sha ? sha : "", "format",
+    json_t *source = json_pack("{s:s, s:s, s:s, s:O, s:s}", "file", file, "sha256", sha ? sha : "", "format",
         format ? format : "jsonl", "columns", columns ? columns : json_null(), "on_error",
         on_error ? on_error : "refuse");
+    if (json_object_get(data, "weight"))
+        json_object_set(source, "weight", json_object_get(data, "weight"));
+    return source;
+}
+
+/* Training data sets behind the first. */
+static json_t *more_json(const struct planning *p, bool real) {
+    json_t *list = json_array(), *data;
+    char name[48];
+    size_t i;
+    json_array_foreach(json_object_get(p->params, "more"), i, data) {
+        snprintf(name, sizeof name, "inputs/train-%zu", i + 2);
+        json_array_append_new(
+            list, source_json(data, real ? json_string_value(json_object_get(data, "path")) : name));
+    }
+    return list;
 }
 
 static json_t *samples_json(const struct planning *p, struct hn_error *err) {
@@ -230,6 +247,8 @@ static json_t *make_spec(const struct planning *p, bool real, struct hn_error *e
                     : "last",
         "export_dtype", dtype ? dtype : "f32", "samples", samples, "recompute", p->recompute, "template_date",
         p->now);
+    if (json_array_size(json_object_get(p->params, "more")))
+        json_object_set_new(run, "more", more_json(p, real));
     if (p->test_path)
         json_object_set_new(
             run, "test", source_json(json_object_get(p->params, "test"), real ? p->test_path : "inputs/test"));
@@ -308,7 +327,7 @@ static void choose_rate(struct planning *p, const struct hn_model *model) {
 /* What can be chosen before the rows are tokenised. */
 static int resolve_before(struct planning *p, const struct hn_model *model, struct hn_error *err) {
     struct hn_hyperparams *hp = &p->hp;
-    size_t train_rows = p->rows - (size_t)(p->fraction * (double)p->rows);
+    size_t train_rows = (size_t)(p->weighed_rows * (1 - p->fraction) + 0.5);
     int rc = resolve_dropout(p, model, err);
     if (!rc)
         rc = resolve_metric(p, err);
@@ -495,11 +514,10 @@ static json_t *answer(struct planning *p, struct hn_spec *spec, struct hn_run *r
                                                   (json_int_t)run->validation.n_rows)
                                             : json_null();
     json_t *dry = json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:O, s:o}", "peak_bytes",
-        (json_int_t)run->memory.peak, "disk_bytes",
-        disk, "steps",
-        (json_int_t)run->steps, "rows", (json_int_t)ex->n_rows, "tokens", (json_int_t)ex->n_tokens, "target_tokens",
-        (json_int_t)ex->target_tokens, "dropped", (json_int_t)ex->dropped, "truncated", (json_int_t)ex->truncated,
-        "seconds_estimate", round(estimate_seconds(p, run)), "hyperparameters", resolved, "alternatives", other);
+        (json_int_t)run->memory.peak, "disk_bytes", disk, "steps", (json_int_t)run->steps, "rows",
+        (json_int_t)ex->n_rows, "tokens", (json_int_t)ex->n_tokens, "target_tokens", (json_int_t)ex->target_tokens,
+        "dropped", (json_int_t)ex->dropped, "truncated", (json_int_t)ex->truncated, "seconds_estimate",
+        round(estimate_seconds(p, run)), "hyperparameters", resolved, "alternatives", other);
     if ((p->validation_path || p->fraction > 0) && !run->validation.n_rows)
         warn(p, "no_validation",
             "no validation row is left to evaluate on (%zu of %zu dropped): raise max_length or look at the rows",
@@ -509,13 +527,15 @@ static json_t *answer(struct planning *p, struct hn_spec *spec, struct hn_run *r
             ex->truncated, ex->rows_total, (long long)p->hp.max_length);
     if (ex->dropped)
         warn(p, "dropped", "%zu of %zu rows are left out: no target is left in them", ex->dropped, ex->rows_total);
-    return json_pack("{s:O, s:O, s:s, s:s, s:o, s:O, s:o, s:{s:I, s:I, s:I, s:I, s:I}, s:O, s:{s:I, s:I, s:b, s:I}, s:o}",
-        "run", json_object_get(final, "run"), "host", json_object_get(final, "host"), "task", hn_task_name(p->task),
+    return json_pack(
+        "{s:O, s:O, s:s, s:s, s:o, s:O, s:o, s:{s:I, s:I, s:I, s:I, s:I}, s:O, s:{s:I, s:I, s:b, s:I}, s:o}", "run",
+        json_object_get(final, "run"), "host", json_object_get(final, "host"), "task", hn_task_name(p->task),
         "method", hn_method_name(p->method), "hyperparameters", resolved, "auto", p->reasons, "validation",
         validation, "counts", "rows", (json_int_t)ex->rows_total, "used", (json_int_t)ex->n_rows, "dropped",
         (json_int_t)ex->dropped, "truncated", (json_int_t)ex->truncated, "target_tokens",
         (json_int_t)ex->target_tokens, "warnings", p->warnings, "plan", "peak_bytes", (json_int_t)run->memory.peak,
-        "micro_batch_tokens", (json_int_t)p->hp.micro_batch_tokens, "recompute", p->recompute, "disk_bytes", disk, "dry_run", dry);
+        "micro_batch_tokens", (json_int_t)p->hp.micro_batch_tokens, "recompute", p->recompute, "disk_bytes", disk,
+        "dry_run", dry);
 }
 
 /* The earlier run must have trained the very matrices that this one trains. */
@@ -586,14 +606,39 @@ static int look_at_model(struct planning *p, struct hn_error *err) {
     return rc;
 }
 
-/* Number of rows and the tasks the training data allows. */
-static int look_at_data(struct hn_helper_call *call, struct planning *p, struct hn_error *err) {
-    struct hn_dataset data;
+/* All the training data sets as one, with its rows counted and weighed. */
+static int open_training(struct planning *p, struct hn_dataset *data, struct hn_error *err) {
+    const json_t *first = json_object_get(p->params, "train"), *more = json_object_get(p->params, "more"), *next;
     struct hn_dataset_options options;
-    int rc = hn_helper_data(json_object_get(p->params, "train"), &p->train_path, &options, err);
+    const char *path;
+    double weight = 1;
+    size_t i;
+    int rc = hn_helper_data(first, &p->train_path, &options, err);
     if (rc)
         return rc;
-    rc = hn_dataset_open(&data, p->train_path, &options, err);
+    rc = hn_dataset_open(data, p->train_path, &options, err);
+    if (!rc)
+        rc = hn_json_number(first, "weight", HN_WEIGHT_MIN, HN_WEIGHT_MAX, &weight, err);
+    p->weighed_rows = weight * (double)data->n_rows;
+    json_array_foreach(more, i, next) {
+        size_t before = data->n_rows;
+        if (!rc)
+            rc = hn_helper_data(next, &path, &options, err);
+        if (!rc && (rc = hn_dataset_append(data, path, &options, err)))
+            hn_error_field(err, "dataset[%zu]", i + 1);
+        weight = 1;
+        if (!rc)
+            rc = hn_json_number(next, "weight", HN_WEIGHT_MIN, HN_WEIGHT_MAX, &weight, err);
+        p->weighed_rows += weight * (double)(data->n_rows - before);
+    }
+    p->rows = data->n_rows;
+    return rc;
+}
+
+/* Number of rows and the tasks the training data allows. */
+static int look_at_data(struct hn_helper_call *call, struct planning *p, struct hn_error *err) {
+    struct hn_dataset data = {0};
+    int rc = open_training(p, &data, err);
     hn_helper_issues(call, &data);
     const char *const *tasks = rc ? NULL : hn_dataset_tasks(&data);
     const char *asked = json_string_value(json_object_get(p->params, "task"));
@@ -618,7 +663,6 @@ static int look_at_data(struct hn_helper_call *call, struct planning *p, struct 
     if (!rc && !written)
         rc = hn_labels_find(&p->labels, &data, json_object_get(p->params, "labels"),
             json_object_get(p->params, "class_weights"), err);
-    p->rows = data.n_rows;
     hn_dataset_close(&data);
     return rc;
 }

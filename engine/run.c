@@ -37,6 +37,48 @@ static size_t *other_rows(size_t n_rows, const size_t *rows, size_t n, size_t *r
     return out;
 }
 
+static int open_training(struct hn_dataset *data, const char *dir, const struct hn_spec *spec, struct hn_error *err) {
+    char path[4096];
+    int rc = open_data(data, dir, &spec->train, err);
+    for (size_t i = 0; !rc && i < spec->n_more; i++) {
+        const struct hn_source *source = &spec->more[i];
+        struct hn_dataset_options options = {
+            .format = source->format, .columns = source->columns, .drop = source->drop};
+        full_path(path, sizeof path, dir, source->file);
+        rc = hn_dataset_append(data, path, &options, err);
+    }
+    return rc;
+}
+
+/*
+ * Training rows by their data sets' weights: a row of weight 2.5 stands there twice, and every second row once more.
+ * The rows that a fraction takes are spread evenly and are the same in every epoch, so that an epoch is always the
+ * same rows. Takes over `rows` (sorted).
+ */
+static size_t *weigh_rows(const struct hn_run *run, size_t *rows, size_t *n, struct hn_error *err) {
+    const struct hn_spec *spec = run->spec;
+    size_t counts[HN_SPEC_MORE + 1] = {0}, total = 0, *out = NULL;
+    for (int pass = 0; pass < 2; pass++) {
+        memset(counts, 0, sizeof counts);
+        total = 0;
+        for (size_t i = 0; i < *n; i++) {
+            size_t part = hn_dataset_part(&run->train_data, rows[i]), k = counts[part]++;
+            double weight = part ? spec->more[part - 1].weight : spec->train.weight;
+            size_t copies = (size_t)(floor((double)(k + 1) * weight + 1e-9) - floor((double)k * weight + 1e-9));
+            for (size_t c = 0; c < copies; c++, total++)
+                if (out)
+                    out[total] = rows[i];
+        }
+        if (!pass && !(out = hn_calloc(total + 1, sizeof *out)))
+            hn_fail(err, HN_E_INTERNAL, "out of memory");
+        if (!out)
+            break;
+    }
+    free(rows);
+    *n = total;
+    return out;
+}
+
 struct hn_encode_options hn_run_encode_options(const struct hn_run *run) {
     const struct hn_spec *spec = run->spec;
     return (struct hn_encode_options){.task = spec->task,
@@ -56,9 +98,11 @@ static int encode_all(struct hn_run *run, struct hn_error *err) {
     int rc = 0;
     if (spec->validation_fraction > 0) {
         rc = hn_split_validation(&run->train_data, spec->validation_fraction, &held, &n_held, err);
-        if (!rc && !(kept = other_rows(run->train_data.n_rows, held, n_held, &n_kept)))
-            rc = hn_fail(err, HN_E_INTERNAL, "out of memory");
     }
+    if (!rc && !(kept = other_rows(run->train_data.n_rows, held, n_held, &n_kept)))
+        rc = hn_fail(err, HN_E_INTERNAL, "out of memory");
+    if (!rc && !(kept = weigh_rows(run, kept, &n_kept, err)))
+        rc = HN_E_INTERNAL;
     if (!rc)
         rc = hn_examples_encode(&run->codec, &run->train_data, kept, n_kept, &options, &run->train, err);
     if (!rc && n_held)
@@ -146,7 +190,7 @@ int hn_run_load(struct hn_run *run, const struct hn_spec *spec, const char *dir,
     if (!rc && spec->template_date)
         snprintf(run->codec.date, sizeof run->codec.date, "%s", spec->template_date);
     if (!rc)
-        rc = open_data(&run->train_data, dir, &spec->train, err);
+        rc = open_training(&run->train_data, dir, spec, err);
     if (!rc && spec->validation.file)
         rc = open_data(&run->validation_data, dir, &spec->validation, err);
     if (!rc && spec->test.file)
@@ -205,8 +249,11 @@ static size_t examples_bytes(const struct hn_examples *ex) {
 }
 
 static size_t dataset_bytes(const struct hn_dataset *data) {
-    return data->offsets_capacity * sizeof *data->offsets + data->sizes_capacity * sizeof *data->sizes +
-           data->lines_capacity * sizeof *data->lines + data->parts_capacity * sizeof *data->parts;
+    size_t bytes = data->offsets_capacity * sizeof *data->offsets + data->sizes_capacity * sizeof *data->sizes +
+                   data->lines_capacity * sizeof *data->lines + data->parts_capacity * sizeof *data->parts;
+    for (size_t i = 0; i < data->n_more; i++)
+        bytes += dataset_bytes(&data->more[i]);
+    return bytes;
 }
 
 struct row_size {

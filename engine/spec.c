@@ -78,7 +78,20 @@ static int read_source(const json_t *object, struct hn_source *s, struct hn_erro
     if (!json_is_object(s->columns))
         s->columns = NULL;
     s->drop = strcmp(on_error, "drop") == 0;
-    return 0;
+    s->weight = 1;
+    return hn_json_number(object, "weight", HN_WEIGHT_MIN, HN_WEIGHT_MAX, &s->weight, err);
+}
+
+static int read_more(const json_t *list, struct hn_spec *s, struct hn_error *err) {
+    int rc = json_array_size(list) > HN_SPEC_MORE
+                 ? hn_fail(err, HN_E_INVALID_FIELD, "spec: more than %d training data sets", HN_SPEC_MORE + 1)
+                 : 0;
+    for (size_t i = 0; !rc && i < json_array_size(list); i++, s->n_more++) {
+        rc = read_source(json_array_get(list, i), &s->more[i], err);
+        if (!rc && !s->more[i].file)
+            rc = hn_fail(err, HN_E_INVALID_FIELD, "spec: a further training data set needs a file");
+    }
+    return rc;
 }
 
 static int read_exports(const json_t *run, unsigned *ret, struct hn_error *err) {
@@ -102,6 +115,7 @@ static int read_run(struct hn_spec *s, struct hn_error *err) {
         (rc = hn_json_string(json_object_get(run, "model"), "file", &s->model_file, err)) ||
         (rc = hn_json_string(json_object_get(run, "model"), "sha256", &s->model_sha256, err)) ||
         (rc = read_source(json_object_get(run, "train"), &s->train, err)) ||
+        (rc = read_more(json_object_get(run, "more"), s, err)) ||
         (rc = read_source(validation, &s->validation, err)) ||
         (rc = read_source(json_object_get(run, "test"), &s->test, err)) ||
         (rc = hn_json_number(validation, "fraction", 0, 1, &s->validation_fraction, err)) ||

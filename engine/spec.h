@@ -8,6 +8,7 @@
 #define HN_SPEC_H
 
 #include "engine/dtype.h"
+#include "engine/engine.h"
 #include "engine/error.h"
 #include "engine/examples.h"
 #include "engine/file.h"
@@ -16,6 +17,8 @@
 
 #include <jansson.h>
 
+#define HN_SPEC_MORE (HN_DATASETS_MAX - 1) /* training data sets behind the first */
+
 enum hn_method { HN_METHOD_LORA, HN_METHOD_FULL, HN_METHOD_HEAD };
 enum hn_export { HN_EXPORT_PEFT = 1, HN_EXPORT_GGUF = 2, HN_EXPORT_MERGED = 4, HN_EXPORT_MERGED_GGUF = 8 };
 
@@ -23,6 +26,7 @@ struct hn_source { /* a data set of the run; strings borrowed from the spec's JS
     const char *file, *sha256, *format;
     const json_t *columns;
     bool drop;
+    double weight; /* training rows: how often each is seen in an epoch */
 };
 
 struct hn_spec {
@@ -34,6 +38,8 @@ struct hn_spec {
     enum hn_task task;
     struct hn_labels labels;
     enum hn_method method;
+    struct hn_source more[HN_SPEC_MORE]; /* further training data */
+    size_t n_more;
     struct hn_source train, validation; /* validation.file NULL when there is none or it is a fraction */
     struct hn_source test;              /* measured once, at the end; file NULL when there is none */
     double validation_fraction;         /* 0: not split off */

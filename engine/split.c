@@ -31,9 +31,10 @@ static int by_row(const void *a, const void *b) {
 
 static uint64_t hash_label(const struct hn_dataset *data, size_t row) {
     json_t *object = NULL;
-    uint64_t hash = 14695981039346656037u; /* FNV-1a */
+    size_t part = hn_dataset_part(data, row);     /* each of several files gives its share */
+    uint64_t hash = 14695981039346656037u + part; /* FNV-1a */
     if (data->columns != HN_ROWS_TEXT_LABEL || hn_dataset_row(data, row, &object, NULL))
-        return 0;
+        return part;
     char *text = hn_json_canonical(json_object_get(object, "label"));
     for (const char *s = text; s && *s; s++)
         hash = (hash ^ (unsigned char)*s) * 1099511628211u;
@@ -42,8 +43,8 @@ static uint64_t hash_label(const struct hn_dataset *data, size_t row) {
     return hash;
 }
 
-int hn_split_validation(const struct hn_dataset *data, double fraction, size_t **ret_rows, size_t *ret_n,
-    struct hn_error *err) {
+int hn_split_validation(
+    const struct hn_dataset *data, double fraction, size_t **ret_rows, size_t *ret_n, struct hn_error *err) {
     size_t n = data->n_rows, count = 0;
     struct ticket *tickets = hn_calloc(n, sizeof *tickets);
     size_t *rows = hn_calloc(n, sizeof *rows);

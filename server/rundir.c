@@ -77,13 +77,33 @@ static int place_dataset(const char *state, const char *run_dir, struct hn_db *d
     return rc;
 }
 
-/* The inputs as the run part names them; it was written by the helper, so its names are looked at like any others. */
-static const char *input_name(const json_t *part, const char *key, const char *fallback) {
+/* An input as the run part names it; it was written by the helper, so its name is looked at like any other. */
+static const char *input_file(const json_t *input, const char *fallback) {
     const char *file = NULL;
-    hn_json_string(json_object_get(part, key), "file", &file, NULL);
+    hn_json_string(input, "file", &file, NULL);
     if (file && strncmp(file, "inputs/", 7) == 0 && file[7] && file[7] != '.' && !strchr(file + 7, '/'))
         return file;
     return fallback;
+}
+
+static const char *input_name(const json_t *part, const char *key, const char *fallback) {
+    return input_file(json_object_get(part, key), fallback);
+}
+
+/* Training data sets behind the first: run.more[i] is datasets[i + 1]. */
+static int place_more(const char *state, const char *run_dir, struct hn_db *db, const struct hn_job *job,
+    const json_t *run, struct hn_error *err) {
+    json_t *list = NULL;
+    int rc = job->datasets ? hn_json_parse(job->datasets, strlen(job->datasets), &list, err) : 0;
+    for (size_t i = 1; !rc && i < json_array_size(list); i++) {
+        char fallback[48];
+        const char *id = json_string_value(json_object_get(json_array_get(list, i), "dataset"));
+        snprintf(fallback, sizeof fallback, "inputs/train-%zu", i + 1);
+        rc = place_dataset(state, run_dir, db, id ? id : "",
+            input_file(json_array_get(json_object_get(run, "more"), i - 1), fallback), err);
+    }
+    json_decref(list);
+    return rc;
 }
 
 static int write_spec(const char *run_dir, const struct hn_job *job, const json_t *run, int64_t threads,
@@ -122,6 +142,8 @@ int hn_rundir_prepare(const char *state, const struct hn_job *job, struct hn_db 
         rc = place_model(state, run_dir, model, input_name(run, "model", "inputs/model"), err);
     if (!rc)
         rc = place_dataset(state, run_dir, db, job->dataset, input_name(run, "train", "inputs/train"), err);
+    if (!rc)
+        rc = place_more(state, run_dir, db, job, run, err);
     if (!rc && job->validation_dataset)
         rc = place_dataset(state, run_dir, db, job->validation_dataset,
             input_name(run, "validation", "inputs/validation"), err);

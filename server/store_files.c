@@ -1,6 +1,7 @@
 /* See store_files.h. Keys are in store_keys.c. */
 #include "server/store_files.h"
 #include "server/store_db.h"
+#include "server/store_jobs.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -148,7 +149,7 @@ int hn_db_dataset_delete(struct hn_db *db, void *arg, struct hn_error *err) {
     bool used = true;
     int rc = hn_db_dataset_get(db, del->id, &record, err);
     if (!rc)
-        rc = hn_db_number(db, 0, &jobs, err, "SELECT count(*) FROM jobs WHERE (dataset=?1 OR validation_dataset=?1 OR test_dataset=?1) AND "
+        rc = hn_db_number(db, 0, &jobs, err, "SELECT count(*) FROM jobs j WHERE " HN_JOB_USES(1) " AND "
             "status IN ('queued','running','paused')", "s", del->id);
     if (!rc && jobs)
         rc = refuse_in_use(err, "data set", del->id, jobs);

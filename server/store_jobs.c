@@ -101,7 +101,7 @@ static int cursor(struct hn_db *db, const struct hn_job_filter *filter, int64_t 
 
 static int build_list(struct hn_buf *sql, const struct hn_job_filter *filter) {
     hn_buf_printf(sql, "SELECT %s FROM jobs j WHERE j.n %s ?1 AND (?2 IS NULL OR j.status=?2) AND (?3 IS NULL OR "
-        "j.model=?3) AND (?4 IS NULL OR j.task=?4) AND (?5 IS NULL OR j.dataset=?5)", columns,
+        "j.model=?3) AND (?4 IS NULL OR j.task=?4) AND (?5 IS NULL OR " HN_JOB_USES(5) ")", columns,
         filter->ascending ? ">" : "<");
     /* A metadata filter is bound as one JSON object of the wanted pairs, whatever their number. */
     hn_buf_text(sql, " AND NOT EXISTS (SELECT 1 FROM json_each(?6) w WHERE NOT EXISTS (SELECT 1 FROM "
@@ -200,17 +200,17 @@ static int insert_row(struct hn_db *db, const struct hn_job *job, struct hn_erro
     return hn_db_run(db, err,
         "INSERT INTO jobs (id,name,owner,status,reason_code,reason_message,task,method,model,dataset,validation_dataset,"
         "validation,request,hyperparameters,auto_why,counts,plan,run,host,metadata,priority,peak_bytes,total_steps,"
-        "created_at,test_dataset) VALUES (?1,?2,?3,'queued','waiting_for_slot','waiting for a free slot',?4,?5,?6,?7,?8,"
-        "?9,?10,?11,?12,?13,?14,?15,?16,?17,?18,?19,?20,?21,?22)",
-        "sssssssssssssssssiiiss", job->id, job->name, job->owner, job->task, job->method, job->model, job->dataset,
+        "created_at,test_dataset,datasets) VALUES (?1,?2,?3,'queued','waiting_for_slot','waiting for a free slot',?4,?5,?6,?7,?8,"
+        "?9,?10,?11,?12,?13,?14,?15,?16,?17,?18,?19,?20,?21,?22,?23)",
+        "sssssssssssssssssiiisss", job->id, job->name, job->owner, job->task, job->method, job->model, job->dataset,
         job->validation_dataset, job->validation, job->request, job->hyperparameters, job->auto_why, job->counts,
         job->plan, job->run, job->host, job->metadata, job->priority, job->peak_bytes, job->total_steps,
-        job->created_at, job->test_dataset);
+        job->created_at, job->test_dataset, job->datasets);
 }
 
 /* What the plan was made from must still be there when the job becomes visible. */
 static int inputs_exist(struct hn_db *db, const struct hn_job *job, struct hn_error *err) {
-    int64_t model, data, validation = 1, test = 1;
+    int64_t model, data, validation = 1, test = 1, missing = 0;
     int rc = hn_db_number(db, 0, &model, err, "SELECT 1 FROM models WHERE name=?1", "s", job->model);
     if (!rc)
         rc = hn_db_number(db, 0, &data, err, "SELECT 1 FROM datasets WHERE id=?1", "s", job->dataset);
@@ -218,7 +218,10 @@ static int inputs_exist(struct hn_db *db, const struct hn_job *job, struct hn_er
         rc = hn_db_number(db, 0, &validation, err, "SELECT 1 FROM datasets WHERE id=?1", "s", job->validation_dataset);
     if (!rc && job->test_dataset)
         rc = hn_db_number(db, 0, &test, err, "SELECT 1 FROM datasets WHERE id=?1", "s", job->test_dataset);
-    if (!rc && !(model && data && validation && test))
+    if (!rc && job->datasets)
+        rc = hn_db_number(db, 0, &missing, err, "SELECT count(*) FROM json_each(?1) WHERE json_extract(value,'$.dataset') "
+            "NOT IN (SELECT id FROM datasets)", "s", job->datasets);
+    if (!rc && !(model && data && validation && test && !missing))
         rc = hn_fail(err, HN_E_CONFLICT, "the model or data set was deleted while the job was being planned");
     return rc;
 }

@@ -26,6 +26,11 @@ void hn_job_init(struct hn_job *job); /* NULL, -1, NaN everywhere */
 void hn_job_finish(struct hn_job *job);
 bool hn_job_ended(const char *status);
 
+/* SQL: whether the job `j` uses the data set ?N as training, validation or test rows. */
+#define HN_JOB_USES(N)                                                                                              \
+    "(j.dataset=?" #N " OR j.validation_dataset=?" #N " OR j.test_dataset=?" #N " OR EXISTS (SELECT 1 FROM "        \
+    "json_each(j.datasets) WHERE json_extract(value,'$.dataset')=?" #N "))"
+
 int hn_db_job_get(struct hn_db *db, const char *id, struct hn_job *ret, struct hn_error *err);
 
 /* 0, HN_E_NOT_FOUND, or another error when it cannot be told. */

@@ -143,3 +143,29 @@ def test_a_compressed_file_that_grows_is_stopped(start):
     done = requests.post(daemon.url + "/datasets", files={"file": ("x.gz", gzip.compress(b"x" * 50_000_000))})
     assert done.status_code == 413 and done.json()["error"]["code"] == "too_large", done.text
     assert not list((daemon.state / "tmp").iterdir())
+
+
+def test_several_data_sets(served):
+    """Weights are how often an epoch sees a row; every data set gives its share of the validation rows."""
+    url = served.url
+    ids = [requests.post(f"{url}/datasets", files={"file": ("a.tsv", tsv(n, offset))}).json()["id"] for n, offset in ((40, 0), (100, 100))]
+    chat = requests.post(f"{url}/datasets", data=b'{"prompt":"a","completion":"b"}\n' * 20).json()["id"]
+    mixed = [{"dataset": ids[0], "weight": 2.5}, ids[1]]
+    body = {"model": "minilm", "dataset": mixed, "validation": 0.2, "hyperparameters": {"batch_size": 16, "epochs": 1}}
+    for bad, field in (([], "dataset"), ([ids[0]] * 2, "dataset[1]"), ([ids[0], {"dataset": ids[1], "weight": 0}], "dataset[1].weight"),
+                       ([ids[0], {"dataset": ids[1], "wieght": 1}], "dataset[1].wieght"), ([ids[0], chat], "dataset[1]"),
+                       ([ids[0], 7], "dataset[1]"), ([ids[0], "ds_none"], "dataset[1]"), ([f"ds_{i}" for i in range(17)], "dataset")):
+        done = requests.post(url + "/jobs", json={**body, "dataset": bad})
+        assert done.status_code in (400, 404) and done.json()["error"]["field"] == field, done.text
+    job = requests.post(url + "/jobs", json=body).json()
+    assert job["dataset"] == ids[0] and job["datasets"] == [{"dataset": ids[0], "weight": 2.5}, {"dataset": ids[1], "weight": 1.0}]
+    assert job["validation"]["rows"] == 28  # 8 of 40 and 20 of 100
+    assert job["dataset_counts"]["rows"] == 32 * 2.5 + 80 and job["progress"]["total_steps"] == 10
+    assert requests.delete(f"{url}/datasets/{ids[1]}").status_code == 409
+    ended = served.wait(job["id"], timeout=180)
+    assert ended["status"] == "succeeded", ended["status_reason"]
+    assert [j["id"] for j in requests.get(f"{url}/jobs?dataset={ids[1]}").json()["data"]] == [job["id"]]
+    again = requests.post(url + "/jobs", json=ended["request"])  # the request as kept can be sent again
+    assert again.status_code == 201 and again.json()["dataset_counts"] == job["dataset_counts"]
+    form = requests.post(url + "/jobs?dry_run=1", data={"model": "minilm", "dataset": '["%s","%s"]' % tuple(ids)}, files={"name": (None, "x")})
+    assert form.status_code == 200 and form.json()["rows"] == 140, form.text
