@@ -32,12 +32,12 @@ def gsm8k(path):
         yield {"messages": [{"role": "user", "content": row["question"]}, {"role": "assistant", "content": row["answer"]}]}
 
 
-def plan(honed, params):
+def plan(honed, params, op="job.plan"):
     ours, theirs = socket.socketpair()
     with subprocess.Popen([honed, "helper", str(theirs.fileno())], pass_fds=[theirs.fileno()]):
         theirs.close()
         with ours.makefile("rwb") as stream:
-            stream.write((json.dumps({"id": 1, "op": "job.plan", "params": params}) + "\n").encode())
+            stream.write((json.dumps({"id": 1, "op": op, "params": params}) + "\n").encode())
             stream.flush()
             reply = json.loads(stream.readline())
         ours.close()

@@ -33,22 +33,21 @@ def run(tmp_path_factory):
     shutil.rmtree(folder)  # two gigabytes
 
 
-@pytest.fixture(scope="module")
-def theirs(run):
+def follow(folder, rows, knobs):
     """The model after the same steps in PyTorch, with the loss and gradient norm of each."""
     import reference
-    folder, _, rows = run
+    steps, size, rate = knobs["max_steps"], knobs["batch_size"], knobs["learning_rate"]
     ids, weights = common.encode(rows, folder)
     model = reference.load_base(common.GGUF)
     assert model.lm_head.weight is model.model.embed_tokens.weight
     norms = [p for p in model.parameters() if p.dim() == 1]
     matrices = [p for p in model.parameters() if p.dim() > 1]
-    optimizer = torch.optim.AdamW([{"params": matrices, "weight_decay": 0.1}, {"params": norms, "weight_decay": 0}], lr=1e-4)
-    order, seen = common.shuffle(len(rows), KNOBS["seed"], 0), []
-    for step in range(STEPS):
+    optimizer = torch.optim.AdamW([{"params": matrices, "weight_decay": 0.1}, {"params": norms, "weight_decay": 0}], lr=rate)
+    order, seen = common.shuffle(len(rows), knobs["seed"], 0), []
+    for step in range(steps):
         for group in optimizer.param_groups:
-            group["lr"] = 1e-4 * (STEPS - step) / (STEPS + 1)
-        batch = order[step * BATCH:(step + 1) * BATCH]
+            group["lr"] = rate * (steps - step) / (steps + 1)
+        batch = order[step * size:(step + 1) * size]
         optimizer.zero_grad()
         loss = reference.batch_loss(model, [ids[i] for i in batch], [weights[i] for i in batch])
         loss.backward()
@@ -56,6 +55,27 @@ def theirs(run):
         seen.append((loss.item(), norm.item()))
         optimizer.step()
     return model, seen
+
+
+@pytest.fixture(scope="module")
+def theirs(run):
+    folder, _, rows = run
+    return follow(folder, rows, KNOBS)
+
+
+def test_fifty_losses(tmp_path):
+    """Round-off grows with the steps; what stays below it is an error of ours."""
+    rows = [common.chat_row(*r) for r in common.reviews(50, 100)]
+    knobs = {**KNOBS, "max_steps": 50, "batch_size": 1, "learning_rate": 2e-5, "save_every": 50}
+    common.make_run(tmp_path / "run", rows, knobs, method="full")
+    done = subprocess.run([str(common.HONED), "train", str(tmp_path / "run")], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    steps = [e["data"] for e in common.events(tmp_path / "run", "step")]
+    _, seen = follow(tmp_path / "run", rows, knobs)
+    shutil.rmtree(tmp_path / "run")
+    assert len(steps) == 50 and min(loss for loss, _ in seen) < 0.2 * seen[0][0]  # it learns: there is something to follow
+    for ours, (loss, norm) in zip(steps, seen):
+        assert ours["loss"] == pytest.approx(loss, rel=5e-3, abs=2e-3)
 
 
 def test_losses(run, theirs):
