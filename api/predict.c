@@ -274,9 +274,9 @@ int hn_jobs_predict(struct hn_request *req, struct hn_error *err) {
     return rc;
 }
 
-/* {"dataset","step"}: the data set's parameters for the helper, and the step (borrowed from *ret_body). */
+/* {"dataset","step","generate"}: the data set's parameters for the helper, and the step (borrowed from *ret_body). */
 static int read_evaluate(struct hn_request *req, json_t **ret_body, json_t *params, struct hn_error *err) {
-    static const char *const fields[] = {"dataset", "step", NULL};
+    static const char *const fields[] = {"dataset", "step", "generate", NULL};
     const char *id = NULL;
     json_t *record = NULL;
     int rc = hn_body_object(req, ret_body, err);
@@ -294,8 +294,10 @@ static int read_evaluate(struct hn_request *req, json_t **ret_body, json_t *para
         rc = db ? hn_db_dataset_get(db, id, &record, err) : HN_E_INTERNAL;
     if (rc == HN_E_NOT_FOUND)
         hn_error_field(err, "dataset");
-    if (!rc)
+    if (!rc) {
         json_object_set_new(params, "data", hn_dataset_params(req->server->config->state, record));
+        json_object_set(params, "generate", json_object_get(*ret_body, "generate"));
+    }
     json_decref(record);
     return rc;
 }

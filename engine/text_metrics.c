@@ -13,6 +13,11 @@
 
 const char *const hn_text_metric_names[] = {"exact_match", "f1", "rouge_l", "chrf", "bleu", NULL};
 
+/* Of one row, 0..1. */
+struct score {
+    double exact_match, f1, rouge_l;
+};
+
 /* A text as numbers. */
 struct symbols {
     uint32_t *ids; /* [n] */
@@ -347,8 +352,7 @@ static double larger(double a, double b) {
 
 /* texts[0] is the answer, texts[1 .. n] are references: so for all that follow. A reference of which nothing is left
  * counts only where all are so. */
-static void add_normal(
-    struct hn_text_metrics *m, const struct symbols *texts, size_t n, struct hn_text_score *score) {
+static void add_normal(struct hn_text_metrics *m, const struct symbols *texts, size_t n, struct score *score) {
     const struct symbols *ours = &texts[0];
     bool any = false;
     for (size_t i = 1; i <= n; i++)
@@ -367,7 +371,7 @@ static void add_normal(
     m->f1 += score->f1;
 }
 
-static void add_rouge(struct hn_text_metrics *m, const struct symbols *texts, size_t n, struct hn_text_score *score) {
+static void add_rouge(struct hn_text_metrics *m, const struct symbols *texts, size_t n, struct score *score) {
     for (size_t i = 1; i <= n; i++) {
         size_t common = count_subsequence(m, &texts[0], &texts[i]);
         score->rouge_l = larger(score->rouge_l, common ? 2 * (double)common / (double)(texts[0].n + texts[i].n) : 0);
@@ -390,7 +394,7 @@ static double chrf_of(const size_t counts[HN_CHRF_ORDERS][3]) {
     return precision + recall > 0 ? 100 * ((1 + factor) * precision * recall / (factor * precision + recall)) : 0;
 }
 
-static void add_chrf(struct hn_text_metrics *m, const struct symbols *texts, size_t n, struct hn_text_score *score) {
+static void add_chrf(struct hn_text_metrics *m, const struct symbols *texts, size_t n, struct score *score) {
     size_t counts[HN_CHRF_ORDERS][3], kept[HN_CHRF_ORDERS][3] = {{0}};
     double best = -1;
     (void)score;
@@ -410,7 +414,7 @@ static void add_chrf(struct hn_text_metrics *m, const struct symbols *texts, siz
             m->chrf[k][i] += kept[k][i];
 }
 
-static void add_bleu(struct hn_text_metrics *m, const struct symbols *texts, size_t n, struct hn_text_score *score) {
+static void add_bleu(struct hn_text_metrics *m, const struct symbols *texts, size_t n, struct score *score) {
     size_t ours = texts[0].n, closest = texts[1].n;
     (void)score;
     for (size_t i = 2; i <= n; i++) { /* of two as close the shorter */
@@ -445,7 +449,7 @@ static double bleu_of(const struct hn_text_metrics *m) {
 static const struct reading {
     unsigned metrics;
     void (*read)(struct hn_text_metrics *, const char *, size_t, struct symbols *);
-    void (*add)(struct hn_text_metrics *, const struct symbols *, size_t, struct hn_text_score *);
+    void (*add)(struct hn_text_metrics *, const struct symbols *, size_t, struct score *);
 } readings[] = {
     {HN_TEXT_SQUAD, read_normal, add_normal},
     {1u << HN_TEXT_ROUGE_L, read_plain, add_rouge},
@@ -453,8 +457,18 @@ static const struct reading {
     {1u << HN_TEXT_BLEU, read_13a, add_bleu},
 };
 
-struct hn_text_score hn_text_metrics_add(struct hn_text_metrics *m, const json_t *answer, const json_t *references) {
-    struct hn_text_score score = {0};
+static void tell_score(const struct hn_text_metrics *m, const struct score *score, json_t *out) {
+    const double values[] = {score->exact_match, score->f1, score->rouge_l};
+    for (size_t i = 0; i < sizeof values / sizeof values[0]; i++)
+        if (m->wanted & 1u << i)
+            json_object_set_new(out, hn_text_metric_names[i], hn_json_float((float)values[i]));
+    if (m->wanted & 1u << HN_TEXT_EXACT_MATCH)
+        json_object_set_new(out, "correct", json_boolean(score->exact_match > 0));
+}
+
+void hn_text_metrics_add(
+    struct hn_text_metrics *m, const json_t *answer, const json_t *references, json_t *ret_scores) {
+    struct score score = {0};
     const json_t *list = json_is_object(references) ? json_object_get(references, "text") : references;
     size_t given = json_array_size(list), n = given ? given : 1;
     struct symbols *texts = hn_calloc(n + 1, sizeof *texts);
@@ -475,7 +489,8 @@ struct hn_text_score hn_text_metrics_add(struct hn_text_metrics *m, const json_t
     for (size_t i = 0; texts && i <= n; i++)
         free(texts[i].ids);
     free(texts);
-    return score;
+    if (ret_scores)
+        tell_score(m, &score, ret_scores);
 }
 
 void hn_text_metrics_write(const struct hn_text_metrics *m, json_t *out) {

@@ -34,14 +34,11 @@ struct hn_text_metrics {
     size_t *ends, ends_capacity;     /* [n_words] in `words` */
 };
 
-/* Of one row, 0..1; what was not wanted is 0. */
-struct hn_text_score {
-    double exact_match, f1, rouge_l;
-};
-
 /* `references` are a text, a list of texts or SQuAD's {"text": […]}; the best one counts, none at all is the empty
- * text. Texts are valid UTF-8. */
-struct hn_text_score hn_text_metrics_add(struct hn_text_metrics *m, const json_t *answer, const json_t *references);
+ * text. Texts are valid UTF-8. The row's own exact_match (0 or 1), f1 and rouge_l (0..1), as far as they are wanted,
+ * are added to `ret_scores` (or NULL), with "correct" where exact_match is one of them. */
+void hn_text_metrics_add(
+    struct hn_text_metrics *m, const json_t *answer, const json_t *references, json_t *ret_scores);
 /* Adds the wanted figures to `out`: rouge_l 0..1, the others in percent. Nothing when there are no rows. */
 void hn_text_metrics_write(const struct hn_text_metrics *m, json_t *out);
 void hn_text_metrics_finish(struct hn_text_metrics *m);

@@ -1,6 +1,7 @@
 """Sentiment over HTTP with a real encoder: a headerless file, a job, its metrics, predictions, evaluation on another data set, a
 second job that begins from the first one's checkpoint, a merged result. Needs MiniLM and the reviews."""
 import hashlib
+import json
 import os
 import pathlib
 import sys
@@ -69,6 +70,8 @@ def test_sentiment(served):
                                ({"dataset": other, "step": 7}, 404, None), ({"datset": other}, 400, "unknown_field")):
         done = requests.post(f"{url}/jobs/{job['id']}/evaluate", json=body)
         assert done.status_code in (status, 409) and code in (None, done.json()["error"]["code"]), done.text
+    done = requests.post(f"{url}/jobs/{job['id']}/evaluate", json={"dataset": other, "generate": True})
+    assert done.status_code == 400 and done.json()["error"]["field"] == "generate" and "no text" in done.json()["error"]["message"]
     done = requests.post(f"{url}/models/minilm/evaluate", json={"dataset": other})
     assert done.status_code == 400 and "encoder" in done.json()["error"]["message"]
 
@@ -104,6 +107,25 @@ def test_sentiment(served):
         assert done.status_code == code and done.json()["error"]["field"].startswith("init_from"), done.text
     done = requests.post(url + "/jobs", json={"model": "minilm", "dataset": other, "init_from": more["id"], "method": "full"})
     assert done.status_code == 400 and done.json()["error"]["field"] == "init_from", done.text
+
+
+@pytest.mark.skipif(not common.GGUF, reason="needs the GGUF model")
+def test_written_answers(start):
+    """A decoder is measured by what it writes."""
+    daemon = start("--model_dirs", str(pathlib.Path(common.GGUF).parent), fake=False)
+    assert requests.post(daemon.url + "/models", json={"name": "writer", "path": common.GGUF}).status_code == 201
+    rows = [common.chat_row(t, label) for t, label in common.reviews(8)]
+    data = requests.post(daemon.url + "/datasets", data="".join(json.dumps(r) + "\n" for r in rows).encode(),
+                         headers={"Content-Type": "application/octet-stream"}).json()["id"]
+    plain = requests.post(f"{daemon.url}/models/writer/evaluate", json={"dataset": data}).json()
+    done = requests.post(f"{daemon.url}/models/writer/evaluate", json={"dataset": data, "generate": {"max_tokens": 8}})
+    assert done.status_code == 200, done.text
+    written = done.json()
+    assert set(written["metrics"]) - set(plain["metrics"]) == {"exact_match", "f1", "rouge_l", "chrf", "bleu"}
+    assert written["metrics"]["loss"] == plain["metrics"]["loss"] and written["answered"] == 8 and "answered" not in plain
+    for generate, field in ((1, "generate"), ({"max_tokens": 1 << 20}, "generate.max_tokens"), ({"top": 1}, "generate.top")):
+        done = requests.post(f"{daemon.url}/models/writer/evaluate", json={"dataset": data, "generate": generate})
+        assert done.status_code == 400 and done.json()["error"]["field"] == field, done.text
 
 
 def test_compressed_uploads(served, tmp_path):

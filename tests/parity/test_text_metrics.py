@@ -1,5 +1,6 @@
 """Metrics of written answers: the same figures as sacrebleu, rouge-score and SQuAD's script give, on texts of all kinds."""
 import collections
+import json
 import random
 import re
 import string
@@ -11,6 +12,7 @@ import common
 sacrebleu = pytest.importorskip("sacrebleu")
 rouge_scorer = pytest.importorskip("rouge_score.rouge_scorer")
 
+needs_model = pytest.mark.skipif(not common.GGUF, reason="needs the GGUF model")
 WORDS = """the a an The AN of cat cats dog's isn't 3.14 1,000 3,x x,3 -5 2-3 5- well-known (so) "quoted" U.S.A. e.g., $5 50% a_b a/b & &amp; &lt;b&gt; &quot;
 &amp;lt; <skipped> end. end! wait... ,start .5 5. ÜBER straße İstanbul ΟΔΟΣ Σ ΣΑΣ. ΑΣ’α naïve café cafe\u0301 a\u0301 日本語。 東京、 𝒳 😀👍🏽 \u212aelvin résumé’s the’s “the” —the— an\u2014a
 x²the ½ مرحبا שלום हिन्दी - -- -\n \n \t \u00a0 \u3000 \u2028 \x1c [x] {y} ~ ` ^ | \\ ' * + ; : ? @ # a\u0000b Ǆ ǅ ﬁn""".split(" ") + ["\n", "-\nx", "\u200d", "\u0085"]
@@ -41,7 +43,8 @@ def agree(rows, folder):
     scorer = rouge_scorer.RougeScorer(["rougeL"], use_stemmer=False)
     expected = [(*squad_scores(a, r), scorer.score_multi(r, a)["rougeL"].fmeasure) for a, r in rows]
     for row, a, b in zip(rows, ours["scores"], expected):
-        assert a == pytest.approx(b, abs=1e-12), row
+        assert [a[k] for k in ("exact_match", "f1", "rouge_l")] == pytest.approx(b, rel=1e-6), row
+        assert a["correct"] == (b[0] == 1)
     means = [sum(column) / len(rows) for column in zip(*expected)]
     assert ours["exact_match"] == pytest.approx(100 * means[0], rel=1e-6)
     assert ours["f1"] == pytest.approx(100 * means[1], rel=1e-6)
@@ -90,10 +93,87 @@ def test_shapes_of_references(tmp_path):
     """A text, a list, SQuAD's object; none at all is the empty text."""
     rows = [("Paris", r) for r in ("Paris", ["Rome", "paris."], {"text": ["the Paris"], "answer_start": [1]}, {"text": []}, [])]
     ours = common.probe({"what": "text_metrics", "rows": rows}, tmp_path)
-    assert [s[0] for s in ours["scores"]] == [1, 1, 1, 0, 0]
+    assert [s["correct"] for s in ours["scores"]] == [True, True, True, False, False]
 
 
 def test_many_words(tmp_path):
     """The table of words grows; every word is another one."""
     rows = [(" ".join(f"w{i * 1000 + k}" for k in range(1000)), [" ".join(f"w{i * 1000 + k}" for k in range(0, 1000, 2))]) for i in range(6)]
     agree(rows, tmp_path)
+
+
+# Answers that a model writes
+
+def evaluate(rows, folder, **more):
+    path = folder / "rows.jsonl"
+    path.write_text("".join(json.dumps(r) + "\n" for r in rows))
+    return common.helper("evaluate", {"model": {"path": common.GGUF}, "source": None, "data": {"path": str(path), "format": "jsonl"}, **more})
+
+
+def predict(inputs, **more):
+    return [a["text"] for a in common.helper("predict", {"model": {"path": common.GGUF}, "source": None, "inputs": inputs, **more})["result"]["data"]]
+
+
+def question(i):
+    """Two answers, or none."""
+    name, animal, pet = [("Ann", "dog", "Rex"), ("Bob", "cat", "Tom"), ("Eve", "horse", "Ida"), ("Max", "bird", "Pip")][i % 4]
+    context, answers = f"{name} has a {animal} called {pet}.", [pet, f"called {pet}"] if i % 3 else []
+    return {"context": context, "question": f"What is {name}'s {animal} called?",
+            "answers": {"text": answers, "answer_start": [context.find(a) for a in answers]}}
+
+
+QUESTIONS = [question(i) for i in range(80)]
+
+
+@needs_model
+def test_evaluation_writes_answers(tmp_path):
+    """The metrics are those of the answers that predict gives to the same prompts; the loss stays what it was."""
+    texts = [("Say hello in French.", "Bonjour."), ("Name a colour.", "Red is a colour."), ("What is 2 + 2?", "2 + 2 = 4."), ("Ça va?", "Oui, ça va « bien ».")]
+    chats = [{"messages": [{"role": "user", "content": q}, {"role": "assistant", "content": a}]} for q, a in texts]
+    plain = evaluate(chats, tmp_path)["result"]
+    result = evaluate(chats, tmp_path, generate={"max_tokens": 12})["result"]
+    assert "bleu" not in plain["metrics"] and "answered" not in plain and result["answered"] == result["rows"] == 4
+    assert {k: result["metrics"][k] for k in plain["metrics"]} == plain["metrics"]
+    ours = agree([(a, [b]) for a, (_, b) in zip(predict([q for q, _ in texts], max_tokens=12), texts)], tmp_path)
+    for name in ("exact_match", "f1", "rouge_l", "chrf", "bleu"):
+        assert result["metrics"][name] == pytest.approx(ours[name], rel=1e-6), name
+    completions = [{"prompt": "The capital of France is", "completion": " Paris"}, {"prompt": "One, two, three,", "completion": " four, five"}]
+    result = evaluate(completions, tmp_path, generate={"max_tokens": 6, "stop": ","})["result"]
+    ours = agree(list(zip(predict([{"prompt": r["prompt"]} for r in completions], max_tokens=6, stop=","), [[r["completion"]] for r in completions])), tmp_path)
+    assert result["metrics"]["chrf"] == pytest.approx(ours["chrf"], rel=1e-6) and result["metrics"]["rouge_l"] == pytest.approx(ours["rouge_l"], rel=1e-6)
+
+
+@needs_model
+def test_questions_are_answered_by_default(tmp_path):
+    """exact_match and f1 against the best of a row's answers; against what training would teach where there is none."""
+    rows = QUESTIONS[:6]
+    result = evaluate(rows, tmp_path)["result"]
+    answers = predict([{"question": r["question"], "context": r["context"]} for r in rows], max_tokens=128)
+    scores = [squad_scores(a, r["answers"]["text"] or ["There is no answer."]) for a, r in zip(answers, rows)]
+    assert result["metrics"]["exact_match"] == pytest.approx(100 * sum(s[0] for s in scores) / 6, abs=1e-4)
+    assert result["metrics"]["f1"] == pytest.approx(100 * sum(s[1] for s in scores) / 6, abs=1e-4) and result["metrics"]["f1"] > 10
+    assert "bleu" not in result["metrics"] and "perplexity" in result["metrics"]
+    assert "f1" not in evaluate(rows, tmp_path, generate=False)["result"]["metrics"]
+    assert "bleu" in evaluate(rows, tmp_path, generate={"max_tokens": 2})["result"]["metrics"]
+
+
+@needs_model
+def test_more_rows_than_are_answered_at_once(tmp_path):
+    long = {"context": "word " * 9000, "question": "?", "answers": {"text": ["word"], "answer_start": [0]}}
+    result = evaluate(QUESTIONS[:70] + [long], tmp_path, generate={"max_tokens": 1})["result"]
+    assert (result["rows"], result["dropped"], result["answered"]) == (71, 1, 70)  # the last one is longer than the context
+
+
+@needs_model
+@pytest.mark.parametrize("generate, code, field, words", [
+    (3, "invalid_field", "generate", "true, false"), ({"max_tokens": 0}, "invalid_field", "generate.max_tokens", "max_tokens"),
+    ({"max_token": 3}, "unknown_field", "generate.max_token", "generate.max_token"), ({"stop": [1]}, "invalid_field", "generate.stop", "stop")])
+def test_refused(generate, code, field, words, tmp_path):
+    error = evaluate(QUESTIONS[:1], tmp_path, generate=generate)["error"]
+    assert (error["code"], error["field"]) == (code, field) and words in error["message"]
+
+
+@needs_model
+def test_plain_text_has_no_answers(tmp_path):
+    error = evaluate([{"text": "Some plain text."}], tmp_path, generate=True)["error"]
+    assert error["field"] == "generate" and "plain text" in error["message"]

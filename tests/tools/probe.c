@@ -91,15 +91,15 @@ static int metrics(const json_t *request) {
     return 0;
 }
 
-/* {"what":"text_metrics","rows":[[answer,references]…]} → the metrics, and "scores": [exact_match, f1, rouge_l] of each
- * row. */
+/* {"what":"text_metrics","rows":[[answer,references]…]} → the metrics, and "scores" of each row. */
 static int text_metrics(const json_t *request) {
     struct hn_text_metrics m = {.wanted = HN_TEXT_ALL};
     json_t *row, *out = json_object(), *scores = json_array();
     size_t i;
     json_array_foreach(json_object_get(request, "rows"), i, row) {
-        struct hn_text_score score = hn_text_metrics_add(&m, json_array_get(row, 0), json_array_get(row, 1));
-        json_array_append_new(scores, json_pack("[f, f, f]", score.exact_match, score.f1, score.rouge_l));
+        json_t *score = json_object();
+        hn_text_metrics_add(&m, json_array_get(row, 0), json_array_get(row, 1), score);
+        json_array_append_new(scores, score);
     }
     hn_text_metrics_write(&m, out);
     json_object_set_new(out, "scores", scores);
