@@ -62,6 +62,11 @@ static const struct hn_route routes[] = {
         "answers of the result or of a checkpoint"},
     {"POST", "/jobs/{id}/evaluate", hn_jobs_evaluate, HN_SCOPE_SUBMIT, JSON, POOL, "",
         "loss and metrics of the result or of a checkpoint on a data set, also of answers it writes"},
+
+    {"GET", "/evaluations/{id}", hn_evaluations_get, HN_SCOPE_READ, NO, POOL, "", "an evaluation as it was answered"},
+    {"GET", "/evaluations/{id}/rows", hn_evaluations_rows, HN_SCOPE_READ, NO, POOL, "",
+        "its rows as lines of JSON: what was there, what was predicted, loss, whether it is right"},
+    {"DELETE", "/evaluations/{id}", hn_evaluations_delete, HN_SCOPE_SUBMIT, NO, POOL, "", "forget an evaluation"},
 };
 
 static const struct hn_api api = {routes, sizeof routes / sizeof routes[0], hn_reply_error};

@@ -5,6 +5,8 @@
 #include "engine/predictor.h"
 #include "engine/text_metrics.h"
 
+#include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -155,6 +157,21 @@ static int write_answers(struct hn_helper_call *call, struct evaluation *e, stru
     return rc;
 }
 
+/* A row a line. */
+static int write_rows(const json_t *rows, const char *path, struct hn_error *err) {
+    FILE *f = fopen(path, "wxe");
+    const json_t *row;
+    size_t i;
+    if (!f)
+        return hn_fail_errno(err, errno, "cannot write %s", path);
+    json_array_foreach(
+        rows, i, row) if (json_dumpf(row, f, JSON_COMPACT | JSON_REAL_PRECISION(15)) || putc('\n', f) == EOF) break;
+    bool bad = ferror(f) || i < json_array_size(rows);
+    if (fclose(f) || bad)
+        return hn_fail_errno(err, errno, "cannot write %s", path);
+    return 0;
+}
+
 static json_t *answer(const struct hn_predictor *p, const struct evaluation *e) {
     json_t *metrics = json_copy(e->result.metrics);
     json_object_set_new(metrics, "loss", hn_json_float((float)e->result.loss));
@@ -168,11 +185,13 @@ static json_t *answer(const struct hn_predictor *p, const struct evaluation *e) 
 
 int hn_op_evaluate(struct hn_helper_call *call, const json_t *params, json_t **ret, struct hn_error *err) {
     const json_t *source = json_object_get(params, "source");
-    const char *path;
+    const char *path, *rows = NULL;
     struct evaluation *e = hn_calloc(1, sizeof *e);
     if (!e)
         return hn_fail(err, HN_E_INTERNAL, "out of memory");
     int rc = hn_helper_path(json_object_get(params, "model"), &path, err);
+    if (!rc)
+        rc = hn_json_string(params, "rows_to", &rows, err);
     if (!rc)
         rc = hn_predictor_find(call, path, json_is_object(source) ? source : NULL, err);
     if (!rc)
@@ -187,6 +206,8 @@ int hn_op_evaluate(struct hn_helper_call *call, const json_t *params, json_t **r
             &e->compute, &e->phase, &p->run, p->params.values, &e->examples, &e->data, true, &e->result, err);
     if (!rc && e->texts.wanted)
         rc = write_answers(call, e, err);
+    if (!rc && rows)
+        rc = write_rows(e->result.rows, rows, err);
     if (!rc && !(*ret = answer(p, e)))
         rc = hn_fail(err, HN_E_INTERNAL, "out of memory");
     hn_text_metrics_finish(&e->texts);

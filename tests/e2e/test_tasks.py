@@ -66,6 +66,24 @@ def test_sentiment(served):
     result = requests.post(f"{url}/jobs/{job['id']}/evaluate", json={"dataset": other}).json()
     assert result["rows"] == 60 and result["labels"] == ["0", "1"] and sum(map(sum, result["confusion"])) == 60
     assert result["metrics"]["accuracy"] == pytest.approx((result["confusion"][0][0] + result["confusion"][1][1]) / 60)
+    assert result["job"] == job["id"] and result["dataset"] == other and result["step"] == "exported"
+
+    # Row by row, later as well.
+    served.restart()
+    url = served.url
+    assert requests.get(f"{url}/evaluations/{result['id']}").json() == result
+    told = requests.get(url + result["links"]["rows"])
+    assert told.status_code == 200 and told.headers["Content-Type"] == "application/x-ndjson"
+    told = [json.loads(line) for line in told.text.splitlines()]
+    assert [r["line"] for r in told] == list(range(1, 61)) and told[0]["text"] == common.reviews(1, 400)[0][0]
+    assert sum(r["correct"] for r in told) / 60 == pytest.approx(result["metrics"]["accuracy"])
+    assert all((str(r["label"]) == r["predicted"]) == r["correct"] for r in told)
+    assert sum(r["loss"] for r in told) / 60 == pytest.approx(result["metrics"]["loss"], rel=1e-4)
+    assert requests.delete(f"{url}/evaluations/{result['id']}").status_code == 204
+    for gone in (result["id"], "eval_aaaaaaaaaaaaaaaa", "eval_A", "x"):
+        for tail in ("", "/rows"):
+            assert requests.get(f"{url}/evaluations/{gone}{tail}").status_code == 404, gone
+    assert requests.delete(f"{url}/evaluations/{result['id']}").json()["error"]["code"] == "not_found"
     for body, status, code in (({}, 400, "missing_field"), ({"dataset": "ds_none"}, 404, "not_found"),
                                ({"dataset": other, "step": 7}, 404, None), ({"datset": other}, 400, "unknown_field")):
         done = requests.post(f"{url}/jobs/{job['id']}/evaluate", json=body)
@@ -123,9 +141,27 @@ def test_written_answers(start):
     written = done.json()
     assert set(written["metrics"]) - set(plain["metrics"]) == {"exact_match", "f1", "rouge_l", "chrf", "bleu"}
     assert written["metrics"]["loss"] == plain["metrics"]["loss"] and written["answered"] == 8 and "answered" not in plain
+    told = [json.loads(x) for x in requests.get(daemon.url + written["links"]["rows"]).text.splitlines()]
+    assert [r["messages"] for r in told] == [r["messages"] for r in rows] and written["model"] == "writer"
+    assert 100 * sum(r["correct"] for r in told) / 8 == written["metrics"]["exact_match"] and all(len(r["predicted"]) < 80 for r in told)
     for generate, field in ((1, "generate"), ({"max_tokens": 1 << 20}, "generate.max_tokens"), ({"top": 1}, "generate.top")):
         done = requests.post(f"{daemon.url}/models/writer/evaluate", json={"dataset": data, "generate": generate})
         assert done.status_code == 400 and done.json()["error"]["field"] == field, done.text
+    assert not list((daemon.state / "tmp").iterdir()) and len(list((daemon.state / "evaluations").iterdir())) == 2  # refused ones leave nothing
+
+
+def test_the_newest_evaluations_are_kept(served):
+    """A hundred of them; the oldest makes room."""
+    job = submit(served, tsv(40), validation="none", hyperparameters='{"max_steps": 1, "batch_size": 8}')
+    for i in range(105):
+        folder = served.state / "evaluations" / f"eval_{'a' * 13}{chr(97 + i // 26)}{chr(97 + i % 26)}a"
+        folder.mkdir()
+        os.utime(folder, (1000 + i, 1000 + i))
+    assert served.wait(job["id"], timeout=120)["status"] == "succeeded"
+    done = requests.post(f"{served.url}/jobs/{job['id']}/evaluate", json={"dataset": job["dataset"]})
+    assert done.status_code == 200, done.text
+    left = sorted(x.name for x in (served.state / "evaluations").iterdir())
+    assert len(left) == 100 and done.json()["id"] in left and f"eval_{'a' * 15}a" not in left and f"eval_{'a' * 13}eaa" in left
 
 
 def test_compressed_uploads(served, tmp_path):

@@ -107,7 +107,12 @@ def test_many_words(tmp_path):
 def evaluate(rows, folder, **more):
     path = folder / "rows.jsonl"
     path.write_text("".join(json.dumps(r) + "\n" for r in rows))
-    return common.helper("evaluate", {"model": {"path": common.GGUF}, "source": None, "data": {"path": str(path), "format": "jsonl"}, **more})
+    (folder / "told").unlink(missing_ok=True)
+    return common.helper("evaluate", {"rows_to": str(folder / "told"), "model": {"path": common.GGUF}, "source": None, "data": {"path": str(path), "format": "jsonl"}, **more})
+
+
+def told(folder):
+    return [json.loads(line) for line in (folder / "told").read_text().splitlines()]
 
 
 def predict(inputs, **more):
@@ -131,10 +136,16 @@ def test_evaluation_writes_answers(tmp_path):
     texts = [("Say hello in French.", "Bonjour."), ("Name a colour.", "Red is a colour."), ("What is 2 + 2?", "2 + 2 = 4."), ("Ça va?", "Oui, ça va « bien ».")]
     chats = [{"messages": [{"role": "user", "content": q}, {"role": "assistant", "content": a}]} for q, a in texts]
     plain = evaluate(chats, tmp_path)["result"]
+    losses = [r["loss"] for r in told(tmp_path)]
+    assert min(losses) < plain["metrics"]["loss"] < max(losses) and all("predicted" not in r for r in told(tmp_path))
     result = evaluate(chats, tmp_path, generate={"max_tokens": 12})["result"]
+    assert [r["loss"] for r in told(tmp_path)] == losses and [r["messages"] for r in told(tmp_path)] == [c["messages"] for c in chats]
     assert "bleu" not in plain["metrics"] and "answered" not in plain and result["answered"] == result["rows"] == 4
     assert {k: result["metrics"][k] for k in plain["metrics"]} == plain["metrics"]
-    ours = agree([(a, [b]) for a, (_, b) in zip(predict([q for q, _ in texts], max_tokens=12), texts)], tmp_path)
+    answers = predict([q for q, _ in texts], max_tokens=12)
+    ours = agree([(a, [b]) for a, (_, b) in zip(answers, texts)], tmp_path)
+    assert [r["predicted"] for r in told(tmp_path)] == answers and {r["finish_reason"] for r in told(tmp_path)} <= {"stop", "length"}
+    assert sum(r["rouge_l"] for r in told(tmp_path)) / 4 == pytest.approx(result["metrics"]["rouge_l"], rel=1e-6)
     for name in ("exact_match", "f1", "rouge_l", "chrf", "bleu"):
         assert result["metrics"][name] == pytest.approx(ours[name], rel=1e-6), name
     completions = [{"prompt": "The capital of France is", "completion": " Paris"}, {"prompt": "One, two, three,", "completion": " four, five"}]
@@ -153,6 +164,8 @@ def test_questions_are_answered_by_default(tmp_path):
     assert result["metrics"]["exact_match"] == pytest.approx(100 * sum(s[0] for s in scores) / 6, abs=1e-4)
     assert result["metrics"]["f1"] == pytest.approx(100 * sum(s[1] for s in scores) / 6, abs=1e-4) and result["metrics"]["f1"] > 10
     assert "bleu" not in result["metrics"] and "perplexity" in result["metrics"]
+    for row, answer, (exact, f1) in zip(told(tmp_path), answers, scores):
+        assert (row["predicted"], row["correct"], row["f1"]) == (answer, exact == 1, pytest.approx(f1, rel=1e-6)) and "rouge_l" not in row
     assert "f1" not in evaluate(rows, tmp_path, generate=False)["result"]["metrics"]
     assert "bleu" in evaluate(rows, tmp_path, generate={"max_tokens": 2})["result"]["metrics"]
 
