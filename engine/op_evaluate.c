@@ -150,7 +150,7 @@ static int write_answers(struct hn_helper_call *call, struct evaluation *e, stru
     }
     if (!rc && e->texts.failed)
         rc = hn_fail(err, HN_E_INTERNAL, "out of memory");
-    if (!rc && !e->texts.rows)
+    if (!rc && !e->texts.rows && e->texts.wanted == HN_TEXT_ALL)
         rc = refuse(err, HN_E_UNSUPPORTED, "no row has a prompt to answer that fits the model's context");
     if (!rc)
         hn_text_metrics_write(&e->texts, e->result.metrics);

@@ -11,7 +11,7 @@
 
 #define CHRF_BETA 2
 
-const char *const hn_text_metric_names[] = {"exact_match", "f1", "rouge_l", "chrf", "bleu", NULL};
+static const char *const names[HN_TEXT_METRICS] = {"exact_match", "f1", "rouge_l", "chrf", "bleu"};
 
 /* Of one row, 0..1. */
 struct score {
@@ -461,7 +461,7 @@ static void tell_score(const struct hn_text_metrics *m, const struct score *scor
     const double values[] = {score->exact_match, score->f1, score->rouge_l};
     for (size_t i = 0; i < sizeof values / sizeof values[0]; i++)
         if (m->wanted & 1u << i)
-            json_object_set_new(out, hn_text_metric_names[i], hn_json_float((float)values[i]));
+            json_object_set_new(out, names[i], hn_json_float((float)values[i]));
     if (m->wanted & 1u << HN_TEXT_EXACT_MATCH)
         json_object_set_new(out, "correct", json_boolean(score->exact_match > 0));
 }
@@ -498,7 +498,7 @@ void hn_text_metrics_write(const struct hn_text_metrics *m, json_t *out) {
     const double values[] = {100 * m->exact_match / n, 100 * m->f1 / n, m->rouge_l / n, chrf_of(m->chrf), bleu_of(m)};
     for (size_t i = 0; m->rows && i < HN_TEXT_METRICS; i++)
         if (m->wanted & 1u << i)
-            json_object_set_new(out, hn_text_metric_names[i], hn_json_float((float)values[i]));
+            json_object_set_new(out, names[i], hn_json_float((float)values[i]));
 }
 
 void hn_text_metrics_finish(struct hn_text_metrics *m) {

@@ -15,8 +15,6 @@
 enum hn_text_metric { HN_TEXT_EXACT_MATCH, HN_TEXT_F1, HN_TEXT_ROUGE_L, HN_TEXT_CHRF, HN_TEXT_BLEU, HN_TEXT_METRICS };
 #define HN_TEXT_ALL ((1u << HN_TEXT_METRICS) - 1)
 #define HN_TEXT_SQUAD (1u << HN_TEXT_EXACT_MATCH | 1u << HN_TEXT_F1)
-/* Their names, NULL-ended. */
-extern const char *const hn_text_metric_names[HN_TEXT_METRICS + 1];
 
 enum { HN_CHRF_ORDERS = 6, HN_BLEU_ORDERS = 4 };
 
