@@ -128,6 +128,10 @@ static int reply_kept(struct hn_request *req, const char *file, const char *type
     return rc;
 }
 
+int hn_evaluations_list(struct hn_request *req, struct hn_error *err) {
+    return hn_reply_list(req, hn_evaluation_list(req->server->config->state), NULL, err);
+}
+
 int hn_evaluations_get(struct hn_request *req, struct hn_error *err) {
     return reply_kept(req, "evaluation.json", "application/json", err);
 }

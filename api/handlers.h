@@ -41,6 +41,7 @@ int hn_jobs_artifacts_tar(struct hn_request *req, struct hn_error *err);
 int hn_jobs_predict(struct hn_request *req, struct hn_error *err);
 int hn_jobs_evaluate(struct hn_request *req, struct hn_error *err);
 
+int hn_evaluations_list(struct hn_request *req, struct hn_error *err);
 int hn_evaluations_get(struct hn_request *req, struct hn_error *err);
 int hn_evaluations_rows(struct hn_request *req, struct hn_error *err);
 int hn_evaluations_delete(struct hn_request *req, struct hn_error *err);

@@ -63,6 +63,7 @@ static const struct hn_route routes[] = {
     {"POST", "/jobs/{id}/evaluate", hn_jobs_evaluate, HN_SCOPE_SUBMIT, JSON, POOL, "",
         "loss and metrics of the result or of a checkpoint on a data set, also of answers it writes"},
 
+    {"GET", "/evaluations", hn_evaluations_list, HN_SCOPE_READ, NO, POOL, "", "evaluations that are kept, newest first"},
     {"GET", "/evaluations/{id}", hn_evaluations_get, HN_SCOPE_READ, NO, POOL, "", "an evaluation as it was answered"},
     {"GET", "/evaluations/{id}/rows", hn_evaluations_rows, HN_SCOPE_READ, NO, POOL, "",
         "its rows as lines of JSON: what was there, what was predicted, loss, whether it is right"},

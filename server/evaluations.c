@@ -7,6 +7,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#define ANSWER_BYTES ((size_t)16 << 20)
+
 struct kept {
     char id[HN_ID_SIZE];
     struct timespec made;
@@ -20,8 +22,8 @@ static int newest_first(const void *a, const void *b) {
     return (x->made.tv_nsec < y->made.tv_nsec) - (x->made.tv_nsec > y->made.tv_nsec);
 }
 
-/* Removes the oldest past what is kept. Two at once do no harm: what is gone already is no error. */
-static void prune(const char *state) {
+/* What is there, the newest first; caller frees. */
+static size_t collect(const char *state, struct kept **ret) {
     char path[HN_PATH_SIZE];
     struct kept *list = NULL;
     size_t n = 0, capacity = 0;
@@ -41,6 +43,15 @@ static void prune(const char *state) {
         closedir(dir);
     if (n)
         qsort(list, n, sizeof *list, newest_first);
+    *ret = list;
+    return n;
+}
+
+/* Removes the oldest past what is kept. Two at once do no harm: what is gone already is no error. */
+static void prune(const char *state) {
+    char path[HN_PATH_SIZE];
+    struct kept *list;
+    size_t n = collect(state, &list);
     int64_t bytes = 0;
     for (size_t i = 0; i < n; i++) {
         bytes += list[i].bytes;
@@ -49,6 +60,21 @@ static void prune(const char *state) {
             hn_dir_remove(path, NULL);
     }
     free(list);
+}
+
+json_t *hn_evaluation_list(const char *state) {
+    char path[HN_PATH_SIZE];
+    struct kept *list;
+    size_t n = collect(state, &list);
+    json_t *out = json_array();
+    for (size_t i = 0; i < n; i++) {
+        json_t *one = NULL;
+        if (hn_state_path(path, state, "evaluations", list[i].id, "evaluation.json") &&
+            !hn_json_load(path, ANSWER_BYTES, &one, NULL)) /* else it was just removed */
+            json_array_append_new(out, one);
+    }
+    free(list);
+    return out;
 }
 
 int hn_evaluation_begin(const char *state, char ret_id[HN_ID_SIZE], char ret_dir[HN_PATH_SIZE], struct hn_error *err) {

@@ -15,6 +15,8 @@
 int hn_evaluation_begin(const char *state, char ret_id[HN_ID_SIZE], char ret_dir[HN_PATH_SIZE], struct hn_error *err);
 /* Moves the folder to its place with `answer` beside what it holds; the oldest make room. */
 int hn_evaluation_keep(const char *state, const char *id, const char *dir, const json_t *answer, struct hn_error *err);
+/* All answers that are kept, the newest first. New reference. */
+json_t *hn_evaluation_list(const char *state);
 /* The path of a file of it, or of its folder (file NULL). HN_E_NOT_FOUND. */
 int hn_evaluation_path(const char *state, const char *id, const char *file, char ret[HN_PATH_SIZE], struct hn_error *err);
 

@@ -79,6 +79,7 @@ def test_sentiment(served):
     assert sum(r["correct"] for r in told) / 60 == pytest.approx(result["metrics"]["accuracy"])
     assert all((str(r["label"]) == r["predicted"]) == r["correct"] for r in told)
     assert sum(r["loss"] for r in told) / 60 == pytest.approx(result["metrics"]["loss"], rel=1e-4)
+    assert requests.get(f"{url}/evaluations").json() == {"data": [result, again], "next": None}
     assert requests.delete(f"{url}/evaluations/{result['id']}").status_code == 204
     for gone in (result["id"], "eval_aaaaaaaaaaaaaaaa", "eval_A", "x"):
         for tail in ("", "/rows"):
