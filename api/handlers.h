@@ -41,6 +41,11 @@ int hn_jobs_artifacts_tar(struct hn_request *req, struct hn_error *err);
 int hn_jobs_predict(struct hn_request *req, struct hn_error *err);
 int hn_jobs_evaluate(struct hn_request *req, struct hn_error *err);
 
+int hn_evaluations_list(struct hn_request *req, struct hn_error *err);
+int hn_evaluations_get(struct hn_request *req, struct hn_error *err);
+int hn_evaluations_rows(struct hn_request *req, struct hn_error *err);
+int hn_evaluations_delete(struct hn_request *req, struct hn_error *err);
+
 int hn_system_health(struct hn_request *req, struct hn_error *err);
 int hn_system_ready(struct hn_request *req, struct hn_error *err);
 int hn_system_metrics(struct hn_request *req, struct hn_error *err);
@@ -52,6 +57,10 @@ int hn_job_load(struct hn_request *req, struct hn_job *ret, struct hn_error *err
 /* The base that the job's run directory links: there also after the model was deleted from the library. HN_E_CONFLICT
  * before the job has started. */
 int hn_job_model(const struct hn_job *job, const char *run_dir, char path[HN_PATH_SIZE], struct hn_error *err);
+/* Fills "model" and "source" of the helper's params for a job's result or a checkpoint of it. `step` as in a request. */
+int hn_job_source(struct hn_request *req, const json_t *step, json_t *params, struct hn_error *err);
+/* How long the helper may be silent over a prediction or an evaluation. */
+#define HN_PREDICT_SECONDS 600
 json_t *hn_job_json(struct hn_db *db, const struct hn_job *job);                  /* contract section 2 */
 int hn_job_reply(struct hn_request *req, int status, const char *id, struct hn_error *err);
 /* Streams rows after `after`, at most `limit`, or about `points` of all, as CSV. */

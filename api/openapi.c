@@ -32,11 +32,11 @@ static json_t *parameters(const struct hn_route *route) {
 
 static json_t *request_body(const struct hn_route *route, const char *pattern) {
     json_t *content = json_object();
-    bool job = strcmp(pattern, "/jobs") == 0;
+    const char *verb = strrchr(pattern, '/'), *schema = strcmp(pattern, "/jobs") == 0 ? "#/components/schemas/JobRequest"
+        : strcmp(verb, "/evaluate") == 0 ? "#/components/schemas/EvaluateRequest" : NULL;
     if (route->body & HN_BODY_JSON)
-        json_object_set_new(content, "application/json", job
-            ? json_pack("{s:{s:s}}", "schema", "$ref", "#/components/schemas/JobRequest")
-            : json_pack("{s:{s:s}}", "schema", "type", "object"));
+        json_object_set_new(content, "application/json", json_pack("{s:{s:s}}", "schema", schema ? "$ref" : "type",
+            schema ? schema : "object"));
     if (route->body & HN_BODY_FORM)
         json_object_set_new(content, "multipart/form-data", json_pack("{s:{s:s}}", "schema", "type", "object"));
     if (route->body & HN_BODY_FILE)
@@ -111,6 +111,19 @@ static json_t *job_request_schema(void) {
         "properties", properties);
 }
 
+static json_t *evaluate_request_schema(void) {
+    json_t *writing = json_pack("{s:s,s:b,s:{s:{s:s,s:i,s:i},s:{s:[s,s]}}}", "type", "object", "additionalProperties", 0,
+        "properties", "max_tokens", "type", "integer", "minimum", 1, "default", 128, "stop", "type", "string", "array");
+    json_t *generate = json_pack("{s:s,s:[{s:s},o]}", "description",
+        "models that write: true, or how long, to have every row answered greedily and exact_match, f1, rouge_l, chrf and bleu of "
+        "the answers; absent: exact_match and f1 of questions, nothing of other rows; false: nothing", "anyOf", "type", "boolean",
+        writing);
+    return json_pack("{s:s,s:b,s:[s],s:{s:{s:s},s:{s:s,s:[s,s]},s:o}}", "type", "object", "additionalProperties", 0, "required",
+        "dataset", "properties", "dataset", "type", "string", "step", "description",
+        "of a job: \"exported\" (standard), \"best\", \"last\" or the number of a checkpoint", "type", "string", "integer",
+        "generate", generate);
+}
+
 static json_t *error_schema(void) {
     json_t *codes = json_array();
 #define HN_ERROR(NAME, code, KIND, text) json_array_append_new(codes, json_string(#code));
@@ -139,8 +152,8 @@ int hn_system_openapi(struct hn_request *req, struct hn_error *err) {
         }
         json_object_set_new(path, method, operation(route, pattern));
     }
-    return hn_reply_json(req, 200, json_pack("{s:s,s:{s:s,s:s},s:o,s:{s:{s:{s:s,s:s}},s:{s:o,s:o,s:o}}}", "openapi",
+    return hn_reply_json(req, 200, json_pack("{s:s,s:{s:s,s:s},s:o,s:{s:{s:{s:s,s:s}},s:{s:o,s:o,s:o,s:o}}}", "openapi",
         "3.1.0", "info", "title", "Hone", "version", HN_VERSION, "paths", paths, "components", "securitySchemes", "key",
-        "type", "http", "scheme", "bearer", "schemas", "JobRequest", job_request_schema(), "Hyperparameters",
-        hyperparameter_schema(), "Error", error_schema()), err);
+        "type", "http", "scheme", "bearer", "schemas", "JobRequest", job_request_schema(), "EvaluateRequest",
+        evaluate_request_schema(), "Hyperparameters", hyperparameter_schema(), "Error", error_schema()), err);
 }

@@ -14,7 +14,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#define PREDICT_SECONDS 600
 #define PENDING_BYTES ((size_t)64 << 20)
 
 struct answer {
@@ -70,7 +69,7 @@ static void predict_streaming(void *arg) {
     struct answer *a = arg;
     json_t *result = NULL, *details = NULL;
     struct hn_error err = {0};
-    int rc = hn_helper_call(a->server->predict_helper, "predict", a->params, PREDICT_SECONDS, on_chunk, a, &result, &details,
+    int rc = hn_helper_call(a->server->predict_helper, "predict", a->params, HN_PREDICT_SECONDS, on_chunk, a, &result, &details,
         &err);
     json_t *end = rc ? hn_error_json(&err, details) : result;
     emit(a, rc ? "error" : "result", end, true);
@@ -170,7 +169,7 @@ static int answer(struct hn_request *req, json_t *params, bool stream, struct hn
     if (stream)
         return reply_streaming(req, params, err);
     json_t *result = NULL;
-    int rc = hn_helper_call(req->server->predict_helper, "predict", params, PREDICT_SECONDS, NULL, NULL, &result,
+    int rc = hn_helper_call(req->server->predict_helper, "predict", params, HN_PREDICT_SECONDS, NULL, NULL, &result,
         &req->details, err);
     json_decref(params);
     return rc ? rc : hn_reply_json(req, 200, result, err);
@@ -238,8 +237,7 @@ int hn_job_model(const struct hn_job *job, const char *run_dir, char path[HN_PAT
     return rc;
 }
 
-/* The helper's "source" for a job and the model it was trained on. */
-static int source_of_job(struct hn_request *req, const json_t *step, json_t *params, struct hn_error *err) {
+int hn_job_source(struct hn_request *req, const json_t *step, json_t *params, struct hn_error *err) {
     char run_dir[HN_PATH_SIZE], model[HN_PATH_SIZE];
     json_t *found = NULL;
     struct hn_job job;
@@ -266,81 +264,10 @@ int hn_jobs_predict(struct hn_request *req, struct hn_error *err) {
     int rc = read_body(req, &params, &stream, err);
     json_t *step = json_incref(json_object_get(params, "source"));
     if (!rc)
-        rc = source_of_job(req, step, params, err);
+        rc = hn_job_source(req, step, params, err);
     json_decref(step);
     if (!rc)
         return answer(req, params, stream, err);
-    json_decref(params);
-    return rc;
-}
-
-/* {"dataset","step"}: the data set's parameters for the helper, and the step (borrowed from *ret_body). */
-static int read_evaluate(struct hn_request *req, json_t **ret_body, json_t *params, struct hn_error *err) {
-    static const char *const fields[] = {"dataset", "step", NULL};
-    const char *id = NULL;
-    json_t *record = NULL;
-    int rc = hn_body_object(req, ret_body, err);
-    if (!rc)
-        rc = hn_json_known(*ret_body, fields, "", err);
-    if (!rc)
-        rc = hn_json_string(*ret_body, "dataset", &id, err);
-    if (!rc && !id) {
-        rc = hn_fail(err, HN_E_MISSING_FIELD, "say which data set to evaluate on");
-        hn_error_field(err, "dataset");
-        hn_error_hint(err, "{\"dataset\":\"ds_…\"}; GET /datasets lists them");
-    }
-    struct hn_db *db = rc ? NULL : hn_request_db(req, err);
-    if (!rc)
-        rc = db ? hn_db_dataset_get(db, id, &record, err) : HN_E_INTERNAL;
-    if (rc == HN_E_NOT_FOUND)
-        hn_error_field(err, "dataset");
-    if (!rc)
-        json_object_set_new(params, "data", hn_dataset_params(req->server->config->state, record));
-    json_decref(record);
-    return rc;
-}
-
-static int reply_evaluation(struct hn_request *req, json_t *params, struct hn_error *err) {
-    json_t *result = NULL;
-    int rc = hn_helper_call(req->server->predict_helper, "evaluate", params, PREDICT_SECONDS, NULL, NULL, &result,
-        &req->details, err);
-    return rc ? rc : hn_reply_json(req, 200, result, err);
-}
-
-int hn_jobs_evaluate(struct hn_request *req, struct hn_error *err) {
-    json_t *body = NULL, *params = json_object();
-    int rc = read_evaluate(req, &body, params, err);
-    const json_t *step = json_object_get(body, "step");
-    if (!rc)
-        rc = source_of_job(req, step ? step : json_null(), params, err);
-    if (!rc)
-        rc = reply_evaluation(req, params, err);
-    json_decref(body);
-    json_decref(params);
-    return rc;
-}
-
-int hn_models_evaluate(struct hn_request *req, struct hn_error *err) {
-    char path[HN_PATH_SIZE];
-    json_t *body = NULL, *model = NULL, *params = json_object();
-    struct hn_db *db = hn_request_db(req, err);
-    int rc = db ? hn_db_model_get(db, req->params[0], &model, err) : HN_E_INTERNAL;
-    if (!rc)
-        rc = hn_model_check(req->server->config->state, model, err);
-    if (!rc)
-        rc = read_evaluate(req, &body, params, err);
-    if (!rc && json_object_get(body, "step")) {
-        rc = hn_fail(err, HN_E_INVALID_FIELD, "a base model has no steps");
-        hn_error_field(err, "step");
-    }
-    if (!rc && !hn_model_path(path, req->server->config->state, model))
-        rc = hn_fail(err, HN_E_INTERNAL, "path too long");
-    if (!rc)
-        json_object_set_new(params, "model", json_pack("{s:s}", "path", path));
-    if (!rc)
-        rc = reply_evaluation(req, params, err);
-    json_decref(model);
-    json_decref(body);
     json_decref(params);
     return rc;
 }

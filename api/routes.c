@@ -32,7 +32,7 @@ static const struct hn_route routes[] = {
     {"DELETE", "/models/{name}", hn_models_delete, HN_SCOPE_ADMIN, NO, POOL, "", "delete a model that no job needs"},
     {"POST", "/models/{name}/predict", hn_models_predict, HN_SCOPE_SUBMIT, JSON, POOL, "", "answers of the base model"},
     {"POST", "/models/{name}/evaluate", hn_models_evaluate, HN_SCOPE_SUBMIT, JSON, POOL, "",
-        "loss of the base model on a data set"},
+        "loss and metrics of the base model on a data set, also of answers it writes"},
 
     {"POST", "/jobs", hn_jobs_create, HN_SCOPE_SUBMIT, JSON | FORM, POOL, "dry_run",
         "submit a job: JSON, or multipart with the data file in the same call"},
@@ -61,7 +61,13 @@ static const struct hn_route routes[] = {
     {"POST", "/jobs/{id}/predict", hn_jobs_predict, HN_SCOPE_SUBMIT, JSON, POOL, "",
         "answers of the result or of a checkpoint"},
     {"POST", "/jobs/{id}/evaluate", hn_jobs_evaluate, HN_SCOPE_SUBMIT, JSON, POOL, "",
-        "loss and metrics of the result or of a checkpoint on a data set"},
+        "loss and metrics of the result or of a checkpoint on a data set, also of answers it writes"},
+
+    {"GET", "/evaluations", hn_evaluations_list, HN_SCOPE_READ, NO, POOL, "", "evaluations that are kept, newest first"},
+    {"GET", "/evaluations/{id}", hn_evaluations_get, HN_SCOPE_READ, NO, POOL, "", "an evaluation as it was answered"},
+    {"GET", "/evaluations/{id}/rows", hn_evaluations_rows, HN_SCOPE_READ, NO, POOL, "",
+        "its rows as lines of JSON: what was there, what was predicted, loss, whether it is right"},
+    {"DELETE", "/evaluations/{id}", hn_evaluations_delete, HN_SCOPE_SUBMIT, NO, POOL, "", "forget an evaluation"},
 };
 
 static const struct hn_api api = {routes, sizeof routes / sizeof routes[0], hn_reply_error};

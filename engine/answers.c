@@ -2,12 +2,12 @@
 #include "engine/answers.h"
 #include "engine/buf.h"
 #include "engine/json.h"
+#include "engine/text_metrics.h"
 #include "engine/utf8.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <utf8proc.h>
 
 #define SPAN_MAX 30 /* tokens of an answer, as the SQuAD baselines have it */
 
@@ -101,8 +101,15 @@ static size_t count_common(const struct entity *a, size_t n, const struct entity
     return common;
 }
 
+static json_t *tag_names(const struct hn_labels *labels, const int32_t *tags, size_t n) {
+    json_t *names = json_array();
+    for (size_t i = 0; i < n; i++)
+        json_array_append_new(names, json_string(hn_label_name(labels, (size_t)tags[i])));
+    return names;
+}
+
 int hn_metrics_tags(const struct hn_run *run, const float *logits, const int32_t *targets,
-    const struct hn_examples *ex, json_t *out) {
+    const struct hn_examples *ex, json_t *out, json_t *answers) {
     const struct hn_labels *labels = &run->spec->labels;
     size_t k = hn_labels_outputs(labels), at = 0, right = 0, common = 0, predicted = 0, actual = 0, longest = 1;
     for (size_t row = 0; row < ex->n_rows; row++) {
@@ -124,6 +131,9 @@ int hn_metrics_tags(const struct hn_run *run, const float *logits, const int32_t
         common += count_common(ours, a, theirs, b);
         predicted += a;
         actual += b;
+        if (answers)
+            json_array_append_new(answers, json_pack("{s:o, s:b}", "tags", tag_names(labels, guess, n), "correct",
+                                               !memcmp(guess, targets + at, n * sizeof *guess)));
         at += n;
     }
     if (ok && at) {
@@ -144,11 +154,10 @@ json_t *hn_answer_tags(
         n += e->weights[i] > 0;
     int32_t *tags = hn_calloc(n + 1, sizeof *tags);
     struct entity *found = hn_calloc(n + 2, sizeof *found);
-    json_t *entities = json_array(), *names = json_array();
-    for (size_t i = 0; tags && i < n; i++) {
+    json_t *entities = json_array();
+    for (size_t i = 0; tags && i < n; i++)
         tags[i] = (int32_t)best_of(logits + i * k, k);
-        json_array_append_new(names, json_string(hn_label_name(labels, (size_t)tags[i])));
-    }
+    json_t *names = tag_names(labels, tags, tags ? n : 0);
     size_t count = tags && found ? find_entities(labels, tags, n, found) : 0;
     for (size_t i = 0; i < count; i++) {
         size_t start = 0, length = 0;
@@ -225,114 +234,10 @@ json_t *hn_answer_span(const struct hn_best_span *span, const struct hn_labels *
         (json_int_t)hn_utf8_count(context, end));
 }
 
-static bool is_article(const char *word, size_t n) {
-    return (n == 1 && *word == 'a') || (n == 2 && memcmp(word, "an", 2) == 0) ||
-           (n == 3 && memcmp(word, "the", 3) == 0);
-}
-
-/* SQuAD's normal form: lower case, no ASCII punctuation, no articles, words apart by one space. */
-static void normalise(const char *text, size_t size, struct hn_buf *out) {
-    struct hn_buf lower = {0};
-    hn_buf_clear(out);
-    hn_buf_append(out, "", 0);
-    for (size_t at = 0; at < size;) {
-        utf8proc_int32_t c;
-        utf8proc_uint8_t room[4];
-        utf8proc_ssize_t n = utf8proc_iterate((const utf8proc_uint8_t *)text + at, (utf8proc_ssize_t)(size - at), &c);
-        if (n <= 0)
-            break;
-        at += (size_t)n;
-        if (c < 128 && strchr("!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~", c))
-            continue;
-        c = hn_utf8_is_space((uint32_t)c) ? ' ' : utf8proc_tolower(c);
-        hn_buf_append(&lower, room, (size_t)utf8proc_encode_char(c, room));
-    }
-    for (size_t at = 0; at < lower.size;) {
-        size_t n = 0;
-        while (at + n < lower.size && lower.data[at + n] != ' ')
-            n++;
-        if (n && !is_article(lower.data + at, n)) {
-            if (out->size)
-                hn_buf_char(out, ' ');
-            hn_buf_append(out, lower.data + at, n);
-        }
-        at += n + 1;
-    }
-    hn_buf_free(&lower);
-}
-
-static size_t next_word(const struct hn_buf *b, size_t *at, const char **ret) {
-    size_t n = 0;
-    *ret = b->data + *at;
-    while (*at + n < b->size && b->data[*at + n] != ' ')
-        n++;
-    *at += n + 1;
-    return n;
-}
-
-static size_t count_words(const struct hn_buf *b) {
-    size_t n = b->size > 0;
-    for (size_t i = 0; i < b->size; i++)
-        n += b->data[i] == ' ';
-    return n;
-}
-
-/* Words of a that also stand in b, each of b's once. */
-static size_t common_words(const struct hn_buf *a, const struct hn_buf *b) {
-    size_t words = count_words(b), common = 0;
-    bool *used = hn_calloc(words + 1, sizeof *used);
-    const char *x, *y;
-    for (size_t at = 0; used && at < a->size;) {
-        size_t n = next_word(a, &at, &x), k = 0;
-        for (size_t other = 0; other < b->size; k++) {
-            size_t m = next_word(b, &other, &y);
-            if (!used[k] && m == n && memcmp(x, y, n) == 0) {
-                used[k] = true;
-                common++;
-                break;
-            }
-        }
-    }
-    free(used);
-    return common;
-}
-
-static double f1_of(const struct hn_buf *a, const struct hn_buf *b) {
-    size_t m = count_words(a), n = count_words(b), common;
-    if (!m || !n)
-        return m == n;
-    common = common_words(a, b);
-    return common ? 2 * (double)common / (double)(m + n) : 0;
-}
-
-/* The best of the reference answers, each without a normal form of its own left out. */
-static void score_answer(const json_t *answers, const struct hn_buf *ours, double *exact, double *f1) {
-    const json_t *texts = json_is_array(answers) ? answers : json_object_get(answers, "text");
-    size_t n = json_is_string(answers) ? 1 : json_array_size(texts), counted = 0;
-    double best_exact = 0, best_f1 = 0;
-    struct hn_buf theirs = {0};
-    for (size_t i = 0; i <= n; i++) {
-        const json_t *one = i == n ? NULL : json_is_string(answers) ? answers : json_array_get(texts, i);
-        if (i == n && counted)
-            break;
-        normalise(json_string_value(one) ? json_string_value(one) : "", json_string_length(one), &theirs);
-        if (i < n && !theirs.size)
-            continue;
-        counted++;
-        double same = ours->size == theirs.size && (!ours->size || memcmp(ours->data, theirs.data, ours->size) == 0);
-        double share = f1_of(ours, &theirs);
-        best_exact = same > best_exact ? same : best_exact;
-        best_f1 = share > best_f1 ? share : best_f1;
-    }
-    hn_buf_free(&theirs);
-    *exact += best_exact;
-    *f1 += best_f1;
-}
-
 /* Encodes the windows of a row again, since examples keep no offsets, and looks for the best span in their logits. */
 static int read_row(const struct hn_run *run, const struct hn_examples *ex, const struct hn_encode_options *o,
-    const json_t *row, size_t *at, size_t source, const float *logits, struct hn_encoded *e, struct hn_best_span *span,
-    struct hn_error *err) {
+    const json_t *row, size_t *at, size_t source, const float *logits, struct hn_encoded *e,
+    struct hn_best_span *span, struct hn_error *err) {
     int rc = 0;
     e->window = 0;
     do {
@@ -346,38 +251,34 @@ static int read_row(const struct hn_run *run, const struct hn_examples *ex, cons
 }
 
 int hn_metrics_spans(const struct hn_run *run, const float *logits, const struct hn_examples *ex,
-    const struct hn_dataset *data, json_t *out, struct hn_error *err) {
+    const struct hn_dataset *data, json_t *out, json_t *answers, struct hn_error *err) {
     struct hn_encode_options o = hn_run_encode_options(run);
     struct hn_encoded e = {0};
-    struct hn_buf ours = {0};
-    double exact = 0, f1 = 0;
-    size_t rows = 0;
+    struct hn_text_metrics sums = {.wanted = HN_TEXT_SQUAD};
     int rc = 0;
-    for (size_t at = 0; !rc && at < ex->n_rows; rows++) {
+    for (size_t at = 0; !rc && at < ex->n_rows;) {
         struct hn_best_span span = {0};
-        json_t *row = NULL;
+        json_t *row = NULL, *answer = NULL;
         size_t before = at;
         rc = hn_dataset_row(data, ex->rows[at], &row, err);
         if (!rc)
             rc = read_row(run, ex, &o, row, &at, ex->rows[at], logits, &e, &span, err);
         if (!rc && at == before)
             rc = hn_fail(err, HN_E_INTERNAL, "the windows of a row are not those of its examples");
-        const char *context = json_string_value(json_object_get(row, "context"));
-        if (!rc && !hn_span_is_null(&span, &run->spec->labels)) {
-            size_t end = trimmed(&span, context), begin = leading(&span, context, end);
-            normalise(context + begin, end - begin, &ours);
-        } else {
-            normalise("", 0, &ours);
+        if (!rc) {
+            answer = hn_answer_span(&span, &run->spec->labels, json_string_value(json_object_get(row, "context")));
+            hn_text_metrics_add(&sums, json_object_get(answer, "answer"), json_object_get(row, "answers"), answer);
         }
-        if (!rc)
-            score_answer(json_object_get(row, "answers"), &ours, &exact, &f1);
+        if (answers && answer)
+            json_array_append(answers, answer);
+        json_decref(answer);
         json_decref(row);
     }
     hn_encoded_finish(&e);
-    hn_buf_free(&ours);
-    if (!rc && rows) {
-        json_object_set_new(out, "exact_match", hn_json_float((float)(100 * exact / (double)rows)));
-        json_object_set_new(out, "f1", hn_json_float((float)(100 * f1 / (double)rows)));
-    }
+    if (!rc && sums.failed)
+        rc = hn_fail(err, HN_E_INTERNAL, "out of memory");
+    if (!rc)
+        hn_text_metrics_write(&sums, out);
+    hn_text_metrics_finish(&sums);
     return rc;
 }

@@ -32,11 +32,13 @@ bool hn_span_is_null(const struct hn_best_span *span, const struct hn_labels *la
 /* {"answer","score","start","end"}, start and end in characters; the empty answer where there is none. */
 json_t *hn_answer_span(const struct hn_best_span *span, const struct hn_labels *labels, const char *context);
 
-/* entity_f1 and accuracy, as seqeval computes them; logits and targets of the examples' targets in order. */
-int hn_metrics_tags(
-    const struct hn_run *run, const float *logits, const int32_t *targets, const struct hn_examples *ex, json_t *out);
-/* exact_match and f1 in percent, as SQuAD's script computes them; logits of all tokens. */
+/* entity_f1 and accuracy, as seqeval computes them; logits and targets of the examples' targets in order. `answers`
+ * (or NULL) gets {"tags","correct"} of each row. */
+int hn_metrics_tags(const struct hn_run *run, const float *logits, const int32_t *targets,
+    const struct hn_examples *ex, json_t *out, json_t *answers);
+/* exact_match and f1 in percent, as SQuAD's script computes them; logits of all tokens. `answers` (or NULL) gets
+ * hn_answer_span's of each row with its scores. */
 int hn_metrics_spans(const struct hn_run *run, const float *logits, const struct hn_examples *ex,
-    const struct hn_dataset *data, json_t *out, struct hn_error *err);
+    const struct hn_dataset *data, json_t *out, json_t *answers, struct hn_error *err);
 
 #endif

@@ -71,8 +71,10 @@ int hn_train(const char *run_dir, int lock_fd);
  *   predict          {"model":MODEL,"source":null|{"run_dir","step":"exported"|"best"|"last"|N},"inputs":[…],
  *                    "max_tokens","temperature","top_p","top_k","seed","stop","stream":bool} → {"data":[…]};
  *                    chunks while streaming are {"index","text"}
- *   evaluate         {"model":MODEL,"source" as for predict,"data":DATA} → {"rows","dropped","truncated","metrics":{"loss",…},
- *                    "labels","confusion"}
+ *   evaluate         {"model":MODEL,"source" as for predict,"data":DATA,"generate":null|bool|{"max_tokens","stop"},
+ *                    "rows_to":null|path} → {"rows","dropped","truncated","metrics":{"loss",…},"labels","confusion","answered" where answers
+ *                    were written}; chunks meanwhile are {"answered"}. The new file `rows_to` gets every row as a line
+ *                    of JSON: {"line", its columns, "predicted", "correct", "loss", …}
  *   export           {"model":MODEL,"source":{"run_dir","step":N},"to"} → {"files":[{"path","kind","size","sha256","verified":null}]},
  *                    written into the new folder `to`, with that list in its manifest.json
  */

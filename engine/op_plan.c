@@ -527,7 +527,7 @@ static json_t *answer(struct planning *p, struct hn_spec *spec, struct hn_run *r
             ex->truncated, ex->rows_total, (long long)p->hp.max_length);
     if (ex->dropped)
         warn(p, "dropped", "%zu of %zu rows are left out: no target is left in them", ex->dropped, ex->rows_total);
-    return json_pack(
+    json_t *out = json_pack(
         "{s:O, s:O, s:s, s:s, s:o, s:O, s:o, s:{s:I, s:I, s:I, s:I, s:I}, s:O, s:{s:I, s:I, s:b, s:I}, s:o}", "run",
         json_object_get(final, "run"), "host", json_object_get(final, "host"), "task", hn_task_name(p->task),
         "method", hn_method_name(p->method), "hyperparameters", resolved, "auto", p->reasons, "validation",
@@ -536,6 +536,8 @@ static json_t *answer(struct planning *p, struct hn_spec *spec, struct hn_run *r
         (json_int_t)ex->target_tokens, "warnings", p->warnings, "plan", "peak_bytes", (json_int_t)run->memory.peak,
         "micro_batch_tokens", (json_int_t)p->hp.micro_batch_tokens, "recompute", p->recompute, "disk_bytes", disk,
         "dry_run", dry);
+    json_decref(final);
+    return out;
 }
 
 /* The earlier run must have trained the very matrices that this one trains. */

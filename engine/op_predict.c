@@ -18,7 +18,7 @@
 #define MAX_CONTEXT 4096
 #define SLOTS 16 /* sequences that are answered at the same time */
 #define SMALLEST_CONTEXT 256
-#define MAX_STOPS 16
+#define MAX_TOKENS 256   /* of an answer, where the request does not say */
 #define BASE_LENGTH 2048 /* tokens of a row, where no job says how many */
 
 void hn_predictor_destroy(struct hn_predictor *p) {
@@ -136,10 +136,13 @@ static int open_predictor(struct hn_predictor *p, const char *path, const json_t
     return exported ? read_exported(p, run_dir, err) : read_checkpoint(p, run_dir, step, err);
 }
 
+size_t hn_predictor_limit(const struct hn_predictor *p) {
+    return p->run.model.config.context < MAX_CONTEXT ? p->run.model.config.context : MAX_CONTEXT;
+}
+
 /* Room for `tokens` a sequence in the key-value cache: grown in powers of two, since most calls are short. */
 static int make_room(struct hn_predictor *p, size_t tokens, struct hn_error *err) {
-    size_t limit = p->run.model.config.context < MAX_CONTEXT ? p->run.model.config.context : MAX_CONTEXT,
-           context = SMALLEST_CONTEXT;
+    size_t limit = hn_predictor_limit(p), context = SMALLEST_CONTEXT;
     unsigned threads = (unsigned)sysconf(_SC_NPROCESSORS_ONLN);
     while (context < tokens)
         context *= 2;
@@ -187,39 +190,55 @@ int hn_predictor_find(struct hn_helper_call *call, const char *path, const json_
     return rc;
 }
 
-struct options {
-    struct hn_generate_options generate;
-    const char *stops[MAX_STOPS];
-    bool stream;
-};
-
-static int read_options(const json_t *params, struct options *o, struct hn_error *err) {
-    int64_t max_tokens = 256, top_k = 0, seed = 0;
+int hn_writing_read(const json_t *params, int64_t max_tokens, struct hn_writing *w, struct hn_error *err) {
+    int64_t top_k = 0, seed = 0;
     const json_t *stop = json_object_get(params, "stop");
-    o->generate = (struct hn_generate_options){.top_p = 1, .stop = o->stops};
+    struct hn_generate_options *o = &w->options;
+    *o = (struct hn_generate_options){.top_p = 1, .stop = w->stops};
     int rc = hn_json_int(params, "max_tokens", 1, MAX_CONTEXT, &max_tokens, err);
     if (!rc)
         rc = hn_json_int(params, "top_k", 0, 1 << 20, &top_k, err);
     if (!rc)
         rc = hn_json_int(params, "seed", 0, INT64_MAX, &seed, err);
     if (!rc)
-        rc = hn_json_number(params, "temperature", 0, 100, &o->generate.temperature, err);
+        rc = hn_json_number(params, "temperature", 0, 100, &o->temperature, err);
     if (!rc)
-        rc = hn_json_number(params, "top_p", 0, 1, &o->generate.top_p, err);
-    if (!rc)
-        rc = hn_json_bool(params, "stream", &o->stream, err);
+        rc = hn_json_number(params, "top_p", 0, 1, &o->top_p, err);
     if (json_is_string(stop))
-        o->stops[o->generate.n_stop++] = json_string_value(stop);
+        w->stops[o->n_stop++] = json_string_value(stop);
     for (size_t i = 0; !rc && json_is_array(stop) && i < json_array_size(stop); i++) {
         const char *text = json_string_value(json_array_get(stop, i));
-        if (!text || i >= MAX_STOPS)
-            rc = hn_fail(err, HN_E_INVALID_FIELD, "stop must be a string or a list of at most %d strings", MAX_STOPS);
+        if (!text || i >= HN_STOPS)
+            rc = hn_fail(err, HN_E_INVALID_FIELD, "stop must be a string or a list of at most %d strings", HN_STOPS);
         else
-            o->stops[o->generate.n_stop++] = text;
+            w->stops[o->n_stop++] = text;
     }
-    o->generate.max_tokens = (size_t)max_tokens;
-    o->generate.top_k = (size_t)top_k;
-    o->generate.seed = (uint64_t)seed;
+    o->max_tokens = (size_t)max_tokens;
+    o->top_k = (size_t)top_k;
+    o->seed = (uint64_t)seed;
+    return rc;
+}
+
+int hn_predictor_write(struct hn_predictor *p, const struct hn_prompt *prompts, size_t n,
+    const struct hn_generate_options *options, struct hn_generated *results, hn_piece_fn *piece, void *user,
+    struct hn_error *err) {
+    struct hn_ids *ids = hn_calloc(n, sizeof *ids);
+    size_t longest = 0;
+    for (size_t i = 0; ids && i < n; i++) {
+        ids[i] = prompts[i].ids;
+        longest = ids[i].n > longest ? ids[i].n : longest;
+    }
+    int rc = ids ? make_room(p, longest + options->max_tokens, err) : hn_fail(err, HN_E_INTERNAL, "out of memory");
+    struct hn_generator g = {.compute = &p->compute,
+        .phase = &p->phase,
+        .model = &p->run.model,
+        .codec = &p->run.codec,
+        .params = p->params.values,
+        .slots = SLOTS,
+        .context = p->context};
+    if (!rc)
+        rc = hn_generate(&g, ids, n, options, results, piece, user, err);
+    free(ids);
     return rc;
 }
 
@@ -234,42 +253,25 @@ static json_t *result_json(const struct hn_generated *r) {
         "completion_tokens", (json_int_t)r->tokens);
 }
 
-static int answer(
-    struct hn_helper_call *call, const json_t *inputs, const struct options *o, json_t **ret, struct hn_error *err) {
+static int answer(struct hn_helper_call *call, const json_t *inputs, const struct hn_writing *w, bool stream,
+    json_t **ret, struct hn_error *err) {
     struct hn_predictor *p = *call->predictor;
-    size_t n = json_array_size(inputs), made = 0;
+    size_t n = json_array_size(inputs);
     struct hn_prompt *prompts = hn_calloc(n, sizeof *prompts);
-    struct hn_ids *ids = hn_calloc(n, sizeof *ids);
     struct hn_generated *results = hn_calloc(n, sizeof *results);
-    size_t longest = 0;
-    int rc = prompts && ids && results ? 0 : hn_fail(err, HN_E_INTERNAL, "out of memory");
-    for (; !rc && made < n; made++) {
-        rc = hn_prompt_from_input(&p->run.codec, json_array_get(inputs, made), &prompts[made], err);
-        if (rc)
-            break;
-        ids[made] = prompts[made].ids;
-        longest = ids[made].n > longest ? ids[made].n : longest;
-    }
+    int rc = prompts && results ? 0 : hn_fail(err, HN_E_INTERNAL, "out of memory");
+    for (size_t i = 0; !rc && i < n; i++)
+        rc = hn_prompt_from_input(&p->run.codec, json_array_get(inputs, i), &prompts[i], err);
     if (!rc)
-        rc = make_room(p, longest + o->generate.max_tokens, err);
-    struct hn_generator g = {.compute = &p->compute,
-        .phase = &p->phase,
-        .model = &p->run.model,
-        .codec = &p->run.codec,
-        .params = p->params.values,
-        .slots = SLOTS,
-        .context = p->context};
-    if (!rc)
-        rc = hn_generate(&g, ids, n, &o->generate, results, o->stream ? send_piece : NULL, call, err);
+        rc = hn_predictor_write(p, prompts, n, &w->options, results, stream ? send_piece : NULL, call, err);
     json_t *data = json_array();
-    for (size_t i = 0; i < made; i++) {
+    for (size_t i = 0; prompts && results && i < n; i++) {
         if (!rc)
             json_array_append_new(data, result_json(&results[i]));
         hn_buf_free(&results[i].text);
         hn_prompt_finish(&prompts[i]);
     }
     free(prompts);
-    free(ids);
     free(results);
     if (rc)
         json_decref(data);
@@ -307,8 +309,11 @@ static int answer_head(struct hn_predictor *p, const json_t *inputs, json_t **re
 int hn_op_predict(struct hn_helper_call *call, const json_t *params, json_t **ret, struct hn_error *err) {
     const json_t *inputs = json_object_get(params, "inputs"), *source = json_object_get(params, "source");
     const char *path;
-    struct options options = {0};
-    int rc = read_options(params, &options, err);
+    struct hn_writing writing = {0};
+    bool stream = false;
+    int rc = hn_writing_read(params, MAX_TOKENS, &writing, err);
+    if (!rc)
+        rc = hn_json_bool(params, "stream", &stream, err);
     if (!rc && (!json_is_array(inputs) || !json_array_size(inputs) || json_array_size(inputs) > MAX_INPUTS)) {
         rc = hn_fail(err, HN_E_INVALID_FIELD, "inputs must be a list of 1 to %d texts or conversations", MAX_INPUTS);
         hn_error_field(err, "inputs");
@@ -321,5 +326,5 @@ int hn_op_predict(struct hn_helper_call *call, const json_t *params, json_t **re
         return rc;
     if ((*call->predictor)->run.model.head.problem != HN_PROBLEM_TOKENS)
         return answer_head(*call->predictor, inputs, ret, err);
-    return answer(call, inputs, &options, ret, err);
+    return answer(call, inputs, &writing, stream, ret, err);
 }

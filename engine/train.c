@@ -260,7 +260,7 @@ static int evaluate(struct hn_trainer *t, bool *ret_best, struct hn_error *err) 
     if (!run->validation.n_rows || (p->step == 0 && !t->spec.hp.eval_at_start))
         return 0;
     int rc = hn_evaluate(&t->compute, &run->phases[HN_PHASE_EVAL], run, t->params.values, &run->validation,
-        t->spec.validation.file ? &run->validation_data : &run->train_data, &e, err);
+        t->spec.validation.file ? &run->validation_data : &run->train_data, false, &e, err);
     if (rc)
         return rc;
     if (!isfinite(e.loss))
@@ -417,7 +417,7 @@ static int test(struct hn_trainer *t, struct hn_error *err) {
     if (!t->run.test.n_rows)
         return 0;
     int rc = hn_evaluate(&t->compute, &t->run.phases[HN_PHASE_EVAL], &t->run, t->params.values, &t->run.test,
-        &t->run.test_data, &e, err);
+        &t->run.test_data, false, &e, err);
     if (rc)
         return rc;
     json_t *data = json_pack("{s:I, s:I, s:o}", "step", (json_int_t)t->exported_step, "rows",

@@ -16,7 +16,7 @@ bool hn_state_path(char ret[HN_PATH_SIZE], const char *state, const char *a, con
 }
 
 int hn_state_create(const char *state, struct hn_error *err) {
-    static const char *const folders[] = {"datasets", "models", "runs", "tmp"};
+    static const char *const folders[] = {"datasets", "evaluations", "models", "runs", "tmp"};
     if (state[0] != '/') {
         hn_fail(err, HN_E_INVALID_FIELD, "the state folder \"%.200s\" is not an absolute path", state);
         hn_error_hint(err, "give a path that starts with /");

@@ -1,7 +1,8 @@
 /*
  * The state folder: where everything is, and the lock that admits one daemon.
  *
- *   STATE/lock  hone.db  datasets/<sha256>/data  models/<name>/…  runs/<job id>/  tmp/
+ *   STATE/lock  hone.db  datasets/<sha256>/data  models/<name>/…  runs/<job id>/
+ *   evaluations/<id>/  tmp/
  *
  * tmp/ holds uploads that are still arriving; it is emptied at start, so a refused or broken upload leaves nothing.
  */

@@ -30,6 +30,8 @@ def test_probes_and_descriptions(daemon):
     spec = daemon.get("/openapi.json").json()
     assert "/jobs/{id}/artifacts/{path}" in spec["paths"]
     assert spec["components"]["schemas"]["Hyperparameters"]["properties"]["learning_rate"]["maximum"] == 10
+    evaluation = spec["paths"]["/jobs/{id}/evaluate"]["post"]["requestBody"]["content"]["application/json"]["schema"]["$ref"].split("/")[-1]
+    assert set(spec["components"]["schemas"][evaluation]["properties"]) == {"dataset", "step", "generate"}
     for path in ("/", "/web/main.js", "/web/style.css"):
         page = daemon.get(path)
         assert page.status_code == 200 and "script-src 'self'" in page.headers["Content-Security-Policy"]

@@ -1,6 +1,7 @@
 """Sentiment over HTTP with a real encoder: a headerless file, a job, its metrics, predictions, evaluation on another data set, a
 second job that begins from the first one's checkpoint, a merged result. Needs MiniLM and the reviews."""
 import hashlib
+import json
 import os
 import pathlib
 import sys
@@ -65,10 +66,31 @@ def test_sentiment(served):
     result = requests.post(f"{url}/jobs/{job['id']}/evaluate", json={"dataset": other}).json()
     assert result["rows"] == 60 and result["labels"] == ["0", "1"] and sum(map(sum, result["confusion"])) == 60
     assert result["metrics"]["accuracy"] == pytest.approx((result["confusion"][0][0] + result["confusion"][1][1]) / 60)
+    assert result["job"] == job["id"] and result["dataset"] == other and result["step"] == "exported"
+
+    # Row by row, later as well.
+    served.restart()
+    url = served.url
+    assert requests.get(f"{url}/evaluations/{result['id']}").json() == result
+    told = requests.get(url + result["links"]["rows"])
+    assert told.status_code == 200 and told.headers["Content-Type"] == "application/x-ndjson"
+    told = [json.loads(line) for line in told.text.splitlines()]
+    assert [r["line"] for r in told] == list(range(1, 61)) and told[0]["text"] == common.reviews(1, 400)[0][0]
+    assert sum(r["correct"] for r in told) / 60 == pytest.approx(result["metrics"]["accuracy"])
+    assert all((str(r["label"]) == r["predicted"]) == r["correct"] for r in told)
+    assert sum(r["loss"] for r in told) / 60 == pytest.approx(result["metrics"]["loss"], rel=1e-4)
+    assert requests.get(f"{url}/evaluations").json() == {"data": [result, again], "next": None}
+    assert requests.delete(f"{url}/evaluations/{result['id']}").status_code == 204
+    for gone in (result["id"], "eval_aaaaaaaaaaaaaaaa", "eval_A", "x"):
+        for tail in ("", "/rows"):
+            assert requests.get(f"{url}/evaluations/{gone}{tail}").status_code == 404, gone
+    assert requests.delete(f"{url}/evaluations/{result['id']}").json()["error"]["code"] == "not_found"
     for body, status, code in (({}, 400, "missing_field"), ({"dataset": "ds_none"}, 404, "not_found"),
                                ({"dataset": other, "step": 7}, 404, None), ({"datset": other}, 400, "unknown_field")):
         done = requests.post(f"{url}/jobs/{job['id']}/evaluate", json=body)
         assert done.status_code in (status, 409) and code in (None, done.json()["error"]["code"]), done.text
+    done = requests.post(f"{url}/jobs/{job['id']}/evaluate", json={"dataset": other, "generate": True})
+    assert done.status_code == 400 and done.json()["error"]["field"] == "generate" and "no text" in done.json()["error"]["message"]
     done = requests.post(f"{url}/models/minilm/evaluate", json={"dataset": other})
     assert done.status_code == 400 and "encoder" in done.json()["error"]["message"]
 
@@ -104,6 +126,43 @@ def test_sentiment(served):
         assert done.status_code == code and done.json()["error"]["field"].startswith("init_from"), done.text
     done = requests.post(url + "/jobs", json={"model": "minilm", "dataset": other, "init_from": more["id"], "method": "full"})
     assert done.status_code == 400 and done.json()["error"]["field"] == "init_from", done.text
+
+
+@pytest.mark.skipif(not common.GGUF, reason="needs the GGUF model")
+def test_written_answers(start):
+    """A decoder is measured by what it writes."""
+    daemon = start("--model_dirs", str(pathlib.Path(common.GGUF).parent), fake=False)
+    assert requests.post(daemon.url + "/models", json={"name": "writer", "path": common.GGUF}).status_code == 201
+    rows = [common.chat_row(t, label) for t, label in common.reviews(8)]
+    data = requests.post(daemon.url + "/datasets", data="".join(json.dumps(r) + "\n" for r in rows).encode(),
+                         headers={"Content-Type": "application/octet-stream"}).json()["id"]
+    plain = requests.post(f"{daemon.url}/models/writer/evaluate", json={"dataset": data}).json()
+    done = requests.post(f"{daemon.url}/models/writer/evaluate", json={"dataset": data, "generate": {"max_tokens": 8}})
+    assert done.status_code == 200, done.text
+    written = done.json()
+    assert set(written["metrics"]) - set(plain["metrics"]) == {"exact_match", "f1", "rouge_l", "chrf", "bleu"}
+    assert written["metrics"]["loss"] == plain["metrics"]["loss"] and written["answered"] == 8 and "answered" not in plain
+    told = [json.loads(x) for x in requests.get(daemon.url + written["links"]["rows"]).text.splitlines()]
+    assert [r["messages"] for r in told] == [r["messages"] for r in rows] and written["model"] == "writer"
+    assert 100 * sum(r["correct"] for r in told) / 8 == written["metrics"]["exact_match"] and all(len(r["predicted"]) < 80 for r in told)
+    for generate, field in ((1, "generate"), ({"max_tokens": 1 << 20}, "generate.max_tokens"), ({"top": 1}, "generate.top")):
+        done = requests.post(f"{daemon.url}/models/writer/evaluate", json={"dataset": data, "generate": generate})
+        assert done.status_code == 400 and done.json()["error"]["field"] == field, done.text
+    assert not list((daemon.state / "tmp").iterdir()) and len(list((daemon.state / "evaluations").iterdir())) == 2  # refused ones leave nothing
+
+
+def test_the_newest_evaluations_are_kept(served):
+    """A hundred of them; the oldest makes room."""
+    job = submit(served, tsv(40), validation="none", hyperparameters='{"max_steps": 1, "batch_size": 8}')
+    for i in range(105):
+        folder = served.state / "evaluations" / f"eval_{'a' * 13}{chr(97 + i // 26)}{chr(97 + i % 26)}a"
+        folder.mkdir()
+        os.utime(folder, (1000 + i, 1000 + i))
+    assert served.wait(job["id"], timeout=120)["status"] == "succeeded"
+    done = requests.post(f"{served.url}/jobs/{job['id']}/evaluate", json={"dataset": job["dataset"]})
+    assert done.status_code == 200, done.text
+    left = sorted(x.name for x in (served.state / "evaluations").iterdir())
+    assert len(left) == 100 and done.json()["id"] in left and f"eval_{'a' * 15}a" not in left and f"eval_{'a' * 13}eaa" in left
 
 
 def test_compressed_uploads(served, tmp_path):

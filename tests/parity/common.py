@@ -34,7 +34,8 @@ def helper(op, params):
     stream = ours.makefile("rwb")
     stream.write((json.dumps({"id": 1, "op": op, "params": params}) + "\n").encode())
     stream.flush()
-    reply = json.loads(stream.readline())
+    while "chunk" in (reply := json.loads(stream.readline())):
+        pass
     stream.close()
     ours.close()
     child.wait()

@@ -35,6 +35,20 @@ def predict(folder, inputs, base=MINILM, step="exported"):
     return reply["result"]["data"]
 
 
+def evaluate(folder, rows, base=MINILM, step="last"):
+    """The result, and the rows as they are told one by one."""
+    data, out = folder.parent / "evaluated", folder.parent / "told"
+    data.write_text("".join(json.dumps(r) + "\n" for r in rows))
+    out.unlink(missing_ok=True)
+    reply = common.helper("evaluate", {"model": {"path": base or common.GGUF}, "source": {"run_dir": str(folder), "step": step},
+                                       "data": {"path": str(data), "format": "jsonl"}, "rows_to": str(out)})
+    assert "result" in reply, reply
+    told = [json.loads(line) for line in out.read_text().splitlines()]
+    assert [r["line"] for r in told] == list(range(1, len(rows) + 1))
+    assert all(told[i][key] == row[key] for i, row in enumerate(rows) for key in row)  # with all that the data has
+    return reply["result"], told
+
+
 def sentiment(n, offset=0, number=int):
     return [{"text": t, "label": number(label == "positive")} for t, label in common.reviews(n, offset)]
 
@@ -145,6 +159,12 @@ def test_sentiment(method, texts, tmp_path):
     truth, guess = [r["label"] for r in held], [int(a["label"]) for a in step]
     assert last["val_accuracy"] == pytest.approx(sk.accuracy_score(truth, guess))
     assert last["confusion"] == sk.confusion_matrix(truth, guess).tolist()
+    result, told = evaluate(tmp_path / "run", held)
+    assert result["metrics"]["loss"] == pytest.approx(np.mean([r["loss"] for r in told]), rel=1e-5)
+    for row, answer, label in zip(told, step, truth):
+        assert row["predicted"] == answer["label"] and row["correct"] == (answer["label"] == str(label))
+        assert row["probabilities"] == pytest.approx(answer["probabilities"], abs=1e-5)
+        assert row["loss"] == pytest.approx(-np.log(answer["probabilities"][str(label)]), rel=1e-4)
 
 
 def test_threads_and_resume_give_the_same_bytes(tmp_path):
@@ -188,12 +208,20 @@ def test_several_labels_and_numbers(kind, texts, tmp_path):
     rows = sentiment(60)
     for i, row in enumerate(rows):
         row["label"] = [x for x, has in (("long", len(row["text"]) > 100), ("good", row["label"]), ("the", "the" in row["text"])) if has] \
-            if kind == "several" else round(len(row["text"]) / 100, 2) + 0.001
+            if kind == "several" else round(len(row["text"]) / 100 + 0.001, 3)
     plan = train(tmp_path / "run", rows[:40], method="full", validation=rows[40:])
     art = tmp_path / "run" / "artifacts" / "merged"
     model = transformers.AutoModelForSequenceClassification.from_pretrained(art).eval()
     logits = probabilities(model, transformers.AutoTokenizer.from_pretrained(art), texts)
     answers = predict(tmp_path / "run", texts)
+    held = predict(tmp_path / "run", [r["text"] for r in rows[40:]], step="last")
+    result, told = evaluate(tmp_path / "run", rows[40:])
+    assert result["metrics"]["loss"] == pytest.approx(np.mean([r["loss"] for r in told]), rel=1e-5)
+    for row, answer in zip(told, held):
+        if kind == "several":
+            assert row["predicted"] == answer["labels"] and row["correct"] == (sorted(answer["labels"]) == sorted(row["label"]))
+        else:
+            assert row["predicted"] == pytest.approx(answer["value"], abs=1e-5) and "correct" not in row
     if kind == "several":
         assert plan["run"]["labels"] == ["good", "long", "the"] and model.config.problem_type == "multi_label_classification"
         for answer, row in zip(answers, torch.sigmoid(logits)):
@@ -245,6 +273,9 @@ def test_tags(tmp_path):
     assert [len(t) for t in truth] == [len(g) for g in guess]
     assert last["val_entity_f1"] == pytest.approx(seqeval.f1_score(truth, guess), abs=1e-6) and last["val_entity_f1"] > 0.1
     assert last["val_accuracy"] == pytest.approx(seqeval.accuracy_score(truth, guess), abs=1e-6)
+    result, told = evaluate(tmp_path / "run", held)
+    assert [r["predicted"] for r in told] == guess and result["metrics"]["entity_f1"] == last["val_entity_f1"]
+    assert [r["correct"] for r in told] == [t[:len(g)] == g for t, g in zip(truth, guess)] and all(r["loss"] > 0 for r in told)
     model = transformers.AutoModelForTokenClassification.from_pretrained(art).eval()
     tokenizer = transformers.AutoTokenizer.from_pretrained(art)
     assert [model.config.id2label[i] for i in range(len(model.config.id2label))] == plan["run"]["labels"]
@@ -328,6 +359,11 @@ def test_answers(method, tmp_path):
     scores = np.array([score(r["answers"]["text"], a["answer"]) for r, a in zip(held, answers)])
     assert last["val_exact_match"] == pytest.approx(100 * scores[:, 0].mean(), abs=1e-4)
     assert last["val_f1"] == pytest.approx(100 * scores[:, 1].mean(), abs=1e-4)
+    result, told = evaluate(tmp_path / "run", held)
+    assert result["metrics"]["f1"] == last["val_f1"] and all(r["loss"] > 0 for r in told)
+    for row, answer, (exact, f1) in zip(told, answers, scores):
+        assert (row["predicted"], row["start"], row["correct"]) == (answer["answer"], answer["start"], exact == 1)
+        assert row["f1"] == pytest.approx(f1) and row["score"] == pytest.approx(answer["score"], abs=1e-4)
     art = tmp_path / "run" / "artifacts" / "merged"
     model = transformers.AutoModelForQuestionAnswering.from_pretrained(art).eval()
     tokenizer = transformers.AutoTokenizer.from_pretrained(art)

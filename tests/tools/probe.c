@@ -19,6 +19,7 @@
 #include "engine/metrics.h"
 #include "engine/params.h"
 #include "engine/phase.h"
+#include "engine/text_metrics.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -90,6 +91,25 @@ static int metrics(const json_t *request) {
     return 0;
 }
 
+/* {"what":"text_metrics","rows":[[answer,references]…]} → the metrics, and "scores" of each row. */
+static int text_metrics(const json_t *request) {
+    struct hn_text_metrics m = {.wanted = HN_TEXT_ALL};
+    json_t *row, *out = json_object(), *scores = json_array();
+    size_t i;
+    json_array_foreach(json_object_get(request, "rows"), i, row) {
+        json_t *score = json_object();
+        hn_text_metrics_add(&m, json_array_get(row, 0), json_array_get(row, 1), score);
+        json_array_append_new(scores, score);
+    }
+    hn_text_metrics_write(&m, out);
+    json_object_set_new(out, "scores", scores);
+    json_dumpf(out, stdout, JSON_COMPACT);
+    json_decref(out);
+    int status = m.failed;
+    hn_text_metrics_finish(&m);
+    return status;
+}
+
 /* {"what":"tokenizer","model":PATH,"out":FOLDER}: the exported tokenizer files of a GGUF file, which needs no
  * tensors. */
 static int tokenizer(const char *model, const char *folder) {
@@ -123,6 +143,11 @@ int main(int argc, char **argv) {
     }
     if (strcmp(what, "metrics") == 0) {
         int status = metrics(request);
+        json_decref(request);
+        return status;
+    }
+    if (strcmp(what, "text_metrics") == 0) {
+        int status = text_metrics(request);
         json_decref(request);
         return status;
     }

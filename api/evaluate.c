@@ -1,0 +1,151 @@
+/*
+ * Evaluations: of a base model, of a job's result, of a checkpoint, on any data set. The helper makes them; the answer and
+ * every row are kept and can be had again (server/evaluations.h).
+ */
+#include "api/handlers.h"
+#include "server/evaluations.h"
+#include "server/rundir.h"
+
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* {"dataset","step","generate"}: the data set's parameters for the helper, and the step (borrowed from *ret_body). */
+static int read_evaluate(struct hn_request *req, json_t **ret_body, json_t *params, struct hn_error *err) {
+    static const char *const fields[] = {"dataset", "step", "generate", NULL};
+    const char *id = NULL;
+    json_t *record = NULL;
+    int rc = hn_body_object(req, ret_body, err);
+    if (!rc)
+        rc = hn_json_known(*ret_body, fields, "", err);
+    if (!rc)
+        rc = hn_json_string(*ret_body, "dataset", &id, err);
+    if (!rc && !id) {
+        rc = hn_fail(err, HN_E_MISSING_FIELD, "say which data set to evaluate on");
+        hn_error_field(err, "dataset");
+        hn_error_hint(err, "{\"dataset\":\"ds_…\"}; GET /datasets lists them");
+    }
+    struct hn_db *db = rc ? NULL : hn_request_db(req, err);
+    if (!rc)
+        rc = db ? hn_db_dataset_get(db, id, &record, err) : HN_E_INTERNAL;
+    if (rc == HN_E_NOT_FOUND)
+        hn_error_field(err, "dataset");
+    if (!rc) {
+        json_object_set_new(params, "data", hn_dataset_params(req->server->config->state, record));
+        json_object_set(params, "generate", json_object_get(*ret_body, "generate"));
+    }
+    json_decref(record);
+    return rc;
+}
+
+/* Has it made, keeps it and answers. `about` says of what it is; taken over, as is `params`. */
+static int reply_evaluation(struct hn_request *req, json_t *params, json_t *about, struct hn_error *err) {
+    const char *state = req->server->config->state;
+    char id[HN_ID_SIZE], dir[HN_PATH_SIZE], rows[HN_PATH_SIZE], now[HN_TIME_SIZE];
+    json_t *result = NULL;
+    int rc = hn_evaluation_begin(state, id, dir, err);
+    if (!rc && !hn_state_path(rows, dir, "rows.jsonl", NULL, NULL))
+        rc = hn_fail(err, HN_E_INTERNAL, "path too long");
+    if (!rc) {
+        json_object_set_new(params, "rows_to", json_string(rows));
+        rc = hn_helper_call(req->server->predict_helper, "evaluate", params, HN_PREDICT_SECONDS, NULL, NULL, &result,
+            &req->details, err);
+    }
+    hn_time_now(now);
+    json_t *out = rc ? NULL : json_pack("{s:s,s:s,s:{s:o}}", "id", id, "created_at", now, "links", "rows",
+        json_sprintf("/evaluations/%s/rows", id));
+    json_object_update(out, about);
+    json_object_update(out, result);
+    if (!rc)
+        rc = hn_evaluation_keep(state, id, dir, out, err);
+    if (rc)
+        hn_dir_remove(dir, NULL);
+    json_decref(about);
+    json_decref(result);
+    json_decref(params);
+    if (!rc)
+        return hn_reply_json(req, 200, out, err);
+    json_decref(out);
+    return rc;
+}
+
+int hn_jobs_evaluate(struct hn_request *req, struct hn_error *err) {
+    json_t *body = NULL, *params = json_object(), *about = NULL;
+    int rc = read_evaluate(req, &body, params, err);
+    const json_t *step = json_object_get(body, "step");
+    if (!rc)
+        rc = hn_job_source(req, step ? step : json_null(), params, err);
+    if (!rc)
+        about = json_pack("{s:s,s:O,s:O}", "job", req->params[0], "step",
+            json_object_get(json_object_get(params, "source"), "step"), "dataset", json_object_get(body, "dataset"));
+    json_decref(body);
+    if (!rc)
+        return reply_evaluation(req, params, about, err);
+    json_decref(params);
+    return rc;
+}
+
+int hn_models_evaluate(struct hn_request *req, struct hn_error *err) {
+    char path[HN_PATH_SIZE];
+    json_t *body = NULL, *model = NULL, *params = json_object(), *about = NULL;
+    struct hn_db *db = hn_request_db(req, err);
+    int rc = db ? hn_db_model_get(db, req->params[0], &model, err) : HN_E_INTERNAL;
+    if (!rc)
+        rc = hn_model_check(req->server->config->state, model, err);
+    if (!rc)
+        rc = read_evaluate(req, &body, params, err);
+    if (!rc && json_object_get(body, "step")) {
+        rc = hn_fail(err, HN_E_INVALID_FIELD, "a base model has no steps");
+        hn_error_field(err, "step");
+    }
+    if (!rc && !hn_model_path(path, req->server->config->state, model))
+        rc = hn_fail(err, HN_E_INTERNAL, "path too long");
+    if (!rc) {
+        json_object_set_new(params, "model", json_pack("{s:s}", "path", path));
+        about = json_pack("{s:s,s:O}", "model", req->params[0], "dataset", json_object_get(body, "dataset"));
+    }
+    json_decref(model);
+    json_decref(body);
+    if (!rc)
+        return reply_evaluation(req, params, about, err);
+    json_decref(params);
+    return rc;
+}
+
+static int reply_kept(struct hn_request *req, const char *file, const char *type, struct hn_error *err) {
+    char path[HN_PATH_SIZE];
+    struct stat st;
+    int rc = hn_evaluation_path(req->server->config->state, req->params[0], file, path, err);
+    int fd = rc ? -1 : open(path, O_RDONLY | O_CLOEXEC);
+    if (!rc && (fd < 0 || fstat(fd, &st)))
+        rc = hn_fail(err, HN_E_NOT_FOUND, "evaluation %s was just removed", req->params[0]);
+    if (!rc)
+        hn_reply_file(req, 200, type, fd, 0, (uint64_t)st.st_size);
+    else if (fd >= 0)
+        close(fd);
+    return rc;
+}
+
+int hn_evaluations_list(struct hn_request *req, struct hn_error *err) {
+    return hn_reply_list(req, hn_evaluation_list(req->server->config->state), NULL, err);
+}
+
+int hn_evaluations_get(struct hn_request *req, struct hn_error *err) {
+    return reply_kept(req, "evaluation.json", "application/json", err);
+}
+
+int hn_evaluations_rows(struct hn_request *req, struct hn_error *err) {
+    return reply_kept(req, "rows.jsonl", "application/x-ndjson", err);
+}
+
+int hn_evaluations_delete(struct hn_request *req, struct hn_error *err) {
+    char path[HN_PATH_SIZE];
+    int rc = hn_evaluation_path(req->server->config->state, req->params[0], NULL, path, err);
+    if (!rc)
+        rc = hn_dir_remove(path, err);
+    if (!rc)
+        hn_reply_empty(req, 204);
+    return rc;
+}
