@@ -20,7 +20,7 @@
 
 static const char *const known_fields[] = {"model", "dataset", "validation", "test", "task", "method", "hyperparameters",
     "exports", "export_step", "export_dtype", "samples", "labels", "class_weights", "dedupe", "drop_leaks", "priority",
-    "init_from", "gguf_dtype", "name", "metadata", "columns", "format", NULL};
+    "init_from", "gguf_dtype", "verify_on", "name", "metadata", "columns", "format", NULL};
 
 /* One submission on its way. */
 struct submission {
@@ -30,6 +30,7 @@ struct submission {
     json_t *columns;      /* of uploaded files */
     json_t *model, *train, *validation, *test; /* records */
     json_t *sources, *datasets; /* of several training data sets: what the plan wants; [{"dataset","weight"}] */
+    json_t *others;       /* models of verify_on: [{"name","path","sha256"}], or NULL */
     json_t *init;         /* {"path","job","step"} of the checkpoint that init_from names, or NULL */
     json_t *plan;         /* the helper's answer */
     char uploaded[2][HN_ID_SIZE]; /* data sets that this request brought in */
@@ -262,6 +263,38 @@ static int resolve_model(struct submission *s, struct hn_error *err) {
     return rc;
 }
 
+/* Other precisions of the base, by name. */
+static int resolve_others(struct submission *s, struct hn_error *err) {
+    const json_t *list = json_object_get(s->request, "verify_on"), *value;
+    char path[HN_PATH_SIZE];
+    size_t i;
+    int rc = 0;
+    if (!list || json_is_null(list))
+        return 0;
+    if (!json_is_array(list) || json_array_size(list) > HN_VERIFY_ON_MAX)
+        return bad_field(err, HN_E_INVALID_FIELD, "verify_on", "verify_on is a list of at most 4 names of models",
+            "GET /models lists them");
+    s->others = json_array();
+    json_array_foreach(list, i, value) {
+        json_t *model = NULL;
+        const char *name = json_string_value(value);
+        if (rc)
+            break;
+        rc = hn_db_model_get(s->db, name ? name : "", &model, err);
+        if (!rc)
+            rc = hn_model_check(s->req->server->config->state, model, err);
+        if (!rc && !hn_model_path(path, s->req->server->config->state, model))
+            rc = hn_fail(err, HN_E_INTERNAL, "path too long");
+        if (rc)
+            hn_error_field(err, "verify_on[%zu]", i);
+        else
+            json_array_append_new(s->others, json_pack("{s:s,s:s,s:O}", "name", name, "path", path, "sha256",
+                json_object_get(model, "sha256")));
+        json_decref(model);
+    }
+    return rc;
+}
+
 /* The step whose checkpoint is meant: a number, "last", "best", or the exported one. */
 static int init_step(const struct hn_job *job, const json_t *step, int64_t *ret, struct hn_error *err) {
     const char *text = json_string_value(step);
@@ -362,6 +395,8 @@ static int ask_plan(struct submission *s, json_t *validation, struct hn_error *e
     }
     if (s->init)
         json_object_set(params, "init", s->init);
+    if (s->others)
+        json_object_set(params, "verify_on", s->others);
     if (s->sources) { /* the first, with its weight, and the others */
         json_object_set(params, "train", json_array_get(s->sources, 0));
         json_array_remove(s->sources, 0);
@@ -528,6 +563,8 @@ static int submit(struct submission *s, struct hn_error *err) {
     if (!rc && test && !json_is_null(test))
         rc = find_dataset(s, "test", test, &s->test, err);
     if (!rc)
+        rc = resolve_others(s, err);
+    if (!rc)
         rc = resolve_init(s, err);
     if (!rc)
         rc = ask_plan(s, validation, err);
@@ -561,6 +598,7 @@ int hn_jobs_create(struct hn_request *req, struct hn_error *err) {
     json_decref(s.datasets);
     json_decref(s.validation);
     json_decref(s.test);
+    json_decref(s.others);
     json_decref(s.init);
     json_decref(s.plan);
     return rc;

@@ -24,6 +24,7 @@
 #define HN_DATASETS_MAX 16
 #define HN_WEIGHT_MIN 0.001
 #define HN_WEIGHT_MAX 100
+#define HN_VERIFY_ON_MAX 4 /* other precisions of the base that a result is tried on */
 
 /* Exit statuses of the trainer. Hints for people; the last event in events.jsonl is the verdict. */
 enum hn_train_exit {
@@ -59,7 +60,7 @@ int hn_train(const char *run_dir, int lock_fd);
  *   job.plan         {"model":MODEL+{"sha256","name"},"train":DATA+{"sha256"[,"weight"]},"more":absent|[the same, …],"validation":null|DATA+{"sha256"}|
  *                    {"fraction":F}|"none"|"auto","task"|null,"method"|null,"hyperparameters":{…},"exports"|null,
  *                    "export_step"|null,"export_dtype"|null,"gguf_dtype"|null,"samples"|null,"labels"|null,"class_weights"|null,"dedupe","drop_leaks",
- *                    "test":null|DATA+{"sha256"},"init":null|{"path" of a checkpoint's state.safetensors,"job","step"},
+ *                    "test":null|DATA+{"sha256"},"verify_on":absent|[MODEL+{"sha256","name"}],"init":null|{"path" of a checkpoint's state.safetensors,"job","step"},
  *                    "memory_bytes","threads","now":"2026-01-31"}
  *                    → {"run":{… the spec's run part …},"host":{…},"task","method","hyperparameters":{resolved, all},
  *                    "auto":{name:why},"validation":{"rows",…},"counts":{"rows","used","dropped","truncated",

@@ -222,6 +222,19 @@ static int verify_model(
     return made;
 }
 
+/* `base`: NULL for the run's own, against which there is a tolerance. */
+static int tell_agreement(struct hn_trainer *t, const struct hn_exporter *e, const struct hn_source *base,
+    const struct agreement *a, bool passed, struct hn_error *err) {
+    double n = (double)(a->targets ? a->targets : 1);
+    return hn_events_add(&t->events, "verified",
+        json_pack("{s:s, s:s?, s:s?, s:I, s:o, s:o, s:o, s:o, s:b}", "artifact", e->dir, "base",
+            base ? base->name : NULL, "base_sha256", base ? base->sha256 : t->spec.model_sha256, "rows",
+            (json_int_t)a->rows, "max_abs_logit_diff", hn_json_float((float)a->max_diff), "mean_kl",
+            hn_json_float((float)(a->kl / n)), "argmax_agreement", hn_json_float((float)((double)a->same_argmax / n)),
+            "tolerance", base ? json_null() : json_real(tolerance_of(e, &t->spec)), "passed", passed),
+        err);
+}
+
 /* Reads an export back and compares; *ret_passed tells whether it may be published. */
 static int verify(
     struct hn_trainer *t, const struct hn_exporter *e, const char *dir, bool *ret_passed, struct hn_error *err) {
@@ -236,13 +249,41 @@ static int verify(
             json_pack("{s:s, s:s, s:I}", "code", "export_mismatch", "message", f.problem.message, "step",
                 (json_int_t)t->exported_step),
             err);
-    return hn_events_add(&t->events, "verified",
-        json_pack("{s:s, s:s, s:I, s:o, s:o, s:o, s:f, s:b}", "artifact", e->dir, "base_sha256", t->spec.model_sha256,
-            "rows", (json_int_t)a->rows, "max_abs_logit_diff", hn_json_float((float)a->max_diff), "mean_kl",
-            hn_json_float((float)(a->kl / (double)(a->targets ? a->targets : 1))), "argmax_agreement",
-            hn_json_float((float)((double)a->same_argmax / (double)(a->targets ? a->targets : 1))), "tolerance",
-            tolerance_of(e, &t->spec), "passed", *ret_passed),
-        err);
+    return tell_agreement(t, e, NULL, a, *ret_passed, err);
+}
+
+/* The adapter as its files hold it, on another precision of the base: told, but no reason to withhold anything. */
+static int verify_on(
+    struct hn_trainer *t, const struct hn_exporter *e, const char *dir, size_t i, struct hn_error *err) {
+    const struct hn_source *base = &t->spec.verify_on[i];
+    struct hn_plan_options plan = {.caps = t->run.phases[HN_PHASE_VERIFY].plan.caps};
+    struct hn_error problem = {0};
+    struct hn_params params = {0};
+    struct hn_phase phase = {0};
+    struct agreement a;
+    struct hn_run other;
+    int rc = hn_run_open_other(&t->run, i, t->dir, &other, &problem), made = 0;
+    struct hn_graph_options graph = {.adapter = other.adapter.n ? &other.adapter : NULL, .logits = true};
+    if (!rc)
+        rc = hn_run_make_params(&other, &params, &problem);
+    if (!rc)
+        rc = e->read(&other, &params, dir, params.values, &problem);
+    if (!rc)
+        rc = hn_phase_make(&phase, &other.model, &graph, &plan, &problem);
+    if (!rc && phase.plan.arena_bytes > t->compute.arena_bytes)
+        rc = hn_fail(&problem, HN_E_INTERNAL, "it needs more memory than was planned");
+    if (rc)
+        made = hn_events_add(&t->events, "warning",
+            json_pack("{s:s, s:o, s:I}", "code", "verify_on", "message",
+                json_sprintf("not compared on %s: %s", base->name ? base->name : "another base", problem.message),
+                "step", (json_int_t)t->exported_step),
+            err);
+    else if (!(made = compare_exports(t, &(struct candidate){&other.model, &phase, params.values}, &a, err)))
+        made = tell_agreement(t, e, base, &a, isfinite(a.max_diff), err);
+    hn_phase_finish(&phase);
+    hn_params_finish(&params);
+    hn_run_finish(&other);
+    return made;
 }
 
 static int compare_text(const void *a, const void *b) {
@@ -331,6 +372,11 @@ static int make_export(struct hn_trainer *t, const struct hn_exporter *e, const 
     if (rc)
         return rc;
     *passed += ok;
+    for (size_t i = 0; !rc && ok && e->read && !t->verified_others && i < t->spec.n_verify_on; i++)
+        rc = verify_on(t, e, dir, i, err);
+    t->verified_others |= ok && e->read;
+    if (rc)
+        return rc;
     return ok ? describe_folder(t, root, e->dir, files, err) : hn_dir_remove(dir, err);
 }
 

@@ -177,6 +177,44 @@ int hn_run_start_params(const struct hn_run *run, const char *dir, struct hn_par
     return 0;
 }
 
+/* The same model but for the types of its weights. */
+static bool same_shape(const struct hn_model *a, const struct hn_model *b) {
+    const struct hn_config *x = &a->config, *y = &b->config;
+    return a->arch == b->arch && x->layers == y->layers && x->hidden == y->hidden && x->heads == y->heads &&
+           x->kv_heads == y->kv_heads && x->head_dim == y->head_dim && x->ffn == y->ffn && x->vocab == y->vocab;
+}
+
+int hn_run_open_other(const struct hn_run *run, size_t i, const char *dir, struct hn_run *ret, struct hn_error *err) {
+    char path[4096];
+    const struct hn_source *source = &run->spec->verify_on[i];
+    *ret = (struct hn_run){.spec = run->spec, .threads = run->threads};
+    full_path(path, sizeof path, dir, source->file);
+    int rc = hn_model_open(&ret->model, path, err);
+    if (!rc && !same_shape(&run->model, &ret->model)) {
+        rc = hn_fail(err, HN_E_INVALID_FIELD, "%s is not the base in another precision: its shape is another",
+            source->name ? source->name : "a model of verify_on");
+        hn_error_hint(err, "name the same model in another type: its original folder, or a GGUF of Q8_0 or F16");
+    }
+    if (rc)
+        hn_error_field(err, "verify_on[%zu]", i);
+    if (!rc)
+        rc = hn_model_set_head(&ret->model, run->model.head.problem, run->model.head.outputs, err);
+    return rc ? rc : hn_run_choose_params(ret, err);
+}
+
+/* All of them once, so that what does not fit is told before training. */
+static int look_at_others(struct hn_run *run, const char *dir, struct hn_error *err) {
+    int rc = 0;
+    for (size_t i = 0; !rc && i < run->spec->n_verify_on; i++) {
+        struct hn_run other;
+        rc = hn_run_open_other(run, i, dir, &other, err);
+        if (!rc && other.model.mapped_bytes > run->other_bytes)
+            run->other_bytes = other.model.mapped_bytes;
+        hn_run_finish(&other);
+    }
+    return rc;
+}
+
 int hn_run_load(struct hn_run *run, const struct hn_spec *spec, const char *dir, struct hn_error *err) {
     char path[4096];
     *run = (struct hn_run){.spec = spec};
@@ -208,6 +246,8 @@ int hn_run_load(struct hn_run *run, const struct hn_spec *spec, const char *dir,
         rc = hn_run_choose_params(run, err);
     if (!rc)
         rc = choose_samples(run, err);
+    if (!rc)
+        rc = look_at_others(run, dir, err);
     if (!rc) {
         find_longest(run, &run->train);
         find_longest(run, &run->validation);
@@ -355,7 +395,8 @@ static void sum_memory(struct hn_run *run) {
               examples_bytes(&run->validation) + dataset_bytes(&run->train_data) +
               dataset_bytes(&run->validation_data) + hn_batch_bytes(run->batch_tokens);
     size_t training = m->arena + m->params + m->mapped;
-    size_t verifying = m->arena + m->params / 4 + m->mapped + merged_bytes(run);
+    size_t read_back = merged_bytes(run) > run->other_bytes ? merged_bytes(run) : run->other_bytes;
+    size_t verifying = m->arena + m->params / 4 + m->mapped + read_back;
     m->peak = (training > verifying ? training : verifying) + m->data + m->process;
 }
 

@@ -37,6 +37,7 @@ struct hn_run {
     struct hn_phase phases[HN_PHASES];
     struct hn_memory memory;
     size_t steps, steps_per_epoch;
+    size_t other_bytes;  /* mapped of the largest model of spec.verify_on */
     size_t longest;      /* tokens of the longest row in a batch */
     size_t batch_tokens; /* that a batch of any phase holds at most */
     unsigned threads;
@@ -45,6 +46,10 @@ struct hn_run {
 /* Opens and tokenises; paths in the spec are relative to `dir` (or absolute). On HN_E_DATASET_INVALID the data set's
  * issues tell which rows. Owner calls hn_run_finish in every case. */
 int hn_run_load(struct hn_run *run, const struct hn_spec *spec, const char *dir, struct hn_error *err);
+/* The run's other precision of the base number `i` with the same task's head and adapter, nothing else of it filled;
+ * HN_E_INVALID_FIELD (field verify_on) when it is another model. hn_run_finish in every case. */
+int hn_run_open_other(
+    const struct hn_run *run, size_t i, const char *dir, struct hn_run *ret, struct hn_error *err);
 /* How rows become tokens for this run. Borrows the specification. */
 struct hn_encode_options hn_run_encode_options(const struct hn_run *run);
 /* Decides what is trained: fills adapter and n_params from the specification and the open model. Done by hn_run_load.

@@ -70,6 +70,7 @@ static int read_source(const json_t *object, struct hn_source *s, struct hn_erro
     const char *on_error = "refuse";
     int rc = 0;
     if ((rc = hn_json_string(object, "file", &s->file, err)) ||
+        (rc = hn_json_string(object, "name", &s->name, err)) ||
         (rc = hn_json_string(object, "sha256", &s->sha256, err)) ||
         (rc = hn_json_string(object, "format", &s->format, err)) ||
         (rc = hn_json_string(object, "on_error", &on_error, err)))
@@ -82,14 +83,14 @@ static int read_source(const json_t *object, struct hn_source *s, struct hn_erro
     return hn_json_number(object, "weight", HN_WEIGHT_MIN, HN_WEIGHT_MAX, &s->weight, err);
 }
 
-static int read_more(const json_t *list, struct hn_spec *s, struct hn_error *err) {
-    int rc = json_array_size(list) > HN_SPEC_MORE
-                 ? hn_fail(err, HN_E_INVALID_FIELD, "spec: more than %d training data sets", HN_SPEC_MORE + 1)
-                 : 0;
-    for (size_t i = 0; !rc && i < json_array_size(list); i++, s->n_more++) {
-        rc = read_source(json_array_get(list, i), &s->more[i], err);
-        if (!rc && !s->more[i].file)
-            rc = hn_fail(err, HN_E_INVALID_FIELD, "spec: a further training data set needs a file");
+static int read_sources(const json_t *list, const char *what, struct hn_source *sources, size_t limit, size_t *ret_n,
+    struct hn_error *err) {
+    int rc =
+        json_array_size(list) > limit ? hn_fail(err, HN_E_INVALID_FIELD, "spec: %s: more than %zu", what, limit) : 0;
+    for (size_t i = 0; !rc && i < json_array_size(list); i++, *ret_n = i) {
+        rc = read_source(json_array_get(list, i), &sources[i], err);
+        if (!rc && !sources[i].file)
+            rc = hn_fail(err, HN_E_INVALID_FIELD, "spec: %s: each needs a file", what);
     }
     return rc;
 }
@@ -115,7 +116,7 @@ static int read_run(struct hn_spec *s, struct hn_error *err) {
         (rc = hn_json_string(json_object_get(run, "model"), "file", &s->model_file, err)) ||
         (rc = hn_json_string(json_object_get(run, "model"), "sha256", &s->model_sha256, err)) ||
         (rc = read_source(json_object_get(run, "train"), &s->train, err)) ||
-        (rc = read_more(json_object_get(run, "more"), s, err)) ||
+        (rc = read_sources(json_object_get(run, "more"), "run.more", s->more, HN_SPEC_MORE, &s->n_more, err)) ||
         (rc = read_source(validation, &s->validation, err)) ||
         (rc = read_source(json_object_get(run, "test"), &s->test, err)) ||
         (rc = hn_json_number(validation, "fraction", 0, 1, &s->validation_fraction, err)) ||
@@ -158,6 +159,9 @@ static int read_host(struct hn_spec *s, struct hn_error *err) {
     int rc = hn_hyperparams_read(&s->hp, knobs, "host.", err);
     json_decref(knobs);
     s->threads = s->hp.threads == HN_AUTO_INT ? 0 : s->hp.threads;
+    if (!rc)
+        rc = read_sources(json_object_get(s->host, "verify_on"), "host.verify_on", s->verify_on, HN_VERIFY_ON_MAX,
+            &s->n_verify_on, err);
     return rc ? rc : hn_json_int(s->host, "memory_bytes", 0, INT64_MAX, &s->memory_bytes, err);
 }
 

@@ -22,8 +22,9 @@
 enum hn_method { HN_METHOD_LORA, HN_METHOD_FULL, HN_METHOD_HEAD };
 enum hn_export { HN_EXPORT_PEFT = 1, HN_EXPORT_GGUF = 2, HN_EXPORT_MERGED = 4, HN_EXPORT_MERGED_GGUF = 8 };
 
-struct hn_source { /* a data set of the run; strings borrowed from the spec's JSON */
+struct hn_source { /* a data set of the run, or a model beside its base; strings borrowed from the spec's JSON */
     const char *file, *sha256, *format;
+    const char *name; /* of a model; else NULL */
     const json_t *columns;
     bool drop;
     double weight; /* training rows: how often each is seen in an epoch */
@@ -47,6 +48,8 @@ struct hn_spec {
     unsigned exports;           /* bits of hn_export */
     enum hn_dtype export_dtype; /* F32, F16 or BF16: of merged exports */
     enum hn_dtype gguf_dtype;   /* F32, F16, Q8_0 or Q4_0: of matrices in merged_gguf */
+    struct hn_source verify_on[HN_VERIFY_ON_MAX]; /* other precisions of the base */
+    size_t n_verify_on;
     bool export_best, recompute;
     int64_t sample_rows, sample_tokens, threads, memory_bytes;
 };

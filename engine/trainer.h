@@ -21,6 +21,7 @@ struct hn_trainer {
     struct hn_progress progress;
     uint32_t *order; /* [training rows] this epoch's order */
     size_t order_epoch, exported_step;
+    bool verified_others; /* the adapter was tried on spec.verify_on */
     double started, last_save, window_seconds;
     json_t *failed_lines;
 };

@@ -106,6 +106,29 @@ static int place_more(const char *state, const char *run_dir, struct hn_db *db, 
     return rc;
 }
 
+/* Other precisions of the base that the result is tried on: host.verify_on. */
+static int place_others(const char *state, const char *run_dir, struct hn_db *db, const struct hn_job *job,
+    struct hn_error *err) {
+    json_t *host = NULL, *other;
+    size_t i;
+    int rc = hn_json_parse(job->host, strlen(job->host), &host, err);
+    json_array_foreach(json_object_get(host, "verify_on"), i, other) {
+        json_t *model = NULL;
+        const char *name = json_string_value(json_object_get(other, "name"));
+        char fallback[48];
+        snprintf(fallback, sizeof fallback, "inputs/verify-%zu", i + 1);
+        if (!rc)
+            rc = hn_db_model_get(db, name ? name : "", &model, err);
+        if (!rc)
+            rc = hn_model_check(state, model, err);
+        if (!rc)
+            rc = place_model(state, run_dir, model, input_file(other, fallback), err);
+        json_decref(model);
+    }
+    json_decref(host);
+    return rc;
+}
+
 static int write_spec(const char *run_dir, const struct hn_job *job, const json_t *run, int64_t threads,
     struct hn_error *err) {
     char path[HN_PATH_SIZE];
@@ -142,6 +165,8 @@ int hn_rundir_prepare(const char *state, const struct hn_job *job, struct hn_db 
         rc = place_model(state, run_dir, model, input_name(run, "model", "inputs/model"), err);
     if (!rc)
         rc = place_dataset(state, run_dir, db, job->dataset, input_name(run, "train", "inputs/train"), err);
+    if (!rc)
+        rc = place_others(state, run_dir, db, job, err);
     if (!rc)
         rc = place_more(state, run_dir, db, job, run, err);
     if (!rc && job->validation_dataset)

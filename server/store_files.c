@@ -219,8 +219,8 @@ int hn_db_model_list(struct hn_db *db, const char *after, int64_t limit, json_t 
 int hn_db_model_delete(struct hn_db *db, void *arg, struct hn_error *err) {
     const char *name = arg;
     int64_t jobs = 0;
-    int rc = hn_db_number(db, 0, &jobs, err, "SELECT count(*) FROM jobs WHERE model=?1 AND status IN "
-        "('queued','running','paused')", "s", name);
+    int rc = hn_db_number(db, 0, &jobs, err, "SELECT count(*) FROM jobs WHERE status IN ('queued','running','paused') AND (model=?1 "
+        "OR EXISTS (SELECT 1 FROM json_each(jobs.host,'$.verify_on') WHERE json_extract(value,'$.name')=?1))", "s", name);
     if (!rc && jobs)
         rc = refuse_in_use(err, "model", name, jobs);
     if (!rc)

@@ -228,3 +228,22 @@ def test_several_data_sets(served):
     assert again.status_code == 201 and again.json()["dataset_counts"] == job["dataset_counts"]
     form = requests.post(url + "/jobs?dry_run=1", data={"model": "minilm", "dataset": '["%s","%s"]' % tuple(ids)}, files={"name": (None, "x")})
     assert form.status_code == 200 and form.json()["rows"] == 140, form.text
+
+
+def test_verify_on(served):
+    """The adapter tried on other precisions of its base; here the base itself, so that nothing may differ."""
+    url = served.url
+    data = requests.post(f"{url}/datasets", files={"file": ("a.tsv", tsv(40))}).json()["id"]
+    body = {"model": "minilm", "dataset": data, "method": "lora", "hyperparameters": {"max_steps": 2}}
+    for bad, field in (("minilm", "verify_on"), (["none"], "verify_on[0]"), (["minilm", 7], "verify_on[1]"), (["minilm"] * 5, "verify_on")):
+        done = requests.post(url + "/jobs", json={**body, "verify_on": bad})
+        assert done.status_code in (400, 404) and done.json()["error"]["field"] == field, done.text
+    done = requests.post(url + "/jobs", json={**body, "method": "full", "verify_on": ["minilm"]})
+    assert done.status_code == 400 and done.json()["error"]["field"] == "verify_on", done.text
+    requests.post(url + "/models", json={"name": "again", "path": MINILM})
+    job = requests.post(url + "/jobs", json={**body, "verify_on": ["again"]}).json()
+    job = served.wait(job["id"], timeout=180)
+    assert job["status"] == "succeeded", job["status_reason"]
+    own, other = job["verification"]
+    assert own["base"] is None and other["base"] == "again" and other["artifact"] == own["artifact"] == "peft"
+    assert other["max_abs_logit_diff"] == own["max_abs_logit_diff"] <= 1e-4 and other["passed"] and other["tolerance"] is None

@@ -144,3 +144,30 @@ def test_requantised(kind, tmp_path):
     answer = common.helper("predict", {"model": {"path": str(tmp_path / "model")}, "source": {"run_dir": str(tmp_path / "run"), "step": "exported"},
                                        "inputs": ["Say yes."], "max_tokens": 3})
     assert "text" in answer["result"]["data"][0]
+
+
+def test_another_precision_of_the_base(tmp_path):
+    """The same weights as an F32 folder, whose rows of queries and keys stand in another order: the adapter must agree there.
+    Rounded to bfloat16 they are near; another model is refused before anything is trained."""
+    import reference
+    base = reference.load_base(common.GGUF)
+    base.save_pretrained(tmp_path / "f32")
+    base.to(torch.bfloat16).save_pretrained(tmp_path / "bf16")
+    others = [{"name": n, "path": str(tmp_path / n), "sha256": n} for n in ("f32", "bf16")]
+    rows, knobs = [common.chat_row(*r) for r in common.reviews(8)], {"max_steps": 2, "batch_size": 4, "learning_rate": 2e-3}
+    plan = common.make_run(tmp_path / "run", rows, knobs, verify_on=others, exports=["gguf", "peft"])
+    for i, other in enumerate(others):
+        (tmp_path / "run" / plan["host"]["verify_on"][i]["file"]).symlink_to(other["path"])
+    done = subprocess.run([str(common.HONED), "train", str(tmp_path / "run")], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    found = {e["data"].get("base"): e["data"] for e in common.events(tmp_path / "run", "verified")}
+    assert set(found) == {None, "f32", "bf16"} and found["f32"]["base_sha256"] == "f32"
+    assert found["f32"]["max_abs_logit_diff"] < TOLERANCE and found["f32"]["argmax_agreement"] == 1
+    assert TOLERANCE < found["bf16"]["max_abs_logit_diff"] < 5 and 0 < found["bf16"]["mean_kl"] < 0.05
+    config = base.config
+    config.num_hidden_layers = 2
+    type(base)(config).save_pretrained(tmp_path / "small")
+    reply = common.helper("job.plan", {"model": {"path": common.GGUF, "sha256": "0", "name": "base"}, "hyperparameters": knobs,
+                                       "train": {"path": str(tmp_path / "run" / "inputs" / "train"), "sha256": "1"}, "memory_bytes": 8 << 30,
+                                       "verify_on": [{"name": "small", "path": str(tmp_path / "small"), "sha256": "2"}]})
+    assert reply["error"]["field"] == "verify_on[0]" and "small" in reply["error"]["message"]

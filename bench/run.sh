@@ -1,0 +1,28 @@
+#!/usr/bin/env bash
+# Every figure of bench/SPEED.md that has a peer, side by side, on a machine that should do nothing else meanwhile.
+#
+#   bench/run.sh GSM8K_TRAIN.jsonl SST2_TRAIN.tsv [training.py's options]
+#
+# GSM8K: lines of {"question","answer"}; SST-2: `text TAB label`. The models are fetched, and the peers (PyTorch, Transformers, PEFT,
+# llama.cpp) installed into a folder of their own, the first time: some gigabytes and, for llama.cpp, ten minutes of compiling.
+set -eu
+cd "$(dirname "$0")/.."
+. deploy/common.sh
+[ $# -ge 2 ] || { sed -n '2,8p' "$0" | sed 's/^# \{0,1\}//'; exit 2; }
+GSM8K=$1
+SST2=$2
+shift 2
+install_packages
+fetch_model
+fetch_minilm
+PEERS="$CACHE/peers"
+if [ ! -f "$PEERS/.complete-1" ]; then
+    python3 -m venv "$PEERS"
+    "$PEERS/bin/pip" install -qq torch==2.13.0 transformers==5.23.0 peft==0.21.2 gguf==0.19.0 numpy safetensors llama-cpp-python==0.3.36
+    touch "$PEERS/.complete-1"
+fi
+[ -f build/build.ninja ] || meson setup build >/dev/null
+ninja -C build >/dev/null
+export HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false
+"$PEERS/bin/python" bench/training.py "$MODEL_FILE" "$MINILM_FOLDER" --gsm8k "$GSM8K" --sst2 "$SST2" "$@"
+"$PEERS/bin/python" bench/inference.py "$MODEL_FILE" "$MINILM_FOLDER" "$SST2"
