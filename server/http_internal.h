@@ -30,7 +30,7 @@ struct hn_exchange {
     struct MHD_Connection *connection;
     enum hn_phase phase;
     bool suspended;
-    int64_t began;
+    int64_t began; /* hn_time_micros */
     struct hn_chunk *chunks; /* the arena */
     struct hn_db *db;
     struct hn_exchange *next, **link; /* all living ones */
@@ -76,7 +76,7 @@ struct hn_http {
     int64_t stop_deadline;
     hn_loop_fn stop_done;
     void *stop_arg;
-    uint64_t counts[6];
+    struct hn_route_figures *figures; /* a row a route, and one of what has none */
 };
 
 /* http.c */

@@ -46,6 +46,9 @@ def test_a_job_and_its_result(real):
     job = submit(real)
     done = real.wait(job, "succeeded", 300)
     assert done["progress"]["step"] == 12 and done["metrics"]["val_loss"] < curve(real, job)[0][3]
+    figures = real.figures()
+    assert figures["hone_trained_steps_total"][()] == 12 and figures["hone_trained_tokens_total"][()] == done["progress"]["tokens"]
+    assert figures["hone_models_bytes"][()] == pathlib.Path(common.GGUF).stat().st_size
     assert all(a["verified"] for a in real.get(f"/jobs/{job}/artifacts").json()["data"] if a["kind"] in ("peft", "gguf"))
     for step in ("exported", "last"):
         answer = real.post(f"/jobs/{job}/predict", json={"inputs": ["A fine film."], "max_tokens": 4, "step": step}).json()

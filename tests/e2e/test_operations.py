@@ -1,0 +1,41 @@
+"""What an operator looks at and reaches for: figures, logs, who may ask, backups."""
+import requests
+
+
+def test_figures(daemon):
+    before = daemon.figures()
+    assert before["hone_trained_steps_total"][()] == 0 and before["hone_queue_wait_seconds_count"][()] == 0
+    job = daemon.job({"steps": 6, "peak_bytes": 5000, "step_seconds": 0.2})
+    daemon.wait_step(job, 1)
+    during = daemon.figures()
+    assert during["hone_slots_busy"][()] == 1 and during["hone_memory_planned_bytes"][()] == 5000
+    assert during["hone_jobs"][(("status", "running"),)] == 1
+    with daemon.get(f"/jobs/{job}/events", headers={"Accept": "text/event-stream"}, stream=True) as stream:
+        next(stream.iter_lines())
+        assert daemon.figures()["hone_event_streams"][()] == 1
+        for _ in stream.iter_lines():
+            pass
+    daemon.wait(job, "succeeded")
+    daemon.get("/nowhere")
+    requests.put(daemon.url + "/jobs")
+    after = daemon.figures()
+    assert after["hone_trained_steps_total"][()] == 6 and after["hone_trained_tokens_total"][()] == 30
+    assert after["hone_memory_planned_bytes"][()] == 0 and after["hone_event_streams"][()] == 0
+    assert after["hone_queue_wait_seconds_count"][()] == 1 and after["hone_queue_wait_seconds_sum"][()] < 5
+    assert after["hone_datasets_bytes"][()] == daemon.get("/datasets").json()["data"][0]["bytes"]
+    assert after["hone_models_bytes"][()] == len(b"fake model")
+    answered = after["hone_http_requests_total"]
+    label = lambda method, route, kind: (("class", kind), ("method", method), ("route", route))
+    assert answered[label("POST", "/jobs", "2xx")] == 1 and answered[label("GET", "/jobs/{id}", "2xx")] > 1
+    assert answered[label("other", "none", "4xx")] == 2
+    for name in ("hone_http_request_seconds", "hone_store_commit_seconds", "hone_queue_wait_seconds"):
+        for labels, count in after[name + "_count"].items():
+            buckets = [(float(dict(k)["le"]), v) for k, v in after[name + "_bucket"].items() if set(labels) < set(k) or not labels]
+            assert [v for _, v in sorted(buckets)] == sorted(v for _, v in buckets), "buckets only grow"
+            assert dict(buckets)[float("inf")] == count and after[name + "_sum"][labels] >= 0
+    assert after["hone_store_commit_seconds_count"][()] > 5
+
+
+def test_a_dead_helper_is_counted(daemon):
+    assert daemon.post("/datasets", data=b"CRASH\n").status_code == 500
+    assert daemon.figures()["hone_helper_restarts_total"][(("helper", "data"),)] == 1
