@@ -46,7 +46,7 @@ static int open_session(struct session *s, int argc, char **argv, struct hn_erro
     int rc = hn_config_arguments(&s->config, argc, argv, &s->argc, err);
     if (!rc)
         rc = hn_config_resolve(&s->config, err);
-    hn_log_level_set(HN_LOG_WARNING);
+    hn_log_setup(HN_LOG_WARNING, HN_LOG_TEXT);
     if (!rc)
         rc = hn_state_create(s->config.state, err);
     if (!rc)

@@ -374,7 +374,7 @@ static void on_completed(void *cls, struct MHD_Connection *connection, void **st
     *state = NULL;
     bool quiet = x->status < 400 && (strcmp(x->req.method, "GET") == 0 || strcmp(x->req.method, "HEAD") == 0);
     hn_log(quiet ? HN_LOG_DEBUG : HN_LOG_INFO, "request", "req", x->req.id, "method", x->req.method, "path", x->req.path,
-        "status", HN_N(x->status), "ms", HN_N((hn_time_micros() - x->began) / 1000), "key", x->req.key.id[0] ? x->req.key.id : "-",
+        "route", x->req.route ? x->req.route->pattern : "-", "status", HN_N(x->status), "ms", HN_N((hn_time_micros() - x->began) / 1000), "key", x->req.key.id[0] ? x->req.key.id : "-",
         "end", code == MHD_REQUEST_TERMINATED_COMPLETED_OK ? "ok" : "broken", "error",
         x->err.code ? x->err.message : NULL, NULL);
     free_exchange(x);

@@ -34,7 +34,7 @@ class Daemon:
                                              *self.options], stderr=log, env=self.env)
         deadline = time.time() + 30
         while time.time() < deadline:
-            found = re.search(r"address=(\S+) tls=(\w+)", self.log.read_text()[at:])
+            found = re.search(r'"?address"?[=:]"?([\w.:\[\]]+)"?[ ,]"?tls"?[=:]"?(\w+)', self.log.read_text()[at:])
             if found:
                 self.url = ("https://" if found[2] == "yes" else "http://") + found[1]
                 return self

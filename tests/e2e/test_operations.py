@@ -1,5 +1,11 @@
 """What an operator looks at and reaches for: figures, logs, who may ask, backups."""
+import datetime
+import json
+import subprocess
+
 import requests
+
+from daemon import HONED
 
 
 def test_figures(daemon):
@@ -39,3 +45,27 @@ def test_figures(daemon):
 def test_a_dead_helper_is_counted(daemon):
     assert daemon.post("/datasets", data=b"CRASH\n").status_code == 500
     assert daemon.figures()["hone_helper_restarts_total"][(("helper", "data"),)] == 1
+
+
+def test_log_as_json(start):
+    """Every line is an object; a request's has its id, route, status and time, a job's its id; nothing from outside forges one."""
+    d = start("--log_format", "json")
+    d.model()
+    job = d.job({"steps": 3, "die_at": [2], "save_every": 1})
+    d.wait(job, "succeeded")
+    d.get("/jobs?limit=x", headers={"X-Request-Id": "12345"})
+    d.get('/no"where\\%0Aat={all}%ff')
+    assert d.stop() == 0
+    lines = [json.loads(line) for line in d.log.read_text().splitlines()]
+    for line in lines:
+        assert list(line)[:3] == ["time", "level", "message"] and datetime.datetime.fromisoformat(line["time"]), line
+        assert line["level"] in ("debug", "info", "warning", "error")
+    asked = {line["req"]: line for line in lines if line["message"] == "request"}
+    assert asked["12345"] | {"ms": 0, "time": ""} == {
+        "time": "", "level": "info", "message": "request", "req": "12345", "method": "GET", "path": "/jobs", "route": "/jobs", "status": 400,
+        "ms": 0, "key": "-", "end": "ok", "error": asked["12345"]["error"]}
+    assert [line["path"] for line in asked.values() if line["status"] == 404] == ['/no"where\\\nat={all}\N{REPLACEMENT CHARACTER}']
+    assert any(line["route"] == "/jobs/{id}" and line["path"] == f"/jobs/{job}" for line in asked.values())
+    assert {"job claimed", "trainer started", "run ended"} <= {line["message"] for line in lines if line.get("job") == job}
+    refused = subprocess.run([HONED, "serve", "--log_format", "xml"], capture_output=True, text=True)
+    assert refused.returncode == 2 and "json" in refused.stderr
