@@ -36,6 +36,7 @@ static const struct option options[] = {
     {"hang_seconds", COUNT, AT(hang_seconds), "3600", 1, 2592000, "a trainer silent for so long is stopped as hung"},
     {"log_level", WORD, AT(log_level), "info", 0, 0, "lines that are written, from this level on: " HN_LOG_LEVELS},
     {"log_format", WORD, AT(log_format), "text", 0, 0, "their form: " HN_LOG_FORMATS},
+    {"allowed_hosts", TEXT, AT(allowed_hosts), "", 0, 0, "names, joined by ',', by which a proxy or browser may call it"},
     {"tls_cert", TEXT, AT(tls_cert), "", 0, 0, "PEM file of the certificate chain; turns on HTTPS"},
     {"tls_key", TEXT, AT(tls_key), "", 0, 0, "PEM file of its private key"},
     {"require_keys", TEXT, AT(require_keys), "auto", 0, 0, "yes, no, or auto: only when listening beyond loopback"},

@@ -237,7 +237,7 @@ static int check(struct hn_exchange *x, struct hn_error *err) {
     int found = find_route(x, err);
     struct hn_error why = {0};
     /* A stranger learns nothing of the paths: host and key come before 404. */
-    int rc = hn_auth_check(&x->req, x->http->loopback, &why);
+    int rc = hn_auth_check(&x->req, &why);
     if (rc) {
         *err = why;
         return rc;

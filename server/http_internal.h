@@ -93,6 +93,6 @@ void hn_body_free(struct hn_exchange *x);
 struct MHD_Response *hn_reply_build(struct hn_exchange *x);
 void hn_reply_free(struct hn_exchange *x);
 /* auth.c: who may do that; fills req->key. Loop thread. */
-int hn_auth_check(struct hn_request *req, bool loopback, struct hn_error *err);
+int hn_auth_check(struct hn_request *req, struct hn_error *err);
 
 #endif

@@ -69,3 +69,39 @@ def test_log_as_json(start):
     assert {"job claimed", "trainer started", "run ended"} <= {line["message"] for line in lines if line.get("job") == job}
     refused = subprocess.run([HONED, "serve", "--log_format", "xml"], capture_output=True, text=True)
     assert refused.returncode == 2 and "json" in refused.stderr
+
+
+def test_hosts_and_origins(start):
+    """Without keys: names that another's name server could have given are refused, and so are other sites' pages."""
+    d = start("--allowed_hosts", "hone.example.org, gpu.lan")
+    d.model()
+    port = d.url.rsplit(":", 1)[1]
+    ask = lambda method, host, origin=None, path="/jobs": requests.request(
+        method, d.url + path, headers={"Host": host} | ({"Origin": origin} if origin else {}), timeout=20)
+    for host in ("localhost", f"127.0.0.1:{port}", f"[::1]:{port}", "app.localhost:1", "192.168.7.4:80", "HONE.example.org", "gpu.lan:8443"):
+        assert ask("GET", host).status_code == 200, host
+    for host in ("evil.example", "hone.example.org.evil.example", "127.0.0.1.nip.example", "example.org", "", "a:b", "localhost:x"):
+        for path in ("/jobs", "/", "/nowhere", "/metrics"):
+            reply = ask("GET", host, path=path)
+            assert reply.status_code == 403 and "allowed_hosts" in reply.json()["error"]["hint"], (host, path)
+    # A browser's dashboard: straight, through a proxy that keeps the Host, and through one that does not.
+    for host, origin in ((f"localhost:{port}", f"http://localhost:{port}"), ("hone.example.org", "https://hone.example.org"),
+                         (f"127.0.0.1:{port}", "https://hone.example.org")):
+        assert ask("DELETE", host, origin, "/jobs/job_aaaaaaaaaaaaaaaa").status_code == 404, origin
+    for origin in ("http://evil.example", "null", f"http://localhost:{int(port) - 1}", "https://hone.example.org.evil.example", "file://",
+                   "chrome-extension://hone.example.org"):
+        for method, path in (("POST", "/jobs"), ("DELETE", "/models/base"), ("PATCH", "/jobs/job_aaaaaaaaaaaaaaaa"), ("POST", "/datasets")):
+            reply = ask(method, f"localhost:{port}", origin, path)
+            assert reply.status_code == 403 and "web page" in reply.json()["error"]["message"], (method, origin)
+    assert d.get("/models/base").status_code == 200
+    assert subprocess.run(["curl", "-sf", d.url + "/jobs"]).returncode == 0
+
+
+def test_keys_make_any_host_do(start):
+    """A page that rebinds its name has no key; a proxy may pass on any name. Foreign origins stay out."""
+    d = start("--require_keys", "yes")
+    key = subprocess.run([HONED, "key", "create", "--name", "k", "--scope", "admin", "--state", str(d.state)], capture_output=True, text=True)
+    ask = lambda **headers: d.get("/jobs", headers=headers).status_code
+    bearer = "Bearer " + key.stdout.strip()
+    assert ask(Host="any.example", Authorization=bearer) == 200 and ask(Host="any.example") == 401
+    assert ask(Host="any.example", Authorization=bearer, Origin="https://other.example") == 403
