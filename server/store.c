@@ -141,11 +141,11 @@ void hn_store_destroy(struct hn_store *store) {
         pthread_mutex_unlock(&store->lock);
         pthread_join(store->thread, NULL);
     }
-    hn_db_close(store->writer);
     for (struct hn_db *db = store->readers, *next; db; db = next) {
         next = db->next;
         hn_db_close(db);
     }
+    hn_db_close(store->writer); /* last: it moves the log into the file and removes it */
     pthread_cond_destroy(&store->finished);
     pthread_cond_destroy(&store->arrived);
     pthread_mutex_destroy(&store->lock);
