@@ -109,6 +109,7 @@ static void wake(void *arg) {
 
 static void close_events(void *ud) {
     struct event_stream *s = ud;
+    s->server->event_streams--;
     hn_feed_unwatch(&s->watch);
     hn_timer_destroy(s->timer);
     hn_buf_free(&s->out);
@@ -128,6 +129,7 @@ static int reply_stream(struct hn_request *req, const struct hn_job *job, int64_
     s->watch.fn = wake;
     s->watch.arg = s;
     s->server = req->server;
+    s->server->event_streams++;
     s->job = job->n;
     s->seq = after;
     s->last_sent = hn_time_tick();

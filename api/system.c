@@ -1,6 +1,7 @@
-/* Probes and the daemon's own figures. */
+/* Probes and the daemon's own figures, which are a table: a figure is a number or writes its own lines. */
 #include "api/handlers.h"
 #include "server/machine.h"
+#include "server/store_files.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,37 +21,124 @@ int hn_system_ready(struct hn_request *req, struct hn_error *err) {
     return rc ? rc : hn_reply_json(req, 200, json_pack("{s:s}", "status", "ready"), err);
 }
 
-static void figure(struct hn_buf *out, const char *name, const char *type, const char *help, double value) {
-    hn_buf_printf(out, "# HELP %s %s\n# TYPE %s %s\n%s %.15g\n", name, help, name, type, name, value);
+struct page {
+    struct hn_server *server;
+    struct hn_buf *out;
+    json_t *jobs; /* {"status": count} */
+    int64_t planned, datasets, models; /* bytes */
+};
+
+static double slots(const struct page *p) { return (double)p->server->config->slots; }
+static double slots_busy(const struct page *p) { return hn_workers_busy(p->server->workers); }
+static double memory(const struct page *p) { return (double)p->server->config->memory; }
+static double memory_planned(const struct page *p) { return (double)p->planned; }
+static double steps(const struct page *p) { return (double)hn_workers_figures(p->server->workers)->steps; }
+static double tokens(const struct page *p) { return (double)hn_workers_figures(p->server->workers)->tokens; }
+static double streams(const struct page *p) { return (double)p->server->event_streams; }
+static double dataset_bytes(const struct page *p) { return (double)p->datasets; }
+static double model_bytes(const struct page *p) { return (double)p->models; }
+static double disk_free(const struct page *p) { return (double)hn_machine_disk_free(p->server->config->state); }
+static double resident(const struct page *p) { (void)p; return (double)hn_machine_resident(); }
+static double uptime(const struct page *p) { return (double)(hn_time_tick() - p->server->started) / 1000; }
+
+static void write_jobs(const struct page *p, const char *name) {
+    static const char *const states[] = {"queued", "running", "paused", "succeeded", "failed", "cancelled"};
+    for (size_t i = 0; i < sizeof states / sizeof states[0]; i++)
+        hn_buf_printf(p->out, "%s{status=\"%s\"} %lld\n", name, states[i],
+            (long long)json_integer_value(json_object_get(p->jobs, states[i])));
 }
 
+/* The labels of a row; false for a route that nobody has asked yet, which has no lines. */
+static bool labels_of(const struct hn_route_figures *row, char ret[256]) {
+    snprintf(ret, 256, "method=\"%s\",route=\"%s\",", row->route ? row->route->method : "other",
+        row->route ? row->route->pattern : "none");
+    return hn_histogram_count(&row->delays) > 0;
+}
+
+static void write_requests(const struct page *p, const char *name) {
+    size_t n;
+    char labels[256];
+    const struct hn_route_figures *rows = hn_http_figures(p->server->http, &n);
+    for (size_t i = 0; i < n; i++)
+        for (int class = 1; class <= 5 && labels_of(&rows[i], labels); class++)
+            if (rows[i].counts[class])
+                hn_buf_printf(p->out, "%s{%sclass=\"%dxx\"} %llu\n", name, labels, class,
+                    (unsigned long long)rows[i].counts[class]);
+}
+
+static void write_delays(const struct page *p, const char *name) {
+    size_t n;
+    char labels[256];
+    const struct hn_route_figures *rows = hn_http_figures(p->server->http, &n);
+    for (size_t i = 0; i < n; i++)
+        if (labels_of(&rows[i], labels))
+            hn_histogram_write(&rows[i].delays, hn_bounds_quick, name, labels, p->out);
+}
+
+static void write_waits(const struct page *p, const char *name) {
+    hn_histogram_write(&hn_workers_figures(p->server->workers)->waits, hn_bounds_slow, name, "", p->out);
+}
+
+static void write_commits(const struct page *p, const char *name) {
+    hn_histogram_write(hn_store_commits(p->server->store), hn_bounds_quick, name, "", p->out);
+}
+
+static void write_restarts(const struct page *p, const char *name) {
+    hn_buf_printf(p->out, "%s{helper=\"data\"} %d\n%s{helper=\"predict\"} %d\n", name,
+        hn_helper_deaths(p->server->data_helper), name, hn_helper_deaths(p->server->predict_helper));
+}
+
+static void write_build(const struct page *p, const char *name) {
+    hn_buf_printf(p->out, "%s{version=\"%s\",build=\"%s\"} 1\n", name, HN_VERSION, hn_build_name());
+}
+
+static const struct {
+    const char *name, *type, *help;
+    double (*value)(const struct page *page); /* or: */
+    void (*write)(const struct page *page, const char *name);
+} figures[] = {
+    {"hone_jobs", "gauge", "Jobs by status.", NULL, write_jobs},
+    {"hone_queue_wait_seconds", "histogram", "Time from queued, or queued again, to claimed.", NULL, write_waits},
+    {"hone_slots", "gauge", "Jobs that may train at the same time.", slots, NULL},
+    {"hone_slots_busy", "gauge", "Slots that work on a job.", slots_busy, NULL},
+    {"hone_memory_bytes", "gauge", "Memory for all trainers together.", memory, NULL},
+    {"hone_memory_planned_bytes", "gauge", "Planned peak memory of the jobs that run.", memory_planned, NULL},
+    {"hone_trained_steps_total", "counter", "Optimizer steps that trainers told of.", steps, NULL},
+    {"hone_trained_tokens_total", "counter", "Tokens of these steps.", tokens, NULL},
+    {"hone_http_requests_total", "counter", "Requests answered.", NULL, write_requests},
+    {"hone_http_request_seconds", "histogram", "Time from a request's headers to its answer's.", NULL, write_delays},
+    {"hone_event_streams", "gauge", "Open streams of events.", streams, NULL},
+    {"hone_store_commit_seconds", "histogram", "Transactions of the store until they are on disk.", NULL, write_commits},
+    {"hone_helper_restarts_total", "counter", "Helpers that died or hung and were replaced.", NULL, write_restarts},
+    {"hone_datasets_bytes", "gauge", "Files of all data sets.", dataset_bytes, NULL},
+    {"hone_models_bytes", "gauge", "Files of all models.", model_bytes, NULL},
+    {"hone_disk_free_bytes", "gauge", "Free space beside the state folder.", disk_free, NULL},
+    {"process_resident_memory_bytes", "gauge", "Resident memory of the daemon.", resident, NULL},
+    {"hone_uptime_seconds", "gauge", "Time since the daemon started.", uptime, NULL},
+    {"hone_build_info", "gauge", "The build that runs.", NULL, write_build},
+};
+
 int hn_system_metrics(struct hn_request *req, struct hn_error *err) {
-    static const char *const states[] = {"queued", "running", "paused", "succeeded", "failed", "cancelled"};
-    struct hn_server *server = req->server;
-    json_t *counts = NULL;
+    struct hn_db *db = req->server->loop_db;
     struct hn_buf out = {0};
-    int rc = hn_db_jobs_count(server->loop_db, &counts, err);
+    struct page page = {.server = req->server, .out = &out};
+    int rc = hn_db_jobs_count(db, &page.jobs, err);
+    if (!rc)
+        rc = hn_db_jobs_memory(db, &page.planned, err);
+    if (!rc)
+        rc = hn_db_library_bytes(db, &page.datasets, &page.models, err);
+    for (size_t i = 0; !rc && i < sizeof figures / sizeof figures[0]; i++) {
+        const char *name = figures[i].name;
+        hn_buf_printf(&out, "# HELP %s %s\n# TYPE %s %s\n", name, figures[i].help, name, figures[i].type);
+        if (figures[i].write)
+            figures[i].write(&page, name);
+        else
+            hn_buf_printf(&out, "%s %.15g\n", name, figures[i].value(&page));
+    }
+    json_decref(page.jobs);
     if (rc)
-        return rc;
-    hn_buf_text(&out, "# HELP hone_jobs Jobs by status.\n# TYPE hone_jobs gauge\n");
-    for (size_t i = 0; i < sizeof states / sizeof states[0]; i++)
-        hn_buf_printf(&out, "hone_jobs{status=\"%s\"} %lld\n", states[i],
-            (long long)json_integer_value(json_object_get(counts, states[i])));
-    hn_buf_text(&out, "# HELP hone_http_requests_total Requests answered.\n# TYPE hone_http_requests_total counter\n");
-    const uint64_t *requests = hn_http_counts(server->http);
-    for (int i = 2; i <= 5; i++)
-        hn_buf_printf(&out, "hone_http_requests_total{class=\"%dxx\"} %llu\n", i, (unsigned long long)requests[i]);
-    figure(&out, "hone_slots", "gauge", "Jobs that may train at the same time.", (double)server->config->slots);
-    figure(&out, "hone_slots_busy", "gauge", "Slots that work on a job.", hn_workers_busy(server->workers));
-    figure(&out, "hone_memory_bytes", "gauge", "Memory for all trainers together.", (double)server->config->memory);
-    figure(&out, "hone_disk_free_bytes", "gauge", "Free space beside the state folder.",
-        (double)hn_machine_disk_free(server->config->state));
-    figure(&out, "process_resident_memory_bytes", "gauge", "Resident memory of the daemon.", (double)hn_machine_resident());
-    figure(&out, "hone_uptime_seconds", "gauge", "Time since the daemon started.",
-        (double)(hn_time_tick() - server->started) / 1000);
-    hn_buf_printf(&out, "# HELP hone_build_info The build that runs.\n# TYPE hone_build_info gauge\n"
-                        "hone_build_info{version=\"%s\",build=\"%s\"} 1\n", HN_VERSION, hn_build_name());
-    json_decref(counts);
-    hn_reply_bytes(req, 200, "text/plain; version=0.0.4; charset=utf-8", out.data, out.size);
-    return 0;
+        hn_buf_free(&out);
+    else
+        hn_reply_bytes(req, 200, "text/plain; version=0.0.4; charset=utf-8", out.data, out.size);
+    return rc;
 }

@@ -1,26 +1,37 @@
 /*
  * Who may ask: host and origin checks, then keys and scopes.
  *
- * Beyond keys there is one danger on a loopback address: a web page in the same machine's browser. A page's own requests
- * carry its origin, and one that rebinds its DNS name to 127.0.0.1 still sends that name as Host; both are refused.
+ * Beyond keys there is one danger: a web page in the browser of somebody who can reach the server. Its own requests carry
+ * its origin, and one that rebinds its DNS name to the server's address still sends that name as Host; both are refused.
+ * Where keys are needed any Host will do: such a page has none, and a proxy may pass on whatever name it is known by.
  */
 #include "server/http_internal.h"
 #include "server/log.h"
 
 #include <string.h>
 
-static int check_host(const struct hn_request *req, bool loopback, struct hn_error *err) {
+/* A name that no foreign name server can have made up: none, or one that the configuration knows. */
+static bool host_known(const struct hn_config *config, const char *host) {
+    char name[256], own[256], port[8];
+    if (!host || !hn_host_split(host, name, sizeof name, port, sizeof port))
+        return false;
+    return hn_host_is_loopback(name) || hn_host_is_address(name) || hn_host_listed(config->allowed_hosts, name) ||
+        (hn_host_split(config->listen, own, sizeof own, port, sizeof port) && strcasecmp(own, name) == 0);
+}
+
+static int check_host(const struct hn_request *req, struct hn_error *err) {
+    const struct hn_config *config = req->server->config;
     const char *host = hn_request_header(req, "Host"), *origin = hn_request_header(req, "Origin");
-    char name[256], port[8];
-    if (loopback && (!host || !hn_host_split(host, name, sizeof name, port, sizeof port) || !hn_host_is_loopback(name))) {
-        hn_fail(err, HN_E_FORBIDDEN, "this server listens on the machine's own address only; the Host \"%.100s\" is not it",
+    if (!req->server->keys_required && !host_known(config, host)) {
+        hn_fail(err, HN_E_FORBIDDEN, "this server is not known by the Host \"%.100s\", which may be a trick of a web page",
             host ? host : "");
-        hn_error_hint(err, "use http://127.0.0.1 or http://localhost, or make the server listen elsewhere with keys");
+        hn_error_hint(err, "use localhost or the server's IP address, or add the name to its setting allowed_hosts");
         return HN_E_FORBIDDEN;
     }
-    if (!hn_origin_allowed(origin, host)) {
+    if (!hn_origin_allowed(origin, host, config->allowed_hosts)) {
         hn_fail(err, HN_E_FORBIDDEN, "requests from the web page %.200s are not allowed", origin);
-        hn_error_hint(err, "only the server's own dashboard may call it from a browser");
+        hn_error_hint(err, "only the server's own dashboard may call it from a browser; behind a proxy, add the proxy's name "
+                           "to the server's setting allowed_hosts");
         return HN_E_FORBIDDEN;
     }
     return 0;
@@ -54,8 +65,8 @@ static int check_key(struct hn_request *req, enum hn_scope needed, struct hn_err
     return HN_E_FORBIDDEN;
 }
 
-int hn_auth_check(struct hn_request *req, bool loopback, struct hn_error *err) {
-    int rc = check_host(req, loopback, err);
+int hn_auth_check(struct hn_request *req, struct hn_error *err) {
+    int rc = check_host(req, err);
     enum hn_scope needed = req->route ? req->route->scope : HN_SCOPE_READ;
     if (rc || needed == HN_SCOPE_OPEN || !req->server->keys_required)
         return rc;

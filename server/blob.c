@@ -37,7 +37,7 @@ static int copy_bytes(int in, int out, const char *to, struct hn_error *err) {
 }
 
 /* A file of its own with the same bytes; `clone` allows only the way that shares blocks. */
-static int duplicate(const char *from, const char *to, bool clone, bool *cloned, struct hn_error *err) {
+static int duplicate(const char *from, const char *to, bool clone, bool own, bool *cloned, struct hn_error *err) {
     int in = open(from, O_RDONLY | O_CLOEXEC | O_NONBLOCK), out = -1, rc = 0;
     struct stat st;
     if (in < 0)
@@ -51,7 +51,7 @@ static int duplicate(const char *from, const char *to, bool clone, bool *cloned,
         *cloned = ioctl(out, FICLONE, in) == 0;
         if (!*cloned && !clone)
             rc = copy_bytes(in, out, to, err);
-        if (!rc && (*cloned || !clone) && (fchmod(out, 0400) || fsync(out)))
+        if (!rc && (*cloned || !clone) && (fchmod(out, own ? st.st_mode & 0700 : 0400) || fsync(out)))
             rc = hn_fail_errno(err, errno, "cannot sync %s", to);
     }
     if (out >= 0)
@@ -67,12 +67,12 @@ int hn_blob_place(const char *from, const char *to, enum hn_blob_way way, struct
     if (way == HN_BLOB_SHARED && link(from, to) == 0)
         return 0;
     if (way == HN_BLOB_PRIVATE) {
-        int rc = duplicate(from, to, true, &cloned, err);
+        int rc = duplicate(from, to, true, false, &cloned, err);
         if (rc || cloned)
             return rc;
         /* linkat follows a symbolic link, as the snapshots of a model cache have them. */
         if (linkat(AT_FDCWD, from, AT_FDCWD, to, AT_SYMLINK_FOLLOW) == 0)
             return 0;
     }
-    return duplicate(from, to, false, &cloned, err);
+    return duplicate(from, to, false, way == HN_BLOB_OWN, &cloned, err);
 }

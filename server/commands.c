@@ -13,40 +13,36 @@
 #include <sys/random.h>
 #include <unistd.h>
 
-struct session {
-    struct hn_config config;
-    struct hn_store *store;
-    struct hn_helper *helper;
-    struct hn_library library;
-    int argc;
-    char **argv;
-};
-
-static int complain(const struct hn_error *err) {
+int hn_complain(const struct hn_error *err) {
     fprintf(stderr, "honed: %s\n", err->message);
     if (err->hint[0])
         fprintf(stderr, "       %s\n", err->hint);
     return 1;
 }
 
-static int usage(const char *text) {
+int hn_usage(const char *text) {
     fprintf(stderr, "usage: %s\n", text);
     return 2;
 }
 
-static void close_session(struct session *s) {
+void hn_session_close(struct hn_session *s) {
     hn_helper_destroy(s->helper);
     hn_store_destroy(s->store);
     hn_config_finish(&s->config);
 }
 
-static int open_session(struct session *s, int argc, char **argv, struct hn_error *err) {
-    *s = (struct session){.argv = argv};
+int hn_session_open(struct hn_session *s, int argc, char **argv, bool must_exist, struct hn_error *err) {
+    char path[HN_PATH_SIZE];
+    *s = (struct hn_session){.argv = argv};
     hn_config_init(&s->config);
     int rc = hn_config_arguments(&s->config, argc, argv, &s->argc, err);
     if (!rc)
         rc = hn_config_resolve(&s->config, err);
-    hn_log_level_set(HN_LOG_WARNING);
+    hn_log_setup(HN_LOG_WARNING, HN_LOG_TEXT);
+    if (!rc && must_exist && (!hn_state_path(path, s->config.state, "hone.db", NULL, NULL) || access(path, F_OK))) {
+        rc = hn_fail(err, HN_E_NOT_FOUND, "%.300s is no state folder: there is no hone.db in it", s->config.state);
+        hn_error_hint(err, "name the right one with --state");
+    }
     if (!rc)
         rc = hn_state_create(s->config.state, err);
     if (!rc)
@@ -55,11 +51,11 @@ static int open_session(struct session *s, int argc, char **argv, struct hn_erro
         rc = hn_helper_create("command", &s->helper, err);
     s->library = (struct hn_library){.state = s->config.state, .store = s->store, .helper = s->helper};
     if (rc)
-        close_session(s);
+        hn_session_close(s);
     return rc;
 }
 
-static int model_import(struct session *s, const char *name, const char *path, struct hn_error *err) {
+static int model_import(struct hn_session *s, const char *name, const char *path, struct hn_error *err) {
     json_t *record = NULL;
     if (!hn_name_valid(name)) {
         hn_fail(err, HN_E_INVALID_FIELD, "\"%.80s\" cannot be a model's name", name);
@@ -79,7 +75,7 @@ static int model_import(struct session *s, const char *name, const char *path, s
     return rc;
 }
 
-static int model_list(struct session *s, struct hn_error *err) {
+static int model_list(struct hn_session *s, struct hn_error *err) {
     struct hn_db *db = hn_store_read(s->store, err);
     json_t *list = NULL, *record;
     bool more;
@@ -100,22 +96,22 @@ static int model_list(struct session *s, struct hn_error *err) {
 }
 
 int hn_command_model(int argc, char **argv) {
-    struct session s;
+    struct hn_session s;
     struct hn_error err = {0};
-    if (open_session(&s, argc, argv, &err))
-        return complain(&err);
+    if (hn_session_open(&s, argc, argv, false, &err))
+        return hn_complain(&err);
     int rc = 0, status = 0;
     if (s.argc == 3 && strcmp(s.argv[0], "import") == 0)
         rc = model_import(&s, s.argv[1], s.argv[2], &err);
     else if (s.argc == 1 && strcmp(s.argv[0], "list") == 0)
         rc = model_list(&s, &err);
     else
-        status = usage("honed model import NAME PATH [--state D] | honed model list [--state D]");
-    close_session(&s);
-    return rc ? complain(&err) : status;
+        status = hn_usage("honed model import NAME PATH [--state D] | honed model list [--state D]");
+    hn_session_close(&s);
+    return rc ? hn_complain(&err) : status;
 }
 
-static int key_create(struct session *s, const char *name, const char *scope, struct hn_error *err) {
+static int key_create(struct hn_session *s, const char *name, const char *scope, struct hn_error *err) {
     if (strcmp(scope, "read") != 0 && strcmp(scope, "submit") != 0 && strcmp(scope, "admin") != 0)
         return hn_fail(err, HN_E_INVALID_FIELD, "--scope must be read, submit or admin");
     if (!*name || strlen(name) > 64)
@@ -137,7 +133,7 @@ static int key_create(struct session *s, const char *name, const char *scope, st
     return rc;
 }
 
-static int key_list(struct session *s, struct hn_error *err) {
+static int key_list(struct hn_session *s, struct hn_error *err) {
     struct hn_db *db = hn_store_read(s->store, err);
     json_t *list = NULL, *key;
     size_t i;
@@ -153,8 +149,7 @@ static int key_list(struct session *s, struct hn_error *err) {
     return rc;
 }
 
-/* Takes "--word value" or "--word=value" out of argv; NULL when it is not there. */
-static const char *take_word(int *argc, char **argv, const char *word) {
+const char *hn_argument_take(int *argc, char **argv, const char *word) {
     size_t n = strlen(word);
     for (int i = 0; i < *argc; i++) {
         if (strncmp(argv[i], word, n) != 0 || (argv[i][n] != '=' && argv[i][n] != 0))
@@ -171,11 +166,11 @@ static const char *take_word(int *argc, char **argv, const char *word) {
 }
 
 int hn_command_key(int argc, char **argv) {
-    const char *name = take_word(&argc, argv, "--name"), *scope = take_word(&argc, argv, "--scope");
-    struct session s;
+    const char *name = hn_argument_take(&argc, argv, "--name"), *scope = hn_argument_take(&argc, argv, "--scope");
+    struct hn_session s;
     struct hn_error err = {0};
-    if (open_session(&s, argc, argv, &err))
-        return complain(&err);
+    if (hn_session_open(&s, argc, argv, false, &err))
+        return hn_complain(&err);
     int rc = 0, status = 0;
     if (s.argc == 1 && strcmp(s.argv[0], "create") == 0 && name && scope)
         rc = key_create(&s, name, scope, &err);
@@ -184,7 +179,7 @@ int hn_command_key(int argc, char **argv) {
     else if (s.argc == 2 && strcmp(s.argv[0], "revoke") == 0)
         rc = hn_store_call(s.store, hn_db_key_revoke, s.argv[1], &err);
     else
-        status = usage("honed key create --name N --scope read|submit|admin | key list | key revoke N [--state D]");
-    close_session(&s);
-    return rc ? complain(&err) : status;
+        status = hn_usage("honed key create --name N --scope read|submit|admin | key list | key revoke N [--state D]");
+    hn_session_close(&s);
+    return rc ? hn_complain(&err) : status;
 }

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum type { TEXT, COUNT, SIZE, FLAG, LEVEL };
+enum type { TEXT, COUNT, SIZE, FLAG, WORD };
 
 struct option {
     const char *name;
@@ -17,7 +17,7 @@ struct option {
     size_t offset;
     const char *standard; /* NULL: found out at start */
     int64_t min, max;
-    const char *help;
+    const char *help; /* of a WORD: "…: a, b, c"; the setting is the place of one in that list */
 };
 
 #define AT(name) offsetof(struct hn_config, name)
@@ -34,7 +34,9 @@ static const struct option options[] = {
     {"disk_reserve", SIZE, AT(disk_reserve), "512M", 0, TERA, "free space that uploads and jobs leave alone"},
     {"grace_seconds", COUNT, AT(grace_seconds), "60", 1, 86400, "time a trainer has to write its state when stopped"},
     {"hang_seconds", COUNT, AT(hang_seconds), "3600", 1, 2592000, "a trainer silent for so long is stopped as hung"},
-    {"log_level", LEVEL, AT(log_level), "info", 0, 0, "debug, info, warning, error or off"},
+    {"log_level", WORD, AT(log_level), "info", 0, 0, "lines that are written, from this level on: " HN_LOG_LEVELS},
+    {"log_format", WORD, AT(log_format), "text", 0, 0, "their form: " HN_LOG_FORMATS},
+    {"allowed_hosts", TEXT, AT(allowed_hosts), "", 0, 0, "names, joined by ',', by which a proxy or browser may call it"},
     {"tls_cert", TEXT, AT(tls_cert), "", 0, 0, "PEM file of the certificate chain; turns on HTTPS"},
     {"tls_key", TEXT, AT(tls_key), "", 0, 0, "PEM file of its private key"},
     {"require_keys", TEXT, AT(require_keys), "auto", 0, 0, "yes, no, or auto: only when listening beyond loopback"},
@@ -80,6 +82,18 @@ static bool read_number(const char *text, bool size, int64_t *ret) {
     return *end == 0;
 }
 
+/* Which of "a, b, c" it is, from 0; -1 when it is none. */
+static int64_t place_of(const char *words, const char *word) {
+    size_t n = strlen(word);
+    for (int64_t i = 0; *words; i++) {
+        size_t size = strcspn(words, ",");
+        if (size == n && strncmp(words, word, n) == 0)
+            return i;
+        words += size + strspn(words + size, ", ");
+    }
+    return -1;
+}
+
 static int refuse(struct hn_error *err, const struct option *option, const char *value, const char *wanted) {
     hn_fail(err, HN_E_INVALID_FIELD, "%s: \"%.200s\" is not %s", option->name, value, wanted);
     hn_error_field(err, "%s", option->name);
@@ -118,10 +132,10 @@ int hn_config_set(struct hn_config *config, const char *name, const char *value,
             return refuse(err, option, value, "yes or no");
         *(bool *)field = value[0] == 'y';
         return 0;
-    case LEVEL:
-        number = hn_log_level_from_name(value);
+    case WORD:
+        number = place_of(strchr(option->help, ':') + 2, value);
         if (number < 0)
-            return refuse(err, option, value, "a log level");
+            return refuse(err, option, value, "one of its words");
         *(int64_t *)field = number;
         return 0;
     }

@@ -16,10 +16,11 @@ struct hn_config {
     char *listen;     /* "address:port"; port 0 takes a free one */
     char *state;      /* folder of everything the daemon keeps; NULL until hn_config_finish_defaults */
     char *model_dirs; /* folders, joined by ':', from which POST /models may import; "" = none */
+    char *allowed_hosts; /* names, joined by ',', by which the server is known besides its addresses */
     char *tls_cert, *tls_key;
     char *require_keys; /* "auto" (only when listening beyond loopback), "yes", "no" */
     int64_t slots, threads, memory, max_upload, max_body, disk_reserve, grace_seconds, hang_seconds, retain_days;
-    int64_t log_level; /* enum hn_log_level */
+    int64_t log_level, log_format; /* enum hn_log_level, hn_log_format */
     bool insecure;     /* listen beyond loopback without TLS */
 };
 

@@ -25,6 +25,7 @@ struct hn_helper {
     pthread_mutex_t turn; /* held for a whole call; guards all but the atomics */
     atomic_int waiting;   /* callers that have or want the turn */
     atomic_int pid;       /* of the living child, 0 without one */
+    atomic_int deaths;    /* of children that were not at rest */
     atomic_bool stop;
     int fd;
     int64_t next_id, last_used;
@@ -56,6 +57,16 @@ static void end_child(struct hn_helper *helper) {
     atomic_store(&helper->pid, 0);
     while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
         continue;
+}
+
+/* It died or is out of step with us: the next call starts another. */
+static void lose_child(struct hn_helper *helper) {
+    atomic_fetch_add(&helper->deaths, atomic_load(&helper->pid) != 0);
+    end_child(helper);
+}
+
+int hn_helper_deaths(const struct hn_helper *helper) {
+    return atomic_load(&helper->deaths);
 }
 
 void hn_helper_destroy(struct hn_helper *helper) {
@@ -243,7 +254,7 @@ static int call(struct hn_helper *helper, const char *op, const json_t *params, 
     /* A child that died while it rested is noticed by its closed socket and replaced before it costs a request. */
     char probe;
     if (helper->fd >= 0 && recv(helper->fd, &probe, 1, MSG_PEEK | MSG_DONTWAIT) >= 0)
-        end_child(helper);
+        lose_child(helper);
     int rc = line.failed ? hn_fail(err, HN_E_TOO_LARGE, "the request is too large") : 0;
     if (!rc && helper->fd < 0)
         rc = start_child(helper, err);
@@ -255,7 +266,7 @@ static int call(struct hn_helper *helper, const char *op, const json_t *params, 
     hn_buf_free(&line);
     if (rc && !whole) {
         hn_log(HN_LOG_WARNING, "helper ended", "helper", helper->name, "op", op, "error", err ? err->message : "", NULL);
-        end_child(helper);
+        lose_child(helper);
     }
     helper->last_used = hn_time_tick();
     return rc;

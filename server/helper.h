@@ -20,6 +20,7 @@ typedef int (*hn_helper_chunk_fn)(void *ud, const json_t *chunk);
 
 int hn_helper_create(const char *name, struct hn_helper **ret, struct hn_error *err);
 void hn_helper_destroy(struct hn_helper *helper);
+int hn_helper_deaths(const struct hn_helper *helper); /* of its children, not counting those that rested too long */
 /* Blocks: any thread but the loop's. `params` is borrowed. On success *ret is a new reference. When the helper answered
  * with an error, *ret_details (nullable) gets {"details":[…],"total":N} if it told any. */
 int hn_helper_call(struct hn_helper *helper, const char *op, const json_t *params, int timeout_seconds,

@@ -214,7 +214,7 @@ static struct hn_exchange *begin(struct hn_http *http, struct MHD_Connection *co
     x->http = http;
     x->connection = connection;
     x->fd = -1;
-    x->began = hn_time_tick();
+    x->began = hn_time_micros();
     x->req.server = http->server;
     x->next = http->first;
     x->link = &http->first;
@@ -237,7 +237,7 @@ static int check(struct hn_exchange *x, struct hn_error *err) {
     int found = find_route(x, err);
     struct hn_error why = {0};
     /* A stranger learns nothing of the paths: host and key come before 404. */
-    int rc = hn_auth_check(&x->req, x->http->loopback, &why);
+    int rc = hn_auth_check(&x->req, &why);
     if (rc) {
         *err = why;
         return rc;
@@ -253,12 +253,21 @@ static void answer_error(struct hn_exchange *x, const struct hn_error *err) {
     x->phase = HN_PHASE_REPLY;
 }
 
+static void count(struct hn_exchange *x) {
+    const struct hn_api *api = x->http->api;
+    struct hn_route_figures *row = &x->http->figures[x->req.route ? (size_t)(x->req.route - api->routes) : api->n_routes];
+    if (x->status >= 100 && x->status < 600)
+        row->counts[x->status / 100]++;
+    hn_histogram_add(&row->delays, hn_bounds_quick, hn_time_micros() - x->began);
+}
+
 static enum MHD_Result send_reply(struct hn_exchange *x) {
     struct MHD_Response *response = hn_reply_build(x);
     if (!response)
         return MHD_NO;
     enum MHD_Result rc = MHD_queue_response(x->connection, (unsigned)x->status, response);
     MHD_destroy_response(response);
+    count(x);
     x->phase = HN_PHASE_SENT;
     return rc;
 }
@@ -357,17 +366,15 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *connection, 
 }
 
 static void on_completed(void *cls, struct MHD_Connection *connection, void **state, enum MHD_RequestTerminationCode code) {
+    (void)cls;
     (void)connection;
-    struct hn_http *http = cls;
     struct hn_exchange *x = *state;
     if (!x)
         return;
     *state = NULL;
-    if (x->status >= 100 && x->status < 600)
-        http->counts[x->status / 100]++;
     bool quiet = x->status < 400 && (strcmp(x->req.method, "GET") == 0 || strcmp(x->req.method, "HEAD") == 0);
     hn_log(quiet ? HN_LOG_DEBUG : HN_LOG_INFO, "request", "req", x->req.id, "method", x->req.method, "path", x->req.path,
-        "status", HN_N(x->status), "ms", HN_N(hn_time_tick() - x->began), "key", x->req.key.id[0] ? x->req.key.id : "-",
+        "route", x->req.route ? x->req.route->pattern : "-", "status", HN_N(x->status), "ms", HN_N((hn_time_micros() - x->began) / 1000), "key", x->req.key.id[0] ? x->req.key.id : "-",
         "end", code == MHD_REQUEST_TERMINATED_COMPLETED_OK ? "ok" : "broken", "error",
         x->err.code ? x->err.message : NULL, NULL);
     free_exchange(x);
@@ -479,7 +486,10 @@ int hn_http_create(struct hn_server *server, const struct hn_api *api, struct hn
     http->api = api;
     http->listen_fd = -1;
     http->timer = hn_timer_create(server->loop, pump, http);
-    int rc = open_listener(http, err);
+    http->figures = hn_calloc(api->n_routes + 1, sizeof *http->figures);
+    int rc = http->figures ? open_listener(http, err) : hn_fail(err, HN_E_INTERNAL, "out of memory");
+    for (size_t i = 0; !rc && i < api->n_routes; i++)
+        http->figures[i].route = &api->routes[i];
     if (!rc)
         rc = check_exposure(http, err);
     if (!rc)
@@ -532,6 +542,7 @@ void hn_http_destroy(struct hn_http *http) {
         MHD_stop_daemon(http->daemon);
     if (http->listen_fd >= 0)
         close(http->listen_fd);
+    free(http->figures);
     free(http->cert);
     free(http->key);
     free(http);
@@ -541,6 +552,7 @@ const char *hn_http_address(const struct hn_http *http) {
     return http->address;
 }
 
-const uint64_t *hn_http_counts(const struct hn_http *http) {
-    return http->counts;
+const struct hn_route_figures *hn_http_figures(const struct hn_http *http, size_t *ret_n) {
+    *ret_n = http->api->n_routes + 1;
+    return http->figures;
 }

@@ -11,6 +11,7 @@
 #ifndef HN_HTTP_H
 #define HN_HTTP_H
 
+#include "server/figure.h"
 #include "server/http_parse.h"
 #include "server/server.h"
 #include "server/store_files.h"
@@ -109,7 +110,12 @@ void hn_http_stop(struct hn_http *http, hn_loop_fn done, void *arg);
 void hn_http_destroy(struct hn_http *http);
 /* "127.0.0.1:4663": where it really listens. */
 const char *hn_http_address(const struct hn_http *http);
-/* Requests answered so far by class of status: index 1..5. For the metrics page; loop thread. */
-const uint64_t *hn_http_counts(const struct hn_http *http);
+/* What was answered so far, a row a route and one more. For the metrics page; loop thread. */
+struct hn_route_figures {
+    const struct hn_route *route; /* NULL: paths and methods that are none */
+    uint64_t counts[6];           /* by class of status: index 1..5 */
+    struct hn_histogram delays;   /* from the request's headers to the answer's, not to the end of a long answer */
+};
+const struct hn_route_figures *hn_http_figures(const struct hn_http *http, size_t *ret_n);
 
 #endif

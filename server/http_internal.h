@@ -30,7 +30,7 @@ struct hn_exchange {
     struct MHD_Connection *connection;
     enum hn_phase phase;
     bool suspended;
-    int64_t began;
+    int64_t began; /* hn_time_micros */
     struct hn_chunk *chunks; /* the arena */
     struct hn_db *db;
     struct hn_exchange *next, **link; /* all living ones */
@@ -76,7 +76,7 @@ struct hn_http {
     int64_t stop_deadline;
     hn_loop_fn stop_done;
     void *stop_arg;
-    uint64_t counts[6];
+    struct hn_route_figures *figures; /* a row a route, and one of what has none */
 };
 
 /* http.c */
@@ -93,6 +93,6 @@ void hn_body_free(struct hn_exchange *x);
 struct MHD_Response *hn_reply_build(struct hn_exchange *x);
 void hn_reply_free(struct hn_exchange *x);
 /* auth.c: who may do that; fills req->key. Loop thread. */
-int hn_auth_check(struct hn_request *req, bool loopback, struct hn_error *err);
+int hn_auth_check(struct hn_request *req, struct hn_error *err);
 
 #endif

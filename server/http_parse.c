@@ -1,6 +1,7 @@
 /* See http_parse.h. */
 #include "server/http_parse.h"
 
+#include <arpa/inet.h>
 #include <ctype.h>
 #include <stdio.h>
 #include <string.h>
@@ -105,13 +106,32 @@ bool hn_host_is_loopback(const char *host) {
     return strncmp(host, "127.", 4) == 0 && strspn(host, "0123456789.") == n;
 }
 
-bool hn_origin_allowed(const char *origin, const char *host) {
+bool hn_host_is_address(const char *host) {
+    unsigned char bytes[16];
+    return inet_pton(AF_INET, host, bytes) == 1 || inet_pton(AF_INET6, host, bytes) == 1;
+}
+
+bool hn_host_listed(const char *list, const char *host) {
+    size_t n = strlen(host);
+    while (*list) {
+        size_t size = strcspn(list, ", ");
+        if (size && size == n && strncasecmp(list, host, n) == 0)
+            return true;
+        list += size + strspn(list + size, ", ");
+    }
+    return false;
+}
+
+bool hn_origin_allowed(const char *origin, const char *host, const char *list) {
     if (!origin)
         return true;
+    char name[256], port[8];
     const char *authority = strncmp(origin, "http://", 7) == 0 ? origin + 7
         : strncmp(origin, "https://", 8) == 0                  ? origin + 8
                                                                : NULL;
-    return authority && host && strcasecmp(authority, host) == 0;
+    if (authority && host && strcasecmp(authority, host) == 0)
+        return true;
+    return authority && hn_host_split(authority, name, sizeof name, port, sizeof port) && hn_host_listed(list, name);
 }
 
 bool hn_media_is(const char *content_type, const char *wanted) {

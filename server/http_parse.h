@@ -19,8 +19,11 @@ enum hn_range hn_range_parse(const char *header, uint64_t size, uint64_t *ret_fr
 /* Splits "host:port", "[v6]:port" or either without a port; false when it is neither. */
 bool hn_host_split(const char *text, char *host, size_t host_size, char *port, size_t port_size);
 bool hn_host_is_loopback(const char *host); /* localhost, *.localhost, 127.x, ::1 */
-/* True when the origin ("http://host:port") names the host of the request, or there is none. */
-bool hn_origin_allowed(const char *origin, const char *host);
+bool hn_host_is_address(const char *host);  /* of IPv4 or IPv6, in figures: no name server has a say in it */
+/* True when "a, b.example" names the host; case does not count. */
+bool hn_host_listed(const char *list, const char *host);
+/* True when the origin ("http://host:port") names the host of the request or a listed one, or there is none. */
+bool hn_origin_allowed(const char *origin, const char *host, const char *list);
 
 /* "application/json; charset=utf-8" is "application/json"; case does not count. */
 bool hn_media_is(const char *content_type, const char *wanted);

@@ -39,18 +39,22 @@ void hn_time_rfc3339(int64_t milliseconds, char ret[HN_TIME_SIZE]) {
     snprintf(ret + n, HN_TIME_SIZE - n, ".%03dZ", (int)(milliseconds % 1000));
 }
 
-static int64_t clock_ms(clockid_t id) {
+static int64_t clock_micros(clockid_t id) {
     struct timespec ts;
     clock_gettime(id, &ts);
-    return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+    return (int64_t)ts.tv_sec * 1000000 + ts.tv_nsec / 1000;
 }
 
 int64_t hn_time_ms(void) {
-    return clock_ms(CLOCK_REALTIME);
+    return clock_micros(CLOCK_REALTIME) / 1000;
 }
 
 int64_t hn_time_tick(void) {
-    return clock_ms(CLOCK_MONOTONIC);
+    return hn_time_micros() / 1000;
+}
+
+int64_t hn_time_micros(void) {
+    return clock_micros(CLOCK_MONOTONIC);
 }
 
 void hn_time_now(char ret[HN_TIME_SIZE]) {

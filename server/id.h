@@ -25,5 +25,6 @@ void hn_time_rfc3339(int64_t milliseconds, char ret[HN_TIME_SIZE]);
 void hn_time_now(char ret[HN_TIME_SIZE]);
 int64_t hn_time_ms(void);   /* since 1970, for records */
 int64_t hn_time_tick(void); /* monotonic milliseconds, for time-outs */
+int64_t hn_time_micros(void); /* monotonic microseconds, for what is measured */
 
 #endif

@@ -348,7 +348,7 @@ int hn_model_remove(const struct hn_library *library, const char *name, struct h
     return rc;
 }
 
-static bool has_record(struct hn_db *db, const char *folder, const char *name) {
+bool hn_library_knows(struct hn_db *db, const char *folder, const char *name) {
     bool used = false;
     json_t *record = NULL;
     if (folder[0] == 'd')
@@ -359,7 +359,7 @@ static bool has_record(struct hn_db *db, const char *folder, const char *name) {
     return rc != HN_E_NOT_FOUND;
 }
 
-void hn_library_sweep(const struct hn_library *library) {
+void hn_library_strays(const struct hn_library *library, hn_stray_fn each, void *ud) {
     static const char *const folders[] = {"datasets", "models", "runs"};
     struct hn_db *db = hn_store_read(library->store, NULL);
     int lock = lock_library(library->state);
@@ -367,12 +367,35 @@ void hn_library_sweep(const struct hn_library *library) {
         char path[HN_PATH_SIZE];
         DIR *dir = hn_state_path(path, library->state, folders[i], NULL, NULL) ? opendir(path) : NULL;
         for (struct dirent *entry; dir && (entry = readdir(dir));)
-            if (entry->d_name[0] != '.' && !has_record(db, folders[i], entry->d_name) &&
+            if (entry->d_name[0] != '.' && !hn_library_knows(db, folders[i], entry->d_name) &&
                 hn_state_path(path, library->state, folders[i], entry->d_name, NULL))
-                hn_dir_remove(path, NULL);
+                each(ud, path);
         if (dir)
             closedir(dir);
     }
     unlock_library(lock);
     hn_store_release(library->store, db);
+}
+
+static void remove_stray(void *ud, const char *path) {
+    (void)ud;
+    hn_dir_remove(path, NULL);
+}
+
+void hn_library_sweep(const struct hn_library *library) {
+    hn_library_strays(library, remove_stray, NULL);
+}
+
+int hn_model_note(const char *state, json_t *record, struct hn_error *err) {
+    json_t *files = json_array(), *file;
+    size_t i;
+    int rc = 0;
+    json_array_foreach(json_object_get(record, "files"), i, file) {
+        char path[HN_PATH_SIZE];
+        const char *name = json_string_value(json_object_get(file, "name"));
+        if (!rc && hn_state_path(path, state, "models", json_string_value(json_object_get(record, "name")), name))
+            rc = note_file(path, name, files, err);
+    }
+    json_object_set_new(record, "files", files);
+    return rc;
 }

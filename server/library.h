@@ -38,6 +38,13 @@ int hn_model_import(const struct hn_library *library, const char *name, const ch
 int hn_model_remove(const struct hn_library *library, const char *name, struct hn_error *err);
 /* A record without what only the daemon needs. New reference. */
 json_t *hn_record_public(const json_t *record);
+/* Notes anew in the record (its `files`) how the model's files below STATE look, after they were copied there. */
+int hn_model_note(const char *state, json_t *record, struct hn_error *err);
+/* Whether a record names what is in the folder ("datasets", "models", "runs"); true, too, when that cannot be told. */
+bool hn_library_knows(struct hn_db *db, const char *folder, const char *name);
+/* Calls `each` for all that no record names. Nothing is taken in or removed meanwhile. */
+typedef void (*hn_stray_fn)(void *ud, const char *path);
+void hn_library_strays(const struct hn_library *library, hn_stray_fn each, void *ud);
 /* Removes folders that no record names (a crash between the file and its record). Only at start. */
 void hn_library_sweep(const struct hn_library *library);
 

@@ -194,7 +194,7 @@ int hn_serve(struct hn_config *config, const struct hn_api *api) {
     d->lock_fd = -1;
     d->server.config = config;
     d->server.started = hn_time_tick();
-    hn_log_level_set((enum hn_log_level)config->log_level);
+    hn_log_setup((enum hn_log_level)config->log_level, (enum hn_log_format)config->log_format);
     signal(SIGPIPE, SIG_IGN);
     reserve_descriptors();
     raise_descriptor_limit();

@@ -25,6 +25,7 @@ struct hn_server {
     struct hn_library library;
     struct hn_http *http;
     bool keys_required;
+    int64_t event_streams; /* open ones; loop thread */
     atomic_bool draining;
     int64_t started; /* tick */
 };

@@ -28,6 +28,7 @@ struct hn_store {
     bool started;
     hn_store_commit_fn on_commit;
     void *ud;
+    struct hn_histogram commits;
 
     pthread_mutex_t lock; /* guards all below and every call's rc and done */
     pthread_cond_t arrived, finished;
@@ -82,7 +83,9 @@ static void *run_thread(void *arg) {
         store->first = NULL;
         store->last = &store->first;
         pthread_mutex_unlock(&store->lock);
+        int64_t began = hn_time_micros();
         run_group(store->writer, group);
+        hn_histogram_add(&store->commits, hn_bounds_quick, hn_time_micros() - began);
         for (struct call *call = group; call; call = call->next)
             for (size_t i = 0; store->on_commit && !call->rc && i < call->n_touched; i++)
                 store->on_commit(store->ud, call->touched[i]);
@@ -138,11 +141,11 @@ void hn_store_destroy(struct hn_store *store) {
         pthread_mutex_unlock(&store->lock);
         pthread_join(store->thread, NULL);
     }
-    hn_db_close(store->writer);
     for (struct hn_db *db = store->readers, *next; db; db = next) {
         next = db->next;
         hn_db_close(db);
     }
+    hn_db_close(store->writer); /* last: it moves the log into the file and removes it */
     pthread_cond_destroy(&store->finished);
     pthread_cond_destroy(&store->arrived);
     pthread_mutex_destroy(&store->lock);
@@ -182,4 +185,8 @@ void hn_store_release(struct hn_store *store, struct hn_db *db) {
     db->next = store->readers;
     store->readers = db;
     pthread_mutex_unlock(&store->lock);
+}
+
+const struct hn_histogram *hn_store_commits(const struct hn_store *store) {
+    return &store->commits;
 }

@@ -13,6 +13,7 @@
 #define HN_STORE_H
 
 #include "engine/engine.h"
+#include "server/figure.h"
 #include "server/id.h"
 
 struct hn_db;
@@ -32,5 +33,7 @@ int hn_store_call(struct hn_store *store, hn_store_fn fn, void *arg, struct hn_e
 /* A read-only connection for one thread; NULL with *err filled when none can be opened. Give it back. */
 struct hn_db *hn_store_read(struct hn_store *store, struct hn_error *err);
 void hn_store_release(struct hn_store *store, struct hn_db *db);
+/* How long the transactions took, each with all the calls in it, until they were on disk. */
+const struct hn_histogram *hn_store_commits(const struct hn_store *store);
 
 #endif

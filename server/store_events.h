@@ -14,6 +14,7 @@ struct hn_ingest {
     int64_t from;         /* the offset the store must have; otherwise HN_E_CONFLICT */
     /* out */
     int64_t lines, skipped;
+    int64_t steps, tokens; /* trained since the last time */
     char requested[16];   /* what is asked of the job now, "" if nothing */
     int64_t checkpoint_bytes;
 };

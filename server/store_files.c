@@ -227,3 +227,8 @@ int hn_db_model_delete(struct hn_db *db, void *arg, struct hn_error *err) {
         rc = hn_db_run(db, err, "DELETE FROM models WHERE name=?1", "s", name);
     return rc || hn_db_changes(db) ? rc : no_model(err, name);
 }
+
+int hn_db_library_bytes(struct hn_db *db, int64_t *ret_datasets, int64_t *ret_models, struct hn_error *err) {
+    int rc = hn_db_number(db, 0, ret_datasets, err, "SELECT sum(bytes) FROM (SELECT DISTINCT sha256,bytes FROM datasets)", "");
+    return rc ? rc : hn_db_number(db, 0, ret_models, err, "SELECT sum(bytes) FROM models", "");
+}

@@ -25,6 +25,8 @@ int hn_db_model_get(struct hn_db *db, const char *name, json_t **ret, struct hn_
 int hn_db_model_list(struct hn_db *db, const char *after, int64_t limit, json_t **ret, bool *ret_more,
     struct hn_error *err);
 int hn_db_model_delete(struct hn_db *db, void *name, struct hn_error *err);
+/* What the files of all of them take; a file that two data sets share counts once. */
+int hn_db_library_bytes(struct hn_db *db, int64_t *ret_datasets, int64_t *ret_models, struct hn_error *err);
 
 struct hn_key {
     char id[HN_ID_SIZE], scope[16];

@@ -18,7 +18,7 @@ struct run {
     struct hn_db *db;
     int64_t job;
     const char *id;
-    int64_t n, next_seq, next_metric;
+    int64_t n, next_seq, next_metric, step, tokens;
     char metric_for_best[64];
 };
 
@@ -91,16 +91,18 @@ static int add_levels(struct run *run, int64_t seq, double loss, struct hn_error
 static int on_step(struct run *run, const json_t *data, const char *time, struct hn_error *err) {
     double loss = real(data, "loss");
     int64_t seq = run->next_metric++;
+    run->step = whole(data, "step");
+    run->tokens = whole(data, "tokens");
     int rc = hn_db_run(run->db, err, "INSERT INTO metrics (job,seq,step,epoch,tokens,loss,learning_rate,grad_norm,"
         "tokens_per_second,val,time) VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,NULL,?10)", "iiididddds", run->job, seq,
-        whole(data, "step"), real(data, "epoch"), whole(data, "tokens"), loss, real(data, "learning_rate"),
+        run->step, real(data, "epoch"), run->tokens, loss, real(data, "learning_rate"),
         real(data, "grad_norm"), real(data, "tokens_per_second"), time);
     if (!rc && !isnan(loss))
         rc = add_levels(run, seq, loss, err);
     if (!rc) /* step_seconds: a slow mean, for the time that is left */
         rc = hn_db_run(run->db, err, "UPDATE jobs SET step=?2, epoch=?3, tokens=?4, loss=?5, tokens_per_second=?6, "
             "step_seconds=coalesce(0.9*step_seconds+0.1*?7,?7,step_seconds) WHERE n=?1", "iididdd", run->job,
-            whole(data, "step"), real(data, "epoch"), whole(data, "tokens"), loss, real(data, "tokens_per_second"),
+            run->step, real(data, "epoch"), run->tokens, loss, real(data, "tokens_per_second"),
             real(data, "seconds"));
     return rc;
 }
@@ -281,8 +283,8 @@ static int add_line(struct run *run, const char *line, size_t size, bool *counte
 static int open_run(struct run *run, struct hn_ingest *ingest, struct hn_error *err) {
     struct hn_rows rows;
     int rc = hn_rows_open(&rows, run->db, err, "SELECT n,ingested_bytes,ingested_n,next_seq,next_metric,"
-        "coalesce(requested,''),coalesce(json_extract(hyperparameters,'$.metric_for_best'),'val_loss'),checkpoint_bytes "
-        "FROM jobs WHERE id=?1", "s", ingest->id);
+        "coalesce(requested,''),coalesce(json_extract(hyperparameters,'$.metric_for_best'),'val_loss'),checkpoint_bytes,step,"
+        "tokens FROM jobs WHERE id=?1", "s", ingest->id);
     if (rc)
         return rc;
     rc = hn_rows_next(&rows, err);
@@ -294,6 +296,8 @@ static int open_run(struct run *run, struct hn_ingest *ingest, struct hn_error *
         snprintf(ingest->requested, sizeof ingest->requested, "%s", hn_rows_text(&rows, 5));
         snprintf(run->metric_for_best, sizeof run->metric_for_best, "%s", hn_rows_text(&rows, 6));
         ingest->checkpoint_bytes = hn_rows_int(&rows, 7);
+        run->step = hn_rows_int(&rows, 8);
+        run->tokens = hn_rows_int(&rows, 9);
         rc = hn_rows_int(&rows, 1) == ingest->from ? 0 : hn_fail(err, HN_E_CONFLICT, "read from another offset");
     } else if (rc == 0) {
         rc = hn_fail(err, HN_E_NOT_FOUND, "there is no job \"%.40s\"", ingest->id);
@@ -307,6 +311,7 @@ int hn_db_ingest(struct hn_db *db, void *arg, struct hn_error *err) {
     struct run run = {.db = db, .id = ingest->id};
     ingest->lines = ingest->skipped = 0;
     int rc = open_run(&run, ingest, err);
+    int64_t step = run.step, tokens = run.tokens;
     for (size_t at = 0; !rc && at < ingest->size;) {
         const char *line = ingest->text + at, *newline = memchr(line, '\n', ingest->size - at);
         size_t size = newline ? (size_t)(newline - line) : ingest->size - at;
@@ -319,6 +324,8 @@ int hn_db_ingest(struct hn_db *db, void *arg, struct hn_error *err) {
     if (!rc && ingest->size)
         rc = hn_db_run(db, err, "UPDATE jobs SET ingested_bytes=?2, ingested_n=?3, next_seq=?4, next_metric=?5 WHERE n=?1",
             "iiiii", run.job, ingest->from + (int64_t)ingest->size, run.n, run.next_seq, run.next_metric);
+    ingest->steps = run.step - step;
+    ingest->tokens = run.tokens - tokens;
     if (!rc && ingest->lines)
         hn_db_touch(db, ingest->id);
     return rc;

@@ -381,6 +381,10 @@ int hn_db_jobs_older(struct hn_db *db, const char *time, char (**ret)[HN_ID_SIZE
     return rc ? rc : collect(&rows, ret, ret_n, err);
 }
 
+int hn_db_jobs_memory(struct hn_db *db, int64_t *ret, struct hn_error *err) {
+    return hn_db_number(db, 0, ret, err, "SELECT sum(peak_bytes) FROM jobs WHERE status='running'", "");
+}
+
 int hn_db_jobs_count(struct hn_db *db, json_t **ret, struct hn_error *err) {
     struct hn_rows rows;
     int rc = hn_rows_open(&rows, db, err, "SELECT status,count(*) FROM jobs GROUP BY status", "");

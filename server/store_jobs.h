@@ -80,6 +80,7 @@ int hn_db_job_delete(struct hn_db *db, void *id, struct hn_error *err);
 struct hn_job_claim {
     struct hn_queue_limits limits;
     char id[HN_ID_SIZE]; /* out: "" when nothing may run now */
+    int64_t waited_ms;   /* out: since it was queued, the last time */
 };
 int hn_db_job_claim(struct hn_db *db, void *claim, struct hn_error *err);
 
@@ -100,5 +101,6 @@ int hn_db_event_add(struct hn_db *db, int64_t job, const char *id, const char *t
 int hn_db_jobs_older(struct hn_db *db, const char *time, char (**ret)[HN_ID_SIZE], size_t *ret_n, struct hn_error *err);
 /* {"status": count} for the metrics page. New reference. */
 int hn_db_jobs_count(struct hn_db *db, json_t **ret, struct hn_error *err);
+int hn_db_jobs_memory(struct hn_db *db, int64_t *ret, struct hn_error *err); /* planned bytes of those that run */
 
 #endif

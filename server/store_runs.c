@@ -91,7 +91,7 @@ int hn_db_job_claim(struct hn_db *db, void *arg, struct hn_error *err) {
     size_t n = 0;
     int picked = -1, rc = list && weighed ? 0 : hn_fail(err, HN_E_INTERNAL, "out of memory");
     if (!rc)
-        rc = hn_db_number(db, 0, &claim->limits.used, err, "SELECT sum(peak_bytes) FROM jobs WHERE status='running'", "");
+        rc = hn_db_jobs_memory(db, &claim->limits.used, err);
     if (!rc)
         rc = hn_db_number(db, 0, &running, err, "SELECT count(*) FROM jobs WHERE status='running'", "");
     if (!rc)
@@ -101,6 +101,9 @@ int hn_db_job_claim(struct hn_db *db, void *arg, struct hn_error *err) {
         picked = hn_queue_pick(weighed, n, &claim->limits);
         rc = note_reasons(db, list, weighed, n, picked, err);
     }
+    if (!rc && picked >= 0)
+        rc = hn_db_number(db, 0, &claim->waited_ms, err, "SELECT (julianday('now')-julianday(time))*86400000 FROM events "
+            "WHERE job=?1 AND type IN ('queued','requeued') ORDER BY seq DESC LIMIT 1", "i", list[picked].n);
     if (!rc && picked >= 0)
         rc = start(db, &list[picked], err);
     if (!rc && picked >= 0)

@@ -42,6 +42,7 @@ struct hn_workers {
     size_t n;
     atomic_bool draining, abandoned;
     atomic_int living, busy;
+    struct hn_worker_figures figures;
     pthread_mutex_t lock; /* guards done, arg */
     void (*done)(void *arg);
     void *arg;
@@ -118,6 +119,8 @@ static int ingest(struct run *run, bool *more, struct hn_error *err) {
     if (!rc) {
         memcpy(run->requested, batch.requested, sizeof run->requested);
         run->checkpoint_bytes = batch.checkpoint_bytes;
+        atomic_fetch_add(&run->worker->all->figures.steps, batch.steps > 0 ? batch.steps : 0);
+        atomic_fetch_add(&run->worker->all->figures.tokens, batch.tokens > 0 ? batch.tokens : 0);
         run->offset += (int64_t)text.size;
         if (text.size)
             run->last_growth = hn_time_tick();
@@ -286,6 +289,7 @@ static void claim_and_run(struct worker *worker) {
     int rc = hn_store_call(all->store, hn_db_job_claim, &claim, &err);
     if (!rc && claim.id[0]) {
         hn_log(HN_LOG_INFO, "job claimed", "job", claim.id, "slot", HN_N(worker->number), NULL);
+        hn_histogram_add(&all->figures.waits, hn_bounds_slow, claim.waited_ms * 1000);
         run_job(worker, claim.id);
         return;
     }
@@ -412,4 +416,8 @@ void hn_workers_destroy(struct hn_workers *workers) {
 
 int hn_workers_busy(struct hn_workers *workers) {
     return atomic_load(&workers->busy);
+}
+
+const struct hn_worker_figures *hn_workers_figures(const struct hn_workers *workers) {
+    return &workers->figures;
 }

@@ -8,6 +8,7 @@
 #define HN_WORKER_H
 
 #include "server/config.h"
+#include "server/figure.h"
 #include "server/store.h"
 
 struct hn_workers;
@@ -23,5 +24,11 @@ void hn_workers_abandon(struct hn_workers *workers);
 /* Joins all threads; only after a drain or abandon. */
 void hn_workers_destroy(struct hn_workers *workers);
 int hn_workers_busy(struct hn_workers *workers);
+
+struct hn_worker_figures {
+    struct hn_histogram waits; /* of jobs in the queue, from queued or requeued to claimed */
+    _Atomic int64_t steps, tokens; /* trained */
+};
+const struct hn_worker_figures *hn_workers_figures(const struct hn_workers *workers);
 
 #endif

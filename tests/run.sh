@@ -54,7 +54,7 @@ python_tools() {
     local stamp="$CACHE/venv/.tools-7"
     make_pip
     [ -f "$stamp" ] && return
-    "$CACHE/venv/bin/pip" install -qq pytest pytest-xdist requests numpy &&
+    "$CACHE/venv/bin/pip" install -qq pytest pytest-xdist requests numpy prometheus_client &&
         "$CACHE/venv/bin/pip" install -qq torch==2.13.0 &&
         "$CACHE/venv/bin/pip" install -qq transformers==5.23.0 peft==0.21.2 gguf==0.19.0 sentencepiece==0.2.3 safetensors jinja2 scikit-learn seqeval sacrebleu==2.6.0 rouge-score==0.1.2 && touch "$stamp"
 }

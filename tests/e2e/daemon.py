@@ -34,7 +34,7 @@ class Daemon:
                                              *self.options], stderr=log, env=self.env)
         deadline = time.time() + 30
         while time.time() < deadline:
-            found = re.search(r"address=(\S+) tls=(\w+)", self.log.read_text()[at:])
+            found = re.search(r'"?address"?[=:]"?([\w.:\[\]]+)"?[ ,]"?tls"?[=:]"?(\w+)', self.log.read_text()[at:])
             if found:
                 self.url = ("https://" if found[2] == "yes" else "http://") + found[1]
                 return self
@@ -73,6 +73,20 @@ class Daemon:
 
     def patch(self, path, **options):
         return requests.patch(self.url + path, timeout=60, **options)
+
+    def figures(self):
+        """/metrics as {name: {labels: value}}; each family must have its type and help."""
+        from prometheus_client.parser import text_string_to_metric_families
+        reply = self.get("/metrics")
+        assert reply.headers["Content-Type"].startswith("text/plain; version=0.0.4")
+        found = {}
+        for family in text_string_to_metric_families(reply.text):
+            assert family.type in ("gauge", "counter", "histogram") and family.documentation and family.samples is not None
+            for sample in family.samples:
+                labels = tuple(sorted(sample.labels.items()))
+                assert labels not in found.setdefault(sample.name, {}), sample
+                found[sample.name][labels] = sample.value
+        return found
 
     def model(self, name="base", data=b"fake model"):
         reply = self.post(f"/models?name={name}", data=data, headers={"Content-Type": "application/octet-stream"})

@@ -4,6 +4,7 @@ import os
 import pathlib
 import random
 import signal
+import subprocess
 import sys
 import time
 
@@ -12,6 +13,7 @@ import requests
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "parity"))
 import common  # noqa: E402
+from daemon import HONED  # noqa: E402
 
 pytestmark = pytest.mark.skipif(not common.GGUF or not common.REVIEWS, reason="needs the model and the reviews")
 KNOBS = {"max_steps": 12, "batch_size": 2, "learning_rate": 1e-3, "eval_every": 6, "save_every": 2, "lora_dropout": 0.1, "max_length": 128}
@@ -46,6 +48,9 @@ def test_a_job_and_its_result(real):
     job = submit(real)
     done = real.wait(job, "succeeded", 300)
     assert done["progress"]["step"] == 12 and done["metrics"]["val_loss"] < curve(real, job)[0][3]
+    figures = real.figures()
+    assert figures["hone_trained_steps_total"][()] == 12 and figures["hone_trained_tokens_total"][()] == done["progress"]["tokens"]
+    assert figures["hone_models_bytes"][()] == pathlib.Path(common.GGUF).stat().st_size
     assert all(a["verified"] for a in real.get(f"/jobs/{job}/artifacts").json()["data"] if a["kind"] in ("peft", "gguf"))
     for step in ("exported", "last"):
         answer = real.post(f"/jobs/{job}/predict", json={"inputs": ["A fine film."], "max_tokens": 4, "step": step}).json()
@@ -53,6 +58,8 @@ def test_a_job_and_its_result(real):
     data = done["dataset"]
     tokens = real.get(f"/datasets/{data}/preview?model=smollm2&row=2").json()["tokens"]
     assert {t["state"] for t in tokens} >= {"trained", "masked"}
+    told = subprocess.run([HONED, "verify", "--state", str(real.state)], capture_output=True, text=True)
+    assert told.returncode == 0 and "0 wrong" in told.stdout, told.stdout + told.stderr
 
 
 def kill_trainer(daemon, job):

@@ -71,15 +71,22 @@ static void test_hosts(void **state) {
     assert_false(hn_host_is_loopback("127.evil.example"));
     assert_false(hn_host_is_loopback("localhost.evil.example"));
     assert_false(hn_host_is_loopback("0.0.0.0"));
+    assert_true(hn_host_is_address("10.0.0.5") && hn_host_is_address("fe80::1"));
+    assert_false(hn_host_is_address("10.0.0.5.evil.example") || hn_host_is_address("0x7f.1") || hn_host_is_address(""));
+    assert_true(hn_host_listed("a.example, b.example", "B.example") && hn_host_listed("a.example,b", "a.example"));
+    assert_false(hn_host_listed("a.example,b", "example") || hn_host_listed("a.example", "a.example.evil") || hn_host_listed("", ""));
 }
 
 static void test_origins_media_tags(void **state) {
     (void)state;
-    assert_true(hn_origin_allowed(NULL, "a:1"));
-    assert_true(hn_origin_allowed("http://a:1", "A:1"));
-    assert_false(hn_origin_allowed("http://a:2", "a:1"));
-    assert_false(hn_origin_allowed("null", "a:1"));
-    assert_false(hn_origin_allowed("http://a", NULL));
+    assert_true(hn_origin_allowed(NULL, "a:1", ""));
+    assert_true(hn_origin_allowed("http://a:1", "A:1", ""));
+    assert_false(hn_origin_allowed("http://a:2", "a:1", ""));
+    assert_false(hn_origin_allowed("null", "a:1", "null"));
+    assert_false(hn_origin_allowed("http://a", NULL, ""));
+    assert_true(hn_origin_allowed("https://a.example", "127.0.0.1:4663", "a.example"));
+    assert_false(hn_origin_allowed("https://a.example.evil", "127.0.0.1:4663", "a.example"));
+    assert_false(hn_origin_allowed("https://a.example@evil", "127.0.0.1:4663", "a.example"));
     assert_true(hn_media_is("Application/JSON; charset=utf-8", "application/json"));
     assert_false(hn_media_is("application/jsonl", "application/json"));
     assert_false(hn_media_is(NULL, "application/json"));

@@ -1,0 +1,19 @@
+/* The store as a whole, for backups and their check. `folder` is one of "datasets", "models", "runs" below STATE; each
+ * name in it is a record's: a data set's sha256, a model's name, a job's id. */
+#ifndef HN_STORE_BACKUP_H
+#define HN_STORE_BACKUP_H
+
+#include "server/store.h"
+
+/* Into a new file, as of one commit, while others write. */
+int hn_db_copy(struct hn_db *db, const char *path, struct hn_error *err);
+int hn_db_names(struct hn_db *db, const char *folder, json_t **ret, struct hn_error *err);
+struct hn_forget {
+    const char *folder, *name;
+};
+int hn_db_forget(struct hn_db *db, void *forget, struct hn_error *err); /* whatever else names it */
+int hn_db_model_files(struct hn_db *db, void *model /* json_t */, struct hn_error *err); /* writes its `files` */
+/* Calls `each` with all that is wrong with the file and its references. */
+int hn_db_check(struct hn_db *db, void (*each)(void *ud, const char *text), void *ud, struct hn_error *err);
+
+#endif
