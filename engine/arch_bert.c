@@ -30,10 +30,6 @@ static int read_dropouts(struct hn_model *model, struct hn_error *err) {
         if (!(*keys[i].value >= 0 && *keys[i].value < 1))
             return hn_fail(err, HN_E_MODEL_INVALID, "%s in config.json must lie between 0 and 1", keys[i].key.hf);
     }
-    c->head_dropout =
-        hn_arch_number(model, (struct hn_arch_key){NULL, "classifier_dropout|seq_classif_dropout"}, c->dropout);
-    if (!(c->head_dropout >= 0 && c->head_dropout < 1))
-        return hn_fail(err, HN_E_MODEL_INVALID, "the classifier's dropout in config.json must lie between 0 and 1");
     return 0;
 }
 
@@ -155,9 +151,9 @@ const struct hn_arch hn_arch_bert = {
     .heads =
         {
             [HN_HEAD_SEQUENCE] = {"BertForSequenceClassification", NULL, "classifier", "classifier", .pooled = true,
-                .drops = true, .bias = true},
+                .drops = true, .dropout = "classifier_dropout", .bias = true},
             [HN_HEAD_TOKENS] = {"BertForTokenClassification", NULL, "classifier", "classifier", .drops = true,
-                .bias = true},
+                .dropout = "classifier_dropout", .bias = true},
             [HN_HEAD_SPAN] = {"BertForQuestionAnswering", NULL, "qa_outputs", "qa_outputs", .bias = true},
         },
 };
@@ -177,9 +173,10 @@ const struct hn_arch hn_arch_roberta = {
     .heads =
         {
             [HN_HEAD_SEQUENCE] = {"RobertaForSequenceClassification", "classifier.dense", "classifier.out_proj",
-                "classifier", .drops_input = true, .drops = true, .bias = true, .activation = HN_TANH},
+                "classifier", .drops_input = true, .drops = true, .dropout = "classifier_dropout", .bias = true,
+                .activation = HN_TANH},
             [HN_HEAD_TOKENS] = {"RobertaForTokenClassification", NULL, "classifier", "classifier", .drops = true,
-                .bias = true},
+                .dropout = "classifier_dropout", .bias = true},
             [HN_HEAD_SPAN] = {"RobertaForQuestionAnswering", NULL, "qa_outputs", "qa_outputs", .bias = true},
         },
 };
@@ -222,10 +219,11 @@ const struct hn_arch hn_arch_distilbert = {
     .heads =
         {
             [HN_HEAD_SEQUENCE] = {"DistilBertForSequenceClassification", "pre_classifier", "classifier",
-                "pre_classifier,classifier", .drops = true, .bias = true, .activation = HN_RELU},
+                "pre_classifier,classifier", .drops = true, .dropout = "seq_classif_dropout", .bias = true,
+                .activation = HN_RELU},
             [HN_HEAD_TOKENS] = {"DistilBertForTokenClassification", NULL, "classifier", "classifier", .drops = true,
                 .bias = true},
             [HN_HEAD_SPAN] = {"DistilBertForQuestionAnswering", NULL, "qa_outputs", "qa_outputs", .drops = true,
-                .bias = true},
+                .dropout = "qa_dropout", .bias = true},
         },
 };

@@ -381,6 +381,16 @@ static int add_head_weight(
     return 0;
 }
 
+static int read_head_dropout(struct hn_model *model, const struct hn_head_names *names, struct hn_error *err) {
+    struct hn_config *c = &model->config;
+    c->head_dropout = c->dropout;
+    if (names->dropout && model->is_folder)
+        c->head_dropout = hn_arch_number(model, (struct hn_arch_key){NULL, names->dropout}, c->dropout);
+    if (c->head_dropout >= 0 && c->head_dropout < 1)
+        return 0;
+    return hn_fail(err, HN_E_MODEL_INVALID, "%s in config.json must lie between 0 and 1", names->dropout);
+}
+
 int hn_model_set_head(struct hn_model *model, enum hn_problem problem, size_t outputs, struct hn_error *err) {
     static const struct {
         enum hn_head_kind kind;
@@ -407,8 +417,8 @@ int hn_model_set_head(struct hn_model *model, enum hn_problem problem, size_t ou
         set_idle(model, HN_ROLE_POOLER);
         set_idle(model, HN_ROLE_POOLER_BIAS);
     }
-    int rc = 0;
-    if (names->pooled && !model->by_role[HN_ROLE_POOLER]) { /* the file is of a task that does without */
+    int rc = read_head_dropout(model, names, err);
+    if (!rc && names->pooled && !model->by_role[HN_ROLE_POOLER]) { /* the file is of a task that does without */
         rc = add_head_weight(model, HN_ROLE_POOLER, "bert.pooler.dense", model->config.hidden, err);
         if (!rc)
             rc = add_head_weight(model, HN_ROLE_POOLER_BIAS, "bert.pooler.dense", model->config.hidden, err);

@@ -125,6 +125,7 @@ struct hn_head_names {
     const char *dense, *score; /* modules; dense NULL: without */
     const char *saved;         /* PEFT's modules_to_save, joined by commas */
     bool pooled, drops_input, drops, bias;
+    const char *dropout;           /* config.json's name of its dropout; NULL or absent: that of hidden states */
     enum hn_activation activation; /* behind dense */
 };
 enum hn_head_kind { HN_HEAD_SEQUENCE, HN_HEAD_TOKENS, HN_HEAD_SPAN, HN_HEADS };

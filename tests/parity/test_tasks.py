@@ -4,6 +4,7 @@ import collections
 import json
 import os
 import re
+import shutil
 import string
 import subprocess
 
@@ -371,6 +372,25 @@ def test_answers(method, tmp_path):
         text, start, best = best_span(model, tokenizer, row, 32, True)
         assert answer["score"] == pytest.approx(best, abs=1e-3)
         assert (answer["answer"], answer["start"]) == (text, start)
+
+
+def test_each_head_has_its_own_dropout(tmp_path):
+    """DistilBERT names one for classes and one for questions; tags have that of hidden states."""
+    transformers.AutoTokenizer.from_pretrained(MINILM).save_pretrained(tmp_path / "plain")
+    config = transformers.DistilBertConfig(vocab_size=30522, dim=32, hidden_dim=64, n_heads=2, n_layers=1, dropout=0.0,
+                                           attention_dropout=0.0, seq_classif_dropout=0.0, qa_dropout=0.0)
+    transformers.DistilBertModel(config).save_pretrained(tmp_path / "plain")
+    losses = {}
+    for changed in ("", "qa_dropout", "seq_classif_dropout"):
+        folder = tmp_path / "plain"
+        if changed:
+            folder = shutil.copytree(tmp_path / "plain", tmp_path / changed)
+            saved = json.loads((folder / "config.json").read_text())
+            (folder / "config.json").write_text(json.dumps({**saved, changed: 0.5}))
+        train(tmp_path / ("run" + changed), questions(16), {"max_steps": 2, "batch_size": 8, "learning_rate": 1e-3}, base=folder,
+              method="full", exports=["merged"])
+        losses[changed] = [e["data"]["loss"] for e in common.events(tmp_path / ("run" + changed), "step")]
+    assert losses["seq_classif_dropout"] == losses[""] != losses["qa_dropout"]
 
 
 @pytest.mark.skipif(not common.GGUF, reason="needs the GGUF model")
