@@ -21,8 +21,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define CONNECTIONS 1024
-#define IDLE_SECONDS 60
+#define REFUSED 64 /* connections beyond the limit, to be told so */
 #define DRAIN_BYTES ((uint64_t)4 << 20) /* of a refused body that is still read when its length is told */
 #define DRAIN_MAX ((uint64_t)64 << 20)  /* and when it is not; behind that the connection is cut */
 #define STOP_MS 5000
@@ -94,6 +93,7 @@ struct hn_db *hn_request_db(struct hn_request *req, struct hn_error *err) {
 }
 
 static void free_exchange(struct hn_exchange *x) {
+    hn_guard_end(x);
     *x->link = x->next;
     if (x->next)
         x->next->link = x->link;
@@ -216,6 +216,7 @@ static struct hn_exchange *begin(struct hn_http *http, struct MHD_Connection *co
     x->fd = -1;
     x->began = hn_time_micros();
     x->req.server = http->server;
+    hn_guard_begin(x);
     x->next = http->first;
     x->link = &http->first;
     if (x->next)
@@ -237,7 +238,9 @@ static int check(struct hn_exchange *x, struct hn_error *err) {
     int found = find_route(x, err);
     struct hn_error why = {0};
     /* A stranger learns nothing of the paths: host and key come before 404. */
-    int rc = hn_auth_check(&x->req, &why);
+    int rc = hn_guard_check(x, &why);
+    if (!rc)
+        rc = hn_auth_check(&x->req, &why);
     if (rc) {
         *err = why;
         return rc;
@@ -380,6 +383,14 @@ static void on_completed(void *cls, struct MHD_Connection *connection, void **st
     free_exchange(x);
 }
 
+static void on_connection(void *cls, struct MHD_Connection *connection, void **context,
+    enum MHD_ConnectionNotificationCode code) {
+    if (code == MHD_CONNECTION_NOTIFY_STARTED)
+        hn_guard_open(cls, connection, context);
+    else
+        hn_guard_close(cls, context);
+}
+
 static void on_log(void *cls, const char *format, va_list ap) {
     (void)cls;
     char text[512];
@@ -452,6 +463,7 @@ static int load_tls(struct hn_http *http, struct hn_error *err) {
 }
 
 static int start(struct hn_http *http, struct hn_error *err) {
+    const struct hn_config *config = http->server->config;
     unsigned flags = MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ITC | MHD_USE_ERROR_LOG;
     struct MHD_OptionItem tls[] = {
         {MHD_OPTION_HTTPS_MEM_CERT, 0, http->cert},
@@ -464,7 +476,8 @@ static int start(struct hn_http *http, struct hn_error *err) {
         flags |= MHD_USE_TLS;
     http->daemon = MHD_start_daemon(flags, 0, NULL, NULL, on_request, http, MHD_OPTION_EXTERNAL_LOGGER, on_log, NULL,
         MHD_OPTION_LISTEN_SOCKET, http->listen_fd, MHD_OPTION_NOTIFY_COMPLETED, on_completed, http,
-        MHD_OPTION_CONNECTION_LIMIT, (unsigned)CONNECTIONS, MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)IDLE_SECONDS,
+        MHD_OPTION_NOTIFY_CONNECTION, on_connection, http, MHD_OPTION_CONNECTION_LIMIT,
+        (unsigned)config->max_connections + REFUSED, MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)config->idle_seconds,
         MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)96 << 10, MHD_OPTION_ARRAY, tls, MHD_OPTION_END);
     if (!http->daemon) {
         hn_fail(err, HN_E_INTERNAL, "cannot start the HTTP server");
@@ -486,6 +499,7 @@ int hn_http_create(struct hn_server *server, const struct hn_api *api, struct hn
     http->api = api;
     http->listen_fd = -1;
     http->timer = hn_timer_create(server->loop, pump, http);
+    http->guard_timer = hn_timer_create(server->loop, hn_guard_sweep, http);
     http->figures = hn_calloc(api->n_routes + 1, sizeof *http->figures);
     int rc = http->figures ? open_listener(http, err) : hn_fail(err, HN_E_INTERNAL, "out of memory");
     for (size_t i = 0; !rc && i < api->n_routes; i++)
@@ -501,6 +515,7 @@ int hn_http_create(struct hn_server *server, const struct hn_api *api, struct hn
         return rc;
     }
     kick(http);
+    hn_timer_start(http->guard_timer, HN_GUARD_MS, HN_GUARD_MS);
     *ret = http;
     return 0;
 }
@@ -536,6 +551,7 @@ void hn_http_destroy(struct hn_http *http) {
     if (!http)
         return;
     hn_timer_destroy(http->timer);
+    hn_timer_destroy(http->guard_timer);
     hn_timer_destroy(http->stop_timer);
     hn_loop_unwatch(http->watch); /* before its descriptor is closed */
     if (http->daemon)
@@ -555,4 +571,8 @@ const char *hn_http_address(const struct hn_http *http) {
 const struct hn_route_figures *hn_http_figures(const struct hn_http *http, size_t *ret_n) {
     *ret_n = http->api->n_routes + 1;
     return http->figures;
+}
+
+int64_t hn_http_connections(const struct hn_http *http) {
+    return http->n_links;
 }

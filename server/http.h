@@ -116,6 +116,7 @@ struct hn_route_figures {
     uint64_t counts[6];           /* by class of status: index 1..5 */
     struct hn_histogram delays;   /* from the request's headers to the answer's, not to the end of a long answer */
 };
+int64_t hn_http_connections(const struct hn_http *http); /* open ones */
 const struct hn_route_figures *hn_http_figures(const struct hn_http *http, size_t *ret_n);
 
 #endif

@@ -19,6 +19,8 @@ enum hn_phase {
 
 enum hn_reply_kind { HN_REPLY_NONE, HN_REPLY_BYTES, HN_REPLY_STATIC, HN_REPLY_FILE, HN_REPLY_STREAM };
 
+struct hn_link; /* a connection; http_guard.c */
+
 struct hn_chunk {
     struct hn_chunk *next;
 };
@@ -34,6 +36,7 @@ struct hn_exchange {
     struct hn_chunk *chunks; /* the arena */
     struct hn_db *db;
     struct hn_exchange *next, **link; /* all living ones */
+    struct hn_link *guard;
 
     /* body */
     enum hn_body body_kind;
@@ -70,7 +73,9 @@ struct hn_http {
     bool loopback, stopping;
     char address[128];
     char *cert, *key;
-    struct hn_timer *timer, *stop_timer;
+    struct hn_timer *timer, *stop_timer, *guard_timer;
+    struct hn_link *links;
+    int64_t n_links;
     struct hn_fd_watch *watch;
     struct hn_exchange *first;
     int64_t stop_deadline;
@@ -92,6 +97,14 @@ void hn_body_free(struct hn_exchange *x);
 /* http_reply.c */
 struct MHD_Response *hn_reply_build(struct hn_exchange *x);
 void hn_reply_free(struct hn_exchange *x);
+/* http_guard.c: connections that come and go, their requests; every so often a look for those that are too slow. */
+#define HN_GUARD_MS 1000
+void hn_guard_open(struct hn_http *http, struct MHD_Connection *connection, void **context);
+void hn_guard_close(struct hn_http *http, void **context);
+void hn_guard_begin(struct hn_exchange *x);
+void hn_guard_end(struct hn_exchange *x);
+int hn_guard_check(struct hn_exchange *x, struct hn_error *err); /* HN_E_BUSY, HN_E_RATE_LIMITED: one too many */
+void hn_guard_sweep(void *http);
 /* auth.c: who may do that; fills req->key. Loop thread. */
 int hn_auth_check(struct hn_request *req, struct hn_error *err);
 

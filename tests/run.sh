@@ -78,7 +78,8 @@ else
         if build build-asan -Db_sanitize=address,undefined -Db_lundef=false; then
             export ASAN_OPTIONS=detect_leaks=1:strict_string_checks=1 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
             run meson unit-sanitized meson test -C build-asan --no-rebuild --print-errorlogs -t 4
-            HONED="$ROOT/build-asan/server/honed" run pytest e2e-sanitized $PYTEST tests/e2e/test_api.py tests/e2e/test_lifecycle.py
+            HONED="$ROOT/build-asan/server/honed" run pytest e2e-sanitized $PYTEST tests/e2e/test_api.py tests/e2e/test_lifecycle.py tests/e2e/test_operations.py tests/e2e/test_backup.py \
+                tests/e2e/test_slow_clients.py
             unset ASAN_OPTIONS UBSAN_OPTIONS
         else
             FAILED=$((FAILED + 1))
