@@ -141,7 +141,7 @@ static int place_one(struct backup *b, const char *folder, const char *name, str
     }
     if (rc == HN_E_NOT_FOUND) {
         hn_fail(err, rc, "files of %s are gone", from);
-        hn_error_hint(err, "`honed verify` tells what is missing and what to do");
+        hn_error_hint(err, "`honed check` tells what is missing and what to do");
     }
     return rc || folder[0] != 'm' ? rc : note_model(b, name, err);
 }

@@ -112,7 +112,7 @@ static const struct {
         hn_command_key},
     {"backup", "backup FOLDER [--models no] [--state D]", "copy the state into a new folder, beside a running server",
         hn_command_backup},
-    {"verify", "verify [--state D]", "compare the store with the disk, file by file", hn_command_verify},
+    {"check", "check [--state D]", "compare the store with the disk, file by file", hn_command_check},
     {"doctor", "doctor [--state D]", "look whether this machine is ready", hn_command_doctor},
     {"helper", "", NULL, command_helper},
     {"--version", "--version", "print the version and build", command_version},

@@ -30,7 +30,7 @@ def test_a_backup_is_restored(start, tmp_path):
     waiting = d.job({"steps": 3}, extra="waits")
     d.wait_step(slow, 8)
     assert "no models" not in run(d, "backup", tmp_path / "copy", "--state", d.state)
-    assert "0 wrong" in run(d, "verify", "--state", d.state) and "0 wrong" in run(d, "verify", "--state", tmp_path / "copy")
+    assert "0 wrong" in run(d, "check", "--state", d.state) and "0 wrong" in run(d, "check", "--state", tmp_path / "copy")
     here, there = (p / "runs" / slow / "events.jsonl" for p in (d.state, tmp_path / "copy"))
     assert here.stat().st_ino != there.stat().st_ino and os.access(there, os.W_OK) and not (there.parent / "lock").exists()
     assert sorted(p.name for p in (tmp_path / "copy").iterdir() if p.is_file()) == ["hone.db", "library.lock"]
@@ -51,7 +51,7 @@ def test_a_backup_is_restored(start, tmp_path):
     steps = [m["step"] for m in d.get(f"/jobs/{slow}/metrics").json()["data"] if m["loss"] is not None]
     assert steps == list(range(1, 31))
     d.wait(d.job({"steps": 2}, extra="new"), "succeeded")
-    assert "0 wrong" in run(d, "verify", "--state", d.state)
+    assert "0 wrong" in run(d, "check", "--state", d.state)
 
 
 @pytest.mark.skipif(not os.access("/dev/shm", os.W_OK), reason="needs a second file system")
@@ -63,12 +63,12 @@ def test_another_disk(daemon, tmp_path):
     with tempfile.TemporaryDirectory(dir="/dev/shm") as other:
         copy = pathlib.Path(other) / "copy"
         run(daemon, "backup", copy, "--state", daemon.state)
-        assert "0 wrong" in run(daemon, "verify", "--state", copy)
+        assert "0 wrong" in run(daemon, "check", "--state", copy)
         model = (copy / "models/base/model.gguf").stat()
         assert model.st_nlink == 3 and {(copy / "runs" / j / "inputs/model.gguf").stat().st_ino for j in jobs} == {model.st_ino}
         run(daemon, "backup", copy.parent / "bare", "--models", "no", "--state", daemon.state)
         assert not list((copy.parent / "bare").rglob("model.gguf"))
-        assert "import it again" in run(daemon, "verify", "--state", copy.parent / "bare", code=1)
+        assert "import it again" in run(daemon, "check", "--state", copy.parent / "bare", code=1)
 
 
 def test_backups_while_all_changes(daemon, tmp_path):
@@ -91,8 +91,8 @@ def test_backups_while_all_changes(daemon, tmp_path):
     try:
         for i in range(8):
             run(daemon, "backup", tmp_path / str(i), "--state", daemon.state)
-            run(daemon, "verify", "--state", daemon.state)
-            assert "0 wrong" in run(daemon, "verify", "--state", tmp_path / str(i))
+            run(daemon, "check", "--state", daemon.state)
+            assert "0 wrong" in run(daemon, "check", "--state", tmp_path / str(i))
     finally:
         stop.set()
         for thread in threads:
@@ -104,8 +104,8 @@ def test_refusals(daemon, tmp_path):
     (tmp_path / "there").mkdir()
     assert "already" in run(daemon, "backup", tmp_path / "there", "--state", daemon.state, code=1)
     assert "hone.db" in run(daemon, "backup", tmp_path / "new", "--state", tmp_path / "there", code=1)
-    assert "hone.db" in run(daemon, "verify", "--state", tmp_path / "nowhere", code=1) and not (tmp_path / "nowhere").exists()
-    assert "usage" in run(daemon, "backup", code=2) and "usage" in run(daemon, "verify", "x", "--state", daemon.state, code=2)
+    assert "hone.db" in run(daemon, "check", "--state", tmp_path / "nowhere", code=1) and not (tmp_path / "nowhere").exists()
+    assert "usage" in run(daemon, "backup", code=2) and "usage" in run(daemon, "check", "x", "--state", daemon.state, code=2)
     assert "usage" in run(daemon, "backup", "x", "--models", "maybe", code=2)
 
 
@@ -113,7 +113,7 @@ def test_verify_names_what_is_wrong(daemon, tmp_path):
     job = daemon.job({"steps": 2})
     daemon.wait(job, "succeeded")
     daemon.stop()
-    check = lambda code=1: run(daemon, "verify", "--state", daemon.state, code=code)
+    check = lambda code=1: run(daemon, "check", "--state", daemon.state, code=code)
     assert "0 wrong" in check(0)
 
     def spoil(path, what, new=b"spoiled"):
@@ -137,14 +137,14 @@ def test_verify_names_what_is_wrong(daemon, tmp_path):
     spoil(daemon.state / "models/base/model.gguf", "have other bytes")
     assert "the folder was copied" in check()
     run(daemon, "backup", tmp_path / "mended", "--state", daemon.state)
-    assert "0 wrong" in run(daemon, "verify", "--state", tmp_path / "mended")
+    assert "0 wrong" in run(daemon, "check", "--state", tmp_path / "mended")
     stray = tmp_path / "mended/models/nobody"
     stray.mkdir()
-    told = run(daemon, "verify", "--state", tmp_path / "mended", code=1)
+    told = run(daemon, "check", "--state", tmp_path / "mended", code=1)
     assert str(stray) in told and stray.exists()
     stray.rmdir()
     store = tmp_path / "mended/hone.db"
     pages = bytearray(store.read_bytes())
     pages[4096 * 3:4096 * 4] = b"\xff" * 4096
     store.write_bytes(pages)
-    assert "restore" in run(daemon, "verify", "--state", tmp_path / "mended", code=1)
+    assert "restore" in run(daemon, "check", "--state", tmp_path / "mended", code=1)

@@ -58,7 +58,7 @@ def test_a_job_and_its_result(real):
     data = done["dataset"]
     tokens = real.get(f"/datasets/{data}/preview?model=smollm2&row=2").json()["tokens"]
     assert {t["state"] for t in tokens} >= {"trained", "masked"}
-    told = subprocess.run([HONED, "verify", "--state", str(real.state)], capture_output=True, text=True)
+    told = subprocess.run([HONED, "check", "--state", str(real.state)], capture_output=True, text=True)
     assert told.returncode == 0 and "0 wrong" in told.stdout, told.stdout + told.stderr
 
 

@@ -1,5 +1,5 @@
 /*
- * honed verify: what the store says against what the disk has: its own soundness, every data set, model and artifact with
+ * honed check: what the store says against what the disk has: its own soundness, every data set, model and artifact with
  * its sha256, events of runs, and what nothing refers to. A line for each thing that is wrong, with what to do; changes
  * nothing. Beside a running daemon, too: what goes away while it is looked at is no finding.
  */
@@ -140,7 +140,7 @@ static void look_at_all(struct audit *a, const char *folder, void (*look)(struct
     json_decref(names);
 }
 
-int hn_command_verify(int argc, char **argv) {
+int hn_command_check(int argc, char **argv) {
     struct hn_session s;
     struct hn_error err = {0};
     struct audit a = {.session = &s};
@@ -148,7 +148,7 @@ int hn_command_verify(int argc, char **argv) {
         return hn_complain(&err);
     if (s.argc) {
         hn_session_close(&s);
-        return hn_usage("honed verify [--state D]");
+        return hn_usage("honed check [--state D]");
     }
     a.db = hn_store_read(s.store, &err);
     if (!a.db || hn_db_check(a.db, look_at_store, &a, &err))
