@@ -18,6 +18,8 @@ function control(name, schema, value) {
     inputmode: String(schema.type).includes("string") ? "text" : "decimal" });
 }
 
+const shown = ["model", "dataset", "validation", "method", "name", "hyperparameters"];
+
 function read(text) {
   try { return JSON.parse(text); } catch { return text; }
 }
@@ -31,6 +33,7 @@ export async function submit(main, signal, from) {
   const answer = el("div", { "aria-live": "polite" });
   const model = el("select", { name: "model", required: true }, models.data.map((m) => el("option", { value: m.name, selected: m.name === base.model }, m.name)));
   const dataset = el("select", { name: "dataset" }, el("option", { value: "" }, "upload a file"),
+    Array.isArray(base.dataset) ? el("option", { value: JSON.stringify(base.dataset), selected: true }, `the ${base.dataset.length} of before`) : null,
     datasets.data.map((d) => el("option", { value: d.id, selected: d.id === base.dataset }, `${d.name} (${d.rows} rows)`)));
   const file = el("input", { type: "file", name: "file" });
   const validation = el("input", { name: "validation", placeholder: "auto, none, 0.1 or ds_…", value: typeof base.validation === "object" ? JSON.stringify(base.validation) : base.validation ?? "" });
@@ -45,6 +48,8 @@ export async function submit(main, signal, from) {
       if (value !== "") hyperparameters[key] = read(value);
     }
     const form = new FormData();
+    for (const [key, value] of Object.entries(base)) // what this page does not show stays as it was
+      if (!shown.includes(key) && value !== null) form.set(key, typeof value === "string" ? value : JSON.stringify(value));
     form.set("model", model.value);
     if (dataset.value) form.set("dataset", dataset.value);
     else if (file.files[0]) form.set("dataset", file.files[0]);
