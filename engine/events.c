@@ -27,16 +27,19 @@ void hn_time_text(char out[32]) {
 /* What makes an event the same as one told before; false for events that are always new. */
 static bool event_key(const char *type, const json_t *data, char *key, size_t size) {
     static const char *const once[] = {
-        "step", "eval", "checkpoint", "sample", "plan", "artifact", "verified", "warning"};
+        "step", "eval", "checkpoint", "sample", "plan", "artifact", "verified", "warning", "test"};
     for (size_t i = 0; i < sizeof once / sizeof once[0]; i++) {
         if (strcmp(type, once[i]) != 0)
             continue;
         const json_t *line = json_object_get(data, "line"), *path = json_object_get(data, "path"),
                      *step = json_object_get(data, "step");
         const json_t *artifact = json_object_get(data, "artifact"), *code = json_object_get(data, "code");
-        const char *text = json_string_value(path ? path : artifact ? artifact : code);
-        snprintf(key, size, "%s:%lld:%lld:%s", type, (long long)json_integer_value(step),
-            (long long)json_integer_value(line), text ? text : "");
+        const char *text = json_string_value(path       ? path
+                                             : artifact ? artifact
+                                                        : code),
+                   *base = json_string_value(json_object_get(data, "base"));
+        snprintf(key, size, "%s:%lld:%lld:%s:%s", type, (long long)json_integer_value(step),
+            (long long)json_integer_value(line), text ? text : "", base ? base : "");
         return true;
     }
     return false;

@@ -274,7 +274,7 @@ static int verify_on(
         rc = hn_fail(&problem, HN_E_INTERNAL, "it needs more memory than was planned");
     if (rc)
         made = hn_events_add(&t->events, "warning",
-            json_pack("{s:s, s:o, s:I}", "code", "verify_on", "message",
+            json_pack("{s:s, s:s?, s:o, s:I}", "code", "verify_on", "base", base->name, "message",
                 json_sprintf("not compared on %s: %s", base->name ? base->name : "another base", problem.message),
                 "step", (json_int_t)t->exported_step),
             err);

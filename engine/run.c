@@ -17,11 +17,15 @@ static void full_path(char *out, size_t size, const char *dir, const char *file)
     snprintf(out, size, "%s%s%s", file[0] == '/' ? "" : dir, file[0] == '/' ? "" : "/", file);
 }
 
-static int open_data(struct hn_dataset *data, const char *dir, const struct hn_source *source, struct hn_error *err) {
+/* A file of the run through hn_dataset_open or hn_dataset_append. */
+typedef int open_fn(struct hn_dataset *, const char *, const struct hn_dataset_options *, struct hn_error *);
+
+static int open_data(
+    open_fn *open, struct hn_dataset *data, const char *dir, const struct hn_source *source, struct hn_error *err) {
     char path[4096];
     struct hn_dataset_options options = {.format = source->format, .columns = source->columns, .drop = source->drop};
     full_path(path, sizeof path, dir, source->file);
-    return hn_dataset_open(data, path, &options, err);
+    return open(data, path, &options, err);
 }
 
 /* Complement of a sorted list of rows. */
@@ -38,15 +42,9 @@ static size_t *other_rows(size_t n_rows, const size_t *rows, size_t n, size_t *r
 }
 
 static int open_training(struct hn_dataset *data, const char *dir, const struct hn_spec *spec, struct hn_error *err) {
-    char path[4096];
-    int rc = open_data(data, dir, &spec->train, err);
-    for (size_t i = 0; !rc && i < spec->n_more; i++) {
-        const struct hn_source *source = &spec->more[i];
-        struct hn_dataset_options options = {
-            .format = source->format, .columns = source->columns, .drop = source->drop};
-        full_path(path, sizeof path, dir, source->file);
-        rc = hn_dataset_append(data, path, &options, err);
-    }
+    int rc = open_data(hn_dataset_open, data, dir, &spec->train, err);
+    for (size_t i = 0; !rc && i < spec->n_more; i++)
+        rc = open_data(hn_dataset_append, data, dir, &spec->more[i], err);
     return rc;
 }
 
@@ -230,9 +228,9 @@ int hn_run_load(struct hn_run *run, const struct hn_spec *spec, const char *dir,
     if (!rc)
         rc = open_training(&run->train_data, dir, spec, err);
     if (!rc && spec->validation.file)
-        rc = open_data(&run->validation_data, dir, &spec->validation, err);
+        rc = open_data(hn_dataset_open, &run->validation_data, dir, &spec->validation, err);
     if (!rc && spec->test.file)
-        rc = open_data(&run->test_data, dir, &spec->test, err);
+        rc = open_data(hn_dataset_open, &run->test_data, dir, &spec->test, err);
     if (!rc)
         rc = encode_all(run, err);
     if (!rc && run->train.n_rows == 0) {

@@ -164,6 +164,14 @@ def test_another_precision_of_the_base(tmp_path):
     assert set(found) == {None, "f32", "bf16"} and found["f32"]["base_sha256"] == "f32"
     assert found["f32"]["max_abs_logit_diff"] < TOLERANCE and found["f32"]["argmax_agreement"] == 1
     assert TOLERANCE < found["bf16"]["max_abs_logit_diff"] < 5 and 0 < found["bf16"]["mean_kl"] < 0.05
+    # A trainer that dies between its own comparison and the others tells each of them once, and of nothing else.
+    told = (tmp_path / "run" / "events.jsonl").read_text().splitlines(keepends=True)
+    own = next(i for i, line in enumerate(told) if json.loads(line)["type"] == "verified")
+    (tmp_path / "run" / "events.jsonl").write_text("".join(told[:own + 1]))
+    subprocess.run([str(common.HONED), "train", str(tmp_path / "run")], capture_output=True, check=True)
+    again = [e["data"] for e in common.events(tmp_path / "run", "verified")]
+    assert again == [json.loads(line)["data"] for line in told if json.loads(line)["type"] == "verified"]
+    assert "not_reproduced" not in (tmp_path / "run" / "events.jsonl").read_text()
     config = base.config
     config.num_hidden_layers = 2
     type(base)(config).save_pretrained(tmp_path / "small")
