@@ -23,9 +23,9 @@ struct attention {
     const float *qkv, *lse_in, *out_in, *dout;
     float *out, *lse, *din, *delta, *dk, *dv, *cache;
     float scale;
-    bool causal;
-    size_t window;  /* keys a query sees; SIZE_MAX: all */
-    double dropout; /* 0 outside training */
+    bool causal, alone; /* alone: a sequence of one next token (hn_batch.n_next), without packing */
+    size_t window;      /* keys a query sees; SIZE_MAX: all */
+    double dropout;     /* 0 outside training */
 };
 
 static size_t least(size_t a, size_t b) {
@@ -83,8 +83,11 @@ static void append_to_cache(const struct attention *a) {
  * no more than the window holds. */
 static void scores(const struct attention *a, const float *q, const struct keys *keys, size_t m, size_t j0, size_t n,
     size_t visible, float *s, unsigned thread) {
-    hn_gemm(false, true, m, n, a->d, a->scale, q, a->cols, keys->k + j0 * keys->stride, keys->stride, false, s, n,
-        hn_scratch(a->x, thread));
+    if (a->alone)
+        a->k->dots(s, 1, a->scale, false, q, keys->k + j0 * keys->stride, keys->stride, n, a->d);
+    else
+        hn_gemm(false, true, m, n, a->d, a->scale, q, a->cols, keys->k + j0 * keys->stride, keys->stride, false, s, n,
+            hn_scratch(a->x, thread));
     for (size_t r = 0; a->causal && r < m; r++)
         for (size_t j = visible + r + 1 > j0 ? visible + r + 1 - j0 : 0; j < n; j++)
             s[r * n + j] = -INFINITY;
@@ -120,10 +123,21 @@ static size_t count_blocks(const struct hn_batch *b) {
     return blocks;
 }
 
+/* out[m, d] += p[m, n] · V */
+static void add_values(const struct attention *a, const float *p, const struct keys *keys, size_t m, size_t j0,
+    size_t n, float *out, unsigned thread) {
+    const float *v = keys->v + j0 * keys->stride;
+    if (!a->alone)
+        hn_gemm(false, false, m, a->d, n, 1, p, n, v, keys->stride, true, out, a->q_cols, hn_scratch(a->x, thread));
+    else
+        a->k->mix(out, p, v, keys->stride, n, a->d);
+}
+
 static void forward_block(void *context, size_t task, unsigned thread) {
-    const struct attention *a = context;
+    struct attention own = *(const struct attention *)context, *a = &own;
     const struct hn_batch *b = a->x->batch;
     size_t head = task % a->heads, i0, s = find_block(b, task / a->heads, &i0);
+    own.alone = s < b->n_next;
     size_t length = b->starts[s + 1] - b->starts[s], m = least(HN_QUERY_BLOCK, length - i0), row = b->starts[s] + i0;
     struct keys keys = keys_of(a, s, head);
     size_t visible = keys.n - length + i0; /* last key that the block's first query sees */
@@ -156,8 +170,7 @@ static void forward_block(void *context, size_t task, unsigned thread) {
             sum[r] += a->k->exp_shift(row_p, top, n);
         }
         drop(a, s, head, i0, m, j0, n, p);
-        hn_gemm(false, false, m, a->d, n, 1, p, n, keys.v + j0 * keys.stride, keys.stride, true, out, a->q_cols,
-            hn_scratch(a->x, thread));
+        add_values(a, p, &keys, m, j0, n, out, thread);
     }
     for (size_t r = 0; r < m; r++) {
         a->k->scale(out + r * a->q_cols, 1 / sum[r], a->d);

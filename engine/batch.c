@@ -138,3 +138,10 @@ bool hn_batch_add_tokens(struct hn_batch_store *store, const int32_t *ids, size_
     }
     return true;
 }
+
+bool hn_batch_add_next(struct hn_batch_store *store, int32_t id, size_t past) {
+    if (!hn_batch_add_tokens(store, &id, 1, past, 1))
+        return false;
+    store->batch.n_next++;
+    return true;
+}

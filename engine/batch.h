@@ -35,4 +35,7 @@ bool hn_batch_add(
 /* Appends plain tokens without targets, all of whose last `targets` rows get logits (generation, verification). */
 bool hn_batch_add_tokens(struct hn_batch_store *store, const int32_t *ids, size_t n, size_t past, size_t targets);
 
+/* Appends the next token of a text whose first `past` ones are in the cache; before anything that is not one. */
+bool hn_batch_add_next(struct hn_batch_store *store, int32_t id, size_t past);
+
 #endif

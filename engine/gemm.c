@@ -4,6 +4,8 @@
 #include "engine/gemm_kernels.h"
 #include "engine/kernels.h"
 
+#define DOTS_DEPTH 4096 /* values of a row that are dequantised at once: they stay in the first-level cache */
+
 static size_t least(size_t a, size_t b) {
     return a < b ? a : b;
 }
@@ -34,6 +36,33 @@ static void dequantise_rows(const struct hn_weight *w, size_t r0, size_t rows, s
     const uint8_t *data = (const uint8_t *)w->data + r0 * row_bytes + hn_dtype_bytes(info, c0);
     for (size_t r = 0; r < rows; r++)
         (dequantise ? dequantise : info->dequantise)(out + r * cols, data + r * row_bytes, cols);
+}
+
+void hn_dots(size_t m, size_t n, size_t k, float alpha, const float *a, size_t lda, const float *b, size_t ldb,
+    bool add, float *c, size_t ldc) {
+    const struct hn_kernels *kernels = hn_kernels();
+    for (size_t j = 0; j < n; j++)
+        kernels->dots(c + j, ldc, alpha, add, b + j * ldb, a, lda, m, k);
+}
+
+void hn_dots_weight(size_t m, size_t n, size_t k, const float *a, size_t lda, const struct hn_weight_part *p,
+    bool add, float *c, size_t ldc, float *scratch) {
+    const struct hn_weight *w = p->weight;
+    if (w->transposed && !p->trained) { /* its rows are columns of the file: nothing lies together */
+        hn_gemm_weight(true, m, n, k, a, lda, p, add, c, ldc, scratch);
+        return;
+    }
+    if (p->trained || w->type == HN_F32) {
+        const float *values = (p->trained ? p->trained : (const float *)w->data) + p->r0 * w->cols + p->c0;
+        hn_dots(m, n, k, 1, a, lda, values, w->cols, add, c, ldc);
+        return;
+    }
+    for (size_t j = 0; j < n; j++)
+        for (size_t t = 0; t < k; t += DOTS_DEPTH) {
+            size_t depth = least(DOTS_DEPTH, k - t);
+            dequantise_rows(w, p->r0 + j, 1, p->c0 + t, depth, scratch);
+            hn_kernels()->dots(c + j, ldc, 1, add || t, scratch, a + t, lda, m, depth);
+        }
 }
 
 /* Packs a block of Wᵀ: `width` rows of the weight, `depth` of their values, a panel at a time. */

@@ -35,4 +35,13 @@ struct hn_weight_part {
 void hn_gemm_weight(bool trans_w, size_t m, size_t n, size_t k, const float *a, size_t lda,
     const struct hn_weight_part *w, bool add, float *c, size_t ldc, float *scratch);
 
+/* C[m, n] = A[m, k] · Wᵀ for a few rows that stand alone (the next tokens of generation): the part's rows are
+ * dequantised one by one and multiplied with all of A's, without packing. A row's bits depend on nothing beside it,
+ * but they are not those of hn_gemm_weight. */
+void hn_dots_weight(size_t m, size_t n, size_t k, const float *a, size_t lda, const struct hn_weight_part *w,
+    bool add, float *c, size_t ldc, float *scratch);
+/* C[m, n] = alpha · A · Bᵀ + (add ? C : 0) in the same way. */
+void hn_dots(size_t m, size_t n, size_t k, float alpha, const float *a, size_t lda, const float *b, size_t ldb,
+    bool add, float *c, size_t ldc);
+
 #endif

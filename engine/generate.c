@@ -21,6 +21,10 @@ struct candidate {
     int32_t id;
 };
 
+static size_t least(size_t a, size_t b) {
+    return a < b ? a : b;
+}
+
 static int by_logit(const void *a, const void *b) {
     const struct candidate *x = a, *y = b;
     return x->logit < y->logit ? 1 : x->logit > y->logit ? -1 : (x->id > y->id) - (x->id < y->id);
@@ -142,6 +146,11 @@ static const float *run(struct session *s) {
     return (const float *)(g->compute->arena + g->phase->plan.buffers[g->phase->plan.logits].offset);
 }
 
+/* Part of its prompt is not in the cache yet. */
+static bool reads(const struct sequence *q, const struct hn_ids *prompts) {
+    return q->past < prompts[q->input].n;
+}
+
 /*
  * One pass over everything that runs: prompts go in by pieces, beside the next tokens of sequences that are further,
  * as many as the batch holds. A row's bits depend on nothing beside it, so an answer does not depend on how it was
@@ -153,21 +162,25 @@ static void step(struct session *s, const struct hn_ids *prompts) {
     size_t n = 0;
     hn_compute_clear(g->compute, g->phase);
     s->n_answers = 0;
-    for (size_t slot = 0; slot < g->slots; slot++) {
+    for (size_t i = 0; i < 2 * g->slots; i++) { /* all that write, then all that read */
+        size_t slot = i % g->slots, room = HN_SAMPLE_CHUNK - batch->batch.n_tokens, count = 1;
         struct sequence *q = &s->sequences[slot];
-        size_t room = HN_SAMPLE_CHUNK - batch->batch.n_tokens;
-        if (q->input == SIZE_MAX || !room)
+        if (q->input == SIZE_MAX || !room || reads(q, prompts) != (i >= g->slots))
             continue;
-        const struct hn_ids *prompt = &prompts[q->input];
-        bool reading = q->past < prompt->n;
-        size_t count = !reading ? 1 : prompt->n - q->past < room ? prompt->n - q->past : room;
-        bool answers = !reading || q->past + count == prompt->n;
-        hn_batch_add_tokens(batch, reading ? prompt->ids + q->past : &q->next, count, q->past, answers);
         s->past[n] = (uint32_t)q->past;
         s->cache_rows[n++] = (uint32_t)(slot * g->context);
+        bool answers = true;
+        if (!reads(q, prompts)) {
+            hn_batch_add_next(batch, q->next, q->past);
+        } else {
+            const struct hn_ids *prompt = &prompts[q->input];
+            count = least(prompt->n - q->past, room);
+            answers = q->past + count == prompt->n;
+            hn_batch_add_tokens(batch, prompt->ids + q->past, count, q->past, answers);
+        }
+        s->answering[s->n_answers] = slot;
+        s->n_answers += answers;
         q->past += count;
-        if (answers)
-            s->answering[s->n_answers++] = slot;
     }
     const float *logits = run(s);
     for (size_t i = 0; i < s->n_answers; i++)

@@ -8,6 +8,13 @@
 #include <stdint.h>
 #include <string.h>
 
+#if defined(__F16C__)
+#include <immintrin.h>
+#define half(h) _cvtsh_ss(h)
+#else
+#define half(h) hn_f16_to_f32(h)
+#endif
+
 #define LANES 16
 typedef float vec __attribute__((vector_size(64), aligned(4)));
 typedef int32_t ivec __attribute__((vector_size(64), aligned(4)));
@@ -108,8 +115,64 @@ static float dot(const float *a, const float *b, size_t n) {
     return fold_sum(sum);
 }
 
-static void axpy(float *y, float a, const float *x, size_t n) {
-    EACH(i, n, { STORE(y, LOAD(y, 0) + splat(a) * LOAD(x, 0)); })
+/* `rows` is a constant where this is inlined. */
+INLINE void dots_of(
+    int rows, float *out, size_t ldo, float alpha, bool add, const float *w, const float *x, size_t ldx, size_t n) {
+    enum { CHAINS = 4 };
+    vec sums[4][CHAINS];
+    size_t i = 0;
+    for (int r = 0; r < rows; r++)
+        for (int c = 0; c < CHAINS; c++)
+            sums[r][c] = splat(0);
+    for (; i + CHAINS * LANES <= n; i += CHAINS * LANES)
+        for (int c = 0; c < CHAINS; c++) {
+            vec value = load(w + i + c * LANES);
+            for (int r = 0; r < rows; r++)
+                sums[r][c] += value * load(x + (size_t)r * ldx + i + c * LANES);
+        }
+    for (int c = 0; i < n; c++, i += LANES) {
+        size_t left = n - i < LANES ? n - i : LANES;
+        vec value = load_part(w + i, left, 0);
+        for (int r = 0; r < rows; r++)
+            sums[r][c] += value * load_part(x + (size_t)r * ldx + i, left, 0);
+    }
+    for (int r = 0; r < rows; r++) {
+        float sum = fold_sum((sums[r][0] + sums[r][1]) + (sums[r][2] + sums[r][3])) * alpha;
+        out[(size_t)r * ldo] = add ? out[(size_t)r * ldo] + sum : sum;
+    }
+}
+
+static void dots(float *out, size_t ldo, float alpha, bool add, const float *w, const float *x, size_t ldx,
+    size_t rows, size_t n) {
+    for (; rows >= 4; rows -= 4, out += 4 * ldo, x += 4 * ldx)
+        dots_of(4, out, ldo, alpha, add, w, x, ldx, n);
+    for (; rows; rows--, out += ldo, x += ldx)
+        dots_of(1, out, ldo, alpha, add, w, x, ldx, n);
+}
+
+static void axpy(float *y, float a, const float *x, size_t n){
+    EACH(i, n, { STORE(y, LOAD(y, 0) + splat(a) * LOAD(x, 0)); })}
+
+/* `vectors` is a constant where this is inlined. */
+INLINE void mix_columns(int vectors, float *y, const float *a, const float *x, size_t ldx, size_t rows) {
+    vec sums[4];
+    for (int v = 0; v < vectors; v++)
+        sums[v] = load(y + v * LANES);
+    for (size_t r = 0; r < rows; r++)
+        for (int v = 0; v < vectors; v++)
+            sums[v] += splat(a[r]) * load(x + r * ldx + v * LANES);
+    for (int v = 0; v < vectors; v++)
+        store(y + v * LANES, sums[v]);
+}
+
+static void mix(float *y, const float *a, const float *x, size_t ldx, size_t rows, size_t n) {
+    size_t i = 0;
+    for (; i + 4 * LANES <= n; i += 4 * LANES)
+        mix_columns(4, y + i, a, x + i, ldx, rows);
+    for (; i + LANES <= n; i += LANES)
+        mix_columns(1, y + i, a, x + i, ldx, rows);
+    for (size_t r = 0; i < n && r < rows; r++)
+        store_part(y + i, load_part(y + i, n - i, 0) + splat(a[r]) * load_part(x + r * ldx + i, n - i, 0), n - i);
 }
 
 static void scale(float *y, float a, size_t n) {
@@ -300,7 +363,7 @@ static void dequantise_q4_0(float *out, const void *blocks, size_t n) {
     for (; n; n -= 32, out += 32, p += 18) {
         uint16_t h;
         memcpy(&h, p, 2);
-        float d = hn_f16_to_f32(h);
+        float d = half(h);
         int32_t q[32];
         for (size_t i = 0; i < 16; i++) {
             q[i] = (p[2 + i] & 15) - 8;
@@ -316,7 +379,7 @@ static void dequantise_q4_1(float *out, const void *blocks, size_t n) {
     for (; n; n -= 32, out += 32, p += 20) {
         uint16_t h[2];
         memcpy(h, p, 4);
-        float d = hn_f16_to_f32(h[0]), m = hn_f16_to_f32(h[1]);
+        float d = half(h[0]), m = half(h[1]);
         int32_t q[32];
         for (size_t i = 0; i < 16; i++) {
             q[i] = p[4 + i] & 15;
@@ -332,7 +395,7 @@ static void dequantise_q8_0(float *out, const void *blocks, size_t n) {
     for (; n; n -= 32, out += 32, p += 34) {
         uint16_t h;
         memcpy(&h, p, 2);
-        float d = hn_f16_to_f32(h);
+        float d = half(h);
         for (size_t i = 0; i < 32; i++)
             out[i] = d * (float)(int8_t)p[2 + i];
     }
@@ -343,6 +406,8 @@ const struct hn_kernels HN_LEVEL = {
     .gemm = HN_LEVEL_GEMM,
     .max = max_of,
     .dot = dot,
+    .dots = dots,
+    .mix = mix,
     .axpy = axpy,
     .scale = scale,
     .exp_shift = exp_shift,

@@ -25,9 +25,15 @@ struct hn_kernels {
     const struct hn_gemm_kernels *gemm;     /* NULL: products go through OpenBLAS */
     float (*max)(const float *x, size_t n); /* −inf for n = 0 */
     float (*dot)(const float *a, const float *b, size_t n);
-    void (*axpy)(float *y, float a, const float *x, size_t n); /* y += a·x */
-    void (*scale)(float *y, float a, size_t n);                /* y *= a */
-    float (*exp_shift)(float *x, float shift, size_t n);       /* x = exp(x − shift); returns the sum */
+    /* out[r·ldo] = alpha · (w · x[r·ldx …]) + (add ? out[r·ldo] : 0) for r < rows. Four times sixteen partial sums,
+     * the same ones whatever `rows` is. */
+    void (*dots)(float *out, size_t ldo, float alpha, bool add, const float *w, const float *x, size_t ldx,
+        size_t rows, size_t n);
+    void (*mix)(
+        float *y, const float *a, const float *x, size_t ldx, size_t rows, size_t n); /* y += Σ a[r]·x[r·ldx …] */
+    void (*axpy)(float *y, float a, const float *x, size_t n);                        /* y += a·x */
+    void (*scale)(float *y, float a, size_t n);                                       /* y *= a */
+    float (*exp_shift)(float *x, float shift, size_t n); /* x = exp(x − shift); returns the sum */
     void (*softmax_back)(float *ds, const float *p, const float *dp, float delta, float scale, size_t n);
     float (*rmsnorm)(float *y, const float *x, const float *w, float eps, size_t n); /* returns 1/rms */
     float (*rmsnorm_back)(float *dx, bool add, const float *dy, const float *x, const float *w, float eps, size_t n);

@@ -44,6 +44,9 @@ static void tile_nn(const struct hn_exec *x, float *out, size_t ldo, const float
     hn_gemm_weight(false, rows, c1 - c0, w->rows, in, ldi, &part, add, out, ldo, scratch);
 }
 
+/* Columns a task of rows that stand alone: small, so that threads end together. */
+#define NEXT_COLS 32
+
 struct product {
     struct hn_exec *x;
     float *out;
@@ -75,6 +78,20 @@ void hn_product_nt(
         .cols = cut_of(w->rows, HN_TILE_COLS),
         .row_cut = cut_of(rows, HN_TILE_ROWS)};
     hn_pool_run(x->pool, p.cols.count * p.row_cut.count, task_nt, &p);
+}
+
+static void task_next(void *context, size_t task, unsigned thread) {
+    const struct product *p = context;
+    size_t n0 = task * NEXT_COLS, n1 = least(n0 + NEXT_COLS, p->w->rows);
+    struct hn_weight_part part = part_at(p->x, p->w, n0, 0);
+    hn_dots_weight(
+        p->rows, n1 - n0, p->w->cols, p->in, p->ldi, &part, false, p->out + n0, p->ldo, hn_scratch(p->x, thread));
+}
+
+void hn_product_next(
+    struct hn_exec *x, float *out, size_t ldo, const float *in, const struct hn_weight *w, size_t rows) {
+    struct product p = {.x = x, .out = out, .in = in, .w = w, .ldo = ldo, .ldi = w->cols, .rows = rows};
+    hn_pool_run(x->pool, rows ? (w->rows + NEXT_COLS - 1) / NEXT_COLS : 0, task_next, &p);
 }
 
 static void task_nn(void *context, size_t task, unsigned thread) {
@@ -140,7 +157,16 @@ struct linear_task {
     size_t adapted[HN_PARTS];        /* ordinal among the adapted parts */
     enum hn_dim dim;                 /* of the rows */
     bool dropout, add;
+    bool alone; /* rows of next tokens */
 };
+
+static void cut_up(struct linear_task *t, size_t most_columns) {
+    t->row_cut = cut_of(t->rows, HN_TILE_ROWS);
+    for (size_t p = 0; p < t->l->n_parts; p++) {
+        t->col_cut[p] = cut_of(t->l->weights[p]->rows, most_columns);
+        t->first_tile[p + 1] = t->first_tile[p] + t->col_cut[p].count;
+    }
+}
 
 static struct linear_task describe(struct hn_exec *x, const struct hn_step *step, enum hn_dim dim) {
     const struct hn_linear *l = &step->op->attr.linear;
@@ -151,10 +177,8 @@ static struct linear_task describe(struct hn_exec *x, const struct hn_step *step
         .dim = dim,
         .mids = l->n_adapted * l->lora_rank,
         .dropout = x->dropout_on && l->lora_dropout > 0};
-    t.row_cut = cut_of(t.rows, HN_TILE_ROWS);
+    cut_up(&t, HN_TILE_COLS);
     for (size_t p = 0, adapted = 0; p < l->n_parts; p++) {
-        t.col_cut[p] = cut_of(l->weights[p]->rows, HN_TILE_COLS);
-        t.first_tile[p + 1] = t.first_tile[p] + t.col_cut[p].count;
         t.columns[p + 1] = t.columns[p] + l->weights[p]->rows;
         t.adapted[p] = adapted;
         adapted += l->lora[p] != NULL;
@@ -184,6 +208,10 @@ static void mid_rows(void *context, size_t block, unsigned thread) {
     size_t r0 = block * HN_DROPOUT_ROWS, n = least(HN_DROPOUT_ROWS, t->rows - r0);
     float *out = t->mid + r0 * t->mids, *scratch = hn_op_room(t->x, thread);
     const float *in = t->in + r0 * l->in;
+    if (t->alone) {
+        hn_dots(n, t->mids, l->in, 1, in, l->in, params_of(t) + l->a_param, l->in, false, out, t->mids);
+        return;
+    }
     if (!t->dropout) {
         hn_gemm(false, true, n, t->mids, l->in, 1, in, l->in, params_of(t) + l->a_param, l->in, false, out, t->mids,
             hn_scratch(t->x, thread));
@@ -210,6 +238,20 @@ static const float *vector_of(const struct hn_exec *x, const struct hn_weight *w
     return w->param == SIZE_MAX ? (const float *)w->data : (const float *)x->params + w->param;
 }
 
+/* Columns n0…n1 of part p for rows of next tokens. */
+static void next_tile(
+    const struct linear_task *t, size_t p, size_t r0, size_t rows, size_t n0, size_t n1, bool add, unsigned thread) {
+    const struct hn_linear *l = t->l;
+    float *out = t->out + r0 * l->out + t->columns[p] + n0;
+    struct hn_weight_part part = part_at(t->x, l->weights[p], n0, 0);
+    hn_dots_weight(
+        rows, n1 - n0, l->in, t->in + r0 * l->in, l->in, &part, add, out, l->out, hn_scratch(t->x, thread));
+    if (l->lora[p])
+        hn_dots(rows, n1 - n0, l->lora_rank, (float)l->lora_scale,
+            t->mid + r0 * t->mids + t->adapted[p] * l->lora_rank, t->mids,
+            params_of(t) + l->lora[p]->b + n0 * l->lora_rank, l->lora_rank, true, out, l->out);
+}
+
 static void forward_tile(void *context, size_t task, unsigned thread) {
     const struct linear_task *t = context;
     const struct hn_linear *l = t->l;
@@ -225,6 +267,10 @@ static void forward_tile(void *context, size_t task, unsigned thread) {
         if (t->residual && bias)
             hn_kernels()->axpy(row, 1, bias, n1 - n0);
     }
+    if (t->alone) {
+        next_tile(t, p, r0, rows, n0, n1, t->residual || bias, thread);
+        return;
+    }
     tile_nt(t->x, t->out + offset, l->out, t->in + r0 * l->in, l->in, l->weights[p], n0, n1, rows,
         t->residual || bias, hn_scratch(t->x, thread));
     if (l->lora[p])
@@ -234,15 +280,31 @@ static void forward_tile(void *context, size_t task, unsigned thread) {
             hn_scratch(t->x, thread));
 }
 
+/* Rows from `first` on; 0 wherever there is dropout, whose keys are the batch's rows. */
+static void forward_rows(struct linear_task t, size_t first, size_t rows, bool alone) {
+    if (!rows)
+        return;
+    t.rows = rows;
+    t.alone = alone;
+    t.in += first * t.l->in;
+    t.out += first * t.l->out;
+    t.mid = t.mids ? t.mid + first * t.mids : NULL;
+    t.residual = t.residual ? t.residual + first * t.l->out : NULL;
+    cut_up(&t, alone ? NEXT_COLS : HN_TILE_COLS);
+    if (t.mids)
+        hn_pool_run(t.x->pool, (rows + HN_DROPOUT_ROWS - 1) / HN_DROPOUT_ROWS, mid_rows, &t);
+    hn_pool_run(t.x->pool, t.first_tile[t.l->n_parts] * t.row_cut.count, forward_tile, &t);
+}
+
 void hn_linear_forward(struct hn_exec *x, const struct hn_step *step) {
     struct linear_task t = describe(x, step, x->plan->buffers[step->out[0]].dim);
     t.in = hn_buffer(x, step->in[0]);
     t.residual = hn_buffer(x, step->in[1]);
     t.out = hn_buffer(x, step->out[0]);
     t.mid = hn_buffer(x, step->out[1]);
-    if (t.mids)
-        hn_pool_run(x->pool, (t.rows + HN_DROPOUT_ROWS - 1) / HN_DROPOUT_ROWS, mid_rows, &t);
-    hn_pool_run(x->pool, t.first_tile[t.l->n_parts] * t.row_cut.count, forward_tile, &t);
+    size_t next = t.dim == HN_DIM_TOKENS ? x->batch->n_next : 0;
+    forward_rows(t, 0, next, true);
+    forward_rows(t, next, t.rows - next, false);
 }
 
 /* dmid[rows, part's rank] = s · dY · B for every adapted part */

@@ -10,6 +10,9 @@
 /* out[rows, w.rows] (leading dimension ldo) = in[rows, w.cols] · Wᵀ */
 void hn_product_nt(
     struct hn_exec *x, float *out, size_t ldo, const float *in, const struct hn_weight *w, size_t rows);
+/* The same for rows of next tokens (hn_batch.n_next). */
+void hn_product_next(
+    struct hn_exec *x, float *out, size_t ldo, const float *in, const struct hn_weight *w, size_t rows);
 /* out[rows, w.cols] (+)= in[rows, w.rows] (leading dimension ldi) · W */
 void hn_product_nn(
     struct hn_exec *x, float *out, bool add, const float *in, size_t ldi, const struct hn_weight *w, size_t rows);

@@ -391,8 +391,12 @@ static void criterion_backward(struct hn_exec *x, const struct hn_step *step) {
 }
 
 static void logits_forward(struct hn_exec *x, const struct hn_step *step) {
-    hn_product_nt(x, hn_buffer(x, step->out[0]), step->op->attr.head.weight->rows, hn_buffer(x, step->in[0]),
-        step->op->attr.head.weight, x->batch->n_targets);
+    const struct hn_weight *w = step->op->attr.head.weight;
+    const float *in = hn_buffer(x, step->in[0]);
+    float *out = hn_buffer(x, step->out[0]);
+    size_t next = x->batch->n_next;
+    hn_product_next(x, out, w->rows, in, w, next);
+    hn_product_nt(x, out + next * w->rows, w->rows, in + next * w->cols, w, x->batch->n_targets - next);
 }
 
 /* Turns a chunk's logits into its losses and, in training, into their gradients, in place. */

@@ -122,8 +122,8 @@ static void bench_open(struct bench *b, const struct setting *s, const size_t *l
     }
     if (!s->full)
         assert_int_equal(hn_adapter_init(&b->adapter, &b->tiny.model, &b->hp, &err), 0);
-    b->n_params =
-        s->full ? train_weights(&b->tiny.model, 0) : hn_params_assign_head(&b->tiny.model, b->adapter.n_params, false);
+    b->n_params = s->full ? train_weights(&b->tiny.model, 0)
+                          : hn_params_assign_head(&b->tiny.model, b->adapter.n_params, false);
     b->params = hn_calloc(b->n_params, sizeof *b->params);
     if (s->full) {
         float row[4 * TINY_HIDDEN]; /* the widest is a bias of q, k and v */
@@ -275,15 +275,39 @@ static void test_fast_against_definition(void **state) {
     }
 }
 
-static void test_cache(void **state) {
+/* The token behind `past` cached ones as `copies` sequences of one next token each, with a piece of another text
+ * behind them: each gives the very bits that it gives alone. */
+static void check_company(struct hn_compute *compute, const struct hn_phase *cached, const float *params,
+    const int32_t *tokens, uint32_t past, uint32_t row, const float *alone) {
+    enum { COPIES = 6 };
+    uint32_t pasts[COPIES + 1], rows[COPIES + 1];
+    struct hn_exec x = {.params = params};
+    hn_compute_clear(compute, cached);
+    for (size_t i = 0; i < COPIES; i++) {
+        assert_true(hn_batch_add_next(&compute->batch, tokens[past], past));
+        pasts[i] = past;
+        rows[i] = row;
+    }
+    assert_true(hn_batch_add_tokens(&compute->batch, tokens, 9, 0, 9));
+    pasts[COPIES] = 0;
+    rows[COPIES] = row + past + 1;
+    compute->batch.batch.past = pasts;
+    compute->batch.batch.cache_rows = rows;
+    hn_compute_run(compute, cached, &x);
+    const float *logits = hn_buffer(&x, cached->plan.logits);
+    for (size_t i = 0; i < COPIES; i++)
+        assert_memory_equal(logits + i * TINY_VOCAB, alone, TINY_VOCAB * sizeof *alone);
+}
+
+static void test_cache_of(const struct setting *setting) {
     static const size_t lengths[] = {90};
     struct hn_error err = {0};
     struct bench b;
     struct hn_phase plain, cached;
     struct hn_compute compute;
-    (void)state;
-    bench_open(&b, &settings[0], lengths, 1);
-    struct hn_graph_options go = {.adapter = &b.adapter, .logits = true};
+    float alone[TINY_VOCAB];
+    bench_open(&b, setting, lengths, 1);
+    struct hn_graph_options go = {.adapter = setting->full ? NULL : &b.adapter, .logits = true};
     struct hn_plan_options po = {.caps = {.dims = {90, 90}, .threads = 2}};
     assert_int_equal(hn_phase_make(&plain, &b.tiny.model, &go, &po, &err), 0);
     go.cached = true;
@@ -300,12 +324,15 @@ static void test_cache(void **state) {
     hn_batch_add_tokens(&compute.batch, b.ex.tokens, 90, 0, 90);
     hn_compute_run(&compute, &plain, &x);
     memcpy(whole, hn_buffer(&x, plain.plan.logits), 90 * TINY_VOCAB * 4);
-    /* The same tokens in pieces of 40, 1, 1 … behind a cache that begins at row 17. */
+    /* The same tokens in pieces of 40, 40, then one by one as next tokens, behind a cache that begins at row 17. */
     for (size_t at = 0; at < 90;) {
         size_t n = at < 80 ? 40 : 1;
         uint32_t past = (uint32_t)at, row = 17;
         hn_compute_clear(&compute, &cached);
-        hn_batch_add_tokens(&compute.batch, b.ex.tokens + at, n, at, n);
+        if (n == 1)
+            hn_batch_add_next(&compute.batch, b.ex.tokens[at], at);
+        else
+            hn_batch_add_tokens(&compute.batch, b.ex.tokens + at, n, at, n);
         compute.batch.batch.past = &past;
         compute.batch.batch.cache_rows = &row;
         x = (struct hn_exec){.params = params};
@@ -313,14 +340,23 @@ static void test_cache(void **state) {
         const float *logits = hn_buffer(&x, cached.plan.logits);
         for (size_t i = 0; i < n * TINY_VOCAB; i++)
             assert_true(fabsf(logits[i] - whole[at * TINY_VOCAB + i]) < 1e-4f);
+        memcpy(alone, logits, sizeof alone);
         at += n;
     }
+    check_company(&compute, &cached, params, b.ex.tokens, 89, 17, alone);
     free(params);
     free(whole);
     hn_compute_finish(&compute);
     hn_phase_finish(&plain);
     hn_phase_finish(&cached);
     bench_close(&b);
+}
+
+static void test_cache(void **state) {
+    (void)state;
+    for (size_t i = 0; i < SETTINGS; i++)
+        if (!settings[i].problem)
+            test_cache_of(&settings[i]);
 }
 
 int main(void) {
