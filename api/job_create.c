@@ -389,6 +389,8 @@ static int ask_plan(struct submission *s, json_t *validation, struct hn_error *e
         hn_dataset_params(config->state, s->train), "validation", validation, "hyperparameters",
         json_is_object(hyper) ? json_incref(hyper) : json_object(), "memory_bytes",
         (json_int_t)(config->memory / config->slots), "threads", (json_int_t)(threads > 0 ? threads : 1), "now", today);
+    if (hn_state_path(path, config->state, "tokens", NULL, NULL) && config->token_cache)
+        json_object_set_new(params, "tokens", json_pack("{s:s,s:I}", "folder", path, "bytes", (json_int_t)config->token_cache));
     for (size_t i = 0; i < sizeof passed / sizeof passed[0]; i++) {
         json_t *value = json_object_get(s->request, passed[i]);
         json_object_set(params, passed[i], value ? value : json_null());
@@ -579,9 +581,7 @@ static int submit(struct submission *s, struct hn_error *err) {
 
 int hn_jobs_create(struct hn_request *req, struct hn_error *err) {
     struct submission s = {.req = req};
-    int64_t dry_run = 0;
-    int rc = hn_query_int(req, "dry_run", 0, 1, &dry_run, err);
-    s.dry_run = dry_run == 1;
+    int rc = hn_query_flag(req, "dry_run", &s.dry_run, err);
     if (!rc && !(s.db = hn_request_db(req, err)))
         rc = HN_E_INTERNAL;
     if (!rc && atomic_load(&req->server->draining) && !s.dry_run)

@@ -98,6 +98,17 @@ int hn_query_int(const struct hn_request *req, const char *name, int64_t min, in
     return 0;
 }
 
+int hn_query_flag(const struct hn_request *req, const char *name, bool *ret, struct hn_error *err) {
+    static const char *const words[] = {"0", "1", "false", "true", "no", "yes"};
+    const char *text = hn_request_query(req, name);
+    for (size_t i = 0; text && i < sizeof words / sizeof words[0]; i++)
+        if (strcmp(text, words[i]) == 0) {
+            *ret = i % 2;
+            return 0;
+        }
+    return text ? bad_query(err, name, text, "1 (or true) or 0 (or false)") : 0;
+}
+
 int hn_query_page(const struct hn_request *req, int64_t standard, int64_t most, int64_t *ret_limit,
     const char **ret_after, struct hn_error *err) {
     *ret_limit = standard;

@@ -17,6 +17,8 @@ int hn_error_status(int code);
 /* Query parameters as numbers; absent leaves *ret. The error names the parameter. */
 int hn_query_int(const struct hn_request *req, const char *name, int64_t min, int64_t max, int64_t *ret,
     struct hn_error *err);
+/* 1, true, yes or 0, false, no. */
+int hn_query_flag(const struct hn_request *req, const char *name, bool *ret, struct hn_error *err);
 /* "limit" (default `standard`, at most `most`) and "after". */
 int hn_query_page(const struct hn_request *req, int64_t standard, int64_t most, int64_t *ret_limit,
     const char **ret_after, struct hn_error *err);

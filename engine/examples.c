@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define PIECE_TOKENS ((size_t)1 << 20) /* that are held before they are handed on */
+
 static const char *const task_names[] = {"generation", "classification", "qa", "token_classification", "preference"};
 
 const char *hn_task_name(enum hn_task task) {
@@ -83,15 +85,35 @@ void hn_codec_finish(struct hn_codec *codec) {
     *codec = (struct hn_codec){0};
 }
 
+struct hn_examples_array hn_examples_array(struct hn_examples *ex, size_t i) {
+#define ARRAY(name, n)                                                                                               \
+    { (void **)&ex->name, &ex->name##_capacity, sizeof *ex->name, n }
+    const struct hn_examples_array arrays[HN_EXAMPLES_ARRAYS] = {ARRAY(tokens, ex->n_tokens),
+        ARRAY(weights, ex->n_tokens), ARRAY(starts, ex->n_rows + 1), ARRAY(lines, ex->n_rows),
+        ARRAY(rows, ex->n_rows), ARRAY(targets, ex->n_tokens), ARRAY(types, ex->n_tokens),
+        ARRAY(values, ex->n_rows * ex->outputs)};
+#undef ARRAY
+    return arrays[i];
+}
+
+size_t hn_examples_bytes(const struct hn_examples *ex) {
+    struct hn_examples copy = *ex;
+    size_t bytes = 0;
+    for (size_t i = 0; i < HN_EXAMPLES_ARRAYS; i++) {
+        struct hn_examples_array array = hn_examples_array(&copy, i);
+        bytes += *array.data ? array.item * array.n : 0;
+    }
+    return bytes;
+}
+
+void hn_examples_release(const struct hn_examples *ex) {
+    if (ex->map)
+        hn_map_release(ex->map);
+}
+
 void hn_examples_finish(struct hn_examples *ex) {
-    free(ex->tokens);
-    free(ex->weights);
-    free(ex->starts);
-    free(ex->lines);
-    free(ex->rows);
-    free(ex->targets);
-    free(ex->types);
-    free(ex->values);
+    for (size_t i = 0; i < HN_EXAMPLES_ARRAYS && !ex->map; i++)
+        free(*hn_examples_array(ex, i).data);
     *ex = (struct hn_examples){0};
 }
 
@@ -143,6 +165,8 @@ static int settle(struct hn_examples *ex, const struct hn_encoded *e, const stru
     uint32_t line, struct hn_error *err) {
     size_t n = hn_encoded_kept(e, o);
     bool over = e->length > o->max_length;
+    ex->longest = e->length > ex->longest ? e->length : ex->longest;
+    ex->windows |= e->again;
     for (size_t i = 0; i < n; i++)
         if ((size_t)e->ids.ids[i] >= o->vocab)
             return hn_fail(err, HN_E_MODEL_INVALID, "the tokenizer gives token %d, but the model has only %zu",
@@ -175,8 +199,9 @@ static void name_row(struct hn_error *err, const struct hn_dataset *data, size_t
         hn_error_prefix(err, where);
 }
 
-int hn_examples_encode(const struct hn_codec *codec, const struct hn_dataset *data, const size_t *rows, size_t n_rows,
-    const struct hn_encode_options *options, struct hn_examples *ret, struct hn_error *err) {
+int hn_examples_stream(const struct hn_codec *codec, const struct hn_dataset *data, const size_t *rows, size_t n_rows,
+    const struct hn_encode_options *options, hn_examples_flush *flush, void *user, struct hn_examples *ret,
+    struct hn_error *err) {
     struct hn_examples ex;
     hn_examples_begin(&ex, options->labels);
     ex.rows_total = n_rows;
@@ -195,6 +220,8 @@ int hn_examples_encode(const struct hn_codec *codec, const struct hn_dataset *da
         } while (!rc && encoded.again);
         if (rc)
             name_row(err, data, row);
+        if (!rc && flush && ex.n_tokens >= PIECE_TOKENS)
+            rc = flush(user, &ex, err);
         json_decref(object);
     }
     hn_encoded_finish(&encoded);
@@ -204,7 +231,13 @@ int hn_examples_encode(const struct hn_codec *codec, const struct hn_dataset *da
         hn_examples_finish(&ex);
         return rc;
     }
-    ex.starts[0] = 0;
+    if (!ex.n_rows)
+        ex.starts[0] = 0;
     *ret = ex;
     return 0;
+}
+
+int hn_examples_encode(const struct hn_codec *codec, const struct hn_dataset *data, const size_t *rows, size_t n_rows,
+    const struct hn_encode_options *options, struct hn_examples *ret, struct hn_error *err) {
+    return hn_examples_stream(codec, data, rows, n_rows, options, NULL, NULL, ret, err);
 }

@@ -53,9 +53,22 @@ struct hn_examples {
     size_t outputs;
     /* counts of the whole set they were made from */
     size_t rows_total, dropped, truncated, target_tokens;
+    size_t longest; /* tokens of the longest row before it was cut */
+    bool windows;   /* some row was cut into windows */
     size_t tokens_capacity, weights_capacity, starts_capacity, lines_capacity, rows_capacity, targets_capacity,
         types_capacity, values_capacity;
+    const struct hn_map *map; /* the file that the arrays lie in (token_file.h), or NULL: they are ours */
 };
+enum { HN_EXAMPLES_ARRAYS = 8 };
+struct hn_examples_array {
+    void **data;
+    size_t *capacity, item, n; /* bytes an element, elements */
+};
+/* Array number `i` of them. */
+struct hn_examples_array hn_examples_array(struct hn_examples *ex, size_t i);
+size_t hn_examples_bytes(const struct hn_examples *ex); /* of all arrays */
+/* Lets go of the memory that rows of a file were read into; they are read again when needed. */
+void hn_examples_release(const struct hn_examples *ex);
 struct hn_encoded;
 /* No rows yet, for this kind of target. */
 void hn_examples_begin(struct hn_examples *ex, const struct hn_labels *labels);
@@ -77,6 +90,12 @@ struct hn_encode_options {
 /* Encodes the kept rows named by `rows` (NULL: all `n_rows` = data->n_rows of them), in that order. */
 int hn_examples_encode(const struct hn_codec *codec, const struct hn_dataset *data, const size_t *rows, size_t n_rows,
     const struct hn_encode_options *options, struct hn_examples *ret, struct hn_error *err);
+
+/* The same in pieces of bounded size: `flush` takes the rows that there are and empties `ret`. The last ones stay. */
+typedef int hn_examples_flush(void *user, struct hn_examples *ex, struct hn_error *err);
+int hn_examples_stream(const struct hn_codec *codec, const struct hn_dataset *data, const size_t *rows, size_t n_rows,
+    const struct hn_encode_options *options, hn_examples_flush *flush, void *user, struct hn_examples *ret,
+    struct hn_error *err);
 
 /* A row as a prompt for generation: ids up to where the last answer begins, the prompt as text and the reference
  * answer. HN_E_UNSUPPORTED for rows without an answer (plain text: the first half of the row becomes the prompt).

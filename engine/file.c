@@ -83,16 +83,16 @@ static int sync_parent(const char *path, struct hn_error *err) {
     return hn_file_sync(parent, err);
 }
 
-int hn_file_write_durable(const char *path, const void *data, size_t size, struct hn_error *err) {
-    char tmp[4096];
+int hn_file_begin(const char *path, char *ret_tmp, size_t tmp_size, int *ret_fd, struct hn_error *err) {
     const char *slash = strrchr(path, '/');
     int dir = slash ? (int)(slash - path) + 1 : 0;
-    if ((size_t)snprintf(tmp, sizeof tmp, "%.*s.tmp-%s-%d", dir, path, path + dir, (int)getpid()) >= sizeof tmp)
+    if ((size_t)snprintf(ret_tmp, tmp_size, "%.*s.tmp-%s-%d", dir, path, path + dir, (int)getpid()) >= tmp_size)
         return hn_fail(err, HN_E_INTERNAL, "path too long: %.200s…", path);
-    int fd = open(tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-    if (fd < 0)
-        return hn_fail_errno(err, errno, "cannot create %s", tmp);
-    int rc = hn_write_all(fd, data, size, err);
+    *ret_fd = open(ret_tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    return *ret_fd < 0 ? hn_fail_errno(err, errno, "cannot create %s", ret_tmp) : 0;
+}
+
+int hn_file_commit(int fd, const char *tmp, const char *path, int rc, struct hn_error *err) {
     if (!rc && fsync(fd))
         rc = hn_fail_errno(err, errno, "cannot sync %s", tmp);
     if (close(fd) && !rc)
@@ -104,6 +104,12 @@ int hn_file_write_durable(const char *path, const void *data, size_t size, struc
         return rc;
     }
     return sync_parent(path, err);
+}
+
+int hn_file_write_durable(const char *path, const void *data, size_t size, struct hn_error *err) {
+    char tmp[4096];
+    int fd, rc = hn_file_begin(path, tmp, sizeof tmp, &fd, err);
+    return rc ? rc : hn_file_commit(fd, tmp, path, hn_write_all(fd, data, size, err), err);
 }
 
 static int sync_entry(const char *path, const struct stat *st, int type, struct FTW *ftw) {

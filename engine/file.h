@@ -15,6 +15,10 @@
 
 /* Whole file, NUL-terminated behind *ret_size bytes; more than `ceiling` bytes is HN_E_TOO_LARGE. Caller frees. */
 int hn_file_read(const char *path, size_t ceiling, char **ret, size_t *ret_size, struct hn_error *err);
+/* The same in pieces: begin opens the `.tmp-…` file for writing, commit makes it appear under its name, or removes it
+ * when `rc` is not 0 or something fails. */
+int hn_file_begin(const char *path, char *ret_tmp, size_t tmp_size, int *ret_fd, struct hn_error *err);
+int hn_file_commit(int fd, const char *tmp, const char *path, int rc, struct hn_error *err);
 int hn_file_write_durable(const char *path, const void *data, size_t size, struct hn_error *err);
 /* fsync of a folder (or file) by path. */
 int hn_file_sync(const char *path, struct hn_error *err);

@@ -13,6 +13,7 @@
 #include "engine/helper.h"
 #include "engine/json.h"
 #include "engine/run.h"
+#include "engine/token_file.h"
 
 #include <math.h>
 #include <stdarg.h>
@@ -31,6 +32,7 @@ struct planning {
     struct hn_hyperparams hp;
     json_t *reasons, *warnings;
     const char *model_path, *train_path, *validation_path, *test_path, *init_path, *now;
+    char tokens[HN_SHA256_HEX + 24]; /* name of the file with the tokenised rows; "" without one */
     char init_sha256[HN_SHA256_HEX];
     enum hn_task task;
     struct hn_labels labels;
@@ -277,6 +279,8 @@ static json_t *make_spec(const struct planning *p, bool real, struct hn_error *e
     if (json_array_size(json_object_get(p->params, "verify_on")))
         json_object_set_new(host, "verify_on", others_json(p, real));
     json_object_set_new(host, "memory_bytes", json_integer((json_int_t)p->memory_bytes));
+    if (!real && p->tokens[0])
+        json_object_set_new(host, "tokens", json_string(p->tokens));
     if (real)
         json_object_set_new(host, "threads", json_integer((json_int_t)(p->threads > 0 ? p->threads : 1)));
     return json_pack("{s:i, s:o, s:o}", "format", 1, "run", run, "host", host);
@@ -579,6 +583,22 @@ static int read_init(struct planning *p, struct hn_error *err) {
     return rc || !p->init_path ? rc : hn_sha256_file(p->init_path, p->init_sha256, &size, err);
 }
 
+/* Loads with the rows as tokens in a file of params.tokens {"folder", "bytes"}, where there is one: what is planned
+ * again, or trained afterwards, is not tokenised again. */
+static int load(struct planning *p, struct hn_spec *spec, struct hn_run *run, struct hn_error *err) {
+    const json_t *cache = json_object_get(p->params, "tokens");
+    const char *folder = json_string_value(json_object_get(cache, "folder"));
+    char path[4096], key[HN_SHA256_HEX];
+    if (!folder)
+        return hn_run_load(run, spec, ".", NULL, err);
+    hn_token_key(spec, key);
+    snprintf(p->tokens, sizeof p->tokens, "%s-%lld", key, (long long)spec->hp.max_length);
+    snprintf(path, sizeof path, "%s/%s", folder, p->tokens);
+    int rc = hn_run_load(run, spec, ".", path, err);
+    hn_token_files_trim(folder, (uint64_t)json_integer_value(json_object_get(cache, "bytes")));
+    return rc;
+}
+
 static int plan_loaded(struct hn_helper_call *call, struct planning *p, json_t **ret, struct hn_error *err) {
     struct hn_model model = {0};
     struct hn_spec spec = {0};
@@ -599,7 +619,7 @@ static int plan_loaded(struct hn_helper_call *call, struct planning *p, json_t *
     if (!rc)
         rc = json ? hn_spec_read(&spec, json, err) : err->code;
     if (!rc)
-        rc = hn_run_load(&run, &spec, ".", err);
+        rc = load(p, &spec, &run, err);
     if (rc == HN_E_DATASET_INVALID)
         hn_helper_issues(call, run.train_data.n_issues ? &run.train_data : &run.validation_data);
     if (!rc) {

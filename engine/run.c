@@ -3,6 +3,7 @@
 #include "engine/batch.h"
 #include "engine/buf.h"
 #include "engine/checkpoint.h"
+#include "engine/token_file.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -40,6 +41,10 @@ static size_t *other_rows(size_t n_rows, const size_t *rows, size_t n, size_t *r
     *ret_n = count;
     return out;
 }
+
+/* Rows in a file: what is in memory of them at most, by letting pages go now and then. */
+#define RELEASE_BYTES ((size_t)32 << 20)
+#define RELEASE_TOKENS ((size_t)1 << 20)
 
 static int open_training(struct hn_dataset *data, const char *dir, const struct hn_spec *spec, struct hn_error *err) {
     int rc = open_data(hn_dataset_open, data, dir, &spec->train, err);
@@ -89,30 +94,96 @@ struct hn_encode_options hn_run_encode_options(const struct hn_run *run) {
         .token_types = run->model.config.token_types};
 }
 
-static int encode_all(struct hn_run *run, struct hn_error *err) {
-    const struct hn_spec *spec = run->spec;
+/* Rows of one set, in memory or through the writer into its file. */
+static int encode_set(struct hn_run *run, const struct hn_dataset *data, const size_t *rows, size_t n,
+    enum hn_token_set set, struct hn_examples *ex, struct hn_token_writer *writer, struct hn_error *err) {
     struct hn_encode_options options = hn_run_encode_options(run);
-    size_t *held = NULL, *kept = NULL, n_held = 0, n_kept = run->train_data.n_rows;
+    int rc = hn_examples_stream(
+        &run->codec, data, rows, n, &options, writer ? hn_token_writer_add : NULL, writer, ex, err);
+    return rc || !writer ? rc : hn_token_writer_end(writer, set, ex, err);
+}
+
+static int encode_all(struct hn_run *run, struct hn_token_writer *writer, struct hn_error *err) {
+    const struct hn_spec *spec = run->spec;
+    const struct hn_dataset *data = &run->train_data, *other = &run->validation_data;
+    size_t *held = NULL, *kept = NULL, n_held = 0, n_kept = data->n_rows;
     int rc = 0;
-    if (spec->validation_fraction > 0) {
-        rc = hn_split_validation(&run->train_data, spec->validation_fraction, &held, &n_held, err);
-    }
-    if (!rc && !(kept = other_rows(run->train_data.n_rows, held, n_held, &n_kept)))
+    if (spec->validation_fraction > 0)
+        rc = hn_split_validation(data, spec->validation_fraction, &held, &n_held, err);
+    if (!rc && !(kept = other_rows(data->n_rows, held, n_held, &n_kept)))
         rc = hn_fail(err, HN_E_INTERNAL, "out of memory");
     if (!rc && !(kept = weigh_rows(run, kept, &n_kept, err)))
         rc = HN_E_INTERNAL;
     if (!rc)
-        rc = hn_examples_encode(&run->codec, &run->train_data, kept, n_kept, &options, &run->train, err);
+        rc = encode_set(run, data, kept, n_kept, HN_TOKENS_TRAIN, &run->train, writer, err);
     if (!rc && n_held)
-        rc = hn_examples_encode(&run->codec, &run->train_data, held, n_held, &options, &run->validation, err);
+        rc = encode_set(run, data, held, n_held, HN_TOKENS_VALIDATION, &run->validation, writer, err);
     else if (!rc && spec->validation.file)
-        rc = hn_examples_encode(
-            &run->codec, &run->validation_data, NULL, run->validation_data.n_rows, &options, &run->validation, err);
+        rc = encode_set(run, other, NULL, other->n_rows, HN_TOKENS_VALIDATION, &run->validation, writer, err);
     if (!rc && spec->test.file)
-        rc = hn_examples_encode(&run->codec, &run->test_data, NULL, run->test_data.n_rows, &options, &run->test, err);
+        rc = encode_set(run, &run->test_data, NULL, run->test_data.n_rows, HN_TOKENS_TEST, &run->test, writer, err);
     free(held);
     free(kept);
     return rc;
+}
+
+static size_t dataset_bytes(const struct hn_dataset *data) {
+    size_t bytes = data->offsets_capacity * sizeof *data->offsets + data->sizes_capacity * sizeof *data->sizes +
+                   data->lines_capacity * sizeof *data->lines + data->parts_capacity * sizeof *data->parts;
+    for (size_t i = 0; i < data->n_more; i++)
+        bytes += dataset_bytes(&data->more[i]);
+    return bytes;
+}
+
+static void close_data(struct hn_run *run) {
+    hn_dataset_close(&run->train_data);
+    hn_dataset_close(&run->validation_data);
+    hn_dataset_close(&run->test_data);
+}
+
+static void forget_rows(struct hn_run *run) {
+    hn_examples_finish(&run->train);
+    hn_examples_finish(&run->validation);
+    hn_examples_finish(&run->test);
+    hn_map_close(&run->tokens);
+}
+
+static bool read_tokens(struct hn_run *run, const char *path) {
+    struct hn_examples *sets[HN_TOKEN_SETS] = {&run->train, &run->validation, &run->test};
+    return hn_token_file_open(path, run->spec, &run->tokens, sets, &run->dataset_bytes);
+}
+
+/* HN_E_CONFLICT: the rows are good, but the file cannot be written. */
+static int write_tokens(struct hn_run *run, const char *path, struct hn_error *err) {
+    struct hn_token_writer writer;
+    struct hn_error local = {0};
+    int rc = hn_token_writer_begin(&writer, path, &local);
+    bool begun = !rc;
+    if (begun)
+        rc = encode_all(run, &writer, &local);
+    if (!rc)
+        rc = hn_token_writer_publish(&writer, run->spec, run->dataset_bytes, &local);
+    hn_token_writer_finish(&writer);
+    forget_rows(run);
+    if (!rc && read_tokens(run, path))
+        return 0;
+    if (rc && begun && rc != HN_E_INTERNAL && rc != HN_E_DISK_FULL) { /* of the rows, not of the file */
+        *err = local;
+        return rc;
+    }
+    return HN_E_CONFLICT;
+}
+
+/* The rows as tokens: from the file, else made, and kept in the file for whoever comes next. */
+static int load_rows(struct hn_run *run, const char *dir, const char *path, struct hn_error *err) {
+    if (path && read_tokens(run, path))
+        return 0;
+    int rc = hn_run_open_data(run, dir, err);
+    run->dataset_bytes =
+        dataset_bytes(&run->train_data) + dataset_bytes(&run->validation_data) + dataset_bytes(&run->test_data);
+    if (!rc)
+        rc = path ? write_tokens(run, path, err) : HN_E_CONFLICT;
+    return rc == HN_E_CONFLICT ? encode_all(run, NULL, err) : rc;
 }
 
 static bool spec_has_head(const struct hn_spec *spec) {
@@ -135,10 +206,17 @@ static int choose_samples(struct hn_run *run, struct hn_error *err) {
     return 0;
 }
 
+/* For walks over all rows: of a large file, only a part of it is in memory at a time. */
+static void release_sometimes(const struct hn_examples *ex, size_t row) {
+    if (ex->starts[row] / RELEASE_TOKENS != ex->starts[row + 1] / RELEASE_TOKENS)
+        hn_examples_release(ex);
+}
+
 static void find_longest(struct hn_run *run, const struct hn_examples *ex) {
     for (size_t i = 0; i < ex->n_rows; i++) {
         size_t n = hn_row_length(ex, i);
         run->longest = n > run->longest ? n : run->longest;
+        release_sometimes(ex, i);
     }
 }
 
@@ -213,7 +291,22 @@ static int look_at_others(struct hn_run *run, const char *dir, struct hn_error *
     return rc;
 }
 
-int hn_run_load(struct hn_run *run, const struct hn_spec *spec, const char *dir, struct hn_error *err) {
+int hn_run_open_data(struct hn_run *run, const char *dir, struct hn_error *err) {
+    const struct hn_spec *spec = run->spec;
+    int rc = run->train_data.n_rows ? 0 : open_training(&run->train_data, dir, spec, err);
+    if (!rc && spec->validation.file && !run->validation_data.n_rows)
+        rc = open_data(hn_dataset_open, &run->validation_data, dir, &spec->validation, err);
+    if (!rc && spec->test.file && !run->test_data.n_rows)
+        rc = open_data(hn_dataset_open, &run->test_data, dir, &spec->test, err);
+    return rc;
+}
+
+bool hn_run_reads_texts(const struct hn_run *run) {
+    return run->n_sample_rows || run->spec->labels.problem == HN_PROBLEM_SPAN;
+}
+
+int hn_run_load(
+    struct hn_run *run, const struct hn_spec *spec, const char *dir, const char *tokens, struct hn_error *err) {
     char path[4096];
     *run = (struct hn_run){.spec = spec};
     run->threads = spec->threads > 0 ? (unsigned)spec->threads : (unsigned)sysconf(_SC_NPROCESSORS_ONLN);
@@ -226,13 +319,7 @@ int hn_run_load(struct hn_run *run, const struct hn_spec *spec, const char *dir,
     if (!rc && spec->template_date)
         snprintf(run->codec.date, sizeof run->codec.date, "%s", spec->template_date);
     if (!rc)
-        rc = open_training(&run->train_data, dir, spec, err);
-    if (!rc && spec->validation.file)
-        rc = open_data(hn_dataset_open, &run->validation_data, dir, &spec->validation, err);
-    if (!rc && spec->test.file)
-        rc = open_data(hn_dataset_open, &run->test_data, dir, &spec->test, err);
-    if (!rc)
-        rc = encode_all(run, err);
+        rc = load_rows(run, dir, tokens, err);
     if (!rc && run->train.n_rows == 0) {
         rc =
             hn_fail(err, HN_E_DATASET_INVALID, "no row of the training data is left to train on (%zu of %zu dropped)",
@@ -251,6 +338,8 @@ int hn_run_load(struct hn_run *run, const struct hn_spec *spec, const char *dir,
         find_longest(run, &run->validation);
         find_longest(run, &run->test);
     }
+    if (!rc && !hn_run_reads_texts(run))
+        close_data(run);
     return rc;
 }
 
@@ -277,21 +366,6 @@ static int count_steps(struct hn_run *run, struct hn_error *err) {
     if (hp->max_steps != HN_NONE_INT && (size_t)hp->max_steps < run->steps)
         run->steps = (size_t)hp->max_steps;
     return 0;
-}
-
-static size_t examples_bytes(const struct hn_examples *ex) {
-    return ex->tokens_capacity * sizeof *ex->tokens + ex->weights_capacity * sizeof *ex->weights +
-           ex->starts_capacity * sizeof *ex->starts + ex->lines_capacity * sizeof *ex->lines +
-           ex->rows_capacity * sizeof *ex->rows + ex->targets_capacity * sizeof *ex->targets +
-           ex->types_capacity * sizeof *ex->types + ex->values_capacity * sizeof *ex->values;
-}
-
-static size_t dataset_bytes(const struct hn_dataset *data) {
-    size_t bytes = data->offsets_capacity * sizeof *data->offsets + data->sizes_capacity * sizeof *data->sizes +
-                   data->lines_capacity * sizeof *data->lines + data->parts_capacity * sizeof *data->parts;
-    for (size_t i = 0; i < data->n_more; i++)
-        bytes += dataset_bytes(&data->more[i]);
-    return bytes;
 }
 
 struct row_size {
@@ -330,6 +404,7 @@ static int largest_batch(
         for (size_t k = ex->starts[i] + !ex->aligned; k < ex->starts[i + 1]; k++)
             sizes[i].targets += ex->weights[k] > 0;
         sizes[i].targets = ex->spans ? 2 : sizes[i].targets;
+        release_sometimes(ex, i);
     }
     size_t n = rows < ex->n_rows ? rows : ex->n_rows, tokens = 0, by_rows = 0, by_tokens = 0, room;
     qsort(sizes, ex->n_rows, sizeof *sizes, more_tokens);
@@ -381,6 +456,13 @@ static size_t merged_bytes(const struct hn_run *run) {
     return a > b ? a : b;
 }
 
+/* Rows lie in a file when a run trains: what is in memory of them between two releases. */
+static size_t rows_bytes(const struct hn_run *run) {
+    size_t bytes =
+        hn_examples_bytes(&run->test) + hn_examples_bytes(&run->train) + hn_examples_bytes(&run->validation);
+    return bytes < RELEASE_BYTES ? bytes : RELEASE_BYTES;
+}
+
 /* The larger of training and of reading results back, when gradients and moments are gone. */
 static void sum_memory(struct hn_run *run) {
     struct hn_memory *m = &run->memory;
@@ -389,9 +471,8 @@ static void sum_memory(struct hn_run *run) {
     m->mapped = run->spec->method == HN_METHOD_FULL ? 0 : run->model.mapped_bytes;
     for (int i = 0; i < HN_PHASES; i++)
         m->arena = run->phases[i].plan.arena_bytes > m->arena ? run->phases[i].plan.arena_bytes : m->arena;
-    m->data = examples_bytes(&run->test) + dataset_bytes(&run->test_data) + examples_bytes(&run->train) +
-              examples_bytes(&run->validation) + dataset_bytes(&run->train_data) +
-              dataset_bytes(&run->validation_data) + hn_batch_bytes(run->batch_tokens);
+    m->data =
+        rows_bytes(run) + (hn_run_reads_texts(run) ? run->dataset_bytes : 0) + hn_batch_bytes(run->batch_tokens);
     size_t training = m->arena + m->params + m->mapped;
     size_t read_back = merged_bytes(run) > run->other_bytes ? merged_bytes(run) : run->other_bytes;
     size_t verifying = m->arena + m->params / 4 + m->mapped + read_back;
@@ -437,6 +518,7 @@ int hn_run_plan(struct hn_run *run, struct hn_error *err) {
             (size_t)spec->hp.max_length + (size_t)spec->sample_tokens, run->threads, err);
     if (!rc)
         sum_memory(run);
+    hn_examples_release(&run->train);
     return rc;
 }
 
@@ -445,12 +527,8 @@ void hn_run_finish(struct hn_run *run) {
         hn_phase_finish(&run->phases[i]);
     free(run->sample_rows);
     hn_adapter_finish(&run->adapter);
-    hn_examples_finish(&run->train);
-    hn_examples_finish(&run->validation);
-    hn_examples_finish(&run->test);
-    hn_dataset_close(&run->train_data);
-    hn_dataset_close(&run->validation_data);
-    hn_dataset_close(&run->test_data);
+    forget_rows(run);
+    close_data(run);
     hn_codec_finish(&run->codec);
     hn_model_close(&run->model);
     *run = (struct hn_run){0};

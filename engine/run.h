@@ -30,6 +30,8 @@ struct hn_run {
     struct hn_codec codec;
     struct hn_dataset train_data, validation_data, test_data;
     struct hn_examples train, validation, test;
+    struct hn_map tokens;                 /* the file that they lie in, when there is one */
+    size_t dataset_bytes;                 /* memory that the open data sets take */
     const struct hn_dataset *sample_data; /* rows that samples are taken from */
     size_t *sample_rows, n_sample_rows;   /* kept rows of sample_data, validation ones where there are any */
     struct hn_adapter adapter;            /* of method lora, else empty */
@@ -43,13 +45,19 @@ struct hn_run {
     unsigned threads;
 };
 
-/* Opens and tokenises; paths in the spec are relative to `dir` (or absolute). On HN_E_DATASET_INVALID the data set's
- * issues tell which rows. Owner calls hn_run_finish in every case. */
-int hn_run_load(struct hn_run *run, const struct hn_spec *spec, const char *dir, struct hn_error *err);
+/* Opens and tokenises; paths in the spec are relative to `dir` (or absolute). `tokens` names a token file
+ * (token_file.h): rows come from there or, when it is missing or was made from something else, are written there;
+ * NULL keeps them in memory. The data sets are open afterwards only if they had to be read, or hn_run_reads_texts. On
+ * HN_E_DATASET_INVALID their issues tell which rows. Owner calls hn_run_finish in every case. */
+int hn_run_load(
+    struct hn_run *run, const struct hn_spec *spec, const char *dir, const char *tokens, struct hn_error *err);
+/* Whether training needs the rows' texts beside their tokens: for samples, and for answers in a context. */
+bool hn_run_reads_texts(const struct hn_run *run);
+/* Opens the data sets that are not open yet. */
+int hn_run_open_data(struct hn_run *run, const char *dir, struct hn_error *err);
 /* The run's other precision of the base number `i` with the same task's head and adapter, nothing else of it filled;
  * HN_E_INVALID_FIELD (field verify_on) when it is another model. hn_run_finish in every case. */
-int hn_run_open_other(
-    const struct hn_run *run, size_t i, const char *dir, struct hn_run *ret, struct hn_error *err);
+int hn_run_open_other(const struct hn_run *run, size_t i, const char *dir, struct hn_run *ret, struct hn_error *err);
 /* How rows become tokens for this run. Borrows the specification. */
 struct hn_encode_options hn_run_encode_options(const struct hn_run *run);
 /* Decides what is trained: fills adapter and n_params from the specification and the open model. Done by hn_run_load.

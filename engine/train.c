@@ -383,6 +383,7 @@ static int train(struct hn_trainer *t, const char **ret_reason, struct hn_error 
         if ((rc = train_step(t, p->step + 1, &r, err)))
             break;
         p->step++;
+        hn_examples_release(&t->run.train);
         if ((rc = log_step(t, &r, err)))
             break;
         bool last = p->step == t->run.steps;
@@ -455,7 +456,11 @@ static int finish(struct hn_trainer *t, const char *reason, struct hn_error *err
         json_pack("{s:I, s:s, s:o, s:I, s:o}", "step", (json_int_t)t->progress.step, "reason", reason, "best", best,
             "exported_step", (json_int_t)t->exported_step, "seconds", f32(now() - t->started)),
         err);
-    return rc ? rc : hn_events_sync(&t->events, err);
+    if (!rc)
+        rc = hn_events_sync(&t->events, err);
+    if (!rc)
+        unlink(t->tokens); /* made again in a moment, should anyone run this again */
+    return rc;
 }
 
 static int announce(struct hn_trainer *t, struct hn_error *err) {
@@ -511,11 +516,14 @@ static int prepare(struct hn_trainer *t, struct hn_error *err) {
     char path[4096];
     json_t *json = NULL;
     snprintf(path, sizeof path, "%s/spec.json", t->dir);
+    snprintf(t->tokens, sizeof t->tokens, "%s/inputs/tokens", t->dir);
     int rc = hn_json_load(path, 16 << 20, &json, err);
     if (!rc)
         rc = hn_spec_read(&t->spec, json, err);
     if (!rc)
-        rc = hn_run_load(&t->run, &t->spec, t->dir, err);
+        rc = hn_run_load(&t->run, &t->spec, t->dir, t->tokens, err);
+    if (!rc && hn_run_reads_texts(&t->run))
+        rc = hn_run_open_data(&t->run, t->dir, err);
     if (!rc)
         rc = hn_run_plan(&t->run, err);
     if (!rc)

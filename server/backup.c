@@ -76,7 +76,8 @@ static int place_folder(struct backup *b, const char *from, const char *to, stru
     for (struct dirent *entry; !rc && (entry = readdir(dir));) {
         char child[HN_PATH_SIZE], copy[HN_PATH_SIZE];
         bool model = inputs && strncmp(entry->d_name, "model", 5) == 0;
-        if (entry->d_name[0] == '.' || (model && !b->models))
+        bool tokens = inputs && strcmp(entry->d_name, "tokens") == 0; /* made again when needed */
+        if (entry->d_name[0] == '.' || tokens || (model && !b->models))
             continue;
         if (!hn_state_path(child, from, entry->d_name, NULL, NULL) || !hn_state_path(copy, to, entry->d_name, NULL, NULL))
             rc = hn_fail(err, HN_E_INTERNAL, "path too long");

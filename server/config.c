@@ -34,6 +34,7 @@ static const struct option options[] = {
     {"max_connections", COUNT, AT(max_connections), "1024", 16, 15000, "open at once; more are told to come later"},
     {"max_per_client", COUNT, AT(max_per_client), "0", 0, 15000, "of one address; 0 = as many as there are"},
     {"idle_seconds", COUNT, AT(idle_seconds), "60", 1, 86400, "a connection has so long to send a request's headers"},
+    {"token_cache", SIZE, AT(token_cache), "2G", 0, TERA, "disk for tokenised rows of recent jobs, kept for the next; 0 = none"},
     {"disk_reserve", SIZE, AT(disk_reserve), "512M", 0, TERA, "free space that uploads and jobs leave alone"},
     {"grace_seconds", COUNT, AT(grace_seconds), "60", 1, 86400, "time a trainer has to write its state when stopped"},
     {"hang_seconds", COUNT, AT(hang_seconds), "3600", 1, 2592000, "a trainer silent for so long is stopped as hung"},

@@ -194,6 +194,8 @@ int hn_dataset_remove(const struct hn_library *library, const char *id, struct h
     int rc = hn_store_call(library->store, hn_db_dataset_delete, &del, err);
     if (!rc && del.sha256[0] && hn_state_path(dir, library->state, "datasets", del.sha256, NULL))
         hn_dir_remove(dir, NULL);
+    if (!rc)
+        hn_state_forget_tokens(library->state);
     unlock_library(lock);
     return rc;
 }

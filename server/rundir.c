@@ -129,6 +129,18 @@ static int place_others(const char *state, const char *run_dir, struct hn_db *db
     return rc;
 }
 
+/* The rows as the plan tokenised them, where they are still there; the trainer makes them again otherwise. */
+static void place_tokens(const char *state, const char *run_dir, const struct hn_job *job) {
+    char from[HN_PATH_SIZE], to[HN_PATH_SIZE];
+    json_t *host = NULL;
+    hn_json_parse(job->host, strlen(job->host), &host, NULL);
+    const char *name = json_string_value(json_object_get(host, "tokens"));
+    if (name && name[strspn(name, "0123456789abcdef-")] == 0 && *name &&
+        hn_state_path(from, state, "tokens", name, NULL) && hn_state_path(to, run_dir, "inputs", "tokens", NULL))
+        place(from, to, NULL);
+    json_decref(host);
+}
+
 static int write_spec(const char *run_dir, const struct hn_job *job, const json_t *run, int64_t threads,
     struct hn_error *err) {
     char path[HN_PATH_SIZE];
@@ -174,6 +186,8 @@ int hn_rundir_prepare(const char *state, const struct hn_job *job, struct hn_db 
             input_name(run, "validation", "inputs/validation"), err);
     if (!rc && job->test_dataset)
         rc = place_dataset(state, run_dir, db, job->test_dataset, input_name(run, "test", "inputs/test"), err);
+    if (!rc)
+        place_tokens(state, run_dir, job);
     if (!rc)
         rc = write_spec(run_dir, job, run, threads, err);
     json_decref(model);

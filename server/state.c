@@ -16,7 +16,7 @@ bool hn_state_path(char ret[HN_PATH_SIZE], const char *state, const char *a, con
 }
 
 int hn_state_create(const char *state, struct hn_error *err) {
-    static const char *const folders[] = {"datasets", "evaluations", "models", "runs", "tmp"};
+    static const char *const folders[] = {"datasets", "evaluations", "models", "runs", "tmp", "tokens"};
     if (state[0] != '/') {
         hn_fail(err, HN_E_INVALID_FIELD, "the state folder \"%.200s\" is not an absolute path", state);
         hn_error_hint(err, "give a path that starts with /");
@@ -53,15 +53,24 @@ int hn_state_lock(const char *state, int *ret_fd, struct hn_error *err) {
     return 0;
 }
 
-void hn_state_sweep(const char *state) {
+static void empty(const char *state, const char *folder) {
     char path[HN_PATH_SIZE];
-    hn_state_path(path, state, "tmp", NULL, NULL);
+    hn_state_path(path, state, folder, NULL, NULL);
     DIR *dir = opendir(path);
     if (!dir)
         return;
     for (struct dirent *entry; (entry = readdir(dir));)
         if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0 &&
-            hn_state_path(path, state, "tmp", entry->d_name, NULL))
+            hn_state_path(path, state, folder, entry->d_name, NULL))
             hn_dir_remove(path, NULL);
     closedir(dir);
+}
+
+void hn_state_sweep(const char *state) {
+    empty(state, "tmp");
+    empty(state, "tokens");
+}
+
+void hn_state_forget_tokens(const char *state) {
+    empty(state, "tokens");
 }

@@ -2,9 +2,11 @@
  * The state folder: where everything is, and the lock that admits one daemon.
  *
  *   STATE/lock  hone.db  datasets/<sha256>/data  models/<name>/…  runs/<job id>/
- *   evaluations/<id>/  tmp/
+ *   evaluations/<id>/  tmp/  tokens/
  *
  * tmp/ holds uploads that are still arriving; it is emptied at start, so a refused or broken upload leaves nothing.
+ * tokens/ holds tokenised rows of recent plans (engine/token_file.h) and is emptied whenever a data set is deleted: one
+ * can read the texts in them.
  */
 #ifndef HN_STATE_H
 #define HN_STATE_H
@@ -17,8 +19,9 @@
 int hn_state_create(const char *state, struct hn_error *err);
 /* Takes STATE/lock for the life of the returned descriptor; HN_E_CONFLICT when another daemon has it. */
 int hn_state_lock(const char *state, int *ret_fd, struct hn_error *err);
-/* Removes what earlier uploads left in tmp/. Only for the holder of the lock. */
+/* Removes what earlier uploads and plans left in tmp/ and tokens/. Only for the holder of the lock. */
 void hn_state_sweep(const char *state);
+void hn_state_forget_tokens(const char *state); /* empties tokens/ */
 /* Joins up to three parts below STATE ("runs", id, "lock"); NULL parts end. False when the path is too long. */
 bool hn_state_path(char ret[HN_PATH_SIZE], const char *state, const char *a, const char *b, const char *c);
 
