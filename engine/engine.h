@@ -61,6 +61,7 @@ int hn_train(const char *run_dir, int lock_fd);
  *                    {"fraction":F}|"none"|"auto","task"|null,"method"|null,"hyperparameters":{…},"exports"|null,
  *                    "export_step"|null,"export_dtype"|null,"gguf_dtype"|null,"samples"|null,"labels"|null,"class_weights"|null,"dedupe","drop_leaks",
  *                    "test":null|DATA+{"sha256"},"verify_on":absent|[MODEL+{"sha256","name"}],"init":null|{"path" of a checkpoint's state.safetensors,"job","step"},
+ *                    "tokens":absent|{"folder","bytes"} where files of tokenised rows are kept (host.tokens names this run's),
  *                    "memory_bytes","threads","now":"2026-01-31"}
  *                    → {"run":{… the spec's run part …},"host":{…},"task","method","hyperparameters":{resolved, all},
  *                    "auto":{name:why},"validation":{"rows",…},"counts":{"rows","used","dropped","truncated",

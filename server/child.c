@@ -9,6 +9,13 @@
 
 #define MAX_ARGS 8
 
+static const char *confined_to[2]; /* state folder, folders of models; set before any thread starts a child */
+
+void hn_child_confine(const char *state, const char *model_dirs) {
+    confined_to[0] = state;
+    confined_to[1] = model_dirs;
+}
+
 static const char *program(void) {
     /* For the daemon's own tests, which put a fast stand-in in the engine's place. */
     const char *other = getenv("HONED_TEST_EXE");
@@ -16,9 +23,13 @@ static const char *program(void) {
 }
 
 int hn_child_spawn(const char *const *args, int fd, const char *log, int *ret_pid, struct hn_error *err) {
-    char *argv[MAX_ARGS + 2] = {(char *)(uintptr_t)"honed"};
-    for (size_t i = 0; args[i] && i < MAX_ARGS; i++)
-        argv[i + 1] = (char *)(uintptr_t)args[i];
+    const char *confine[] = {"--confine", confined_to[0], confined_to[1] ? confined_to[1] : ""};
+    char *argv[MAX_ARGS + 5] = {(char *)(uintptr_t)"honed"};
+    size_t n = 1;
+    for (; args[n - 1] && n <= MAX_ARGS; n++)
+        argv[n] = (char *)(uintptr_t)args[n - 1];
+    for (size_t i = 0; confined_to[0] && i < 3; i++)
+        argv[n++] = (char *)(uintptr_t)confine[i];
     posix_spawn_file_actions_t actions;
     posix_spawnattr_t attr;
     posix_spawn_file_actions_init(&actions);

@@ -44,6 +44,7 @@ static const struct option options[] = {
     {"tls_cert", TEXT, AT(tls_cert), "", 0, 0, "PEM file of the certificate chain; turns on HTTPS"},
     {"tls_key", TEXT, AT(tls_key), "", 0, 0, "PEM file of its private key"},
     {"require_keys", TEXT, AT(require_keys), "auto", 0, 0, "yes, no, or auto: only when listening beyond loopback"},
+    {"confine", FLAG, AT(confine), "yes", 0, 0, "no: trainers and helpers may open any file that the daemon may"},
     {"insecure", FLAG, AT(insecure), "no", 0, 0, "yes: allow listening beyond loopback without TLS or keys"},
     {"retain_days", COUNT, AT(retain_days), "0", 0, 36500, "ended jobs older than this are deleted; 0 = kept"},
 };

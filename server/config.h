@@ -22,6 +22,7 @@ struct hn_config {
     int64_t slots, threads, memory, max_upload, max_body, token_cache, disk_reserve, grace_seconds, hang_seconds, retain_days, idle_seconds;
     int64_t max_connections, max_per_client;
     int64_t log_level, log_format; /* enum hn_log_level, hn_log_format */
+    bool confine;      /* children see only their own files */
     bool insecure;     /* listen beyond loopback without TLS */
 };
 

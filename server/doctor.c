@@ -4,6 +4,7 @@
  */
 #include "server/commands.h"
 #include "server/config.h"
+#include "server/confine.h"
 #include "server/machine.h"
 #include "server/state.h"
 #include "server/store.h"
@@ -46,6 +47,17 @@ static struct finding look_at_kernels(const struct patient *p) {
         .advice = "without AVX2 training is many times slower; nothing else is wrong"};
     (void)p;
     snprintf(f.text, sizeof f.text, "%s", level);
+    return f;
+}
+
+static struct finding look_at_confinement(const struct patient *p) {
+    struct finding f = {.advice = "trainers and helpers run with the daemon's own rights; a kernel from 5.13 on with Landlock has more"};
+    f.verdict = hn_confine_look(f.text, sizeof f.text) ? GOOD : DOUBTFUL;
+    if (!p->config.confine) {
+        f.verdict = DOUBTFUL;
+        f.advice = "set confine = yes";
+        snprintf(f.text, sizeof f.text, "turned off");
+    }
     return f;
 }
 
@@ -158,7 +170,7 @@ static const struct {
 } looks[] = {
     {"build", look_at_build}, {"kernels", look_at_kernels}, {"threads", look_at_threads}, {"memory", look_at_memory},
     {"open files", look_at_files}, {"state folder", look_at_state}, {"disk", look_at_disk}, {"store", look_at_store},
-    {"daemon", look_at_daemon}, {"address", look_at_address},
+    {"confinement", look_at_confinement}, {"daemon", look_at_daemon}, {"address", look_at_address},
 };
 
 int hn_command_doctor(int argc, char **argv) {

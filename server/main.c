@@ -1,6 +1,7 @@
 /* The command line: one row a subcommand. Only here do the HTTP layer and the API's route table meet. */
 #include "api/routes.h"
 #include "server/commands.h"
+#include "server/confine.h"
 #include "server/serve.h"
 
 #include <stdio.h>
@@ -62,6 +63,46 @@ static void become_child(void) {
         close(fd);
 }
 
+#define PLACES 40
+
+static const char *const *after(int argc, char **argv, const char *word, int n) {
+    for (int i = 0; i + n < argc; i++)
+        if (strcmp(argv[i], word) == 0)
+            return (const char *const *)&argv[i + 1];
+    return NULL;
+}
+
+/* Places of a list joined by ':', to read. */
+static size_t add_list(struct hn_place *places, size_t n, char *list) {
+    for (char *dir; list && n < PLACES && (dir = strsep(&list, ":"));)
+        places[n++] = (struct hn_place){dir, false};
+    return n;
+}
+
+/* With `--confine STATE MODEL_DIRS`: a trainer sees its own folder (`own`), a helper what its ops read and write; both the libraries that
+ * are still to be opened. */
+static void confine(int argc, char **argv, const char *own) {
+    static const struct hn_place shared[] = {{"datasets", false}, {"models", false}, {"tmp", true}, {"tokens", true}, {"runs", true},
+        {"evaluations", true}};
+    enum { SHARED = sizeof shared / sizeof shared[0] };
+    const char *const *to = after(argc, argv, "--confine", 2);
+    char paths[SHARED][HN_PATH_SIZE], text[160];
+    struct hn_place places[PLACES] = {{own, true}};
+    size_t n = own ? 1 : 0;
+    if (!to)
+        return;
+    for (size_t i = 0; !own && i < SHARED; i++)
+        if (hn_state_path(paths[i], to[0], shared[i].path, NULL, NULL))
+            places[n++] = (struct hn_place){paths[i], shared[i].write};
+    const char *libraries = getenv("LD_LIBRARY_PATH");
+    char *models = own ? NULL : strdup(to[1]), *more = libraries ? strdup(libraries) : NULL;
+    n = add_list(places, add_list(places, n, models), more);
+    if (!hn_confine(places, n, text, sizeof text) || own)
+        fprintf(stderr, "confined: %s\n", text);
+    free(models);
+    free(more);
+}
+
 static int number_after(int argc, char **argv, const char *word) {
     for (int i = 0; i + 1 < argc; i++)
         if (strcmp(argv[i], word) == 0)
@@ -78,16 +119,18 @@ static int command_train(int argc, char **argv) {
     int lock_fd = number_after(argc, argv, "--lock-fd");
     if (lock_fd >= 0)
         become_child();
+    confine(argc, argv, argv[0]);
     return hn_train(argv[0], lock_fd);
 }
 
 static int command_helper(int argc, char **argv) {
-    int fd = argc == 1 ? (int)strtol(argv[0], NULL, 10) : -1;
+    int fd = argc >= 1 ? (int)strtol(argv[0], NULL, 10) : -1;
     if (fd < 3) {
         fprintf(stderr, "usage: honed helper FD (started by the daemon itself)\n");
         return 2;
     }
     become_child();
+    confine(argc, argv, NULL);
     return hn_helper_serve(fd);
 }
 

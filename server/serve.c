@@ -4,6 +4,7 @@
  * served meanwhile. A second signal leaves at once; the trainers go on and the next daemon attaches to them.
  */
 #include "server/serve.h"
+#include "server/child.h"
 #include "server/log.h"
 #include "server/notify.h"
 #include "server/state.h"
@@ -113,6 +114,8 @@ static int open_store(struct daemon *d, struct hn_error *err) {
 
 static int open_rest(struct daemon *d, const struct hn_api *api, struct hn_error *err) {
     struct hn_server *s = &d->server;
+    if (s->config->confine)
+        hn_child_confine(s->config->state, s->config->model_dirs);
     int rc = hn_helper_create("data", &s->data_helper, err);
     if (!rc)
         rc = hn_helper_create("predict", &s->predict_helper, err);
