@@ -164,6 +164,13 @@ static const struct hn_dtype_info infos[HN_DTYPES] = {
     [HN_Q6_K] = {"Q6_K", 256, 210, hn_dequantise_q6_k, NULL},
     [HN_IQ4_NL] = {"IQ4_NL", 32, 18, hn_dequantise_iq4_nl, NULL},
     [HN_IQ4_XS] = {"IQ4_XS", 256, 136, hn_dequantise_iq4_xs, NULL},
+    [HN_IQ2_XXS] = {"IQ2_XXS", 256, 66, hn_dequantise_iq2_xxs, NULL},
+    [HN_IQ2_XS] = {"IQ2_XS", 256, 74, hn_dequantise_iq2_xs, NULL},
+    [HN_IQ2_S] = {"IQ2_S", 256, 82, hn_dequantise_iq2_s, NULL},
+    [HN_IQ3_XXS] = {"IQ3_XXS", 256, 98, hn_dequantise_iq3_xxs, NULL},
+    [HN_IQ3_S] = {"IQ3_S", 256, 110, hn_dequantise_iq3_s, NULL},
+    [HN_IQ1_S] = {"IQ1_S", 256, 50, hn_dequantise_iq1_s, NULL},
+    [HN_IQ1_M] = {"IQ1_M", 256, 56, hn_dequantise_iq1_m, NULL},
 };
 
 const struct hn_dtype_info *hn_dtype_info(int type) {
