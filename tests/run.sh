@@ -64,8 +64,9 @@ command -v bc >/dev/null || as_root env DEBIAN_FRONTEND=noninteractive apt-get i
 fetch_model
 fetch_reviews
 fetch_minilm
+fetch_gemma || FAILED=$((FAILED + 1))
 python_tools || { echo "the Python packages for the tests cannot be installed" >&2; FAILED=$((FAILED + 1)); }
-export HONE_TEST_GGUF="$MODEL_FILE" HONE_TEST_REVIEWS="$REVIEWS_FILE" HONE_TEST_MINILM="$MINILM_FOLDER" HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false
+export HONE_TEST_GGUF="$MODEL_FILE" HONE_TEST_REVIEWS="$REVIEWS_FILE" HONE_TEST_MINILM="$MINILM_FOLDER" HONE_TEST_GEMMA="$GEMMA_FILE" HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false
 PYTEST="$CACHE/venv/bin/python -m pytest -q -p no:cacheprovider"
 
 if ! build build-test; then

@@ -81,13 +81,13 @@ def make_run(folder, rows, hyperparameters, validation=None, samples=0, base=Non
     return result
 
 
-def encode(rows, folder):
+def encode(rows, folder, model=None):
     """Token ids and target weights of rows, through the engine's preview."""
     path = pathlib.Path(folder) / "rows.jsonl"
     path.write_text("".join(json.dumps(r) + "\n" for r in rows))
     ids, weights = [], []
     for i in range(len(rows)):
-        reply = helper("dataset.preview", {"model": {"path": GGUF}, "data": {"path": str(path), "format": "jsonl"}, "row": i + 1,
+        reply = helper("dataset.preview", {"model": {"path": model or GGUF}, "data": {"path": str(path), "format": "jsonl"}, "row": i + 1,
                                            "task": None, "hyperparameters": {}})
         tokens = reply["result"]["tokens"]
         ids.append([t["id"] for t in tokens])
