@@ -155,10 +155,15 @@ int hn_events_add(struct hn_events *events, const char *type, json_t *data, stru
     char key[512];
     if (!data)
         return hn_fail(err, HN_E_INTERNAL, "out of memory writing an event");
-    const json_t *old = event_key(type, data, key, sizeof key) ? json_object_get(events->written, key) : NULL;
+    bool once = event_key(type, data, key, sizeof key);
+    const json_t *old = once ? json_object_get(events->written, key) : NULL;
     int rc = 0;
     if (!old) {
         rc = append(events, type, data, err);
+        /* A stop right after a checkpoint saves the same step again. A step itself is never told twice by one
+         * attempt, and there can be millions of them. */
+        if (!rc && once && strcmp(type, "step") != 0)
+            json_object_set(events->written, key, data);
     } else if (!same(old, data) && !events->warned) {
         events->warned = true;
         json_t *warning = json_pack("{s:s, s:s, s:O}", "code", "not_reproduced", "message",
