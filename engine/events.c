@@ -114,7 +114,9 @@ int hn_events_open(struct hn_events *events, const char *run_dir, struct hn_erro
         (struct hn_events){.fd = open(path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0600), .written = json_object()};
     if (events->fd < 0)
         return hn_fail_errno(err, errno, "cannot open %s", path);
-    int rc = read_lines(events, path, err);
+    int rc = hn_file_sync(run_dir, err); /* its name; its lines are synced before anything rests on them */
+    if (!rc)
+        rc = read_lines(events, path, err);
     if (rc)
         hn_events_close(events);
     return rc;

@@ -88,6 +88,7 @@ int hn_db_job_claim(struct hn_db *db, void *claim, struct hn_error *err);
 struct hn_job_settle {
     const char *id;
     bool draining;              /* the daemon asked it to stop */
+    bool had_trainer;           /* this daemon has seen one; else the last one may have died between claim and start */
     const char *code, *message; /* the worker's own verdict (input missing, hung …), or NULL */
 };
 int hn_db_job_settle(struct hn_db *db, void *settle, struct hn_error *err);

@@ -192,6 +192,9 @@ int hn_db_job_settle(struct hn_db *db, void *arg, struct hn_error *err) {
         rc = requeue(db, &job, "disk_full", 30000, job.deaths, err);
     } else if (interrupted || settle->draining) {
         rc = requeue(db, &job, settle->draining ? "shutdown" : "interrupted", 0, job.deaths, err);
+    } else if (!settle->had_trainer && !settle->code && !*verdict) {
+        /* Claimed by a daemon that died before its trainer told anything: no death of the trainer's own. */
+        rc = requeue(db, &job, "interrupted", 0, job.deaths, err);
     } else {
         rc = died(db, &job, err);
     }

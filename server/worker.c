@@ -61,6 +61,7 @@ struct run {
     int64_t checkpoint_bytes;
     int64_t term_at, kill_at;   /* ticks; 0: not asked yet */
     bool nudged, hung;
+    bool had_trainer;           /* this daemon has started one, or met it alive */
     char code[32], message[512]; /* the worker's own verdict */
 };
 
@@ -217,12 +218,14 @@ static int begin(struct run *run, struct hn_error *err) {
         run->offset = job.ingested_bytes;
     if (!rc && all->executor->alive(run->dir)) {
         all->executor->attach(run->dir, &run->process);
+        run->had_trainer = true;
         hn_log(HN_LOG_INFO, "attached to a running trainer", "job", run->id, "pid", HN_N(run->process.pid), NULL);
     } else if (!rc && run->worker->job[0] == 0) {
         int64_t threads = all->config->threads / all->config->slots;
         rc = hn_rundir_prepare(all->config->state, &job, db, threads > 0 ? threads : 1, err);
         if (!rc)
             rc = all->executor->spawn(run->dir, &run->process, err);
+        run->had_trainer = !rc;
         if (!rc)
             hn_log(HN_LOG_INFO, "trainer started", "job", run->id, "pid", HN_N(run->process.pid), "attempt",
                 HN_N(job.attempts), NULL);
@@ -234,7 +237,8 @@ static int begin(struct run *run, struct hn_error *err) {
 
 static void settle(struct run *run) {
     struct hn_workers *all = run->worker->all;
-    struct hn_job_settle settle = {.id = run->id, .draining = atomic_load(&all->draining),
+    hn_rundir_tidy(run->dir);
+    struct hn_job_settle settle = {.id = run->id, .draining = atomic_load(&all->draining), .had_trainer = run->had_trainer,
         .code = run->code[0] ? run->code : NULL, .message = run->message};
     struct hn_error err = {0};
     /* The job's end must not be lost to a full disk: try until it is written or the daemon leaves. */
