@@ -31,13 +31,20 @@ KINDS = [  # model, method, steps, seed, exports
 ]
 
 
+def accepted(ask):
+    """The answer of a request that is sent again when the helper died over it, as its sender is told."""
+    while (reply := ask()).status_code == 500 and "helper process died" in reply.text:
+        pass
+    assert reply.status_code in (200, 201), reply.text
+    return reply.json()
+
+
 def body_of(daemon, kind):
     model, method, steps, seed, exports = KINDS[kind]
     chance = random.Random(seed)
     text = (tiny.chats if model == "llama" else tiny.labelled)(chance, 24)
-    data = daemon.post("/datasets?name=t", data=text.encode())
-    assert data.status_code in (200, 201), data.text
-    return {"model": model, "method": method, "dataset": data.json()["id"], "validation": 0.2, "exports": exports,
+    data = accepted(lambda: daemon.post("/datasets?name=t", data=text.encode()))
+    return {"model": model, "method": method, "dataset": data["id"], "validation": 0.2, "exports": exports,
             "hyperparameters": SHARED | {"max_steps": steps, "seed": seed}}
 
 
@@ -121,9 +128,8 @@ class Schedule:
         self.jobs, self.deaths, self.asked = {}, {}, {}
 
     def submit(self, kind):
-        reply = self.daemon.post("/jobs", json=body_of(self.daemon, kind))
-        assert reply.status_code == 201, reply.text
-        self.jobs[reply.json()["id"]] = kind
+        body = body_of(self.daemon, kind)
+        self.jobs[accepted(lambda: self.daemon.post("/jobs", json=body))["id"]] = kind
 
     def active(self):
         return [job for job in self.jobs if self.daemon.look(job)["status"] not in ENDED]
