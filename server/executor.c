@@ -135,15 +135,16 @@ static void local_signal(struct hn_process *process, int number) {
         syscall(SYS_pidfd_send_signal, process->pidfd, number, NULL, 0);
 }
 
-static void local_release(struct hn_process *process) {
-    if (process->child) {
-        siginfo_t info;
+static int local_release(struct hn_process *process) {
+    siginfo_t info = {0};
+    if (process->child)
         while (waitid(P_PID, (id_t)process->pid, &info, WEXITED) < 0 && errno == EINTR)
             continue;
-    }
+    int status = process->child && info.si_code == CLD_EXITED ? info.si_status : -1;
     if (process->pidfd >= 0)
         close(process->pidfd);
     *process = (struct hn_process){.pidfd = -1};
+    return status;
 }
 
 const struct hn_executor hn_executor_local = {

@@ -26,8 +26,9 @@ struct hn_executor {
     /* CPU time used so far and memory of its own (not of mapped files) now; false when it cannot be told. */
     bool (*usage)(const struct hn_process *process, int64_t *ret_cpu_ms, int64_t *ret_bytes);
     void (*signal)(struct hn_process *process, int number);
-    /* Reaps and closes; only when it is no longer alive. Nothing is done twice. */
-    void (*release)(struct hn_process *process);
+    /* Reaps and closes; only when it is no longer alive. Nothing is done twice. How it exited, -1 when that is not known:
+     * a hint for what it could not write down. */
+    int (*release)(struct hn_process *process);
 };
 
 extern const struct hn_executor hn_executor_local;

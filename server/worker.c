@@ -135,6 +135,11 @@ static int ingest(struct run *run, bool *more, struct hn_error *err) {
             hn_log(HN_LOG_WARNING, "lines of events.jsonl skipped", "job", run->id, "lines", HN_N(batch.skipped), NULL);
     }
     *more = !rc && text.size > 0;
+    if (rc == HN_E_CONFLICT && batch.from != run->offset) { /* written after all by a commit that seemed to fail */
+        run->offset = batch.from;
+        *more = true;
+        rc = 0;
+    }
     hn_buf_free(&text);
     return rc;
 }
@@ -240,8 +245,11 @@ static bool follow(struct run *run) {
         control(run);
         wait_a_little(run);
     }
-    all->executor->release(&run->process);
+    int status = all->executor->release(&run->process);
     ingest_all(run);
+    /* Where not even its last event could be written. */
+    if (status == HN_EXIT_RESOURCES && !run->code[0])
+        snprintf(run->code, sizeof run->code, "%s", hn_error_name(HN_E_DISK_FULL));
     return true;
 }
 

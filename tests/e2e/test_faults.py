@@ -13,6 +13,7 @@ import signal
 import sqlite3
 import struct
 import subprocess
+import threading
 import time
 
 import pytest
@@ -146,6 +147,7 @@ def whole_life(world):
         if answer is not None and answer.status_code >= 400:
             assert answer.status_code in (500, 503, 507, 422), answer.text
             assert not answer.content or answer.json()["error"]["message"], answer.text
+            print(answer.status_code, answer.text)
             return answer.status_code
     job = reply.json()["id"]
 
@@ -164,6 +166,7 @@ def whole_life(world):
         assert world.result(job) == world.expected
     else:
         assert found["status"] == "failed" and found["status_reason"]["message"], found
+        print(found["status_reason"])
     assert world.daemon.delete(f"/jobs/{job}").status_code == 204
     return found["status"]
 
@@ -195,3 +198,154 @@ def test_the_nth_call_fails(calm, what, who, error):
             raise
         outcomes[outcome] = outcomes.get(outcome, 0) + 1
     print(f"{what} of {who}, {error}: {len(places)} of {seen} calls, {outcomes}")
+
+
+def test_the_disk_is_full_during_a_checkpoint(calm):
+    """The last good checkpoint stays; the job waits, says for what, and goes on when there is room."""
+    job = calm.job(max_steps=400)
+    calm.daemon.wait_step(job, 40)
+    calm.control.arm("train", "write", 1, errno.ENOSPC, repeat=1 << 40)
+    found = calm.daemon.wait(job, "queued", 20)
+    assert found["status_reason"]["code"] == "waiting_for_disk", found
+    assert [e["data"] for e in calm.daemon.events(job) if e["type"] == "requeued"] == [{"reason": "disk_full"}]
+    kept = [c["step"] for c in calm.daemon.get(f"/jobs/{job}/checkpoints").json()["data"]]
+    assert kept, "no checkpoint is left"
+    for attempt in range(2, 6):  # however often it is tried: a full disk is no death
+        calm.skip_delay(job)
+        assert tiny.wait_until(lambda: calm.daemon.look(job)["attempts"] == attempt)
+        calm.daemon.wait(job, "queued", 20)
+    assert calm.daemon.look(job)["status_reason"]["code"] == "waiting_for_disk"
+    assert [c["step"] for c in calm.daemon.get(f"/jobs/{job}/checkpoints").json()["data"]][-1] >= kept[-1]
+    calm.control.disarm()
+    assert calm.end(job)["status"] == "succeeded"
+    assert calm.result(job) == calm.result(calm.end(calm.job(max_steps=400))["id"])
+
+
+def test_a_stopped_trainer(calm):
+    job = calm.job(max_steps=1000)
+    calm.daemon.wait_step(job, 5)
+    os.kill(calm.daemon.trainer(job), signal.SIGSTOP)
+    found = calm.end(job)
+    assert found["status"] == "failed" and found["status_reason"]["code"] == "hung" and "hang_seconds" in found["status_reason"]["message"]
+
+
+def test_slow_is_not_hung(start):
+    """A step that tells nothing for three times hang_seconds, but computes."""
+    daemon = start("--hang_seconds", "1", "--grace_seconds", "1")
+    daemon.model()
+    job = daemon.job({"steps": 3, "busy_at": 2, "busy_seconds": 4})
+    assert daemon.wait(job, timeout=30)["status"] == "succeeded"
+
+
+def test_a_greedy_trainer(start):
+    daemon = start()
+    daemon.model()
+    job = daemon.job({"steps": 3, "eat_at": 2, "eat_bytes": 700 << 20, "peak_bytes": 50 << 20})
+    found = daemon.wait(job, timeout=30)
+    assert found["status"] == "failed" and found["status_reason"]["code"] == "memory_exceeded", found
+    assert "50 MB were planned" in found["status_reason"]["message"]
+    assert daemon.wait(daemon.job({"steps": 3}, extra="next"))["status"] == "succeeded"
+
+
+def test_processes_cannot_be_started(calm):
+    """A moment without processes costs nothing; if it lasts, the job says what was in the way."""
+    data = calm.daemon.post("/datasets?name=t", data=tiny.chats(random.Random(1), 12).encode()).json()["id"]
+    body = {"model": "llama", "dataset": data, "exports": ["peft"], "hyperparameters": KNOBS}
+    for times, status in ((2, "succeeded"), (1 << 40, "failed")):
+        assert calm.daemon.get("/healthz").status_code == 200
+        calm.control.arm("serve", "spawn", 1, errno.EAGAIN, repeat=times)
+        reply = calm.daemon.post("/jobs", json=body)
+        if reply.status_code == 500:  # the helper was at rest and could not be started either
+            assert "cannot start" in reply.json()["error"]["message"]
+            continue
+        found = calm.end(reply.json()["id"])
+        assert found["status"] == status, found
+        assert status == "succeeded" or "cannot start" in found["status_reason"]["message"], found
+        calm.control.disarm()
+
+
+@pytest.mark.parametrize("seconds", [-90 * 86400, 90 * 86400, 20 * 365 * 86400])
+def test_the_clock_jumps(calm, seconds):
+    """Nothing that waits is lost in the past or the future, and the order of events is their seq."""
+    job, waiting = (calm.job(max_steps=n, save_every=400) for n in (1500, 1501))
+    calm.daemon.wait_step(job, 5)
+    killed = set()
+
+    def kill():
+        try:
+            os.kill(calm.daemon.trainer(job), signal.SIGKILL)
+            killed.add(calm.daemon.trainer(job))
+        except (ProcessLookupError, ValueError):
+            pass
+        return len(killed) == 2
+    assert tiny.wait_until(kill, every=0.005)  # after the second death the next start is delayed
+    calm.control.set(clock=seconds)
+    for name in (job, waiting):
+        found = calm.daemon.wait(name, timeout=30)
+        assert found["status"] == "succeeded"
+        seqs = [e["seq"] for e in calm.daemon.events(name)]
+        assert seqs == list(range(1, len(seqs) + 1))
+    assert calm.daemon.get("/metrics").status_code == 200
+    calm.control.set(clock=0)
+    assert calm.daemon.wait(calm.job(max_steps=3))["status"] == "succeeded"
+
+
+def test_the_store_is_held_by_another(calm):
+    """Ten seconds of somebody else's write lock: everybody waits, nobody loses anything."""
+    other = sqlite3.connect(calm.daemon.state / "hone.db", isolation_level=None)
+    running = calm.job(max_steps=900)
+    calm.daemon.wait_step(running, 5)
+    other.execute("BEGIN IMMEDIATE")
+    began = time.monotonic()
+    assert calm.daemon.get("/jobs").status_code == 200  # reads go on
+    told = []
+    asking = threading.Thread(target=lambda: told.append(calm.submit(seed=9)))
+    asking.start()
+    time.sleep(10)
+    assert not told
+    other.execute("COMMIT")
+    other.close()
+    asking.join(30)
+    assert told and told[0][1].status_code == 201, told and told[0][1].text
+    assert time.monotonic() - began < 25
+    assert calm.end(running)["status"] == "succeeded" and calm.end(told[0][1].json()["id"])["status"] == "succeeded"
+
+
+@pytest.mark.parametrize("what", ["data", "model"])
+def test_an_input_vanishes_while_it_is_queued(start, tmp_path, what):
+    daemon = start("--slots", "1")
+    daemon.model()
+    first = daemon.job({"steps": 60, "step_seconds": 0.02})
+    job = daemon.job({"steps": 3}, extra="second")
+    daemon.wait_step(first, 2)
+    if what == "data":
+        sha = daemon.get("/datasets/" + daemon.look(job)["dataset"]).json()["sha256"]
+        shutil.rmtree(daemon.state / "datasets" / sha)
+    else:
+        shutil.rmtree(daemon.state / "models/base")
+    found = daemon.wait(job, timeout=20)
+    assert found["status"] == "failed" and found["status_reason"]["code"] in ("not_found", "model_invalid"), found
+    assert "no file" in found["status_reason"]["message"] or "was changed or removed" in found["status_reason"]["message"], found
+    assert daemon.wait(first)["status"] == "succeeded"
+
+
+def test_a_store_that_may_not_be_written(start, tmp_path):
+    """As after `chown`, or on a disk that the kernel made read-only: a clear refusal to start, nothing touched."""
+    daemon = start()
+    daemon.model()
+    daemon.stop()
+    store = daemon.state / "hone.db"
+    before = store.read_bytes()
+    store.chmod(0o400)
+    words = [HONED, "serve", "--state", str(daemon.state), "--listen", "127.0.0.1:0"]
+    if os.geteuid() == 0:  # root writes where it likes: as somebody else
+        for path in [daemon.state, *daemon.state.rglob("*")]:
+            os.chown(path, 65534, 65534)
+        for parent in daemon.state.parents:
+            if parent.stat().st_uid == 0 and str(parent).startswith(str(tmp_path.parents[1])):
+                parent.chmod(0o755)
+        words = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", *words]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=20)
+    assert done.returncode == 1 and "hone.db cannot be written" in done.stderr and "hint" in done.stderr, done.stderr
+    assert store.read_bytes() == before
+    store.chmod(0o600)
