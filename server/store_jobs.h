@@ -37,7 +37,7 @@ int hn_db_job_get(struct hn_db *db, const char *id, struct hn_job *ret, struct h
 int hn_db_job_exists(struct hn_db *db, const char *id);
 
 struct hn_job_filter {
-    const char *status, *model, *task, *dataset; /* NULL: any */
+    const char *status, *model, *task, *dataset, *verifies; /* NULL: any */
     const char *metadata_keys[16], *metadata_values[16];
     size_t n_metadata;
     const char *after; /* id of the last one seen, or NULL */
