@@ -8,7 +8,7 @@ import pathlib
 import re
 
 CALLS = ("open,openat,creat,write,pwrite64,writev,pwritev,ftruncate,truncate,fallocate,copy_file_range,sendfile,ioctl,rename,renameat,"
-         "renameat2,link,linkat,unlink,unlinkat,rmdir,mkdir,mkdirat,fsync,fdatasync,msync,fchmod,chmod")
+         "lseek,renameat2,link,linkat,unlink,unlinkat,rmdir,mkdir,mkdirat,fsync,fdatasync,msync,fchmod,chmod")
 LINE = re.compile(r"(\d+\.\d+) (\w+)\((.*)\)\s+= (-?\d+|\?)(?:<[^>]*>)?.*<(\d+\.\d+)>$")
 UNSEEN = ("hone.db-shm",)  # an index of the log, mapped, rebuilt by whoever opens the store
 
@@ -65,6 +65,8 @@ def read(trace, root):
                 begun, call, arguments, ended = float(m[1]), m[2], split(m[3]), float(m[1]) + float(m[5])
                 if call in ("fsync", "fdatasync"):
                     found.append((begun, "begin", call, arguments, (file.name, begun)))
+                if call == "lseek":
+                    arguments = [arguments[0], m[4]]
                 found.append((ended, "end", call, arguments, (file.name, begun)))
     return sorted(found, key=lambda f: f[0])
 
@@ -74,6 +76,7 @@ class Disk:
 
     def __init__(self, root):
         self.root, self.tree, self.pending = str(root), Node(True), {}
+        self.places = {}  # (thread, path): where it writes next, if not at the end
 
     def find(self, path):
         node = self.tree
@@ -116,6 +119,15 @@ class Disk:
             changed = node.synced != self.pending[key]
             node.synced = self.pending.pop(key)
             return changed
+        if call == "lseek":
+            self.places[key[0], paths[0]] = int(arguments[1])
+            return False
+        if "open" in call and names:
+            self.places.pop((key[0], names[0]), None)
+        if call == "write" and (key[0], paths[0]) in self.places:
+            at, size = self.places[key[0], paths[0]], len(text(re.search(r'"(.*)"', arguments[1])[1]))
+            self.places[key[0], paths[0]] = at + size
+            return self.do_pwrite64([*arguments, str(at)], paths, names) is not False
         act = getattr(self, "do_" + call, None)
         return act(arguments, paths, names) is not False if act else False
 
@@ -134,7 +146,7 @@ class Disk:
             return False
 
     def do_write(self, arguments, paths, names):
-        """Files here are written from their end on; `same` would find any that is not."""
+        """At the end; `same` would find a file for which that is wrong."""
         node = self.find(paths[0]) if self.inside(paths[0]) else None
         if node is None:
             return False
