@@ -90,11 +90,11 @@ else
     # A file a worker, each with one thread of its own: the files differ little in length and share nothing.
     wants parity && OMP_NUM_THREADS=1 run pytest parity $PYTEST -n 2 --dist loadfile --durations=15 tests/parity
     [ -d tests/e2e ] && wants e2e && run pytest e2e $PYTEST tests/e2e
-    # Numbers and seed may be given: HONE_KILLS, HONE_CUTS, HONE_SEED (each failure tells its own).
+    # Numbers and seed may be given: HONE_KILLS, HONE_CUTS, HONE_SWEEP, HONE_SEED (each failure tells its own).
     if wants soak; then
         HONE_KILLS=${HONE_KILLS:-500} run pytest soak-kills $PYTEST -s tests/e2e/test_kills.py
         HONE_CUTS=${HONE_CUTS:-all} run pytest soak-power-loss $PYTEST -s tests/e2e/test_power_loss.py
-        HONE_SWEEP=${HONE_SWEEP:-all} run pytest soak-faults $PYTEST -s tests/e2e/test_faults.py
+        HONE_SWEEP=${HONE_SWEEP:-200} run pytest soak-faults $PYTEST -s tests/e2e/test_faults.py
     fi
 fi
 echo "$PASSED passed, $FAILED failed"

@@ -1,7 +1,7 @@
 """What can fail, fails: memory, disk, processes, the clock, the store, a trainer that hangs or eats, inputs that vanish. The daemon never
 dies of it, every job ends with its exact result or a clear reason, and afterwards everything works.
 
-HONE_SWEEP is the number of places tried of each kind (3; "all": every one), HONE_SEED chooses them."""
+HONE_SWEEP is the number of places tried of each kind (2; "all": every one), HONE_SEED chooses them."""
 import errno
 import json
 import mmap
@@ -22,7 +22,7 @@ import requests
 import tiny
 from daemon import Daemon, ENDED, HONED
 
-SWEEP = os.environ.get("HONE_SWEEP", "3")
+SWEEP = os.environ.get("HONE_SWEEP", "2")
 SEED = int(os.environ.get("HONE_SEED", time.time()))
 TOOLS = pathlib.Path(__file__).resolve().parents[1] / "tools"
 KNOBS = {"epochs": 100, "max_steps": 30, "save_every": 4, "batch_size": 2, "eval_every": 10, "learning_rate": 1e-3, "max_length": 96}
@@ -202,8 +202,8 @@ def test_the_nth_call_fails(calm, what, who, error):
 
 def test_the_disk_is_full_during_a_checkpoint(calm):
     """The last good checkpoint stays; the job waits, says for what, and goes on when there is room."""
-    job = calm.job(max_steps=400)
-    calm.daemon.wait_step(job, 40)
+    job = calm.job(max_steps=200)
+    calm.daemon.wait_step(job, 20)
     calm.control.arm("train", "write", 1, errno.ENOSPC, repeat=1 << 40)
     found = calm.daemon.wait(job, "queued", 20)
     assert found["status_reason"]["code"] == "waiting_for_disk", found
@@ -218,7 +218,7 @@ def test_the_disk_is_full_during_a_checkpoint(calm):
     assert [c["step"] for c in calm.daemon.get(f"/jobs/{job}/checkpoints").json()["data"]][-1] >= kept[-1]
     calm.control.disarm()
     assert calm.end(job)["status"] == "succeeded"
-    assert calm.result(job) == calm.result(calm.end(calm.job(max_steps=400))["id"])
+    assert calm.result(job) == calm.result(calm.end(calm.job(max_steps=200))["id"])
 
 
 def test_a_stopped_trainer(calm):
@@ -264,10 +264,10 @@ def test_processes_cannot_be_started(calm):
         calm.control.disarm()
 
 
-@pytest.mark.parametrize("seconds", [-90 * 86400, 90 * 86400, 20 * 365 * 86400])
+@pytest.mark.parametrize("seconds", [-90 * 86400, 20 * 365 * 86400])
 def test_the_clock_jumps(calm, seconds):
     """Nothing that waits is lost in the past or the future, and the order of events is their seq."""
-    job, waiting = (calm.job(max_steps=n, save_every=400) for n in (1500, 1501))
+    job, waiting = (calm.job(max_steps=n, save_every=400) for n in (800, 801))
     calm.daemon.wait_step(job, 5)
     killed = set()
 
