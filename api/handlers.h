@@ -40,6 +40,8 @@ int hn_jobs_artifact(struct hn_request *req, struct hn_error *err);
 int hn_jobs_artifacts_tar(struct hn_request *req, struct hn_error *err);
 int hn_jobs_predict(struct hn_request *req, struct hn_error *err);
 int hn_jobs_evaluate(struct hn_request *req, struct hn_error *err);
+int hn_jobs_verify(struct hn_request *req, struct hn_error *err);
+int hn_jobs_verifications(struct hn_request *req, struct hn_error *err);
 
 int hn_evaluations_list(struct hn_request *req, struct hn_error *err);
 int hn_evaluations_get(struct hn_request *req, struct hn_error *err);

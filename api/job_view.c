@@ -91,6 +91,7 @@ json_t *hn_job_json(struct hn_db *db, const struct hn_job *job) {
         {"attempts", json_integer(job->attempts)},
         {"last_seq", json_integer(job->next_seq - 1)}, /* of its events: a page that shows the latest starts there */
         {"parent_sweep", json_null()},
+        {"verifies", job->verifies ? json_string(job->verifies) : json_null()},
         {"priority", json_integer(job->priority)},
         {"metadata", parsed(job->metadata)},
         {"artifacts_ready", json_boolean(strcmp(job->status, "succeeded") == 0)},

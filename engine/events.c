@@ -114,7 +114,9 @@ int hn_events_open(struct hn_events *events, const char *run_dir, struct hn_erro
         (struct hn_events){.fd = open(path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0600), .written = json_object()};
     if (events->fd < 0)
         return hn_fail_errno(err, errno, "cannot open %s", path);
-    int rc = read_lines(events, path, err);
+    int rc = hn_file_sync(run_dir, err); /* its name; its lines are synced before anything rests on them */
+    if (!rc)
+        rc = read_lines(events, path, err);
     if (rc)
         hn_events_close(events);
     return rc;
@@ -155,10 +157,15 @@ int hn_events_add(struct hn_events *events, const char *type, json_t *data, stru
     char key[512];
     if (!data)
         return hn_fail(err, HN_E_INTERNAL, "out of memory writing an event");
-    const json_t *old = event_key(type, data, key, sizeof key) ? json_object_get(events->written, key) : NULL;
+    bool once = event_key(type, data, key, sizeof key);
+    const json_t *old = once ? json_object_get(events->written, key) : NULL;
     int rc = 0;
     if (!old) {
         rc = append(events, type, data, err);
+        /* A stop right after a checkpoint saves the same step again. A step itself is never told twice by one
+         * attempt, and there can be millions of them. */
+        if (!rc && once && strcmp(type, "step") != 0)
+            json_object_set(events->written, key, data);
     } else if (!same(old, data) && !events->warned) {
         events->warned = true;
         json_t *warning = json_pack("{s:s, s:s, s:O}", "code", "not_reproduced", "message",

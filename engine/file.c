@@ -145,8 +145,13 @@ int hn_dir_create(const char *path, struct hn_error *err) {
             continue;
         char keep = part[i];
         part[i] = 0;
-        if (mkdir(part, 0700) && errno != EEXIST)
-            return hn_fail_errno(err, errno, "cannot create folder %s", part);
+        int rc = 0;
+        if (!mkdir(part, 0700)) /* a synced file in a folder that is lost would be lost with it */
+            rc = sync_parent(part, err);
+        else if (errno != EEXIST)
+            rc = hn_fail_errno(err, errno, "cannot create folder %s", part);
+        if (rc)
+            return rc;
         part[i] = keep;
     }
     return 0;

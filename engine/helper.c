@@ -4,6 +4,8 @@
 #include "engine/engine.h"
 
 #include <errno.h>
+#include <poll.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -125,7 +127,20 @@ static int serve_line(int fd, struct hn_predictor **predictor, const char *line,
     return rc;
 }
 
+/* Whoever asked is gone: nobody will ever hear the answer that may still take an hour. */
+static void *leave_with_caller(void *arg) {
+    struct pollfd p = {.fd = *(int *)arg};
+    while (!(p.revents & (POLLHUP | POLLERR | POLLNVAL)))
+        poll(&p, 1, -1);
+    _exit(0);
+}
+
 int hn_helper_serve(int fd) {
+    static int watched;
+    pthread_t thread;
+    watched = fd;
+    if (pthread_create(&thread, NULL, leave_with_caller, &watched) == 0)
+        pthread_detach(thread);
     struct hn_buf in = {.ceiling = MAX_REQUEST};
     struct hn_predictor *predictor = NULL;
     char chunk[65536];

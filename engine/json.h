@@ -10,6 +10,10 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+/* Makes jansson wait for memory instead of going without: a member that is left out unnoticed would make another job of
+ * the one that was asked for. Called once, before any other thread. */
+void hn_json_setup(void);
+
 /* Parses text of `size` bytes that must be one JSON value (duplicates refused, depth limited by jansson). The error
  * names line and column. New reference in *ret. */
 int hn_json_parse(const char *text, size_t size, json_t **ret, struct hn_error *err);

@@ -567,7 +567,7 @@ static int settle(struct hn_trainer *t, int rc, const struct hn_error *err) {
         return HN_EXIT_INTERRUPTED;
     tell("failed: %s%s%s", err->message, err->hint[0] ? " — " : "", err->hint);
     if (t->events.fd <= 0)
-        return HN_EXIT_FAILED;
+        return rc == HN_E_DISK_FULL ? HN_EXIT_RESOURCES : HN_EXIT_FAILED;
     if (rc == HN_E_DISK_FULL) {
         hn_events_add(&t->events, "interrupted",
             json_pack("{s:I, s:s}", "step", (json_int_t)t->progress.step, "reason", "disk_full"), NULL);

@@ -1,9 +1,12 @@
 /* See blob.h. */
 #include "server/blob.h"
+#include "server/state.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fs.h>
+#include <stdio.h>
+#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -36,17 +39,30 @@ static int copy_bytes(int in, int out, const char *to, struct hn_error *err) {
     }
 }
 
-/* A file of its own with the same bytes; `clone` allows only the way that shares blocks. */
+/* A name beside `to` that is taken for rubbish. */
+static bool temporary_name(char ret[HN_PATH_SIZE], const char *to) {
+    const char *slash = strrchr(to, '/');
+    int dir = slash ? (int)(slash - to) + 1 : 0, n = snprintf(ret, HN_PATH_SIZE, "%.*s.tmp-%s", dir, to, to + dir);
+    return n > 0 && n < HN_PATH_SIZE;
+}
+
+/* A file of its own with the same bytes, whole or not there at all; `clone` allows only the way that shares blocks. */
 static int duplicate(const char *from, const char *to, bool clone, bool own, bool *cloned, struct hn_error *err) {
+    char tmp[HN_PATH_SIZE];
+    if (!temporary_name(tmp, to))
+        return hn_fail(err, HN_E_INTERNAL, "path too long: %.200s", to);
     int in = open(from, O_RDONLY | O_CLOEXEC | O_NONBLOCK), out = -1, rc = 0;
     struct stat st;
+    unlink(tmp); /* of one that died here */
     if (in < 0)
         return errno == ENOENT ? hn_fail(err, HN_E_NOT_FOUND, "there is no file %s", from)
                                : hn_fail_errno(err, errno, "cannot open %s", from);
     if (fstat(in, &st) || !S_ISREG(st.st_mode))
         rc = hn_fail(err, HN_E_INVALID_FIELD, "%s is not a regular file", from);
-    if (!rc && (out = open(to, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600)) < 0)
-        rc = hn_fail_errno(err, errno, "cannot create %s", to);
+    if (!rc && access(to, F_OK) == 0)
+        rc = hn_fail_errno(err, EEXIST, "cannot create %s", to);
+    if (!rc && (out = open(tmp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600)) < 0)
+        rc = hn_fail_errno(err, errno, "cannot create %s", tmp);
     if (!rc) {
         *cloned = ioctl(out, FICLONE, in) == 0;
         if (!*cloned && !clone)
@@ -57,8 +73,11 @@ static int duplicate(const char *from, const char *to, bool clone, bool own, boo
     if (out >= 0)
         close(out);
     close(in);
-    if (out >= 0 && (rc || (clone && !*cloned)))
-        unlink(to);
+    bool wanted = out >= 0 && !rc && (*cloned || !clone);
+    if (wanted && rename(tmp, to))
+        rc = hn_fail_errno(err, errno, "cannot rename %s", tmp);
+    if (out >= 0 && (rc || !wanted))
+        unlink(tmp);
     return rc;
 }
 

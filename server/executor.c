@@ -28,22 +28,29 @@ static int open_lock(const char *run_dir) {
     return join(path, run_dir, "lock") ? open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600) : -1;
 }
 
-/* Field 22 of /proc/PID/stat: with the pid it names a process for ever. 0 when there is no such process. */
-static unsigned long long start_time(int pid) {
-    char path[64], text[1024];
-    snprintf(path, sizeof path, "/proc/%d/stat", pid);
+static bool read_proc(int pid, const char *name, char *ret, size_t size) {
+    char path[64];
+    snprintf(path, sizeof path, "/proc/%d/%s", pid, name);
     int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return 0;
-    ssize_t n = read(fd, text, sizeof text - 1);
-    close(fd);
-    if (n <= 0)
-        return 0;
-    text[n] = 0;
-    char *s = strrchr(text, ')'); /* the name may hold anything, also spaces */
-    for (int field = 2; s && field < 22; field++)
+    ssize_t n = fd < 0 ? 0 : read(fd, ret, size - 1);
+    if (fd >= 0)
+        close(fd);
+    ret[n > 0 ? n : 0] = 0;
+    return n > 0;
+}
+
+/* A field of /proc/PID/stat, counted from 1; 0 when there is no such process. */
+static unsigned long long stat_field(int pid, int number) {
+    char text[1024];
+    char *s = read_proc(pid, "stat", text, sizeof text) ? strrchr(text, ')') : NULL; /* the name may hold anything */
+    for (int field = 2; s && field < number; field++)
         s = strchr(s + 1, ' ');
     return s ? strtoull(s + 1, NULL, 10) : 0;
+}
+
+/* With the pid it names a process for ever. */
+static unsigned long long start_time(int pid) {
+    return stat_field(pid, 22);
 }
 
 static int spawn_process(const char *run_dir, int lock_fd, pid_t *pid, struct hn_error *err) {
@@ -111,20 +118,33 @@ static bool local_alive(const char *run_dir) {
     return held;
 }
 
+static bool local_usage(const struct hn_process *process, int64_t *ret_cpu_ms, int64_t *ret_bytes) {
+    char text[4096];
+    const char *line = process->pid > 0 && read_proc(process->pid, "status", text, sizeof text)
+        ? strstr(text, "\nRssAnon:") : NULL;
+    if (!line) /* a dead one that is not reaped has none */
+        return false;
+    *ret_bytes = (int64_t)strtoull(line + strlen("\nRssAnon:"), NULL, 10) * 1024;
+    *ret_cpu_ms = (int64_t)((stat_field(process->pid, 14) + stat_field(process->pid, 15)) * 1000 /
+        (unsigned long long)sysconf(_SC_CLK_TCK));
+    return true;
+}
+
 static void local_signal(struct hn_process *process, int number) {
     if (process->pidfd >= 0)
         syscall(SYS_pidfd_send_signal, process->pidfd, number, NULL, 0);
 }
 
-static void local_release(struct hn_process *process) {
-    if (process->child) {
-        siginfo_t info;
+static int local_release(struct hn_process *process) {
+    siginfo_t info = {0};
+    if (process->child)
         while (waitid(P_PID, (id_t)process->pid, &info, WEXITED) < 0 && errno == EINTR)
             continue;
-    }
+    int status = process->child && info.si_code == CLD_EXITED ? info.si_status : -1;
     if (process->pidfd >= 0)
         close(process->pidfd);
     *process = (struct hn_process){.pidfd = -1};
+    return status;
 }
 
 const struct hn_executor hn_executor_local = {
@@ -132,6 +152,7 @@ const struct hn_executor hn_executor_local = {
     .spawn = local_spawn,
     .attach = local_attach,
     .alive = local_alive,
+    .usage = local_usage,
     .signal = local_signal,
     .release = local_release,
 };

@@ -23,9 +23,12 @@ struct hn_executor {
     /* Finds the living trainer's process from its lock file, start time checked; leaves pidfd -1 if it cannot. */
     void (*attach)(const char *run_dir, struct hn_process *ret);
     bool (*alive)(const char *run_dir);
+    /* CPU time used so far and memory of its own (not of mapped files) now; false when it cannot be told. */
+    bool (*usage)(const struct hn_process *process, int64_t *ret_cpu_ms, int64_t *ret_bytes);
     void (*signal)(struct hn_process *process, int number);
-    /* Reaps and closes; only when it is no longer alive. Nothing is done twice. */
-    void (*release)(struct hn_process *process);
+    /* Reaps and closes; only when it is no longer alive. Nothing is done twice. How it exited, -1 when that is not known:
+     * a hint for what it could not write down. */
+    int (*release)(struct hn_process *process);
 };
 
 extern const struct hn_executor hn_executor_local;

@@ -532,6 +532,10 @@ static void look_whether_stopped(void *arg) {
     if (http->first && (suspended || hn_time_tick() < http->stop_deadline))
         return;
     hn_timer_stop(http->stop_timer);
+    /* From here on nothing runs microhttpd: a request that it took up now would be suspended at its end, and abort it. */
+    hn_timer_stop(http->timer);
+    hn_loop_unwatch(http->watch);
+    http->watch = NULL;
     http->stop_done(http->stop_arg);
 }
 

@@ -1,6 +1,7 @@
 /* libuv, behind the few calls the daemon needs. See loop.h. */
 #include "server/loop.h"
 
+#include <poll.h>
 #include <stdlib.h>
 #include <uv.h>
 
@@ -37,6 +38,15 @@ struct hn_loop {
     uv_mutex_t lock; /* guards the posts */
     struct post *first, **last;
 };
+
+/* What may not be lost and has nobody to tell: a wake-up without memory waits for some. Losing it would hang a request
+ * for ever, dying would end everybody else's. */
+static void *insist(size_t size) {
+    void *found;
+    while (!(found = hn_calloc(1, size)))
+        poll(NULL, 0, 10);
+    return found;
+}
 
 static void run_posts(uv_async_t *async) {
     struct hn_loop *loop = async->data;
@@ -103,9 +113,7 @@ void hn_loop_stop(struct hn_loop *loop) {
 }
 
 void hn_loop_post(struct hn_loop *loop, hn_loop_fn fn, void *arg) {
-    struct post *post = hn_calloc(1, sizeof *post);
-    if (!post)
-        abort(); /* a lost wake-up would hang a request for ever */
+    struct post *post = insist(sizeof *post);
     *post = (struct post){fn, arg, NULL};
     uv_mutex_lock(&loop->lock);
     *loop->last = post;
@@ -136,9 +144,7 @@ static void end_work(uv_work_t *uv, int status) {
 }
 
 void hn_loop_work(struct hn_loop *loop, hn_loop_fn fn, hn_loop_fn after, void *arg) {
-    struct work *work = hn_calloc(1, sizeof *work);
-    if (!work)
-        abort();
+    struct work *work = insist(sizeof *work);
     *work = (struct work){.loop = loop, .work = fn, .after = after, .arg = arg};
     work->uv.data = work;
     loop->works++;
@@ -146,9 +152,7 @@ void hn_loop_work(struct hn_loop *loop, hn_loop_fn fn, hn_loop_fn after, void *a
 }
 
 static struct handle *make_handle(hn_loop_fn fn, void *arg) {
-    struct handle *handle = hn_calloc(1, sizeof(struct hn_timer));
-    if (!handle)
-        abort();
+    struct handle *handle = insist(sizeof(struct hn_timer));
     handle->fn = fn;
     handle->arg = arg;
     return handle;

@@ -180,6 +180,7 @@ static int command_help(int argc, char **argv) {
 
 int main(int argc, char **argv) {
     const char *name = argc > 1 ? argv[1] : "--help";
+    hn_json_setup();
     if (strcmp(name, "-h") == 0 || strcmp(name, "help") == 0)
         name = "--help";
     for (size_t i = 0; i < COMMANDS; i++)

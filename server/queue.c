@@ -7,8 +7,13 @@ int hn_queue_pick(struct hn_queue_candidate *candidates, size_t n, const struct 
     int64_t room = limits->memory - limits->used;
     for (size_t i = 0; i < n; i++) {
         struct hn_queue_candidate *c = &candidates[i];
-        c->reason = "waiting_for_slot";
-        if (picked >= 0 || c->not_before > limits->now)
+        if (c->blocked_since > limits->now)
+            c->blocked_since = limits->now;
+        /* No delay is that long: the clock was set back since. */
+        bool delayed = c->not_before > limits->now && c->not_before - limits->now <= HN_QUEUE_DELAY_MS;
+        if (!delayed || !c->reason)
+            c->reason = "waiting_for_slot";
+        if (picked >= 0 || delayed)
             continue;
         if (limits->disk_free < 0 || c->disk_bytes > limits->disk_free) {
             c->reason = "waiting_for_disk";

@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #define HN_QUEUE_PASS_MS (10 * 60 * 1000)
+#define HN_QUEUE_DELAY_MS (60 * 1000) /* no job is delayed for longer before it may be tried again */
 
 struct hn_queue_limits {
     int64_t memory;    /* bytes for all trainers */
@@ -24,7 +25,7 @@ struct hn_queue_limits {
 
 struct hn_queue_candidate {
     int64_t peak_bytes, disk_bytes, not_before, blocked_since; /* disk_bytes: checkpoints and results, 0 unknown */
-    const char *reason; /* out: waiting_for_memory, waiting_for_disk, waiting_for_slot */
+    const char *reason; /* out: waiting_for_memory, waiting_for_disk, waiting_for_slot; one that is delayed keeps its own */
 };
 
 /* The index of the one to run, or -1. Fills every candidate's reason, and blocked_since of those passed over. */

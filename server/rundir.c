@@ -3,6 +3,7 @@
 #include "server/blob.h"
 #include "server/store_files.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -158,6 +159,24 @@ static int write_spec(const char *run_dir, const struct hn_job *job, const json_
     free(text);
     json_decref(spec);
     return rc;
+}
+
+static void remove_temporary(const char *folder) {
+    char path[HN_PATH_SIZE];
+    DIR *dir = opendir(folder);
+    for (struct dirent *entry; dir && (entry = readdir(dir));)
+        if (strncmp(entry->d_name, ".tmp-", 5) == 0 && hn_state_path(path, folder, entry->d_name, NULL, NULL))
+            hn_dir_remove(path, NULL);
+    if (dir)
+        closedir(dir);
+}
+
+void hn_rundir_tidy(const char *run_dir) {
+    static const char *const folders[] = {"checkpoints", "inputs", NULL}; /* NULL: the run directory itself */
+    char path[HN_PATH_SIZE];
+    for (size_t i = 0; i < sizeof folders / sizeof folders[0]; i++)
+        if (hn_state_path(path, run_dir, folders[i], NULL, NULL))
+            remove_temporary(path);
 }
 
 int hn_rundir_prepare(const char *state, const struct hn_job *job, struct hn_db *db, int64_t threads,

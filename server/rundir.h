@@ -11,6 +11,8 @@
  * host.threads where the job left it to us. HN_E_MODEL_INVALID when the model's file was changed since the import. */
 int hn_rundir_prepare(const char *state, const struct hn_job *job, struct hn_db *db, int64_t threads,
     struct hn_error *err);
+/* Removes what a trainer or a preparation left half-written when it was killed. Only while no trainer lives. */
+void hn_rundir_tidy(const char *run_dir);
 /* Size, time and inode of the model's files as recorded at import, compared with what is there now. */
 int hn_model_check(const char *state, const json_t *model, struct hn_error *err);
 /* The model's path below STATE/models, for the helper. */

@@ -59,11 +59,17 @@ static void run_one(struct hn_db *db, struct call *call) {
 static void run_group(struct hn_db *db, struct call *group) {
     struct hn_error err = {0};
     int rc = hn_db_script(db, "BEGIN IMMEDIATE", &err);
-    for (struct call *call = group; call && !rc; call = call->next)
+    for (struct call *call = group; call && !rc; call = call->next) {
         run_one(db, call);
+        /* Some failures (no memory, no disk) undo the whole transaction: the next savepoint would be one of its own. */
+        if (!hn_db_in_transaction(db))
+            rc = hn_fail(&err, HN_E_INTERNAL, "the store gave up the transaction: %.200s", call->err.message);
+    }
     if (!rc && (rc = hn_db_script(db, "COMMIT", &err)))
         hn_db_script(db, "ROLLBACK", NULL);
     for (struct call *call = group; call && rc; call = call->next) {
+        if (call->rc) /* it knows better why: its failure may have ended the transaction */
+            continue;
         call->rc = rc;
         call->err = err;
     }

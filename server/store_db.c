@@ -22,6 +22,10 @@ static int fail(struct hn_db *db, struct hn_error *err, const char *what) {
     return hn_fail(err, HN_E_INTERNAL, "the store: %.80s: %s", what, text);
 }
 
+bool hn_db_in_transaction(const struct hn_db *db) {
+    return !sqlite3_get_autocommit(db->handle);
+}
+
 int hn_db_script(struct hn_db *db, const char *sql, struct hn_error *err) {
     return sqlite3_exec(db->handle, sql, NULL, NULL, NULL) == SQLITE_OK ? 0 : fail(db, err, sql);
 }
@@ -36,6 +40,12 @@ int hn_db_open(const char *path, bool writer, struct hn_db **ret, struct hn_erro
             db->handle ? sqlite3_errmsg(db->handle) : "out of memory");
         hn_db_close(db);
         return rc;
+    }
+    if (writer && sqlite3_db_readonly(db->handle, "main") == 1) { /* SQLite falls back to that by itself */
+        hn_fail(err, HN_E_INTERNAL, "the store %.300s cannot be written", path);
+        hn_error_hint(err, "it must belong to the user that the server runs as, on a disk that may be written");
+        hn_db_close(db);
+        return HN_E_INTERNAL;
     }
     sqlite3_busy_timeout(db->handle, 15000);
     rc = hn_db_script(db,

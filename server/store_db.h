@@ -33,6 +33,7 @@ struct hn_rows {
     struct hn_statement *cached; /* NULL: finalized at close */
 };
 
+bool hn_db_in_transaction(const struct hn_db *db);
 int hn_db_open(const char *path, bool writer, struct hn_db **ret, struct hn_error *err);
 void hn_db_close(struct hn_db *db);
 int hn_db_migrate(struct hn_db *db, struct hn_error *err);

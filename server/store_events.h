@@ -11,7 +11,7 @@ struct hn_ingest {
     const char *id;
     const char *text;     /* whole lines of events.jsonl from `from` on */
     size_t size;
-    int64_t from;         /* the offset the store must have; otherwise HN_E_CONFLICT */
+    int64_t from;         /* the offset the store must have; otherwise HN_E_CONFLICT, and it is set to what the store has */
     /* out */
     int64_t lines, skipped;
     int64_t steps, tokens; /* trained since the last time */

@@ -298,7 +298,9 @@ static int open_run(struct run *run, struct hn_ingest *ingest, struct hn_error *
         ingest->checkpoint_bytes = hn_rows_int(&rows, 7);
         run->step = hn_rows_int(&rows, 8);
         run->tokens = hn_rows_int(&rows, 9);
-        rc = hn_rows_int(&rows, 1) == ingest->from ? 0 : hn_fail(err, HN_E_CONFLICT, "read from another offset");
+        int64_t have = hn_rows_int(&rows, 1);
+        rc = have == ingest->from ? 0 : hn_fail(err, HN_E_CONFLICT, "read from another offset");
+        ingest->from = have;
     } else if (rc == 0) {
         rc = hn_fail(err, HN_E_NOT_FOUND, "there is no job \"%.40s\"", ingest->id);
     }

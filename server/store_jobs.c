@@ -106,6 +106,7 @@ static int build_list(struct hn_buf *sql, const struct hn_job_filter *filter) {
     /* A metadata filter is bound as one JSON object of the wanted pairs, whatever their number. */
     hn_buf_text(sql, " AND NOT EXISTS (SELECT 1 FROM json_each(?6) w WHERE NOT EXISTS (SELECT 1 FROM "
         "json_each(j.metadata) m WHERE m.key=w.key AND m.value=w.value))");
+    hn_buf_text(sql, " AND (?8 IS NULL OR j.verifies=?8)");
     hn_buf_printf(sql, " ORDER BY j.n %s LIMIT ?7", filter->ascending ? "ASC" : "DESC");
     return sql->failed ? HN_E_INTERNAL : 0;
 }
@@ -125,8 +126,8 @@ int hn_db_job_list(struct hn_db *db, const struct hn_job_filter *filter, void (*
     struct hn_rows rows = {0};
     rc = build_list(&sql, filter);
     if (!rc)
-        rc = hn_rows_open(&rows, db, err, sql.data, "isssssi", from, filter->status, filter->model, filter->task,
-            filter->dataset, pairs, filter->limit + 1);
+        rc = hn_rows_open(&rows, db, err, sql.data, "isssssis", from, filter->status, filter->model, filter->task,
+            filter->dataset, pairs, filter->limit + 1, filter->verifies);
     bool more = false;
     for (int64_t n = 0; !rc; n++) {
         int got = hn_rows_next(&rows, err);
@@ -200,12 +201,12 @@ static int insert_row(struct hn_db *db, const struct hn_job *job, struct hn_erro
     return hn_db_run(db, err,
         "INSERT INTO jobs (id,name,owner,status,reason_code,reason_message,task,method,model,dataset,validation_dataset,"
         "validation,request,hyperparameters,auto_why,counts,plan,run,host,metadata,priority,peak_bytes,total_steps,"
-        "created_at,test_dataset,datasets) VALUES (?1,?2,?3,'queued','waiting_for_slot','waiting for a free slot',?4,?5,?6,?7,?8,"
-        "?9,?10,?11,?12,?13,?14,?15,?16,?17,?18,?19,?20,?21,?22,?23)",
-        "sssssssssssssssssiiisss", job->id, job->name, job->owner, job->task, job->method, job->model, job->dataset,
+        "created_at,test_dataset,datasets,verifies) VALUES (?1,?2,?3,'queued','waiting_for_slot','waiting for a free slot',?4,?5,?6,?7,?8,"
+        "?9,?10,?11,?12,?13,?14,?15,?16,?17,?18,?19,?20,?21,?22,?23,?24)",
+        "sssssssssssssssssiiissss", job->id, job->name, job->owner, job->task, job->method, job->model, job->dataset,
         job->validation_dataset, job->validation, job->request, job->hyperparameters, job->auto_why, job->counts,
         job->plan, job->run, job->host, job->metadata, job->priority, job->peak_bytes, job->total_steps,
-        job->created_at, job->test_dataset, job->datasets);
+        job->created_at, job->test_dataset, job->datasets, job->verifies);
 }
 
 /* What the plan was made from must still be there when the job becomes visible. */

@@ -37,7 +37,7 @@ int hn_db_job_get(struct hn_db *db, const char *id, struct hn_job *ret, struct h
 int hn_db_job_exists(struct hn_db *db, const char *id);
 
 struct hn_job_filter {
-    const char *status, *model, *task, *dataset; /* NULL: any */
+    const char *status, *model, *task, *dataset, *verifies; /* NULL: any */
     const char *metadata_keys[16], *metadata_values[16];
     size_t n_metadata;
     const char *after; /* id of the last one seen, or NULL */
@@ -88,6 +88,7 @@ int hn_db_job_claim(struct hn_db *db, void *claim, struct hn_error *err);
 struct hn_job_settle {
     const char *id;
     bool draining;              /* the daemon asked it to stop */
+    bool had_trainer;           /* this daemon has seen one; else the last one may have died between claim and start */
     const char *code, *message; /* the worker's own verdict (input missing, hung …), or NULL */
 };
 int hn_db_job_settle(struct hn_db *db, void *settle, struct hn_error *err);

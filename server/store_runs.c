@@ -37,7 +37,8 @@ static int read_candidates(struct hn_db *db, struct candidate *list, struct hn_q
         c->blocked_since = hn_rows_int(&rows, 3);
         weighed[n++] = (struct hn_queue_candidate){.blocked_since = c->blocked_since,
             .peak_bytes = hn_rows_int(&rows, 4), .not_before = hn_rows_int(&rows, 5),
-            .disk_bytes = hn_rows_int(&rows, 6)};
+            .disk_bytes = hn_rows_int(&rows, 6),
+            .reason = strcmp(c->reason, "waiting_for_disk") == 0 ? c->reason : NULL};
         rc = 0;
     }
     hn_rows_close(&rows);
@@ -102,7 +103,7 @@ int hn_db_job_claim(struct hn_db *db, void *arg, struct hn_error *err) {
         rc = note_reasons(db, list, weighed, n, picked, err);
     }
     if (!rc && picked >= 0)
-        rc = hn_db_number(db, 0, &claim->waited_ms, err, "SELECT (julianday('now')-julianday(time))*86400000 FROM events "
+        rc = hn_db_number(db, 0, &claim->waited_ms, err, "SELECT max(0,(julianday('now')-julianday(time))*86400000) FROM events "
             "WHERE job=?1 AND type IN ('queued','requeued') ORDER BY seq DESC LIMIT 1", "i", list[picked].n);
     if (!rc && picked >= 0)
         rc = start(db, &list[picked], err);
@@ -131,9 +132,9 @@ static int fail_job(struct hn_db *db, const struct hn_job *job, const char *code
 
 static int requeue(struct hn_db *db, const struct hn_job *job, const char *reason, int64_t delay_ms, int64_t deaths,
     struct hn_error *err) {
-    int rc = hn_db_run(db, err, "UPDATE jobs SET status='queued', requested=NULL, reason_code='waiting_for_slot', "
-        "reason_message=?2, not_before=?3, deaths=?4 WHERE n=?1", "isii", job->n, "waiting for a free slot",
-        hn_time_ms() + delay_ms, deaths);
+    const char *waits = strcmp(reason, "disk_full") == 0 ? "waiting_for_disk" : "waiting_for_slot";
+    int rc = hn_db_run(db, err, "UPDATE jobs SET status='queued', requested=NULL, reason_code=?2, reason_message=?3, "
+        "not_before=?4, deaths=?5 WHERE n=?1", "issii", job->n, waits, reason_text(waits), hn_time_ms() + delay_ms, deaths);
     return rc ? rc : hn_db_event_add(db, job->n, job->id, "requeued", json_pack("{s:s}", "reason", reason), err);
 }
 
@@ -158,7 +159,10 @@ static int end_failed(struct hn_db *db, const struct hn_job *job, struct hn_erro
     return rc;
 }
 
-static int died(struct hn_db *db, const struct hn_job *job, struct hn_error *err) {
+/* `why`: what kept it from starting at all, or NULL. */
+static int died(struct hn_db *db, const struct hn_job *job, const char *why, struct hn_error *err) {
+    if (job->deaths + 1 >= DEATHS_MAX && why)
+        return fail_job(db, job, "trainer_died", why, err);
     if (job->deaths + 1 >= DEATHS_MAX)
         return fail_job(db, job, "trainer_died", "the trainer died three times in a row without reaching a new checkpoint; "
             "its log tells more", err);
@@ -192,8 +196,11 @@ int hn_db_job_settle(struct hn_db *db, void *arg, struct hn_error *err) {
         rc = requeue(db, &job, "disk_full", 30000, job.deaths, err);
     } else if (interrupted || settle->draining) {
         rc = requeue(db, &job, settle->draining ? "shutdown" : "interrupted", 0, job.deaths, err);
+    } else if (!settle->had_trainer && !settle->code && !*verdict) {
+        /* Claimed by a daemon that died before its trainer told anything: no death of the trainer's own. */
+        rc = requeue(db, &job, "interrupted", 0, job.deaths, err);
     } else {
-        rc = died(db, &job, err);
+        rc = died(db, &job, settle->code ? settle->message : NULL, err);
     }
     hn_job_finish(&job);
     return rc;

@@ -22,6 +22,9 @@
 #define TICK_MS 200          /* how often events are read: a few times a second */
 #define IDLE_MS 2000         /* how often an idle slot looks at the queue unasked */
 #define READ_MAX (4 << 20)   /* bytes of events.jsonl in one transaction */
+#define BUSY_FACTOR 24       /* a silent trainer that computes gets that many times hang_seconds */
+#define USAGE_MS 300         /* how often a trainer's CPU time and memory are looked at */
+#define MEMORY_SLACK ((int64_t)512 << 20) /* what a process may need beyond its plan, and as much again as planned */
 #define GRACE_BYTES_A_SECOND (20 << 20) /* the grace grows by what a slow disk writes in it */
 
 struct worker {
@@ -57,10 +60,14 @@ struct run {
     int fd;                     /* events.jsonl, -1 until it exists */
     int64_t offset;             /* ingested so far */
     int64_t last_growth;        /* tick */
+    int64_t last_work, cpu_ms;  /* tick at which it was last seen to have computed; its CPU time then */
+    int64_t looked;             /* tick of the last look at its usage */
+    int64_t peak_bytes;         /* planned */
     char requested[16];
     int64_t checkpoint_bytes;
     int64_t term_at, kill_at;   /* ticks; 0: not asked yet */
-    bool nudged, hung;
+    bool nudged, hung, greedy;
+    bool had_trainer;           /* this daemon has started one, or met it alive */
     char code[32], message[512]; /* the worker's own verdict */
 };
 
@@ -123,11 +130,16 @@ static int ingest(struct run *run, bool *more, struct hn_error *err) {
         atomic_fetch_add(&run->worker->all->figures.tokens, batch.tokens > 0 ? batch.tokens : 0);
         run->offset += (int64_t)text.size;
         if (text.size)
-            run->last_growth = hn_time_tick();
+            run->last_growth = run->last_work = hn_time_tick();
         if (batch.skipped)
             hn_log(HN_LOG_WARNING, "lines of events.jsonl skipped", "job", run->id, "lines", HN_N(batch.skipped), NULL);
     }
     *more = !rc && text.size > 0;
+    if (rc == HN_E_CONFLICT && batch.from != run->offset) { /* written after all by a commit that seemed to fail */
+        run->offset = batch.from;
+        *more = true;
+        rc = 0;
+    }
     hn_buf_free(&text);
     return rc;
 }
@@ -166,19 +178,50 @@ static void press(struct run *run, const char *why) {
     }
 }
 
+/* A living trainer computes, however slow its steps are; one that was stopped, or waits for ever, does not. */
+static void look_at_usage(struct run *run) {
+    const struct hn_executor *executor = run->worker->all->executor;
+    int64_t now = hn_time_tick(), cpu_ms, bytes;
+    if (now - run->looked < USAGE_MS)
+        return;
+    run->looked = now;
+    if (run->process.pidfd < 0)
+        executor->attach(run->dir, &run->process);
+    if (!executor->usage(&run->process, &cpu_ms, &bytes))
+        return;
+    if (cpu_ms - run->cpu_ms >= 10) { /* the kernel counts in such steps */
+        run->last_work = now;
+        run->cpu_ms = cpu_ms;
+    }
+    if (!run->greedy && run->peak_bytes < INT64_MAX / 4 && bytes > 2 * run->peak_bytes + MEMORY_SLACK) {
+        run->greedy = true;
+        snprintf(run->code, sizeof run->code, "memory_exceeded");
+        snprintf(run->message, sizeof run->message, "the trainer used %lld MB of memory where %lld MB were planned, and was "
+            "stopped before it took what others need", (long long)(bytes >> 20), (long long)(run->peak_bytes >> 20));
+        executor->signal(&run->process, SIGKILL);
+    }
+}
+
+static bool is_hung(const struct run *run, int64_t *ret_silent) {
+    int64_t now = hn_time_tick(), limit = run->worker->all->config->hang_seconds * 1000;
+    *ret_silent = now - run->last_growth;
+    return now - run->last_work > limit || *ret_silent > limit * BUSY_FACTOR;
+}
+
 static void control(struct run *run) {
     const struct hn_workers *all = run->worker->all;
-    int64_t silent = hn_time_tick() - run->last_growth;
+    int64_t silent;
+    look_at_usage(run);
     if (run->requested[0]) {
         press(run, run->requested);
     } else if (atomic_load(&all->draining)) {
         press(run, "shutdown");
     } else if (run->term_at && !run->hung) {
         press(run, "resume"); /* asked to stop, then not any more: it is on its way out */
-    } else if (run->hung || silent > all->config->hang_seconds * 1000) {
+    } else if (run->hung || is_hung(run, &silent)) {
         if (!run->hung)
-            snprintf(run->message, sizeof run->message, "the trainer told nothing for %lld seconds and was stopped",
-                (long long)(silent / 1000));
+            snprintf(run->message, sizeof run->message, "the trainer told nothing for %lld seconds and was stopped; "
+                "hang_seconds is how long one may do nothing", (long long)(silent / 1000));
         run->hung = true;
         snprintf(run->code, sizeof run->code, "hung");
         press(run, "hung");
@@ -194,7 +237,7 @@ static void wait_a_little(struct run *run) {
 /* Follows a living trainer to its end. False when the daemon leaves before. */
 static bool follow(struct run *run) {
     const struct hn_workers *all = run->worker->all;
-    run->last_growth = hn_time_tick();
+    run->last_growth = run->last_work = hn_time_tick();
     while (all->executor->alive(run->dir)) {
         if (atomic_load(&all->abandoned))
             return false;
@@ -202,8 +245,11 @@ static bool follow(struct run *run) {
         control(run);
         wait_a_little(run);
     }
-    all->executor->release(&run->process);
+    int status = all->executor->release(&run->process);
     ingest_all(run);
+    /* Where not even its last event could be written. */
+    if (status == HN_EXIT_RESOURCES && !run->code[0])
+        snprintf(run->code, sizeof run->code, "%s", hn_error_name(HN_E_DISK_FULL));
     return true;
 }
 
@@ -215,14 +261,17 @@ static int begin(struct run *run, struct hn_error *err) {
     int rc = db ? hn_db_job_get(db, run->id, &job, err) : HN_E_INTERNAL;
     if (!rc)
         run->offset = job.ingested_bytes;
+    run->peak_bytes = rc ? INT64_MAX : job.peak_bytes;
     if (!rc && all->executor->alive(run->dir)) {
         all->executor->attach(run->dir, &run->process);
+        run->had_trainer = true;
         hn_log(HN_LOG_INFO, "attached to a running trainer", "job", run->id, "pid", HN_N(run->process.pid), NULL);
     } else if (!rc && run->worker->job[0] == 0) {
         int64_t threads = all->config->threads / all->config->slots;
         rc = hn_rundir_prepare(all->config->state, &job, db, threads > 0 ? threads : 1, err);
         if (!rc)
             rc = all->executor->spawn(run->dir, &run->process, err);
+        run->had_trainer = !rc;
         if (!rc)
             hn_log(HN_LOG_INFO, "trainer started", "job", run->id, "pid", HN_N(run->process.pid), "attempt",
                 HN_N(job.attempts), NULL);
@@ -234,7 +283,8 @@ static int begin(struct run *run, struct hn_error *err) {
 
 static void settle(struct run *run) {
     struct hn_workers *all = run->worker->all;
-    struct hn_job_settle settle = {.id = run->id, .draining = atomic_load(&all->draining),
+    hn_rundir_tidy(run->dir);
+    struct hn_job_settle settle = {.id = run->id, .draining = atomic_load(&all->draining), .had_trainer = run->had_trainer,
         .code = run->code[0] ? run->code : NULL, .message = run->message};
     struct hn_error err = {0};
     /* The job's end must not be lost to a full disk: try until it is written or the daemon leaves. */

@@ -60,7 +60,9 @@ python_tools() {
 }
 
 install_packages || exit 1
-command -v bc >/dev/null || as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq bc >/dev/null
+for tool in bc strace; do
+    command -v $tool >/dev/null || as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $tool >/dev/null
+done
 fetch_model
 fetch_reviews
 fetch_minilm
@@ -89,7 +91,12 @@ else
     # A file a worker, each with one thread of its own: the files differ little in length and share nothing.
     wants parity && OMP_NUM_THREADS=1 run pytest parity $PYTEST -n 2 --dist loadfile --durations=15 tests/parity
     [ -d tests/e2e ] && wants e2e && run pytest e2e $PYTEST tests/e2e
-    if wants soak; then HONE_KILLS=100 run pytest soak $PYTEST tests/e2e; fi
+    # Numbers and seed may be given: HONE_KILLS, HONE_CUTS, HONE_SWEEP, HONE_SEED (each failure tells its own).
+    if wants soak; then
+        HONE_KILLS=${HONE_KILLS:-500} run pytest soak-kills $PYTEST -s tests/e2e/test_kills.py
+        HONE_CUTS=${HONE_CUTS:-all} run pytest soak-power-loss $PYTEST -s tests/e2e/test_power_loss.py
+        HONE_SWEEP=${HONE_SWEEP:-200} run pytest soak-faults $PYTEST -s tests/e2e/test_faults.py
+    fi
 fi
 echo "$PASSED passed, $FAILED failed"
 [ "$FAILED" -eq 0 ]

@@ -2,7 +2,8 @@
 """A stand-in for the engine, for fast tests of the daemon: the helper's wire and the run directory's protocol, no learning.
 
 The daemon spawns it instead of itself when HONED_TEST_EXE names it. What it shall do is told by the first row of the data set:
-{"text":"…","fake":{"steps":20,"step_seconds":0.01,"save_every":5,"die_at":[3],"hang_at":7,"fail_at":9,"peak_bytes":1000,"deaf":true}}.
+{"text":"…","fake":{"steps":20,"step_seconds":0.01,"save_every":5,"die_at":[3],"hang_at":7,"fail_at":9,"peak_bytes":1000,"deaf":true,
+"busy_at":2,"busy_seconds":1,"eat_at":2,"eat_bytes":1}}.
 die_at: kills itself when it reaches that step, once per entry. Results are a hash chain over the steps, so that a lost or doubled
 step shows in the artifact's bytes.
 """
@@ -182,6 +183,14 @@ class Trainer:
                 os.kill(os.getpid(), signal.SIGKILL)
         if self.fake.get("hang_at") == step:
             time.sleep(3600)
+        if self.fake.get("busy_at") == step:
+            end = time.monotonic() + self.fake["busy_seconds"]
+            while time.monotonic() < end:
+                pass
+        if self.fake.get("eat_at") == step:
+            eaten = b"x" * self.fake["eat_bytes"]
+            time.sleep(10)
+            del eaten
         if self.fake.get("fail_at") == step:
             self.tell("failed", code="diverged", message="the loss is not finite", hint="lower the rate", step=step, lines=[])
             sys.exit(5)

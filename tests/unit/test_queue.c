@@ -61,12 +61,26 @@ static void test_alone_everything_runs(void **state) {
     assert_int_equal(hn_queue_pick(c, 1, &l), 0);
 }
 
+/* What was noted in a future that the clock has left delays nobody and reserves nothing. */
+static void test_a_clock_set_back(void **state) {
+    (void)state;
+    struct hn_queue_limits l = limits(0);
+    struct hn_queue_candidate c[] = {{.peak_bytes = 1, .not_before = l.now + 90 * MINUTE, .blocked_since = l.now + MINUTE}};
+    assert_int_equal(hn_queue_pick(c, 1, &l), 0);
+    assert_int_equal(c[0].blocked_since, l.now);
+    c[0].not_before = l.now + 1000;
+    c[0].reason = "waiting_for_disk"; /* kept while it is delayed */
+    assert_int_equal(hn_queue_pick(c, 1, &l), -1);
+    assert_string_equal(c[0].reason, "waiting_for_disk");
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_first_that_fits),
         cmocka_unit_test(test_nobody_passes_for_ever),
         cmocka_unit_test(test_what_waits_for_time_or_disk),
         cmocka_unit_test(test_alone_everything_runs),
+        cmocka_unit_test(test_a_clock_set_back),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -105,7 +105,7 @@ static int ask(struct world *w, const char *id, const char *verb) {
 }
 
 static void settle(struct world *w, const char *id) {
-    struct hn_job_settle s = {.id = id};
+    struct hn_job_settle s = {.id = id, .had_trainer = true};
     assert_int_equal(hn_store_call(w->store, hn_db_job_settle, &s, NULL), 0);
 }
 
@@ -166,6 +166,21 @@ static void test_events_count_once(void **state) {
     hn_job_finish(&job);
     settle(w, "job_b");
     check_status(w, "job_b", "queued");
+    free(data);
+}
+
+/* Its daemon dies again and again between claim and start: nothing the job could be blamed for. */
+static void test_no_trainer_no_death(void **state) {
+    struct world *w = *state;
+    add_inputs(w);
+    char *data = make_dataset(w);
+    make_job(w, "job_d", data, 0, "");
+    for (int death = 0; death < 5; death++) {
+        struct hn_job_settle s = {.id = "job_d"};
+        assert_string_equal(claim(w), "job_d");
+        assert_int_equal(hn_store_call(w->store, hn_db_job_settle, &s, NULL), 0);
+        check_status(w, "job_d", "queued");
+    }
     free(data);
 }
 
@@ -242,6 +257,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_life, setup, teardown),
         cmocka_unit_test_setup_teardown(test_events_count_once, setup, teardown),
         cmocka_unit_test_setup_teardown(test_three_deaths, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_no_trainer_no_death, setup, teardown),
         cmocka_unit_test_setup_teardown(test_keys_take_turns, setup, teardown),
         cmocka_unit_test_setup_teardown(test_groups, setup, teardown),
     };
