@@ -16,8 +16,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#define PLAN_SECONDS 900
-
 static const char *const known_fields[] = {"model", "dataset", "validation", "test", "task", "method", "hyperparameters",
     "exports", "export_step", "export_dtype", "samples", "labels", "class_weights", "dedupe", "drop_leaks", "priority",
     "init_from", "gguf_dtype", "verify_on", "name", "metadata", "columns", "format", NULL};
@@ -406,8 +404,7 @@ static int ask_plan(struct submission *s, json_t *validation, struct hn_error *e
     }
     if (s->test)
         json_object_set_new(params, "test", hn_dataset_params(s->req->server->config->state, s->test));
-    int rc = hn_helper_call(s->req->server->data_helper, "job.plan", params, PLAN_SECONDS, NULL, NULL, &s->plan,
-        &s->req->details, err);
+    int rc = hn_plan_ask(s->req->server, params, &s->plan, &s->req->details, err);
     json_decref(params);
     return rc;
 }

@@ -61,7 +61,8 @@ void hn_guard_open(struct hn_http *http, struct MHD_Connection *connection, void
     if (link->next)
         link->next->link = &link->next;
     http->links = link;
-    http->n_links++;
+    if (http->n_links++ == 0)
+        hn_timer_start(http->guard_timer, HN_GUARD_MS, HN_GUARD_MS);
 }
 
 void hn_guard_close(struct hn_http *http, void **context) {
@@ -71,7 +72,8 @@ void hn_guard_close(struct hn_http *http, void **context) {
     *link->link = link->next;
     if (link->next)
         link->next->link = link->link;
-    http->n_links--;
+    if (--http->n_links == 0)
+        hn_timer_stop(http->guard_timer); /* a server that nobody talks to sleeps */
     free(link);
     *context = NULL;
 }

@@ -68,6 +68,7 @@ void hn_db_close(struct hn_db *db) {
         free(db->cache[i].sql);
     }
     sqlite3_close(db->handle);
+    free(db->places.jobs);
     free(db);
 }
 

@@ -18,8 +18,18 @@ struct hn_statement {
     bool busy;
 };
 
+/* Of a reader: the queue as it was at one version of the store, to look places up in; see hn_db_job_position. */
+struct hn_places {
+    int64_t version;                /* that was last looked at; 0: none */
+    int64_t at;                     /* tick when it was read */
+    bool filled;                    /* `jobs` is the queue of some version */
+    struct { int64_t priority, n; } *jobs; /* in their order */
+    size_t n_jobs, capacity;
+};
+
 struct hn_db {
     struct sqlite3 *handle;
+    struct hn_places places;
     struct hn_statement cache[160];
     size_t n_cache;
     char touched[8][HN_ID_SIZE]; /* jobs changed by the running function; hn_db_touch */

@@ -80,9 +80,10 @@ int hn_db_metrics_thin(struct hn_db *db, int64_t job, int64_t points, hn_metric_
             "level=?5), r AS (SELECT min_seq,max_seq,row_number() OVER (PARTITION BY k ORDER BY min_loss,min_seq) AS lo,"
             "row_number() OVER (PARTITION BY k ORDER BY max_loss DESC,max_seq) AS hi FROM b), "
             "s AS (SELECT min_seq AS seq FROM r WHERE lo=1 UNION SELECT max_seq FROM r WHERE hi=1 UNION SELECT ?3 UNION "
-            "SELECT seq FROM metrics WHERE job=?1 AND val IS NOT NULL) "
-            "SELECT " METRIC_COLUMNS " FROM s JOIN metrics USING (seq) WHERE job=?1 ORDER BY seq", "iiiii", job, bucket,
-            total, width, level);
+            "SELECT seq FROM metrics INDEXED BY metrics_evaluated WHERE job=?1 AND val IS NOT NULL) "
+            /* CROSS: the few rows are looked up, whatever SQLite guesses about their number */
+            "SELECT " METRIC_COLUMNS " FROM (SELECT seq AS at FROM s ORDER BY seq) CROSS JOIN metrics ON job=?1 AND seq=at "
+            "ORDER BY seq", "iiiii", job, bucket, total, width, level);
     return rc ? rc : each_metric(&rows, each, ud, err);
 }
 

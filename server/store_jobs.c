@@ -152,14 +152,70 @@ int hn_db_job_list(struct hn_db *db, const struct hn_job_filter *filter, void (*
     return rc;
 }
 
-int hn_db_job_position(struct hn_db *db, const struct hn_job *job, int64_t *ret, struct hn_error *err) {
-    if (strcmp(job->status, "queued") != 0) {
-        *ret = 0;
-        return 0;
+static int fill_places(struct hn_db *db, struct hn_places *p, struct hn_error *err) {
+    struct hn_rows rows;
+    int rc = hn_rows_open(&rows, db, err, "SELECT priority,n FROM jobs INDEXED BY jobs_waiting WHERE status='queued' ORDER BY "
+        "priority DESC,n", "");
+    p->n_jobs = 0;
+    while (!rc && (rc = hn_rows_next(&rows, err)) == 1) {
+        rc = hn_grow(&p->jobs, &p->capacity, p->n_jobs + 1, sizeof *p->jobs) ? 0 : hn_fail(err, HN_E_INTERNAL, "out of memory");
+        if (rc)
+            break;
+        p->jobs[p->n_jobs].priority = hn_rows_int(&rows, 0);
+        p->jobs[p->n_jobs++].n = hn_rows_int(&rows, 1);
     }
-    return hn_db_number(db, 0, ret, err,
-        "SELECT count(*) + 1 FROM jobs WHERE status='queued' AND (priority > ?1 OR (priority = ?1 AND n < ?2))", "ii",
-        job->priority, job->n);
+    hn_rows_close(&rows);
+    p->filled = rc >= 0;
+    return rc < 0 ? rc : 0;
+}
+
+static int64_t place_of(const struct hn_places *p, const struct hn_job *job) {
+    size_t low = 0, high = p->n_jobs;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        bool before = p->jobs[middle].priority != job->priority ? p->jobs[middle].priority > job->priority
+                                                                : p->jobs[middle].n < job->n;
+        if (before)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return (int64_t)low + 1;
+}
+
+/*
+ * Counting takes as long as the queue is. Who asks once counts; who asks again while nothing changed (a list, many readers) reads the queue
+ * once and looks places up. In a long queue places may be a moment old, so that thousands of submissions a second do not each count it.
+ */
+#define LONG_QUEUE 256
+#define PLACES_MS 250
+
+int hn_db_job_position(struct hn_db *db, const struct hn_job *job, int64_t *ret, struct hn_error *err) {
+    struct hn_places *p = &db->places;
+    int64_t version, now = hn_time_tick();
+    *ret = 0;
+    if (strcmp(job->status, "queued") != 0)
+        return 0;
+    int rc = hn_db_number(db, 0, &version, err, "PRAGMA data_version", "");
+    if (rc)
+        return rc;
+    bool same = p->version == version, crowded = p->n_jobs > LONG_QUEUE;
+    if (!same)
+        p->filled &= crowded && now - p->at < PLACES_MS;
+    p->version = version;
+    if (!same && !crowded) {
+        rc = hn_db_number(db, 0, ret, err, "SELECT count(*) + 1 FROM jobs INDEXED BY jobs_waiting WHERE status='queued' AND "
+            "(priority > ?1 OR (priority = ?1 AND n < ?2))", "ii", job->priority, job->n);
+        p->n_jobs = (size_t)*ret;
+        return rc;
+    }
+    if (!p->filled) {
+        rc = fill_places(db, p, err);
+        p->at = now;
+    }
+    if (!rc)
+        *ret = place_of(p, job);
+    return rc;
 }
 
 int hn_db_event_add(struct hn_db *db, int64_t job, const char *id, const char *type, json_t *data,

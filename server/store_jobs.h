@@ -81,6 +81,7 @@ struct hn_job_claim {
     struct hn_queue_limits limits;
     char id[HN_ID_SIZE]; /* out: "" when nothing may run now */
     int64_t waited_ms;   /* out: since it was queued, the last time */
+    bool waiting;        /* out: jobs are queued, whether they may run now or not */
 };
 int hn_db_job_claim(struct hn_db *db, void *claim, struct hn_error *err);
 

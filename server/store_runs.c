@@ -25,8 +25,9 @@ static int read_candidates(struct hn_db *db, struct candidate *list, struct hn_q
     struct hn_rows rows;
     int rc = hn_rows_open(&rows, db, err,
         "SELECT j.n,j.id,coalesce(j.reason_code,''),j.blocked_since,j.peak_bytes,j.not_before,"
-        "coalesce(json_extract(j.plan,'$.disk_bytes'),0) FROM jobs j LEFT JOIN "
-        "shares s ON s.owner=j.owner WHERE j.status='queued' ORDER BY j.priority DESC, coalesce(s.last,0), j.n LIMIT ?1",
+        "coalesce(json_extract(j.plan,'$.disk_bytes'),0) FROM (SELECT q.n AS n, coalesce(s.last,0) AS last FROM jobs q LEFT JOIN "
+        "shares s ON s.owner=q.owner WHERE q.status='queued' ORDER BY q.priority DESC, coalesce(s.last,0), q.n LIMIT ?1) f "
+        "JOIN jobs j ON j.n=f.n ORDER BY j.priority DESC, f.last, j.n", /* first whose, then what: plans are long */
         "i", (int64_t)CANDIDATES);
     size_t n = 0;
     while (!rc && (rc = hn_rows_next(&rows, err)) == 1) {
@@ -98,6 +99,7 @@ int hn_db_job_claim(struct hn_db *db, void *arg, struct hn_error *err) {
     if (!rc)
         rc = read_candidates(db, list, weighed, &n, err);
     claim->limits.nothing_runs = running == 0;
+    claim->waiting = n > 0;
     if (!rc) {
         picked = hn_queue_pick(weighed, n, &claim->limits);
         rc = note_reasons(db, list, weighed, n, picked, err);

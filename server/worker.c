@@ -346,7 +346,7 @@ static void claim_and_run(struct worker *worker) {
     if (rc)
         hn_log(HN_LOG_ERROR, "cannot claim a job", "error", err.message, NULL);
     struct pollfd p = {.fd = worker->wake, .events = POLLIN};
-    poll(&p, 1, IDLE_MS);
+    poll(&p, 1, rc || claim.waiting ? IDLE_MS : -1); /* delays end and disks get room by themselves; an empty queue does not fill */
     clear_wake(worker->wake);
 }
 
