@@ -111,6 +111,9 @@ int hn_prompt_from_row(const struct hn_codec *codec, const struct hn_dataset *da
 int hn_prompt_from_input(
     const struct hn_codec *codec, const json_t *input, struct hn_prompt *ret, struct hn_error *err);
 void hn_prompt_finish(struct hn_prompt *prompt);
+/* What a written answer to it is compared with: the answers of a question (`row` as hn_dataset_row has it), else the
+ * text that training would teach. New reference. */
+json_t *hn_prompt_references(const struct hn_prompt *prompt, const json_t *row);
 
 /* Deterministic split independent of any seed: the rows (0-based) of the validation part, sorted, in *ret_rows
  * (caller frees). Stratified by label where the data has labels. */

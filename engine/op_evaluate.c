@@ -90,26 +90,15 @@ static int make_phase(const struct hn_predictor *p, struct evaluation *e, struct
     return rc ? rc : hn_compute_init(&e->compute, threads, e->phase.plan.arena_bytes, tokens, err);
 }
 
-/* What a question may be answered with, where it has an answer. */
-static bool has_answer(const json_t *answers) {
-    const json_t *texts = json_is_object(answers) ? json_object_get(answers, "text") : answers;
-    for (size_t i = 0; i < json_array_size(texts); i++)
-        if (json_string_length(json_array_get(texts, i)))
-            return true;
-    return json_string_length(texts) > 0;
-}
-
-/* Adds a written answer to its row and to the metrics. Its references: the answers of a question, else the text that
- * training would teach. */
+/* Adds a written answer to its row and to the metrics. */
 static void take_answer(
     struct evaluation *e, json_t *row, const struct hn_prompt *prompt, const struct hn_generated *r) {
-    json_t *text = hn_json_text(r->text.data, r->text.size), *answers = json_object_get(row, "answers"),
-           *taught = hn_json_text(prompt->reference.data, prompt->reference.size);
+    json_t *text = hn_json_text(r->text.data, r->text.size), *references = hn_prompt_references(prompt, row);
     json_object_set(row, "predicted", text);
     json_object_set_new(row, "finish_reason", json_string(r->finish_reason));
-    hn_text_metrics_add(&e->texts, text, has_answer(answers) ? answers : taught, row);
+    hn_text_metrics_add(&e->texts, text, references, row);
     json_decref(text);
-    json_decref(taught);
+    json_decref(references);
 }
 
 /* Answers to the next rows from *next on, without those that have no prompt or one that does not fit the context. */

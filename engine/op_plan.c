@@ -317,6 +317,15 @@ static int resolve_metric(struct planning *p, struct hn_error *err) {
         [HN_PROBLEM_TAGS] = {"val_entity_f1", "val_loss val_accuracy"},
         [HN_PROBLEM_SPAN] = {"val_f1", "val_loss val_exact_match"}};
     const char *first = metrics[p->labels.problem].first, *others = metrics[p->labels.problem].others;
+    if (p->hp.eval_generate && p->labels.problem != HN_PROBLEM_TOKENS) {
+        hn_fail(err, HN_E_UNSUPPORTED, "this task's head writes no text that could be compared");
+        hn_error_field(err, "hyperparameters.eval_generate");
+        return HN_E_UNSUPPORTED;
+    }
+    if (p->hp.eval_generate) { /* of questions, whether they are answered counts */
+        first = p->task == HN_TASK_QA ? "val_f1" : first;
+        others = "val_loss val_exact_match val_f1 val_rouge_l val_chrf val_bleu";
+    }
     const char *asked = hn_metric_name(p->hp.metric_for_best);
     if (p->hp.metric_for_best == HN_METRIC_AUTO) {
         for (p->hp.metric_for_best = 1; strcmp(hn_metric_name(p->hp.metric_for_best), first) != 0;)
@@ -328,6 +337,8 @@ static int resolve_metric(struct planning *p, struct hn_error *err) {
         return 0;
     hn_fail(err, HN_E_UNSUPPORTED, "metric_for_best of this task is one of: %s %s", first, others);
     hn_error_field(err, "hyperparameters.metric_for_best");
+    if (p->labels.problem == HN_PROBLEM_TOKENS && !p->hp.eval_generate)
+        hn_error_hint(err, "set eval_generate, and answers are written and compared at every evaluation");
     return HN_E_UNSUPPORTED;
 }
 

@@ -2,6 +2,7 @@
  * Prompts for generation, from rows and from prediction inputs; see examples.h.
  */
 #include "engine/encode.h"
+#include "engine/json.h"
 #include "engine/rows.h"
 
 #include <string.h>
@@ -141,4 +142,18 @@ int hn_prompt_from_input(
         hn_error_field(err, "inputs");
     }
     return settle(&p, rc, ret, err);
+}
+
+/* What a question may be answered with, where it has an answer. */
+static bool has_answer(const json_t *answers) {
+    const json_t *texts = json_is_object(answers) ? json_object_get(answers, "text") : answers;
+    for (size_t i = 0; i < json_array_size(texts); i++)
+        if (json_string_length(json_array_get(texts, i)))
+            return true;
+    return json_string_length(texts) > 0;
+}
+
+json_t *hn_prompt_references(const struct hn_prompt *prompt, const json_t *row) {
+    json_t *answers = json_object_get(row, "answers");
+    return has_answer(answers) ? json_incref(answers) : hn_json_text(prompt->reference.data, prompt->reference.size);
 }

@@ -302,7 +302,7 @@ int hn_run_open_data(struct hn_run *run, const char *dir, struct hn_error *err) 
 }
 
 bool hn_run_reads_texts(const struct hn_run *run) {
-    return run->n_sample_rows || run->spec->labels.problem == HN_PROBLEM_SPAN;
+    return run->n_sample_rows || run->spec->hp.eval_generate || run->spec->labels.problem == HN_PROBLEM_SPAN;
 }
 
 int hn_run_load(
@@ -513,7 +513,7 @@ int hn_run_plan(struct hn_run *run, struct hn_error *err) {
     plan.caps.dims[HN_DIM_TOKENS] = run->longest;
     if (!rc)
         rc = hn_phase_make(&run->phases[HN_PHASE_VERIFY], &run->model, &verify, &plan, err);
-    if (!rc && run->n_sample_rows)
+    if (!rc && (run->n_sample_rows || spec->hp.eval_generate))
         rc = hn_sample_phase(&run->phases[HN_PHASE_SAMPLE], &run->model, loss.adapter, HN_SAMPLE_SLOTS,
             (size_t)spec->hp.max_length + (size_t)spec->sample_tokens, run->threads, err);
     if (!rc)

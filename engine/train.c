@@ -12,7 +12,6 @@
 #include "engine/evaluate.h"
 #include "engine/events.h"
 #include "engine/export.h"
-#include "engine/generate.h"
 #include "engine/publish.h"
 #include "engine/rng.h"
 #include "engine/run.h"
@@ -259,11 +258,13 @@ static int evaluate(struct hn_trainer *t, bool *ret_best, struct hn_error *err) 
     *ret_best = false;
     if (!run->validation.n_rows || (p->step == 0 && !t->spec.hp.eval_at_start))
         return 0;
-    int rc = hn_evaluate(&t->compute, &run->phases[HN_PHASE_EVAL], run, t->params.values, &run->validation,
-        t->spec.validation.file ? &run->validation_data : &run->train_data, false, &e, err);
+    const struct hn_dataset *data = t->spec.validation.file ? &run->validation_data : &run->train_data;
+    int rc = hn_evaluate(
+        &t->compute, &run->phases[HN_PHASE_EVAL], run, t->params.values, &run->validation, data, false, &e, err);
     if (rc)
         return rc;
-    if (!isfinite(e.loss))
+    rc = hn_trainer_compare(t, &run->validation, data, e.metrics, err);
+    if (!rc && !isfinite(e.loss))
         rc = hn_fail(err, HN_E_DIVERGED, "the validation loss at step %zu is no longer a finite number", p->step);
     if (!rc) {
         double value = decisive(t, &e);
@@ -295,58 +296,6 @@ static int save(struct hn_trainer *t, struct hn_error *err) {
     return rc ? rc : hn_checkpoint_prune(t->dir, (size_t)t->spec.hp.keep_checkpoints, t->progress.best_step, err);
 }
 
-static int add_sample(struct hn_trainer *t, size_t step, size_t row, const struct hn_prompt *prompt,
-    const struct hn_generated *result, struct hn_error *err) {
-    json_t *data = json_pack("{s:I, s:I, s:o, s:o, s:o}", "step", (json_int_t)step, "line",
-        (json_int_t)t->run.sample_data->lines[row], "prompt", hn_json_text(prompt->text.data, prompt->text.size),
-        "text", hn_json_text(result->text.data, result->text.size), "reference",
-        hn_json_text(prompt->reference.data, prompt->reference.size));
-    return hn_events_add(&t->events, "sample", data, err);
-}
-
-/* Answers to a few held-out rows, before and after training, kept in the job. */
-static int sample(struct hn_trainer *t, size_t step, struct hn_error *err) {
-    size_t n = t->run.n_sample_rows;
-    if (!n)
-        return 0;
-    struct hn_prompt *prompts = hn_calloc(n, sizeof *prompts);
-    struct hn_ids *ids = hn_calloc(n, sizeof *ids);
-    struct hn_generated *results = hn_calloc(n, sizeof *results);
-    size_t *rows = hn_calloc(n, sizeof *rows), count = 0;
-    struct hn_generator g = {.compute = &t->compute,
-        .phase = &t->run.phases[HN_PHASE_SAMPLE],
-        .model = &t->run.model,
-        .codec = &t->run.codec,
-        .params = t->params.values,
-        .slots = HN_SAMPLE_SLOTS,
-        .context = (size_t)(t->spec.hp.max_length + t->spec.sample_tokens)};
-    struct hn_generate_options o = {.max_tokens = (size_t)t->spec.sample_tokens, .top_p = 1};
-    int rc = prompts && ids && results && rows ? 0 : hn_fail(err, HN_E_INTERNAL, "out of memory");
-    for (size_t i = 0; !rc && i < n; i++) {
-        rc = hn_prompt_from_row(&t->run.codec, t->run.sample_data, t->run.sample_rows[i], &prompts[count], err);
-        if (!rc && prompts[count].ids.n && prompts[count].ids.n < g.context) {
-            ids[count] = prompts[count].ids;
-            rows[count++] = t->run.sample_rows[i];
-        } else {
-            hn_prompt_finish(&prompts[count]);
-            prompts[count] = (struct hn_prompt){0};
-        }
-    }
-    if (!rc)
-        rc = hn_generate(&g, ids, count, &o, results, NULL, NULL, err);
-    for (size_t i = 0; i < count && prompts && results; i++) {
-        if (!rc)
-            rc = add_sample(t, step, rows[i], &prompts[i], &results[i], err);
-        hn_buf_free(&results[i].text);
-        hn_prompt_finish(&prompts[i]);
-    }
-    free(prompts);
-    free(ids);
-    free(results);
-    free(rows);
-    return rc;
-}
-
 static bool save_is_due(const struct hn_trainer *t) {
     const struct hn_hyperparams *hp = &t->spec.hp;
     if (hp->save_every == HN_AUTO_INT)
@@ -375,7 +324,7 @@ static int train(struct hn_trainer *t, const char **ret_reason, struct hn_error 
     int rc = 0;
     bool best = false;
     if (p->step == 0 && (!(rc = evaluate(t, &best, err))))
-        rc = sample(t, 0, err);
+        rc = hn_trainer_sample(t, 0, err);
     while (!rc && p->step < t->run.steps && !patience_is_over(t)) {
         struct step_result r;
         if (stop_requests)
@@ -421,6 +370,10 @@ static int test(struct hn_trainer *t, struct hn_error *err) {
         &t->run.test_data, false, &e, err);
     if (rc)
         return rc;
+    if ((rc = hn_trainer_compare(t, &t->run.test, &t->run.test_data, e.metrics, err))) {
+        hn_evaluation_finish(&e);
+        return rc;
+    }
     json_t *data = json_pack("{s:I, s:I, s:o}", "step", (json_int_t)t->exported_step, "rows",
         (json_int_t)t->run.test.n_rows, "test_loss", f32(e.loss));
     json_object_foreach(e.metrics, key, value) {
@@ -442,7 +395,7 @@ static int finish(struct hn_trainer *t, const char *reason, struct hn_error *err
     if (!rc)
         rc = test(t, err);
     if (!rc)
-        rc = sample(t, t->exported_step, err);
+        rc = hn_trainer_sample(t, t->exported_step, err);
     if (!rc)
         rc = hn_publish_artifacts(t, err);
     if (rc)
