@@ -1,5 +1,6 @@
 /* The error table and its fillers; see error.h. */
 #include "engine/error.h"
+#include "engine/utf8.h"
 
 #include <errno.h>
 #include <stdarg.h>
@@ -53,12 +54,25 @@ int hn_error_from_name(const char *name) {
     return HN_E_INTERNAL;
 }
 
+/* Formats cut names of strangers at a length in bytes; what is left of a character goes, so that messages stay UTF-8.
+ */
+static void drop_broken(char *text) {
+    size_t size = strlen(text), good;
+    for (char *p = text; (good = hn_utf8_valid(p, size)) < size;) {
+        size_t bad = hn_utf8_bad_length(p + good, size - good);
+        memmove(p + good, p + good + bad, size - good - bad + 1);
+        p += good;
+        size -= good + bad;
+    }
+}
+
 int hn_fail(struct hn_error *err, int code, const char *format, ...) {
     if (err) {
         va_list ap;
         *err = (struct hn_error){.code = code};
         va_start(ap, format);
         vsnprintf(err->message, sizeof err->message, format, ap);
+        drop_broken(err->message);
         va_end(ap);
     }
     return code;
@@ -71,6 +85,7 @@ int hn_fail_errno(struct hn_error *err, int saved_errno, const char *format, ...
         *err = (struct hn_error){.code = code};
         va_start(ap, format);
         vsnprintf(err->message, sizeof err->message, format, ap);
+        drop_broken(err->message);
         va_end(ap);
         size_t used = strlen(err->message);
         snprintf(err->message + used, sizeof err->message - used, ": %s", strerror(saved_errno));
@@ -84,6 +99,7 @@ void hn_error_hint(struct hn_error *err, const char *format, ...) {
     va_list ap;
     va_start(ap, format);
     vsnprintf(err->hint, sizeof err->hint, format, ap);
+    drop_broken(err->hint);
     va_end(ap);
 }
 
@@ -93,5 +109,6 @@ void hn_error_field(struct hn_error *err, const char *format, ...) {
     va_list ap;
     va_start(ap, format);
     vsnprintf(err->field, sizeof err->field, format, ap);
+    drop_broken(err->field);
     va_end(ap);
 }

@@ -51,10 +51,10 @@ build() { # folder options...
 }
 
 python_tools() {
-    local stamp="$CACHE/venv/.tools-7"
+    local stamp="$CACHE/venv/.tools-8"
     make_pip
     [ -f "$stamp" ] && return
-    "$CACHE/venv/bin/pip" install -qq pytest pytest-xdist requests numpy prometheus_client &&
+    "$CACHE/venv/bin/pip" install -qq pytest pytest-xdist requests numpy prometheus_client schemathesis==4.32.5 &&
         "$CACHE/venv/bin/pip" install -qq torch==2.13.0 &&
         "$CACHE/venv/bin/pip" install -qq transformers==5.23.0 peft==0.21.2 gguf==0.19.0 sentencepiece==0.2.3 safetensors jinja2 scikit-learn seqeval sacrebleu==2.6.0 rouge-score==0.1.2 && touch "$stamp"
 }
@@ -95,6 +95,7 @@ else
     if wants soak; then
         HONE_KILLS=${HONE_KILLS:-500} run pytest soak-kills $PYTEST -s tests/e2e/test_kills.py
         HONE_CUTS=${HONE_CUTS:-all} run pytest soak-power-loss $PYTEST -s tests/e2e/test_power_loss.py
+        HONE_EXAMPLES=${HONE_EXAMPLES:-1000} run pytest soak-schema $PYTEST -s tests/e2e/test_schema.py
         HONE_SWEEP=${HONE_SWEEP:-200} run pytest soak-faults $PYTEST -s tests/e2e/test_faults.py
     fi
 fi

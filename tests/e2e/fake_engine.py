@@ -45,7 +45,7 @@ def inspect_dataset(p):
             os.abort()
         try:
             ok = "text" in json.loads(line)
-        except ValueError:
+        except (ValueError, TypeError):
             ok = False
         rows += ok
         if not ok:
@@ -98,6 +98,14 @@ def predict(p, chunk):
     return {"data": data}
 
 
+def evaluate(p):
+    rows = sum(1 for _ in open(p["data"]["path"], "rb"))
+    if p.get("rows_to"):
+        with open(p["rows_to"], "x") as out:
+            out.writelines(json.dumps({"line": i + 1, "loss": 1.0}) + "\n" for i in range(rows))
+    return {"rows": rows, "dropped": 0, "truncated": 0, "metrics": {"loss": 1.0}}
+
+
 def helper(fd):
     sock = socket.socket(fileno=fd)
     send = lambda o: sock.sendall(json.dumps(o).encode() + b"\n")
@@ -105,7 +113,7 @@ def helper(fd):
         request = json.loads(line)
         number, op, p = request["id"], request["op"], request["params"]
         try:
-            result = {"dataset.inspect": inspect_dataset, "model.inspect": inspect_model, "job.plan": plan,
+            result = {"dataset.inspect": inspect_dataset, "model.inspect": inspect_model, "job.plan": plan, "evaluate": evaluate,
                       "dataset.preview": lambda p: {"row": p["row"], "line": p["row"], "rendered": "x", "tokens": [], "counts": {}},
                       "predict": lambda p: predict(p, lambda c: send({"id": number, "chunk": c}))}[op](p)
             send({"id": number, "result": result})
