@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The one test command. Installs what it needs, builds twice (plain, and with ASan + UBSan), runs everything; the last line is
-# "N passed, N failed". Suites: unit, rules, sanitized, parity, e2e (all by default); soak runs only when named.
+# "N passed, N failed". Suites: unit, rules, sanitized, parity, e2e (all by default); fuzz and soak run only when named.
 #
 #   tests/run.sh                 everything but the soak
 #   tests/run.sh unit parity     some suites
@@ -91,6 +91,22 @@ else
     # A file a worker, each with one thread of its own: the files differ little in length and share nothing.
     wants parity && OMP_NUM_THREADS=1 run pytest parity $PYTEST -n 2 --dist loadfile --durations=15 tests/parity
     [ -d tests/e2e ] && wants e2e && run pytest e2e $PYTEST tests/e2e
+    # Each target for HONE_FUZZ seconds from the kept inputs; what it finds stays in build-fuzz/found and belongs into tests/fuzz/kept.
+    if wants fuzz; then
+        command -v clang >/dev/null || as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq clang >/dev/null
+        if CC=clang build build-fuzz -Dfuzz=true -Db_sanitize=address,undefined -Db_lundef=false -Dc_args=-fsanitize=fuzzer-no-link; then
+            for f in build-fuzz/tests/fuzz_*[a-z]; do
+                [ -d "$f" ] && continue
+                t=${f##*fuzz_}
+                mkdir -p "build-fuzz/found/$t" "build-fuzz/corpus/$t"
+                "$f" -max_total_time="${HONE_FUZZ:-60}" -timeout=10 -rss_limit_mb=3000 -max_len=60000 -artifact_prefix="build-fuzz/found/$t/" \
+                    "build-fuzz/corpus/$t" "tests/fuzz/kept/$t" >"$LOGS/fuzz-$t" 2>&1 && PASSED=$((PASSED + 1)) || FAILED=$((FAILED + 1))
+                echo "fuzz $t: $(grep -E 'DONE|SUMMARY' "$LOGS/fuzz-$t" | tail -1 | cut -c1-100)"
+            done
+        else
+            FAILED=$((FAILED + 1))
+        fi
+    fi
     # Numbers and seed may be given: HONE_KILLS, HONE_CUTS, HONE_SWEEP, HONE_SEED (each failure tells its own).
     if wants soak; then
         HONE_KILLS=${HONE_KILLS:-500} run pytest soak-kills $PYTEST -s tests/e2e/test_kills.py
