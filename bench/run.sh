@@ -27,4 +27,5 @@ export HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false
 "$PEERS/bin/python" bench/training.py "$MODEL_FILE" "$MINILM_FOLDER" --gsm8k "$GSM8K" --sst2 "$SST2" "$@"
 command -v wrk >/dev/null || as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq wrk >/dev/null
 python3 bench/daemon.py "$MODEL_FILE"
+"$PEERS/bin/python" bench/tokenizer.py "$MODEL_FILE" "$MINILM_FOLDER" "$GSM8K"
 "$PEERS/bin/python" bench/inference.py "$MODEL_FILE" "$MINILM_FOLDER" "$SST2"
