@@ -49,3 +49,10 @@ export function problem(error) {
     error.details?.length ? el("ul", {}, error.details.slice(0, 20).map((d) =>
       el("li", {}, d.line ? `line ${d.line}: ` : "", d.message ?? "", d.hint ? ` (${d.hint})` : ""))) : null);
 }
+
+// Hands a blob to the browser as a file.
+export function download(blob, name) {
+  const url = URL.createObjectURL(blob);
+  el("a", { href: url, download: name }).click();
+  setTimeout(() => URL.revokeObjectURL(url), 60000);
+}

@@ -1,7 +1,8 @@
 // One job: state, curve, samples, events, predictions, files. All of it follows the event stream.
 import * as api from "/web/api.js";
 import { Chart } from "/web/chart.js";
-import { bytes, duration, el, problem, short, state, table, when } from "/web/dom.js";
+import { evaluations, measures } from "/web/evaluations.js";
+import { bytes, download, duration, el, problem, short, state, table, when } from "/web/dom.js";
 
 const ended = (job) => ["succeeded", "failed", "cancelled"].includes(job.status);
 
@@ -51,13 +52,10 @@ function samplesTable(samples) {
   }));
 }
 
-// The newest evaluation: its metrics, and for labels how often each was taken for which.
+// The newest evaluation of the validation rows.
 function evaluation({ data }) {
-  const metrics = Object.entries(data).filter(([k]) => k.startsWith("val_")).map(([k, v]) => [k.slice(4).replaceAll("_", " "), short(v)]);
-  const parts = [table(`Metrics at step ${data.step}, ${data.rows} rows`, ["metric", "value"], metrics)];
-  if (data.confusion && data.labels.length <= 20)
-    parts.push(table("Confusion matrix", ["true \\ predicted", ...data.labels], data.confusion.map((row, i) => [data.labels[i], ...row])));
-  return el("div", { class: "row" }, parts);
+  const own = Object.fromEntries(Object.entries(data).filter(([k]) => k.startsWith("val_")).map(([k, v]) => [k.slice(4), v]));
+  return measures(`Metrics at step ${data.step}, ${data.rows} rows`, own, data.confusion, data.labels);
 }
 
 // What is typed is a text; an object or a list is JSON.
@@ -89,19 +87,15 @@ function predictor(job) {
   return el("section", {}, el("h2", {}, "Try it"), input, el("p", { class: "row" }, which, run), answer);
 }
 
-async function download(path, name) {
-  const url = URL.createObjectURL(await api.blob(path));
-  el("a", { href: url, download: name }).click();
-  setTimeout(() => URL.revokeObjectURL(url), 60000);
-}
+const fetched = async (path, name) => download(await api.blob(path), name);
 
 async function files(job) {
   const { data } = await api.get(`/jobs/${job.id}/artifacts`);
   if (!data.length) return el("p", { class: "soft" }, "They appear when the job has succeeded.");
   return el("div", {}, table("Files", ["file", "size", "read back", "sha256"], data.map((f) => [
-    el("button", { onclick: () => download(`/jobs/${job.id}/artifacts/${f.path.split("/").map(encodeURIComponent).join("/")}`, f.path.split("/").at(-1)) }, f.path),
+    el("button", { onclick: () => fetched(`/jobs/${job.id}/artifacts/${f.path.split("/").map(encodeURIComponent).join("/")}`, f.path.split("/").at(-1)) }, f.path),
     bytes(f.size), f.verified === null ? "" : f.verified ? "agrees" : "differs", f.sha256.slice(0, 16),
-  ])), el("p", {}, el("button", { onclick: () => download(`/jobs/${job.id}/artifacts.tar`, `${job.id}.tar`) }, "Everything as one archive")));
+  ])), el("p", {}, el("button", { onclick: () => fetched(`/jobs/${job.id}/artifacts.tar`, `${job.id}.tar`) }, "Everything as one archive")));
 }
 
 export async function job(main, signal, id) {
@@ -133,6 +127,7 @@ export async function job(main, signal, id) {
     el("section", {}, el("h2", {}, "Evaluation"), evalBox),
     ...(now.task === "generation" ? [el("section", {}, el("h2", {}, "Samples, before and after"), sampleBox)] : []),
     predictor(now),
+    ...(ended(now) ? [evaluations(now)] : []),
     el("section", {}, el("h2", {}, "Files"), fileBox),
     el("section", {}, el("h2", {}, "Events"), el("div", { class: "events", tabindex: 0, role: "log" }, el("table", { "aria-label": "Events" }, log))),
     el("section", {}, el("details", {}, el("summary", {}, "Hyperparameters"), table("Hyperparameters", ["name", "value", "why"],
