@@ -5,7 +5,6 @@
 #include <fcntl.h>
 #include <linux/landlock.h>
 #include <sched.h>
-#include <seccomp.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
@@ -13,6 +12,9 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+#ifdef HN_SECCOMP
+#include <seccomp.h>
+#endif
 
 /* The rules as the newest interface has them; an older one is given the part that it knows. */
 struct ruleset {
@@ -85,11 +87,18 @@ static bool confine_files(const struct hn_place *places, size_t n) {
     return done;
 }
 
-#if defined(__SANITIZE_ADDRESS__)
+#if defined(__SANITIZE_ADDRESS__) /* its leak checker starts a process and traces this one */
+#define CALLS "by seccomp (but for this build's own checker)"
 static bool confine_calls(void) {
-    return true; /* its leak checker starts a process and traces this one */
+    return true;
+}
+#elif !defined(HN_SECCOMP)
+#define CALLS ""
+static bool confine_calls(void) {
+    return false;
 }
 #else
+#define CALLS "by seccomp"
 /* What neither training nor answering has a use for. They fail with EPERM, as if the user were not allowed to. */
 static const int refused[] = {SCMP_SYS(socket), SCMP_SYS(socketpair), SCMP_SYS(connect), SCMP_SYS(bind), SCMP_SYS(listen),
     SCMP_SYS(accept), SCMP_SYS(accept4), SCMP_SYS(execve), SCMP_SYS(execveat), SCMP_SYS(fork), SCMP_SYS(vfork), SCMP_SYS(ptrace),
@@ -116,7 +125,7 @@ static bool confine_calls(void) {
 static bool tell(bool files, bool calls, char *ret, size_t size) {
     int abi = landlock_abi();
     snprintf(ret, size, "files %s%s, system calls %s", files ? "by Landlock" : "open: the kernel has no Landlock",
-        !files || abi >= 4 ? "" : " (too old to keep TCP out)", calls ? "by seccomp" : "open: the kernel has no seccomp");
+        !files || abi >= 4 ? "" : " (too old to keep TCP out)", calls ? CALLS : "open: the kernel or this build has no seccomp");
     return files && calls;
 }
 
@@ -127,5 +136,5 @@ bool hn_confine(const struct hn_place *places, size_t n, char *ret, size_t size)
 }
 
 bool hn_confine_look(char *ret, size_t size) {
-    return tell(landlock_abi() > 0, prctl(PR_GET_SECCOMP, 0, 0, 0, 0) >= 0, ret, size);
+    return tell(landlock_abi() > 0, CALLS[0] && prctl(PR_GET_SECCOMP, 0, 0, 0, 0) >= 0, ret, size);
 }
