@@ -128,8 +128,25 @@ static int reply_kept(struct hn_request *req, const char *file, const char *type
     return rc;
 }
 
+/* Whether it is of the job, the model and the data set that the query names, where it names them. */
+static bool is_asked_for(const struct hn_request *req, const json_t *evaluation) {
+    static const char *const names[] = {"job", "model", "dataset"};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        const char *wanted = hn_request_query(req, names[i]), *own = json_string_value(json_object_get(evaluation, names[i]));
+        if (wanted && (!own || strcmp(own, wanted) != 0))
+            return false;
+    }
+    return true;
+}
+
 int hn_evaluations_list(struct hn_request *req, struct hn_error *err) {
-    return hn_reply_list(req, hn_evaluation_list(req->server->config->state), NULL, err);
+    json_t *all = hn_evaluation_list(req->server->config->state), *data = json_array(), *one;
+    size_t i;
+    json_array_foreach(all, i, one)
+        if (is_asked_for(req, one))
+            json_array_append(data, one);
+    json_decref(all);
+    return hn_reply_list(req, data, NULL, err);
 }
 
 int hn_evaluations_get(struct hn_request *req, struct hn_error *err) {

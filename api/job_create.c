@@ -18,7 +18,7 @@
 
 static const char *const known_fields[] = {"model", "dataset", "validation", "test", "task", "method", "hyperparameters",
     "exports", "export_step", "export_dtype", "samples", "labels", "class_weights", "dedupe", "drop_leaks", "priority",
-    "init_from", "gguf_dtype", "verify_on", "name", "metadata", "columns", "format", NULL};
+    "init_from", "gguf_dtype", "max_shard_bytes", "verify_on", "name", "metadata", "columns", "format", NULL};
 
 /* One submission on its way. */
 struct submission {
@@ -94,7 +94,7 @@ static int check_plain(const struct submission *s, struct hn_error *err) {
     static const char *const words[] = {"task", "method", "export_step", "export_dtype", "gguf_dtype", "format"};
     const json_t *r = s->request, *metadata = json_object_get(r, "metadata");
     const char *text = NULL;
-    int64_t priority = 0;
+    int64_t priority = 0, shard = 0;
     bool flag;
     int rc = hn_json_string(r, "name", &text, err);
     if (!rc && text && strlen(text) > 200)
@@ -103,6 +103,8 @@ static int check_plain(const struct submission *s, struct hn_error *err) {
         rc = hn_json_string(r, words[i], &text, err);
     if (!rc)
         rc = hn_json_int(r, "priority", -100, 100, &priority, err);
+    if (!rc)
+        rc = hn_json_int(r, "max_shard_bytes", 1, HN_SHARD_BYTES_MAX, &shard, err);
     if (!rc)
         rc = hn_json_bool(r, "dedupe", &flag, err);
     if (!rc)
@@ -372,7 +374,7 @@ static void forget_init(const struct submission *s, const char *job) {
 
 static int ask_plan(struct submission *s, json_t *validation, struct hn_error *err) {
     static const char *const passed[] = {"task", "method", "exports", "export_step", "export_dtype", "samples", "labels",
-        "class_weights", "dedupe", "drop_leaks", "gguf_dtype"};
+        "class_weights", "dedupe", "drop_leaks", "gguf_dtype", "max_shard_bytes"};
     const struct hn_config *config = s->req->server->config;
     char path[HN_PATH_SIZE], today[16];
     time_t now = time(NULL);

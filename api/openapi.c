@@ -106,6 +106,9 @@ static json_t *job_request_schema(void) {
         HN_WEIGHT_MAX));
     json_object_set_new(properties, "priority", json_pack("{s:s,s:i,s:i}", "type", "integer", "minimum", -100, "maximum",
         100));
+    json_object_set_new(properties, "max_shard_bytes", json_pack("{s:s,s:s,s:i,s:I,s:I}", "description",
+        "bytes of weights in one file of a merged folder; more go into several, with an index", "type", "integer", "minimum", 1,
+        "maximum", (json_int_t)HN_SHARD_BYTES_MAX, "default", (json_int_t)HN_SHARD_BYTES));
     json_object_set_new(properties, "hyperparameters", json_pack("{s:s}", "$ref", "#/components/schemas/Hyperparameters"));
     return json_pack("{s:s,s:b,s:[s,s],s:o}", "type", "object", "additionalProperties", 0, "required", "model", "dataset",
         "properties", properties);

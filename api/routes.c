@@ -67,7 +67,8 @@ static const struct hn_route routes[] = {
     {"GET", "/jobs/{id}/verify", hn_jobs_verifications, HN_SCOPE_READ, NO, POOL, "",
         "its verifications, newest first: of every file the sha256 as told, as stored now, and as found again"},
 
-    {"GET", "/evaluations", hn_evaluations_list, HN_SCOPE_READ, NO, POOL, "", "evaluations that are kept, newest first"},
+    {"GET", "/evaluations", hn_evaluations_list, HN_SCOPE_READ, NO, POOL, "job,model,dataset",
+        "evaluations that are kept, newest first"},
     {"GET", "/evaluations/{id}", hn_evaluations_get, HN_SCOPE_READ, NO, POOL, "", "an evaluation as it was answered"},
     {"GET", "/evaluations/{id}/rows", hn_evaluations_rows, HN_SCOPE_READ, NO, POOL, "",
         "its rows as lines of JSON: what was there, what was predicted, loss, whether it is right"},

@@ -24,6 +24,9 @@
 #define HN_DATASETS_MAX 16
 #define HN_WEIGHT_MIN 0.001
 #define HN_WEIGHT_MAX 100
+/* Bytes of weights in one file of a merged folder, unless asked otherwise, and what may be asked for at most. */
+#define HN_SHARD_BYTES 5000000000LL
+#define HN_SHARD_BYTES_MAX 9007199254740991LL
 #define HN_VERIFY_ON_MAX 4 /* other precisions of the base that a result is tried on */
 
 /* Exit statuses of the trainer. Hints for people; the last event in events.jsonl is the verdict. */
@@ -59,7 +62,7 @@ int hn_train(const char *run_dir, int lock_fd);
  * {"family","format","quantisation","parameters","context","vocab","tasks","chat_template", "sha256","bytes"}
  *   job.plan         {"model":MODEL+{"sha256","name"},"train":DATA+{"sha256"[,"weight"]},"more":absent|[the same, …],"validation":null|DATA+{"sha256"}|
  *                    {"fraction":F}|"none"|"auto","task"|null,"method"|null,"hyperparameters":{…},"exports"|null,
- *                    "export_step"|null,"export_dtype"|null,"gguf_dtype"|null,"samples"|null,"labels"|null,"class_weights"|null,"dedupe","drop_leaks",
+ *                    "export_step"|null,"export_dtype"|null,"gguf_dtype"|null,"max_shard_bytes"|null,"samples"|null,"labels"|null,"class_weights"|null,"dedupe","drop_leaks",
  *                    "test":null|DATA+{"sha256"},"verify_on":absent|[MODEL+{"sha256","name"}],"init":null|{"path" of a checkpoint's state.safetensors,"job","step"},
  *                    "tokens":absent|{"folder","bytes"} where files of tokenised rows are kept (host.tokens names this run's),
  *                    "memory_bytes","threads","now":"2026-01-31"}

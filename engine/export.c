@@ -1,7 +1,10 @@
 /* The list of exports and what they share; see export.h. */
 #include "engine/export.h"
+#include "engine/buf.h"
 #include "engine/file.h"
 
+#include <dirent.h>
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -29,6 +32,68 @@ size_t hn_row_to_gguf(const struct hn_model *model, const struct hn_weight *weig
         return row;
     size_t d = config->head_dim, head = row / d, i = row % d;
     return head * d + i % (d / 2) * 2 + i / (d / 2);
+}
+
+static int compare_names(const void *a, const void *b) {
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+static void free_names(char **names, size_t n) {
+    for (size_t i = 0; i < n; i++)
+        free(names[i]);
+    free(names);
+}
+
+/* Names of the files in a folder, sorted, so that no list depends on the disk's order. free_names() frees them. */
+static int list_names(const char *dir, char ***ret, size_t *ret_n, struct hn_error *err) {
+    DIR *d = opendir(dir);
+    char **names = NULL;
+    size_t n = 0, capacity = 0;
+    bool ok = true;
+    if (!d)
+        return hn_fail_errno(err, errno, "cannot read %s", dir);
+    for (struct dirent *entry; ok && (entry = readdir(d));)
+        if (entry->d_name[0] != '.') {
+            ok = hn_grow(&names, &capacity, n + 1, sizeof *names) && (names[n] = strdup(entry->d_name));
+            n += ok;
+        }
+    closedir(d);
+    if (!ok) {
+        free_names(names, n);
+        return hn_fail(err, HN_E_INTERNAL, "out of memory");
+    }
+    if (n)
+        qsort(names, n, sizeof *names, compare_names);
+    *ret = names;
+    *ret_n = n;
+    return 0;
+}
+
+int hn_export_file(const char *root, const char *path, json_t **ret, struct hn_error *err) {
+    char full[5200], hash[HN_SHA256_HEX];
+    uint64_t size = 0;
+    snprintf(full, sizeof full, "%.4096s/%.1000s", root, path);
+    int rc = hn_sha256_file(full, hash, &size, err);
+    if (!rc && !(*ret = json_pack("{s:s, s:I, s:s}", "path", path, "size", (json_int_t)size, "sha256", hash)))
+        rc = hn_fail(err, HN_E_INTERNAL, "out of memory");
+    return rc;
+}
+
+int hn_export_list(const char *root, const char *dir, json_t *files, struct hn_error *err) {
+    char path[4200];
+    char **names = NULL;
+    size_t n = 0;
+    snprintf(path, sizeof path, "%.4096s/%.100s", root, dir);
+    int rc = list_names(path, &names, &n, err);
+    for (size_t i = 0; !rc && i < n; i++) {
+        json_t *file = NULL;
+        snprintf(path, sizeof path, "%.100s/%.300s", dir, names[i]);
+        rc = hn_export_file(root, path, &file, err);
+        if (!rc)
+            json_array_append_new(files, file);
+    }
+    free_names(names, n);
+    return rc;
 }
 
 json_t *hn_export_provenance(const struct hn_run *run) {

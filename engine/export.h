@@ -32,6 +32,10 @@ size_t hn_row_to_hf(const struct hn_config *config, const struct hn_weight *weig
 size_t hn_row_to_gguf(const struct hn_model *model, const struct hn_weight *weight, size_t row);
 /* {"hone.run","hone.base","hone.data"}: hashes that go into an artifact's metadata. New reference. */
 json_t *hn_export_provenance(const struct hn_run *run);
+/* Adds {"path","size","sha256"} of each file in root/dir to `files`, sorted by name; paths are relative to root. */
+int hn_export_list(const char *root, const char *dir, json_t *files, struct hn_error *err);
+/* The same of one file. New reference in *ret. */
+int hn_export_file(const char *root, const char *path, json_t **ret, struct hn_error *err);
 /* Writes `json`, which is given away (NULL: out of memory). */
 int hn_export_json(const char *path, json_t *json, struct hn_error *err);
 /* Writes `text` and frees it. */
@@ -56,6 +60,8 @@ int hn_merged_gguf_check(const struct hn_model *model, struct hn_error *err);
 enum hn_dtype hn_merged_gguf_type(const struct hn_run *run, const struct hn_weight *weight);
 int hn_merged_gguf_write(
     const struct hn_run *run, const struct hn_params *params, const char *dir, struct hn_error *err);
+/* HN_E_INVALID_FIELD, for max_shard_bytes, when the weights would lie in more files than a folder may have. */
+int hn_merged_check(const struct hn_run *run, struct hn_error *err);
 int hn_merged_write(const struct hn_run *run, const struct hn_params *params, const char *dir, struct hn_error *err);
 
 #endif

@@ -12,6 +12,7 @@
 #include "engine/export.h"
 #include "engine/export_tokenizer.h"
 #include "engine/file.h"
+#include "engine/folder.h"
 #include "engine/merge.h"
 #include "engine/safetensors.h"
 
@@ -68,12 +69,11 @@ static void fill_row(void *context, const struct hn_safetensor_out *t, size_t ro
         out[c] -= offset;
 }
 
-static int write_tensors(
-    const struct hn_run *run, const struct hn_params *params, const char *path, struct hn_error *err) {
+/* The folder's tensors in the model's order, n <= model->n_weights of them. Caller frees; NULL when out of memory. */
+static struct hn_safetensor_out *list_tensors(const struct hn_run *run, size_t *ret_n) {
     const struct hn_model *model = &run->model;
-    struct source source = {.run = run, .params = params};
     struct hn_safetensor_out *out = hn_calloc(model->n_weights, sizeof *out);
-    size_t n = 0, largest = 0;
+    size_t n = 0;
     for (size_t i = 0; out && i < model->n_weights; i++) {
         const struct hn_weight *w = &model->weights[i];
         bool turned = is_transposed(run, w);
@@ -86,17 +86,92 @@ static int write_tensors(
                                                                         : w->cols},
             .type = run->spec->export_dtype,
             .source = w};
-        if (turned && (w->rows + 1) * w->cols > largest)
+    }
+    *ret_n = n;
+    return out;
+}
+
+static size_t bytes_of(const struct hn_safetensor_out *t) {
+    return hn_safetensor_values(t) * hn_dtype_info((int)t->type)->bytes;
+}
+
+/* How many tensors the next file takes: as many as fit, and one however large. */
+static size_t next_shard(const struct hn_safetensor_out *tensors, size_t n, int64_t limit) {
+    size_t count = 0, room = (size_t)limit;
+    for (; count < n && (count == 0 || bytes_of(&tensors[count]) <= room); count++)
+        room -= bytes_of(&tensors[count]) < room ? bytes_of(&tensors[count]) : room;
+    return count;
+}
+
+static size_t count_shards(const struct hn_safetensor_out *tensors, size_t n, int64_t limit) {
+    size_t shards = 0;
+    for (size_t i = 0; i < n; shards++)
+        i += next_shard(tensors + i, n - i, limit);
+    return shards;
+}
+
+int hn_merged_check(const struct hn_run *run, struct hn_error *err) {
+    size_t n, shards;
+    struct hn_safetensor_out *tensors = list_tensors(run, &n);
+    if (!tensors)
+        return hn_fail(err, HN_E_INTERNAL, "out of memory");
+    shards = count_shards(tensors, n, run->spec->max_shard_bytes);
+    free(tensors);
+    if (shards <= HN_FOLDER_SHARDS)
+        return 0;
+    hn_fail(err, HN_E_INVALID_FIELD,
+        "files of %lld bytes would be %zu for this model, more than the %d a folder may have",
+        (long long)run->spec->max_shard_bytes, shards, HN_FOLDER_SHARDS);
+    hn_error_field(err, "max_shard_bytes");
+    hn_error_hint(err, "raise it, or leave it out for %lld", HN_SHARD_BYTES);
+    return HN_E_INVALID_FIELD;
+}
+
+/* One file without a number where everything fits, else files with an index of which tensor is where, both as
+ * save_pretrained names them. */
+static int write_shards(const struct hn_run *run, const char *dir, const struct hn_safetensor_out *tensors, size_t n,
+    struct source *source, struct hn_error *err) {
+    size_t shards = count_shards(tensors, n, run->spec->max_shard_bytes), values = 0, bytes = 0, count;
+    json_t *metadata = hn_export_provenance(run), *map = json_object();
+    char path[4200], name[64] = "model.safetensors";
+    int rc = 0;
+    for (size_t i = 0, shard = 1; !rc && i < n; i += count, shard++) {
+        count = next_shard(tensors + i, n - i, run->spec->max_shard_bytes);
+        if (shards > 1)
+            snprintf(name, sizeof name, "model-%05zu-of-%05zu.safetensors", shard, shards);
+        snprintf(path, sizeof path, "%.4096s/%s", dir, name);
+        rc = hn_safetensors_write(path, tensors + i, count, metadata, fill_row, source, err);
+        for (size_t k = i; k < i + count; k++) {
+            values += hn_safetensor_values(&tensors[k]);
+            bytes += bytes_of(&tensors[k]);
+            json_object_set_new(map, tensors[k].name, json_string(name));
+        }
+    }
+    snprintf(path, sizeof path, "%.4096s/" HN_FOLDER_INDEX, dir);
+    if (!rc && shards > 1)
+        rc = hn_export_json(path,
+            json_pack("{s:{s:I, s:I}, s:O}", "metadata", "total_parameters", (json_int_t)values, "total_size",
+                (json_int_t)bytes, "weight_map", map),
+            err);
+    json_decref(metadata);
+    json_decref(map);
+    return rc;
+}
+
+static int write_tensors(
+    const struct hn_run *run, const struct hn_params *params, const char *dir, struct hn_error *err) {
+    struct source source = {.run = run, .params = params};
+    size_t n = 0, largest = 0;
+    struct hn_safetensor_out *tensors = list_tensors(run, &n);
+    for (size_t i = 0; tensors && i < n; i++) {
+        const struct hn_weight *w = tensors[i].source;
+        if (is_transposed(run, w) && (w->rows + 1) * w->cols > largest)
             largest = (w->rows + 1) * w->cols;
     }
-    int rc = out && (source.values = hn_calloc(largest, sizeof *source.values))
-                 ? 0
+    int rc = tensors && (source.values = hn_calloc(largest, sizeof *source.values))
+                 ? write_shards(run, dir, tensors, n, &source, err)
                  : hn_fail(err, HN_E_INTERNAL, "out of memory");
-    json_t *metadata = hn_export_provenance(run);
-    if (!rc)
-        rc = hn_safetensors_write(path, out, n, metadata, fill_row, &source, err);
-    json_decref(metadata);
-    free(out);
+    free(tensors);
     free(source.values);
     return rc;
 }
@@ -161,8 +236,7 @@ static int write_readme(const struct hn_run *run, const char *path, struct hn_er
 
 int hn_merged_write(const struct hn_run *run, const struct hn_params *params, const char *dir, struct hn_error *err) {
     char path[4096];
-    snprintf(path, sizeof path, "%s/model.safetensors", dir);
-    int rc = write_tensors(run, params, path, err);
+    int rc = write_tensors(run, params, dir, err);
     snprintf(path, sizeof path, "%s/config.json", dir);
     if (!rc)
         rc = hn_export_json(path, make_config(run), err);

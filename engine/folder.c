@@ -11,7 +11,6 @@
 #include <sys/stat.h>
 
 #define MAX_JSON ((size_t)64 << 20)
-#define MAX_SHARDS 1000
 
 static bool file_path(char *out, size_t size, const char *dir, const char *name) {
     return (size_t)snprintf(out, size, "%s/%s", dir, name) < size;
@@ -35,7 +34,7 @@ static int open_shard(struct hn_folder *f, const char *name, struct hn_error *er
             err, HN_E_MODEL_INVALID, "the index names a weight file \"%.80s\", which is not a plain file name", name);
     if (!exists(f->dir, name)) {
         hn_fail(err, HN_E_MODEL_INVALID, "the weight file %.200s is missing from the folder", name);
-        hn_error_hint(err, "model.safetensors.index.json lists it: copy all of its files");
+        hn_error_hint(err, HN_FOLDER_INDEX " lists it: copy all of its files");
         return HN_E_MODEL_INVALID;
     }
     int rc = hn_safetensors_open(&f->shards[f->n_shards], path, err);
@@ -58,27 +57,24 @@ static bool is_open(const char *const *names, size_t n, const char *name) {
 static int open_index(struct hn_folder *f, struct hn_error *err) {
     char path[4400];
     json_t *index = NULL;
-    file_path(path, sizeof path, f->dir, "model.safetensors.index.json");
+    file_path(path, sizeof path, f->dir, HN_FOLDER_INDEX);
     int rc = hn_json_load(path, MAX_JSON, &index, err);
     if (rc)
-        return rc == HN_E_TOO_LARGE
-                   ? rc
-                   : hn_fail(err, HN_E_MODEL_INVALID, "model.safetensors.index.json is not valid JSON");
+        return rc == HN_E_TOO_LARGE ? rc : hn_fail(err, HN_E_MODEL_INVALID, HN_FOLDER_INDEX " is not valid JSON");
     const json_t *map = json_object_get(index, "weight_map");
-    const char *tensor, **names = hn_calloc(MAX_SHARDS, sizeof *names);
+    const char *tensor, **names = hn_calloc(HN_FOLDER_SHARDS, sizeof *names);
     json_t *value;
     size_t n = 0;
     if (!names)
         rc = hn_fail(err, HN_E_INTERNAL, "out of memory");
     else if (!json_object_size(map))
-        rc = hn_fail(err, HN_E_MODEL_INVALID, "model.safetensors.index.json has no weight_map");
+        rc = hn_fail(err, HN_E_MODEL_INVALID, HN_FOLDER_INDEX " has no weight_map");
     json_object_foreach((json_t *)(uintptr_t)map, tensor, value) {
         const char *name = json_string_value(value);
         if (rc || (name && is_open(names, n, name)))
             continue;
-        if (!name || n == MAX_SHARDS)
-            rc = hn_fail(
-                err, HN_E_MODEL_INVALID, "model.safetensors.index.json names too many files or one that is no text");
+        if (!name || n == HN_FOLDER_SHARDS)
+            rc = hn_fail(err, HN_E_MODEL_INVALID, HN_FOLDER_INDEX " names too many files or one that is no text");
         else
             names[n++] = name;
     }
@@ -92,10 +88,10 @@ static int open_index(struct hn_folder *f, struct hn_error *err) {
 }
 
 static int open_weights(struct hn_folder *f, struct hn_error *err) {
-    if (exists(f->dir, "model.safetensors.index.json"))
+    if (exists(f->dir, HN_FOLDER_INDEX))
         return open_index(f, err);
     if (!exists(f->dir, "model.safetensors")) {
-        hn_fail(err, HN_E_MODEL_INVALID, "the folder has no model.safetensors and no model.safetensors.index.json");
+        hn_fail(err, HN_E_MODEL_INVALID, "the folder has no model.safetensors and no " HN_FOLDER_INDEX);
         hn_error_hint(
             err, exists(f->dir, "pytorch_model.bin")
                      ? "pytorch_model.bin can run code when it is read and is not supported: save the model with "

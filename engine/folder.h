@@ -10,6 +10,9 @@
 
 #include <stdbool.h>
 
+#define HN_FOLDER_INDEX "model.safetensors.index.json"
+#define HN_FOLDER_SHARDS 1000 /* files with weights, at most */
+
 struct hn_folder {
     char dir[4096];
     json_t *config;

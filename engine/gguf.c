@@ -101,11 +101,18 @@ static int read_info(struct cursor *c, struct hn_gguf_tensor *t, uint64_t *ret_o
     if (!info) {
         hn_fail(err, HN_E_UNSUPPORTED, "tensor %.*s has the GGUF type %llu, which is not supported",
             (int)t->name.size, t->name.data, (unsigned long long)type);
-        hn_error_hint(err, "use the model in F16, Q8_0, Q4_0, Q4_1 or a K-quant");
+        hn_error_hint(err, "use the model in F16, Q8_0, Q4_0, Q4_1, a K-quant or an i-quant");
         return HN_E_UNSUPPORTED;
     }
     t->type = (enum hn_dtype)type;
-    if (t->ne[0] % info->block || !hn_mul(values / info->block, info->bytes, &t->bytes))
+    if (t->ne[0] % info->block) {
+        hn_fail(err, HN_E_MODEL_INVALID,
+            "tensor %.*s has rows of %zu values, which are no whole blocks of %zu as its type %s needs",
+            (int)(t->name.size < 100 ? t->name.size : 100), t->name.data, t->ne[0], info->block, info->name);
+        hn_error_hint(err, "quantise the model again, with this tensor in Q8_0 or F16");
+        return HN_E_MODEL_INVALID;
+    }
+    if (!hn_mul(values / info->block, info->bytes, &t->bytes))
         return invalid(err, c, "the row length", t->name);
     return 0;
 }

@@ -269,8 +269,12 @@ static json_t *make_spec(const struct planning *p, bool real, struct hn_error *e
     if (p->test_path)
         json_object_set_new(
             run, "test", source_json(json_object_get(p->params, "test"), real ? p->test_path : "inputs/test"));
-    if (json_object_get(p->params, "gguf_dtype") && !json_is_null(json_object_get(p->params, "gguf_dtype")))
-        json_object_set(run, "gguf_dtype", json_object_get(p->params, "gguf_dtype"));
+    static const char *const asked[] = {"gguf_dtype", "max_shard_bytes"}; /* in the run's identity only where given */
+    for (size_t i = 0; i < sizeof asked / sizeof asked[0]; i++) {
+        json_t *value = json_object_get(p->params, asked[i]);
+        if (value && !json_is_null(value))
+            json_object_set(run, asked[i], value);
+    }
     if (hn_labels_write(&p->labels, run, err)) {
         json_decref(run);
         return NULL;
@@ -639,6 +643,8 @@ static int plan_loaded(struct hn_helper_call *call, struct planning *p, json_t *
     }
     if (!rc && spec.exports & HN_EXPORT_MERGED_GGUF)
         rc = hn_merged_gguf_check(&run.model, err);
+    if (!rc && spec.exports & HN_EXPORT_MERGED)
+        rc = hn_merged_check(&run, err);
     if (!rc && p->init_path)
         rc = check_init(&run, p->init_path, err);
     if (!rc)

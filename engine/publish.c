@@ -10,8 +10,6 @@
 #include "engine/json.h"
 #include "engine/merge.h"
 
-#include <dirent.h>
-#include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -286,57 +284,11 @@ static int verify_on(
     return made;
 }
 
-static int compare_text(const void *a, const void *b) {
-    return strcmp(*(char *const *)a, *(char *const *)b);
-}
-
-/* Names of the files in a folder, sorted, so that the manifest's order depends on nothing. Caller frees both levels.
- */
-static int list_files(const char *dir, char ***ret, size_t *ret_n, struct hn_error *err) {
-    DIR *d = opendir(dir);
-    char **names = NULL;
-    size_t n = 0, capacity = 0;
-    if (!d)
-        return hn_fail_errno(err, errno, "cannot read %s", dir);
-    for (struct dirent *entry; (entry = readdir(d));)
-        if (entry->d_name[0] != '.' && hn_grow(&names, &capacity, n + 1, sizeof *names))
-            names[n++] = strdup(entry->d_name);
-    closedir(d);
-    if (n)
-        qsort(names, n, sizeof *names, compare_text);
-    *ret = names;
-    *ret_n = n;
-    return 0;
-}
-
-static int describe_file(
-    struct hn_trainer *t, const char *root, const char *relative, json_t *files, struct hn_error *err) {
-    char path[5200], hash[HN_SHA256_HEX];
-    uint64_t size = 0;
-    snprintf(path, sizeof path, "%s/%s", root, relative);
-    int rc = hn_sha256_file(path, hash, &size, err);
-    if (rc)
-        return rc;
-    json_t *file = json_pack("{s:s, s:I, s:s}", "path", relative, "size", (json_int_t)size, "sha256", hash);
-    if (files)
-        json_array_append(files, file);
-    return hn_events_add(&t->events, "artifact", file, err);
-}
-
-static int describe_folder(
-    struct hn_trainer *t, const char *root, const char *dir, json_t *files, struct hn_error *err) {
-    char path[4200];
-    char **names = NULL;
-    size_t n = 0;
-    snprintf(path, sizeof path, "%s/%s", root, dir);
-    int rc = list_files(path, &names, &n, err);
-    for (size_t i = 0; i < n; i++) {
-        snprintf(path, sizeof path, "%s/%s", dir, names[i]);
-        if (!rc)
-            rc = describe_file(t, root, path, files, err);
-        free(names[i]);
-    }
-    free(names);
+static int tell_folder(struct hn_trainer *t, const char *root, const char *dir, json_t *files, struct hn_error *err) {
+    size_t i = json_array_size(files);
+    int rc = hn_export_list(root, dir, files, err);
+    for (; !rc && i < json_array_size(files); i++)
+        rc = hn_events_add(&t->events, "artifact", json_incref(json_array_get(files, i)), err);
     return rc;
 }
 
@@ -356,7 +308,10 @@ static int write_manifest(struct hn_trainer *t, const char *root, json_t *files,
     int rc =
         text ? hn_file_write_durable(path, text, strlen(text), err) : hn_fail(err, HN_E_INTERNAL, "out of memory");
     free(text);
-    return rc ? rc : describe_file(t, root, "manifest.json", NULL, err);
+    json_t *file = NULL;
+    if (!rc)
+        rc = hn_export_file(root, "manifest.json", &file, err);
+    return rc ? rc : hn_events_add(&t->events, "artifact", file, err);
 }
 
 static int make_export(struct hn_trainer *t, const struct hn_exporter *e, const char *root, json_t *files,
@@ -377,7 +332,7 @@ static int make_export(struct hn_trainer *t, const struct hn_exporter *e, const 
     t->verified_others |= ok && e->read;
     if (rc)
         return rc;
-    return ok ? describe_folder(t, root, e->dir, files, err) : hn_dir_remove(dir, err);
+    return ok ? tell_folder(t, root, e->dir, files, err) : hn_dir_remove(dir, err);
 }
 
 int hn_publish_artifacts(struct hn_trainer *t, struct hn_error *err) {

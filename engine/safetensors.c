@@ -117,7 +117,7 @@ const struct hn_safetensor *hn_safetensors_find(const struct hn_safetensors *st,
     return st->n ? bsearch(&key, st->tensors, st->n, sizeof key, compare_names) : NULL;
 }
 
-static size_t count_values(const struct hn_safetensor_out *t) {
+size_t hn_safetensor_values(const struct hn_safetensor_out *t) {
     size_t n = 1;
     for (size_t i = 0; i < t->n_dims; i++)
         n *= t->dims[i];
@@ -133,7 +133,7 @@ static json_t *make_header(const struct hn_safetensor_out *tensors, size_t n, co
         json_t *shape = json_array();
         for (size_t k = 0; k < tensors[i].n_dims; k++)
             json_array_append_new(shape, json_integer((json_int_t)tensors[i].dims[k]));
-        size_t bytes = count_values(&tensors[i]) * hn_dtype_info((int)tensors[i].type)->bytes;
+        size_t bytes = hn_safetensor_values(&tensors[i]) * hn_dtype_info((int)tensors[i].type)->bytes;
         json_object_set_new(header, tensors[i].name,
             json_pack("{s:s, s:o, s:[I,I]}", "dtype", hn_dtype_info((int)tensors[i].type)->name, "shape", shape,
                 "data_offsets", (json_int_t)offset, (json_int_t)(offset + bytes)));
@@ -159,7 +159,8 @@ static int write_chunk(int fd, enum hn_dtype type, const float *values, size_t n
 /* Rows are gathered into blocks: one call of write for many of them. */
 static int write_rows(
     int fd, const struct hn_safetensor_out *t, hn_safetensor_rows *rows, void *context, struct hn_error *err) {
-    size_t cols = t->dims[t->n_dims - 1], n = cols ? count_values(t) / cols : 0, block = cols ? 65536 / cols + 1 : 1;
+    size_t cols = t->dims[t->n_dims - 1], n = cols ? hn_safetensor_values(t) / cols : 0,
+           block = cols ? 65536 / cols + 1 : 1;
     float *room = hn_calloc(block * cols, sizeof *room);
     int rc = room ? 0 : hn_fail(err, HN_E_INTERNAL, "out of memory");
     for (size_t row = 0; !rc && row < n; row += block) {
@@ -188,7 +189,7 @@ int hn_safetensors_write(const char *path, const struct hn_safetensor_out *tenso
             rc = hn_write_all(fd, "       ", size - strlen(text), err);
         for (size_t i = 0; i < n && !rc; i++)
             rc = tensors[i].values
-                     ? write_chunk(fd, tensors[i].type, tensors[i].values, count_values(&tensors[i]), err)
+                     ? write_chunk(fd, tensors[i].type, tensors[i].values, hn_safetensor_values(&tensors[i]), err)
                      : write_rows(fd, &tensors[i], rows, context, err);
         if (close(fd) && !rc)
             rc = hn_fail_errno(err, errno, "cannot close %s", path);

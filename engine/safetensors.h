@@ -41,6 +41,7 @@ struct hn_safetensor_out {
     const float *values; /* or NULL: row by row from `rows`, so that no whole matrix need exist */
     const void *source;
 };
+size_t hn_safetensor_values(const struct hn_safetensor_out *tensor); /* the product of its dimensions */
 /* Fills out[last dimension] with row `row` (all dimensions but the last taken together) of a tensor without values.
  */
 typedef void hn_safetensor_rows(void *context, const struct hn_safetensor_out *tensor, size_t row, float *out);

@@ -123,6 +123,7 @@ static int read_run(struct hn_spec *s, struct hn_error *err) {
         (rc = read_exports(run, &s->exports, err)) ||
         (rc = read_dtype(run, "export_dtype", "f32", false, &s->export_dtype, err)) ||
         (rc = read_dtype(run, "gguf_dtype", "f16", true, &s->gguf_dtype, err)) ||
+        (rc = hn_json_int(run, "max_shard_bytes", 1, HN_SHARD_BYTES_MAX, &s->max_shard_bytes, err)) ||
         (rc = hn_json_string(run, "export_step", &export_step, err)) ||
         (rc = hn_json_bool(run, "recompute", &s->recompute, err)) ||
         (rc = hn_json_string(run, "template_date", &s->template_date, err)) ||
@@ -171,6 +172,7 @@ int hn_spec_read(struct hn_spec *spec, json_t *json, struct hn_error *err) {
         .host = json_object_get(json, "host"),
         .job = "",
         .model_sha256 = "",
+        .max_shard_bytes = HN_SHARD_BYTES,
         .sample_tokens = 128};
     hn_hyperparams_defaults(&spec->hp);
     int64_t format = 0;

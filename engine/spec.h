@@ -47,6 +47,7 @@ struct hn_spec {
     struct hn_hyperparams hp;
     unsigned exports;           /* bits of hn_export */
     enum hn_dtype export_dtype; /* F32, F16 or BF16: of merged exports */
+    int64_t max_shard_bytes;    /* of the weights in one file of a merged folder */
     enum hn_dtype gguf_dtype;   /* F32, F16, Q8_0 or Q4_0: of matrices in merged_gguf */
     struct hn_source verify_on[HN_VERIFY_ON_MAX]; /* other precisions of the base */
     size_t n_verify_on;

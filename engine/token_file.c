@@ -35,7 +35,7 @@ static const char magic[8] = "HNTOKEN1";
 void hn_token_key(const struct hn_spec *spec, char ret[HN_SHA256_HEX]) {
     /* What changes no token; anything unknown counts as if it did. */
     static const char *const others[] = {"method", "init", "exports", "export_step", "export_dtype", "gguf_dtype",
-        "samples", "recompute", "hyperparameters"};
+        "max_shard_bytes", "samples", "recompute", "hyperparameters"};
     static const char *const knobs[] = {"overflow", "loss_on"};
     json_t *key = json_copy((json_t *)(uintptr_t)spec->run);
     const json_t *hp = json_object_get(key, "hyperparameters");

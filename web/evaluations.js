@@ -1,6 +1,6 @@
 // Evaluations of a job's result on any data set: those that are kept, and a form for another one.
 import * as api from "/web/api.js";
-import { download, el, problem, short, table, when } from "/web/dom.js";
+import { download, el, field, problem, short, table, when } from "/web/dom.js";
 
 // Metrics by name, and for labels how often each was taken for which.
 export function measures(title, metrics, confusion, labels) {
@@ -11,40 +11,53 @@ export function measures(title, metrics, confusion, labels) {
   return el("div", { class: "row" }, parts);
 }
 
-function one(found, names, changed) {
-  const title = `${names.get(found.dataset) ?? found.dataset}, ${found.rows} rows, step ${found.step ?? "exported"}, ${when(found.created_at)}`;
+const called = (step) => (typeof step === "number" ? `step ${step}` : step);
+
+function one(found, names, attempt) {
+  const title = `${names.get(found.dataset) ?? found.dataset}, ${found.rows} rows${found.answered ? ` (${found.answered} answered)` : ""}, ${called(found.step)}, ${when(found.created_at)}`;
   return el("details", {}, el("summary", {}, title), measures(title, found.metrics, found.confusion, found.labels),
     el("p", { class: "row" },
-      el("button", { onclick: async () => download(await api.blob(`/evaluations/${found.id}/rows`), `${found.id}.jsonl`) }, "Every row"),
-      el("button", { onclick: async () => { await api.remove(`/evaluations/${found.id}`); changed(); } }, "Forget")));
+      el("button", { onclick: () => attempt(async () => download(await api.blob(found.links.rows), `${found.id}.jsonl`)) }, "Every row"),
+      el("button", { onclick: () => attempt(() => api.remove(`/evaluations/${found.id}`)) }, "Forget")));
 }
 
 export function evaluations(job) {
-  const kept = el("div"), which = el("select", { "aria-label": "Data set" }), said = el("div", { "aria-live": "polite" });
+  const kept = el("div"), said = el("div", { "aria-live": "polite" });
+  const which = el("select"), step = el("select"), write = job.task === "generation" ? el("input", { type: "checkbox" }) : null;
   const names = new Map();
   const show = async () => {
-    const own = (await api.get("/evaluations")).data.filter((e) => e.job === job.id);
-    kept.replaceChildren(...own.map((e) => one(e, names, show)));
+    const own = (await api.get(`/evaluations?job=${job.id}`)).data;
+    kept.replaceChildren(...own.map((e) => one(e, names, attempt)));
     kept.firstElementChild?.setAttribute("open", "");
   };
-  const run = el("button", { class: "main", onclick: async () => {
-    run.disabled = true;
-    said.textContent = "measuring …";
+  const attempt = async (work) => {
+    said.textContent = "";
     try {
-      await api.post(`/jobs/${job.id}/evaluate`, { dataset: which.value });
-      said.textContent = "";
+      await work();
       await show();
     } catch (error) {
       said.replaceChildren(problem(error));
     }
+  };
+  const run = el("button", { class: "main", onclick: async () => {
+    run.disabled = true;
+    await attempt(async () => {
+      said.textContent = "measuring …";
+      const body = { dataset: which.value, step: JSON.parse(step.value) };
+      await api.post(`/jobs/${job.id}/evaluate`, write?.checked ? { ...body, generate: true } : body);
+      said.textContent = "";
+    });
     run.disabled = false;
   } }, "Evaluate");
-  (async () => {
-    for (const data of (await api.get("/datasets?limit=100")).data) {
+  attempt(async () => {
+    const [datasets, checkpoints] = await Promise.all([api.get("/datasets?limit=1000"), api.get(`/jobs/${job.id}/checkpoints`)]);
+    for (const data of datasets.data) {
       names.set(data.id, data.name || data.id);
       which.append(el("option", { value: data.id }, `${data.name || data.id}, ${data.rows} rows`));
     }
-    await show();
-  })().catch((error) => said.replaceChildren(problem(error)));
-  return el("section", {}, el("h2", {}, "On other rows"), el("p", { class: "row" }, which, run), said, kept);
+    for (const s of ["exported", "best", "last", ...checkpoints.data.map((c) => c.step)])
+      step.append(el("option", { value: JSON.stringify(s) }, called(s)));
+  });
+  return el("section", { id: "evaluations" }, el("h2", {}, "On other rows"), el("p", { class: "row" }, field("data set", which), field("parameters", step),
+    write && field("write answers", write), run), said, kept);
 }

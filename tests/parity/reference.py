@@ -92,10 +92,14 @@ def adapter_gradients(model, table):
 
 def batch_loss(model, rows, weights):
     """Mean cross entropy over all weighted targets of the rows, each row computed alone (no padding)."""
+    return loss_of((model(torch.tensor([ids])).logits[0] for ids in rows), rows, weights)
+
+
+def loss_of(logits, rows, weights):
+    """The same from each row's logits."""
     total = sum(sum(w[1:]) for w in weights)
     loss = 0
-    for ids, w in zip(rows, weights):
-        logits = model(torch.tensor([ids])).logits[0, :-1]
-        each = torch.nn.functional.cross_entropy(logits, torch.tensor(ids[1:]), reduction="none")
+    for found, ids, w in zip(logits, rows, weights):
+        each = torch.nn.functional.cross_entropy(found[:-1], torch.tensor(ids[1:]), reduction="none")
         loss = loss + (each * torch.tensor(w[1:], dtype=torch.float32)).sum() / total
     return loss

@@ -33,7 +33,8 @@ def test_same_bits(name, tmp_path):
         assert (ours.view(np.uint32) == expected.view(np.uint32)).all(), which
 
 
-@pytest.mark.parametrize("name", ["Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "IQ4_XS", "Q5_0", "IQ4_NL", "IQ2_XXS", "IQ3_S", "IQ1_M"])
+@pytest.mark.parametrize("name", ["Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "IQ4_XS", "Q5_0", "IQ4_NL", "IQ2_XXS", "IQ2_XS", "IQ2_S",
+                                  "IQ3_XXS", "IQ3_S", "IQ1_S", "IQ1_M"])
 def test_products(name, tmp_path):
     """Forward and backward products over such weights, in a model: the logits and an adapter's gradients are those of the same
     weights stored as F32."""
@@ -71,3 +72,19 @@ def test_products(name, tmp_path):
     for ours, exact in zip(*replies):
         assert np.isfinite(exact).all() and np.abs(exact).max() > 0
         assert np.abs(ours - exact).max() <= 1e-5 * np.abs(exact).max()
+
+
+@pytest.mark.parametrize("name", [n for n, (block, _) in TYPES.items() if block > 1])
+def test_rows_that_are_no_whole_blocks(name, tmp_path):
+    """Refused by the names of tensor and type, before anything is read."""
+    block, size = TYPES[name]
+    writer = gguf.GGUFWriter(tmp_path / "model.gguf", "llama")
+    writer.add_tensor("blk.0.attn_q.weight", np.zeros((4, size), np.uint8), raw_dtype=gguf.GGMLQuantizationType[name])
+    writer.write_header_to_file(), writer.write_kv_data_to_file(), writer.write_tensors_to_file(), writer.close()
+    whole = (tmp_path / "model.gguf").read_bytes()
+    at = whole.index(b"blk.0.attn_q.weight") + len("blk.0.attn_q.weight") + 4  # behind the number of dimensions
+    assert int.from_bytes(whole[at:at + 8], "little") == block
+    (tmp_path / "model.gguf").write_bytes(whole[:at] + (block // 2).to_bytes(8, "little") + whole[at + 8:])
+    told = common.helper("model.inspect", {"path": str(tmp_path / "model.gguf")})["error"]
+    assert told["code"] == "model_invalid" and f"blk.0.attn_q.weight has rows of {block // 2} values" in told["message"]
+    assert f"blocks of {block} as its type {name}" in told["message"]

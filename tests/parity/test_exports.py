@@ -146,6 +146,70 @@ def test_requantised(kind, tmp_path):
     assert "text" in answer["result"]["data"][0]
 
 
+@pytest.mark.parametrize("family, method", [("llama tied, biases", "lora"), ("gpt2", "full")])
+def test_shards(family, method, tmp_path):
+    """Weights beyond max_shard_bytes lie in several files, with the index that save_pretrained would write; Transformers loads them
+    with tied embeddings, and the engine takes them as a base. The same values as in one file."""
+    import test_folder
+    import transformers
+    from safetensors.torch import load_file
+    test_folder.make_folder("gpt-2", tmp_path / "model", family)
+    rows, limit, merged = [common.chat_row(*r) for r in common.reviews(8)], 60000, {}
+    for name, more in (("one", {}), ("several", {"max_shard_bytes": limit})):
+        folder = tmp_path / name
+        common.make_run(folder, rows, {"max_steps": 1, "batch_size": 4, "learning_rate": 1e-3, "max_length": 64}, base=str(tmp_path / "model"),
+                        exports=["merged"], method=method, **more)
+        done = subprocess.run([str(common.HONED), "train", str(folder)], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        merged[name] = folder / "artifacts" / "merged"
+        told = {e["data"]["path"] for e in common.events(folder, "artifact")}
+        listed = [f["path"] for f in json.loads((folder / "artifacts" / "manifest.json").read_text())["files"]]
+        assert listed == sorted(f"merged/{f.name}" for f in merged[name].iterdir()) and told == {*listed, "manifest.json"}
+        assert [e["data"]["passed"] for e in common.events(folder, "verified")] == [True]
+    one = load_file(merged["one"] / "model.safetensors")
+    shards = sorted(f.name for f in merged["several"].glob("*.safetensors"))
+    assert len(shards) > 2 and shards == [f"model-{i + 1:05}-of-{len(shards):05}.safetensors" for i in range(len(shards))]
+    index = json.loads((merged["several"] / "model.safetensors.index.json").read_text())
+    assert not (merged["one"] / "model.safetensors.index.json").exists()
+    seen = {}
+    for shard in shards:
+        held = load_file(merged["several"] / shard)
+        assert sum(v.nbytes for v in held.values()) <= limit or len(held) == 1
+        assert {k for k, v in index["weight_map"].items() if v == shard} == held.keys()
+        seen |= held
+    assert seen.keys() == one.keys() and all(torch.equal(seen[k], one[k]) for k in one)
+    model, info = transformers.AutoModelForCausalLM.from_pretrained(merged["several"], output_loading_info=True)
+    assert not info["missing_keys"] and not info["unexpected_keys"]
+    assert model.get_input_embeddings().weight is model.get_output_embeddings().weight and "lm_head.weight" not in seen
+    model.save_pretrained(tmp_path / "theirs", max_shard_size=limit)
+    theirs = json.loads((tmp_path / "theirs" / "model.safetensors.index.json").read_text())
+    assert theirs["metadata"] == index["metadata"] and theirs["weight_map"].keys() == index["weight_map"].keys()
+    ids = np.random.default_rng(1).integers(4, 600, 40).tolist()
+    found = []
+    for folder in merged.values():
+        common.probe({"model": str(folder), "rows": [ids], "what": "logits", "out": str(tmp_path / "logits")}, tmp_path)
+        found.append(np.fromfile(tmp_path / "logits", np.float32))
+    assert (found[0] == found[1]).all()
+    want = logits_of(model.eval(), ids)
+    assert np.abs(found[1].reshape(want.shape) - want).max() < 2e-5 * np.abs(want).max()
+
+
+def test_too_many_shards(tmp_path):
+    import test_families
+    import test_folder
+    import transformers
+    config = transformers.LlamaConfig(**{**test_families.SIZES, "hidden_size": 16, "num_hidden_layers": 112, "vocab_size": 600})
+    transformers.AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path / "model")
+    test_folder.make_tokenizer("gpt-2", tmp_path / "model")
+    (tmp_path / "train").write_text("".join(json.dumps(common.chat_row(*r)) + "\n" for r in common.reviews(4)))
+    ask = {"model": {"path": str(tmp_path / "model")}, "train": {"path": str(tmp_path / "train"), "format": "jsonl"}, "validation": "none",
+           "hyperparameters": {}, "now": "2026-01-31", "exports": ["merged"]}
+    refused = common.helper("job.plan", {**ask, "max_shard_bytes": 1})["error"]
+    assert refused["field"] == "max_shard_bytes" and "1011" in refused["message"] and "5000000000" in refused["hint"]
+    assert "result" in common.helper("job.plan", {**ask, "max_shard_bytes": 100000})
+    assert "result" in common.helper("job.plan", {**ask, "max_shard_bytes": 1, "exports": ["peft"]})
+
+
 def test_another_precision_of_the_base(tmp_path):
     """The same weights as an F32 folder, whose rows of queries and keys stand in another order: the adapter must agree there.
     Rounded to bfloat16 they are near; another model is refused before anything is trained."""

@@ -1,0 +1,63 @@
+"""The dashboard in a real browser, on a real job: evaluations are asked for, shown and forgotten."""
+import json
+import random
+
+import pytest
+import tiny
+from browser import CHROMIUM, Browser
+
+pytestmark = pytest.mark.skipif(not CHROMIUM, reason="needs chromium")
+SECTION = "document.getElementById('evaluations')"
+
+
+@pytest.fixture
+def browser(tmp_path):
+    browser = Browser(tmp_path / "browser")
+    yield browser
+    browser.close()
+
+
+def test_evaluations_of_a_job(start, tmp_path, browser):
+    tiny.bert(tmp_path / "models/bert")
+    daemon = start("--model_dirs", str(tmp_path / "models"), fake=False)
+    assert daemon.post("/models", json={"name": "bert", "path": str(tmp_path / "models/bert")}).status_code == 201
+    ids = {name: daemon.post(f"/datasets?name={name}", data=tiny.labelled(random.Random(seed), n).encode()).json()["id"]
+           for name, seed, n in (("train", 1, 16), ("<b>other</b>", 2, 24))}
+    knobs = {"max_steps": 3, "batch_size": 4, "learning_rate": 1e-3}
+    jobs = [daemon.post("/jobs", json={"model": "bert", "dataset": ids["train"], "validation": "none", "hyperparameters": knobs}).json()["id"]
+            for _ in range(2)]
+    for job in jobs:
+        daemon.wait(job, "succeeded")
+    elsewhere = daemon.post(f"/jobs/{jobs[1]}/evaluate", json={"dataset": ids["train"]}).json()["id"]
+
+    browser.open(f"{daemon.url}/#/jobs/{jobs[0]}")
+    browser.wait(f"{SECTION}?.querySelectorAll('option').length >= 2 + 4")
+    choose = f"{SECTION}.querySelector('select').value = {json.dumps(ids['<b>other</b>'])}, {SECTION}.querySelector('button.main').click()"
+    browser.run(choose)
+    browser.wait(f"{SECTION}.querySelectorAll('details').length === 1")
+    (made,) = daemon.get(f"/evaluations?job={jobs[0]}").json()["data"]
+    assert made["dataset"] == ids["<b>other</b>"] and made["rows"] == 24 and made["id"] != elsewhere
+    assert made["step"] == "exported"  # and another job's is not shown
+    text = browser.run(f"{SECTION}.querySelector('details').innerText")
+    assert "<b>other</b>, 24 rows, exported" in text and not browser.run(f"{SECTION}.querySelector('summary b')")
+    shown = browser.run(f"[...{SECTION}.querySelectorAll('table')].map((t) => [...t.querySelectorAll('tbody tr')].map((r) => [...r.cells].map((c) => c.innerText)))")
+    metrics, confusion = shown
+    assert float(dict(metrics)["accuracy"]) == pytest.approx(made["metrics"]["accuracy"], rel=1e-3)
+    assert [[int(n) for n in row[1:]] for row in confusion] == made["confusion"] and [row[0] for row in confusion] == made["labels"]
+
+    # Its rows, as they are saved; a refusal is told; a checkpoint's; forgotten.
+    browser.run("window.saved = [], URL.createObjectURL = (b) => { saved.push(b); return 'about:blank'; }, HTMLAnchorElement.prototype.click = () => {}, 0")
+    browser.run(f"[...{SECTION}.querySelectorAll('details button')].find((b) => b.innerText === 'Every row').click()")
+    browser.wait("saved.length === 1")
+    assert browser.run("saved[0].text()") == daemon.get(made["links"]["rows"]).text
+    browser.run(f"{SECTION}.querySelectorAll('select')[1].value = '3', {SECTION}.querySelector('button.main').click()")
+    browser.wait(f"{SECTION}.querySelectorAll('details').length === 2 && {SECTION}.innerText.includes('step 3')")
+    daemon.delete(f"/datasets/{ids['<b>other</b>']}")
+    browser.run(f"{SECTION}.querySelector('button.main').click()")
+    assert ids["<b>other</b>"] in browser.wait(f"{SECTION}.querySelector('[role=alert]')?.innerText")
+    browser.run(f"[...{SECTION}.querySelectorAll('details button')].find((b) => b.innerText === 'Forget').click()")
+    browser.wait(f"{SECTION}.querySelectorAll('details').length === 1")
+    assert [e["step"] for e in daemon.get(f"/evaluations?job={jobs[0]}").json()["data"]] == ["exported"]
+    assert [e["id"] for e in daemon.get(f"/evaluations?dataset={ids['train']}").json()["data"]] == [elsewhere]
+    assert daemon.get("/evaluations?job=job_none").json()["data"] == [] and len(daemon.get("/evaluations").json()["data"]) == 2
+    assert not [c for c in browser.complaints if "404" not in str(c)], browser.complaints
