@@ -1,5 +1,6 @@
 """Gemma 3 270M with its real weights (GGUF, Q4_K_M): logits, the loss over more tokens than its window, and first adapter gradients are
 those of Transformers' own model on gguf-py's dequantised weights."""
+import functools
 import os
 import pathlib
 
@@ -13,7 +14,16 @@ pytestmark = pytest.mark.skipif(not GEMMA or not common.REVIEWS, reason="needs G
 
 
 @pytest.fixture(scope="module")
-def theirs():
+def read_once():
+    """Transformers reads the file anew for the configuration, the weights and the tokenizer: ten seconds each."""
+    gguf = pytest.importorskip("gguf")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gguf, "GGUFReader", functools.cache(gguf.GGUFReader))
+        yield
+
+
+@pytest.fixture(scope="module")
+def theirs(read_once):
     torch = pytest.importorskip("torch")
     import transformers
     path = pathlib.Path(GEMMA).resolve()
