@@ -75,3 +75,30 @@ def test_refused_where_nothing_is_written(tmp_path):
                                        "train": {"path": str(data), "sha256": "1", "format": "jsonl"}, "now": "2026-01-31",
                                        "hyperparameters": {"metric_for_best": "val_chrf"}, "threads": 2, "memory_bytes": 8 << 30})
     assert plain["error"]["field"] == "hyperparameters.metric_for_best" and "eval_generate" in plain["error"]["hint"]
+
+
+def test_series_over_http(start, tmp_path):
+    """In /metrics, as JSON and CSV, in the events, and deciding what is best: the same numbers everywhere; null where nothing was written."""
+    import csv
+    import random
+    import tiny
+    tiny.llama(tmp_path / "models/llama")
+    daemon = start("--model_dirs", str(tmp_path / "models"), fake=False)
+    assert daemon.post("/models", json={"name": "llama", "path": str(tmp_path / "models/llama")}).status_code == 201
+    data = daemon.post("/datasets?name=t", data=tiny.chats(random.Random(1), 16).encode()).json()["id"]
+    knobs = {"max_steps": 4, "batch_size": 4, "learning_rate": 1e-3, "eval_every": 2, "max_length": 96, "eval_generate": 3, "metric_for_best": "val_chrf"}
+    body = {"model": "llama", "dataset": data, "validation": 0.25, "samples": {"rows": 0, "max_tokens": 6}, "hyperparameters": knobs}
+    made = daemon.post("/jobs", json=body)
+    assert made.status_code == 201 and made.json()["hyperparameters"]["eval_generate"] == 3, made.text
+    job = daemon.wait(made.json()["id"], "succeeded")
+    told = {e["data"]["step"]: e["data"] for e in daemon.events(job["id"]) if e["type"] == "eval"}
+    series = [r for r in daemon.get(f"/jobs/{job['id']}/metrics").json()["data"] if r["loss"] is None]
+    assert [r["step"] for r in series] == [0, 2, 4] == sorted(told)
+    for row in series:
+        assert {n: row[n] for n in NAMES} == {n: told[row["step"]][n] for n in NAMES}
+    table = list(csv.DictReader(daemon.get(f"/jobs/{job['id']}/metrics?format=csv").text.splitlines()))
+    assert NAMES <= table[0].keys() and all((r["val_chrf"] != "") == (int(r["step"]) in told) for r in table)
+    best = job["metrics"]["best"]
+    assert best["metric"] == "val_chrf" and best["value"] == max(e["val_chrf"] for e in told.values()) == told[best["step"]]["val_chrf"]
+    schema = daemon.get("/openapi.json").json()["components"]["schemas"]["Hyperparameters"]["properties"]
+    assert schema["eval_generate"]["default"] == 0 and set(schema["metric_for_best"]["enum"]) >= NAMES
