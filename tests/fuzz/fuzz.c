@@ -196,10 +196,12 @@ static void events(const uint8_t *data, size_t size) {
 
 /* Headers and paths, each as if it were all of them. */
 static void http(const uint8_t *data, size_t size) {
-    char *text = strndup((const char *)data, size), host[64], port[16], *scratch = malloc(size + 8);
+    char *text = malloc(size + 1), host[64], port[16], *scratch = malloc(size + 8);
     const char *params[HN_PATH_PARAMS];
     uint64_t from = 0, count = 0;
     assert(text && scratch);
+    memcpy(text, data, size);
+    text[size] = 0;
     if (hn_range_parse(text, 1000, &from, &count) == HN_RANGE_OK)
         assert(from < 1000 && count > 0 && count <= 1000 - from);
     hn_host_split(text, host, sizeof host, port, sizeof port);
