@@ -90,7 +90,7 @@ else
     fi
     # A file a worker, each with one thread of its own: the files differ little in length and share nothing.
     wants parity && OMP_NUM_THREADS=1 run pytest parity $PYTEST -n 2 --dist loadfile --durations=15 tests/parity
-    [ -d tests/e2e ] && wants e2e && run pytest e2e $PYTEST tests/e2e
+    wants e2e && run pytest e2e $PYTEST -n 2 --dist loadfile --durations=8 tests/e2e
     # Each target for HONE_FUZZ seconds from the kept inputs; what it finds stays in build-fuzz/found and belongs into tests/fuzz/kept.
     if wants fuzz; then
         command -v clang >/dev/null || as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq clang >/dev/null
