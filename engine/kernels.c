@@ -150,8 +150,9 @@ static void dots(float *out, size_t ldo, float alpha, bool add, const float *w, 
         dots_of(1, out, ldo, alpha, add, w, x, ldx, n);
 }
 
-static void axpy(float *y, float a, const float *x, size_t n){
-    EACH(i, n, { STORE(y, LOAD(y, 0) + splat(a) * LOAD(x, 0)); })}
+static void axpy(float *y, float a, const float *x, size_t n) {
+    EACH(i, n, { STORE(y, LOAD(y, 0) + splat(a) * LOAD(x, 0)); })
+}
 
 /* `vectors` is a constant where this is inlined. */
 INLINE void mix_columns(int vectors, float *y, const float *a, const float *x, size_t ldx, size_t rows) {

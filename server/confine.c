@@ -33,9 +33,10 @@ static const struct {
     {5, 16, 1 << 15},                      /* control calls of devices */
     {6, 24, 0},                            /* scopes: abstract sockets, signals */
 };
-#define READING (LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_READ_DIR | LANDLOCK_ACCESS_FS_EXECUTE)
+/* The right to execute is given nowhere: libraries are mapped, which does not need it. */
+#define READING (LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_READ_DIR)
 /* The rights that a file can have; the others are a folder's, and a rule for a file that names one is refused. */
-#define ON_FILES (LANDLOCK_ACCESS_FS_EXECUTE | LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_WRITE_FILE | 1 << 14)
+#define ON_FILES (LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_WRITE_FILE | 1 << 14)
 
 /* Libraries, time zones, the number of processors; what the C library and OpenBLAS look at. */
 static const struct hn_place common[] = {{"/usr", false}, {"/lib", false}, {"/lib64", false}, {"/etc", false}, {"/proc", false},
@@ -59,7 +60,7 @@ static void allow(int ruleset, const struct hn_place *place, uint64_t rights) {
     struct stat st;
     if (!place->path || !*place->path)
         return;
-    struct landlock_path_beneath_attr rule = {.allowed_access = place->write ? rights : rights & READING,
+    struct landlock_path_beneath_attr rule = {.allowed_access = (place->write ? rights : rights & READING) & ~(uint64_t)LANDLOCK_ACCESS_FS_EXECUTE,
         .parent_fd = open(place->path, O_PATH | O_CLOEXEC)};
     if (rule.parent_fd < 0)
         return;

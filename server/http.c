@@ -515,7 +515,6 @@ int hn_http_create(struct hn_server *server, const struct hn_api *api, struct hn
         return rc;
     }
     kick(http);
-    hn_timer_start(http->guard_timer, HN_GUARD_MS, HN_GUARD_MS);
     *ret = http;
     return 0;
 }

@@ -71,7 +71,25 @@ static void test_refusals(void **state) {
     assert_non_null(strstr(err.hint, "learning_rate"));
 }
 
+/* The names stand in the table and in a list of their own: they are the same, in the same order. */
+static void test_metric_names(void **state) {
+    json_t *schema = hn_hyperparams_schema(), *row, *name;
+    size_t i, k, seen = 0;
+    (void)state;
+    json_array_foreach(schema, i, row) {
+        if (strcmp(json_string_value(json_object_get(row, "name")), "metric_for_best") != 0)
+            continue;
+        json_array_foreach(json_object_get(row, "values"), k, name) {
+            assert_string_equal(json_string_value(name), hn_metric_name((int)k));
+            seen++;
+        }
+    }
+    assert_true(seen > 9);
+    json_decref(schema);
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_round_trip), cmocka_unit_test(test_refusals)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_round_trip), cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_metric_names)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
