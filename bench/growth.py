@@ -26,7 +26,7 @@ def run(args, model, length, batch, budget, method="lora", threads=2, steps=STEP
     folder = pathlib.Path(tempfile.mkdtemp(prefix="hone-growth-"))
     try:
         (folder / "inputs").mkdir()
-        (folder / "inputs" / "model.gguf").symlink_to(model.resolve())
+        (folder / "inputs" / ("model" if model.is_dir() else "model.gguf")).symlink_to(model.resolve())
         text = "\n\n".join(r["question"] + "\n" + r["answer"] for r in map(json.loads, open(args.gsm8k, encoding="utf-8")))
         size = 8 * length
         rows = [{"text": text[i * size:(i + 1) * size]} for i in range(batch * steps)]
