@@ -33,7 +33,8 @@ static json_t *parameters(const struct hn_route *route) {
 static json_t *request_body(const struct hn_route *route, const char *pattern) {
     json_t *content = json_object();
     const char *verb = strrchr(pattern, '/'), *schema = strcmp(pattern, "/jobs") == 0 ? "#/components/schemas/JobRequest"
-        : strcmp(verb, "/evaluate") == 0 ? "#/components/schemas/EvaluateRequest" : NULL;
+        : strcmp(verb, "/evaluate") == 0 ? "#/components/schemas/EvaluateRequest"
+        : strcmp(verb, "/verify") == 0 ? "#/components/schemas/VerifyRequest" : NULL;
     if (route->body & HN_BODY_JSON)
         json_object_set_new(content, "application/json", json_pack("{s:{s:s}}", "schema", schema ? "$ref" : "type",
             schema ? schema : "object"));
@@ -127,6 +128,12 @@ static json_t *evaluate_request_schema(void) {
         "generate", generate);
 }
 
+static json_t *verify_request_schema(void) {
+    return json_pack("{s:s,s:b,s:{s:{s:s,s:s,s:i}}}", "type", "object", "additionalProperties", 0, "properties", "last_steps",
+        "description", "begin from the newest kept checkpoint that is so many steps before the end; absent: from the beginning",
+        "type", "integer", "minimum", 1);
+}
+
 static json_t *error_schema(void) {
     json_t *codes = json_array();
 #define HN_ERROR(NAME, code, KIND, text) json_array_append_new(codes, json_string(#code));
@@ -155,8 +162,8 @@ int hn_system_openapi(struct hn_request *req, struct hn_error *err) {
         }
         json_object_set_new(path, method, operation(route, pattern));
     }
-    return hn_reply_json(req, 200, json_pack("{s:s,s:{s:s,s:s},s:o,s:{s:{s:{s:s,s:s}},s:{s:o,s:o,s:o,s:o}}}", "openapi",
+    return hn_reply_json(req, 200, json_pack("{s:s,s:{s:s,s:s},s:o,s:{s:{s:{s:s,s:s}},s:{s:o,s:o,s:o,s:o,s:o}}}", "openapi",
         "3.1.0", "info", "title", "Hone", "version", HN_VERSION, "paths", paths, "components", "securitySchemes", "key",
         "type", "http", "scheme", "bearer", "schemas", "JobRequest", job_request_schema(), "EvaluateRequest",
-        evaluate_request_schema(), "Hyperparameters", hyperparameter_schema(), "Error", error_schema()), err);
+        evaluate_request_schema(), "VerifyRequest", verify_request_schema(), "Hyperparameters", hyperparameter_schema(), "Error", error_schema()), err);
 }
