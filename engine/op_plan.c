@@ -290,23 +290,26 @@ static json_t *make_spec(const struct planning *p, bool real, struct hn_error *e
     return json_pack("{s:i, s:o, s:o}", "format", 1, "run", run, "host", host);
 }
 
+static void choose_dropout(struct planning *p, const char *name, double *rate, double own, bool encoder) {
+    if (!hn_is_auto(*rate))
+        return;
+    *rate = encoder && p->method != HN_METHOD_LORA ? own : 0;
+    because(p, name, "%.3g: %s", *rate, !encoder ? "decoders are trained without"
+                                        : p->method == HN_METHOD_LORA ? "adapters are small enough to do without"
+                                                                      : "as the model was made");
+}
+
 static int resolve_dropout(struct planning *p, const struct hn_model *model, struct hn_error *err) {
     struct hn_hyperparams *hp = &p->hp;
-    bool encoder = model->arch->encoder, own = encoder && p->method != HN_METHOD_LORA;
+    bool encoder = model->arch->encoder;
     if (!encoder && (hp->dropout > 0 || hp->attention_dropout > 0)) {
         hn_fail(err, HN_E_UNSUPPORTED, "the %s family has no dropout of its own; lora_dropout is there",
             model->config.family);
         hn_error_field(err, hp->dropout > 0 ? "hyperparameters.dropout" : "hyperparameters.attention_dropout");
         return HN_E_UNSUPPORTED;
     }
-    if (hn_is_auto(hp->dropout)) {
-        hp->dropout = own ? model->config.dropout : 0;
-        if (encoder)
-            because(p, "dropout",
-                own ? "%.3g: as the model was made" : "%.3g: adapters are small enough to do without", hp->dropout);
-    }
-    if (hn_is_auto(hp->attention_dropout))
-        hp->attention_dropout = own ? model->config.attention_dropout : 0;
+    choose_dropout(p, "dropout", &hp->dropout, model->config.dropout, encoder);
+    choose_dropout(p, "attention_dropout", &hp->attention_dropout, model->config.attention_dropout, encoder);
     return 0;
 }
 
@@ -334,12 +337,13 @@ static int resolve_metric(struct planning *p, struct hn_error *err) {
     if (p->hp.metric_for_best == HN_METRIC_AUTO) {
         for (p->hp.metric_for_best = 1; strcmp(hn_metric_name(p->hp.metric_for_best), first) != 0;)
             p->hp.metric_for_best++;
+        because(p, "metric_for_best", "%s: what the task is judged by", first);
         return 0;
     }
     const char *found = strstr(others, asked);
     if (strcmp(asked, first) == 0 || (found && (found[strlen(asked)] == ' ' || !found[strlen(asked)])))
         return 0;
-    hn_fail(err, HN_E_UNSUPPORTED, "metric_for_best of this task is one of: %s %s", first, others);
+    hn_fail(err, HN_E_UNSUPPORTED, "metric_for_best of this task is one of: %s%s%s", first, *others ? " " : "", others);
     hn_error_field(err, "hyperparameters.metric_for_best");
     if (p->labels.problem == HN_PROBLEM_TOKENS && !p->hp.eval_generate)
         hn_error_hint(err, "set eval_generate, and answers are written and compared at every evaluation");
@@ -540,11 +544,27 @@ static size_t disk_bytes(const struct planning *p, const struct hn_run *run) {
     return bytes + (8 << 20); /* tokenizer files, events, log */
 }
 
+/* What the trainer decides when it runs, as it will be here: the specification leaves both to it. */
+static void tell_host(struct planning *p, const struct hn_run *run, double seconds, json_t *resolved) {
+    double steps = round(HN_AUTO_SAVE_SECONDS * (double)run->steps / seconds), most = (double)run->steps;
+    if (p->hp.save_every == HN_AUTO_INT) {
+        steps = steps < 1 ? 1 : steps < most ? steps : most;
+        json_object_set_new(resolved, "save_every", json_integer((json_int_t)steps));
+        because(p, "save_every", "%.0f: about %d seconds of steps, by the clock", steps, HN_AUTO_SAVE_SECONDS);
+    }
+    if (p->hp.threads == HN_AUTO_INT) {
+        json_object_set_new(resolved, "threads", json_integer((json_int_t)p->threads));
+        because(p, "threads", "%lld: the slot's share; it changes no result", (long long)p->threads);
+    }
+}
+
 static json_t *answer(struct planning *p, struct hn_spec *spec, struct hn_run *run, struct hn_error *err) {
     const struct hn_examples *ex = &run->train;
     json_t *other = alternatives(p, spec, run, err), *final = make_spec(p, false, err);
     json_int_t disk = (json_int_t)disk_bytes(p, run);
     json_t *resolved = hn_hyperparams_write(&p->hp, HN_HP_ALL);
+    double seconds = round(estimate_seconds(p, run));
+    tell_host(p, run, seconds, resolved);
     json_t *validation = p->validation_path ? json_pack("{s:I}", "rows", (json_int_t)run->validation.n_rows)
                          : p->fraction > 0  ? json_pack("{s:f, s:I}", "fraction", p->fraction, "rows",
                                                   (json_int_t)run->validation.n_rows)
@@ -553,7 +573,7 @@ static json_t *answer(struct planning *p, struct hn_spec *spec, struct hn_run *r
         (json_int_t)run->memory.peak, "disk_bytes", disk, "steps", (json_int_t)run->steps, "rows",
         (json_int_t)ex->n_rows, "tokens", (json_int_t)ex->n_tokens, "target_tokens", (json_int_t)ex->target_tokens,
         "dropped", (json_int_t)ex->dropped, "truncated", (json_int_t)ex->truncated, "seconds_estimate",
-        round(estimate_seconds(p, run)), "hyperparameters", resolved, "alternatives", other);
+        seconds, "hyperparameters", resolved, "alternatives", other);
     if ((p->validation_path || p->fraction > 0) && !run->validation.n_rows)
         warn(p, "no_validation",
             "no validation row is left to evaluate on (%zu of %zu dropped): raise max_length or look at the rows",

@@ -560,7 +560,7 @@ int hn_messages_read(const json_t *messages, json_t **ret, struct hn_error *err)
     int rc = row ? 0 : hn_fail(err, HN_E_INTERNAL, "out of memory");
     struct hn_row_place place = {data, 0};
     if (!rc && !check_messages(&place, "messages", json_object_get(row, "messages"))) {
-        rc = hn_fail(err, HN_E_INVALID_FIELD, "%s %s", data->issues[0].field, data->issues[0].message);
+        rc = hn_fail(err, HN_E_INVALID_FIELD, "%s", data->issues[0].message);
         hn_error_field(err, "%s", data->issues[0].field);
         hn_error_hint(err, "%s", data->issues[0].hint);
     }

@@ -31,8 +31,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#define AUTO_SAVE_SECONDS 300
-
 static volatile sig_atomic_t stop_requests;
 
 static void on_stop(int signal) {
@@ -299,7 +297,7 @@ static int save(struct hn_trainer *t, struct hn_error *err) {
 static bool save_is_due(const struct hn_trainer *t) {
     const struct hn_hyperparams *hp = &t->spec.hp;
     if (hp->save_every == HN_AUTO_INT)
-        return now() - t->last_save > AUTO_SAVE_SECONDS;
+        return now() - t->last_save > HN_AUTO_SAVE_SECONDS;
     return t->progress.step % (size_t)hp->save_every == 0;
 }
 
