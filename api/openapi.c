@@ -90,8 +90,10 @@ static json_t *hyperparameter_schema(void) {
 }
 
 static json_t *job_request_schema(void) {
-    static const char *const words[] = {"model", "test", "task", "method", "export_step", "export_dtype", "gguf_dtype", "name"};
-    static const char *const any[] = {"validation", "exports", "samples", "labels", "class_weights", "metadata", "init_from", "verify_on"};
+    static const char *const words[] = {"model", "test", "task", "method", "export_step", "export_dtype", "gguf_dtype", "name",
+        "format", "on_error"};
+    static const char *const any[] = {"validation", "exports", "samples", "labels", "class_weights", "metadata", "init_from", "verify_on",
+        "columns"};
     json_t *properties = json_object();
     for (size_t i = 0; i < sizeof words / sizeof words[0]; i++)
         json_object_set_new(properties, words[i], json_pack("{s:s}", "type", "string"));

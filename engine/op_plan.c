@@ -144,6 +144,12 @@ static json_t *exports_json(const struct planning *p, struct hn_error *err) {
         return p->method != HN_METHOD_LORA ? json_pack("[s]", "merged")
                : head                      ? json_pack("[s]", "peft")
                                            : json_pack("[s, s]", "peft", "gguf");
+    if (!json_is_array(asked)) {
+        hn_fail(err, HN_E_INVALID_FIELD, "exports must be a list of: %s", possible);
+        hn_error_field(err, "exports");
+        hn_error_hint(err, "for example [\"peft\"]");
+        return NULL;
+    }
     json_t *list = json_array();
     for (size_t i = 0; i < json_array_size(asked); i++) {
         const char *name = json_string_value(json_array_get(asked, i));
@@ -202,8 +208,10 @@ static json_t *samples_json(const struct planning *p, struct hn_error *err) {
         ((json_is_object(asked) ? hn_json_known(asked, known, "samples.", err)
                                 : hn_fail(err, HN_E_INVALID_FIELD, "samples must be an object")) ||
             hn_json_int(asked, "rows", 0, 100, &rows, err) ||
-            hn_json_int(asked, "max_tokens", 1, 4096, &tokens, err)))
+            hn_json_int(asked, "max_tokens", 1, 4096, &tokens, err))) {
+        hn_error_inside(err, "samples");
         return NULL;
+    }
     return json_pack("{s:I, s:I}", "rows", (json_int_t)rows, "max_tokens", (json_int_t)tokens);
 }
 
@@ -711,6 +719,22 @@ static int open_training(struct planning *p, struct hn_dataset *data, struct hn_
     return rc;
 }
 
+/* What only tasks with classes have is not left aside in silence. */
+static int refuse_labels(const struct planning *p, struct hn_error *err) {
+    static const char *const names[] = {"labels", "class_weights"};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        const json_t *value = json_object_get(p->params, names[i]);
+        const char *word = json_string_value(value);
+        if (!value || json_is_null(value) || (word && strcmp(word, "none") == 0))
+            continue;
+        hn_fail(err, HN_E_INVALID_FIELD, "%s is for rows with labels or tags; these make a %s job", names[i],
+            hn_task_name(p->task));
+        hn_error_field(err, "%s", names[i]);
+        return HN_E_INVALID_FIELD;
+    }
+    return 0;
+}
+
 /* Number of rows and the tasks the training data allows. */
 static int look_at_data(struct hn_helper_call *call, struct planning *p, struct hn_error *err) {
     struct hn_dataset data = {0};
@@ -736,6 +760,8 @@ static int look_at_data(struct hn_helper_call *call, struct planning *p, struct 
     }
     /* Decoders write their answers: rows with questions become text. */
     bool written = p->task == HN_TASK_GENERATION || (p->task == HN_TASK_QA && !p->encoder);
+    if (!rc && (written || p->task == HN_TASK_QA))
+        rc = refuse_labels(p, err);
     if (!rc && !written)
         rc = hn_labels_find(&p->labels, &data, json_object_get(p->params, "labels"),
             json_object_get(p->params, "class_weights"), err);

@@ -232,7 +232,11 @@ int hn_run_choose_params(struct hn_run *run, struct hn_error *err) {
         return 0;
     default:
         run->n_params = run->spec->labels.problem ? hn_params_assign_head(&run->model, 0, true) : 0;
-        return run->n_params ? 0 : hn_fail(err, HN_E_UNSUPPORTED, "method head needs a task with a head of its own");
+        if (run->n_params)
+            return 0;
+        hn_fail(err, HN_E_UNSUPPORTED, "method head needs a task with a head of its own");
+        hn_error_field(err, "method");
+        return HN_E_UNSUPPORTED;
     }
 }
 

@@ -74,6 +74,42 @@ def test_best_is_the_beginning_where_nothing_was_better(served):
     assert first == best == exported != last
 
 
+@pytest.mark.parametrize("fields, named", [
+    ({"labels": ["a"]}, "labels"), ({"class_weights": "balanced"}, "class_weights"), ({"class_weights": {"a": 2}}, "class_weights"),
+    ({"samples": {"rows": 1000}}, "samples.rows"), ({"samples": 5}, "samples"), ({"samples": {"row": 1}}, "samples.row"),
+    ({"exports": "peft"}, "exports"), ({"exports": []}, "exports"), ({"method": "head"}, "method"), ({"on_error": 5}, "on_error"),
+    ({"hyperparameters": {"metric_for_best": "val_f1"}}, "hyperparameters.metric_for_best"),
+])
+def test_fields_that_do_not_fit_are_named(served, fields, named):
+    body = {"model": "llama", "dataset": upload(served, tiny.chats(random.Random(1), 16))} | fields
+    refusal(served.post("/jobs", json=body), 400, named)
+
+
+def test_columns_and_on_error_of_a_file_with_the_job(served):
+    """What POST /datasets takes for a file is taken for one that comes with a job."""
+    rows = '{"q": "a", "a": "b"}\n' * 12 + "no JSON\n"
+
+    def send(**fields):
+        return served.post("/jobs", files={"dataset": ("rows.jsonl", rows)},
+                           data={"model": "llama", "columns": '{"prompt": "q", "completion": "a"}', "hyperparameters": '{"max_steps": 1}'} | fields)
+
+    assert "line 13" in refusal(send(), 422, "dataset")["message"]
+    refusal(send(on_error="skip"), 400, "on_error")
+    assert not served.get("/datasets").json()["data"]
+    job = send(on_error="drop")
+    assert job.status_code == 201, job.text
+    kept = served.get("/datasets/" + job.json()["dataset"]).json()
+    assert (kept["rows"], kept["dropped"]) == (12, 1)
+
+
+def test_preview_has_a_text_for_every_token(served):
+    """Parts of a character, which this tokenizer makes of all beyond ASCII, have their bytes besides."""
+    data = upload(served, '{"prompt": "é", "completion": "a\\u0000b"}\n')
+    tokens = served.get(f"/datasets/{data}/preview?model=llama&row=1").json()["tokens"]
+    assert [t["text"] for t in tokens] == ["\ufffd", "\ufffd", "a", "\0", "b", "<|im_end|>"]
+    assert [t.get("bytes") for t in tokens][:3] == ["c3", "a9", None]
+
+
 def test_resolved_hyperparameters(served):
     """No "auto" is left in what a job or a dry run tells, and every choice has its reason."""
     body = {"model": "bert", "dataset": upload(served, tiny.labelled(random.Random(3), 300))}
