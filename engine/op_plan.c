@@ -6,12 +6,11 @@
  * loads and plans.
  */
 #include "engine/batch.h"
-#include "engine/blas.h"
 #include "engine/checkpoint.h"
 #include "engine/export.h"
-#include "engine/gemm.h"
 #include "engine/helper.h"
 #include "engine/json.h"
+#include "engine/rate.h"
 #include "engine/run.h"
 #include "engine/token_file.h"
 
@@ -20,7 +19,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #define AUTO_MAX_LENGTH 2048
 /* LoRA of a 135M model then stays under 0.9 GB; 1,024 took 0.98 GB and was 2 to 10 % faster: bench/SPEED.md. */
@@ -277,10 +275,11 @@ static json_t *make_spec(const struct planning *p, bool real, struct hn_error *e
     if (p->test_path)
         json_object_set_new(
             run, "test", source_json(json_object_get(p->params, "test"), real ? p->test_path : "inputs/test"));
-    static const char *const asked[] = {"gguf_dtype", "max_shard_bytes"}; /* in the run's identity only where given */
+    /* In the run's identity only where given. */
+    static const char *const asked[] = {"gguf_dtype", "max_shard_bytes", "dedupe", "drop_leaks"};
     for (size_t i = 0; i < sizeof asked / sizeof asked[0]; i++) {
         json_t *value = json_object_get(p->params, asked[i]);
-        if (value && !json_is_null(value))
+        if (value && !json_is_null(value) && !json_is_false(value))
             json_object_set(run, asked[i], value);
     }
     if (hn_labels_write(&p->labels, run, err)) {
@@ -507,31 +506,9 @@ static json_t *alternatives(struct planning *p, struct hn_spec *spec, struct hn_
     return list;
 }
 
-/* Floating-point operations a second that one thread reaches in a product, by doing a small one a few times. */
-static double measure_rate(void) {
-    enum { SIDE = 256 };
-    float *memory = hn_calloc(3 * SIDE * SIDE + HN_GEMM_SCRATCH, sizeof *memory);
-    double best = 1e9;
-    if (!memory || hn_blas_open(NULL)) {
-        free(memory);
-        return 1e10;
-    }
-    for (int i = 0; i < 8; i++) {
-        struct timespec begin, end;
-        clock_gettime(CLOCK_MONOTONIC, &begin);
-        hn_gemm(false, true, SIDE, SIDE, SIDE, 1, memory, SIDE, memory + SIDE * SIDE, SIDE, false,
-            memory + 2 * SIDE * SIDE, SIDE, memory + 3 * SIDE * SIDE);
-        clock_gettime(CLOCK_MONOTONIC, &end);
-        double seconds = (double)(end.tv_sec - begin.tv_sec) + (double)(end.tv_nsec - begin.tv_nsec) * 1e-9;
-        best = seconds < best ? seconds : best;
-    }
-    free(memory);
-    return 2.0 * SIDE * SIDE * SIDE / best;
-}
-
 /* Work of the whole run over a cautious share of that rate; a person wants the order of magnitude. */
 static double estimate_seconds(const struct planning *p, const struct hn_run *run) {
-    const double rate = 0.6 * measure_rate();
+    const double rate = 0.6 * hn_rate_product();
     double rows = (double)run->steps * (double)p->hp.batch_size,
            mean = (double)run->train.n_tokens / (double)run->train.n_rows;
     double flops = rows * mean * (p->method == HN_METHOD_FULL ? 6 : 4.6) * (double)run->model.parameters;
@@ -590,7 +567,9 @@ static json_t *answer(struct planning *p, struct hn_spec *spec, struct hn_run *r
         warn(p, "truncated", "%zu of %zu rows are longer than max_length %lld and are cut on the right",
             ex->truncated, ex->rows_total, (long long)p->hp.max_length);
     if (ex->dropped)
-        warn(p, "dropped", "%zu of %zu rows are left out: no target is left in them", ex->dropped, ex->rows_total);
+        warn(p, "dropped", "%zu of %zu rows are left out: %s", ex->dropped, ex->rows_total,
+            spec->dedupe || spec->drop_leaks ? "they are doubles or leaks, or no target is left in them"
+                                             : "no target is left in them");
     json_t *out = json_pack(
         "{s:O, s:O, s:s, s:s, s:o, s:O, s:o, s:{s:I, s:I, s:I, s:I, s:I}, s:O, s:{s:I, s:I, s:b, s:I}, s:o}", "run",
         json_object_get(final, "run"), "host", json_object_get(final, "host"), "task", hn_task_name(p->task),

@@ -1,10 +1,14 @@
 """What the contract promises and no other file tries: odd steps and stops of predictions, resolved hyperparameters. Tiny real
 models, so that the engine itself answers."""
+import os
 import random
+import re
+import subprocess
 
 import pytest
 
 import tiny
+from daemon import HONED
 
 KNOBS = {"epochs": 20, "max_steps": 6, "batch_size": 4, "learning_rate": 1e-3, "eval_every": 2, "max_length": 96}
 
@@ -74,6 +78,20 @@ def test_best_is_the_beginning_where_nothing_was_better(served):
     assert first == best == exported != last
 
 
+def test_entities_stand_where_they_say(served):
+    """Of a text with odd white space in its own characters; of a list of words in those of the words joined."""
+    words = tiny.WORDS[:7]
+    rows = "".join('{"tokens": ["%s", "%s"], "tags": ["B-X", "I-X"]}\n' % (a, b) for a in words for b in words)
+    job = submit(served, "bert", upload(served, rows + '{"tokens": ["a"], "tags": ["O"]}\n'), task="token_classification")["id"]
+    assert served.wait(job)["status"] == "succeeded"
+    text = "  good\n\n b\u00e4d  \u00e9\tfilm "
+    for given, whole in ((text, text), (["good", "b\u00e4d", "x y", "film"], "good b\u00e4d x y film")):
+        answer = served.post(f"/jobs/{job}/predict", json={"inputs": [given]}).json()["data"][0]
+        assert len(answer["tags"]) == 4 and answer["entities"]
+        for entity in answer["entities"]:
+            assert whole[entity["start"]:entity["end"]] == entity["text"], answer
+
+
 @pytest.mark.parametrize("fields, named", [
     ({"labels": ["a"]}, "labels"), ({"class_weights": "balanced"}, "class_weights"), ({"class_weights": {"a": 2}}, "class_weights"),
     ({"samples": {"rows": 1000}}, "samples.rows"), ({"samples": 5}, "samples"), ({"samples": {"row": 1}}, "samples.row"),
@@ -83,6 +101,30 @@ def test_best_is_the_beginning_where_nothing_was_better(served):
 def test_fields_that_do_not_fit_are_named(served, fields, named):
     body = {"model": "llama", "dataset": upload(served, tiny.chats(random.Random(1), 16))} | fields
     refusal(served.post("/jobs", json=body), 400, named)
+
+
+def test_doubles_and_leaks_are_left_out(served):
+    """dedupe: of equal training rows the first stays, however they are spelled. drop_leaks: none that is held out is trained on."""
+    rows = ['{"prompt": "%d", "completion": "c"}\n' % i for i in range(20)]
+    again = ['{"completion":"c",  "prompt":"%d", "id": %d}\n' % (i, i) for i in range(5)]
+    train, held_out = upload(served, "".join(rows + again)), upload(served, "".join(rows[:3]))
+    body = {"model": "llama", "dataset": train, "hyperparameters": KNOBS}
+
+    def counts(**more):
+        told = served.post("/jobs?dry_run=1", json=body | more).json()
+        return told["rows"], told["dropped"]
+
+    assert counts(validation="none") == counts(validation="none", dedupe=False) == (25, 0)
+    assert counts(validation="none", dedupe=True) == (20, 5)
+    assert counts(validation=held_out, drop_leaks=True) == counts(validation="none", test=held_out, drop_leaks=True) == (19, 6)
+    assert counts(validation=held_out, drop_leaks=True, dedupe=True) == (17, 8)
+    fraction = counts(validation=0.2, drop_leaks=True)
+    assert sum(fraction) == 20 and fraction[1] > 0
+    refusal(served.post("/jobs", json=body | {"validation": train, "drop_leaks": True}), 422, "drop_leaks")
+    job = submit(served, "llama", train, validation=held_out, drop_leaks=True, dedupe=True)["id"]
+    done = served.wait(job)
+    assert done["status"] == "succeeded" and done["dataset_counts"]["used"] == 17 and done["dataset_counts"]["dropped"] == 8
+    assert any(e["data"]["code"] == "dropped" and "doubles" in e["data"]["message"] for e in served.events(job) if e["type"] == "warning")
 
 
 def test_columns_and_on_error_of_a_file_with_the_job(served):
@@ -119,3 +161,99 @@ def test_resolved_hyperparameters(served):
         assert "auto" not in told["hyperparameters"].values()
         assert {"epochs", "batch_size", "learning_rate", "max_length", "micro_batch_tokens", "eval_every", "save_every", "threads",
                 "dropout", "attention_dropout", "metric_for_best", "validation"} <= told["auto"].keys()
+
+
+def check_shape(spec, schema, value, where):
+    """`value` has what `schema` says and nothing that it does not: an answer cannot grow a field that is not described."""
+    if "$ref" in schema:
+        schema = spec["components"]["schemas"][schema["$ref"].rsplit("/", 1)[1]]
+    if "anyOf" in schema:
+        fitting = []
+        for one in schema["anyOf"]:
+            try:
+                fitting.append(check_shape(spec, one, value, where))
+            except AssertionError as e:
+                last = e
+        assert fitting, last
+        return True
+    types = {"object": dict, "array": list, "string": str, "integer": int, "number": (int, float), "boolean": bool, "null": type(None)}
+    wanted = schema.get("type", [])
+    wanted = [wanted] if isinstance(wanted, str) else wanted
+    assert not wanted or any(isinstance(value, types[t]) and (t == "boolean" or not isinstance(value, bool)) for t in wanted), (where, value)
+    assert value in schema.get("enum", [value]), (where, value)
+    for i, one in enumerate(value if isinstance(value, list) else []):
+        check_shape(spec, schema.get("items", {}), one, f"{where}[{i}]")
+    if isinstance(value, dict) and "properties" in schema:
+        assert set(schema["required"]) <= set(value) <= set(schema["properties"]) | {k for k in value if k.startswith("val_")}, (where, set(value))
+        for key in value:
+            check_shape(spec, schema["properties"].get(key, {}), value[key], f"{where}.{key}")
+    return True
+
+
+def test_answers_are_as_described(served):
+    """Every route with a JSON answer, of a job of each kind of task."""
+    spec = served.get("/openapi.json").json()
+    chance = random.Random(4)
+    data = {"llama": upload(served, tiny.chats(chance, 16)), "bert": upload(served, tiny.labelled(chance, 40)), "reg": upload(
+        served, "".join('{"text": "a film", "label": %s.5}\n' % (i % 3) for i in range(20))), "qa": upload(
+            served, '{"context": "a good film", "question": "film", "answers": {"text": ["good"], "answer_start": [2]}}\n' * 20), "tags": upload(
+                served, '{"tokens": ["a", "film"], "tags": ["O", "B-X"]}\n' * 20)}
+    inputs = {"llama": "a", "bert": "a", "reg": "a", "qa": {"question": "film", "context": "a good film"}, "tags": "a film"}
+    described = {(method, path): entry["responses"]["2XX"]["content"]["application/json"]["schema"] for path, methods in spec["paths"].items()
+                 for method, entry in methods.items() if "application/json" in entry["responses"]["2XX"].get("content", {})}
+    seen = set()
+
+    def check(method, path, body=None, **names):
+        reply = getattr(served, method)(path.format(**names), **({"json": body} if body is not None else {}))
+        assert reply.status_code in (200, 201), reply.text
+        check_shape(spec, described[method, path.split("?")[0]], reply.json(), path)
+        seen.add((method, path.split("?")[0]))
+        return reply.json()
+
+    for path in ("/healthz", "/readyz", "/openapi.json"):
+        check("get", path)
+    for name, dataset in data.items():
+        body = {"model": "llama" if name == "llama" else "bert", "dataset": dataset, "validation": 0.25, "hyperparameters": KNOBS, "test": dataset}
+        check("post", "/jobs?dry_run=1", body)
+        job = check("post", "/jobs", body)["id"]
+        check("get", "/jobs/{id}", id=job)
+        assert served.wait(job)["status"] == "succeeded"
+        for path in ("", "/metrics", "/events?limit=1000", "/checkpoints", "/artifacts", "/artifacts?limit=1"):
+            check("get", "/jobs/{id}" + path, id=job)
+        check("get", "/jobs/{id}/checkpoints/{step}/artifacts", id=job, step=6)
+        check("post", "/jobs/{id}/predict", {"inputs": [inputs[name]], "max_tokens": 2}, id=job)
+        evaluation = check("post", "/jobs/{id}/evaluate", {"dataset": dataset}, id=job)["id"]
+        check("get", "/evaluations/{id}", id=evaluation)
+        check("get", "/datasets/{id}/preview?model=" + body["model"], id=dataset)
+        check("get", "/datasets/{id}", id=dataset)
+        check("patch", "/jobs/{id}", {"name": "n"}, id=job)
+    check("post", "/models/{name}/predict", {"inputs": ["a"], "max_tokens": 2}, name="llama")
+    check("post", "/models/{name}/evaluate", {"dataset": data["llama"]}, name="llama")
+    for path in ("/jobs", "/jobs?limit=1", "/models", "/datasets", "/evaluations"):
+        check("get", path)
+    check("get", "/models/{name}", name="llama")
+    check("post", "/jobs/{id}/verify", id=job)
+    waiting = check("post", "/jobs", body | {"hyperparameters": KNOBS | {"max_steps": 100000, "epochs": 10000}})["id"]
+    for verb in ("pause", "resume", "cancel"):
+        check("post", "/jobs/{id}/" + verb, id=waiting)
+    check("get", "/jobs/{id}/verify", id=job)
+    assert described.keys() - seen == {("post", "/datasets"), ("post", "/models")}
+
+
+def test_bench_measures_machine_and_models(tmp_path):
+    """`honed bench` trains and asks a model in a folder of its own, which goes again; every command explains itself."""
+    def honed(*words):
+        return subprocess.run([HONED, *words], capture_output=True, text=True, env={**os.environ, "TMPDIR": str(tmp_path)})
+
+    for make, lines in ((None, 3), (tiny.llama, 6), (tiny.bert, 5)):
+        done = honed("bench", *([str(make(tmp_path / make.__name__))] if make else []), "--threads", "1")
+        assert done.returncode == 0, done.stderr
+        told = [line.split()[0] for line in done.stdout.splitlines()]
+        assert told == ["kernels", "products", "memory", "model", "training", "writing"][:lines]
+        assert all(float(word) > 0 for word in re.findall(r"([\\d.]+) (?:tokens|GFLOP|GB)", done.stdout))
+    assert not [p.name for p in tmp_path.iterdir() if "bench" in p.name]
+    missing = honed("bench", str(tmp_path / "missing"))
+    assert missing.returncode == 1 and "cannot find" in missing.stderr
+    for command in ("serve", "train", "model", "key", "backup", "check", "doctor", "bench"):
+        asked = honed(command, "--help")
+        assert asked.returncode == 0 and f"honed {command}" in asked.stdout and not asked.stderr
