@@ -324,10 +324,11 @@ static int resolve_dropout(struct planning *p, const struct hn_model *model, str
 static int resolve_metric(struct planning *p, struct hn_error *err) {
     static const struct {
         const char *first, *others;
-    } metrics[HN_PROBLEMS] = {[HN_PROBLEM_TOKENS] = {"val_loss", ""},
-        [HN_PROBLEM_CLASSES] = {"val_accuracy", "val_loss val_f1_macro val_mcc"},
-        [HN_PROBLEM_MULTI] = {"val_f1_macro", "val_loss val_accuracy"},
-        [HN_PROBLEM_VALUE] = {"val_spearman", "val_loss val_pearson"},
+    } metrics[HN_PROBLEMS] = {[HN_PROBLEM_TOKENS] = {"val_loss", "val_perplexity val_token_accuracy"},
+        [HN_PROBLEM_CLASSES] = {"val_accuracy",
+            "val_loss val_f1_macro val_f1_weighted val_precision val_recall val_mcc val_auc val_ece"},
+        [HN_PROBLEM_MULTI] = {"val_f1_macro", "val_loss val_accuracy val_f1_weighted val_precision val_recall val_auc"},
+        [HN_PROBLEM_VALUE] = {"val_spearman", "val_loss val_pearson val_mse"},
         [HN_PROBLEM_TAGS] = {"val_entity_f1", "val_loss val_accuracy"},
         [HN_PROBLEM_SPAN] = {"val_f1", "val_loss val_exact_match"}};
     const char *first = metrics[p->labels.problem].first, *others = metrics[p->labels.problem].others;
@@ -338,7 +339,7 @@ static int resolve_metric(struct planning *p, struct hn_error *err) {
     }
     if (p->hp.eval_generate) { /* of questions, whether they are answered counts */
         first = p->task == HN_TASK_QA ? "val_f1" : first;
-        others = "val_loss val_exact_match val_f1 val_rouge_l val_chrf val_bleu";
+        others = "val_loss val_perplexity val_token_accuracy val_exact_match val_f1 val_rouge_l val_chrf val_bleu";
     }
     const char *asked = hn_metric_name(p->hp.metric_for_best);
     if (p->hp.metric_for_best == HN_METRIC_AUTO) {
@@ -350,7 +351,7 @@ static int resolve_metric(struct planning *p, struct hn_error *err) {
     const char *found = strstr(others, asked);
     if (strcmp(asked, first) == 0 || (found && (found[strlen(asked)] == ' ' || !found[strlen(asked)])))
         return 0;
-    hn_fail(err, HN_E_UNSUPPORTED, "metric_for_best of this task is one of: %s%s%s", first, *others ? " " : "", others);
+    hn_fail(err, HN_E_UNSUPPORTED, "metric_for_best of this task is one of: %s %s", first, others);
     hn_error_field(err, "hyperparameters.metric_for_best");
     if (p->labels.problem == HN_PROBLEM_TOKENS && !p->hp.eval_generate)
         hn_error_hint(err, "set eval_generate, and answers are written and compared at every evaluation");

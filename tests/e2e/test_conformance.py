@@ -96,11 +96,23 @@ def test_entities_stand_where_they_say(served):
     ({"labels": ["a"]}, "labels"), ({"class_weights": "balanced"}, "class_weights"), ({"class_weights": {"a": 2}}, "class_weights"),
     ({"samples": {"rows": 1000}}, "samples.rows"), ({"samples": 5}, "samples"), ({"samples": {"row": 1}}, "samples.row"),
     ({"exports": "peft"}, "exports"), ({"exports": []}, "exports"), ({"method": "head"}, "method"), ({"on_error": 5}, "on_error"),
-    ({"hyperparameters": {"metric_for_best": "val_f1"}}, "hyperparameters.metric_for_best"),
+    ({"hyperparameters": {"metric_for_best": "val_auc"}}, "hyperparameters.metric_for_best"),
 ])
 def test_fields_that_do_not_fit_are_named(served, fields, named):
     body = {"model": "llama", "dataset": upload(served, tiny.chats(random.Random(1), 16))} | fields
     refusal(served.post("/jobs", json=body), 400, named)
+
+
+@pytest.mark.parametrize("metric, smallest", [("val_ece", True), ("val_auc", False), ("val_f1_weighted", False), ("val_recall", False)])
+def test_every_metric_may_decide(served, metric, smallest):
+    """The best evaluation is the one with the smallest or largest value of that metric; labels may be given as the numbers they are."""
+    chance = random.Random(5)
+    data = upload(served, "".join('{"text": "%s", "label": %d}\n' % (tiny.sentence(chance), i % 2) for i in range(60)))
+    job = submit(served, "bert", data, labels=[1, 0], hyperparameters=KNOBS | {"metric_for_best": metric, "eval_every": 1})["id"]
+    done = served.wait(job)
+    assert done["status"] == "succeeded" and done["metrics"]["best"]["metric"] == metric
+    told = [e["data"] for e in served.events(job) if e["type"] == "eval"]
+    assert done["metrics"]["best"]["value"] == (min if smallest else max)(e[metric] for e in told) and told[0]["labels"] == ["1", "0"]
 
 
 def test_doubles_and_leaks_are_left_out(served):
