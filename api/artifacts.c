@@ -143,7 +143,7 @@ static void close_tar(void *ud) {
 static int reply_tar(struct hn_request *req, const char *root, const char *name, const json_t *list, struct hn_error *err) {
     char disposition[160];
     struct tar_stream *s = hn_calloc(1, sizeof *s);
-    int rc = s ? hn_tar_create(root, name, list, &s->tar, err) : hn_fail(err, HN_E_INTERNAL, "out of memory");
+    int rc = s ? hn_tar_create(root, list, &s->tar, err) : hn_fail(err, HN_E_INTERNAL, "out of memory");
     if (rc) {
         free(s);
         return rc;

@@ -26,7 +26,13 @@ int hn_columns_parse(const char *text, json_t **ret, struct hn_error *err) {
 }
 
 int hn_dataset_take(struct hn_request *req, struct hn_part *part, const char *name, const char *format,
-    const json_t *columns, bool drop, json_t **ret, bool *ret_new, struct hn_error *err) {
+    const json_t *columns, const char *on_error, json_t **ret, bool *ret_new, struct hn_error *err) {
+    bool drop = on_error && strcmp(on_error, "drop") == 0;
+    if (on_error && !drop && strcmp(on_error, "refuse") != 0) {
+        hn_fail(err, HN_E_INVALID_FIELD, "on_error must be refuse or drop");
+        hn_error_field(err, "on_error");
+        return HN_E_INVALID_FIELD;
+    }
     if (!part->bytes) {
         hn_fail(err, HN_E_DATASET_INVALID, "the data set is empty");
         hn_error_hint(err, "curl --data-binary @train.jsonl, or -F file=@train.jsonl");
@@ -81,19 +87,14 @@ int hn_datasets_create(struct hn_request *req, struct hn_error *err) {
     int rc = file_part(req, &part, err);
     if (rc)
         return rc;
-    const char *name = field(req, "name"), *format = field(req, "format"), *on_error = field(req, "on_error");
-    if (on_error && strcmp(on_error, "refuse") != 0 && strcmp(on_error, "drop") != 0) {
-        hn_fail(err, HN_E_INVALID_FIELD, "on_error must be refuse or drop");
-        hn_error_field(err, "on_error");
-        return HN_E_INVALID_FIELD;
-    }
+    const char *name = field(req, "name"), *format = field(req, "format");
     if (name && strlen(name) > 200)
         return hn_fail(err, HN_E_INVALID_FIELD, "name has more than 200 characters");
     bool fresh = false;
     rc = hn_columns_parse(field(req, "columns"), &columns, err);
     if (!rc)
         rc = hn_dataset_take(req, part, name, format && *format ? format : NULL, columns,
-            on_error && on_error[0] == 'd', &record, &fresh, err);
+            field(req, "on_error"), &record, &fresh, err);
     if (!rc)
         rc = hn_reply_json(req, fresh ? 201 : 200, hn_record_public(record), err);
     json_decref(record);

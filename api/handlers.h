@@ -71,9 +71,9 @@ json_t *hn_job_json(struct hn_db *db, const struct hn_job *job);                
 int hn_job_reply(struct hn_request *req, int status, const char *id, struct hn_error *err);
 /* Streams rows after `after`, at most `limit`, or about `points` of all, as CSV. */
 int hn_metrics_csv(struct hn_request *req, int64_t job, int64_t after, int64_t limit, int64_t points, struct hn_error *err);
-/* Takes in an uploaded part; *ret_new tells whether the data set was not there before. */
+/* Takes in an uploaded part; *ret_new tells whether the data set was not there before. on_error: NULL, "refuse", "drop". */
 int hn_dataset_take(struct hn_request *req, struct hn_part *part, const char *name, const char *format,
-    const json_t *columns, bool drop, json_t **ret, bool *ret_new, struct hn_error *err);
+    const json_t *columns, const char *on_error, json_t **ret, bool *ret_new, struct hn_error *err);
 /* metadata as POST and PATCH take it. */
 int hn_metadata_check(const json_t *metadata, struct hn_error *err);
 /* The JSON text of a query or form field as an object; NULL text gives NULL. */

@@ -17,7 +17,7 @@
 
 static const char *const known_fields[] = {"model", "dataset", "validation", "test", "task", "method", "hyperparameters",
     "exports", "export_step", "export_dtype", "samples", "labels", "class_weights", "dedupe", "drop_leaks", "priority",
-    "init_from", "gguf_dtype", "max_shard_bytes", "verify_on", "name", "metadata", "columns", "format", NULL};
+    "init_from", "gguf_dtype", "max_shard_bytes", "verify_on", "name", "metadata", "columns", "format", "on_error", NULL};
 
 /* One submission on its way. */
 struct submission {
@@ -47,7 +47,7 @@ static int bad_field(struct hn_error *err, int code, const char *field, const ch
 /* Names that hold JSON in a form; the others are text as they stand. */
 static json_t *form_value(const struct hn_part *part) {
     static const char *const texts[] = {"model", "dataset", "test", "task", "method", "export_step",
-        "export_dtype", "gguf_dtype", "name", "format"};
+        "export_dtype", "gguf_dtype", "name", "format", "on_error"};
     const char *text = part->data.data ? part->data.data : "";
     json_t *value = NULL;
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++)
@@ -90,7 +90,7 @@ static int read_request(struct submission *s, struct hn_error *err) {
 
 /* Plain fields: types and ranges. What they mean together is the plan's business. */
 static int check_plain(const struct submission *s, struct hn_error *err) {
-    static const char *const words[] = {"task", "method", "export_step", "export_dtype", "gguf_dtype", "format"};
+    static const char *const words[] = {"task", "method", "export_step", "export_dtype", "gguf_dtype", "format", "on_error"};
     const json_t *r = s->request, *metadata = json_object_get(r, "metadata");
     const char *text = NULL;
     int64_t priority = 0, shard = 0;
@@ -120,15 +120,17 @@ static int check_plain(const struct submission *s, struct hn_error *err) {
 
 /* A data set from an uploaded part; remembered so that a refusal can take it back. */
 static int take_upload(struct submission *s, const char *name, json_t **ret, struct hn_error *err) {
-    const char *format = NULL;
+    const char *format = NULL, *on_error = NULL;
     bool fresh = false;
     hn_json_string(s->request, "format", &format, NULL);
+    hn_json_string(s->request, "on_error", &on_error, NULL);
     for (struct hn_part *part = s->req->parts; part; part = part->next) {
         if (!part->filename || strcmp(part->name, name) != 0)
             continue;
-        int rc = hn_dataset_take(s->req, part, NULL, format, s->columns, false, ret, &fresh, err);
+        int rc = hn_dataset_take(s->req, part, NULL, format, s->columns, on_error, ret, &fresh, err);
         if (rc) {
-            hn_error_field(err, "%s", name);
+            if (rc != HN_E_INVALID_FIELD) /* which names its own */
+                hn_error_field(err, "%s", name);
             return rc;
         }
         const char *id = json_string_value(json_object_get(*ret, "id"));

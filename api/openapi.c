@@ -1,6 +1,12 @@
-/* /openapi.json: made from the route table and the hyperparameter table, so it cannot differ from what is served. */
+/*
+ * /openapi.json: made from the route table, the hyperparameter table and schemas.json, which says in short what goes in
+ * and comes out: {"name": TYPE}, where the name may end with ? (it may be missing) and TYPE is a type of JSON schema or a
+ * schema's name, with ? behind it where null is one of its values; "list T", "page T" ({"data","next"}), "one a b c" of
+ * these words, "either A B", "any", or an object of the same kind. Tests hold the answers against it.
+ */
 #include "api/handlers.h"
 #include "api/routes.h"
+#include "server/embedded.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -30,14 +36,79 @@ static json_t *parameters(const struct hn_route *route) {
     return list;
 }
 
-static json_t *request_body(const struct hn_route *route, const char *pattern) {
-    json_t *content = json_object();
-    const char *verb = strrchr(pattern, '/'), *schema = strcmp(pattern, "/jobs") == 0 ? "#/components/schemas/JobRequest"
-        : strcmp(verb, "/evaluate") == 0 ? "#/components/schemas/EvaluateRequest"
-        : strcmp(verb, "/verify") == 0 ? "#/components/schemas/VerifyRequest" : NULL;
+static json_t *schema_of(const json_t *shape);
+
+static json_t *reference(const char *name, size_t n) {
+    return json_pack("{s:o}", "$ref", json_sprintf("#/components/schemas/%.*s", (int)n, name));
+}
+
+static json_t *nullable(json_t *schema) {
+    json_t *type = json_object_get(schema, "type");
+    if (!type)
+        return json_pack("{s:[o,{s:s}]}", "anyOf", schema, "type", "null");
+    json_object_set_new(schema, "type", json_pack("[O,s]", type, "null"));
+    return schema;
+}
+
+/* The words behind the first, each as text or as a reference. */
+static json_t *words_of(const char *text, bool references) {
+    json_t *list = json_array();
+    for (text += strcspn(text, " "); *text; text += strcspn(text, " ")) {
+        text++;
+        size_t n = strcspn(text, " ");
+        json_array_append_new(list, references ? reference(text, n) : json_stringn(text, n));
+    }
+    return list;
+}
+
+static json_t *word_schema(const char *text) {
+    size_t n = strcspn(text, " ?");
+    bool maybe = text[n] == '?';
+    json_t *inner = text[n + maybe] == ' ' ? json_string(text + n + maybe + 1) : NULL, *schema;
+    if (strncmp(text, "list", n) == 0)
+        schema = json_pack("{s:s,s:o}", "type", "array", "items", schema_of(inner));
+    else if (strncmp(text, "page", n) == 0)
+        schema = json_pack("{s:s,s:[s,s],s:{s:{s:s,s:o},s:{s:[s,s]}}}", "type", "object", "required", "data", "next", "properties",
+            "data", "type", "array", "items", schema_of(inner), "next", "type", "string", "null");
+    else if (strncmp(text, "one", n) == 0)
+        schema = json_pack("{s:s,s:o}", "type", "string", "enum", words_of(text, false));
+    else if (strncmp(text, "either", n) == 0)
+        schema = json_pack("{s:o}", "anyOf", words_of(text, true));
+    else if (strncmp(text, "any", n) == 0)
+        schema = json_object();
+    else
+        schema = text[0] >= 'A' && text[0] <= 'Z' ? reference(text, n) : json_pack("{s:o}", "type", json_stringn(text, n));
+    json_decref(inner);
+    return maybe ? nullable(schema) : schema;
+}
+
+/* What schemas.json says in short, at length. */
+static json_t *schema_of(const json_t *shape) {
+    const char *key;
+    json_t *value;
+    if (json_is_string(shape))
+        return word_schema(json_string_value(shape));
+    json_t *properties = json_object(), *required = json_array();
+    json_object_foreach((json_t *)(uintptr_t)shape, key, value) {
+        size_t n = strcspn(key, "?");
+        json_object_setn_new(properties, key, n, schema_of(value));
+        if (!key[n])
+            json_array_append_new(required, json_string(key));
+    }
+    return json_pack("{s:s,s:o,s:o}", "type", "object", "properties", properties, "required", required);
+}
+
+static json_t *shape_of(const json_t *shapes, const char *part, const struct hn_route *route, const char *pattern) {
+    char key[160];
+    snprintf(key, sizeof key, "%s %s", route->method, pattern);
+    return json_object_get(json_object_get(shapes, part), key);
+}
+
+static json_t *request_body(const struct hn_route *route, const char *pattern, const json_t *shapes) {
+    json_t *content = json_object(), *shape = shape_of(shapes, "requests", route, pattern);
     if (route->body & HN_BODY_JSON)
-        json_object_set_new(content, "application/json", json_pack("{s:{s:s}}", "schema", schema ? "$ref" : "type",
-            schema ? schema : "object"));
+        json_object_set_new(content, "application/json", json_pack("{s:o}", "schema", shape ? schema_of(shape)
+            : json_pack("{s:s}", "type", "object")));
     if (route->body & HN_BODY_FORM)
         json_object_set_new(content, "multipart/form-data", json_pack("{s:{s:s}}", "schema", "type", "object"));
     if (route->body & HN_BODY_FILE)
@@ -46,13 +117,23 @@ static json_t *request_body(const struct hn_route *route, const char *pattern) {
     return json_pack("{s:o}", "content", content);
 }
 
-static json_t *operation(const struct hn_route *route, const char *pattern) {
+static json_t *operation(const struct hn_route *route, const char *pattern, const json_t *shapes) {
     static const char *const scopes[] = {"open", "read", "submit", "admin"};
-    json_t *op = json_pack("{s:s,s:o,s:s,s:{s:{s:s},s:{s:s,s:{s:{s:{s:s}}}}}}", "summary", route->summary, "parameters",
-        parameters(route), "x-scope", scopes[route->scope], "responses", "2XX", "description", "done", "default",
-        "description", "an error", "content", "application/json", "schema", "$ref", "#/components/schemas/Error");
+    json_t *shape = shape_of(shapes, "replies", route, pattern), *op = json_pack(
+        "{s:s,s:o,s:s,s:{s:{s:s},s:{s:s,s:{s:{s:{s:s}}}}}}", "summary", route->summary, "parameters", parameters(route), "x-scope",
+        scopes[route->scope], "responses", "2XX", "description", "done", "default", "description", "an error", "content",
+        "application/json", "schema", "$ref", "#/components/schemas/Error");
+    const char *other = json_string_value(shape_of(shapes, "other_types", route, pattern));
+    json_t *content = json_object();
+    if (shape)
+        json_object_set_new(content, "application/json", json_pack("{s:o}", "schema", schema_of(shape)));
+    if (other)
+        json_object_set_new(content, other, json_pack("{s:{s:s}}", "schema", "type", "string"));
+    if (op && json_object_size(content))
+        json_object_set(json_object_get(json_object_get(op, "responses"), "2XX"), "content", content);
+    json_decref(content);
     if (op && route->body)
-        json_object_set_new(op, "requestBody", request_body(route, pattern));
+        json_object_set_new(op, "requestBody", request_body(route, pattern, shapes));
     if (op && route->scope != HN_SCOPE_OPEN)
         json_object_set_new(op, "security", json_pack("[{s:[]},{}]", "key"));
     return op;
@@ -91,8 +172,10 @@ static json_t *hyperparameter_schema(void) {
 }
 
 static json_t *job_request_schema(void) {
-    static const char *const words[] = {"model", "test", "task", "method", "export_step", "export_dtype", "gguf_dtype", "name"};
-    static const char *const any[] = {"validation", "exports", "samples", "labels", "class_weights", "metadata", "init_from", "verify_on"};
+    static const char *const words[] = {"model", "test", "task", "method", "export_step", "export_dtype", "gguf_dtype", "name",
+        "format", "on_error"};
+    static const char *const any[] = {"validation", "exports", "samples", "labels", "class_weights", "metadata", "init_from", "verify_on",
+        "columns"};
     json_t *properties = json_object();
     for (size_t i = 0; i < sizeof words / sizeof words[0]; i++)
         json_object_set_new(properties, words[i], json_pack("{s:s}", "type", "string"));
@@ -128,12 +211,6 @@ static json_t *evaluate_request_schema(void) {
         "generate", generate);
 }
 
-static json_t *verify_request_schema(void) {
-    return json_pack("{s:s,s:b,s:{s:{s:s,s:s,s:i}}}", "type", "object", "additionalProperties", 0, "properties", "last_steps",
-        "description", "begin from the newest kept checkpoint that is so many steps before the end; absent: from the beginning",
-        "type", "integer", "minimum", 1);
-}
-
 static json_t *error_schema(void) {
     json_t *codes = json_array();
 #define HN_ERROR(NAME, code, KIND, text) json_array_append_new(codes, json_string(#code));
@@ -146,7 +223,8 @@ static json_t *error_schema(void) {
 
 int hn_system_openapi(struct hn_request *req, struct hn_error *err) {
     const struct hn_api *api = hn_api_table();
-    json_t *paths = json_object();
+    json_t *paths = json_object(), *shapes = json_loads(hn_embedded_schemas[0].data, 0, NULL), *shape;
+    const char *name;
     for (size_t i = 0; i < api->n_routes; i++) {
         const struct hn_route *route = &api->routes[i];
         char pattern[128], method[8] = "";
@@ -160,10 +238,14 @@ int hn_system_openapi(struct hn_request *req, struct hn_error *err) {
             path = json_object();
             json_object_set_new(paths, pattern, path);
         }
-        json_object_set_new(path, method, operation(route, pattern));
+        json_object_set_new(path, method, operation(route, pattern, shapes));
     }
-    return hn_reply_json(req, 200, json_pack("{s:s,s:{s:s,s:s},s:o,s:{s:{s:{s:s,s:s}},s:{s:o,s:o,s:o,s:o,s:o}}}", "openapi",
+    json_t *schemas = json_pack("{s:o,s:o,s:o,s:o}", "JobRequest", job_request_schema(), "EvaluateRequest",
+        evaluate_request_schema(), "Hyperparameters", hyperparameter_schema(), "Error", error_schema());
+    json_object_foreach(json_object_get(shapes, "schemas"), name, shape)
+        json_object_set_new(schemas, name, schema_of(shape));
+    json_decref(shapes);
+    return hn_reply_json(req, 200, json_pack("{s:s,s:{s:s,s:s},s:o,s:{s:{s:{s:s,s:s}},s:o}}", "openapi",
         "3.1.0", "info", "title", "Hone", "version", HN_VERSION, "paths", paths, "components", "securitySchemes", "key",
-        "type", "http", "scheme", "bearer", "schemas", "JobRequest", job_request_schema(), "EvaluateRequest",
-        evaluate_request_schema(), "VerifyRequest", verify_request_schema(), "Hyperparameters", hyperparameter_schema(), "Error", error_schema()), err);
+        "type", "http", "scheme", "bearer", "schemas", schemas), err);
 }

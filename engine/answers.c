@@ -147,44 +147,60 @@ int hn_metrics_tags(const struct hn_run *run, const float *logits, const int32_t
     return ok ? 0 : -1;
 }
 
+/* Where each word begins, in bytes of `text`, or of the words joined by spaces when it is NULL: *ret_whole. */
+static size_t *find_words(const json_t *words, const char *text, struct hn_buf *ret_whole) {
+    size_t *begins = hn_calloc(json_array_size(words) + 1, sizeof *begins), at = 0, i;
+    const json_t *word;
+    json_array_foreach((json_t *)(uintptr_t)words, i, word) {
+        if (!text && i)
+            hn_buf_char(ret_whole, ' ');
+        at = text ? at + strspn(text + at, HN_WORD_SPACES) : ret_whole->size;
+        if (begins)
+            begins[i] = at;
+        at += json_string_length(word);
+        if (!text)
+            hn_buf_append(ret_whole, json_string_value(word), json_string_length(word));
+    }
+    if (text)
+        hn_buf_text(ret_whole, text);
+    return begins;
+}
+
+static json_t *entity_json(const struct entity *found, const struct hn_buf *text, const size_t *begins, const json_t *words,
+    double score) {
+    size_t begin = begins[found->first], end = begins[found->last] + json_string_length(json_array_get(words, found->last));
+    return json_pack("{s:s, s:o, s:I, s:I, s:I, s:I, s:o}", "label", found->kind, "text",
+        hn_json_text(text->data + begin, end - begin), "start", (json_int_t)hn_utf8_count(text->data, begin), "end",
+        (json_int_t)hn_utf8_count(text->data, end), "first", (json_int_t)found->first, "last", (json_int_t)found->last, "score",
+        hn_json_float((float)score));
+}
+
 json_t *hn_answer_tags(
-    const struct hn_labels *labels, const struct hn_encoded *e, const json_t *words, const float *logits) {
+    const struct hn_labels *labels, const struct hn_encoded *e, const json_t *row, const float *logits) {
+    const json_t *words = json_object_get(row, "tokens");
     size_t k = hn_labels_outputs(labels), n = 0;
     for (size_t i = 0; i < e->ids.n; i++)
         n += e->weights[i] > 0;
+    struct hn_buf text = {0};
     int32_t *tags = hn_calloc(n + 1, sizeof *tags);
     struct entity *found = hn_calloc(n + 2, sizeof *found);
+    size_t *begins = find_words(words, json_string_value(json_object_get(row, "text")), &text);
+    bool ok = tags && found && begins && !text.failed;
     json_t *entities = json_array();
-    for (size_t i = 0; tags && i < n; i++)
+    for (size_t i = 0; ok && i < n; i++)
         tags[i] = (int32_t)best_of(logits + i * k, k);
-    json_t *names = tag_names(labels, tags, tags ? n : 0);
-    size_t count = tags && found ? find_entities(labels, tags, n, found) : 0;
+    json_t *names = tag_names(labels, tags, ok ? n : 0);
+    size_t count = ok ? find_entities(labels, tags, n, found) : 0;
     for (size_t i = 0; i < count; i++) {
-        size_t start = 0, length = 0;
-        struct hn_buf text = {0};
         double score = 1;
-        for (size_t w = 0; w <= found[i].last; w++) {
-            const json_t *word = json_array_get(words, w);
-            size_t size = json_string_length(word);
-            if (w < found[i].first) {
-                start += hn_utf8_count(json_string_value(word), size) + 1;
-                continue;
-            }
-            if (w > found[i].first)
-                hn_buf_char(&text, ' ');
-            hn_buf_append(&text, json_string_value(word), size);
-            double p = probability(logits + w * k, k, (size_t)tags[w]);
-            score = p < score ? p : score;
-        }
-        length = hn_utf8_count(text.data ? text.data : "", text.size);
-        json_array_append_new(entities, json_pack("{s:s, s:o, s:I, s:I, s:I, s:I, s:o}", "label", found[i].kind,
-                                            "text", hn_json_text(text.data, text.size), "start", (json_int_t)start,
-                                            "end", (json_int_t)(start + length), "first", (json_int_t)found[i].first,
-                                            "last", (json_int_t)found[i].last, "score", hn_json_float((float)score)));
-        hn_buf_free(&text);
+        for (size_t w = found[i].first; w <= found[i].last; w++)
+            score = fmin(score, probability(logits + w * k, k, (size_t)tags[w]));
+        json_array_append_new(entities, entity_json(&found[i], &text, begins, words, score));
     }
     free(tags);
     free(found);
+    free(begins);
+    hn_buf_free(&text);
     return json_pack("{s:o, s:o}", "entities", entities, "tags", names);
 }
 

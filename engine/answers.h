@@ -13,11 +13,12 @@
 /* {"label","probabilities"}: of one class; {"labels","probabilities"}: of several; {"value"}. New reference. */
 json_t *hn_answer_sequence(const struct hn_labels *labels, const float *logits);
 
-/* {"entities":[{"label","text","start","end","first","last","score"}], "tags":[…]} of one row's words: start and end
- * in characters of the words joined by spaces, first and last number words from 0. logits of the encoded row's
- * targets. */
+#define HN_WORD_SPACES " \t\r\n" /* what stands between the words of a text that is to be tagged */
+/* {"entities":[{"label","text","start","end","first","last","score"}], "tags":[…]} of a row {"tokens"[,"text"]}: start
+ * and end in characters of the text whose words the tokens are, without it of the tokens joined by spaces; first and
+ * last number them from 0. logits of the encoded row's targets. */
 json_t *hn_answer_tags(
-    const struct hn_labels *labels, const struct hn_encoded *e, const json_t *words, const float *logits);
+    const struct hn_labels *labels, const struct hn_encoded *e, const json_t *row, const float *logits);
 
 /* The best span over the windows of a row. Start it with zeros. */
 struct hn_best_span {

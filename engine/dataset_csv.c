@@ -1,15 +1,16 @@
 /*
  * Rows in separated columns: CSV by RFC 4180 (comma, semicolon or bar, recognised), and TSV.
  *
- * The first record is a header if it names a column we know, or one that the mapping names; otherwise the columns are
- * col1, col2 …. Two columns without a header, one of which has few distinct values, are taken as text and label, with
- * a warning. In TSV a quote is a character like any other, unless a field begins and ends with one and those inside
+ * The first record is a header if it names a column we know, in whatever letters, or one that the mapping names; otherwise
+ * the columns are col1, col2 …. Two columns, one of which has few distinct values, are taken as text and label, with a
+ * warning, and so is what stands beside a column called label. In TSV a quote is a character like any other, unless a field begins and ends with one and those inside
  * are doubled, as spreadsheets write it. Labels that are numbers become numbers; everything else is a text.
  */
 #include "engine/dataset_format.h"
 #include "engine/rows.h"
 #include "engine/utf8.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -111,29 +112,56 @@ static size_t steady_fields(const char *text, size_t size, char delimiter) {
     return first > 1 ? first : 0;
 }
 
-static bool names_column(const json_t *fields, const json_t *mapping) {
-    const json_t *field;
-    size_t i;
-    json_array_foreach((json_t *)(uintptr_t)fields, i, field) {
-        const char *key, *name = json_string_value(field);
-        json_t *value;
-        if (hn_layout_knows(name))
+static bool is_mapped(const char *name, const json_t *mapping) {
+    const char *key;
+    json_t *value;
+    json_object_foreach((json_t *)(uintptr_t)mapping, key, value)
+        if (json_is_string(value) && strcmp(json_string_value(value), name) == 0)
             return true;
-        json_object_foreach((json_t *)(uintptr_t)mapping, key,
-            value) if (json_is_string(value) && strcmp(json_string_value(value), name) == 0) return true;
-    }
     return false;
 }
 
-/* A first record that names a column we know says what the delimiter is, however odd the rows behind it are. */
+static bool names_column(const json_t *fields, const json_t *mapping) {
+    const json_t *field;
+    size_t i;
+    json_array_foreach((json_t *)(uintptr_t)fields, i, field)
+        if (hn_layout_knows(json_string_value(field)) || is_mapped(json_string_value(field), mapping))
+            return true;
+    return false;
+}
+
+/* The first record, with names that we know as we write them: " Text" is text. */
+static json_t *read_header(const char *text, size_t size, char delimiter, const json_t *mapping) {
+    json_t *header = read_fields(text, size, delimiter), *field;
+    size_t i;
+    json_array_foreach(header, i, field) {
+        char plain[32];
+        const char *name = json_string_value(field);
+        if (is_mapped(name, mapping))
+            continue;
+        name += strspn(name, " ");
+        size_t n = strcspn(name, " ");
+        if (n >= sizeof plain || name[n + strspn(name + n, " ")])
+            continue;
+        for (size_t k = 0; k <= n; k++)
+            plain[k] = k < n ? (char)tolower((unsigned char)name[k]) : 0;
+        if (hn_layout_knows(plain))
+            json_array_set_new(header, i, json_string(plain));
+    }
+    return header;
+}
+
+/* A first record that names a column we know says what the delimiter is, however odd the rows behind it are. A single
+ * column is CSV's, called text: any line of a text is one field. */
 static bool has_header(const char *text, size_t size, char delimiter) {
     size_t fields;
     bool closed;
     size_t end = record_end(text, size, 0, delimiter, &fields, &closed);
-    if (!closed || fields < 2 || fields > COLUMNS_MAX || end > HN_ROW_MAX || hn_utf8_valid(text, end) != end)
+    if (!closed || fields > COLUMNS_MAX || end > HN_ROW_MAX || hn_utf8_valid(text, end) != end)
         return false;
-    json_t *first = read_fields(text, end, delimiter);
-    bool named = names_column(first, NULL);
+    json_t *first = read_header(text, end, delimiter, NULL);
+    bool named = fields > 1 ? names_column(first, NULL)
+                            : delimiter == ',' && first && strcmp(json_string_value(json_array_get(first, 0)), "text") == 0;
     json_decref(first);
     return named;
 }
@@ -174,9 +202,9 @@ static json_t *numbered_header(size_t columns) {
     return header;
 }
 
-/* Distinct values of both columns, as far as they are few. */
+/* Distinct values of both columns and how often each was seen, as far as they are few. */
 struct guess {
-    json_t *values[2]; /* objects used as sets */
+    json_t *values[2]; /* value → number */
     size_t records;
     bool many[2];
 };
@@ -187,7 +215,8 @@ static void look(struct guess *g, const json_t *fields) {
         if (!value || strlen(value) > 64 || json_object_size(g->values[i]) > LABELS_MAX)
             g->many[i] = true;
         else
-            json_object_set_new(g->values[i], value, json_true());
+            json_object_set_new(g->values[i], value,
+                json_integer(1 + json_integer_value(json_object_get(g->values[i], value))));
     }
     g->records++;
 }
@@ -197,8 +226,24 @@ static bool few(const struct guess *g, size_t column) {
     return !g->many[column] && distinct > 1 && distinct <= LABELS_MAX && distinct * 5 <= g->records;
 }
 
-/* Two columns without a header: ["text", "label"], ["label", "text"], or NULL. */
-static json_t *guess_header(const struct hn_row_scan *scan, char delimiter) {
+/* One word or two, as columns are named. */
+static bool is_name(const char *text) {
+    size_t n = 0, spaces = 0;
+    for (; isalnum((unsigned char)text[n]) || (text[n] && strchr("_-. ", text[n])); n++)
+        spaces += text[n] == ' ';
+    return isalpha((unsigned char)text[0]) && !text[n] && n <= 40 && spaces <= 1;
+}
+
+/* A first record of names whose label no other record has. */
+static bool is_header(const struct guess *g, const json_t *first, size_t label) {
+    const char *names[2] = {json_string_value(json_array_get(first, 0)), json_string_value(json_array_get(first, 1))};
+    return is_name(names[0]) && is_name(names[1]) &&
+           json_integer_value(json_object_get(g->values[label], names[label])) == 1;
+}
+
+/* Two columns that nothing names: ["text", "label"], ["label", "text"], or NULL. *ret_named: `first` names them after
+ * all, in other words. */
+static json_t *guess_header(const struct hn_row_scan *scan, char delimiter, const json_t *first_record, bool *ret_named) {
     const char *text = (const char *)scan->data->map.data;
     size_t size = scan->data->map.size, at = scan->at, fields;
     struct guess g = {.values = {json_object(), json_object()}};
@@ -214,6 +259,7 @@ static json_t *guess_header(const struct hn_row_scan *scan, char delimiter) {
     bool first = few(&g, 0), second = few(&g, 1);
     if (first && second)
         first = json_object_size(g.values[0]) < json_object_size(g.values[1]);
+    *ret_named = (first || second) && is_header(&g, first_record, first ? 0 : 1);
     json_decref(g.values[0]);
     json_decref(g.values[1]);
     return first ? json_pack("[s, s]", "label", "text") : second ? json_pack("[s, s]", "text", "label") : NULL;
@@ -243,6 +289,35 @@ static bool all_differ(const json_t *header) {
     return differ;
 }
 
+/* Of two columns one is the label: the other is its text, whatever it is called. */
+static void complete_header(struct hn_dataset *data, json_t *header) {
+    const char *names[2] = {json_string_value(json_array_get(header, 0)), json_string_value(json_array_get(header, 1))};
+    if (json_array_size(header) != 2 || !may_guess(data->given))
+        return;
+    size_t other = strcmp(names[0], "label") == 0 ? 1 : 0;
+    if (strcmp(names[1 - other], "label") != 0 || hn_layout_knows(names[other]))
+        return;
+    hn_dataset_warn(data, "guessed_columns", 0, "the column \"%.80s\" is taken as the text of the label", names[other]);
+    json_array_set_new(header, other, json_string("text"));
+}
+
+/* Two columns without a name that we know: text and label, as far as their values look like it. */
+static void guess_columns(struct hn_row_scan *scan, const json_t *first, bool *ret_named) {
+    struct hn_dataset *data = scan->data;
+    data->header = guess_header(scan, data->delimiter, first, ret_named);
+    if (data->header)
+        hn_dataset_warn(data, "guessed_columns", 0, "%s; column %s is taken as the label, the other as the text",
+            *ret_named ? "the first line is taken as a header" : "the file has no header",
+            strcmp(json_string_value(json_array_get(data->header, 0)), "label") == 0 ? "1" : "2");
+}
+
+static void skip_record(struct hn_row_scan *scan, size_t end) {
+    for (size_t i = scan->at; i < end; i++)
+        scan->line += scan->data->map.data[i] == '\n';
+    scan->line++;
+    scan->at = end < scan->data->map.size ? end + 1 : scan->data->map.size;
+}
+
 static int begin(struct hn_row_scan *scan, char delimiter, struct hn_error *err) {
     struct hn_dataset *data = scan->data;
     const char *text = (const char *)data->map.data;
@@ -256,23 +331,19 @@ static int begin(struct hn_row_scan *scan, char delimiter, struct hn_error *err)
         hn_error_hint(err, "save the file as CSV in UTF-8, with a header such as text,label");
         return HN_E_DATASET_INVALID;
     }
-    json_t *first = read_fields(text + scan->at, end - scan->at, delimiter);
-    if (first && names_column(first, data->given) && all_differ(first)) {
-        data->header = first;
-        for (size_t i = scan->at; i < end; i++)
-            scan->line += text[i] == '\n';
-        scan->line++;
-        scan->at = end < size ? end + 1 : size;
-        return 0;
+    json_t *first = read_header(text + scan->at, end - scan->at, delimiter, data->given);
+    bool named = first && names_column(first, data->given) && all_differ(first);
+    if (named) {
+        complete_header(data, first);
+        data->header = json_incref(first);
+    } else if (first && fields == 2 && may_guess(data->given)) {
+        guess_columns(scan, first, &named);
     }
     json_decref(first);
-    data->header = fields == 2 && may_guess(data->given) ? guess_header(scan, delimiter) : NULL;
-    if (data->header)
-        hn_dataset_warn(data, "guessed_columns", 0,
-            "the file has no header; column %s is taken as the label, the other as the text",
-            strcmp(json_string_value(json_array_get(data->header, 0)), "label") == 0 ? "1" : "2");
-    else
+    if (!data->header)
         data->header = numbered_header(fields);
+    if (named)
+        skip_record(scan, end);
     return data->header ? 0 : hn_fail(err, HN_E_INTERNAL, "out of memory");
 }
 

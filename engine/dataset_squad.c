@@ -83,17 +83,11 @@ static bool next_question(struct hn_row_scan *scan, struct hn_span *ret) {
     return true;
 }
 
-/* SQuAD's list of {"text", "answer_start"} as two lists, empty for a question without an answer. */
+/* The list as it stands; empty for a question without an answer, whose plausible answers are none. */
 static json_t *answers_of(const json_t *question) {
-    json_t *texts = json_array(), *starts = json_array();
-    const json_t *answers = json_object_get(question, "answers"), *answer;
-    size_t i;
-    if (!json_is_true(json_object_get(question, "is_impossible")))
-        json_array_foreach((json_t *)(uintptr_t)answers, i, answer) {
-            json_array_append(texts, json_object_get(answer, "text"));
-            json_array_append(starts, json_object_get(answer, "answer_start"));
-        }
-    return json_pack("{s:o, s:o}", "text", texts, "answer_start", starts);
+    json_t *answers = json_object_get(question, "answers");
+    return json_is_array(answers) && !json_is_true(json_object_get(question, "is_impossible")) ? json_incref(answers)
+                                                                                               : json_array();
 }
 
 static json_t *parse_question(const struct hn_dataset *data, const struct hn_span *span, struct hn_row_fault *fault) {

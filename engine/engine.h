@@ -82,6 +82,8 @@ int hn_train(const char *run_dir, int lock_fd);
  *                    of JSON: {"line", its columns, "predicted", "correct", "loss", …}
  *   export           {"model":MODEL,"source":{"run_dir","step":N},"to"} → {"files":[{"path","kind","size","sha256","verified":null}]},
  *                    written into the new folder `to`, with that list in its manifest.json
+ *   machine.rate     {"threads"} → {"kernels","product","products","copy","copies"}: operations a second in matrix
+ *                    products and bytes a second copied, of one thread and of all at once
  */
 int hn_helper_serve(int fd);
 

@@ -112,3 +112,11 @@ void hn_error_field(struct hn_error *err, const char *format, ...) {
     drop_broken(err->field);
     va_end(ap);
 }
+
+void hn_error_inside(struct hn_error *err, const char *object) {
+    char field[sizeof err->field];
+    if (!err || strncmp(err->field, object, strlen(object)) == 0)
+        return;
+    memcpy(field, err->field, sizeof field);
+    hn_error_field(err, "%s%s%.100s", object, field[0] ? "." : "", field);
+}

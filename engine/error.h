@@ -59,6 +59,8 @@ void hn_error_hint(struct hn_error *err, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 void hn_error_field(struct hn_error *err, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
+/* The field belongs to an object of this name: "rows" becomes "samples.rows"; no field, the object itself. */
+void hn_error_inside(struct hn_error *err, const char *object);
 
 /* Puts where it happened before the message ("line 7: …"), unless it stands there already. */
 void hn_error_prefix(struct hn_error *err, const char *where);

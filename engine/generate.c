@@ -65,18 +65,19 @@ static int32_t sample(const float *logits, size_t n, const struct hn_generate_op
     return scratch[last].id;
 }
 
-/* Cuts the text at the first stop string; true when there is one. */
+/* Cuts the text where the first of the stop strings begins; true when there is one. */
 static bool stopped(struct hn_buf *text, const struct hn_generate_options *o) {
+    bool found = false;
     for (size_t i = 0; i < o->n_stop; i++) {
         char *at =
             o->stop[i][0] && text->data ? memmem(text->data, text->size, o->stop[i], strlen(o->stop[i])) : NULL;
         if (at) {
             text->size = (size_t)(at - text->data);
             *at = 0;
-            return true;
+            found = true;
         }
     }
-    return false;
+    return found;
 }
 
 /* Bytes at the end that may be the beginning of a stop string or of a UTF-8 character: not streamed yet. */

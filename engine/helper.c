@@ -22,6 +22,7 @@ static const struct op {
     {"model.inspect", hn_op_model_inspect},
     {"job.plan", hn_op_job_plan},
     {"predict", hn_op_predict}, {"evaluate", hn_op_evaluate}, {"export", hn_op_export},
+    {"machine.rate", hn_op_machine_rate},
 };
 
 int hn_helper_path(const json_t *object, const char **path, struct hn_error *err) {

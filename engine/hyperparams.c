@@ -294,8 +294,8 @@ json_t *hn_hyperparams_schema(void) {
 }
 
 const char *hn_metric_name(int metric) {
-    static const char *const names[] = {"auto", "val_loss", "val_accuracy", "val_f1", "val_f1_macro", "val_mcc",
-        "val_spearman", "val_pearson", "val_exact_match", "val_entity_f1", "val_rouge_l", "val_chrf",
-        "val_bleu"}; /* as the table has them */
+#define NAME(name) #name,
+    static const char *const names[] = {"auto", HN_METRICS(NAME)};
+#undef NAME
     return metric >= 0 && (size_t)metric < sizeof names / sizeof names[0] ? names[metric] : "val_loss";
 }

@@ -20,6 +20,13 @@
 enum hn_schedule { HN_SCHEDULE_LINEAR, HN_SCHEDULE_COSINE, HN_SCHEDULE_CONSTANT };
 enum hn_overflow { HN_OVERFLOW_ERROR, HN_OVERFLOW_DROP, HN_OVERFLOW_TRUNCATE };
 enum hn_loss_on { HN_LOSS_ON_COMPLETION, HN_LOSS_ON_ALL };
+/* What may decide which checkpoint is the best: the values of metric_for_best behind "auto". */
+#define HN_METRICS(X) \
+    X(val_loss) X(val_perplexity) X(val_token_accuracy) X(val_accuracy) X(val_f1) \
+    X(val_f1_macro) X(val_f1_weighted) X(val_precision) X(val_recall) X(val_mcc) X(val_auc) \
+    X(val_ece) X(val_mse) X(val_spearman) X(val_pearson) X(val_exact_match) X(val_entity_f1) \
+    X(val_rouge_l) X(val_chrf) X(val_bleu)
+#define HN_METRIC_ALTERNATIVE(name) "|" #name
 enum { HN_METRIC_AUTO = 0 };
 
 #define HN_CTYPE_INT int64_t

@@ -180,6 +180,19 @@ static int weigh(struct hn_labels *l, const struct survey *s, const json_t *weig
     return rc;
 }
 
+/* Labels as a request gives them: numbers are taken as the data's are. */
+static json_t *texts_of(const json_t *given) {
+    json_t *list = json_array();
+    const json_t *label;
+    size_t i;
+    json_array_foreach((json_t *)(uintptr_t)given, i, label) {
+        char room[32];
+        const char *text = label_text(label, room);
+        json_array_append_new(list, text ? json_string(text) : json_null());
+    }
+    return list;
+}
+
 static int choose(struct hn_labels *l, const struct survey *s, const struct hn_dataset *data, const json_t *given,
     struct hn_error *err) {
     bool tags = data->columns == HN_ROWS_TOKENS_TAGS, named = given && !json_is_null(given);
@@ -194,7 +207,7 @@ static int choose(struct hn_labels *l, const struct survey *s, const struct hn_d
         hn_error_field(err, "labels");
         return HN_E_INVALID_FIELD;
     }
-    l->names = named ? json_deep_copy(given) : sorted_names(s->counts);
+    l->names = named ? texts_of(given) : sorted_names(s->counts);
     int rc = l->names ? make_index(l, err) : hn_fail(err, HN_E_INTERNAL, "out of memory");
     if (!rc && named)
         rc = check_given(l, s, err);

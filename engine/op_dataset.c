@@ -69,21 +69,18 @@ int hn_op_dataset_inspect(struct hn_helper_call *call, const json_t *params, jso
     return rc;
 }
 
-/* {"id","text"} or, where a token is a part of a character, {"id","bytes"}. */
+/* {"id","text"} and, where a token is a part of a character, its "bytes". */
 static json_t *token_json(const struct hn_codec *codec, int32_t id) {
-    struct hn_buf text = {0};
-    json_t *out;
+    struct hn_buf text = {0}, hex = {0};
     hn_buf_append(&text, "", 0);
     hn_tokenizer_decode(codec->tokenizer, id, true, &text);
-    if (hn_utf8_valid(text.data, text.size) == text.size) {
-        out = json_pack("{s:i, s:o}", "id", id, "text", json_stringn(text.data, text.size));
-    } else {
-        struct hn_buf hex = {0};
+    json_t *out = json_pack("{s:i, s:o}", "id", id, "text", hn_json_text(text.data, text.size));
+    if (hn_utf8_valid(text.data, text.size) != text.size) {
         for (size_t i = 0; i < text.size; i++)
             hn_buf_printf(&hex, "%02x", (unsigned char)text.data[i]);
-        out = json_pack("{s:i, s:s}", "id", id, "bytes", hex.data ? hex.data : "");
-        hn_buf_free(&hex);
+        json_object_set_new(out, "bytes", json_string(hex.data ? hex.data : ""));
     }
+    hn_buf_free(&hex);
     hn_buf_free(&text);
     return out;
 }

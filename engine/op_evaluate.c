@@ -43,9 +43,7 @@ static int read_generate(
     if (rc)
         return rc;
     if ((rc = hn_writing_read(generate, ANSWER_TOKENS, &e->writing, err))) {
-        char field[sizeof err->field];
-        memcpy(field, err->field, sizeof field);
-        hn_error_field(err, "generate.%.100s", field[0] ? field : "stop");
+        hn_error_inside(err, "generate");
         return rc;
     }
     if (absent)

@@ -6,12 +6,11 @@
  * loads and plans.
  */
 #include "engine/batch.h"
-#include "engine/blas.h"
 #include "engine/checkpoint.h"
 #include "engine/export.h"
-#include "engine/gemm.h"
 #include "engine/helper.h"
 #include "engine/json.h"
+#include "engine/rate.h"
 #include "engine/run.h"
 #include "engine/token_file.h"
 
@@ -20,7 +19,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #define AUTO_MAX_LENGTH 2048
 /* LoRA of a 135M model then stays under 0.9 GB; 1,024 took 0.98 GB and was 2 to 10 % faster: bench/SPEED.md. */
@@ -144,6 +142,12 @@ static json_t *exports_json(const struct planning *p, struct hn_error *err) {
         return p->method != HN_METHOD_LORA ? json_pack("[s]", "merged")
                : head                      ? json_pack("[s]", "peft")
                                            : json_pack("[s, s]", "peft", "gguf");
+    if (!json_is_array(asked)) {
+        hn_fail(err, HN_E_INVALID_FIELD, "exports must be a list of: %s", possible);
+        hn_error_field(err, "exports");
+        hn_error_hint(err, "for example [\"peft\"]");
+        return NULL;
+    }
     json_t *list = json_array();
     for (size_t i = 0; i < json_array_size(asked); i++) {
         const char *name = json_string_value(json_array_get(asked, i));
@@ -202,8 +206,10 @@ static json_t *samples_json(const struct planning *p, struct hn_error *err) {
         ((json_is_object(asked) ? hn_json_known(asked, known, "samples.", err)
                                 : hn_fail(err, HN_E_INVALID_FIELD, "samples must be an object")) ||
             hn_json_int(asked, "rows", 0, 100, &rows, err) ||
-            hn_json_int(asked, "max_tokens", 1, 4096, &tokens, err)))
+            hn_json_int(asked, "max_tokens", 1, 4096, &tokens, err))) {
+        hn_error_inside(err, "samples");
         return NULL;
+    }
     return json_pack("{s:I, s:I}", "rows", (json_int_t)rows, "max_tokens", (json_int_t)tokens);
 }
 
@@ -269,10 +275,11 @@ static json_t *make_spec(const struct planning *p, bool real, struct hn_error *e
     if (p->test_path)
         json_object_set_new(
             run, "test", source_json(json_object_get(p->params, "test"), real ? p->test_path : "inputs/test"));
-    static const char *const asked[] = {"gguf_dtype", "max_shard_bytes"}; /* in the run's identity only where given */
+    /* In the run's identity only where given. */
+    static const char *const asked[] = {"gguf_dtype", "max_shard_bytes", "dedupe", "drop_leaks"};
     for (size_t i = 0; i < sizeof asked / sizeof asked[0]; i++) {
         json_t *value = json_object_get(p->params, asked[i]);
-        if (value && !json_is_null(value))
+        if (value && !json_is_null(value) && !json_is_false(value))
             json_object_set(run, asked[i], value);
     }
     if (hn_labels_write(&p->labels, run, err)) {
@@ -290,23 +297,26 @@ static json_t *make_spec(const struct planning *p, bool real, struct hn_error *e
     return json_pack("{s:i, s:o, s:o}", "format", 1, "run", run, "host", host);
 }
 
+static void choose_dropout(struct planning *p, const char *name, double *rate, double own, bool encoder) {
+    if (!hn_is_auto(*rate))
+        return;
+    *rate = encoder && p->method != HN_METHOD_LORA ? own : 0;
+    because(p, name, "%.3g: %s", *rate, !encoder ? "decoders are trained without"
+                                        : p->method == HN_METHOD_LORA ? "adapters are small enough to do without"
+                                                                      : "as the model was made");
+}
+
 static int resolve_dropout(struct planning *p, const struct hn_model *model, struct hn_error *err) {
     struct hn_hyperparams *hp = &p->hp;
-    bool encoder = model->arch->encoder, own = encoder && p->method != HN_METHOD_LORA;
+    bool encoder = model->arch->encoder;
     if (!encoder && (hp->dropout > 0 || hp->attention_dropout > 0)) {
         hn_fail(err, HN_E_UNSUPPORTED, "the %s family has no dropout of its own; lora_dropout is there",
             model->config.family);
         hn_error_field(err, hp->dropout > 0 ? "hyperparameters.dropout" : "hyperparameters.attention_dropout");
         return HN_E_UNSUPPORTED;
     }
-    if (hn_is_auto(hp->dropout)) {
-        hp->dropout = own ? model->config.dropout : 0;
-        if (encoder)
-            because(p, "dropout",
-                own ? "%.3g: as the model was made" : "%.3g: adapters are small enough to do without", hp->dropout);
-    }
-    if (hn_is_auto(hp->attention_dropout))
-        hp->attention_dropout = own ? model->config.attention_dropout : 0;
+    choose_dropout(p, "dropout", &hp->dropout, model->config.dropout, encoder);
+    choose_dropout(p, "attention_dropout", &hp->attention_dropout, model->config.attention_dropout, encoder);
     return 0;
 }
 
@@ -314,10 +324,11 @@ static int resolve_dropout(struct planning *p, const struct hn_model *model, str
 static int resolve_metric(struct planning *p, struct hn_error *err) {
     static const struct {
         const char *first, *others;
-    } metrics[HN_PROBLEMS] = {[HN_PROBLEM_TOKENS] = {"val_loss", ""},
-        [HN_PROBLEM_CLASSES] = {"val_accuracy", "val_loss val_f1_macro val_mcc"},
-        [HN_PROBLEM_MULTI] = {"val_f1_macro", "val_loss val_accuracy"},
-        [HN_PROBLEM_VALUE] = {"val_spearman", "val_loss val_pearson"},
+    } metrics[HN_PROBLEMS] = {[HN_PROBLEM_TOKENS] = {"val_loss", "val_perplexity val_token_accuracy"},
+        [HN_PROBLEM_CLASSES] = {"val_accuracy",
+            "val_loss val_f1_macro val_f1_weighted val_precision val_recall val_mcc val_auc val_ece"},
+        [HN_PROBLEM_MULTI] = {"val_f1_macro", "val_loss val_accuracy val_f1_weighted val_precision val_recall val_auc"},
+        [HN_PROBLEM_VALUE] = {"val_spearman", "val_loss val_pearson val_mse"},
         [HN_PROBLEM_TAGS] = {"val_entity_f1", "val_loss val_accuracy"},
         [HN_PROBLEM_SPAN] = {"val_f1", "val_loss val_exact_match"}};
     const char *first = metrics[p->labels.problem].first, *others = metrics[p->labels.problem].others;
@@ -328,12 +339,13 @@ static int resolve_metric(struct planning *p, struct hn_error *err) {
     }
     if (p->hp.eval_generate) { /* of questions, whether they are answered counts */
         first = p->task == HN_TASK_QA ? "val_f1" : first;
-        others = "val_loss val_exact_match val_f1 val_rouge_l val_chrf val_bleu";
+        others = "val_loss val_perplexity val_token_accuracy val_exact_match val_f1 val_rouge_l val_chrf val_bleu";
     }
     const char *asked = hn_metric_name(p->hp.metric_for_best);
     if (p->hp.metric_for_best == HN_METRIC_AUTO) {
         for (p->hp.metric_for_best = 1; strcmp(hn_metric_name(p->hp.metric_for_best), first) != 0;)
             p->hp.metric_for_best++;
+        because(p, "metric_for_best", "%s: what the task is judged by", first);
         return 0;
     }
     const char *found = strstr(others, asked);
@@ -495,31 +507,9 @@ static json_t *alternatives(struct planning *p, struct hn_spec *spec, struct hn_
     return list;
 }
 
-/* Floating-point operations a second that one thread reaches in a product, by doing a small one a few times. */
-static double measure_rate(void) {
-    enum { SIDE = 256 };
-    float *memory = hn_calloc(3 * SIDE * SIDE + HN_GEMM_SCRATCH, sizeof *memory);
-    double best = 1e9;
-    if (!memory || hn_blas_open(NULL)) {
-        free(memory);
-        return 1e10;
-    }
-    for (int i = 0; i < 8; i++) {
-        struct timespec begin, end;
-        clock_gettime(CLOCK_MONOTONIC, &begin);
-        hn_gemm(false, true, SIDE, SIDE, SIDE, 1, memory, SIDE, memory + SIDE * SIDE, SIDE, false,
-            memory + 2 * SIDE * SIDE, SIDE, memory + 3 * SIDE * SIDE);
-        clock_gettime(CLOCK_MONOTONIC, &end);
-        double seconds = (double)(end.tv_sec - begin.tv_sec) + (double)(end.tv_nsec - begin.tv_nsec) * 1e-9;
-        best = seconds < best ? seconds : best;
-    }
-    free(memory);
-    return 2.0 * SIDE * SIDE * SIDE / best;
-}
-
 /* Work of the whole run over a cautious share of that rate; a person wants the order of magnitude. */
 static double estimate_seconds(const struct planning *p, const struct hn_run *run) {
-    const double rate = 0.6 * measure_rate();
+    const double rate = 0.6 * hn_rate_product();
     double rows = (double)run->steps * (double)p->hp.batch_size,
            mean = (double)run->train.n_tokens / (double)run->train.n_rows;
     double flops = rows * mean * (p->method == HN_METHOD_FULL ? 6 : 4.6) * (double)run->model.parameters;
@@ -540,11 +530,27 @@ static size_t disk_bytes(const struct planning *p, const struct hn_run *run) {
     return bytes + (8 << 20); /* tokenizer files, events, log */
 }
 
+/* What the trainer decides when it runs, as it will be here: the specification leaves both to it. */
+static void tell_host(struct planning *p, const struct hn_run *run, double seconds, json_t *resolved) {
+    double steps = round(HN_AUTO_SAVE_SECONDS * (double)run->steps / seconds), most = (double)run->steps;
+    if (p->hp.save_every == HN_AUTO_INT) {
+        steps = steps < 1 ? 1 : steps < most ? steps : most;
+        json_object_set_new(resolved, "save_every", json_integer((json_int_t)steps));
+        because(p, "save_every", "%.0f: about %d seconds of steps, by the clock", steps, HN_AUTO_SAVE_SECONDS);
+    }
+    if (p->hp.threads == HN_AUTO_INT) {
+        json_object_set_new(resolved, "threads", json_integer((json_int_t)p->threads));
+        because(p, "threads", "%lld: the slot's share; it changes no result", (long long)p->threads);
+    }
+}
+
 static json_t *answer(struct planning *p, struct hn_spec *spec, struct hn_run *run, struct hn_error *err) {
     const struct hn_examples *ex = &run->train;
     json_t *other = alternatives(p, spec, run, err), *final = make_spec(p, false, err);
     json_int_t disk = (json_int_t)disk_bytes(p, run);
     json_t *resolved = hn_hyperparams_write(&p->hp, HN_HP_ALL);
+    double seconds = round(estimate_seconds(p, run));
+    tell_host(p, run, seconds, resolved);
     json_t *validation = p->validation_path ? json_pack("{s:I}", "rows", (json_int_t)run->validation.n_rows)
                          : p->fraction > 0  ? json_pack("{s:f, s:I}", "fraction", p->fraction, "rows",
                                                   (json_int_t)run->validation.n_rows)
@@ -553,7 +559,7 @@ static json_t *answer(struct planning *p, struct hn_spec *spec, struct hn_run *r
         (json_int_t)run->memory.peak, "disk_bytes", disk, "steps", (json_int_t)run->steps, "rows",
         (json_int_t)ex->n_rows, "tokens", (json_int_t)ex->n_tokens, "target_tokens", (json_int_t)ex->target_tokens,
         "dropped", (json_int_t)ex->dropped, "truncated", (json_int_t)ex->truncated, "seconds_estimate",
-        round(estimate_seconds(p, run)), "hyperparameters", resolved, "alternatives", other);
+        seconds, "hyperparameters", resolved, "alternatives", other);
     if ((p->validation_path || p->fraction > 0) && !run->validation.n_rows)
         warn(p, "no_validation",
             "no validation row is left to evaluate on (%zu of %zu dropped): raise max_length or look at the rows",
@@ -562,7 +568,9 @@ static json_t *answer(struct planning *p, struct hn_spec *spec, struct hn_run *r
         warn(p, "truncated", "%zu of %zu rows are longer than max_length %lld and are cut on the right",
             ex->truncated, ex->rows_total, (long long)p->hp.max_length);
     if (ex->dropped)
-        warn(p, "dropped", "%zu of %zu rows are left out: no target is left in them", ex->dropped, ex->rows_total);
+        warn(p, "dropped", "%zu of %zu rows are left out: %s", ex->dropped, ex->rows_total,
+            spec->dedupe || spec->drop_leaks ? "they are doubles or leaks, or no target is left in them"
+                                             : "no target is left in them");
     json_t *out = json_pack(
         "{s:O, s:O, s:s, s:s, s:o, s:O, s:o, s:{s:I, s:I, s:I, s:I, s:I}, s:O, s:{s:I, s:I, s:b, s:I}, s:o}", "run",
         json_object_get(final, "run"), "host", json_object_get(final, "host"), "task", hn_task_name(p->task),
@@ -691,6 +699,22 @@ static int open_training(struct planning *p, struct hn_dataset *data, struct hn_
     return rc;
 }
 
+/* What only tasks with classes have is not left aside in silence. */
+static int refuse_labels(const struct planning *p, struct hn_error *err) {
+    static const char *const names[] = {"labels", "class_weights"};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        const json_t *value = json_object_get(p->params, names[i]);
+        const char *word = json_string_value(value);
+        if (!value || json_is_null(value) || (word && strcmp(word, "none") == 0))
+            continue;
+        hn_fail(err, HN_E_INVALID_FIELD, "%s is for rows with labels or tags; these make a %s job", names[i],
+            hn_task_name(p->task));
+        hn_error_field(err, "%s", names[i]);
+        return HN_E_INVALID_FIELD;
+    }
+    return 0;
+}
+
 /* Number of rows and the tasks the training data allows. */
 static int look_at_data(struct hn_helper_call *call, struct planning *p, struct hn_error *err) {
     struct hn_dataset data = {0};
@@ -716,6 +740,8 @@ static int look_at_data(struct hn_helper_call *call, struct planning *p, struct 
     }
     /* Decoders write their answers: rows with questions become text. */
     bool written = p->task == HN_TASK_GENERATION || (p->task == HN_TASK_QA && !p->encoder);
+    if (!rc && (written || p->task == HN_TASK_QA))
+        rc = refuse_labels(p, err);
     if (!rc && !written)
         rc = hn_labels_find(&p->labels, &data, json_object_get(p->params, "labels"),
             json_object_get(p->params, "class_weights"), err);

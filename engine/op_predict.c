@@ -62,20 +62,39 @@ static bool is_merged_only(const char *run_dir, char *ret, size_t size) {
     return model;
 }
 
+static int no_checkpoint(struct hn_error *err, size_t step) {
+    hn_fail(err, HN_E_NOT_FOUND, "the job has no checkpoint of step %zu", step);
+    hn_error_field(err, "step");
+    hn_error_hint(err, "GET /jobs/{id}/checkpoints lists those that are kept; 0 is the beginning");
+    return HN_E_NOT_FOUND;
+}
+
+/* Parameters as of a step; before the first one they are what the run began with. */
+static int read_step(struct hn_predictor *p, const char *run_dir, size_t step, struct hn_error *err) {
+    return step ? hn_checkpoint_read(run_dir, step, &p->params, NULL, NULL, err)
+                : hn_run_start_params(&p->run, run_dir, &p->params, err);
+}
+
+/* `which`: "last", "best" or a step's number. */
 static int read_checkpoint(struct hn_predictor *p, const char *run_dir, const json_t *which, struct hn_error *err) {
-    size_t *steps = NULL, n = 0, step = 0;
+    size_t *steps = NULL, n = 0, wanted = (size_t)json_integer_value(which), last = 0;
     struct hn_progress progress = {0};
+    bool found = json_is_integer(which) && wanted == 0;
     int rc = hn_checkpoint_list(run_dir, &steps, &n, err);
-    if (!rc && !n)
-        rc = hn_fail(err, HN_E_CONFLICT, "the job has no checkpoint yet");
-    if (!rc)
-        step = json_is_integer(which) ? (size_t)json_integer_value(which) : steps[n - 1];
+    for (size_t i = 0; !rc && i < n; i++) {
+        last = steps[i];
+        found = found || last == wanted;
+    }
     free(steps);
-    if (!rc)
-        rc = hn_checkpoint_read(run_dir, step, &p->params, &progress, NULL, err);
-    if (!rc && json_is_string(which) && strcmp(json_string_value(which), "best") == 0 && progress.has_best &&
-        progress.best_step && progress.best_step != step)
-        rc = hn_checkpoint_read(run_dir, progress.best_step, &p->params, NULL, NULL, err);
+    if (rc)
+        return rc;
+    if (json_is_integer(which))
+        return found ? read_step(p, run_dir, wanted, err) : no_checkpoint(err, wanted);
+    if (!last)
+        return hn_fail(err, HN_E_CONFLICT, "the job has no checkpoint yet");
+    rc = hn_checkpoint_read(run_dir, last, &p->params, &progress, NULL, err);
+    if (!rc && strcmp(json_string_value(which), "best") == 0 && progress.has_best && progress.best_step != last)
+        rc = read_step(p, run_dir, progress.best_step, err);
     return rc;
 }
 
@@ -92,11 +111,19 @@ static int read_source_spec(
     return rc ? rc : hn_spec_read(&p->spec, json, err);
 }
 
+static int no_head(const struct hn_model *model, struct hn_error *err) {
+    hn_fail(err, HN_E_UNSUPPORTED, "%s models are encoders, and this one has no head that could answer", model->config.family);
+    hn_error_hint(err, "ask a job that was trained on it, or import a folder with a head, such as a job's merged/");
+    return HN_E_UNSUPPORTED;
+}
+
 /* `own`: the model's own head, if it was trained for a task; else that of the job. */
 static int open_model(struct hn_predictor *p, const char *path, bool own, struct hn_error *err) {
     int rc = hn_model_open(&p->run.model, path, err);
     if (!rc && own)
         rc = hn_labels_of_model(&p->spec.labels, &p->run.model, err);
+    if (!rc && own && p->spec.labels.problem == HN_PROBLEM_TOKENS && p->run.model.arch->encoder)
+        rc = no_head(&p->run.model, err);
     if (!rc)
         rc = hn_model_set_head(&p->run.model, p->spec.labels.problem, hn_labels_outputs(&p->spec.labels), err);
     return rc ? rc : hn_codec_open(&p->run.model, &p->run.codec, err);
@@ -190,6 +217,21 @@ int hn_predictor_find(struct hn_helper_call *call, const char *path, const json_
     return rc;
 }
 
+/* A text, or a list of them. */
+static int read_stops(const json_t *stop, struct hn_writing *w, struct hn_error *err) {
+    size_t n = json_is_array(stop) ? json_array_size(stop) : stop && !json_is_null(stop);
+    for (size_t i = 0; i < n; i++) {
+        const char *text = json_string_value(json_is_array(stop) ? json_array_get(stop, i) : stop);
+        if (!text || !*text || i >= HN_STOPS) {
+            hn_fail(err, HN_E_INVALID_FIELD, "stop must be a text or a list of at most %d texts, none of them empty", HN_STOPS);
+            hn_error_field(err, "stop");
+            return HN_E_INVALID_FIELD;
+        }
+        w->stops[w->options.n_stop++] = text;
+    }
+    return 0;
+}
+
 int hn_writing_read(const json_t *params, int64_t max_tokens, struct hn_writing *w, struct hn_error *err) {
     int64_t top_k = 0, seed = 0;
     const json_t *stop = json_object_get(params, "stop");
@@ -204,15 +246,8 @@ int hn_writing_read(const json_t *params, int64_t max_tokens, struct hn_writing 
         rc = hn_json_number(params, "temperature", 0, 100, &o->temperature, err);
     if (!rc)
         rc = hn_json_number(params, "top_p", 0, 1, &o->top_p, err);
-    if (json_is_string(stop))
-        w->stops[o->n_stop++] = json_string_value(stop);
-    for (size_t i = 0; !rc && json_is_array(stop) && i < json_array_size(stop); i++) {
-        const char *text = json_string_value(json_array_get(stop, i));
-        if (!text || i >= HN_STOPS)
-            rc = hn_fail(err, HN_E_INVALID_FIELD, "stop must be a string or a list of at most %d strings", HN_STOPS);
-        else
-            w->stops[o->n_stop++] = text;
-    }
+    if (!rc)
+        rc = read_stops(stop, w, err);
     o->max_tokens = (size_t)max_tokens;
     o->top_k = (size_t)top_k;
     o->seed = (uint64_t)seed;

@@ -19,10 +19,10 @@ int hn_predict_phase(struct hn_phase *phase, const struct hn_run *run, size_t lo
 static json_t *split_words(const char *text) {
     json_t *words = json_array();
     for (const char *s = text; *s;) {
-        size_t n = strcspn(s, " \t\r\n");
+        size_t n = strcspn(s, HN_WORD_SPACES);
         if (n)
             json_array_append_new(words, json_stringn(s, n));
-        s += n + strspn(s + n, " \t\r\n");
+        s += n + strspn(s + n, HN_WORD_SPACES);
     }
     return words;
 }
@@ -47,7 +47,9 @@ static json_t *row_of(enum hn_problem problem, const json_t *input) {
             return NULL;
     if (json_array_size(words))
         return json_pack("{s:O}", "tokens", words);
-    return json_is_string(plain) ? json_pack("{s:o}", "tokens", split_words(json_string_value(plain))) : NULL;
+    return json_is_string(plain)
+               ? json_pack("{s:o, s:O}", "tokens", split_words(json_string_value(plain)), "text", plain)
+               : NULL;
 }
 
 static int refuse(enum hn_problem problem, size_t index, struct hn_error *err) {
@@ -159,7 +161,7 @@ static int answer_text(const struct hn_run *run, const json_t *row, const float 
         if (!rc && problem == HN_PROBLEM_SPAN)
             hn_span_consider(&span, &e, logits + *at * outputs);
         else if (!rc)
-            *ret = hn_answer_tags(labels, &e, json_object_get(row, "tokens"), logits + *at * outputs);
+            *ret = hn_answer_tags(labels, &e, row, logits + *at * outputs);
         *at += logit_rows(ex, *example);
         ++*example;
     } while (!rc && e.again);

@@ -92,14 +92,30 @@ static bool check_tags(const struct hn_row_place *place, const char *name, const
     return true;
 }
 
+/* SQuAD's own list: [{"text","answer_start"}], every one with its place or none. */
+static bool check_answer_objects(const struct hn_row_place *place, const char *name, const json_t *list) {
+    const json_t *answer;
+    bool placed = json_object_get(json_array_get(list, 0), "answer_start") != NULL;
+    size_t i;
+    json_array_foreach((json_t *)(uintptr_t)list, i, answer) {
+        const json_t *start = json_object_get(answer, "answer_start");
+        if (!json_is_string(json_object_get(answer, "text")) || (start != NULL) != placed ||
+            (start && !json_is_integer(start)))
+            return problem(place, name, "write it as [{\"text\": \"…\", \"answer_start\": 0}]",
+                "must have a text and a whole number as answer_start in each of its objects");
+    }
+    return true;
+}
+
 static bool check_answers(const struct hn_row_place *place, const char *name, const json_t *value) {
     static const char hint[] =
         "write it as {\"text\": [\"…\"], \"answer_start\": [0]}, empty lists when there is no answer";
     const json_t *texts = json_object_get(value, "text"), *starts = json_object_get(value, "answer_start");
-    if (json_is_string(value))
+    if (json_is_string(value) || (json_is_array(value) && json_array_size(value) == 0))
         return true;
     if (json_is_array(value))
-        return json_array_size(value) == 0 || check_strings(place, name, value);
+        return json_is_object(json_array_get(value, 0)) ? check_answer_objects(place, name, value)
+                                                        : check_strings(place, name, value);
     if (!json_is_array(texts) ||
         (starts && (!json_is_array(starts) || json_array_size(starts) != json_array_size(texts))))
         return problem(place, name, hint, "must have the lists text and answer_start, both of one length");
@@ -245,6 +261,12 @@ static bool check_preference(const struct hn_row_place *place, const json_t *row
     return true;
 }
 
+/* Much data calls its column as ShareGPT does and the parts of a turn as chats do. */
+static const json_t *turn_part(const json_t *turn, const char *name, const char *other) {
+    const json_t *part = json_object_get(turn, name);
+    return part ? part : json_object_get(turn, other);
+}
+
 static bool check_conversations(const struct hn_row_place *place, const char *name, const json_t *value) {
     const json_t *turn;
     size_t i;
@@ -252,7 +274,7 @@ static bool check_conversations(const struct hn_row_place *place, const char *na
         return problem(place, name, "write it as [{\"from\": \"human\", \"value\": \"…\"}, …]",
             "must be a list of turns, and not empty");
     json_array_foreach((json_t *)(uintptr_t)value, i, turn)
-        if (!json_is_string(json_object_get(turn, "from")) || !json_is_string(json_object_get(turn, "value")))
+        if (!json_is_string(turn_part(turn, "from", "role")) || !json_is_string(turn_part(turn, "value", "content")))
             return problem(place, name, "every turn has \"from\" and \"value\", both texts",
                 "has a turn without from or value");
     return true;
@@ -298,8 +320,8 @@ static json_t *convert_sharegpt(json_t *row) {
     if (json_string_length(system))
         json_array_append_new(messages, message_of("system", json_string_value(system), json_string_length(system)));
     json_array_foreach(json_object_get(row, "conversations"), i, turn) {
-        const char *role = json_string_value(json_object_get(turn, "from"));
-        const json_t *value = json_object_get(turn, "value");
+        const char *role = json_string_value(turn_part(turn, "from", "role"));
+        const json_t *value = turn_part(turn, "value", "content");
         for (size_t k = 0; k < sizeof names / sizeof names[0]; k++)
             if (strcmp(role, names[k].from) == 0)
                 role = names[k].role;
@@ -330,6 +352,27 @@ static void flatten_content(json_t *message) {
     }
     json_object_set_new(message, "content", json_stringn(text.data ? text.data : "", text.size));
     hn_buf_free(&text);
+}
+
+/* SQuAD's list of answers as two lists, which is how flat rows have them. */
+static json_t *convert_qa(json_t *row) {
+    const json_t *list = json_object_get(row, "answers"), *answer;
+    json_t *texts, *starts;
+    size_t i;
+    if (!json_is_object(json_array_get(list, 0)))
+        return row;
+    texts = json_array();
+    starts = json_array();
+    json_array_foreach((json_t *)(uintptr_t)list, i, answer) {
+        json_array_append(texts, json_object_get(answer, "text"));
+        json_array_append(starts, json_object_get(answer, "answer_start"));
+    }
+    json_t *both = json_pack("{s:o}", "text", texts);
+    if (json_array_size(starts) == json_array_size(texts))
+        json_object_set(both, "answer_start", starts);
+    json_decref(starts);
+    json_object_set_new(row, "answers", both);
+    return row;
 }
 
 static json_t *convert_messages(json_t *row) {
@@ -366,7 +409,7 @@ static const struct hn_layout layouts[] = {
         generation, check_converted, convert_alpaca},
     {HN_ROWS_QA, "context, question and answers",
         {{"context", false, check_text}, {"question", false, check_text}, {"answers", false, check_answers}}, qa,
-        check_qa, NULL},
+        check_qa, convert_qa},
     {HN_ROWS_TOKENS_TAGS, "tokens and tags", {{"tokens", false, check_strings}, {"tags", false, check_tags}},
         token_classification, check_pairs, NULL},
     {HN_ROWS_TEXT_LABEL, "text and label", {{"text", false, check_text}, {"label", false, check_label}},
@@ -517,7 +560,7 @@ int hn_messages_read(const json_t *messages, json_t **ret, struct hn_error *err)
     int rc = row ? 0 : hn_fail(err, HN_E_INTERNAL, "out of memory");
     struct hn_row_place place = {data, 0};
     if (!rc && !check_messages(&place, "messages", json_object_get(row, "messages"))) {
-        rc = hn_fail(err, HN_E_INVALID_FIELD, "%s %s", data->issues[0].field, data->issues[0].message);
+        rc = hn_fail(err, HN_E_INVALID_FIELD, "%s", data->issues[0].message);
         hn_error_field(err, "%s", data->issues[0].field);
         hn_error_hint(err, "%s", data->issues[0].hint);
     }

@@ -3,6 +3,7 @@
 #include "engine/batch.h"
 #include "engine/buf.h"
 #include "engine/checkpoint.h"
+#include "engine/row_set.h"
 #include "engine/token_file.h"
 
 #include <math.h>
@@ -94,12 +95,37 @@ struct hn_encode_options hn_run_encode_options(const struct hn_run *run) {
         .token_types = run->model.config.token_types};
 }
 
-/* Rows of one set, in memory or through the writer into its file. */
-static int encode_set(struct hn_run *run, const struct hn_dataset *data, const size_t *rows, size_t n,
+/* Leaves out of rows[*n], which are to be trained on, what dedupe and drop_leaks say. */
+static int sift_rows(const struct hn_run *run, size_t *rows, size_t *n, const size_t *held, size_t n_held, struct hn_error *err) {
+    struct hn_row_set seen = {0};
+    size_t before = *n;
+    int rc = 0;
+    if (run->spec->drop_leaks) {
+        rc = hn_row_set_add(&seen, &run->train_data, held, n_held, err);
+        if (!rc)
+            rc = hn_row_set_add(&seen, &run->validation_data, NULL, run->validation_data.n_rows, err);
+        if (!rc)
+            rc = hn_row_set_add(&seen, &run->test_data, NULL, run->test_data.n_rows, err);
+    }
+    if (!rc && (run->spec->drop_leaks || run->spec->dedupe))
+        rc = hn_row_set_sift(&seen, &run->train_data, rows, n, run->spec->dedupe, err);
+    hn_row_set_finish(&seen);
+    if (!rc && before && !*n) {
+        hn_fail(err, HN_E_DATASET_INVALID, "every training row stands among the validation or test rows as well");
+        hn_error_field(err, "drop_leaks");
+        return HN_E_DATASET_INVALID;
+    }
+    return rc;
+}
+
+/* Rows of one set, in memory or through the writer into its file. `left_out` more were of it. */
+static int encode_set(struct hn_run *run, const struct hn_dataset *data, const size_t *rows, size_t n, size_t left_out,
     enum hn_token_set set, struct hn_examples *ex, struct hn_token_writer *writer, struct hn_error *err) {
     struct hn_encode_options options = hn_run_encode_options(run);
     int rc = hn_examples_stream(
         &run->codec, data, rows, n, &options, writer ? hn_token_writer_add : NULL, writer, ex, err);
+    ex->rows_total += left_out;
+    ex->dropped += left_out;
     return rc || !writer ? rc : hn_token_writer_end(writer, set, ex, err);
 }
 
@@ -112,16 +138,20 @@ static int encode_all(struct hn_run *run, struct hn_token_writer *writer, struct
         rc = hn_split_validation(data, spec->validation_fraction, &held, &n_held, err);
     if (!rc && !(kept = other_rows(data->n_rows, held, n_held, &n_kept)))
         rc = hn_fail(err, HN_E_INTERNAL, "out of memory");
+    size_t whole = n_kept;
+    if (!rc)
+        rc = sift_rows(run, kept, &n_kept, held, n_held, err);
+    size_t left_out = whole - n_kept;
     if (!rc && !(kept = weigh_rows(run, kept, &n_kept, err)))
         rc = HN_E_INTERNAL;
     if (!rc)
-        rc = encode_set(run, data, kept, n_kept, HN_TOKENS_TRAIN, &run->train, writer, err);
+        rc = encode_set(run, data, kept, n_kept, left_out, HN_TOKENS_TRAIN, &run->train, writer, err);
     if (!rc && n_held)
-        rc = encode_set(run, data, held, n_held, HN_TOKENS_VALIDATION, &run->validation, writer, err);
+        rc = encode_set(run, data, held, n_held, 0, HN_TOKENS_VALIDATION, &run->validation, writer, err);
     else if (!rc && spec->validation.file)
-        rc = encode_set(run, other, NULL, other->n_rows, HN_TOKENS_VALIDATION, &run->validation, writer, err);
+        rc = encode_set(run, other, NULL, other->n_rows, 0, HN_TOKENS_VALIDATION, &run->validation, writer, err);
     if (!rc && spec->test.file)
-        rc = encode_set(run, &run->test_data, NULL, run->test_data.n_rows, HN_TOKENS_TEST, &run->test, writer, err);
+        rc = encode_set(run, &run->test_data, NULL, run->test_data.n_rows, 0, HN_TOKENS_TEST, &run->test, writer, err);
     free(held);
     free(kept);
     return rc;
@@ -232,7 +262,11 @@ int hn_run_choose_params(struct hn_run *run, struct hn_error *err) {
         return 0;
     default:
         run->n_params = run->spec->labels.problem ? hn_params_assign_head(&run->model, 0, true) : 0;
-        return run->n_params ? 0 : hn_fail(err, HN_E_UNSUPPORTED, "method head needs a task with a head of its own");
+        if (run->n_params)
+            return 0;
+        hn_fail(err, HN_E_UNSUPPORTED, "method head needs a task with a head of its own");
+        hn_error_field(err, "method");
+        return HN_E_UNSUPPORTED;
     }
 }
 

@@ -13,6 +13,8 @@
 #include "engine/phase.h"
 #include "engine/spec.h"
 
+#define HN_AUTO_SAVE_SECONDS 300 /* between checkpoints, where save_every is auto */
+
 struct hn_memory {  /* bytes */
     size_t arena;   /* the largest phase */
     size_t params;  /* values, gradients, moments */

@@ -126,6 +126,7 @@ static int read_run(struct hn_spec *s, struct hn_error *err) {
         (rc = hn_json_int(run, "max_shard_bytes", 1, HN_SHARD_BYTES_MAX, &s->max_shard_bytes, err)) ||
         (rc = hn_json_string(run, "export_step", &export_step, err)) ||
         (rc = hn_json_bool(run, "recompute", &s->recompute, err)) ||
+        (rc = hn_json_bool(run, "dedupe", &s->dedupe, err)) || (rc = hn_json_bool(run, "drop_leaks", &s->drop_leaks, err)) ||
         (rc = hn_json_string(run, "template_date", &s->template_date, err)) ||
         (rc = hn_json_int(samples, "rows", 0, 1000, &s->sample_rows, err)) ||
         (rc = hn_json_int(samples, "max_tokens", 1, 100000, &s->sample_tokens, err)) ||

@@ -52,6 +52,7 @@ struct hn_spec {
     struct hn_source verify_on[HN_VERIFY_ON_MAX]; /* other precisions of the base */
     size_t n_verify_on;
     bool export_best, recompute;
+    bool dedupe, drop_leaks; /* leave out training rows that stand there before, or among the validation or test rows */
     int64_t sample_rows, sample_tokens, threads, memory_bytes;
 };
 

@@ -31,8 +31,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#define AUTO_SAVE_SECONDS 300
-
 static volatile sig_atomic_t stop_requests;
 
 static void on_stop(int signal) {
@@ -205,11 +203,18 @@ static double decisive(const struct hn_trainer *t, const struct hn_evaluation *e
     return strcmp(name, "loss") == 0 ? e->loss : value ? json_number_value(value) : (double)NAN;
 }
 
-/* Losses are best when small, all other metrics when large; of equals the one with the smaller loss, else the first.
- */
+static bool is_best_when_small(const char *metric) {
+    static const char *const names[] = {"val_loss", "val_perplexity", "val_mse", "val_ece"};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        if (strcmp(metric, names[i]) == 0)
+            return true;
+    return false;
+}
+
+/* Of equals the one with the smaller loss is better, else the first. */
 static bool is_better(const struct hn_trainer *t, double value, double loss) {
     const struct hn_progress *p = &t->progress;
-    bool smaller = strcmp(hn_metric_name(t->spec.hp.metric_for_best), "val_loss") == 0;
+    bool smaller = is_best_when_small(hn_metric_name(t->spec.hp.metric_for_best));
     if (!isfinite(value) || !p->has_best)
         return isfinite(value);
     double gain = smaller ? p->best_value - value : value - p->best_value;
@@ -299,7 +304,7 @@ static int save(struct hn_trainer *t, struct hn_error *err) {
 static bool save_is_due(const struct hn_trainer *t) {
     const struct hn_hyperparams *hp = &t->spec.hp;
     if (hp->save_every == HN_AUTO_INT)
-        return now() - t->last_save > AUTO_SAVE_SECONDS;
+        return now() - t->last_save > HN_AUTO_SAVE_SECONDS;
     return t->progress.step % (size_t)hp->save_every == 0;
 }
 

@@ -1,4 +1,5 @@
-/* The subcommands that work without a running daemon, or beside one: models, keys, backups, the look at the machine. */
+/* The subcommands that work without a running daemon, or beside one: models, keys, backups, the look at the machine and its
+ * speed. */
 #ifndef HN_COMMANDS_H
 #define HN_COMMANDS_H
 
@@ -11,6 +12,7 @@ int hn_command_key(int argc, char **argv);
 int hn_command_doctor(int argc, char **argv);
 int hn_command_backup(int argc, char **argv);
 int hn_command_check(int argc, char **argv);
+int hn_command_bench(int argc, char **argv);
 
 /* What they share: the settings, the store and a helper of their own. */
 struct hn_session {

@@ -1,4 +1,4 @@
-/* Files compiled into the binary by server/embed.py: the migrations and the dashboard. Lists end with a NULL name. */
+/* Files compiled into the binary by server/embed.py: the migrations, the dashboard, the API's shapes. Lists end with a NULL name. */
 #ifndef HN_EMBEDDED_H
 #define HN_EMBEDDED_H
 
@@ -12,5 +12,6 @@ struct hn_embedded {
 
 extern const struct hn_embedded hn_embedded_migrations[];
 extern const struct hn_embedded hn_embedded_web[];
+extern const struct hn_embedded hn_embedded_schemas[];
 
 #endif

@@ -157,6 +157,8 @@ static const struct {
         hn_command_backup},
     {"check", "check [--state D]", "compare the store with the disk, file by file", hn_command_check},
     {"doctor", "doctor [--state D]", "look whether this machine is ready", hn_command_doctor},
+    {"bench", "bench [PATH] [--threads N]", "what this machine reaches; with a model, training and asking it",
+        hn_command_bench},
     {"helper", "", NULL, command_helper},
     {"--version", "--version", "print the version and build", command_version},
     {"--help", "--help", "print this", command_help},
@@ -183,9 +185,15 @@ int main(int argc, char **argv) {
     hn_json_setup();
     if (strcmp(name, "-h") == 0 || strcmp(name, "help") == 0)
         name = "--help";
-    for (size_t i = 0; i < COMMANDS; i++)
-        if (strcmp(commands[i].name, name) == 0)
-            return commands[i].run(argc - 2, argv + 2);
+    for (size_t i = 0; i < COMMANDS; i++) {
+        if (strcmp(commands[i].name, name) != 0)
+            continue;
+        if (argc > 2 && strcmp(argv[2], "--help") == 0 && commands[i].run != command_serve) {
+            printf("usage: honed %s\n%s\n", commands[i].synopsis, commands[i].what ? commands[i].what : "");
+            return 0;
+        }
+        return commands[i].run(argc - 2, argv + 2);
+    }
     fprintf(stderr, "honed: there is no command \"%s\"; `honed --help` lists them\n", name);
     return 2;
 }

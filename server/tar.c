@@ -12,7 +12,7 @@
 #define BLOCK 512
 
 struct hn_tar {
-    char *root, *prefix;
+    char *root;
     json_t *files;
     size_t next;            /* index of the file after the current one */
     int fd;                 /* of the current file, -1 between files */
@@ -23,15 +23,14 @@ struct hn_tar {
     bool ended, broken;
 };
 
-int hn_tar_create(const char *root, const char *prefix, const json_t *files, struct hn_tar **ret, struct hn_error *err) {
+int hn_tar_create(const char *root, const json_t *files, struct hn_tar **ret, struct hn_error *err) {
     struct hn_tar *tar = hn_calloc(1, sizeof *tar);
     if (!tar)
         return hn_fail(err, HN_E_INTERNAL, "out of memory");
     tar->fd = -1;
     tar->root = strdup(root);
-    tar->prefix = strdup(prefix);
     tar->files = json_incref((json_t *)(uintptr_t)files);
-    if (!tar->root || !tar->prefix) {
+    if (!tar->root) {
         hn_tar_destroy(tar);
         return hn_fail(err, HN_E_INTERNAL, "out of memory");
     }
@@ -46,7 +45,6 @@ void hn_tar_destroy(struct hn_tar *tar) {
         close(tar->fd);
     json_decref(tar->files);
     free(tar->root);
-    free(tar->prefix);
     free(tar);
 }
 
@@ -70,7 +68,7 @@ static void put_size(char *field, uint64_t size) {
 static bool put_header(struct hn_tar *tar, const char *path, uint64_t size) {
     char *h = tar->block, name[1024];
     memset(h, 0, BLOCK);
-    int n = snprintf(name, sizeof name, "%s/%s", tar->prefix, path);
+    int n = snprintf(name, sizeof name, "%s", path);
     if (n < 0 || (size_t)n >= sizeof name)
         return false;
     char *base = name;

@@ -21,7 +21,9 @@ def test_openapi_is_kept(daemon, tmp_path):
     (tmp_path / "config.toml").write_text("")
     found = subprocess.run([str(SCHEMATHESIS), "--config-file", str(tmp_path / "config.toml"), "run", daemon.url + "/openapi.json",
                             "--seed", os.environ.get("HONE_SEED", "1"), "-n", os.environ.get("HONE_EXAMPLES", "12"), "--checks",
-                            ",".join(CHECKS), "--request-timeout", "30", "--exclude-path-regex", "/events$"],
+                            ",".join(CHECKS), "--request-timeout", "30",
+                            # of a path's name that may hold slashes most of what it makes up is thrown away by itself
+                            "--suppress-health-check=filter_too_much", "--exclude-path-regex", "/events$"],
                            capture_output=True, text=True, cwd=tmp_path)
     assert found.returncode == 0, found.stdout[-6000:] + found.stderr[-2000:]
     assert daemon.get("/healthz").ok

@@ -107,7 +107,7 @@ def test_sentiment(served):
         assert set(made) == set(own) and (made == own) == (step == exported)
         body = requests.get(f"{url}/jobs/{job['id']}/checkpoints/{step}/artifacts/peft/adapter_model.safetensors")
         assert hashlib.sha256(body.content).hexdigest() == made["peft/adapter_model.safetensors"] == body.headers["ETag"].strip('"')
-        assert requests.get(f"{url}/jobs/{job['id']}/checkpoints/{step}/artifacts.tar").content[:3] == b"job"
+        assert requests.get(f"{url}/jobs/{job['id']}/checkpoints/{step}/artifacts.tar").content[257:262] == b"ustar"
     for path in ("checkpoints/7777/artifacts", "checkpoints/x/artifacts", f"checkpoints/{exported}/artifacts/../spec.json", "checkpoints/-1/artifacts.tar"):
         assert requests.get(f"{url}/jobs/{job['id']}/{path}").status_code == 404, path
 

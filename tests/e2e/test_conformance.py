@@ -1,0 +1,271 @@
+"""What the contract promises and no other file tries: odd steps and stops of predictions, resolved hyperparameters. Tiny real
+models, so that the engine itself answers."""
+import os
+import random
+import re
+import subprocess
+
+import pytest
+
+import tiny
+from daemon import HONED
+
+KNOBS = {"epochs": 20, "max_steps": 6, "batch_size": 4, "learning_rate": 1e-3, "eval_every": 2, "max_length": 96}
+
+
+@pytest.fixture
+def served(start, tmp_path):
+    for make in (tiny.llama, tiny.bert):
+        make(tmp_path / "models" / make.__name__)
+    daemon = start("--model_dirs", str(tmp_path / "models"), fake=False)
+    for name in ("llama", "bert"):
+        assert daemon.post("/models", json={"name": name, "path": str(tmp_path / "models" / name)}).status_code == 201
+    return daemon
+
+
+def upload(daemon, data):
+    return daemon.post("/datasets?name=t", data=data.encode()).json()["id"]
+
+
+def submit(daemon, model, data, **more):
+    reply = daemon.post("/jobs", json={"model": model, "dataset": data, "validation": 0.25, "hyperparameters": KNOBS} | more)
+    assert reply.status_code == 201, reply.text
+    return reply.json()
+
+
+def refusal(reply, status, field=None):
+    assert reply.status_code == status, reply.text
+    error = reply.json()["error"]
+    assert error["field"] == field and "/" not in error["message"], error
+    return error
+
+
+def test_predictions(served):
+    data = upload(served, tiny.chats(random.Random(1), 16))
+    job = submit(served, "llama", data)["id"]
+    assert served.wait(job)["status"] == "succeeded"
+
+    def ask(path=f"/jobs/{job}/predict", **more):
+        return served.post(path, json={"inputs": ["a good film"], "max_tokens": 12} | more)
+
+    for stop in (5, [5], "", ["a", ""], ["a"] * 100):
+        refusal(ask(stop=stop), 400, "stop")
+    chance = {"temperature": 1, "seed": 1, "max_tokens": 60}
+    whole = ask(**chance).json()["data"][0]["text"]
+    early, late = list(dict.fromkeys(c for c in whole if c.isalpha() and c.isascii()))[1:3]
+    for stop in ([late, early], [early, late], early):
+        answer = ask(stop=stop, **chance).json()["data"][0]
+        assert answer["text"] == whole[:whole.index(early)] and answer["finish_reason"] == "stop"
+    # Step 0 is the beginning: the base's own answers, since an adapter starts as nothing.
+    assert ask(step=0).json()["data"] == ask("/models/llama/predict").json()["data"]
+    assert "checkpoints" in refusal(ask(step=5), 404, "step")["hint"]
+    assert "twice" not in refusal(ask(inputs=[[]]), 400, "messages")["message"]
+    evaluated = served.post(f"/jobs/{job}/evaluate", json={"dataset": data, "step": 5})
+    refusal(evaluated, 404, "step")
+    labelled = upload(served, tiny.labelled(random.Random(2), 16))
+    for verb, body in (("predict", {"inputs": ["a"]}), ("evaluate", {"dataset": labelled})):
+        assert "no head" in refusal(served.post(f"/models/bert/{verb}", json=body), 400)["message"]
+
+
+def test_best_is_the_beginning_where_nothing_was_better(served):
+    """Validation rows that want the opposite: the best evaluation stays the one before the first step."""
+    train, held_out = (upload(served, '{"prompt": "a", "completion": "%s"}\n' % (letter * 30) * 16) for letter in "zq")
+    job = submit(served, "llama", train, validation=held_out, hyperparameters=KNOBS | {"max_steps": 40, "eval_every": 40, "learning_rate": 1e-2})["id"]
+    done = served.wait(job)
+    assert done["status"] == "succeeded" and done["metrics"]["best"]["step"] == 0 == done["exported_step"]
+    first, best, exported, last = (served.post(f"/jobs/{job}/predict", json={"inputs": ["a film"], "max_tokens": 8, "step": step}).json()["data"]
+                                   for step in (0, "best", "exported", "last"))
+    assert first == best == exported != last
+
+
+def test_entities_stand_where_they_say(served):
+    """Of a text with odd white space in its own characters; of a list of words in those of the words joined."""
+    words = tiny.WORDS[:7]
+    rows = "".join('{"tokens": ["%s", "%s"], "tags": ["B-X", "I-X"]}\n' % (a, b) for a in words for b in words)
+    job = submit(served, "bert", upload(served, rows + '{"tokens": ["a"], "tags": ["O"]}\n'), task="token_classification")["id"]
+    assert served.wait(job)["status"] == "succeeded"
+    text = "  good\n\n b\u00e4d  \u00e9\tfilm "
+    for given, whole in ((text, text), (["good", "b\u00e4d", "x y", "film"], "good b\u00e4d x y film")):
+        answer = served.post(f"/jobs/{job}/predict", json={"inputs": [given]}).json()["data"][0]
+        assert len(answer["tags"]) == 4 and answer["entities"]
+        for entity in answer["entities"]:
+            assert whole[entity["start"]:entity["end"]] == entity["text"], answer
+
+
+@pytest.mark.parametrize("fields, named", [
+    ({"labels": ["a"]}, "labels"), ({"class_weights": "balanced"}, "class_weights"), ({"class_weights": {"a": 2}}, "class_weights"),
+    ({"samples": {"rows": 1000}}, "samples.rows"), ({"samples": 5}, "samples"), ({"samples": {"row": 1}}, "samples.row"),
+    ({"exports": "peft"}, "exports"), ({"exports": []}, "exports"), ({"method": "head"}, "method"), ({"on_error": 5}, "on_error"),
+    ({"hyperparameters": {"metric_for_best": "val_auc"}}, "hyperparameters.metric_for_best"),
+])
+def test_fields_that_do_not_fit_are_named(served, fields, named):
+    body = {"model": "llama", "dataset": upload(served, tiny.chats(random.Random(1), 16))} | fields
+    refusal(served.post("/jobs", json=body), 400, named)
+
+
+@pytest.mark.parametrize("metric, smallest", [("val_ece", True), ("val_auc", False), ("val_f1_weighted", False), ("val_recall", False)])
+def test_every_metric_may_decide(served, metric, smallest):
+    """The best evaluation is the one with the smallest or largest value of that metric; labels may be given as the numbers they are."""
+    chance = random.Random(5)
+    data = upload(served, "".join('{"text": "%s", "label": %d}\n' % (tiny.sentence(chance), i % 2) for i in range(60)))
+    job = submit(served, "bert", data, labels=[1, 0], hyperparameters=KNOBS | {"metric_for_best": metric, "eval_every": 1})["id"]
+    done = served.wait(job)
+    assert done["status"] == "succeeded" and done["metrics"]["best"]["metric"] == metric
+    told = [e["data"] for e in served.events(job) if e["type"] == "eval"]
+    assert done["metrics"]["best"]["value"] == (min if smallest else max)(e[metric] for e in told) and told[0]["labels"] == ["1", "0"]
+
+
+def test_doubles_and_leaks_are_left_out(served):
+    """dedupe: of equal training rows the first stays, however they are spelled. drop_leaks: none that is held out is trained on."""
+    rows = ['{"prompt": "%d", "completion": "c"}\n' % i for i in range(20)]
+    again = ['{"completion":"c",  "prompt":"%d", "id": %d}\n' % (i, i) for i in range(5)]
+    train, held_out = upload(served, "".join(rows + again)), upload(served, "".join(rows[:3]))
+    body = {"model": "llama", "dataset": train, "hyperparameters": KNOBS}
+
+    def counts(**more):
+        told = served.post("/jobs?dry_run=1", json=body | more).json()
+        return told["rows"], told["dropped"]
+
+    assert counts(validation="none") == counts(validation="none", dedupe=False) == (25, 0)
+    assert counts(validation="none", dedupe=True) == (20, 5)
+    assert counts(validation=held_out, drop_leaks=True) == counts(validation="none", test=held_out, drop_leaks=True) == (19, 6)
+    assert counts(validation=held_out, drop_leaks=True, dedupe=True) == (17, 8)
+    fraction = counts(validation=0.2, drop_leaks=True)
+    assert sum(fraction) == 20 and fraction[1] > 0
+    refusal(served.post("/jobs", json=body | {"validation": train, "drop_leaks": True}), 422, "drop_leaks")
+    job = submit(served, "llama", train, validation=held_out, drop_leaks=True, dedupe=True)["id"]
+    done = served.wait(job)
+    assert done["status"] == "succeeded" and done["dataset_counts"]["used"] == 17 and done["dataset_counts"]["dropped"] == 8
+    assert any(e["data"]["code"] == "dropped" and "doubles" in e["data"]["message"] for e in served.events(job) if e["type"] == "warning")
+
+
+def test_columns_and_on_error_of_a_file_with_the_job(served):
+    """What POST /datasets takes for a file is taken for one that comes with a job."""
+    rows = '{"q": "a", "a": "b"}\n' * 12 + "no JSON\n"
+
+    def send(**fields):
+        return served.post("/jobs", files={"dataset": ("rows.jsonl", rows)},
+                           data={"model": "llama", "columns": '{"prompt": "q", "completion": "a"}', "hyperparameters": '{"max_steps": 1}'} | fields)
+
+    assert "line 13" in refusal(send(), 422, "dataset")["message"]
+    refusal(send(on_error="skip"), 400, "on_error")
+    assert not served.get("/datasets").json()["data"]
+    job = send(on_error="drop")
+    assert job.status_code == 201, job.text
+    kept = served.get("/datasets/" + job.json()["dataset"]).json()
+    assert (kept["rows"], kept["dropped"]) == (12, 1)
+
+
+def test_preview_has_a_text_for_every_token(served):
+    """Parts of a character, which this tokenizer makes of all beyond ASCII, have their bytes besides."""
+    data = upload(served, '{"prompt": "é", "completion": "a\\u0000b"}\n')
+    tokens = served.get(f"/datasets/{data}/preview?model=llama&row=1").json()["tokens"]
+    assert [t["text"] for t in tokens] == ["\ufffd", "\ufffd", "a", "\0", "b", "<|im_end|>"]
+    assert [t.get("bytes") for t in tokens][:3] == ["c3", "a9", None]
+
+
+def test_resolved_hyperparameters(served):
+    """No "auto" is left in what a job or a dry run tells, and every choice has its reason."""
+    body = {"model": "bert", "dataset": upload(served, tiny.labelled(random.Random(3), 300))}
+    dry = served.post("/jobs?dry_run=1", json=body).json()
+    job = served.post("/jobs", json=body).json()
+    for told in (dry, job):
+        assert "auto" not in told["hyperparameters"].values()
+        assert {"epochs", "batch_size", "learning_rate", "max_length", "micro_batch_tokens", "eval_every", "save_every", "threads",
+                "dropout", "attention_dropout", "metric_for_best", "validation"} <= told["auto"].keys()
+
+
+def check_shape(spec, schema, value, where):
+    """`value` has what `schema` says and nothing that it does not: an answer cannot grow a field that is not described."""
+    if "$ref" in schema:
+        schema = spec["components"]["schemas"][schema["$ref"].rsplit("/", 1)[1]]
+    if "anyOf" in schema:
+        fitting = []
+        for one in schema["anyOf"]:
+            try:
+                fitting.append(check_shape(spec, one, value, where))
+            except AssertionError as e:
+                last = e
+        assert fitting, last
+        return True
+    types = {"object": dict, "array": list, "string": str, "integer": int, "number": (int, float), "boolean": bool, "null": type(None)}
+    wanted = schema.get("type", [])
+    wanted = [wanted] if isinstance(wanted, str) else wanted
+    assert not wanted or any(isinstance(value, types[t]) and (t == "boolean" or not isinstance(value, bool)) for t in wanted), (where, value)
+    assert value in schema.get("enum", [value]), (where, value)
+    for i, one in enumerate(value if isinstance(value, list) else []):
+        check_shape(spec, schema.get("items", {}), one, f"{where}[{i}]")
+    if isinstance(value, dict) and "properties" in schema:
+        assert set(schema["required"]) <= set(value) <= set(schema["properties"]) | {k for k in value if k.startswith("val_")}, (where, set(value))
+        for key in value:
+            check_shape(spec, schema["properties"].get(key, {}), value[key], f"{where}.{key}")
+    return True
+
+
+def test_answers_are_as_described(served):
+    """Every route with a JSON answer, of a job of each kind of task."""
+    spec = served.get("/openapi.json").json()
+    chance = random.Random(4)
+    data = {"llama": upload(served, tiny.chats(chance, 16)), "bert": upload(served, tiny.labelled(chance, 40)), "reg": upload(
+        served, "".join('{"text": "a film", "label": %s.5}\n' % (i % 3) for i in range(20))), "qa": upload(
+            served, '{"context": "a good film", "question": "film", "answers": {"text": ["good"], "answer_start": [2]}}\n' * 20), "tags": upload(
+                served, '{"tokens": ["a", "film"], "tags": ["O", "B-X"]}\n' * 20)}
+    inputs = {"llama": "a", "bert": "a", "reg": "a", "qa": {"question": "film", "context": "a good film"}, "tags": "a film"}
+    described = {(method, path): entry["responses"]["2XX"]["content"]["application/json"]["schema"] for path, methods in spec["paths"].items()
+                 for method, entry in methods.items() if "application/json" in entry["responses"]["2XX"].get("content", {})}
+    seen = set()
+
+    def check(method, path, body=None, **names):
+        reply = getattr(served, method)(path.format(**names), **({"json": body} if body is not None else {}))
+        assert reply.status_code in (200, 201), reply.text
+        check_shape(spec, described[method, path.split("?")[0]], reply.json(), path)
+        seen.add((method, path.split("?")[0]))
+        return reply.json()
+
+    for path in ("/healthz", "/readyz", "/openapi.json"):
+        check("get", path)
+    for name, dataset in data.items():
+        body = {"model": "llama" if name == "llama" else "bert", "dataset": dataset, "validation": 0.25, "hyperparameters": KNOBS, "test": dataset}
+        check("post", "/jobs?dry_run=1", body)
+        job = check("post", "/jobs", body)["id"]
+        check("get", "/jobs/{id}", id=job)
+        assert served.wait(job)["status"] == "succeeded"
+        for path in ("", "/metrics", "/events?limit=1000", "/checkpoints", "/artifacts", "/artifacts?limit=1"):
+            check("get", "/jobs/{id}" + path, id=job)
+        check("get", "/jobs/{id}/checkpoints/{step}/artifacts", id=job, step=6)
+        check("post", "/jobs/{id}/predict", {"inputs": [inputs[name]], "max_tokens": 2}, id=job)
+        evaluation = check("post", "/jobs/{id}/evaluate", {"dataset": dataset}, id=job)["id"]
+        check("get", "/evaluations/{id}", id=evaluation)
+        check("get", "/datasets/{id}/preview?model=" + body["model"], id=dataset)
+        check("get", "/datasets/{id}", id=dataset)
+        check("patch", "/jobs/{id}", {"name": "n"}, id=job)
+    check("post", "/models/{name}/predict", {"inputs": ["a"], "max_tokens": 2}, name="llama")
+    check("post", "/models/{name}/evaluate", {"dataset": data["llama"]}, name="llama")
+    for path in ("/jobs", "/jobs?limit=1", "/models", "/datasets", "/evaluations"):
+        check("get", path)
+    check("get", "/models/{name}", name="llama")
+    check("post", "/jobs/{id}/verify", id=job)
+    waiting = check("post", "/jobs", body | {"hyperparameters": KNOBS | {"max_steps": 100000, "epochs": 10000}})["id"]
+    for verb in ("pause", "resume", "cancel"):
+        check("post", "/jobs/{id}/" + verb, id=waiting)
+    check("get", "/jobs/{id}/verify", id=job)
+    assert described.keys() - seen == {("post", "/datasets"), ("post", "/models")}
+
+
+def test_bench_measures_machine_and_models(tmp_path):
+    """`honed bench` trains and asks a model in a folder of its own, which goes again; every command explains itself."""
+    def honed(*words):
+        return subprocess.run([HONED, *words], capture_output=True, text=True, env={**os.environ, "TMPDIR": str(tmp_path)})
+
+    for make, lines in ((None, 3), (tiny.llama, 6), (tiny.bert, 5)):
+        done = honed("bench", *([str(make(tmp_path / make.__name__))] if make else []), "--threads", "1")
+        assert done.returncode == 0, done.stderr
+        told = [line.split()[0] for line in done.stdout.splitlines()]
+        assert told == ["kernels", "products", "memory", "model", "training", "writing"][:lines]
+        assert all(float(word) > 0 for word in re.findall(r"([\\d.]+) (?:tokens|GFLOP|GB)", done.stdout))
+    assert not [p.name for p in tmp_path.iterdir() if "bench" in p.name]
+    missing = honed("bench", str(tmp_path / "missing"))
+    assert missing.returncode == 1 and "cannot find" in missing.stderr
+    for command in ("serve", "train", "model", "key", "backup", "check", "doctor", "bench"):
+        asked = honed(command, "--help")
+        assert asked.returncode == 0 and f"honed {command}" in asked.stdout and not asked.stderr
