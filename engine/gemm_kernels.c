@@ -109,30 +109,30 @@ static void pack_columns(float *packed, const float *b, size_t ldb, size_t k, si
     }
 }
 
-INLINE void write_row(float *c, const vec *sums, float alpha, bool add, size_t width) {
+INLINE void write_row(float *c, int nv, const vec *sums, float alpha, bool add, size_t width) {
     vec factor = alpha - (vec){0};
-    if (width == NR) {
-        for (int v = 0; v < NV; v++) {
+    if (width == (size_t)nv * LANES) {
+        for (int v = 0; v < nv; v++) {
             vec y = sums[v] * factor;
             store(c + v * LANES, add ? load(c + v * LANES) + y : y);
         }
         return;
     }
     float row[NR];
-    for (int v = 0; v < NV; v++)
+    for (int v = 0; v < nv; v++)
         store(row + v * LANES, sums[v] * factor);
     for (size_t i = 0; i < width; i++)
         c[i] = add ? c[i] + row[i] : row[i];
 }
 
-/* `rows` is a constant where this is inlined. What is needed next is asked for early: the rows of A behind these
- * (`ahead` apart; 0: none) and C may lie in another core's cache, and hardware sees no pattern in rows that are far from
- * each other. */
-INLINE void micro(int rows, size_t k, float alpha, const float *a, size_t rs, size_t cs, size_t ahead, const float *b,
-    bool add, float *c, size_t ldc, size_t width) {
+/* `rows` and `nv`, the panel's vectors that have columns, are constants where this is inlined. What is needed next is
+ * asked for early: the rows of A behind these (`ahead` apart; 0: none) and C may lie in another core's cache, and hardware
+ * sees no pattern in rows that are far from each other. */
+INLINE void micro(int rows, int nv, size_t k, float alpha, const float *a, size_t rs, size_t cs, size_t ahead,
+    const float *b, bool add, float *c, size_t ldc, size_t width) {
     vec sums[MR][NV];
     for (int i = 0; i < rows; i++) {
-        for (int v = 0; v < NV; v++) {
+        for (int v = 0; v < nv; v++) {
             sums[i][v] = (vec){0};
             __builtin_prefetch(c + (size_t)i * ldc + v * LANES, 1);
         }
@@ -144,23 +144,25 @@ INLINE void micro(int rows, size_t k, float alpha, const float *a, size_t rs, si
             for (int i = 0; i < rows; i++)
                 __builtin_prefetch(a + (size_t)i * rs + ahead);
         vec column[NV];
-        for (int v = 0; v < NV; v++)
+        for (int v = 0; v < nv; v++)
             column[v] = load(b + v * LANES);
 #pragma GCC unroll 12
         for (int i = 0; i < rows; i++) {
             vec value = a[(size_t)i * rs] - (vec){0};
-            for (int v = 0; v < NV; v++)
+            for (int v = 0; v < nv; v++)
                 sums[i][v] += value * column[v];
         }
     }
     for (int i = 0; i < rows; i++)
-        write_row(c + (size_t)i * ldc, sums[i], alpha, add, width);
+        write_row(c + (size_t)i * ldc, nv, sums[i], alpha, add, width);
 }
 
 #define CASE(r)                                                                                                      \
     case r:                                                                                                          \
-        if (r <= MR)                                                                                                 \
-            micro(r <= MR ? r : MR, k, alpha, a, rs, cs, ahead, b, add, c, ldc, width);                              \
+        if (r <= MR && width > LANES)                                                                                \
+            micro(r <= MR ? r : MR, NV, k, alpha, a, rs, cs, ahead, b, add, c, ldc, width);                          \
+        else if (r <= MR) /* half a panel: the rank of most adapters */                                              \
+            micro(r <= MR ? r : MR, NV - 1, k, alpha, a, rs, cs, ahead, b, add, c, ldc, width);                      \
         return;
 
 static void micro_any(size_t rows, size_t k, float alpha, const float *a, size_t rs, size_t cs, size_t ahead,
