@@ -103,6 +103,17 @@ def test_fields_that_do_not_fit_are_named(served, fields, named):
     refusal(served.post("/jobs", json=body), 400, named)
 
 
+def test_models_by_path_and_by_upload(served, tmp_path):
+    """An empty file is refused without the server's paths; several files of a form have no one source."""
+    empty = tmp_path / "models/empty.gguf"
+    empty.write_bytes(b"")
+    refusal(served.post("/models", json={"name": "empty", "path": str(empty)}), 422)
+    folder = sorted((tmp_path / "models/bert").iterdir())
+    done = served.post("/models?name=sent", files=[("file", (f.name, f.read_bytes())) for f in folder])
+    assert done.status_code == 201 and done.json()["source"] is None, done.text
+    assert done.json()["sha256"] == served.get("/models/bert").json()["sha256"]
+
+
 @pytest.mark.parametrize("metric, smallest", [("val_ece", True), ("val_auc", False), ("val_f1_weighted", False), ("val_recall", False)])
 def test_every_metric_may_decide(served, metric, smallest):
     """The best evaluation is the one with the smallest or largest value of that metric; labels may be given as the numbers they are."""
