@@ -67,6 +67,23 @@ def test_predictions(served):
         assert "no head" in refusal(served.post(f"/models/bert/{verb}", json=body), 400)["message"]
 
 
+def test_a_text_is_asked_as_the_rows_were(served):
+    """Chats: as a user's message. prompt and completion, or text: as it stands. The base answers as it would chat."""
+    chat = [{"role": "user", "content": "a good film"}]
+    kinds = {"chat": tiny.chats(random.Random(1), 16), "prompt": '{"q": "a good", "a": "film"}\n' * 16, "text": '{"text": "a good film"}\n' * 16}
+    for kind, rows in kinds.items():
+        columns = '{"prompt": "q", "completion": "a"}' if kind == "prompt" else "{}"
+        data = served.post("/datasets", params={"columns": columns}, data=rows.encode()).json()["id"]
+        job = submit(served, "llama", data)["id"]
+        assert served.wait(job)["status"] == "succeeded"
+        told = served.post(f"/jobs/{job}/predict", json={"inputs": ["a good film", chat, {"prompt": "a good film"}], "max_tokens": 4}).json()
+        text, as_chat, bare = (answer["usage"]["prompt_tokens"] for answer in told["data"])
+        assert bare < as_chat and text == (as_chat if kind == "chat" else bare)
+    text, as_chat = (a["usage"]["prompt_tokens"] for a in served.post("/models/llama/predict", json={
+        "inputs": ["a good film", chat], "max_tokens": 4}).json()["data"])
+    assert text == as_chat
+
+
 def test_best_is_the_beginning_where_nothing_was_better(served):
     """Validation rows that want the opposite: the best evaluation stays the one before the first step."""
     train, held_out = (upload(served, '{"prompt": "a", "completion": "%s"}\n' % (letter * 30) * 16) for letter in "zq")
@@ -263,6 +280,11 @@ def test_answers_are_as_described(served):
     assert described.keys() - seen == {("post", "/datasets"), ("post", "/models")}
 
 
+def test_jobs_of_a_sweep(served):
+    submit(served, "bert", upload(served, tiny.labelled(random.Random(2), 16)))
+    assert served.get("/jobs?sweep=swp_aaaaaaaaaaaaaaaa").json() == {"data": [], "next": None}
+
+
 def test_bench_measures_machine_and_models(tmp_path):
     """`honed bench` trains and asks a model in a folder of its own, which goes again; every command explains itself."""
     def honed(*words):
@@ -277,6 +299,9 @@ def test_bench_measures_machine_and_models(tmp_path):
     assert not [p.name for p in tmp_path.iterdir() if "bench" in p.name]
     missing = honed("bench", str(tmp_path / "missing"))
     assert missing.returncode == 1 and "cannot find" in missing.stderr
+    asked = honed("doctor", "--state", str(tmp_path / "s"), "--model_dirs", f"{tmp_path}:{tmp_path}/missing", "--tls_cert", "/missing.pem", "--tls_key",
+                  "/missing.key")
+    assert asked.returncode == 1 and "missing: No such file" in asked.stdout and "/missing.pem cannot be read" in asked.stdout
     for command in ("serve", "train", "model", "key", "backup", "check", "doctor", "bench"):
         asked = honed(command, "--help")
         assert asked.returncode == 0 and f"honed {command}" in asked.stdout and not asked.stderr
