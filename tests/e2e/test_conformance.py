@@ -280,6 +280,13 @@ def test_answers_are_as_described(served):
     assert described.keys() - seen == {("post", "/datasets"), ("post", "/models")}
 
 
+def test_types_of_results_in_either_case(served):
+    body = {"model": "llama", "dataset": upload(served, tiny.chats(random.Random(1), 16)), "exports": ["merged_gguf"]}
+    for fields in ({"gguf_dtype": "Q8_0"}, {"gguf_dtype": "q4_0"}, {"export_dtype": "BF16"}):
+        assert served.post("/jobs?dry_run=1", json=body | fields).status_code == 200, fields
+    refusal(served.post("/jobs?dry_run=1", json=body | {"gguf_dtype": "Q5_0"}), 400, "gguf_dtype")
+
+
 def test_jobs_of_a_sweep(served):
     submit(served, "bert", upload(served, tiny.labelled(random.Random(2), 16)))
     assert served.get("/jobs?sweep=swp_aaaaaaaaaaaaaaaa").json() == {"data": [], "next": None}
