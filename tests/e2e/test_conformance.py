@@ -287,6 +287,13 @@ def test_types_of_results_in_either_case(served):
     refusal(served.post("/jobs?dry_run=1", json=body | {"gguf_dtype": "Q5_0"}), 400, "gguf_dtype")
 
 
+def test_the_nearest_name(served):
+    """By letters that differ, and for what people shorten."""
+    for wrong, meant in (("lr", "learning_rate"), ("bs", "batch_size"), ("wd", "weight_decay"), ("epoch", "epochs"), ("lora_r", "lora_rank")):
+        error = refusal(served.post("/jobs", json={"model": "llama", "hyperparameters": {wrong: 1}}), 400, "hyperparameters." + wrong)
+        assert f'"hyperparameters.{meant}"' in error["hint"], error
+
+
 def test_jobs_of_a_sweep(served):
     submit(served, "bert", upload(served, tiny.labelled(random.Random(2), 16)))
     assert served.get("/jobs?sweep=swp_aaaaaaaaaaaaaaaa").json() == {"data": [], "next": None}
