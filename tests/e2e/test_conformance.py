@@ -190,6 +190,8 @@ def test_preview_has_a_text_for_every_token(served):
     tokens = served.get(f"/datasets/{data}/preview?model=llama&row=1").json()["tokens"]
     assert [t["text"] for t in tokens] == ["\ufffd", "\ufffd", "a", "\0", "b", "<|im_end|>"]
     assert [t.get("bytes") for t in tokens][:3] == ["c3", "a9", None]
+    data = upload(served, '{"context": "a\\u0000b", "question": "c?", "answers": ["b"]}\n')
+    assert "a\0b\n\nc?" in served.get(f"/datasets/{data}/preview?model=llama&row=1").json()["rendered"]
 
 
 def test_resolved_hyperparameters(served):
