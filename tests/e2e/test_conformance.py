@@ -167,6 +167,16 @@ def test_doubles_and_leaks_are_left_out(served):
     assert any(e["data"]["code"] == "dropped" and "doubles" in e["data"]["message"] for e in served.events(job) if e["type"] == "warning")
 
 
+def test_answers_that_do_not_stand_in_the_context(served):
+    """An encoder must not learn from them that there is no answer: they are left out, and it is told. A decoder writes them."""
+    row = '{"context": "a good film", "question": "film", "answers": %s}\n'
+    data = served.post("/datasets", data=(row % '["good"]' * 12 + row % '["a nice one"]' * 3 + row % "[]" * 2).encode()).json()
+    warning = [w for w in data["warnings"] if w["code"] == "answer_not_found"]
+    assert warning[0]["lines"] == [13, 14, 15]
+    told = {m: served.post("/jobs?dry_run=1", json={"model": m, "dataset": data["id"], "validation": "none"}).json() for m in ("bert", "llama")}
+    assert (told["bert"]["rows"], told["bert"]["dropped"]) == (14, 3) and (told["llama"]["rows"], told["llama"]["dropped"]) == (17, 0)
+
+
 def test_columns_and_on_error_of_a_file_with_the_job(served):
     """What POST /datasets takes for a file is taken for one that comes with a job."""
     rows = '{"q": "a", "a": "b"}\n' * 12 + "no JSON\n"
