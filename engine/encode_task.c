@@ -279,7 +279,8 @@ int hn_encode_asked(const struct hn_codec *codec, const json_t *row, const struc
         rc = add_window(codec, &asked, &read, o, e, err);
     if (!rc) {
         enum place answer = find_answer(row, &begin, &end);
-        e->weights[0] = answer != MISSING; /* it must not be taught that there is none */
+        e->weights[0] = answer != MISSING; /* it must not be taught that there is none, in no window */
+        e->again = e->again && answer != MISSING;
         if (answer == FOUND)
             mark_answer(e, begin, end, e->context_first, e->context_last);
     }

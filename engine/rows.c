@@ -471,8 +471,8 @@ int hn_layout_check_mapping(const json_t *columns, struct hn_error *err) {
             key);
         hn_error_field(err, "columns.%.60s", key);
         hn_error_hint(err,
-            "known: messages, prompt, completion, text, label, context, question, answers, tokens, tags, chosen, "
-            "rejected");
+            "our name comes first, then the file's; known: messages, prompt, completion, text, label, context, question, "
+            "answers, tokens, tags, instruction, input, output, conversations, system, tools, chosen, rejected");
         return HN_E_INVALID_FIELD;
     }
     return 0;
