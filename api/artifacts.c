@@ -1,6 +1,6 @@
 /* /jobs/{id}/artifacts: the files of the result, one by one (in parts, by ETag) or as one archive. */
 #include "api/handlers.h"
-#include "server/state.h"
+#include "server/rundir.h"
 #include "server/tar.h"
 
 #include <errno.h>
@@ -209,9 +209,8 @@ static int find_export(struct hn_request *req, struct checkpoint_export *ret, st
     json_t *manifest = NULL;
     struct hn_job job;
     int rc = hn_job_load(req, &job, err);
-    snprintf(ret->name, sizeof ret->name, "checkpoints/step-%06lld", step);
     if (!rc && (*end || step <= 0 || !hn_state_path(run_dir, req->server->config->state, "runs", job.id, NULL) ||
-                   !hn_state_path(path, run_dir, ret->name, NULL, NULL) || access(path, F_OK))) {
+                   !hn_rundir_checkpoint(path, req->server->config->state, job.id, step, NULL) || access(path, F_OK))) {
         rc = hn_fail(err, HN_E_NOT_FOUND, "job %s has no checkpoint of step %.20s", job.id, req->params[1]);
         hn_error_hint(err, "GET /jobs/%s/checkpoints lists those that are kept", job.id);
     }

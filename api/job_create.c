@@ -6,7 +6,6 @@
  * with the request is taken in first and removed again when the job is refused.
  */
 #include "api/handlers.h"
-#include "server/blob.h"
 #include "server/rundir.h"
 #include "server/store_files.h"
 
@@ -323,7 +322,7 @@ static int resolve_init(struct submission *s, struct hn_error *err) {
     static const char *const known[] = {"job", "step", NULL};
     const json_t *value = json_object_get(s->request, "init_from");
     const char *id = json_string_value(json_is_object(value) ? json_object_get(value, "job") : value);
-    char dir[HN_PATH_SIZE], path[HN_PATH_SIZE], name[64];
+    char path[HN_PATH_SIZE];
     struct hn_job job;
     int64_t step = 0;
     if (!value || json_is_null(value))
@@ -343,9 +342,8 @@ static int resolve_init(struct submission *s, struct hn_error *err) {
             job.model ? job.model : "");
     if (!rc)
         rc = init_step(&job, json_object_get(value, "step"), &step, err);
-    snprintf(name, sizeof name, "checkpoints/step-%06lld", (long long)step);
-    if (!rc && (step <= 0 || !hn_state_path(dir, s->req->server->config->state, "runs", id, name) ||
-                   !hn_state_path(path, dir, "state.safetensors", NULL, NULL) || access(path, R_OK)))
+    if (!rc && (step <= 0 || !hn_rundir_checkpoint(path, s->req->server->config->state, id, step, "state.safetensors") ||
+                   access(path, R_OK)))
         rc = bad_field(err, HN_E_NOT_FOUND, "init_from", "the job of init_from has no checkpoint of that step",
             "GET /jobs/{id}/checkpoints lists those that are kept");
     else if (rc == HN_E_NOT_FOUND)
@@ -358,14 +356,12 @@ static int resolve_init(struct submission *s, struct hn_error *err) {
 
 /* The checkpoint is linked into the new job's folder at once: the job it is of may be deleted while this one waits. */
 static int place_init(const struct submission *s, const char *job, struct hn_error *err) {
-    char dir[HN_PATH_SIZE], path[HN_PATH_SIZE];
+    char to[HN_PATH_SIZE];
     if (!s->init)
         return 0;
-    if (!hn_state_path(dir, s->req->server->config->state, "runs", job, "inputs") ||
-        !hn_state_path(path, dir, "init.safetensors", NULL, NULL))
+    if (!hn_state_path(to, s->req->server->config->state, "runs", job, "inputs/init.safetensors"))
         return hn_fail(err, HN_E_INTERNAL, "path too long");
-    int rc = hn_dir_create(dir, err);
-    return rc ? rc : hn_blob_place(json_string_value(json_object_get(s->init, "path")), path, HN_BLOB_SHARED, err);
+    return hn_rundir_keep(json_string_value(json_object_get(s->init, "path")), to, err);
 }
 
 static void forget_init(const struct submission *s, const char *job) {

@@ -1,6 +1,6 @@
 /* /jobs: lists, one job, its changes. Submission is in job_create.c. */
 #include "api/handlers.h"
-#include "server/state.h"
+#include "server/rundir.h"
 
 #include <fcntl.h>
 #include <stdio.h>
@@ -162,26 +162,29 @@ int hn_jobs_log(struct hn_request *req, struct hn_error *err) {
     return rc;
 }
 
-/* Older ones are removed by the trainer; the list shows what is on the disk. */
+/* Older ones are removed by the trainer; these are on the disk. */
+int hn_job_checkpoints(struct hn_request *req, const struct hn_job *job, json_t **ret, struct hn_error *err) {
+    json_t *all = NULL, *checkpoint;
+    char path[HN_PATH_SIZE];
+    size_t i;
+    int rc = hn_db_checkpoints(hn_request_db(req, err), job->n, &all, err);
+    if (rc)
+        return rc;
+    *ret = json_array();
+    json_array_foreach(all, i, checkpoint)
+        if (hn_rundir_checkpoint(path, req->server->config->state, job->id,
+                json_integer_value(json_object_get(checkpoint, "step")), NULL) && access(path, F_OK) == 0)
+            json_array_append(*ret, checkpoint);
+    json_decref(all);
+    return 0;
+}
+
 int hn_jobs_checkpoints(struct hn_request *req, struct hn_error *err) {
     struct hn_job job;
-    json_t *all = NULL, *kept = json_array(), *checkpoint;
-    size_t i;
+    json_t *kept = NULL;
     int rc = hn_job_load(req, &job, err);
     if (!rc)
-        rc = hn_db_checkpoints(hn_request_db(req, err), job.n, &all, err);
-    json_array_foreach(all, i, checkpoint) {
-        char path[HN_PATH_SIZE], name[64];
-        snprintf(name, sizeof name, "checkpoints/step-%06lld",
-            (long long)json_integer_value(json_object_get(checkpoint, "step")));
-        if (hn_state_path(path, req->server->config->state, "runs", job.id, name) && access(path, F_OK) == 0)
-            json_array_append(kept, checkpoint);
-    }
-    json_decref(all);
+        rc = hn_job_checkpoints(req, &job, &kept, err);
     hn_job_finish(&job);
-    if (rc) {
-        json_decref(kept);
-        return rc;
-    }
-    return hn_reply_json(req, 200, json_pack("{s:o}", "data", kept), err);
+    return rc ? rc : hn_reply_json(req, 200, json_pack("{s:o}", "data", kept), err);
 }

@@ -63,10 +63,10 @@ static const struct hn_route routes[] = {
         "answers of the result or of a checkpoint"},
     {"POST", "/jobs/{id}/evaluate", hn_jobs_evaluate, HN_SCOPE_SUBMIT, JSON, POOL, "",
         "loss and metrics of the result or of a checkpoint on a data set, also of answers it writes"},
-    {"POST", "/jobs/{id}/verify", hn_jobs_verify, HN_SCOPE_SUBMIT, NO, POOL, "",
-        "run a succeeded job again, as a job of the lowest priority, to see whether the same bytes come out"},
+    {"POST", "/jobs/{id}/verify", hn_jobs_verify, HN_SCOPE_SUBMIT, JSON, POOL, "",
+        "run a succeeded job again, or its last steps, as a job of the lowest priority, to see whether the same bytes come out"},
     {"GET", "/jobs/{id}/verify", hn_jobs_verifications, HN_SCOPE_READ, NO, POOL, "",
-        "its verifications, newest first: of every file the sha256 as told, as stored now, and as found again"},
+        "its verifications, newest first: of every file the sha256 as told, as stored now, and as found again; and of the state at the end"},
 
     {"GET", "/evaluations", hn_evaluations_list, HN_SCOPE_READ, NO, POOL, "job,model,dataset",
         "evaluations that are kept, newest first"},

@@ -1,13 +1,15 @@
 /*
  * /jobs/{id}/verify: whether a result can be had again. A verification is a job like others, of the same run part and hence the
- * same bytes, at the lowest priority; it can be watched, paused and cancelled, and survives whatever jobs survive. The answer is
- * made when it is asked for, from three hashes a file: as told by the first run, as on the disk now, as told by the second run.
+ * same bytes, at the lowest priority; it can be watched, paused and cancelled, and survives whatever jobs survive. One that is to
+ * repeat the last steps alone is given the first run's checkpoints up to there and goes on from them as any interrupted run does.
+ * The answer is made when it is asked for, from three hashes a file: as told by the first run, as on the disk now, as told by the
+ * second run; and from both runs' state after the last step, since what is exported may be of an earlier one.
  */
 #include "api/handlers.h"
-#include "server/blob.h"
 #include "server/rundir.h"
 #include "server/store_files.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -15,6 +17,7 @@
 
 #define PRIORITY (-100)
 #define FILES 100000
+#define STATE_FILE "state.safetensors"
 
 /* Both runs must see the same base; the data sets are told apart by their ids, which never change their bytes. */
 static int check_base(struct hn_request *req, const struct hn_job *job, struct hn_error *err) {
@@ -33,24 +36,96 @@ static int check_base(struct hn_request *req, const struct hn_job *job, struct h
     return rc;
 }
 
+/* {"last_steps":N} of the body: the newest kept checkpoint of at least N steps before the end; no body: step 0. */
+static int choose_begin(struct hn_request *req, const struct hn_job *job, int64_t *ret_step, struct hn_error *err) {
+    static const char *const known[] = {"last_steps", NULL};
+    json_t *body = NULL, *kept = NULL, *checkpoint;
+    int64_t last = 0;
+    size_t i;
+    *ret_step = 0;
+    int rc = hn_body_object(req, &body, err);
+    if (!rc)
+        rc = hn_json_known(body, known, "", err);
+    if (!rc)
+        rc = hn_json_int(body, "last_steps", 1, INT64_MAX, &last, err);
+    json_decref(body);
+    if (!rc && last)
+        rc = hn_job_checkpoints(req, job, &kept, err);
+    json_array_foreach(kept, i, checkpoint) {
+        int64_t step = json_integer_value(json_object_get(checkpoint, "step"));
+        *ret_step = step <= job->step - last ? step : *ret_step;
+    }
+    json_decref(kept);
+    if (!rc && last && !*ret_step) {
+        rc = hn_fail(err, HN_E_CONFLICT, "job %s keeps no checkpoint of %lld or more steps before its end, step %lld", job->id,
+            (long long)last, (long long)job->step);
+        hn_error_field(err, "last_steps");
+        hn_error_hint(err, "GET /jobs/%s/checkpoints lists those that are kept; without last_steps all steps are run again", job->id);
+    }
+    return rc;
+}
+
 /* The parameters it began from lie in its own folder alone. */
 static int place_init(const char *state, const char *from, const char *to, struct hn_error *err) {
-    char source[HN_PATH_SIZE], folder[HN_PATH_SIZE], target[HN_PATH_SIZE];
+    char source[HN_PATH_SIZE], target[HN_PATH_SIZE];
     if (!hn_state_path(source, state, "runs", from, "inputs/init.safetensors") ||
-        !hn_state_path(folder, state, "runs", to, "inputs") || !hn_state_path(target, folder, "init.safetensors", NULL, NULL))
+        !hn_state_path(target, state, "runs", to, "inputs/init.safetensors"))
         return hn_fail(err, HN_E_INTERNAL, "path too long");
-    if (access(source, F_OK))
-        return 0;
-    int rc = hn_dir_create(folder, err);
-    return rc ? rc : hn_blob_place(source, target, HN_BLOB_SHARED, err);
+    return access(source, F_OK) ? 0 : hn_rundir_keep(source, target, err);
+}
+
+/* Those up to the step: it goes on from the last of them, and an earlier one may be the best of the run. */
+static int place_checkpoints(struct hn_request *req, const struct hn_job *from, const char *to, int64_t last, struct hn_error *err) {
+    static const char *const files[] = {STATE_FILE, "state.json"};
+    const char *state = req->server->config->state;
+    json_t *kept = NULL, *checkpoint;
+    size_t i;
+    int rc = last ? hn_job_checkpoints(req, from, &kept, err) : 0;
+    json_array_foreach(kept, i, checkpoint) {
+        char source[HN_PATH_SIZE], target[HN_PATH_SIZE];
+        int64_t step = json_integer_value(json_object_get(checkpoint, "step"));
+        for (size_t k = 0; !rc && step <= last && k < sizeof files / sizeof files[0]; k++)
+            rc = hn_rundir_checkpoint(source, state, from->id, step, files[k]) && hn_rundir_checkpoint(target, state, to, step, files[k])
+                ? hn_rundir_keep(source, target, err) : hn_fail(err, HN_E_INTERNAL, "path too long");
+    }
+    json_decref(kept);
+    return rc;
+}
+
+/* host changes no result; there it is remembered where the run began. */
+static int note_begin(struct hn_job *job, int64_t step, struct hn_error *err) {
+    json_t *host = NULL;
+    int rc = hn_json_parse(job->host, strlen(job->host), &host, err);
+    if (rc)
+        return rc;
+    json_object_set_new(host, "from_step", json_integer(step));
+    free(job->host);
+    job->host = json_dumps(host, JSON_COMPACT);
+    json_decref(host);
+    return job->host ? 0 : hn_fail(err, HN_E_INTERNAL, "out of memory");
+}
+
+static int64_t begin_of(const struct hn_job *job) {
+    json_t *host = NULL;
+    int64_t step = 0;
+    if (!hn_json_parse(job->host, strlen(job->host), &host, NULL))
+        hn_json_int(host, "from_step", 0, INT64_MAX, &step, NULL);
+    json_decref(host);
+    return step;
 }
 
 /* The first job's record becomes the second's: what a run changes in it is not inserted. */
-static int insert_again(struct hn_request *req, struct hn_job *job, char ret_id[HN_ID_SIZE], struct hn_error *err) {
+static int insert_again(struct hn_request *req, struct hn_job *job, int64_t step, char ret_id[HN_ID_SIZE], struct hn_error *err) {
     char now[HN_TIME_SIZE], dir[HN_PATH_SIZE];
+    const char *state = req->server->config->state;
     struct hn_job_insert insert = {.job = job};
     hn_id_make("job", ret_id);
     hn_time_now(now);
+    int rc = place_init(state, job->id, ret_id, err);
+    if (!rc)
+        rc = place_checkpoints(req, job, ret_id, step, err);
+    if (!rc)
+        rc = note_begin(job, step, err);
     free(job->verifies);
     job->verifies = job->id;
     job->id = strdup(ret_id);
@@ -59,12 +134,11 @@ static int insert_again(struct hn_request *req, struct hn_job *job, char ret_id[
     free(job->owner);
     job->owner = strdup(req->key.id);
     job->priority = PRIORITY;
-    if (!job->id || !job->created_at || !job->owner)
-        return hn_fail(err, HN_E_INTERNAL, "out of memory");
-    int rc = place_init(req->server->config->state, job->verifies, ret_id, err);
+    if (!rc && (!job->id || !job->created_at || !job->owner))
+        rc = hn_fail(err, HN_E_INTERNAL, "out of memory");
     if (!rc)
         rc = hn_store_call(req->server->store, hn_db_job_insert, &insert, err);
-    if (rc && hn_state_path(dir, req->server->config->state, "runs", ret_id, NULL))
+    if (rc && hn_state_path(dir, state, "runs", ret_id, NULL))
         hn_dir_remove(dir, NULL);
     return rc;
 }
@@ -72,6 +146,7 @@ static int insert_again(struct hn_request *req, struct hn_job *job, char ret_id[
 int hn_jobs_verify(struct hn_request *req, struct hn_error *err) {
     struct hn_job job;
     char id[HN_ID_SIZE];
+    int64_t step = 0;
     int rc = hn_job_load(req, &job, err);
     if (!rc && atomic_load(&req->server->draining))
         rc = hn_fail(err, HN_E_BUSY, "the server is shutting down");
@@ -86,7 +161,9 @@ int hn_jobs_verify(struct hn_request *req, struct hn_error *err) {
     if (!rc)
         rc = check_base(req, &job, err);
     if (!rc)
-        rc = insert_again(req, &job, id, err);
+        rc = choose_begin(req, &job, &step, err);
+    if (!rc)
+        rc = insert_again(req, &job, step, id, err);
     hn_job_finish(&job);
     if (rc)
         return rc;
@@ -95,11 +172,10 @@ int hn_jobs_verify(struct hn_request *req, struct hn_error *err) {
 }
 
 /* As it lies on the disk; null when it is gone. */
-static json_t *stored_hash(const char *root, const char *path) {
-    char full[HN_PATH_SIZE], hash[HN_SHA256_HEX];
+static json_t *stored_hash(const char *path) {
+    char hash[HN_SHA256_HEX];
     struct stat st;
-    bool there = hn_state_path(full, root, path, NULL, NULL) && lstat(full, &st) == 0 && S_ISREG(st.st_mode) &&
-        !hn_sha256_file(full, hash, NULL, NULL);
+    bool there = lstat(path, &st) == 0 && S_ISREG(st.st_mode) && !hn_sha256_file(path, hash, NULL, NULL);
     return there ? json_string(hash) : json_null();
 }
 
@@ -115,70 +191,99 @@ static int by_path(struct hn_db *db, int64_t job, json_t **ret, struct hn_error 
     return rc;
 }
 
-/* One row a file of either run: {"path","expected","stored","found","same"}. */
-static json_t *compare(const json_t *first, const json_t *second, const json_t *stored, bool *ret_same) {
-    json_t *files = json_array(), *all = json_copy((json_t *)(uintptr_t)first), *row;
-    const char *path;
-    json_object_update_missing(all, (json_t *)(uintptr_t)second);
-    *ret_same = json_object_size(all) > 0;
-    json_object_foreach(all, path, row) {
-        const json_t *expected = json_object_get(json_object_get(first, path), "sha256");
-        const json_t *found = json_object_get(json_object_get(second, path), "sha256"), *now = json_object_get(stored, path);
-        bool same = expected && json_equal(expected, found) && json_equal(expected, now);
-        *ret_same = *ret_same && same;
-        json_array_append_new(files, json_pack("{s:s,s:O?,s:O?,s:O?,s:b}", "path", path, "expected", expected, "stored", now,
-            "found", found, "same", same));
-    }
-    json_decref(all);
-    return files;
-}
-
 struct answer {
     struct hn_db *db;
-    const json_t *first, *stored;
+    const char *state;
+    const struct hn_job *job;
+    json_t *first, *stored; /* by path: rows of its artifacts, hashes of its files as they are now */
     json_t *list;
     struct hn_error *err;
     int rc;
 };
 
+static json_t *file_row(const char *path, const json_t *expected, const json_t *stored, const json_t *found, bool same) {
+    return json_pack("{s:s,s:O?,s:O?,s:O?,s:b}", "path", path, "expected", expected, "stored", stored, "found", found, "same", same);
+}
+
+/* One row a file of either run: {"path","expected","stored","found","same"}. */
+static json_t *compare_artifacts(const struct answer *a, const json_t *second, bool *ret_same) {
+    json_t *files = json_array(), *all = json_copy(a->first), *row;
+    const char *path;
+    json_object_update_missing(all, (json_t *)(uintptr_t)second);
+    *ret_same = json_object_size(all) > 0;
+    json_object_foreach(all, path, row) {
+        const json_t *expected = json_object_get(json_object_get(a->first, path), "sha256");
+        const json_t *found = json_object_get(json_object_get(second, path), "sha256"), *stored = json_object_get(a->stored, path);
+        bool same = expected && json_equal(expected, found) && json_equal(expected, stored);
+        *ret_same = *ret_same && same;
+        json_array_append_new(files, file_row(path, expected, stored, found, same));
+    }
+    json_decref(all);
+    return files;
+}
+
+/* Weights and moments after the last step; no hash of them was told, so the files speak for themselves. */
+static json_t *compare_ends(const struct answer *a, const struct hn_job *second, bool *ret_same) {
+    char mine[HN_PATH_SIZE], other[HN_PATH_SIZE], name[64];
+    json_t *stored = NULL, *found = NULL;
+    if (hn_rundir_checkpoint(mine, a->state, a->job->id, a->job->step, STATE_FILE) &&
+        hn_rundir_checkpoint(other, a->state, second->id, a->job->step, STATE_FILE)) {
+        stored = stored_hash(mine);
+        found = stored_hash(other);
+    }
+    *ret_same = json_is_string(stored) && json_equal(stored, found);
+    snprintf(name, sizeof name, "checkpoints/step-%06lld/" STATE_FILE, (long long)a->job->step);
+    json_t *row = file_row(name, NULL, stored, found, *ret_same);
+    json_decref(stored);
+    json_decref(found);
+    return row;
+}
+
 static void add_verification(void *ud, const struct hn_job *job) {
     struct answer *a = ud;
     json_t *second = NULL, *files = NULL;
-    bool same = false, done = strcmp(job->status, "succeeded") == 0;
-    if (done && !a->rc && !(a->rc = by_path(a->db, job->n, &second, a->err)))
-        files = compare(a->first, second, a->stored, &same);
-    json_array_append_new(a->list, json_pack("{s:s,s:s,s:o,s:o,s:o,s:s,s:s?}", "job", job->id, "status", job->status,
-        "status_reason", job->reason_code ? json_pack("{s:s,s:s?}", "code", job->reason_code, "message", job->reason_message)
-                                          : json_null(),
-        "same", done ? json_boolean(same) : json_null(), "files", files ? files : json_array(), "created_at",
+    bool same = false, same_end = false, done = strcmp(job->status, "succeeded") == 0;
+    if (done && !a->rc && !(a->rc = by_path(a->db, job->n, &second, a->err))) {
+        files = compare_artifacts(a, second, &same);
+        json_array_append_new(files, compare_ends(a, job, &same_end));
+    }
+    json_array_append_new(a->list, json_pack("{s:s,s:I,s:s,s:o,s:o,s:o,s:s,s:s?}", "job", job->id, "from_step",
+        (json_int_t)begin_of(job), "status", job->status, "status_reason",
+        job->reason_code ? json_pack("{s:s,s:s?}", "code", job->reason_code, "message", job->reason_message) : json_null(),
+        "same", done ? json_boolean(same && same_end) : json_null(), "files", files ? files : json_array(), "created_at",
         job->created_at, "finished_at", job->finished_at));
     json_decref(second);
 }
 
+/* What is told of the first run's artifacts, and what they are now. */
+static int look_at_first(struct answer *a) {
+    char root[HN_PATH_SIZE], full[HN_PATH_SIZE];
+    const char *path;
+    json_t *row;
+    int rc = by_path(a->db, a->job->n, &a->first, a->err);
+    if (!rc && !hn_state_path(root, a->state, "runs", a->job->id, "artifacts"))
+        rc = hn_fail(a->err, HN_E_INTERNAL, "path too long");
+    if (!rc)
+        json_object_foreach(a->first, path, row)
+            json_object_set_new(a->stored, path, hn_state_path(full, root, path, NULL, NULL) ? stored_hash(full) : json_null());
+    return rc;
+}
+
 int hn_jobs_verifications(struct hn_request *req, struct hn_error *err) {
     struct hn_job job;
-    char root[HN_PATH_SIZE];
-    const char *path;
     bool more;
-    json_t *first = NULL, *stored = json_object(), *row;
     int rc = hn_job_load(req, &job, err);
-    struct answer a = {.db = hn_request_db(req, err), .list = json_array(), .err = err};
+    struct answer a = {.db = hn_request_db(req, err), .state = req->server->config->state, .job = &job, .stored = json_object(),
+        .list = json_array(), .err = err};
     struct hn_job_filter filter = {.verifies = job.id, .limit = 100};
     if (!rc)
-        rc = by_path(a.db, job.n, &first, err);
-    if (!rc && !hn_state_path(root, req->server->config->state, "runs", job.id, "artifacts"))
-        rc = hn_fail(err, HN_E_INTERNAL, "path too long");
-    if (!rc)
-        json_object_foreach(first, path, row)
-            json_object_set_new(stored, path, stored_hash(root, path));
-    a.first = first;
-    a.stored = stored;
+        rc = look_at_first(&a);
     if (!rc)
         rc = hn_db_job_list(a.db, &filter, add_verification, &a, &more, err);
     if (!rc)
         rc = a.rc;
-    json_decref(first);
-    json_decref(stored);
+    json_decref(a.first);
+    json_decref(a.stored);
     hn_job_finish(&job);
     if (!rc)
         return hn_reply_list(req, a.list, NULL, err);

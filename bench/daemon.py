@@ -35,9 +35,9 @@ def call(method, path, body=None, connection=None):
     return json.loads(data)
 
 
-def start(args):
+def start(args, *options):
     daemon = subprocess.Popen([args.honed, "serve", "--state", args.state, "--listen", f"{HOST}:{PORT}", "--log_level", "warning",
-                               "--model_dirs", str(args.model.resolve().parent)], stderr=subprocess.DEVNULL)
+                               "--model_dirs", str(args.model.resolve().parent), *options], stderr=subprocess.DEVNULL)
     for _ in range(200):
         try:
             call("GET", "/healthz")

@@ -18,32 +18,37 @@ from auto import plan
 from training import measured
 
 LENGTHS = {128: 16, 512: 4, 2048: 1, 8192: 1}
-STEPS, WARM = 5, 2
+STEPS, WARM = 5, 1
 
 
-def run(name, args, model, length, batch, budget, steps=STEPS):
+def run(args, model, length, batch, budget, method="lora", threads=2, steps=STEPS):
+    """Trains on a text cut into rows of `length` targets: tokens/s of each step but the first, resident bytes, the plan."""
     folder = pathlib.Path(tempfile.mkdtemp(prefix="hone-growth-"))
     try:
         (folder / "inputs").mkdir()
-        (folder / "inputs" / "model.gguf").symlink_to(model.resolve())
+        (folder / "inputs" / ("model" if model.is_dir() else "model.gguf")).symlink_to(model.resolve())
         text = "\n\n".join(r["question"] + "\n" + r["answer"] for r in map(json.loads, open(args.gsm8k, encoding="utf-8")))
         size = 8 * length
         rows = [{"text": text[i * size:(i + 1) * size]} for i in range(batch * steps)]
         (folder / "inputs" / "train").write_text("".join(json.dumps(r) + "\n" for r in rows))
         result = plan(args.honed, {
-            "model": {"path": str(model), "sha256": "0", "name": "base"}, "method": "lora", "validation": "none", "exports": ["peft"],
+            "model": {"path": str(model), "sha256": "0", "name": "base"}, "method": method, "validation": "none",
+            "exports": ["merged"] if method == "full" else ["peft"],
             "train": {"path": str(folder / "inputs" / "train"), "sha256": "1", "format": "jsonl"}, "samples": {"rows": 0, "max_tokens": 1},
             "hyperparameters": {"max_steps": steps, "epochs": 1, "batch_size": batch, "max_length": length + 1, "learning_rate": 1e-4},
-            "threads": args.threads, "memory_bytes": budget, "now": "2026-01-31"})
-        result["host"].update(threads=args.threads, save_every=steps)
+            "threads": threads, "memory_bytes": budget, "now": "2026-01-31"})
+        result["host"].update(threads=threads, save_every=steps)
         (folder / "spec.json").write_text(json.dumps({"format": 1, "job": "job_bench", "run": result["run"], "host": result["host"]}))
         rss = measured([args.honed, "train", str(folder)])
         told = [json.loads(line)["data"] for line in open(folder / "events.jsonl") if '"type":"step"' in line]
-        rates = [s["tokens_per_second"] for s in told[WARM:]]
-        print(f"{name:16s} {statistics.median(rates):6.0f} tokens/s   {rss / 1e6:6.0f} MB   planned {result['plan']['peak_bytes'] / 1e6:6.0f} MB"
-              f"{'   layers computed again' if result['plan']['recompute'] else ''}", flush=True)
+        return [s["tokens_per_second"] for s in told[WARM:]], rss, result["plan"]
     finally:
         shutil.rmtree(folder)
+
+
+def show(name, rates, rss, planned):
+    print(f"{name:16s} {statistics.median(rates):6.0f} tokens/s   {rss / 1e6:6.0f} MB   planned {planned['peak_bytes'] / 1e6:6.0f} MB"
+          f"{'   layers computed again' if planned['recompute'] else ''}", flush=True)
 
 
 def make_big(tokens_from, path):
@@ -96,13 +101,14 @@ def main():
     parser.add_argument("--honed", default=str(pathlib.Path(__file__).resolve().parents[1] / "build" / "server" / "honed"))
     args = parser.parse_args()
     for length, batch in LENGTHS.items():
-        run(f"{batch} x {length}", args, args.model, length, batch, 1_500_000_000, steps=3 if length == 8192 else STEPS)
+        show(f"{batch} x {length}", *run(args, args.model, length, batch, 1_500_000_000, threads=args.threads,
+                                         steps=3 if length == 8192 else STEPS))
     if args.big:
         with tempfile.TemporaryDirectory(prefix="hone-growth-") as folder:
             path = pathlib.Path(folder) / "big.gguf"
             make_big(args.model, path)
             print(f"made {os.path.getsize(path) / 1e6:.0f} MB of random weights", flush=True)
-            run("1.1B, 1 x 512", args, path, 512, 1, 2_000_000_000, steps=3)
+            show("1.1B, 1 x 512", *run(args, path, 512, 1, 2_000_000_000, threads=args.threads, steps=3))
 
 
 if __name__ == "__main__":

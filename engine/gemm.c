@@ -10,6 +10,13 @@ static size_t least(size_t a, size_t b) {
     return a < b ? a : b;
 }
 
+/* Inner values are taken in equal parts: a short last one would read and write all of C for little work. Blocks of 256
+ * values are not divided. */
+static size_t depth_of(size_t k, size_t block) {
+    size_t parts = (k + HN_GEMM_DEPTH - 1) / HN_GEMM_DEPTH;
+    return parts < 2 || block > 32 ? HN_GEMM_DEPTH : ((k + parts - 1) / parts + 31) / 32 * 32;
+}
+
 void hn_gemm(bool trans_a, bool trans_b, size_t m, size_t n, size_t k, float alpha, const float *a, size_t lda,
     const float *b, size_t ldb, bool add, float *c, size_t ldc, float *scratch) {
     const struct hn_gemm_kernels *g = hn_kernels()->gemm;
@@ -17,10 +24,10 @@ void hn_gemm(bool trans_a, bool trans_b, size_t m, size_t n, size_t k, float alp
         hn_sgemm(trans_a, trans_b, m, n, k, alpha, a, lda, b, ldb, add ? 1 : 0, c, ldc);
         return;
     }
-    size_t rs = trans_a ? 1 : lda, cs = trans_a ? lda : 1;
+    size_t rs = trans_a ? 1 : lda, cs = trans_a ? lda : 1, most = depth_of(k, 1);
     for (size_t j = 0; j < n; j += HN_GEMM_COLUMNS)
-        for (size_t t = 0; t < k; t += HN_GEMM_DEPTH) {
-            size_t width = least(HN_GEMM_COLUMNS, n - j), depth = least(HN_GEMM_DEPTH, k - t);
+        for (size_t t = 0; t < k; t += most) {
+            size_t width = least(HN_GEMM_COLUMNS, n - j), depth = least(most, k - t);
             if (trans_b)
                 g->pack_columns(scratch, b + j * ldb + t, ldb, depth, width);
             else
@@ -126,9 +133,10 @@ void hn_gemm_weight(bool trans_w, size_t m, size_t n, size_t k, const float *a, 
         return;
     }
     float *rows = scratch + HN_GEMM_DEPTH * (HN_GEMM_COLUMNS + 32);
+    size_t most = depth_of(k, hn_dtype_info((int)w->type)->block);
     for (size_t j = 0; j < n; j += HN_GEMM_COLUMNS)
-        for (size_t t = 0; t < k; t += HN_GEMM_DEPTH) {
-            size_t width = least(HN_GEMM_COLUMNS, n - j), depth = least(HN_GEMM_DEPTH, k - t);
+        for (size_t t = 0; t < k; t += most) {
+            size_t width = least(HN_GEMM_COLUMNS, n - j), depth = least(most, k - t);
             (trans_w ? pack_transposed : pack_straight)(g, p, j, t, width, depth, scratch, rows);
             g->multiply(m, width, depth, 1, a + t, lda, 1, scratch, add || t, c + j, ldc);
         }

@@ -16,7 +16,7 @@ enum { LANES = 8, MR = 6 };
 enum { LANES = 4, MR = 4 };
 #define GEMM hn_gemm_portable
 #endif
-enum { NV = 2, NR = NV * LANES };
+enum { NV = 2, NR = NV * LANES, LINE = 16 /* floats of a cache line */ };
 
 typedef float vec __attribute__((vector_size(LANES * 4), aligned(4)));
 typedef int ivec __attribute__((vector_size(LANES * 4)));
@@ -125,14 +125,24 @@ INLINE void write_row(float *c, const vec *sums, float alpha, bool add, size_t w
         c[i] = add ? c[i] + row[i] : row[i];
 }
 
-/* `rows` is a constant where this is inlined. */
-INLINE void micro(int rows, size_t k, float alpha, const float *a, size_t rs, size_t cs, const float *b, bool add,
-    float *c, size_t ldc, size_t width) {
+/* `rows` is a constant where this is inlined. What is needed next is asked for early: the rows of A behind these
+ * (`ahead` apart; 0: none) and C may lie in another core's cache, and hardware sees no pattern in rows that are far from
+ * each other. */
+INLINE void micro(int rows, size_t k, float alpha, const float *a, size_t rs, size_t cs, size_t ahead, const float *b,
+    bool add, float *c, size_t ldc, size_t width) {
     vec sums[MR][NV];
-    for (int i = 0; i < rows; i++)
-        for (int v = 0; v < NV; v++)
+    for (int i = 0; i < rows; i++) {
+        for (int v = 0; v < NV; v++) {
             sums[i][v] = (vec){0};
+            __builtin_prefetch(c + (size_t)i * ldc + v * LANES, 1);
+        }
+    }
     for (size_t t = 0; t < k; t++, b += NR, a += cs) {
+        if (cs != 1)
+            __builtin_prefetch(a + LINE * cs);
+        else if (ahead && t % LINE == 0)
+            for (int i = 0; i < rows; i++)
+                __builtin_prefetch(a + (size_t)i * rs + ahead);
         vec column[NV];
         for (int v = 0; v < NV; v++)
             column[v] = load(b + v * LANES);
@@ -150,11 +160,11 @@ INLINE void micro(int rows, size_t k, float alpha, const float *a, size_t rs, si
 #define CASE(r)                                                                                                      \
     case r:                                                                                                          \
         if (r <= MR)                                                                                                 \
-            micro(r <= MR ? r : MR, k, alpha, a, rs, cs, b, add, c, ldc, width);                                     \
+            micro(r <= MR ? r : MR, k, alpha, a, rs, cs, ahead, b, add, c, ldc, width);                              \
         return;
 
-static void micro_any(size_t rows, size_t k, float alpha, const float *a, size_t rs, size_t cs, const float *b,
-    bool add, float *c, size_t ldc, size_t width) {
+static void micro_any(size_t rows, size_t k, float alpha, const float *a, size_t rs, size_t cs, size_t ahead,
+    const float *b, bool add, float *c, size_t ldc, size_t width) {
     switch (rows) {
         CASE(1)
         CASE(2)
@@ -178,9 +188,11 @@ static void multiply(size_t m, size_t n, size_t k, float alpha, const float *a, 
     const float *packed, bool add, float *c, size_t ldc) {
     for (size_t j = 0; j < n; j += NR, packed += k * NR) {
         size_t width = n - j < NR ? n - j : NR;
-        for (size_t i = 0; i < m; i += MR)
-            micro_any(
-                m - i < MR ? m - i : MR, k, alpha, a + i * rs, rs, cs, packed, add, c + i * ldc + j, ldc, width);
+        for (size_t i = 0; i < m; i += MR) {
+            size_t ahead = j == 0 && cs == 1 && m - i >= 2 * MR ? MR * rs : 0; /* later panels find A in the second level */
+            micro_any(m - i < MR ? m - i : MR, k, alpha, a + i * rs, rs, cs, ahead, packed, add, c + i * ldc + j, ldc,
+                width);
+        }
     }
 }
 

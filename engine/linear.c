@@ -16,14 +16,19 @@ struct cut {
     size_t count, width;
 };
 
-/* Blocks of 256 values are dequantised whole: a width that is a multiple of 256 must be cut at multiples of 256 only.
- */
-_Static_assert(HN_TILE_COLS == 256 && HN_GEMM_DEPTH % 256 == 0 && HN_GEMM_COLUMNS % 256 == 0,
-    "tiles must begin where the largest quantised blocks begin");
-
 static struct cut cut_of(size_t n, size_t most) {
     size_t count = (n + most - 1) / most, width = ((n + count - 1) / (count ? count : 1) + 31) / 32 * 32;
     return (struct cut){width ? (n + width - 1) / width : 0, width};
+}
+
+/* Columns of a product that run along a weight's stored blocks: those of 256 values are dequantised whole, so that a
+ * matrix of them is cut at multiples of 256 only. */
+_Static_assert(HN_GEMM_DEPTH % 256 == 0 && HN_GEMM_COLUMNS % 256 == 0 && HN_TILE_COLS % 32 == 0,
+    "products must cut where quantised blocks begin");
+
+static struct cut cut_blocks(const struct hn_weight *w, size_t n) {
+    bool large = w->param == SIZE_MAX && hn_dtype_info((int)w->type)->block > 32;
+    return cut_of(n, large ? HN_GEMM_COLUMNS : HN_TILE_COLS);
 }
 
 static struct hn_weight_part part_at(const struct hn_exec *x, const struct hn_weight *w, size_t r0, size_t c0) {
@@ -112,8 +117,8 @@ void hn_product_nn(
         .ldi = ldi,
         .rows = rows,
         .add = add,
-        .cols = cut_of(w->cols, HN_TILE_COLS),
-        .row_cut = cut_of(rows, HN_TILE_ROWS / 4)};
+        .cols = cut_blocks(w, w->cols),
+        .row_cut = cut_of(rows, HN_TILE_ROWS)};
     hn_pool_run(x->pool, p.cols.count * p.row_cut.count, task_nn, &p);
 }
 
@@ -139,7 +144,8 @@ void hn_product_tn(struct hn_exec *x, float *grad, float alpha, const float *a, 
         .n = n,
         .alpha = alpha,
         .cols = cut_of(n, HN_TILE_COLS),
-        .row_cut = cut_of(m, HN_TILE_COLS)};
+        /* few columns: the rows give the tasks */
+        .row_cut = cut_of(m, n > HN_TILE_COLS ? HN_TILE_ROWS : HN_TILE_COLS)};
     hn_pool_run(x->pool, p.cols.count * p.row_cut.count, task_tn, &p);
 }
 
@@ -416,6 +422,9 @@ void hn_linear_backward(struct hn_exec *x, const struct hn_step *step) {
     if (!t.din)
         return;
     t.col_cut[0] = cut_of(l->in, HN_TILE_COLS);
+    for (size_t p = 0; p < l->n_parts; p++)
+        if (cut_blocks(l->weights[p], l->in).width > t.col_cut[0].width)
+            t.col_cut[0] = cut_blocks(l->weights[p], l->in);
     hn_pool_run(x->pool, t.col_cut[0].count * t.row_cut.count, backward_tile, &t);
     if (t.mids && t.dropout)
         hn_pool_run(x->pool, (t.rows + HN_DROPOUT_ROWS - 1) / HN_DROPOUT_ROWS, dx_dropped, &t);

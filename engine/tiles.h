@@ -7,7 +7,7 @@
 
 enum {
     HN_TILE_ROWS = 512, /* tokens a task of a product */
-    HN_TILE_COLS = 256, /* output columns a task of a product: one packed block of the weight */
+    HN_TILE_COLS = 96,  /* output columns a task of a product: three panels; 576 are six tasks, which two threads share */
     HN_LOSS_ROWS = 256, /* target rows whose logits exist at the same time */
     HN_QUERY_BLOCK = 64,
     HN_KEY_BLOCK = 256,

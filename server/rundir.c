@@ -179,6 +179,21 @@ void hn_rundir_tidy(const char *run_dir) {
             remove_temporary(path);
 }
 
+int hn_rundir_keep(const char *from, const char *to, struct hn_error *err) {
+    char dir[HN_PATH_SIZE];
+    snprintf(dir, sizeof dir, "%.*s", (int)(strrchr(to, '/') - to), to);
+    int rc = hn_dir_create(dir, err);
+    if (!rc)
+        rc = hn_blob_place(from, to, HN_BLOB_SHARED, err);
+    return rc ? rc : hn_file_sync(dir, err);
+}
+
+bool hn_rundir_checkpoint(char ret[HN_PATH_SIZE], const char *state, const char *job, int64_t step, const char *file) {
+    char dir[HN_PATH_SIZE], name[64];
+    snprintf(name, sizeof name, "checkpoints/step-%06lld", (long long)step);
+    return hn_state_path(dir, state, "runs", job, name) && hn_state_path(ret, dir, file, NULL, NULL);
+}
+
 int hn_rundir_prepare(const char *state, const struct hn_job *job, struct hn_db *db, int64_t threads,
     struct hn_error *err) {
     char run_dir[HN_PATH_SIZE], inputs[HN_PATH_SIZE];

@@ -13,6 +13,11 @@ int hn_rundir_prepare(const char *state, const struct hn_job *job, struct hn_db 
     struct hn_error *err);
 /* Removes what a trainer or a preparation left half-written when it was killed. Only while no trainer lives. */
 void hn_rundir_tidy(const char *run_dir);
+/* Links `from` to `to` in the folder of a job that waits, for good when it returns: what it is of may be deleted, or the power
+ * cut, before the job begins. */
+int hn_rundir_keep(const char *from, const char *to, struct hn_error *err);
+/* The checkpoint of that step, or a file in it; false when the path is too long. Whether it is there is another question. */
+bool hn_rundir_checkpoint(char ret[HN_PATH_SIZE], const char *state, const char *job, int64_t step, const char *file);
 /* Size, time and inode of the model's files as recorded at import, compared with what is there now. */
 int hn_model_check(const char *state, const json_t *model, struct hn_error *err);
 /* The model's path below STATE/models, for the helper. */

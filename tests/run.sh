@@ -1,14 +1,15 @@
 #!/usr/bin/env bash
-# The one test command. Installs what it needs, builds twice (plain, and with ASan + UBSan), runs everything; the last line is
-# "N passed, N failed". Suites: unit, rules, sanitized, parity, e2e (all by default); fuzz and soak run only when named.
+# The one test command. Installs what it needs, builds three times (plain, with ASan + UBSan, with TSan), runs everything; the last
+# line is "N passed, N failed". Suites: rules, unit, sanitized, races, parity, e2e (all by default); tsan (all that races shows a part
+# of), analyse, fuzz and soak run only when named.
 #
-#   tests/run.sh                 everything but the soak
+#   tests/run.sh                 all by default
 #   tests/run.sh unit parity     some suites
 set -u
 cd "$(dirname "$0")/.." || exit 1
 ROOT=$PWD
 . deploy/common.sh
-SUITES="${*:-rules unit sanitized parity e2e}"
+SUITES="${*:-rules unit sanitized races parity e2e}"
 PASSED=0
 FAILED=0
 LOGS=$(mktemp -d)
@@ -69,6 +70,8 @@ fetch_minilm
 fetch_gemma || FAILED=$((FAILED + 1))
 python_tools || { echo "the Python packages for the tests cannot be installed" >&2; FAILED=$((FAILED + 1)); }
 export HONE_TEST_GGUF="$MODEL_FILE" HONE_TEST_REVIEWS="$REVIEWS_FILE" HONE_TEST_MINILM="$MINILM_FOLDER" HONE_TEST_GEMMA="$GEMMA_FILE" HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false
+# Every thread of the daemon at work, with a stand-in for the engine.
+DAEMON_TESTS=$(printf 'tests/e2e/test_%s.py ' api lifecycle operations backup slow_clients)
 PYTEST="$CACHE/venv/bin/python -m pytest -q -p no:cacheprovider"
 
 if ! build build-test; then
@@ -81,9 +84,18 @@ else
         if build build-asan -Db_sanitize=address,undefined -Db_lundef=false; then
             export ASAN_OPTIONS=detect_leaks=1:strict_string_checks=1 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
             run meson unit-sanitized meson test -C build-asan --no-rebuild --print-errorlogs -t 4
-            HONED="$ROOT/build-asan/server/honed" run pytest e2e-sanitized $PYTEST tests/e2e/test_api.py tests/e2e/test_lifecycle.py tests/e2e/test_operations.py tests/e2e/test_backup.py \
-                tests/e2e/test_slow_clients.py
+            HONED="$ROOT/build-asan/server/honed" run pytest e2e-sanitized $PYTEST $DAEMON_TESTS
             unset ASAN_OPTIONS UBSAN_OPTIONS
+        else
+            FAILED=$((FAILED + 1))
+        fi
+    fi
+    if wants races || wants tsan; then
+        if build build-tsan -Dtests=false -Db_sanitize=thread -Db_lundef=false; then
+            export HONE_PATIENCE=5
+            wants tsan && only= || only="many_streams or side_by_side or anything_at_any_time or figures or all_changes"
+            HONED="$ROOT/build-tsan/server/honed" run pytest e2e-races $PYTEST -k "$only" $DAEMON_TESTS tests/e2e/test_verify.py
+            unset HONE_PATIENCE
         else
             FAILED=$((FAILED + 1))
         fi

@@ -11,6 +11,7 @@ import requests
 
 HERE = pathlib.Path(__file__).resolve().parent
 HONED = os.environ.get("HONED", str(HERE.parents[1] / "build/server/honed"))
+PATIENCE = float(os.environ.get("HONE_PATIENCE", 1))  # how much longer than usual an answer may take: sanitizers are slow
 ENDED = ("succeeded", "failed", "cancelled")
 
 

@@ -82,6 +82,9 @@ def record(folder):
         for name in ("llama", "bert"):
             daemon.promise({"model": name}, daemon.post("/models", json={"name": name, "path": str(folder / "models" / name)}))
         jobs = [submit(daemon, "llama", tiny.chats(chance, 16), exports=["peft", "gguf"]), submit(daemon, "bert", tiny.labelled(chance, 16))]
+        # It begins from a checkpoint of the first one, which it was given before anybody was told that it is accepted.
+        daemon.wait(jobs[0], "succeeded")
+        jobs.append(submit(daemon, "llama", tiny.chats(chance, 12), init_from={"job": jobs[0], "step": "last"}))
         cancelled = submit(daemon, "llama", tiny.chats(chance, 12), method="full", priority=-100)
         daemon.promise({"cancelled": cancelled}, daemon.post(f"/jobs/{cancelled}/cancel"))
         for job in jobs:

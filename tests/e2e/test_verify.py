@@ -24,8 +24,8 @@ def submit(daemon, **more):
     return reply.json()["id"]
 
 
-def verify(daemon, job):
-    reply = daemon.post(f"/jobs/{job}/verify")
+def verify(daemon, job, **body):
+    reply = daemon.post(f"/jobs/{job}/verify", json=body or None)
     assert reply.status_code == 201, reply.text
     return reply.json()
 
@@ -48,8 +48,48 @@ def test_the_same_bytes_again(start, tmp_path):
         daemon.wait(made["id"], "succeeded")
         (told,) = answers(daemon, job)
         assert told["job"] == made["id"] and told["same"] is True and told["status"] == "succeeded"
-        assert {f["path"] for f in told["files"]} == {a["path"] for a in daemon.get(f"/jobs/{job}/artifacts").json()["data"]}
-        assert all(f["expected"] == f["stored"] == f["found"] and f["same"] for f in told["files"])
+        assert told["from_step"] == 0
+        *files, end = told["files"]
+        assert {f["path"] for f in files} == {a["path"] for a in daemon.get(f"/jobs/{job}/artifacts").json()["data"]}
+        assert all(f["expected"] == f["stored"] == f["found"] and f["same"] for f in files)
+        assert end["path"] == "checkpoints/step-000030/state.safetensors" and end["stored"] == end["found"] and end["same"]
+
+
+def test_the_last_steps_again(start, tmp_path):
+    """From a checkpoint that was kept; what comes out differs where that checkpoint does."""
+    daemon = begin(start, tmp_path)
+    first = submit(daemon, hyperparameters=KNOBS | {"save_every": 8, "keep_checkpoints": 3}, export_step="best")
+    daemon.wait(first, "succeeded")
+    kept = [c["step"] for c in daemon.get(f"/jobs/{first}/checkpoints").json()["data"]]
+    assert kept[-2:] == [24, 30], kept
+    made = verify(daemon, first, last_steps=6)
+    daemon.restart()
+    daemon.wait(made["id"], "succeeded")
+    (told,) = answers(daemon, first)
+    assert told["from_step"] == 24 and told["same"] is True and all(f["same"] for f in told["files"])
+    steps = [e["data"]["step"] for e in daemon.events(made["id"]) if e["type"] == "step"]
+    assert steps == list(range(25, 31))
+
+    file = daemon.state / "runs" / first / "checkpoints/step-000024/state.safetensors"
+    data = bytearray(file.read_bytes())
+    data[-1] ^= 1 << 6
+    file.unlink()  # the verification before has the same file
+    file.write_bytes(data)
+    daemon.wait(verify(daemon, first, last_steps=1)["id"], "succeeded")
+    told, before = answers(daemon, first)
+    assert told["from_step"] == 24 and told["same"] is False and before["same"] is True
+    assert not told["files"][-1]["same"]
+
+
+def test_steps_that_are_not_kept(start, tmp_path):
+    daemon = begin(start, tmp_path)
+    job = submit(daemon)
+    daemon.wait(job, "succeeded")
+    for body, status, word in (({"last_steps": 30}, 409, "no checkpoint"), ({"last_steps": 0}, 400, "last_steps"),
+                               ({"last_steps": "6"}, 400, "last_steps"), ({"steps": 3}, 400, "steps"), ([], 400, "object")):
+        reply = daemon.post(f"/jobs/{job}/verify", json=body)
+        assert reply.status_code == status and word in reply.json()["error"]["message"], reply.text
+    assert answers(daemon, job) == []
 
 
 def test_tampered_and_gone(start, tmp_path):
