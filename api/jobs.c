@@ -52,6 +52,8 @@ int hn_jobs_list(struct hn_request *req, struct hn_error *err) {
         return rc ? rc : HN_E_INTERNAL;
     bool more = false;
     page.data = json_array();
+    if (hn_request_query(req, "sweep")) /* no job has a parent_sweep */
+        return hn_reply_list(req, page.data, NULL, err);
     rc = hn_db_job_list(page.db, &filter, add_job, &page, &more, err);
     if (rc) {
         json_decref(page.data);

@@ -130,8 +130,8 @@ static int import_upload(struct hn_request *req, json_t **ret, struct hn_error *
     if (files > 1)
         rc = gather(req, folder, err);
     if (!rc)
-        rc = hn_model_import(&req->server->library, name, folder[0] ? folder : path, *first ? first : NULL, ret,
-            &req->details, err);
+        rc = hn_model_import(&req->server->library, name, folder[0] ? folder : path,
+            *first && files == 1 ? first : NULL, ret, &req->details, err);
     if (folder[0])
         hn_dir_remove(folder, NULL);
     return rc;

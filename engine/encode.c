@@ -230,27 +230,34 @@ static void train_all(struct hn_encoded *e, const json_t *row) {
     }
 }
 
+/* The texts as one, `between` the first two and `behind` them; whole, whatever bytes are in them. */
+static json_t *question_text(const json_t *row, const char *between, const char *behind) {
+    const json_t *context = json_object_get(row, "context"), *question = json_object_get(row, "question");
+    struct hn_buf text = {0};
+    hn_buf_append(&text, json_string_value(context), json_string_length(context));
+    hn_buf_text(&text, between);
+    hn_buf_append(&text, json_string_value(question), json_string_length(question));
+    hn_buf_text(&text, behind);
+    json_t *out = text.failed ? NULL : json_stringn(text.data, text.size);
+    hn_buf_free(&text);
+    return out;
+}
+
 int hn_question_row(const struct hn_codec *codec, const json_t *row, enum hn_columns *ret_columns, json_t **ret,
     struct hn_error *err) {
-    static const char none[] = "There is no answer.";
     const json_t *answers = json_object_get(row, "answers");
     const json_t *texts = json_is_array(answers) ? answers : json_object_get(answers, "text");
-    const char *answer = json_string_value(json_is_string(answers) ? answers : json_array_get(texts, 0)),
-               *context = json_string_value(json_object_get(row, "context")),
-               *question = json_string_value(json_object_get(row, "question"));
-    context = context ? context : "";
-    question = question ? question : "";
-    answer = answer && *answer ? answer : none;
+    const char *answer = json_string_value(json_is_string(answers) ? answers : json_array_get(texts, 0));
     json_t *out;
+    answer = answer && *answer ? answer : "There is no answer.";
     if (codec->chat) {
-        out = json_pack(
-            "{s:[{s:s, s:o}]}", "messages", "role", "user", "content", json_sprintf("%s\n\n%s", context, question));
+        out = json_pack("{s:[{s:s, s:o}]}", "messages", "role", "user", "content", question_text(row, "\n\n", ""));
         if (answers)
             json_array_append_new(
                 json_object_get(out, "messages"), json_pack("{s:s, s:s}", "role", "assistant", "content", answer));
     } else {
-        out = json_pack("{s:o, s:o}", "prompt", json_sprintf("%s\n\nQuestion: %s\nAnswer:", context, question),
-            "completion", json_sprintf(" %s", answer));
+        out = json_pack("{s:o, s:o}", "prompt", question_text(row, "\n\nQuestion: ", "\nAnswer:"), "completion",
+            json_sprintf(" %s", answer));
     }
     if (!out)
         return no_memory(err);

@@ -196,8 +196,10 @@ static size_t byte_of(const char *text, size_t size, size_t count) {
     return at < size ? at : size;
 }
 
-/* The first answer's bytes in the context; false when there is none. */
-static bool find_answer(const json_t *row, size_t *ret_begin, size_t *ret_end) {
+enum place { NO_ANSWER, FOUND, MISSING };
+
+/* The first answer's bytes in the context. MISSING: it does not stand there. */
+static enum place find_answer(const json_t *row, size_t *ret_begin, size_t *ret_end) {
     const json_t *context = json_object_get(row, "context"), *answers = json_object_get(row, "answers");
     const json_t *texts = json_is_array(answers) ? answers : json_object_get(answers, "text");
     const json_t *answer = json_is_string(answers) ? answers : json_array_get(texts, 0);
@@ -205,17 +207,17 @@ static bool find_answer(const json_t *row, size_t *ret_begin, size_t *ret_end) {
     const char *text = json_string_value(context);
     size_t size = json_string_length(context), n = json_string_length(answer);
     if (!n || !text)
-        return false;
+        return NO_ANSWER;
     if (json_is_integer(start)) {
         *ret_begin = byte_of(text, size, (size_t)json_integer_value(start));
     } else { /* only its text: the first place where it stands */
         const char *at = memmem(text, size, json_string_value(answer), n);
         if (!at)
-            return false;
+            return MISSING;
         *ret_begin = (size_t)(at - text);
     }
     *ret_end = *ret_begin + n;
-    return *ret_end <= size;
+    return *ret_end <= size ? FOUND : MISSING;
 }
 
 /* First and last token of [begin, end) among the context's tokens of this window, or 0 and 0. */
@@ -276,8 +278,10 @@ int hn_encode_asked(const struct hn_codec *codec, const json_t *row, const struc
     if (!rc)
         rc = add_window(codec, &asked, &read, o, e, err);
     if (!rc) {
-        e->weights[0] = 1;
-        if (find_answer(row, &begin, &end))
+        enum place answer = find_answer(row, &begin, &end);
+        e->weights[0] = answer != MISSING; /* it must not be taught that there is none, in no window */
+        e->again = e->again && answer != MISSING;
+        if (answer == FOUND)
             mark_answer(e, begin, end, e->context_first, e->context_last);
     }
     hn_ids_free(&asked);

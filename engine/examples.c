@@ -173,7 +173,7 @@ static int settle(struct hn_examples *ex, const struct hn_encoded *e, const stru
                 e->ids.ids[i], o->vocab);
     if (over && o->overflow == HN_OVERFLOW_ERROR) {
         hn_fail(
-            err, HN_E_DATASET_INVALID, "line %u has %zu tokens; max_length is %zu", line, e->length, o->max_length);
+            err, HN_E_DATASET_INVALID, "the row has %zu tokens; max_length is %zu", e->length, o->max_length);
         hn_error_hint(err, "shorten the row, raise max_length, or set overflow to \"truncate\" or \"drop\"");
         return HN_E_DATASET_INVALID;
     }

@@ -186,6 +186,8 @@ static int parse(struct hn_gguf *gguf, struct hn_error *err) {
 int hn_gguf_open(struct hn_gguf *gguf, const char *path, struct hn_error *err) {
     *gguf = (struct hn_gguf){0};
     int rc = hn_map_open(&gguf->map, path, err);
+    if (rc == HN_E_INVALID_FIELD) /* its path is nobody's business */
+        rc = hn_fail(err, HN_E_MODEL_INVALID, "the GGUF file is empty");
     if (!rc)
         rc = parse(gguf, err);
     if (rc)

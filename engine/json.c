@@ -72,6 +72,15 @@ static size_t distance(const char *a, const char *b) {
     return row[m];
 }
 
+/* Whether `key` shortens `name`: its letters in their order, the first one first ("lr" and learning_rate). */
+static bool shortens(const char *key, const char *name) {
+    if (key[0] != name[0])
+        return false;
+    for (; *key && *name; name++)
+        key += *key == *name;
+    return !*key;
+}
+
 int hn_json_known(const json_t *object, const char *const *names, const char *prefix, struct hn_error *err) {
     const char *key;
     json_t *value;
@@ -81,6 +90,7 @@ int hn_json_known(const json_t *object, const char *const *names, const char *pr
         bool known = false;
         for (const char *const *name = names; *name && !known; name++) {
             size_t d = distance(key, *name);
+            d = d > 2 && shortens(key, *name) ? 2 : d;
             known = strcmp(key, *name) == 0;
             if (d < best) {
                 best = d;

@@ -497,7 +497,7 @@ static json_t *alternatives(struct planning *p, struct hn_spec *spec, struct hn_
         if (changes[i].value < 1 || (i == 0 && changes[i].value < 16) || (i == 1 && p->method != HN_METHOD_LORA))
             continue;
         *changes[i].field = changes[i].value;
-        if (!plan_again(p, spec, run, err) && run->memory.peak < before)
+        if (!plan_again(p, spec, run, err) && run->memory.peak < before - before / 100) /* less than that is no help */
             json_array_append_new(
                 list, json_pack("{s:{s:I}, s:I}", "change", changes[i].name, (json_int_t)changes[i].value,
                           "peak_bytes", (json_int_t)run->memory.peak));

@@ -288,6 +288,18 @@ static json_t *result_json(const struct hn_generated *r) {
         "completion_tokens", (json_int_t)r->tokens);
 }
 
+/* Whether the run was trained on bare texts: then a text is asked as it stands, not as a user's message of a chat. */
+static bool trained_on_texts(const struct hn_predictor *p) {
+    return json_object_get(p->spec.train.columns, "completion") || json_object_get(p->spec.train.columns, "text");
+}
+
+static int read_prompt(const struct hn_predictor *p, json_t *input, struct hn_prompt *ret, struct hn_error *err) {
+    json_t *asked = json_is_string(input) && trained_on_texts(p) ? json_pack("{s:O}", "prompt", input) : json_incref(input);
+    int rc = hn_prompt_from_input(&p->run.codec, asked, ret, err);
+    json_decref(asked);
+    return rc;
+}
+
 static int answer(struct hn_helper_call *call, const json_t *inputs, const struct hn_writing *w, bool stream,
     json_t **ret, struct hn_error *err) {
     struct hn_predictor *p = *call->predictor;
@@ -296,7 +308,7 @@ static int answer(struct hn_helper_call *call, const json_t *inputs, const struc
     struct hn_generated *results = hn_calloc(n, sizeof *results);
     int rc = prompts && results ? 0 : hn_fail(err, HN_E_INTERNAL, "out of memory");
     for (size_t i = 0; !rc && i < n; i++)
-        rc = hn_prompt_from_input(&p->run.codec, json_array_get(inputs, i), &prompts[i], err);
+        rc = read_prompt(p, json_array_get(inputs, i), &prompts[i], err);
     if (!rc)
         rc = hn_predictor_write(p, prompts, n, &w->options, results, stream ? send_piece : NULL, call, err);
     json_t *data = json_array();

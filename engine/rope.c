@@ -131,11 +131,12 @@ static int apply(struct hn_rope *rope, const struct scaling *s, struct hn_error 
 int hn_rope_configure(struct hn_model *model, struct hn_error *err) {
     struct hn_config *c = &model->config;
     /* Version 5 of Transformers keeps base and scaling in rope_parameters, where there are two kinds of layers one
-     * for each; version 4 in rope_theta, rope_local_base_freq and rope_scaling. */
+     * for each; version 4 in rope_theta, rope_local_base_freq and rope_scaling, which both versions put first. */
     const json_t *parameters = hn_arch_json(model, "rope_parameters");
     const json_t *global = json_object_get(parameters, "full_attention"),
                  *local = json_object_get(parameters, "sliding_attention");
-    struct scaling s = {global ? global : parameters ? parameters : hn_arch_json(model, "rope_scaling"), model};
+    const json_t *older = hn_arch_json(model, "rope_scaling");
+    struct scaling s = {json_is_object(older) ? older : global ? global : parameters, model};
     double base = hn_arch_number(model, (struct hn_arch_key){"rope.freq_base", "rope_theta"}, 10000);
     base = number(&s, "rope_theta", "rope.freq_base", base);
     double local_base =

@@ -125,6 +125,16 @@ static bool check_answers(const struct hn_row_place *place, const char *name, co
     return true;
 }
 
+/* A span cannot be learned from an answer in other words; a decoder can learn to write it. */
+static void warn_missing_answer(const struct hn_row_place *place, const json_t *context, const json_t *answers) {
+    const json_t *texts = json_is_object(answers) ? json_object_get(answers, "text") : answers;
+    const json_t *first = json_is_array(texts) ? json_array_get(texts, 0) : texts;
+    if (json_string_length(first) && !memmem(json_string_value(context), json_string_length(context), json_string_value(first),
+                                         json_string_length(first)))
+        hn_dataset_warn(place->data, "answer_not_found", place->line,
+            "the answer does not stand in the context: encoders, which point at it, leave such rows out");
+}
+
 /* Every answer must stand where it says, counted in characters. */
 static bool check_qa(const struct hn_row_place *place, const json_t *row) {
     const json_t *context = json_object_get(row, "context"), *answers = json_object_get(row, "answers");
@@ -144,6 +154,7 @@ static bool check_qa(const struct hn_row_place *place, const json_t *row) {
             return false;
         }
     }
+    warn_missing_answer(place, context, answers);
     return true;
 }
 
@@ -460,8 +471,8 @@ int hn_layout_check_mapping(const json_t *columns, struct hn_error *err) {
             key);
         hn_error_field(err, "columns.%.60s", key);
         hn_error_hint(err,
-            "known: messages, prompt, completion, text, label, context, question, answers, tokens, tags, chosen, "
-            "rejected");
+            "our name comes first, then the file's; known: messages, prompt, completion, text, label, context, question, "
+            "answers, tokens, tags, instruction, input, output, conversations, system, tools, chosen, rejected");
         return HN_E_INVALID_FIELD;
     }
     return 0;

@@ -98,6 +98,8 @@ static int parse(struct hn_safetensors *st, struct hn_error *err) {
 int hn_safetensors_open(struct hn_safetensors *st, const char *path, struct hn_error *err) {
     *st = (struct hn_safetensors){0};
     int rc = hn_map_open(&st->map, path, err);
+    if (rc == HN_E_INVALID_FIELD)
+        rc = hn_fail(err, HN_E_MODEL_INVALID, "the safetensors file is empty");
     if (!rc)
         rc = parse(st, err);
     if (rc)

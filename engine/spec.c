@@ -4,6 +4,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 static const char *const methods[] = {"lora", "full", "head"};
 static const char *const exports[] = {"peft", "gguf", "merged", "merged_gguf"};
@@ -31,7 +32,8 @@ unsigned hn_method_exports(enum hn_method method, bool head) {
     return method == HN_METHOD_LORA ? HN_EXPORT_PEFT | merged | (head ? 0 : HN_EXPORT_GGUF) : merged;
 }
 
-/* One of the types that merged results can have; `fallback` when the field is absent. */
+/* One of the types that merged results can have, in small letters or as GGUF's tools write them; `fallback` when the field
+ * is absent. */
 static int read_dtype(const json_t *run, const char *field, const char *fallback, bool blocks, enum hn_dtype *ret,
     struct hn_error *err) {
     static const struct {
@@ -43,7 +45,7 @@ static int read_dtype(const json_t *run, const char *field, const char *fallback
     const char *name = fallback;
     int rc = hn_json_string(run, field, &name, err);
     for (size_t i = 0; !rc && i < sizeof dtypes / sizeof dtypes[0]; i++)
-        if ((blocks ? dtypes[i].gguf : dtypes[i].folder) && strcmp(dtypes[i].name, name) == 0) {
+        if ((blocks ? dtypes[i].gguf : dtypes[i].folder) && strcasecmp(dtypes[i].name, name) == 0) {
             *ret = dtypes[i].type;
             return 0;
         }

@@ -134,6 +134,30 @@ static struct finding look_at_store(const struct patient *p) {
     return f;
 }
 
+/* The first of model_dirs that cannot be looked into. */
+static struct finding look_at_models(const struct patient *p) {
+    struct finding f = {.advice = "POST /models finds nothing there: make the folder, or correct the setting model_dirs"};
+    char *list = strdup(p->config.model_dirs), *rest = list;
+    snprintf(f.text, sizeof f.text, "%.250s", *p->config.model_dirs ? p->config.model_dirs : "none to import from by the API");
+    for (char *dir; list && f.verdict == GOOD && (dir = strsep(&rest, ":"));)
+        if (*dir && access(dir, R_OK | X_OK)) {
+            f.verdict = DOUBTFUL;
+            snprintf(f.text, sizeof f.text, "%.200s: %s", dir, strerror(errno));
+        }
+    free(list);
+    return f;
+}
+
+/* The settings are there both or not at all. */
+static struct finding look_at_tls(const struct patient *p) {
+    const char *cert = p->config.tls_cert, *key = p->config.tls_key;
+    struct finding f = {.advice = "tls_cert and tls_key name a PEM file each, which the daemon's user may read"};
+    const char *bad = access(cert, R_OK) ? cert : access(key, R_OK) ? key : NULL;
+    f.verdict = *cert && bad ? BAD : GOOD;
+    snprintf(f.text, sizeof f.text, "%.200s%s", !*cert ? "off" : bad ? bad : cert, f.verdict == BAD ? " cannot be read" : "");
+    return f;
+}
+
 static struct finding look_at_daemon(const struct patient *p) {
     struct finding f = {.advice = NULL};
     snprintf(f.text, sizeof f.text, p->in_use ? "one runs on this state folder" : "none runs on this state folder");
@@ -170,7 +194,8 @@ static const struct {
 } looks[] = {
     {"build", look_at_build}, {"kernels", look_at_kernels}, {"threads", look_at_threads}, {"memory", look_at_memory},
     {"open files", look_at_files}, {"state folder", look_at_state}, {"disk", look_at_disk}, {"store", look_at_store},
-    {"confinement", look_at_confinement}, {"daemon", look_at_daemon}, {"address", look_at_address},
+    {"models", look_at_models}, {"tls", look_at_tls}, {"confinement", look_at_confinement}, {"daemon", look_at_daemon},
+    {"address", look_at_address},
 };
 
 int hn_command_doctor(int argc, char **argv) {

@@ -131,7 +131,7 @@ JOBS = [
     ("an unknown task", {"task": "translate"}, 400, "invalid_field", "task", ""),
     ("a task that the rows are not of", {"task": "classification"}, 400, "invalid_field", "task", "generation"),
     ("an unknown method", {"method": "qlora"}, 400, "invalid_field", "method", "qlora"),
-    ("a head without labels", {"method": "head"}, 400, "unsupported", None, "head"),
+    ("a head without labels", {"method": "head"}, 400, "unsupported", "method", "head"),
     ("an unknown export", {"exports": ["onnx"]}, 400, "invalid_field", "exports", "onnx"),
     ("no export", {"exports": []}, 400, "invalid_field", "exports", ""),
     ("an unknown precision", {"export_dtype": "f64"}, 400, "invalid_field", "export_dtype", ""),

@@ -67,6 +67,23 @@ def test_predictions(served):
         assert "no head" in refusal(served.post(f"/models/bert/{verb}", json=body), 400)["message"]
 
 
+def test_a_text_is_asked_as_the_rows_were(served):
+    """Chats: as a user's message. prompt and completion, or text: as it stands. The base answers as it would chat."""
+    chat = [{"role": "user", "content": "a good film"}]
+    kinds = {"chat": tiny.chats(random.Random(1), 16), "prompt": '{"q": "a good", "a": "film"}\n' * 16, "text": '{"text": "a good film"}\n' * 16}
+    for kind, rows in kinds.items():
+        columns = '{"prompt": "q", "completion": "a"}' if kind == "prompt" else "{}"
+        data = served.post("/datasets", params={"columns": columns}, data=rows.encode()).json()["id"]
+        job = submit(served, "llama", data)["id"]
+        assert served.wait(job)["status"] == "succeeded"
+        told = served.post(f"/jobs/{job}/predict", json={"inputs": ["a good film", chat, {"prompt": "a good film"}], "max_tokens": 4}).json()
+        text, as_chat, bare = (answer["usage"]["prompt_tokens"] for answer in told["data"])
+        assert bare < as_chat and text == (as_chat if kind == "chat" else bare)
+    text, as_chat = (a["usage"]["prompt_tokens"] for a in served.post("/models/llama/predict", json={
+        "inputs": ["a good film", chat], "max_tokens": 4}).json()["data"])
+    assert text == as_chat
+
+
 def test_best_is_the_beginning_where_nothing_was_better(served):
     """Validation rows that want the opposite: the best evaluation stays the one before the first step."""
     train, held_out = (upload(served, '{"prompt": "a", "completion": "%s"}\n' % (letter * 30) * 16) for letter in "zq")
@@ -101,6 +118,17 @@ def test_entities_stand_where_they_say(served):
 def test_fields_that_do_not_fit_are_named(served, fields, named):
     body = {"model": "llama", "dataset": upload(served, tiny.chats(random.Random(1), 16))} | fields
     refusal(served.post("/jobs", json=body), 400, named)
+
+
+def test_models_by_path_and_by_upload(served, tmp_path):
+    """An empty file is refused without the server's paths; several files of a form have no one source."""
+    empty = tmp_path / "models/empty.gguf"
+    empty.write_bytes(b"")
+    refusal(served.post("/models", json={"name": "empty", "path": str(empty)}), 422)
+    folder = sorted((tmp_path / "models/bert").iterdir())
+    done = served.post("/models?name=sent", files=[("file", (f.name, f.read_bytes())) for f in folder])
+    assert done.status_code == 201 and done.json()["source"] is None, done.text
+    assert done.json()["sha256"] == served.get("/models/bert").json()["sha256"]
 
 
 @pytest.mark.parametrize("metric, smallest", [("val_ece", True), ("val_auc", False), ("val_f1_weighted", False), ("val_recall", False)])
@@ -139,6 +167,18 @@ def test_doubles_and_leaks_are_left_out(served):
     assert any(e["data"]["code"] == "dropped" and "doubles" in e["data"]["message"] for e in served.events(job) if e["type"] == "warning")
 
 
+def test_answers_that_do_not_stand_in_the_context(served):
+    """An encoder must not learn from them that there is no answer: they are left out, and it is told. A decoder writes them."""
+    row = '{"context": "a good film", "question": "film", "answers": %s}\n'
+    data = served.post("/datasets", data=(row % '["good"]' * 12 + row % '["a nice one"]' * 3 + row % "[]" * 2).encode()).json()
+    warning = [w for w in data["warnings"] if w["code"] == "answer_not_found"]
+    assert warning[0]["lines"] == [13, 14, 15]
+    long = '{"context": "%s", "question": "film", "answers": ["nice"]}\n' % ("a good film " * 100)  # of many windows: one row
+    data = served.post("/datasets", data=(row % '["good"]' * 14 + long * 3).encode()).json()
+    told = {m: served.post("/jobs?dry_run=1", json={"model": m, "dataset": data["id"], "validation": "none"}).json() for m in ("bert", "llama")}
+    assert (told["bert"]["rows"], told["bert"]["dropped"]) == (14, 3) and told["llama"]["dropped"] == 3
+
+
 def test_columns_and_on_error_of_a_file_with_the_job(served):
     """What POST /datasets takes for a file is taken for one that comes with a job."""
     rows = '{"q": "a", "a": "b"}\n' * 12 + "no JSON\n"
@@ -162,6 +202,8 @@ def test_preview_has_a_text_for_every_token(served):
     tokens = served.get(f"/datasets/{data}/preview?model=llama&row=1").json()["tokens"]
     assert [t["text"] for t in tokens] == ["\ufffd", "\ufffd", "a", "\0", "b", "<|im_end|>"]
     assert [t.get("bytes") for t in tokens][:3] == ["c3", "a9", None]
+    data = upload(served, '{"context": "a\\u0000b", "question": "c?", "answers": ["b"]}\n')
+    assert "a\0b\n\nc?" in served.get(f"/datasets/{data}/preview?model=llama&row=1").json()["rendered"]
 
 
 def test_resolved_hyperparameters(served):
@@ -252,6 +294,25 @@ def test_answers_are_as_described(served):
     assert described.keys() - seen == {("post", "/datasets"), ("post", "/models")}
 
 
+def test_types_of_results_in_either_case(served):
+    body = {"model": "llama", "dataset": upload(served, tiny.chats(random.Random(1), 16)), "exports": ["merged_gguf"]}
+    for fields in ({"gguf_dtype": "Q8_0"}, {"gguf_dtype": "q4_0"}, {"export_dtype": "BF16"}):
+        assert served.post("/jobs?dry_run=1", json=body | fields).status_code == 200, fields
+    refusal(served.post("/jobs?dry_run=1", json=body | {"gguf_dtype": "Q5_0"}), 400, "gguf_dtype")
+
+
+def test_the_nearest_name(served):
+    """By letters that differ, and for what people shorten."""
+    for wrong, meant in (("lr", "learning_rate"), ("bs", "batch_size"), ("wd", "weight_decay"), ("epoch", "epochs"), ("lora_r", "lora_rank")):
+        error = refusal(served.post("/jobs", json={"model": "llama", "hyperparameters": {wrong: 1}}), 400, "hyperparameters." + wrong)
+        assert f'"hyperparameters.{meant}"' in error["hint"], error
+
+
+def test_jobs_of_a_sweep(served):
+    submit(served, "bert", upload(served, tiny.labelled(random.Random(2), 16)))
+    assert served.get("/jobs?sweep=swp_aaaaaaaaaaaaaaaa").json() == {"data": [], "next": None}
+
+
 def test_bench_measures_machine_and_models(tmp_path):
     """`honed bench` trains and asks a model in a folder of its own, which goes again; every command explains itself."""
     def honed(*words):
@@ -266,6 +327,9 @@ def test_bench_measures_machine_and_models(tmp_path):
     assert not [p.name for p in tmp_path.iterdir() if "bench" in p.name]
     missing = honed("bench", str(tmp_path / "missing"))
     assert missing.returncode == 1 and "cannot find" in missing.stderr
+    asked = honed("doctor", "--state", str(tmp_path / "s"), "--model_dirs", f"{tmp_path}:{tmp_path}/missing", "--tls_cert", "/missing.pem", "--tls_key",
+                  "/missing.key")
+    assert asked.returncode == 1 and "missing: No such file" in asked.stdout and "/missing.pem cannot be read" in asked.stdout
     for command in ("serve", "train", "model", "key", "backup", "check", "doctor", "bench"):
         asked = honed(command, "--help")
         assert asked.returncode == 0 and f"honed {command}" in asked.stdout and not asked.stderr
