@@ -16,6 +16,7 @@
 #include "engine/template.h"
 #include "engine/unpack.h"
 #include "server/http_parse.h"
+#include "tests/fuzz/request.h"
 
 #include <assert.h>
 #include <dirent.h>
@@ -217,11 +218,16 @@ static void http(const uint8_t *data, size_t size) {
     free(text);
 }
 
+/* Bytes on a connection to a daemon. */
+static void request(const uint8_t *data, size_t size) {
+    hn_fuzz_request(data, size);
+}
+
 static target *const the_target = HN_FUZZ_TARGET;
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
-    target *const unused[] = {gguf, model, safetensors, config, tokenizer, template, dataset, unpack, body, spec, events, http};
+    target *const unused[] = {gguf, model, safetensors, config, tokenizer, template, dataset, unpack, body, spec, events, http, request};
     (void)unused;
     the_target(data, size);
     return 0;
