@@ -165,11 +165,39 @@ def rows():
     yield b"\x84text\tlabel\na\tx\nb\ty\nonly one\n"
 
 
+def configs():
+    """Of the weights that the target lays beside them, and of every family."""
+    small = {"hidden_size": 8, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 1,
+             "vocab_size": 11}
+    yarn = {"rope_type": "yarn", "factor": 2.0, "original_max_position_embeddings": 16, "beta_fast": 32.0, "beta_slow": 1.0}
+    llama3 = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 16}
+    for family in ("llama", "mistral", "qwen2", "qwen3", "gemma3_text", "gpt2", "bert", "roberta", "distilbert"):
+        yield small | {"model_type": family}
+    yield from (small | {"rope_scaling": scaling} for scaling in (yarn, llama3, {"type": "linear", "factor": 2.0}))
+    yield small | {"sliding_window": 8, "attention_bias": True, "head_dim": 4, "tie_word_embeddings": False}
+
+
+def calls():
+    """Every filter, test and method of templates, with its arguments and without, on values of several kinds."""
+    here, parts = ROOT / "engine", ("template_filters.c", "template_methods.c")
+    table = [row for part in parts for row in re.findall(r'\{"(\w+)", (?:"([\w,]*)"|NULL), \d, (\w)_', (here / part).read_text())]
+    for name, names, kind in table:
+        given = ", ".join(["'a'", "2", "true", "'b'"][:len(names.split(","))]) if names else "'a'"
+        for value in ("'aB, a 1'", "[3, 1, 2]", "{'a': 1, 'b': [2]}", "messages", "-2.5"):
+            yield "".join({"f": f"{{{{ {value}|{name}{a} }}}}", "t": f"{{{{ {value} is {name}{a} }}}}"}.get(
+                kind, f"{{{{ ({value}).{name}{a or '()'} }}}}") for a in ("", f"({given})"))
+    yield ("{% macro m(a, b=2) %}{{ a }}{{ caller() if caller }}{% endmacro %}{% call m(1) %}x{% endcall %}{% set ns = namespace(i=0) %}"
+           "{% for k, v in {'a': 1}.items() recursive %}{{ loop.index0 }}{% set ns.i = ns.i + 1 %}{% else %}-{% endfor %}"
+           "{{ range(3)|list }}{{ 'a' ~ 1 // 2 ** 3 % 4 }}{{ messages[0]['role'][::-1] }}{% filter upper %}a{% endfilter %}{# c #}"
+           "{% raw %}{{{% endraw %}{{ raise_exception('no') if false else strftime_now('%d') }}{% generation %}g{% endgeneration %}")
+
+
 def seeds(folder):
     yield from (("gguf", data) for _, data in models())
     yield from (("model", data) for _, data in models())
     llama, bert = tiny.llama(folder / "llama"), tiny.bert(folder / "bert")
     yield from (("config", (m / "config.json").read_bytes()) for m in (llama, bert))
+    yield from (("config", json.dumps(json.loads((llama / "config.json").read_text()) | more).encode()) for more in configs())
     yield "tokenizer", (llama / "tokenizer.json").read_bytes()
     yield from (("tokenizer", json.dumps({"version": "1.0"} | t).encode()) for t in tokenizers())
     import numpy as np
@@ -177,6 +205,7 @@ def seeds(folder):
     yield "safetensors", (folder / "s").read_bytes()
     yield from (("template", t.read_bytes()) for t in sorted((ROOT / "tests/data/templates").iterdir()) if t.suffix in (".jinja", ".txt", ".j2"))
     yield "template", tiny.CHATML.encode()
+    yield from (("template", text.encode()) for text in calls())
     yield from (("dataset", data) for data in rows())
     plain = tiny.labelled(random.Random(1), 5).encode()
     yield from (("unpack", data) for data in (gzip.compress(plain, mtime=0), lzma.compress(plain)))
@@ -191,7 +220,7 @@ def main():
         (out / "dictionaries" / target).write_text("".join(map(entry, words(target))))
     with tempfile.TemporaryDirectory() as folder:
         for n, (target, data) in enumerate(seeds(pathlib.Path(folder))):
-            (out / "corpus" / target / f"seed-{n:03}").write_bytes(data)
+            (out / "corpus" / target / f"seed-{n:04}").write_bytes(data)
 
 
 main()
