@@ -126,7 +126,8 @@ static enum MHD_Result collect_one(void *cls, enum MHD_ValueKind kind, const cha
 }
 
 static bool collect_all(struct hn_exchange *x, enum MHD_ValueKind kind, struct hn_header **list, size_t *n) {
-    struct collect c = {.x = x, .room = 64};
+    int there = MHD_get_connection_values(x->connection, kind, NULL, NULL); /* its memory for a connection bounds them */
+    struct collect c = {.x = x, .room = there > 0 ? (size_t)there : 0};
     c.list = hn_request_alloc(&x->req, c.room * sizeof *c.list);
     if (!c.list)
         return false;

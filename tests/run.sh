@@ -17,12 +17,14 @@ trap 'rm -rf "$LOGS"' EXIT
 
 wants() { case " $SUITES " in *" $1 "*) true ;; *) false ;; esac; }
 
-# Adds the counts of a pytest or meson log.
+# Adds the counts of a pytest or meson log; plain: one of what ends well.
 count() { # log kind status
     local p=0 f=0
     if [ "$2" = pytest ]; then
         p=$(grep -oE '[0-9]+ passed' "$1" | tail -1 | cut -d' ' -f1)
         f=$(grep -oE '[0-9]+ (failed|errors?)' "$1" | cut -d' ' -f1 | paste -sd+ | bc 2>/dev/null)
+    elif [ "$2" = plain ]; then
+        p=$((! $3))
     else
         p=$(grep -E '^Ok:' "$1" | grep -oE '[0-9]+' | tail -1)
         f=$(grep -E '^(Fail|Timeout|Unexpected Pass):' "$1" | grep -oE '[0-9]+' | paste -sd+ | bc 2>/dev/null)
@@ -49,6 +51,40 @@ build() { # folder options...
     shift
     [ -f "$folder/build.ninja" ] || meson setup "$folder" --werror "$@" >"$LOGS/setup" 2>&1 || { cat "$LOGS/setup"; return 1; }
     ninja -C "$folder" >"$LOGS/ninja" 2>&1 || { tail -40 "$LOGS/ninja"; return 1; }
+}
+
+# Each target (or those of HONE_FUZZ_TARGETS) for HONE_FUZZ seconds; what it finds stays in build-fuzz/found and belongs into
+# tests/fuzz/kept.
+fuzz() {
+    command -v clang >/dev/null && command -v llvm-cov >/dev/null || as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq clang llvm >/dev/null
+    CC=clang build build-fuzz -Dfuzz=true -Db_sanitize=address,undefined -Db_lundef=false -Dc_args=-fsanitize=fuzzer-no-link &&
+        "$CACHE/venv/bin/python" tests/fuzz/seeds.py build-fuzz || { FAILED=$((FAILED + 1)); return; }
+    local t leaks
+    for t in ${HONE_FUZZ_TARGETS:-$(ls build-fuzz/corpus)}; do
+        mkdir -p "build-fuzz/found/$t"
+        # A look for leaks stops all threads, and where a daemon has many it would come after each input.
+        leaks=1
+        [ "$t" = request ] && leaks=0
+        "build-fuzz/tests/fuzz_$t" -max_total_time="${HONE_FUZZ:-60}" -timeout=25 -rss_limit_mb=3000 -max_len=60000 -detect_leaks=$leaks -use_value_profile=1 \
+            -dict="build-fuzz/dictionaries/$t" -artifact_prefix="build-fuzz/found/$t/" "build-fuzz/corpus/$t" "tests/fuzz/kept/$t" \
+            >"$LOGS/fuzz-$t" 2>&1 && PASSED=$((PASSED + 1)) || FAILED=$((FAILED + 1))
+        echo "fuzz $t: $(grep -E 'DONE|SUMMARY' "$LOGS/fuzz-$t" | tail -1 | cut -c1-100)"
+    done
+}
+
+# What all inputs that the targets have come upon so far reach: lines run, of each file that any of them reaches.
+cover() {
+    local t programs=() raw="$ROOT/build-cover/raw"
+    CC=clang build build-cover -Dc_args='-fprofile-instr-generate -fcoverage-mapping' -Dc_link_args=-fprofile-instr-generate || { FAILED=$((FAILED + 1)); return; }
+    for t in $(ls build-fuzz/corpus); do
+        LLVM_PROFILE_FILE="$raw/$t" "build-cover/tests/replay_$t" "build-fuzz/corpus/$t" "tests/fuzz/kept/$t" >"$LOGS/replay-$t" 2>&1 ||
+            { tail -5 "$LOGS/replay-$t"; FAILED=$((FAILED + 1)); }
+        programs+=(-object "build-cover/tests/replay_$t")
+    done
+    llvm-profdata merge -o "$raw/all" "$raw"/*[a-z] && llvm-cov export -summary-only "${programs[@]}" -instr-profile="$raw/all" |
+        jq -r '.data[0].files[] | select(.filename | test("/(engine|server|api)/[^/]*\\.c$")) | .summary.lines |= (. // {}) |
+            select(.summary.lines.covered > 0) | [(.filename | split("/")[-2:] | join("/")), .summary.lines.covered, .summary.lines.count] | @tsv' |
+        awk '{ printf "%s %d%%  ", $1, 100 * $2 / $3; c += $2; n += $3 } END { printf "\ncovered: %d of %d lines\n", c, n }'
 }
 
 python_tools() {
@@ -103,28 +139,16 @@ else
     # A file a worker, each with one thread of its own: the files differ little in length and share nothing.
     wants parity && OMP_NUM_THREADS=1 run pytest parity $PYTEST -n 2 --dist loadfile --durations=15 tests/parity
     wants e2e && run pytest e2e $PYTEST -n 2 --dist loadfile --durations=8 tests/e2e
-    # Each target for HONE_FUZZ seconds from the kept inputs; what it finds stays in build-fuzz/found and belongs into tests/fuzz/kept.
-    if wants fuzz; then
-        command -v clang >/dev/null || as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq clang >/dev/null
-        if CC=clang build build-fuzz -Dfuzz=true -Db_sanitize=address,undefined -Db_lundef=false -Dc_args=-fsanitize=fuzzer-no-link; then
-            for f in build-fuzz/tests/fuzz_*[a-z]; do
-                [ -d "$f" ] && continue
-                t=${f##*fuzz_}
-                mkdir -p "build-fuzz/found/$t" "build-fuzz/corpus/$t"
-                "$f" -max_total_time="${HONE_FUZZ:-60}" -timeout=10 -rss_limit_mb=3000 -max_len=60000 -artifact_prefix="build-fuzz/found/$t/" \
-                    "build-fuzz/corpus/$t" "tests/fuzz/kept/$t" >"$LOGS/fuzz-$t" 2>&1 && PASSED=$((PASSED + 1)) || FAILED=$((FAILED + 1))
-                echo "fuzz $t: $(grep -E 'DONE|SUMMARY' "$LOGS/fuzz-$t" | tail -1 | cut -c1-100)"
-            done
-        else
-            FAILED=$((FAILED + 1))
-        fi
-    fi
-    # Numbers and seed may be given: HONE_KILLS, HONE_CUTS, HONE_SWEEP, HONE_SEED (each failure tells its own).
+    wants analyse && { command -v cppcheck >/dev/null || as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq cppcheck >/dev/null
+        run plain analyse python3 tests/tools/analyse.py build-test; }
+    wants fuzz && { fuzz; cover; }
+    # Numbers and seed may be given: HONE_KILLS, HONE_CUTS, HONE_SWEEP, HONE_REQUESTS, HONE_JOBS, HONE_SEED (each failure tells its own).
     if wants soak; then
         HONE_KILLS=${HONE_KILLS:-500} run pytest soak-kills $PYTEST -s tests/e2e/test_kills.py
         HONE_CUTS=${HONE_CUTS:-all} run pytest soak-power-loss $PYTEST -s tests/e2e/test_power_loss.py
         HONE_EXAMPLES=${HONE_EXAMPLES:-1000} run pytest soak-schema $PYTEST -s tests/e2e/test_schema.py
         HONE_SWEEP=${HONE_SWEEP:-200} run pytest soak-faults $PYTEST -s tests/e2e/test_faults.py
+        HONE_REQUESTS=${HONE_REQUESTS:-1000000} HONE_JOBS=${HONE_JOBS:-1000} run pytest soak-load $PYTEST -s tests/e2e/test_load.py
     fi
 fi
 echo "$PASSED passed, $FAILED failed"

@@ -57,6 +57,9 @@ def test_foreign_pages_are_refused(daemon):
     error(daemon.get("/jobs", headers={"Host": "127.evil.example"}), 403, "forbidden")
     error(daemon.get("/jobs", headers={"Origin": "http://evil.example"}), 403, "forbidden")
     error(daemon.get("/jobs", headers={"Origin": "null"}), 403, "forbidden")
+    many = {f"X-{i}": "a" for i in range(90)}
+    error(daemon.get("/jobs", headers=many | {"Origin": "http://evil.example"}), 403, "forbidden")
+    error(daemon.get("/jobs?" + "limit=5&" * 90 + "nonsense=1"), 400, "unknown_field", "nonsense")
     assert daemon.get("/jobs", headers={"Host": "localhost:" + port, "Origin": "http://localhost:" + port}).status_code == 200
 
 

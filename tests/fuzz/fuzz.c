@@ -16,6 +16,7 @@
 #include "engine/template.h"
 #include "engine/unpack.h"
 #include "server/http_parse.h"
+#include "tests/fuzz/request.h"
 
 #include <assert.h>
 #include <dirent.h>
@@ -86,9 +87,35 @@ static void safetensors(const uint8_t *data, size_t size) {
     close(fd);
 }
 
+/* Weights that fit a configuration of one layer, so that more of it is looked at than its being alone. */
+static void lay_weights(const char *folder) {
+    static const float zeros[16 * 8]; /* as many as the largest has */
+    static const struct {
+        const char *name;
+        size_t rows, cols;
+    } of[] = {{"embed_tokens", 11, 8}, {"norm", 8, 0}, {"layers.0.input_layernorm", 8, 0}, {"layers.0.post_attention_layernorm", 8, 0},
+        {"layers.0.self_attn.q_proj", 8, 8}, {"layers.0.self_attn.k_proj", 4, 8}, {"layers.0.self_attn.v_proj", 4, 8},
+        {"layers.0.self_attn.o_proj", 8, 8}, {"layers.0.mlp.gate_proj", 16, 8}, {"layers.0.mlp.up_proj", 16, 8},
+        {"layers.0.mlp.down_proj", 8, 16}};
+    enum { N = sizeof of / sizeof of[0] };
+    char names[N][64], path[128];
+    struct hn_safetensor_out out[N];
+    for (size_t i = 0; i < N; i++) {
+        snprintf(names[i], sizeof names[i], "model.%s.weight", of[i].name);
+        out[i] = (struct hn_safetensor_out){.name = names[i], .n_dims = of[i].cols ? 2 : 1, .dims = {of[i].rows, of[i].cols},
+            .type = HN_F32, .values = zeros};
+    }
+    snprintf(path, sizeof path, "%s/model.safetensors", folder);
+    assert(hn_safetensors_write(path, out, N, NULL, NULL, NULL, NULL) == 0);
+}
+
 static void config(const uint8_t *data, size_t size) {
+    static bool laid;
     struct hn_model open = {0};
     struct hn_error err = {0};
+    if (!laid)
+        lay_weights(folder_with("config.json", data, size));
+    laid = true;
     hn_model_open(&open, folder_with("config.json", data, size), &err);
     hn_model_close(&open);
 }
@@ -217,11 +244,16 @@ static void http(const uint8_t *data, size_t size) {
     free(text);
 }
 
+/* Bytes on a connection to a daemon. */
+static void request(const uint8_t *data, size_t size) {
+    hn_fuzz_request(data, size);
+}
+
 static target *const the_target = HN_FUZZ_TARGET;
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
-    target *const unused[] = {gguf, model, safetensors, config, tokenizer, template, dataset, unpack, body, spec, events, http};
+    target *const unused[] = {gguf, model, safetensors, config, tokenizer, template, dataset, unpack, body, spec, events, http, request};
     (void)unused;
     the_target(data, size);
     return 0;
