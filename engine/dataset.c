@@ -161,10 +161,14 @@ static bool check_row(struct hn_dataset *data, const json_t *row, const struct h
         data->mapping = hn_layout_mapping(layout, row, given);
     }
     if (!data->layout) {
+        const char *first = json_string_value(json_array_get(data->header, 0));
         list_columns(row, columns, sizeof columns);
         hn_dataset_issue(data, span->line, 0, "columns",
-            "use messages, prompt and completion, text, text and label …, or say which is which: "
-            "columns={\"prompt\": \"question\", \"completion\": \"answer\"}",
+            first && strcmp(first, "col1") == 0
+                ? "say which is which: columns={\"prompt\": \"col1\", \"completion\": \"col2\"}, or by the names that the file's "
+                  "first line has, which is then no row"
+                : "use messages, prompt and completion, text, text and label …, or say which is which: "
+                  "columns={\"prompt\": \"question\", \"completion\": \"answer\"}",
             "the columns %s are not recognised", columns);
         return false;
     }

@@ -294,6 +294,14 @@ def test_answers_are_as_described(served):
     assert described.keys() - seen == {("post", "/datasets"), ("post", "/models")}
 
 
+def test_columns_without_names_that_are_known(served):
+    """The hint says how to name them: by number, or by the file's own first line."""
+    rows = "mr,ref\na b,c d\ne f,g h\n"
+    assert "col1" in refusal(served.post("/datasets", data=rows), 422)["hint"]
+    for columns, n in (('{"prompt": "col1", "completion": "col2"}', 3), ('{"prompt": "mr", "completion": "ref"}', 2)):
+        assert served.post("/datasets", params={"columns": columns}, data=rows).json()["rows"] == n
+
+
 def test_types_of_results_in_either_case(served):
     body = {"model": "llama", "dataset": upload(served, tiny.chats(random.Random(1), 16)), "exports": ["merged_gguf"]}
     for fields in ({"gguf_dtype": "Q8_0"}, {"gguf_dtype": "q4_0"}, {"export_dtype": "BF16"}):
