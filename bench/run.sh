@@ -4,7 +4,7 @@
 #   bench/run.sh GSM8K_TRAIN.jsonl SST2_TRAIN.tsv [training.py's options]
 #
 # GSM8K: lines of {"question","answer"}; SST-2: `text TAB label`. The models are fetched, and the peers (PyTorch, Transformers, PEFT,
-# llama.cpp) installed into a folder of their own, the first time: some gigabytes and, for llama.cpp, ten minutes of compiling.
+# llama.cpp, oneDNN) installed into a folder of their own, the first time: some gigabytes and, for llama.cpp, ten minutes of compiling.
 set -eu
 cd "$(dirname "$0")/.."
 . deploy/common.sh
@@ -16,15 +16,19 @@ install_packages
 fetch_model
 fetch_minilm
 PEERS="$CACHE/peers"
-if [ ! -f "$PEERS/.complete-1" ]; then
+if [ ! -f "$PEERS/.complete-2" ]; then
     python3 -m venv "$PEERS"
-    "$PEERS/bin/pip" install -qq torch==2.13.0 transformers==5.23.0 peft==0.21.2 gguf==0.19.0 numpy safetensors llama-cpp-python==0.3.36
-    touch "$PEERS/.complete-1"
+    "$PEERS/bin/pip" install -qq torch==2.13.0 transformers==5.23.0 peft==0.21.2 gguf==0.19.0 numpy safetensors llama-cpp-python==0.3.36 onednn-cpu-gomp==2023.2.0
+    touch "$PEERS/.complete-2"
 fi
 [ -f build/build.ninja ] || meson setup build >/dev/null
 ninja -C build >/dev/null
 export HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false
 "$PEERS/bin/python" bench/training.py "$MODEL_FILE" "$MINILM_FOLDER" --gsm8k "$GSM8K" --sst2 "$SST2" "$@"
+"$PEERS/bin/python" bench/share.py "$MODEL_FILE" "$GSM8K" --onednn "$PEERS/lib/libdnnl.so" \
+    --openblas "$(ldconfig -p | awk '/libopenblas.so.0/ { print $NF; exit }')"
+"$PEERS/bin/python" bench/slots.py "$MODEL_FILE" "$GSM8K"
+"$PEERS/bin/python" bench/gpt2.py "$GSM8K"
 command -v wrk >/dev/null || as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq wrk >/dev/null
 python3 bench/daemon.py "$MODEL_FILE"
 "$PEERS/bin/python" bench/tokenizer.py "$MODEL_FILE" "$MINILM_FOLDER" "$GSM8K"
