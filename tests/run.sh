@@ -75,14 +75,16 @@ fuzz() {
 # What all inputs that the targets have come upon so far reach: lines run, of each file that any of them reaches.
 cover() {
     local t programs=() raw="$ROOT/build-cover/raw"
-    CC=clang build build-cover -Dc_args='-fprofile-instr-generate -fcoverage-mapping' -Dc_link_args=-fprofile-instr-generate || { FAILED=$((FAILED + 1)); return; }
+    rm -rf "$raw"
+    # Meson runs a program of its own when it sets up, which would leave its profile here.
+    LLVM_PROFILE_FILE=/dev/null CC=clang build build-cover -Dc_args='-fprofile-instr-generate -fcoverage-mapping' -Dc_link_args=-fprofile-instr-generate || { FAILED=$((FAILED + 1)); return; }
     for t in $(ls build-fuzz/corpus); do
         LLVM_PROFILE_FILE="$raw/$t" "build-cover/tests/replay_$t" "build-fuzz/corpus/$t" "tests/fuzz/kept/$t" >"$LOGS/replay-$t" 2>&1 ||
             { tail -5 "$LOGS/replay-$t"; FAILED=$((FAILED + 1)); }
         programs+=(-object "build-cover/tests/replay_$t")
     done
     llvm-profdata merge -o "$raw/all" "$raw"/*[a-z] && llvm-cov export -summary-only "${programs[@]}" -instr-profile="$raw/all" |
-        jq -r '.data[0].files[] | select(.filename | test("/(engine|server|api)/[^/]*\\.c$")) | .summary.lines |= (. // {}) |
+        jq -r '.data[0].files[] | select(.filename | test("/(engine|server|api)/[^/]*\\.c$")) |
             select(.summary.lines.covered > 0) | [(.filename | split("/")[-2:] | join("/")), .summary.lines.covered, .summary.lines.count] | @tsv' |
         awk '{ printf "%s %d%%  ", $1, 100 * $2 / $3; c += $2; n += $3 } END { printf "\ncovered: %d of %d lines\n", c, n }'
 }

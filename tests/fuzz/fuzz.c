@@ -38,12 +38,18 @@ static int put(const uint8_t *data, size_t size, char path[64]) {
     return fd;
 }
 
+static char folder[64];
+
+static void remove_folder(void) {
+    hn_dir_remove(folder, NULL);
+}
+
 /* A folder with one file of this content, beside whatever else is in it. */
 static const char *folder_with(const char *name, const uint8_t *data, size_t size) {
-    static char folder[64], path[128];
+    static char path[128];
     if (!folder[0]) {
         snprintf(folder, sizeof folder, "/dev/shm/hone-fuzz-XXXXXX");
-        assert(mkdtemp(folder));
+        assert(mkdtemp(folder) && atexit(remove_folder) == 0);
     }
     snprintf(path, sizeof path, "%s/%s", folder, name);
     FILE *f = fopen(path, "wb");
@@ -88,7 +94,7 @@ static void safetensors(const uint8_t *data, size_t size) {
 }
 
 /* Weights that fit a configuration of one layer, so that more of it is looked at than its being alone. */
-static void lay_weights(const char *folder) {
+static void lay_weights(void) {
     static const float zeros[16 * 8]; /* as many as the largest has */
     static const struct {
         const char *name;
@@ -113,25 +119,26 @@ static void config(const uint8_t *data, size_t size) {
     static bool laid;
     struct hn_model open = {0};
     struct hn_error err = {0};
+    folder_with("config.json", data, size);
     if (!laid)
-        lay_weights(folder_with("config.json", data, size));
+        lay_weights();
     laid = true;
-    hn_model_open(&open, folder_with("config.json", data, size), &err);
+    hn_model_open(&open, folder, &err);
     hn_model_close(&open);
 }
 
 static void tokenizer(const uint8_t *data, size_t size) {
     static const char config_json[] = "{\"model_type\":\"llama\",\"vocab_size\":32}";
     struct hn_gguf text = {0};
-    struct hn_folder folder = {0};
+    struct hn_folder model_folder = {0};
     struct hn_error err = {0};
     struct hn_codec codec = {0};
     folder_with("config.json", (const uint8_t *)config_json, sizeof config_json - 1);
-    snprintf(folder.dir, sizeof folder.dir, "%s", folder_with("tokenizer.json", data, size));
+    snprintf(model_folder.dir, sizeof model_folder.dir, "%s", folder_with("tokenizer.json", data, size));
     json_t *parsed = NULL;
     if (!hn_json_parse(config_json, sizeof config_json - 1, &parsed, &err))
-        folder.config = parsed;
-    if (!hn_folder_text(&folder, &text, &err) && !hn_codec_from_gguf(&text, &codec, &err)) {
+        model_folder.config = parsed;
+    if (!hn_folder_text(&model_folder, &text, &err) && !hn_codec_from_gguf(&text, &codec, &err)) {
         struct hn_ids ids = {0};
         hn_tokenizer_encode(codec.tokenizer, "Hello, wörld 12", 16, NULL, &ids, &err);
         hn_ids_free(&ids);

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
-"""What the fuzzers begin with: whole small inputs of every kind, and for each target a dictionary of the words that its readers know,
-taken from their sources so that it never falls behind.
+"""What the fuzzers begin with: whole small inputs of every kind, what earlier runs came upon (corpus.tar.xz: the smallest set that reaches
+as much, `fuzz_… -merge=1`), and for each target a dictionary of the words that its readers know, taken from their sources so that it
+never falls behind.
 
     seeds.py FOLDER        FOLDER/corpus/<target>/…, FOLDER/dictionaries/<target>
 """
@@ -12,6 +13,7 @@ import random
 import re
 import struct
 import sys
+import tarfile
 import tempfile
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -218,6 +220,8 @@ def main():
     for target in READERS:
         (out / "corpus" / target).mkdir(parents=True, exist_ok=True)
         (out / "dictionaries" / target).write_text("".join(map(entry, words(target))))
+    with tarfile.open(HERE / "corpus.tar.xz") as kept:
+        kept.extractall(out / "corpus", filter="data")
     with tempfile.TemporaryDirectory() as folder:
         for n, (target, data) in enumerate(seeds(pathlib.Path(folder))):
             (out / "corpus" / target / f"seed-{n:04}").write_bytes(data)
