@@ -20,6 +20,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define FEW_ROWS 300
 #define AUTO_MAX_LENGTH 2048
 /* LoRA of a 135M model then stays under 0.9 GB; 1,024 took 0.98 GB and was 2 to 10 % faster: bench/SPEED.md. */
 #define AUTO_MICRO_BATCH 896
@@ -358,8 +359,9 @@ static int resolve_metric(struct planning *p, struct hn_error *err) {
     return HN_E_UNSUPPORTED;
 }
 
-/* Wider models want smaller steps; adapters and heads bear more than all the weights together. */
-static void choose_rate(struct planning *p, const struct hn_model *model) {
+/* Wider models want smaller steps; adapters and heads bear more than all the weights together, and adapters of a decoder
+ * that has few rows, so few steps, get further with twice the rate (bench/SPEED.md). */
+static void choose_rate(struct planning *p, const struct hn_model *model, size_t rows) {
     size_t hidden = model->config.hidden;
     int width = hidden < 512 ? 0 : hidden < 1024 ? 1 : hidden < 2560 ? 2 : 3;
     static const double encoder[3][4] = {
@@ -367,9 +369,10 @@ static void choose_rate(struct planning *p, const struct hn_model *model) {
     static const double decoder[3][4] = {
         {5e-4, 5e-4, 3e-4, 2e-4}, {5e-5, 5e-5, 2e-5, 1e-5}, {1e-3, 1e-3, 1e-3, 1e-3}};
     static const char *const what[3] = {"adapters", "all the weights", "the head"};
-    p->hp.learning_rate = (model->arch->encoder ? encoder : decoder)[p->method][width];
-    because(p, "learning_rate", "%.3g: %s of %s %zu wide", p->hp.learning_rate, what[p->method],
-        model->arch->encoder ? "an encoder" : "a decoder", hidden);
+    bool few = p->method == HN_METHOD_LORA && p->labels.problem == HN_PROBLEM_TOKENS && rows < FEW_ROWS;
+    p->hp.learning_rate = (model->arch->encoder ? encoder : decoder)[p->method][width] * (few ? 2 : 1);
+    because(p, "learning_rate", "%.3g: %s of %s %zu wide%s", p->hp.learning_rate, what[p->method],
+        model->arch->encoder ? "an encoder" : "a decoder", hidden, few ? ", twice as much for few rows" : "");
 }
 
 /* Adapters of a task with a head have no dropout and a large rate: with some thousand rows a third pass makes them worse
@@ -402,7 +405,7 @@ static int resolve_before(struct planning *p, const struct hn_model *model, stru
             train_rows);
     }
     if (hn_is_auto(hp->learning_rate))
-        choose_rate(p, model);
+        choose_rate(p, model, train_rows);
     if (hp->max_length == HN_AUTO_INT)
         hp->max_length = (int64_t)(model->config.context < AUTO_MAX_LENGTH ? model->config.context : AUTO_MAX_LENGTH);
     else if ((size_t)hp->max_length > model->config.context)
