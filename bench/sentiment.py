@@ -108,7 +108,8 @@ def main():
                 start, found = time.time(), peer(args.model, args.train, args.dev, method, knobs, args.epochs, seed)
                 last.append(found[-1])
                 best.append(max(found))
-                print(f"{name:16} seed {seed}  last {100 * last[-1]:.2f}  best {100 * best[-1]:.2f}  {time.time() - start:.0f} s  PyTorch", flush=True)
+                print(f"{name:16} seed {seed}  last {100 * last[-1]:.2f}  best {100 * best[-1]:.2f}  "
+                      f"{time.time() - start:.0f} s  PyTorch", flush=True)
                 continue
             more = {} if "defaults" in name else {"epochs": args.epochs, "eval_every": 1000}
             a, b, seconds, hp = run(args.honed, args.model.resolve(), args.train, args.dev, method, {**knobs, **more, "seed": seed})

@@ -1,10 +1,11 @@
 /*
  * Rows in separated columns: CSV by RFC 4180 (comma, semicolon or bar, recognised), and TSV.
  *
- * The first record is a header if it names a column we know, in whatever letters, or one that the mapping names; otherwise
- * the columns are col1, col2 …. Two columns, one of which has few distinct values, are taken as text and label, with a
- * warning, and so is what stands beside a column called label. In TSV a quote is a character like any other, unless a field begins and ends with one and those inside
- * are doubled, as spreadsheets write it. Labels that are numbers become numbers; everything else is a text.
+ * The first record is a header if it names a column we know, in whatever letters, or one that the mapping names;
+ * otherwise the columns are col1, col2 …. Two columns, one of which has few distinct values, are taken as text and
+ * label, with a warning, and so is what stands beside a column called label. In TSV a quote is a character like any
+ * other, unless a field begins and ends with one and those inside are doubled, as spreadsheets write it. Labels that
+ * are numbers become numbers; everything else is a text.
  */
 #include "engine/dataset_format.h"
 #include "engine/rows.h"
