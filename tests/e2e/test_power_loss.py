@@ -2,7 +2,7 @@
 would hold it, once with all that was written and once with nothing but what had been synced; a daemon started on it has all that was
 acknowledged and brings every job to the same bytes.
 
-HONE_CUTS is the number of moments tried (40; "all": every one), HONE_SEED chooses them. Needs strace and leave to trace."""
+HONE_CUTS is the number of cuts tried (80; "all": every one), HONE_SEED chooses them. Needs strace and leave to trace."""
 import json
 import os
 import pathlib
@@ -20,7 +20,7 @@ from daemon import Daemon, HONED
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "tools"))
 import disk_record  # noqa: E402
 
-CUTS = os.environ.get("HONE_CUTS", "40")
+CUTS = os.environ.get("HONE_CUTS", "80")
 SEED = int(os.environ.get("HONE_SEED", time.time()))
 KNOBS = {"epochs": 20, "max_steps": 24, "save_every": 5, "batch_size": 2, "eval_every": 8, "learning_rate": 1e-3, "max_length": 96}
 
@@ -104,7 +104,18 @@ def day(tmp_path_factory):
     disk = disk_record.Disk(daemon.state)
     moments = [i for i, event in enumerate(events) if disk.play(event)]
     assert disk.same(daemon.state) == []  # the record is whole
-    return daemon, expected, events, moments
+    return daemon, expected, events, cuts_of(events, moments)
+
+
+def cuts_of(events, moments):
+    """{(event, only what was synced?): time} of every different disk that a cut may leave, and when the next call that changes it was
+    begun: all that had been promised by then must be on it."""
+    cuts = {}
+    for only_synced in (False, True):
+        changes = [i for i in moments if ("sync" in events[i][2]) == only_synced]
+        cuts |= {(i, only_synced): events[after][4][1] for i, after in zip(changes, changes[1:])}
+        cuts[changes[-1], only_synced] = time.time()
+    return cuts
 
 
 def wake(folder, models, promised, expected):
@@ -133,17 +144,17 @@ def wake(folder, models, promised, expected):
 
 
 def test_a_cut_at_any_moment(day, tmp_path):
-    daemon, expected, events, moments = day
-    chosen = set(moments if CUTS == "all" else random.Random(SEED).sample(moments, min(int(CUTS), len(moments))))
-    print(f"seed {SEED}: {len(chosen)} of {len(moments)} moments")
+    daemon, expected, events, cuts = day
+    chosen = set(cuts if CUTS == "all" else random.Random(SEED).sample(sorted(cuts), min(int(CUTS), len(cuts))))
+    print(f"seed {SEED}: {len(chosen)} of {len(cuts)} cuts")
     disk = disk_record.Disk(daemon.state)
     for i, event in enumerate(events):
         disk.play(event)
-        for only_synced in (True, False) if i in chosen else ():
+        for only_synced in [only for only in (True, False) if (i, only) in chosen]:
             folder = tmp_path / f"{i}-{'synced' if only_synced else 'written'}" / "state"
             folder.parent.mkdir()
             disk.rebuild(folder, only_synced, daemon.state)
-            promised = [what for at, what in daemon.promised if at <= event[0]]
+            promised = [what for at, what in daemon.promised if at <= cuts[i, only_synced]]
             try:
                 wake(folder, daemon.state.parents[1] / "models", promised, expected)
             except BaseException:

@@ -72,7 +72,7 @@ def kill_trainer(daemon, job):
 
 def test_ten_deaths_change_no_byte(real):
     """Ten SIGKILLs at random moments: the trainer, the daemon, or both at once."""
-    steps = {"max_steps": 30, "eval_every": 10}
+    steps = {"max_steps": 20, "eval_every": 10}
     calm = submit(real, **steps)
     real.wait(calm, "succeeded", 300)
     seed = int(os.environ.get("HONE_TEST_SEED", time.time()))

@@ -1,5 +1,6 @@
 """`honed train RUN_DIR` alone, on the real model: results, exact resumption after any death, the same bytes for any thread
 count, stops, failures with a reason, and a spec that anyone can write."""
+import datetime
 import hashlib
 import json
 import os
@@ -17,7 +18,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "parity"))
 import common  # noqa: E402
 
 pytestmark = pytest.mark.skipif(not common.GGUF or not common.REVIEWS, reason="needs the model and the reviews")
-KNOBS = {"max_steps": 8, "batch_size": 2, "learning_rate": 1e-3, "eval_every": 3, "save_every": 2, "lora_dropout": 0.1, "seed": 5}
+KNOBS = {"max_steps": 8, "batch_size": 2, "learning_rate": 1e-3, "eval_every": 4, "save_every": 2, "lora_dropout": 0.1, "seed": 5}
 
 
 def rows(n, offset=0):
@@ -25,7 +26,7 @@ def rows(n, offset=0):
 
 
 def make(folder, threads=2, **knobs):
-    common.make_run(folder, rows(12), {**KNOBS, **knobs}, validation=rows(4, 100), samples=1)
+    common.make_run(folder, rows(12), {**KNOBS, **knobs}, validation=rows(2, 100), samples=1)
     spec = json.loads((folder / "spec.json").read_text())
     spec["host"]["threads"] = threads
     (folder / "spec.json").write_text(json.dumps(spec))
@@ -58,6 +59,9 @@ def check_sequence(folder):
     assert steps == sorted(set(steps))
 
 
+DEATHS = 4
+
+
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
     folder = make(tmp_path_factory.mktemp("undisturbed") / "run")
@@ -66,10 +70,16 @@ def undisturbed(tmp_path_factory):
     return folder
 
 
+def seconds_of(folder):
+    """How long the run took from its first event to its last: deaths are drawn from it, so that they fall alike on any machine."""
+    first, last = common.events(folder)[0]["time"], common.events(folder)[-1]["time"]
+    return (datetime.datetime.fromisoformat(last) - datetime.datetime.fromisoformat(first)).total_seconds()
+
+
 def test_what_a_run_leaves(undisturbed):
     kinds = [e["type"] for e in common.events(undisturbed)]
     assert kinds[0] == "started" and kinds[-1] == "finished"
-    assert kinds.count("step") == 8 and kinds.count("eval") == 4 and kinds.count("sample") == 2
+    assert kinds.count("step") == 8 and kinds.count("eval") == 3 and kinds.count("sample") == 2
     check_sequence(undisturbed)
     losses = [e["data"]["val_loss"] for e in common.events(undisturbed, "eval")]
     assert losses[-1] < losses[0]
@@ -95,22 +105,22 @@ def test_same_bytes_for_any_thread_count(undisturbed, tmp_path, threads):
     assert history(folder) == history(undisturbed)
 
 
-@pytest.mark.parametrize("seed", range(int(os.environ.get("HONE_KILLS", "4"))))
+@pytest.mark.parametrize("seed", range(int(os.environ.get("HONE_KILLS", "3"))))
 def test_killed_anywhere_and_resumed_gives_the_same_bytes(undisturbed, tmp_path, seed):
-    folder, chance, kills = make(tmp_path / "run"), random.Random(seed), 0
-    for _ in range(40):
+    folder, chance, whole = make(tmp_path / "run"), random.Random(seed), seconds_of(undisturbed)
+    for _ in range(DEATHS):
         child = subprocess.Popen([str(common.HONED), "train", str(folder)], stderr=subprocess.DEVNULL)
         try:
-            child.wait(chance.uniform(0.3, 6))
+            child.wait(chance.uniform(0.05, 0.9) * whole)
         except subprocess.TimeoutExpired:
             child.kill()
-            kills += 1
         if child.wait() == 0:
             break
         if chance.random() < 0.5:  # power loss: the last line may be torn
             with open(folder / "events.jsonl", "ab") as f:
                 f.write(b'{"n":999,"type":"st')
-    assert child.returncode == 0
+    done = train(folder)
+    assert done.returncode == 0, done.stderr
     assert artifact_hashes(folder) == artifact_hashes(undisturbed)
     assert history(folder) == history(undisturbed)
     check_sequence(folder)

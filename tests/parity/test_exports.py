@@ -218,7 +218,7 @@ def test_another_precision_of_the_base(tmp_path):
     base.save_pretrained(tmp_path / "f32")
     base.to(torch.bfloat16).save_pretrained(tmp_path / "bf16")
     others = [{"name": n, "path": str(tmp_path / n), "sha256": n} for n in ("f32", "bf16")]
-    rows, knobs = [common.chat_row(*r) for r in common.reviews(8)], {"max_steps": 2, "batch_size": 4, "learning_rate": 2e-3}
+    rows, knobs = [common.chat_row(*r) for r in common.reviews(4)], {"max_steps": 2, "batch_size": 2, "learning_rate": 2e-3}
     plan = common.make_run(tmp_path / "run", rows, knobs, verify_on=others, exports=["gguf", "peft"])
     for i, other in enumerate(others):
         (tmp_path / "run" / plan["host"]["verify_on"][i]["file"]).symlink_to(other["path"])

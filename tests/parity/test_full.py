@@ -63,17 +63,17 @@ def theirs(run):
     return follow(folder, rows, KNOBS)
 
 
-def test_fifty_losses(tmp_path):
+def test_twenty_losses(tmp_path):
     """Round-off grows with the steps; what stays below it is an error of ours."""
-    rows = [common.chat_row(*r) for r in common.reviews(50, 100)]
-    knobs = {**KNOBS, "max_steps": 50, "batch_size": 1, "learning_rate": 2e-5, "save_every": 50}
+    rows = [common.chat_row(*r) for r in common.reviews(20, 100)]
+    knobs = {**KNOBS, "max_steps": 20, "batch_size": 1, "learning_rate": 2e-5, "save_every": 20}
     common.make_run(tmp_path / "run", rows, knobs, method="full")
     done = subprocess.run([str(common.HONED), "train", str(tmp_path / "run")], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     steps = [e["data"] for e in common.events(tmp_path / "run", "step")]
     _, seen = follow(tmp_path / "run", rows, knobs)
     shutil.rmtree(tmp_path / "run")
-    assert len(steps) == 50 and min(loss for loss, _ in seen) < 0.2 * seen[0][0]  # it learns: there is something to follow
+    assert len(steps) == 20 and min(loss for loss, _ in seen) < 0.2 * seen[0][0]  # it learns: there is something to follow
     for ours, (loss, norm) in zip(steps, seen):
         assert ours["loss"] == pytest.approx(loss, rel=5e-3, abs=2e-3)
 

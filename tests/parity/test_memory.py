@@ -35,7 +35,7 @@ def chat_rows():
 def test_resident_set(name, rows, method, knobs, memory, tmp_path):
     folder = tmp_path / "run"
     data = rows()
-    plan = common.make_run(folder, data, {"max_steps": 2, **knobs}, method=method, validation=data[:6], samples=1,
+    plan = common.make_run(folder, data, {"max_steps": 1, **knobs}, method=method, validation=data[:3], samples=1,
                            memory_bytes=memory)
     done = subprocess.run([sys.executable, "-c", WATCH, str(common.HONED), str(folder)], capture_output=True, text=True)
     shutil.rmtree(folder / "artifacts", ignore_errors=True)
