@@ -37,11 +37,11 @@ count() { # log kind status
 }
 
 run() { # kind name command...
-    local kind=$1 name=$2 log="$LOGS/$2"
+    local kind=$1 name=$2 log="$LOGS/$2" begun=$SECONDS
     shift 2
-    echo "== $name"
     "$@" >"$log" 2>&1
     local status=$?
+    echo "== $name, $((SECONDS - begun)) s"
     if [ $status -ne 0 ]; then tail -60 "$log"; else tail -${TAIL:-3} "$log"; fi
     count "$log" "$kind" $status
 }
@@ -111,6 +111,7 @@ export HONE_TEST_GGUF="$MODEL_FILE" HONE_TEST_REVIEWS="$REVIEWS_FILE" HONE_TEST_
 # Every thread of the daemon at work, with a stand-in for the engine.
 DAEMON_TESTS=$(printf 'tests/e2e/test_%s.py ' api lifecycle operations backup slow_clients)
 PYTEST="$CACHE/venv/bin/python -m pytest -q -p no:cacheprovider"
+SIDE_BY_SIDE="-n 2 --dist loadfile" # a file a worker: the files share nothing
 
 if ! build build-test; then
     FAILED=$((FAILED + 1))
@@ -122,7 +123,7 @@ else
         if build build-asan -Db_sanitize=address,undefined -Db_lundef=false; then
             export ASAN_OPTIONS=detect_leaks=1:strict_string_checks=1 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
             run meson unit-sanitized meson test -C build-asan --no-rebuild --print-errorlogs -t 4
-            HONED="$ROOT/build-asan/server/honed" run pytest e2e-sanitized $PYTEST $DAEMON_TESTS
+            HONED="$ROOT/build-asan/server/honed" run pytest e2e-sanitized $PYTEST $SIDE_BY_SIDE $DAEMON_TESTS
             unset ASAN_OPTIONS UBSAN_OPTIONS
         else
             FAILED=$((FAILED + 1))
@@ -132,15 +133,15 @@ else
         if build build-tsan -Dtests=false -Db_sanitize=thread -Db_lundef=false; then
             export HONE_PATIENCE=5
             wants tsan && only= || only="many_streams or side_by_side or anything_at_any_time or figures or all_changes"
-            HONED="$ROOT/build-tsan/server/honed" run pytest e2e-races $PYTEST -k "$only" $DAEMON_TESTS tests/e2e/test_verify.py
+            HONED="$ROOT/build-tsan/server/honed" run pytest e2e-races $PYTEST $SIDE_BY_SIDE -k "$only" $DAEMON_TESTS tests/e2e/test_verify.py
             unset HONE_PATIENCE
         else
             FAILED=$((FAILED + 1))
         fi
     fi
-    # A file a worker, each with one thread of its own: the files differ little in length and share nothing.
-    wants parity && OMP_NUM_THREADS=1 run pytest parity $PYTEST -n 2 --dist loadfile --durations=15 tests/parity
-    wants e2e && run pytest e2e $PYTEST -n 2 --dist loadfile --durations=8 tests/e2e
+    wants parity && OMP_NUM_THREADS=1 run pytest parity $PYTEST $SIDE_BY_SIDE --durations=15 tests/parity
+    # Its tests wait for others half of the time.
+    wants e2e && run pytest e2e $PYTEST $SIDE_BY_SIDE -n 3 --durations=8 tests/e2e
     wants analyse && { command -v cppcheck >/dev/null || as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq cppcheck >/dev/null
         run plain analyse python3 tests/tools/analyse.py build-test; }
     wants fuzz && { fuzz; cover; }
