@@ -140,8 +140,7 @@ else
         fi
     fi
     wants parity && OMP_NUM_THREADS=1 run pytest parity $PYTEST $SIDE_BY_SIDE --durations=15 tests/parity
-    # Its tests wait for others half of the time.
-    wants e2e && run pytest e2e $PYTEST $SIDE_BY_SIDE -n 3 --durations=8 tests/e2e
+    wants e2e && run pytest e2e $PYTEST $SIDE_BY_SIDE --durations=8 tests/e2e
     wants analyse && { command -v cppcheck >/dev/null || as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq cppcheck >/dev/null
         run plain analyse python3 tests/tools/analyse.py build-test; }
     wants fuzz && { fuzz; cover; }

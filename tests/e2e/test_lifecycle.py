@@ -277,7 +277,8 @@ def test_thinned_metrics_keep_the_extremes(daemon):
 
 
 def test_changed_model_files_are_noticed(daemon):
-    blocker = daemon.job({"steps": 40, "step_seconds": 0.03})
+    blocker = daemon.job({"steps": 200, "step_seconds": 0.03})
+    daemon.wait_step(blocker, 1)
     job = daemon.job(extra="x")
     path = daemon.state / "models/base/model.gguf"
     os.chmod(path, 0o600)
