@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Extractive question answering beside Transformers: exact match and F1 on held-out questions over several seeds.
 
-  bench/squad.py MODEL_FOLDER train-v2.0.json dev-v2.0.json [--answerable] [--seeds 2] [--epochs 3] [--honed PATH]
+  bench/squad.py MODEL_FOLDER train-v2.0.json dev-v2.0.json [--answerable] [--seeds 2] [--epochs 3] [--only SIDE] [--honed PATH]
 
 Both sides train all weights of the same encoder on the same windows (512 tokens, overlapping by 128): AdamW, linear schedule with 10 %
 warmup, batch 16, the model's dropout. Both results are measured by the same program, `honed`'s evaluation (whose figures the tests
@@ -114,11 +114,14 @@ def main():
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--honed", default=str(pathlib.Path(__file__).resolve().parents[1] / "build" / "server" / "honed"))
     parser.add_argument("--answerable", action="store_true")
+    parser.add_argument("--only", help="one side: Hone or Transformers")
     args = parser.parse_args()
     kept = tempfile.TemporaryDirectory(prefix="hone-squad-data-")
     if args.answerable:
         args.train, args.dev = answerable(args.train, kept.name), answerable(args.dev, kept.name)
     for name, side in (("Hone", hone), ("Transformers", transformers)):
+        if args.only not in (None, name):
+            continue
         figures, start = [], time.time()
         for seed in range(args.seeds):
             with tempfile.TemporaryDirectory(prefix="hone-squad-") as folder:

@@ -1,72 +1,25 @@
 /*
  * job.plan: a submission made into a specification with no "auto" left, and what running it will take.
  *
- * What "auto" becomes depends on the model, the task, the data and the slot's configured memory, never on what is
- * free at the moment; each choice comes with its reason. The figures are those of the trainer itself: the same code
- * loads and plans.
+ * The figures are those of the trainer itself: the same code loads and plans.
  */
+#include "engine/op_plan.h"
 #include "engine/batch.h"
 #include "engine/checkpoint.h"
 #include "engine/export.h"
 #include "engine/helper.h"
 #include "engine/json.h"
 #include "engine/rate.h"
-#include "engine/run.h"
 #include "engine/token_file.h"
 
 #include <math.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define FEW_ROWS 300
-#define AUTO_MAX_LENGTH 2048
-/* LoRA of a 135M model then stays under 0.9 GB; 1,024 took 0.98 GB and was 2 to 10 % faster: bench/SPEED.md. */
-#define AUTO_MICRO_BATCH 896
 #define SMALLEST_MICRO_BATCH 128
 
-struct planning {
-    const json_t *params;
-    struct hn_hyperparams hp;
-    json_t *reasons, *warnings;
-    const char *model_path, *train_path, *validation_path, *test_path, *init_path, *now;
-    char tokens[HN_SHA256_HEX + 24]; /* name of the file with the tokenised rows; "" without one */
-    char init_sha256[HN_SHA256_HEX];
-    enum hn_task task;
-    struct hn_labels labels;
-    enum hn_method method;
-    double fraction;     /* of the training rows that are held out */
-    size_t rows;         /* of all training data sets */
-    double weighed_rows; /* the same, each as often as its data set's weight has it in an epoch */
-    int64_t memory_bytes, threads;
-    bool recompute, encoder;
-};
-
-static void because(struct planning *p, const char *name, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
-
-static void because(struct planning *p, const char *name, const char *format, ...) {
-    char text[256];
-    va_list ap;
-    va_start(ap, format);
-    vsnprintf(text, sizeof text, format, ap);
-    va_end(ap);
-    json_object_set_new(p->reasons, name, json_string(text));
-}
-
-static void warn(struct planning *p, const char *code, const char *format, ...) __attribute__((format(printf, 3, 4)));
-
-static void warn(struct planning *p, const char *code, const char *format, ...) {
-    char text[512];
-    va_list ap;
-    va_start(ap, format);
-    vsnprintf(text, sizeof text, format, ap);
-    va_end(ap);
-    json_array_append_new(p->warnings, json_pack("{s:s, s:s}", "code", code, "message", text));
-}
-
-static int read_names(struct planning *p, struct hn_error *err) {
+static int read_names(struct hn_planning *p, struct hn_error *err) {
     const char *task = NULL, *method = NULL;
     int rc = hn_json_string(p->params, "task", &task, err);
     if (!rc)
@@ -91,7 +44,7 @@ static int read_names(struct planning *p, struct hn_error *err) {
 }
 
 /* "auto" (or absent), "none", {"fraction"} or DATA. */
-static int read_validation(struct planning *p, struct hn_error *err) {
+static int read_validation(struct hn_planning *p, struct hn_error *err) {
     const json_t *v = json_object_get(p->params, "validation");
     const char *text = json_string_value(v);
     if (json_is_object(v) && json_object_get(v, "path"))
@@ -112,7 +65,7 @@ static int read_validation(struct planning *p, struct hn_error *err) {
         return HN_E_INVALID_FIELD;
     }
     if (p->rows < 200) {
-        warn(p, "no_validation",
+        hn_planning_warn(p, "no_validation",
             "with %zu row%s none are held out (from 200 on, a tenth is); without them overfitting cannot be seen: "
             "send a "
             "validation data set or \"validation\":0.2",
@@ -120,7 +73,7 @@ static int read_validation(struct planning *p, struct hn_error *err) {
         return 0;
     }
     p->fraction = p->rows > 10000 ? 1000.0 / (double)p->rows : 0.1;
-    because(p, "validation", "%.4g of %zu rows held out: a tenth, at most 1,000", p->fraction, p->rows);
+    hn_planning_because(p, "validation", "%.4g of %zu rows held out: a tenth, at most 1,000", p->fraction, p->rows);
     return 0;
 }
 
@@ -133,7 +86,7 @@ static void list_exports(unsigned bits, char *out, size_t size) {
                 hn_export_name((enum hn_export)bit));
 }
 
-static json_t *exports_json(const struct planning *p, struct hn_error *err) {
+static json_t *exports_json(const struct hn_planning *p, struct hn_error *err) {
     const json_t *asked = json_object_get(p->params, "exports");
     bool head = p->labels.problem != HN_PROBLEM_TOKENS;
     unsigned bits = hn_method_exports(p->method, head);
@@ -187,7 +140,7 @@ static json_t *source_json(const json_t *data, const char *file) {
 }
 
 /* Training data sets behind the first. */
-static json_t *more_json(const struct planning *p, bool real) {
+static json_t *more_json(const struct hn_planning *p, bool real) {
     json_t *list = json_array(), *data;
     char name[48];
     size_t i;
@@ -199,7 +152,7 @@ static json_t *more_json(const struct planning *p, bool real) {
     return list;
 }
 
-static json_t *samples_json(const struct planning *p, struct hn_error *err) {
+static json_t *samples_json(const struct hn_planning *p, struct hn_error *err) {
     const json_t *asked = json_object_get(p->params, "samples");
     int64_t rows = 4, tokens = 128;
     static const char *const known[] = {"rows", "max_tokens", NULL};
@@ -215,7 +168,7 @@ static json_t *samples_json(const struct planning *p, struct hn_error *err) {
 }
 
 /* Other precisions of the base. They change no result, so they belong to the host part. */
-static json_t *others_json(const struct planning *p, bool real) {
+static json_t *others_json(const struct hn_planning *p, bool real) {
     json_t *list = json_array(), *model;
     size_t i;
     json_array_foreach(json_object_get(p->params, "verify_on"), i, model) {
@@ -229,7 +182,7 @@ static json_t *others_json(const struct planning *p, bool real) {
 }
 
 /* The run that this one begins from. */
-static json_t *init_json(const struct planning *p, bool real) {
+static json_t *init_json(const struct hn_planning *p, bool real) {
     const json_t *init = json_object_get(p->params, "init");
     return p->init_path ? json_pack("{s:s, s:s, s:O?, s:O?}", "file", real ? p->init_path : "inputs/init.safetensors",
                               "sha256", p->init_sha256, "job", json_object_get(init, "job"), "step",
@@ -238,7 +191,7 @@ static json_t *init_json(const struct planning *p, bool real) {
 }
 
 /* The specification; with `real` paths for planning here, else with the names the inputs have in a run directory. */
-static json_t *make_spec(const struct planning *p, bool real, struct hn_error *err) {
+static json_t *make_spec(const struct hn_planning *p, bool real, struct hn_error *err) {
     const json_t *model = json_object_get(p->params, "model"), *train = json_object_get(p->params, "train");
     const char *sha = json_string_value(json_object_get(model, "sha256")),
                *step = json_string_value(json_object_get(p->params, "export_step"));
@@ -298,160 +251,8 @@ static json_t *make_spec(const struct planning *p, bool real, struct hn_error *e
     return json_pack("{s:i, s:o, s:o}", "format", 1, "run", run, "host", host);
 }
 
-static void choose_dropout(struct planning *p, const char *name, double *rate, double own, bool encoder) {
-    if (!hn_is_auto(*rate))
-        return;
-    *rate = encoder && p->method != HN_METHOD_LORA ? own : 0;
-    because(p, name, "%.3g: %s", *rate, !encoder ? "decoders are trained without"
-                                        : p->method == HN_METHOD_LORA ? "adapters are small enough to do without"
-                                                                      : "as the model was made");
-}
-
-static int resolve_dropout(struct planning *p, const struct hn_model *model, struct hn_error *err) {
-    struct hn_hyperparams *hp = &p->hp;
-    bool encoder = model->arch->encoder;
-    if (!encoder && (hp->dropout > 0 || hp->attention_dropout > 0)) {
-        hn_fail(err, HN_E_UNSUPPORTED, "the %s family has no dropout of its own; lora_dropout is there",
-            model->config.family);
-        hn_error_field(err, hp->dropout > 0 ? "hyperparameters.dropout" : "hyperparameters.attention_dropout");
-        return HN_E_UNSUPPORTED;
-    }
-    choose_dropout(p, "dropout", &hp->dropout, model->config.dropout, encoder);
-    choose_dropout(p, "attention_dropout", &hp->attention_dropout, model->config.attention_dropout, encoder);
-    return 0;
-}
-
-/* The metric that decides by default, and those that the problem has. */
-static int resolve_metric(struct planning *p, struct hn_error *err) {
-    static const struct {
-        const char *first, *others;
-    } metrics[HN_PROBLEMS] = {[HN_PROBLEM_TOKENS] = {"val_loss", "val_perplexity val_token_accuracy"},
-        [HN_PROBLEM_CLASSES] = {"val_accuracy",
-            "val_loss val_f1_macro val_f1_weighted val_precision val_recall val_mcc val_auc val_ece"},
-        [HN_PROBLEM_MULTI] = {"val_f1_macro", "val_loss val_accuracy val_f1_weighted val_precision val_recall val_auc"},
-        [HN_PROBLEM_VALUE] = {"val_spearman", "val_loss val_pearson val_mse"},
-        [HN_PROBLEM_TAGS] = {"val_entity_f1", "val_loss val_accuracy"},
-        [HN_PROBLEM_SPAN] = {"val_f1", "val_loss val_exact_match"}};
-    const char *first = metrics[p->labels.problem].first, *others = metrics[p->labels.problem].others;
-    if (p->hp.eval_generate && p->labels.problem != HN_PROBLEM_TOKENS) {
-        hn_fail(err, HN_E_UNSUPPORTED, "this task's head writes no text that could be compared");
-        hn_error_field(err, "hyperparameters.eval_generate");
-        return HN_E_UNSUPPORTED;
-    }
-    if (p->hp.eval_generate) { /* of questions, whether they are answered counts */
-        first = p->task == HN_TASK_QA ? "val_f1" : first;
-        others = "val_loss val_perplexity val_token_accuracy val_exact_match val_f1 val_rouge_l val_chrf val_bleu";
-    }
-    const char *asked = hn_metric_name(p->hp.metric_for_best);
-    if (p->hp.metric_for_best == HN_METRIC_AUTO) {
-        for (p->hp.metric_for_best = 1; strcmp(hn_metric_name(p->hp.metric_for_best), first) != 0;)
-            p->hp.metric_for_best++;
-        because(p, "metric_for_best", "%s: what the task is judged by", first);
-        return 0;
-    }
-    const char *found = strstr(others, asked);
-    if (strcmp(asked, first) == 0 || (found && (found[strlen(asked)] == ' ' || !found[strlen(asked)])))
-        return 0;
-    hn_fail(err, HN_E_UNSUPPORTED, "metric_for_best of this task is one of: %s %s", first, others);
-    hn_error_field(err, "hyperparameters.metric_for_best");
-    if (p->labels.problem == HN_PROBLEM_TOKENS && !p->hp.eval_generate)
-        hn_error_hint(err, "set eval_generate, and answers are written and compared at every evaluation");
-    return HN_E_UNSUPPORTED;
-}
-
-/* Wider models want smaller steps; adapters and heads bear more than all the weights together, and adapters of a decoder
- * that has few rows, so few steps, get further with twice the rate (bench/SPEED.md). */
-static void choose_rate(struct planning *p, const struct hn_model *model, size_t rows) {
-    size_t hidden = model->config.hidden;
-    int width = hidden < 512 ? 0 : hidden < 1024 ? 1 : hidden < 2560 ? 2 : 3;
-    static const double encoder[3][4] = {
-        {5e-4, 3e-4, 2e-4, 1e-4}, {1e-4, 5e-5, 2e-5, 1e-5}, {2e-3, 1e-3, 1e-3, 1e-3}};
-    static const double decoder[3][4] = {
-        {5e-4, 5e-4, 3e-4, 2e-4}, {5e-5, 5e-5, 2e-5, 1e-5}, {1e-3, 1e-3, 1e-3, 1e-3}};
-    static const char *const what[3] = {"adapters", "all the weights", "the head"};
-    bool few = p->method == HN_METHOD_LORA && p->labels.problem == HN_PROBLEM_TOKENS && rows < FEW_ROWS;
-    p->hp.learning_rate = (model->arch->encoder ? encoder : decoder)[p->method][width] * (few ? 2 : 1);
-    because(p, "learning_rate", "%.3g: %s of %s %zu wide%s", p->hp.learning_rate, what[p->method],
-        model->arch->encoder ? "an encoder" : "a decoder", hidden, few ? ", twice as much for few rows" : "");
-}
-
-/* Adapters of a task with a head have no dropout and a large rate: with some thousand rows a third pass makes them worse
- * on new ones (bench/SPEED.md). */
-static double choose_epochs(enum hn_method method, bool head, size_t rows) {
-    if (head)
-        return rows < 1000 ? 10 : method == HN_METHOD_LORA && rows >= 4000 ? 2 : 3;
-    return rows < 300 ? 5 : rows < 3000 ? 3 : rows < 20000 ? 2 : 1;
-}
-
-/* What can be chosen before the rows are tokenised. */
-static int resolve_before(struct planning *p, const struct hn_model *model, struct hn_error *err) {
-    struct hn_hyperparams *hp = &p->hp;
-    size_t train_rows = (size_t)(p->weighed_rows * (1 - p->fraction) + 0.5);
-    int rc = resolve_dropout(p, model, err);
-    if (!rc)
-        rc = resolve_metric(p, err);
-    if (rc)
-        return rc;
-    bool head = p->labels.problem != HN_PROBLEM_TOKENS;
-    if (hp->batch_size == HN_AUTO_INT) {
-        hp->batch_size = head ? (train_rows >= 2000 ? 32 : train_rows >= 500 ? 16 : 8) : train_rows >= 8000 ? 16 : 8;
-        because(p, "batch_size", "%lld for %zu training rows: small batches learn most per row",
-            (long long)hp->batch_size, train_rows);
-    }
-    if (hn_is_auto(hp->epochs)) {
-        hp->epochs = choose_epochs(p->method, head, train_rows);
-        because(p, "epochs",
-            "%.3g for %zu training rows: about enough steps to settle without learning rows by heart", hp->epochs,
-            train_rows);
-    }
-    if (hn_is_auto(hp->learning_rate))
-        choose_rate(p, model, train_rows);
-    if (hp->max_length == HN_AUTO_INT)
-        hp->max_length = (int64_t)(model->config.context < AUTO_MAX_LENGTH ? model->config.context : AUTO_MAX_LENGTH);
-    else if ((size_t)hp->max_length > model->config.context)
-        warn(p, "beyond_context", "max_length %lld is longer than the %zu tokens the model was made for",
-            (long long)hp->max_length, model->config.context);
-    return 0;
-}
-
-/* What depends on the tokenised rows. */
-static void resolve_after(struct planning *p, struct hn_run *run, bool auto_length) {
-    struct hn_hyperparams *hp = &p->hp;
-    size_t longest = 0;
-    const struct hn_examples *sets[] = {&run->train, &run->validation};
-    for (int k = 0; k < 2; k++)
-        for (size_t i = 0; i < sets[k]->n_rows; i++)
-            longest = sets[k]->starts[i + 1] - sets[k]->starts[i] > longest
-                          ? sets[k]->starts[i + 1] - sets[k]->starts[i]
-                          : longest;
-    if (auto_length) {
-        int64_t ceiling = hp->max_length;
-        hp->max_length = (int64_t)((longest + 7) / 8 * 8);
-        hp->max_length = hp->max_length < 8 ? 8 : hp->max_length > ceiling ? ceiling : hp->max_length;
-        if (run->train.truncated + run->validation.truncated)
-            because(p, "max_length", "%lld: the most that auto takes; %zu rows are longer and are cut",
-                (long long)hp->max_length, run->train.truncated + run->validation.truncated);
-        else
-            because(p, "max_length", "%lld: the longest row has %zu tokens", (long long)hp->max_length, longest);
-    }
-    if (hp->micro_batch_tokens == HN_AUTO_INT) {
-        hp->micro_batch_tokens = AUTO_MICRO_BATCH;
-        because(p, "micro_batch_tokens",
-            "%d: products are near their best rate from there on, and memory stays small", AUTO_MICRO_BATCH);
-    }
-    size_t per_epoch = (run->train.n_rows + (size_t)hp->batch_size - 1) / (size_t)hp->batch_size;
-    double steps = ceil(hp->epochs * (double)per_epoch);
-    if (hp->max_steps != HN_NONE_INT && (double)hp->max_steps < steps)
-        steps = (double)hp->max_steps;
-    if (hp->eval_every == HN_AUTO_INT) {
-        hp->eval_every = (int64_t)ceil(steps / 10);
-        hp->eval_every = hp->eval_every < 1 ? 1 : hp->eval_every;
-        because(p, "eval_every", "%lld: ten evaluations in %.0f steps", (long long)hp->eval_every, steps);
-    }
-}
-
 /* Plans the loaded run under the present hyperparameters. The new spec replaces the one that `run` points to. */
-static int plan_again(struct planning *p, struct hn_spec *spec, struct hn_run *run, struct hn_error *err) {
+static int plan_again(struct hn_planning *p, struct hn_spec *spec, struct hn_run *run, struct hn_error *err) {
     json_t *json = make_spec(p, true, err);
     struct hn_spec next;
     int rc = json ? hn_spec_read(&next, json, err) : err ? err->code : HN_E_INTERNAL;
@@ -462,25 +263,25 @@ static int plan_again(struct planning *p, struct hn_spec *spec, struct hn_run *r
     return hn_run_plan(run, err);
 }
 
-static bool fits(const struct planning *p, const struct hn_run *run) {
+static bool fits(const struct hn_planning *p, const struct hn_run *run) {
     return p->memory_bytes <= 0 || run->memory.peak <= (size_t)p->memory_bytes;
 }
 
 /* Makes the run smaller where that changes no result that was asked for: smaller micro-batches, then recomputation.
  */
 static int squeeze(
-    struct planning *p, struct hn_spec *spec, struct hn_run *run, bool auto_micro, struct hn_error *err) {
+    struct hn_planning *p, struct hn_spec *spec, struct hn_run *run, bool auto_micro, struct hn_error *err) {
     int rc = plan_again(p, spec, run, err);
     while (!rc && auto_micro && !fits(p, run) && p->hp.micro_batch_tokens > SMALLEST_MICRO_BATCH &&
            (size_t)p->hp.micro_batch_tokens > run->longest) {
         p->hp.micro_batch_tokens /= 2;
-        because(p, "micro_batch_tokens", "%lld: the largest that fits the slot's memory",
+        hn_planning_because(p, "micro_batch_tokens", "%lld: the largest that fits the slot's memory",
             (long long)p->hp.micro_batch_tokens);
         rc = plan_again(p, spec, run, err);
     }
     if (!rc && !fits(p, run)) {
         p->recompute = true;
-        because(p, "recompute",
+        hn_planning_because(p, "recompute",
             "layers are computed again in the backward pass, since keeping them does not fit the slot's memory");
         rc = plan_again(p, spec, run, err);
     }
@@ -488,7 +289,7 @@ static int squeeze(
 }
 
 /* Smaller settings a person could choose, with what they would take. */
-static json_t *alternatives(struct planning *p, struct hn_spec *spec, struct hn_run *run, struct hn_error *err) {
+static json_t *alternatives(struct hn_planning *p, struct hn_spec *spec, struct hn_run *run, struct hn_error *err) {
     json_t *list = json_array();
     struct hn_hyperparams kept = p->hp;
     struct {
@@ -514,7 +315,7 @@ static json_t *alternatives(struct planning *p, struct hn_spec *spec, struct hn_
 }
 
 /* Work of the whole run over a cautious share of that rate; a person wants the order of magnitude. */
-static double estimate_seconds(const struct planning *p, const struct hn_run *run) {
+static double estimate_seconds(const struct hn_planning *p, const struct hn_run *run) {
     const double rate = 0.6 * hn_rate_product();
     double rows = (double)run->steps * (double)p->hp.batch_size,
            mean = (double)run->train.n_tokens / (double)run->train.n_rows;
@@ -525,7 +326,7 @@ static double estimate_seconds(const struct planning *p, const struct hn_run *ru
 }
 
 /* Checkpoints (values and two moments each), one more while the next is written, and the results. */
-static size_t disk_bytes(const struct planning *p, const struct hn_run *run) {
+static size_t disk_bytes(const struct hn_planning *p, const struct hn_run *run) {
     const struct hn_spec *spec = run->spec;
     size_t values = run->n_params * sizeof(float), bytes = values * 3 * (size_t)(p->hp.keep_checkpoints + 2);
     bytes += values * (size_t)__builtin_popcount(spec->exports & (HN_EXPORT_PEFT | HN_EXPORT_GGUF));
@@ -537,20 +338,21 @@ static size_t disk_bytes(const struct planning *p, const struct hn_run *run) {
 }
 
 /* What the trainer decides when it runs, as it will be here: the specification leaves both to it. */
-static void tell_host(struct planning *p, const struct hn_run *run, double seconds, json_t *resolved) {
+static void tell_host(struct hn_planning *p, const struct hn_run *run, double seconds, json_t *resolved) {
     double steps = round(HN_AUTO_SAVE_SECONDS * (double)run->steps / seconds), most = (double)run->steps;
     if (p->hp.save_every == HN_AUTO_INT) {
         steps = steps < 1 ? 1 : steps < most ? steps : most;
         json_object_set_new(resolved, "save_every", json_integer((json_int_t)steps));
-        because(p, "save_every", "%.0f: about %d seconds of steps, by the clock", steps, HN_AUTO_SAVE_SECONDS);
+        hn_planning_because(
+            p, "save_every", "%.0f: about %d seconds of steps, by the clock", steps, HN_AUTO_SAVE_SECONDS);
     }
     if (p->hp.threads == HN_AUTO_INT) {
         json_object_set_new(resolved, "threads", json_integer((json_int_t)p->threads));
-        because(p, "threads", "%lld: the slot's share; it changes no result", (long long)p->threads);
+        hn_planning_because(p, "threads", "%lld: the slot's share; it changes no result", (long long)p->threads);
     }
 }
 
-static json_t *answer(struct planning *p, struct hn_spec *spec, struct hn_run *run, struct hn_error *err) {
+static json_t *answer(struct hn_planning *p, struct hn_spec *spec, struct hn_run *run, struct hn_error *err) {
     const struct hn_examples *ex = &run->train;
     json_t *other = alternatives(p, spec, run, err), *final = make_spec(p, false, err);
     json_int_t disk = (json_int_t)disk_bytes(p, run);
@@ -567,14 +369,14 @@ static json_t *answer(struct planning *p, struct hn_spec *spec, struct hn_run *r
         "dropped", (json_int_t)ex->dropped, "truncated", (json_int_t)ex->truncated, "seconds_estimate",
         seconds, "hyperparameters", resolved, "alternatives", other);
     if ((p->validation_path || p->fraction > 0) && !run->validation.n_rows)
-        warn(p, "no_validation",
+        hn_planning_warn(p, "no_validation",
             "no validation row is left to evaluate on (%zu of %zu dropped): raise max_length or look at the rows",
             run->validation.dropped, run->validation.rows_total);
     if (ex->truncated)
-        warn(p, "truncated", "%zu of %zu rows are longer than max_length %lld and are cut on the right",
+        hn_planning_warn(p, "truncated", "%zu of %zu rows are longer than max_length %lld and are cut on the right",
             ex->truncated, ex->rows_total, (long long)p->hp.max_length);
     if (ex->dropped)
-        warn(p, "dropped", "%zu of %zu rows are left out: %s", ex->dropped, ex->rows_total,
+        hn_planning_warn(p, "dropped", "%zu of %zu rows are left out: %s", ex->dropped, ex->rows_total,
             spec->dedupe || spec->drop_leaks ? "they are doubles or leaks, or no target is left in them"
                                              : "no target is left in them");
     json_t *out = json_pack(
@@ -606,7 +408,7 @@ static int check_init(const struct hn_run *run, const char *path, struct hn_erro
     return rc;
 }
 
-static int read_init(struct planning *p, struct hn_error *err) {
+static int read_init(struct hn_planning *p, struct hn_error *err) {
     uint64_t size;
     int rc = hn_json_string(json_object_get(p->params, "init"), "path", &p->init_path, err);
     return rc || !p->init_path ? rc : hn_sha256_file(p->init_path, p->init_sha256, &size, err);
@@ -614,7 +416,7 @@ static int read_init(struct planning *p, struct hn_error *err) {
 
 /* Loads with the rows as tokens in a file of params.tokens {"folder", "bytes"}, where there is one: what is planned
  * again, or trained afterwards, is not tokenised again. */
-static int load(struct planning *p, struct hn_spec *spec, struct hn_run *run, struct hn_error *err) {
+static int load(struct hn_planning *p, struct hn_spec *spec, struct hn_run *run, struct hn_error *err) {
     const json_t *cache = json_object_get(p->params, "tokens");
     const char *folder = json_string_value(json_object_get(cache, "folder"));
     char path[4096], key[HN_SHA256_HEX];
@@ -628,19 +430,19 @@ static int load(struct planning *p, struct hn_spec *spec, struct hn_run *run, st
     return rc;
 }
 
-static int plan_loaded(struct hn_helper_call *call, struct planning *p, json_t **ret, struct hn_error *err) {
+static int plan_loaded(struct hn_helper_call *call, struct hn_planning *p, json_t **ret, struct hn_error *err) {
     struct hn_model model = {0};
     struct hn_spec spec = {0};
     struct hn_run run = {0};
     bool auto_length = p->hp.max_length == HN_AUTO_INT, auto_micro = p->hp.micro_batch_tokens == HN_AUTO_INT;
     int rc = hn_model_open(&model, p->model_path, err);
     if (!rc)
-        rc = resolve_before(p, &model, err);
+        rc = hn_planning_choose(p, &model, err);
     hn_model_close(&model);
     /* A first specification to tokenise with; what is still "auto" does not matter to that. */
     struct hn_hyperparams kept = p->hp;
     if (kept.micro_batch_tokens == HN_AUTO_INT)
-        p->hp.micro_batch_tokens = AUTO_MICRO_BATCH;
+        p->hp.micro_batch_tokens = HN_AUTO_MICRO_BATCH;
     if (kept.eval_every == HN_AUTO_INT)
         p->hp.eval_every = 1;
     json_t *json = rc ? NULL : make_spec(p, true, err);
@@ -652,7 +454,7 @@ static int plan_loaded(struct hn_helper_call *call, struct planning *p, json_t *
     if (rc == HN_E_DATASET_INVALID)
         hn_helper_issues(call, run.train_data.n_issues ? &run.train_data : &run.validation_data);
     if (!rc) {
-        resolve_after(p, &run, auto_length);
+        hn_planning_choose_after(p, &run, auto_length);
         rc = squeeze(p, &spec, &run, auto_micro, err);
     }
     if (!rc && spec.exports & HN_EXPORT_MERGED_GGUF)
@@ -668,7 +470,7 @@ static int plan_loaded(struct hn_helper_call *call, struct planning *p, json_t *
     return rc || *ret ? rc : hn_fail(err, HN_E_INTERNAL, "the plan cannot be written as JSON");
 }
 
-static int look_at_model(struct planning *p, struct hn_error *err) {
+static int look_at_model(struct hn_planning *p, struct hn_error *err) {
     struct hn_model model = {0};
     int rc = hn_model_peek(&model, p->model_path, err);
     p->encoder = !rc && model.arch->encoder;
@@ -677,7 +479,7 @@ static int look_at_model(struct planning *p, struct hn_error *err) {
 }
 
 /* All the training data sets as one, with its rows counted and weighed. */
-static int open_training(struct planning *p, struct hn_dataset *data, struct hn_error *err) {
+static int open_training(struct hn_planning *p, struct hn_dataset *data, struct hn_error *err) {
     const json_t *first = json_object_get(p->params, "train"), *more = json_object_get(p->params, "more"), *next;
     struct hn_dataset_options options;
     const char *path;
@@ -706,7 +508,7 @@ static int open_training(struct planning *p, struct hn_dataset *data, struct hn_
 }
 
 /* What only tasks with classes have is not left aside in silence. */
-static int refuse_labels(const struct planning *p, struct hn_error *err) {
+static int refuse_labels(const struct hn_planning *p, struct hn_error *err) {
     static const char *const names[] = {"labels", "class_weights"};
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         const json_t *value = json_object_get(p->params, names[i]);
@@ -722,7 +524,7 @@ static int refuse_labels(const struct planning *p, struct hn_error *err) {
 }
 
 /* Number of rows and the tasks the training data allows. */
-static int look_at_data(struct hn_helper_call *call, struct planning *p, struct hn_error *err) {
+static int look_at_data(struct hn_helper_call *call, struct hn_planning *p, struct hn_error *err) {
     struct hn_dataset data = {0};
     int rc = open_training(p, &data, err);
     hn_helper_issues(call, &data);
@@ -756,7 +558,7 @@ static int look_at_data(struct hn_helper_call *call, struct planning *p, struct 
 }
 
 int hn_op_job_plan(struct hn_helper_call *call, const json_t *params, json_t **ret, struct hn_error *err) {
-    struct planning p = {
+    struct hn_planning p = {
         .params = params, .reasons = json_object(), .warnings = json_array(), .now = "2000-01-01", .threads = 1};
     hn_hyperparams_defaults(&p.hp);
     const json_t *knobs = json_object_get(params, "hyperparameters");

@@ -318,7 +318,7 @@ def test_the_store_is_held_by_another(calm):
 def test_an_input_vanishes_while_it_is_queued(start, tmp_path, what):
     daemon = start("--slots", "1")
     daemon.model()
-    first = daemon.job({"steps": 60, "step_seconds": 0.02})
+    first = daemon.job({"steps": 200, "step_seconds": 0.02})
     job = daemon.job({"steps": 3}, extra="second")
     daemon.wait_step(first, 2)
     if what == "data":

@@ -84,7 +84,7 @@ def test_cancel_of_a_deaf_trainer(start):
 
 
 def test_pause_and_resume(daemon):
-    job = daemon.job({"steps": 60, "step_seconds": 0.03, "save_every": 7})
+    job = daemon.job({"steps": 60, "step_seconds": 0.06, "save_every": 7})
     daemon.wait_step(job, 5)
     assert daemon.post(f"/jobs/{job}/pause").json()["requested"] == "pause"
     paused = daemon.wait(job, "paused", 10)
@@ -97,7 +97,7 @@ def test_pause_and_resume(daemon):
 
 
 def test_a_pause_can_be_taken_back(daemon):
-    job = daemon.job({"steps": 60, "step_seconds": 0.03})
+    job = daemon.job({"steps": 60, "step_seconds": 0.06})
     daemon.wait_step(job, 3)
     daemon.post(f"/jobs/{job}/pause")
     assert daemon.post(f"/jobs/{job}/resume").status_code == 200
@@ -108,7 +108,7 @@ def test_a_pause_can_be_taken_back(daemon):
 def test_queue_order(start):
     d = start()
     d.model()
-    blocker = d.job({"steps": 40, "step_seconds": 0.03})
+    blocker = d.job({"steps": 120, "step_seconds": 0.03})
     low, high, middle = (d.job(extra=str(p), priority=p) for p in (-1, 9, 0))
     assert [d.look(j)["queue_position"] for j in (high, middle, low)] == [1, 2, 3]
     assert d.look(low)["status_reason"]["code"] == "waiting_for_slot"
@@ -121,7 +121,7 @@ def test_queue_order(start):
 def test_memory_admission(start):
     d = start("--memory", "1M", "--slots", "2")
     d.model()
-    first = d.job({"steps": 60, "step_seconds": 0.05, "peak_bytes": 700_000})
+    first = d.job({"steps": 100, "step_seconds": 0.05, "peak_bytes": 700_000})
     d.wait(first, "running")
     big = d.job({"peak_bytes": 600_000}, extra="b")
     small = d.job({"peak_bytes": 100_000}, extra="s")
@@ -135,8 +135,9 @@ def test_memory_admission(start):
 def test_slots_run_side_by_side(start):
     d = start("--slots", "3")
     d.model()
-    jobs = [d.job({"steps": 20, "step_seconds": 0.05}, extra=str(i)) for i in range(3)]
-    time.sleep(0.8)
+    jobs = [d.job({"steps": 60, "step_seconds": 0.05}, extra=str(i)) for i in range(3)]
+    for job in jobs:
+        d.wait_step(job, 1)
     assert [d.look(j)["status"] for j in jobs] == ["running"] * 3
     for job in jobs:
         d.wait(job, "succeeded")
