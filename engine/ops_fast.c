@@ -358,21 +358,27 @@ static void dropout_rows(void *context, size_t block, unsigned thread) {
     const float *residual = backward ? NULL : hn_buffer(t->x, t->step->in[1]);
     float *out = hn_buffer(t->x, backward ? t->step->din[0] : t->step->out[0]);
     float *back = backward ? hn_buffer(t->x, t->step->din[1]) : NULL, *room = hn_scratch(t->x, thread);
-    for (size_t r = block * HN_ROW_BLOCK; r < block_end(t, block); r++) {
+    for (size_t r = block * HN_ROW_BLOCK, at = r * t->cols; r < block_end(t, block); r++, at += t->cols) {
+        const float *row = in + at;
         if (back)
-            t->k->axpy(back + r * t->cols, 1, in + r * t->cols, t->cols);
+            t->k->axpy(back + at, 1, row, t->cols);
         if (!out)
             continue;
-        memcpy(room, in + r * t->cols, t->cols * sizeof *room);
-        if (on)
+        if (on) {
+            memcpy(room, row, t->cols * sizeof *room);
             hn_dropout_apply(
                 hn_hidden_key(t->x, op, hn_token_row(t->x, dim, r)), 0, 0, op->attr.dropout.p, room, t->cols);
-        if (residual)
-            t->k->axpy(room, 1, residual + r * t->cols, t->cols);
-        if (backward && t->step->add[0])
-            t->k->axpy(out + r * t->cols, 1, room, t->cols);
-        else
-            memcpy(out + r * t->cols, room, t->cols * sizeof *out);
+            row = room;
+        }
+        /* The output may stand where either input does. */
+        const float *other = residual ? residual + at : NULL;
+        bool adds = (backward && t->step->add[0]) || other == out + at;
+        if (adds)
+            t->k->axpy(out + at, 1, row, t->cols);
+        else if (row != out + at)
+            memcpy(out + at, row, t->cols * sizeof *out);
+        if (other && !adds)
+            t->k->axpy(out + at, 1, other, t->cols);
     }
 }
 
