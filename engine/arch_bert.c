@@ -83,7 +83,9 @@ static void build(struct hn_graph *g) {
     h = hn_graph_dropout(g, -1, h, -1, g->options->dropout, HN_ROLE_EMBED_NORM);
     for (int l = 0; l < (int)g->model->config.layers; l++) {
         int x = hn_graph_linear(g, l, h, -1, 3, (enum hn_role[]){HN_ROLE_Q, HN_ROLE_K, HN_ROLE_V});
-        x = linear_onto(g, l, hn_graph_attention(g, l, x, false), h, HN_ROLE_O);
+        x = hn_graph_attention(g, l, x, false);
+        hn_graph_narrow(g, l, &x, &h);
+        x = linear_onto(g, l, x, h, HN_ROLE_O);
         h = hn_graph_norm(g, l, x, -1, HN_ROLE_ATTN_NORM);
         x = hn_graph_linear(g, l, h, -1, 1, (enum hn_role[]){HN_ROLE_UP});
         x = hn_graph_activate(g, l, x, g->model->config.activation);

@@ -24,6 +24,7 @@ static void build(struct hn_graph *g) {
         int x = hn_graph_norm(g, l, h, -1, HN_ROLE_ATTN_NORM);
         x = hn_graph_linear(g, l, x, -1, 1, (enum hn_role[]){HN_ROLE_QKV});
         x = hn_graph_attention(g, l, x, true);
+        hn_graph_narrow(g, l, &x, &h);
         h = hn_graph_linear(g, l, x, h, 1, (enum hn_role[]){HN_ROLE_O});
         x = hn_graph_norm(g, l, h, -1, HN_ROLE_FFN_NORM);
         x = hn_graph_linear(g, l, x, -1, 1, (enum hn_role[]){HN_ROLE_UP});

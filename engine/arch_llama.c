@@ -56,6 +56,7 @@ static int attention(struct hn_graph *g, int l, int h) {
     x = hn_graph_head_norm(g, l, x);
     x = hn_graph_rope(g, l, x);
     x = hn_graph_attention(g, l, x, true);
+    hn_graph_narrow(g, l, &x, &h);
     bool post = hn_model_weight(g->model, l, HN_ROLE_POST_ATTN_NORM);
     x = hn_graph_linear(g, l, x, post ? -1 : h, 1, (enum hn_role[]){HN_ROLE_O});
     return post ? hn_graph_norm(g, l, x, h, HN_ROLE_POST_ATTN_NORM) : x;

@@ -152,10 +152,20 @@ int hn_graph_dropout(struct hn_graph *g, int layer, int x, int residual, double 
     return out;
 }
 
-static int gather(struct hn_graph *g, int x) {
+static int gather(struct hn_graph *g, int layer, int x) {
+    if (g->tensors[x].dim == HN_DIM_TARGETS)
+        return x;
     int out = add_tensor(g, HN_DIM_TARGETS, g->tensors[x].cols);
-    add_op(g, HN_OP_GATHER, -1, x, out);
+    add_op(g, HN_OP_GATHER, layer, x, out);
     return out;
+}
+
+void hn_graph_narrow(struct hn_graph *g, int layer, int *x, int *residual) {
+    bool last = (size_t)layer + 1 == g->model->config.layers;
+    if (!last || g->options->cached || g->model->head.problem == HN_PROBLEM_SPAN)
+        return;
+    *x = gather(g, layer, *x);
+    *residual = gather(g, layer, *residual);
 }
 
 static int final_norm(struct hn_graph *g, int x) {
@@ -165,7 +175,7 @@ static int final_norm(struct hn_graph *g, int x) {
 /* Next tokens, over the vocabulary. */
 static void vocabulary_head(struct hn_graph *g, int x) {
     const struct hn_weight *weight = g->model->by_role[HN_ROLE_HEAD];
-    x = final_norm(g, gather(g, x));
+    x = final_norm(g, gather(g, -1, x));
     g->logits = g->options->logits ? add_tensor(g, HN_DIM_TARGETS, weight->rows) : -1;
     struct hn_op *op = add_op(g, g->options->logits ? HN_OP_LOGITS : HN_OP_LOSS, -1, x, g->logits);
     op->attr.head.weight = weight;
@@ -180,7 +190,7 @@ void hn_graph_finish_head(struct hn_graph *g, int x) {
         vocabulary_head(g, x);
         return;
     }
-    x = final_norm(g, head->problem == HN_PROBLEM_SPAN ? x : gather(g, x)); /* norms work row by row */
+    x = final_norm(g, head->problem == HN_PROBLEM_SPAN ? x : gather(g, -1, x)); /* norms work row by row */
     if (names->pooled) {
         x = hn_graph_linear(g, -1, x, -1, 1, (enum hn_role[]){HN_ROLE_POOLER});
         x = hn_graph_activate(g, -1, x, HN_TANH);

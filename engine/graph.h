@@ -143,6 +143,10 @@ int hn_graph_linear(struct hn_graph *g, int layer, int x, int residual, size_t n
 int hn_graph_head_norm(struct hn_graph *g, int layer, int qkv);
 int hn_graph_rope(struct hn_graph *g, int layer, int qkv);
 int hn_graph_attention(struct hn_graph *g, int layer, int qkv, bool causal);
+/* Behind the last layer's attention nothing but the target rows is read any more: *x and *residual become those rows, so
+ * that the rest of the layer is computed for them alone, forward and back. In other layers, where a head reads all rows
+ * and where a cache is filled they stay as they are. */
+void hn_graph_narrow(struct hn_graph *g, int layer, int *x, int *residual);
 int hn_graph_glu(struct hn_graph *g, int layer, int gate_up);
 int hn_graph_activate(struct hn_graph *g, int layer, int x, enum hn_activation activation);
 /* residual + dropout(x); `place` as in attr.dropout. x itself where there is neither. */

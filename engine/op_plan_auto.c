@@ -12,22 +12,26 @@
 #define FEW_ROWS 300
 #define AUTO_MAX_LENGTH 2048
 
+static json_t *sentence(const char *format, va_list ap) __attribute__((format(printf, 1, 0)));
+
+static json_t *sentence(const char *format, va_list ap) {
+    char text[512];
+    vsnprintf(text, sizeof text, format, ap);
+    return json_string(text);
+}
+
 void hn_planning_because(struct hn_planning *p, const char *name, const char *format, ...) {
-    char text[256];
     va_list ap;
     va_start(ap, format);
-    vsnprintf(text, sizeof text, format, ap);
+    json_object_set_new(p->reasons, name, sentence(format, ap));
     va_end(ap);
-    json_object_set_new(p->reasons, name, json_string(text));
 }
 
 void hn_planning_warn(struct hn_planning *p, const char *code, const char *format, ...) {
-    char text[512];
     va_list ap;
     va_start(ap, format);
-    vsnprintf(text, sizeof text, format, ap);
+    json_array_append_new(p->warnings, json_pack("{s:s, s:o}", "code", code, "message", sentence(format, ap)));
     va_end(ap);
-    json_array_append_new(p->warnings, json_pack("{s:s, s:s}", "code", code, "message", text));
 }
 
 static void choose_dropout(struct hn_planning *p, const char *name, double *rate, double own, bool encoder) {
