@@ -98,7 +98,7 @@ def main():
         best = default
         for rate, batch, epochs in itertools.product(*GRID.values()):
             knobs = {"learning_rate": rate * chosen["learning_rate"], "batch_size": max(1, int(batch * chosen["batch_size"])), "epochs": epochs}
-            steps = -(-options.rows // knobs["batch_size"]) * epochs
+            steps = -(-(len(rows) - held) // knobs["batch_size"]) * epochs
             loss, each, _ = run({**knobs, "eval_every": max(1, steps // 5)})
             best = min(best, loss)
             print(f"{name}: {knobs}: {loss:.5f} ({each})", flush=True)
