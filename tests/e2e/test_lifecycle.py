@@ -3,12 +3,13 @@ import hashlib
 import os
 import random
 import signal
+import subprocess
 import threading
 import time
 
 import requests
 
-from daemon import sse
+from daemon import HONED, sse
 
 
 def chain(steps):
@@ -116,6 +117,31 @@ def test_queue_order(start):
         d.wait(job, "succeeded")
     started = [d.look(j)["started_at"] for j in (high, middle, low)]
     assert started == sorted(started)
+
+
+def test_keys_take_turns(start):
+    """Whoever sends many jobs first does not keep the others waiting for all of them."""
+    d = start("--require_keys", "yes")
+    create = [HONED, "key", "create", "--state", str(d.state), "--scope"]
+    keys = {name: {"Authorization": "Bearer " + subprocess.run([*create, scope, "--name", name], capture_output=True, text=True,
+                                                               check=True).stdout.strip()}
+            for name, scope in (("own", "admin"), ("many", "submit"), ("few", "submit"))}
+    d.get = lambda path: requests.get(d.url + path, headers=keys["own"], timeout=60)
+    d.post = lambda path, headers=None, **more: requests.post(d.url + path, headers=keys["own"] | (headers or {}), timeout=60, **more)
+    d.model()
+    data, blocker = d.dataset(), d.job({"steps": 100, "step_seconds": 0.03})
+    d.wait_step(blocker, 1)
+
+    def submit(name, seed):
+        reply = d.post("/jobs", json={"model": "base", "dataset": data, "hyperparameters": {"seed": seed}}, headers=keys[name])
+        assert reply.status_code == 201, reply.text
+        return reply.json()["id"]
+
+    jobs = {submit(name, i): name for i, name in enumerate(["many", "many", "many", "few", "few"])}
+    for job in jobs:
+        d.wait(job, "succeeded")
+    order = sorted(jobs, key=lambda job: d.look(job)["started_at"])
+    assert [jobs[job] for job in order] == ["many", "few", "many", "few", "many"]
 
 
 def test_memory_admission(start):
