@@ -4,6 +4,8 @@
 #include "engine/gemm_kernels.h"
 #include "engine/kernels.h"
 
+#include <string.h>
+
 #define DOTS_DEPTH 4096 /* values of a row that are dequantised at once: they stay in the first-level cache */
 
 static size_t least(size_t a, size_t b) {
@@ -17,11 +19,33 @@ static size_t depth_of(size_t k, size_t block) {
     return parts < 2 || block > 32 ? HN_GEMM_DEPTH : ((k + parts - 1) / parts + 31) / 32 * 32;
 }
 
-void hn_gemm(bool trans_a, bool trans_b, size_t m, size_t n, size_t k, float alpha, const float *a, size_t lda,
-    const float *b, size_t ldb, bool add, float *c, size_t ldc, float *scratch) {
+/* For products that cannot add on their way: C = add. Whether C holds anything then. */
+static bool begin(size_t m, size_t n, struct hn_addend add, float *c, size_t ldc) {
+    for (size_t r = 0; r < m; r++) {
+        float *row = c + r * ldc;
+        if (add.rows && add.rows != c)
+            memcpy(row, add.rows + r * add.ld, n * sizeof *row);
+        if (add.rows && add.bias)
+            hn_kernels()->axpy(row, 1, add.bias, n);
+        else if (add.bias)
+            memcpy(row, add.bias, n * sizeof *row);
+    }
+    return add.rows || add.bias;
+}
+
+/* What the block of inner values from t on is added to: columns j… of `add`, or what the blocks before it left in C. */
+static struct hn_addend addend_at(struct hn_addend add, size_t j, size_t t, float *c, size_t ldc) {
+    if (t)
+        return (struct hn_addend){c + j, ldc, NULL};
+    return (struct hn_addend){add.rows ? add.rows + j : NULL, add.ld, add.bias ? add.bias + j : NULL};
+}
+
+static void gemm(bool trans_a, bool trans_b, size_t m, size_t n, size_t k, float alpha, const float *a, size_t lda,
+    const float *b, size_t ldb, struct hn_addend add, float *c, size_t ldc, float *scratch) {
     const struct hn_gemm_kernels *g = hn_kernels()->gemm;
     if (!g) {
-        hn_sgemm(trans_a, trans_b, m, n, k, alpha, a, lda, b, ldb, add ? 1 : 0, c, ldc);
+        float beta = begin(m, n, add, c, ldc) ? 1 : 0;
+        hn_sgemm(trans_a, trans_b, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
         return;
     }
     size_t rs = trans_a ? 1 : lda, cs = trans_a ? lda : 1, most = depth_of(k, 1);
@@ -32,8 +56,13 @@ void hn_gemm(bool trans_a, bool trans_b, size_t m, size_t n, size_t k, float alp
                 g->pack_columns(scratch, b + j * ldb + t, ldb, depth, width);
             else
                 g->pack_rows(scratch, b + t * ldb + j, ldb, depth, width);
-            g->multiply(m, width, depth, alpha, a + t * cs, rs, cs, scratch, add || t, c + j, ldc);
+            g->multiply(m, width, depth, alpha, a + t * cs, rs, cs, scratch, addend_at(add, j, t, c, ldc), c + j, ldc);
         }
+}
+
+void hn_gemm(bool trans_a, bool trans_b, size_t m, size_t n, size_t k, float alpha, const float *a, size_t lda,
+    const float *b, size_t ldb, bool add, float *c, size_t ldc, float *scratch) {
+    gemm(trans_a, trans_b, m, n, k, alpha, a, lda, b, ldb, (struct hn_addend){add ? c : NULL, ldc, NULL}, c, ldc, scratch);
 }
 
 static void dequantise_rows(const struct hn_weight *w, size_t r0, size_t rows, size_t c0, size_t cols, float *out) {
@@ -53,7 +82,7 @@ void hn_dots(size_t m, size_t n, size_t k, float alpha, const float *a, size_t l
 }
 
 void hn_dots_weight(size_t m, size_t n, size_t k, const float *a, size_t lda, const struct hn_weight_part *p,
-    bool add, float *c, size_t ldc, float *scratch) {
+    struct hn_addend add, float *c, size_t ldc, float *scratch) {
     const struct hn_weight *w = p->weight;
     if (w->transposed && !p->trained) { /* its rows are columns of the file: nothing lies together */
         hn_gemm_weight(true, m, n, k, a, lda, p, add, c, ldc, scratch);
@@ -61,14 +90,15 @@ void hn_dots_weight(size_t m, size_t n, size_t k, const float *a, size_t lda, co
     }
     if (p->trained || w->type == HN_F32) {
         const float *values = (p->trained ? p->trained : (const float *)w->data) + p->r0 * w->cols + p->c0;
-        hn_dots(m, n, k, 1, a, lda, values, w->cols, add, c, ldc);
+        hn_dots(m, n, k, 1, a, lda, values, w->cols, begin(m, n, add, c, ldc), c, ldc);
         return;
     }
+    bool begun = begin(m, n, add, c, ldc);
     for (size_t j = 0; j < n; j++)
         for (size_t t = 0; t < k; t += DOTS_DEPTH) {
             size_t depth = least(DOTS_DEPTH, k - t);
             dequantise_rows(w, p->r0 + j, 1, p->c0 + t, depth, scratch);
-            hn_kernels()->dots(c + j, ldc, 1, add || t, scratch, a + t, lda, m, depth);
+            hn_kernels()->dots(c + j, ldc, 1, begun || t, scratch, a + t, lda, m, depth);
         }
 }
 
@@ -94,7 +124,8 @@ static void pack_straight(const struct hn_gemm_kernels *g, const struct hn_weigh
 
 /* The same through OpenBLAS, for CPUs without kernels of our own. */
 static void weight_by_blas(bool trans_w, size_t m, size_t n, size_t k, const float *a, size_t lda,
-    const struct hn_weight_part *p, bool add, float *c, size_t ldc, float *scratch) {
+    const struct hn_weight_part *p, struct hn_addend add, float *c, size_t ldc, float *scratch) {
+    bool begun = begin(m, n, add, c, ldc);
     for (size_t j = 0; j < n; j += HN_GEMM_COLUMNS)
         for (size_t t = 0; t < k; t += HN_GEMM_DEPTH) {
             size_t width = least(HN_GEMM_COLUMNS, n - j), depth = least(HN_GEMM_DEPTH, k - t);
@@ -103,12 +134,12 @@ static void weight_by_blas(bool trans_w, size_t m, size_t n, size_t k, const flo
             else
                 dequantise_rows(p->weight, p->r0 + t, depth, p->c0 + j, width, scratch);
             hn_sgemm(false, trans_w, m, width, depth, 1, a + t, lda, scratch, trans_w ? depth : width,
-                add || t ? 1 : 0, c + j, ldc);
+                begun || t ? 1 : 0, c + j, ldc);
         }
 }
 
 void hn_gemm_weight(bool trans_w, size_t m, size_t n, size_t k, const float *a, size_t lda,
-    const struct hn_weight_part *p, bool add, float *c, size_t ldc, float *scratch) {
+    const struct hn_weight_part *p, struct hn_addend add, float *c, size_t ldc, float *scratch) {
     const struct hn_gemm_kernels *g = hn_kernels()->gemm;
     const struct hn_weight *w = p->weight;
     struct hn_weight stored;
@@ -125,7 +156,7 @@ void hn_gemm_weight(bool trans_w, size_t m, size_t n, size_t k, const float *a, 
     }
     if (p->trained || w->type == HN_F32) {
         const float *values = (p->trained ? p->trained : (const float *)w->data) + p->r0 * w->cols + p->c0;
-        hn_gemm(false, trans_w, m, n, k, 1, a, lda, values, w->cols, add, c, ldc, scratch);
+        gemm(false, trans_w, m, n, k, 1, a, lda, values, w->cols, add, c, ldc, scratch);
         return;
     }
     if (!g) {
@@ -138,6 +169,6 @@ void hn_gemm_weight(bool trans_w, size_t m, size_t n, size_t k, const float *a, 
         for (size_t t = 0; t < k; t += most) {
             size_t width = least(HN_GEMM_COLUMNS, n - j), depth = least(most, k - t);
             (trans_w ? pack_transposed : pack_straight)(g, p, j, t, width, depth, scratch, rows);
-            g->multiply(m, width, depth, 1, a + t, lda, 1, scratch, add || t, c + j, ldc);
+            g->multiply(m, width, depth, 1, a + t, lda, 1, scratch, addend_at(add, j, t, c, ldc), c + j, ldc);
         }
 }

@@ -8,6 +8,7 @@
 #ifndef HN_GEMM_H
 #define HN_GEMM_H
 
+#include "engine/gemm_kernels.h"
 #include "engine/model.h"
 
 #include <stdbool.h>
@@ -31,15 +32,16 @@ struct hn_weight_part {
     const float *trained; /* the whole matrix's first value */
     size_t r0, c0;
 };
-/* C[m, n] = A[m, k] · Wᵀ with W the n × k part, or · W with W the k × n part. */
+/* C[m, n] = A[m, k] · Wᵀ + add with W the n × k part, or A · W + add with W the k × n part. Residuals and biases are added
+ * where the product is written: written into C before it they were read and stored once more. */
 void hn_gemm_weight(bool trans_w, size_t m, size_t n, size_t k, const float *a, size_t lda,
-    const struct hn_weight_part *w, bool add, float *c, size_t ldc, float *scratch);
+    const struct hn_weight_part *w, struct hn_addend add, float *c, size_t ldc, float *scratch);
 
-/* C[m, n] = A[m, k] · Wᵀ for a few rows that stand alone (the next tokens of generation): the part's rows are
+/* C[m, n] = A[m, k] · Wᵀ + add for a few rows that stand alone (the next tokens of generation): the part's rows are
  * dequantised one by one and multiplied with all of A's, without packing. A row's bits depend on nothing beside it,
  * but they are not those of hn_gemm_weight. */
 void hn_dots_weight(size_t m, size_t n, size_t k, const float *a, size_t lda, const struct hn_weight_part *w,
-    bool add, float *c, size_t ldc, float *scratch);
+    struct hn_addend add, float *c, size_t ldc, float *scratch);
 /* C[m, n] = alpha · A · Bᵀ + (add ? C : 0) in the same way. */
 void hn_dots(size_t m, size_t n, size_t k, float alpha, const float *a, size_t lda, const float *b, size_t ldb,
     bool add, float *c, size_t ldc);

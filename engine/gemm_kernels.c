@@ -76,10 +76,11 @@ INLINE void exchange(vec *r, int d) {
     }
 }
 
-INLINE void transpose(float *out, size_t ldo, const float *in, size_t ldi) {
+/* Of `rows` rows; zeros in place of those that are missing. */
+INLINE void transpose(float *out, size_t ldo, const float *in, size_t ldi, size_t rows) {
     vec r[LANES];
     for (int i = 0; i < LANES; i++)
-        r[i] = load(in + (size_t)i * ldi);
+        r[i] = (size_t)i < rows ? load(in + (size_t)i * ldi) : (vec){0};
     exchange(r, 1);
     exchange(r, 2);
     if (LANES > 4)
@@ -94,9 +95,11 @@ static void pack_columns(float *packed, const float *b, size_t ldb, size_t k, si
     for (size_t j = 0; j < n; j += LANES) {
         float *out = packed + j / NR * k * NR + j % NR;
         size_t width = n - j < LANES ? n - j : LANES, i = 0;
-        if (width == LANES)
-            for (; i + LANES <= k; i += LANES)
-                transpose(out + i * NR, NR, b + j * ldb + i, ldb);
+        for (; i + LANES <= k; i += LANES)
+            if (width == LANES)
+                transpose(out + i * NR, NR, b + j * ldb + i, ldb, LANES);
+            else
+                transpose(out + i * NR, NR, b + j * ldb + i, ldb, width);
         for (; i < k; i++)
             for (size_t l = 0; l < LANES; l++)
                 out[i * NR + l] = l < width ? b[(j + l) * ldb + i] : 0;
@@ -109,12 +112,18 @@ static void pack_columns(float *packed, const float *b, size_t ldb, size_t k, si
     }
 }
 
-INLINE void write_row(float *c, int nv, const vec *sums, float alpha, bool add, size_t width) {
+/* The sum of what is added comes first, as if it had lain in C. */
+INLINE void write_row(float *c, int nv, const vec *sums, float alpha, struct hn_addend add, size_t width) {
     vec factor = alpha - (vec){0};
     if (width == (size_t)nv * LANES) {
         for (int v = 0; v < nv; v++) {
             vec y = sums[v] * factor;
-            store(c + v * LANES, add ? load(c + v * LANES) + y : y);
+            size_t at = (size_t)v * LANES;
+            if (add.rows)
+                y = (add.bias ? load(add.rows + at) + load(add.bias + at) : load(add.rows + at)) + y;
+            else if (add.bias)
+                y = load(add.bias + at) + y;
+            store(c + at, y);
         }
         return;
     }
@@ -122,19 +131,21 @@ INLINE void write_row(float *c, int nv, const vec *sums, float alpha, bool add, 
     for (int v = 0; v < nv; v++)
         store(row + v * LANES, sums[v] * factor);
     for (size_t i = 0; i < width; i++)
-        c[i] = add ? c[i] + row[i] : row[i];
+        c[i] = add.rows ? add.rows[i] + (add.bias ? add.bias[i] : 0) + row[i] : add.bias ? add.bias[i] + row[i] : row[i];
 }
 
 /* `rows` and `nv`, the panel's vectors that have columns, are constants where this is inlined. What is needed next is
  * asked for early: the rows of A behind these (`ahead` apart; 0: none) and C may lie in another core's cache, and hardware
  * sees no pattern in rows that are far from each other. */
 INLINE void micro(int rows, int nv, size_t k, float alpha, const float *a, size_t rs, size_t cs, size_t ahead,
-    const float *b, bool add, float *c, size_t ldc, size_t width) {
+    const float *b, struct hn_addend add, float *c, size_t ldc, size_t width) {
     vec sums[MR][NV];
     for (int i = 0; i < rows; i++) {
         for (int v = 0; v < nv; v++) {
             sums[i][v] = (vec){0};
             __builtin_prefetch(c + (size_t)i * ldc + v * LANES, 1);
+            if (add.rows && add.rows != c)
+                __builtin_prefetch(add.rows + (size_t)i * add.ld + v * LANES);
         }
     }
     for (size_t t = 0; t < k; t++, b += NR, a += cs) {
@@ -153,8 +164,10 @@ INLINE void micro(int rows, int nv, size_t k, float alpha, const float *a, size_
                 sums[i][v] += value * column[v];
         }
     }
-    for (int i = 0; i < rows; i++)
+    for (int i = 0; i < rows; i++) {
         write_row(c + (size_t)i * ldc, nv, sums[i], alpha, add, width);
+        add.rows = add.rows ? add.rows + add.ld : NULL;
+    }
 }
 
 #define CASE(r)                                                                                                      \
@@ -166,7 +179,7 @@ INLINE void micro(int rows, int nv, size_t k, float alpha, const float *a, size_
         return;
 
 static void micro_any(size_t rows, size_t k, float alpha, const float *a, size_t rs, size_t cs, size_t ahead,
-    const float *b, bool add, float *c, size_t ldc, size_t width) {
+    const float *b, struct hn_addend add, float *c, size_t ldc, size_t width) {
     switch (rows) {
         CASE(1)
         CASE(2)
@@ -187,12 +200,13 @@ static void micro_any(size_t rows, size_t k, float alpha, const float *a, size_t
 
 /* Panels outermost: one panel stays in the first-level cache while the rows of A stream by. */
 static void multiply(size_t m, size_t n, size_t k, float alpha, const float *a, size_t rs, size_t cs,
-    const float *packed, bool add, float *c, size_t ldc) {
+    const float *packed, struct hn_addend add, float *c, size_t ldc) {
     for (size_t j = 0; j < n; j += NR, packed += k * NR) {
         size_t width = n - j < NR ? n - j : NR;
         for (size_t i = 0; i < m; i += MR) {
             size_t ahead = j == 0 && cs == 1 && m - i >= 2 * MR ? MR * rs : 0; /* later panels find A in the second level */
-            micro_any(m - i < MR ? m - i : MR, k, alpha, a + i * rs, rs, cs, ahead, packed, add, c + i * ldc + j, ldc,
+            struct hn_addend here = {add.rows ? add.rows + i * add.ld + j : NULL, add.ld, add.bias ? add.bias + j : NULL};
+            micro_any(m - i < MR ? m - i : MR, k, alpha, a + i * rs, rs, cs, ahead, packed, here, c + i * ldc + j, ldc,
                 width);
         }
     }

@@ -8,17 +8,23 @@
 #ifndef HN_GEMM_KERNELS_H
 #define HN_GEMM_KERNELS_H
 
-#include <stdbool.h>
 #include <stddef.h>
+
+/* What a product is added to: rows (`ld` apart) and a vector in each of them; NULL: nothing. `rows` may be C itself. */
+struct hn_addend {
+    const float *rows;
+    size_t ld;
+    const float *bias;
+};
 
 struct hn_gemm_kernels {
     size_t nr; /* columns of a panel */
     /* packed[ceil(n / nr)][k][nr] from B[k, n] given row by row (ldb), or as its transpose (n rows of k values). */
     void (*pack_rows)(float *packed, const float *b, size_t ldb, size_t k, size_t n);
     void (*pack_columns)(float *packed, const float *b, size_t ldb, size_t k, size_t n);
-    /* C[m, n] (ldc) = alpha · A · B + (add ? C : 0), A[i, k] = a[i·rs + k·cs]. */
+    /* C[m, n] (ldc) = alpha · A · B + add, A[i, k] = a[i·rs + k·cs]. */
     void (*multiply)(size_t m, size_t n, size_t k, float alpha, const float *a, size_t rs, size_t cs,
-        const float *packed, bool add, float *c, size_t ldc);
+        const float *packed, struct hn_addend add, float *c, size_t ldc);
 };
 
 extern const struct hn_gemm_kernels hn_gemm_portable, hn_gemm_avx2, hn_gemm_avx512;

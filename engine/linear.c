@@ -35,9 +35,9 @@ static struct hn_weight_part part_at(const struct hn_exec *x, const struct hn_we
     return (struct hn_weight_part){w, w->param == SIZE_MAX ? NULL : (const float *)x->params + w->param, r0, c0};
 }
 
-/* out[m, n] (+)= in[m, k]·W[n0…n1, :]ᵀ, inner values in order. */
+/* out[m, n] = in[m, k]·W[n0…n1, :]ᵀ + add, inner values in order. */
 static void tile_nt(const struct hn_exec *x, float *out, size_t ldo, const float *in, size_t ldi,
-    const struct hn_weight *w, size_t n0, size_t n1, size_t rows, bool add, float *scratch) {
+    const struct hn_weight *w, size_t n0, size_t n1, size_t rows, struct hn_addend add, float *scratch) {
     struct hn_weight_part part = part_at(x, w, n0, 0);
     hn_gemm_weight(true, rows, n1 - n0, w->cols, in, ldi, &part, add, out, ldo, scratch);
 }
@@ -46,7 +46,8 @@ static void tile_nt(const struct hn_exec *x, float *out, size_t ldo, const float
 static void tile_nn(const struct hn_exec *x, float *out, size_t ldo, const float *in, size_t ldi,
     const struct hn_weight *w, size_t c0, size_t c1, size_t rows, bool add, float *scratch) {
     struct hn_weight_part part = part_at(x, w, 0, c0);
-    hn_gemm_weight(false, rows, c1 - c0, w->rows, in, ldi, &part, add, out, ldo, scratch);
+    hn_gemm_weight(false, rows, c1 - c0, w->rows, in, ldi, &part, (struct hn_addend){add ? out : NULL, ldo, NULL}, out, ldo,
+        scratch);
 }
 
 /* Columns a task of rows that stand alone: small, so that threads end together. */
@@ -67,8 +68,8 @@ static void task_nt(void *context, size_t task, unsigned thread) {
     const struct product *p = context;
     size_t n0 = task % p->cols.count * p->cols.width, r0 = task / p->cols.count * p->row_cut.width;
     tile_nt(p->x, p->out + r0 * p->ldo + n0, p->ldo, p->in + r0 * p->ldi, p->ldi, p->w, n0,
-        least(n0 + p->cols.width, p->w->rows), least(p->row_cut.width, p->rows - r0), false,
-        hn_scratch(p->x, thread));
+        least(n0 + p->cols.width, p->w->rows), least(p->row_cut.width, p->rows - r0),
+        (struct hn_addend){0}, hn_scratch(p->x, thread));
 }
 
 void hn_product_nt(
@@ -90,7 +91,7 @@ static void task_next(void *context, size_t task, unsigned thread) {
     size_t n0 = task * NEXT_COLS, n1 = least(n0 + NEXT_COLS, p->w->rows);
     struct hn_weight_part part = part_at(p->x, p->w, n0, 0);
     hn_dots_weight(
-        p->rows, n1 - n0, p->w->cols, p->in, p->ldi, &part, false, p->out + n0, p->ldo, hn_scratch(p->x, thread));
+        p->rows, n1 - n0, p->w->cols, p->in, p->ldi, &part, (struct hn_addend){0}, p->out + n0, p->ldo, hn_scratch(p->x, thread));
 }
 
 void hn_product_next(
@@ -157,7 +158,7 @@ struct linear_task {
     size_t rows, mids; /* mids: columns of the adapters' inner tensor */
     const float *in, *residual, *mid_in, *dout;
     float *out, *mid, *din;
-    struct cut row_cut, col_cut[HN_PARTS];
+    struct cut row_cut, mid_cut, col_cut[HN_PARTS];
     size_t first_tile[HN_PARTS + 1]; /* of each part */
     size_t columns[HN_PARTS + 1];    /* first output column of each part */
     size_t adapted[HN_PARTS];        /* ordinal among the adapted parts */
@@ -168,6 +169,7 @@ struct linear_task {
 
 static void cut_up(struct linear_task *t, size_t most_columns) {
     t->row_cut = cut_of(t->rows, HN_TILE_ROWS);
+    t->mid_cut = cut_of(t->rows, t->dropout ? HN_DROPOUT_ROWS : HN_MID_ROWS);
     for (size_t p = 0; p < t->l->n_parts; p++) {
         t->col_cut[p] = cut_of(t->l->weights[p]->rows, most_columns);
         t->first_tile[p + 1] = t->first_tile[p] + t->col_cut[p].count;
@@ -211,7 +213,7 @@ static void drop_rows(const struct linear_task *t, size_t part, const float *row
 static void mid_rows(void *context, size_t block, unsigned thread) {
     const struct linear_task *t = context;
     const struct hn_linear *l = t->l;
-    size_t r0 = block * HN_DROPOUT_ROWS, n = least(HN_DROPOUT_ROWS, t->rows - r0);
+    size_t r0 = block * t->mid_cut.width, n = least(t->mid_cut.width, t->rows - r0);
     float *out = t->mid + r0 * t->mids, *scratch = hn_op_room(t->x, thread);
     const float *in = t->in + r0 * l->in;
     if (t->alone) {
@@ -245,8 +247,8 @@ static const float *vector_of(const struct hn_exec *x, const struct hn_weight *w
 }
 
 /* Columns n0…n1 of part p for rows of next tokens. */
-static void next_tile(
-    const struct linear_task *t, size_t p, size_t r0, size_t rows, size_t n0, size_t n1, bool add, unsigned thread) {
+static void next_tile(const struct linear_task *t, size_t p, size_t r0, size_t rows, size_t n0, size_t n1,
+    struct hn_addend add, unsigned thread) {
     const struct hn_linear *l = t->l;
     float *out = t->out + r0 * l->out + t->columns[p] + n0;
     struct hn_weight_part part = part_at(t->x, l->weights[p], n0, 0);
@@ -266,19 +268,14 @@ static void forward_tile(void *context, size_t task, unsigned thread) {
     size_t n0 = (tile - t->first_tile[p]) * t->col_cut[p].width,
            n1 = least(n0 + t->col_cut[p].width, l->weights[p]->rows);
     size_t offset = r0 * l->out + t->columns[p] + n0;
-    const float *bias = l->biases[p] ? vector_of(t->x, l->biases[p]) + n0 : NULL;
-    for (size_t r = 0; (t->residual || bias) && r < rows; r++) {
-        float *row = t->out + offset + r * l->out;
-        memcpy(row, t->residual ? t->residual + offset + r * l->out : bias, (n1 - n0) * sizeof *row);
-        if (t->residual && bias)
-            hn_kernels()->axpy(row, 1, bias, n1 - n0);
-    }
+    struct hn_addend add = {t->residual ? t->residual + offset : NULL, l->out,
+        l->biases[p] ? vector_of(t->x, l->biases[p]) + n0 : NULL};
     if (t->alone) {
-        next_tile(t, p, r0, rows, n0, n1, t->residual || bias, thread);
+        next_tile(t, p, r0, rows, n0, n1, add, thread);
         return;
     }
-    tile_nt(t->x, t->out + offset, l->out, t->in + r0 * l->in, l->in, l->weights[p], n0, n1, rows,
-        t->residual || bias, hn_scratch(t->x, thread));
+    tile_nt(t->x, t->out + offset, l->out, t->in + r0 * l->in, l->in, l->weights[p], n0, n1, rows, add,
+        hn_scratch(t->x, thread));
     if (l->lora[p])
         hn_gemm(false, true, rows, n1 - n0, l->lora_rank, (float)l->lora_scale,
             t->mid + r0 * t->mids + t->adapted[p] * l->lora_rank, t->mids,
@@ -298,7 +295,7 @@ static void forward_rows(struct linear_task t, size_t first, size_t rows, bool a
     t.residual = t.residual ? t.residual + first * t.l->out : NULL;
     cut_up(&t, alone ? NEXT_COLS : HN_TILE_COLS);
     if (t.mids)
-        hn_pool_run(t.x->pool, (rows + HN_DROPOUT_ROWS - 1) / HN_DROPOUT_ROWS, mid_rows, &t);
+        hn_pool_run(t.x->pool, t.mid_cut.count, mid_rows, &t);
     hn_pool_run(t.x->pool, t.first_tile[t.l->n_parts] * t.row_cut.count, forward_tile, &t);
 }
 
@@ -317,7 +314,7 @@ void hn_linear_forward(struct hn_exec *x, const struct hn_step *step) {
 static void dmid_rows(void *context, size_t block, unsigned thread) {
     const struct linear_task *t = context;
     const struct hn_linear *l = t->l;
-    size_t r0 = block * HN_DROPOUT_ROWS, n = least(HN_DROPOUT_ROWS, t->rows - r0);
+    size_t r0 = block * t->mid_cut.width, n = least(t->mid_cut.width, t->rows - r0);
     for (size_t p = 0; p < l->n_parts; p++)
         if (l->lora[p])
             hn_gemm(false, false, n, l->lora_rank, l->weights[p]->rows, (float)l->lora_scale,
@@ -344,7 +341,7 @@ static void da_dropped(void *context, size_t p, unsigned thread) {
 static void adapter_gradients(struct linear_task *t) {
     const struct hn_linear *l = t->l;
     float *grads = t->x->grads;
-    hn_pool_run(t->x->pool, (t->rows + HN_DROPOUT_ROWS - 1) / HN_DROPOUT_ROWS, dmid_rows, t);
+    hn_pool_run(t->x->pool, t->mid_cut.count, dmid_rows, t);
     for (size_t p = 0; p < l->n_parts; p++)
         if (l->lora[p])
             hn_product_tn(t->x, grads + l->lora[p]->b, (float)l->lora_scale, t->dout + t->columns[p], l->out,
@@ -374,7 +371,7 @@ static void backward_tile(void *context, size_t task, unsigned thread) {
 static void dx_dropped(void *context, size_t block, unsigned thread) {
     const struct linear_task *t = context;
     const struct hn_linear *l = t->l;
-    size_t r0 = block * HN_DROPOUT_ROWS, n = least(HN_DROPOUT_ROWS, t->rows - r0);
+    size_t r0 = block * t->mid_cut.width, n = least(t->mid_cut.width, t->rows - r0);
     float *scratch = hn_op_room(t->x, thread);
     for (size_t p = 0; p < l->n_parts; p++) {
         if (!l->lora[p])
@@ -427,5 +424,5 @@ void hn_linear_backward(struct hn_exec *x, const struct hn_step *step) {
             t.col_cut[0] = cut_blocks(l->weights[p], l->in);
     hn_pool_run(x->pool, t.col_cut[0].count * t.row_cut.count, backward_tile, &t);
     if (t.mids && t.dropout)
-        hn_pool_run(x->pool, (t.rows + HN_DROPOUT_ROWS - 1) / HN_DROPOUT_ROWS, dx_dropped, &t);
+        hn_pool_run(x->pool, t.mid_cut.count, dx_dropped, &t);
 }

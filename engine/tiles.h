@@ -13,6 +13,7 @@ enum {
     HN_KEY_BLOCK = 256,
     HN_ROW_BLOCK = 32,    /* rows a task of an elementwise op */
     HN_DROPOUT_ROWS = 64, /* rows whose dropped inputs exist at the same time */
+    HN_MID_ROWS = 256,    /* rows a task of the adapters' inner tensors without dropout: A is packed for each */
 };
 
 #endif
