@@ -29,6 +29,7 @@ struct hn_store {
     hn_store_commit_fn on_commit;
     void *ud;
     struct hn_histogram commits;
+    struct hn_places places;
 
     pthread_mutex_t lock; /* guards all below and every call's rc and done */
     pthread_cond_t arrived, finished;
@@ -92,6 +93,7 @@ static void *run_thread(void *arg) {
         int64_t began = hn_time_micros();
         run_group(store->writer, group);
         hn_histogram_add(&store->commits, hn_bounds_quick, hn_time_micros() - began);
+        atomic_fetch_add(&store->places.commits, 1);
         for (struct call *call = group; call; call = call->next)
             for (size_t i = 0; store->on_commit && !call->rc && i < call->n_touched; i++)
                 store->on_commit(store->ud, call->touched[i]);
@@ -112,6 +114,8 @@ int hn_store_create(const char *state, hn_store_commit_fn on_commit, void *ud, s
     if (!store)
         return hn_fail(err, HN_E_INTERNAL, "out of memory");
     pthread_mutex_init(&store->lock, NULL);
+    pthread_mutex_init(&store->places.lock, NULL);
+    store->places.version = -1;
     pthread_cond_init(&store->arrived, NULL);
     pthread_cond_init(&store->finished, NULL);
     store->last = &store->first;
@@ -155,6 +159,8 @@ void hn_store_destroy(struct hn_store *store) {
     pthread_cond_destroy(&store->finished);
     pthread_cond_destroy(&store->arrived);
     pthread_mutex_destroy(&store->lock);
+    pthread_mutex_destroy(&store->places.lock);
+    free(store->places.jobs);
     free(store);
 }
 
@@ -181,6 +187,7 @@ struct hn_db *hn_store_read(struct hn_store *store, struct hn_error *err) {
     if (!db && hn_db_open(store->path, false, &db, err))
         return NULL;
     db->next = NULL;
+    db->places = &store->places;
     return db;
 }
 

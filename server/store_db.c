@@ -68,7 +68,6 @@ void hn_db_close(struct hn_db *db) {
         free(db->cache[i].sql);
     }
     sqlite3_close(db->handle);
-    free(db->places.jobs);
     free(db);
 }
 

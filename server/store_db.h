@@ -9,6 +9,9 @@
 
 #include "server/store.h"
 
+#include <pthread.h>
+#include <stdatomic.h>
+
 struct sqlite3;
 struct sqlite3_stmt;
 
@@ -18,9 +21,11 @@ struct hn_statement {
     bool busy;
 };
 
-/* Of a reader: the queue as it was at one version of the store, to look places up in; see hn_db_job_position. */
+/* The queue as it was at one version of the store, for all readers to look places up in; see hn_db_job_position. */
 struct hn_places {
-    int64_t version;                /* that was last looked at; 0: none */
+    atomic_int_fast64_t commits;    /* of the store so far: its version */
+    pthread_mutex_t lock;           /* guards all below */
+    int64_t version;                /* that was last looked at; -1: none */
     int64_t at;                     /* tick when it was read */
     bool filled;                    /* `jobs` is the queue of some version */
     struct { int64_t priority, n; } *jobs; /* in their order */
@@ -29,7 +34,7 @@ struct hn_places {
 
 struct hn_db {
     struct sqlite3 *handle;
-    struct hn_places places;
+    struct hn_places *places; /* the store's; NULL: of a connection that no store made */
     struct hn_statement cache[160];
     size_t n_cache;
     char touched[8][HN_ID_SIZE]; /* jobs changed by the running function; hn_db_touch */

@@ -190,22 +190,21 @@ static int64_t place_of(const struct hn_places *p, const struct hn_job *job) {
 #define LONG_QUEUE 256
 #define PLACES_MS 250
 
-int hn_db_job_position(struct hn_db *db, const struct hn_job *job, int64_t *ret, struct hn_error *err) {
-    struct hn_places *p = &db->places;
-    int64_t version, now = hn_time_tick();
-    *ret = 0;
-    if (strcmp(job->status, "queued") != 0)
-        return 0;
-    int rc = hn_db_number(db, 0, &version, err, "PRAGMA data_version", "");
-    if (rc)
-        return rc;
+static int count_before(struct hn_db *db, const struct hn_job *job, int64_t *ret, struct hn_error *err) {
+    return hn_db_number(db, 0, ret, err, "SELECT count(*) + 1 FROM jobs INDEXED BY jobs_waiting WHERE status='queued' AND "
+        "(priority > ?1 OR (priority = ?1 AND n < ?2))", "ii", job->priority, job->n);
+}
+
+/* With p->lock held. */
+static int find_place(struct hn_db *db, struct hn_places *p, const struct hn_job *job, int64_t *ret, struct hn_error *err) {
+    int64_t version = atomic_load(&p->commits), now = hn_time_tick();
     bool same = p->version == version, crowded = p->n_jobs > LONG_QUEUE;
+    int rc = 0;
     if (!same)
         p->filled &= crowded && now - p->at < PLACES_MS;
     p->version = version;
     if (!same && !crowded) {
-        rc = hn_db_number(db, 0, ret, err, "SELECT count(*) + 1 FROM jobs INDEXED BY jobs_waiting WHERE status='queued' AND "
-            "(priority > ?1 OR (priority = ?1 AND n < ?2))", "ii", job->priority, job->n);
+        rc = count_before(db, job, ret, err);
         p->n_jobs = (size_t)*ret;
         return rc;
     }
@@ -215,6 +214,19 @@ int hn_db_job_position(struct hn_db *db, const struct hn_job *job, int64_t *ret,
     }
     if (!rc)
         *ret = place_of(p, job);
+    return rc;
+}
+
+int hn_db_job_position(struct hn_db *db, const struct hn_job *job, int64_t *ret, struct hn_error *err) {
+    struct hn_places *p = db->places;
+    *ret = 0;
+    if (strcmp(job->status, "queued") != 0)
+        return 0;
+    if (!p)
+        return count_before(db, job, ret, err);
+    pthread_mutex_lock(&p->lock);
+    int rc = find_place(db, p, job, ret, err);
+    pthread_mutex_unlock(&p->lock);
     return rc;
 }
 
