@@ -53,21 +53,27 @@ build() { # folder options...
     ninja -C "$folder" >"$LOGS/ninja" 2>&1 || { tail -40 "$LOGS/ninja"; return 1; }
 }
 
-# Each target (or those of HONE_FUZZ_TARGETS) for HONE_FUZZ seconds; what it finds stays in build-fuzz/found and belongs into
-# tests/fuzz/kept.
+fuzz_one() { # target
+    # A look for leaks stops all threads, and where a daemon has many it would come after each input.
+    local leaks=1
+    [ "$1" = request ] && leaks=0
+    mkdir -p "build-fuzz/found/$1"
+    "build-fuzz/tests/fuzz_$1" -max_total_time="${HONE_FUZZ:-60}" -timeout=25 -rss_limit_mb=3000 -max_len=60000 -detect_leaks=$leaks -use_value_profile=1 \
+        -dict="build-fuzz/dictionaries/$1" -artifact_prefix="build-fuzz/found/$1/" "build-fuzz/corpus/$1" "tests/fuzz/kept/$1" >"$LOGS/fuzz-$1" 2>&1
+    echo $? >"$LOGS/fuzz-$1.status"
+}
+
+# Each target (or those of HONE_FUZZ_TARGETS) for HONE_FUZZ seconds, as many at a time as there are processors; what it finds stays in
+# build-fuzz/found and belongs into tests/fuzz/kept.
 fuzz() {
     command -v clang >/dev/null && command -v llvm-cov >/dev/null || as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq clang llvm >/dev/null
     CC=clang build build-fuzz -Dfuzz=true -Db_sanitize=address,undefined -Db_lundef=false -Dc_args=-fsanitize=fuzzer-no-link &&
         "$CACHE/venv/bin/python" tests/fuzz/seeds.py build-fuzz || { FAILED=$((FAILED + 1)); return; }
-    local t leaks
-    for t in ${HONE_FUZZ_TARGETS:-$(ls build-fuzz/corpus)}; do
-        mkdir -p "build-fuzz/found/$t"
-        # A look for leaks stops all threads, and where a daemon has many it would come after each input.
-        leaks=1
-        [ "$t" = request ] && leaks=0
-        "build-fuzz/tests/fuzz_$t" -max_total_time="${HONE_FUZZ:-60}" -timeout=25 -rss_limit_mb=3000 -max_len=60000 -detect_leaks=$leaks -use_value_profile=1 \
-            -dict="build-fuzz/dictionaries/$t" -artifact_prefix="build-fuzz/found/$t/" "build-fuzz/corpus/$t" "tests/fuzz/kept/$t" \
-            >"$LOGS/fuzz-$t" 2>&1 && PASSED=$((PASSED + 1)) || FAILED=$((FAILED + 1))
+    local t targets="${HONE_FUZZ_TARGETS:-$(ls build-fuzz/corpus)}"
+    export -f fuzz_one
+    LOGS="$LOGS" xargs -n 1 -P "$(nproc)" bash -c 'fuzz_one "$1"' fuzz <<<"$targets"
+    for t in $targets; do
+        [ "$(cat "$LOGS/fuzz-$t.status")" = 0 ] && PASSED=$((PASSED + 1)) || FAILED=$((FAILED + 1))
         echo "fuzz $t: $(grep -E 'DONE|SUMMARY' "$LOGS/fuzz-$t" | tail -1 | cut -c1-100)"
     done
 }
