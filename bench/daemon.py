@@ -2,8 +2,9 @@
 """What the daemon itself costs: idle memory and wake-ups, durable submissions beside the disk's own syncs, reads a second, a series of a
 million steps thinned; then all of it again with 10,000 jobs waiting and 100,000 ended ones.
 
-  bench/daemon.py MODEL.gguf [--honed PATH] [--state FOLDER_ON_THE_DISK_IN_QUESTION]
+  bench/daemon.py MODEL.gguf [--honed PATH] [--state FOLDER_ON_THE_DISK_IN_QUESTION] [--sync_us N]
 
+--sync_us makes each sync take N microseconds longer, of the daemon and of the disk beside it (strace), as an ordinary disk would.
 Needs wrk. The client takes its share of the processors; the trainer of the one running job is stopped (SIGSTOP) meanwhile.
 """
 import argparse
@@ -16,6 +17,7 @@ import re
 import signal
 import sqlite3
 import subprocess
+import sys
 import tempfile
 import time
 
@@ -35,9 +37,16 @@ def call(method, path, body=None, connection=None):
     return json.loads(data)
 
 
+def slowed(args, command):
+    calls = "fsync,fdatasync"
+    return command if not args.sync_us else ["strace", "-D", "-f", "--seccomp-bpf", "-qq", "-o", "/dev/null", "-e", f"trace={calls}", "-e",
+                                             f"inject={calls}:delay_exit={args.sync_us}", *command]
+
+
 def start(args, *options):
-    daemon = subprocess.Popen([args.honed, "serve", "--state", args.state, "--listen", f"{HOST}:{PORT}", "--log_level", "warning",
-                               "--model_dirs", str(args.model.resolve().parent), *options], stderr=subprocess.DEVNULL)
+    command = [args.honed, "serve", "--state", args.state, "--listen", f"{HOST}:{PORT}", "--log_level", "warning", "--model_dirs",
+               str(args.model.resolve().parent), *options]
+    daemon = subprocess.Popen(slowed(args, command), stderr=subprocess.DEVNULL)
     for _ in range(200):
         try:
             call("GET", "/healthz")
@@ -97,10 +106,10 @@ def best_of(fn, n=7):
     return min(times) * 1000
 
 
-def figures(title, job, body, folder):
+def figures(title, job, body, args):
     print(f"\n{title}")
-    disk = syncs(folder)
-    posts = submissions(body, folder)
+    disk = float(subprocess.run(slowed(args, [sys.executable, __file__, "--syncs", args.state]), capture_output=True, text=True, check=True).stdout)
+    posts = submissions(body, args.state)
     print(f"  POST /jobs, {CONNECTIONS} connections   {posts:8.0f} /s    the disk's syncs {disk:8.0f} /s    ratio {posts / disk:.2f}", flush=True)
     print(f"  GET /jobs/ID                  {load('/jobs/' + job, 32):8.0f} /s")
     print(f"  GET /jobs (50 newest)         {best_of(lambda: call('GET', '/jobs?limit=50')):8.2f} ms")
@@ -136,10 +145,13 @@ def crowd(path, job):
 
 
 def main():
+    if sys.argv[1:2] == ["--syncs"]:
+        return print(syncs(sys.argv[2]))
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", type=pathlib.Path)
     parser.add_argument("--honed", default=str(ROOT / "build" / "server" / "honed"))
     parser.add_argument("--state")
+    parser.add_argument("--sync_us", type=int, default=0)
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="hone-bench-") as folder:
         args.state = args.state or os.path.join(folder, "state")
@@ -161,11 +173,11 @@ def main():
             daemon.kill(), daemon.wait()
             fill(os.path.join(args.state, "hone.db"), second)
             daemon = start(args)
-            figures("a few jobs", second, body, args.state)
+            figures("a few jobs", second, body, args)
             daemon.kill(), daemon.wait()
             crowd(os.path.join(args.state, "hone.db"), second)
             daemon = start(args)
-            figures(f"{QUEUED:,} waiting, {ENDED:,} ended", second, body, args.state)
+            figures(f"{QUEUED:,} waiting, {ENDED:,} ended", second, body, args)
             print(f"  resident {status(daemon.pid, 'VmRSS') / 1024:.1f} MB, at most {status(daemon.pid, 'VmHWM') / 1024:.1f} MB")
         finally:
             if trainer:
