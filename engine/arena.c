@@ -24,8 +24,10 @@ void *hn_arena_alloc(struct hn_arena *arena, size_t count, size_t size) {
         if (!hn_add(arena->used, capacity, &total) || total > arena->ceiling)
             return NULL;
         struct hn_arena_chunk *fresh = malloc(sizeof *fresh + capacity);
-        if (!fresh)
+        if (!fresh) {
+            arena->out_of_memory = true;
             return NULL;
+        }
         *fresh = (struct hn_arena_chunk){.capacity = capacity};
         arena->used = total;
         if (capacity != CHUNK && chunk) { /* a chunk of its own must not hide the room left in the current one */

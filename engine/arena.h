@@ -4,6 +4,7 @@
 #ifndef HN_ARENA_H
 #define HN_ARENA_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 struct hn_arena_chunk;
@@ -11,6 +12,7 @@ struct hn_arena {
     struct hn_arena_chunk *chunks; /* newest first */
     size_t used;                   /* bytes of all chunks */
     size_t ceiling;
+    bool out_of_memory; /* the machine had none, below the ceiling */
 };
 
 /* 16-byte aligned and zeroed; NULL when out of memory or past the ceiling. */

@@ -87,8 +87,10 @@ int hn_train(const char *run_dir, int lock_fd);
  */
 int hn_helper_serve(int fd);
 
-/* The CPU level that products and elementwise loops run at here: "avx512", "avx2", "portable". */
+/* The CPU level that products and elementwise loops run at here: "avx512", "avx2", "portable"; HONE_KERNELS may name a lower
+ * one than the CPU's best. Whether that is a name there is. */
 const char *hn_kernel_level(void);
+bool hn_kernel_asked(struct hn_error *err);
 
 /* Version and build of this binary, for --version and records. */
 const char *hn_build_name(void);

@@ -36,7 +36,9 @@ bool hn_render_work(struct hn_render *r, size_t steps) {
 
 void *hn_render_alloc(struct hn_render *r, size_t count, size_t size) {
     void *p = r->rc ? NULL : hn_arena_alloc(&r->arena, count ? count : 1, size);
-    if (!p)
+    if (!p && r->arena.out_of_memory)
+        hn_render_fail(r, HN_E_INTERNAL, "out of memory");
+    else if (!p)
         hn_render_fail(r, HN_E_TOO_LARGE, "it needs more than %zu MiB of memory", HN_TPL_ARENA_MAX >> 20);
     return p;
 }

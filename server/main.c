@@ -176,13 +176,19 @@ static int command_help(int argc, char **argv) {
            "  honed serve &                                   # listens on 127.0.0.1:4663\n"
            "  honed model import base /path/to/model.gguf\n"
            "  curl -F dataset=@train.jsonl -F model=base http://127.0.0.1:4663/jobs\n"
-           "  # then open http://127.0.0.1:4663/ in a browser\n");
+           "  # then open http://127.0.0.1:4663/ in a browser\n\n"
+           "HONE_KERNELS=avx2 (or portable) in the environment computes as an older CPU does: the same bytes on both.\n");
     return 0;
 }
 
 int main(int argc, char **argv) {
     const char *name = argc > 1 ? argv[1] : "--help";
+    struct hn_error err = {0};
     hn_json_setup();
+    if (!hn_kernel_asked(&err)) {
+        fprintf(stderr, "honed: %s\n", err.message);
+        return 2;
+    }
     if (strcmp(name, "-h") == 0 || strcmp(name, "help") == 0)
         name = "--help";
     for (size_t i = 0; i < COMMANDS; i++) {

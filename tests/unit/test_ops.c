@@ -365,7 +365,7 @@ static void test_cache(void **state) {
             test_cache_of(&settings[i]);
 }
 
-int main(void) {
+int main(int argc, char **argv) { /* a pattern of names: those tests only */
     struct hn_error err = {0};
     if (hn_blas_open(&err)) {
         fprintf(stderr, "%s\n", err.message);
@@ -373,5 +373,7 @@ int main(void) {
     }
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_finite_differences),
         cmocka_unit_test(test_fast_against_definition), cmocka_unit_test(test_cache)};
+    if (argc > 1)
+        cmocka_set_test_filter(argv[1]);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
