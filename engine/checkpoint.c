@@ -20,12 +20,12 @@ static void step_path(char *out, const char *run_dir, size_t step) {
 
 /* jansson's shortest exact form of a double. */
 static json_t *progress_json(const struct hn_progress *p, const char *run_sha256) {
-    return json_pack("{s:i, s:s, s:I, s:I, s:I, s:f, s:f, s:I, s:I, s:f, s:f, s:b, s:I}", "format", 1, "run",
+    return json_pack("{s:i, s:s, s:I, s:I, s:I, s:f, s:f, s:I, s:I, s:f, s:f, s:b, s:I, s:s, s:b}", "format", 1, "run",
         run_sha256, "step", (json_int_t)p->step, "tokens", (json_int_t)p->tokens, "target_tokens",
         (json_int_t)p->target_tokens, "window_loss", p->window_loss, "window_weight", p->window_weight,
         "window_tokens", (json_int_t)p->window_tokens, "best_step", (json_int_t)p->best_step, "best_value",
         p->best_value, "best_loss", p->best_loss, "has_best", p->has_best, "evaluations_since_best",
-        (json_int_t)p->evaluations_since_best);
+        (json_int_t)p->evaluations_since_best, "computed_by", p->computed_by, "kernels_changed", p->kernels_changed);
 }
 
 static const char *const array_names[] = {"values", "first", "second"};
@@ -117,6 +117,12 @@ static int read_progress(const json_t *json, struct hn_progress *p, const char *
     p->window_weight = json_number_value(json_object_get(json, "window_weight"));
     p->best_value = json_number_value(json_object_get(json, "best_value"));
     p->best_loss = json_number_value(json_object_get(json, "best_loss"));
+    const char *computed_by = ""; /* a checkpoint of an earlier version does not tell */
+    if (!rc)
+        rc = hn_json_string(json, "computed_by", &computed_by, err);
+    snprintf(p->computed_by, sizeof p->computed_by, "%s", computed_by);
+    if (!rc)
+        rc = hn_json_bool(json, "kernels_changed", &p->kernels_changed, err);
     return rc ? rc : hn_json_bool(json, "has_best", &p->has_best, err);
 }
 

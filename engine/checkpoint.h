@@ -11,6 +11,8 @@
 
 #include <jansson.h>
 
+enum { HN_COMPUTED_BY = 320 };
+
 /* State between two steps. */
 struct hn_progress {
     size_t step;                       /* steps done */
@@ -21,6 +23,8 @@ struct hn_progress {
     double best_value, best_loss;
     bool has_best;
     size_t evaluations_since_best;
+    char computed_by[HN_COMPUTED_BY]; /* build and kernels of the last step: other ones give other bits */
+    bool kernels_changed;             /* some earlier step was computed by others */
 };
 
 int hn_checkpoint_write(const char *run_dir, const struct hn_params *params, const struct hn_progress *progress,

@@ -301,11 +301,11 @@ static int write_manifest(struct hn_trainer *t, const char *root, json_t *files,
     hn_compute_name(kernels, sizeof kernels);
     snprintf(path, sizeof path, "%s/manifest.json", root);
     const char *validation = t->spec.validation.sha256;
-    json_t *manifest = json_pack("{s:i, s:s, s:{s:s, s:s, s:s}, s:{s:s, s:s?}, s:I, s:s, s:s, s:O}", "format", 1,
+    json_t *manifest = json_pack("{s:i, s:s, s:{s:s, s:s, s:s}, s:{s:s, s:s?}, s:I, s:s, s:s, s:b, s:O}", "format", 1,
         "run", t->spec.run_sha256, "base", "name", base, "sha256", t->spec.model_sha256, "quantisation",
         t->run.model.quantisation, "data", "train", t->spec.train.sha256 ? t->spec.train.sha256 : "", "validation",
         validation, "exported_step", (json_int_t)t->exported_step, "build", hn_build_name(), "kernels", kernels,
-        "files", files);
+        "kernels_changed", t->progress.kernels_changed, "files", files);
     char *text = manifest ? json_dumps(manifest, JSON_INDENT(2)) : NULL;
     json_decref(manifest);
     int rc =

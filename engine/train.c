@@ -445,9 +445,33 @@ static int announce(struct hn_trainer *t, struct hn_error *err) {
     return rc;
 }
 
+static void name_computer(char *out) {
+    char kernels[256];
+    hn_compute_name(kernels, sizeof kernels);
+    snprintf(out, HN_COMPUTED_BY, "%s, %s", hn_build_name(), kernels);
+}
+
+/* The checkpoint may come from another CPU or an earlier build: the run goes on, but its bytes are nobody else's. */
+static int tell_kernels(struct hn_trainer *t, struct hn_error *err) {
+    char here[HN_COMPUTED_BY], text[2 * HN_COMPUTED_BY + 120];
+    struct hn_progress *p = &t->progress;
+    name_computer(here);
+    bool same = strcmp(p->computed_by, here) == 0 || !p->computed_by[0];
+    snprintf(text, sizeof text, "up to step %zu computed by %s, from there on by %s: the last digits may differ from a run of one of them",
+        p->step, p->computed_by, here);
+    snprintf(p->computed_by, sizeof p->computed_by, "%s", here);
+    if (same)
+        return 0;
+    p->kernels_changed = true;
+    tell("%s", text);
+    return hn_events_add(&t->events, "warning",
+        json_pack("{s:s, s:s, s:I}", "code", "kernels_changed", "message", text, "step", (json_int_t)p->step), err);
+}
+
 /* Goes on from the newest checkpoint that can be read; a damaged one is skipped with a warning. */
 static int resume(struct hn_trainer *t, struct hn_error *err) {
     size_t *steps = NULL, n = 0;
+    name_computer(t->progress.computed_by);
     int rc = hn_checkpoint_list(t->dir, &steps, &n, err);
     while (!rc && n-- > 0) {
         struct hn_error problem = {0};
@@ -457,6 +481,8 @@ static int resume(struct hn_trainer *t, struct hn_error *err) {
                 json_pack("{s:I, s:I}", "from_step", (json_int_t)t->progress.step, "replayed_to",
                     (json_int_t)t->events.last_step),
                 err);
+            if (!rc)
+                rc = tell_kernels(t, err);
             if (!rc) /* its event may be missing: the trainer can have died between the two */
                 rc = tell_checkpoint(t, err);
             break;

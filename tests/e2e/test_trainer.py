@@ -145,6 +145,24 @@ def test_sigterm_writes_the_state_and_a_second_trainer_is_refused(undisturbed, t
     assert artifact_hashes(folder) == artifact_hashes(undisturbed)
 
 
+def test_another_level_of_kernels_is_told(undisturbed, tmp_path):
+    """A run that goes on with other kernels says so, since its bytes are no longer those of any undisturbed run."""
+    folder = make(tmp_path / "run")
+    child = subprocess.Popen([str(common.HONED), "train", str(folder)], stderr=subprocess.DEVNULL)
+    while not (folder / "events.jsonl").exists() or len(common.events(folder, "checkpoint")) < 1:
+        time.sleep(0.05)
+    child.send_signal(signal.SIGTERM)
+    assert child.wait(60) == 3 and not common.events(folder, "warning")
+    done = subprocess.run([str(common.HONED), "train", str(folder)], capture_output=True, env=dict(os.environ, HONE_KERNELS="portable"), timeout=300)
+    assert done.returncode == 0, done.stderr
+    told = [w["data"] for w in common.events(folder, "warning")]
+    assert [w["code"] for w in told] == ["kernels_changed"] and told[0]["message"].count("portable") == 1
+    manifests = [json.loads((f / "artifacts" / "manifest.json").read_text()) for f in (folder, undisturbed)]
+    assert [m["kernels_changed"] for m in manifests] == [True, False] and "portable" in manifests[0]["kernels"]
+    loss, same = ([e["data"]["val_loss"] for e in common.events(f, "eval")][-1] for f in (folder, undisturbed))
+    assert abs(loss - same) < 1e-3 * same
+
+
 def test_damaged_checkpoint_is_skipped(undisturbed, tmp_path):
     folder = make(tmp_path / "run")
     child = subprocess.Popen([str(common.HONED), "train", str(folder)], stderr=subprocess.DEVNULL)
