@@ -19,6 +19,7 @@
 #include "engine/file.h"
 #include "engine/hyperparams.h"
 #include "engine/json.h"
+#include "engine/utf8.h"
 
 /* Training data sets of one job, and the weight of each: how often an epoch sees each of its rows. */
 #define HN_DATASETS_MAX 16

@@ -185,10 +185,16 @@ static bool query_known(const char *known, const char *name) {
     return false;
 }
 
+/* What names and values are made of goes into answers, records and the store: no bytes that are not text. */
 static int check_query(struct hn_exchange *x, struct hn_error *err) {
     const char *known = x->req.route->query;
     for (size_t i = 0; i < x->req.n_query; i++) {
-        const char *name = x->req.query[i].name;
+        const char *name = x->req.query[i].name, *value = x->req.query[i].value;
+        int rc = hn_body_is_text(name, name, err);
+        if (!rc && value)
+            rc = hn_body_is_text(name, value, err);
+        if (rc)
+            return rc;
         if (query_known(known, name))
             continue;
         hn_fail(err, HN_E_UNKNOWN_FIELD, "there is no query parameter \"%.64s\" here", name);

@@ -18,6 +18,25 @@
 #define FLUSH_BYTES ((size_t)256 << 10)
 #define PARTS_MAX 64
 
+int hn_body_is_text(const char *field, const char *text, struct hn_error *err) {
+    size_t size = strlen(text);
+    if (hn_utf8_valid(text, size) == size)
+        return 0;
+    hn_fail(err, HN_E_INVALID_FIELD, "a name or value of the query or the form is not valid UTF-8");
+    hn_error_hint(err, "send UTF-8, percent-encoded in a query");
+    if (hn_utf8_valid(field, strlen(field)) == strlen(field))
+        hn_error_field(err, "%.64s", field);
+    return HN_E_INVALID_FIELD;
+}
+
+/* A file's name is there to be recognised only: bytes of another encoding are replaced. */
+static char *copy_filename(struct hn_request *req, const char *name) {
+    json_t *text = hn_json_text(name, strlen(name));
+    char *copy = text ? hn_request_copy(req, json_string_value(text)) : NULL;
+    json_decref(text);
+    return copy;
+}
+
 static struct hn_part *add_part(struct hn_exchange *x, const char *name, const char *filename, const char *type) {
     struct hn_part *part = hn_request_alloc(&x->req, sizeof *part), **last = &x->req.parts;
     size_t n = 0;
@@ -27,7 +46,7 @@ static struct hn_part *add_part(struct hn_exchange *x, const char *name, const c
         return NULL;
     part->fd = -1;
     part->name = hn_request_copy(&x->req, name);
-    part->filename = filename ? hn_request_copy(&x->req, filename) : NULL;
+    part->filename = filename ? copy_filename(&x->req, filename) : NULL;
     part->content_type = type ? hn_request_copy(&x->req, type) : NULL;
     part->data.ceiling = (size_t)x->req.server->config->max_body;
     if (!part->name || (filename && !part->filename))
@@ -215,6 +234,11 @@ int hn_body_end(struct hn_exchange *x, struct hn_error *err) {
         part->fd = -1;
         hn_sha256_end(part->sha, part->sha256);
         part->sha = NULL;
+    }
+    for (struct hn_part *part = x->req.parts; part && !rc; part = part->next) {
+        rc = hn_body_is_text(part->name, part->name, err);
+        if (!rc && part->data.data)
+            rc = hn_body_is_text(part->name, part->data.data, err);
     }
     return rc;
 }

@@ -99,6 +99,24 @@ def test_a_refused_upload_leaves_nothing(daemon):
     assert list((daemon.state / "tmp").iterdir()) == [] and len(list((daemon.state / "datasets").iterdir())) == 1
 
 
+def test_bytes_that_are_no_text(daemon):
+    """Names and values that are not UTF-8 are refused by name wherever they stand; a file's own name is only shown."""
+    for path in ("/datasets?format=js%FF", "/datasets?name=a%FF%FE", "/datasets?%C3%28=1", "/jobs?dry_run=%E2%82"):
+        error(daemon.post(path, data=rows(3)), 400, "invalid_field")
+    error(daemon.post("/datasets?name=a%FF", data=rows(3)), 400, "invalid_field", "name")
+    error(daemon.get("/jobs?metadata[a]=%FF"), 400, "invalid_field", "metadata[a]")
+
+    def form(name, value, filename):
+        return (b'--xx\r\nContent-Disposition: form-data; name="' + name + b'"\r\n\r\n' + value + b"\r\n--xx\r\n"
+                b'Content-Disposition: form-data; name="file"; filename="' + filename + b'"\r\n\r\n' + rows(3) + b"\r\n--xx--\r\n")
+
+    kind = {"Content-Type": "multipart/form-data; boundary=xx"}
+    error(daemon.post("/datasets", data=form(b"name", b"\xe9t\xe9", b"a.jsonl"), headers=kind), 400, "invalid_field", "name")
+    error(daemon.post("/datasets", data=form(b"n\xe9", b"x", b"a.jsonl"), headers=kind), 400, "invalid_field")
+    taken = daemon.post("/datasets", data=form(b"format", b"jsonl", b"donn\xe9es.jsonl"), headers=kind)
+    assert taken.status_code in (200, 201) and taken.json()["name"] == "donn\ufffdes.jsonl", taken.text
+
+
 def test_models(start, tmp_path):
     folder = tmp_path / "allowed"
     (folder / "hf").mkdir(parents=True)
