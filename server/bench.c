@@ -146,8 +146,10 @@ static double median_rate(const struct bench *b) {
     }
     if (f)
         fclose(f);
+    if (!n)
+        return 0;
     qsort(rates, n, sizeof rates[0], rising);
-    return n ? rates[n / 2] : 0;
+    return rates[n / 2];
 }
 
 static int show_training(struct bench *b, struct hn_error *err) {

@@ -129,7 +129,7 @@ static enum MHD_Result on_form(void *cls, enum MHD_ValueKind kind, const char *n
             rc = hn_fail(&x->err, HN_E_TOO_LARGE, "the form has more than %d parts", PARTS_MAX);
         if (!rc && filename)
             rc = open_file(x, part, &x->err);
-        if (rc) {
+        if (rc || !part) {
             x->failed = true;
             return MHD_NO;
         }
