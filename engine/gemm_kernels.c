@@ -198,7 +198,7 @@ static void micro_any(size_t rows, size_t k, float alpha, const float *a, size_t
     }
 }
 
-/* Panels outermost: one panel stays in the first-level cache while the rows of A stream by. */
+/* Panels outermost: one panel stays in the nearest cache that holds it while the rows of A stream by. */
 static void multiply(size_t m, size_t n, size_t k, float alpha, const float *a, size_t rs, size_t cs,
     const float *packed, struct hn_addend add, float *c, size_t ldc) {
     for (size_t j = 0; j < n; j += NR, packed += k * NR) {

@@ -52,8 +52,8 @@ struct hn_kernels {
     void (*dequantise[HN_DTYPES])(float *out, const void *blocks, size_t n); /* NULL: dtype.h's is used */
 };
 
-/* The best set this CPU can run, or the best of those up to the one that HONE_KERNELS names: a newer CPU computes an older
- * one's bytes then, and every level can be tested. Decided once. */
+/* The best set this CPU can run, or the best of those up to the one that HONE_KERNELS names, so that every level can
+ * be tested on one machine. Other libraries still choose by the CPU itself. Decided once. */
 const struct hn_kernels *hn_kernels(void);
 
 #endif

@@ -190,9 +190,9 @@ static int check_query(struct hn_exchange *x, struct hn_error *err) {
     const char *known = x->req.route->query;
     for (size_t i = 0; i < x->req.n_query; i++) {
         const char *name = x->req.query[i].name, *value = x->req.query[i].value;
-        int rc = hn_body_is_text(name, name, err);
+        int rc = hn_http_check_text(name, name, err);
         if (!rc && value)
-            rc = hn_body_is_text(name, value, err);
+            rc = hn_http_check_text(name, value, err);
         if (rc)
             return rc;
         if (query_known(known, name))

@@ -18,7 +18,7 @@
 #define FLUSH_BYTES ((size_t)256 << 10)
 #define PARTS_MAX 64
 
-int hn_body_is_text(const char *field, const char *text, struct hn_error *err) {
+int hn_http_check_text(const char *field, const char *text, struct hn_error *err) {
     size_t size = strlen(text);
     if (hn_utf8_valid(text, size) == size)
         return 0;
@@ -236,9 +236,9 @@ int hn_body_end(struct hn_exchange *x, struct hn_error *err) {
         part->sha = NULL;
     }
     for (struct hn_part *part = x->req.parts; part && !rc; part = part->next) {
-        rc = hn_body_is_text(part->name, part->name, err);
+        rc = hn_http_check_text(part->name, part->name, err);
         if (!rc && part->data.data)
-            rc = hn_body_is_text(part->name, part->data.data, err);
+            rc = hn_http_check_text(part->name, part->data.data, err);
     }
     return rc;
 }

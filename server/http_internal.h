@@ -87,9 +87,9 @@ struct hn_http {
 /* http.c */
 void hn_http_suspend(struct hn_exchange *x);
 void hn_http_resume(struct hn_exchange *x);
+/* http_body.c: refuses a name or value that is not valid UTF-8; `field` is the name of either. */
+int hn_http_check_text(const char *field, const char *text, struct hn_error *err);
 /* http_body.c: chooses how the body is read and refuses what the route does not take; reads; finishes on the pool. */
-/* Refuses a name or value that is not valid UTF-8; `field` is the name of either. */
-int hn_body_is_text(const char *field, const char *text, struct hn_error *err);
 int hn_body_begin(struct hn_exchange *x, struct hn_error *err);
 int hn_body_take(struct hn_exchange *x, const char *data, size_t size, struct hn_error *err);
 bool hn_body_wants_flush(const struct hn_exchange *x);

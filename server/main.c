@@ -177,7 +177,7 @@ static int command_help(int argc, char **argv) {
            "  honed model import base /path/to/model.gguf\n"
            "  curl -F dataset=@train.jsonl -F model=base http://127.0.0.1:4663/jobs\n"
            "  # then open http://127.0.0.1:4663/ in a browser\n\n"
-           "HONE_KERNELS=avx2 (or portable) in the environment computes as an older CPU does: the same bytes on both.\n");
+           "HONE_KERNELS=avx2 (or portable) in the environment takes the kernels that older CPUs run.\n");
     return 0;
 }
 
