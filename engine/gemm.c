@@ -6,6 +6,9 @@
 
 #include <string.h>
 
+#define AHEAD 16        /* rows of a weight */
+#define LINE 64         /* bytes of a cache line */
+#define ROWS 12         /* a chunk's rows are a multiple of a micro-kernel's, whichever it is */
 #define DOTS_DEPTH 4096 /* values of a row that are dequantised at once: they stay in the first-level cache */
 
 static size_t least(size_t a, size_t b) {
@@ -40,6 +43,15 @@ static struct hn_addend addend_at(struct hn_addend add, size_t j, size_t t, floa
     return (struct hn_addend){add.rows ? add.rows + j : NULL, add.ld, add.bias ? add.bias + j : NULL};
 }
 
+/* A packed block with the rows of A in chunks, each of which all panels pass over while it is in the cache. */
+static void multiply(const struct hn_gemm_kernels *g, size_t m, size_t n, size_t k, float alpha, const float *a, size_t rs,
+    size_t cs, const float *packed, struct hn_addend add, float *c, size_t ldc) {
+    size_t chunk = HN_GEMM_CHUNK / HN_GEMM_DEPTH / ROWS * ROWS;
+    for (size_t i = 0; i < m; i += chunk)
+        g->multiply(least(chunk, m - i), n, k, alpha, a + i * rs, rs, cs, packed,
+            (struct hn_addend){add.rows ? add.rows + i * add.ld : NULL, add.ld, add.bias}, c + i * ldc, ldc);
+}
+
 static void gemm(bool trans_a, bool trans_b, size_t m, size_t n, size_t k, float alpha, const float *a, size_t lda,
     const float *b, size_t ldb, struct hn_addend add, float *c, size_t ldc, float *scratch) {
     const struct hn_gemm_kernels *g = hn_kernels()->gemm;
@@ -56,7 +68,7 @@ static void gemm(bool trans_a, bool trans_b, size_t m, size_t n, size_t k, float
                 g->pack_columns(scratch, b + j * ldb + t, ldb, depth, width);
             else
                 g->pack_rows(scratch, b + t * ldb + j, ldb, depth, width);
-            g->multiply(m, width, depth, alpha, a + t * cs, rs, cs, scratch, addend_at(add, j, t, c, ldc), c + j, ldc);
+            multiply(g, m, width, depth, alpha, a + t * cs, rs, cs, scratch, addend_at(add, j, t, c, ldc), c + j, ldc);
         }
 }
 
@@ -65,13 +77,20 @@ void hn_gemm(bool trans_a, bool trans_b, size_t m, size_t n, size_t k, float alp
     gemm(trans_a, trans_b, m, n, k, alpha, a, lda, b, ldb, (struct hn_addend){add ? c : NULL, ldc, NULL}, c, ldc, scratch);
 }
 
+typedef void hn_dequantise_fn(float *out, const void *blocks, size_t n);
+
+static hn_dequantise_fn *dequantiser(const struct hn_weight *w) {
+    hn_dequantise_fn *fast = hn_kernels()->dequantise[w->type];
+    return fast ? fast : hn_dtype_info((int)w->type)->dequantise;
+}
+
 static void dequantise_rows(const struct hn_weight *w, size_t r0, size_t rows, size_t c0, size_t cols, float *out) {
     const struct hn_dtype_info *info = hn_dtype_info((int)w->type);
-    void (*dequantise)(float *, const void *, size_t) = hn_kernels()->dequantise[w->type];
+    hn_dequantise_fn *dequantise = dequantiser(w);
     size_t row_bytes = hn_dtype_bytes(info, w->cols);
     const uint8_t *data = (const uint8_t *)w->data + r0 * row_bytes + hn_dtype_bytes(info, c0);
     for (size_t r = 0; r < rows; r++)
-        (dequantise ? dequantise : info->dequantise)(out + r * cols, data + r * row_bytes, cols);
+        dequantise(out + r * cols, data + r * row_bytes, cols);
 }
 
 void hn_dots(size_t m, size_t n, size_t k, float alpha, const float *a, size_t lda, const float *b, size_t ldb,
@@ -112,13 +131,25 @@ static void pack_transposed(const struct hn_gemm_kernels *g, const struct hn_wei
     }
 }
 
-/* Packs a block of W: `depth` rows of the weight, `width` of their values. */
+/* Packs a block of W: `depth` rows of the weight, `width` of their values. The rows lie apart, where hardware fetches nothing
+ * ahead: those of the next rows are asked for. */
 static void pack_straight(const struct hn_gemm_kernels *g, const struct hn_weight_part *p, size_t j, size_t t,
     size_t width, size_t depth, float *packed, float *rows) {
-    for (size_t i = 0; i < depth; i++) {
-        dequantise_rows(p->weight, p->r0 + t + i, 1, p->c0 + j, width, rows);
+    const struct hn_dtype_info *info = hn_dtype_info((int)p->weight->type);
+    size_t row_bytes = hn_dtype_bytes(info, p->weight->cols), bytes = hn_dtype_bytes(info, width);
+    const uint8_t *data = (const uint8_t *)p->weight->data + (p->r0 + t) * row_bytes + hn_dtype_bytes(info, p->c0 + j);
+    bool whole = g->nr % info->block == 0 && width % g->nr == 0; /* panels of whole blocks: straight into them */
+    hn_dequantise_fn *dequantise = dequantiser(p->weight);
+    for (size_t i = 0; i < depth; i++, data += row_bytes) {
+        for (size_t at = 0; i + AHEAD < depth && at < bytes + LINE; at += LINE)
+            __builtin_prefetch(data + AHEAD * row_bytes + at);
+        if (!whole)
+            dequantise(rows, data, width);
         for (size_t at = 0; at < width; at += g->nr)
-            g->pack_rows(packed + at * depth + i * g->nr, rows + at, g->nr, 1, least(g->nr, width - at));
+            if (whole)
+                dequantise(packed + at * depth + i * g->nr, data + hn_dtype_bytes(info, at), g->nr);
+            else
+                g->pack_rows(packed + at * depth + i * g->nr, rows + at, g->nr, 1, least(g->nr, width - at));
     }
 }
 
@@ -169,6 +200,6 @@ void hn_gemm_weight(bool trans_w, size_t m, size_t n, size_t k, const float *a, 
         for (size_t t = 0; t < k; t += most) {
             size_t width = least(HN_GEMM_COLUMNS, n - j), depth = least(most, k - t);
             (trans_w ? pack_transposed : pack_straight)(g, p, j, t, width, depth, scratch, rows);
-            g->multiply(m, width, depth, 1, a + t, lda, 1, scratch, addend_at(add, j, t, c, ldc), c + j, ldc);
+            multiply(g, m, width, depth, 1, a + t, lda, 1, scratch, addend_at(add, j, t, c, ldc), c + j, ldc);
         }
 }

@@ -98,14 +98,26 @@ int hn_graph_head_norm(struct hn_graph *g, int layer, int qkv) {
     return out;
 }
 
+static int angles(struct hn_graph *g, bool local) {
+    const struct hn_config *config = &g->model->config;
+    if (g->angles[local] < 0) {
+        g->angles[local] = add_tensor(g, HN_DIM_TOKENS, config->head_dim);
+        struct hn_op *op = add_op(g, HN_OP_ANGLES, -1, -1, g->angles[local]);
+        op->attr.angles.table = local ? &config->local_rope : &config->rope;
+        op->attr.angles.head_dim = config->head_dim;
+    }
+    return g->angles[local];
+}
+
 int hn_graph_rope(struct hn_graph *g, int layer, int qkv) {
     const struct hn_config *config = &g->model->config;
+    int turns = angles(g, config->has_local_rope && config->window[layer]);
     int out = add_tensor(g, HN_DIM_TOKENS, g->tensors[qkv].cols);
     struct hn_op *op = add_op(g, HN_OP_ROPE, layer, qkv, out);
+    op->in[1] = turns;
     op->attr.rope.heads = config->heads;
     op->attr.rope.kv_heads = config->kv_heads;
     op->attr.rope.head_dim = config->head_dim;
-    op->attr.rope.table = config->has_local_rope && config->window[layer] ? &config->local_rope : &config->rope;
     op->attr.rope.interleaved = config->rope_interleaved;
     return out;
 }
@@ -211,7 +223,7 @@ void hn_graph_finish_head(struct hn_graph *g, int x) {
 
 int hn_graph_build(struct hn_graph *graph, const struct hn_model *model, const struct hn_graph_options *options,
     struct hn_error *err) {
-    *graph = (struct hn_graph){.model = model, .options = options, .logits = -1};
+    *graph = (struct hn_graph){.model = model, .options = options, .angles = {-1, -1}, .logits = -1};
     model->arch->build(graph);
     graph->options = NULL;
     if (!graph->failed)

@@ -35,7 +35,8 @@ enum hn_op_kind {
     HN_OP_HEADNORM,  /* in0 [q|k|v] → out0: RMSNorm of each query head and each key head */
     HN_OP_LINEAR, /* in0 (, in1 residual) → out0 = in1 + b + in0·Wᵀ + s·(in0·Aᵀ)·Bᵀ, out1 = in0·Aᵀ of all adapted
                      parts */
-    HN_OP_ROPE,      /* in0 → out0: rotates the query and key heads of a [q|k|v] tensor, in place */
+    HN_OP_ANGLES,    /* → out0 [tokens, head_dim] = cosines, then sines, of the angle by which each pair of a head turns */
+    HN_OP_ROPE,      /* in0, in1 angles → out0: rotates the query and key heads of a [q|k|v] tensor, in place */
     HN_OP_ATTENTION, /* in0 [q|k|v] → out0 [tokens, heads·head_dim], out1 [tokens, heads] log-sum-exp */
     HN_OP_GLU,       /* in0 [gate|up] → out0 = act(gate)·up */
     HN_OP_ACTIVATE,  /* in0 → out0 = act(in0) */
@@ -83,8 +84,11 @@ struct hn_op {
         } head_norm;
         struct hn_linear linear;
         struct {
-            size_t heads, kv_heads, head_dim;
             const struct hn_rope *table; /* the model's */
+            size_t head_dim;
+        } angles;
+        struct {
+            size_t heads, kv_heads, head_dim;
             bool interleaved;
         } rope;
         struct {
@@ -124,6 +128,7 @@ struct hn_graph {
     struct hn_tensor *tensors;
     struct hn_op *ops;
     size_t n_tensors, n_ops, tensors_capacity, ops_capacity;
+    int angles[2]; /* tensors of the model's rotations, global and local: computed once for all layers; -1: not yet */
     int logits;  /* tensor that holds them when nothing is trained, or -1 */
     bool failed; /* out of memory while building */
 };

@@ -165,30 +165,44 @@ static void rmsnorm_backward(struct hn_exec *x, const struct hn_step *step) {
         hn_pool_run(x->pool, blocks_of(task.cols, 64), rmsnorm_back_weight, &task);
 }
 
-/* cos and sin of the row's position for each pair, computed where they are used: cheap beside the products around. */
+static void angle_rows(void *context, size_t block, unsigned thread) {
+    const struct task *t = context;
+    const struct hn_rope *table = t->step->op->attr.angles.table;
+    size_t pairs = t->cols / 2;
+    float *out = hn_buffer(t->x, t->step->out[0]);
+    (void)thread;
+    for (size_t r = block * HN_ROW_BLOCK; r < block_end(t, block); r++)
+        for (size_t i = 0; i < pairs; i++) {
+            double angle = (double)t->x->batch->positions[r] * table->inverse[i];
+            out[r * t->cols + i] = (float)(cos(angle) * table->scale);
+            out[r * t->cols + pairs + i] = (float)(sin(angle) * table->scale);
+        }
+}
+
+static void angles_forward(struct hn_exec *x, const struct hn_step *step) {
+    struct task task = {x, step, hn_kernels(), x->batch->n_tokens, step->op->attr.angles.head_dim, 0};
+    each_row_block(&task, angle_rows);
+}
+
 static void rope_rows(void *context, size_t block, unsigned thread) {
     const struct task *t = context;
     const struct hn_op *op = t->step->op;
     size_t heads = op->attr.rope.heads + op->attr.rope.kv_heads, d = op->attr.rope.head_dim;
     bool interleaved = op->attr.rope.interleaved;
     const float *in = hn_buffer(t->x, t->step->backward ? t->step->dout[0] : t->step->in[0]);
+    const float *angles = hn_buffer(t->x, t->step->in[1]);
     float *out = hn_buffer(t->x, t->step->backward ? t->step->din[0] : t->step->out[0]);
-    float cosine[HN_MAX_HEAD_DIM / 2], sine[HN_MAX_HEAD_DIM / 2];
-    const struct hn_rope *table = op->attr.rope.table;
+    float sign = t->step->backward ? -1 : 1;
     (void)thread;
     for (size_t r = block * HN_ROW_BLOCK; r < block_end(t, block); r++) {
+        const float *cosine = angles + r * d, *sine = cosine + d / 2;
         float *row = out + r * t->cols;
         if (in != out)
             memcpy(row, in + r * t->cols, t->cols * sizeof *row);
-        for (size_t i = 0; i < d / 2; i++) {
-            double angle = (double)t->x->batch->positions[r] * table->inverse[i];
-            cosine[i] = (float)(cos(angle) * table->scale);
-            sine[i] = (float)((t->step->backward ? -sin(angle) : sin(angle)) * table->scale);
-        }
         for (size_t h = 0; h < heads; h++, row += d)
             for (size_t i = 0; i < d / 2; i++) {
-                float *a = row + (interleaved ? 2 * i : i), *b = a + (interleaved ? 1 : d / 2);
-                float ra = *a * cosine[i] - *b * sine[i], rb = *a * sine[i] + *b * cosine[i];
+                float *a = row + (interleaved ? 2 * i : i), *b = a + (interleaved ? 1 : d / 2), s = sign * sine[i];
+                float ra = *a * cosine[i] - *b * s, rb = *a * s + *b * cosine[i];
                 *a = ra;
                 *b = rb;
             }
@@ -476,6 +490,7 @@ const struct hn_op_table hn_ops_fast = {
         [HN_OP_LAYERNORM] = norm_forward,
         [HN_OP_HEADNORM] = headnorm_both,
         [HN_OP_LINEAR] = hn_linear_forward,
+        [HN_OP_ANGLES] = angles_forward,
         [HN_OP_ROPE] = rope_both,
         [HN_OP_ATTENTION] = hn_attention_forward,
         [HN_OP_GLU] = glu_both,

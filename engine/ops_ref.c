@@ -311,8 +311,22 @@ static void linear_backward(struct hn_exec *x, const struct hn_step *step) {
     }
 }
 
-/* Rotates each pair (a, b) of every query and key head by sign·position·frequency. */
-static void rotate(struct hn_exec *x, const struct hn_op *op, const real *in, real *out, real sign) {
+static void angles_forward(struct hn_exec *x, const struct hn_step *step) {
+    const struct hn_rope *table = step->op->attr.angles.table;
+    size_t d = step->op->attr.angles.head_dim;
+    real *out = hn_buffer(x, step->out[0]);
+    for (size_t t = 0; t < x->batch->n_tokens; t++)
+        for (size_t i = 0; i < d / 2; i++) {
+            double angle = (double)x->batch->positions[t] * table->inverse[i];
+            out[t * d + i] = (real)(cos(angle) * table->scale);
+            out[t * d + d / 2 + i] = (real)(sin(angle) * table->scale);
+        }
+}
+
+/* Rotates each pair (a, b) of every query and key head by its angle, or back. */
+static void rotate(struct hn_exec *x, const struct hn_step *step, const real *in, real *out, real sign) {
+    const struct hn_op *op = step->op;
+    const real *angles = hn_buffer(x, step->in[1]);
     size_t heads = op->attr.rope.heads + op->attr.rope.kv_heads, d = op->attr.rope.head_dim;
     size_t cols = (heads + op->attr.rope.kv_heads) * d;
     for (size_t t = 0; t < x->batch->n_tokens; t++) {
@@ -320,9 +334,7 @@ static void rotate(struct hn_exec *x, const struct hn_op *op, const real *in, re
             out[t * cols + c] = in[t * cols + c];
         for (size_t h = 0; h < heads; h++)
             for (size_t i = 0; i < d / 2; i++) {
-                const struct hn_rope *table = op->attr.rope.table;
-                double angle = (double)x->batch->positions[t] * table->inverse[i];
-                real c = (real)(cos(angle) * table->scale), s = sign * (real)(sin(angle) * table->scale);
+                real c = angles[t * d + i], s = sign * angles[t * d + d / 2 + i];
                 real *head = out + t * cols + h * d;
                 real *a = head + (op->attr.rope.interleaved ? 2 * i : i),
                      *b = a + (op->attr.rope.interleaved ? 1 : d / 2);
@@ -334,11 +346,11 @@ static void rotate(struct hn_exec *x, const struct hn_op *op, const real *in, re
 }
 
 static void rope_forward(struct hn_exec *x, const struct hn_step *step) {
-    rotate(x, step->op, hn_buffer(x, step->in[0]), hn_buffer(x, step->out[0]), 1);
+    rotate(x, step, hn_buffer(x, step->in[0]), hn_buffer(x, step->out[0]), 1);
 }
 
 static void rope_backward(struct hn_exec *x, const struct hn_step *step) {
-    rotate(x, step->op, hn_buffer(x, step->dout[0]), hn_buffer(x, step->din[0]), -1);
+    rotate(x, step, hn_buffer(x, step->dout[0]), hn_buffer(x, step->din[0]), -1);
 }
 
 /* Keys of sequence s: base pointers and count, in the tensor itself or in the cache (after appending the new rows).
@@ -721,6 +733,7 @@ const struct hn_op_table HN_REF_TABLE = {
         [HN_OP_LAYERNORM] = layernorm_forward,
         [HN_OP_HEADNORM] = headnorm_forward,
         [HN_OP_LINEAR] = linear_forward,
+        [HN_OP_ANGLES] = angles_forward,
         [HN_OP_ROPE] = rope_forward,
         [HN_OP_ATTENTION] = attention_forward,
         [HN_OP_GLU] = glu_forward,
