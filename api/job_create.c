@@ -461,7 +461,7 @@ static char *copy_or_null(const char *text) {
 
 /* What stays in the record "as sent" must be sendable again: uploads are named by their ids by now. */
 static void fill_job(const struct submission *s, struct hn_job *job) {
-    const json_t *plan = s->plan, *r = s->request, *dry = json_object_get(plan, "dry_run");
+    const json_t *plan = s->plan, *r = s->request, *dry = json_object_get(plan, "dry_run"), *texts = json_object_get(plan, "texts");
     const json_t *metadata = json_object_get(r, "metadata");
     char id[HN_ID_SIZE], now[HN_TIME_SIZE];
     hn_id_make("job", id);
@@ -476,14 +476,14 @@ static void fill_job(const struct submission *s, struct hn_job *job) {
     job->datasets = s->datasets ? text_of(s->datasets) : NULL;
     job->validation_dataset = s->validation ? copy_or_null(word(s->validation, "id")) : NULL;
     job->test_dataset = s->test ? copy_or_null(word(s->test, "id")) : NULL;
-    job->validation = text_of(json_object_get(plan, "validation"));
+    job->validation = copy_or_null(word(texts, "validation"));
     job->request = text_of(r);
-    job->hyperparameters = text_of(json_object_get(plan, "hyperparameters"));
-    job->auto_why = text_of(json_object_get(plan, "auto"));
-    job->counts = text_of(json_object_get(plan, "counts"));
-    job->plan = text_of(json_object_get(plan, "plan"));
-    job->run = text_of(json_object_get(plan, "run"));
-    job->host = text_of(json_object_get(plan, "host"));
+    job->hyperparameters = copy_or_null(word(texts, "hyperparameters"));
+    job->auto_why = copy_or_null(word(texts, "auto"));
+    job->counts = copy_or_null(word(texts, "counts"));
+    job->plan = copy_or_null(word(texts, "plan"));
+    job->run = copy_or_null(word(texts, "run"));
+    job->host = copy_or_null(word(texts, "host"));
     job->metadata = json_is_object(metadata) ? text_of(metadata) : strdup("{}");
     job->priority = (int64_t)json_integer_value(json_object_get(r, "priority"));
     job->peak_bytes = peak_of(s);

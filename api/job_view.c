@@ -1,15 +1,16 @@
 /* A job as the API shows it (contract section 2). */
 #include "api/handlers.h"
+#include "api/kept.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
-static json_t *parsed(const char *text) {
-    json_t *value = NULL;
-    if (!text || hn_json_parse(text, strlen(text), &value, NULL))
-        return json_null();
-    return value;
+/* One of the caller's own, to add to. */
+static json_t *own_value(const char *text) {
+    json_t *shared = hn_kept_value(text), *own = json_copy(shared);
+    json_decref(shared);
+    return own;
 }
 
 static json_t *real(double value) {
@@ -31,7 +32,7 @@ static json_t *progress(const struct hn_job *job) {
 }
 
 static json_t *validation(const struct hn_job *job) {
-    json_t *value = parsed(job->validation);
+    json_t *value = own_value(job->validation);
     if (job->validation_dataset && json_is_object(value))
         json_object_set_new(value, "dataset", json_string(job->validation_dataset));
     return value;
@@ -39,7 +40,7 @@ static json_t *validation(const struct hn_job *job) {
 
 /* What was measured at the end, on rows that nothing looked at before. */
 static json_t *test(const struct hn_job *job) {
-    json_t *value = job->test ? parsed(job->test) : NULL;
+    json_t *value = job->test ? own_value(job->test) : NULL;
     if (!job->test_dataset)
         return json_null();
     if (!json_is_object(value))
@@ -74,18 +75,18 @@ json_t *hn_job_json(struct hn_db *db, const struct hn_job *job) {
         {"method", json_string(job->method)},
         {"model", json_string(job->model)},
         {"dataset", json_string(job->dataset)},
-        {"datasets", job->datasets ? parsed(job->datasets) : json_null()},
+        {"datasets", job->datasets ? hn_kept_value(job->datasets) : json_null()},
         {"validation", validation(job)},
         {"test", test(job)},
-        {"request", parsed(job->request)},
-        {"hyperparameters", parsed(job->hyperparameters)},
-        {"auto", parsed(job->auto_why)},
+        {"request", hn_kept_value(job->request)},
+        {"hyperparameters", hn_kept_value(job->hyperparameters)},
+        {"auto", hn_kept_value(job->auto_why)},
         {"progress", progress(job)},
         {"metrics", json_pack("{s:o,s:o,s:o}", "loss", real(job->loss), "val_loss", real(job->val_loss), "best",
-            parsed(job->best))},
-        {"dataset_counts", parsed(job->counts)},
-        {"plan", parsed(job->plan)},
-        {"verification", parsed(job->verification)},
+            hn_kept_value(job->best))},
+        {"dataset_counts", hn_kept_value(job->counts)},
+        {"plan", hn_kept_value(job->plan)},
+        {"verification", hn_kept_value(job->verification)},
         {"exported_step", count(job->exported_step)},
         {"kernels", job->kernels ? json_string(job->kernels) : json_null()},
         {"attempts", json_integer(job->attempts)},
@@ -93,7 +94,7 @@ json_t *hn_job_json(struct hn_db *db, const struct hn_job *job) {
         {"parent_sweep", json_null()},
         {"verifies", job->verifies ? json_string(job->verifies) : json_null()},
         {"priority", json_integer(job->priority)},
-        {"metadata", parsed(job->metadata)},
+        {"metadata", hn_kept_value(job->metadata)},
         {"artifacts_ready", json_boolean(strcmp(job->status, "succeeded") == 0)},
         {"created_at", json_string(job->created_at)},
         {"started_at", job->started_at ? json_string(job->started_at) : json_null()},
@@ -115,10 +116,24 @@ int hn_job_load(struct hn_request *req, struct hn_job *ret, struct hn_error *err
 int hn_job_reply(struct hn_request *req, int status, const char *id, struct hn_error *err) {
     struct hn_job job;
     hn_job_init(&job);
+    int64_t version = hn_store_version(req->server->store); /* before the reading: what is read is as new, or newer */
     struct hn_db *db = hn_request_db(req, err);
     int rc = db ? hn_db_job_get(db, id, &job, err) : HN_E_INTERNAL;
-    if (!rc)
-        rc = hn_reply_json(req, status, hn_job_json(db, &job), err);
+    char *text = rc ? NULL : hn_reply_text(hn_job_json(db, &job));
+    if (!rc && !text)
+        rc = hn_fail(err, HN_E_INTERNAL, "out of memory");
+    if (!rc) {
+        hn_keep_reply(id, version, text);
+        hn_reply_bytes(req, status, "application/json", text, strlen(text));
+    }
     hn_job_finish(&job);
     return rc;
+}
+
+int hn_jobs_get(struct hn_request *req, struct hn_error *err) {
+    char *text = hn_kept_reply(req->params[0], hn_store_version(req->server->store));
+    if (!text)
+        return hn_job_reply(req, 200, req->params[0], err);
+    hn_reply_bytes(req, 200, "application/json", text, strlen(text));
+    return 0;
 }

@@ -64,10 +64,6 @@ int hn_jobs_list(struct hn_request *req, struct hn_error *err) {
     return hn_reply_list(req, page.data, next, err);
 }
 
-int hn_jobs_get(struct hn_request *req, struct hn_error *err) {
-    return hn_job_reply(req, 200, req->params[0], err);
-}
-
 static int ask(struct hn_request *req, const char *verb, struct hn_error *err) {
     struct hn_job_ask question = {req->params[0], verb};
     int rc = hn_store_call(req->server->store, hn_db_job_ask, &question, err);

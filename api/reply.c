@@ -47,14 +47,15 @@ json_t *hn_error_json(const struct hn_error *err, const json_t *details) {
     return json_pack("{s:o}", "error", body);
 }
 
-static char *dump(const json_t *value) {
+char *hn_reply_text(json_t *value) {
     /* 15 digits: floats written from 32 bits come out as short as they came in. */
-    return json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY | JSON_REAL_PRECISION(15));
+    char *text = value ? json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY | JSON_REAL_PRECISION(15)) : NULL;
+    json_decref(value);
+    return text;
 }
 
 int hn_reply_json(struct hn_request *req, int status, json_t *value, struct hn_error *err) {
-    char *text = value ? dump(value) : NULL;
-    json_decref(value);
+    char *text = hn_reply_text(value);
     if (!text)
         return hn_fail(err, HN_E_INTERNAL, "out of memory");
     hn_reply_bytes(req, status, "application/json", text, strlen(text));

@@ -38,7 +38,7 @@ static const struct hn_route routes[] = {
         "submit a job: JSON, or multipart with the data file in the same call"},
     {"GET", "/jobs", hn_jobs_list, HN_SCOPE_READ, NO, POOL, "status,model,task,dataset,sweep,metadata[],order,limit,after",
         "jobs"},
-    {"GET", "/jobs/{id}", hn_jobs_get, HN_SCOPE_READ, NO, POOL, "", "one job"},
+    {"GET", "/jobs/{id}", hn_jobs_get, HN_SCOPE_READ, NO, LOOP, "", "one job"},
     {"PATCH", "/jobs/{id}", hn_jobs_patch, HN_SCOPE_SUBMIT, JSON, POOL, "", "change name, metadata or priority"},
     {"DELETE", "/jobs/{id}", hn_jobs_delete, HN_SCOPE_SUBMIT, NO, POOL, "", "delete an ended job and its files"},
     {"POST", "/jobs/{id}/cancel", hn_jobs_cancel, HN_SCOPE_SUBMIT, NO, POOL, "", "end a job"},

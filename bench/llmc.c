@@ -1,6 +1,6 @@
 /*
- * llm.c's trainer (its train_gpt2.c as of April 2024) with both matmul functions through BLAS: the peer of bench/gpt2.py, which
- * bench/run.sh builds from a checkout of llm.c. Nothing else of it is changed; its own two are there as llmc_loops_*.
+ * llm.c's trainer (its train_gpt2.c as of April 2024) with both matmul functions through BLAS: the peer of bench/gpt2.py, built by
+ * bench/run.sh. Nothing else of it is changed; its own two functions are renamed to llmc_loops_… in the copy that is included here.
  *
  *   llmc BATCH LENGTH STEPS     GPT-2's smallest shape, random weights and tokens; a line a step, "… N tokens/s"
  */

@@ -5,10 +5,11 @@
 #
 # GSM8K: lines of {"question","answer"}; SST-2: `text TAB label`. The models are fetched, and the peers (PyTorch, Transformers, PEFT,
 # llama.cpp, oneDNN) installed into a folder of their own, the first time: some gigabytes and, for llama.cpp, ten minutes of compiling.
+# LLMC=FOLDER names a checkout of llm.c as of April 2024 (one file, train_gpt2.c), which is built with its matmuls through OpenBLAS.
 set -eu
 cd "$(dirname "$0")/.."
 . deploy/common.sh
-[ $# -ge 2 ] || { sed -n '2,8p' "$0" | sed 's/^# \{0,1\}//'; exit 2; }
+[ $# -ge 2 ] || { sed -n '2,9p' "$0" | sed 's/^# \{0,1\}//'; exit 2; }
 GSM8K=$1
 SST2=$2
 shift 2
@@ -28,7 +29,13 @@ export HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false
 "$PEERS/bin/python" bench/share.py "$MODEL_FILE" "$GSM8K" --onednn "$PEERS/lib/libdnnl.so" \
     --openblas "$(ldconfig -p | awk '/libopenblas.so.0/ { print $NF; exit }')"
 "$PEERS/bin/python" bench/slots.py "$MODEL_FILE" "$GSM8K"
-"$PEERS/bin/python" bench/gpt2.py "$GSM8K"
+peer=""
+if [ -n "${LLMC:-}" ]; then
+    sed -E 's/^void matmul_(forward|backward)\(/void llmc_loops_\1(/' "$LLMC/train_gpt2.c" >"$PEERS/llmc_train_gpt2.c"
+    gcc -Ofast -march=native -fopenmp -DOMP -w -I"$PEERS" bench/llmc.c -o "$PEERS/llmc" -lopenblas -lm
+    peer="$PEERS/llmc"
+fi
+"$PEERS/bin/python" bench/gpt2.py "$GSM8K" ${peer:+--peer "$peer"}
 command -v wrk >/dev/null || as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq wrk >/dev/null
 python3 bench/daemon.py "$MODEL_FILE"
 "$PEERS/bin/python" bench/tokenizer.py "$MODEL_FILE" "$MINILM_FOLDER" "$GSM8K"

@@ -203,3 +203,7 @@ void hn_store_release(struct hn_store *store, struct hn_db *db) {
 const struct hn_histogram *hn_store_commits(const struct hn_store *store) {
     return &store->commits;
 }
+
+int64_t hn_store_version(struct hn_store *store) {
+    return atomic_load(&store->places.commits);
+}

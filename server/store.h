@@ -33,6 +33,8 @@ int hn_store_call(struct hn_store *store, hn_store_fn fn, void *arg, struct hn_e
 /* A read-only connection for one thread; NULL with *err filled when none can be opened. Give it back. */
 struct hn_db *hn_store_read(struct hn_store *store, struct hn_error *err);
 void hn_store_release(struct hn_store *store, struct hn_db *db);
+/* Counts the commits: what was read at the same version is the same. */
+int64_t hn_store_version(struct hn_store *store);
 /* How long the transactions took, each with all the calls in it, until they were on disk. */
 const struct hn_histogram *hn_store_commits(const struct hn_store *store);
 

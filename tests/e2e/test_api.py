@@ -285,6 +285,21 @@ def test_lists_and_changes(daemon):
     assert not (daemon.state / "runs" / ids[0]).exists()
 
 
+def test_a_kept_answer_is_as_new_as_the_last_change(daemon):
+    """Answers about a job and its records' texts are kept: whoever changed it sees the change, in the other jobs of that plan nothing."""
+    one, two = (daemon.job(extra="same", metadata={"n": str(i)}) for i in range(2))
+    for job in (one, two):
+        daemon.wait(job)
+    before = daemon.look(two)
+    for i in range(100):
+        daemon.patch(f"/jobs/{one}", json={"name": f"n{i}", "metadata": {"n": str(i % 3)}})
+        seen = [daemon.look(one) for _ in range(2)] + [j for j in daemon.get("/jobs").json()["data"] if j["id"] == one]
+        assert [(j["name"], j["metadata"]) for j in seen] == [(f"n{i}", {"n": str(i % 3)})] * 3
+    assert daemon.look(two) == before
+    dry = daemon.post("/jobs?dry_run=1", json=before["request"]).json()
+    assert daemon.post("/jobs?dry_run=1", json=before["request"]).json() == dry
+
+
 def test_things_in_use_are_kept(daemon):
     job = daemon.job({"steps": 500, "step_seconds": 0.05})
     data = daemon.look(job)["dataset"]
