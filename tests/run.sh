@@ -137,10 +137,10 @@ else
     fi
     if wants races || wants tsan; then
         if build build-tsan -Dtests=false -Db_sanitize=thread -Db_lundef=false; then
-            export HONE_PATIENCE=5
+            export HONE_PATIENCE=5 TSAN_OPTIONS="suppressions=$ROOT/tests/tools/tsan.txt"
             wants tsan && only= || only="many_streams or side_by_side or anything_at_any_time or figures or all_changes"
             HONED="$ROOT/build-tsan/server/honed" run pytest e2e-races $PYTEST $SIDE_BY_SIDE -k "$only" $DAEMON_TESTS tests/e2e/test_verify.py
-            unset HONE_PATIENCE
+            unset HONE_PATIENCE TSAN_OPTIONS
         else
             FAILED=$((FAILED + 1))
         fi

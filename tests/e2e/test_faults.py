@@ -96,8 +96,10 @@ class World:
 
     def skip_delay(self, job):
         """What an impatient user does: the time before the next attempt is not waited for."""
-        if self.daemon.look(job)["status"] == "queued":
+        status = self.daemon.look(job)["status"]
+        if status == "queued":
             self.daemon.post(f"/jobs/{job}/pause")
+        if status in ("queued", "paused"):  # paused: the fault was the last resume's
             self.daemon.post(f"/jobs/{job}/resume")
 
     def end(self, job, seconds=40):
