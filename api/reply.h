@@ -4,9 +4,9 @@
 
 #include "server/http.h"
 
-/* Takes `value` over. Returns 0, or HN_E_INTERNAL when it is NULL (out of memory). */
 /* How values are written in replies. Takes the value over; NULL out of memory, and for NULL. */
 char *hn_reply_text(json_t *value);
+/* Takes `value` over. Returns 0, or HN_E_INTERNAL when it is NULL (out of memory). */
 int hn_reply_json(struct hn_request *req, int status, json_t *value, struct hn_error *err);
 /* {"data":…,"next":…}; takes `data` over; next may be NULL. */
 int hn_reply_list(struct hn_request *req, json_t *data, const char *next, struct hn_error *err);

@@ -19,7 +19,7 @@ enum {
      * 256, with panels that stay in the first, read and wrote C more often and was 6 % slower, 512 3 %. */
     HN_GEMM_DEPTH = 768,
     HN_GEMM_COLUMNS = 256, /* columns of a packed block: all of it stays in the second-level cache */
-    HN_GEMM_CHUNK = 128 << 10, /* floats of A over which all panels pass: they stay there too */
+    HN_GEMM_CHUNK = 128 << 10, /* floats of A, of the full depth, over which all panels pass: they stay there too */
     /* floats: the block, padded to whole panels, and rows being dequantised */
     HN_GEMM_SCRATCH = HN_GEMM_DEPTH * (HN_GEMM_COLUMNS + 32) + 32 * HN_GEMM_DEPTH,
 };
