@@ -2,9 +2,12 @@
 #include "engine/buf.h"
 
 #include <stdarg.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 static bool reserve(struct hn_buf *buf, size_t extra) {
     size_t ceiling = buf->ceiling ? buf->ceiling : (size_t)1 << 30, need;
@@ -73,6 +76,14 @@ void hn_buf_free(struct hn_buf *buf) {
 
 void *hn_calloc(size_t count, size_t size) {
     return calloc(count ? count : 1, size ? size : 1);
+}
+
+void *hn_calloc_huge(size_t count, size_t size) {
+    char *p = hn_calloc(count, size);
+    size_t page = (size_t)sysconf(_SC_PAGESIZE), skip = p ? (page - (uintptr_t)p % page) % page : 0;
+    if (p && count * size > skip) /* calloc has checked the product */
+        madvise(p + skip, (count * size - skip) / page * page, MADV_HUGEPAGE);
+    return p;
 }
 
 bool hn_grow(void *array, size_t *capacity, size_t need, size_t size) {

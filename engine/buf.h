@@ -34,6 +34,8 @@ static inline bool hn_add(size_t a, size_t b, size_t *ret) {
 }
 /* Zeroed array; NULL when out of memory or when count * size overflows; a valid pointer when count is 0. */
 void *hn_calloc(size_t count, size_t size);
+/* The same for arrays of megabytes that will be touched all over: in huge pages where the system has them. */
+void *hn_calloc_huge(size_t count, size_t size);
 /* Makes room for `need` elements of `size` bytes in *array (capacity doubles); false when out of memory. */
 bool hn_grow(void *array, size_t *capacity, size_t need, size_t size);
 

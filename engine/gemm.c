@@ -44,11 +44,11 @@ static struct hn_addend addend_at(struct hn_addend add, size_t j, size_t t, floa
 }
 
 /* A packed block with the rows of A in chunks, each of which all panels pass over while it is in the cache. */
-static void multiply(const struct hn_gemm_kernels *g, size_t m, size_t n, size_t k, float alpha, const float *a, size_t rs,
-    size_t cs, const float *packed, struct hn_addend add, float *c, size_t ldc) {
+static void multiply(const struct hn_gemm_kernels *g, bool turned, size_t m, size_t n, size_t k, float alpha,
+    const float *a, size_t lda, const float *packed, struct hn_addend add, float *c, size_t ldc) {
     size_t chunk = HN_GEMM_CHUNK / HN_GEMM_DEPTH / ROWS * ROWS;
     for (size_t i = 0; i < m; i += chunk)
-        g->multiply(least(chunk, m - i), n, k, alpha, a + i * rs, rs, cs, packed,
+        g->multiply(turned, least(chunk, m - i), n, k, alpha, a + (turned ? i : i * lda), lda, packed,
             (struct hn_addend){add.rows ? add.rows + i * add.ld : NULL, add.ld, add.bias}, c + i * ldc, ldc);
 }
 
@@ -60,7 +60,7 @@ static void gemm(bool trans_a, bool trans_b, size_t m, size_t n, size_t k, float
         hn_sgemm(trans_a, trans_b, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
         return;
     }
-    size_t rs = trans_a ? 1 : lda, cs = trans_a ? lda : 1, most = depth_of(k, 1);
+    size_t most = depth_of(k, 1);
     for (size_t j = 0; j < n; j += HN_GEMM_COLUMNS)
         for (size_t t = 0; t < k; t += most) {
             size_t width = least(HN_GEMM_COLUMNS, n - j), depth = least(most, k - t);
@@ -68,7 +68,8 @@ static void gemm(bool trans_a, bool trans_b, size_t m, size_t n, size_t k, float
                 g->pack_columns(scratch, b + j * ldb + t, ldb, depth, width);
             else
                 g->pack_rows(scratch, b + t * ldb + j, ldb, depth, width);
-            multiply(g, m, width, depth, alpha, a + t * cs, rs, cs, scratch, addend_at(add, j, t, c, ldc), c + j, ldc);
+            multiply(g, trans_a, m, width, depth, alpha, a + (trans_a ? t * lda : t), lda, scratch,
+                addend_at(add, j, t, c, ldc), c + j, ldc);
         }
 }
 
@@ -200,6 +201,6 @@ void hn_gemm_weight(bool trans_w, size_t m, size_t n, size_t k, const float *a, 
         for (size_t t = 0; t < k; t += most) {
             size_t width = least(HN_GEMM_COLUMNS, n - j), depth = least(most, k - t);
             (trans_w ? pack_transposed : pack_straight)(g, p, j, t, width, depth, scratch, rows);
-            multiply(g, m, width, depth, 1, a + t, lda, 1, scratch, addend_at(add, j, t, c, ldc), c + j, ldc);
+            multiply(g, false, m, width, depth, 1, a + t, lda, scratch, addend_at(add, j, t, c, ldc), c + j, ldc);
         }
 }

@@ -15,9 +15,6 @@
 #include <stddef.h>
 
 enum {
-    /* Inner values of a packed block. Its panels stream from the second-level cache (two vectors for 24 multiplications);
-     * 512, and 256 with panels that stay in the first, read and wrote C more often and were slower by 2 and 3 % each. */
-    HN_GEMM_DEPTH = 768,
     HN_GEMM_COLUMNS = 256, /* columns of a packed block: all of it stays in the second-level cache */
     HN_GEMM_CHUNK = 128 << 10, /* floats of A, of the full depth, over which all panels pass: they stay there too */
     /* floats: the block, padded to whole panels, and rows being dequantised */

@@ -16,11 +16,23 @@ enum { LANES = 8, MR = 6 };
 enum { LANES = 4, MR = 4 };
 #define GEMM hn_gemm_portable
 #endif
-enum { NV = 2, NR = NV * LANES, LINE = 16 /* floats of a cache line */ };
+enum {
+    NV = 2,
+    NR = NV * LANES,
+    LINE = 16,   /* floats of a cache line */
+    PAGE = 1024, /* floats after which lines fall into the same set of the first-level cache, which holds WAYS of them */
+    WAYS = 8,
+    GROUP = 3, /* rows of A that one address serves */
+    GROUPS = (MR + GROUP - 1) / GROUP,
+};
 
 typedef float vec __attribute__((vector_size(LANES * 4), aligned(4)));
 typedef int ivec __attribute__((vector_size(LANES * 4)));
 #define INLINE static inline __attribute__((always_inline))
+
+INLINE size_t least(size_t a, size_t b) {
+    return a < b ? a : b;
+}
 
 INLINE vec load(const float *p) {
     return *(const vec *)p;
@@ -134,10 +146,11 @@ INLINE void write_row(float *c, int nv, const vec *sums, float alpha, struct hn_
         c[i] = add.rows ? add.rows[i] + (add.bias ? add.bias[i] : 0) + row[i] : add.bias ? add.bias[i] + row[i] : row[i];
 }
 
-/* `rows` and `nv`, the panel's vectors that have columns, are constants where this is inlined. What is needed next is
- * asked for early: the rows of A behind these (`ahead` apart; 0: none) and C may lie in another core's cache, and hardware
- * sees no pattern in rows that are far from each other. */
-INLINE void micro(int rows, int nv, size_t k, float alpha, const float *a, size_t rs, size_t cs, size_t ahead,
+/* `rows`, `nv`, the panel's vectors that have columns, and `turned` (A is given column by column) are constants where this
+ * is inlined: with a stride that is not known to be 1 the loop has too few registers for addresses and is a tenth slower.
+ * What is needed next is asked for early: the rows of A behind these (`ahead` apart; 0: none) and C may lie in another
+ * core's cache, and hardware sees no pattern in rows that are far from each other. */
+INLINE void micro(int rows, int nv, bool turned, size_t k, float alpha, const float *a, size_t lda, size_t ahead,
     const float *b, struct hn_addend add, float *c, size_t ldc, size_t width) {
     vec sums[MR][NV];
     for (int i = 0; i < rows; i++) {
@@ -148,21 +161,26 @@ INLINE void micro(int rows, int nv, size_t k, float alpha, const float *a, size_
                 __builtin_prefetch(add.rows + (size_t)i * add.ld + v * LANES);
         }
     }
-    for (size_t t = 0; t < k; t++, b += NR, a += cs) {
-        if (cs != 1)
-            __builtin_prefetch(a + LINE * cs);
+    const float *group[GROUPS];
+    for (int g = 0; g * GROUP < rows; g++)
+        group[g] = a + (size_t)(g * GROUP) * (turned ? 1 : lda);
+    for (size_t t = 0; t < k; t++, b += NR) {
+        if (turned)
+            __builtin_prefetch(group[0] + LINE * lda);
         else if (ahead && t % LINE == 0)
             for (int i = 0; i < rows; i++)
-                __builtin_prefetch(a + (size_t)i * rs + ahead);
+                __builtin_prefetch(group[i / GROUP] + (size_t)(i % GROUP) * lda + ahead);
         vec column[NV];
         for (int v = 0; v < nv; v++)
             column[v] = load(b + v * LANES);
 #pragma GCC unroll 12
         for (int i = 0; i < rows; i++) {
-            vec value = a[(size_t)i * rs] - (vec){0};
+            vec value = group[i / GROUP][(size_t)(i % GROUP) * (turned ? 1 : lda)] - (vec){0};
             for (int v = 0; v < nv; v++)
                 sums[i][v] += value * column[v];
         }
+        for (int g = 0; g * GROUP < rows; g++)
+            group[g] += turned ? lda : 1;
     }
     for (int i = 0; i < rows; i++) {
         write_row(c + (size_t)i * ldc, nv, sums[i], alpha, add, width);
@@ -173,12 +191,12 @@ INLINE void micro(int rows, int nv, size_t k, float alpha, const float *a, size_
 #define CASE(r)                                                                                                      \
     case r:                                                                                                          \
         if (r <= MR && width > LANES)                                                                                \
-            micro(r <= MR ? r : MR, NV, k, alpha, a, rs, cs, ahead, b, add, c, ldc, width);                          \
+            micro(r <= MR ? r : MR, NV, turned, k, alpha, a, lda, ahead, b, add, c, ldc, width);                     \
         else if (r <= MR) /* half a panel: the rank of most adapters */                                              \
-            micro(r <= MR ? r : MR, NV - 1, k, alpha, a, rs, cs, ahead, b, add, c, ldc, width);                      \
+            micro(r <= MR ? r : MR, NV - 1, turned, k, alpha, a, lda, ahead, b, add, c, ldc, width);                 \
         return;
 
-static void micro_any(size_t rows, size_t k, float alpha, const float *a, size_t rs, size_t cs, size_t ahead,
+INLINE void micro_any(bool turned, size_t rows, size_t k, float alpha, const float *a, size_t lda, size_t ahead,
     const float *b, struct hn_addend add, float *c, size_t ldc, size_t width) {
     switch (rows) {
         CASE(1)
@@ -198,18 +216,64 @@ static void micro_any(size_t rows, size_t k, float alpha, const float *a, size_t
     }
 }
 
+/* Not inlined: one copy of the kernels for all loops around them. */
+static void micro_straight(size_t rows, size_t k, float alpha, const float *a, size_t lda, size_t ahead, const float *b,
+    struct hn_addend add, float *c, size_t ldc, size_t width) {
+    micro_any(false, rows, k, alpha, a, lda, ahead, b, add, c, ldc, width);
+}
+
+static void micro_turned(size_t rows, size_t k, float alpha, const float *a, size_t lda, size_t ahead, const float *b,
+    struct hn_addend add, float *c, size_t ldc, size_t width) {
+    micro_any(true, rows, k, alpha, a, lda, ahead, b, add, c, ldc, width);
+}
+
+INLINE struct hn_addend addend_at(struct hn_addend add, size_t i, size_t j) {
+    return (struct hn_addend){add.rows ? add.rows + i * add.ld + j : NULL, add.ld, add.bias ? add.bias + j : NULL};
+}
+
 /* Panels outermost: one panel stays in the nearest cache that holds it while the rows of A stream by. */
-static void multiply(size_t m, size_t n, size_t k, float alpha, const float *a, size_t rs, size_t cs,
+static void multiply_plain(bool turned, size_t m, size_t n, size_t k, float alpha, const float *a, size_t lda,
     const float *packed, struct hn_addend add, float *c, size_t ldc) {
-    for (size_t j = 0; j < n; j += NR, packed += k * NR) {
-        size_t width = n - j < NR ? n - j : NR;
+    for (size_t j = 0; j < n; j += NR, packed += k * NR)
         for (size_t i = 0; i < m; i += MR) {
-            size_t ahead = j == 0 && cs == 1 && m - i >= 2 * MR ? MR * rs : 0; /* later panels find A in the second level */
-            struct hn_addend here = {add.rows ? add.rows + i * add.ld + j : NULL, add.ld, add.bias ? add.bias + j : NULL};
-            micro_any(m - i < MR ? m - i : MR, k, alpha, a + i * rs, rs, cs, ahead, packed, here, c + i * ldc + j, ldc,
-                width);
+            size_t ahead = j == 0 && m - i >= 2 * MR ? MR * lda : 0; /* later panels find A in the second level */
+            (turned ? micro_turned : micro_straight)(least(MR, m - i), k, alpha, a + (turned ? i : i * lda), lda, ahead,
+                packed, addend_at(add, i, j), c + i * ldc + j, ldc, least(NR, n - j));
         }
+}
+
+/* Copies rows of A side by side, asking for those behind them. */
+INLINE void copy_rows(float *out, size_t ldo, const float *a, size_t lda, size_t rows, size_t k) {
+    for (size_t r = 0; r < rows; r++, out += ldo, a += lda) {
+        size_t t = 0;
+        for (; t + LANES <= k; t += LANES) {
+            store(out + t, load(a + t));
+            __builtin_prefetch(a + MR * lda + t);
+        }
+        for (; t < k; t++)
+            out[t] = a[t];
     }
+}
+
+/* Of rows that lie a multiple of four kilobytes apart the first-level cache holds eight, less than the kernel takes at a
+ * time, so that every value of them was fetched anew (a fifth slower). They are copied first. */
+static void multiply_colliding(size_t m, size_t n, size_t k, float alpha, const float *a, size_t lda, const float *packed,
+    struct hn_addend add, float *c, size_t ldc) {
+    float rows[MR * (HN_GEMM_DEPTH + LINE)];
+    for (size_t i = 0; i < m; i += MR) {
+        copy_rows(rows, k + LINE, a + i * lda, lda, least(MR, m - i), k);
+        for (size_t j = 0; j < n; j += NR)
+            micro_straight(least(MR, m - i), k, alpha, rows, k + LINE, 0, packed + j * k, addend_at(add, i, j),
+                c + i * ldc + j, ldc, least(NR, n - j));
+    }
+}
+
+static void multiply(bool turned, size_t m, size_t n, size_t k, float alpha, const float *a, size_t lda,
+    const float *packed, struct hn_addend add, float *c, size_t ldc) {
+    if (!turned && (int)MR > (int)WAYS && lda % PAGE == 0)
+        multiply_colliding(m, n, k, alpha, a, lda, packed, add, c, ldc);
+    else
+        multiply_plain(turned, m, n, k, alpha, a, lda, packed, add, c, ldc);
 }
 
 const struct hn_gemm_kernels GEMM = {NR, pack_rows, pack_columns, multiply};

@@ -8,7 +8,15 @@
 #ifndef HN_GEMM_KERNELS_H
 #define HN_GEMM_KERNELS_H
 
+#include <stdbool.h>
 #include <stddef.h>
+
+enum {
+    /* Inner values of a packed block, at most. Its panels stream from the second-level cache (two vectors for 24
+     * multiplications); 512, and 256 with panels that stay in the first, read and wrote C more often and were slower by 2
+     * and 3 % each. */
+    HN_GEMM_DEPTH = 768,
+};
 
 /* What a product is added to: rows (`ld` apart) and a vector in each of them; NULL: nothing. `rows` may be C itself. */
 struct hn_addend {
@@ -22,8 +30,8 @@ struct hn_gemm_kernels {
     /* packed[ceil(n / nr)][k][nr] from B[k, n] given row by row (ldb), or as its transpose (n rows of k values). */
     void (*pack_rows)(float *packed, const float *b, size_t ldb, size_t k, size_t n);
     void (*pack_columns)(float *packed, const float *b, size_t ldb, size_t k, size_t n);
-    /* C[m, n] (ldc) = alpha · A · B + add, A[i, k] = a[i·rs + k·cs]. */
-    void (*multiply)(size_t m, size_t n, size_t k, float alpha, const float *a, size_t rs, size_t cs,
+    /* C[m, n] (ldc) = alpha · A · B + add, A[i, k] = a[i·lda + k], or a[k·lda + i] where A is given turned. */
+    void (*multiply)(bool turned, size_t m, size_t n, size_t k, float alpha, const float *a, size_t lda,
         const float *packed, struct hn_addend add, float *c, size_t ldc);
 };
 

@@ -21,6 +21,12 @@ static struct cut cut_of(size_t n, size_t most) {
     return (struct cut){width ? (n + width - 1) / width : 0, width};
 }
 
+/* Rows of a product whose columns are cut into so many tasks. */
+static struct cut cut_rows(const struct hn_exec *x, size_t rows, size_t column_tasks) {
+    bool enough = column_tasks >= (size_t)HN_TILE_TASKS * hn_pool_threads(x->pool);
+    return cut_of(rows, enough ? HN_TILE_ROWS : HN_TILE_ROWS_SHARED);
+}
+
 /* Columns of a product that run along a weight's stored blocks: those of 256 values are dequantised whole, so that a
  * matrix of them is cut at multiples of 256 only. */
 _Static_assert(HN_GEMM_DEPTH % 256 == 0 && HN_GEMM_COLUMNS % 256 == 0 && HN_TILE_COLS % 32 == 0,
@@ -81,8 +87,8 @@ void hn_product_nt(
         .ldo = ldo,
         .ldi = w->cols,
         .rows = rows,
-        .cols = cut_of(w->rows, HN_TILE_COLS),
-        .row_cut = cut_of(rows, HN_TILE_ROWS)};
+        .cols = cut_of(w->rows, HN_TILE_COLS)};
+    p.row_cut = cut_rows(x, rows, p.cols.count);
     hn_pool_run(x->pool, p.cols.count * p.row_cut.count, task_nt, &p);
 }
 
@@ -118,8 +124,8 @@ void hn_product_nn(
         .ldi = ldi,
         .rows = rows,
         .add = add,
-        .cols = cut_blocks(w, w->cols),
-        .row_cut = cut_of(rows, HN_TILE_ROWS)};
+        .cols = cut_blocks(w, w->cols)};
+    p.row_cut = cut_rows(x, rows, p.cols.count);
     hn_pool_run(x->pool, p.cols.count * p.row_cut.count, task_nn, &p);
 }
 
@@ -144,9 +150,8 @@ void hn_product_tn(struct hn_exec *x, float *grad, float alpha, const float *a, 
         .m = m,
         .n = n,
         .alpha = alpha,
-        .cols = cut_of(n, HN_TILE_COLS),
-        /* few columns: the rows give the tasks */
-        .row_cut = cut_of(m, n > HN_TILE_COLS ? HN_TILE_ROWS : HN_TILE_COLS)};
+        .cols = cut_of(n, HN_TILE_COLS)};
+    p.row_cut = n > HN_TILE_COLS ? cut_rows(x, m, p.cols.count) : cut_of(m, HN_TILE_COLS); /* few columns: rows give the tasks */
     hn_pool_run(x->pool, p.cols.count * p.row_cut.count, task_tn, &p);
 }
 
@@ -168,12 +173,12 @@ struct linear_task {
 };
 
 static void cut_up(struct linear_task *t, size_t most_columns) {
-    t->row_cut = cut_of(t->rows, HN_TILE_ROWS);
     t->mid_cut = cut_of(t->rows, t->dropout ? HN_DROPOUT_ROWS : HN_MID_ROWS);
     for (size_t p = 0; p < t->l->n_parts; p++) {
         t->col_cut[p] = cut_of(t->l->weights[p]->rows, most_columns);
         t->first_tile[p + 1] = t->first_tile[p] + t->col_cut[p].count;
     }
+    t->row_cut = cut_rows(t->x, t->rows, t->first_tile[t->l->n_parts]);
 }
 
 static struct linear_task describe(struct hn_exec *x, const struct hn_step *step, enum hn_dim dim) {
@@ -422,6 +427,7 @@ void hn_linear_backward(struct hn_exec *x, const struct hn_step *step) {
     for (size_t p = 0; p < l->n_parts; p++)
         if (cut_blocks(l->weights[p], l->in).width > t.col_cut[0].width)
             t.col_cut[0] = cut_blocks(l->weights[p], l->in);
+    t.row_cut = cut_rows(x, t.rows, t.col_cut[0].count);
     hn_pool_run(x->pool, t.col_cut[0].count * t.row_cut.count, backward_tile, &t);
     if (t.mids && t.dropout)
         hn_pool_run(x->pool, t.mid_cut.count, dx_dropped, &t);

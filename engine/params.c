@@ -46,7 +46,7 @@ static void add_weights(struct hn_param *table, const struct hn_model *model) {
 
 static int allocate(struct hn_params *params, struct hn_error *err) {
     params->table = hn_calloc(params->n, sizeof *params->table);
-    params->values = hn_calloc(params->size, sizeof *params->values);
+    params->values = hn_calloc_huge(params->size, sizeof *params->values);
     return params->table && params->values ? 0 : hn_fail(err, HN_E_INTERNAL, "out of memory");
 }
 
@@ -132,9 +132,9 @@ void hn_params_start(const struct hn_model *model, uint64_t seed, float *values)
 }
 
 int hn_params_add_optimizer(struct hn_params *params, struct hn_error *err) {
-    params->grads = hn_calloc(params->size, sizeof *params->grads);
-    params->first = hn_calloc(params->size, sizeof *params->first);
-    params->second = hn_calloc(params->size, sizeof *params->second);
+    params->grads = hn_calloc_huge(params->size, sizeof *params->grads);
+    params->first = hn_calloc_huge(params->size, sizeof *params->first);
+    params->second = hn_calloc_huge(params->size, sizeof *params->second);
     return params->grads && params->first && params->second ? 0 : hn_fail(err, HN_E_INTERNAL, "out of memory");
 }
 
@@ -152,8 +152,15 @@ void hn_params_finish(struct hn_params *params) {
     *params = (struct hn_params){0};
 }
 
-void hn_params_zero_grads(struct hn_params *params) {
-    memset(params->grads, 0, params->size * sizeof *params->grads);
+static void zero_block(void *context, size_t block, unsigned thread) {
+    const struct hn_params *params = context;
+    size_t begin = block * BLOCK, n = params->size - begin < BLOCK ? params->size - begin : BLOCK;
+    (void)thread;
+    memset(params->grads + begin, 0, n * sizeof *params->grads);
+}
+
+void hn_params_zero_grads(struct hn_params *params, struct hn_pool *pool) {
+    hn_pool_run(pool, (params->size + BLOCK - 1) / BLOCK, zero_block, params);
 }
 
 struct norm_task {

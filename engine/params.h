@@ -42,7 +42,7 @@ void hn_params_release_optimizer(struct hn_params *params);
 void hn_params_finish(struct hn_params *params);
 
 double hn_params_grad_norm(const struct hn_params *params, struct hn_pool *pool);
-void hn_params_zero_grads(struct hn_params *params);
+void hn_params_zero_grads(struct hn_params *params, struct hn_pool *pool);
 
 struct hn_adamw_options {
     double learning_rate, beta1, beta2, epsilon, weight_decay, clip;

@@ -1,12 +1,16 @@
 /*
- * Sizes in which work is cut up. They depend on shapes only, never on the number of threads: that keeps bits the
- * same. Measured in bench/SPEED.md.
+ * Sizes in which work is cut up. Those that a sum depends on follow from shapes only, never from the number of threads:
+ * that keeps bits the same. Measured in bench/SPEED.md.
  */
 #ifndef HN_TILES_H
 #define HN_TILES_H
 
 enum {
-    HN_TILE_ROWS = 512, /* tokens a task of a product */
+    /* Rows a task of a product; no sum depends on them. Each task packs its columns of the weight anew, so that many rows are
+     * better, where the columns alone give every thread its share of tasks. */
+    HN_TILE_ROWS = 2048,
+    HN_TILE_ROWS_SHARED = 512,
+    HN_TILE_TASKS = 3, /* a thread's share */
     HN_TILE_COLS = 96,  /* output columns a task of a product: three panels; 576 are six tasks, which two threads share */
     HN_LOSS_ROWS = 256, /* target rows whose logits exist at the same time */
     HN_QUERY_BLOCK = 64,

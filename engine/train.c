@@ -95,7 +95,7 @@ static void accumulate(struct hn_trainer *t, size_t s, struct step_result *r) {
         .dropout_on = true};
     for (size_t i = 0; i < n; i++)
         r->weight += hn_row_weight(ex, t->order[first + i]);
-    hn_params_zero_grads(&t->params);
+    hn_params_zero_grads(&t->params, t->compute.pool);
     for (size_t i = 0; i < n;) {
         hn_compute_clear(&t->compute, &t->run.phases[HN_PHASE_TRAIN]);
         while (i < n && hn_batch_add(&t->compute.batch, ex, t->order[first + i], (uint32_t)(first + i), r->weight))

@@ -284,7 +284,7 @@ int main(int argc, char **argv) {
     for (int64_t s = 1; s <= steps; s++) {
         json_array_append_new(losses, json_real(sums.loss));
         hn_params_update(&vector, &(struct hn_adamw_options){rate, 0.9, 0.999, 1e-8, 0, 1, (size_t)s}, x.pool);
-        hn_params_zero_grads(&vector);
+        hn_params_zero_grads(&vector, x.pool);
         sums = (struct hn_loss_sums){0};
         hn_exec_run(&x, table);
     }

@@ -7,9 +7,12 @@
 
 #include "engine/batch.h"
 #include "engine/blas.h"
+#include "engine/buf.h"
 #include "engine/compute.h"
+#include "engine/gemm.h"
 #include "engine/params.h"
 #include "engine/phase.h"
+#include "engine/rng.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -365,6 +368,49 @@ static void test_cache(void **state) {
             test_cache_of(&settings[i]);
 }
 
+/* Products of all forms against plain loops, and the same bits however far A's rows lie apart. */
+static void test_fast_products(void **state) {
+    static const struct {
+        bool trans_a, trans_b, add;
+        size_t m, n, k;
+    } cases[] = {{false, false, false, 29, 70, 100}, {false, true, true, 13, 33, 900}, {true, false, true, 50, 17, 40},
+        {true, false, false, 12, 96, 1600}, {false, false, true, 25, 300, 768}, {false, true, false, 1, 1, 1}};
+    enum { MOST = 1 << 21 };
+    float *a = hn_calloc(MOST, sizeof *a), *b = hn_calloc(MOST, sizeof *b), *scratch = hn_calloc(HN_GEMM_SCRATCH, sizeof *scratch);
+    float *c[2] = {hn_calloc(MOST, sizeof **c), hn_calloc(MOST, sizeof **c)};
+    (void)state;
+    for (size_t t = 0; t < sizeof cases / sizeof cases[0]; t++) {
+        size_t m = cases[t].m, n = cases[t].n, k = cases[t].k, across = cases[t].trans_a ? m : k, along = cases[t].trans_a ? k : m;
+        size_t ldb = cases[t].trans_b ? k : n, page = (across + 1023) / 1024 * 1024;
+        size_t strides[] = {across, page, page + 16};
+        for (size_t i = 0; i < n * k; i++)
+            b[i] = (float)hn_random_unit(2, HN_PURPOSE_SHUFFLE, t, i) - 0.5f;
+        for (size_t s = 0; s < 3; s++) {
+            size_t lda = strides[s];
+            float *out = c[s > 0];
+            for (size_t i = 0; i < along * across; i++)
+                a[i / across * lda + i % across] = (float)hn_random_unit(1, HN_PURPOSE_SHUFFLE, t, i) - 0.5f;
+            for (size_t i = 0; i < m * n; i++)
+                out[i] = 0.25f;
+            hn_gemm(cases[t].trans_a, cases[t].trans_b, m, n, k, 2, a, lda, b, ldb, cases[t].add, out, n, scratch);
+            if (s)
+                assert_memory_equal(out, c[0], m * n * sizeof *out);
+            for (size_t i = 0; i < m * n; i++) {
+                double sum = 0;
+                for (size_t q = 0; q < k; q++)
+                    sum += (double)a[cases[t].trans_a ? q * lda + i / n : i / n * lda + q] *
+                           (double)b[cases[t].trans_b ? i % n * ldb + q : q * ldb + i % n];
+                assert_true(fabs(2 * sum + (cases[t].add ? 0.25 : 0) - (double)out[i]) < 1e-4);
+            }
+        }
+    }
+    free(a);
+    free(b);
+    free(c[0]);
+    free(c[1]);
+    free(scratch);
+}
+
 int main(int argc, char **argv) { /* a pattern of names: those tests only */
     struct hn_error err = {0};
     if (hn_blas_open(&err)) {
@@ -372,7 +418,7 @@ int main(int argc, char **argv) { /* a pattern of names: those tests only */
         return 1;
     }
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_finite_differences),
-        cmocka_unit_test(test_fast_against_definition), cmocka_unit_test(test_cache)};
+        cmocka_unit_test(test_fast_against_definition), cmocka_unit_test(test_fast_products), cmocka_unit_test(test_cache)};
     if (argc > 1)
         cmocka_set_test_filter(argv[1]);
     return cmocka_run_group_tests(tests, NULL, NULL);
