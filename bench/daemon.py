@@ -39,7 +39,7 @@ def call(method, path, body=None, connection=None):
 
 def slowed(args, command):
     calls = "fsync,fdatasync"
-    return command if not args.sync_us else ["strace", "-D", "-f", "--seccomp-bpf", "-qq", "-o", "/dev/null", "-e", f"trace={calls}", "-e",
+    return command if not getattr(args, "sync_us", 0) else ["strace", "-D", "-f", "--seccomp-bpf", "-qq", "-o", "/dev/null", "-e", f"trace={calls}", "-e",
                                              f"inject={calls}:delay_exit={args.sync_us}", *command]
 
 
