@@ -75,7 +75,8 @@ def threads(args):
         for n in (1, 2):
             step[n - 1] = max(step[n - 1], *run(args, args.model, 512, 4, BUDGET, threads=n)[0])
             path[n - 1] = max(path[n - 1], products(args, 896, "lora", n)[0])
-    print(f"two threads beside one: steps {step[1] / step[0]:.2f}, products alone {path[1] / path[0]:.2f}", flush=True)
+    print(f"two threads beside one: steps {step[1]:.0f} / {step[0]:.0f} tokens/s = {step[1] / step[0]:.2f}, products alone "
+          f"{path[1] / 1e9:.1f} / {path[0] / 1e9:.1f} GFLOP/s = {path[1] / path[0]:.2f}", flush=True)
 
 
 def library_rate(library, kind, shapes, runs=5):
