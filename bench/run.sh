@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Every figure of bench/SPEED.md that has a peer, side by side, on a machine that should do nothing else meanwhile.
+# The figures of bench/SPEED.md, side by side with peers where there are any, on a machine that should do nothing else meanwhile: 70 minutes.
 #
 #   bench/run.sh GSM8K_TRAIN.jsonl SST2_TRAIN.tsv [training.py's options]
 #
@@ -40,3 +40,5 @@ command -v wrk >/dev/null || as_root env DEBIAN_FRONTEND=noninteractive apt-get 
 python3 bench/daemon.py "$MODEL_FILE"
 "$PEERS/bin/python" bench/tokenizer.py "$MODEL_FILE" "$MINILM_FOLDER" "$GSM8K"
 "$PEERS/bin/python" bench/inference.py "$MODEL_FILE" "$MINILM_FOLDER" "$SST2"
+"$PEERS/bin/python" bench/startup.py "$MODEL_FILE" "$GSM8K"
+"$PEERS/bin/python" bench/growth.py "$MODEL_FILE" "$GSM8K" --big
