@@ -78,6 +78,33 @@ void hn_gemm(bool trans_a, bool trans_b, size_t m, size_t n, size_t k, float alp
     gemm(trans_a, trans_b, m, n, k, alpha, a, lda, b, ldb, (struct hn_addend){add ? c : NULL, ldc, NULL}, c, ldc, scratch);
 }
 
+#define PANEL 32 /* columns of a panel are a divisor of it, whichever the kernel */
+
+size_t hn_operand_size(size_t k, size_t n) {
+    return k * ((n + PANEL - 1) / PANEL * PANEL);
+}
+
+void hn_operand_pack(const struct hn_operand *b) {
+    const struct hn_gemm_kernels *g = hn_kernels()->gemm;
+    if (g)
+        (b->trans ? g->pack_columns : g->pack_rows)(b->packed, b->values, b->ld, b->k, b->n);
+}
+
+void hn_gemm_operand(bool trans_a, size_t m, size_t n, size_t k, float alpha, const float *a, size_t lda,
+    const struct hn_operand *b, bool add, float *c, size_t ldc) {
+    const struct hn_gemm_kernels *g = hn_kernels()->gemm;
+    struct hn_addend own = {add ? c : NULL, ldc, NULL};
+    if (!g) {
+        hn_sgemm(trans_a, b->trans, m, n, k, alpha, a, lda, b->values, b->ld, add ? 1 : 0, c, ldc);
+        return;
+    }
+    size_t most = depth_of(k, 1);
+    for (size_t j = 0; j < n; j += g->nr) /* a panel at a time: its rows are b->k, of which k are taken */
+        for (size_t t = 0; t < k; t += most)
+            multiply(g, trans_a, m, least(g->nr, n - j), least(most, k - t), alpha, a + (trans_a ? t * lda : t), lda,
+                b->packed + j * b->k + t * g->nr, addend_at(own, j, t, c, ldc), c + j, ldc);
+}
+
 typedef void hn_dequantise_fn(float *out, const void *blocks, size_t n);
 
 static hn_dequantise_fn *dequantiser(const struct hn_weight *w) {

@@ -25,6 +25,20 @@ enum {
 void hn_gemm(bool trans_a, bool trans_b, size_t m, size_t n, size_t k, float alpha, const float *a, size_t lda,
     const float *b, size_t ldb, bool add, float *c, size_t ldc, float *scratch);
 
+/* The operand B of several products, packed once for all of them: k × n, or given as its transpose. `packed` is the caller's,
+ * hn_operand_size(k, n) floats. */
+struct hn_operand {
+    bool trans;
+    size_t k, n, ld;
+    const float *values;
+    float *packed;
+};
+size_t hn_operand_size(size_t k, size_t n);
+void hn_operand_pack(const struct hn_operand *b);
+/* hn_gemm with B's first k rows and n columns: the same bits. */
+void hn_gemm_operand(bool trans_a, size_t m, size_t n, size_t k, float alpha, const float *a, size_t lda,
+    const struct hn_operand *b, bool add, float *c, size_t ldc);
+
 /* A weight's part: rows r0 … r0 + rows − 1, columns c0 … of the f32 values at `trained`, or of the stored blocks when
  * NULL. */
 struct hn_weight_part {

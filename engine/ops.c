@@ -1,5 +1,6 @@
 /* What every table shares: the rows' properties, workspace sizes, and the loop over steps. See ops.h. */
 #include "engine/ops.h"
+#include "engine/attention.h"
 #include "engine/tiles.h"
 
 const struct hn_op_info hn_op_infos[HN_OPS] = {
@@ -32,7 +33,7 @@ size_t hn_op_scratch(const struct hn_op *op, bool backward) {
     case HN_OP_LOGITS:
         return HN_GEMM_SCRATCH;
     case HN_OP_ATTENTION:
-        return HN_GEMM_SCRATCH + (backward ? 2 : 1) * HN_QUERY_BLOCK * HN_KEY_BLOCK + 2 * HN_QUERY_BLOCK;
+        return HN_GEMM_SCRATCH + hn_attention_scratch(op->attr.attention.head_dim, backward);
     default:
         return 0;
     }
@@ -43,8 +44,8 @@ size_t hn_op_work(const struct hn_op *op, bool backward, const struct hn_caps *c
     switch (op->kind) {
     case HN_OP_LINEAR:
         return backward ? op->attr.linear.n_adapted * op->attr.linear.lora_rank * tokens : 0;
-    case HN_OP_ATTENTION: /* delta, then dK and dV of every head */
-        return backward ? tokens * op->attr.attention.heads * (1 + 2 * op->attr.attention.head_dim) : 0;
+    case HN_OP_ATTENTION:
+        return backward ? hn_attention_work(op->attr.attention.heads, op->attr.attention.head_dim, tokens) : 0;
     case HN_OP_RMSNORM: /* 1/rms of each row, for the weight's gradient */
         return backward && op->attr.norm.weight->param != SIZE_MAX ? (tokens > targets ? tokens : targets) : 0;
     case HN_OP_LAYERNORM: /* mean and 1/deviation of each row */

@@ -15,6 +15,9 @@ enum {
     HN_LOSS_ROWS = 256, /* target rows whose logits exist at the same time */
     HN_QUERY_BLOCK = 64,
     HN_KEY_BLOCK = 256,
+    HN_HEADS_TOGETHER = 8, /* heads that share packed keys and values, at most */
+    HN_KEY_PARTS = 4,      /* parts of a sequence's keys with gradients of queries of their own, at most: few sequences of few heads
+                            * would leave threads idle */
     HN_ROW_BLOCK = 32,    /* rows a task of an elementwise op */
     HN_DROPOUT_ROWS = 64, /* rows whose dropped inputs exist at the same time */
     HN_MID_ROWS = 256,    /* rows a task of the adapters' inner tensors without dropout: A is packed for each */

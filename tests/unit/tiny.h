@@ -20,7 +20,7 @@ enum {
     TINY_KV = 2,
     TINY_FFN = 96,
     TINY_VOCAB = 101,
-    TINY_CONTEXT = 512
+    TINY_CONTEXT = 1200
 };
 
 /* Families without groups of query heads. */
