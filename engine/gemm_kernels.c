@@ -74,7 +74,7 @@ INLINE vec pick(vec a, vec b, ivec index) {
 
 /* Exchanges blocks of `d` between row pairs d apart: log2(LANES) such steps transpose a square of vectors. */
 INLINE void exchange(vec *r, int d) {
-    ivec low, high;
+    ivec low = {0}, high = {0};
     for (int l = 0; l < LANES; l++) {
         low[l] = l & d ? LANES + l - d : l;
         high[l] = l & d ? LANES + l : l + d;
