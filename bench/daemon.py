@@ -106,14 +106,15 @@ def best_of(fn, n=7):
     return min(times) * 1000
 
 
-def figures(title, job, body, args):
-    print(f"\n{title}")
+def figures(title, daemon, job, body, args):
+    print(f"\n{title}\n  resident at first             {status(daemon.pid, 'VmRSS') / 1024:8.1f} MB")
     disk = float(subprocess.run(slowed(args, [sys.executable, __file__, "--syncs", args.state]), capture_output=True, text=True, check=True).stdout)
     posts = submissions(body, args.state)
     print(f"  POST /jobs, {CONNECTIONS} connections   {posts:8.0f} /s    the disk's syncs {disk:8.0f} /s    ratio {posts / disk:.2f}", flush=True)
     print(f"  GET /jobs/ID                  {load('/jobs/' + job, 32):8.0f} /s")
     print(f"  GET /jobs (50 newest)         {best_of(lambda: call('GET', '/jobs?limit=50')):8.2f} ms")
-    print(f"  1,000,000 steps as 1,000      {best_of(lambda: call('GET', f'/jobs/{job}/metrics?points=1000')):8.2f} ms", flush=True)
+    print(f"  1,000,000 steps as 1,000      {best_of(lambda: call('GET', f'/jobs/{job}/metrics?points=1000')):8.2f} ms")
+    print(f"  resident after that           {status(daemon.pid, 'VmRSS') / 1024:8.1f} MB, at most {status(daemon.pid, 'VmHWM') / 1024:.1f} MB", flush=True)
 
 
 def fill(path, job):
@@ -173,12 +174,11 @@ def main():
             daemon.kill(), daemon.wait()
             fill(os.path.join(args.state, "hone.db"), second)
             daemon = start(args)
-            figures("a few jobs", second, body, args)
+            figures("a few jobs", daemon, second, body, args)
             daemon.kill(), daemon.wait()
             crowd(os.path.join(args.state, "hone.db"), second)
             daemon = start(args)
-            figures(f"{QUEUED:,} waiting, {ENDED:,} ended", second, body, args)
-            print(f"  resident {status(daemon.pid, 'VmRSS') / 1024:.1f} MB, at most {status(daemon.pid, 'VmHWM') / 1024:.1f} MB")
+            figures(f"{QUEUED:,} waiting, {ENDED:,} ended", daemon, second, body, args)
         finally:
             if trainer:
                 os.kill(trainer, signal.SIGKILL)

@@ -5,7 +5,7 @@
 
 First a job over all rows of the file, with two threads: the time from its claim to the beginning of its first step. Then --rows of them are
 both the training and the validation set, so that a pass of either reads the same tokens: seconds of a validation beside those of training, and
-the share that arithmetic gives, in the terms of share.py: 2·(P_layers + P_head·targets/tokens) + 2·P_lora + A of a step's.
+the share that arithmetic gives, in the terms of share.py and without attention: 2·(P_layers + P_head·targets/tokens) + 2·P_lora of a step's.
 """
 import argparse
 import datetime
@@ -46,7 +46,7 @@ def of(told, kind):
 
 
 def forward_share(model, step):
-    """The arithmetic's share of a forward pass in a LoRA step; attention, a few parts in a hundred, counts as 1 of 3.5."""
+    """The arithmetic's share of a forward pass in a LoRA step; attention, a few parts in a hundred, is left out."""
     layers, head, lora, _, _ = sizes(model)
     per_target = head * step["target_tokens"] / step["tokens"]
     return (2 * (layers + per_target) + 2 * lora) / (4 * (layers + per_target) + 6 * lora)

@@ -163,12 +163,12 @@ static size_t count_blocks(const struct hn_batch *b) {
 struct running {
     const float *q;
     float *out, *max, *sum;
-    size_t m, visible; /* last key that the first row sees */
+    size_t m;
 };
 
-static struct running begin_rows(const struct attention *a, size_t head, size_t row, size_t m, size_t visible, float *room) {
+static struct running begin_rows(const struct attention *a, size_t head, size_t row, size_t m, float *room) {
     struct running run = {a->qkv + row * a->cols + head * a->d, a->out + row * a->q_cols + head * a->d, room,
-        room + HN_QUERY_BLOCK, m, visible};
+        room + HN_QUERY_BLOCK, m};
     for (size_t r = 0; r < m; r++) {
         run.max[r] = -INFINITY;
         run.sum[r] = 0;
@@ -218,13 +218,14 @@ static void forward_block(void *context, size_t task, unsigned thread) {
     own.alone = s < b->n_next;
     size_t length = b->starts[s + 1] - b->starts[s], m = least(HN_QUERY_BLOCK, length - i0), row = b->starts[s] + i0;
     struct keys keys = keys_of(a, s, head);
-    size_t visible = keys.n - length + i0, end = a->causal ? visible + m : keys.n;
+    size_t visible = keys.n - length + i0; /* last key that the block's first query sees */
+    size_t end = a->causal ? visible + m : keys.n;
     float *p = hn_op_room(a->x, thread), *sums = p + HN_QUERY_BLOCK * HN_KEY_BLOCK;
     float *packed = sums + 2 * HN_QUERY_BLOCK * a->together;
     size_t oldest = visible + 1 > a->window ? visible + 1 - a->window : 0; /* that the block's first query sees */
     struct running runs[HN_HEADS_TOGETHER];
     for (size_t h = 0; h < a->together; h++)
-        runs[h] = begin_rows(a, head + h, row, m, visible, sums + 2 * HN_QUERY_BLOCK * h);
+        runs[h] = begin_rows(a, head + h, row, m, sums + 2 * HN_QUERY_BLOCK * h);
     for (size_t j0 = oldest / HN_KEY_BLOCK * HN_KEY_BLOCK; j0 < end; j0 += HN_KEY_BLOCK) {
         struct key_block block = block_of(&keys, j0, least(HN_KEY_BLOCK, end - j0));
         if (!a->alone)
