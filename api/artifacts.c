@@ -49,8 +49,9 @@ static const char *type_of(const char *path) {
 }
 
 /* The artifact's name was in a list of ours, so it is plain and relative; a link in the run directory is not followed. */
-static int open_artifact(const char *root, const char *path, int64_t size, int *ret_fd, struct hn_error *err) {
-    char full[HN_PATH_SIZE];
+static int open_artifact(struct hn_seen *seen, const char *root, const char *path, int64_t size, const char *sha256, int *ret_fd,
+    struct hn_error *err) {
+    char full[HN_PATH_SIZE], found[HN_SHA256_HEX];
     struct stat st;
     if (!hn_state_path(full, root, path, NULL, NULL))
         return hn_fail(err, HN_E_INTERNAL, "path too long");
@@ -58,9 +59,13 @@ static int open_artifact(const char *root, const char *path, int64_t size, int *
     if (fd < 0)
         return errno == ENOENT ? hn_fail(err, HN_E_NOT_FOUND, "the file of artifact %.200s is gone", path)
                                : hn_fail_errno(err, errno, "cannot open %s", path);
-    if (fstat(fd, &st) || !S_ISREG(st.st_mode) || st.st_size != size) {
+    int rc = fstat(fd, &st) || !S_ISREG(st.st_mode) ? HN_E_CONFLICT : hn_seen_hash(seen, fd, full, found, err);
+    if (rc || st.st_size != size || strcmp(found, sha256) != 0) {
         close(fd);
-        return hn_fail(err, HN_E_INTERNAL, "the file of artifact %.200s is not what was recorded", path);
+        hn_fail(err, HN_E_INTERNAL, "the file of artifact %.200s is damaged: its bytes are not those of sha256 %s", path, sha256);
+        hn_error_hint(err, "restore it from a backup, or submit the job again: the same request gives the same bytes; `honed check` "
+                           "lists all that is damaged");
+        return HN_E_INTERNAL;
     }
     *ret_fd = fd;
     return 0;
@@ -94,7 +99,7 @@ static int reply_range(struct hn_request *req, const char *path, const char *tag
 static int reply_artifact(struct hn_request *req, const char *root, const char *path, int64_t size, const char *tag,
     struct hn_error *err) {
     char quoted[HN_SHA256_HEX + 2];
-    int fd = -1, rc = open_artifact(root, path, size, &fd, err);
+    int fd = -1, rc = open_artifact(req->server->seen, root, path, size, tag, &fd, err);
     if (rc)
         return rc;
     snprintf(quoted, sizeof quoted, "\"%s\"", tag);
@@ -142,6 +147,15 @@ static void close_tar(void *ud) {
 
 static int reply_tar(struct hn_request *req, const char *root, const char *name, const json_t *list, struct hn_error *err) {
     char disposition[160];
+    const json_t *file;
+    size_t i;
+    json_array_foreach(list, i, file) { /* before the first byte: an archive that breaks off tells nobody why */
+        int fd = -1, rc = open_artifact(req->server->seen, root, json_string_value(json_object_get(file, "path")),
+            (int64_t)json_integer_value(json_object_get(file, "size")), json_string_value(json_object_get(file, "sha256")), &fd, err);
+        if (rc)
+            return rc;
+        close(fd);
+    }
     struct tar_stream *s = hn_calloc(1, sizeof *s);
     int rc = s ? hn_tar_create(root, list, &s->tar, err) : hn_fail(err, HN_E_INTERNAL, "out of memory");
     if (rc) {

@@ -26,7 +26,7 @@ int hn_columns_parse(const char *text, json_t **ret, struct hn_error *err) {
 }
 
 int hn_dataset_take(struct hn_request *req, struct hn_part *part, const char *name, const char *format,
-    const json_t *columns, const char *on_error, json_t **ret, bool *ret_new, struct hn_error *err) {
+    const json_t *columns, const char *on_error, bool provisional, json_t **ret, bool *ret_new, struct hn_error *err) {
     bool drop = on_error && strcmp(on_error, "drop") == 0;
     if (on_error && !drop && strcmp(on_error, "refuse") != 0) {
         hn_fail(err, HN_E_INVALID_FIELD, "on_error must be refuse or drop");
@@ -41,7 +41,7 @@ int hn_dataset_take(struct hn_request *req, struct hn_part *part, const char *na
     const char *file = part->filename && *part->filename ? part->filename : "dataset";
     const char *slash = strrchr(file, '/');
     struct hn_dataset_source source = {.path = part->path, .sha256 = part->sha256, .bytes = part->bytes,
-        .name = name && *name ? name : slash ? slash + 1 : file, .format = format, .columns = columns, .drop = drop};
+        .name = name && *name ? name : slash ? slash + 1 : file, .format = format, .columns = columns, .drop = drop, .provisional = provisional};
     bool existing = false;
     int rc = hn_dataset_import(&req->server->library, &source, ret, &existing, &req->details, err);
     if (!rc && ret_new)
@@ -94,7 +94,7 @@ int hn_datasets_create(struct hn_request *req, struct hn_error *err) {
     rc = hn_columns_parse(field(req, "columns"), &columns, err);
     if (!rc)
         rc = hn_dataset_take(req, part, name, format && *format ? format : NULL, columns,
-            field(req, "on_error"), &record, &fresh, err);
+            field(req, "on_error"), false, &record, &fresh, err);
     if (!rc)
         rc = hn_reply_json(req, fresh ? 201 : 200, hn_record_public(record), err);
     json_decref(record);
@@ -165,7 +165,7 @@ int hn_datasets_preview(struct hn_request *req, struct hn_error *err) {
     if (!rc)
         rc = hn_db_model_get(db, name, &model, err);
     if (!rc)
-        rc = hn_model_check(state, model, err);
+        rc = hn_model_check(req->server->seen, state, model, err);
     if (!rc && !hn_model_path(path, state, model))
         rc = hn_fail(err, HN_E_INTERNAL, "path too long");
     if (!rc) {

@@ -93,7 +93,7 @@ int hn_models_evaluate(struct hn_request *req, struct hn_error *err) {
     struct hn_db *db = hn_request_db(req, err);
     int rc = db ? hn_db_model_get(db, req->params[0], &model, err) : HN_E_INTERNAL;
     if (!rc)
-        rc = hn_model_check(req->server->config->state, model, err);
+        rc = hn_model_check(req->server->seen, req->server->config->state, model, err);
     if (!rc)
         rc = read_evaluate(req, &body, params, err);
     if (!rc && json_object_get(body, "step")) {

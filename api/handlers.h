@@ -74,7 +74,7 @@ int hn_job_reply(struct hn_request *req, int status, const char *id, struct hn_e
 int hn_metrics_csv(struct hn_request *req, int64_t job, int64_t after, int64_t limit, int64_t points, struct hn_error *err);
 /* Takes in an uploaded part; *ret_new tells whether the data set was not there before. on_error: NULL, "refuse", "drop". */
 int hn_dataset_take(struct hn_request *req, struct hn_part *part, const char *name, const char *format,
-    const json_t *columns, const char *on_error, json_t **ret, bool *ret_new, struct hn_error *err);
+    const json_t *columns, const char *on_error, bool provisional, json_t **ret, bool *ret_new, struct hn_error *err);
 /* metadata as POST and PATCH take it. */
 int hn_metadata_check(const json_t *metadata, struct hn_error *err);
 /* The JSON text of a query or form field as an object; NULL text gives NULL. */

@@ -6,6 +6,7 @@
  * with the request is taken in first and removed again when the job is refused.
  */
 #include "api/handlers.h"
+#include "server/records.h"
 #include "server/rundir.h"
 #include "server/store_files.h"
 
@@ -127,7 +128,7 @@ static int take_upload(struct submission *s, const char *name, json_t **ret, str
     for (struct hn_part *part = s->req->parts; part; part = part->next) {
         if (!part->filename || strcmp(part->name, name) != 0)
             continue;
-        int rc = hn_dataset_take(s->req, part, NULL, format, s->columns, on_error, ret, &fresh, err);
+        int rc = hn_dataset_take(s->req, part, NULL, format, s->columns, on_error, true, ret, &fresh, err);
         if (rc) {
             if (rc != HN_E_INVALID_FIELD) /* which names its own */
                 hn_error_field(err, "%s", name);
@@ -148,6 +149,8 @@ static int find_dataset(struct submission *s, const char *field, const json_t *v
         return bad_field(err, HN_E_INVALID_FIELD, field, "a data set is named by its id",
             "upload it with POST /datasets and send its \"id\"");
     int rc = hn_db_dataset_get(s->db, id, ret, err);
+    if (!rc)
+        rc = hn_dataset_check(s->req->server->seen, s->req->server->config->state, *ret, err);
     if (rc)
         hn_error_field(err, "%s", field);
     return rc;
@@ -258,7 +261,7 @@ static int resolve_model(struct submission *s, struct hn_error *err) {
         return bad_field(err, HN_E_MISSING_FIELD, "model", "the job needs a base model", "GET /models lists them");
     rc = hn_db_model_get(s->db, name, &s->model, err);
     if (!rc)
-        rc = hn_model_check(s->req->server->config->state, s->model, err);
+        rc = hn_model_check(s->req->server->seen, s->req->server->config->state, s->model, err);
     if (rc)
         hn_error_field(err, "model");
     return rc;
@@ -283,7 +286,7 @@ static int resolve_others(struct submission *s, struct hn_error *err) {
             break;
         rc = hn_db_model_get(s->db, name ? name : "", &model, err);
         if (!rc)
-            rc = hn_model_check(s->req->server->config->state, model, err);
+            rc = hn_model_check(s->req->server->seen, s->req->server->config->state, model, err);
         if (!rc && !hn_model_path(path, s->req->server->config->state, model))
             rc = hn_fail(err, HN_E_INTERNAL, "path too long");
         if (rc)
@@ -508,6 +511,8 @@ static int insert(struct submission *s, struct hn_error *err) {
         hn_reply_header(s->req, "Idempotency-Replayed", "true");
         rc = hn_job_reply(s->req, 200, insert.existing, err);
     } else if (!rc) {
+        for (size_t i = 0; i < s->n_uploaded; i++)
+            hn_record_update(s->req->server->config->state, s->req->server->store, "datasets", s->uploaded[i]);
         s->n_uploaded = 0; /* they belong to a job now */
         hn_workers_wake(s->req->server->workers);
         char *location = hn_request_alloc(s->req, 64);
@@ -586,7 +591,7 @@ int hn_jobs_create(struct hn_request *req, struct hn_error *err) {
     if (!rc)
         rc = submit(&s, err);
     for (size_t i = 0; i < s.n_uploaded; i++)
-        hn_dataset_remove(&req->server->library, s.uploaded[i], NULL);
+        hn_dataset_take_back(&req->server->library, s.uploaded[i]);
     json_decref(s.request);
     json_decref(s.columns);
     json_decref(s.model);

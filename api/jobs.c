@@ -128,15 +128,10 @@ int hn_jobs_patch(struct hn_request *req, struct hn_error *err) {
 }
 
 int hn_jobs_delete(struct hn_request *req, struct hn_error *err) {
-    char dir[HN_PATH_SIZE];
-    int rc = hn_store_call(req->server->store, hn_db_job_delete, (void *)(uintptr_t)req->params[0], err);
-    if (rc)
-        return rc;
-    /* The id named a job, so it is one of ours and a plain file name. */
-    if (hn_state_path(dir, req->server->config->state, "runs", req->params[0], NULL))
-        hn_dir_remove(dir, NULL);
-    hn_reply_empty(req, 204);
-    return 0;
+    int rc = hn_job_remove(&req->server->library, req->params[0], err);
+    if (!rc)
+        hn_reply_empty(req, 204);
+    return rc;
 }
 
 int hn_jobs_log(struct hn_request *req, struct hn_error *err) {

@@ -231,15 +231,14 @@ void hn_sha256(const void *data, size_t size, char ret_hex[HN_SHA256_HEX]) {
     hn_sha256_end(state, ret_hex);
 }
 
-int hn_sha256_file(const char *path, char ret_hex[HN_SHA256_HEX], uint64_t *ret_size, struct hn_error *err) {
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return hn_fail_errno(err, errno, "cannot open %s", path);
-    void *state = hn_sha256_begin();
+int hn_sha256_fd(int fd, const char *path, char ret_hex[HN_SHA256_HEX], uint64_t *ret_size, struct hn_error *err) {
     static const size_t chunk = 1 << 20;
+    void *state = hn_sha256_begin();
     char *data = malloc(chunk);
     uint64_t total = 0;
     int rc = state && data ? 0 : hn_fail(err, HN_E_INTERNAL, "out of memory");
+    if (!rc && lseek(fd, 0, SEEK_SET))
+        rc = hn_fail_errno(err, errno, "cannot read %s", path);
     while (!rc) {
         ssize_t n = read(fd, data, chunk);
         if (n < 0 && errno == EINTR)
@@ -251,11 +250,19 @@ int hn_sha256_file(const char *path, char ret_hex[HN_SHA256_HEX], uint64_t *ret_
         hn_sha256_add(state, data, (size_t)n);
         total += (uint64_t)n;
     }
-    close(fd);
     free(data);
     if (state)
         hn_sha256_end(state, rc ? NULL : ret_hex);
     if (!rc && ret_size)
         *ret_size = total;
+    return rc;
+}
+
+int hn_sha256_file(const char *path, char ret_hex[HN_SHA256_HEX], uint64_t *ret_size, struct hn_error *err) {
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return hn_fail_errno(err, errno, "cannot open %s", path);
+    int rc = hn_sha256_fd(fd, path, ret_hex, ret_size, err);
+    close(fd);
     return rc;
 }

@@ -46,6 +46,8 @@ void *hn_sha256_begin(void); /* NULL when out of memory */
 void hn_sha256_add(void *state, const void *data, size_t size);
 void hn_sha256_end(void *state, char ret_hex[HN_SHA256_HEX]); /* frees state; ret_hex may be NULL to only free */
 void hn_sha256(const void *data, size_t size, char ret_hex[HN_SHA256_HEX]);
+/* From the beginning of an open file, whose position is moved; `path` is for messages. */
+int hn_sha256_fd(int fd, const char *path, char ret_hex[HN_SHA256_HEX], uint64_t *ret_size, struct hn_error *err);
 int hn_sha256_file(const char *path, char ret_hex[HN_SHA256_HEX], uint64_t *ret_size, struct hn_error *err);
 
 #endif

@@ -9,6 +9,7 @@
  */
 #include "server/blob.h"
 #include "server/commands.h"
+#include "server/records.h"
 #include "server/store_backup.h"
 #include "server/store_files.h"
 
@@ -116,20 +117,6 @@ static int place_run(struct backup *b, const char *from, const char *to, struct 
     return rc;
 }
 
-/* The copy has other inodes and times, by which a change of a model's files is noticed. */
-static int note_model(struct backup *b, const char *name, struct hn_error *err) {
-    json_t *model = NULL;
-    struct hn_db *db = hn_store_read(b->store, err);
-    int rc = db ? hn_db_model_get(db, name, &model, err) : HN_E_INTERNAL;
-    hn_store_release(b->store, db);
-    if (!rc)
-        rc = hn_model_note(b->to, model, err);
-    if (!rc)
-        rc = hn_store_call(b->store, hn_db_model_files, model, err);
-    json_decref(model);
-    return rc;
-}
-
 static int place_one(struct backup *b, const char *folder, const char *name, struct hn_error *err) {
     char from[HN_PATH_SIZE], to[HN_PATH_SIZE];
     if (!hn_state_path(from, b->state, folder, name, NULL) || !hn_state_path(to, b->to, folder, name, NULL))
@@ -144,7 +131,7 @@ static int place_one(struct backup *b, const char *folder, const char *name, str
         hn_fail(err, rc, "files of %s are gone", from);
         hn_error_hint(err, "`honed check` tells what is missing and what to do");
     }
-    return rc || folder[0] != 'm' ? rc : note_model(b, name, err);
+    return rc;
 }
 
 static int place_all(struct backup *b, const char *folder, struct hn_error *err) {
@@ -156,6 +143,13 @@ static int place_all(struct backup *b, const char *folder, struct hn_error *err)
     json_array_foreach(names, i, name)
         rc = rc ? rc : place_one(b, folder, json_string_value(name), err);
     json_decref(names);
+    return rc;
+}
+
+static int note_records(struct backup *b, struct hn_error *err) {
+    struct hn_db *db = hn_store_read(b->store, err);
+    int rc = db ? hn_records_complete(b->to, db, err) : HN_E_INTERNAL;
+    hn_store_release(b->store, db);
     return rc;
 }
 
@@ -173,6 +167,8 @@ static int copy_all(struct backup *b, struct hn_error *err) {
         rc = place_all(b, "models", err);
     if (!rc)
         rc = place_all(b, "runs", err);
+    if (!rc)
+        rc = note_records(b, err);
     hn_store_destroy(b->store); /* closes it: no log is left beside it */
     return rc;
 }

@@ -14,7 +14,6 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#define INSPECT_SECONDS 3600
 #define SETTLE_MS 1000
 
 struct audit {
@@ -30,13 +29,7 @@ static void tell(struct audit *a, const char *what, const char *name, const char
 
 /* Whether the file has these bytes; says in `ret_found` what it is otherwise. */
 static bool is_whole(const char *path, const char *sha256, struct hn_error *ret_found) {
-    char hash[HN_SHA256_HEX];
-    struct stat st;
-    if (lstat(path, &st) || !S_ISREG(st.st_mode))
-        return hn_fail(ret_found, HN_E_NOT_FOUND, "the file %.300s is gone", path) == 0;
-    if (hn_sha256_file(path, hash, NULL, ret_found))
-        return false;
-    return strcmp(hash, sha256) == 0 || hn_fail(ret_found, HN_E_INTERNAL, "the file %.300s has other bytes", path) == 0;
+    return hn_seen_compare(NULL, path, sha256, ret_found) == 0;
 }
 
 static void look_at_store(void *ud, const char *text) {
@@ -52,25 +45,12 @@ static void look_at_dataset(struct audit *a, const char *sha256) {
 }
 
 static void look_at_model(struct audit *a, const char *name) {
-    const char *state = a->session->config.state;
-    char path[HN_PATH_SIZE];
     struct hn_error found = {0};
-    json_t *model = NULL, *seen = NULL, *params = NULL;
-    if (hn_db_model_get(a->db, name, &model, NULL) || !hn_model_path(path, state, model))
+    json_t *model = NULL;
+    if (hn_db_model_get(a->db, name, &model, NULL))
         return;
-    params = json_pack("{s:s}", "path", path);
-    bool bad = hn_helper_call(a->session->helper, "model.inspect", params, INSPECT_SECONDS, NULL, NULL, &seen, NULL, &found) != 0;
-    if (!bad && !json_equal(json_object_get(seen, "sha256"), json_object_get(model, "sha256")))
-        bad = hn_fail(&found, HN_E_MODEL_INVALID, "its files have other bytes") != 0;
-    if (!hn_library_knows(a->db, "models", name))
-        bad = false;
-    else if (bad)
+    if (hn_model_check(NULL, a->session->config.state, model, &found) && hn_library_knows(a->db, "models", name))
         tell(a, "model", name, found.message, "restore it from a backup, or delete the model and import it again");
-    else if (hn_model_check(state, model, NULL))
-        tell(a, "model", name, "its files are right, but not those that were imported: the folder was copied",
-            "make a state folder that knows them: honed backup NEW --state THIS");
-    json_decref(params);
-    json_decref(seen);
     json_decref(model);
 }
 
@@ -109,20 +89,30 @@ static void look_at_job(struct audit *a, const char *id) {
     hn_job_finish(&job);
 }
 
-static void add_stray(void *ud, const char *path) {
-    json_object_set_new(ud, path, json_true());
+struct strays {
+    const char *state;
+    json_t *paths;
+};
+
+static void add_stray(void *ud, const char *folder, const char *name) {
+    const struct strays *strays = ud;
+    char path[HN_PATH_SIZE];
+    if (hn_state_path(path, strays->state, folder, name, NULL))
+        json_object_set_new(strays->paths, path, json_true());
 }
 
 /* A record goes before its files: what is being deleted right now is gone a moment later. */
 static void look_at_strays(struct audit *a) {
     json_t *once = json_object(), *twice = json_object(), *value;
+    struct strays strays = {a->session->config.state, once};
     const char *path;
-    hn_library_strays(&a->session->library, add_stray, once);
+    hn_library_strays(&a->session->library, add_stray, &strays);
+    strays.paths = twice;
     if (json_object_size(once) && poll(NULL, 0, SETTLE_MS) == 0)
-        hn_library_strays(&a->session->library, add_stray, twice);
+        hn_library_strays(&a->session->library, add_stray, &strays);
     json_object_foreach(twice, path, value)
         if (json_object_get(once, path))
-            tell(a, "stray", path, "nothing refers to it", "the next start of the server removes it");
+            tell(a, "stray", path, "nothing refers to it", "the next start of the server moves it to lost+found/");
     json_decref(once);
     json_decref(twice);
 }

@@ -12,6 +12,7 @@ int hn_command_key(int argc, char **argv);
 int hn_command_doctor(int argc, char **argv);
 int hn_command_backup(int argc, char **argv);
 int hn_command_check(int argc, char **argv);
+int hn_command_rebuild(int argc, char **argv);
 int hn_command_bench(int argc, char **argv);
 
 /* What they share: the settings, the store and a helper of their own. */

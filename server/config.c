@@ -47,6 +47,7 @@ static const struct option options[] = {
     {"confine", FLAG, AT(confine), "yes", 0, 0, "no: trainers and helpers may open any file that the daemon may"},
     {"insecure", FLAG, AT(insecure), "no", 0, 0, "yes: allow listening beyond loopback without TLS or keys"},
     {"retain_days", COUNT, AT(retain_days), "0", 0, 36500, "ended jobs older than this are deleted; 0 = kept"},
+    {"lost_days", COUNT, AT(lost_days), "30", 0, 36500, "what a start found without a record is deleted from lost+found after so long; 0 = kept"},
 };
 #define OPTIONS (sizeof options / sizeof options[0])
 

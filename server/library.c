@@ -5,6 +5,11 @@
 #include "server/library.h"
 #include "server/blob.h"
 #include "server/id.h"
+#include "server/lost.h"
+#include "server/records.h"
+#include "server/rundir.h"
+#include "server/store_identity.h"
+#include "server/store_restore.h"
 #include "server/store_files.h"
 #include "server/store_jobs.h"
 
@@ -20,7 +25,6 @@
 #include <unistd.h>
 
 #define INSPECT_SECONDS 1800
-#define MODEL_FILES 512
 
 /* Taking in and removing files of one name exclude each other, also between the daemon and the command line. */
 static int lock_library(const char *state) {
@@ -80,7 +84,8 @@ static int inspect_dataset(const struct hn_library *library, const struct hn_dat
     return rc;
 }
 
-/* The uploaded file to its place; *placed tells whether it was not there before. */
+/* The uploaded file to its place; *placed tells whether it was not there before. A file that is there and has other bytes than
+ * its name says was damaged: the upload, whose bytes were just hashed, takes its place. */
 static int place_dataset(const struct hn_library *library, const struct hn_dataset_source *source, bool *placed,
     struct hn_error *err) {
     char dir[HN_PATH_SIZE], data[HN_PATH_SIZE];
@@ -88,7 +93,7 @@ static int place_dataset(const struct hn_library *library, const struct hn_datas
         !hn_state_path(data, library->state, "datasets", source->sha256, "data"))
         return hn_fail(err, HN_E_INTERNAL, "path too long");
     *placed = access(data, F_OK) != 0;
-    if (!*placed)
+    if (!*placed && hn_seen_compare(library->seen, data, source->sha256, NULL) == 0)
         return 0;
     int rc = hn_dir_create(dir, err);
     if (!rc && chmod(source->path, 0400))
@@ -99,7 +104,7 @@ static int place_dataset(const struct hn_library *library, const struct hn_datas
         rc = hn_fail_errno(err, errno, "cannot move the upload to %s", data);
     if (!rc)
         rc = hn_file_sync(dir, err);
-    if (rc)
+    if (rc && *placed)
         hn_dir_remove(dir, NULL);
     return rc;
 }
@@ -159,9 +164,11 @@ static int import_plain(const struct hn_library *library, const struct hn_datase
         return rc;
     int lock = lock_library(library->state);
     rc = place_dataset(library, source, &placed, err);
-    struct hn_dataset_insert insert = {.record = record};
+    struct hn_dataset_insert insert = {.record = record, .provisional = source->provisional};
     if (!rc)
         rc = hn_store_call(library->store, hn_db_dataset_insert, &insert, err);
+    if (!rc && !insert.existing && !source->provisional)
+        hn_record_update(library->state, library->store, "datasets", json_string_value(json_object_get(record, "id")));
     char dir[HN_PATH_SIZE];
     if (rc && placed && hn_state_path(dir, library->state, "datasets", source->sha256, NULL))
         hn_dir_remove(dir, NULL);
@@ -187,17 +194,27 @@ int hn_dataset_import(const struct hn_library *library, const struct hn_dataset_
     return rc;
 }
 
-int hn_dataset_remove(const struct hn_library *library, const char *id, struct hn_error *err) {
+static int remove_dataset(const struct hn_library *library, hn_store_fn from_store, const char *id, struct hn_error *err) {
     struct hn_dataset_delete del = {.id = id};
     char dir[HN_PATH_SIZE];
     int lock = lock_library(library->state);
-    int rc = hn_store_call(library->store, hn_db_dataset_delete, &del, err);
+    int rc = hn_store_call(library->store, from_store, &del, err);
+    if (!rc && del.deleted)
+        hn_record_forget(library->state, "datasets", id);
     if (!rc && del.sha256[0] && hn_state_path(dir, library->state, "datasets", del.sha256, NULL))
         hn_dir_remove(dir, NULL);
-    if (!rc)
+    if (!rc && del.deleted)
         hn_state_forget_tokens(library->state);
     unlock_library(lock);
     return rc;
+}
+
+int hn_dataset_remove(const struct hn_library *library, const char *id, struct hn_error *err) {
+    return remove_dataset(library, hn_db_dataset_delete, id, err);
+}
+
+void hn_dataset_take_back(const struct hn_library *library, const char *id) {
+    remove_dataset(library, hn_db_dataset_take_back, id, NULL);
 }
 
 /* Of a folder only what a model consists of is taken, not the pictures and training scripts beside it. */
@@ -212,24 +229,47 @@ static bool model_file(const char *name) {
     return false;
 }
 
-static int note_file(const char *path, const char *name, json_t *files, struct hn_error *err) {
+/* {"name","size","sha256"}: what the file has to be whenever it is used. */
+static int note_file(const struct hn_library *library, const char *path, const char *name, json_t *files, struct hn_error *err) {
+    char hash[HN_SHA256_HEX];
     struct stat st;
-    if (stat(path, &st))
-        return hn_fail_errno(err, errno, "cannot stat %s", path);
-    json_array_append_new(files, json_pack("{s:s,s:I,s:I,s:I}", "name", name, "size", (json_int_t)st.st_size, "mtime",
-        (json_int_t)st.st_mtim.tv_sec, "inode", (json_int_t)st.st_ino));
-    return 0;
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    if (fd < 0 || fstat(fd, &st)) {
+        int rc = hn_fail_errno(err, errno, "cannot open %s", path);
+        if (fd >= 0)
+            close(fd);
+        return rc;
+    }
+    int rc = hn_seen_hash(library->seen, fd, path, hash, err);
+    close(fd);
+    if (!rc)
+        json_array_append_new(files, json_pack("{s:s,s:I,s:s}", "name", name, "size", (json_int_t)st.st_size, "sha256", hash));
+    return rc;
 }
 
-static int take_file(const char *from, const char *dir, const char *name, json_t *files, struct hn_error *err) {
+/* All files of a folder that was taken in before. */
+static int note_folder(const struct hn_library *library, const char *dir, json_t *files, struct hn_error *err) {
+    char path[HN_PATH_SIZE];
+    DIR *d = opendir(dir);
+    if (!d)
+        return hn_fail_errno(err, errno, "cannot open the folder %s", dir);
+    int rc = 0;
+    for (struct dirent *entry; !rc && (entry = readdir(d));)
+        if (model_file(entry->d_name) && hn_state_path(path, dir, entry->d_name, NULL, NULL))
+            rc = note_file(library, path, entry->d_name, files, err);
+    closedir(d);
+    return rc;
+}
+
+static int take_file(const struct hn_library *library, const char *from, const char *dir, const char *name, json_t *files, struct hn_error *err) {
     char to[HN_PATH_SIZE];
     if (!hn_state_path(to, dir, name, NULL, NULL))
         return hn_fail(err, HN_E_INTERNAL, "path too long");
     int rc = hn_blob_place(from, to, HN_BLOB_PRIVATE, err);
-    return rc ? rc : note_file(to, name, files, err);
+    return rc ? rc : note_file(library, to, name, files, err);
 }
 
-static int take_folder(const char *from, const char *dir, json_t *files, struct hn_error *err) {
+static int take_folder(const struct hn_library *library, const char *from, const char *dir, json_t *files, struct hn_error *err) {
     DIR *d = opendir(from);
     if (!d)
         return hn_fail_errno(err, errno, "cannot open the folder %s", from);
@@ -240,10 +280,10 @@ static int take_folder(const char *from, const char *dir, json_t *files, struct 
         if (!model_file(entry->d_name) || !hn_state_path(path, from, entry->d_name, NULL, NULL) || stat(path, &st) ||
             !S_ISREG(st.st_mode))
             continue;
-        if (json_array_size(files) >= MODEL_FILES)
-            rc = hn_fail(err, HN_E_MODEL_INVALID, "%s holds more than %d files", from, MODEL_FILES);
+        if (json_array_size(files) >= HN_MODEL_FILES)
+            rc = hn_fail(err, HN_E_MODEL_INVALID, "%s holds more than %d files", from, HN_MODEL_FILES);
         else
-            rc = take_file(path, dir, entry->d_name, files, err);
+            rc = take_file(library, path, dir, entry->d_name, files, err);
     }
     closedir(d);
     if (!rc && !json_array_size(files)) {
@@ -258,7 +298,7 @@ static const char *entry_of(const struct stat *st) {
     return S_ISDIR(st->st_mode) ? "" : "model.gguf";
 }
 
-static int take_model(const char *path, const char *dir, json_t *files, const char **entry, struct hn_error *err) {
+static int take_model(const struct hn_library *library, const char *path, const char *dir, json_t *files, const char **entry, struct hn_error *err) {
     struct stat st;
     if (stat(path, &st)) {
         if (errno != ENOENT && errno != ENOTDIR)
@@ -272,8 +312,8 @@ static int take_model(const char *path, const char *dir, json_t *files, const ch
     if (rc)
         return rc;
     if (S_ISDIR(st.st_mode))
-        return take_folder(path, dir, files, err);
-    return take_file(path, dir, *entry, files, err);
+        return take_folder(library, path, dir, files, err);
+    return take_file(library, path, dir, *entry, files, err);
 }
 
 static int inspect_model(const struct hn_library *library, const char *dir, const char *entry, json_t **ret,
@@ -300,9 +340,11 @@ int hn_model_import(const struct hn_library *library, const char *name, const ch
         !hn_state_path(final, library->state, "models", name, NULL))
         return hn_fail(err, HN_E_INTERNAL, "path too long");
     json_t *files = json_array(), *record = NULL;
-    int rc = take_model(path, tmp, files, &entry, err);
+    int rc = take_model(library, path, tmp, files, &entry, err);
     if (!rc)
         rc = inspect_model(library, tmp, entry, &record, ret_details, err);
+    if (!rc && *entry && !json_equal(json_object_get(record, "sha256"), json_object_get(json_array_get(files, 0), "sha256")))
+        rc = hn_fail(err, HN_E_CONFLICT, "%s was changed while it was imported", path);
     int lock = lock_library(library->state);
     struct hn_db *db = rc ? NULL : hn_store_read(library->store, err);
     json_t *present = NULL;
@@ -316,8 +358,10 @@ int hn_model_import(const struct hn_library *library, const char *name, const ch
     hn_store_release(library->store, db);
     bool placed = false;
     if (!rc) {
-        hn_dir_remove(final, NULL); /* a leftover without a record */
-        rc = hn_dir_publish(tmp, final, err);
+        if (access(final, F_OK) == 0)
+            rc = hn_lost_keep(library->state, "models", name, "it stood where a model is imported, and no record names it", err);
+        if (!rc)
+            rc = hn_dir_publish(tmp, final, err);
         placed = !rc;
     }
     if (!rc) {
@@ -327,6 +371,8 @@ int hn_model_import(const struct hn_library *library, const char *name, const ch
         json_object_set(record, "files", files);
         rc = hn_store_call(library->store, hn_db_model_insert, record, err);
     }
+    if (!rc)
+        hn_record_update(library->state, library->store, "models", name);
     if (rc)
         hn_dir_remove(placed ? final : tmp, NULL);
     unlock_library(lock);
@@ -340,14 +386,51 @@ int hn_model_import(const struct hn_library *library, const char *name, const ch
     return 0;
 }
 
+int hn_model_adopt(const struct hn_library *library, const char *name, struct hn_error *err) {
+    char dir[HN_PATH_SIZE], path[HN_PATH_SIZE];
+    const char *entry = "model.gguf";
+    json_t *files = json_array(), *record = NULL;
+    if (!hn_state_path(dir, library->state, "models", name, NULL) || !hn_state_path(path, dir, entry, NULL, NULL))
+        return hn_fail(err, HN_E_INTERNAL, "path too long");
+    if (access(path, F_OK))
+        entry = "";
+    int rc = note_folder(library, dir, files, err);
+    if (!rc)
+        rc = inspect_model(library, dir, entry, &record, NULL, err);
+    if (!rc) {
+        json_object_set_new(record, "name", json_string(name));
+        json_object_set_new(record, "source", json_null());
+        json_object_set_new(record, "entry", json_string(entry));
+        json_object_set(record, "files", files);
+        rc = hn_store_call(library->store, hn_db_model_insert, record, err);
+    }
+    json_decref(files);
+    json_decref(record);
+    return rc;
+}
+
 int hn_model_remove(const struct hn_library *library, const char *name, struct hn_error *err) {
     char dir[HN_PATH_SIZE];
     int lock = lock_library(library->state);
     int rc = hn_store_call(library->store, hn_db_model_delete, (void *)(uintptr_t)name, err);
+    if (!rc)
+        hn_record_forget(library->state, "models", name);
     if (!rc && hn_state_path(dir, library->state, "models", name, NULL))
         hn_dir_remove(dir, NULL);
     unlock_library(lock);
     return rc;
+}
+
+int hn_job_remove(const struct hn_library *library, const char *id, struct hn_error *err) {
+    char dir[HN_PATH_SIZE];
+    int rc = hn_store_call(library->store, hn_db_job_delete, (void *)(uintptr_t)id, err);
+    if (rc)
+        return rc;
+    /* The id named a job, so it is one of ours and a plain file name. */
+    hn_record_forget(library->state, "runs", id);
+    if (hn_state_path(dir, library->state, "runs", id, NULL))
+        hn_dir_remove(dir, NULL);
+    return 0;
 }
 
 bool hn_library_knows(struct hn_db *db, const char *folder, const char *name) {
@@ -369,9 +452,8 @@ void hn_library_strays(const struct hn_library *library, hn_stray_fn each, void 
         char path[HN_PATH_SIZE];
         DIR *dir = hn_state_path(path, library->state, folders[i], NULL, NULL) ? opendir(path) : NULL;
         for (struct dirent *entry; dir && (entry = readdir(dir));)
-            if (entry->d_name[0] != '.' && !hn_library_knows(db, folders[i], entry->d_name) &&
-                hn_state_path(path, library->state, folders[i], entry->d_name, NULL))
-                each(ud, path);
+            if (entry->d_name[0] != '.' && !hn_library_knows(db, folders[i], entry->d_name))
+                each(ud, folders[i], entry->d_name);
         if (dir)
             closedir(dir);
     }
@@ -379,25 +461,80 @@ void hn_library_strays(const struct hn_library *library, hn_stray_fn each, void 
     hn_store_release(library->store, db);
 }
 
-static void remove_stray(void *ud, const char *path) {
-    (void)ud;
-    hn_dir_remove(path, NULL);
-}
-
-void hn_library_sweep(const struct hn_library *library) {
-    hn_library_strays(library, remove_stray, NULL);
-}
-
-int hn_model_note(const char *state, json_t *record, struct hn_error *err) {
-    json_t *files = json_array(), *file;
+/* Files of records that this store does not have: what it deleted, or, with numbers it has not reached, what it never knew. */
+static int look_at_records(const struct hn_library *library, struct hn_db *db, const char *kind, json_t **ret_old,
+    struct hn_error *err) {
+    char own[HN_ID_SIZE];
+    json_t *names = NULL, *name;
+    int64_t last = 0;
     size_t i;
-    int rc = 0;
-    json_array_foreach(json_object_get(record, "files"), i, file) {
-        char path[HN_PATH_SIZE];
-        const char *name = json_string_value(json_object_get(file, "name"));
-        if (!rc && hn_state_path(path, state, "models", json_string_value(json_object_get(record, "name")), name))
-            rc = note_file(path, name, files, err);
+    int rc = hn_db_identity(db, own, err);
+    if (!rc)
+        rc = hn_db_last_number(db, kind, &last, err);
+    if (!rc)
+        rc = hn_record_names(library->state, kind, &names, err);
+    *ret_old = json_array();
+    json_array_foreach(names, i, name) {
+        const char *text = json_string_value(name);
+        struct hn_record record = {.record = NULL};
+        int64_t n;
+        if (rc || hn_db_number_of(db, kind, text, &n, NULL) != HN_E_NOT_FOUND)
+            continue;
+        bool readable = hn_record_read(library->state, kind, text, &record, NULL) == 0;
+        if (readable && strcmp(record.store, own) == 0 && record.n > last) {
+            rc = hn_fail(err, HN_E_CONFLICT, "hone.db is older than the folders: it does not know %s/%s; nothing was changed", kind, text);
+            hn_error_hint(err, "put the newer hone.db (and hone.db-wal) back, or add what it lacks with `honed rebuild --state %.200s`",
+                library->state);
+        } else {
+            json_array_append(*ret_old, name);
+        }
+        json_decref(record.record);
     }
-    json_object_set_new(record, "files", files);
+    json_decref(names);
+    return rc;
+}
+
+static void keep_stray(void *ud, const char *folder, const char *name) {
+    const struct hn_library *library = ud;
+    hn_lost_keep(library->state, folder, name, "no record names it", NULL);
+}
+
+/* Data sets that a submission brought which was never answered. */
+static int take_back_all(const struct hn_library *library, struct hn_db *db, struct hn_error *err) {
+    json_t *ids = NULL, *id;
+    size_t i;
+    int rc = hn_db_datasets_provisional(db, &ids, err);
+    json_array_foreach(ids, i, id)
+        hn_dataset_take_back(library, json_string_value(id));
+    json_decref(ids);
+    return rc;
+}
+
+int hn_library_sweep(const struct hn_library *library, struct hn_error *err) {
+    static const char *const kinds[] = {"datasets", "models", "runs"};
+    json_t *old[3] = {NULL}, *name;
+    char folder[32];
+    size_t i, k;
+    struct hn_db *db = hn_store_read(library->store, err);
+    int rc = db ? 0 : HN_E_INTERNAL;
+    for (i = 0; !rc && i < 3; i++) /* all are looked at before anything is moved */
+        rc = look_at_records(library, db, kinds[i], &old[i], err);
+    if (!rc)
+        rc = take_back_all(library, db, err);
+    if (!rc)
+        rc = hn_records_complete(library->state, db, err);
+    hn_store_release(library->store, db);
+    if (!rc)
+        hn_library_strays(library, keep_stray, (void *)(uintptr_t)library);
+    for (i = 0; i < 3; i++) {
+        snprintf(folder, sizeof folder, "records/%s", kinds[i]);
+        json_array_foreach(old[i], k, name) {
+            char file[320];
+            snprintf(file, sizeof file, "%s.json", json_string_value(name));
+            if (!rc)
+                hn_lost_keep(library->state, folder, file, "its record was deleted", NULL);
+        }
+        json_decref(old[i]);
+    }
     return rc;
 }

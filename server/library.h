@@ -5,6 +5,7 @@
 #define HN_LIBRARY_H
 
 #include "server/helper.h"
+#include "server/seen.h"
 #include "server/state.h"
 #include "server/store.h"
 
@@ -12,6 +13,7 @@ struct hn_library {
     const char *state;
     struct hn_store *store;
     struct hn_helper *helper;
+    struct hn_seen *seen; /* NULL: files are read whole whenever they are compared */
     int64_t max_upload; /* bytes of a data set, also when it comes compressed; 0: any */
 };
 
@@ -23,29 +25,37 @@ struct hn_dataset_source {
     const char *format;  /* NULL: recognised */
     const json_t *columns; /* NULL: recognised */
     bool drop;           /* on_error=drop */
+    bool provisional;    /* of a submission that may still be refused: see hn_dataset_take_back */
 };
 /* Validates and takes in; a file compressed by gzip, zstd, xz or bzip2 is unpacked first and kept unpacked. *ret gets the record (new reference), *ret_existing whether it was there before. Nothing is
  * left behind on failure. Blocks. */
 int hn_dataset_import(const struct hn_library *library, const struct hn_dataset_source *source, json_t **ret,
     bool *ret_existing, json_t **ret_details, struct hn_error *err);
 int hn_dataset_remove(const struct hn_library *library, const char *id, struct hn_error *err);
+/* Removes a provisional data set, unless a job or anybody else got its id meanwhile; one transaction decides. */
+void hn_dataset_take_back(const struct hn_library *library, const char *id);
 /* What the helper's DATA wants: path, format, columns, on_error, sha256. New reference. */
 json_t *hn_dataset_params(const char *state, const json_t *record);
 
 /* Takes in the file or folder at `path`; the original is shared or copied, never moved or changed. Blocks. */
 int hn_model_import(const struct hn_library *library, const char *name, const char *path, const char *source,
     json_t **ret, json_t **ret_details, struct hn_error *err);
+/* Makes a record for a folder that stands in models/ without one. */
+int hn_model_adopt(const struct hn_library *library, const char *name, struct hn_error *err);
 int hn_model_remove(const struct hn_library *library, const char *name, struct hn_error *err);
+/* An ended job with its run directory. */
+int hn_job_remove(const struct hn_library *library, const char *id, struct hn_error *err);
 /* A record without what only the daemon needs. New reference. */
 json_t *hn_record_public(const json_t *record);
-/* Notes anew in the record (its `files`) how the model's files below STATE look, after they were copied there. */
-int hn_model_note(const char *state, json_t *record, struct hn_error *err);
 /* Whether a record names what is in the folder ("datasets", "models", "runs"); true, too, when that cannot be told. */
 bool hn_library_knows(struct hn_db *db, const char *folder, const char *name);
 /* Calls `each` for all that no record names. Nothing is taken in or removed meanwhile. */
-typedef void (*hn_stray_fn)(void *ud, const char *path);
+typedef void (*hn_stray_fn)(void *ud, const char *folder, const char *name);
 void hn_library_strays(const struct hn_library *library, hn_stray_fn each, void *ud);
-/* Removes folders that no record names (a crash between the file and its record). Only at start. */
-void hn_library_sweep(const struct hn_library *library);
+/*
+ * Only at start. Refuses (HN_E_CONFLICT) a store that is older than the folders, before anything is changed. Then moves what no
+ * record names to lost+found (a death between a file and its record leaves such), and writes the records' files that are missing.
+ */
+int hn_library_sweep(const struct hn_library *library, struct hn_error *err);
 
 #endif

@@ -156,6 +156,7 @@ static const struct {
     {"backup", "backup FOLDER [--models no] [--state D]", "copy the state into a new folder, beside a running server",
         hn_command_backup},
     {"check", "check [--state D]", "compare the store with the disk, file by file", hn_command_check},
+    {"rebuild", "rebuild [--state D]", "make the store anew from the folders when hone.db was lost", hn_command_rebuild},
     {"doctor", "doctor [--state D]", "look whether this machine is ready", hn_command_doctor},
     {"bench", "bench [PATH] [--threads N]", "what this machine reaches; with a model, training and asking it",
         hn_command_bench},

@@ -5,11 +5,16 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+static int by_text(const void *a, const void *b) {
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
 
 bool hn_model_path(char ret[HN_PATH_SIZE], const char *state, const json_t *model) {
     const char *entry = json_string_value(json_object_get(model, "entry"));
@@ -17,39 +22,87 @@ bool hn_model_path(char ret[HN_PATH_SIZE], const char *state, const json_t *mode
         entry && *entry ? entry : NULL);
 }
 
-int hn_model_check(const char *state, const json_t *model, struct hn_error *err) {
-    const char *name = json_string_value(json_object_get(model, "name"));
+/* Records of earlier versions have no hash for each file, but one over all of them as the engine makes it for folders. */
+static int check_whole(struct hn_seen *seen, const char *state, const json_t *model, struct hn_error *err) {
+    const char *name = json_string_value(json_object_get(model, "name")), *entry = json_string_value(json_object_get(model, "entry"));
+    const char *expected = json_string_value(json_object_get(model, "sha256"));
+    const char *names[HN_MODEL_FILES];
+    char path[HN_PATH_SIZE], one[HN_SHA256_HEX], all[HN_SHA256_HEX];
+    size_t n = 0, i;
     const json_t *file;
-    size_t i;
-    json_array_foreach(json_object_get(model, "files"), i, file) {
-        char path[HN_PATH_SIZE];
-        struct stat st;
-        const char *part = json_string_value(json_object_get(file, "name"));
-        bool same = hn_state_path(path, state, "models", name, part) && stat(path, &st) == 0 &&
-            st.st_size == json_integer_value(json_object_get(file, "size")) &&
-            (json_int_t)st.st_ino == json_integer_value(json_object_get(file, "inode")) &&
-            st.st_mtim.tv_sec == json_integer_value(json_object_get(file, "mtime"));
-        if (same)
-            continue;
-        hn_fail(err, HN_E_MODEL_INVALID, "the file %s of model %s was changed or removed since it was imported", part, name);
-        hn_error_hint(err, "DELETE /models/%s and import it again", name);
-        return HN_E_MODEL_INVALID;
+    if (entry && *entry)
+        return hn_model_path(path, state, model) ? hn_seen_compare(seen, path, expected, err)
+                                                 : hn_fail(err, HN_E_INTERNAL, "path too long");
+    json_array_foreach(json_object_get(model, "files"), i, file)
+        if (n < HN_MODEL_FILES)
+            names[n++] = json_string_value(json_object_get(file, "name"));
+    qsort(names, n, sizeof *names, by_text);
+    void *sha = hn_sha256_begin();
+    int rc = sha ? 0 : hn_fail(err, HN_E_INTERNAL, "out of memory");
+    for (i = 0; !rc && i < n; i++) {
+        int fd = hn_state_path(path, state, "models", name, names[i]) ? open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW) : -1;
+        rc = fd < 0 ? hn_fail(err, HN_E_NOT_FOUND, "the file %s is gone", path) : hn_seen_hash(seen, fd, path, one, err);
+        if (fd >= 0)
+            close(fd);
+        hn_sha256_add(sha, one, HN_SHA256_HEX - 1);
+        hn_sha256_add(sha, "  ", 2);
+        hn_sha256_add(sha, names[i], strlen(names[i]));
+        hn_sha256_add(sha, "\n", 1);
     }
-    return 0;
+    if (sha)
+        hn_sha256_end(sha, rc ? NULL : all);
+    return rc || strcmp(all, expected) == 0 ? rc : hn_fail(err, HN_E_CONFLICT, "files of model %s have other bytes", name);
 }
 
-static int place(const char *from, const char *to, struct hn_error *err) {
-    return access(to, F_OK) == 0 ? 0 : hn_blob_place(from, to, HN_BLOB_SHARED, err);
+int hn_model_check(struct hn_seen *seen, const char *state, const json_t *model, struct hn_error *err) {
+    char path[HN_PATH_SIZE];
+    const char *name = json_string_value(json_object_get(model, "name"));
+    const json_t *files = json_object_get(model, "files"), *file;
+    struct hn_error found = {0};
+    bool each = json_object_get(json_array_get(files, 0), "sha256") != NULL;
+    size_t i;
+    int rc = each ? 0 : check_whole(seen, state, model, &found);
+    json_array_foreach(files, i, file)
+        if (!rc && each)
+            rc = hn_state_path(path, state, "models", name, json_string_value(json_object_get(file, "name")))
+                ? hn_seen_compare(seen, path, json_string_value(json_object_get(file, "sha256")), &found)
+                : hn_fail(&found, HN_E_INTERNAL, "path too long");
+    if (!rc)
+        return 0;
+    hn_fail(err, HN_E_MODEL_INVALID, "model %s is not what was imported: %.600s", name, found.message);
+    hn_error_hint(err, "restore its file from a backup, or DELETE /models/%s and import it again", name);
+    return HN_E_MODEL_INVALID;
 }
 
-static int place_model(const char *state, const char *run_dir, const json_t *model, const char *target,
+int hn_dataset_check(struct hn_seen *seen, const char *state, const json_t *dataset, struct hn_error *err) {
+    char path[HN_PATH_SIZE];
+    const char *id = json_string_value(json_object_get(dataset, "id"));
+    const char *sha256 = json_string_value(json_object_get(dataset, "sha256"));
+    struct hn_error found = {0};
+    if (!hn_state_path(path, state, "datasets", sha256, "data"))
+        return hn_fail(err, HN_E_INTERNAL, "path too long");
+    if (!hn_seen_compare(seen, path, sha256, &found))
+        return 0;
+    hn_fail(err, HN_E_DATASET_INVALID, "data set %s is not what was uploaded: %.600s", id ? id : sha256, found.message);
+    hn_error_hint(err, "upload the same file again, which mends it, or restore it from a backup");
+    return HN_E_DATASET_INVALID;
+}
+
+static int place(struct hn_seen *seen, const char *from, const char *to, struct hn_error *err) {
+    int rc = access(to, F_OK) == 0 ? 0 : hn_blob_place(from, to, HN_BLOB_SHARED, err);
+    if (!rc)
+        hn_seen_linked(seen, from);
+    return rc;
+}
+
+static int place_model(struct hn_seen *seen, const char *state, const char *run_dir, const json_t *model, const char *target,
     struct hn_error *err) {
     char from[HN_PATH_SIZE], to[HN_PATH_SIZE];
     const char *name = json_string_value(json_object_get(model, "name"));
     const char *entry = json_string_value(json_object_get(model, "entry"));
     if (entry && *entry)
         return hn_model_path(from, state, model) && hn_state_path(to, run_dir, target, NULL, NULL)
-            ? place(from, to, err) : hn_fail(err, HN_E_INTERNAL, "path too long");
+            ? place(seen, from, to, err) : hn_fail(err, HN_E_INTERNAL, "path too long");
     if (!hn_state_path(to, run_dir, target, NULL, NULL))
         return hn_fail(err, HN_E_INTERNAL, "path too long");
     int rc = hn_dir_create(to, err);
@@ -60,20 +113,22 @@ static int place_model(const char *state, const char *run_dir, const json_t *mod
         if (rc)
             break;
         rc = hn_state_path(from, state, "models", name, part) && hn_state_path(to, run_dir, target, part, NULL)
-            ? place(from, to, err) : hn_fail(err, HN_E_INTERNAL, "path too long");
+            ? place(seen, from, to, err) : hn_fail(err, HN_E_INTERNAL, "path too long");
     }
     return rc;
 }
 
-static int place_dataset(const char *state, const char *run_dir, struct hn_db *db, const char *id, const char *target,
+static int place_dataset(struct hn_seen *seen, const char *state, const char *run_dir, struct hn_db *db, const char *id, const char *target,
     struct hn_error *err) {
     char from[HN_PATH_SIZE], to[HN_PATH_SIZE];
     json_t *record = NULL;
     int rc = hn_db_dataset_get(db, id, &record, err);
     if (!rc)
+        rc = hn_dataset_check(seen, state, record, err);
+    if (!rc)
         rc = hn_state_path(from, state, "datasets", json_string_value(json_object_get(record, "sha256")), "data") &&
                 hn_state_path(to, run_dir, target, NULL, NULL)
-            ? place(from, to, err) : hn_fail(err, HN_E_INTERNAL, "path too long");
+            ? place(seen, from, to, err) : hn_fail(err, HN_E_INTERNAL, "path too long");
     json_decref(record);
     return rc;
 }
@@ -92,7 +147,7 @@ static const char *input_name(const json_t *part, const char *key, const char *f
 }
 
 /* Training data sets behind the first: run.more[i] is datasets[i + 1]. */
-static int place_more(const char *state, const char *run_dir, struct hn_db *db, const struct hn_job *job,
+static int place_more(struct hn_seen *seen, const char *state, const char *run_dir, struct hn_db *db, const struct hn_job *job,
     const json_t *run, struct hn_error *err) {
     json_t *list = NULL;
     int rc = job->datasets ? hn_json_parse(job->datasets, strlen(job->datasets), &list, err) : 0;
@@ -100,7 +155,7 @@ static int place_more(const char *state, const char *run_dir, struct hn_db *db, 
         char fallback[48];
         const char *id = json_string_value(json_object_get(json_array_get(list, i), "dataset"));
         snprintf(fallback, sizeof fallback, "inputs/train-%zu", i + 1);
-        rc = place_dataset(state, run_dir, db, id ? id : "",
+        rc = place_dataset(seen, state, run_dir, db, id ? id : "",
             input_file(json_array_get(json_object_get(run, "more"), i - 1), fallback), err);
     }
     json_decref(list);
@@ -108,7 +163,7 @@ static int place_more(const char *state, const char *run_dir, struct hn_db *db, 
 }
 
 /* Other precisions of the base that the result is tried on: host.verify_on. */
-static int place_others(const char *state, const char *run_dir, struct hn_db *db, const struct hn_job *job,
+static int place_others(struct hn_seen *seen, const char *state, const char *run_dir, struct hn_db *db, const struct hn_job *job,
     struct hn_error *err) {
     json_t *host = NULL, *other;
     size_t i;
@@ -121,9 +176,9 @@ static int place_others(const char *state, const char *run_dir, struct hn_db *db
         if (!rc)
             rc = hn_db_model_get(db, name ? name : "", &model, err);
         if (!rc)
-            rc = hn_model_check(state, model, err);
+            rc = hn_model_check(seen, state, model, err);
         if (!rc)
-            rc = place_model(state, run_dir, model, input_file(other, fallback), err);
+            rc = place_model(seen, state, run_dir, model, input_file(other, fallback), err);
         json_decref(model);
     }
     json_decref(host);
@@ -138,7 +193,7 @@ static void place_tokens(const char *state, const char *run_dir, const struct hn
     const char *name = json_string_value(json_object_get(host, "tokens"));
     if (name && name[strspn(name, "0123456789abcdef-")] == 0 && *name &&
         hn_state_path(from, state, "tokens", name, NULL) && hn_state_path(to, run_dir, "inputs", "tokens", NULL))
-        place(from, to, NULL);
+        place(NULL, from, to, NULL);
     json_decref(host);
 }
 
@@ -194,7 +249,7 @@ bool hn_rundir_checkpoint(char ret[HN_PATH_SIZE], const char *state, const char 
     return hn_state_path(dir, state, "runs", job, name) && hn_state_path(ret, dir, file, NULL, NULL);
 }
 
-int hn_rundir_prepare(const char *state, const struct hn_job *job, struct hn_db *db, int64_t threads,
+int hn_rundir_prepare(struct hn_seen *seen, const char *state, const struct hn_job *job, struct hn_db *db, int64_t threads,
     struct hn_error *err) {
     char run_dir[HN_PATH_SIZE], inputs[HN_PATH_SIZE];
     json_t *run = NULL, *model = NULL;
@@ -206,20 +261,20 @@ int hn_rundir_prepare(const char *state, const struct hn_job *job, struct hn_db 
     if (!rc)
         rc = hn_db_model_get(db, job->model, &model, err);
     if (!rc)
-        rc = hn_model_check(state, model, err);
+        rc = hn_model_check(seen, state, model, err);
     if (!rc)
-        rc = place_model(state, run_dir, model, input_name(run, "model", "inputs/model"), err);
+        rc = place_model(seen, state, run_dir, model, input_name(run, "model", "inputs/model"), err);
     if (!rc)
-        rc = place_dataset(state, run_dir, db, job->dataset, input_name(run, "train", "inputs/train"), err);
+        rc = place_dataset(seen, state, run_dir, db, job->dataset, input_name(run, "train", "inputs/train"), err);
     if (!rc)
-        rc = place_others(state, run_dir, db, job, err);
+        rc = place_others(seen, state, run_dir, db, job, err);
     if (!rc)
-        rc = place_more(state, run_dir, db, job, run, err);
+        rc = place_more(seen, state, run_dir, db, job, run, err);
     if (!rc && job->validation_dataset)
-        rc = place_dataset(state, run_dir, db, job->validation_dataset,
+        rc = place_dataset(seen, state, run_dir, db, job->validation_dataset,
             input_name(run, "validation", "inputs/validation"), err);
     if (!rc && job->test_dataset)
-        rc = place_dataset(state, run_dir, db, job->test_dataset, input_name(run, "test", "inputs/test"), err);
+        rc = place_dataset(seen, state, run_dir, db, job->test_dataset, input_name(run, "test", "inputs/test"), err);
     if (!rc)
         place_tokens(state, run_dir, job);
     if (!rc)

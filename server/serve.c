@@ -6,8 +6,10 @@
 #include "server/serve.h"
 #include "server/child.h"
 #include "server/log.h"
+#include "server/lost.h"
 #include "server/notify.h"
 #include "server/state.h"
+#include "server/store_backup.h"
 #include "server/store_jobs.h"
 
 #include <fcntl.h>
@@ -73,10 +75,7 @@ static void remove_old_jobs(struct hn_server *server) {
     struct hn_db *db = hn_store_read(server->store, NULL);
     if (db && hn_db_jobs_older(db, limit, &ids, &n, NULL) == 0) {
         for (size_t i = 0; i < n; i++) {
-            char path[HN_PATH_SIZE];
-            if (hn_store_call(server->store, hn_db_job_delete, ids[i], NULL) == 0 &&
-                hn_state_path(path, server->config->state, "runs", ids[i], NULL))
-                hn_dir_remove(path, NULL);
+            hn_job_remove(&server->library, ids[i], NULL);
         }
     }
     free(ids);
@@ -89,6 +88,7 @@ static void take_care(void *arg) {
     hn_helper_rest(server->predict_helper);
     if (server->config->retain_days)
         remove_old_jobs(server);
+    hn_lost_expire(server->config->state, server->config->lost_days);
 }
 
 static void on_care(void *arg) {
@@ -109,6 +109,10 @@ static int open_store(struct daemon *d, struct hn_error *err) {
         rc = hn_store_create(s->config->state, hn_feed_commit, s->feed, &s->store, err);
     if (!rc && !(s->loop_db = hn_store_read(s->store, err)))
         rc = HN_E_INTERNAL;
+    if (!rc)
+        rc = hn_db_quick_check(s->loop_db, err);
+    if (!rc)
+        rc = hn_seen_create(&s->seen, err);
     return rc;
 }
 
@@ -122,13 +126,16 @@ static int open_rest(struct daemon *d, const struct hn_api *api, struct hn_error
     if (rc)
         return rc;
     s->library = (struct hn_library){.state = s->config->state, .store = s->store, .helper = s->data_helper,
-        .max_upload = s->config->max_upload};
+        .seen = s->seen, .max_upload = s->config->max_upload};
+    rc = hn_library_sweep(&s->library, err);
+    if (rc)
+        return rc;
     hn_state_sweep(s->config->state);
-    hn_library_sweep(&s->library);
+    hn_lost_expire(s->config->state, s->config->lost_days);
     /* HTTP first: a wrong address must not cost a running trainer anything. */
     rc = hn_http_create(s, api, &s->http, err);
     if (!rc)
-        rc = hn_workers_create(s->config, s->store, &s->workers, err);
+        rc = hn_workers_create(s->config, s->store, s->seen, &s->workers, err);
     return rc;
 }
 
@@ -169,6 +176,7 @@ static void finish(struct daemon *d) {
         hn_store_destroy(s->store);
     }
     hn_feed_destroy(s->feed);
+    hn_seen_destroy(s->seen);
     if (d->lock_fd >= 0)
         close(d->lock_fd);
 }

@@ -23,6 +23,7 @@ struct hn_server {
     struct hn_workers *workers;
     struct hn_helper *data_helper, *predict_helper;
     struct hn_library library;
+    struct hn_seen *seen;
     struct hn_http *http;
     bool keys_required;
     int64_t event_streams; /* open ones; loop thread */

@@ -1,5 +1,6 @@
 /* See state.h. */
 #include "server/state.h"
+#include "server/id.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -16,7 +17,7 @@ bool hn_state_path(char ret[HN_PATH_SIZE], const char *state, const char *a, con
 }
 
 int hn_state_create(const char *state, struct hn_error *err) {
-    static const char *const folders[] = {"datasets", "evaluations", "models", "runs", "tmp", "tokens"};
+    static const char *const folders[] = {"datasets", "evaluations", "models", "records", "runs", "tmp", "tokens"};
     if (state[0] != '/') {
         hn_fail(err, HN_E_INVALID_FIELD, "the state folder \"%.200s\" is not an absolute path", state);
         hn_error_hint(err, "give a path that starts with /");
@@ -53,24 +54,38 @@ int hn_state_lock(const char *state, int *ret_fd, struct hn_error *err) {
     return 0;
 }
 
-static void empty(const char *state, const char *folder) {
+/* A name that this program gives in tmp/: an id, of a kind that is made there. */
+static bool is_temporary(const char *name) {
+    static const char *const kinds[] = {"up", "raw", "mdl", "dir", "eval"};
+    for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++)
+        if (hn_id_valid(kinds[i], name))
+            return true;
+    return false;
+}
+
+static bool is_token_file(const char *name) {
+    return name[strspn(name, "0123456789abcdef-")] == 0 || strncmp(name, ".tmp-", 5) == 0;
+}
+
+/* Only what is ours by its name: the state folder may have been a folder of somebody's own. */
+static void empty(const char *state, const char *folder, bool (*ours)(const char *name)) {
     char path[HN_PATH_SIZE];
     hn_state_path(path, state, folder, NULL, NULL);
     DIR *dir = opendir(path);
     if (!dir)
         return;
     for (struct dirent *entry; (entry = readdir(dir));)
-        if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0 &&
+        if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0 && ours(entry->d_name) &&
             hn_state_path(path, state, folder, entry->d_name, NULL))
             hn_dir_remove(path, NULL);
     closedir(dir);
 }
 
 void hn_state_sweep(const char *state) {
-    empty(state, "tmp");
-    empty(state, "tokens");
+    empty(state, "tmp", is_temporary);
+    empty(state, "tokens", is_token_file);
 }
 
 void hn_state_forget_tokens(const char *state) {
-    empty(state, "tokens");
+    empty(state, "tokens", is_token_file);
 }

@@ -1,8 +1,8 @@
 /*
  * The state folder: where everything is, and the lock that admits one daemon.
  *
- *   STATE/lock  hone.db  datasets/<sha256>/data  models/<name>/…  runs/<job id>/
- *   evaluations/<id>/  tmp/  tokens/
+ *   STATE/lock  hone.db  store.json  datasets/<sha256>/data  models/<name>/…  runs/<job id>/
+ *   records/<kind>/<name>.json  evaluations/<id>/  tmp/  tokens/  lost+found/
  *
  * tmp/ holds uploads that are still arriving; it is emptied at start, so a refused or broken upload leaves nothing.
  * tokens/ holds tokenised rows of recent plans (engine/token_file.h) and is emptied whenever a data set is deleted: one

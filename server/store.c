@@ -3,11 +3,17 @@
 #include "server/log.h"
 #include "server/state.h"
 #include "server/store_db.h"
+#include "server/store_identity.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
+
+#define LOG_IDLE_SECONDS 1
+#define LOG_BUSY_MS 5000
 
 /* One waiting call; lives on the caller's stack. */
 struct call {
@@ -30,6 +36,8 @@ struct hn_store {
     void *ud;
     struct hn_histogram commits;
     struct hn_places places;
+    bool log_grew;  /* since it was last moved; the store thread's own */
+    int64_t moved;  /* tick of that */
 
     pthread_mutex_t lock; /* guards all below and every call's rc and done */
     pthread_cond_t arrived, finished;
@@ -78,12 +86,38 @@ static void run_group(struct hn_db *db, struct call *group) {
         hn_log(HN_LOG_ERROR, "the store could not commit", "error", err.message, NULL);
 }
 
+/*
+ * What was committed lies in the log (hone.db-wal) until it is moved into hone.db; whoever copies or loses the one file of the
+ * two has the other as it was. So the log is moved soon: after a second without commits, and every few seconds among them.
+ * Readers are not waited for; what they hold back is moved the next time.
+ */
+static void move_log(struct hn_store *store) {
+    if (hn_db_script(store->writer, "PRAGMA wal_checkpoint(PASSIVE)", NULL) == 0)
+        store->moved = hn_time_tick();
+    store->log_grew = false;
+}
+
+/* With the lock held: until there is work, or nothing but the log to be moved. */
+static void wait_for_work(struct hn_store *store) {
+    struct timespec until;
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_sec += LOG_IDLE_SECONDS;
+    while (!store->first && !store->stop) {
+        if (!store->log_grew) {
+            pthread_cond_wait(&store->arrived, &store->lock);
+        } else if (pthread_cond_clockwait(&store->arrived, &store->lock, CLOCK_MONOTONIC, &until) == ETIMEDOUT) {
+            pthread_mutex_unlock(&store->lock);
+            move_log(store);
+            pthread_mutex_lock(&store->lock);
+        }
+    }
+}
+
 static void *run_thread(void *arg) {
     struct hn_store *store = arg;
     pthread_mutex_lock(&store->lock);
     for (;;) {
-        while (!store->first && !store->stop)
-            pthread_cond_wait(&store->arrived, &store->lock);
+        wait_for_work(store);
         if (!store->first)
             break;
         struct call *group = store->first;
@@ -103,12 +137,31 @@ static void *run_thread(void *arg) {
             call->done = true;
         }
         pthread_cond_broadcast(&store->finished);
+        store->log_grew = true;
+        if (hn_time_tick() - store->moved > LOG_BUSY_MS) {
+            pthread_mutex_unlock(&store->lock);
+            move_log(store);
+            pthread_mutex_lock(&store->lock);
+        }
     }
     pthread_mutex_unlock(&store->lock);
     return NULL;
 }
 
-int hn_store_create(const char *state, hn_store_commit_fn on_commit, void *ud, struct hn_store **ret,
+/* In one transaction: two processes that open a new folder agree on one id. */
+static int identify(struct hn_db *db, const char *state, bool anew, struct hn_error *err) {
+    int rc = hn_db_script(db, "BEGIN IMMEDIATE", err);
+    if (rc)
+        return rc;
+    rc = anew ? hn_identity_adopt(db, state, err) : hn_identity_check(db, state, err);
+    if (!rc)
+        rc = hn_db_script(db, "COMMIT", err);
+    if (rc)
+        hn_db_script(db, "ROLLBACK", NULL);
+    return rc;
+}
+
+static int create(const char *state, hn_store_commit_fn on_commit, void *ud, bool anew, struct hn_store **ret,
     struct hn_error *err) {
     struct hn_store *store = hn_calloc(1, sizeof *store);
     if (!store)
@@ -122,10 +175,14 @@ int hn_store_create(const char *state, hn_store_commit_fn on_commit, void *ud, s
     store->on_commit = on_commit;
     store->ud = ud;
     int rc = hn_state_path(store->path, state, "hone.db", NULL, NULL) ? 0 : hn_fail(err, HN_E_INTERNAL, "path too long");
+    if (!rc && !anew)
+        rc = hn_identity_expect(state, err);
     if (!rc)
         rc = hn_db_open(store->path, true, &store->writer, err);
     if (!rc)
         rc = hn_db_migrate(store->writer, err);
+    if (!rc)
+        rc = identify(store->writer, state, anew, err);
     sigset_t all, old;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &old); /* signals belong to the loop */
@@ -139,6 +196,14 @@ int hn_store_create(const char *state, hn_store_commit_fn on_commit, void *ud, s
     }
     *ret = store;
     return 0;
+}
+
+int hn_store_create(const char *state, hn_store_commit_fn on_commit, void *ud, struct hn_store **ret, struct hn_error *err) {
+    return create(state, on_commit, ud, false, ret, err);
+}
+
+int hn_store_create_anew(const char *state, struct hn_store **ret, struct hn_error *err) {
+    return create(state, NULL, NULL, true, ret, err);
 }
 
 void hn_store_destroy(struct hn_store *store) {

@@ -24,9 +24,12 @@ typedef void (*hn_store_commit_fn)(void *ud, const char *job);
 /* Runs on the store thread inside a transaction; a failure undoes what it did and nothing else. */
 typedef int (*hn_store_fn)(struct hn_db *db, void *arg, struct hn_error *err);
 
-/* Opens (creating and migrating) STATE/hone.db and starts the thread. */
+/* Opens (creating and migrating) STATE/hone.db and starts the thread. HN_E_CONFLICT when hone.db cannot be the store of the
+ * folders beside it; see store_identity.h. */
 int hn_store_create(const char *state, hn_store_commit_fn on_commit, void *ud, struct hn_store **ret,
     struct hn_error *err);
+/* The same whatever the folders say: for `honed rebuild`, which makes the store from them. */
+int hn_store_create_anew(const char *state, struct hn_store **ret, struct hn_error *err);
 void hn_store_destroy(struct hn_store *store);
 /* Blocks until fn's work is committed or refused. Any thread but the loop's. */
 int hn_store_call(struct hn_store *store, hn_store_fn fn, void *arg, struct hn_error *err);

@@ -72,12 +72,17 @@ int hn_db_forget(struct hn_db *db, void *arg, struct hn_error *err) {
     return hn_db_run(db, err, kinds[kind_of(forget->folder)].forget, "s", forget->name);
 }
 
-int hn_db_model_files(struct hn_db *db, void *arg, struct hn_error *err) {
-    const json_t *model = arg;
-    char *files = json_dumps(json_object_get(model, "files"), JSON_COMPACT);
-    int rc = hn_db_run(db, err, "UPDATE models SET files=?2 WHERE name=?1", "ss",
-        json_string_value(json_object_get(model, "name")), files);
-    free(files);
+int hn_db_quick_check(struct hn_db *db, struct hn_error *err) {
+    struct hn_rows rows;
+    int rc = hn_rows_open(&rows, db, err, "PRAGMA quick_check(1)", "");
+    if (!rc && (rc = hn_rows_next(&rows, err)) == 1) {
+        const char *text = hn_rows_text(&rows, 0);
+        rc = text && strcmp(text, "ok") == 0 ? 0 : hn_fail(err, HN_E_INTERNAL, "hone.db is damaged: %.300s", text ? text : "");
+        if (rc)
+            hn_error_hint(err, "restore the latest backup that `honed check` finds whole, or make a store from the folders with "
+                               "`honed rebuild`");
+    }
+    hn_rows_close(&rows);
     return rc;
 }
 

@@ -12,7 +12,8 @@ struct hn_forget {
     const char *folder, *name;
 };
 int hn_db_forget(struct hn_db *db, void *forget, struct hn_error *err); /* whatever else names it */
-int hn_db_model_files(struct hn_db *db, void *model /* json_t */, struct hn_error *err); /* writes its `files` */
+/* Looks at every page, not at what indexes say of tables: seconds where hn_db_check takes minutes. */
+int hn_db_quick_check(struct hn_db *db, struct hn_error *err);
 /* Calls `each` with all that is wrong with the file and its references. */
 int hn_db_check(struct hn_db *db, void (*each)(void *ud, const char *text), void *ud, struct hn_error *err);
 

@@ -19,6 +19,12 @@ static int fail(struct hn_db *db, struct hn_error *err, const char *what) {
     }
     if (code == SQLITE_BUSY)
         return hn_fail(err, HN_E_BUSY, "the store is locked by another process");
+    if (code == SQLITE_CORRUPT || code == SQLITE_NOTADB) {
+        hn_fail(err, HN_E_INTERNAL, "hone.db is damaged: %s", text);
+        hn_error_hint(err, "stop the server; restore the latest backup that `honed check` finds whole, or make a store from the "
+                           "folders with `honed rebuild`");
+        return HN_E_INTERNAL;
+    }
     return hn_fail(err, HN_E_INTERNAL, "the store: %.80s: %s", what, text);
 }
 

@@ -86,7 +86,7 @@ int hn_db_dataset_insert(struct hn_db *db, void *arg, struct hn_error *err) {
         json_object_clear(record);
         json_object_update(record, existing);
         json_decref(existing);
-        rc = 0;
+        rc = hn_db_run(db, err, "UPDATE datasets SET provisional=0 WHERE id=?1 AND provisional", "s", string(record, "id"));
     } else if (rc == 0) {
         char id[HN_ID_SIZE], now[HN_TIME_SIZE];
         hn_id_make("ds", id);
@@ -94,10 +94,10 @@ int hn_db_dataset_insert(struct hn_db *db, void *arg, struct hn_error *err) {
         json_object_set_new(record, "id", json_string(id));
         json_object_set_new(record, "created_at", json_string(now));
         rc = hn_db_run(db, err, "INSERT INTO datasets (id,name,format,columns,tasks,rows,bytes,sha256,dropped,warnings,"
-            "created_at,on_error) VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12)", "sssssiisisss", id,
+            "created_at,on_error,provisional) VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13)", "sssssiisisssi", id,
             string(record, "name"), string(record, "format"), columns, tasks, integer(record, "rows"),
             integer(record, "bytes"), string(record, "sha256"), integer(record, "dropped"), warnings, now,
-            string(record, "on_error"));
+            string(record, "on_error"), (int64_t)insert->provisional);
     }
     free(columns);
     free(tasks);
@@ -122,8 +122,8 @@ int hn_db_dataset_get(struct hn_db *db, const char *id, json_t **ret, struct hn_
 int hn_db_dataset_list(struct hn_db *db, const char *after, int64_t limit, json_t **ret, bool *ret_more,
     struct hn_error *err) {
     struct hn_rows rows;
-    int rc = hn_rows_open(&rows, db, err, "SELECT " DATASET " FROM datasets WHERE ?1 IS NULL OR n<(SELECT n FROM datasets "
-        "WHERE id=?1) ORDER BY n DESC LIMIT ?2", "si", after, limit + 1);
+    int rc = hn_rows_open(&rows, db, err, "SELECT " DATASET " FROM datasets WHERE NOT provisional AND (?1 IS NULL OR "
+        "n<(SELECT n FROM datasets WHERE id=?1)) ORDER BY n DESC LIMIT ?2", "si", after, limit + 1);
     return rc ? rc : page(&rows, read_dataset, limit, ret, ret_more, err);
 }
 
@@ -142,11 +142,21 @@ static int refuse_in_use(struct hn_error *err, const char *what, const char *nam
     return HN_E_CONFLICT;
 }
 
+static int delete_dataset(struct hn_db *db, struct hn_dataset_delete *del, const json_t *record, struct hn_error *err) {
+    bool used = true;
+    int rc = hn_db_run(db, err, "DELETE FROM datasets WHERE id=?1", "s", del->id);
+    if (!rc)
+        rc = hn_db_dataset_file_used(db, string(record, "sha256"), &used, err);
+    if (!rc)
+        snprintf(del->sha256, sizeof del->sha256, "%s", used ? "" : string(record, "sha256"));
+    del->deleted = !rc;
+    return rc;
+}
+
 int hn_db_dataset_delete(struct hn_db *db, void *arg, struct hn_error *err) {
     struct hn_dataset_delete *del = arg;
     json_t *record = NULL;
     int64_t jobs = 0;
-    bool used = true;
     int rc = hn_db_dataset_get(db, del->id, &record, err);
     if (!rc)
         rc = hn_db_number(db, 0, &jobs, err, "SELECT count(*) FROM jobs j WHERE " HN_JOB_USES(1) " AND "
@@ -154,12 +164,35 @@ int hn_db_dataset_delete(struct hn_db *db, void *arg, struct hn_error *err) {
     if (!rc && jobs)
         rc = refuse_in_use(err, "data set", del->id, jobs);
     if (!rc)
-        rc = hn_db_run(db, err, "DELETE FROM datasets WHERE id=?1", "s", del->id);
-    if (!rc)
-        rc = hn_db_dataset_file_used(db, string(record, "sha256"), &used, err);
-    if (!rc)
-        snprintf(del->sha256, sizeof del->sha256, "%s", used ? "" : string(record, "sha256"));
+        rc = delete_dataset(db, del, record, err);
     json_decref(record);
+    return rc;
+}
+
+int hn_db_dataset_take_back(struct hn_db *db, void *arg, struct hn_error *err) {
+    struct hn_dataset_delete *del = arg;
+    json_t *record = NULL;
+    int64_t provisional = 0;
+    int rc = hn_db_number(db, 0, &provisional, err, "SELECT provisional FROM datasets WHERE id=?1", "s", del->id);
+    if (rc || !provisional)
+        return rc;
+    rc = hn_db_dataset_get(db, del->id, &record, err);
+    if (!rc)
+        rc = delete_dataset(db, del, record, err);
+    json_decref(record);
+    return rc;
+}
+
+int hn_db_datasets_provisional(struct hn_db *db, json_t **ret_ids, struct hn_error *err) {
+    struct hn_rows rows;
+    json_t *ids = json_array();
+    int rc = hn_rows_open(&rows, db, err, "SELECT id FROM datasets WHERE provisional", "");
+    while (!rc && (rc = hn_rows_next(&rows, err)) == 1) {
+        json_array_append_new(ids, json_string(hn_rows_text(&rows, 0)));
+        rc = 0;
+    }
+    hn_rows_close(&rows);
+    *ret_ids = ids;
     return rc;
 }
 

@@ -7,6 +7,7 @@
 
 struct hn_dataset_insert {
     json_t *record;  /* the API's fields and "on_error"; id and created_at are set here */
+    bool provisional; /* of a submission that may still be refused */
     bool existing;   /* out: the same file with the same reading was there; `record` has its id now */
 };
 int hn_db_dataset_insert(struct hn_db *db, void *insert, struct hn_error *err);
@@ -15,9 +16,14 @@ int hn_db_dataset_list(struct hn_db *db, const char *after, int64_t limit, json_
     struct hn_error *err);
 struct hn_dataset_delete {
     const char *id;
+    bool deleted;
     char sha256[HN_SHA256_HEX]; /* out: the file nobody uses any more, or "" */
 };
 int hn_db_dataset_delete(struct hn_db *db, void *delete, struct hn_error *err);
+/* The same for one that is still provisional; another one stays (`deleted` false). A data set stops being provisional when a
+ * second upload of the same bytes, or a job, is given its id; lists do not show it before. */
+int hn_db_dataset_take_back(struct hn_db *db, void *delete, struct hn_error *err);
+int hn_db_datasets_provisional(struct hn_db *db, json_t **ret_ids, struct hn_error *err);
 int hn_db_dataset_file_used(struct hn_db *db, const char *sha256, bool *ret, struct hn_error *err);
 
 int hn_db_model_insert(struct hn_db *db, void *record /* json_t */, struct hn_error *err);

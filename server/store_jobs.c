@@ -295,6 +295,13 @@ static int inputs_exist(struct hn_db *db, const struct hn_job *job, struct hn_er
     return rc;
 }
 
+/* Those that came with the submission are there to stay now. */
+static int accept_datasets(struct hn_db *db, const struct hn_job *job, struct hn_error *err) {
+    return hn_db_run(db, err, "UPDATE datasets SET provisional=0 WHERE provisional AND (id IN (?1,?2,?3) OR id IN (SELECT "
+        "json_extract(value,'$.dataset') FROM json_each(?4)))", "ssss", job->dataset, job->validation_dataset,
+        job->test_dataset, job->datasets ? job->datasets : "[]");
+}
+
 int hn_db_job_insert(struct hn_db *db, void *arg, struct hn_error *err) {
     struct hn_job_insert *insert = arg;
     struct hn_job *job = insert->job;
@@ -316,6 +323,9 @@ int hn_db_job_insert(struct hn_db *db, void *arg, struct hn_error *err) {
     if (rc)
         return rc;
     job->n = hn_db_last_id(db);
+    rc = accept_datasets(db, job, err);
+    if (rc)
+        return rc;
     rc = hn_db_event_add(db, job->n, job->id, "queued", json_object(), err);
     size_t i;
     json_t *warning;

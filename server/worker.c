@@ -3,6 +3,7 @@
 #include "server/executor.h"
 #include "server/log.h"
 #include "server/machine.h"
+#include "server/records.h"
 #include "server/rundir.h"
 #include "server/store_events.h"
 #include "server/store_jobs.h"
@@ -40,6 +41,7 @@ struct worker {
 struct hn_workers {
     const struct hn_config *config;
     struct hn_store *store;
+    struct hn_seen *seen;
     const struct hn_executor *executor;
     struct worker *list;
     size_t n;
@@ -268,7 +270,9 @@ static int begin(struct run *run, struct hn_error *err) {
         hn_log(HN_LOG_INFO, "attached to a running trainer", "job", run->id, "pid", HN_N(run->process.pid), NULL);
     } else if (!rc && run->worker->job[0] == 0) {
         int64_t threads = all->config->threads / all->config->slots;
-        rc = hn_rundir_prepare(all->config->state, &job, db, threads > 0 ? threads : 1, err);
+        rc = hn_rundir_prepare(all->seen, all->config->state, &job, db, threads > 0 ? threads : 1, err);
+        if (!rc)
+            rc = hn_record_note(all->config->state, db, "runs", run->id, err);
         if (!rc)
             rc = all->executor->spawn(run->dir, &run->process, err);
         run->had_trainer = !rc;
@@ -292,6 +296,7 @@ static void settle(struct run *run) {
         hn_log(HN_LOG_ERROR, "cannot settle a job", "job", run->id, "error", err.message, NULL);
         poll(NULL, 0, IDLE_MS);
     }
+    hn_record_update(all->config->state, all->store, "runs", run->id);
     hn_log(HN_LOG_INFO, "run ended", "job", run->id, NULL);
 }
 
@@ -387,7 +392,7 @@ static int start_all(struct hn_workers *all, struct hn_error *err) {
     return rc;
 }
 
-int hn_workers_create(const struct hn_config *config, struct hn_store *store, struct hn_workers **ret,
+int hn_workers_create(const struct hn_config *config, struct hn_store *store, struct hn_seen *seen, struct hn_workers **ret,
     struct hn_error *err) {
     struct hn_workers *all = hn_calloc(1, sizeof *all);
     char(*running)[HN_ID_SIZE] = NULL;
@@ -396,6 +401,7 @@ int hn_workers_create(const struct hn_config *config, struct hn_store *store, st
         return hn_fail(err, HN_E_INTERNAL, "out of memory");
     all->config = config;
     all->store = store;
+    all->seen = seen;
     all->executor = &hn_executor_local;
     pthread_mutex_init(&all->lock, NULL);
     struct hn_db *db = hn_store_read(store, err);

@@ -9,11 +9,12 @@
 
 #include "server/config.h"
 #include "server/figure.h"
+#include "server/seen.h"
 #include "server/store.h"
 
 struct hn_workers;
 
-int hn_workers_create(const struct hn_config *config, struct hn_store *store, struct hn_workers **ret,
+int hn_workers_create(const struct hn_config *config, struct hn_store *store, struct hn_seen *seen, struct hn_workers **ret,
     struct hn_error *err);
 /* Something may have changed: a job was queued, or something is asked of a running one. Any thread. */
 void hn_workers_wake(struct hn_workers *workers);

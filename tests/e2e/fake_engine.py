@@ -3,7 +3,7 @@
 
 The daemon spawns it instead of itself when HONED_TEST_EXE names it. What it shall do is told by the first row of the data set:
 {"text":"…","fake":{"steps":20,"step_seconds":0.01,"save_every":5,"die_at":[3],"hang_at":7,"fail_at":9,"peak_bytes":1000,"deaf":true,
-"busy_at":2,"busy_seconds":1,"eat_at":2,"eat_bytes":1}}.
+"plan_seconds":1,"busy_at":2,"busy_seconds":1,"eat_at":2,"eat_bytes":1}}.
 die_at: kills itself when it reaches that step, once per entry. Results are a hash chain over the steps, so that a lost or doubled
 step shows in the artifact's bytes.
 """
@@ -71,6 +71,7 @@ def plan(p):
     hp = p["hyperparameters"]
     steps = hp.get("max_steps") or fake.get("steps", 4)
     peak = fake.get("peak_bytes", 1000)
+    time.sleep(fake.get("plan_seconds", 0))
     data = {k: p["train"].get(k) for k in ("format", "columns", "sha256")}
     run = {"task": "generation", "method": p["method"] or "lora", "model": {"sha256": p["model"]["sha256"], "file": "inputs/model.gguf"},
            "train": data | {"file": "inputs/train"}, "validation": None, "hyperparameters": hp | {"max_steps": steps}}
