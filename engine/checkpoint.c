@@ -52,6 +52,82 @@ static int write_arrays(const char *path, const struct hn_params *params, struct
     return rc;
 }
 
+/*
+ * state.json vouches for both files: "tensors" is the sha256 of state.safetensors, "sha256" that of its own canonical text
+ * without that member. Checkpoints of earlier versions have neither and are taken as they are.
+ */
+static int write_state(const char *dir, const struct hn_progress *progress, const char *run_sha256, struct hn_error *err) {
+    char path[PATH + 32], hash[HN_SHA256_HEX];
+    snprintf(path, sizeof path, "%s/state.safetensors", dir);
+    int rc = hn_sha256_file(path, hash, NULL, err);
+    if (rc)
+        return rc;
+    json_t *json = progress_json(progress, run_sha256);
+    json_object_set_new(json, "tensors", json_string(hash));
+    char *text = json ? hn_json_canonical(json) : NULL;
+    if (text) {
+        hn_sha256(text, strlen(text), hash);
+        free(text);
+        json_object_set_new(json, "sha256", json_string(hash));
+        text = hn_json_canonical(json);
+    }
+    json_decref(json);
+    snprintf(path, sizeof path, "%s/state.json", dir);
+    rc = text ? hn_file_write_durable(path, text, strlen(text), err) : hn_fail(err, HN_E_INTERNAL, "out of memory");
+    free(text);
+    return rc;
+}
+
+/* Reads state.json and compares both files with what it says of them. */
+static int open_state(const char *dir, json_t **ret, struct hn_error *err) {
+    char path[PATH + 32], hash[HN_SHA256_HEX], own[HN_SHA256_HEX];
+    snprintf(path, sizeof path, "%s/state.json", dir);
+    json_t *json = NULL;
+    int rc = hn_json_load(path, 1 << 20, &json, err);
+    json_t *said = json_incref(json_object_get(json, "sha256"));
+    const char *tensors = json_string_value(json_object_get(json, "tensors"));
+    if (!rc && said) {
+        json_object_del(json, "sha256");
+        char *text = hn_json_canonical(json);
+        hn_sha256(text ? text : "", text ? strlen(text) : 0, own);
+        free(text);
+        if (!json_is_string(said) || strcmp(json_string_value(said), own) != 0)
+            rc = hn_fail(err, HN_E_CONFLICT, "%s is damaged: its content does not have the sha256 that it names", path);
+    }
+    snprintf(path, sizeof path, "%s/state.safetensors", dir);
+    if (!rc && tensors)
+        rc = hn_sha256_file(path, hash, NULL, err);
+    if (!rc && tensors && strcmp(hash, tensors) != 0)
+        rc = hn_fail(err, HN_E_CONFLICT, "%s is damaged: its content does not have the sha256 that state.json names", path);
+    json_decref(said);
+    if (rc)
+        json_decref(json);
+    else
+        *ret = json;
+    return rc;
+}
+
+int hn_checkpoint_check_folder(const char *folder, struct hn_error *err) {
+    json_t *json = NULL;
+    int rc = open_state(folder, &json, err);
+    json_decref(json);
+    return rc;
+}
+
+int hn_checkpoint_check(const char *run_dir, size_t step, struct hn_error *err) {
+    char dir[PATH];
+    step_path(dir, run_dir, step);
+    return hn_checkpoint_check_folder(dir, err);
+}
+
+int hn_checkpoint_remove(const char *run_dir, size_t step, struct hn_error *err) {
+    char path[PATH], trash[PATH];
+    /* Renamed first: a half-removed checkpoint must not look whole. */
+    step_path(path, run_dir, step);
+    snprintf(trash, sizeof trash, "%s/checkpoints/.tmp-old-%06zu", run_dir, step);
+    return rename(path, trash) ? hn_fail_errno(err, errno, "cannot remove %s", path) : hn_dir_remove(trash, err);
+}
+
 int hn_checkpoint_write(const char *run_dir, const struct hn_params *params, const struct hn_progress *progress,
     const char *run_sha256, struct hn_error *err) {
     char final[PATH], tmp[PATH], path[PATH + 32];
@@ -66,14 +142,8 @@ int hn_checkpoint_write(const char *run_dir, const struct hn_params *params, con
     snprintf(path, sizeof path, "%s/state.safetensors", tmp);
     if (!rc)
         rc = write_arrays(path, params, err);
-    snprintf(path, sizeof path, "%s/state.json", tmp);
-    json_t *json = progress_json(progress, run_sha256);
-    char *text = json ? hn_json_canonical(json) : NULL;
-    json_decref(json);
     if (!rc)
-        rc = text ? hn_file_write_durable(path, text, strlen(text), err)
-                  : hn_fail(err, HN_E_INTERNAL, "out of memory");
-    free(text);
+        rc = write_state(tmp, progress, run_sha256, err);
     if (!rc)
         rc = hn_dir_publish(tmp, final, err);
     if (rc)
@@ -149,18 +219,36 @@ static int read_arrays(
     return rc;
 }
 
+int hn_checkpoint_read_progress(const char *run_dir, size_t step, struct hn_progress *ret, const char *run_sha256,
+    struct hn_error *err) {
+    char path[PATH + 32];
+    json_t *json = NULL;
+    struct hn_progress progress;
+    step_path(path, run_dir, step);
+    size_t n = strlen(path);
+    snprintf(path + n, sizeof path - n, "/state.json");
+    int rc = hn_json_load(path, 1 << 20, &json, err);
+    if (!rc)
+        rc = read_progress(json, &progress, run_sha256, err);
+    json_decref(json);
+    if (!rc)
+        *ret = progress;
+    return rc;
+}
+
 int hn_checkpoint_read(const char *run_dir, size_t step, struct hn_params *params, struct hn_progress *ret,
     const char *run_sha256, struct hn_error *err) {
     char dir[PATH], path[PATH + 32];
     json_t *json = NULL;
     struct hn_progress progress;
     step_path(dir, run_dir, step);
-    snprintf(path, sizeof path, "%s/state.json", dir);
-    int rc = hn_json_load(path, 1 << 20, &json, err);
+    int rc = open_state(dir, &json, err);
     if (!rc)
         rc = read_progress(json, &progress, run_sha256, err);
     json_decref(json);
     snprintf(path, sizeof path, "%s/state.safetensors", dir);
+    if (!rc) /* nothing is taken of one that lacks something */
+        rc = read_arrays(path, params, 3, true, err);
     if (!rc)
         rc = read_arrays(path, params, 3, false, err);
     if (!rc && ret)
@@ -212,13 +300,8 @@ int hn_checkpoint_prune(const char *run_dir, size_t keep, size_t best_step, stru
     size_t *steps = NULL, n = 0;
     int rc = hn_checkpoint_list(run_dir, &steps, &n, err);
     for (size_t i = 0; !rc && i + (keep ? keep : 1) < n; i++) {
-        char path[PATH], trash[PATH];
-        if (steps[i] == best_step)
-            continue;
-        /* Renamed first: a half-removed checkpoint must not look whole. */
-        step_path(path, run_dir, steps[i]);
-        snprintf(trash, sizeof trash, "%s/checkpoints/.tmp-old-%06zu", run_dir, steps[i]);
-        rc = rename(path, trash) ? hn_fail_errno(err, errno, "cannot remove %s", path) : hn_dir_remove(trash, err);
+        if (steps[i] != best_step)
+            rc = hn_checkpoint_remove(run_dir, steps[i], err);
     }
     free(steps);
     return rc;

@@ -31,7 +31,14 @@ int hn_checkpoint_write(const char *run_dir, const struct hn_params *params, con
     const char *run_sha256, struct hn_error *err);
 /* Bytes of a published checkpoint's parameters and moments; 0 when it is gone. */
 uint64_t hn_checkpoint_bytes(const char *run_dir, size_t step);
-/* Reads one; moments only when params has them. A checkpoint of another run is refused. */
+/* Whether both files of a checkpoint have the bytes that state.json vouches for: HN_E_CONFLICT names the one that has not. */
+int hn_checkpoint_check(const char *run_dir, size_t step, struct hn_error *err);
+int hn_checkpoint_check_folder(const char *folder, struct hn_error *err); /* by its own path */
+int hn_checkpoint_remove(const char *run_dir, size_t step, struct hn_error *err);
+/* What state.json says alone, without a look at the tensors. */
+int hn_checkpoint_read_progress(const char *run_dir, size_t step, struct hn_progress *ret, const char *run_sha256,
+    struct hn_error *err);
+/* Reads one that hn_checkpoint_check finds whole; moments only when params has them. One of another run is refused. */
 int hn_checkpoint_read(const char *run_dir, size_t step, struct hn_params *params, struct hn_progress *ret,
     const char *run_sha256, struct hn_error *err);
 /* The trained values alone, from a state.safetensors of any run that trains the same matrices (init_from): into

@@ -409,9 +409,19 @@ static int check_init(const struct hn_run *run, const char *path, struct hn_erro
 }
 
 static int read_init(struct hn_planning *p, struct hn_error *err) {
-    uint64_t size;
+    char folder[4096];
     int rc = hn_json_string(json_object_get(p->params, "init"), "path", &p->init_path, err);
-    return rc || !p->init_path ? rc : hn_sha256_file(p->init_path, p->init_sha256, &size, err);
+    if (rc || !p->init_path)
+        return rc;
+    const char *slash = strrchr(p->init_path, '/');
+    snprintf(folder, sizeof folder, "%.*s", slash ? (int)(slash - p->init_path) : 0, p->init_path);
+    rc = hn_checkpoint_check_folder(folder, err);
+    if (rc) {
+        hn_error_field(err, "init_from");
+        hn_error_hint(err, "name another step: GET /jobs/{id}/checkpoints lists those that are kept");
+        return rc;
+    }
+    return hn_sha256_file(p->init_path, p->init_sha256, NULL, err);
 }
 
 /* Loads with the rows as tokens in a file of params.tokens {"folder", "bytes"}, where there is one: what is planned

@@ -275,12 +275,19 @@ int hn_run_make_params(const struct hn_run *run, struct hn_params *params, struc
                                                : hn_params_from_adapter(params, &run->adapter, &run->model, err);
 }
 
+/* The values of another job's checkpoint, which must be those that were planned with. */
+static int read_init(const struct hn_run *run, const char *dir, struct hn_params *params, struct hn_error *err) {
+    char path[4096], hash[HN_SHA256_HEX];
+    full_path(path, sizeof path, dir, run->spec->init_file);
+    int rc = run->spec->init_sha256 ? hn_sha256_file(path, hash, NULL, err) : 0;
+    if (!rc && run->spec->init_sha256 && strcmp(hash, run->spec->init_sha256) != 0)
+        rc = hn_fail(err, HN_E_CONFLICT, "%s is damaged: its content is not that of the checkpoint that init_from names", path);
+    return rc ? rc : hn_checkpoint_read_values(path, params, false, err);
+}
+
 int hn_run_start_params(const struct hn_run *run, const char *dir, struct hn_params *params, struct hn_error *err) {
-    char path[4096];
-    if (run->spec->init_file) {
-        full_path(path, sizeof path, dir, run->spec->init_file);
-        return hn_checkpoint_read_values(path, params, false, err);
-    }
+    if (run->spec->init_file)
+        return read_init(run, dir, params, err);
     if (run->adapter.n)
         hn_adapter_start(&run->adapter, &run->spec->hp, params->values);
     hn_params_start(&run->model, (uint64_t)run->spec->hp.seed, params->values);

@@ -133,6 +133,7 @@ static int read_run(struct hn_spec *s, struct hn_error *err) {
         (rc = hn_json_int(samples, "rows", 0, 1000, &s->sample_rows, err)) ||
         (rc = hn_json_int(samples, "max_tokens", 1, 100000, &s->sample_tokens, err)) ||
         (rc = hn_json_string(json_object_get(run, "init"), "file", &s->init_file, err)) ||
+        (rc = hn_json_string(json_object_get(run, "init"), "sha256", &s->init_sha256, err)) ||
         (rc = hn_labels_read(&s->labels, run, err)) ||
         (rc = hn_hyperparams_read(&s->hp, json_object_get(run, "hyperparameters"), "hyperparameters.", err)))
         return rc;

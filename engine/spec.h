@@ -35,6 +35,7 @@ struct hn_spec {
     const json_t *run, *host; /* into json */
     char run_sha256[HN_SHA256_HEX];
     const char *init_file; /* values to begin from, as a checkpoint has them; or NULL */
+    const char *init_sha256;
     const char *job, *model_file, *model_sha256, *template_date;
     enum hn_task task;
     struct hn_labels labels;

@@ -352,6 +352,17 @@ static int train(struct hn_trainer *t, const char **ret_reason, struct hn_error 
     return rc;
 }
 
+/* A damaged one costs the steps from an older checkpoint on: the next attempt goes on from there. */
+static int read_best(struct hn_trainer *t, struct hn_error *err) {
+    struct hn_error problem = {0};
+    if (!hn_checkpoint_check(t->dir, t->exported_step, &problem))
+        return hn_checkpoint_read(t->dir, t->exported_step, &t->params, NULL, t->spec.run_sha256, err);
+    int rc = hn_events_add(&t->events, "interrupted",
+        json_pack("{s:I, s:s, s:s}", "step", (json_int_t)t->progress.step, "reason", "checkpoint_damaged", "message", problem.message),
+        err);
+    return rc ? rc : HN_INTERRUPTED;
+}
+
 /* The parameters to export: the best evaluation's where asked for, else the last step's. */
 static int choose_exported(struct hn_trainer *t, struct hn_error *err) {
     t->exported_step = t->progress.step;
@@ -359,7 +370,7 @@ static int choose_exported(struct hn_trainer *t, struct hn_error *err) {
         return 0;
     t->exported_step = t->progress.best_step;
     if (t->exported_step)
-        return hn_checkpoint_read(t->dir, t->exported_step, &t->params, NULL, t->spec.run_sha256, err);
+        return read_best(t, err);
     return hn_run_start_params(&t->run, t->dir, &t->params, err); /* nothing was better than the beginning */
 }
 
@@ -468,30 +479,70 @@ static int tell_kernels(struct hn_trainer *t, struct hn_error *err) {
         json_pack("{s:s, s:s, s:I}", "code", "kernels_changed", "message", text, "step", (json_int_t)p->step), err);
 }
 
-/* Goes on from the newest checkpoint that can be read; a damaged one is skipped with a warning. */
+static int warn_damaged(struct hn_trainer *t, size_t step, const char *message, struct hn_error *err) {
+    tell("the checkpoint of step %zu cannot be used: %s", step, message);
+    return hn_events_add(&t->events, "warning",
+        json_pack("{s:s, s:s, s:I}", "code", "checkpoint_unreadable", "message", message, "step", (json_int_t)step), err);
+}
+
+/* Takes away the checkpoints that are damaged, each with a warning: steps that are computed again write them again. The
+ * others stay in `steps`. */
+static int remove_damaged(struct hn_trainer *t, size_t *steps, size_t *n, struct hn_error *err) {
+    size_t kept = 0;
+    int rc = 0;
+    for (size_t i = 0; i < *n && !rc; i++) {
+        struct hn_error problem = {0};
+        if (!hn_checkpoint_check(t->dir, steps[i], &problem)) {
+            steps[kept++] = steps[i];
+            continue;
+        }
+        rc = warn_damaged(t, steps[i], problem.message, err);
+        if (!rc)
+            rc = hn_checkpoint_remove(t->dir, steps[i], err);
+    }
+    *n = kept;
+    return rc;
+}
+
+/* What will be exported must be there: a checkpoint whose best step has lost its own is no place to go on from. */
+static bool has_its_best(const struct hn_trainer *t, size_t step, const size_t *steps, size_t n) {
+    struct hn_progress p;
+    if (!t->spec.export_best || hn_checkpoint_read_progress(t->dir, step, &p, NULL, NULL))
+        return true;
+    bool found = !p.has_best || p.best_step == 0;
+    for (size_t i = 0; i < n; i++)
+        found = found || steps[i] == p.best_step;
+    return found;
+}
+
+static int went_on(struct hn_trainer *t, struct hn_error *err) {
+    tell("going on from the checkpoint of step %zu", t->progress.step);
+    int rc = hn_events_add(&t->events, "resumed", json_pack("{s:I, s:I}", "from_step", (json_int_t)t->progress.step, "replayed_to",
+        (json_int_t)t->events.last_step), err);
+    if (!rc)
+        rc = tell_kernels(t, err);
+    return rc ? rc : tell_checkpoint(t, err); /* its event may be missing: the trainer can have died between the two */
+}
+
+/* Goes on from the newest checkpoint that is whole; without one, from the beginning. */
 static int resume(struct hn_trainer *t, struct hn_error *err) {
     size_t *steps = NULL, n = 0;
     name_computer(t->progress.computed_by);
     int rc = hn_checkpoint_list(t->dir, &steps, &n, err);
-    while (!rc && n-- > 0) {
+    bool found = false;
+    if (!rc)
+        rc = remove_damaged(t, steps, &n, err);
+    for (size_t i = n; !rc && !found && i-- > 0;) {
         struct hn_error problem = {0};
-        if (!hn_checkpoint_read(t->dir, steps[n], &t->params, &t->progress, t->spec.run_sha256, &problem)) {
-            tell("going on from the checkpoint of step %zu", t->progress.step);
-            rc = hn_events_add(&t->events, "resumed",
-                json_pack("{s:I, s:I}", "from_step", (json_int_t)t->progress.step, "replayed_to",
-                    (json_int_t)t->events.last_step),
-                err);
-            if (!rc)
-                rc = tell_kernels(t, err);
-            if (!rc) /* its event may be missing: the trainer can have died between the two */
-                rc = tell_checkpoint(t, err);
-            break;
-        }
-        rc = hn_events_add(&t->events, "warning",
-            json_pack("{s:s, s:s, s:I}", "code", "checkpoint_unreadable", "message", problem.message, "step",
-                (json_int_t)steps[n]),
-            err);
+        if (!has_its_best(t, steps[i], steps, n))
+            continue;
+        if (hn_checkpoint_read(t->dir, steps[i], &t->params, &t->progress, t->spec.run_sha256, &problem))
+            rc = warn_damaged(t, steps[i], problem.message, err);
+        else
+            found = true;
     }
+    if (!rc && found)
+        rc = went_on(t, err);
     free(steps);
     return rc;
 }
