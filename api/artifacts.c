@@ -202,7 +202,7 @@ static int make_export(struct hn_request *req, const char *run_dir, const struct
     struct hn_error *err) {
     char model[HN_PATH_SIZE], exports[HN_PATH_SIZE];
     json_t *answer = NULL;
-    int rc = hn_job_model(job, run_dir, model, err);
+    int rc = hn_job_model(req, job, run_dir, model, err);
     if (!rc && !hn_state_path(exports, run_dir, "exports", NULL, NULL))
         rc = hn_fail(err, HN_E_INTERNAL, "path too long");
     if (!rc)

@@ -58,7 +58,7 @@ int hn_web_file(struct hn_request *req, struct hn_error *err);
 int hn_job_load(struct hn_request *req, struct hn_job *ret, struct hn_error *err); /* by params[0]; finish it always */
 /* The base that the job's run directory links: there also after the model was deleted from the library. HN_E_CONFLICT
  * before the job has started. */
-int hn_job_model(const struct hn_job *job, const char *run_dir, char path[HN_PATH_SIZE], struct hn_error *err);
+int hn_job_model(struct hn_request *req, const struct hn_job *job, const char *run_dir, char path[HN_PATH_SIZE], struct hn_error *err);
 /* Its checkpoints that are still kept, oldest first, as contract section 7 has them. */
 int hn_job_checkpoints(struct hn_request *req, const struct hn_job *job, json_t **ret, struct hn_error *err);
 /* Fills "model" and "source" of the helper's params for a job's result or a checkpoint of it. `step` as in a request. */

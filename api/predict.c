@@ -223,17 +223,46 @@ static int check_step(const json_t *step, const struct hn_job *job, json_t **ret
 }
 
 /* The run keeps links of its inputs, so this works after the model was deleted from the library. */
-int hn_job_model(const struct hn_job *job, const char *run_dir, char path[HN_PATH_SIZE], struct hn_error *err) {
+static int damaged(struct hn_error *err, const struct hn_job *job, const struct hn_error *why) {
+    hn_fail(err, HN_E_CONFLICT, "job %s cannot be asked: %.600s", job->id, why->message);
+    hn_error_hint(err, "restore the file from a backup, or submit the job again; `honed check` lists all that is damaged");
+    return HN_E_CONFLICT;
+}
+
+/* The path of the run's base in its own folder, whose bytes must be those that it was trained on. */
+int hn_job_model(struct hn_request *req, const struct hn_job *job, const char *run_dir, char path[HN_PATH_SIZE],
+    struct hn_error *err) {
     json_t *run = NULL;
-    const char *file = NULL;
+    const char *file = NULL, *sha256 = NULL;
+    struct hn_error why = {0};
     int rc = hn_json_parse(job->run, strlen(job->run), &run, err);
     if (!rc)
         rc = hn_json_string(json_object_get(run, "model"), "file", &file, err);
+    if (!rc)
+        rc = hn_json_string(json_object_get(run, "model"), "sha256", &sha256, err);
     if (!rc && (!file || !hn_state_path(path, run_dir, file, NULL, NULL) || access(path, R_OK) != 0)) {
         rc = hn_fail(err, HN_E_CONFLICT, "job %s has not started yet", job->id);
         hn_error_hint(err, "POST /models/%s/predict asks the base model", job->model);
     }
+    if (!rc && sha256 && hn_seen_compare(req->server->seen, path, sha256, &why))
+        rc = damaged(err, job, &why);
     json_decref(run);
+    return rc;
+}
+
+/* The files of the exported result, as they were told. */
+static int check_artifacts(struct hn_request *req, const struct hn_job *job, const char *run_dir, struct hn_error *err) {
+    json_t *list = NULL, *file;
+    size_t i;
+    int rc = hn_db_artifacts(hn_request_db(req, err), job->n, NULL, 100000, &list, err);
+    json_array_foreach(list, i, file) {
+        char path[HN_PATH_SIZE];
+        struct hn_error why = {0};
+        if (!rc && hn_state_path(path, run_dir, "artifacts", json_string_value(json_object_get(file, "path")), NULL) &&
+            hn_seen_compare(req->server->seen, path, json_string_value(json_object_get(file, "sha256")), &why))
+            rc = damaged(err, job, &why);
+    }
+    json_decref(list);
     return rc;
 }
 
@@ -247,7 +276,9 @@ int hn_job_source(struct hn_request *req, const json_t *step, json_t *params, st
     if (!rc && !hn_state_path(run_dir, req->server->config->state, "runs", job.id, NULL))
         rc = hn_fail(err, HN_E_INTERNAL, "path too long");
     if (!rc)
-        rc = hn_job_model(&job, run_dir, model, err);
+        rc = hn_job_model(req, &job, run_dir, model, err);
+    if (!rc && json_is_string(found) && strcmp(json_string_value(found), "exported") == 0)
+        rc = check_artifacts(req, &job, run_dir, err);
     hn_job_finish(&job);
     if (rc) {
         json_decref(found);

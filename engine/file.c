@@ -88,7 +88,7 @@ int hn_file_begin(const char *path, char *ret_tmp, size_t tmp_size, int *ret_fd,
     int dir = slash ? (int)(slash - path) + 1 : 0;
     if ((size_t)snprintf(ret_tmp, tmp_size, "%.*s.tmp-%s-%d", dir, path, path + dir, (int)getpid()) >= tmp_size)
         return hn_fail(err, HN_E_INTERNAL, "path too long: %.200s…", path);
-    *ret_fd = open(ret_tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    *ret_fd = open(ret_tmp, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
     return *ret_fd < 0 ? hn_fail_errno(err, errno, "cannot create %s", ret_tmp) : 0;
 }
 

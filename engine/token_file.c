@@ -23,6 +23,7 @@ struct token_set {
 struct hn_token_header {
     char magic[8], sum[72]; /* hash of all that follows in the header */
     char key[72];
+    char data[72]; /* hash of all that follows the header */
     uint64_t max_length;
     uint64_t longest; /* tokens of the longest row before it was cut */
     uint64_t windows; /* rows were cut into windows, whose number depends on max_length */
@@ -30,7 +31,7 @@ struct hn_token_header {
     struct token_set sets[HN_TOKEN_SETS];
 };
 
-static const char magic[8] = "HNTOKEN1";
+static const char magic[8] = "HNTOKEN2";
 
 void hn_token_key(const struct hn_spec *spec, char ret[HN_SHA256_HEX]) {
     /* What changes no token; anything unknown counts as if it did. */
@@ -71,6 +72,34 @@ void hn_token_key(const struct hn_spec *spec, char ret[HN_SHA256_HEX]) {
 static void header_sum(const struct hn_token_header *header, char ret[HN_SHA256_HEX]) {
     const char *from = header->key;
     hn_sha256(from, sizeof *header - (size_t)(from - (const char *)header), ret);
+}
+
+/* Tokens that flipped on the disk would be trained like any others. */
+static bool data_is_whole(const struct hn_map *map) {
+    const struct hn_token_header *header = (const struct hn_token_header *)(const void *)map->data;
+    char found[HN_SHA256_HEX];
+    hn_sha256(map->data + sizeof *header, map->size - sizeof *header, found);
+    return memcmp(header->data, found, sizeof found) == 0;
+}
+
+/* Of what was written behind the place of the header. */
+static int data_sum(struct hn_token_writer *w, struct hn_error *err) {
+    static const size_t chunk = 1 << 18;
+    void *sha = hn_sha256_begin();
+    char *buf = malloc(chunk);
+    int rc = sha && buf ? 0 : hn_fail(err, HN_E_INTERNAL, "out of memory");
+    off_t at = (off_t)sizeof *w->header;
+    ssize_t n = 0;
+    while (!rc && (n = pread(w->fd, buf, chunk, at)) > 0) {
+        hn_sha256_add(sha, buf, (size_t)n);
+        at += n;
+    }
+    if (!rc && n < 0)
+        rc = hn_fail_errno(err, errno, "cannot read %s", w->tmp);
+    if (sha)
+        hn_sha256_end(sha, rc ? NULL : w->header->data);
+    free(buf);
+    return rc;
 }
 
 static bool within(uint64_t offset, uint64_t items, uint64_t item, uint64_t size) {
@@ -120,6 +149,7 @@ bool hn_token_file_open(const char *path, const struct hn_spec *spec, struct hn_
         header_sum(header, sum);
     bool good = sum[0] && memcmp(header->magic, magic, sizeof magic) == 0 &&
                 memcmp(header->sum, sum, sizeof sum) == 0 && memcmp(header->key, key, sizeof key) == 0 &&
+                data_is_whole(map) &&
                 (header->max_length == (uint64_t)spec->hp.max_length ||
                     (!header->windows && header->longest <= header->max_length &&
                         header->longest <= (uint64_t)spec->hp.max_length));
@@ -246,8 +276,10 @@ int hn_token_writer_publish(
     hn_token_key(spec, header->key);
     header->max_length = (uint64_t)spec->hp.max_length;
     header->dataset_bytes = dataset_bytes;
+    int rc = data_sum(w, err);
     header_sum(header, header->sum);
-    int rc = lseek(w->fd, 0, SEEK_SET) < 0 ? hn_fail_errno(err, errno, "cannot write %s", w->tmp)
+    if (!rc)
+        rc = lseek(w->fd, 0, SEEK_SET) < 0 ? hn_fail_errno(err, errno, "cannot write %s", w->tmp)
                                            : hn_write_all(w->fd, header, sizeof *header, err);
     rc = hn_file_commit(w->fd, w->tmp, w->path, rc, err);
     w->fd = -1;

@@ -12,46 +12,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static int by_text(const void *a, const void *b) {
-    return strcmp(*(const char *const *)a, *(const char *const *)b);
-}
-
 bool hn_model_path(char ret[HN_PATH_SIZE], const char *state, const json_t *model) {
     const char *entry = json_string_value(json_object_get(model, "entry"));
     return hn_state_path(ret, state, "models", json_string_value(json_object_get(model, "name")),
         entry && *entry ? entry : NULL);
-}
-
-/* Records of earlier versions have no hash for each file, but one over all of them as the engine makes it for folders. */
-static int check_whole(struct hn_seen *seen, const char *state, const json_t *model, struct hn_error *err) {
-    const char *name = json_string_value(json_object_get(model, "name")), *entry = json_string_value(json_object_get(model, "entry"));
-    const char *expected = json_string_value(json_object_get(model, "sha256"));
-    const char *names[HN_MODEL_FILES];
-    char path[HN_PATH_SIZE], one[HN_SHA256_HEX], all[HN_SHA256_HEX];
-    size_t n = 0, i;
-    const json_t *file;
-    if (entry && *entry)
-        return hn_model_path(path, state, model) ? hn_seen_compare(seen, path, expected, err)
-                                                 : hn_fail(err, HN_E_INTERNAL, "path too long");
-    json_array_foreach(json_object_get(model, "files"), i, file)
-        if (n < HN_MODEL_FILES)
-            names[n++] = json_string_value(json_object_get(file, "name"));
-    qsort(names, n, sizeof *names, by_text);
-    void *sha = hn_sha256_begin();
-    int rc = sha ? 0 : hn_fail(err, HN_E_INTERNAL, "out of memory");
-    for (i = 0; !rc && i < n; i++) {
-        int fd = hn_state_path(path, state, "models", name, names[i]) ? open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW) : -1;
-        rc = fd < 0 ? hn_fail(err, HN_E_NOT_FOUND, "the file %s is gone", path) : hn_seen_hash(seen, fd, path, one, err);
-        if (fd >= 0)
-            close(fd);
-        hn_sha256_add(sha, one, HN_SHA256_HEX - 1);
-        hn_sha256_add(sha, "  ", 2);
-        hn_sha256_add(sha, names[i], strlen(names[i]));
-        hn_sha256_add(sha, "\n", 1);
-    }
-    if (sha)
-        hn_sha256_end(sha, rc ? NULL : all);
-    return rc || strcmp(all, expected) == 0 ? rc : hn_fail(err, HN_E_CONFLICT, "files of model %s have other bytes", name);
 }
 
 int hn_model_check(struct hn_seen *seen, const char *state, const json_t *model, struct hn_error *err) {
@@ -61,7 +25,10 @@ int hn_model_check(struct hn_seen *seen, const char *state, const json_t *model,
     struct hn_error found = {0};
     bool each = json_object_get(json_array_get(files, 0), "sha256") != NULL;
     size_t i;
-    int rc = each ? 0 : check_whole(seen, state, model, &found);
+    int rc = 0;
+    if (!each) /* records of earlier versions have one hash for all files */
+        rc = hn_model_path(path, state, model) ? hn_seen_compare(seen, path, json_string_value(json_object_get(model, "sha256")), &found)
+                                               : hn_fail(&found, HN_E_INTERNAL, "path too long");
     json_array_foreach(files, i, file)
         if (!rc && each)
             rc = hn_state_path(path, state, "models", name, json_string_value(json_object_get(file, "name")))

@@ -2,6 +2,7 @@
 #include "server/seen.h"
 #include "server/id.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -96,15 +97,64 @@ int hn_seen_hash(struct hn_seen *seen, int fd, const char *path, char ret[HN_SHA
     return 0;
 }
 
+static int visible(const struct dirent *entry) {
+    return entry->d_name[0] != '.';
+}
+
+static int by_name(const struct dirent **a, const struct dirent **b) {
+    return strcmp((*a)->d_name, (*b)->d_name);
+}
+
+/* One file's line; what is no regular file has none. */
+static int add_line(struct hn_seen *seen, void *sha, int dir, const char *name, struct hn_error *err) {
+    char one[HN_SHA256_HEX];
+    struct stat st;
+    int fd = openat(dir, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    if (fd < 0)
+        return hn_fail_errno(err, errno, "cannot open %s", name);
+    bool regular = fstat(fd, &st) == 0 && S_ISREG(st.st_mode);
+    int rc = regular ? hn_seen_hash(seen, fd, name, one, err) : 0;
+    close(fd);
+    if (rc || !regular)
+        return rc;
+    hn_sha256_add(sha, one, HN_SHA256_HEX - 1);
+    hn_sha256_add(sha, "  ", 2);
+    hn_sha256_add(sha, name, strlen(name));
+    hn_sha256_add(sha, "\n", 1);
+    return 0;
+}
+
+static int hash_folder(struct hn_seen *seen, int dir, const char *path, char ret[HN_SHA256_HEX], struct hn_error *err) {
+    struct dirent **entries = NULL;
+    int n = scandirat(dir, ".", &entries, visible, by_name);
+    int rc = n < 0 ? hn_fail_errno(err, errno, "cannot read the folder %s", path) : 0;
+    void *sha = rc ? NULL : hn_sha256_begin();
+    if (!rc && !sha)
+        rc = hn_fail(err, HN_E_INTERNAL, "out of memory");
+    for (int i = 0; i < n; i++) {
+        if (!rc)
+            rc = add_line(seen, sha, dir, entries[i]->d_name, err);
+        free(entries[i]);
+    }
+    free(entries);
+    if (sha)
+        hn_sha256_end(sha, rc ? NULL : ret);
+    return rc;
+}
+
 int hn_seen_compare(struct hn_seen *seen, const char *path, const char *sha256, struct hn_error *err) {
     char found[HN_SHA256_HEX];
+    struct stat st;
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
     if (fd < 0)
         return errno == ENOENT ? hn_fail(err, HN_E_NOT_FOUND, "the file %.300s is gone", path)
                                : hn_fail_errno(err, errno, "cannot open %s", path);
-    int rc = hn_seen_hash(seen, fd, path, found, err);
+    bool folder = fstat(fd, &st) == 0 && S_ISDIR(st.st_mode);
+    int rc = folder ? hash_folder(seen, fd, path, found, err) : hn_seen_hash(seen, fd, path, found, err);
     close(fd);
-    return rc || strcmp(found, sha256) == 0 ? rc : hn_fail(err, HN_E_CONFLICT, "the file %.300s has other bytes", path);
+    if (rc || strcmp(found, sha256) == 0)
+        return rc;
+    return hn_fail(err, HN_E_CONFLICT, folder ? "a file in %.300s has other bytes" : "the file %.300s has other bytes", path);
 }
 
 void hn_seen_linked(struct hn_seen *seen, const char *path) {

@@ -166,3 +166,37 @@ def test_inputs_are_compared_when_a_run_begins(start):
             flip(folder / "data", 0.3)
     failed = daemon.wait(waiting, "failed")
     assert failed["status_reason"]["code"] == "dataset_invalid" and "other bytes" in failed["status_reason"]["message"]
+
+
+def test_tokens_that_are_kept(start, tmp_path):
+    """Tokenised rows of a plan lie on the disk until the run begins; damaged ones are made again."""
+    daemon = begin(start, tmp_path)
+    first = submit(daemon, hyperparameters=RUN)
+    daemon.wait(first, "succeeded")
+    blocker = submit(daemon, hyperparameters=RUN | {"max_steps": 3000, "epochs": 5000, "eval_every": 1000, "save_every": 1000})
+    second = submit(daemon, hyperparameters=RUN)
+    kept = [p for p in (daemon.state / "tokens").iterdir() if p.stat().st_size]
+    assert kept
+    for file in kept:
+        for place in (0.6, 0.8, -1):
+            flip(file, place)
+    assert daemon.look(second)["status"] == "queued"
+    daemon.post(f"/jobs/{blocker}/cancel")
+    daemon.wait(second, "succeeded")
+    wanted, found = (daemon.get(f"/jobs/{job}/artifacts").json()["data"] for job in (first, second))
+    assert [(f["path"], f["sha256"]) for f in found] == [(f["path"], f["sha256"]) for f in wanted] != []
+
+
+def test_a_damaged_result_is_not_asked(start, tmp_path):
+    daemon = begin(start, tmp_path)
+    job = submit(daemon)
+    daemon.wait(job, "succeeded")
+    ask = lambda: daemon.post(f"/jobs/{job}/predict", json={"inputs": ["good"]})  # noqa: E731
+    assert ask().status_code == 200
+    run = daemon.state / "runs" / job
+    for file in (run / "artifacts/peft/adapter_model.safetensors", *(run / "inputs/model").glob("*.safetensors")):
+        flip(file, -1)
+        refused = ask()
+        assert refused.status_code == 409 and "other bytes" in refused.text, refused.text
+        flip(file, -1)
+        assert ask().status_code == 200
