@@ -108,6 +108,8 @@ int hn_http_create(struct hn_server *server, const struct hn_api *api, struct hn
 /* Ends all streams and, when the last request is through (or after a few seconds), calls `done`. */
 void hn_http_stop(struct hn_http *http, hn_loop_fn done, void *arg);
 void hn_http_destroy(struct hn_http *http);
+/* The certificate of connections that come from now on; on an error the one before stays. Loop thread. */
+int hn_http_renew(struct hn_http *http, const char *cert, const char *key, struct hn_error *err);
 /* "127.0.0.1:4663": where it really listens. */
 const char *hn_http_address(const struct hn_http *http);
 /* What was answered so far, a row a route and one more. For the metrics page; loop thread. */
@@ -117,6 +119,7 @@ struct hn_route_figures {
     struct hn_histogram delays;   /* from the request's headers to the answer's, not to the end of a long answer */
 };
 int64_t hn_http_connections(const struct hn_http *http); /* open ones */
+int64_t hn_http_memory(const struct hn_http *http);      /* bytes that requests hold */
 const struct hn_route_figures *hn_http_figures(const struct hn_http *http, size_t *ret_n);
 
 #endif
