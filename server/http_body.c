@@ -201,7 +201,11 @@ int hn_body_begin(struct hn_exchange *x, struct hn_error *err) {
     if (x->body_kind == HN_BODY_FORM) {
         x->req.is_form = true;
         x->form = MHD_create_post_processor(x->connection, 65536, on_form, x);
-        return x->form ? 0 : hn_fail(err, HN_E_INVALID_FIELD, "the multipart body has no boundary");
+        if (x->form)
+            return 0;
+        hn_fail(err, HN_E_INVALID_FIELD, "the multipart body has no boundary that can be used");
+        hn_error_hint(err, "curl -F name=value -F dataset=@file makes a good one");
+        return HN_E_INVALID_FIELD;
     }
     if (x->body_kind == HN_BODY_FILE) {
         x->current = add_part(x, "file", "", NULL);

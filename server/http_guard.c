@@ -121,6 +121,7 @@ void hn_guard_end(struct hn_exchange *x) {
     if (!link)
         return;
     link->x = NULL;
+    link->served = true;
     if (!link->cut)
         begin_waiting(x->http, link);
 }
@@ -139,25 +140,26 @@ static bool has_more(const struct hn_link *link) {
     return ioctl(link->fd, FIONREAD, &n) == 0 && n > 0;
 }
 
-/* Who has begun a request and not ended it shall know why it is cut; TLS has no place for that. */
+/* Who has begun a request and not ended it shall know why it is cut. TLS has no place for that; and between two requests
+ * a client takes what comes for the answer to its next one, while it asks again after a mere end. */
 static void tell(const struct hn_http *http, const struct hn_link *link) {
     static const char text[] = "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
     struct tcp_info tcp;
     socklen_t size = sizeof tcp;
-    if (http->tls || getsockopt(link->fd, IPPROTO_TCP, TCP_INFO, &tcp, &size) || !tcp.tcpi_bytes_received)
+    if (http->tls || (link->served && !link->x) || getsockopt(link->fd, IPPROTO_TCP, TCP_INFO, &tcp, &size) || !tcp.tcpi_bytes_received)
         return;
     if (send(link->fd, text, sizeof text - 1, MSG_DONTWAIT | MSG_NOSIGNAL) < 0) {
         /* It is being cut anyway. */
     }
 }
 
-static int64_t cut_waiting(struct hn_http *http) {
+static int64_t cut_waiting(struct hn_http *http, bool refused) {
     int64_t most = http->n_waiting / 8 + 1, n = 0;
     if (most > CUT_MOST)
         most = CUT_MOST;
     for (struct hn_link *link = http->oldest, *newer; link && n < most; link = newer) {
         newer = link->newer;
-        if (has_more(link))
+        if (has_more(link) || (link->refused && !refused))
             continue;
         tell(http, link);
         cut(http, link, "room");
@@ -183,9 +185,9 @@ static int64_t cut_slow_body(struct hn_http *http) {
     return 1;
 }
 
-bool hn_guard_make_room(struct hn_http *http) {
+bool hn_guard_make_room(struct hn_http *http, bool refused) {
     hn_http_run(http); /* what has come is read first: a request that is there is served */
-    return cut_waiting(http) || cut_slow_body(http);
+    return cut_waiting(http, refused) || cut_slow_body(http);
 }
 
 int hn_guard_check(struct hn_exchange *x, struct hn_error *err) {

@@ -33,6 +33,7 @@ struct hn_link {
     char address[48];         /* the same, for the log */
     int refused;              /* HN_E_BUSY, HN_E_RATE_LIMITED: beyond a limit when it came */
     bool waiting;             /* for the headers of a request */
+    bool served;              /* it has had an answer */
     bool cut;                 /* it was told to end */
     struct hn_exchange *x;    /* its request, once the headers are there */
     int64_t since;            /* tick: headers are waited for; or of `seen` */
@@ -169,8 +170,9 @@ void hn_guard_begin(struct hn_exchange *x);
 void hn_guard_end(struct hn_exchange *x);
 int hn_guard_check(struct hn_exchange *x, struct hn_error *err); /* HN_E_BUSY, HN_E_RATE_LIMITED: one too many */
 /* Cuts some of those that have sent no whole request for longest; true when there was one. They are gone after
- * hn_http_run. */
-bool hn_guard_make_room(struct hn_http *http);
+ * hn_http_run. Those that are there to be told that they are too many have a place of their own, and are cut only where
+ * `refused` says so. */
+bool hn_guard_make_room(struct hn_http *http, bool refused);
 void hn_guard_sweep(void *http);
 /* auth.c: who may do that; fills req->key. Loop thread. */
 int hn_auth_check(struct hn_request *req, struct hn_error *err);

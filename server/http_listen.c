@@ -185,11 +185,19 @@ static bool is_shortage(int error) {
     return error == EMFILE || error == ENFILE || error == ENOMEM || error == ENOBUFS;
 }
 
-/* Makes room where there is none, and says whether one more may be accepted. */
-static bool may_accept(struct hn_http *http) {
-    if (http->n_links - http->n_cut >= http->room && hn_guard_make_room(http))
+static void take_in(struct hn_http *http, int fd, const struct sockaddr_storage *from, socklen_t size) {
+    int64_t open = http->n_links - http->n_cut;
+    if (open >= http->room && hn_guard_make_room(http, open >= http->room + REFUSED))
         hn_http_run(http);
-    return http->n_links < http->room + REFUSED;
+    MHD_add_connection(http->daemon, fd, (const struct sockaddr *)from, size); /* closes it when it cannot */
+}
+
+/* There is no descriptor for the next client; false when nothing can be done about that now. */
+static bool relieve(struct hn_http *http) {
+    if (!hn_guard_make_room(http, true))
+        return end_oldest_linger(http) || refuse_one(http);
+    hn_http_run(http);
+    return true;
 }
 
 static void on_accept(void *arg) {
@@ -197,24 +205,12 @@ static void on_accept(void *arg) {
     for (int i = 0; i < ACCEPTS; i++) {
         struct sockaddr_storage from;
         socklen_t size;
-        if (!may_accept(http)) {
-            nap(http);
-            return;
-        }
         int fd = accept_one(http, &from, &size);
-        if (fd >= 0) {
-            MHD_add_connection(http->daemon, fd, (struct sockaddr *)&from, size); /* closes it when it cannot */
-            continue;
-        }
-        if (errno == EAGAIN)
+        if (fd >= 0)
+            take_in(http, fd, &from, size);
+        else if (errno == EAGAIN)
             return;
-        if (!is_shortage(errno))
-            continue; /* that client has left */
-        hn_log(HN_LOG_DEBUG, "no descriptor for a client", "error", strerror(errno), NULL);
-        bool room = hn_guard_make_room(http);
-        if (room)
-            hn_http_run(http);
-        else if (!end_oldest_linger(http) && !refuse_one(http)) {
+        else if (is_shortage(errno) && !relieve(http)) {
             nap(http);
             return;
         }
@@ -296,4 +292,9 @@ void hn_listen_end(struct hn_http *http) {
             close(http->reserve[i]);
         http->reserve[i] = -1;
     }
+}
+
+socklen_t hn_http_socket(const struct hn_http *http, struct sockaddr_storage *ret) {
+    socklen_t size = sizeof *ret;
+    return http->listen_fd >= 0 && getsockname(http->listen_fd, (struct sockaddr *)ret, &size) == 0 ? size : 0;
 }
