@@ -9,6 +9,7 @@
  */
 #include "server/http_internal.h"
 
+#include <ctype.h>
 #include <microhttpd.h>
 #include <string.h>
 
@@ -71,8 +72,10 @@ static size_t count(const struct hn_request *req, const char *name) {
 }
 
 static bool is_token(const char *text) {
-    static const char chars[] = "!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
-    return *text && text[strspn(text, chars)] == 0;
+    const char *s = text;
+    while (*s && (isalnum((unsigned char)*s) || strchr("-_!#$%&'*+.^`|~", *s)))
+        s++;
+    return s > text && !*s;
 }
 
 int hn_frame_check(struct hn_exchange *x, const char *version, struct hn_error *err) {

@@ -209,12 +209,13 @@ static void on_accept(void *arg) {
         if (fd >= 0)
             take_in(http, fd, &from, size);
         else if (errno == EAGAIN)
-            return;
+            break;
         else if (is_shortage(errno) && !relieve(http)) {
             nap(http);
-            return;
+            break;
         }
     }
+    hn_http_run(http); /* most have sent their request already */
 }
 
 static int open_socket(struct hn_http *http, const struct addrinfo *at, struct hn_error *err) {
