@@ -217,6 +217,16 @@ static int make_export(struct hn_request *req, const char *run_dir, const struct
     return rc;
 }
 
+/* Reading what is there takes a key that reads; making it costs memory, time and disk, which is for keys that submit. */
+static int may_export(struct hn_request *req, struct hn_error *err) {
+    if (hn_request_may(req, HN_SCOPE_SUBMIT))
+        return 0;
+    hn_fail(err, HN_E_FORBIDDEN, "the files of this checkpoint have not been made yet, and a key of scope \"read\" cannot have "
+                                 "them made");
+    hn_error_hint(err, "ask once with a key made with --scope submit; after that any key can read them");
+    return HN_E_FORBIDDEN;
+}
+
 static int find_export(struct hn_request *req, struct checkpoint_export *ret, struct hn_error *err) {
     char run_dir[HN_PATH_SIZE], path[HN_PATH_SIZE], *end;
     long long step = strtoll(req->params[1], &end, 10);
@@ -232,7 +242,10 @@ static int find_export(struct hn_request *req, struct checkpoint_export *ret, st
     if (!rc && (!hn_state_path(ret->root, run_dir, ret->name, NULL, NULL) ||
                    !hn_state_path(path, ret->root, "manifest.json", NULL, NULL)))
         rc = hn_fail(err, HN_E_INTERNAL, "path too long");
-    if (!rc && access(path, R_OK))
+    bool missing = !rc && access(path, R_OK);
+    if (missing)
+        rc = may_export(req, err);
+    if (missing && !rc)
         rc = make_export(req, run_dir, &job, step, ret->root, err);
     if (!rc)
         rc = hn_json_load(path, 1 << 20, &manifest, err);

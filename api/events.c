@@ -90,6 +90,7 @@ static ssize_t read_events(void *ud, char *buf, size_t max) {
         if (!s->out.size && hn_time_tick() - s->last_sent >= HEARTBEAT_MS)
             hn_buf_text(&s->out, ": still here\n\n");
         if (!s->out.size) {
+            hn_buf_free(&s->out); /* streams sleep most of their time, by the thousand */
             hn_feed_watch(s->server->feed, &s->watch);
             hn_timer_start(s->timer, HEARTBEAT_MS, 0);
             return HN_STREAM_WAIT;

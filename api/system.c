@@ -34,6 +34,7 @@ static double memory(const struct page *p) { return (double)p->server->config->m
 static double memory_planned(const struct page *p) { return (double)p->planned; }
 static double steps(const struct page *p) { return (double)hn_workers_figures(p->server->workers)->steps; }
 static double tokens(const struct page *p) { return (double)hn_workers_figures(p->server->workers)->tokens; }
+static double request_memory(const struct page *p) { return (double)hn_http_memory(p->server->http); }
 static double connections(const struct page *p) { return (double)hn_http_connections(p->server->http); }
 static double streams(const struct page *p) { return (double)p->server->event_streams; }
 static double dataset_bytes(const struct page *p) { return (double)p->datasets; }
@@ -109,6 +110,7 @@ static const struct {
     {"hone_http_requests_total", "counter", "Requests answered.", NULL, write_requests},
     {"hone_http_request_seconds", "histogram", "Time from a request's headers to its answer's.", NULL, write_delays},
     {"hone_http_connections", "gauge", "Open connections.", connections, NULL},
+    {"hone_http_request_bytes", "gauge", "Memory that requests hold: bodies, answers, buffers.", request_memory, NULL},
     {"hone_event_streams", "gauge", "Open streams of events.", streams, NULL},
     {"hone_store_commit_seconds", "histogram", "Transactions of the store until they are on disk.", NULL, write_commits},
     {"hone_helper_restarts_total", "counter", "Helpers that died or hung and were replaced.", NULL, write_restarts},

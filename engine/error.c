@@ -79,7 +79,9 @@ int hn_fail(struct hn_error *err, int code, const char *format, ...) {
 }
 
 int hn_fail_errno(struct hn_error *err, int saved_errno, const char *format, ...) {
-    int code = saved_errno == ENOSPC || saved_errno == EDQUOT ? HN_E_DISK_FULL : HN_E_INTERNAL;
+    int code = saved_errno == ENOSPC || saved_errno == EDQUOT ? HN_E_DISK_FULL
+        : saved_errno == EMFILE || saved_errno == ENFILE       ? HN_E_BUSY
+                                                               : HN_E_INTERNAL;
     if (err) {
         va_list ap;
         *err = (struct hn_error){.code = code};

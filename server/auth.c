@@ -41,6 +41,10 @@ static enum hn_scope scope_of(const char *name) {
     return strcmp(name, "admin") == 0 ? HN_SCOPE_ADMIN : strcmp(name, "submit") == 0 ? HN_SCOPE_SUBMIT : HN_SCOPE_READ;
 }
 
+bool hn_request_may(const struct hn_request *req, enum hn_scope needed) {
+    return !req->server->keys_required || scope_of(req->key.scope) >= needed;
+}
+
 static int check_key(struct hn_request *req, enum hn_scope needed, struct hn_error *err) {
     const char *header = hn_request_header(req, "Authorization");
     if (!header || strncmp(header, "Bearer ", 7) != 0) {

@@ -31,7 +31,8 @@ static const struct option options[] = {
     {"model_dirs", TEXT, AT(model_dirs), "", 0, 0, "folders, joined by ':', from which POST /models may import"},
     {"max_upload", SIZE, AT(max_upload), "16G", 1, TERA, "largest data set or model file"},
     {"max_body", SIZE, AT(max_body), "4M", 1024, (int64_t)1 << 30, "largest JSON body"},
-    {"max_connections", COUNT, AT(max_connections), "1024", 16, 15000, "open at once; more are told to come later"},
+    {"request_memory", SIZE, AT(request_memory), "512M", 1 << 20, TERA, "for bodies and answers of all requests at a time; four times max_body at least"},
+    {"max_connections", COUNT, AT(max_connections), "4096", 16, 15000, "open at once; for more, idle ones are closed, else they are told to come later"},
     {"max_per_client", COUNT, AT(max_per_client), "0", 0, 15000, "of one address; 0 = as many as there are"},
     {"idle_seconds", COUNT, AT(idle_seconds), "60", 1, 86400, "a connection has so long to send a request's headers"},
     {"token_cache", SIZE, AT(token_cache), "2G", 0, TERA, "disk for tokenised rows of recent jobs, kept for the next; 0 = none"},
@@ -281,6 +282,12 @@ int hn_config_resolve(struct hn_config *config, struct hn_error *err) {
         hn_fail(err, HN_E_MISSING_FIELD, "tls_cert and tls_key are only useful together");
         hn_error_hint(err, "name both files, or neither");
         return HN_E_MISSING_FIELD;
+    }
+    if (config->request_memory / 4 < config->max_body) {
+        hn_fail(err, HN_E_INVALID_FIELD, "request_memory is less than four times max_body (%lld bytes): a single request could "
+                                         "not be answered", (long long)config->max_body);
+        hn_error_hint(err, "raise request_memory, or lower max_body");
+        return HN_E_INVALID_FIELD;
     }
     if (!config->memory)
         config->memory = hn_machine_memory() / 5 * 4;

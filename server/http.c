@@ -3,27 +3,19 @@
  *
  * Life of a request: headers (route, keys, limits) → body → handler → reply. It is suspended while the pool works for it;
  * microhttpd never completes a suspended request, so the pool's pointer to it is always good. An error found early is
- * answered after a short body was read, because a client that is still writing would not hear it.
+ * answered after the body was read when that is short; else at once, and its connection ends (hn_reply_early).
  */
 #include "server/http.h"
 #include "server/http_internal.h"
 #include "server/log.h"
 
-#include <arpa/inet.h>
-#include <errno.h>
 #include <microhttpd.h>
-#include <netdb.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
-#define REFUSED 64 /* connections beyond the limit, to be told so */
-#define DRAIN_BYTES ((uint64_t)4 << 20) /* of a refused body that is still read when its length is told */
-#define DRAIN_MAX ((uint64_t)64 << 20)  /* and when it is not; behind that the connection is cut */
+#define DRAIN_BYTES ((uint64_t)1 << 20) /* of a refused body that are read before the answer, to keep the connection */
+#define TLS_VERSIONS "NORMAL:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2"
 #define STOP_MS 5000
 
 static void kick(struct hn_http *http) {
@@ -41,7 +33,7 @@ void hn_http_resume(struct hn_exchange *x) {
     kick(x->http);
 }
 
-static void pump(void *arg) {
+void hn_http_run(void *arg) {
     struct hn_http *http = arg;
     MHD_run(http->daemon);
     MHD_UNSIGNED_LONG_LONG wait;
@@ -49,25 +41,6 @@ static void pump(void *arg) {
         hn_timer_start(http->timer, wait, 0);
     else
         hn_timer_stop(http->timer);
-}
-
-void *hn_request_alloc(struct hn_request *req, size_t size) {
-    struct hn_exchange *x = (struct hn_exchange *)req;
-    size_t total;
-    struct hn_chunk *chunk = hn_add(sizeof *chunk + 8, size, &total) ? hn_calloc(1, total) : NULL;
-    if (!chunk)
-        return NULL;
-    chunk->next = x->chunks;
-    x->chunks = chunk;
-    return (char *)chunk + 16; /* malloc's own alignment */
-}
-
-char *hn_request_copy(struct hn_request *req, const char *text) {
-    size_t size = strlen(text) + 1;
-    char *copy = hn_request_alloc(req, size);
-    if (copy)
-        memcpy(copy, text, size);
-    return copy;
 }
 
 static const char *lookup(const struct hn_header *list, size_t n, const char *name, int (*compare)(const char *, const char *)) {
@@ -101,10 +74,7 @@ static void free_exchange(struct hn_exchange *x) {
     hn_body_free(x);
     hn_store_release(x->req.server->store, x->db);
     json_decref(x->req.details);
-    for (struct hn_chunk *chunk = x->chunks, *next; chunk; chunk = next) {
-        next = chunk->next;
-        free(chunk);
-    }
+    hn_memory_free(x);
     free(x);
 }
 
@@ -241,11 +211,16 @@ static struct hn_exchange *begin(struct hn_http *http, struct MHD_Connection *co
     return x;
 }
 
-static int check(struct hn_exchange *x, struct hn_error *err) {
+static int check(struct hn_exchange *x, const char *version, struct hn_error *err) {
+    int rc = hn_frame_check(x, version, err);
+    if (rc) {
+        x->broken_frame = true;
+        return rc;
+    }
     int found = find_route(x, err);
     struct hn_error why = {0};
     /* A stranger learns nothing of the paths: host and key come before 404. */
-    int rc = hn_guard_check(x, &why);
+    rc = hn_guard_check(x, &why);
     if (!rc)
         rc = hn_auth_check(&x->req, &why);
     if (rc) {
@@ -320,16 +295,39 @@ static void end_handler(void *arg) {
     hn_http_resume(x);
 }
 
+/* Of the body, as far as its length is told. */
+static uint64_t bytes_left(const struct hn_exchange *x) {
+    const char *length = hn_request_header(&x->req, "Content-Length");
+    uint64_t all = length ? strtoull(length, NULL, 10) : 0, got = x->received + x->drained;
+    return all > got ? all - got : 0;
+}
+
+/* Answers a request that has failed before its end, where the rest is too long to wait for. */
+static enum MHD_Result give_up(struct hn_exchange *x) {
+    answer_error(x, &x->err);
+    hn_reply_early(x);
+    count(x);
+    x->phase = HN_PHASE_SENT;
+    return MHD_NO;
+}
+
+static enum MHD_Result on_failed_body(struct hn_exchange *x) {
+    hn_body_forget(x);
+    return bytes_left(x) > DRAIN_BYTES || x->drained > DRAIN_BYTES ? give_up(x) : MHD_YES;
+}
+
 static enum MHD_Result on_body(struct hn_exchange *x, const char *data, size_t *size) {
-    if (x->failed) {
-        x->drained += *size;
-        *size = 0;
-        return x->drained > DRAIN_MAX ? MHD_NO : MHD_YES;
-    }
-    if (hn_body_take(x, data, *size, &x->err))
-        x->failed = true;
+    size_t n = *size;
     *size = 0;
-    if (!x->failed && hn_body_wants_flush(x)) {
+    if (x->phase == HN_PHASE_SENT)
+        return MHD_NO;
+    if (x->failed)
+        x->drained += n;
+    else if (hn_body_take(x, data, n, &x->err))
+        x->failed = true;
+    if (x->failed)
+        return on_failed_body(x);
+    if (hn_body_wants_flush(x)) {
         x->phase = HN_PHASE_FLUSH;
         hn_http_suspend(x);
         hn_loop_work(x->req.server->loop, run_flush, end_flush, x);
@@ -354,7 +352,6 @@ static enum MHD_Result on_complete(struct hn_exchange *x) {
 
 static enum MHD_Result on_request(void *cls, struct MHD_Connection *connection, const char *url, const char *method,
     const char *version, const char *data, size_t *size, void **state) {
-    (void)version;
     struct hn_http *http = cls;
     struct hn_exchange *x = *state;
     if (x)
@@ -363,16 +360,11 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *connection, 
     if (!x)
         return MHD_NO;
     *state = x;
-    if (!check(x, &x->err))
+    if (!check(x, version, &x->err))
         return MHD_YES;
     x->failed = true;
-    const char *length = hn_request_header(&x->req, "Content-Length");
-    bool long_body = (length && strtoull(length, NULL, 10) > DRAIN_BYTES) || hn_request_header(&x->req, "Expect");
-    if (!long_body)
-        return MHD_YES;
-    MHD_set_connection_option(connection, MHD_CONNECTION_OPTION_TIMEOUT, 5u);
-    answer_error(x, &x->err);
-    return send_reply(x);
+    bool waits = hn_request_header(&x->req, "Expect") != NULL; /* to hear whether it shall send */
+    return x->broken_frame || waits || bytes_left(x) > DRAIN_BYTES ? give_up(x) : MHD_YES;
 }
 
 static void on_completed(void *cls, struct MHD_Connection *connection, void **state, enum MHD_RequestTerminationCode code) {
@@ -385,7 +377,8 @@ static void on_completed(void *cls, struct MHD_Connection *connection, void **st
     bool quiet = x->status < 400 && (strcmp(x->req.method, "GET") == 0 || strcmp(x->req.method, "HEAD") == 0);
     hn_log(quiet ? HN_LOG_DEBUG : HN_LOG_INFO, "request", "req", x->req.id, "method", x->req.method, "path", x->req.path,
         "route", x->req.route ? x->req.route->pattern : "-", "status", HN_N(x->status), "ms", HN_N((hn_time_micros() - x->began) / 1000), "key", x->req.key.id[0] ? x->req.key.id : "-",
-        "end", code == MHD_REQUEST_TERMINATED_COMPLETED_OK ? "ok" : "broken", "error",
+        "client", x->guard ? x->guard->address : "-",
+        "end", code == MHD_REQUEST_TERMINATED_COMPLETED_OK || x->answered ? "ok" : "broken", "error",
         x->err.code ? x->err.message : NULL, NULL);
     free_exchange(x);
 }
@@ -406,42 +399,12 @@ static void on_log(void *cls, const char *format, va_list ap) {
     hn_log(HN_LOG_DEBUG, "http", "text", text, NULL);
 }
 
-static int open_socket(struct hn_http *http, const struct addrinfo *at, struct hn_error *err) {
-    int one = 1;
-    http->listen_fd = socket(at->ai_family, at->ai_socktype | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (http->listen_fd < 0)
-        return hn_fail_errno(err, errno, "cannot make a socket");
-    setsockopt(http->listen_fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
-    if (bind(http->listen_fd, at->ai_addr, at->ai_addrlen) || listen(http->listen_fd, 512)) {
-        int rc = hn_fail_errno(err, errno, "cannot listen on %s", http->server->config->listen);
-        hn_error_hint(err, "is another program using the port? choose one with --listen");
-        return rc;
-    }
-    struct sockaddr_storage got;
-    socklen_t size = sizeof got;
-    char host[64] = "", port[8] = "";
-    if (getsockname(http->listen_fd, (struct sockaddr *)&got, &size) == 0)
-        getnameinfo((struct sockaddr *)&got, size, host, sizeof host, port, sizeof port, NI_NUMERICHOST | NI_NUMERICSERV);
-    snprintf(http->address, sizeof http->address, strchr(host, ':') ? "[%s]:%s" : "%s:%s", host, port);
-    http->loopback = hn_host_is_loopback(host);
-    return 0;
-}
-
-static int open_listener(struct hn_http *http, struct hn_error *err) {
-    char host[256], port[8];
-    const char *listen = http->server->config->listen;
-    if (!hn_host_split(listen, host, sizeof host, port, sizeof port) || !*port) {
-        hn_fail(err, HN_E_INVALID_FIELD, "listen: \"%.100s\" is not address:port", listen);
-        hn_error_hint(err, "for example 127.0.0.1:4663 or [::1]:4663");
-        return HN_E_INVALID_FIELD;
-    }
-    struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE}, *list = NULL;
-    int failed = getaddrinfo(host, port, &hints, &list);
-    if (failed)
-        return hn_fail(err, HN_E_INVALID_FIELD, "listen: %s: %s", host, gai_strerror(failed));
-    int rc = open_socket(http, list, err);
-    freeaddrinfo(list);
-    return rc;
+static void *on_target(void *cls, const char *target, struct MHD_Connection *connection) {
+    (void)cls;
+    const union MHD_ConnectionInfo *info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+    if (info && info->socket_context)
+        hn_frame_target(info->socket_context, target);
+    return NULL;
 }
 
 /* Beyond the machine's own address, strangers can knock: keys and TLS, or a decision in writing. */
@@ -460,41 +423,31 @@ static int check_exposure(struct hn_http *http, struct hn_error *err) {
     return HN_E_INVALID_FIELD;
 }
 
-static int load_tls(struct hn_http *http, struct hn_error *err) {
-    const struct hn_config *config = http->server->config;
-    size_t size;
-    if (!*config->tls_cert)
-        return 0;
-    int rc = hn_file_read(config->tls_cert, 1 << 20, &http->cert, &size, err);
-    return rc ? rc : hn_file_read(config->tls_key, 1 << 20, &http->key, &size, err);
-}
-
 static int start(struct hn_http *http, struct hn_error *err) {
     const struct hn_config *config = http->server->config;
-    unsigned flags = MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ITC | MHD_USE_ERROR_LOG;
+    unsigned flags = MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ITC | MHD_USE_ERROR_LOG | MHD_USE_NO_LISTEN_SOCKET;
     struct MHD_OptionItem tls[] = {
-        {MHD_OPTION_HTTPS_MEM_CERT, 0, http->cert},
-        {MHD_OPTION_HTTPS_MEM_KEY, 0, http->key},
+        {MHD_OPTION_HTTPS_MEM_CERT, 0, NULL},
+        {MHD_OPTION_HTTPS_MEM_KEY, 0, NULL},
+        {MHD_OPTION_HTTPS_PRIORITIES, 0, (void *)(uintptr_t)TLS_VERSIONS},
         {MHD_OPTION_END, 0, NULL},
     };
-    if (!http->cert)
-        tls[0] = tls[2];
-    else
+    if (!http->tls) {
+        tls[0] = tls[3];
+    } else {
+        tls[0].ptr_value = (void *)(uintptr_t)hn_tls_cert(http->tls);
+        tls[1].ptr_value = (void *)(uintptr_t)hn_tls_key(http->tls);
         flags |= MHD_USE_TLS;
-    http->daemon = MHD_start_daemon(flags, 0, NULL, NULL, on_request, http, MHD_OPTION_EXTERNAL_LOGGER, on_log, NULL,
-        MHD_OPTION_LISTEN_SOCKET, http->listen_fd, MHD_OPTION_NOTIFY_COMPLETED, on_completed, http,
-        MHD_OPTION_NOTIFY_CONNECTION, on_connection, http, MHD_OPTION_CONNECTION_LIMIT,
-        (unsigned)config->max_connections + REFUSED, MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)config->idle_seconds,
-        MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)96 << 10, MHD_OPTION_ARRAY, tls, MHD_OPTION_END);
-    if (!http->daemon) {
-        hn_fail(err, HN_E_INTERNAL, "cannot start the HTTP server");
-        if (http->cert)
-            hn_error_hint(err, "check that tls_cert and tls_key are PEM files that belong together");
-        return HN_E_INTERNAL;
     }
-    http->listen_fd = -1; /* the daemon's now */
+    http->daemon = MHD_start_daemon(flags, 0, NULL, NULL, on_request, http, MHD_OPTION_EXTERNAL_LOGGER, on_log, NULL,
+        MHD_OPTION_NOTIFY_COMPLETED, on_completed, http, MHD_OPTION_URI_LOG_CALLBACK, on_target, http,
+        MHD_OPTION_NOTIFY_CONNECTION, on_connection, http, MHD_OPTION_CONNECTION_LIMIT,
+        (unsigned)config->max_connections * 2 + 64, MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)config->idle_seconds,
+        MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)96 << 10, MHD_OPTION_ARRAY, tls, MHD_OPTION_END);
+    if (!http->daemon)
+        return hn_fail(err, HN_E_INTERNAL, "cannot start the HTTP server");
     const union MHD_DaemonInfo *info = MHD_get_daemon_info(http->daemon, MHD_DAEMON_INFO_EPOLL_FD);
-    return info ? hn_loop_watch(http->server->loop, info->epoll_fd, pump, http, &http->watch, err)
+    return info ? hn_loop_watch(http->server->loop, info->epoll_fd, hn_http_run, http, &http->watch, err)
                 : hn_fail(err, HN_E_INTERNAL, "this libmicrohttpd was built without epoll");
 }
 
@@ -505,18 +458,23 @@ int hn_http_create(struct hn_server *server, const struct hn_api *api, struct hn
     http->server = server;
     http->api = api;
     http->listen_fd = -1;
-    http->timer = hn_timer_create(server->loop, pump, http);
+    for (int i = 0; i < HN_RESERVE; i++)
+        http->reserve[i] = -1;
+    http->keeps_layout = strncmp(MHD_get_version(), "0.9.7", 5) == 0 && MHD_get_version()[5] < '7';
+    http->timer = hn_timer_create(server->loop, hn_http_run, http);
     http->guard_timer = hn_timer_create(server->loop, hn_guard_sweep, http);
     http->figures = hn_calloc(api->n_routes + 1, sizeof *http->figures);
-    int rc = http->figures ? open_listener(http, err) : hn_fail(err, HN_E_INTERNAL, "out of memory");
+    int rc = http->figures ? hn_listen_open(http, err) : hn_fail(err, HN_E_INTERNAL, "out of memory");
     for (size_t i = 0; !rc && i < api->n_routes; i++)
         http->figures[i].route = &api->routes[i];
     if (!rc)
         rc = check_exposure(http, err);
-    if (!rc)
-        rc = load_tls(http, err);
+    if (!rc && *server->config->tls_cert)
+        rc = hn_tls_load(server->config->tls_cert, server->config->tls_key, &http->tls, err);
     if (!rc)
         rc = start(http, err);
+    if (!rc)
+        rc = hn_listen_begin(http, err);
     if (rc) {
         hn_http_destroy(http);
         return rc;
@@ -550,9 +508,7 @@ void hn_http_stop(struct hn_http *http, hn_loop_fn done, void *arg) {
     http->stop_done = done;
     http->stop_arg = arg;
     http->stop_deadline = hn_time_tick() + STOP_MS;
-    int fd = MHD_quiesce_daemon(http->daemon);
-    if (fd >= 0)
-        close(fd);
+    hn_listen_end(http);
     http->stop_timer = hn_timer_create(http->server->loop, look_whether_stopped, http);
     hn_timer_start(http->stop_timer, 0, 20);
 }
@@ -566,11 +522,9 @@ void hn_http_destroy(struct hn_http *http) {
     hn_loop_unwatch(http->watch); /* before its descriptor is closed */
     if (http->daemon)
         MHD_stop_daemon(http->daemon);
-    if (http->listen_fd >= 0)
-        close(http->listen_fd);
+    hn_listen_end(http);
+    hn_tls_free(http->tls);
     free(http->figures);
-    free(http->cert);
-    free(http->key);
     free(http);
 }
 
@@ -581,6 +535,10 @@ const char *hn_http_address(const struct hn_http *http) {
 const struct hn_route_figures *hn_http_figures(const struct hn_http *http, size_t *ret_n) {
     *ret_n = http->api->n_routes + 1;
     return http->figures;
+}
+
+int64_t hn_http_memory(const struct hn_http *http) {
+    return http->memory;
 }
 
 int64_t hn_http_connections(const struct hn_http *http) {

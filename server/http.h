@@ -16,6 +16,8 @@
 #include "server/server.h"
 #include "server/store_files.h"
 
+#include <sys/socket.h>
+
 enum hn_scope { HN_SCOPE_OPEN, HN_SCOPE_READ, HN_SCOPE_SUBMIT, HN_SCOPE_ADMIN };
 
 /* Bodies a route takes, or-ed. FORM parts with a file name go to disk, others to memory. */
@@ -87,6 +89,8 @@ struct hn_request {
 void *hn_request_alloc(struct hn_request *req, size_t size); /* zeroed; NULL when out of memory */
 char *hn_request_copy(struct hn_request *req, const char *text);
 const char *hn_request_header(const struct hn_request *req, const char *name); /* NULL if absent */
+/* Whether the client's key reaches so far; where keys are not required, everybody's does. */
+bool hn_request_may(const struct hn_request *req, enum hn_scope needed);
 const char *hn_request_query(const struct hn_request *req, const char *name);
 /* A reader of the store that is given back with the request. Pool handlers only. */
 struct hn_db *hn_request_db(struct hn_request *req, struct hn_error *err);
@@ -108,8 +112,12 @@ int hn_http_create(struct hn_server *server, const struct hn_api *api, struct hn
 /* Ends all streams and, when the last request is through (or after a few seconds), calls `done`. */
 void hn_http_stop(struct hn_http *http, hn_loop_fn done, void *arg);
 void hn_http_destroy(struct hn_http *http);
+/* The certificate of connections that come from now on; on an error the one before stays. Loop thread. */
+int hn_http_renew(struct hn_http *http, const char *cert, const char *key, struct hn_error *err);
 /* "127.0.0.1:4663": where it really listens. */
 const char *hn_http_address(const struct hn_http *http);
+/* The same as the socket has it; its size, 0 when it does not listen. */
+socklen_t hn_http_socket(const struct hn_http *http, struct sockaddr_storage *ret);
 /* What was answered so far, a row a route and one more. For the metrics page; loop thread. */
 struct hn_route_figures {
     const struct hn_route *route; /* NULL: paths and methods that are none */
@@ -117,6 +125,7 @@ struct hn_route_figures {
     struct hn_histogram delays;   /* from the request's headers to the answer's, not to the end of a long answer */
 };
 int64_t hn_http_connections(const struct hn_http *http); /* open ones */
+int64_t hn_http_memory(const struct hn_http *http);      /* bytes that requests hold */
 const struct hn_route_figures *hn_http_figures(const struct hn_http *http, size_t *ret_n);
 
 #endif

@@ -1,8 +1,9 @@
 /*
  * Bodies: JSON into memory, forms and files to disk while they arrive.
  *
- * Memory is bounded whatever a client sends: a JSON body and the fields of a form by max_body, a file by one buffer of
- * 256 KiB that the pool writes and hashes while the connection is suspended.
+ * Memory is bounded whatever a client sends: a JSON body, and all fields of a form together, by max_body, files by one
+ * buffer of 256 KiB that the pool writes and hashes while the connection is suspended; all requests together by
+ * request_memory. Of the files of a form one is open at a time.
  */
 #include "server/http_internal.h"
 #include "server/machine.h"
@@ -71,6 +72,16 @@ static int too_large(struct hn_error *err, int64_t limit, const char *setting) {
     return HN_E_TOO_LARGE;
 }
 
+/* Appends, and counts what the buffer has grown by. */
+static int append(struct hn_exchange *x, struct hn_buf *to, const char *data, size_t size, struct hn_error *err) {
+    size_t before = to->capacity;
+    hn_buf_append(to, data, size);
+    if (to->failed)
+        return to->ceiling && to->size + size > to->ceiling ? too_large(err, x->req.server->config->max_body, "max_body")
+                                                            : hn_fail(err, HN_E_INTERNAL, "out of memory");
+    return to->capacity > before ? hn_memory_take(x, to->capacity - before, err) : 0;
+}
+
 static int disk_full(struct hn_error *err) {
     hn_fail(err, HN_E_DISK_FULL, "there is not enough free disk space for this upload");
     hn_error_hint(err, "delete jobs or data sets that are no longer needed");
@@ -93,6 +104,17 @@ static bool is_plain_json(const struct hn_exchange *x, const char *type) {
     return hn_media_is(type, PLAIN_CURL) && !named_file;
 }
 
+/* Files say themselves how they are packed; a packed body of another kind would have to be unpacked by us. */
+static int check_coding(const struct hn_exchange *x, struct hn_error *err) {
+    const char *coding = hn_request_header(&x->req, "Content-Encoding");
+    if (!coding || strcasecmp(coding, "identity") == 0 || x->body_kind == HN_BODY_FILE || x->body_kind == HN_BODY_NONE)
+        return 0;
+    hn_fail(err, HN_E_UNSUPPORTED_MEDIA_TYPE, "a body with Content-Encoding \"%.60s\" is not understood here", coding);
+    hn_error_field(err, "Content-Encoding");
+    hn_error_hint(err, "send it as it is; only the file of a data set may be packed (gzip, zstd, xz, bzip2)");
+    return HN_E_UNSUPPORTED_MEDIA_TYPE;
+}
+
 static int choose(struct hn_exchange *x, bool has_body, struct hn_error *err) {
     unsigned takes = x->req.route->body;
     const char *type = hn_request_header(&x->req, "Content-Type");
@@ -113,6 +135,20 @@ static int choose(struct hn_exchange *x, bool has_body, struct hn_error *err) {
     return 0;
 }
 
+/* The part before the one that comes is complete: its last bytes go out, and its descriptor back. */
+static int end_part(struct hn_exchange *x, struct hn_error *err) {
+    int rc = hn_body_flush(x, err);
+    struct hn_part *part = x->current;
+    if (part && part->fd >= 0) {
+        if (close(part->fd) && !rc)
+            rc = hn_fail_errno(err, errno, "cannot store the upload");
+        part->fd = -1;
+        hn_sha256_end(part->sha, part->sha256);
+        part->sha = NULL;
+    }
+    return rc;
+}
+
 static enum MHD_Result on_form(void *cls, enum MHD_ValueKind kind, const char *name, const char *filename, const char *type,
     const char *encoding, const char *data, uint64_t offset, size_t size) {
     (void)kind;
@@ -122,8 +158,7 @@ static enum MHD_Result on_form(void *cls, enum MHD_ValueKind kind, const char *n
         return MHD_NO;
     struct hn_part *part = x->current;
     if (!part || offset == 0) {
-        /* The file before this one is complete; its last bytes go out before the buffer is used again. */
-        int rc = hn_body_flush(x, &x->err);
+        int rc = end_part(x, &x->err);
         x->current = part = rc ? NULL : add_part(x, name ? name : "", filename, type);
         if (!rc && !part)
             rc = hn_fail(&x->err, HN_E_TOO_LARGE, "the form has more than %d parts", PARTS_MAX);
@@ -134,14 +169,14 @@ static enum MHD_Result on_form(void *cls, enum MHD_ValueKind kind, const char *n
             return MHD_NO;
         }
     }
-    struct hn_buf *to = part->path ? &x->pending : &part->data;
-    hn_buf_append(to, data, size);
-    if (to->failed) {
-        too_large(&x->err, x->req.server->config->max_body, "max_body");
-        x->failed = true;
-        return MHD_NO;
-    }
-    return MHD_YES;
+    int64_t limit = x->req.server->config->max_body;
+    int rc = 0;
+    if (!part->path && (x->field_bytes += size) > (size_t)limit)
+        rc = too_large(&x->err, limit, "max_body");
+    if (!rc)
+        rc = append(x, part->path ? &x->pending : &part->data, data, size, &x->err);
+    x->failed = rc != 0;
+    return rc ? MHD_NO : MHD_YES;
 }
 
 int hn_body_begin(struct hn_exchange *x, struct hn_error *err) {
@@ -149,6 +184,8 @@ int hn_body_begin(struct hn_exchange *x, struct hn_error *err) {
     unsigned long long declared = length ? strtoull(length, NULL, 10) : 0;
     bool has_body = declared > 0 || hn_request_header(&x->req, "Transfer-Encoding");
     int rc = choose(x, has_body, err);
+    if (!rc)
+        rc = check_coding(x, err);
     if (rc)
         return rc;
     int64_t limit = limit_of(x, &setting);
@@ -164,7 +201,11 @@ int hn_body_begin(struct hn_exchange *x, struct hn_error *err) {
     if (x->body_kind == HN_BODY_FORM) {
         x->req.is_form = true;
         x->form = MHD_create_post_processor(x->connection, 65536, on_form, x);
-        return x->form ? 0 : hn_fail(err, HN_E_INVALID_FIELD, "the multipart body has no boundary");
+        if (x->form)
+            return 0;
+        hn_fail(err, HN_E_INVALID_FIELD, "the multipart body has no boundary that can be used");
+        hn_error_hint(err, "curl -F name=value -F dataset=@file makes a good one");
+        return HN_E_INVALID_FIELD;
     }
     if (x->body_kind == HN_BODY_FILE) {
         x->current = add_part(x, "file", "", NULL);
@@ -179,14 +220,10 @@ int hn_body_take(struct hn_exchange *x, const char *data, size_t size, struct hn
     x->received += size;
     if (x->received > (uint64_t)limit)
         return too_large(err, limit, setting);
-    if (x->body_kind == HN_BODY_JSON) {
-        hn_buf_append(&x->req.body, data, size);
-        return x->req.body.failed ? too_large(err, limit, setting) : 0;
-    }
-    if (x->body_kind == HN_BODY_FILE) {
-        hn_buf_append(&x->pending, data, size);
-        return x->pending.failed ? hn_fail(err, HN_E_INTERNAL, "out of memory") : 0;
-    }
+    if (x->body_kind == HN_BODY_JSON)
+        return append(x, &x->req.body, data, size, err);
+    if (x->body_kind == HN_BODY_FILE)
+        return append(x, &x->pending, data, size, err);
     if (x->body_kind == HN_BODY_FORM && MHD_post_process(x->form, data, size) == MHD_NO && !x->failed) {
         hn_fail(err, HN_E_INVALID_FIELD, "the multipart body is damaged");
         hn_error_hint(err, "curl -F name=value -F dataset=@file makes a good one");
@@ -225,22 +262,30 @@ int hn_body_end(struct hn_exchange *x, struct hn_error *err) {
             return err->code;
         }
     }
-    int rc = hn_body_flush(x, err);
-    for (struct hn_part *part = x->req.parts; part; part = part->next) {
-        if (part->fd < 0)
-            continue;
-        if (close(part->fd) && !rc)
-            rc = hn_fail_errno(err, errno, "cannot store the upload");
-        part->fd = -1;
-        hn_sha256_end(part->sha, part->sha256);
-        part->sha = NULL;
-    }
+    int rc = end_part(x, err);
+    /* What the handler will make of the JSON in it lives as long as the request does. */
+    if (!rc && x->req.body.size)
+        rc = hn_memory_take(x, hn_memory_of_json(x->req.body.data, x->req.body.size), err);
     for (struct hn_part *part = x->req.parts; part && !rc; part = part->next) {
         rc = hn_http_check_text(part->name, part->name, err);
         if (!rc && part->data.data)
             rc = hn_http_check_text(part->name, part->data.data, err);
+        if (!rc && part->data.data)
+            rc = hn_memory_take(x, hn_memory_of_json(part->data.data, part->data.size), err);
     }
     return rc;
+}
+
+static void drop(struct hn_exchange *x, struct hn_buf *buf) {
+    hn_memory_give(x, buf->capacity);
+    hn_buf_free(buf);
+}
+
+void hn_body_forget(struct hn_exchange *x) {
+    for (struct hn_part *part = x->req.parts; part; part = part->next)
+        drop(x, &part->data);
+    drop(x, &x->pending);
+    drop(x, &x->req.body);
 }
 
 void hn_body_free(struct hn_exchange *x) {

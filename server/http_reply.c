@@ -1,12 +1,14 @@
 /* Replies: how each kind becomes a response of microhttpd, and streams that sleep. */
 #include "server/http_internal.h"
 
+#include <fcntl.h>
 #include <microhttpd.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #define AHEAD_BYTES ((size_t)256 << 10)
+#define SMALL_BYTES ((size_t)64 << 10) /* an answer up to here is never refused */
 
 static struct hn_exchange *of(struct hn_request *req) {
     return (struct hn_exchange *)req;
@@ -22,9 +24,16 @@ static struct hn_exchange *set(struct hn_request *req, enum hn_reply_kind kind, 
 
 void hn_reply_bytes(struct hn_request *req, int status, const char *type, char *data, size_t size) {
     struct hn_exchange *x = set(req, HN_REPLY_BYTES, status, type);
+    struct hn_error busy;
     free(x->data);
     x->data = data;
     x->size = size;
+    if (size <= SMALL_BYTES) {
+        hn_memory_add(x, size);
+    } else if (hn_memory_take(x, size, &busy)) {
+        x->err = busy;
+        x->http->api->fail(req, &busy, NULL);
+    }
 }
 
 void hn_reply_static(struct hn_request *req, int status, const char *type, const char *data, size_t size) {
@@ -46,8 +55,13 @@ void hn_reply_file(struct hn_request *req, int status, const char *type, int fd,
 
 void hn_reply_stream(struct hn_request *req, int status, const char *type, struct hn_stream *stream) {
     struct hn_exchange *x = set(req, HN_REPLY_STREAM, status, type);
+    struct hn_error busy;
     x->stream = stream;
     x->ahead_end = 1;
+    if (stream->blocking && hn_memory_take(x, AHEAD_BYTES, &busy)) {
+        x->err = busy;
+        x->http->api->fail(req, &busy, NULL); /* the stream is closed with the request */
+    }
 }
 
 void hn_reply_header(struct hn_request *req, const char *name, const char *value) {
@@ -117,25 +131,36 @@ static ssize_t read_stream(void *cls, uint64_t pos, char *buf, size_t max) {
                                 : MHD_CONTENT_READER_END_WITH_ERROR;
 }
 
-static void add_headers(struct hn_exchange *x, struct MHD_Response *response) {
+typedef void (*header_fn)(void *ud, const char *name, const char *value);
+
+static void each_header(struct hn_exchange *x, header_fn add, void *ud) {
     if (x->type)
-        MHD_add_response_header(response, "Content-Type", x->type);
-    MHD_add_response_header(response, "X-Request-Id", x->req.id);
-    MHD_add_response_header(response, "X-Content-Type-Options", "nosniff");
-    MHD_add_response_header(response, "Referrer-Policy", "no-referrer");
-    MHD_add_response_header(response, "Cross-Origin-Resource-Policy", "same-origin");
+        add(ud, "Content-Type", x->type);
+    add(ud, "X-Request-Id", x->req.id);
+    add(ud, "X-Content-Type-Options", "nosniff");
+    add(ud, "Referrer-Policy", "no-referrer");
+    add(ud, "Cross-Origin-Resource-Policy", "same-origin");
     bool policy = false, cache = false;
     for (size_t i = 0; i < x->n_reply_headers; i++) {
         const struct hn_header *h = &x->reply_headers[i];
-        MHD_add_response_header(response, h->name, h->value);
+        add(ud, h->name, h->value);
         policy = policy || strcmp(h->name, "Content-Security-Policy") == 0;
         cache = cache || strcmp(h->name, "Cache-Control") == 0;
     }
     /* What the API answers is data: nothing in it may ever run, wherever it is shown. */
     if (!policy)
-        MHD_add_response_header(response, "Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'");
+        add(ud, "Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'");
     if (!cache)
-        MHD_add_response_header(response, "Cache-Control", "no-store");
+        add(ud, "Cache-Control", "no-store");
+}
+
+static void add_header(void *ud, const char *name, const char *value) {
+    MHD_add_response_header(ud, name, value);
+}
+
+static void write_header(void *ud, const char *name, const char *value) {
+    if (strcasecmp(name, "Connection") != 0)
+        hn_buf_printf(ud, "%s: %s\r\n", name, value);
 }
 
 struct MHD_Response *hn_reply_build(struct hn_exchange *x) {
@@ -163,8 +188,24 @@ struct MHD_Response *hn_reply_build(struct hn_exchange *x) {
         break;
     }
     if (response)
-        add_headers(x, response);
+        each_header(x, add_header, response);
     return response;
+}
+
+void hn_reply_early(struct hn_exchange *x) {
+    const union MHD_ConnectionInfo *info = MHD_get_connection_info(x->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+    struct hn_buf out = {.ceiling = 65536};
+    hn_buf_printf(&out, "HTTP/1.1 %d %s\r\n", x->status, MHD_get_reason_phrase_for((unsigned)x->status));
+    each_header(x, write_header, &out);
+    hn_buf_printf(&out, "Connection: close\r\nContent-Length: %zu\r\n\r\n", x->size);
+    if (strcmp(x->req.method, "HEAD") != 0)
+        hn_buf_append(&out, x->reply == HN_REPLY_BYTES ? x->data : x->fixed, x->size);
+    int copy = info && !out.failed ? fcntl(info->connect_fd, F_DUPFD_CLOEXEC, 3) : -1;
+    if (info && !out.failed)
+        x->answered = hn_tls_send(x->connection, info->connect_fd, out.data, out.size);
+    if (copy >= 0)
+        hn_linger_begin(x->http, copy);
+    hn_buf_free(&out);
 }
 
 void hn_reply_free(struct hn_exchange *x) {

@@ -1,4 +1,4 @@
-/* See log.h. Level and format are the process-wide settings; they are written once before threads start. */
+/* See log.h. Level and format are the process-wide settings; only the level may change while threads run. */
 #include "server/log.h"
 #include "engine/engine.h"
 #include "server/id.h"
@@ -11,13 +11,17 @@
 
 #define NUMBER '\1' /* what HN_N puts before its digits: numbers among texts */
 
-static enum hn_log_level threshold = HN_LOG_INFO;
+static _Atomic int threshold = HN_LOG_INFO;
 static enum hn_log_format format = HN_LOG_TEXT;
 static const char *const names[] = {"debug", "info", "warning", "error", "off"};
 
 void hn_log_setup(enum hn_log_level level, enum hn_log_format form) {
-    threshold = level;
+    threshold = (int)level;
     format = form;
+}
+
+void hn_log_level(enum hn_log_level level) {
+    threshold = (int)level;
 }
 
 struct hn_number hn_number_text(int64_t value) {
@@ -78,7 +82,7 @@ static void write_json(struct hn_buf *line, const char *now, enum hn_log_level l
 }
 
 void hn_log(enum hn_log_level level, const char *message, ...) {
-    if (level < threshold)
+    if ((int)level < threshold)
         return;
     char now[HN_TIME_SIZE];
     hn_time_now(now);

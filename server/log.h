@@ -18,6 +18,7 @@ enum hn_log_format { HN_LOG_TEXT, HN_LOG_JSON };
 
 /* Lines below `level` are dropped. Called once, before any thread exists. */
 void hn_log_setup(enum hn_log_level level, enum hn_log_format format);
+void hn_log_level(enum hn_log_level level); /* any time, any thread */
 /* hn_log(HN_LOG_INFO, "job claimed", "job", id, "slot", "1", NULL): pairs of texts, NULL-ended; a NULL value ends too. */
 void hn_log(enum hn_log_level level, const char *message, ...) __attribute__((sentinel));
 

@@ -1,9 +1,13 @@
 /* libuv, behind the few calls the daemon needs. See loop.h. */
 #include "server/loop.h"
 
+#include <errno.h>
 #include <poll.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <uv.h>
+
+#define SPARE_THREADS 4 /* that others start: the store, a worker, a helper */
 
 struct post {
     hn_loop_fn fn;
@@ -149,6 +153,57 @@ void hn_loop_work(struct hn_loop *loop, hn_loop_fn fn, hn_loop_fn after, void *a
     work->uv.data = work;
     loop->works++;
     uv_queue_work(&loop->uv, &work->uv, run_work, end_work);
+}
+
+static void do_nothing(void *arg) {
+    (void)arg;
+}
+
+static void *wait_for_end(void *arg) {
+    uv_mutex_t *held = arg;
+    uv_mutex_lock(held);
+    uv_mutex_unlock(held);
+    return NULL;
+}
+
+/* Whether so many threads can be there at the same time, as large as the pool's: it is tried. */
+static int try_threads(size_t n) {
+    pthread_t *threads = hn_calloc(n, sizeof *threads);
+    pthread_attr_t attr;
+    uv_mutex_t held;
+    size_t made = 0;
+    int failed = threads && uv_mutex_init(&held) == 0 ? 0 : ENOMEM;
+    if (failed) {
+        free(threads);
+        return failed;
+    }
+    pthread_attr_init(&attr);
+    pthread_attr_setstacksize(&attr, (size_t)8 << 20);
+    uv_mutex_lock(&held);
+    while (!failed && made < n && (failed = pthread_create(&threads[made], &attr, wait_for_end, &held)) == 0)
+        made++;
+    uv_mutex_unlock(&held);
+    while (made)
+        pthread_join(threads[--made], NULL);
+    uv_mutex_destroy(&held);
+    pthread_attr_destroy(&attr);
+    free(threads);
+    return failed;
+}
+
+int hn_loop_start_pool(struct hn_loop *loop, struct hn_error *err) {
+    const char *text = getenv("UV_THREADPOOL_SIZE");
+    long n = text ? strtol(text, NULL, 10) : 4;
+    n = n < 1 ? 1 : n > 1024 ? 1024 : n;
+    int failed = try_threads((size_t)n + SPARE_THREADS);
+    if (failed) {
+        hn_fail_errno(err, failed, "cannot start %ld threads", n + SPARE_THREADS);
+        hn_error_hint(err, "raise the limit: pids.max (TasksMax of the service), ulimit -u, or ulimit -v, of which each "
+                           "thread takes 8 MB");
+        return err ? err->code : HN_E_INTERNAL;
+    }
+    hn_loop_work(loop, do_nothing, NULL, NULL);
+    return 0;
 }
 
 static struct handle *make_handle(hn_loop_fn fn, void *arg) {

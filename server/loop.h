@@ -18,6 +18,8 @@ typedef void (*hn_loop_fn)(void *arg);
 int hn_loop_create(struct hn_loop **ret, struct hn_error *err);
 /* After hn_loop_run returned; waits for the pool's work, whose `after` still runs. */
 void hn_loop_destroy(struct hn_loop *loop);
+/* Starts the pool's threads ($UV_THREADPOOL_SIZE), which libuv would do with the first work and abort where it cannot. */
+int hn_loop_start_pool(struct hn_loop *loop, struct hn_error *err);
 void hn_loop_run(struct hn_loop *loop);
 void hn_loop_stop(struct hn_loop *loop);
 

@@ -45,7 +45,7 @@ static int command_serve(int argc, char **argv) {
     }
     if (!rc)
         rc = hn_config_resolve(&config, &err);
-    int status = rc ? complain(&err) : hn_serve(&config, hn_api_table());
+    int status = rc ? complain(&err) : hn_serve(&config, hn_api_table(), argc, argv);
     hn_config_finish(&config);
     return status;
 }

@@ -2,6 +2,7 @@
  * The daemon's life. Start: state lock, store, library sweep, helpers, workers (which attach to what still trains), HTTP.
  * SIGTERM or SIGINT: no more claims, trainers write their state and leave, their jobs are queued again; requests are
  * served meanwhile. A second signal leaves at once; the trainers go on and the next daemon attaches to them.
+ * SIGHUP: the certificate and the level of the log are read anew.
  */
 #include "server/serve.h"
 #include "server/child.h"
@@ -11,6 +12,7 @@
 #include "server/state.h"
 #include "server/store_backup.h"
 #include "server/store_jobs.h"
+#include "server/watchdog.h"
 
 #include <fcntl.h>
 #include <signal.h>
@@ -26,7 +28,10 @@ struct daemon {
     struct hn_server server;
     int lock_fd;
     bool stopping_http;
-    struct hn_timer *care, *watchdog;
+    struct hn_timer *care;
+    struct hn_watchdog *watchdog;
+    int argc;
+    char **argv;
 };
 
 static void stop_loop(void *arg) {
@@ -63,9 +68,27 @@ static void on_stop(void *arg) {
     hn_workers_drain(d->server.workers, on_drained, d);
 }
 
-static void on_watchdog(void *arg) {
-    (void)arg;
-    hn_notify("WATCHDOG=1");
+static int reload(struct daemon *d, struct hn_config *config, struct hn_error *err) {
+    int left, rc = hn_config_arguments(config, d->argc, d->argv, &left, err);
+    if (!rc)
+        rc = hn_config_resolve(config, err);
+    if (rc)
+        return rc;
+    hn_log_level((enum hn_log_level)config->log_level);
+    return hn_http_renew(d->server.http, config->tls_cert, config->tls_key, err);
+}
+
+/* Whatever is wrong with the new settings, the old ones go on. */
+static void on_reload(void *arg) {
+    struct daemon *d = arg;
+    struct hn_config config;
+    struct hn_error err = {0};
+    hn_config_init(&config);
+    if (reload(d, &config, &err))
+        hn_log(HN_LOG_ERROR, "cannot reload", "error", err.message, "hint", err.hint, NULL);
+    else
+        hn_log(HN_LOG_INFO, "reloaded: level of the log, certificate", "tls", *config.tls_cert ? "yes" : "no", NULL);
+    hn_config_finish(&config);
 }
 
 static void remove_old_jobs(struct hn_server *server) {
@@ -103,6 +126,8 @@ static int open_store(struct daemon *d, struct hn_error *err) {
         rc = hn_state_lock(s->config->state, &d->lock_fd, err);
     if (!rc)
         rc = hn_loop_create(&s->loop, err);
+    if (!rc)
+        rc = hn_loop_start_pool(s->loop, err);
     if (!rc)
         rc = hn_feed_create(s->loop, &s->feed, err);
     if (!rc)
@@ -147,21 +172,21 @@ static int start(struct daemon *d, const struct hn_api *api, struct hn_error *er
         rc = hn_loop_signal(d->server.loop, SIGTERM, on_stop, d, err);
     if (!rc)
         rc = hn_loop_signal(d->server.loop, SIGINT, on_stop, d, err);
+    if (!rc)
+        rc = hn_loop_signal(d->server.loop, SIGHUP, on_reload, d, err);
+    if (!rc)
+        rc = hn_watchdog_create(d->server.http, *d->server.config->tls_cert, &d->watchdog, err);
     if (rc)
         return rc;
     d->care = hn_timer_create(d->server.loop, on_care, d);
     hn_timer_start(d->care, CARE_MS, CARE_MS);
-    int64_t watchdog = hn_notify_watchdog_ms();
-    if (watchdog) {
-        d->watchdog = hn_timer_create(d->server.loop, on_watchdog, d);
-        hn_timer_start(d->watchdog, (uint64_t)watchdog, (uint64_t)watchdog);
-    }
     return 0;
 }
 
 /* Half-built daemons, too. */
 static void finish(struct daemon *d) {
     struct hn_server *s = &d->server;
+    hn_watchdog_destroy(d->watchdog);
     if (s->workers) {
         hn_workers_abandon(s->workers);
         hn_workers_destroy(s->workers);
@@ -197,12 +222,14 @@ static void raise_descriptor_limit(void) {
     }
 }
 
-int hn_serve(struct hn_config *config, const struct hn_api *api) {
+int hn_serve(struct hn_config *config, const struct hn_api *api, int argc, char **argv) {
     struct daemon *d = hn_calloc(1, sizeof *d);
     struct hn_error err = {0};
     if (!d)
         return 1;
     d->lock_fd = -1;
+    d->argc = argc;
+    d->argv = argv;
     d->server.config = config;
     d->server.started = hn_time_tick();
     hn_log_setup((enum hn_log_level)config->log_level, (enum hn_log_format)config->log_format);

@@ -4,7 +4,8 @@
 
 #include "server/http.h"
 
-/* Returns a process exit status; errors go to the log. */
-int hn_serve(struct hn_config *config, const struct hn_api *api);
+/* Returns a process exit status; errors go to the log. `argv` has the options again that `config` was read from: SIGHUP
+ * reads them and their file anew, for the level of the log and the certificate. */
+int hn_serve(struct hn_config *config, const struct hn_api *api, int argc, char **argv);
 
 #endif

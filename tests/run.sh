@@ -115,7 +115,7 @@ fetch_gemma || FAILED=$((FAILED + 1))
 python_tools || { echo "the Python packages for the tests cannot be installed" >&2; FAILED=$((FAILED + 1)); }
 export HONE_TEST_GGUF="$MODEL_FILE" HONE_TEST_REVIEWS="$REVIEWS_FILE" HONE_TEST_MINILM="$MINILM_FOLDER" HONE_TEST_GEMMA="$GEMMA_FILE" HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false
 # Every thread of the daemon at work, with a stand-in for the engine.
-DAEMON_TESTS=$(printf 'tests/e2e/test_%s.py ' api lifecycle operations backup slow_clients)
+DAEMON_TESTS=$(printf 'tests/e2e/test_%s.py ' api lifecycle operations backup slow_clients exhaustion framing)
 PYTEST="$CACHE/venv/bin/python -m pytest -q -p no:cacheprovider"
 SIDE_BY_SIDE="-n 2 --dist loadfile" # a file a worker: the files share nothing
 

@@ -1,4 +1,5 @@
 import pathlib
+import subprocess
 import sys
 
 import pytest
@@ -12,8 +13,8 @@ def start(tmp_path):
     """Starts daemons; all of them have ended, without a sanitizer's complaint, when the test has."""
     running = []
 
-    def begin(*options, fake=True, state=None):
-        daemon = Daemon(state or tmp_path / f"d{len(running)}" / "state", *options, fake=fake)
+    def begin(*options, fake=True, state=None, **how):
+        daemon = Daemon(state or tmp_path / f"d{len(running)}" / "state", *options, fake=fake, **how)
         running.append(daemon)
         return daemon
 
@@ -30,3 +31,16 @@ def daemon(start):
     found = start()
     found.model()
     return found
+
+
+def make_certificate(folder, name="localhost"):
+    """Paths of a certificate and its key."""
+    cert, key = str(folder / f"{name}-cert.pem"), str(folder / f"{name}-key.pem")
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2", "-subj",
+                    f"/CN={name}", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", cert], check=True, capture_output=True)
+    return cert, key
+
+
+@pytest.fixture
+def certificate(tmp_path):
+    return make_certificate(tmp_path)

@@ -16,10 +16,11 @@ ENDED = ("succeeded", "failed", "cancelled")
 
 
 class Daemon:
-    def __init__(self, state, *options, fake=True):
+    def __init__(self, state, *options, fake=True, prefix=(), env=None):
         self.state = pathlib.Path(state)
         self.options = options
-        self.env = dict(os.environ)
+        self.prefix = prefix  # a command that runs the daemon, such as prlimit
+        self.env = dict(os.environ) | (env or {})
         self.env.pop("HONED_TEST_EXE", None)
         if fake:
             self.env["HONED_TEST_EXE"] = str(HERE / "fake_engine.py")
@@ -31,7 +32,7 @@ class Daemon:
         self.state.parent.mkdir(parents=True, exist_ok=True)
         at = self.log.stat().st_size if self.log.exists() else 0
         with open(self.log, "ab") as log:
-            self.process = subprocess.Popen([HONED, "serve", "--state", self.state, "--listen", "127.0.0.1:0", "--log_level", "debug",
+            self.process = subprocess.Popen([*self.prefix, HONED, "serve", "--state", self.state, "--listen", "127.0.0.1:0", "--log_level", "debug",
                                              *self.options], stderr=log, env=self.env)
         deadline = time.time() + 30
         while time.time() < deadline:

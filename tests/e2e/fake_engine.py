@@ -107,6 +107,15 @@ def evaluate(p):
     return {"rows": rows, "dropped": 0, "truncated": 0, "metrics": {"loss": 1.0}}
 
 
+def export(p):
+    folder, data = pathlib.Path(p["to"]), b"exported"
+    folder.mkdir(parents=True)
+    (folder / "adapter.bin").write_bytes(data)
+    files = [{"path": "adapter.bin", "size": len(data), "sha256": hashlib.sha256(data).hexdigest()}]
+    (folder / "manifest.json").write_text(json.dumps({"files": files}))
+    return {}
+
+
 def helper(fd):
     sock = socket.socket(fileno=fd)
     send = lambda o: sock.sendall(json.dumps(o).encode() + b"\n")
@@ -116,7 +125,7 @@ def helper(fd):
         try:
             result = {"dataset.inspect": inspect_dataset, "model.inspect": inspect_model, "job.plan": plan, "evaluate": evaluate,
                       "dataset.preview": lambda p: {"row": p["row"], "line": p["row"], "rendered": "x", "tokens": [], "counts": {}},
-                      "predict": lambda p: predict(p, lambda c: send({"id": number, "chunk": c}))}[op](p)
+                      "export": export, "predict": lambda p: predict(p, lambda c: send({"id": number, "chunk": c}))}[op](p)
             send({"id": number, "result": result})
         except Refused as refused:
             send({"id": number, "error": refused.error})

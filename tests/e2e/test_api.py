@@ -451,3 +451,26 @@ def test_tls(start, tmp_path):
     bad = subprocess.run([HONED, "serve", "--state", str(tmp_path / "b"), "--listen", "127.0.0.1:0", "--tls_cert", cert], capture_output=True,
                          text=True, timeout=20)
     assert bad.returncode == 2 and "together" in bad.stderr
+
+
+def test_a_read_key_has_nothing_made(start):
+    d = start("--require_keys", "yes")
+    keys = {}
+    for scope in ("read", "submit", "admin"):
+        made = subprocess.run([HONED, "key", "create", "--name", scope, "--scope", scope, "--state", str(d.state)], capture_output=True, text=True,
+                              check=True)
+        keys[scope] = {"Authorization": "Bearer " + made.stdout.strip().split("\n")[-1].strip()}
+    assert d.post("/models?name=base", data=b"fake model", headers=keys["admin"] | {"Content-Type": "application/octet-stream"}).status_code == 201
+    data = d.post("/datasets?name=d", data=rows(), headers=keys["submit"]).json()["id"]
+    job = d.post("/jobs", json={"model": "base", "dataset": data}, headers=keys["submit"]).json()["id"]
+    deadline = time.time() + 20
+    while d.get(f"/jobs/{job}", headers=keys["read"]).json()["status"] != "succeeded":
+        assert time.time() < deadline
+        time.sleep(0.05)
+    at = f"/jobs/{job}/checkpoints/4/artifacts"
+    for path in (at, at + ".tar", at + "/adapter.bin"):
+        reply = d.get(path, headers=keys["read"])
+        assert reply.status_code == 403 and "submit" in reply.json()["error"]["hint"], reply.text
+    assert not (d.state / "runs" / job / "exports").exists()
+    assert d.get(at, headers=keys["submit"]).json()["data"][0]["path"] == "adapter.bin"
+    assert d.get(at + "/adapter.bin", headers=keys["read"]).content == b"exported"

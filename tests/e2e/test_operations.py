@@ -63,7 +63,7 @@ def test_log_as_json(start):
     asked = {line["req"]: line for line in lines if line["message"] == "request"}
     assert asked["12345"] | {"ms": 0, "time": ""} == {
         "time": "", "level": "info", "message": "request", "req": "12345", "method": "GET", "path": "/jobs", "route": "/jobs", "status": 400,
-        "ms": 0, "key": "-", "end": "ok", "error": asked["12345"]["error"]}
+        "ms": 0, "key": "-", "client": "127.0.0.1", "end": "ok", "error": asked["12345"]["error"]}
     assert [line["path"] for line in asked.values() if line["status"] == 404] == ['/no"where\\\nat={all}\N{REPLACEMENT CHARACTER}']
     assert any(line["route"] == "/jobs/{id}" and line["path"] == f"/jobs/{job}" for line in asked.values())
     assert {"job claimed", "trainer started", "run ended"} <= {line["message"] for line in lines if line.get("job") == job}

@@ -59,22 +59,36 @@ def test_slow_headers_and_bodies_are_cut(start):
 
 
 def test_too_many_connections(start):
-    d = start("--max_connections", "20", "--max_per_client", "12")
+    d = start("--max_per_client", "12")
     held = [connect(d) for _ in range(12)]
     deadline = time.time() + 10
     while (reply := d.get("/healthz")).status_code != 429:
         assert time.time() < deadline
     assert reply.json()["error"]["code"] == "rate_limited" and int(reply.headers["Retry-After"]) > 0
     assert reply.headers["Connection"].lower() == "close" and "max_per_client" in reply.json()["error"]["hint"]
-    held += [connect(d) for _ in range(12)]
-    while (reply := d.get("/healthz")).status_code != 503:
-        assert time.time() < deadline
-    assert reply.json()["error"]["code"] == "busy" and int(reply.headers["Retry-After"]) > 0
     for s in held:
         s.close()
     while (reply := d.get("/healthz")).status_code != 200:
         assert time.time() < deadline
     assert d.figures()["hone_http_connections"][()] < 12
+
+
+def test_no_room_among_requests_that_are_answered(start):
+    """Event streams are not cut for others, who are told to come later."""
+    d = start("--max_connections", "20")
+    d.model()
+    job = d.job({"steps": 1000, "step_seconds": 0.2})
+    ask = f"GET /jobs/{job}/events HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n".encode()
+    held = [connect(d, ask) for _ in range(20)]
+    assert all(s.recv(12) == b"HTTP/1.1 200" for s in held)
+    for _ in range(100):
+        reply = d.get("/healthz")
+        assert reply.status_code == 503 and reply.json()["error"]["code"] == "busy" and int(reply.headers["Retry-After"]) > 0
+    for s in held:
+        s.close()
+    deadline = time.time() + 10
+    while (reply := d.get("/healthz")).status_code != 200:
+        assert time.time() < deadline
 
 
 def test_a_thousand_streams(start):

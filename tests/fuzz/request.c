@@ -31,7 +31,7 @@ static void set(struct hn_config *config, const char *name, const char *value) {
 }
 
 static void *serve(void *arg) {
-    hn_serve(arg, hn_api_table());
+    hn_serve(arg, hn_api_table(), 0, NULL);
     return NULL;
 }
 
