@@ -3,6 +3,7 @@
  * before its file; a crash in between leaves a folder without a record, which the next start removes.
  */
 #include "server/library.h"
+#include "server/ballast.h"
 #include "server/blob.h"
 #include "server/id.h"
 #include "server/lost.h"
@@ -198,7 +199,7 @@ static int remove_dataset(const struct hn_library *library, hn_store_fn from_sto
     struct hn_dataset_delete del = {.id = id};
     char dir[HN_PATH_SIZE];
     int lock = lock_library(library->state);
-    int rc = hn_store_call(library->store, from_store, &del, err);
+    int rc = hn_ballast_call(library->state, library->store, from_store, &del, err);
     if (!rc && del.deleted)
         hn_record_forget(library->state, "datasets", id);
     if (!rc && del.sha256[0] && hn_state_path(dir, library->state, "datasets", del.sha256, NULL))
@@ -412,7 +413,7 @@ int hn_model_adopt(const struct hn_library *library, const char *name, struct hn
 int hn_model_remove(const struct hn_library *library, const char *name, struct hn_error *err) {
     char dir[HN_PATH_SIZE];
     int lock = lock_library(library->state);
-    int rc = hn_store_call(library->store, hn_db_model_delete, (void *)(uintptr_t)name, err);
+    int rc = hn_ballast_call(library->state, library->store, hn_db_model_delete, (void *)(uintptr_t)name, err);
     if (!rc)
         hn_record_forget(library->state, "models", name);
     if (!rc && hn_state_path(dir, library->state, "models", name, NULL))
@@ -423,13 +424,18 @@ int hn_model_remove(const struct hn_library *library, const char *name, struct h
 
 int hn_job_remove(const struct hn_library *library, const char *id, struct hn_error *err) {
     char dir[HN_PATH_SIZE];
-    int rc = hn_store_call(library->store, hn_db_job_delete, (void *)(uintptr_t)id, err);
+    if (!hn_id_valid("job", id) || !hn_state_path(dir, library->state, "runs", id, NULL))
+        return hn_store_call(library->store, hn_db_job_delete, (void *)(uintptr_t)id, err); /* which knows no such job */
+    int rc = hn_ballast_call(library->state, library->store, hn_db_job_delete, (void *)(uintptr_t)id, err);
+    if (rc == HN_E_DISK_FULL) {
+        /* A long history needs more room in the store's log than there is: the files go first. The store has said that it may. */
+        hn_dir_remove(dir, NULL);
+        rc = hn_store_call(library->store, hn_db_job_delete, (void *)(uintptr_t)id, err);
+    }
     if (rc)
         return rc;
-    /* The id named a job, so it is one of ours and a plain file name. */
     hn_record_forget(library->state, "runs", id);
-    if (hn_state_path(dir, library->state, "runs", id, NULL))
-        hn_dir_remove(dir, NULL);
+    hn_dir_remove(dir, NULL);
     return 0;
 }
 

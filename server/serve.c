@@ -5,6 +5,7 @@
  * SIGHUP: the certificate and the level of the log are read anew.
  */
 #include "server/serve.h"
+#include "server/ballast.h"
 #include "server/child.h"
 #include "server/log.h"
 #include "server/lost.h"
@@ -112,6 +113,7 @@ static void take_care(void *arg) {
     if (server->config->retain_days)
         remove_old_jobs(server);
     hn_lost_expire(server->config->state, server->config->lost_days);
+    hn_ballast_take(server->config->state, server->config->disk_reserve);
 }
 
 static void on_care(void *arg) {
@@ -157,6 +159,7 @@ static int open_rest(struct daemon *d, const struct hn_api *api, struct hn_error
         return rc;
     hn_state_sweep(s->config->state);
     hn_lost_expire(s->config->state, s->config->lost_days);
+    hn_ballast_take(s->config->state, s->config->disk_reserve);
     /* HTTP first: a wrong address must not cost a running trainer anything. */
     rc = hn_http_create(s, api, &s->http, err);
     if (!rc)

@@ -2,7 +2,7 @@
  * The state folder: where everything is, and the lock that admits one daemon.
  *
  *   STATE/lock  hone.db  store.json  datasets/<sha256>/data  models/<name>/…  runs/<job id>/
- *   records/<kind>/<name>.json  evaluations/<id>/  tmp/  tokens/  lost+found/
+ *   records/<kind>/<name>.json  evaluations/<id>/  tmp/  tokens/  lost+found/  ballast
  *
  * tmp/ holds uploads that are still arriving; it is emptied at start, so a refused or broken upload leaves nothing.
  * tokens/ holds tokenised rows of recent plans (engine/token_file.h) and is emptied whenever a data set is deleted: one
