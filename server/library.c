@@ -293,10 +293,12 @@ static int inspect_model(const struct hn_library *library, const char *dir, cons
 
 int hn_model_import(const struct hn_library *library, const char *name, const char *path, const char *source,
     json_t **ret, json_t **ret_details, struct hn_error *err) {
-    char tmp[HN_PATH_SIZE], final[HN_PATH_SIZE], unique[HN_ID_SIZE];
+    char tmp[HN_PATH_SIZE], final[HN_PATH_SIZE], unique[HN_ID_SIZE], staging[HN_ID_SIZE + 8];
     const char *entry = "";
+    /* Not in tmp/, where the helper that looks at it may write: its files can be hard links to the user's own. */
     hn_id_make("mdl", unique);
-    if (!hn_state_path(tmp, library->state, "tmp", unique, NULL) ||
+    snprintf(staging, sizeof staging, ".tmp-%s", unique);
+    if (!hn_state_path(tmp, library->state, "models", staging, NULL) ||
         !hn_state_path(final, library->state, "models", name, NULL))
         return hn_fail(err, HN_E_INTERNAL, "path too long");
     json_t *files = json_array(), *record = NULL;

@@ -53,7 +53,8 @@ int hn_state_lock(const char *state, int *ret_fd, struct hn_error *err) {
     return 0;
 }
 
-static void empty(const char *state, const char *folder) {
+/* Removes what begins with `prefix` in the folder. */
+static void empty(const char *state, const char *folder, const char *prefix) {
     char path[HN_PATH_SIZE];
     hn_state_path(path, state, folder, NULL, NULL);
     DIR *dir = opendir(path);
@@ -61,16 +62,17 @@ static void empty(const char *state, const char *folder) {
         return;
     for (struct dirent *entry; (entry = readdir(dir));)
         if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0 &&
-            hn_state_path(path, state, folder, entry->d_name, NULL))
+            strncmp(entry->d_name, prefix, strlen(prefix)) == 0 && hn_state_path(path, state, folder, entry->d_name, NULL))
             hn_dir_remove(path, NULL);
     closedir(dir);
 }
 
 void hn_state_sweep(const char *state) {
-    empty(state, "tmp");
-    empty(state, "tokens");
+    empty(state, "tmp", "");
+    empty(state, "tokens", "");
+    empty(state, "models", ".tmp-");
 }
 
 void hn_state_forget_tokens(const char *state) {
-    empty(state, "tokens");
+    empty(state, "tokens", "");
 }
