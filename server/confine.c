@@ -202,8 +202,7 @@ static bool confine_calls(void) {
 }
 #endif
 
-static bool tell(bool files, bool calls, char *ret, size_t size) {
-    int abi = landlock_abi();
+static bool tell(int abi, bool files, bool calls, char *ret, size_t size) {
     snprintf(ret, size, "files %s%s, system calls %s", files ? "by Landlock" : "open: the kernel has no Landlock",
         !files || abi >= 4 ? "" : " (too old to keep TCP out)", calls ? CALLS : "open: the kernel or this build has no seccomp");
     return files && calls;
@@ -211,10 +210,11 @@ static bool tell(bool files, bool calls, char *ret, size_t size) {
 
 bool hn_confine(const struct hn_place *places, size_t n, char *ret, size_t size) {
     prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+    int abi = landlock_abi(); /* asked before no such question is allowed */
     bool files = confine_files(places, n);
-    return tell(files, confine_calls(), ret, size);
+    return tell(abi, files, confine_calls(), ret, size);
 }
 
 bool hn_confine_look(char *ret, size_t size) {
-    return tell(landlock_abi() > 0, CALLS[0] && prctl(PR_GET_SECCOMP, 0, 0, 0, 0) >= 0, ret, size);
+    return tell(landlock_abi(), landlock_abi() > 0, CALLS[0] && prctl(PR_GET_SECCOMP, 0, 0, 0, 0) >= 0, ret, size);
 }
