@@ -9,10 +9,12 @@
 #include "server/store_events.h"
 #include "server/store_files.h"
 
+#include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #define SETTLE_MS 1000
 
@@ -27,9 +29,18 @@ static void tell(struct audit *a, const char *what, const char *name, const char
     printf("BAD   %-9s %s: %s\n      %-9s \xE2\x86\x92 %s\n", what, name, found, "", advice);
 }
 
-/* Whether the file has these bytes; says in `ret_found` what it is otherwise. */
-static bool is_whole(const char *path, const char *sha256, struct hn_error *ret_found) {
-    return hn_seen_compare(NULL, path, sha256, ret_found) == 0;
+/* Whether the file `path` in the folder has these bytes; says in `ret_found` what it is otherwise. */
+static bool is_whole(const char *folder, const char *path, const char *sha256, struct hn_error *ret_found) {
+    char hash[HN_SHA256_HEX];
+    int fd, rc = hn_rundir_open(folder, path, O_RDONLY, &fd, ret_found);
+    if (rc == HN_E_NOT_FOUND)
+        hn_fail(ret_found, rc, "the file %.300s/%.300s is gone", folder, path);
+    if (rc)
+        return false;
+    rc = hn_seen_hash(NULL, fd, path, hash, ret_found);
+    close(fd);
+    return !rc && (strcmp(hash, sha256) == 0 ||
+        hn_fail(ret_found, HN_E_INTERNAL, "the file %.300s/%.300s has other bytes", folder, path) == 0);
 }
 
 static void look_at_store(void *ud, const char *text) {
@@ -39,7 +50,7 @@ static void look_at_store(void *ud, const char *text) {
 static void look_at_dataset(struct audit *a, const char *sha256) {
     char path[HN_PATH_SIZE];
     struct hn_error found = {0};
-    if (hn_state_path(path, a->session->config.state, "datasets", sha256, "data") && !is_whole(path, sha256, &found) &&
+    if (hn_state_path(path, a->session->config.state, "datasets", sha256, NULL) && !is_whole(path, "data", sha256, &found) &&
         hn_library_knows(a->db, "datasets", sha256))
         tell(a, "data set", sha256, found.message, "restore it from a backup, or delete the data set and upload it again");
 }
@@ -60,11 +71,11 @@ static void look_at_artifacts(struct audit *a, const struct hn_job *job) {
     if (hn_db_artifacts(a->db, job->n, NULL, 100000, &list, NULL))
         return;
     json_array_foreach(list, i, file) {
-        char root[HN_PATH_SIZE], path[HN_PATH_SIZE];
+        char run_dir[HN_PATH_SIZE], path[HN_PATH_SIZE];
         struct hn_error found = {0};
-        if (hn_state_path(root, a->session->config.state, "runs", job->id, "artifacts") &&
-            hn_state_path(path, root, json_string_value(json_object_get(file, "path")), NULL, NULL) &&
-            !is_whole(path, json_string_value(json_object_get(file, "sha256")), &found) &&
+        if (hn_state_path(run_dir, a->session->config.state, "runs", job->id, NULL) &&
+            hn_state_path(path, "artifacts", json_string_value(json_object_get(file, "path")), NULL, NULL) &&
+            !is_whole(run_dir, path, json_string_value(json_object_get(file, "sha256")), &found) &&
             hn_library_knows(a->db, "runs", job->id))
             tell(a, "job", job->id, found.message, "restore it from a backup, or submit the job again");
         a->looked++;
@@ -72,16 +83,24 @@ static void look_at_artifacts(struct audit *a, const struct hn_job *job) {
     json_decref(list);
 }
 
+static int64_t size_of(const char *run_dir, const char *path) {
+    struct stat st = {0};
+    int fd;
+    if (hn_rundir_open(run_dir, path, O_RDONLY, &fd, NULL))
+        return 0;
+    int rc = fstat(fd, &st);
+    close(fd);
+    return rc ? 0 : (int64_t)st.st_size;
+}
+
 static void look_at_job(struct audit *a, const char *id) {
-    char path[HN_PATH_SIZE];
+    char run_dir[HN_PATH_SIZE];
     struct hn_job job;
-    struct stat st;
     hn_job_init(&job);
     if (hn_db_job_get(a->db, id, &job, NULL) == 0) {
         look_at_artifacts(a, &job);
         bool behind = !hn_job_ended(job.status) && job.ingested_bytes > 0 &&
-            hn_state_path(path, a->session->config.state, "runs", id, "events.jsonl") &&
-            (stat(path, &st) || st.st_size < job.ingested_bytes);
+            hn_state_path(run_dir, a->session->config.state, "runs", id, NULL) && size_of(run_dir, "events.jsonl") < job.ingested_bytes;
         if (behind && hn_library_knows(a->db, "runs", id))
             tell(a, "job", id, "its events.jsonl is shorter than what was read from it",
                 "restore it from a backup, or cancel the job and submit it again");

@@ -4,7 +4,6 @@
  */
 #include "server/library.h"
 #include "server/ballast.h"
-#include "server/blob.h"
 #include "server/id.h"
 #include "server/lost.h"
 #include "server/records.h"
@@ -262,33 +261,89 @@ static int note_folder(const struct hn_library *library, const char *dir, json_t
     return rc;
 }
 
-static int take_file(const struct hn_library *library, const char *from, const char *dir, const char *name, json_t *files, struct hn_error *err) {
-    char to[HN_PATH_SIZE];
-    if (!hn_state_path(to, dir, name, NULL, NULL))
-        return hn_fail(err, HN_E_INTERNAL, "path too long");
-    int rc = hn_blob_place(from, to, HN_BLOB_PRIVATE, err);
-    return rc ? rc : note_file(library, to, name, files, err);
+bool hn_model_allowed(const char *dirs, const char *path) {
+    bool found = false;
+    char *list = strdup(dirs), *rest = list;
+    for (char *dir; list && !found && (dir = strsep(&rest, ":"));) {
+        char *real = *dir ? realpath(dir, NULL) : NULL;
+        size_t n = real ? strlen(real) : 0;
+        if (real)
+            found = strncmp(path, real, n) == 0 && (path[n] == '/' || path[n] == 0 || n == 1);
+        free(real);
+    }
+    free(list);
+    return found;
 }
 
-static int take_folder(const struct hn_library *library, const char *from, const char *dir, json_t *files, struct hn_error *err) {
-    DIR *d = opendir(from);
-    if (!d)
-        return hn_fail_errno(err, errno, "cannot open the folder %s", from);
-    int rc = 0;
-    for (struct dirent *entry; !rc && (entry = readdir(d));) {
-        char path[HN_PATH_SIZE];
-        struct stat st;
-        if (!model_file(entry->d_name) || !hn_state_path(path, from, entry->d_name, NULL, NULL) || stat(path, &st) ||
-            !S_ISREG(st.st_mode))
-            continue;
-        if (json_array_size(files) >= HN_MODEL_FILES)
-            rc = hn_fail(err, HN_E_MODEL_INVALID, "%s holds more than %d files", from, HN_MODEL_FILES);
-        else
-            rc = take_file(library, path, dir, entry->d_name, files, err);
+/* Where a model is taken from. What is open is looked at, not its path again: a link that is exchanged meanwhile changes nothing. */
+struct origin {
+    const struct hn_library *library;
+    const char *within; /* folders as of model_dirs, or NULL: any */
+    const char *dir;    /* of the model to be */
+    json_t *files;
+};
+
+/* Opens what the name means at last, links followed, without reading it; -1 when that is not there or not allowed. */
+static int open_within(const struct origin *o, int at, const char *name, struct stat *st) {
+    char link[HN_FD_PATH_SIZE], real[HN_PATH_SIZE];
+    int fd = openat(at, name, O_PATH | O_CLOEXEC);
+    ssize_t n = fd < 0 ? -1 : readlink(hn_fd_path(link, fd), real, sizeof real - 1);
+    real[n > 0 ? n : 0] = 0;
+    if (n > 0 && fstat(fd, st) == 0 && (!o->within || hn_model_allowed(o->within, real)))
+        return fd;
+    if (fd >= 0)
+        close(fd);
+    return -1;
+}
+
+static int take_file(const struct origin *o, int fd, const char *name, struct hn_error *err) {
+    char to[HN_PATH_SIZE], from[HN_FD_PATH_SIZE];
+    if (!hn_state_path(to, o->dir, name, NULL, NULL))
+        return hn_fail(err, HN_E_INTERNAL, "path too long");
+    if (access(hn_fd_path(from, fd), R_OK))
+        return hn_fail_errno(err, errno, "cannot read the file %s of the model", name);
+    int rc = hn_blob_place(from, to, HN_BLOB_PRIVATE, err);
+    return rc ? rc : note_file(o->library, to, name, o->files, err);
+}
+
+static int refuse_link(const struct origin *o, const char *name, struct hn_error *err) {
+    int code = o->within ? HN_E_FORBIDDEN : HN_E_MODEL_INVALID;
+    hn_fail(err, code, "the file %s of the folder is a link to something that is not there%s", name,
+        o->within ? ", or not in the allowed folders" : "");
+    hn_error_field(err, "path");
+    hn_error_hint(err, o->within ? "put what it means into the folder itself, or its folder into the setting model_dirs: %s"
+                                 : "put what it means in its place%s", o->within ? o->within : "");
+    return code;
+}
+
+static int take_entry(const struct origin *o, int folder, const char *name, struct hn_error *err) {
+    struct stat st;
+    int fd = open_within(o, folder, name, &st), rc = 0;
+    if (fd < 0)
+        return refuse_link(o, name, err);
+    if (S_ISREG(st.st_mode))
+        rc = json_array_size(o->files) < HN_MODEL_FILES ? take_file(o, fd, name, err)
+            : hn_fail(err, HN_E_MODEL_INVALID, "the folder holds more than %d files", HN_MODEL_FILES);
+    close(fd);
+    return rc;
+}
+
+static int take_folder(const struct origin *o, int folder, const char *path, struct hn_error *err) {
+    int fd = openat(folder, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *d = fd < 0 ? NULL : fdopendir(fd);
+    if (!d) {
+        int rc = hn_fail_errno(err, errno, "cannot open the folder %s", path);
+        if (fd >= 0)
+            close(fd);
+        return rc;
     }
+    int rc = 0;
+    for (struct dirent *entry; !rc && (entry = readdir(d));)
+        if (model_file(entry->d_name))
+            rc = take_entry(o, folder, entry->d_name, err);
     closedir(d);
-    if (!rc && !json_array_size(files)) {
-        rc = hn_fail(err, HN_E_MODEL_INVALID, "the folder %s holds no model files", from);
+    if (!rc && !json_array_size(o->files)) {
+        rc = hn_fail(err, HN_E_MODEL_INVALID, "the folder %s holds no model files", path);
         hn_error_hint(err, "expected config.json, safetensors and a tokenizer, or a .gguf file");
     }
     return rc;
@@ -299,22 +354,21 @@ static const char *entry_of(const struct stat *st) {
     return S_ISDIR(st->st_mode) ? "" : "model.gguf";
 }
 
-static int take_model(const struct hn_library *library, const char *path, const char *dir, json_t *files, const char **entry, struct hn_error *err) {
+static int take_model(const struct origin *o, const char *path, const char **entry, struct hn_error *err) {
     struct stat st;
-    if (stat(path, &st)) {
-        if (errno != ENOENT && errno != ENOTDIR)
-            return hn_fail_errno(err, errno, "cannot read %s", path);
+    int fd = open_within(o, AT_FDCWD, path, &st);
+    if (fd < 0) {
         hn_fail(err, HN_E_NOT_FOUND, "there is no file or folder %s on the server", path);
         hn_error_field(err, "path");
         return HN_E_NOT_FOUND;
     }
     *entry = entry_of(&st);
-    int rc = hn_dir_create(dir, err);
-    if (rc)
-        return rc;
-    if (S_ISDIR(st.st_mode))
-        return take_folder(library, path, dir, files, err);
-    return take_file(library, path, dir, *entry, files, err);
+    int rc = S_ISDIR(st.st_mode) || S_ISREG(st.st_mode)
+        ? hn_dir_create(o->dir, err) : hn_fail(err, HN_E_INVALID_FIELD, "%s is neither a file nor a folder", path);
+    if (!rc)
+        rc = S_ISDIR(st.st_mode) ? take_folder(o, fd, path, err) : take_file(o, fd, *entry, err);
+    close(fd);
+    return rc;
 }
 
 static int inspect_model(const struct hn_library *library, const char *dir, const char *entry, json_t **ret,
@@ -332,16 +386,19 @@ static int inspect_model(const struct hn_library *library, const char *dir, cons
     return rc;
 }
 
-int hn_model_import(const struct hn_library *library, const char *name, const char *path, const char *source,
+int hn_model_import(const struct hn_library *library, const char *name, const char *path, const char *within, const char *source,
     json_t **ret, json_t **ret_details, struct hn_error *err) {
-    char tmp[HN_PATH_SIZE], final[HN_PATH_SIZE], unique[HN_ID_SIZE];
+    char tmp[HN_PATH_SIZE], final[HN_PATH_SIZE], unique[HN_ID_SIZE], staging[HN_ID_SIZE + 8];
     const char *entry = "";
+    /* Not in tmp/, where the helper that looks at it may write: its files can be hard links to the user's own. */
     hn_id_make("mdl", unique);
-    if (!hn_state_path(tmp, library->state, "tmp", unique, NULL) ||
+    snprintf(staging, sizeof staging, ".tmp-%s", unique);
+    if (!hn_state_path(tmp, library->state, "models", staging, NULL) ||
         !hn_state_path(final, library->state, "models", name, NULL))
         return hn_fail(err, HN_E_INTERNAL, "path too long");
     json_t *files = json_array(), *record = NULL;
-    int rc = take_model(library, path, tmp, files, &entry, err);
+    const struct origin origin = {.library = library, .within = within, .dir = tmp, .files = files};
+    int rc = take_model(&origin, path, &entry, err);
     if (!rc)
         rc = inspect_model(library, tmp, entry, &record, ret_details, err);
     if (!rc && *entry && !json_equal(json_object_get(record, "sha256"), json_object_get(json_array_get(files, 0), "sha256")))
