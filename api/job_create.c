@@ -373,12 +373,6 @@ static int place_init(const struct submission *s, const char *job, struct hn_err
     return hn_rundir_keep(run_dir, name, to, s->init_ended ? HN_BLOB_SHARED : HN_BLOB_OWN, err);
 }
 
-static void forget_init(const struct submission *s, const char *job) {
-    char dir[HN_PATH_SIZE];
-    if (hn_state_path(dir, s->req->server->config->state, "runs", job, NULL))
-        hn_dir_remove(dir, NULL);
-}
-
 static int ask_plan(struct submission *s, json_t *validation, struct hn_error *err) {
     static const char *const passed[] = {"task", "method", "exports", "export_step", "export_dtype", "samples", "labels",
         "class_weights", "dedupe", "drop_leaks", "gguf_dtype", "max_shard_bytes"};
@@ -512,7 +506,7 @@ static int insert(struct submission *s, struct hn_error *err) {
         ? hn_store_call(s->req->server->store, hn_db_job_insert, &insert, err)
         : hn_fail(err, HN_E_INTERNAL, "the plan is not complete");
     if (s->init && (rc || insert.existing[0]))
-        forget_init(s, job.id);
+        hn_library_take_back(&s->req->server->library, "runs", job.id);
     if (!rc && insert.existing[0]) {
         hn_reply_header(s->req, "Idempotency-Replayed", "true");
         rc = hn_job_reply(s->req, 200, insert.existing, err);

@@ -121,7 +121,7 @@ static int64_t begin_of(const struct hn_job *job) {
 
 /* The first job's record becomes the second's: what a run changes in it is not inserted. */
 static int insert_again(struct hn_request *req, struct hn_job *job, int64_t step, char ret_id[HN_ID_SIZE], struct hn_error *err) {
-    char now[HN_TIME_SIZE], dir[HN_PATH_SIZE];
+    char now[HN_TIME_SIZE];
     const char *state = req->server->config->state;
     struct hn_job_insert insert = {.job = job};
     hn_id_make("job", ret_id);
@@ -143,8 +143,8 @@ static int insert_again(struct hn_request *req, struct hn_job *job, int64_t step
         rc = hn_fail(err, HN_E_INTERNAL, "out of memory");
     if (!rc)
         rc = hn_store_call(req->server->store, hn_db_job_insert, &insert, err);
-    if (rc && hn_state_path(dir, state, "runs", ret_id, NULL))
-        hn_dir_remove(dir, NULL);
+    if (rc)
+        hn_library_take_back(&req->server->library, "runs", ret_id);
     return rc;
 }
 

@@ -84,6 +84,14 @@ static int inspect_dataset(const struct hn_library *library, const struct hn_dat
     return rc;
 }
 
+void hn_library_take_back(const struct hn_library *library, const char *folder, const char *name) {
+    char path[HN_PATH_SIZE];
+    struct hn_db *db = hn_store_read(library->store, NULL);
+    if (db && !hn_library_knows(db, folder, name) && hn_state_path(path, library->state, folder, name, NULL))
+        hn_dir_remove(path, NULL);
+    hn_store_release(library->store, db);
+}
+
 /* The uploaded file to its place; *placed tells whether it was not there before. A file that is there and has other bytes than
  * its name says was damaged: the upload, whose bytes were just hashed, takes its place. */
 static int place_dataset(const struct hn_library *library, const struct hn_dataset_source *source, bool *placed,
@@ -169,9 +177,8 @@ static int import_plain(const struct hn_library *library, const struct hn_datase
         rc = hn_store_call(library->store, hn_db_dataset_insert, &insert, err);
     if (!rc && !insert.existing && !source->provisional)
         hn_record_update(library->state, library->store, "datasets", json_string_value(json_object_get(record, "id")));
-    char dir[HN_PATH_SIZE];
-    if (rc && placed && hn_state_path(dir, library->state, "datasets", source->sha256, NULL))
-        hn_dir_remove(dir, NULL);
+    if (rc && placed)
+        hn_library_take_back(library, "datasets", source->sha256);
     unlock_library(lock);
     if (rc) {
         json_decref(record);
@@ -431,8 +438,10 @@ int hn_model_import(const struct hn_library *library, const char *name, const ch
     }
     if (!rc)
         hn_record_update(library->state, library->store, "models", name);
-    if (rc)
-        hn_dir_remove(placed ? final : tmp, NULL);
+    if (rc && placed)
+        hn_library_take_back(library, "models", name);
+    else if (rc)
+        hn_dir_remove(tmp, NULL);
     unlock_library(lock);
     json_decref(present);
     json_decref(files);

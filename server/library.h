@@ -52,6 +52,9 @@ int hn_job_remove(const struct hn_library *library, const char *id, struct hn_er
 json_t *hn_record_public(const json_t *record);
 /* Whether a record names what is in the folder ("datasets", "models", "runs"); true, too, when that cannot be told. */
 bool hn_library_knows(struct hn_db *db, const char *folder, const char *name);
+/* Removes a folder that was made for a record which could not be written, unless the store has the record after all: a commit may
+ * be on the disk although it was reported as failed. What stays is moved to lost+found by the next start. */
+void hn_library_take_back(const struct hn_library *library, const char *folder, const char *name);
 /* Calls `each` for all that no record names. Nothing is taken in or removed meanwhile. */
 typedef void (*hn_stray_fn)(void *ud, const char *folder, const char *name);
 void hn_library_strays(const struct hn_library *library, hn_stray_fn each, void *ud);
