@@ -87,14 +87,15 @@ int hn_helper_wanted(const struct hn_question *question, const atomic_bool *stop
     return unwanted ? hn_fail(err, HN_E_BUSY, "the client went away") : 0;
 }
 
-static int is_late(const struct talk *t, struct hn_error *err) {
+/* Whether it takes too long; `silent` where nothing has come to be read. */
+static int is_late(const struct talk *t, bool silent, struct hn_error *err) {
     int64_t now = hn_time_tick();
     if (now >= t->deadline) {
         hn_fail(err, HN_E_BUSY, "the helper did not answer in %d seconds", t->question->timeout_seconds);
         hn_error_hint(err, "try again, or with less data");
         return HN_E_BUSY;
     }
-    if (now - t->alive < t->child->silence_ms)
+    if (!silent || now - t->alive < t->child->silence_ms)
         return 0;
     hn_fail(err, HN_E_BUSY, "the helper process showed no sign of life for %lld seconds over this request, and was replaced",
         (long long)t->child->silence_ms / 1000);
@@ -107,26 +108,28 @@ static void ask_for_pause(struct talk *t) {
     char line[64];
     int n = snprintf(line, sizeof line, "{\"pause\":%lld}\n", (long long)t->id);
     t->pausing = true;
-    if (send(t->child->fd, line, (size_t)n, MSG_NOSIGNAL | MSG_DONTWAIT) != n)
-        hn_log(HN_LOG_DEBUG, "helper not paused", "helper", t->child->name, NULL);
+    bool sent = send(t->child->fd, line, (size_t)n, MSG_NOSIGNAL | MSG_DONTWAIT) == n;
+    hn_log(HN_LOG_DEBUG, "helper asked to pause", "helper", t->child->name, "op", t->question->op, "sent", sent ? "yes" : "no", NULL);
 }
 
 /* Waits until the socket is ready, for as long as the answer is wanted and may still come. */
 static int await(struct talk *t, short events, struct hn_error *err) {
-    for (;;) {
+    for (int n = 0; n == 0;) {
         struct pollfd p = {.fd = t->child->fd, .events = events};
-        int n = poll(&p, 1, HN_HELPER_TICK_MS);
+        if (events == POLLIN && !t->pausing && atomic_load(&t->child->pause))
+            ask_for_pause(t);
+        n = poll(&p, 1, HN_HELPER_TICK_MS);
+        if (n < 0 && errno != EINTR)
+            return broken(err);
+        n = n > 0;
         int rc = hn_helper_wanted(t->question, t->child->stop, err);
         t->unwanted = rc != 0;
         if (!rc)
-            rc = n > 0 ? 0 : is_late(t, err);
-        if (rc || n > 0)
+            rc = is_late(t, !n, err);
+        if (rc)
             return rc;
-        if (n < 0 && errno != EINTR)
-            return broken(err);
-        if (events == POLLIN && !t->pausing && atomic_load(&t->child->pause))
-            ask_for_pause(t);
     }
+    return 0;
 }
 
 static int send_line(struct talk *t, const struct hn_buf *line, struct hn_error *err) {
