@@ -7,7 +7,6 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #define PLAN_SECONDS 900
 #define PLANS 64
@@ -49,15 +48,6 @@ static struct kept *take_oldest(const char *key) {
     return oldest;
 }
 
-static void wait_a_tick(void) {
-    struct timespec until;
-    clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_nsec += TICK_MS * 1000000L;
-    until.tv_sec += until.tv_nsec / 1000000000;
-    until.tv_nsec %= 1000000000;
-    pthread_cond_timedwait(&changed, &lock, &until);
-}
-
 /* Until the entry, which is being made, is made or given up. */
 static int wait_for(struct kept *entry, const struct hn_request *req, struct hn_error *err) {
     uint64_t asked = entry->asked;
@@ -70,7 +60,8 @@ static int wait_for(struct kept *entry, const struct hn_request *req, struct hn_
     waiting++;
     entry->waiting++;
     do {
-        wait_a_tick();
+        struct timespec until = hn_time_later(TICK_MS);
+        pthread_cond_clockwait(&changed, &lock, CLOCK_MONOTONIC, &until);
         if (atomic_load(&req->asker.gone))
             rc = hn_fail(err, HN_E_BUSY, "the client went away");
     } while (!rc && entry->pending && entry->asked == asked);

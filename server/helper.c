@@ -8,7 +8,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #define REST_MS 60000
 #define TURNS (2 * HN_HELPER_QUEUE) /* clients whose last turn is remembered: more than can wait at a time */
@@ -193,15 +192,6 @@ static void dequeue(struct hn_helper *helper, const struct waiter *w) {
     *link = w->next;
 }
 
-static void wait_a_tick(pthread_cond_t *cond, pthread_mutex_t *lock) {
-    struct timespec until;
-    clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_nsec += HN_HELPER_TICK_MS * 1000000L;
-    until.tv_sec += until.tv_nsec / 1000000000;
-    until.tv_nsec %= 1000000000;
-    pthread_cond_timedwait(cond, lock, &until);
-}
-
 /* Waits for a place as long as the answer is wanted. */
 static int take_place(struct hn_helper *helper, struct waiter *w, struct hn_error *err) {
     pthread_mutex_lock(&helper->lock);
@@ -209,7 +199,8 @@ static int take_place(struct hn_helper *helper, struct waiter *w, struct hn_erro
     if (!rc)
         rc = enqueue(helper, w, err);
     while (!rc && !w->place) {
-        wait_a_tick(&w->given, &helper->lock);
+        struct timespec until = hn_time_later(HN_HELPER_TICK_MS);
+        pthread_cond_clockwait(&w->given, &helper->lock, CLOCK_MONOTONIC, &until);
         if (!w->place && (rc = hn_helper_wanted(w->question, &helper->stop, err)))
             dequeue(helper, w);
     }
