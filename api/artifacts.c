@@ -220,7 +220,8 @@ static int ask_export(struct hn_request *req, const struct hn_job *job, const ch
         return rc;
     json_t *params = json_pack("{s:{s:s},s:{s:s,s:I},s:s}", "model", "path", model, "source", "run_dir", run_dir, "step",
         (json_int_t)step, "to", to);
-    const struct hn_question question = {.op = "export", .params = params, .asker = &req->asker, .timeout_seconds = EXPORT_SECONDS};
+    const struct hn_question question = {.op = "export", .params = params, .asker = &req->asker,
+        .timeout_seconds = EXPORT_SECONDS};
     rc = hn_helper_call(req->server->predict_helper, &question, &answer, &req->details, err);
     json_decref(params);
     json_decref(answer);

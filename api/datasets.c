@@ -178,8 +178,8 @@ int hn_datasets_preview(struct hn_request *req, struct hn_error *err) {
     if (!rc) {
         json_t *params = json_pack("{s:{s:s},s:o,s:I,s:n,s:{}}", "model", "path", path, "data",
             hn_dataset_params(state, record), "row", (json_int_t)row, "task", "hyperparameters");
-        const struct hn_question question = {.op = "dataset.preview", .params = params, .asker = &req->asker, .brief = true,
-            .timeout_seconds = PREVIEW_SECONDS};
+        const struct hn_question question = {.op = "dataset.preview", .params = params,
+            .asker = &req->asker, .brief = true, .timeout_seconds = PREVIEW_SECONDS};
         rc = hn_helper_call(req->server->data_helper, &question, &result, &req->details, err);
         json_decref(params);
     }

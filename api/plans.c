@@ -71,7 +71,8 @@ static int wait_for(struct kept *entry, const struct hn_request *req, struct hn_
 }
 
 /* The plan, a reference of the caller's; else *ret_entry (or NULL) is to be filled. Whoever asks what another is asking waits. */
-static int find(const char *key, const struct hn_request *req, json_t **ret, struct kept **ret_entry, struct hn_error *err) {
+static int find(const char *key, const struct hn_request *req, json_t **ret, struct kept **ret_entry,
+    struct hn_error *err) {
     struct kept *found;
     int rc = 0;
     pthread_mutex_lock(&lock);

@@ -45,7 +45,8 @@ struct hn_helper {
     atomic_bool stop;
 };
 
-int hn_helper_create(const char *name, int64_t children, int64_t seconds, struct hn_helper **ret, struct hn_error *err) {
+int hn_helper_create(const char *name, int64_t children, int64_t seconds, struct hn_helper **ret,
+    struct hn_error *err) {
     struct hn_helper *helper = hn_calloc(1, sizeof *helper);
     if (helper && !(helper->places = hn_calloc((size_t)children, sizeof *helper->places))) {
         free(helper);
@@ -177,10 +178,12 @@ static int enqueue(struct hn_helper *helper, struct waiter *w, struct hn_error *
         return 0;
     }
     if (own >= HN_HELPER_CLIENT_QUEUE)
-        hn_fail(err, HN_E_BUSY, "this client has %d requests waiting for the helper process \"%s\", as many as it may", HN_HELPER_CLIENT_QUEUE,
-            helper->name);
+        hn_fail(err, HN_E_BUSY,
+            "this client has %d requests waiting for the helper process \"%s\", as many as it may",
+            HN_HELPER_CLIENT_QUEUE, helper->name);
     else
-        hn_fail(err, HN_E_BUSY, "%d requests wait for the helper process \"%s\": its queue is full", HN_HELPER_QUEUE, helper->name);
+        hn_fail(err, HN_E_BUSY, "%d requests wait for the helper process \"%s\": its queue is full",
+            HN_HELPER_QUEUE, helper->name);
     hn_error_hint(err, "try again in a few seconds");
     return HN_E_BUSY;
 }

@@ -97,7 +97,8 @@ static int is_late(const struct talk *t, bool silent, struct hn_error *err) {
     }
     if (!silent || now - t->alive < t->child->silence_ms)
         return 0;
-    hn_fail(err, HN_E_BUSY, "the helper process showed no sign of life for %lld seconds over this request, and was replaced",
+    hn_fail(err, HN_E_BUSY,
+        "the helper process showed no sign of life for %lld seconds over this request, and was replaced",
         (long long)t->child->silence_ms / 1000);
     hn_error_hint(err, "try again; the server's setting helper_seconds says how long it may be silent");
     return HN_E_BUSY;
@@ -109,7 +110,8 @@ static void ask_for_pause(struct talk *t) {
     int n = snprintf(line, sizeof line, "{\"pause\":%lld}\n", (long long)t->id);
     t->pausing = true;
     bool sent = send(t->child->fd, line, (size_t)n, MSG_NOSIGNAL | MSG_DONTWAIT) == n;
-    hn_log(HN_LOG_DEBUG, "helper asked to pause", "helper", t->child->name, "op", t->question->op, "sent", sent ? "yes" : "no", NULL);
+    hn_log(HN_LOG_DEBUG, "helper asked to pause", "helper", t->child->name, "op", t->question->op,
+        "sent", sent ? "yes" : "no", NULL);
 }
 
 /* Waits until the socket is ready, for as long as the answer is wanted and may still come. */
@@ -197,7 +199,8 @@ static int take_error(const json_t *error, json_t **ret_details, struct hn_error
 }
 
 /* Takes a line that came; *more while it was not the last one. */
-static int take(struct talk *t, const json_t *line, bool *more, json_t **ret, json_t **ret_details, struct hn_error *err) {
+static int take(struct talk *t, const json_t *line, bool *more, json_t **ret, json_t **ret_details,
+    struct hn_error *err) {
     const struct hn_question *q = t->question;
     json_t *chunk = json_object_get(line, "chunk"), *error = json_object_get(line, "error");
     json_t *result = json_object_get(line, "result");

@@ -232,6 +232,7 @@ static bool is_worked_for(const struct hn_exchange *x) {
     return x && x->suspended && (x->phase == HN_PHASE_HANDLER || (x->stream && x->stream->costly && x->stream->asleep));
 }
 
+/* One that has only closed its sending half looks the same: whoever wants an answer keeps the connection open. */
 static bool has_hung_up(int fd) {
     struct pollfd p = {.fd = fd, .events = POLLRDHUP};
     return fd >= 0 && poll(&p, 1, 0) > 0 && p.revents & (POLLRDHUP | POLLHUP | POLLERR);

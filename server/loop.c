@@ -210,7 +210,8 @@ static bool start_waiting(struct hn_loop *loop, struct work *work) {
 void hn_loop_work_waiting(struct hn_loop *loop, hn_loop_fn fn, hn_loop_fn after, void *arg) {
     struct work *work = make_work(loop, fn, after, arg);
     uv_mutex_lock(&loop->lock);
-    bool started = loop->n_waiting < HN_WAITING_THREADS && start_waiting(loop, work), queued = !started && loop->n_waiting;
+    bool started = loop->n_waiting < HN_WAITING_THREADS && start_waiting(loop, work);
+    bool queued = !started && loop->n_waiting;
     loop->n_waiting += started;
     if (queued) {
         *loop->last_waiting = work;
