@@ -220,7 +220,9 @@ static int ask_export(struct hn_request *req, const struct hn_job *job, const ch
         return rc;
     json_t *params = json_pack("{s:{s:s},s:{s:s,s:I},s:s}", "model", "path", model, "source", "run_dir", run_dir, "step",
         (json_int_t)step, "to", to);
-    rc = hn_helper_call(req->server->predict_helper, "export", params, EXPORT_SECONDS, NULL, NULL, &answer, &req->details, err);
+    const struct hn_question question = {.op = "export", .params = params, .asker = &req->asker,
+        .timeout_seconds = EXPORT_SECONDS};
+    rc = hn_helper_call(req->server->predict_helper, &question, &answer, &req->details, err);
     json_decref(params);
     json_decref(answer);
     return rc;

@@ -25,6 +25,12 @@ int hn_columns_parse(const char *text, json_t **ret, struct hn_error *err) {
     return 0;
 }
 
+struct hn_library hn_request_library(const struct hn_request *req) {
+    struct hn_library library = req->server->library;
+    library.asker = &req->asker;
+    return library;
+}
+
 int hn_dataset_take(struct hn_request *req, struct hn_part *part, const char *name, const char *format,
     const json_t *columns, const char *on_error, bool provisional, json_t **ret, bool *ret_new, struct hn_error *err) {
     bool drop = on_error && strcmp(on_error, "drop") == 0;
@@ -42,8 +48,9 @@ int hn_dataset_take(struct hn_request *req, struct hn_part *part, const char *na
     const char *slash = strrchr(file, '/');
     struct hn_dataset_source source = {.path = part->path, .sha256 = part->sha256, .bytes = part->bytes,
         .name = name && *name ? name : slash ? slash + 1 : file, .format = format, .columns = columns, .drop = drop, .provisional = provisional};
+    struct hn_library library = hn_request_library(req);
     bool existing = false;
-    int rc = hn_dataset_import(&req->server->library, &source, ret, &existing, &req->details, err);
+    int rc = hn_dataset_import(&library, &source, ret, &existing, &req->details, err);
     if (!rc && ret_new)
         *ret_new = !existing;
     return rc;
@@ -171,8 +178,9 @@ int hn_datasets_preview(struct hn_request *req, struct hn_error *err) {
     if (!rc) {
         json_t *params = json_pack("{s:{s:s},s:o,s:I,s:n,s:{}}", "model", "path", path, "data",
             hn_dataset_params(state, record), "row", (json_int_t)row, "task", "hyperparameters");
-        rc = hn_helper_call(req->server->data_helper, "dataset.preview", params, PREVIEW_SECONDS, NULL, NULL, &result,
-            &req->details, err);
+        const struct hn_question question = {.op = "dataset.preview", .params = params,
+            .asker = &req->asker, .brief = true, .timeout_seconds = PREVIEW_SECONDS};
+        rc = hn_helper_call(req->server->data_helper, &question, &result, &req->details, err);
         json_decref(params);
     }
     if (!rc)

@@ -50,8 +50,8 @@ static int reply_evaluation(struct hn_request *req, json_t *params, json_t *abou
         rc = hn_fail(err, HN_E_INTERNAL, "path too long");
     if (!rc) {
         json_object_set_new(params, "rows_to", json_string(rows));
-        rc = hn_helper_call(req->server->predict_helper, "evaluate", params, HN_PREDICT_SECONDS, NULL, NULL, &result,
-            &req->details, err);
+        const struct hn_question question = {.op = "evaluate", .params = params, .asker = &req->asker};
+        rc = hn_helper_call(req->server->predict_helper, &question, &result, &req->details, err);
     }
     hn_time_now(now);
     json_t *out = rc ? NULL : json_pack("{s:s,s:s,s:{s:o}}", "id", id, "created_at", now, "links", "rows",

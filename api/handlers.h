@@ -64,10 +64,10 @@ int hn_job_checkpoints(struct hn_request *req, const struct hn_job *job, json_t 
 /* Fills "model" and "source" of the helper's params for a job's result or a checkpoint of it. `step` as in a request. */
 int hn_job_source(struct hn_request *req, const json_t *step, json_t *params, struct hn_error *err);
 /* The helper's job.plan, or what it said to the same parameters lately. New reference to what others read too: not to be changed.
- * "texts" has its parts as they stand in a job's record; details as hn_helper_call. */
-int hn_plan_ask(struct hn_server *server, const json_t *params, json_t **ret, json_t **ret_details, struct hn_error *err);
-/* How long the helper may be silent over a prediction or an evaluation. */
-#define HN_PREDICT_SECONDS 600
+ * "texts" has its parts as they stand in a job's record; details go to the request's. */
+int hn_plan_ask(struct hn_request *req, const json_t *params, json_t **ret, struct hn_error *err);
+/* The library, with helpers asked on the account of the request. */
+struct hn_library hn_request_library(const struct hn_request *req);
 json_t *hn_job_json(struct hn_db *db, const struct hn_job *job);                  /* contract section 2 */
 int hn_job_reply(struct hn_request *req, int status, const char *id, struct hn_error *err);
 /* Streams rows after `after`, at most `limit`, or about `points` of all, as CSV. */

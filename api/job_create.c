@@ -407,7 +407,7 @@ static int ask_plan(struct submission *s, json_t *validation, struct hn_error *e
     }
     if (s->test)
         json_object_set_new(params, "test", hn_dataset_params(s->req->server->config->state, s->test));
-    int rc = hn_plan_ask(s->req->server, params, &s->plan, &s->req->details, err);
+    int rc = hn_plan_ask(s->req, params, &s->plan, err);
     json_decref(params);
     return rc;
 }

@@ -56,8 +56,9 @@ static int import_path(struct hn_request *req, json_t **ret, struct hn_error *er
     }
     if (!rc)
         rc = resolve(req, path, &real, err);
+    struct hn_library library = hn_request_library(req);
     if (!rc)
-        rc = hn_model_import(&req->server->library, name, real, req->server->config->model_dirs, source ? source : real, ret,
+        rc = hn_model_import(&library, name, real, req->server->config->model_dirs, source ? source : real, ret,
             &req->details, err);
     free(real);
     json_decref(body);
@@ -115,8 +116,9 @@ static int import_upload(struct hn_request *req, json_t **ret, struct hn_error *
     char folder[HN_PATH_SIZE] = "";
     if (files > 1)
         rc = gather(req, folder, err);
+    struct hn_library library = hn_request_library(req);
     if (!rc)
-        rc = hn_model_import(&req->server->library, name, folder[0] ? folder : path, NULL,
+        rc = hn_model_import(&library, name, folder[0] ? folder : path, NULL,
             *first && files == 1 ? first : NULL, ret, &req->details, err);
     if (folder[0])
         hn_dir_remove(folder, NULL);

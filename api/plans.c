@@ -8,17 +8,22 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define PLAN_SECONDS 900 /* of silence */
+#define PLAN_SECONDS 900
 #define PLANS 64
+#define WAITING_MOST 32 /* requests that wait for a plan that another has asked for */
+#define TICK_MS 100     /* how often they look whether their client is still there */
 
 struct kept {
     char key[HN_SHA256_HEX];
     json_t *plan; /* NULL: free, or being made */
     bool pending;
+    size_t waiting;  /* for it, while it is being made */
+    uint64_t asked;  /* which time of making it this is */
     uint64_t used; /* when, as a count of uses */
 };
 static struct kept plans[PLANS];
 static uint64_t uses;
+static size_t waiting;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
 
@@ -38,25 +43,48 @@ static struct kept *take_oldest(const char *key) {
     if (!oldest)
         return NULL;
     json_decref(oldest->plan);
-    *oldest = (struct kept){.pending = true};
+    *oldest = (struct kept){.pending = true, .asked = ++uses};
     memcpy(oldest->key, key, HN_SHA256_HEX);
     return oldest;
 }
 
-/* The plan, a reference of the caller's; else *ret_entry (or NULL) is to be filled. Whoever asks what another is asking waits. */
-static json_t *find(const char *key, struct kept **ret_entry) {
-    struct kept *found;
-    json_t *plan = NULL;
-    pthread_mutex_lock(&lock);
-    while ((found = entry_of(key)) && found->pending)
-        pthread_cond_wait(&changed, &lock);
-    if (found) {
-        found->used = ++uses;
-        plan = json_incref(found->plan);
+/* Until the entry, which is being made, is made or given up. */
+static int wait_for(struct kept *entry, const struct hn_request *req, struct hn_error *err) {
+    uint64_t asked = entry->asked;
+    int rc = 0;
+    if (waiting >= WAITING_MOST) {
+        hn_fail(err, HN_E_BUSY, "%d requests wait for plans that others have asked for, as many as may", WAITING_MOST);
+        hn_error_hint(err, "try again in a few seconds");
+        return HN_E_BUSY;
     }
-    *ret_entry = found ? NULL : take_oldest(key);
+    waiting++;
+    entry->waiting++;
+    do {
+        struct timespec until = hn_time_later(TICK_MS);
+        pthread_cond_clockwait(&changed, &lock, CLOCK_MONOTONIC, &until);
+        if (atomic_load(&req->asker.gone))
+            rc = hn_fail(err, HN_E_BUSY, "the client went away");
+    } while (!rc && entry->pending && entry->asked == asked);
+    waiting--;
+    entry->waiting -= entry->asked == asked; /* else it is for another plan by now */
+    return rc;
+}
+
+/* The plan, a reference of the caller's; else *ret_entry (or NULL) is to be filled. Whoever asks what another is asking waits. */
+static int find(const char *key, const struct hn_request *req, json_t **ret, struct kept **ret_entry,
+    struct hn_error *err) {
+    struct kept *found;
+    int rc = 0;
+    pthread_mutex_lock(&lock);
+    while (!rc && (found = entry_of(key)) && found->pending)
+        rc = wait_for(found, req, err);
+    if (!rc && found) {
+        found->used = ++uses;
+        *ret = json_incref(found->plan);
+    }
+    *ret_entry = rc || found ? NULL : take_oldest(key);
     pthread_mutex_unlock(&lock);
-    return plan;
+    return rc;
 }
 
 /* `plan` NULL: it could not be made, and the next one tries again. */
@@ -84,16 +112,39 @@ static void write_out(json_t *plan) {
     json_object_set_new(plan, "texts", texts);
 }
 
-int hn_plan_ask(struct hn_server *server, const json_t *params, json_t **ret, json_t **ret_details, struct hn_error *err) {
+/* On whose behalf a plan is made. */
+struct asking {
+    const struct hn_request *req;
+    const struct kept *entry; /* may be NULL */
+};
+
+/* While others wait for the plan, it is made also when the client that asked first has gone. */
+static bool is_unwanted(void *ud) {
+    const struct asking *a = ud;
+    if (!atomic_load(&a->req->asker.gone))
+        return false;
+    pthread_mutex_lock(&lock);
+    bool wanted = a->entry && a->entry->waiting;
+    pthread_mutex_unlock(&lock);
+    return !wanted;
+}
+
+int hn_plan_ask(struct hn_request *req, const json_t *params, json_t **ret, struct hn_error *err) {
     char key[HN_SHA256_HEX], *canonical = hn_json_canonical(params);
+    struct asking asking = {.req = req};
     struct kept *entry;
     if (!canonical)
         return hn_fail(err, HN_E_INTERNAL, "out of memory");
     hn_sha256(canonical, strlen(canonical), key);
     free(canonical);
-    if ((*ret = find(key, &entry)))
-        return 0;
-    int rc = hn_helper_call(server->data_helper, "job.plan", params, PLAN_SECONDS, NULL, NULL, ret, ret_details, err);
+    *ret = NULL;
+    int rc = find(key, req, ret, &entry, err);
+    if (rc || *ret)
+        return rc;
+    asking.entry = entry;
+    const struct hn_question question = {.op = "job.plan", .params = params, .asker = &req->asker,
+        .timeout_seconds = PLAN_SECONDS, .unwanted = is_unwanted, .ud = &asking};
+    rc = hn_helper_call(req->server->data_helper, &question, ret, &req->details, err);
     if (!rc)
         write_out(*ret);
     fill(entry, rc ? NULL : *ret);

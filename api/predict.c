@@ -2,8 +2,9 @@
  * Predictions: of a base model, of a job's result, of a checkpoint. The helper answers; here the request is checked and,
  * when streaming, its pieces are passed on as server-sent events: `chunk`, then `result` or `error`.
  *
- * A streaming answer is made by a second piece of pool work; it and the stream share a small object that the last of the
- * two frees.
+ * A streaming answer is made by a second piece of work; it and the stream share a small object that the last of the two
+ * frees. A long list of inputs can be paused by the helper for other clients' requests: then it is asked again for those
+ * that are left, until all are answered.
  */
 #include "api/handlers.h"
 #include "server/rundir.h"
@@ -15,10 +16,14 @@
 #include <unistd.h>
 
 #define PENDING_BYTES ((size_t)64 << 20)
+#define MAX_TOKENS 256   /* of an answer, where the request does not say, as the engine has it */
+#define BRIEF_TOKENS 256 /* of all answers of a request that is answered soon; and of its inputs: */
+#define BRIEF_BYTES 4096
 
 struct answer {
     struct hn_stream stream;
     struct hn_server *server;
+    struct hn_asker asker;
     json_t *params;
     pthread_mutex_t lock; /* guards what follows */
     struct hn_buf out;
@@ -65,12 +70,61 @@ static int on_chunk(void *ud, const json_t *chunk) {
     return emit(ud, "chunk", chunk, false);
 }
 
+/* Few inputs, none of them long, and few tokens to answer with. */
+static bool is_brief(const json_t *params) {
+    json_t *inputs = json_object_get(params, "inputs"), *tokens = json_object_get(params, "max_tokens");
+    size_t n = json_array_size(inputs);
+    int64_t each = tokens ? (int64_t)json_integer_value(tokens) : MAX_TOKENS;
+    if (each > BRIEF_TOKENS || n > (size_t)(BRIEF_TOKENS / each))
+        return false;
+    return json_dumpb(inputs, NULL, 0, JSON_COMPACT) <= BRIEF_BYTES;
+}
+
+/* Takes what was answered from what is asked. The list of inputs is the request's own: another takes its place. */
+static void leave_rest(json_t *params, size_t answered) {
+    json_t *inputs = json_object_get(params, "inputs"), *rest = json_array();
+    for (size_t i = answered; i < json_array_size(inputs); i++)
+        json_array_append(rest, json_array_get(inputs, i));
+    json_int_t first = json_integer_value(json_object_get(params, "first"));
+    json_object_set_new(params, "first", json_integer(first + (json_int_t)answered));
+    json_object_set_new(params, "inputs", rest);
+}
+
+/* Has all inputs answered; changes `params`. As hn_helper_call. */
+static int ask(struct hn_server *server, const struct hn_asker *asker, json_t *params, struct answer *a, json_t **ret,
+    json_t **ret_details, struct hn_error *err) {
+    const struct hn_question question = {.op = "predict", .params = params, .asker = asker, .brief = is_brief(params),
+        .chunk = a ? on_chunk : NULL, .ud = a};
+    json_t *all = json_array(), *result = NULL;
+    bool paused = false;
+    int rc;
+    do {
+        json_decref(result);
+        result = NULL;
+        rc = hn_helper_call(server->predict_helper, &question, &result, ret_details, err);
+        json_t *data = json_object_get(result, "data");
+        paused = !rc && json_is_true(json_object_get(result, "paused"));
+        json_array_extend(all, data);
+        if (paused && json_array_size(data))
+            leave_rest(params, json_array_size(data));
+        else if (paused)
+            rc = hn_fail(err, HN_E_INTERNAL, "the helper's answer has no data");
+    } while (!rc && paused);
+    if (!rc)
+        json_object_set(result, "data", all);
+    json_decref(all);
+    if (rc)
+        json_decref(result);
+    else
+        *ret = result;
+    return rc;
+}
+
 static void predict_streaming(void *arg) {
     struct answer *a = arg;
     json_t *result = NULL, *details = NULL;
     struct hn_error err = {0};
-    int rc = hn_helper_call(a->server->predict_helper, "predict", a->params, HN_PREDICT_SECONDS, on_chunk, a, &result, &details,
-        &err);
+    int rc = ask(a->server, &a->asker, a->params, a, &result, &details, &err);
     json_t *end = rc ? hn_error_json(&err, details) : result;
     emit(a, rc ? "error" : "result", end, true);
     json_decref(end);
@@ -94,6 +148,7 @@ static ssize_t read_answer(void *ud, char *buf, size_t max) {
 
 static void close_answer(void *ud) {
     struct answer *a = ud;
+    atomic_store(&a->asker.gone, true);
     pthread_mutex_lock(&a->lock);
     a->gone = true;
     pthread_mutex_unlock(&a->lock);
@@ -102,7 +157,7 @@ static void close_answer(void *ud) {
 
 static void begin_streaming(void *arg) {
     struct answer *a = arg;
-    hn_loop_work(a->server->loop, predict_streaming, NULL, a);
+    hn_loop_work_waiting(a->server->loop, predict_streaming, NULL, a);
 }
 
 static int reply_streaming(struct hn_request *req, json_t *params, struct hn_error *err) {
@@ -112,7 +167,8 @@ static int reply_streaming(struct hn_request *req, json_t *params, struct hn_err
         return hn_fail(err, HN_E_INTERNAL, "out of memory");
     }
     *a = (struct answer){.server = req->server, .params = params, .owners = 2, .out.ceiling = PENDING_BYTES};
-    a->stream = (struct hn_stream){.read = read_answer, .close = close_answer, .ud = a};
+    snprintf(a->asker.client, sizeof a->asker.client, "%s", req->asker.client);
+    a->stream = (struct hn_stream){.read = read_answer, .close = close_answer, .ud = a, .costly = true};
     pthread_mutex_init(&a->lock, NULL);
     hn_reply_header(req, "X-Accel-Buffering", "no");
     hn_reply_stream(req, 200, "text/event-stream", &a->stream);
@@ -169,8 +225,7 @@ static int answer(struct hn_request *req, json_t *params, bool stream, struct hn
     if (stream)
         return reply_streaming(req, params, err);
     json_t *result = NULL;
-    int rc = hn_helper_call(req->server->predict_helper, "predict", params, HN_PREDICT_SECONDS, NULL, NULL, &result,
-        &req->details, err);
+    int rc = ask(req->server, &req->asker, params, NULL, &result, &req->details, err);
     json_decref(params);
     return rc ? rc : hn_reply_json(req, 200, result, err);
 }

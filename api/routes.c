@@ -2,8 +2,9 @@
 #include "api/routes.h"
 #include "api/handlers.h"
 
-#define LOOP true
-#define POOL false
+#define LOOP HN_ON_LOOP
+#define POOL HN_ON_POOL
+#define WAIT HN_ON_WAITING /* for a helper */
 #define NO HN_BODY_NONE
 #define JSON HN_BODY_JSON
 #define FORM HN_BODY_FORM
@@ -17,24 +18,24 @@ static const struct hn_route routes[] = {
     {"GET", "/metrics", hn_system_metrics, HN_SCOPE_READ, NO, LOOP, "", "figures of the daemon, for Prometheus"},
     {"GET", "/openapi.json", hn_system_openapi, HN_SCOPE_OPEN, NO, LOOP, "", "this description"},
 
-    {"POST", "/datasets", hn_datasets_create, HN_SCOPE_SUBMIT, FORM | RAW, POOL, "name,format,columns,on_error",
+    {"POST", "/datasets", hn_datasets_create, HN_SCOPE_SUBMIT, FORM | RAW, WAIT, "name,format,columns,on_error",
         "upload a data set; the body is the file, raw or as multipart part `file`"},
     {"GET", "/datasets", hn_datasets_list, HN_SCOPE_READ, NO, POOL, "limit,after", "data sets, newest first"},
     {"GET", "/datasets/{id}", hn_datasets_get, HN_SCOPE_READ, NO, POOL, "", "one data set"},
     {"DELETE", "/datasets/{id}", hn_datasets_delete, HN_SCOPE_SUBMIT, NO, POOL, "", "delete a data set that no job needs"},
-    {"GET", "/datasets/{id}/preview", hn_datasets_preview, HN_SCOPE_READ, NO, POOL, "model,row",
+    {"GET", "/datasets/{id}/preview", hn_datasets_preview, HN_SCOPE_READ, NO, WAIT, "model,row",
         "the tokens of one row: what is trained, masked, truncated"},
 
-    {"POST", "/models", hn_models_create, HN_SCOPE_ADMIN, JSON | FORM | RAW, POOL, "name",
+    {"POST", "/models", hn_models_create, HN_SCOPE_ADMIN, JSON | FORM | RAW, WAIT, "name",
         "take in a model from an allowed folder of the server, or upload it"},
     {"GET", "/models", hn_models_list, HN_SCOPE_READ, NO, POOL, "limit,after", "base models, newest first"},
     {"GET", "/models/{name}", hn_models_get, HN_SCOPE_READ, NO, POOL, "", "one base model"},
     {"DELETE", "/models/{name}", hn_models_delete, HN_SCOPE_ADMIN, NO, POOL, "", "delete a model that no job needs"},
-    {"POST", "/models/{name}/predict", hn_models_predict, HN_SCOPE_SUBMIT, JSON, POOL, "", "answers of the base model"},
-    {"POST", "/models/{name}/evaluate", hn_models_evaluate, HN_SCOPE_SUBMIT, JSON, POOL, "",
+    {"POST", "/models/{name}/predict", hn_models_predict, HN_SCOPE_SUBMIT, JSON, WAIT, "", "answers of the base model"},
+    {"POST", "/models/{name}/evaluate", hn_models_evaluate, HN_SCOPE_SUBMIT, JSON, WAIT, "",
         "loss and metrics of the base model on a data set, also of answers it writes"},
 
-    {"POST", "/jobs", hn_jobs_create, HN_SCOPE_SUBMIT, JSON | FORM, POOL, "dry_run",
+    {"POST", "/jobs", hn_jobs_create, HN_SCOPE_SUBMIT, JSON | FORM, WAIT, "dry_run",
         "submit a job: JSON, or multipart with the data file in the same call"},
     {"GET", "/jobs", hn_jobs_list, HN_SCOPE_READ, NO, POOL, "status,model,task,dataset,sweep,metadata[],order,limit,after",
         "jobs"},
@@ -50,18 +51,18 @@ static const struct hn_route routes[] = {
         "all that happened; streams with Accept: text/event-stream"},
     {"GET", "/jobs/{id}/log", hn_jobs_log, HN_SCOPE_READ, NO, POOL, "", "the trainer's own log"},
     {"GET", "/jobs/{id}/checkpoints", hn_jobs_checkpoints, HN_SCOPE_READ, NO, POOL, "", "checkpoints that are kept"},
-    {"GET", "/jobs/{id}/checkpoints/{step}/artifacts", hn_checkpoint_artifacts, HN_SCOPE_READ, NO, POOL, "",
+    {"GET", "/jobs/{id}/checkpoints/{step}/artifacts", hn_checkpoint_artifacts, HN_SCOPE_READ, NO, WAIT, "",
         "files of a checkpoint's result, made when they are first asked for"},
-    {"GET", "/jobs/{id}/checkpoints/{step}/artifacts.tar", hn_checkpoint_artifacts_tar, HN_SCOPE_READ, NO, POOL, "",
+    {"GET", "/jobs/{id}/checkpoints/{step}/artifacts.tar", hn_checkpoint_artifacts_tar, HN_SCOPE_READ, NO, WAIT, "",
         "all of them as one archive"},
-    {"GET", "/jobs/{id}/checkpoints/{step}/artifacts/{path*}", hn_checkpoint_artifact, HN_SCOPE_READ, NO, POOL, "",
+    {"GET", "/jobs/{id}/checkpoints/{step}/artifacts/{path*}", hn_checkpoint_artifact, HN_SCOPE_READ, NO, WAIT, "",
         "one file, also in parts"},
     {"GET", "/jobs/{id}/artifacts", hn_jobs_artifacts, HN_SCOPE_READ, NO, POOL, "limit,after", "files of the result"},
     {"GET", "/jobs/{id}/artifacts.tar", hn_jobs_artifacts_tar, HN_SCOPE_READ, NO, POOL, "", "all of them as one archive"},
     {"GET", "/jobs/{id}/artifacts/{path*}", hn_jobs_artifact, HN_SCOPE_READ, NO, POOL, "", "one file, also in parts"},
-    {"POST", "/jobs/{id}/predict", hn_jobs_predict, HN_SCOPE_SUBMIT, JSON, POOL, "",
+    {"POST", "/jobs/{id}/predict", hn_jobs_predict, HN_SCOPE_SUBMIT, JSON, WAIT, "",
         "answers of the result or of a checkpoint"},
-    {"POST", "/jobs/{id}/evaluate", hn_jobs_evaluate, HN_SCOPE_SUBMIT, JSON, POOL, "",
+    {"POST", "/jobs/{id}/evaluate", hn_jobs_evaluate, HN_SCOPE_SUBMIT, JSON, WAIT, "",
         "loss and metrics of the result or of a checkpoint on a data set, also of answers it writes"},
     {"POST", "/jobs/{id}/verify", hn_jobs_verify, HN_SCOPE_SUBMIT, JSON, POOL, "",
         "run a succeeded job again, or its last steps, as a job of the lowest priority, to see whether the same bytes come out"},

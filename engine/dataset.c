@@ -5,6 +5,7 @@
 #include "engine/dataset_format.h"
 #include "engine/rows.h"
 #include "engine/json.h"
+#include "engine/pulse.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -205,6 +206,7 @@ static int read_rows(struct hn_dataset *data, const struct hn_dataset_format *fo
     int label_type = 0;
     size_t seen = 0;
     while (format->next(scan, &span)) {
+        hn_pulse();
         struct hn_row_fault fault = {0};
         if (scan->at - seen > READ_BEHIND) { /* pages that were read need not stay in memory */
             madvise((void *)(uintptr_t)(data->map.data + seen), READ_BEHIND, MADV_DONTNEED);
@@ -350,6 +352,7 @@ void hn_dataset_close(struct hn_dataset *data) {
 
 int hn_dataset_row(const struct hn_dataset *data, size_t row, json_t **ret, struct hn_error *err) {
     struct hn_row_fault fault = {0};
+    hn_pulse();
     if (row >= data->n_rows) {
         hn_fail(err, HN_E_NOT_FOUND, "there is no row %zu; the data set has %zu", row + 1, data->n_rows);
         hn_error_field(err, "row");

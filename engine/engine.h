@@ -54,6 +54,9 @@ int hn_train(const char *run_dir, int lock_fd);
  *   → {"id":7,"op":"dataset.inspect","params":{…}}
  *   ← {"id":7,"result":{…}}   or   {"id":7,"error":{"code","message","field","hint","details":[…],"total":N}}
  *   An op that streams sends {"id":7,"chunk":{…}} lines before its result.
+ *   → {"id":7,…,"beat":1000}: while the request is worked on, about so many milliseconds apart,
+ *   ← {"id":7,"beat":N} is sent whenever the work went on meanwhile (engine/pulse.h). A helper that sends none hangs.
+ *   → {"pause":7}: others wait; an op that can be gone on with later answers soon with what it has.
  *
  * Ops (DATA is {"path","format":null|str,"columns":null|obj,"on_error":"refuse"|"drop"}, MODEL is {"path"}):
  *   dataset.inspect  DATA → {"format","columns","tasks":[…],"rows","dropped","warnings":[{"code","message","lines"}]}
@@ -75,8 +78,9 @@ int hn_train(const char *run_dir, int lock_fd);
  *                    `inputs/validation`, `inputs/test`; the daemon links them there, and
  *                    `inputs/init.safetensors`.
  *   predict          {"model":MODEL,"source":null|{"run_dir","step":"exported"|"best"|"last"|N},"inputs":[…],
- *                    "max_tokens","temperature","top_p","top_k","seed","stop","stream":bool} → {"data":[…]};
- *                    chunks while streaming are {"index","text"}
+ *                    "max_tokens","temperature","top_p","top_k","seed","stop","stream":bool,"first":absent|N} → {"data":[…]};
+ *                    chunks while streaming are {"index","text"}. After a pause "data" answers the first inputs only
+ *                    and "paused" is true: the others are asked for again, with "first" saying how many came before.
  *   evaluate         {"model":MODEL,"source" as for predict,"data":DATA,"generate":null|bool|{"max_tokens","stop"},
  *                    "rows_to":null|path} → {"rows","dropped","truncated","metrics":{"loss",…},"labels","confusion","answered" where answers
  *                    were written}; chunks meanwhile are {"answered"}. The new file `rows_to` gets every row as a line

@@ -1,6 +1,7 @@
 /* See file.h. */
 #include "engine/file.h"
 #include "engine/buf.h"
+#include "engine/pulse.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -54,6 +55,7 @@ int hn_file_read(const char *path, size_t ceiling, char **ret, size_t *ret_size,
 int hn_write_all(int fd, const void *data, size_t size, struct hn_error *err) {
     const char *p = data;
     while (size) {
+        hn_pulse();
         ssize_t n = write(fd, p, size);
         if (n < 0 && errno == EINTR)
             continue;
@@ -225,6 +227,7 @@ void *hn_sha256_begin(void) {
 }
 
 void hn_sha256_add(void *state, const void *data, size_t size) {
+    hn_pulse();
     gnutls_hash(state, data, size);
 }
 

@@ -121,7 +121,8 @@ static void stream(struct session *s, struct sequence *q, bool final) {
 static void advance(struct session *s, struct sequence *q, const float *logits) {
     const struct hn_generator *g = s->g;
     struct hn_generated *r = &s->results[q->input];
-    int32_t id = sample(logits, g->model->config.vocab, s->o, q->input, r->tokens, s->scratch);
+    int32_t id = sample(logits, g->model->config.vocab, s->o, s->o->first + q->input, r->tokens,
+        s->scratch);
     if (hn_tokenizer_is_end(g->codec->tokenizer, id)) {
         r->finish_reason = "stop";
     } else {
@@ -195,10 +196,10 @@ int hn_generate(const struct hn_generator *g, const struct hn_ids *prompts, size
     for (size_t i = 0; i < n; i++) {
         results[i] = (struct hn_generated){.prompt_tokens = prompts[i].n};
         if (prompts[i].n == 0)
-            return hn_fail(err, HN_E_INVALID_FIELD, "input %zu is empty", i + 1);
+            return hn_fail(err, HN_E_INVALID_FIELD, "input %zu is empty", options->first + i + 1);
         if (prompts[i].n + 1 > g->context)
-            return hn_fail(err, HN_E_TOO_LARGE, "input %zu has %zu tokens; at most %zu fit the context", i + 1,
-                prompts[i].n, g->context - 1);
+            return hn_fail(err, HN_E_TOO_LARGE, "input %zu has %zu tokens; at most %zu fit the context",
+                options->first + i + 1, prompts[i].n, g->context - 1);
     }
     s.sequences = hn_calloc(g->slots, sizeof *s.sequences);
     s.scratch = options->temperature > 0 ? hn_calloc(g->model->config.vocab, sizeof *s.scratch) : NULL;
@@ -217,6 +218,8 @@ int hn_generate(const struct hn_generator *g, const struct hn_ids *prompts, size
         }
         if (running)
             step(&s, prompts);
+        if (options->pause && atomic_load(options->pause))
+            n = started;
     }
     free(s.sequences);
     free(s.scratch);

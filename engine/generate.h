@@ -12,6 +12,8 @@
 #include "engine/examples.h"
 #include "engine/params.h"
 
+#include <stdatomic.h>
+
 struct hn_generate_options {
     size_t max_tokens;
     double temperature, top_p; /* top_p 1: off */
@@ -19,12 +21,14 @@ struct hn_generate_options {
     uint64_t seed;
     const char *const *stop; /* [n_stop] */
     size_t n_stop;
+    size_t first; /* what random numbers and messages count inputs from: prompts are a part of a longer list */
+    const atomic_bool *pause; /* once true, no further inputs are begun; NULL: never */
 };
 
 struct hn_generated {
     struct hn_buf text;
     size_t prompt_tokens, tokens;
-    const char *finish_reason; /* "stop" or "length" */
+    const char *finish_reason; /* "stop" or "length"; NULL: not begun, as a pause was asked for */
 };
 
 struct hn_generator {
@@ -39,7 +43,8 @@ struct hn_generator {
 /* Called with each new piece of text (whole UTF-8 characters); may be NULL. */
 typedef void hn_piece_fn(void *user, size_t input, const char *text, size_t size);
 
-/* Fills results[n] (caller frees the texts). A prompt longer than the context is HN_E_TOO_LARGE. */
+/* Fills results[n] (caller frees the texts). A prompt longer than the context is HN_E_TOO_LARGE. After a pause the answers are
+ * those of the first prompts, as many as the slots at least. */
 int hn_generate(const struct hn_generator *g, const struct hn_ids *prompts, size_t n,
     const struct hn_generate_options *options, struct hn_generated *results, hn_piece_fn *piece, void *user,
     struct hn_error *err);

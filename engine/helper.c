@@ -2,16 +2,20 @@
 #include "engine/helper.h"
 #include "engine/predictor.h"
 #include "engine/engine.h"
+#include "engine/pulse.h"
 
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #define MAX_REQUEST ((size_t)64 << 20)
+#define CHUNK_BYTES 65536
+#define FIRST_BEAT_MS 500  /* until the request is read that says how many it wants */
+#define IDLE_BEAT_MS 60000 /* without a request: none is sent */
 
 static const struct op {
     const char *name;
@@ -65,20 +69,38 @@ void hn_helper_issues(struct hn_helper_call *call, const struct hn_dataset *data
     }
 }
 
-static int send_line(int fd, const json_t *reply, struct hn_error *err) {
+/*
+ * The socket. A thread of its own reads it, so that a pause or the caller's end is heard while an op runs, and sends the
+ * signs of life; requests are handed to the main thread one at a time.
+ */
+struct hn_wire {
+    int fd;
+    pthread_mutex_t lock; /* guards what follows, and is held while a line is written */
+    pthread_cond_t changed;
+    char *line; /* the next request, NULL: none yet, or taken */
+    size_t size;
+    bool ended; /* nothing comes after it */
+    bool busy;  /* with a request that was taken, `id` once it is known */
+    json_int_t id, beat_ms; /* beat_ms 0: none is wanted */
+    atomic_bool pause;
+};
+
+static int send_line(struct hn_wire *wire, const json_t *reply, struct hn_error *err) {
     char *text = reply ? json_dumps(reply, JSON_COMPACT) : NULL;
     if (!text)
         return hn_fail(err, HN_E_INTERNAL, "a reply cannot be written as JSON");
     size_t size = strlen(text);
     text[size] = '\n'; /* in place of the NUL: one write, one line */
-    int rc = hn_write_all(fd, text, size + 1, err);
+    int rc = hn_write_all(wire->fd, text, size + 1, err);
     free(text);
     return rc;
 }
 
 int hn_helper_chunk(struct hn_helper_call *call, json_t *chunk, struct hn_error *err) {
     json_t *line = chunk ? json_pack("{s:I, s:o}", "id", call->id, "chunk", chunk) : NULL;
-    int rc = send_line(call->fd, line, err);
+    pthread_mutex_lock(&call->wire->lock);
+    int rc = send_line(call->wire, line, err);
+    pthread_mutex_unlock(&call->wire->lock);
     json_decref(line);
     return rc;
 }
@@ -113,57 +135,153 @@ static json_t *dispatch(struct hn_helper_call *call, const json_t *request) {
     return rc ? error_reply(call, &err) : json_pack("{s:I, s:o}", "id", call->id, "result", result);
 }
 
-static int serve_line(int fd, struct hn_predictor **predictor, const char *line, size_t size) {
-    struct hn_helper_call call = {.fd = fd, .predictor = predictor};
+/* From here on, beats and pauses are for this request. */
+static void begin_request(struct hn_wire *wire, const json_t *request) {
+    pthread_mutex_lock(&wire->lock);
+    wire->id = json_integer_value(json_object_get(request, "id"));
+    wire->beat_ms = json_integer_value(json_object_get(request, "beat"));
+    atomic_store(&wire->pause, false);
+    pthread_mutex_unlock(&wire->lock);
+}
+
+/* No beat comes behind the reply. */
+static int end_request(struct hn_wire *wire, const json_t *reply, struct hn_error *err) {
+    pthread_mutex_lock(&wire->lock);
+    wire->busy = false;
+    int rc = send_line(wire, reply, err);
+    pthread_mutex_unlock(&wire->lock);
+    return rc;
+}
+
+static int serve_line(struct hn_wire *wire, struct hn_predictor **predictor, const char *line, size_t size) {
+    struct hn_helper_call call = {.wire = wire, .pause = &wire->pause, .predictor = predictor};
     json_t *request = NULL, *reply;
     struct hn_error err = {0};
-    if (hn_json_parse(line, size, &request, &err))
-        reply = error_reply(&call, &err);
-    else
-        reply = dispatch(&call, request);
-    int rc = send_line(fd, reply, &err);
+    int rc = hn_json_parse(line, size, &request, &err);
+    begin_request(wire, request);
+    reply = rc ? error_reply(&call, &err) : dispatch(&call, request);
+    rc = end_request(wire, reply, &err);
     json_decref(reply);
     json_decref(request);
     json_decref(call.details);
     return rc;
 }
 
+/* Sends a sign of life when the work went on since the last one; gives how long to wait for the next. */
+static int beat(struct hn_wire *wire, uint64_t *seen, int64_t *last) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    int64_t ms = (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+    pthread_mutex_lock(&wire->lock);
+    bool works = wire->busy || wire->line;
+    json_int_t every = !works ? IDLE_BEAT_MS : wire->beat_ms > 0 ? wire->beat_ms : FIRST_BEAT_MS;
+    if (ms - *last >= every) {
+        uint64_t count = hn_pulse_count();
+        if (wire->busy && wire->beat_ms > 0 && count != *seen) {
+            json_t *line = json_pack("{s:I, s:I}", "id", wire->id, "beat", (json_int_t)(count & INT64_MAX));
+            send_line(wire, line, NULL);
+            json_decref(line);
+        }
+        *seen = hn_pulse_count(); /* writing counts, too */
+        *last = ms;
+    }
+    pthread_mutex_unlock(&wire->lock);
+    return (int)every;
+}
+
+/* A request is handed over when the one before was taken; a pause is heard at once. */
+static void take_line(struct hn_wire *wire, const char *line, size_t size) {
+    static const char pause[] = "{\"pause\":";
+    bool is_pause = size > sizeof pause && memcmp(line, pause, sizeof pause - 1) == 0;
+    char *copy = is_pause ? NULL : malloc(size + 1);
+    pthread_mutex_lock(&wire->lock);
+    if (is_pause) {
+        if (wire->busy && strtoll(line + sizeof pause - 1, NULL, 10) == wire->id)
+            atomic_store(&wire->pause, true);
+    } else if (!copy) {
+        _exit(1); /* out of memory before anything was done: the caller starts another helper */
+    } else {
+        while (wire->line)
+            pthread_cond_wait(&wire->changed, &wire->lock);
+        memcpy(copy, line, size);
+        wire->line = copy;
+        wire->size = size;
+        pthread_cond_broadcast(&wire->changed);
+    }
+    pthread_mutex_unlock(&wire->lock);
+}
+
+static void take_lines(struct hn_wire *wire, struct hn_buf *in) {
+    size_t at = 0;
+    for (char *newline; (newline = memchr(in->data + at, '\n', in->size - at)); at = (size_t)(newline - in->data) + 1)
+        take_line(wire, in->data + at, (size_t)(newline - in->data) - at);
+    memmove(in->data, in->data + at, in->size - at);
+    in->size -= at;
+}
+
 /* Whoever asked is gone: nobody will ever hear the answer that may still take an hour. */
-static void *leave_with_caller(void *arg) {
-    struct pollfd p = {.fd = *(int *)arg};
+static void leave_with_caller(int fd) {
+    struct pollfd p = {.fd = fd};
     while (!(p.revents & (POLLHUP | POLLERR | POLLNVAL)))
         poll(&p, 1, -1);
     _exit(0);
 }
 
-int hn_helper_serve(int fd) {
-    static int watched;
-    pthread_t thread;
-    watched = fd;
-    if (pthread_create(&thread, NULL, leave_with_caller, &watched) == 0)
-        pthread_detach(thread);
+static void *listen_to_caller(void *arg) {
+    struct hn_wire *wire = arg;
     struct hn_buf in = {.ceiling = MAX_REQUEST};
-    struct hn_predictor *predictor = NULL;
-    char chunk[65536];
-    for (;;) {
-        ssize_t n = read(fd, chunk, sizeof chunk);
+    char *chunk = malloc(CHUNK_BYTES);
+    uint64_t seen = 0;
+    int64_t last = 0;
+    while (chunk && !in.failed) {
+        struct pollfd p = {.fd = wire->fd, .events = POLLIN};
+        if (poll(&p, 1, beat(wire, &seen, &last)) <= 0)
+            continue;
+        ssize_t n = read(wire->fd, chunk, CHUNK_BYTES);
         if (n < 0 && errno == EINTR)
             continue;
         if (n <= 0)
             break;
         hn_buf_append(&in, chunk, (size_t)n);
-        size_t at = 0;
-        for (char *newline; !in.failed && (newline = memchr(in.data + at, '\n', in.size - at));
-             at = (size_t)(newline - in.data) + 1)
-            if (serve_line(fd, &predictor, in.data + at, (size_t)(newline - in.data) - at))
-                in.failed = true;
-        if (in.failed)
-            break;
-        memmove(in.data, in.data + at, in.size - at);
-        in.size -= at;
+        if (!in.failed)
+            take_lines(wire, &in);
     }
-    int status = in.failed;
-    hn_predictor_destroy(predictor);
+    free(chunk);
     hn_buf_free(&in);
-    return status;
+    pthread_mutex_lock(&wire->lock);
+    wire->ended = true;
+    pthread_cond_broadcast(&wire->changed);
+    pthread_mutex_unlock(&wire->lock);
+    leave_with_caller(wire->fd);
+    return NULL;
+}
+
+/* The next request; NULL when there is none any more. */
+static char *next_line(struct hn_wire *wire, size_t *size) {
+    pthread_mutex_lock(&wire->lock);
+    while (!wire->line && !wire->ended)
+        pthread_cond_wait(&wire->changed, &wire->lock);
+    char *line = wire->line;
+    *size = wire->size;
+    wire->line = NULL;
+    wire->busy = line != NULL;
+    pthread_cond_broadcast(&wire->changed);
+    pthread_mutex_unlock(&wire->lock);
+    return line;
+}
+
+int hn_helper_serve(int fd) {
+    static struct hn_wire wire = {.lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
+    struct hn_predictor *predictor = NULL;
+    pthread_t thread;
+    char *line;
+    int failed = 0;
+    wire.fd = fd; /* static: the thread outlives this function */
+    if (pthread_create(&thread, NULL, listen_to_caller, &wire))
+        return 1;
+    pthread_detach(thread);
+    for (size_t size; !failed && (line = next_line(&wire, &size)); free(line))
+        failed = serve_line(&wire, &predictor, line, size) != 0;
+    hn_predictor_destroy(predictor);
+    return failed;
 }

@@ -8,11 +8,14 @@
 #include "engine/error.h"
 
 #include <jansson.h>
+#include <stdatomic.h>
 
 struct hn_predictor;
+struct hn_wire;
 
 struct hn_helper_call {
-    int fd;
+    struct hn_wire *wire; /* where its chunks go */
+    const atomic_bool *pause; /* others wait: an op that can be gone on with later shall end soon. May be NULL */
     json_int_t id;
     json_t *details; /* of an error: [{"line","column","field","message","hint"}], or NULL */
     struct hn_predictor **predictor; /* the model that predictions were last asked of, kept open between calls */

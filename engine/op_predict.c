@@ -277,14 +277,21 @@ int hn_predictor_write(struct hn_predictor *p, const struct hn_prompt *prompts, 
     return rc;
 }
 
+/* A call whose inputs are a part of a longer list, from `first` on. */
+struct piece_of {
+    struct hn_helper_call *call;
+    size_t first;
+};
+
 static void send_piece(void *user, size_t input, const char *text, size_t size) {
-    hn_helper_chunk(
-        user, json_pack("{s:I, s:o}", "index", (json_int_t)input, "text", hn_json_text(text, size)), NULL);
+    const struct piece_of *of = user;
+    hn_helper_chunk(of->call,
+        json_pack("{s:I, s:o}", "index", (json_int_t)(of->first + input), "text", hn_json_text(text, size)), NULL);
 }
 
 static json_t *result_json(const struct hn_generated *r) {
     return json_pack("{s:o, s:s, s:{s:I, s:I}}", "text", hn_json_text(r->text.data, r->text.size), "finish_reason",
-        r->finish_reason ? r->finish_reason : "length", "usage", "prompt_tokens", (json_int_t)r->prompt_tokens,
+        r->finish_reason, "usage", "prompt_tokens", (json_int_t)r->prompt_tokens,
         "completion_tokens", (json_int_t)r->tokens);
 }
 
@@ -303,6 +310,7 @@ static int read_prompt(const struct hn_predictor *p, json_t *input, struct hn_pr
 static int answer(struct hn_helper_call *call, const json_t *inputs, const struct hn_writing *w, bool stream,
     json_t **ret, struct hn_error *err) {
     struct hn_predictor *p = *call->predictor;
+    struct piece_of of = {call, w->options.first};
     size_t n = json_array_size(inputs);
     struct hn_prompt *prompts = hn_calloc(n, sizeof *prompts);
     struct hn_generated *results = hn_calloc(n, sizeof *results);
@@ -310,10 +318,13 @@ static int answer(struct hn_helper_call *call, const json_t *inputs, const struc
     for (size_t i = 0; !rc && i < n; i++)
         rc = read_prompt(p, json_array_get(inputs, i), &prompts[i], err);
     if (!rc)
-        rc = hn_predictor_write(p, prompts, n, &w->options, results, stream ? send_piece : NULL, call, err);
+        rc = hn_predictor_write(p, prompts, n, &w->options, results, stream ? send_piece : NULL, &of, err);
     json_t *data = json_array();
+    size_t done = 0;
+    while (!rc && done < n && results[done].finish_reason)
+        done++;
     for (size_t i = 0; prompts && results && i < n; i++) {
-        if (!rc)
+        if (!rc && i < done)
             json_array_append_new(data, result_json(&results[i]));
         hn_buf_free(&results[i].text);
         hn_prompt_finish(&prompts[i]);
@@ -323,7 +334,7 @@ static int answer(struct hn_helper_call *call, const json_t *inputs, const struc
     if (rc)
         json_decref(data);
     else
-        *ret = json_pack("{s:o}", "data", data);
+        *ret = done < n ? json_pack("{s:o, s:b}", "data", data, "paused", 1) : json_pack("{s:o}", "data", data);
     return rc;
 }
 
@@ -358,7 +369,10 @@ int hn_op_predict(struct hn_helper_call *call, const json_t *params, json_t **re
     const char *path;
     struct hn_writing writing = {0};
     bool stream = false;
+    int64_t first = 0;
     int rc = hn_writing_read(params, MAX_TOKENS, &writing, err);
+    if (!rc)
+        rc = hn_json_int(params, "first", 0, MAX_INPUTS, &first, err);
     if (!rc)
         rc = hn_json_bool(params, "stream", &stream, err);
     if (!rc && (!json_is_array(inputs) || !json_array_size(inputs) || json_array_size(inputs) > MAX_INPUTS)) {
@@ -371,6 +385,8 @@ int hn_op_predict(struct hn_helper_call *call, const json_t *params, json_t **re
         rc = hn_predictor_find(call, path, json_is_object(source) ? source : NULL, err);
     if (rc)
         return rc;
+    writing.options.first = (size_t)first;
+    writing.options.pause = call->pause;
     if ((*call->predictor)->run.model.head.problem != HN_PROBLEM_TOKENS)
         return answer_head(*call->predictor, inputs, ret, err);
     return answer(call, inputs, &writing, stream, ret, err);

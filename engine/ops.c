@@ -1,6 +1,7 @@
 /* What every table shares: the rows' properties, workspace sizes, and the loop over steps. See ops.h. */
 #include "engine/ops.h"
 #include "engine/attention.h"
+#include "engine/pulse.h"
 #include "engine/tiles.h"
 
 const struct hn_op_info hn_op_infos[HN_OPS] = {
@@ -64,6 +65,7 @@ size_t hn_op_work(const struct hn_op *op, bool backward, const struct hn_caps *c
 void hn_exec_run(struct hn_exec *x, const struct hn_op_table *table) {
     for (size_t i = 0; i < x->plan->n_steps; i++) {
         const struct hn_step *step = &x->plan->steps[i];
+        hn_pulse();
         (step->backward ? table->backward : table->forward)[step->op->kind](x, step);
     }
 }

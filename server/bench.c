@@ -30,7 +30,8 @@ struct bench {
 };
 
 static int ask(struct bench *b, const char *op, json_t *params, json_t **ret, struct hn_error *err) {
-    int rc = params ? hn_helper_call(b->helper, op, params, SECONDS, NULL, NULL, ret, NULL, err)
+    const struct hn_question question = {.op = op, .params = params, .timeout_seconds = SECONDS};
+    int rc = params ? hn_helper_call(b->helper, &question, ret, NULL, err)
                     : hn_fail(err, HN_E_INTERNAL, "out of memory");
     json_decref(params);
     return rc;
@@ -226,7 +227,7 @@ int hn_command_bench(int argc, char **argv) {
     if (!rc && left == 1 && !(b.model = real = realpath(argv[0], NULL)))
         rc = hn_fail(&err, HN_E_NOT_FOUND, "cannot find %s", argv[0]);
     if (!rc && !status)
-        rc = hn_helper_create("bench", &b.helper, &err);
+        rc = hn_helper_create("bench", 1, b.config.helper_seconds, &b.helper, &err);
     if (!rc && !status)
         rc = measure(&b, &err);
     hn_helper_destroy(b.helper);

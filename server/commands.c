@@ -48,7 +48,7 @@ int hn_session_open(struct hn_session *s, int argc, char **argv, bool must_exist
     if (!rc)
         rc = hn_store_create(s->config.state, NULL, NULL, &s->store, err);
     if (!rc)
-        rc = hn_helper_create("command", &s->helper, err);
+        rc = hn_helper_create("command", 1, s->config.helper_seconds, &s->helper, err);
     s->library = (struct hn_library){.state = s->config.state, .store = s->store, .helper = s->helper};
     if (rc)
         hn_session_close(s);

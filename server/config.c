@@ -39,6 +39,8 @@ static const struct option options[] = {
     {"disk_reserve", SIZE, AT(disk_reserve), "512M", 0, TERA, "free space that uploads and jobs leave alone"},
     {"grace_seconds", COUNT, AT(grace_seconds), "60", 1, 86400, "time a trainer has to write its state when stopped"},
     {"hang_seconds", COUNT, AT(hang_seconds), "3600", 1, 2592000, "a trainer that neither tells nor computes anything for so long is stopped as hung"},
+    {"helpers", COUNT, AT(helpers), "2", 1, 64, "processes that check data and plan, and as many that predict and evaluate; of two or more one is for short requests"},
+    {"helper_seconds", COUNT, AT(helper_seconds), "60", 1, 86400, "a helper that shows no sign of life for so long is replaced"},
     {"log_level", WORD, AT(log_level), "info", 0, 0, "lines that are written, from this level on: " HN_LOG_LEVELS},
     {"log_format", WORD, AT(log_format), "text", 0, 0, "their form: " HN_LOG_FORMATS},
     {"allowed_hosts", TEXT, AT(allowed_hosts), "", 0, 0, "names, joined by ',', by which a proxy or browser may call it"},

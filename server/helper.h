@@ -1,33 +1,60 @@
 /*
- * The helper: a child process that parses what comes from outside. See engine.h for its wire.
+ * Helpers: child processes that parse what comes from outside. See engine.h for their wire.
  *
- * Started on demand, restarted when it died, ended after a minute without work. It does one request at a time; callers
- * queue (at most HN_HELPER_QUEUE, then HN_E_BUSY). A hostile file that kills or hangs it costs the caller's request and
- * nothing else. Two instances serve the daemon: one for data and planning, one for predictions, so that a long answer
- * does not hold up uploads.
+ * A pool has a few children of one kind, started on demand, replaced when they die or hang, ended after a minute without
+ * work. Each does one request at a time. Two pools serve the daemon: one for data and planning, one for predictions. A
+ * hostile file that kills or hangs a child costs the caller's request and nothing else.
+ *
+ * Who waits is served in turns: the client that was served longest ago comes next, and each client's own requests in the
+ * order in which they came. One child of a pool takes none but brief requests, so that these never wait for long ones. A
+ * long list of predictions is paused for another client's request and gone on with when its turn comes again.
+ *
+ * Calls block their thread; hn_loop_work_waiting has threads for that.
  */
 #ifndef HN_HELPER_H
 #define HN_HELPER_H
 
 #include "engine/engine.h"
 
-#define HN_HELPER_QUEUE 8
+#include <stdatomic.h>
+
+#define HN_HELPER_QUEUE 48        /* requests that may wait for a pool */
+#define HN_HELPER_CLIENT_QUEUE 16 /* of one client */
+#define HN_CLIENT_SIZE 64
 
 struct hn_helper;
 
-/* A streamed piece of the answer; non-zero gives the request up (the helper is ended). */
+/* On whose account a request is, and whether somebody still waits for its answer. */
+struct hn_asker {
+    char client[HN_CLIENT_SIZE]; /* key or address; "" is the daemon itself */
+    atomic_bool gone;
+};
+
+/* A streamed piece of the answer; non-zero gives the request up (the child is ended). */
 typedef int (*hn_helper_chunk_fn)(void *ud, const json_t *chunk);
 
-int hn_helper_create(const char *name, struct hn_helper **ret, struct hn_error *err);
+struct hn_question {
+    const char *op;
+    const json_t *params;
+    const struct hn_asker *asker; /* NULL: the daemon itself */
+    bool brief;          /* known to be answered soon */
+    int timeout_seconds; /* for the whole answer, without the time in the queue; 0: as long as the helper shows that it works */
+    hn_helper_chunk_fn chunk;
+    bool (*unwanted)(void *ud); /* instead of asker->gone: whether nobody waits any more. May be NULL */
+    void *ud;            /* of both */
+};
+
+/* `seconds`: a child without a sign of life for so long is ended. */
+int hn_helper_create(const char *name, int64_t children, int64_t seconds, struct hn_helper **ret, struct hn_error *err);
 void hn_helper_destroy(struct hn_helper *helper);
-int hn_helper_deaths(const struct hn_helper *helper); /* of its children, not counting those that rested too long */
-/* Blocks: any thread but the loop's. `params` is borrowed. On success *ret is a new reference. When the helper answered
- * with an error, *ret_details (nullable) gets {"details":[…],"total":N} if it told any. */
-int hn_helper_call(struct hn_helper *helper, const char *op, const json_t *params, int timeout_seconds,
-    hn_helper_chunk_fn chunk, void *ud, json_t **ret, json_t **ret_details, struct hn_error *err);
-/* Ends an idle child; to be called now and then. */
+int hn_helper_deaths(const struct hn_helper *helper); /* of its children, without those that were ended as nobody needed them */
+/* Blocks: any thread but the loop's. On success *ret is a new reference. When the helper answered with an error,
+ * *ret_details (nullable) gets {"details":[…],"total":N} if it told any. */
+int hn_helper_call(struct hn_helper *helper, const struct hn_question *question, json_t **ret, json_t **ret_details,
+    struct hn_error *err);
+/* Ends idle children; to be called now and then. */
 void hn_helper_rest(struct hn_helper *helper);
-/* Makes the running call and all later ones fail: the daemon stops. Any thread. */
+/* Makes the running calls and all later ones fail: the daemon stops. Any thread. */
 void hn_helper_stop(struct hn_helper *helper);
 
 #endif

@@ -335,16 +335,25 @@ static enum MHD_Result on_body(struct hn_exchange *x, const char *data, size_t *
     return MHD_YES;
 }
 
+/* On whose account it is when helpers take turns: a key's, or, where none are used, an address's. */
+static void name_client(struct hn_exchange *x) {
+    const char *name = x->req.key.id[0] ? x->req.key.id : x->guard ? x->guard->address : "-";
+    snprintf(x->req.asker.client, sizeof x->req.asker.client, "%s", name);
+}
+
 static enum MHD_Result on_complete(struct hn_exchange *x) {
     if (x->phase == HN_PHASE_BODY && x->failed) {
         answer_error(x, &x->err);
-    } else if (x->phase == HN_PHASE_BODY && x->req.route->on_loop) {
+    } else if (x->phase == HN_PHASE_BODY && x->req.route->where == HN_ON_LOOP) {
         handle(x);
         x->phase = HN_PHASE_REPLY;
     } else if (x->phase == HN_PHASE_BODY) {
         x->phase = HN_PHASE_HANDLER;
         hn_http_suspend(x);
-        hn_loop_work(x->req.server->loop, run_handler, end_handler, x);
+        name_client(x);
+        (x->req.route->where == HN_ON_WAITING ? hn_loop_work_waiting : hn_loop_work)(
+            x->req.server->loop, run_handler, end_handler, x);
+        hn_guard_listen(x->http);
         return MHD_YES;
     }
     return x->phase == HN_PHASE_REPLY ? send_reply(x) : MHD_YES;
@@ -463,6 +472,7 @@ int hn_http_create(struct hn_server *server, const struct hn_api *api, struct hn
     http->keeps_layout = strncmp(MHD_get_version(), "0.9.7", 5) == 0 && MHD_get_version()[5] < '7';
     http->timer = hn_timer_create(server->loop, hn_http_run, http);
     http->guard_timer = hn_timer_create(server->loop, hn_guard_sweep, http);
+    http->gone_timer = hn_timer_create(server->loop, hn_guard_look, http);
     http->figures = hn_calloc(api->n_routes + 1, sizeof *http->figures);
     int rc = http->figures ? hn_listen_open(http, err) : hn_fail(err, HN_E_INTERNAL, "out of memory");
     for (size_t i = 0; !rc && i < api->n_routes; i++)
@@ -518,6 +528,7 @@ void hn_http_destroy(struct hn_http *http) {
         return;
     hn_timer_destroy(http->timer);
     hn_timer_destroy(http->guard_timer);
+    hn_timer_destroy(http->gone_timer);
     hn_timer_destroy(http->stop_timer);
     hn_loop_unwatch(http->watch); /* before its descriptor is closed */
     if (http->daemon)

@@ -3,7 +3,7 @@
  *
  * microhttpd.h is included by http*.c only. A handler is a plain blocking function: it runs on the pool while its
  * request is suspended, may wait for the store or the helper, and sets a reply or returns an error. Handlers marked
- * `on_loop` run at once on the loop thread and must not block. The dispatcher does what is the same for all: unknown
+ * HN_ON_LOOP run at once on the loop thread and must not block; those that may wait for a helper are HN_ON_WAITING. The dispatcher does what is the same for all: unknown
  * paths and methods, keys and scopes, body limits and types, uploads to disk with their sha256, clean-up.
  *
  * Everything a handler allocates with hn_request_* lives until the request is completed.
@@ -20,6 +20,9 @@
 
 enum hn_scope { HN_SCOPE_OPEN, HN_SCOPE_READ, HN_SCOPE_SUBMIT, HN_SCOPE_ADMIN };
 
+/* Where a handler runs: the loop thread, the pool, or threads for what may wait long for others (loop.h). */
+enum hn_where { HN_ON_POOL, HN_ON_LOOP, HN_ON_WAITING };
+
 /* Bodies a route takes, or-ed. FORM parts with a file name go to disk, others to memory. */
 enum hn_body { HN_BODY_NONE = 0, HN_BODY_JSON = 1, HN_BODY_FORM = 2, HN_BODY_FILE = 4 };
 
@@ -31,7 +34,7 @@ struct hn_route {
     hn_handler_fn handle;
     enum hn_scope scope;
     unsigned body;
-    bool on_loop;
+    enum hn_where where;
     const char *query;   /* known query parameters, "a,b,metadata[]"; others are refused */
     const char *summary; /* for the OpenAPI document */
 };
@@ -63,6 +66,7 @@ struct hn_stream {
     void (*close)(void *ud); /* exactly once, whatever happens to the client */
     void *ud;
     bool blocking;
+    bool costly; /* somebody works for it: that the client has hung up is noticed also while it sleeps */
     struct hn_request *request; /* set when sending begins; NULL before */
     bool asleep;
 };
@@ -84,6 +88,7 @@ struct hn_request {
     struct hn_part *parts;  /* of a form or file body */
     bool is_form;
     json_t *details;        /* {"details","total"} to go with an error; owned */
+    struct hn_asker asker;  /* set when the handler begins; `gone` once the client has hung up */
 };
 
 void *hn_request_alloc(struct hn_request *req, size_t size); /* zeroed; NULL when out of memory */

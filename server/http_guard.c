@@ -16,6 +16,7 @@
 #include <linux/tcp.h>
 #include <microhttpd.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -224,4 +225,43 @@ void hn_guard_sweep(void *arg) {
         if (is_late(link, now, limit))
             cut(http, link, "slow");
     hn_linger_sweep(http, now);
+}
+
+/* Whether anything is done for the client that it would have to wait for. */
+static bool is_worked_for(const struct hn_exchange *x) {
+    return x && x->suspended && (x->phase == HN_PHASE_HANDLER || (x->stream && x->stream->costly && x->stream->asleep));
+}
+
+/* One that has only closed its sending half looks the same: whoever wants an answer keeps the connection open. */
+static bool has_hung_up(int fd) {
+    struct pollfd p = {.fd = fd, .events = POLLRDHUP};
+    return fd >= 0 && poll(&p, 1, 0) > 0 && p.revents & (POLLRDHUP | POLLHUP | POLLERR);
+}
+
+void hn_guard_listen(struct hn_http *http) {
+    if (http->listening)
+        return;
+    http->listening = true;
+    hn_timer_start(http->gone_timer, HN_GONE_MS, HN_GONE_MS);
+}
+
+void hn_guard_look(void *arg) {
+    struct hn_http *http = arg;
+    bool any = false;
+    for (struct hn_link *link = http->links; link; link = link->next) {
+        struct hn_exchange *x = link->x;
+        if (!is_worked_for(x))
+            continue;
+        any = true;
+        if (atomic_load(&x->req.asker.gone) || !has_hung_up(link->fd))
+            continue;
+        atomic_store(&x->req.asker.gone, true);
+        hn_log(HN_LOG_DEBUG, "client hung up", "req", x->req.id, "client", link->address, NULL);
+        if (x->phase != HN_PHASE_HANDLER)
+            hn_stream_wake(x->stream);
+    }
+    if (any)
+        return;
+    http->listening = false;
+    hn_timer_stop(http->gone_timer);
 }

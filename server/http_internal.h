@@ -97,9 +97,10 @@ struct hn_http {
     struct MHD_Daemon *daemon;
     int listen_fd;
     bool loopback, stopping, keeps_layout; /* http_frame.c */
+    bool listening; /* gone_timer runs */
     char address[128];
     struct hn_tls *tls; /* for new connections; NULL: plain HTTP */
-    struct hn_timer *timer, *stop_timer, *guard_timer, *nap_timer;
+    struct hn_timer *timer, *stop_timer, *guard_timer, *gone_timer, *nap_timer;
     struct hn_fd_watch *accept_watch;
     int reserve[HN_RESERVE]; /* descriptors kept for clients that come when there are no others; -1: lent */
     struct hn_linger *lingering;
@@ -174,6 +175,10 @@ int hn_guard_check(struct hn_exchange *x, struct hn_error *err); /* HN_E_BUSY, H
  * `refused` says so. */
 bool hn_guard_make_room(struct hn_http *http, bool refused);
 void hn_guard_sweep(void *http);
+/* A suspended connection is not read, so nobody hears that its client hangs up: while somebody works for one, it is asked for. */
+#define HN_GONE_MS 100
+void hn_guard_listen(struct hn_http *http);
+void hn_guard_look(void *http);
 /* auth.c: who may do that; fills req->key. Loop thread. */
 int hn_auth_check(struct hn_request *req, struct hn_error *err);
 

@@ -120,10 +120,14 @@ static ssize_t read_stream(void *cls, uint64_t pos, char *buf, size_t max) {
         return read_blocking(x, buf, max);
     if (x->http->stopping)
         return MHD_CONTENT_READER_END_OF_STREAM;
+    if (atomic_load(&x->req.asker.gone))
+        return MHD_CONTENT_READER_END_WITH_ERROR;
     ssize_t n = x->stream->read(x->stream->ud, buf, max);
     if (n == HN_STREAM_WAIT) {
         x->stream->asleep = true;
         hn_http_suspend(x);
+        if (x->stream->costly)
+            hn_guard_listen(x->http);
         return 0;
     }
     return n > 0                ? n

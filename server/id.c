@@ -60,3 +60,13 @@ int64_t hn_time_micros(void) {
 void hn_time_now(char ret[HN_TIME_SIZE]) {
     hn_time_rfc3339(hn_time_ms(), ret);
 }
+
+struct timespec hn_time_later(int64_t milliseconds) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    t.tv_sec += milliseconds / 1000;
+    t.tv_nsec += milliseconds % 1000 * 1000000;
+    t.tv_sec += t.tv_nsec / 1000000000;
+    t.tv_nsec %= 1000000000;
+    return t;
+}

@@ -11,6 +11,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <time.h>
 
 #define HN_ID_SIZE 24   /* "job_" + 16 + NUL, with room */
 #define HN_TIME_SIZE 32 /* "2026-01-31T12:00:00.000Z" + NUL, with room */
@@ -25,6 +26,7 @@ void hn_time_rfc3339(int64_t milliseconds, char ret[HN_TIME_SIZE]);
 void hn_time_now(char ret[HN_TIME_SIZE]);
 int64_t hn_time_ms(void);   /* since 1970, for records */
 int64_t hn_time_tick(void); /* monotonic milliseconds, for time-outs */
+struct timespec hn_time_later(int64_t milliseconds); /* on the monotonic clock, for pthread_cond_clockwait */
 int64_t hn_time_micros(void); /* monotonic microseconds, for what is measured */
 
 #endif

@@ -25,6 +25,7 @@
 #include <unistd.h>
 
 #define INSPECT_SECONDS 1800
+#define BRIEF_BYTES ((uint64_t)1 << 20) /* of a data set that is looked at in no time */
 
 /* Taking in and removing files of one name exclude each other, also between the daemon and the command line. */
 static int lock_library(const char *state) {
@@ -75,8 +76,9 @@ static int inspect_dataset(const struct hn_library *library, const struct hn_dat
         source->columns ? json_incref((json_t *)(uintptr_t)source->columns) : json_null(), "on_error",
         source->drop ? "drop" : "refuse");
     json_t *seen = NULL;
-    int rc = hn_helper_call(library->helper, "dataset.inspect", params, INSPECT_SECONDS, NULL, NULL, &seen, ret_details,
-        err);
+    const struct hn_question question = {.op = "dataset.inspect", .params = params, .asker = library->asker,
+        .brief = source->bytes <= BRIEF_BYTES, .timeout_seconds = INSPECT_SECONDS};
+    int rc = hn_helper_call(library->helper, &question, &seen, ret_details, err);
     json_decref(params);
     if (!rc && !(*ret = dataset_record(source, seen)))
         rc = hn_fail(err, HN_E_INTERNAL, "the helper's answer about the data set is not complete");
@@ -147,7 +149,9 @@ static int unpack(const struct hn_library *library, struct hn_dataset_source *so
     if (!hn_state_path(u->path, library->state, "tmp", unique, NULL))
         return hn_fail(err, HN_E_INTERNAL, "path too long");
     json_t *params = json_pack("{s:s,s:s,s:I}", "path", source->path, "to", u->path, "limit", (json_int_t)library->max_upload);
-    int rc = hn_helper_call(library->helper, "dataset.unpack", params, INSPECT_SECONDS, NULL, NULL, &answer, &details, err);
+    const struct hn_question question = {.op = "dataset.unpack", .params = params, .asker = library->asker,
+        .timeout_seconds = INSPECT_SECONDS};
+    int rc = hn_helper_call(library->helper, &question, &answer, &details, err);
     const char *sha256 = json_string_value(json_object_get(answer, "sha256"));
     if (!rc && (!sha256 || strlen(sha256) >= sizeof u->sha256))
         rc = hn_fail(err, HN_E_INTERNAL, "the helper's answer about the file is not complete");
@@ -384,7 +388,9 @@ static int inspect_model(const struct hn_library *library, const char *dir, cons
     if (!hn_state_path(path, dir, *entry ? entry : NULL, NULL, NULL))
         return hn_fail(err, HN_E_INTERNAL, "path too long");
     json_t *params = json_pack("{s:s}", "path", path);
-    int rc = hn_helper_call(library->helper, "model.inspect", params, INSPECT_SECONDS, NULL, NULL, ret, ret_details, err);
+    const struct hn_question question = {.op = "model.inspect", .params = params, .asker = library->asker,
+        .timeout_seconds = INSPECT_SECONDS};
+    int rc = hn_helper_call(library->helper, &question, ret, ret_details, err);
     json_decref(params);
     static const char *const wanted[] = {"family", "format", "sha256", "tasks"};
     for (size_t i = 0; !rc && i < sizeof wanted / sizeof wanted[0]; i++)

@@ -14,6 +14,7 @@ struct hn_library {
     struct hn_store *store;
     struct hn_helper *helper;
     struct hn_seen *seen; /* NULL: files are read whole whenever they are compared */
+    const struct hn_asker *asker; /* on whose account helpers are asked; NULL: the daemon's own */
     int64_t max_upload; /* bytes of a data set, also when it comes compressed; 0: any */
 };
 

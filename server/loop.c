@@ -9,6 +9,8 @@
 
 #define SPARE_THREADS 4 /* that others start: the store, a worker, a helper */
 
+struct work;
+
 struct post {
     hn_loop_fn fn;
     void *arg;
@@ -41,6 +43,8 @@ struct hn_loop {
     size_t works; /* handed to the pool and not back yet */
     uv_mutex_t lock; /* guards the posts */
     struct post *first, **last;
+    size_t n_waiting; /* threads for work that may wait; guarded by the lock, as is their queue */
+    struct work *waiting, **last_waiting;
 };
 
 /* What may not be lost and has nobody to tell: a wake-up without memory waits for some. Losing it would hang a request
@@ -72,6 +76,7 @@ int hn_loop_create(struct hn_loop **ret, struct hn_error *err) {
     if (!loop)
         return hn_fail(err, HN_E_INTERNAL, "out of memory");
     loop->last = &loop->first;
+    loop->last_waiting = &loop->waiting;
     loop->async.data = loop;
     int rc = uv_loop_init(&loop->uv);
     if (!rc && (rc = uv_mutex_init(&loop->lock)) == 0)
@@ -122,8 +127,8 @@ void hn_loop_post(struct hn_loop *loop, hn_loop_fn fn, void *arg) {
     uv_mutex_lock(&loop->lock);
     *loop->last = post;
     loop->last = &post->next;
+    uv_async_send(&loop->async); /* under the lock: once the post has run, the loop may be gone */
     uv_mutex_unlock(&loop->lock);
-    uv_async_send(&loop->async);
 }
 
 struct work {
@@ -131,7 +136,24 @@ struct work {
     struct hn_loop *loop;
     hn_loop_fn work, after;
     void *arg;
+    struct work *next; /* of those that wait for a thread */
 };
+
+static struct work *make_work(struct hn_loop *loop, hn_loop_fn fn, hn_loop_fn after, void *arg) {
+    struct work *work = insist(sizeof *work);
+    *work = (struct work){.loop = loop, .work = fn, .after = after, .arg = arg};
+    work->uv.data = work;
+    loop->works++;
+    return work;
+}
+
+static void finish_work(void *arg) {
+    struct work *work = arg;
+    work->loop->works--;
+    if (work->after)
+        work->after(work->arg);
+    free(work);
+}
 
 static void run_work(uv_work_t *uv) {
     struct work *work = uv->data;
@@ -139,20 +161,65 @@ static void run_work(uv_work_t *uv) {
 }
 
 static void end_work(uv_work_t *uv, int status) {
-    struct work *work = uv->data;
     (void)status;
-    work->loop->works--;
-    if (work->after)
-        work->after(work->arg);
-    free(work);
+    finish_work(uv->data);
 }
 
 void hn_loop_work(struct hn_loop *loop, hn_loop_fn fn, hn_loop_fn after, void *arg) {
-    struct work *work = insist(sizeof *work);
-    *work = (struct work){.loop = loop, .work = fn, .after = after, .arg = arg};
-    work->uv.data = work;
-    loop->works++;
+    struct work *work = make_work(loop, fn, after, arg);
     uv_queue_work(&loop->uv, &work->uv, run_work, end_work);
+}
+
+static struct work *next_waiting(struct hn_loop *loop) {
+    uv_mutex_lock(&loop->lock);
+    struct work *work = loop->waiting;
+    if (!work)
+        loop->n_waiting--; /* this thread ends */
+    else if (!(loop->waiting = work->next))
+        loop->last_waiting = &loop->waiting;
+    uv_mutex_unlock(&loop->lock);
+    return work;
+}
+
+static void end_thread(void *arg) {
+    struct hn_loop *loop = arg;
+    loop->works--;
+}
+
+static void *run_waiting(void *arg) {
+    struct work *work = arg;
+    struct hn_loop *loop = work->loop;
+    do {
+        work->work(work->arg);
+        hn_loop_post(loop, finish_work, work);
+    } while ((work = next_waiting(loop)));
+    hn_loop_post(loop, end_thread, loop);
+    return NULL;
+}
+
+static bool start_waiting(struct hn_loop *loop, struct work *work) {
+    pthread_t thread;
+    if (pthread_create(&thread, NULL, run_waiting, work))
+        return false;
+    pthread_detach(thread);
+    loop->works++; /* until the thread has let go of the loop */
+    return true;
+}
+
+/* Where no thread can be had, one that is there takes it over later; without any, the pool does. */
+void hn_loop_work_waiting(struct hn_loop *loop, hn_loop_fn fn, hn_loop_fn after, void *arg) {
+    struct work *work = make_work(loop, fn, after, arg);
+    uv_mutex_lock(&loop->lock);
+    bool started = loop->n_waiting < HN_WAITING_THREADS && start_waiting(loop, work);
+    bool queued = !started && loop->n_waiting;
+    loop->n_waiting += started;
+    if (queued) {
+        *loop->last_waiting = work;
+        loop->last_waiting = &work->next;
+    }
+    uv_mutex_unlock(&loop->lock);
+    if (!started && !queued)
+        uv_queue_work(&loop->uv, &work->uv, run_work, end_work);
 }
 
 static void do_nothing(void *arg) {

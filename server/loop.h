@@ -25,6 +25,10 @@ void hn_loop_stop(struct hn_loop *loop);
 
 void hn_loop_post(struct hn_loop *loop, hn_loop_fn fn, void *arg); /* any thread */
 void hn_loop_work(struct hn_loop *loop, hn_loop_fn work, hn_loop_fn after, void *arg);
+/* For work that may wait long for others, such as helpers: it has threads of its own, so that what only computes, reads or writes
+ * always finds one in the pool. Beyond HN_WAITING_THREADS, more than the queues of all helpers let wait, it queues. */
+#define HN_WAITING_THREADS 320
+void hn_loop_work_waiting(struct hn_loop *loop, hn_loop_fn work, hn_loop_fn after, void *arg);
 /* Calls fn whenever fd can be read, until unwatched (NULL is fine) or the loop is destroyed. */
 struct hn_fd_watch;
 int hn_loop_watch(struct hn_loop *loop, int fd, hn_loop_fn fn, void *arg, struct hn_fd_watch **ret, struct hn_error *err);

@@ -28,6 +28,7 @@
 #define EVENTS_MAX ((size_t)2 << 30)
 
 struct rebuild {
+    int64_t helper_seconds; /* as of the setting */
     const char *state;
     struct hn_store *store;
     struct hn_library library;
@@ -296,7 +297,7 @@ static int open_and_rebuild(struct rebuild *r, struct hn_error *err) {
     struct hn_helper *helper = NULL;
     int rc = open_store(r, err);
     if (!rc)
-        rc = hn_helper_create("command", &helper, err);
+        rc = hn_helper_create("command", 1, r->helper_seconds, &helper, err);
     r->library = (struct hn_library){.state = r->state, .store = r->store, .helper = helper};
     if (!rc)
         rc = rebuild(r, err);
@@ -314,7 +315,7 @@ int hn_command_rebuild(int argc, char **argv) {
     int rc = hn_config_arguments(&config, argc, argv, &left, &err);
     if (!rc)
         rc = hn_config_resolve(&config, &err);
-    struct rebuild r = {.state = config.state};
+    struct rebuild r = {.helper_seconds = config.helper_seconds, .state = config.state};
     hn_log_setup(HN_LOG_WARNING, HN_LOG_TEXT);
     if (!rc && left) {
         hn_config_finish(&config);

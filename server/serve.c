@@ -115,9 +115,9 @@ static int open_rest(struct daemon *d, const struct hn_api *api, struct hn_error
     struct hn_server *s = &d->server;
     if (s->config->confine)
         hn_child_confine(s->config->state, s->config->model_dirs);
-    int rc = hn_helper_create("data", &s->data_helper, err);
+    int rc = hn_helper_create("data", s->config->helpers, s->config->helper_seconds, &s->data_helper, err);
     if (!rc)
-        rc = hn_helper_create("predict", &s->predict_helper, err);
+        rc = hn_helper_create("predict", s->config->helpers, s->config->helper_seconds, &s->predict_helper, err);
     if (rc)
         return rc;
     s->library = (struct hn_library){.state = s->config->state, .store = s->store, .helper = s->data_helper,
@@ -205,7 +205,7 @@ int hn_serve(struct hn_config *config, const struct hn_api *api, int argc, char 
     signal(SIGPIPE, SIG_IGN);
     reserve_descriptors();
     raise_descriptor_limit();
-    /* The pool's threads wait for the store and the helpers (whose queues are short); some must be left for the rest. */
+    /* The pool's threads wait for the store and the disk. What waits for helpers has threads of its own (loop.h). */
     setenv("UV_THREADPOOL_SIZE", "32", 0);
     int rc = start(d, api, &err);
     if (rc) {

@@ -4,6 +4,7 @@
 The daemon spawns it instead of itself when HONED_TEST_EXE names it. What it shall do is told by the first row of the data set:
 {"text":"…","fake":{"steps":20,"step_seconds":0.01,"save_every":5,"die_at":[3],"hang_at":7,"fail_at":9,"peak_bytes":1000,"deaf":true,
 "plan_seconds":1,"unlock_at":[2],"busy_at":2,"busy_seconds":1,"eat_at":2,"eat_bytes":1}}.
+An input to predict may say what to do, too: "CRASH", "wait:SECONDS".
 die_at: kills itself when it reaches that step, once per entry. Results are a hash chain over the steps, so that a lost or doubled
 step shows in the artifact's bytes.
 """
@@ -91,6 +92,8 @@ def predict(p, chunk):
     for i, text in enumerate(p["inputs"]):
         if text == "CRASH":
             os.abort()
+        if str(text).startswith("wait:"):
+            time.sleep(float(text[5:]))
         for word in ("echo:", " ", str(text)):
             if p.get("stream"):
                 chunk({"index": i, "text": word})
@@ -121,6 +124,8 @@ def helper(fd):
     send = lambda o: sock.sendall(json.dumps(o).encode() + b"\n")
     for line in sock.makefile("rb"):
         request = json.loads(line)
+        if "pause" in request:
+            continue
         number, op, p = request["id"], request["op"], request["params"]
         try:
             result = {"dataset.inspect": inspect_dataset, "model.inspect": inspect_model, "job.plan": plan, "evaluate": evaluate,
