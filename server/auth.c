@@ -1,10 +1,11 @@
 /*
- * Who may ask: host and origin checks, then keys and scopes.
+ * Who asks: host and origin checks, then the key. What it may do is decided in access.c.
  *
  * Beyond keys there is one danger: a web page in the browser of somebody who can reach the server. Its own requests carry
  * its origin, and one that rebinds its DNS name to the server's address still sends that name as Host; both are refused.
  * Where keys are needed any Host will do: such a page has none, and a proxy may pass on whatever name it is known by.
  */
+#include "server/access.h"
 #include "server/http_internal.h"
 #include "server/log.h"
 
@@ -37,15 +38,7 @@ static int check_host(const struct hn_request *req, struct hn_error *err) {
     return 0;
 }
 
-static enum hn_scope scope_of(const char *name) {
-    return strcmp(name, "admin") == 0 ? HN_SCOPE_ADMIN : strcmp(name, "submit") == 0 ? HN_SCOPE_SUBMIT : HN_SCOPE_READ;
-}
-
-bool hn_request_may(const struct hn_request *req, enum hn_scope needed) {
-    return !req->server->keys_required || scope_of(req->key.scope) >= needed;
-}
-
-static int check_key(struct hn_request *req, enum hn_scope needed, struct hn_error *err) {
+static int find_key(struct hn_request *req, struct hn_error *err) {
     const char *header = hn_request_header(req, "Authorization");
     if (!header || strncmp(header, "Bearer ", 7) != 0) {
         hn_fail(err, HN_E_UNAUTHORIZED, "this server asks for a key");
@@ -57,16 +50,7 @@ static int check_key(struct hn_request *req, enum hn_scope needed, struct hn_err
         return hn_fail(err, HN_E_UNAUTHORIZED, "this key is not known or was revoked");
     char hash[HN_SHA256_HEX];
     hn_sha256(secret, strlen(secret), hash);
-    int rc = hn_db_key_find(req->server->loop_db, hash, &req->key, err);
-    if (rc)
-        return rc;
-    if (scope_of(req->key.scope) >= needed)
-        return 0;
-    static const char *const names[] = {"open", "read", "submit", "admin"};
-    req->key.id[0] = 0;
-    hn_fail(err, HN_E_FORBIDDEN, "this key has the scope \"%s\"; that needs \"%s\"", req->key.scope, names[needed]);
-    hn_error_hint(err, "use a key made with --scope %s", names[needed]);
-    return HN_E_FORBIDDEN;
+    return hn_db_key_find(req->server->loop_db, hash, &req->key, err);
 }
 
 int hn_auth_check(struct hn_request *req, struct hn_error *err) {
@@ -74,5 +58,6 @@ int hn_auth_check(struct hn_request *req, struct hn_error *err) {
     enum hn_scope needed = req->route ? req->route->scope : HN_SCOPE_READ;
     if (rc || needed == HN_SCOPE_OPEN || !req->server->keys_required)
         return rc;
-    return check_key(req, needed, err);
+    rc = find_key(req, err);
+    return rc ? rc : hn_access_scope(req, needed, err);
 }

@@ -5,6 +5,8 @@
  * microhttpd never completes a suspended request, so the pool's pointer to it is always good. An error found early is
  * answered after the body was read when that is short; else at once, and its connection ends (hn_reply_early).
  */
+#include "server/access.h"
+#include "server/audit.h"
 #include "server/http.h"
 #include "server/http_internal.h"
 #include "server/log.h"
@@ -56,6 +58,10 @@ const char *hn_request_header(const struct hn_request *req, const char *name) {
 
 const char *hn_request_query(const struct hn_request *req, const char *name) {
     return lookup(req->query, req->n_query, name, strcmp);
+}
+
+void hn_request_object(struct hn_request *req, const char *object) {
+    snprintf(req->object, sizeof req->object, "%s", object);
 }
 
 struct hn_db *hn_request_db(struct hn_request *req, struct hn_error *err) {
@@ -238,7 +244,21 @@ static void answer_error(struct hn_exchange *x, const struct hn_error *err) {
     x->phase = HN_PHASE_REPLY;
 }
 
+/* Once, when the answer is known. Refusals of an address that only tries keys would fill the file; the daemon's log has them. */
+static void audit(struct hn_exchange *x) {
+    const struct hn_request *req = &x->req;
+    if (x->audited || x->barred || strcmp(req->method, "GET") == 0 || strcmp(req->method, "HEAD") == 0)
+        return;
+    x->audited = true;
+    struct hn_audit_line line = {.key = req->key.id, .name = req->key.name, .address = x->guard ? x->guard->address : NULL,
+        .method = req->method, .route = req->route ? req->route->pattern : NULL,
+        .object = req->object[0] || !req->route ? req->object : req->params[0], .status = x->status,
+        .error = x->err.code ? hn_error_name(x->err.code) : NULL};
+    hn_audit_write(x->http->audit, &line);
+}
+
 static void count(struct hn_exchange *x) {
+    audit(x);
     const struct hn_api *api = x->http->api;
     struct hn_route_figures *row = &x->http->figures[x->req.route ? (size_t)(x->req.route - api->routes) : api->n_routes];
     if (x->status >= 100 && x->status < 600)
@@ -271,7 +291,9 @@ static void end_flush(void *arg) {
 
 static void handle(struct hn_exchange *x) {
     struct hn_error *err = &x->err;
-    int rc = x->req.route->handle(&x->req, err);
+    int rc = hn_access_path(&x->req, err);
+    if (!rc)
+        rc = x->req.route->handle(&x->req, err);
     if (!rc && x->reply == HN_REPLY_NONE)
         rc = hn_fail(err, HN_E_INTERNAL, "the handler gave no answer");
     if (rc)
@@ -374,6 +396,7 @@ static void on_completed(void *cls, struct MHD_Connection *connection, void **st
     if (!x)
         return;
     *state = NULL;
+    audit(x);
     bool quiet = x->status < 400 && (strcmp(x->req.method, "GET") == 0 || strcmp(x->req.method, "HEAD") == 0);
     hn_log(quiet ? HN_LOG_DEBUG : HN_LOG_INFO, "request", "req", x->req.id, "method", x->req.method, "path", x->req.path,
         "route", x->req.route ? x->req.route->pattern : "-", "status", HN_N(x->status), "ms", HN_N((hn_time_micros() - x->began) / 1000), "key", x->req.key.id[0] ? x->req.key.id : "-",
@@ -469,6 +492,8 @@ int hn_http_create(struct hn_server *server, const struct hn_api *api, struct hn
         http->figures[i].route = &api->routes[i];
     if (!rc)
         rc = check_exposure(http, err);
+    if (!rc && server->config->audit)
+        rc = hn_audit_create(server->config->state, &http->audit, err);
     if (!rc && *server->config->tls_cert)
         rc = hn_tls_load(server->config->tls_cert, server->config->tls_key, &http->tls, err);
     if (!rc)
@@ -524,6 +549,7 @@ void hn_http_destroy(struct hn_http *http) {
         MHD_stop_daemon(http->daemon);
     hn_listen_end(http);
     hn_tls_free(http->tls);
+    hn_audit_destroy(http->audit);
     free(http->figures);
     free(http);
 }

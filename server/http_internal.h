@@ -83,6 +83,8 @@ struct hn_exchange {
     uint64_t from, count;
     struct hn_stream *stream;
     bool stream_closed;
+    bool audited;
+    bool barred; /* its address has sent too many wrong keys */
     bool answered; /* early */
     char *ahead; /* a blocking stream's bytes, read on the pool */
     size_t ahead_size, ahead_at;
@@ -92,6 +94,7 @@ struct hn_exchange {
 };
 
 struct hn_http {
+    struct hn_audit *audit; /* NULL: none */
     struct hn_server *server;
     const struct hn_api *api;
     struct MHD_Daemon *daemon;
