@@ -9,6 +9,7 @@
 #include "server/http_internal.h"
 #include "server/log.h"
 
+#include <stdio.h>
 #include <string.h>
 
 /* A name that no foreign name server can have made up: none, or one that the configuration knows. */
@@ -38,19 +39,50 @@ static int check_host(const struct hn_request *req, struct hn_error *err) {
     return 0;
 }
 
-static int find_key(struct hn_request *req, struct hn_error *err) {
+static int read_key(struct hn_request *req, const char *header, struct hn_error *err) {
+    const char *secret = header + 7;
+    char hash[HN_SHA256_HEX];
+    if (strlen(secret) > 256)
+        return hn_fail(err, HN_E_UNAUTHORIZED, "this key is not known, was revoked or has expired");
+    hn_sha256(secret, strlen(secret), hash);
+    return hn_db_key_find(req->server->loop_db, hash, &req->key, err);
+}
+
+/* Whether a wrong key is answered at all, or its address has sent too many. */
+static int check_address(struct hn_exchange *x, int rc, struct hn_error *err) {
+    int64_t now = hn_time_tick();
+    if (!x->guard || (rc && rc != HN_E_UNAUTHORIZED))
+        return rc;
+    if (!rc)
+        hn_failures_good(x->http->failures, &x->guard->from, now);
+    int64_t wait = rc ? hn_failures_add(x->http->failures, &x->guard->from, now) : 0;
+    if (!wait)
+        return rc;
+    x->barred = true;
+    hn_fail(err, HN_E_RATE_LIMITED, "this address has sent too many wrong keys");
+    hn_error_hint(err, "try again with a good key, which is served at any time, or in %lld seconds", (long long)(wait + 999) / 1000);
+    hn_reply_header(&x->req, "Retry-After", HN_N((wait + 999) / 1000));
+    return HN_E_RATE_LIMITED;
+}
+
+/* By a key, or on the Unix socket by the account of who is at its other end. */
+static int identify(struct hn_exchange *x, struct hn_error *err) {
+    struct hn_request *req = &x->req;
     const char *header = hn_request_header(req, "Authorization");
-    if (!header || strncmp(header, "Bearer ", 7) != 0) {
+    const struct hn_key *peer = x->guard ? x->guard->peer : NULL;
+    if (header && strncmp(header, "Bearer ", 7) == 0)
+        return check_address(x, read_key(req, header, err), err);
+    if (!peer) {
         hn_fail(err, HN_E_UNAUTHORIZED, "this server asks for a key");
         hn_error_hint(err, "send the header Authorization: Bearer KEY; `honed key create` makes one");
         return HN_E_UNAUTHORIZED;
     }
-    const char *secret = header + 7;
-    if (strlen(secret) > 256)
-        return hn_fail(err, HN_E_UNAUTHORIZED, "this key is not known or was revoked");
-    char hash[HN_SHA256_HEX];
-    hn_sha256(secret, strlen(secret), hash);
-    return hn_db_key_find(req->server->loop_db, hash, &req->key, err);
+    req->key = *peer;
+    if (peer->id[0])
+        return 0;
+    hn_fail(err, HN_E_FORBIDDEN, "the local user %s has no scope on this socket", x->guard->address);
+    hn_error_hint(err, "the server's setting socket_users gives one to users and @groups; or send the header Authorization: Bearer KEY");
+    return HN_E_FORBIDDEN;
 }
 
 int hn_auth_check(struct hn_request *req, struct hn_error *err) {
@@ -58,6 +90,39 @@ int hn_auth_check(struct hn_request *req, struct hn_error *err) {
     enum hn_scope needed = req->route ? req->route->scope : HN_SCOPE_READ;
     if (rc || needed == HN_SCOPE_OPEN || !req->server->keys_required)
         return rc;
-    rc = find_key(req, err);
+    rc = identify((struct hn_exchange *)req, err);
     return rc ? rc : hn_access_scope(req, needed, err);
+}
+
+/* The key as it is now, or false when it is none any more. Streams of one key mostly stand together, so the last answer is kept. */
+static bool still_living(struct hn_http *http, const char *id, struct hn_key *last, bool *last_lives) {
+    struct hn_error err;
+    if (strcmp(last->id, id) == 0)
+        return *last_lives;
+    int rc = hn_db_key_get(http->server->loop_db, id, last, &err);
+    *last_lives = rc != HN_E_UNAUTHORIZED;
+    snprintf(last->id, sizeof last->id, "%s", rc ? "" : id);
+    return *last_lives;
+}
+
+static bool same_reach(const struct hn_key *a, const struct hn_key *b) {
+    return a->sees_all == b->sees_all && strcmp(a->team, b->team) == 0 && strcmp(a->scope, b->scope) == 0;
+}
+
+void hn_auth_sweep(struct hn_http *http) {
+    struct hn_key now = {.id = ""};
+    bool lives = false;
+    for (struct hn_exchange *x = http->first; x; x = x->next) {
+        struct hn_error err;
+        if (!x->stream || x->phase != HN_PHASE_SENT || x->unseen || strncmp(x->req.key.id, "key_", 4) != 0)
+            continue;
+        x->unseen = !still_living(http, x->req.key.id, &now, &lives);
+        if (!x->unseen && now.id[0] && !same_reach(&now, &x->req.key)) {
+            x->req.key = now;
+            x->unseen = hn_access_scope(&x->req, x->req.route->scope, &err) || hn_access_path(&x->req, &err) == HN_E_NOT_FOUND;
+            hn_request_db_release(&x->req);
+        }
+        if (x->unseen)
+            hn_stream_wake(x->stream);
+    }
 }

@@ -37,10 +37,19 @@ void hn_http_resume(struct hn_exchange *x) {
 
 void hn_http_run(void *arg) {
     struct hn_http *http = arg;
-    MHD_run(http->daemon);
-    MHD_UNSIGNED_LONG_LONG wait;
-    if (MHD_get_timeout(http->daemon, &wait) == MHD_YES)
-        hn_timer_start(http->timer, wait, 0);
+    bool timed = false;
+    MHD_UNSIGNED_LONG_LONG soonest = 0, wait;
+    for (int i = 0; i < HN_LISTENERS; i++)
+        if (http->listeners[i].daemon)
+            MHD_run(http->listeners[i].daemon);
+    for (int i = 0; i < HN_LISTENERS; i++) {
+        if (!http->listeners[i].daemon || MHD_get_timeout(http->listeners[i].daemon, &wait) != MHD_YES)
+            continue;
+        soonest = timed && soonest < wait ? soonest : wait;
+        timed = true;
+    }
+    if (timed)
+        hn_timer_start(http->timer, soonest, 0);
     else
         hn_timer_stop(http->timer);
 }
@@ -71,6 +80,12 @@ struct hn_db *hn_request_db(struct hn_request *req, struct hn_error *err) {
     return x->db;
 }
 
+void hn_request_db_release(struct hn_request *req) {
+    struct hn_exchange *x = (struct hn_exchange *)req;
+    hn_store_release(req->server->store, x->db);
+    x->db = NULL;
+}
+
 static void free_exchange(struct hn_exchange *x) {
     hn_guard_end(x);
     *x->link = x->next;
@@ -78,7 +93,7 @@ static void free_exchange(struct hn_exchange *x) {
         x->next->link = x->link;
     hn_reply_free(x);
     hn_body_free(x);
-    hn_store_release(x->req.server->store, x->db);
+    hn_request_db_release(&x->req);
     json_decref(x->req.details);
     hn_memory_free(x);
     free(x);
@@ -299,8 +314,7 @@ static void handle(struct hn_exchange *x) {
     if (rc)
         answer_error(x, err);
     /* The reader goes back before the reply is sent, which may take a slow client hours. */
-    hn_store_release(x->req.server->store, x->db);
-    x->db = NULL;
+    hn_request_db_release(&x->req);
 }
 
 static void run_handler(void *arg) {
@@ -446,7 +460,7 @@ static int check_exposure(struct hn_http *http, struct hn_error *err) {
     return HN_E_INVALID_FIELD;
 }
 
-static int start(struct hn_http *http, struct hn_error *err) {
+static int start(struct hn_http *http, struct hn_listener *listener, struct hn_tls *with, struct hn_error *err) {
     const struct hn_config *config = http->server->config;
     unsigned flags = MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ITC | MHD_USE_ERROR_LOG | MHD_USE_NO_LISTEN_SOCKET;
     struct MHD_OptionItem tls[] = {
@@ -455,22 +469,22 @@ static int start(struct hn_http *http, struct hn_error *err) {
         {MHD_OPTION_HTTPS_PRIORITIES, 0, (void *)(uintptr_t)TLS_VERSIONS},
         {MHD_OPTION_END, 0, NULL},
     };
-    if (!http->tls) {
+    if (!with) {
         tls[0] = tls[3];
     } else {
-        tls[0].ptr_value = (void *)(uintptr_t)hn_tls_cert(http->tls);
-        tls[1].ptr_value = (void *)(uintptr_t)hn_tls_key(http->tls);
+        tls[0].ptr_value = (void *)(uintptr_t)hn_tls_cert(with);
+        tls[1].ptr_value = (void *)(uintptr_t)hn_tls_key(with);
         flags |= MHD_USE_TLS;
     }
-    http->daemon = MHD_start_daemon(flags, 0, NULL, NULL, on_request, http, MHD_OPTION_EXTERNAL_LOGGER, on_log, NULL,
+    listener->daemon = MHD_start_daemon(flags, 0, NULL, NULL, on_request, http, MHD_OPTION_EXTERNAL_LOGGER, on_log, NULL,
         MHD_OPTION_NOTIFY_COMPLETED, on_completed, http, MHD_OPTION_URI_LOG_CALLBACK, on_target, http,
         MHD_OPTION_NOTIFY_CONNECTION, on_connection, http, MHD_OPTION_CONNECTION_LIMIT,
         (unsigned)config->max_connections * 2 + 64, MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)config->idle_seconds,
         MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)96 << 10, MHD_OPTION_ARRAY, tls, MHD_OPTION_END);
-    if (!http->daemon)
+    if (!listener->daemon)
         return hn_fail(err, HN_E_INTERNAL, "cannot start the HTTP server");
-    const union MHD_DaemonInfo *info = MHD_get_daemon_info(http->daemon, MHD_DAEMON_INFO_EPOLL_FD);
-    return info ? hn_loop_watch(http->server->loop, info->epoll_fd, hn_http_run, http, &http->watch, err)
+    const union MHD_DaemonInfo *info = MHD_get_daemon_info(listener->daemon, MHD_DAEMON_INFO_EPOLL_FD);
+    return info ? hn_loop_watch(http->server->loop, info->epoll_fd, hn_http_run, http, &listener->watch, err)
                 : hn_fail(err, HN_E_INTERNAL, "this libmicrohttpd was built without epoll");
 }
 
@@ -480,24 +494,30 @@ int hn_http_create(struct hn_server *server, const struct hn_api *api, struct hn
         return hn_fail(err, HN_E_INTERNAL, "out of memory");
     http->server = server;
     http->api = api;
-    http->listen_fd = -1;
+    for (int i = 0; i < HN_LISTENERS; i++)
+        http->listeners[i] = (struct hn_listener){.http = http, .fd = -1};
     for (int i = 0; i < HN_RESERVE; i++)
         http->reserve[i] = -1;
     http->keeps_layout = strncmp(MHD_get_version(), "0.9.7", 5) == 0 && MHD_get_version()[5] < '7';
     http->timer = hn_timer_create(server->loop, hn_http_run, http);
     http->guard_timer = hn_timer_create(server->loop, hn_guard_sweep, http);
     http->figures = hn_calloc(api->n_routes + 1, sizeof *http->figures);
-    int rc = http->figures ? hn_listen_open(http, err) : hn_fail(err, HN_E_INTERNAL, "out of memory");
+    http->failures = hn_failures_create();
+    int rc = http->figures && http->failures ? hn_listen_open(http, err) : hn_fail(err, HN_E_INTERNAL, "out of memory");
     for (size_t i = 0; !rc && i < api->n_routes; i++)
         http->figures[i].route = &api->routes[i];
     if (!rc)
         rc = check_exposure(http, err);
+    if (!rc)
+        rc = hn_listen_local(http, err);
     if (!rc && server->config->audit)
         rc = hn_audit_create(server->config->state, &http->audit, err);
     if (!rc && *server->config->tls_cert)
         rc = hn_tls_load(server->config->tls_cert, server->config->tls_key, &http->tls, err);
     if (!rc)
-        rc = start(http, err);
+        rc = start(http, &http->listeners[HN_NETWORK], http->tls, err);
+    if (!rc && http->listeners[HN_LOCAL].fd >= 0)
+        rc = start(http, &http->listeners[HN_LOCAL], NULL, err);
     if (!rc)
         rc = hn_listen_begin(http, err);
     if (rc) {
@@ -523,8 +543,10 @@ static void look_whether_stopped(void *arg) {
     hn_timer_stop(http->stop_timer);
     /* From here on nothing runs microhttpd: a request that it took up now would be suspended at its end, and abort it. */
     hn_timer_stop(http->timer);
-    hn_loop_unwatch(http->watch);
-    http->watch = NULL;
+    for (int i = 0; i < HN_LISTENERS; i++) {
+        hn_loop_unwatch(http->listeners[i].watch);
+        http->listeners[i].watch = NULL;
+    }
     http->stop_done(http->stop_arg);
 }
 
@@ -544,12 +566,16 @@ void hn_http_destroy(struct hn_http *http) {
     hn_timer_destroy(http->timer);
     hn_timer_destroy(http->guard_timer);
     hn_timer_destroy(http->stop_timer);
-    hn_loop_unwatch(http->watch); /* before its descriptor is closed */
-    if (http->daemon)
-        MHD_stop_daemon(http->daemon);
+    for (int i = 0; i < HN_LISTENERS; i++) {
+        hn_loop_unwatch(http->listeners[i].watch); /* before its descriptor is closed */
+        if (http->listeners[i].daemon)
+            MHD_stop_daemon(http->listeners[i].daemon);
+    }
     hn_listen_end(http);
     hn_tls_free(http->tls);
     hn_audit_destroy(http->audit);
+    hn_peers_destroy(http->peers);
+    hn_failures_destroy(http->failures);
     free(http->figures);
     free(http);
 }

@@ -98,6 +98,8 @@ void hn_request_object(struct hn_request *req, const char *object);
 /* A reader of the store that is given back with the request. Pool handlers only. */
 struct hn_db *hn_request_db(struct hn_request *req, struct hn_error *err);
 
+void hn_request_db_release(struct hn_request *req);
+
 /* Exactly one of these sets the reply. `data` is taken over and freed. */
 void hn_reply_bytes(struct hn_request *req, int status, const char *type, char *data, size_t size);
 void hn_reply_static(struct hn_request *req, int status, const char *type, const char *data, size_t size);
