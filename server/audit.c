@@ -15,6 +15,7 @@
 struct hn_audit {
     char path[HN_PATH_SIZE];
     int fd;
+    bool guest;      /* a command beside the daemon: one of the two makes room when the file is long */
     bool complained; /* about a line that could not be written; once until one can */
 };
 
@@ -49,7 +50,7 @@ static void look_at_file(struct hn_audit *audit) {
     struct stat own, named;
     bool there = stat(audit->path, &named) == 0, known = audit->fd >= 0 && fstat(audit->fd, &own) == 0;
     bool same = there && known && own.st_ino == named.st_ino && own.st_dev == named.st_dev;
-    if (same && own.st_size < HN_AUDIT_BYTES)
+    if (same && (audit->guest || own.st_size < HN_AUDIT_BYTES))
         return;
     snprintf(old, sizeof old, "%s.1", audit->path);
     if (same && rename(audit->path, old))
@@ -98,6 +99,8 @@ void hn_audit_command(const char *state, const char *command, const char *object
         .status = rc ? 1 : 0, .error = rc ? hn_error_name(rc) : NULL};
     if (hn_audit_create(state, &audit, NULL))
         hn_log(HN_LOG_WARNING, "the audit log cannot be written", "state", state, NULL);
+    if (audit)
+        audit->guest = true;
     hn_audit_write(audit, &line);
     hn_audit_destroy(audit);
 }

@@ -5,7 +5,7 @@
  *   {"time","key","name","address","method","route","object","status","error"}
  *
  * `key` and `name` are null where nobody was recognised; `object` is what the request made or its path names; `error` is the error's
- * code, or null. A line is one write, in append mode, when the answer is known. At HN_AUDIT_BYTES the file becomes audit.jsonl.1 (which
+ * code, or null. A line is one write, in append mode, when the answer is known. At HN_AUDIT_BYTES the daemon makes it audit.jsonl.1 (which
  * replaces the one before) and a new one is begun; whoever wants to keep more moves it away, which is noticed at the next line.
  */
 #ifndef HN_AUDIT_H

@@ -7,7 +7,6 @@
  */
 #include "server/access.h"
 #include "server/http_internal.h"
-#include "server/log.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -50,6 +49,7 @@ static int read_key(struct hn_request *req, const char *header, struct hn_error 
 
 /* Whether a wrong key is answered at all, or its address has sent too many. */
 static int check_address(struct hn_exchange *x, int rc, struct hn_error *err) {
+    char seconds[24];
     int64_t now = hn_time_tick();
     if (!x->guard || (rc && rc != HN_E_UNAUTHORIZED))
         return rc;
@@ -61,7 +61,8 @@ static int check_address(struct hn_exchange *x, int rc, struct hn_error *err) {
     x->barred = true;
     hn_fail(err, HN_E_RATE_LIMITED, "this address has sent too many wrong keys");
     hn_error_hint(err, "try again with a good key, which is served at any time, or in %lld seconds", (long long)(wait + 999) / 1000);
-    hn_reply_header(&x->req, "Retry-After", HN_N((wait + 999) / 1000));
+    snprintf(seconds, sizeof seconds, "%lld", (long long)(wait + 999) / 1000);
+    hn_reply_header(&x->req, "Retry-After", seconds);
     return HN_E_RATE_LIMITED;
 }
 
