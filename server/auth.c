@@ -95,34 +95,50 @@ int hn_auth_check(struct hn_request *req, struct hn_error *err) {
     return rc ? rc : hn_access_scope(req, needed, err);
 }
 
-/* The key as it is now, or false when it is none any more. Streams of one key mostly stand together, so the last answer is kept. */
-static bool still_living(struct hn_http *http, const char *id, struct hn_key *last, bool *last_lives) {
+/* Keys as they were found in this sweep: thousands of streams are mostly of a few. */
+#define FOUND 64
+struct found {
+    struct hn_key key; /* id "": free */
+    bool lives;
+};
+
+/* NULL when it cannot be told now. */
+static const struct found *look_up(struct hn_http *http, const char *id, struct found *all) {
     struct hn_error err;
-    if (strcmp(last->id, id) == 0)
-        return *last_lives;
-    int rc = hn_db_key_get(http->server->loop_db, id, last, &err);
-    *last_lives = rc != HN_E_UNAUTHORIZED;
-    snprintf(last->id, sizeof last->id, "%s", rc ? "" : id);
-    return *last_lives;
+    size_t slot = 0;
+    for (const char *s = id; *s; s++)
+        slot = slot * 31 + (unsigned char)*s;
+    struct found *f = &all[slot % FOUND];
+    if (strcmp(f->key.id, id) == 0)
+        return f;
+    int rc = hn_db_key_get(http->server->loop_db, id, &f->key, &err);
+    f->lives = rc == 0;
+    snprintf(f->key.id, sizeof f->key.id, "%s", rc && rc != HN_E_UNAUTHORIZED ? "" : id);
+    return f->key.id[0] ? f : NULL;
 }
 
 static bool same_reach(const struct hn_key *a, const struct hn_key *b) {
     return a->sees_all == b->sees_all && strcmp(a->team, b->team) == 0 && strcmp(a->scope, b->scope) == 0;
 }
 
+/* Whether the key would not be given this stream any more. */
+static bool has_lost(struct hn_exchange *x, const struct found *f) {
+    struct hn_error err;
+    if (!f->lives || same_reach(&f->key, &x->req.key))
+        return !f->lives;
+    x->req.key = f->key;
+    bool lost = hn_access_scope(&x->req, x->req.route->scope, &err) || hn_access_path(&x->req, &err) == HN_E_NOT_FOUND;
+    hn_request_db_release(&x->req);
+    return lost;
+}
+
 void hn_auth_sweep(struct hn_http *http) {
-    struct hn_key now = {.id = ""};
-    bool lives = false;
+    struct found all[FOUND] = {{.lives = false}};
     for (struct hn_exchange *x = http->first; x; x = x->next) {
-        struct hn_error err;
         if (!x->stream || x->phase != HN_PHASE_SENT || x->unseen || strncmp(x->req.key.id, "key_", 4) != 0)
             continue;
-        x->unseen = !still_living(http, x->req.key.id, &now, &lives);
-        if (!x->unseen && now.id[0] && !same_reach(&now, &x->req.key)) {
-            x->req.key = now;
-            x->unseen = hn_access_scope(&x->req, x->req.route->scope, &err) || hn_access_path(&x->req, &err) == HN_E_NOT_FOUND;
-            hn_request_db_release(&x->req);
-        }
+        const struct found *f = look_up(http, x->req.key.id, all);
+        x->unseen = f && has_lost(x, f);
         if (x->unseen)
             hn_stream_wake(x->stream);
     }

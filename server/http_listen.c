@@ -291,8 +291,7 @@ static int bind_local(int fd, const struct sockaddr_un *at, bool everybody, stru
     int rc = clear_path(at, err);
     if (!rc && (bind(fd, (const struct sockaddr *)at, sizeof *at) || listen(fd, 4096))) {
         rc = hn_fail_errno(err, errno, "cannot listen on %s", at->sun_path);
-        hn_error_hint(err, "its folder must be there and belong to the daemon's user; as a service, RuntimeDirectory=honed makes "
-                           "/run/honed");
+        hn_error_hint(err, "its folder must be there and belong to the daemon's user; the service has /run/honed");
     }
     /* Where keys are needed anybody may knock, as the kernel tells who it is; else nobody is asked, and only its own user may. */
     if (!rc && chmod(at->sun_path, everybody ? 0666 : 0600))
