@@ -1,5 +1,6 @@
 /* /jobs/{id}/artifacts: the files of the result, one by one (in parts, by ETag) or as one archive. */
 #include "api/handlers.h"
+#include "server/id.h"
 #include "server/rundir.h"
 #include "server/tar.h"
 
@@ -48,18 +49,28 @@ static const char *type_of(const char *path) {
     return "application/octet-stream";
 }
 
-/* The artifact's name was in a list of ours, so it is plain and relative; a link in the run directory is not followed. */
-static int open_artifact(struct hn_seen *seen, const char *root, const char *path, int64_t size, const char *sha256, int *ret_fd,
-    struct hn_error *err) {
+/* A folder of artifacts in a run directory. */
+struct folder {
+    char run_dir[HN_PATH_SIZE], name[64];
+};
+
+static int find_folder(const struct hn_request *req, const char *job, struct folder *ret, struct hn_error *err) {
+    snprintf(ret->name, sizeof ret->name, "artifacts");
+    return hn_state_path(ret->run_dir, req->server->config->state, "runs", job, NULL)
+        ? 0 : hn_fail(err, HN_E_INTERNAL, "path too long");
+}
+
+static int open_artifact(struct hn_seen *seen, const struct folder *folder, const char *path, int64_t size, const char *sha256,
+    int *ret_fd, struct hn_error *err) {
     char full[HN_PATH_SIZE], found[HN_SHA256_HEX];
     struct stat st;
-    if (!hn_state_path(full, root, path, NULL, NULL))
+    int fd;
+    if (!hn_state_path(full, folder->name, path, NULL, NULL))
         return hn_fail(err, HN_E_INTERNAL, "path too long");
-    int fd = open(full, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-    if (fd < 0)
-        return errno == ENOENT ? hn_fail(err, HN_E_NOT_FOUND, "the file of artifact %.200s is gone", path)
-                               : hn_fail_errno(err, errno, "cannot open %s", path);
-    int rc = fstat(fd, &st) || !S_ISREG(st.st_mode) ? HN_E_CONFLICT : hn_seen_hash(seen, fd, full, found, err);
+    int rc = hn_rundir_open(folder->run_dir, full, O_RDONLY, &fd, err);
+    if (rc)
+        return rc == HN_E_NOT_FOUND ? hn_fail(err, rc, "the file of artifact %.200s is gone", path) : rc;
+    rc = fstat(fd, &st) ? HN_E_CONFLICT : hn_seen_hash(seen, fd, full, found, err);
     if (rc || st.st_size != size || strcmp(found, sha256) != 0) {
         close(fd);
         hn_fail(err, HN_E_INTERNAL, "the file of artifact %.200s is damaged: its bytes are not those of sha256 %s", path, sha256);
@@ -96,10 +107,10 @@ static int reply_range(struct hn_request *req, const char *path, const char *tag
 }
 
 /* Sends a file whose hash is `tag`, whole, in part, or not at all when it is known. */
-static int reply_artifact(struct hn_request *req, const char *root, const char *path, int64_t size, const char *tag,
+static int reply_artifact(struct hn_request *req, const struct folder *folder, const char *path, int64_t size, const char *tag,
     struct hn_error *err) {
     char quoted[HN_SHA256_HEX + 2];
-    int fd = -1, rc = open_artifact(req->server->seen, root, path, size, tag, &fd, err);
+    int fd = -1, rc = open_artifact(req->server->seen, folder, path, size, tag, &fd, err);
     if (rc)
         return rc;
     snprintf(quoted, sizeof quoted, "\"%s\"", tag);
@@ -119,14 +130,15 @@ int hn_jobs_artifact(struct hn_request *req, struct hn_error *err) {
     struct hn_job job;
     const char *path = req->params[1];
     int64_t size = 0;
-    char root[HN_PATH_SIZE], tag[HN_SHA256_HEX];
+    char tag[HN_SHA256_HEX];
+    struct folder folder;
     int rc = hn_job_load(req, &job, err);
     if (!rc)
         rc = hn_db_artifact(hn_request_db(req, err), job.n, path, &size, tag, err);
-    if (!rc && !hn_state_path(root, req->server->config->state, "runs", job.id, "artifacts"))
-        rc = hn_fail(err, HN_E_INTERNAL, "path too long");
+    if (!rc)
+        rc = find_folder(req, job.id, &folder, err);
     hn_job_finish(&job);
-    return rc ? rc : reply_artifact(req, root, path, size, tag, err);
+    return rc ? rc : reply_artifact(req, &folder, path, size, tag, err);
 }
 
 struct tar_stream {
@@ -145,19 +157,19 @@ static void close_tar(void *ud) {
     free(s);
 }
 
-static int reply_tar(struct hn_request *req, const char *root, const char *name, const json_t *list, struct hn_error *err) {
+static int reply_tar(struct hn_request *req, const struct folder *folder, const char *name, const json_t *list, struct hn_error *err) {
     char disposition[160];
     const json_t *file;
     size_t i;
     json_array_foreach(list, i, file) { /* before the first byte: an archive that breaks off tells nobody why */
-        int fd = -1, rc = open_artifact(req->server->seen, root, json_string_value(json_object_get(file, "path")),
+        int fd = -1, rc = open_artifact(req->server->seen, folder, json_string_value(json_object_get(file, "path")),
             (int64_t)json_integer_value(json_object_get(file, "size")), json_string_value(json_object_get(file, "sha256")), &fd, err);
         if (rc)
             return rc;
         close(fd);
     }
     struct tar_stream *s = hn_calloc(1, sizeof *s);
-    int rc = s ? hn_tar_create(root, list, &s->tar, err) : hn_fail(err, HN_E_INTERNAL, "out of memory");
+    int rc = s ? hn_tar_create(folder->run_dir, folder->name, list, &s->tar, err) : hn_fail(err, HN_E_INTERNAL, "out of memory");
     if (rc) {
         free(s);
         return rc;
@@ -171,7 +183,7 @@ static int reply_tar(struct hn_request *req, const char *root, const char *name,
 
 int hn_jobs_artifacts_tar(struct hn_request *req, struct hn_error *err) {
     struct hn_job job;
-    char root[HN_PATH_SIZE];
+    struct folder folder;
     json_t *list = NULL;
     int rc = hn_job_load(req, &job, err);
     if (!rc)
@@ -180,10 +192,10 @@ int hn_jobs_artifacts_tar(struct hn_request *req, struct hn_error *err) {
         rc = hn_fail(err, HN_E_NOT_FOUND, "job %s has no artifacts%s", job.id, hn_job_ended(job.status) ? "" : " yet");
         hn_error_hint(err, "they are there when \"artifacts_ready\" is true");
     }
-    if (!rc && !hn_state_path(root, req->server->config->state, "runs", job.id, "artifacts"))
-        rc = hn_fail(err, HN_E_INTERNAL, "path too long");
     if (!rc)
-        rc = reply_tar(req, root, job.id, list, err);
+        rc = find_folder(req, job.id, &folder, err);
+    if (!rc)
+        rc = reply_tar(req, &folder, job.id, list, err);
     json_decref(list);
     hn_job_finish(&job);
     return rc;
@@ -191,26 +203,23 @@ int hn_jobs_artifacts_tar(struct hn_request *req, struct hn_error *err) {
 
 /*
  * Artifacts of a checkpoint: made when they are first asked for, in the run directory's exports/, which goes with the
- * job. The list is the manifest that was written with them.
+ * job. The list is the manifest that was written with them. The helper makes them in tmp/: it only reads run directories.
  */
 struct checkpoint_export {
-    char root[HN_PATH_SIZE], name[96]; /* name: of an archive */
+    struct folder folder;
+    char name[96]; /* of an archive */
     json_t *files;
 };
 
-static int make_export(struct hn_request *req, const char *run_dir, const struct hn_job *job, int64_t step, const char *root,
+static int ask_export(struct hn_request *req, const struct hn_job *job, const char *run_dir, int64_t step, const char *to,
     struct hn_error *err) {
-    char model[HN_PATH_SIZE], exports[HN_PATH_SIZE];
+    char model[HN_PATH_SIZE];
     json_t *answer = NULL;
     int rc = hn_job_model(req, job, run_dir, model, err);
-    if (!rc && !hn_state_path(exports, run_dir, "exports", NULL, NULL))
-        rc = hn_fail(err, HN_E_INTERNAL, "path too long");
-    if (!rc)
-        rc = hn_dir_create(exports, err);
     if (rc)
         return rc;
     json_t *params = json_pack("{s:{s:s},s:{s:s,s:I},s:s}", "model", "path", model, "source", "run_dir", run_dir, "step",
-        (json_int_t)step, "to", root);
+        (json_int_t)step, "to", to);
     rc = hn_helper_call(req->server->predict_helper, "export", params, EXPORT_SECONDS, NULL, NULL, &answer, &req->details, err);
     json_decref(params);
     json_decref(answer);
@@ -227,28 +236,55 @@ static int may_export(struct hn_request *req, struct hn_error *err) {
     return HN_E_FORBIDDEN;
 }
 
+static int make_export(struct hn_request *req, const struct hn_job *job, int64_t step, const struct checkpoint_export *e,
+    const char *manifest, struct hn_error *err) {
+    char unique[HN_ID_SIZE], made[HN_PATH_SIZE], exports[HN_PATH_SIZE], final[HN_PATH_SIZE];
+    const char *run_dir = e->folder.run_dir;
+    hn_id_make("exp", unique);
+    if (!hn_state_path(made, req->server->config->state, "tmp", unique, NULL) ||
+        !hn_state_path(exports, run_dir, "exports", NULL, NULL) || !hn_state_path(final, run_dir, e->folder.name, NULL, NULL))
+        return hn_fail(err, HN_E_INTERNAL, "path too long");
+    int rc = ask_export(req, job, run_dir, step, made, err);
+    if (!rc)
+        rc = hn_dir_create(exports, err);
+    if (!rc && (rc = hn_dir_publish(made, final, err)) && hn_rundir_has(run_dir, manifest, 0))
+        rc = 0; /* another request was first */
+    hn_dir_remove(made, NULL);
+    return rc;
+}
+
+static int read_manifest(const struct checkpoint_export *e, const char *name, json_t **ret, struct hn_error *err) {
+    char path[HN_FD_PATH_SIZE];
+    int fd, rc = hn_rundir_open(e->folder.run_dir, name, O_RDONLY, &fd, err);
+    if (rc)
+        return rc;
+    rc = hn_json_load(hn_fd_path(path, fd), 1 << 20, ret, err);
+    close(fd);
+    return rc;
+}
+
 static int find_export(struct hn_request *req, struct checkpoint_export *ret, struct hn_error *err) {
-    char run_dir[HN_PATH_SIZE], path[HN_PATH_SIZE], *end;
+    char checkpoint[HN_CHECKPOINT_SIZE], manifest_name[96], *end;
     long long step = strtoll(req->params[1], &end, 10);
     json_t *manifest = NULL;
     struct hn_job job;
     int rc = hn_job_load(req, &job, err);
-    if (!rc && (*end || step <= 0 || !hn_state_path(run_dir, req->server->config->state, "runs", job.id, NULL) ||
-                   !hn_rundir_checkpoint(path, req->server->config->state, job.id, step, NULL) || access(path, F_OK))) {
+    if (!rc)
+        rc = find_folder(req, job.id, &ret->folder, err);
+    hn_rundir_checkpoint(checkpoint, step, NULL);
+    if (!rc && (*end || step <= 0 || !hn_rundir_has(ret->folder.run_dir, checkpoint, O_DIRECTORY))) {
         rc = hn_fail(err, HN_E_NOT_FOUND, "job %s has no checkpoint of step %.20s", job.id, req->params[1]);
         hn_error_hint(err, "GET /jobs/%s/checkpoints lists those that are kept", job.id);
     }
-    snprintf(ret->name, sizeof ret->name, "exports/step-%06lld", step);
-    if (!rc && (!hn_state_path(ret->root, run_dir, ret->name, NULL, NULL) ||
-                   !hn_state_path(path, ret->root, "manifest.json", NULL, NULL)))
-        rc = hn_fail(err, HN_E_INTERNAL, "path too long");
-    bool missing = !rc && access(path, R_OK);
+    snprintf(ret->folder.name, sizeof ret->folder.name, "exports/step-%06lld", step);
+    snprintf(manifest_name, sizeof manifest_name, "%s/manifest.json", ret->folder.name);
+    bool missing = !rc && !hn_rundir_has(ret->folder.run_dir, manifest_name, 0);
     if (missing)
         rc = may_export(req, err);
     if (missing && !rc)
-        rc = make_export(req, run_dir, &job, step, ret->root, err);
+        rc = make_export(req, &job, step, ret, manifest_name, err);
     if (!rc)
-        rc = hn_json_load(path, 1 << 20, &manifest, err);
+        rc = read_manifest(ret, manifest_name, &manifest, err);
     snprintf(ret->name, sizeof ret->name, "%s-step-%06lld", rc ? "" : job.id, step);
     ret->files = json_incref(json_object_get(manifest, "files"));
     json_decref(manifest);
@@ -273,7 +309,7 @@ int hn_checkpoint_artifact(struct hn_request *req, struct hn_error *err) {
     if (!rc && !found)
         rc = hn_fail(err, HN_E_NOT_FOUND, "the checkpoint has no artifact %.200s", req->params[2]);
     if (!rc)
-        rc = reply_artifact(req, e.root, req->params[2], (int64_t)json_integer_value(json_object_get(found, "size")),
+        rc = reply_artifact(req, &e.folder, req->params[2], (int64_t)json_integer_value(json_object_get(found, "size")),
             json_string_value(json_object_get(found, "sha256")), err);
     json_decref(e.files);
     return rc;
@@ -283,7 +319,7 @@ int hn_checkpoint_artifacts_tar(struct hn_request *req, struct hn_error *err) {
     struct checkpoint_export e = {.files = NULL};
     int rc = find_export(req, &e, err);
     if (!rc)
-        rc = reply_tar(req, e.root, e.name, e.files, err);
+        rc = reply_tar(req, &e.folder, e.name, e.files, err);
     json_decref(e.files);
     return rc;
 }

@@ -30,6 +30,7 @@ struct submission {
     json_t *sources, *datasets; /* of several training data sets: what the plan wants; [{"dataset","weight"}] */
     json_t *others;       /* models of verify_on: [{"name","path","sha256"}], or NULL */
     json_t *init;         /* {"path","job","step"} of the checkpoint that init_from names, or NULL */
+    bool init_ended;      /* the job it is of writes no more */
     json_t *plan;         /* the helper's answer */
     char uploaded[2][HN_ID_SIZE]; /* data sets that this request brought in */
     size_t n_uploaded;
@@ -327,7 +328,7 @@ static int resolve_init(struct submission *s, struct hn_error *err) {
     static const char *const known[] = {"job", "step", NULL};
     const json_t *value = json_object_get(s->request, "init_from");
     const char *id = json_string_value(json_is_object(value) ? json_object_get(value, "job") : value);
-    char path[HN_PATH_SIZE];
+    char path[HN_PATH_SIZE], run_dir[HN_PATH_SIZE], name[HN_CHECKPOINT_SIZE];
     struct hn_job job;
     int64_t step = 0;
     if (!value || json_is_null(value))
@@ -346,32 +347,31 @@ static int resolve_init(struct submission *s, struct hn_error *err) {
             job.model ? job.model : "");
     if (!rc)
         rc = init_step(&job, json_object_get(value, "step"), &step, err);
-    if (!rc && (step <= 0 || !hn_rundir_checkpoint(path, s->req->server->config->state, id, step, "state.safetensors") ||
-                   access(path, R_OK)))
+    hn_rundir_checkpoint(name, step, "state.safetensors");
+    if (!rc && (step <= 0 || !hn_state_path(run_dir, s->req->server->config->state, "runs", id, NULL) ||
+                   !hn_state_path(path, run_dir, name, NULL, NULL) || !hn_rundir_has(run_dir, name, 0)))
         rc = bad_field(err, HN_E_NOT_FOUND, "init_from", "the job of init_from has no checkpoint of that step",
             "GET /jobs/{id}/checkpoints lists those that are kept");
     else if (rc == HN_E_NOT_FOUND)
         hn_error_field(err, "init_from");
     if (!rc)
         s->init = json_pack("{s:s,s:s,s:I}", "path", path, "job", id, "step", (json_int_t)step);
+    s->init_ended = !rc && hn_job_ended(job.status);
     hn_job_finish(&job);
     return rc;
 }
 
 /* The checkpoint is linked into the new job's folder at once: the job it is of may be deleted while this one waits. */
 static int place_init(const struct submission *s, const char *job, struct hn_error *err) {
-    char to[HN_PATH_SIZE];
+    const char *state = s->req->server->config->state;
+    char to[HN_PATH_SIZE], run_dir[HN_PATH_SIZE], name[HN_CHECKPOINT_SIZE];
     if (!s->init)
         return 0;
-    if (!hn_state_path(to, s->req->server->config->state, "runs", job, "inputs/init.safetensors"))
+    if (!hn_state_path(to, state, "runs", job, "inputs/init.safetensors") ||
+        !hn_state_path(run_dir, state, "runs", json_string_value(json_object_get(s->init, "job")), NULL))
         return hn_fail(err, HN_E_INTERNAL, "path too long");
-    return hn_rundir_keep(json_string_value(json_object_get(s->init, "path")), to, err);
-}
-
-static void forget_init(const struct submission *s, const char *job) {
-    char dir[HN_PATH_SIZE];
-    if (hn_state_path(dir, s->req->server->config->state, "runs", job, NULL))
-        hn_dir_remove(dir, NULL);
+    hn_rundir_checkpoint(name, json_integer_value(json_object_get(s->init, "step")), "state.safetensors");
+    return hn_rundir_keep(run_dir, name, to, s->init_ended ? HN_BLOB_SHARED : HN_BLOB_OWN, err);
 }
 
 static int ask_plan(struct submission *s, json_t *validation, struct hn_error *err) {
@@ -507,7 +507,7 @@ static int insert(struct submission *s, struct hn_error *err) {
         ? hn_store_call(s->req->server->store, hn_db_job_insert, &insert, err)
         : hn_fail(err, HN_E_INTERNAL, "the plan is not complete");
     if (s->init && (rc || insert.existing[0]))
-        forget_init(s, job.id);
+        hn_library_take_back(&s->req->server->library, "runs", job.id);
     if (!rc && insert.existing[0]) {
         hn_reply_header(s->req, "Idempotency-Replayed", "true");
         rc = hn_job_reply(s->req, 200, insert.existing, err);

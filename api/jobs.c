@@ -138,17 +138,20 @@ int hn_jobs_delete(struct hn_request *req, struct hn_error *err) {
 
 int hn_jobs_log(struct hn_request *req, struct hn_error *err) {
     struct hn_job job;
-    char path[HN_PATH_SIZE];
-    int rc = hn_job_load(req, &job, err);
-    if (!rc && hn_state_path(path, req->server->config->state, "runs", job.id, "trainer.log")) {
+    char run_dir[HN_PATH_SIZE];
+    int fd, rc = hn_job_load(req, &job, err);
+    if (!rc && !hn_state_path(run_dir, req->server->config->state, "runs", job.id, NULL))
+        rc = hn_fail(err, HN_E_INTERNAL, "path too long");
+    if (!rc) {
         struct stat st;
-        int fd = open(path, O_RDONLY | O_CLOEXEC);
-        if (fd >= 0 && fstat(fd, &st) == 0) {
+        rc = hn_rundir_open(run_dir, "trainer.log", O_RDONLY, &fd, err);
+        if (!rc && fstat(fd, &st) == 0)
             hn_reply_file(req, 200, "text/plain; charset=utf-8", fd, 0, (uint64_t)st.st_size);
-        } else {
-            if (fd >= 0)
-                close(fd);
-            hn_reply_static(req, 200, "text/plain; charset=utf-8", "", 0); /* not started yet */
+        else if (!rc)
+            close(fd);
+        if (rc == HN_E_NOT_FOUND) { /* not started yet */
+            hn_reply_static(req, 200, "text/plain; charset=utf-8", "", 0);
+            rc = 0;
         }
     }
     hn_job_finish(&job);
@@ -158,16 +161,19 @@ int hn_jobs_log(struct hn_request *req, struct hn_error *err) {
 /* Older ones are removed by the trainer; these are on the disk. */
 int hn_job_checkpoints(struct hn_request *req, const struct hn_job *job, json_t **ret, struct hn_error *err) {
     json_t *all = NULL, *checkpoint;
-    char path[HN_PATH_SIZE];
+    char run_dir[HN_PATH_SIZE], name[HN_CHECKPOINT_SIZE];
     size_t i;
+    if (!hn_state_path(run_dir, req->server->config->state, "runs", job->id, NULL))
+        return hn_fail(err, HN_E_INTERNAL, "path too long");
     int rc = hn_db_checkpoints(hn_request_db(req, err), job->n, &all, err);
     if (rc)
         return rc;
     *ret = json_array();
-    json_array_foreach(all, i, checkpoint)
-        if (hn_rundir_checkpoint(path, req->server->config->state, job->id,
-                json_integer_value(json_object_get(checkpoint, "step")), NULL) && access(path, F_OK) == 0)
+    json_array_foreach(all, i, checkpoint) {
+        hn_rundir_checkpoint(name, json_integer_value(json_object_get(checkpoint, "step")), NULL);
+        if (hn_rundir_has(run_dir, name, O_DIRECTORY))
             json_array_append(*ret, checkpoint);
+    }
     json_decref(all);
     return 0;
 }

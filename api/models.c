@@ -17,26 +17,11 @@ static int check_name(const char *name, struct hn_error *err) {
     return rc;
 }
 
-/* True when `path` (resolved) is one of the allowed folders or below one. */
-static bool allowed(const char *model_dirs, const char *path) {
-    bool found = false;
-    char *list = strdup(model_dirs), *rest = list;
-    for (char *dir; list && !found && (dir = strsep(&rest, ":"));) {
-        char *real = *dir ? realpath(dir, NULL) : NULL;
-        size_t n = real ? strlen(real) : 0;
-        if (real)
-            found = strncmp(path, real, n) == 0 && (path[n] == '/' || path[n] == 0 || n == 1);
-        free(real);
-    }
-    free(list);
-    return found;
-}
-
 /* The same answer for what is missing and what is not allowed: strangers cannot explore the disk with it. */
 static int resolve(const struct hn_request *req, const char *path, char **ret, struct hn_error *err) {
     const char *dirs = req->server->config->model_dirs;
     char *real = path[0] == '/' ? realpath(path, NULL) : NULL;
-    if (real && allowed(dirs, real)) {
+    if (real && hn_model_allowed(dirs, real)) {
         *ret = real;
         return 0;
     }
@@ -72,7 +57,8 @@ static int import_path(struct hn_request *req, json_t **ret, struct hn_error *er
     if (!rc)
         rc = resolve(req, path, &real, err);
     if (!rc)
-        rc = hn_model_import(&req->server->library, name, real, source ? source : real, ret, &req->details, err);
+        rc = hn_model_import(&req->server->library, name, real, req->server->config->model_dirs, source ? source : real, ret,
+            &req->details, err);
     free(real);
     json_decref(body);
     return rc;
@@ -130,7 +116,7 @@ static int import_upload(struct hn_request *req, json_t **ret, struct hn_error *
     if (files > 1)
         rc = gather(req, folder, err);
     if (!rc)
-        rc = hn_model_import(&req->server->library, name, folder[0] ? folder : path,
+        rc = hn_model_import(&req->server->library, name, folder[0] ? folder : path, NULL,
             *first && files == 1 ? first : NULL, ret, &req->details, err);
     if (folder[0])
         hn_dir_remove(folder, NULL);

@@ -1,5 +1,7 @@
 /* Probes and the daemon's own figures, which are a table: a figure is a number or writes its own lines. */
 #include "api/handlers.h"
+#include "server/care.h"
+#include "server/scrub.h"
 #include "server/machine.h"
 #include "server/store_files.h"
 
@@ -94,6 +96,16 @@ static void write_build(const struct page *p, const char *name) {
     hn_buf_printf(p->out, "%s{version=\"%s\",build=\"%s\"} 1\n", name, HN_VERSION, hn_build_name());
 }
 
+static void write_disk(const struct page *p, const char *name) {
+    struct hn_usage usage;
+    hn_care_usage(p->server->care, &usage);
+    for (int kind = 0; kind < HN_USAGE_KINDS; kind++)
+        hn_buf_printf(p->out, "%s{kind=\"%s\"} %lld\n", name, hn_usage_name((enum hn_usage_kind)kind), (long long)usage.bytes[kind]);
+}
+
+static double damaged(const struct page *p) { return (double)hn_scrub_damaged(hn_care_scrub(p->server->care)); }
+static double scrubs(const struct page *p) { return (double)hn_scrub_rounds(hn_care_scrub(p->server->care)); }
+
 static const struct {
     const char *name, *type, *help;
     double (*value)(const struct page *page); /* or: */
@@ -116,6 +128,9 @@ static const struct {
     {"hone_helper_restarts_total", "counter", "Helpers that died or hung and were replaced.", NULL, write_restarts},
     {"hone_datasets_bytes", "gauge", "Files of all data sets.", dataset_bytes, NULL},
     {"hone_models_bytes", "gauge", "Files of all models.", model_bytes, NULL},
+    {"hone_disk_bytes", "gauge", "Disk that the state folder takes, by kind, measured every few minutes.", NULL, write_disk},
+    {"hone_damaged", "gauge", "Things on the disk that do not have the bytes of their hash, in the last comparison of all.", damaged, NULL},
+    {"hone_scrubs_total", "counter", "Comparisons of all files with their hashes.", scrubs, NULL},
     {"hone_disk_free_bytes", "gauge", "Free space beside the state folder.", disk_free, NULL},
     {"process_resident_memory_bytes", "gauge", "Resident memory of the daemon.", resident, NULL},
     {"hone_uptime_seconds", "gauge", "Time since the daemon started.", uptime, NULL},

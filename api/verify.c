@@ -9,6 +9,7 @@
 #include "server/rundir.h"
 #include "server/store_files.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -67,11 +68,12 @@ static int choose_begin(struct hn_request *req, const struct hn_job *job, int64_
 
 /* The parameters it began from lie in its own folder alone. */
 static int place_init(const char *state, const char *from, const char *to, struct hn_error *err) {
-    char source[HN_PATH_SIZE], target[HN_PATH_SIZE];
-    if (!hn_state_path(source, state, "runs", from, "inputs/init.safetensors") ||
-        !hn_state_path(target, state, "runs", to, "inputs/init.safetensors"))
+    static const char name[] = "inputs/init.safetensors";
+    char run_dir[HN_PATH_SIZE], target[HN_PATH_SIZE];
+    if (!hn_state_path(run_dir, state, "runs", from, NULL) || !hn_state_path(target, state, "runs", to, name))
         return hn_fail(err, HN_E_INTERNAL, "path too long");
-    return access(source, F_OK) ? 0 : hn_rundir_keep(source, target, err);
+    int rc = hn_rundir_keep(run_dir, name, target, HN_BLOB_SHARED, err);
+    return rc == HN_E_NOT_FOUND ? 0 : rc;
 }
 
 /* Those up to the step: it goes on from the last of them, and an earlier one may be the best of the run. */
@@ -82,11 +84,14 @@ static int place_checkpoints(struct hn_request *req, const struct hn_job *from, 
     size_t i;
     int rc = last ? hn_job_checkpoints(req, from, &kept, err) : 0;
     json_array_foreach(kept, i, checkpoint) {
-        char source[HN_PATH_SIZE], target[HN_PATH_SIZE];
+        char run_dir[HN_PATH_SIZE], target[HN_PATH_SIZE], name[HN_CHECKPOINT_SIZE];
         int64_t step = json_integer_value(json_object_get(checkpoint, "step"));
-        for (size_t k = 0; !rc && step <= last && k < sizeof files / sizeof files[0]; k++)
-            rc = hn_rundir_checkpoint(source, state, from->id, step, files[k]) && hn_rundir_checkpoint(target, state, to, step, files[k])
-                ? hn_rundir_keep(source, target, err) : hn_fail(err, HN_E_INTERNAL, "path too long");
+        for (size_t k = 0; !rc && step <= last && k < sizeof files / sizeof files[0]; k++) {
+            hn_rundir_checkpoint(name, step, files[k]);
+            /* Not linked: the second trainer may write in its checkpoints. */
+            rc = hn_state_path(run_dir, state, "runs", from->id, NULL) && hn_state_path(target, state, "runs", to, name)
+                ? hn_rundir_keep(run_dir, name, target, HN_BLOB_OWN, err) : hn_fail(err, HN_E_INTERNAL, "path too long");
+        }
     }
     json_decref(kept);
     return rc;
@@ -116,7 +121,7 @@ static int64_t begin_of(const struct hn_job *job) {
 
 /* The first job's record becomes the second's: what a run changes in it is not inserted. */
 static int insert_again(struct hn_request *req, struct hn_job *job, int64_t step, char ret_id[HN_ID_SIZE], struct hn_error *err) {
-    char now[HN_TIME_SIZE], dir[HN_PATH_SIZE];
+    char now[HN_TIME_SIZE];
     const char *state = req->server->config->state;
     struct hn_job_insert insert = {.job = job, .reach = hn_access_reach(req)};
     hn_id_make("job", ret_id);
@@ -138,8 +143,8 @@ static int insert_again(struct hn_request *req, struct hn_job *job, int64_t step
         rc = hn_fail(err, HN_E_INTERNAL, "out of memory");
     if (!rc)
         rc = hn_store_call(req->server->store, hn_db_job_insert, &insert, err);
-    if (rc && hn_state_path(dir, state, "runs", ret_id, NULL))
-        hn_dir_remove(dir, NULL);
+    if (rc)
+        hn_library_take_back(&req->server->library, "runs", ret_id);
     return rc;
 }
 
@@ -173,10 +178,13 @@ int hn_jobs_verify(struct hn_request *req, struct hn_error *err) {
 }
 
 /* As it lies on the disk; null when it is gone. */
-static json_t *stored_hash(const char *path) {
-    char hash[HN_SHA256_HEX];
-    struct stat st;
-    bool there = lstat(path, &st) == 0 && S_ISREG(st.st_mode) && !hn_sha256_file(path, hash, NULL, NULL);
+static json_t *stored_hash(const char *state, const char *job, const char *name) {
+    char hash[HN_SHA256_HEX], run_dir[HN_PATH_SIZE], open_file[HN_FD_PATH_SIZE];
+    int fd;
+    if (!hn_state_path(run_dir, state, "runs", job, NULL) || hn_rundir_open(run_dir, name, O_RDONLY, &fd, NULL))
+        return json_null();
+    bool there = !hn_sha256_file(hn_fd_path(open_file, fd), hash, NULL, NULL);
+    close(fd);
     return there ? json_string(hash) : json_null();
 }
 
@@ -225,15 +233,10 @@ static json_t *compare_artifacts(const struct answer *a, const json_t *second, b
 
 /* Weights and moments after the last step; no hash of them was told, so the files speak for themselves. */
 static json_t *compare_ends(const struct answer *a, const struct hn_job *second, bool *ret_same) {
-    char mine[HN_PATH_SIZE], other[HN_PATH_SIZE], name[64];
-    json_t *stored = NULL, *found = NULL;
-    if (hn_rundir_checkpoint(mine, a->state, a->job->id, a->job->step, STATE_FILE) &&
-        hn_rundir_checkpoint(other, a->state, second->id, a->job->step, STATE_FILE)) {
-        stored = stored_hash(mine);
-        found = stored_hash(other);
-    }
+    char name[HN_CHECKPOINT_SIZE];
+    hn_rundir_checkpoint(name, a->job->step, STATE_FILE);
+    json_t *stored = stored_hash(a->state, a->job->id, name), *found = stored_hash(a->state, second->id, name);
     *ret_same = json_is_string(stored) && json_equal(stored, found);
-    snprintf(name, sizeof name, "checkpoints/step-%06lld/" STATE_FILE, (long long)a->job->step);
     json_t *row = file_row(name, NULL, stored, found, *ret_same);
     json_decref(stored);
     json_decref(found);
@@ -258,15 +261,14 @@ static void add_verification(void *ud, const struct hn_job *job) {
 
 /* What is told of the first run's artifacts, and what they are now. */
 static int look_at_first(struct answer *a) {
-    char root[HN_PATH_SIZE], full[HN_PATH_SIZE];
+    char full[HN_PATH_SIZE];
     const char *path;
     json_t *row;
     int rc = by_path(a->db, a->job->n, &a->first, a->err);
-    if (!rc && !hn_state_path(root, a->state, "runs", a->job->id, "artifacts"))
-        rc = hn_fail(a->err, HN_E_INTERNAL, "path too long");
     if (!rc)
         json_object_foreach(a->first, path, row)
-            json_object_set_new(a->stored, path, hn_state_path(full, root, path, NULL, NULL) ? stored_hash(full) : json_null());
+            json_object_set_new(a->stored, path, hn_state_path(full, "artifacts", path, NULL, NULL)
+                ? stored_hash(a->state, a->job->id, full) : json_null());
     return rc;
 }
 

@@ -7,6 +7,7 @@
 #ifndef HN_CHECKPOINT_H
 #define HN_CHECKPOINT_H
 
+#include "engine/engine.h"
 #include "engine/params.h"
 
 #include <jansson.h>
@@ -33,7 +34,6 @@ int hn_checkpoint_write(const char *run_dir, const struct hn_params *params, con
 uint64_t hn_checkpoint_bytes(const char *run_dir, size_t step);
 /* Whether both files of a checkpoint have the bytes that state.json vouches for: HN_E_CONFLICT names the one that has not. */
 int hn_checkpoint_check(const char *run_dir, size_t step, struct hn_error *err);
-int hn_checkpoint_check_folder(const char *folder, struct hn_error *err); /* by its own path */
 int hn_checkpoint_remove(const char *run_dir, size_t step, struct hn_error *err);
 /* What state.json says alone, without a look at the tensors. */
 int hn_checkpoint_read_progress(const char *run_dir, size_t step, struct hn_progress *ret, const char *run_sha256,

@@ -88,6 +88,10 @@ int hn_train(const char *run_dir, int lock_fd);
  */
 int hn_helper_serve(int fd);
 
+/* Whether the files of a checkpoint (checkpoints/step-N/) have the bytes that its state.json vouches for: HN_E_CONFLICT names the
+ * one that has not. Only hashes; nothing of it is interpreted. */
+int hn_checkpoint_check_folder(const char *folder, struct hn_error *err);
+
 /* The CPU level that products and elementwise loops run at here: "avx512", "avx2", "portable"; HONE_KERNELS may name a lower
  * one than the CPU's best. Whether that is a name there is. */
 const char *hn_kernel_level(void);

@@ -126,9 +126,14 @@ static int sync_entry(const char *path, const struct stat *st, int type, struct 
     return rc;
 }
 
+int hn_dir_sync(const char *path, struct hn_error *err) {
+    return nftw(path, sync_entry, 16, FTW_DEPTH | FTW_PHYS) ? hn_fail_errno(err, errno, "cannot sync %s", path) : 0;
+}
+
 int hn_dir_publish(const char *from, const char *to, struct hn_error *err) {
-    if (nftw(from, sync_entry, 16, FTW_DEPTH | FTW_PHYS))
-        return hn_fail_errno(err, errno, "cannot sync %s", from);
+    int rc = hn_dir_sync(from, err);
+    if (rc)
+        return rc;
     if (rename(from, to))
         return hn_fail_errno(err, errno, "cannot rename %s to %s", from, to);
     return sync_parent(to, err);
@@ -162,6 +167,16 @@ static int remove_entry(const char *path, const struct stat *st, int type, struc
     (void)type;
     (void)ftw;
     return remove(path) && errno != ENOENT ? -1 : 0;
+}
+
+static int remove_below(const char *path, const struct stat *st, int type, struct FTW *ftw) {
+    return ftw->level ? remove_entry(path, st, type, ftw) : 0;
+}
+
+int hn_dir_empty(const char *path, struct hn_error *err) {
+    if (nftw(path, remove_below, 16, FTW_DEPTH | FTW_PHYS) && errno != ENOENT)
+        return hn_fail_errno(err, errno, "cannot empty %s", path);
+    return 0;
 }
 
 int hn_dir_remove(const char *path, struct hn_error *err) {

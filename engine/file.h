@@ -27,6 +27,8 @@ int hn_file_sync(const char *path, struct hn_error *err);
 int hn_dir_publish(const char *from, const char *to, struct hn_error *err);
 int hn_dir_create(const char *path, struct hn_error *err); /* mkdir -p, mode 0700 */
 int hn_dir_remove(const char *path, struct hn_error *err); /* rm -rf; a missing folder is fine; follows no link */
+int hn_dir_empty(const char *path, struct hn_error *err);  /* the same, but the folder itself stays */
+int hn_dir_sync(const char *path, struct hn_error *err);   /* fsync of every file and folder in it, and of itself */
 /* All bytes written, EINTR and short writes handled; 0 or HN_E_*. */
 int hn_write_all(int fd, const void *data, size_t size, struct hn_error *err);
 

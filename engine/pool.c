@@ -99,6 +99,7 @@ int hn_pool_create(unsigned threads, struct hn_pool **ret, struct hn_error *err)
     /* Signals are the main thread's: a stop request must interrupt its waits, not a kernel. */
     sigset_t all, old;
     sigfillset(&all);
+    sigdelset(&all, SIGSYS); /* of a confined process: confine.c tells which call was refused */
     pthread_sigmask(SIG_SETMASK, &all, &old);
     for (unsigned i = 0; !rc && i + 1 < pool->n_threads; i++) {
         pool->workers[i] = (struct worker){.pool = pool, .index = i + 1};

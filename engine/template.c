@@ -61,6 +61,8 @@ int hn_template_render(const struct hn_template *tpl, const struct hn_template_i
     struct hn_error *err) {
     struct hn_render r = {.tpl = tpl, .in = in, .err = err, .arena.ceiling = HN_TPL_ARENA_MAX};
     struct hn_scope root = {0};
+    r.limit_ms = in->milliseconds ? in->milliseconds : HN_TEMPLATE_SECONDS * 1000;
+    r.deadline_ms = hn_render_now() + r.limit_ms;
     struct hn_builder built = {0};
     r.scope = &root;
     r.out = &built;

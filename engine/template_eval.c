@@ -7,6 +7,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 enum flow { NORMAL, BREAK, CONTINUE };
 
@@ -25,17 +26,46 @@ struct hn_value hn_render_fail(struct hn_render *r, int code, const char *format
     return hn_undefined();
 }
 
+int64_t hn_render_now(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
 bool hn_render_work(struct hn_render *r, size_t steps) {
     if (r->rc)
         return false;
-    r->steps += steps;
-    if (r->steps > HN_TPL_STEPS_MAX)
+    r->steps += steps < HN_TPL_STEPS_MAX ? steps : HN_TPL_STEPS_MAX;
+    if (r->steps > HN_TPL_STEPS_MAX) {
         hn_render_fail(r, HN_E_MODEL_INVALID, "it does not come to an end within %zu steps", HN_TPL_STEPS_MAX);
+    } else if (r->steps >= r->look_at) {
+        r->look_at = r->steps + HN_TPL_STEPS_MAX / 1000;
+        if (hn_render_now() > r->deadline_ms)
+            hn_render_fail(r, HN_E_MODEL_INVALID, "one conversation takes it more than %g seconds", (double)r->limit_ms / 1000);
+    }
     return !r->rc;
 }
 
+bool hn_render_bytes(struct hn_render *r, size_t bytes) {
+    return hn_render_work(r, 1 + bytes / HN_TPL_STEP_BYTES);
+}
+
+bool hn_render_deeper(struct hn_render *r) {
+    if (!hn_render_work(r, 1))
+        return false;
+    if (r->depth >= HN_TPL_DEPTH_MAX) {
+        hn_render_fail(r, HN_E_MODEL_INVALID, "it is nested too deeply");
+        return false;
+    }
+    r->depth++;
+    return true;
+}
+
 void *hn_render_alloc(struct hn_render *r, size_t count, size_t size) {
-    void *p = r->rc ? NULL : hn_arena_alloc(&r->arena, count ? count : 1, size);
+    size_t bytes;
+    if (!hn_mul(count, size, &bytes) || !hn_render_bytes(r, bytes < HN_TPL_ARENA_MAX ? bytes : HN_TPL_ARENA_MAX))
+        return NULL;
+    void *p = hn_arena_alloc(&r->arena, count ? count : 1, size);
     if (!p && r->arena.out_of_memory)
         hn_render_fail(r, HN_E_INTERNAL, "out of memory");
     else if (!p)
@@ -53,7 +83,7 @@ struct hn_value hn_fail_undefined(struct hn_render *r, const struct hn_value *v)
 }
 
 void hn_scope_set(struct hn_render *r, int32_t symbol, struct hn_value value) {
-    for (struct hn_binding *b = r->scope->bindings; b; b = b->next)
+    for (struct hn_binding *b = r->scope->bindings; b && hn_render_work(r, 1); b = b->next)
         if (b->symbol == symbol) {
             b->value = value;
             return;
@@ -66,8 +96,8 @@ void hn_scope_set(struct hn_render *r, int32_t symbol, struct hn_value value) {
 }
 
 static struct hn_value lookup(struct hn_render *r, const struct hn_node *n) {
-    for (const struct hn_scope *s = r->scope; s; s = s->parent)
-        for (const struct hn_binding *b = s->bindings; b; b = b->next)
+    for (const struct hn_scope *s = r->scope; s && hn_render_work(r, 1); s = s->parent)
+        for (const struct hn_binding *b = s->bindings; b && hn_render_work(r, 1); b = b->next)
             if (b->symbol == n->symbol)
                 return b->value;
     if (n->builtin)
@@ -127,7 +157,7 @@ struct hn_value hn_render_attribute(struct hn_render *r, struct hn_value object,
         return loop_attribute(object.loop, name);
     if (object.kind == HN_V_DICT || object.kind == HN_V_NAMESPACE) {
         const struct hn_value *found =
-            hn_render_work(r, 1 + object.dict->n / 8) ? hn_dict_get_text(object.dict, name) : NULL;
+            hn_render_work(r, object.dict->n) ? hn_dict_get_text(object.dict, name) : NULL;
         if (found)
             return *found;
     }
@@ -216,7 +246,7 @@ static bool bind(struct hn_render *r, const struct hn_builtin *b, struct hn_call
 struct hn_value hn_render_builtin(struct hn_render *r, const struct hn_builtin *b, struct hn_value self,
     struct hn_call *call) {
     struct hn_value bound[8];
-    if (r->rc)
+    if (!hn_render_work(r, 1 + call->n_keywords))
         return hn_undefined();
     if (b->params) {
         size_t n = *b->params != 0;
@@ -248,7 +278,7 @@ static struct hn_value call_macro(struct hn_render *r, const struct hn_macro *ma
     r->scope = scope;
     size_t i = 0;
     for (; param && !r->rc; param = param->next, i++) {
-        const struct hn_value *named = keyword(call, param->name);
+        const struct hn_value *named = hn_render_work(r, call->n_keywords) ? keyword(call, param->name) : NULL;
         struct hn_value v = i < call->n ? call->args[i]
             : named                     ? *named
             : param->a                  ? eval(r, param->a)
@@ -258,7 +288,7 @@ static struct hn_value call_macro(struct hn_render *r, const struct hn_macro *ma
     if (i < call->n)
         hn_render_fail(r, HN_E_MODEL_INVALID, "macro \"%.*s\" takes only %zu arguments", (int)n->name.size,
             n->name.data, i);
-    if (call->caller.kind != HN_V_ABSENT)
+    if (call->caller.kind != HN_V_ABSENT && hn_render_work(r, r->tpl->n_symbols))
         for (size_t k = 0; k < r->tpl->n_symbols; k++)
             if (hn_view_is(r->tpl->symbols[k], "caller"))
                 hn_scope_set(r, (int32_t)k, call->caller);
@@ -368,12 +398,10 @@ static struct hn_value eval_kind(struct hn_render *r, const struct hn_node *n) {
 }
 
 static struct hn_value eval(struct hn_render *r, const struct hn_node *n) {
-    if (!n || !hn_render_work(r, 1))
+    if (n)
+        r->line = n->line;
+    if (!n || !hn_render_deeper(r))
         return hn_undefined();
-    if (r->depth >= HN_TPL_DEPTH_MAX)
-        return hn_render_fail(r, HN_E_MODEL_INVALID, "it is nested too deeply");
-    r->line = n->line;
-    r->depth++;
     struct hn_value v = eval_kind(r, n);
     r->depth--;
     return v;
@@ -529,9 +557,8 @@ static enum flow run(struct hn_render *r, const struct hn_node *n) {
 
 static enum flow run_body(struct hn_render *r, const struct hn_node *list) {
     enum flow flow = NORMAL;
-    if (r->depth >= HN_TPL_DEPTH_MAX)
-        hn_render_fail(r, HN_E_MODEL_INVALID, "it is nested too deeply");
-    r->depth++;
+    if (!hn_render_deeper(r))
+        return flow;
     for (; list && flow == NORMAL && hn_render_work(r, 1); list = list->next)
         flow = run(r, list);
     r->depth--;

@@ -54,7 +54,7 @@ static struct hn_value f_length(struct hn_render *r, struct hn_value self, struc
     (void)call;
     switch (self.kind) {
     case HN_V_UNDEFINED: return hn_integer(0);
-    case HN_V_STRING: return hn_integer((int64_t)hn_utf8_count(self.text, self.size));
+    case HN_V_STRING: return hn_integer((int64_t)hn_value_characters(r, &self));
     case HN_V_LIST: return hn_integer(self.size);
     case HN_V_DICT: return hn_integer((int64_t)self.dict->n);
     default: return hn_render_fail(r, HN_E_DATASET_INVALID, "%s has no length", hn_value_type(&self));
@@ -101,6 +101,7 @@ static struct hn_value follow(struct hn_render *r, struct hn_value v, struct hn_
         char digits[24] = {0};
         if (part.size && part.size < sizeof digits)
             memcpy(digits, part.text, part.size);
+        hn_render_bytes(r, part.size);
         long long index = strtoll(digits, &rest, 10);
         v = hn_render_item(r, v, *digits && !*rest ? hn_integer(index) : part);
         begin = end + 1;
@@ -236,7 +237,8 @@ static struct hn_value f_abs(struct hn_render *r, struct hn_value self, struct h
     struct hn_value v = need_number(r, self);
     if (v.kind == HN_V_FLOAT)
         return hn_real(fabs(v.real));
-    return r->rc ? v : hn_integer(llabs(hn_value_int(&v)));
+    int64_t n = hn_value_int(&v);
+    return r->rc ? v : n < 0 ? hn_op_binary(r, HN_OP_SUB, hn_integer(0), v) : hn_integer(n);
 }
 
 static struct hn_value f_round(struct hn_render *r, struct hn_value self, struct hn_call *call) {
@@ -339,7 +341,7 @@ static struct hn_value f_max(struct hn_render *r, struct hn_value self, struct h
 static struct hn_value f_sum(struct hn_render *r, struct hn_value self, struct hn_call *call) {
     struct hn_value list = hn_value_list(r, self),
                     total = call->args[1].kind == HN_V_ABSENT ? hn_integer(0) : call->args[1];
-    for (size_t i = 0; i < list.size && !r->rc; i++) {
+    for (size_t i = 0; i < list.size && hn_render_work(r, 1); i++) {
         struct hn_value v = need_number(r, key_of(r, list.items[i], call->args[0]));
         int64_t sum;
         if (r->rc)
@@ -443,10 +445,10 @@ static struct hn_value choose(struct hn_render *r, struct hn_value self, struct 
     }
     for (size_t i = 0; items && i < list.size && !r->rc; i++) {
         struct hn_value v = by_attribute ? follow(r, list.items[i], call->args[0]) : list.items[i];
-        struct hn_call inner = {.args = call->args + used, .n = call->n - used, .caller = hn_absent()};
+        struct hn_call inner = {.args = call->args ? call->args + used : NULL, .n = call->n - used, .caller = hn_absent()};
         if (test)
             v = hn_render_builtin(r, test, v, &inner);
-        if (hn_value_true(&v) == want)
+        if (hn_render_work(r, 1) && hn_value_true(&v) == want)
             items[n++] = list.items[i];
     }
     return hn_list(items, n);

@@ -27,6 +27,7 @@ enum {
     HN_TPL_DEPTH_MAX = 400,      /* of evaluation, macros included */
 };
 #define HN_TPL_STEPS_MAX ((size_t)20000000)
+#define HN_TPL_STEP_BYTES 64 /* of memory filled, copied or compared: a step */
 #define HN_TPL_ARENA_MAX ((size_t)256 << 20)
 
 enum hn_value_kind {
@@ -194,6 +195,8 @@ struct hn_render {
     int rc; /* sticky */
     uint32_t line;
     size_t steps, depth, loop_depth;
+    size_t look_at;      /* steps at which the clock is looked at next */
+    int64_t deadline_ms, limit_ms; /* by the monotonic clock */
     struct hn_scope *scope;
     struct hn_builder *out;
 };
@@ -241,8 +244,13 @@ void hn_scope_set(struct hn_render *r, int32_t symbol, struct hn_value value);
 /* Sets the sticky error with the present line; later ones are ignored. Returns undefined. */
 struct hn_value hn_render_fail(struct hn_render *r, int code, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
-/* Counts work; false when the limit is reached (sticky). */
+/* Counts work, before it is done; false when the limit is reached (sticky). Memory counts itself (hn_render_alloc, hn_build); what else
+ * takes longer for larger values counts with hn_render_bytes or a step an item. */
 bool hn_render_work(struct hn_render *r, size_t steps);
+bool hn_render_bytes(struct hn_render *r, size_t bytes);
+/* The same for what calls itself; where it is true, r->depth-- when done. */
+bool hn_render_deeper(struct hn_render *r);
+int64_t hn_render_now(void); /* milliseconds of the monotonic clock */
 void *hn_render_alloc(struct hn_render *r, size_t count, size_t size); /* NULL: sticky error */
 
 /* template_operators.c */
@@ -289,7 +297,7 @@ static inline bool hn_is_number(const struct hn_value *v) {
 static inline bool hn_is_missing(const struct hn_value *v) { /* argument not given, or None */
     return v->kind == HN_V_ABSENT || v->kind == HN_V_NONE;
 }
-int64_t hn_value_int(const struct hn_value *number);
+int64_t hn_value_int(const struct hn_value *number); /* nearest one of 64 bits; 0 for what is no number */
 double hn_value_real(const struct hn_value *number);
 const char *hn_value_type(const struct hn_value *v); /* Python's name of the type */
 bool hn_value_true(const struct hn_value *v);
@@ -298,6 +306,7 @@ bool hn_value_equal(struct hn_render *r, const struct hn_value *a, const struct 
 int hn_value_compare(struct hn_render *r, const struct hn_value *a, const struct hn_value *b, bool fold);
 bool hn_value_contains(struct hn_render *r, const struct hn_value *container, const struct hn_value *item);
 struct hn_value hn_value_slice(const struct hn_value *string, size_t begin, size_t end); /* bytes */
+size_t hn_value_characters(struct hn_render *r, const struct hn_value *string);
 /* Python's str(v): a STRING, with origins. */
 struct hn_value hn_value_text(struct hn_render *r, struct hn_value v);
 /* What a for loop sees: a LIST; sticky error when v cannot be iterated. */

@@ -78,7 +78,7 @@ static struct hn_value starts_or_ends(struct hn_render *r, struct hn_value self,
     struct hn_value what = call->args[0];
     struct hn_value list = what.kind == HN_V_LIST ? what : hn_list(&what, 1);
     for (size_t i = 0; i < list.size && need_string(r, &list.items[i], at_end ? "endswith" : "startswith"); i++)
-        if (matches(&self, &list.items[i], at_end))
+        if (hn_render_bytes(r, list.items[i].size) && matches(&self, &list.items[i], at_end))
             return hn_truth(true);
     return hn_truth(false);
 }
@@ -92,13 +92,15 @@ static struct hn_value m_endswith(struct hn_render *r, struct hn_value self, str
 }
 
 static struct hn_value m_removeprefix(struct hn_render *r, struct hn_value self, struct hn_call *call) {
-    if (!need_string(r, &call->args[0], "removeprefix") || !matches(&self, &call->args[0], false))
+    if (!need_string(r, &call->args[0], "removeprefix") || !hn_render_bytes(r, call->args[0].size) ||
+        !matches(&self, &call->args[0], false))
         return self;
     return hn_value_slice(&self, call->args[0].size, self.size);
 }
 
 static struct hn_value m_removesuffix(struct hn_render *r, struct hn_value self, struct hn_call *call) {
-    if (!need_string(r, &call->args[0], "removesuffix") || !matches(&self, &call->args[0], true))
+    if (!need_string(r, &call->args[0], "removesuffix") || !hn_render_bytes(r, call->args[0].size) ||
+        !matches(&self, &call->args[0], true))
         return self;
     return hn_value_slice(&self, 0, self.size - call->args[0].size);
 }
@@ -134,7 +136,7 @@ static struct hn_value m_replace(struct hn_render *r, struct hn_value self, stru
 
 static struct hn_value m_join(struct hn_render *r, struct hn_value self, struct hn_call *call) {
     struct hn_value list = hn_value_list(r, call->args[0]);
-    for (size_t i = 0; i < list.size && !r->rc; i++)
+    for (size_t i = 0; i < list.size && hn_render_work(r, 1); i++)
         need_string(r, &list.items[i], "join");
     return r->rc ? hn_undefined() : hn_string_join(r, self, list);
 }
@@ -146,11 +148,12 @@ static int64_t find(struct hn_render *r, const struct hn_value *self, const stru
         return -1;
     while ((at = memmem(from, (size_t)(end - from), part->text, part->size))) {
         found = at;
-        if (!last || at == end || !hn_render_work(r, 1))
+        if (!last || at == end || !hn_render_bytes(r, 4 * (size_t)part->size)) /* memmem looks through it each time */
             break;
         from = at + 1;
     }
-    return found ? (int64_t)hn_utf8_count(self->text, (size_t)(found - self->text)) : -1;
+    struct hn_value before = hn_value_slice(self, 0, found ? (size_t)(found - self->text) : 0);
+    return found ? (int64_t)hn_value_characters(r, &before) : -1;
 }
 
 static struct hn_value m_find(struct hn_render *r, struct hn_value self, struct hn_call *call) {
@@ -165,7 +168,7 @@ static struct hn_value m_index(struct hn_render *r, struct hn_value self, struct
     int64_t at = -1;
     if (self.kind == HN_V_STRING)
         at = find(r, &self, &call->args[0], false);
-    for (size_t i = 0; self.kind == HN_V_LIST && at < 0 && i < self.size; i++)
+    for (size_t i = 0; self.kind == HN_V_LIST && at < 0 && i < self.size && !r->rc; i++)
         if (hn_value_equal(r, &self.items[i], &call->args[0]))
             at = (int64_t)i;
     return at < 0 ? hn_render_fail(r, HN_E_DATASET_INVALID, "index finds nothing") : hn_integer(at);
@@ -178,18 +181,20 @@ static struct hn_value m_count(struct hn_render *r, struct hn_value self, struct
         if (!need_string(r, &part, "count"))
             return hn_undefined();
         if (!part.size)
-            return hn_integer((int64_t)hn_utf8_count(self.text, self.size) + 1);
+            return hn_integer((int64_t)hn_value_characters(r, &self) + 1);
         return hn_integer((int64_t)hn_string_split(r, self, part, -1, false).size - 1);
     }
-    for (size_t i = 0; i < self.size; i++)
+    for (size_t i = 0; i < self.size && !r->rc; i++)
         n += hn_value_equal(r, &self.items[i], &call->args[0]);
     return hn_integer(n);
 }
 
 static struct hn_value pad(struct hn_render *r, struct hn_value self, struct hn_call *call, int before_share) {
-    int64_t width = hn_value_int(&call->args[0]), n = (int64_t)hn_utf8_count(self.text, self.size);
+    int64_t width = hn_value_int(&call->args[0]), n = (int64_t)hn_value_characters(r, &self);
     struct hn_value fill = call->args[1].kind == HN_V_STRING ? call->args[1] : hn_string(" ", 1);
     struct hn_builder b = {0};
+    if (width > INT32_MAX)
+        return hn_render_fail(r, HN_E_TOO_LARGE, "the text grows too long");
     int64_t missing = width > n ? width - n : 0, before = missing * before_share / 2;
     for (int64_t i = 0; i < missing && hn_render_work(r, 1); i++) {
         if (i == before)
@@ -212,7 +217,7 @@ static struct hn_value m_rjust(struct hn_render *r, struct hn_value self, struct
 static struct hn_value m_zfill(struct hn_render *r, struct hn_value self, struct hn_call *call) {
     bool sign = self.size && (self.text[0] == '-' || self.text[0] == '+');
     struct hn_value digits = hn_value_slice(&self, sign, self.size), args[2] = {call->args[0], hn_string("0", 1)};
-    args[0] = hn_integer(hn_value_int(&args[0]) - sign);
+    args[0] = hn_integer(hn_value_int(&args[0]) > 0 ? hn_value_int(&args[0]) - sign : 0);
     struct hn_call inner = {.args = args, .n = 2};
     struct hn_value list[2] = {hn_value_slice(&self, 0, sign), pad(r, digits, &inner, 2)};
     return hn_string_join(r, hn_string("", 0), hn_list(list, 2));
@@ -231,7 +236,7 @@ static struct hn_value m_format(struct hn_render *r, struct hn_value self, struc
             continue;
         }
         const char *close = memchr(self.text + i, '}', self.size - i);
-        if (c == '}' || !close)
+        if (c == '}' || !close || !hn_render_work(r, call->n_keywords))
             return hn_render_fail(r, HN_E_MODEL_INVALID, "format has a lone brace");
         struct hn_view name = {self.text + i + 1, (size_t)(close - self.text) - i - 1};
         char digits[8] = {0}, *rest = digits;

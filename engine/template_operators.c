@@ -9,8 +9,9 @@
 #include <string.h>
 
 /* Bytes of the index-th character of a string (negative: from the end); false when there is none. */
-static bool find_character(const struct hn_value *s, int64_t index, size_t *ret_begin, size_t *ret_end) {
-    int64_t n = (int64_t)hn_utf8_count(s->text, s->size);
+static bool find_character(
+    struct hn_render *r, const struct hn_value *s, int64_t index, size_t *ret_begin, size_t *ret_end) {
+    int64_t n = (int64_t)hn_value_characters(r, s);
     index += index < 0 ? n : 0;
     if (index < 0 || index >= n)
         return false;
@@ -24,6 +25,8 @@ static bool find_character(const struct hn_value *s, int64_t index, size_t *ret_
 }
 
 struct hn_value hn_render_item(struct hn_render *r, struct hn_value object, struct hn_value key) {
+    if (!hn_render_work(r, 1))
+        return hn_undefined();
     if (object.kind == HN_V_UNDEFINED)
         return hn_fail_undefined(r, &object);
     if (object.kind == HN_V_DICT) {
@@ -34,8 +37,7 @@ struct hn_value hn_render_item(struct hn_render *r, struct hn_value object, stru
     if (key.kind == HN_V_INT || key.kind == HN_V_BOOL) {
         int64_t index = hn_value_int(&key);
         size_t begin, end;
-        if (object.kind == HN_V_STRING && hn_render_work(r, object.size / 64) &&
-            find_character(&object, index, &begin, &end))
+        if (object.kind == HN_V_STRING && find_character(r, &object, index, &begin, &end))
             return hn_value_slice(&object, begin, end);
         if (object.kind == HN_V_LIST) {
             index += index < 0 ? object.size : 0;
@@ -81,7 +83,7 @@ static bool slice_range(struct hn_render *r, const struct hn_value parts[3], int
 
 static struct hn_value slice_string(struct hn_render *r, struct hn_value s, int64_t begin, int64_t step,
     int64_t count) {
-    if (s.size == hn_utf8_count(s.text, s.size) && step == 1)
+    if (s.size == hn_value_characters(r, &s) && step == 1)
         return hn_value_slice(&s, (size_t)begin, (size_t)(begin + count));
     struct hn_value chars = hn_value_list(r, s);
     struct hn_builder b = {0};
@@ -97,8 +99,8 @@ struct hn_value hn_op_slice(struct hn_render *r, struct hn_value object, const s
     if (object.kind != HN_V_STRING && object.kind != HN_V_LIST)
         return hn_missing((struct hn_view){"slice", 5});
     bool text = object.kind == HN_V_STRING;
-    int64_t size = text ? (int64_t)hn_utf8_count(object.text, object.size) : object.size;
-    if (!hn_render_work(r, (size_t)size / 16) || !slice_range(r, parts, size, &begin, &step, &count))
+    int64_t size = text ? (int64_t)hn_value_characters(r, &object) : object.size;
+    if (!hn_render_work(r, 1) || !slice_range(r, parts, size, &begin, &step, &count))
         return hn_undefined();
     if (text)
         return slice_string(r, object, begin, step, count);
@@ -161,7 +163,7 @@ static struct hn_value repeat(struct hn_render *r, struct hn_value v, int64_t ti
 
 static struct hn_value integer_op(struct hn_render *r, enum hn_op op, int64_t a, int64_t b) {
     int64_t v = 0;
-    bool overflow = false;
+    bool overflow = false, down;
     switch (op) {
     case HN_OP_ADD: overflow = __builtin_add_overflow(a, b, &v); break;
     case HN_OP_SUB: overflow = __builtin_sub_overflow(a, b, &v); break;
@@ -172,8 +174,9 @@ static struct hn_value integer_op(struct hn_render *r, enum hn_op op, int64_t a,
             return hn_render_fail(r, HN_E_DATASET_INVALID, "division by zero");
         if (b == -1)
             return op == HN_OP_MOD ? hn_integer(0) : integer_op(r, HN_OP_SUB, 0, a);
-        v = a / b - (a % b != 0 && (a < 0) != (b < 0));
-        v = op == HN_OP_MOD ? a - v * b : v;
+        v = a % b;
+        down = v != 0 && (a < 0) != (b < 0); /* C rounds to zero, Python down */
+        v = op == HN_OP_MOD ? v + (down ? b : 0) : a / b - down;
         break;
     default: /* power */
         if (b < 0)

@@ -13,7 +13,9 @@ static size_t previous(const char *text, size_t end) {
     return end;
 }
 
-static bool strips(const struct hn_value *chars, const char *text, size_t length) {
+static bool strips(struct hn_render *r, const struct hn_value *chars, const char *text, size_t length) {
+    if (!hn_render_work(r, 1 + (hn_is_missing(chars) ? 0 : chars->size / 8)))
+        return false;
     if (hn_is_missing(chars))
         return hn_utf8_is_space(hn_utf8_get(text));
     for (size_t i = 0; i < chars->size; i += hn_utf8_length((unsigned char)chars->text[i]))
@@ -27,15 +29,15 @@ struct hn_value hn_string_strip(struct hn_render *r, struct hn_value s, struct h
     size_t begin = 0, end = s.size;
     if (!hn_is_missing(&chars) && chars.kind != HN_V_STRING)
         return hn_render_fail(r, HN_E_DATASET_INVALID, "strip needs a string, not %s", hn_value_type(&chars));
-    while (left && begin < end && strips(&chars, s.text + begin, hn_utf8_length((unsigned char)s.text[begin])))
+    while (left && begin < end && strips(r, &chars, s.text + begin, hn_utf8_length((unsigned char)s.text[begin])))
         begin += hn_utf8_length((unsigned char)s.text[begin]);
     while (right && end > begin) {
         size_t at = previous(s.text, end);
-        if (!strips(&chars, s.text + at, end - at))
+        if (!strips(r, &chars, s.text + at, end - at))
             break;
         end = at;
     }
-    return hn_render_work(r, 1 + (s.size - (end - begin)) / 8) ? hn_value_slice(&s, begin, end) : s;
+    return hn_value_slice(&s, begin, end);
 }
 
 static bool is_letter(uint32_t c) {
@@ -253,7 +255,7 @@ static void split_at_right(struct hn_render *r, const struct hn_value *s, struct
     struct items *list) {
     size_t end = s->size;
     for (size_t at = end; at >= sep.size && hn_render_work(r, 1) && (limit < 0 || (int64_t)list->n < limit);) {
-        if (memcmp(s->text + at - sep.size, sep.text, sep.size) != 0) {
+        if (!hn_render_bytes(r, sep.size) || memcmp(s->text + at - sep.size, sep.text, sep.size) != 0) {
             at--;
             continue;
         }

@@ -18,7 +18,9 @@ const char *hn_value_type(const struct hn_value *v) {
 }
 
 int64_t hn_value_int(const struct hn_value *v) {
-    return v->kind == HN_V_BOOL ? v->truth : v->kind == HN_V_INT ? v->integer : (int64_t)v->real;
+    if (v->kind == HN_V_FLOAT)
+        return v->real >= 0x1p63 ? INT64_MAX : v->real < -0x1p63 ? INT64_MIN : isnan(v->real) ? 0 : (int64_t)v->real;
+    return v->kind == HN_V_BOOL ? v->truth : v->kind == HN_V_INT ? v->integer : 0;
 }
 
 double hn_value_real(const struct hn_value *v) {
@@ -40,35 +42,41 @@ bool hn_value_true(const struct hn_value *v) {
     }
 }
 
-bool hn_value_equal(struct hn_render *r, const struct hn_value *a, const struct hn_value *b) {
-    if (!hn_render_work(r, 1))
-        return false;
+static bool equal(struct hn_render *r, const struct hn_value *a, const struct hn_value *b) {
     if (hn_is_number(a) && hn_is_number(b))
         return a->kind == HN_V_FLOAT || b->kind == HN_V_FLOAT ? hn_value_real(a) == hn_value_real(b)
                                                               : hn_value_int(a) == hn_value_int(b);
     if (a->kind != b->kind)
         return false;
-    bool equal = true;
+    bool same = true;
     switch (a->kind) {
     case HN_V_STRING:
-        return a->size == b->size && hn_render_work(r, a->size / 64) && memcmp(a->text, b->text, a->size) == 0;
+        return a->size == b->size && hn_render_bytes(r, a->size) && memcmp(a->text, b->text, a->size) == 0;
     case HN_V_LIST:
-        equal = a->size == b->size && a->tuple == b->tuple;
-        for (size_t i = 0; equal && i < a->size; i++)
-            equal = hn_value_equal(r, &a->items[i], &b->items[i]);
-        return equal;
+        same = a->size == b->size && a->tuple == b->tuple;
+        for (size_t i = 0; same && i < a->size; i++)
+            same = hn_value_equal(r, &a->items[i], &b->items[i]);
+        return same;
     case HN_V_DICT:
-        equal = a->dict->n == b->dict->n;
-        for (size_t i = 0; equal && i < a->dict->n; i++) {
+        same = a->dict->n == b->dict->n;
+        for (size_t i = 0; same && i < a->dict->n; i++) {
             const struct hn_value *other = hn_dict_get(r, b->dict, &a->dict->pairs[i].key);
-            equal = other && hn_value_equal(r, &a->dict->pairs[i].value, other);
+            same = other && hn_value_equal(r, &a->dict->pairs[i].value, other);
         }
-        return equal;
+        return same;
     case HN_V_UNDEFINED:
     case HN_V_NONE: return true;
     case HN_V_NAMESPACE: return a->dict == b->dict;
     default: return false;
     }
+}
+
+bool hn_value_equal(struct hn_render *r, const struct hn_value *a, const struct hn_value *b) {
+    if (!hn_render_deeper(r))
+        return false;
+    bool same = equal(r, a, b);
+    r->depth--;
+    return same && !r->rc;
 }
 
 static int compare_text(const struct hn_value *a, const struct hn_value *b, bool fold) {
@@ -87,9 +95,7 @@ static int compare_text(const struct hn_value *a, const struct hn_value *b, bool
     return order ? order : (a->size > b->size) - (a->size < b->size);
 }
 
-int hn_value_compare(struct hn_render *r, const struct hn_value *a, const struct hn_value *b, bool fold) {
-    if (!hn_render_work(r, 1))
-        return 0;
+static int compare(struct hn_render *r, const struct hn_value *a, const struct hn_value *b, bool fold) {
     if (hn_is_number(a) && hn_is_number(b)) {
         if (a->kind != HN_V_FLOAT && b->kind != HN_V_FLOAT)
             return (hn_value_int(a) > hn_value_int(b)) - (hn_value_int(a) < hn_value_int(b));
@@ -97,7 +103,8 @@ int hn_value_compare(struct hn_render *r, const struct hn_value *a, const struct
         return (x > y) - (x < y);
     }
     if (a->kind == HN_V_STRING && b->kind == HN_V_STRING)
-        return hn_render_work(r, a->size / 64) ? compare_text(a, b, fold) : 0;
+        return hn_render_bytes(r, (size_t)(a->size < b->size ? a->size : b->size) * (fold ? HN_TPL_STEP_BYTES : 1))
+            ? compare_text(a, b, fold) : 0;
     if (a->kind == HN_V_LIST && b->kind == HN_V_LIST) {
         for (size_t i = 0; i < a->size && i < b->size && !r->rc; i++)
             if (!hn_value_equal(r, &a->items[i], &b->items[i]))
@@ -108,6 +115,14 @@ int hn_value_compare(struct hn_render *r, const struct hn_value *a, const struct
     return 0;
 }
 
+int hn_value_compare(struct hn_render *r, const struct hn_value *a, const struct hn_value *b, bool fold) {
+    if (!hn_render_deeper(r))
+        return 0;
+    int order = compare(r, a, b, fold);
+    r->depth--;
+    return order;
+}
+
 bool hn_value_contains(struct hn_render *r, const struct hn_value *container, const struct hn_value *item) {
     switch (container->kind) {
     case HN_V_STRING:
@@ -115,7 +130,7 @@ bool hn_value_contains(struct hn_render *r, const struct hn_value *container, co
             hn_render_fail(r, HN_E_DATASET_INVALID, "\"in\" a string needs a string, not %s", hn_value_type(item));
             return false;
         }
-        return hn_render_work(r, container->size / 64) &&
+        return hn_render_bytes(r, (size_t)container->size + item->size) &&
             memmem(container->text, container->size, item->text, item->size) != NULL;
     case HN_V_LIST:
         for (size_t i = 0; i < container->size && !r->rc; i++)
@@ -138,6 +153,10 @@ struct hn_value hn_value_slice(const struct hn_value *string, size_t begin, size
     if (part.origins)
         part.origins += begin;
     return part;
+}
+
+size_t hn_value_characters(struct hn_render *r, const struct hn_value *string) {
+    return hn_render_bytes(r, 4 * (size_t)string->size) ? hn_utf8_count(string->text, string->size) : 0;
 }
 
 struct hn_value *hn_dict_get(struct hn_render *r, const struct hn_dict *dict, const struct hn_value *key) {
@@ -201,7 +220,7 @@ static bool reserve(struct hn_render *r, struct hn_builder *b, size_t extra) {
 }
 
 void hn_build(struct hn_render *r, struct hn_builder *b, const char *text, size_t size, uint16_t origin) {
-    if (!reserve(r, b, size) || !size)
+    if (!hn_render_bytes(r, 4 * size) || !reserve(r, b, size) || !size)
         return;
     memcpy(b->text + b->size, text, size);
     for (size_t i = 0; i < size; i++)
@@ -214,7 +233,7 @@ void hn_build_value(struct hn_render *r, struct hn_builder *b, const struct hn_v
         hn_build(r, b, string->text, string->size, string->origin);
         return;
     }
-    if (!reserve(r, b, string->size) || !string->size)
+    if (!hn_render_bytes(r, 4 * (size_t)string->size) || !reserve(r, b, string->size) || !string->size)
         return;
     memcpy(b->text + b->size, string->text, string->size);
     memcpy(b->origins + b->size, string->origins, string->size * sizeof *string->origins);
@@ -283,10 +302,8 @@ static void repr_string(struct hn_render *r, struct hn_builder *b, const struct 
 
 static void repr(struct hn_render *r, struct hn_builder *b, const struct hn_value *v) {
     char text[64];
-    if (r->rc || ++r->depth > HN_TPL_DEPTH_MAX) {
-        hn_render_fail(r, HN_E_MODEL_INVALID, "values are nested too deeply");
+    if (!hn_render_deeper(r))
         return;
-    }
     if (v->kind == HN_V_STRING) {
         repr_string(r, b, v);
     } else if (v->kind == HN_V_LIST) {
@@ -331,7 +348,7 @@ struct hn_value hn_value_list(struct hn_render *r, struct hn_value v) {
     case HN_V_LIST: return v;
     case HN_V_UNDEFINED: return hn_list(NULL, 0);
     case HN_V_STRING:
-        if (!(items = hn_render_alloc(r, hn_utf8_count(v.text, v.size), sizeof *items)))
+        if (!(items = hn_render_alloc(r, hn_value_characters(r, &v), sizeof *items)))
             return hn_list(NULL, 0);
         for (size_t i = 0, length; i < v.size; i += length) {
             length = hn_utf8_length((unsigned char)v.text[i]);
@@ -498,11 +515,18 @@ static void json_dict(struct hn_render *r, struct hn_builder *b, struct hn_value
         if (!(pairs = hn_render_alloc(r, n, sizeof *pairs)))
             return;
         memcpy(pairs, v.dict->pairs, n * sizeof *pairs);
-        for (size_t i = 0; i < n; i++)
+        size_t longest = 0, rounds = 1;
+        for (size_t i = 0; i < n; i++) {
             if (pairs[i].key.kind != HN_V_STRING) {
                 hn_render_fail(r, HN_E_DATASET_INVALID, "keys to sort must be strings");
                 return;
             }
+            longest = pairs[i].key.size > longest ? pairs[i].key.size : longest;
+        }
+        for (size_t i = n; i > 1; i /= 2)
+            rounds++;
+        if (!hn_render_work(r, n * rounds * (1 + longest / HN_TPL_STEP_BYTES)))
+            return;
         qsort(pairs, n, sizeof *pairs, compare_keys);
     }
     hn_build(r, b, "{", 1, v.origin);

@@ -547,11 +547,22 @@ static int resume(struct hn_trainer *t, struct hn_error *err) {
     return rc;
 }
 
+/* The rows as the plan made them; where they are not, a file beside the inputs, which only a server changes. */
+static void choose_tokens(struct hn_trainer *t) {
+    char work[4096];
+    snprintf(t->tokens, sizeof t->tokens, "%s/inputs/tokens", t->dir);
+    if (access(t->tokens, F_OK) == 0)
+        return;
+    snprintf(work, sizeof work, "%s/work", t->dir);
+    hn_dir_create(work, NULL); /* without it the rows are held in memory */
+    snprintf(t->tokens, sizeof t->tokens, "%.4080s/tokens", work);
+}
+
 static int prepare(struct hn_trainer *t, struct hn_error *err) {
     char path[4096];
     json_t *json = NULL;
     snprintf(path, sizeof path, "%s/spec.json", t->dir);
-    snprintf(t->tokens, sizeof t->tokens, "%s/inputs/tokens", t->dir);
+    choose_tokens(t);
     int rc = hn_json_load(path, 16 << 20, &json, err);
     if (!rc)
         rc = hn_spec_read(&t->spec, json, err);
@@ -573,11 +584,14 @@ static int prepare(struct hn_trainer *t, struct hn_error *err) {
     return rc ? rc : hn_run_start_params(&t->run, t->dir, &t->params, err);
 }
 
-/* RUN_DIR/lock: held by flock while a trainer lives; tells who it is. */
+/* RUN_DIR/lock: held by flock while a trainer lives; tells who it is. Whoever hands it over has locked and written it, and the
+ * descriptor is for reading only. */
 static int take_lock(const char *dir, int *fd, struct hn_error *err) {
     char path[4096], stat_text[1024] = "", line[64];
+    if (*fd >= 0)
+        return 0;
     snprintf(path, sizeof path, "%s/lock", dir);
-    if (*fd < 0 && (*fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600)) < 0)
+    if ((*fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600)) < 0)
         return hn_fail_errno(err, errno, "cannot open %s", path);
     if (flock(*fd, LOCK_EX | LOCK_NB))
         return hn_fail(err, HN_E_CONFLICT, "another trainer holds %s", path);

@@ -13,7 +13,7 @@
 
 struct hn_trainer {
     const char *dir;
-    char tokens[4096]; /* inputs/tokens of it: token_file.h */
+    char tokens[4096]; /* inputs/tokens or work/tokens of it: token_file.h */
     struct hn_spec spec;
     struct hn_run run;
     struct hn_params params;

@@ -7,14 +7,15 @@
  * come before its events: events may be ahead of a checkpoint, as after any death, never behind it. All is made in
  * FOLDER.part and renamed at the end: a backup is whole or not there.
  */
-#include "server/blob.h"
 #include "server/commands.h"
 #include "server/records.h"
+#include "server/rundir.h"
 #include "server/store_backup.h"
 #include "server/store_files.h"
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -46,11 +47,14 @@ static const char *first_copy(const struct backup *b, const struct stat *st) {
     return NULL;
 }
 
-static int place_file(struct backup *b, const char *from, const char *to, const struct stat *st, enum hn_blob_way way,
-    struct hn_error *err) {
-    bool shared = way == HN_BLOB_SHARED && st->st_nlink > 1;
-    const char *copy = shared ? first_copy(b, st) : NULL;
-    int rc = hn_blob_place(copy ? copy : from, to, way, err);
+static int place_file(struct backup *b, int fd, const char *to, enum hn_blob_way way, struct hn_error *err) {
+    char from[HN_FD_PATH_SIZE];
+    struct stat st;
+    if (fstat(fd, &st))
+        return hn_fail_errno(err, errno, "cannot read for %s", to);
+    bool shared = way == HN_BLOB_SHARED && st.st_nlink > 1;
+    const char *copy = shared ? first_copy(b, &st) : NULL;
+    int rc = hn_blob_place(copy ? copy : hn_fd_path(from, fd), to, way, err);
     if (rc)
         return rc;
     b->files++;
@@ -60,20 +64,25 @@ static int place_file(struct backup *b, const char *from, const char *to, const 
             free(text);
             return hn_fail(err, HN_E_INTERNAL, "out of memory");
         }
-        b->shared[b->n_shared++] = (struct shared){st->st_dev, st->st_ino, text};
+        b->shared[b->n_shared++] = (struct shared){st.st_dev, st.st_ino, text};
     }
     return 0;
 }
 
-static int place(struct backup *b, const char *from, const char *to, enum hn_blob_way way, struct hn_error *err);
+static int place(struct backup *b, const char *root, const char *from, const char *to, enum hn_blob_way way, struct hn_error *err);
 
 /* Of a folder that goes away meanwhile nothing is left; of one in which a folder goes away, the rest. */
-static int place_folder(struct backup *b, const char *from, const char *to, struct hn_error *err) {
-    DIR *dir = opendir(from);
-    if (!dir)
-        return errno == ENOENT ? HN_E_NOT_FOUND : hn_fail_errno(err, errno, "cannot open %s", from);
-    bool inputs = strcmp(strrchr(from, '/'), "/inputs") == 0;
-    int rc = hn_dir_create(to, err);
+static int place_folder(struct backup *b, const char *root, const char *from, const char *to, struct hn_error *err) {
+    int fd, rc = hn_rundir_open(root, from, O_RDONLY | O_DIRECTORY, &fd, err);
+    if (rc)
+        return rc;
+    DIR *dir = fdopendir(fd);
+    if (!dir) {
+        close(fd);
+        return hn_fail_errno(err, errno, "cannot read %s", from);
+    }
+    bool inputs = strcmp(from, "inputs") == 0;
+    rc = hn_dir_create(to, err);
     for (struct dirent *entry; !rc && (entry = readdir(dir));) {
         char child[HN_PATH_SIZE], copy[HN_PATH_SIZE];
         bool model = inputs && strncmp(entry->d_name, "model", 5) == 0;
@@ -82,7 +91,7 @@ static int place_folder(struct backup *b, const char *from, const char *to, stru
             continue;
         if (!hn_state_path(child, from, entry->d_name, NULL, NULL) || !hn_state_path(copy, to, entry->d_name, NULL, NULL))
             rc = hn_fail(err, HN_E_INTERNAL, "path too long");
-        else if ((rc = place(b, child, copy, HN_BLOB_SHARED, err)) == HN_E_NOT_FOUND && entry->d_type == DT_DIR)
+        else if ((rc = place(b, root, child, copy, HN_BLOB_SHARED, err)) == HN_E_NOT_FOUND && entry->d_type == DT_DIR)
             rc = 0;
     }
     closedir(dir);
@@ -91,13 +100,18 @@ static int place_folder(struct backup *b, const char *from, const char *to, stru
     return rc;
 }
 
-static int place(struct backup *b, const char *from, const char *to, enum hn_blob_way way, struct hn_error *err) {
-    struct stat st;
-    if (lstat(from, &st))
-        return errno == ENOENT ? HN_E_NOT_FOUND : hn_fail_errno(err, errno, "cannot read %s", from);
-    if (S_ISDIR(st.st_mode))
-        return place_folder(b, from, to, err);
-    return S_ISREG(st.st_mode) ? place_file(b, from, to, &st, way, err) : 0;
+/* `from` relative to `root`. Links and what is neither file nor folder are left out. */
+static int place(struct backup *b, const char *root, const char *from, const char *to, enum hn_blob_way way, struct hn_error *err) {
+    int fd, rc = hn_rundir_open(root, from, O_RDONLY, &fd, err);
+    if (rc == HN_E_CONFLICT) {
+        rc = place_folder(b, root, from, to, err);
+        return rc == HN_E_CONFLICT ? 0 : rc;
+    }
+    if (rc)
+        return rc;
+    rc = place_file(b, fd, to, way, err);
+    close(fd);
+    return rc;
 }
 
 static int place_run(struct backup *b, const char *from, const char *to, struct hn_error *err) {
@@ -108,9 +122,9 @@ static int place_run(struct backup *b, const char *from, const char *to, struct 
         {"trainer.log", HN_BLOB_OWN}, {"events.jsonl", HN_BLOB_OWN}, {"artifacts", HN_BLOB_SHARED}};
     int rc = access(from, F_OK) == 0 ? hn_dir_create(to, err) : 0; /* a job that waits has no folder yet */
     for (size_t i = 0; !rc && i < sizeof parts / sizeof parts[0]; i++) {
-        char child[HN_PATH_SIZE], copy[HN_PATH_SIZE];
-        if (hn_state_path(child, from, parts[i].name, NULL, NULL) && hn_state_path(copy, to, parts[i].name, NULL, NULL))
-            rc = place(b, child, copy, parts[i].way, err);
+        char copy[HN_PATH_SIZE];
+        if (hn_state_path(copy, to, parts[i].name, NULL, NULL))
+            rc = place(b, from, parts[i].name, copy, parts[i].way, err);
         if (rc == HN_E_NOT_FOUND)
             rc = 0;
     }
@@ -121,7 +135,7 @@ static int place_one(struct backup *b, const char *folder, const char *name, str
     char from[HN_PATH_SIZE], to[HN_PATH_SIZE];
     if (!hn_state_path(from, b->state, folder, name, NULL) || !hn_state_path(to, b->to, folder, name, NULL))
         return hn_fail(err, HN_E_INTERNAL, "path too long");
-    int rc = folder[0] == 'r' ? place_run(b, from, to, err) : place_folder(b, from, to, err);
+    int rc = folder[0] == 'r' ? place_run(b, from, to, err) : place_folder(b, from, ".", to, err);
     if ((!rc || rc == HN_E_NOT_FOUND) && !hn_library_knows(b->from, folder, name)) {
         struct hn_forget forget = {folder, name};
         hn_dir_remove(to, NULL);

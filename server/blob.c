@@ -83,7 +83,7 @@ static int duplicate(const char *from, const char *to, bool clone, bool own, boo
 
 int hn_blob_place(const char *from, const char *to, enum hn_blob_way way, struct hn_error *err) {
     bool cloned = false;
-    if (way == HN_BLOB_SHARED && link(from, to) == 0)
+    if (way == HN_BLOB_SHARED && linkat(AT_FDCWD, from, AT_FDCWD, to, AT_SYMLINK_FOLLOW) == 0)
         return 0;
     if (way == HN_BLOB_PRIVATE) {
         int rc = duplicate(from, to, true, false, &cloned, err);

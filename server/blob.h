@@ -8,7 +8,7 @@
 
 enum hn_blob_way {
     HN_BLOB_PRIVATE, /* of a file that others may change: reflink, else hard link, else copy */
-    HN_BLOB_SHARED,  /* of a file in our own keeping: hard link, else reflink, else copy */
+    HN_BLOB_SHARED,  /* of a file in our own keeping, or one that is open (hn_fd_path): hard link, else reflink, else copy */
     HN_BLOB_OWN,     /* of a file that goes on growing: reflink, else copy, which may be written as the file may */
 };
 /* Makes `to` from the regular file `from`; never replaces. What is neither a hard link nor OWN becomes read-only. */

@@ -1,18 +1,14 @@
 /*
- * honed check: what the store says against what the disk has: its own soundness, every data set, model and artifact with
- * its sha256, events of runs, and what nothing refers to. A line for each thing that is wrong, with what to do; changes
+ * honed check: what the store says against what the disk has: its own soundness, every data set, model, artifact
+ * and checkpoint with its sha256, events of runs, and what nothing refers to. A line for each thing that is wrong, with what to do; changes
  * nothing. Beside a running daemon, too: what goes away while it is looked at is no finding.
  */
 #include "server/commands.h"
-#include "server/rundir.h"
+#include "server/inspect.h"
 #include "server/store_backup.h"
-#include "server/store_events.h"
-#include "server/store_files.h"
 
 #include <poll.h>
 #include <stdio.h>
-#include <string.h>
-#include <sys/stat.h>
 
 #define SETTLE_MS 1000
 
@@ -22,71 +18,14 @@ struct audit {
     long long looked, wrong;
 };
 
-static void tell(struct audit *a, const char *what, const char *name, const char *found, const char *advice) {
+static void tell(void *ud, const char *what, const char *name, const char *found, const char *advice) {
+    struct audit *a = ud;
     a->wrong++;
     printf("BAD   %-9s %s: %s\n      %-9s \xE2\x86\x92 %s\n", what, name, found, "", advice);
 }
 
-/* Whether the file has these bytes; says in `ret_found` what it is otherwise. */
-static bool is_whole(const char *path, const char *sha256, struct hn_error *ret_found) {
-    return hn_seen_compare(NULL, path, sha256, ret_found) == 0;
-}
-
 static void look_at_store(void *ud, const char *text) {
     tell(ud, "store", "hone.db", text, "stop the server and restore the latest backup that verifies");
-}
-
-static void look_at_dataset(struct audit *a, const char *sha256) {
-    char path[HN_PATH_SIZE];
-    struct hn_error found = {0};
-    if (hn_state_path(path, a->session->config.state, "datasets", sha256, "data") && !is_whole(path, sha256, &found) &&
-        hn_library_knows(a->db, "datasets", sha256))
-        tell(a, "data set", sha256, found.message, "restore it from a backup, or delete the data set and upload it again");
-}
-
-static void look_at_model(struct audit *a, const char *name) {
-    struct hn_error found = {0};
-    json_t *model = NULL;
-    if (hn_db_model_get(a->db, name, &model, NULL))
-        return;
-    if (hn_model_check(NULL, a->session->config.state, model, &found) && hn_library_knows(a->db, "models", name))
-        tell(a, "model", name, found.message, "restore it from a backup, or delete the model and import it again");
-    json_decref(model);
-}
-
-static void look_at_artifacts(struct audit *a, const struct hn_job *job) {
-    json_t *list = NULL, *file;
-    size_t i;
-    if (hn_db_artifacts(a->db, job->n, NULL, 100000, &list, NULL))
-        return;
-    json_array_foreach(list, i, file) {
-        char root[HN_PATH_SIZE], path[HN_PATH_SIZE];
-        struct hn_error found = {0};
-        if (hn_state_path(root, a->session->config.state, "runs", job->id, "artifacts") &&
-            hn_state_path(path, root, json_string_value(json_object_get(file, "path")), NULL, NULL) &&
-            !is_whole(path, json_string_value(json_object_get(file, "sha256")), &found) &&
-            hn_library_knows(a->db, "runs", job->id))
-            tell(a, "job", job->id, found.message, "restore it from a backup, or submit the job again");
-        a->looked++;
-    }
-    json_decref(list);
-}
-
-static void look_at_job(struct audit *a, const char *id) {
-    char path[HN_PATH_SIZE];
-    struct hn_job job;
-    struct stat st;
-    hn_job_init(&job);
-    if (hn_db_job_get(a->db, id, &job, NULL) == 0) {
-        look_at_artifacts(a, &job);
-        bool behind = !hn_job_ended(job.status) && job.ingested_bytes > 0 &&
-            hn_state_path(path, a->session->config.state, "runs", id, "events.jsonl") &&
-            (stat(path, &st) || st.st_size < job.ingested_bytes);
-        if (behind && hn_library_knows(a->db, "runs", id))
-            tell(a, "job", id, "its events.jsonl is shorter than what was read from it",
-                "restore it from a backup, or cancel the job and submit it again");
-    }
-    hn_job_finish(&job);
 }
 
 struct strays {
@@ -117,16 +56,16 @@ static void look_at_strays(struct audit *a) {
     json_decref(twice);
 }
 
-static void look_at_all(struct audit *a, const char *folder, void (*look)(struct audit *a, const char *name)) {
+static void look_at_all(struct audit *a, const char *folder) {
+    struct hn_inspection inspection = {.state = a->session->config.state, .db = a->db, .tell = tell, .ud = a};
     json_t *names = NULL, *name;
     size_t i;
     struct hn_error err = {0};
     if (hn_db_names(a->db, folder, &names, &err))
         look_at_store(a, err.message);
-    json_array_foreach(names, i, name) {
-        look(a, json_string_value(name));
-        a->looked++;
-    }
+    json_array_foreach(names, i, name)
+        hn_inspect(&inspection, folder, json_string_value(name));
+    a->looked += inspection.looked;
     json_decref(names);
 }
 
@@ -144,13 +83,13 @@ int hn_command_check(int argc, char **argv) {
     if (!a.db || hn_db_check(a.db, look_at_store, &a, &err))
         look_at_store(&a, err.message);
     if (a.db) {
-        look_at_all(&a, "datasets", look_at_dataset);
-        look_at_all(&a, "models", look_at_model);
-        look_at_all(&a, "runs", look_at_job);
+        look_at_all(&a, "datasets");
+        look_at_all(&a, "models");
+        look_at_all(&a, "runs");
         look_at_strays(&a);
     }
     hn_store_release(s.store, a.db);
-    printf("%s  %lld data sets, models, jobs and artifacts looked at, %lld wrong\n", a.wrong ? "BAD " : "ok  ", a.looked, a.wrong);
+    printf("%s  %lld data sets, models, jobs and their files looked at, %lld wrong\n", a.wrong ? "BAD " : "ok  ", a.looked, a.wrong);
     hn_session_close(&s);
     return a.wrong ? 1 : 0;
 }

@@ -22,7 +22,7 @@ static const char *program(void) {
     return other && *other ? other : "/proc/self/exe";
 }
 
-int hn_child_spawn(const char *const *args, int fd, const char *log, int *ret_pid, struct hn_error *err) {
+int hn_child_spawn(const char *const *args, int fd, int log, int *ret_pid, struct hn_error *err) {
     const char *confine[] = {"--confine", confined_to[0], confined_to[1] ? confined_to[1] : ""};
     char *argv[MAX_ARGS + 5] = {(char *)(uintptr_t)"honed"};
     size_t n = 1;
@@ -35,8 +35,8 @@ int hn_child_spawn(const char *const *args, int fd, const char *log, int *ret_pi
     posix_spawn_file_actions_init(&actions);
     posix_spawnattr_init(&attr);
     posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDWR, 0);
-    if (log) {
-        posix_spawn_file_actions_addopen(&actions, 1, log, O_WRONLY | O_CREAT | O_APPEND, 0600);
+    if (log >= 0) {
+        posix_spawn_file_actions_adddup2(&actions, log, 1);
         posix_spawn_file_actions_adddup2(&actions, 1, 2);
     } else {
         posix_spawn_file_actions_adddup2(&actions, 0, 1);

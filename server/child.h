@@ -9,11 +9,11 @@
 
 #define HN_CHILD_FD 3 /* the number under which a child finds what was handed to it */
 
-/* Spawns `honed ARGS…` (NULL-ended). Standard output and error go to the file `log`, which is appended to; with log NULL
- * output goes nowhere and errors where the daemon's go. `fd` stays open here. */
 /* Children started from now on get `--confine STATE MODEL_DIRS` behind their arguments and confine themselves (confine.h). The strings
  * stay the caller's. */
 void hn_child_confine(const char *state, const char *model_dirs);
-int hn_child_spawn(const char *const *args, int fd, const char *log, int *ret_pid, struct hn_error *err);
+/* Spawns `honed ARGS…` (NULL-ended). Standard output and error go to the descriptor `log`; with -1 output goes nowhere and errors where
+ * the daemon's go. Both descriptors stay open here. */
+int hn_child_spawn(const char *const *args, int fd, int log, int *ret_pid, struct hn_error *err);
 
 #endif

@@ -64,7 +64,7 @@ static int model_import(struct hn_session *s, const char *name, const char *path
     char *real = realpath(path, NULL);
     if (!real)
         return hn_fail_errno(err, errno, "cannot find %s", path);
-    int rc = hn_model_import(&s->library, name, real, real, &record, NULL, err);
+    int rc = hn_model_import(&s->library, name, real, NULL, real, &record, NULL, err);
     free(real);
     if (!rc)
         printf("%s: %s, %lld parameters, %s\n", name, json_string_value(json_object_get(record, "family")),

@@ -50,8 +50,11 @@ static const struct option options[] = {
     {"audit", FLAG, AT(audit), "yes", 0, 0, "no: STATE/audit.jsonl gets no line for each request that changes something"},
     {"confine", FLAG, AT(confine), "yes", 0, 0, "no: trainers and helpers may open any file that the daemon may"},
     {"insecure", FLAG, AT(insecure), "no", 0, 0, "yes: allow listening beyond loopback without TLS or keys"},
-    {"retain_days", COUNT, AT(retain_days), "0", 0, 36500, "ended jobs older than this are deleted; 0 = kept"},
+    {"retain_days", COUNT, AT(retain_days), "0", 0, 36500, "what is older is deleted: ended jobs, data sets that no job names, evaluations, exports; 0 = kept"},
+    {"retain_bytes", SIZE, AT(retain_bytes), "0", 0, TERA, "of these at most so much is kept, the newest; 0 = any"},
     {"lost_days", COUNT, AT(lost_days), "30", 0, 36500, "what a start found without a record is deleted from lost+found after so long; 0 = kept"},
+    {"scrub_days", COUNT, AT(scrub_days), "7", 0, 3650, "while nothing trains, all files are compared with their hashes this often; 0 = never"},
+    {"care_seconds", COUNT, AT(care_seconds), "60", 1, 86400, "how often old things are deleted, the disk measured and files compared"},
 };
 #define OPTIONS (sizeof options / sizeof options[0])
 

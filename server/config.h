@@ -20,7 +20,8 @@ struct hn_config {
     char *tls_cert, *tls_key;
     char *socket, *socket_users; /* path of a Unix socket; "alice:submit,@ml:read" */
     char *require_keys; /* "auto" (only when listening beyond loopback), "yes", "no" */
-    int64_t slots, threads, memory, max_upload, max_body, token_cache, disk_reserve, grace_seconds, hang_seconds, retain_days, lost_days, idle_seconds;
+    int64_t slots, threads, memory, max_upload, max_body, token_cache, disk_reserve, grace_seconds, hang_seconds, retain_days, idle_seconds;
+    int64_t retain_bytes, lost_days, scrub_days, care_seconds;
     int64_t request_memory; /* bytes, of all requests that are worked on */
     int64_t max_connections, max_per_client;
     int64_t log_level, log_format; /* enum hn_log_level, hn_log_format */

@@ -14,8 +14,9 @@ struct hn_place {
     bool write;
 };
 
-/* From now on this process (call it while it has one thread) opens files below these places, /usr, /etc, /proc, /sys and a few devices
- * only, makes no sockets, runs no programs and looks into no other process. `ret`: what is in force, a sentence for the log. False when
+/* From now on this process (call it while it has one thread) opens files below these places, the system's libraries and what is told of
+ * its processors only, makes no links and sockets, changes no modes, owners and times, runs no programs and looks into no other process:
+ * it can make the system calls of a list. `ret`: what is in force, a sentence for the log. False when
  * something is missing. */
 bool hn_confine(const struct hn_place *places, size_t n, char *ret, size_t size);
 /* What this kernel offers, in the same words, without confining anything. */

@@ -8,6 +8,7 @@
 #include "server/machine.h"
 #include "server/state.h"
 #include "server/store.h"
+#include "server/usage.h"
 
 #include <errno.h>
 #include <netdb.h>
@@ -120,8 +121,20 @@ static struct finding look_at_disk(const struct patient *p) {
     return f;
 }
 
+static struct finding look_at_usage(const struct patient *p) {
+    struct finding f = {.advice = NULL};
+    struct hn_usage usage;
+    size_t n = 0;
+    hn_usage_read(p->config.state, &usage);
+    for (int kind = 0; kind < HN_USAGE_KINDS && n < sizeof f.text; kind++)
+        if (usage.bytes[kind] >= MIB || kind == HN_USAGE_STORE)
+            n += (size_t)snprintf(f.text + n, sizeof f.text - n, "%s%s %lld MiB", n ? ", " : "",
+                hn_usage_name((enum hn_usage_kind)kind), (long long)(usage.bytes[kind] / MIB));
+    return f;
+}
+
 static struct finding look_at_store(const struct patient *p) {
-    struct finding f = {.advice = "a newer honed has been here, or the file is damaged: use that one, or a backup"};
+    struct finding f = {.advice = "`honed serve` says what to do; `honed rebuild` makes a store from the folders"};
     struct hn_store *store = NULL;
     struct hn_error err = {0};
     snprintf(f.text, sizeof f.text, "%s", p->in_use ? "in use" : "none yet");
@@ -193,7 +206,8 @@ static const struct {
     struct finding (*look)(const struct patient *p);
 } looks[] = {
     {"build", look_at_build}, {"kernels", look_at_kernels}, {"threads", look_at_threads}, {"memory", look_at_memory},
-    {"open files", look_at_files}, {"state folder", look_at_state}, {"disk", look_at_disk}, {"store", look_at_store},
+    {"open files", look_at_files}, {"state folder", look_at_state}, {"disk", look_at_disk}, {"kept", look_at_usage},
+    {"store", look_at_store},
     {"models", look_at_models}, {"tls", look_at_tls}, {"confinement", look_at_confinement}, {"daemon", look_at_daemon},
     {"address", look_at_address},
 };

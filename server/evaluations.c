@@ -62,6 +62,20 @@ static void prune(const char *state) {
     free(list);
 }
 
+int64_t hn_evaluations_expire(const char *state, int64_t limit) {
+    char path[HN_PATH_SIZE];
+    struct kept *list;
+    size_t n = collect(state, &list);
+    int64_t freed = 0;
+    for (size_t i = 0; i < n; i++)
+        if (list[i].made.tv_sec < limit && hn_state_path(path, state, "evaluations", list[i].id, NULL)) {
+            freed += list[i].bytes;
+            hn_dir_remove(path, NULL);
+        }
+    free(list);
+    return freed;
+}
+
 json_t *hn_evaluation_list(const char *state) {
     char path[HN_PATH_SIZE];
     struct kept *list;

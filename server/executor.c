@@ -2,10 +2,11 @@
 #include "server/executor.h"
 #include "server/child.h"
 #include "server/log.h"
-#include "server/state.h"
+#include "server/rundir.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,15 +18,6 @@
 
 static int pidfd_open_(int pid) {
     return (int)syscall(SYS_pidfd_open, pid, 0);
-}
-
-static bool join(char path[HN_PATH_SIZE], const char *run_dir, const char *name) {
-    return hn_state_path(path, run_dir, name, NULL, NULL);
-}
-
-static int open_lock(const char *run_dir) {
-    char path[HN_PATH_SIZE];
-    return join(path, run_dir, "lock") ? open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600) : -1;
 }
 
 static bool read_proc(int pid, const char *name, char *ret, size_t size) {
@@ -53,52 +45,16 @@ static unsigned long long start_time(int pid) {
     return stat_field(pid, 22);
 }
 
-static int spawn_process(const char *run_dir, int lock_fd, pid_t *pid, struct hn_error *err) {
-    char log[HN_PATH_SIZE];
-    if (!join(log, run_dir, "trainer.log"))
-        return hn_fail(err, HN_E_INTERNAL, "path too long");
-    char number[16];
-    snprintf(number, sizeof number, "%d", HN_CHILD_FD);
-    const char *const args[] = {"train", run_dir, "--lock-fd", number, NULL};
-    return hn_child_spawn(args, lock_fd, log, pid, err);
-}
-
-/* The owner's name in the lock file, so that whoever finds the lock held knows whom to signal. */
-static void write_owner(int fd, int pid) {
-    char text[64];
-    int n = snprintf(text, sizeof text, "%d %llu\n", pid, start_time(pid));
-    if (ftruncate(fd, 0) || pwrite(fd, text, (size_t)n, 0) != n)
-        hn_log(HN_LOG_WARNING, "cannot note the trainer's pid", "pid", HN_N(pid), NULL);
-}
-
-static int local_spawn(const char *run_dir, struct hn_process *ret, struct hn_error *err) {
-    int fd = open_lock(run_dir);
-    if (fd < 0)
-        return hn_fail_errno(err, errno, "cannot open the lock of %s", run_dir);
-    if (flock(fd, LOCK_EX | LOCK_NB)) {
-        close(fd);
-        return hn_fail(err, HN_E_CONFLICT, "a trainer works in %s already", run_dir);
-    }
-    pid_t pid;
-    int rc = spawn_process(run_dir, fd, &pid, err);
-    if (!rc) {
-        write_owner(fd, pid);
-        /* Cannot name another process: the child is ours and not reaped yet. */
-        *ret = (struct hn_process){.pid = pid, .pidfd = pidfd_open_(pid), .child = true};
-    }
-    close(fd);
-    return rc;
-}
-
 static void local_attach(const char *run_dir, struct hn_process *ret) {
-    char path[HN_PATH_SIZE], *text;
-    size_t size;
-    *ret = (struct hn_process){.pidfd = -1};
-    if (!join(path, run_dir, "lock") || hn_file_read(path, 128, &text, &size, NULL))
-        return;
-    int pid = 0;
+    char text[128] = "";
+    int file, pid = 0;
     unsigned long long started = 0;
-    if (sscanf(text, "%d %llu", &pid, &started) == 2 && pid > 1 && started) {
+    *ret = (struct hn_process){.pidfd = -1};
+    if (hn_rundir_open(run_dir, "lock", O_RDONLY, &file, NULL))
+        return;
+    ssize_t n = read(file, text, sizeof text - 1);
+    close(file);
+    if (n > 0 && sscanf(text, "%d %llu", &pid, &started) == 2 && pid > 1 && started) {
         int fd = pidfd_open_(pid);
         /* Checked after the pidfd is open: from then on the number cannot be given to another. */
         if (fd >= 0 && start_time(pid) == started)
@@ -106,12 +62,72 @@ static void local_attach(const char *run_dir, struct hn_process *ret) {
         else if (fd >= 0)
             close(fd);
     }
-    free(text);
+}
+
+static void local_signal(struct hn_process *process, int number) {
+    if (process->pidfd >= 0)
+        syscall(SYS_pidfd_send_signal, process->pidfd, number, NULL, 0);
+}
+
+static int spawn_process(const char *run_dir, int lock_fd, pid_t *pid, struct hn_error *err) {
+    int log, rc = hn_rundir_open(run_dir, "trainer.log", O_WRONLY | O_CREAT | O_APPEND, &log, err);
+    if (rc)
+        return rc;
+    char number[16];
+    snprintf(number, sizeof number, "%d", HN_CHILD_FD);
+    const char *const args[] = {"train", run_dir, "--lock-fd", number, NULL};
+    rc = hn_child_spawn(args, lock_fd, log, pid, err);
+    close(log);
+    return rc;
+}
+
+void hn_executor_note_owner(const char *run_dir, int pid) {
+    char text[64];
+    int fd, n = snprintf(text, sizeof text, "%d %llu\n", pid, start_time(pid));
+    if (hn_rundir_open(run_dir, "lock", O_WRONLY, &fd, NULL))
+        return;
+    if (ftruncate(fd, 0) || pwrite(fd, text, (size_t)n, 0) != n)
+        hn_log(HN_LOG_WARNING, "cannot note the trainer's pid", "pid", HN_N(pid), NULL);
+    close(fd);
+}
+
+/* It may have let go of its lock and live on, beside the next one. */
+static void kill_previous(const char *run_dir) {
+    struct hn_process old;
+    local_attach(run_dir, &old);
+    if (old.pidfd < 0)
+        return;
+    hn_log(HN_LOG_WARNING, "a trainer without its lock killed", "run", run_dir, "pid", HN_N(old.pid), NULL);
+    local_signal(&old, SIGKILL);
+    struct pollfd p = {.fd = old.pidfd, .events = POLLIN};
+    poll(&p, 1, 5000);
+    close(old.pidfd);
+}
+
+/* The trainer inherits a descriptor that is for reading only: what the file says is whom the daemon signals. */
+static int local_spawn(const char *run_dir, struct hn_process *ret, struct hn_error *err) {
+    int fd, rc = hn_rundir_open(run_dir, "lock", O_RDONLY | O_CREAT, &fd, err);
+    if (rc)
+        return rc;
+    if (flock(fd, LOCK_EX | LOCK_NB)) {
+        close(fd);
+        return hn_fail(err, HN_E_CONFLICT, "a trainer works in %s already", run_dir);
+    }
+    kill_previous(run_dir);
+    pid_t pid;
+    rc = spawn_process(run_dir, fd, &pid, err);
+    if (!rc) {
+        hn_executor_note_owner(run_dir, pid);
+        /* Cannot name another process: the child is ours and not reaped yet. */
+        *ret = (struct hn_process){.pid = pid, .pidfd = pidfd_open_(pid), .child = true};
+    }
+    close(fd);
+    return rc;
 }
 
 static bool local_alive(const char *run_dir) {
-    int fd = open_lock(run_dir);
-    if (fd < 0)
+    int fd;
+    if (hn_rundir_open(run_dir, "lock", O_RDONLY, &fd, NULL))
         return false;
     bool held = flock(fd, LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK;
     close(fd);
@@ -130,13 +146,10 @@ static bool local_usage(const struct hn_process *process, int64_t *ret_cpu_ms, i
     return true;
 }
 
-static void local_signal(struct hn_process *process, int number) {
-    if (process->pidfd >= 0)
-        syscall(SYS_pidfd_send_signal, process->pidfd, number, NULL, 0);
-}
-
 static int local_release(struct hn_process *process) {
     siginfo_t info = {0};
+    /* One that lives is one that has let go of its lock; what has left keeps its status. */
+    local_signal(process, SIGKILL);
     if (process->child)
         while (waitid(P_PID, (id_t)process->pid, &info, WEXITED) < 0 && errno == EINTR)
             continue;

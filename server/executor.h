@@ -3,7 +3,8 @@
  *
  * The run directory is the protocol; an executor only starts a trainer in it, says whether one is alive, and asks it to
  * stop. "Alive" is the flock on RUN_DIR/lock: it is taken before the spawn, inherited across exec and released by the
- * kernel with the trainer's last breath, so there is no moment at which a living trainer looks dead.
+ * kernel with the trainer's last breath, so there is no moment at which a living trainer looks dead. A confined trainer can neither
+ * write nor replace the file (rundir.h); one that lets go of the lock is killed when that is noticed.
  */
 #ifndef HN_EXECUTOR_H
 #define HN_EXECUTOR_H
@@ -30,6 +31,10 @@ struct hn_executor {
      * a hint for what it could not write down. */
     int (*release)(struct hn_process *process);
 };
+
+/* Writes who holds RUN_DIR/lock, so that whoever finds it held knows whom to signal: by the daemon, and by the trainer itself before it
+ * is confined, should the daemon die in between. */
+void hn_executor_note_owner(const char *run_dir, int pid);
 
 extern const struct hn_executor hn_executor_local;
 

@@ -103,7 +103,7 @@ static int start_child(struct hn_helper *helper, struct hn_error *err) {
     int pid;
     snprintf(number, sizeof number, "%d", HN_CHILD_FD);
     const char *const args[] = {"helper", number, NULL};
-    int rc = hn_child_spawn(args, pair[1], NULL, &pid, err);
+    int rc = hn_child_spawn(args, pair[1], -1, &pid, err);
     close(pair[1]);
     if (rc) {
         close(pair[0]);

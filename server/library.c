@@ -3,7 +3,7 @@
  * before its file; a crash in between leaves a folder without a record, which the next start removes.
  */
 #include "server/library.h"
-#include "server/blob.h"
+#include "server/ballast.h"
 #include "server/id.h"
 #include "server/lost.h"
 #include "server/records.h"
@@ -84,6 +84,14 @@ static int inspect_dataset(const struct hn_library *library, const struct hn_dat
         rc = hn_fail(err, HN_E_INTERNAL, "the helper's answer about the data set is not complete");
     json_decref(seen);
     return rc;
+}
+
+void hn_library_take_back(const struct hn_library *library, const char *folder, const char *name) {
+    char path[HN_PATH_SIZE];
+    struct hn_db *db = hn_store_read(library->store, NULL);
+    if (db && !hn_library_knows(db, folder, name) && hn_state_path(path, library->state, folder, name, NULL))
+        hn_dir_remove(path, NULL);
+    hn_store_release(library->store, db);
 }
 
 /* The uploaded file to its place; *placed tells whether it was not there before. A file that is there and has other bytes than
@@ -171,9 +179,8 @@ static int import_plain(const struct hn_library *library, const struct hn_datase
         rc = hn_store_call(library->store, hn_db_dataset_insert, &insert, err);
     if (!rc && !insert.existing && !source->provisional)
         hn_record_update(library->state, library->store, "datasets", json_string_value(json_object_get(record, "id")));
-    char dir[HN_PATH_SIZE];
-    if (rc && placed && hn_state_path(dir, library->state, "datasets", source->sha256, NULL))
-        hn_dir_remove(dir, NULL);
+    if (rc && placed)
+        hn_library_take_back(library, "datasets", source->sha256);
     unlock_library(lock);
     if (rc) {
         json_decref(record);
@@ -200,7 +207,7 @@ static int remove_dataset(const struct hn_library *library, hn_store_fn from_sto
     struct hn_dataset_delete del = {.id = id};
     char dir[HN_PATH_SIZE];
     int lock = lock_library(library->state);
-    int rc = hn_store_call(library->store, from_store, &del, err);
+    int rc = hn_ballast_call(library->state, library->store, from_store, &del, err);
     if (!rc && del.deleted)
         hn_record_forget(library->state, "datasets", id);
     if (!rc && del.sha256[0] && hn_state_path(dir, library->state, "datasets", del.sha256, NULL))
@@ -263,33 +270,89 @@ static int note_folder(const struct hn_library *library, const char *dir, json_t
     return rc;
 }
 
-static int take_file(const struct hn_library *library, const char *from, const char *dir, const char *name, json_t *files, struct hn_error *err) {
-    char to[HN_PATH_SIZE];
-    if (!hn_state_path(to, dir, name, NULL, NULL))
-        return hn_fail(err, HN_E_INTERNAL, "path too long");
-    int rc = hn_blob_place(from, to, HN_BLOB_PRIVATE, err);
-    return rc ? rc : note_file(library, to, name, files, err);
+bool hn_model_allowed(const char *dirs, const char *path) {
+    bool found = false;
+    char *list = strdup(dirs), *rest = list;
+    for (char *dir; list && !found && (dir = strsep(&rest, ":"));) {
+        char *real = *dir ? realpath(dir, NULL) : NULL;
+        size_t n = real ? strlen(real) : 0;
+        if (real)
+            found = strncmp(path, real, n) == 0 && (path[n] == '/' || path[n] == 0 || n == 1);
+        free(real);
+    }
+    free(list);
+    return found;
 }
 
-static int take_folder(const struct hn_library *library, const char *from, const char *dir, json_t *files, struct hn_error *err) {
-    DIR *d = opendir(from);
-    if (!d)
-        return hn_fail_errno(err, errno, "cannot open the folder %s", from);
-    int rc = 0;
-    for (struct dirent *entry; !rc && (entry = readdir(d));) {
-        char path[HN_PATH_SIZE];
-        struct stat st;
-        if (!model_file(entry->d_name) || !hn_state_path(path, from, entry->d_name, NULL, NULL) || stat(path, &st) ||
-            !S_ISREG(st.st_mode))
-            continue;
-        if (json_array_size(files) >= HN_MODEL_FILES)
-            rc = hn_fail(err, HN_E_MODEL_INVALID, "%s holds more than %d files", from, HN_MODEL_FILES);
-        else
-            rc = take_file(library, path, dir, entry->d_name, files, err);
+/* Where a model is taken from. What is open is looked at, not its path again: a link that is exchanged meanwhile changes nothing. */
+struct origin {
+    const struct hn_library *library;
+    const char *within; /* folders as of model_dirs, or NULL: any */
+    const char *dir;    /* of the model to be */
+    json_t *files;
+};
+
+/* Opens what the name means at last, links followed, without reading it; -1 when that is not there or not allowed. */
+static int open_within(const struct origin *o, int at, const char *name, struct stat *st) {
+    char link[HN_FD_PATH_SIZE], real[HN_PATH_SIZE];
+    int fd = openat(at, name, O_PATH | O_CLOEXEC);
+    ssize_t n = fd < 0 ? -1 : readlink(hn_fd_path(link, fd), real, sizeof real - 1);
+    real[n > 0 ? n : 0] = 0;
+    if (n > 0 && fstat(fd, st) == 0 && (!o->within || hn_model_allowed(o->within, real)))
+        return fd;
+    if (fd >= 0)
+        close(fd);
+    return -1;
+}
+
+static int take_file(const struct origin *o, int fd, const char *name, struct hn_error *err) {
+    char to[HN_PATH_SIZE], from[HN_FD_PATH_SIZE];
+    if (!hn_state_path(to, o->dir, name, NULL, NULL))
+        return hn_fail(err, HN_E_INTERNAL, "path too long");
+    if (access(hn_fd_path(from, fd), R_OK))
+        return hn_fail_errno(err, errno, "cannot read the file %s of the model", name);
+    int rc = hn_blob_place(from, to, HN_BLOB_PRIVATE, err);
+    return rc ? rc : note_file(o->library, to, name, o->files, err);
+}
+
+static int refuse_link(const struct origin *o, const char *name, struct hn_error *err) {
+    int code = o->within ? HN_E_FORBIDDEN : HN_E_MODEL_INVALID;
+    hn_fail(err, code, "the file %s of the folder is a link to something that is not there%s", name,
+        o->within ? ", or not in the allowed folders" : "");
+    hn_error_field(err, "path");
+    hn_error_hint(err, o->within ? "put what it means into the folder itself, or its folder into the setting model_dirs: %s"
+                                 : "put what it means in its place%s", o->within ? o->within : "");
+    return code;
+}
+
+static int take_entry(const struct origin *o, int folder, const char *name, struct hn_error *err) {
+    struct stat st;
+    int fd = open_within(o, folder, name, &st), rc = 0;
+    if (fd < 0)
+        return refuse_link(o, name, err);
+    if (S_ISREG(st.st_mode))
+        rc = json_array_size(o->files) < HN_MODEL_FILES ? take_file(o, fd, name, err)
+            : hn_fail(err, HN_E_MODEL_INVALID, "the folder holds more than %d files", HN_MODEL_FILES);
+    close(fd);
+    return rc;
+}
+
+static int take_folder(const struct origin *o, int folder, const char *path, struct hn_error *err) {
+    int fd = openat(folder, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *d = fd < 0 ? NULL : fdopendir(fd);
+    if (!d) {
+        int rc = hn_fail_errno(err, errno, "cannot open the folder %s", path);
+        if (fd >= 0)
+            close(fd);
+        return rc;
     }
+    int rc = 0;
+    for (struct dirent *entry; !rc && (entry = readdir(d));)
+        if (model_file(entry->d_name))
+            rc = take_entry(o, folder, entry->d_name, err);
     closedir(d);
-    if (!rc && !json_array_size(files)) {
-        rc = hn_fail(err, HN_E_MODEL_INVALID, "the folder %s holds no model files", from);
+    if (!rc && !json_array_size(o->files)) {
+        rc = hn_fail(err, HN_E_MODEL_INVALID, "the folder %s holds no model files", path);
         hn_error_hint(err, "expected config.json, safetensors and a tokenizer, or a .gguf file");
     }
     return rc;
@@ -300,22 +363,21 @@ static const char *entry_of(const struct stat *st) {
     return S_ISDIR(st->st_mode) ? "" : "model.gguf";
 }
 
-static int take_model(const struct hn_library *library, const char *path, const char *dir, json_t *files, const char **entry, struct hn_error *err) {
+static int take_model(const struct origin *o, const char *path, const char **entry, struct hn_error *err) {
     struct stat st;
-    if (stat(path, &st)) {
-        if (errno != ENOENT && errno != ENOTDIR)
-            return hn_fail_errno(err, errno, "cannot read %s", path);
+    int fd = open_within(o, AT_FDCWD, path, &st);
+    if (fd < 0) {
         hn_fail(err, HN_E_NOT_FOUND, "there is no file or folder %s on the server", path);
         hn_error_field(err, "path");
         return HN_E_NOT_FOUND;
     }
     *entry = entry_of(&st);
-    int rc = hn_dir_create(dir, err);
-    if (rc)
-        return rc;
-    if (S_ISDIR(st.st_mode))
-        return take_folder(library, path, dir, files, err);
-    return take_file(library, path, dir, *entry, files, err);
+    int rc = S_ISDIR(st.st_mode) || S_ISREG(st.st_mode)
+        ? hn_dir_create(o->dir, err) : hn_fail(err, HN_E_INVALID_FIELD, "%s is neither a file nor a folder", path);
+    if (!rc)
+        rc = S_ISDIR(st.st_mode) ? take_folder(o, fd, path, err) : take_file(o, fd, *entry, err);
+    close(fd);
+    return rc;
 }
 
 static int inspect_model(const struct hn_library *library, const char *dir, const char *entry, json_t **ret,
@@ -333,16 +395,19 @@ static int inspect_model(const struct hn_library *library, const char *dir, cons
     return rc;
 }
 
-int hn_model_import(const struct hn_library *library, const char *name, const char *path, const char *source,
+int hn_model_import(const struct hn_library *library, const char *name, const char *path, const char *within, const char *source,
     json_t **ret, json_t **ret_details, struct hn_error *err) {
-    char tmp[HN_PATH_SIZE], final[HN_PATH_SIZE], unique[HN_ID_SIZE];
+    char tmp[HN_PATH_SIZE], final[HN_PATH_SIZE], unique[HN_ID_SIZE], staging[HN_ID_SIZE + 8];
     const char *entry = "";
+    /* Not in tmp/, where the helper that looks at it may write: its files can be hard links to the user's own. */
     hn_id_make("mdl", unique);
-    if (!hn_state_path(tmp, library->state, "tmp", unique, NULL) ||
+    snprintf(staging, sizeof staging, ".tmp-%s", unique);
+    if (!hn_state_path(tmp, library->state, "models", staging, NULL) ||
         !hn_state_path(final, library->state, "models", name, NULL))
         return hn_fail(err, HN_E_INTERNAL, "path too long");
     json_t *files = json_array(), *record = NULL;
-    int rc = take_model(library, path, tmp, files, &entry, err);
+    const struct origin origin = {.library = library, .within = within, .dir = tmp, .files = files};
+    int rc = take_model(&origin, path, &entry, err);
     if (!rc)
         rc = inspect_model(library, tmp, entry, &record, ret_details, err);
     if (!rc && *entry && !json_equal(json_object_get(record, "sha256"), json_object_get(json_array_get(files, 0), "sha256")))
@@ -375,8 +440,10 @@ int hn_model_import(const struct hn_library *library, const char *name, const ch
     }
     if (!rc)
         hn_record_update(library->state, library->store, "models", name);
-    if (rc)
-        hn_dir_remove(placed ? final : tmp, NULL);
+    if (rc && placed)
+        hn_library_take_back(library, "models", name);
+    else if (rc)
+        hn_dir_remove(tmp, NULL);
     unlock_library(lock);
     json_decref(present);
     json_decref(files);
@@ -414,7 +481,7 @@ int hn_model_adopt(const struct hn_library *library, const char *name, struct hn
 int hn_model_remove(const struct hn_library *library, const char *name, struct hn_error *err) {
     char dir[HN_PATH_SIZE];
     int lock = lock_library(library->state);
-    int rc = hn_store_call(library->store, hn_db_model_delete, (void *)(uintptr_t)name, err);
+    int rc = hn_ballast_call(library->state, library->store, hn_db_model_delete, (void *)(uintptr_t)name, err);
     if (!rc)
         hn_record_forget(library->state, "models", name);
     if (!rc && hn_state_path(dir, library->state, "models", name, NULL))
@@ -425,13 +492,18 @@ int hn_model_remove(const struct hn_library *library, const char *name, struct h
 
 int hn_job_remove(const struct hn_library *library, const char *id, struct hn_error *err) {
     char dir[HN_PATH_SIZE];
-    int rc = hn_store_call(library->store, hn_db_job_delete, (void *)(uintptr_t)id, err);
+    if (!hn_id_valid("job", id) || !hn_state_path(dir, library->state, "runs", id, NULL))
+        return hn_store_call(library->store, hn_db_job_delete, (void *)(uintptr_t)id, err); /* which knows no such job */
+    int rc = hn_ballast_call(library->state, library->store, hn_db_job_delete, (void *)(uintptr_t)id, err);
+    if (rc == HN_E_DISK_FULL) {
+        /* A long history needs more room in the store's log than there is: the files go first. The store has said that it may. */
+        hn_dir_remove(dir, NULL);
+        rc = hn_store_call(library->store, hn_db_job_delete, (void *)(uintptr_t)id, err);
+    }
     if (rc)
         return rc;
-    /* The id named a job, so it is one of ours and a plain file name. */
     hn_record_forget(library->state, "runs", id);
-    if (hn_state_path(dir, library->state, "runs", id, NULL))
-        hn_dir_remove(dir, NULL);
+    hn_dir_remove(dir, NULL);
     return 0;
 }
 

@@ -38,11 +38,14 @@ void hn_dataset_take_back(const struct hn_library *library, const char *id);
 /* What the helper's DATA wants: path, format, columns, on_error, sha256. New reference. */
 json_t *hn_dataset_params(const char *state, const json_t *record);
 
-/* Takes in the file or folder at `path`; the original is shared or copied, never moved or changed. Blocks. */
-int hn_model_import(const struct hn_library *library, const char *name, const char *path, const char *source,
+/* Takes in the file or folder at `path`; the original is shared or copied, never moved or changed. It and all files of it, links
+ * followed, must lie in the folders `within` (as of the setting model_dirs; NULL: anywhere). Blocks. */
+int hn_model_import(const struct hn_library *library, const char *name, const char *path, const char *within, const char *source,
     json_t **ret, json_t **ret_details, struct hn_error *err);
 /* Makes a record for a folder that stands in models/ without one. */
 int hn_model_adopt(const struct hn_library *library, const char *name, struct hn_error *err);
+/* Whether `path` (resolved) is one of the folders, joined by ':', or below one. */
+bool hn_model_allowed(const char *dirs, const char *path);
 int hn_model_remove(const struct hn_library *library, const char *name, struct hn_error *err);
 /* An ended job with its run directory. */
 int hn_job_remove(const struct hn_library *library, const char *id, struct hn_error *err);
@@ -50,6 +53,9 @@ int hn_job_remove(const struct hn_library *library, const char *id, struct hn_er
 json_t *hn_record_public(const json_t *record);
 /* Whether a record names what is in the folder ("datasets", "models", "runs"); true, too, when that cannot be told. */
 bool hn_library_knows(struct hn_db *db, const char *folder, const char *name);
+/* Removes a folder that was made for a record which could not be written, unless the store has the record after all: a commit may
+ * be on the disk although it was reported as failed. What stays is moved to lost+found by the next start. */
+void hn_library_take_back(const struct hn_library *library, const char *folder, const char *name);
 /* Calls `each` for all that no record names. Nothing is taken in or removed meanwhile. */
 typedef void (*hn_stray_fn)(void *ud, const char *folder, const char *name);
 void hn_library_strays(const struct hn_library *library, hn_stray_fn each, void *ud);

@@ -1,7 +1,8 @@
 /* The command line: one row a subcommand. Only here do the HTTP layer and the API's route table meet. */
 #include "api/routes.h"
 #include "server/commands.h"
-#include "server/confine.h"
+#include "server/executor.h"
+#include "server/rundir.h"
 #include "server/serve.h"
 
 #include <stdio.h>
@@ -79,18 +80,21 @@ static size_t add_list(struct hn_place *places, size_t n, char *list) {
     return n;
 }
 
+static const struct hn_place shared[] = {{"datasets", false}, {"models", false}, {"tmp", true}, {"tokens", true}, {"runs", false},
+    {"evaluations", true}};
+enum { SHARED = sizeof shared / sizeof shared[0] };
+_Static_assert(SHARED >= HN_RUNDIR_PLACES, "room for the places of a trainer");
+
 /* With `--confine STATE MODEL_DIRS`: a trainer sees its own folder (`own`), a helper what its ops read and write; both the libraries that
  * are still to be opened. */
-static void confine(int argc, char **argv, const char *own) {
-    static const struct hn_place shared[] = {{"datasets", false}, {"models", false}, {"tmp", true}, {"tokens", true}, {"runs", true},
-        {"evaluations", true}};
-    enum { SHARED = sizeof shared / sizeof shared[0] };
+static int confine(int argc, char **argv, const char *own, struct hn_error *err) {
     const char *const *to = after(argc, argv, "--confine", 2);
-    char paths[SHARED][HN_PATH_SIZE], text[160];
-    struct hn_place places[PLACES] = {{own, true}};
-    size_t n = own ? 1 : 0;
-    if (!to)
-        return;
+    char paths[SHARED][HN_PATH_SIZE], text[256];
+    struct hn_place places[PLACES];
+    size_t n = own ? HN_RUNDIR_PLACES : 0;
+    int rc = to && own ? hn_rundir_places(own, paths, places, err) : 0;
+    if (!to || rc)
+        return rc;
     for (size_t i = 0; !own && i < SHARED; i++)
         if (hn_state_path(paths[i], to[0], shared[i].path, NULL, NULL))
             places[n++] = (struct hn_place){paths[i], shared[i].write};
@@ -101,6 +105,7 @@ static void confine(int argc, char **argv, const char *own) {
         fprintf(stderr, "confined: %s\n", text);
     free(models);
     free(more);
+    return 0;
 }
 
 static int number_after(int argc, char **argv, const char *word) {
@@ -116,10 +121,14 @@ static int command_train(int argc, char **argv) {
                         "Runs or resumes the run that RUN_DIR/spec.json describes, without a daemon.\n");
         return 2;
     }
+    struct hn_error err = {0};
     int lock_fd = number_after(argc, argv, "--lock-fd");
-    if (lock_fd >= 0)
+    if (lock_fd >= 0) {
+        hn_executor_note_owner(argv[0], (int)getpid());
         become_child();
-    confine(argc, argv, argv[0]);
+    }
+    if (confine(argc, argv, argv[0], &err))
+        return complain(&err);
     return hn_train(argv[0], lock_fd);
 }
 
@@ -130,7 +139,7 @@ static int command_helper(int argc, char **argv) {
         return 2;
     }
     become_child();
-    confine(argc, argv, NULL);
+    confine(argc, argv, NULL, NULL);
     return hn_helper_serve(fd);
 }
 

@@ -1,16 +1,109 @@
 /* See rundir.h. Inputs are linked at the claim, so a waiting job costs no space and an ended one keeps what it used. */
 #include "server/rundir.h"
-#include "server/blob.h"
 #include "server/store_files.h"
 
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/openat2.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
+
+/* A folder at a time, where the kernel is older than openat2 (5.6) or a container's filter does not know it. */
+static int open_stepwise(int root, const char *path, int flags) {
+    char name[NAME_MAX + 1];
+    int at = dup(root);
+    while (at >= 0) {
+        size_t n = strcspn(path, "/");
+        bool last = !path[n];
+        if (!n || n > NAME_MAX || (n == 2 && memcmp(path, "..", 2) == 0)) {
+            close(at);
+            errno = ELOOP;
+            return -1;
+        }
+        memcpy(name, path, n);
+        name[n] = 0;
+        int next = openat(at, name, (last ? flags : O_PATH | O_DIRECTORY) | O_NOFOLLOW | O_CLOEXEC, 0600), saved = errno;
+        close(at);
+        errno = saved;
+        if (last)
+            return next;
+        at = next;
+        path += n + 1;
+    }
+    return -1;
+}
+
+static int open_beneath(int root, const char *path, int flags) {
+    struct open_how how = {.flags = (uint64_t)(flags | O_CLOEXEC), .mode = flags & O_CREAT ? 0600 : 0,
+        .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS};
+    int fd = (int)syscall(SYS_openat2, root, path, &how, sizeof how);
+    return fd >= 0 || (errno != ENOSYS && errno != EPERM) ? fd : open_stepwise(root, path, flags);
+}
+
+int hn_rundir_open(const char *run_dir, const char *path, int flags, int *ret_fd, struct hn_error *err) {
+    struct stat st;
+    int root = open(run_dir, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    /* O_NONBLOCK: a named pipe would be waited for; regular files know nothing of it. */
+    int fd = root < 0 ? -1 : open_beneath(root, path, flags | O_NONBLOCK | O_NOCTTY), number = errno;
+    if (root >= 0)
+        close(root);
+    if (fd < 0 && number == ENOENT)
+        return hn_fail(err, HN_E_NOT_FOUND, "there is no %.200s in %.200s", path, run_dir);
+    if (fd < 0 && number != ELOOP && number != ENOTDIR && number != EXDEV && number != ENXIO)
+        return hn_fail_errno(err, number, "cannot open %.200s/%.200s", run_dir, path);
+    if (fd >= 0 && fstat(fd, &st) == 0 && (flags & O_DIRECTORY ? S_ISDIR(st.st_mode) : S_ISREG(st.st_mode))) {
+        *ret_fd = fd;
+        return 0;
+    }
+    if (fd >= 0)
+        close(fd);
+    hn_fail(err, HN_E_CONFLICT, "%.200s in %.200s is not a plain %s", path, run_dir, flags & O_DIRECTORY ? "folder" : "file");
+    hn_error_hint(err, "links and other kinds of files in a run directory are not followed");
+    return HN_E_CONFLICT;
+}
+
+bool hn_rundir_has(const char *run_dir, const char *path, int flags) {
+    int fd;
+    if (hn_rundir_open(run_dir, path, O_RDONLY | flags, &fd, NULL))
+        return false;
+    close(fd);
+    return true;
+}
+
+const char *hn_fd_path(char ret[HN_FD_PATH_SIZE], int fd) {
+    snprintf(ret, HN_FD_PATH_SIZE, "/proc/self/fd/%d", fd);
+    return ret;
+}
+
+int hn_rundir_places(const char *run_dir, char paths[HN_RUNDIR_PLACES][HN_PATH_SIZE], struct hn_place ret[HN_RUNDIR_PLACES],
+    struct hn_error *err) {
+    static const struct {
+        const char *name; /* NULL: the run directory itself */
+        int flags;
+        bool write;
+    } places[HN_RUNDIR_PLACES] = {{NULL, O_DIRECTORY, false}, {"artifacts", O_DIRECTORY, true}, {"checkpoints", O_DIRECTORY, true},
+        {"work", O_DIRECTORY, true}, {"events.jsonl", O_CREAT, true}};
+    for (size_t i = 0; i < HN_RUNDIR_PLACES; i++) {
+        int fd, rc = hn_state_path(paths[i], run_dir, places[i].name, NULL, NULL) ? 0 : hn_fail(err, HN_E_INTERNAL, "path too long");
+        ret[i] = (struct hn_place){paths[i], places[i].write};
+        if (!rc && !places[i].name)
+            continue;
+        if (!rc && places[i].flags & O_DIRECTORY)
+            rc = hn_dir_create(paths[i], err);
+        /* That it is no link: a rule is for what a link points to. */
+        if (!rc)
+            rc = hn_rundir_open(run_dir, places[i].name, O_RDONLY | places[i].flags, &fd, err);
+        if (rc)
+            return rc;
+        close(fd);
+    }
+    return 0;
+}
 
 bool hn_model_path(char ret[HN_PATH_SIZE], const char *state, const json_t *model) {
     const char *entry = json_string_value(json_object_get(model, "entry"));
@@ -183,37 +276,50 @@ static int write_spec(const char *run_dir, const struct hn_job *job, const json_
     return rc;
 }
 
-static void remove_temporary(const char *folder) {
-    char path[HN_PATH_SIZE];
-    DIR *dir = opendir(folder);
-    for (struct dirent *entry; dir && (entry = readdir(dir));)
-        if (strncmp(entry->d_name, ".tmp-", 5) == 0 && hn_state_path(path, folder, entry->d_name, NULL, NULL))
+static void remove_temporary(const char *run_dir, const char *folder) {
+    int fd;
+    DIR *dir = hn_rundir_open(run_dir, folder, O_RDONLY | O_DIRECTORY, &fd, NULL) ? NULL : fdopendir(fd);
+    for (struct dirent *entry; dir && (entry = readdir(dir));) {
+        char path[HN_PATH_SIZE];
+        if (strncmp(entry->d_name, ".tmp-", 5) == 0 && hn_state_path(path, run_dir, folder, entry->d_name, NULL))
             hn_dir_remove(path, NULL);
+    }
     if (dir)
         closedir(dir);
 }
 
 void hn_rundir_tidy(const char *run_dir) {
-    static const char *const folders[] = {"checkpoints", "inputs", NULL}; /* NULL: the run directory itself */
-    char path[HN_PATH_SIZE];
+    static const char *const folders[] = {"artifacts", "checkpoints", "inputs", "work", "."};
     for (size_t i = 0; i < sizeof folders / sizeof folders[0]; i++)
-        if (hn_state_path(path, run_dir, folders[i], NULL, NULL))
-            remove_temporary(path);
+        remove_temporary(run_dir, folders[i]);
 }
 
-int hn_rundir_keep(const char *from, const char *to, struct hn_error *err) {
-    char dir[HN_PATH_SIZE];
+void hn_rundir_forget_tokens(const char *run_dir) {
+    static const char *const folders[] = {"inputs", "work"};
+    int fd;
+    for (size_t i = 0; i < sizeof folders / sizeof folders[0]; i++) {
+        if (hn_rundir_open(run_dir, folders[i], O_RDONLY | O_DIRECTORY, &fd, NULL))
+            continue;
+        unlinkat(fd, "tokens", 0);
+        close(fd);
+    }
+}
+
+int hn_rundir_keep(const char *run_dir, const char *from, const char *to, enum hn_blob_way way, struct hn_error *err) {
+    char dir[HN_PATH_SIZE], open_file[HN_FD_PATH_SIZE];
+    int fd, rc = hn_rundir_open(run_dir, from, O_RDONLY, &fd, err);
+    if (rc)
+        return rc;
     snprintf(dir, sizeof dir, "%.*s", (int)(strrchr(to, '/') - to), to);
-    int rc = hn_dir_create(dir, err);
+    rc = hn_dir_create(dir, err);
     if (!rc)
-        rc = hn_blob_place(from, to, HN_BLOB_SHARED, err);
+        rc = hn_blob_place(hn_fd_path(open_file, fd), to, way, err);
+    close(fd);
     return rc ? rc : hn_file_sync(dir, err);
 }
 
-bool hn_rundir_checkpoint(char ret[HN_PATH_SIZE], const char *state, const char *job, int64_t step, const char *file) {
-    char dir[HN_PATH_SIZE], name[64];
-    snprintf(name, sizeof name, "checkpoints/step-%06lld", (long long)step);
-    return hn_state_path(dir, state, "runs", job, name) && hn_state_path(ret, dir, file, NULL, NULL);
+void hn_rundir_checkpoint(char ret[HN_CHECKPOINT_SIZE], int64_t step, const char *file) {
+    snprintf(ret, HN_CHECKPOINT_SIZE, "checkpoints/step-%06lld%s%.40s", (long long)step, file ? "/" : "", file ? file : "");
 }
 
 int hn_rundir_prepare(struct hn_seen *seen, const char *state, const struct hn_job *job, struct hn_db *db, int64_t threads,

@@ -5,9 +5,10 @@
  * SIGHUP: the certificate and the level of the log are read anew.
  */
 #include "server/serve.h"
+#include "server/ballast.h"
+#include "server/care.h"
 #include "server/child.h"
 #include "server/log.h"
-#include "server/lost.h"
 #include "server/notify.h"
 #include "server/state.h"
 #include "server/store_backup.h"
@@ -22,13 +23,10 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-#define CARE_MS (60 * 1000)
-
 struct daemon {
     struct hn_server server;
     int lock_fd;
     bool stopping_http;
-    struct hn_timer *care;
     struct hn_watchdog *watchdog;
     int argc;
     char **argv;
@@ -91,34 +89,6 @@ static void on_reload(void *arg) {
     hn_config_finish(&config);
 }
 
-static void remove_old_jobs(struct hn_server *server) {
-    char limit[HN_TIME_SIZE], (*ids)[HN_ID_SIZE] = NULL;
-    size_t n = 0;
-    hn_time_rfc3339(hn_time_ms() - server->config->retain_days * 24 * 3600 * 1000, limit);
-    struct hn_db *db = hn_store_read(server->store, NULL);
-    if (db && hn_db_jobs_older(db, limit, &ids, &n, NULL) == 0) {
-        for (size_t i = 0; i < n; i++) {
-            hn_job_remove(&server->library, ids[i], NULL);
-        }
-    }
-    free(ids);
-    hn_store_release(server->store, db);
-}
-
-static void take_care(void *arg) {
-    struct hn_server *server = arg;
-    hn_helper_rest(server->data_helper);
-    hn_helper_rest(server->predict_helper);
-    if (server->config->retain_days)
-        remove_old_jobs(server);
-    hn_lost_expire(server->config->state, server->config->lost_days);
-}
-
-static void on_care(void *arg) {
-    struct daemon *d = arg;
-    hn_loop_work(d->server.loop, take_care, NULL, &d->server);
-}
-
 static int open_store(struct daemon *d, struct hn_error *err) {
     struct hn_server *s = &d->server;
     int rc = hn_state_create(s->config->state, err);
@@ -156,7 +126,7 @@ static int open_rest(struct daemon *d, const struct hn_api *api, struct hn_error
     if (rc)
         return rc;
     hn_state_sweep(s->config->state);
-    hn_lost_expire(s->config->state, s->config->lost_days);
+    hn_ballast_take(s->config->state, s->config->disk_reserve);
     /* HTTP first: a wrong address must not cost a running trainer anything. */
     rc = hn_http_create(s, api, &s->http, err);
     if (!rc)
@@ -178,9 +148,7 @@ static int start(struct daemon *d, const struct hn_api *api, struct hn_error *er
         rc = hn_watchdog_create(d->server.http, *d->server.config->tls_cert, &d->watchdog, err);
     if (rc)
         return rc;
-    d->care = hn_timer_create(d->server.loop, on_care, d);
-    hn_timer_start(d->care, CARE_MS, CARE_MS);
-    return 0;
+    return hn_care_create(&d->server, &d->server.care, err);
 }
 
 /* Half-built daemons, too. */
@@ -194,6 +162,7 @@ static void finish(struct daemon *d) {
     hn_http_destroy(s->http);
     if (s->loop)
         hn_loop_destroy(s->loop);
+    hn_care_destroy(s->care);
     hn_helper_destroy(s->data_helper);
     hn_helper_destroy(s->predict_helper);
     if (s->store) {

@@ -12,6 +12,7 @@
 
 #include <stdatomic.h>
 
+struct hn_care;
 struct hn_http;
 
 struct hn_server {
@@ -25,6 +26,7 @@ struct hn_server {
     struct hn_library library;
     struct hn_seen *seen;
     struct hn_http *http;
+    struct hn_care *care;
     bool keys_required;
     int64_t event_streams; /* open ones; loop thread */
     atomic_bool draining;

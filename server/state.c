@@ -56,7 +56,7 @@ int hn_state_lock(const char *state, int *ret_fd, struct hn_error *err) {
 
 /* A name that this program gives in tmp/: an id, of a kind that is made there. */
 static bool is_temporary(const char *name) {
-    static const char *const kinds[] = {"up", "raw", "mdl", "dir", "eval"};
+    static const char *const kinds[] = {"up", "raw", "mdl", "dir", "eval", "exp"};
     for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++)
         if (hn_id_valid(kinds[i], name))
             return true;
@@ -65,6 +65,10 @@ static bool is_temporary(const char *name) {
 
 static bool is_token_file(const char *name) {
     return name[strspn(name, "0123456789abcdef-")] == 0 || strncmp(name, ".tmp-", 5) == 0;
+}
+
+static bool is_half_made(const char *name) {
+    return strncmp(name, ".tmp-", 5) == 0;
 }
 
 /* Only what is ours by its name: the state folder may have been a folder of somebody's own. */
@@ -84,6 +88,7 @@ static void empty(const char *state, const char *folder, bool (*ours)(const char
 void hn_state_sweep(const char *state) {
     empty(state, "tmp", is_temporary);
     empty(state, "tokens", is_token_file);
+    empty(state, "models", is_half_made);
 }
 
 void hn_state_forget_tokens(const char *state) {

@@ -2,6 +2,7 @@
 #include "server/store.h"
 #include "server/log.h"
 #include "server/state.h"
+#include "server/store_backup.h"
 #include "server/store_db.h"
 #include "server/store_identity.h"
 
@@ -97,6 +98,13 @@ static void move_log(struct hn_store *store) {
     store->log_grew = false;
 }
 
+/* While nothing is asked. What was given back is in the log, which is moved the next time. */
+static void rest(struct hn_store *store) {
+    bool shrunk = hn_db_shrink(store->writer);
+    move_log(store);
+    store->log_grew = shrunk;
+}
+
 /* With the lock held: until there is work, or nothing but the log to be moved. */
 static void wait_for_work(struct hn_store *store) {
     struct timespec until;
@@ -107,8 +115,10 @@ static void wait_for_work(struct hn_store *store) {
             pthread_cond_wait(&store->arrived, &store->lock);
         } else if (pthread_cond_clockwait(&store->arrived, &store->lock, CLOCK_MONOTONIC, &until) == ETIMEDOUT) {
             pthread_mutex_unlock(&store->lock);
-            move_log(store);
+            rest(store);
             pthread_mutex_lock(&store->lock);
+            clock_gettime(CLOCK_MONOTONIC, &until);
+            until.tv_sec += LOG_IDLE_SECONDS;
         }
     }
 }
@@ -181,6 +191,9 @@ static int create(const char *state, hn_store_commit_fn on_commit, void *ud, boo
         rc = hn_db_open(store->path, true, &store->writer, err);
     if (!rc)
         rc = hn_db_migrate(store->writer, err);
+    if (!rc && hn_db_make_shrinkable(store->writer, NULL)) {
+        /* Another process has the store open, or the disk is full: the next start tries again. */
+    }
     if (!rc)
         rc = identify(store->writer, state, anew, err);
     sigset_t all, old;

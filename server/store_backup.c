@@ -3,6 +3,7 @@
 #include "server/store_db.h"
 
 #include <sqlite3.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -70,6 +71,32 @@ int hn_db_names(struct hn_db *db, const char *folder, json_t **ret, struct hn_er
 int hn_db_forget(struct hn_db *db, void *arg, struct hn_error *err) {
     const struct hn_forget *forget = arg;
     return hn_db_run(db, err, kinds[kind_of(forget->folder)].forget, "s", forget->name);
+}
+
+#define SMALL_PAGES 65536   /* 256 MB: written anew in a moment */
+#define SPARE_PAGES 128     /* that stay free for what comes next */
+#define SHRINK_PAGES 4096   /* in one transaction */
+
+int hn_db_make_shrinkable(struct hn_db *db, struct hn_error *err) {
+    int64_t mode = 0, pages = 0, unused = 0;
+    int rc = hn_db_number(db, 0, &mode, err, "PRAGMA auto_vacuum", "");
+    if (!rc)
+        rc = hn_db_number(db, 0, &pages, err, "PRAGMA page_count", "");
+    if (!rc)
+        rc = hn_db_number(db, 0, &unused, err, "PRAGMA freelist_count", "");
+    if (rc || mode || (pages > SMALL_PAGES && unused < pages / 4))
+        return rc;
+    return hn_db_script(db, "PRAGMA auto_vacuum=INCREMENTAL; VACUUM", err);
+}
+
+bool hn_db_shrink(struct hn_db *db) {
+    int64_t unused = 0;
+    char sql[64];
+    if (hn_db_number(db, 0, &unused, NULL, "PRAGMA freelist_count", "") || unused <= SPARE_PAGES)
+        return false;
+    int64_t some = unused - SPARE_PAGES < SHRINK_PAGES ? unused - SPARE_PAGES : SHRINK_PAGES;
+    snprintf(sql, sizeof sql, "PRAGMA incremental_vacuum(%lld)", (long long)some);
+    return hn_db_script(db, sql, NULL) == 0 && some == SHRINK_PAGES;
 }
 
 int hn_db_quick_check(struct hn_db *db, struct hn_error *err) {

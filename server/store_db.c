@@ -56,7 +56,7 @@ int hn_db_open(const char *path, bool writer, struct hn_db **ret, struct hn_erro
     sqlite3_busy_timeout(db->handle, 15000);
     /* A queue of 100,000 does not fit the usual cache of 2 MB, and a log of 4 MB was moved into the file twenty times a second. */
     rc = hn_db_script(db,
-        writer ? "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON; PRAGMA temp_store=MEMORY; "
+        writer ? "PRAGMA auto_vacuum=INCREMENTAL; PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON; PRAGMA temp_store=MEMORY; "
                  "PRAGMA cache_size=-8000; PRAGMA wal_autocheckpoint=4000"
                : "PRAGMA query_only=ON; PRAGMA temp_store=MEMORY",
         err);

@@ -139,6 +139,25 @@ int hn_db_dataset_file_used(struct hn_db *db, const char *sha256, bool *ret, str
     return rc;
 }
 
+int hn_db_datasets_unused(struct hn_db *db, const char *time, json_t **ret, struct hn_error *err) {
+    struct hn_rows rows;
+    json_t *list = json_array();
+    int rc = hn_rows_open(&rows, db, err, "SELECT d.id,d.bytes FROM datasets d WHERE d.created_at<?1 AND NOT d.provisional AND d.id NOT IN "
+        "(SELECT dataset FROM jobs UNION SELECT validation_dataset FROM jobs WHERE validation_dataset IS NOT NULL UNION SELECT "
+        "test_dataset FROM jobs WHERE test_dataset IS NOT NULL UNION SELECT json_extract(value,'$.dataset') FROM "
+        "jobs,json_each(jobs.datasets) WHERE jobs.datasets IS NOT NULL) ORDER BY d.n LIMIT 100", "s", time);
+    while (!rc && (rc = hn_rows_next(&rows, err)) == 1) {
+        json_array_append_new(list, json_pack("{s:s,s:I}", "id", hn_rows_text(&rows, 0), "bytes", (json_int_t)hn_rows_int(&rows, 1)));
+        rc = 0;
+    }
+    hn_rows_close(&rows);
+    if (rc)
+        json_decref(list);
+    else
+        *ret = list;
+    return rc;
+}
+
 static int refuse_in_use(struct hn_error *err, const char *what, const char *name, int64_t jobs) {
     hn_fail(err, HN_E_CONFLICT, "%s %s is used by %lld job%s that %s not ended", what, name, (long long)jobs,
         jobs == 1 ? "" : "s", jobs == 1 ? "has" : "have");

@@ -26,6 +26,8 @@ int hn_db_dataset_delete(struct hn_db *db, void *delete, struct hn_error *err);
  * second upload of the same bytes, or a job, is given its id; lists do not show it before. */
 int hn_db_dataset_take_back(struct hn_db *db, void *delete, struct hn_error *err);
 int hn_db_datasets_provisional(struct hn_db *db, json_t **ret_ids, struct hn_error *err);
+/* [{"id","bytes"}], oldest first, of those from before `time` that no job names, ended ones included; at most 100. */
+int hn_db_datasets_unused(struct hn_db *db, const char *time, json_t **ret, struct hn_error *err);
 int hn_db_dataset_file_used(struct hn_db *db, const char *sha256, bool *ret, struct hn_error *err);
 
 int hn_db_model_insert(struct hn_db *db, void *record /* json_t */, struct hn_error *err);

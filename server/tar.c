@@ -1,6 +1,6 @@
 /* See tar.h. */
 #include "server/tar.h"
-#include "server/state.h"
+#include "server/rundir.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -12,7 +12,7 @@
 #define BLOCK 512
 
 struct hn_tar {
-    char *root;
+    char *run_dir, *root;
     json_t *files;
     size_t next;            /* index of the file after the current one */
     int fd;                 /* of the current file, -1 between files */
@@ -23,14 +23,15 @@ struct hn_tar {
     bool ended, broken;
 };
 
-int hn_tar_create(const char *root, const json_t *files, struct hn_tar **ret, struct hn_error *err) {
+int hn_tar_create(const char *run_dir, const char *root, const json_t *files, struct hn_tar **ret, struct hn_error *err) {
     struct hn_tar *tar = hn_calloc(1, sizeof *tar);
     if (!tar)
         return hn_fail(err, HN_E_INTERNAL, "out of memory");
     tar->fd = -1;
+    tar->run_dir = strdup(run_dir);
     tar->root = strdup(root);
     tar->files = json_incref((json_t *)(uintptr_t)files);
-    if (!tar->root) {
+    if (!tar->run_dir || !tar->root) {
         hn_tar_destroy(tar);
         return hn_fail(err, HN_E_INTERNAL, "out of memory");
     }
@@ -44,6 +45,7 @@ void hn_tar_destroy(struct hn_tar *tar) {
     if (tar->fd >= 0)
         close(tar->fd);
     json_decref(tar->files);
+    free(tar->run_dir);
     free(tar->root);
     free(tar);
 }
@@ -114,8 +116,7 @@ static bool next_file(struct hn_tar *tar) {
     tar->padding = (size_t)((BLOCK - tar->left % BLOCK) % BLOCK);
     if (!hn_state_path(path, tar->root, name, NULL, NULL) || !put_header(tar, name, tar->left))
         return false;
-    tar->fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-    return tar->fd >= 0;
+    return hn_rundir_open(tar->run_dir, path, O_RDONLY, &tar->fd, NULL) == 0;
 }
 
 static ssize_t read_current(struct hn_tar *tar, char *buf, size_t max) {

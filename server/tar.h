@@ -10,9 +10,9 @@
 
 struct hn_tar;
 
-/* `files`: [{"path","size"}], relative to `root`; the archive has these names. Missing files end it with an error at their
- * place. */
-int hn_tar_create(const char *root, const json_t *files, struct hn_tar **ret, struct hn_error *err);
+/* `files`: [{"path","size"}], relative to the folder `root` of the run directory; the archive has these names. Missing files end it with
+ * an error at their place. */
+int hn_tar_create(const char *run_dir, const char *root, const json_t *files, struct hn_tar **ret, struct hn_error *err);
 /* The next bytes, 0 at the end, -1 when a file is missing or shorter than it should be. Blocks on the disk. */
 ssize_t hn_tar_read(struct hn_tar *tar, char *buf, size_t max);
 void hn_tar_destroy(struct hn_tar *tar);

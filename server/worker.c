@@ -57,7 +57,7 @@ struct hn_workers {
 struct run {
     struct worker *worker;
     const char *id;
-    char dir[HN_PATH_SIZE], events[HN_PATH_SIZE];
+    char dir[HN_PATH_SIZE];
     struct hn_process process;
     int fd;                     /* events.jsonl, -1 until it exists */
     int64_t offset;             /* ingested so far */
@@ -89,15 +89,16 @@ static void poke(int fd) {
 
 /* Whole lines from the offset on; what is behind the last newline is torn and stays for the next time. */
 static int read_lines(struct run *run, struct hn_buf *text, struct hn_error *err) {
-    if (run->fd < 0 && (run->fd = open(run->events, O_RDONLY | O_CLOEXEC)) < 0)
-        return errno == ENOENT ? 0 : hn_fail_errno(err, errno, "cannot open %s", run->events);
+    int rc = run->fd < 0 ? hn_rundir_open(run->dir, "events.jsonl", O_RDONLY, &run->fd, err) : 0;
+    if (rc)
+        return rc == HN_E_NOT_FOUND ? 0 : rc;
     for (off_t at = (off_t)run->offset; text->size < READ_MAX;) {
         char chunk[65536];
         ssize_t n = pread(run->fd, chunk, sizeof chunk, at);
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0)
-            return hn_fail_errno(err, errno, "cannot read %s", run->events);
+            return hn_fail_errno(err, errno, "cannot read the events in %s", run->dir);
         if (n == 0)
             break;
         hn_buf_append(text, chunk, (size_t)n);
@@ -114,7 +115,7 @@ static int read_lines(struct run *run, struct hn_buf *text, struct hn_error *err
     text->size = whole;
     /* What was read is on disk before the store says so: it is never ahead of the file. */
     if (whole && fdatasync(run->fd))
-        return hn_fail_errno(err, errno, "cannot sync %s", run->events);
+        return hn_fail_errno(err, errno, "cannot sync the events in %s", run->dir);
     return 0;
 }
 
@@ -285,9 +286,22 @@ static int begin(struct run *run, struct hn_error *err) {
     return rc;
 }
 
+static bool has_finished(const struct run *run) {
+    struct hn_store *store = run->worker->all->store;
+    struct hn_job job;
+    hn_job_init(&job);
+    struct hn_db *db = hn_store_read(store, NULL);
+    bool finished = db && hn_db_job_get(db, run->id, &job, NULL) == 0 && job.verdict && strcmp(job.verdict, "finished") == 0;
+    hn_store_release(store, db);
+    hn_job_finish(&job);
+    return finished;
+}
+
 static void settle(struct run *run) {
     struct hn_workers *all = run->worker->all;
     hn_rundir_tidy(run->dir);
+    if (has_finished(run))
+        hn_rundir_forget_tokens(run->dir);
     struct hn_job_settle settle = {.id = run->id, .draining = atomic_load(&all->draining), .had_trainer = run->had_trainer,
         .code = run->code[0] ? run->code : NULL, .message = run->message};
     struct hn_error err = {0};
@@ -312,7 +326,6 @@ static void run_job(struct worker *worker, const char *id) {
     run->fd = -1;
     run->process.pidfd = -1;
     hn_state_path(run->dir, all->config->state, "runs", id, NULL);
-    hn_state_path(run->events, run->dir, "events.jsonl", NULL, NULL);
     atomic_fetch_add(&all->busy, 1);
     int rc = begin(run, &err);
     if (rc) {

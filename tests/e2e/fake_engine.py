@@ -3,7 +3,7 @@
 
 The daemon spawns it instead of itself when HONED_TEST_EXE names it. What it shall do is told by the first row of the data set:
 {"text":"…","fake":{"steps":20,"step_seconds":0.01,"save_every":5,"die_at":[3],"hang_at":7,"fail_at":9,"peak_bytes":1000,"deaf":true,
-"plan_seconds":1,"busy_at":2,"busy_seconds":1,"eat_at":2,"eat_bytes":1}}.
+"plan_seconds":1,"unlock_at":[2],"busy_at":2,"busy_seconds":1,"eat_at":2,"eat_bytes":1}}.
 die_at: kills itself when it reaches that step, once per entry. Results are a hash chain over the steps, so that a lost or doubled
 step shows in the artifact's bytes.
 """
@@ -199,6 +199,12 @@ class Trainer:
                 mark.touch()
                 self.out.write(b'{"n": torn')
                 os.kill(os.getpid(), signal.SIGKILL)
+        mark = marks / f"unlock-{step}"
+        if step in self.fake.get("unlock_at", []) and not mark.exists():
+            marks.mkdir(exist_ok=True)
+            mark.touch()
+            os.close(self.lock)
+            time.sleep(3600)
         if self.fake.get("hang_at") == step:
             time.sleep(3600)
         if self.fake.get("busy_at") == step:

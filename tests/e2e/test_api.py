@@ -1,6 +1,7 @@
 """Every route: what it answers when all is well, and when it is not."""
 import hashlib
 import io
+import itertools
 import json
 import socket
 import tarfile
@@ -141,6 +142,53 @@ def test_models(start, tmp_path):
     assert [m["name"] for m in d.get("/models").json()["data"]] == ["up", "hf", "m"]
     assert d.delete("/models/hf").status_code == 204 and d.get("/models/hf").status_code == 404
     assert list((d.state / "tmp").iterdir()) == []
+
+
+def test_links_of_a_model_folder(start, tmp_path):
+    """A folder of Hugging Face's cache is links to ../../blobs; they are followed as far as the allowed folders reach, whatever changes."""
+    hub, outside = tmp_path / "hub/models--x", tmp_path / "outside.json"
+    snapshot = hub / "snapshots/abc"
+    snapshot.mkdir(parents=True)
+    (hub / "blobs").mkdir()
+    (hub / "blobs/1234").write_text("{}")
+    (snapshot / "config.json").symlink_to("../../blobs/1234")
+    outside.write_text('{"secret": 1}')
+    d = start("--model_dirs", str(tmp_path / "hub"))
+
+    def take(name, path=snapshot):
+        return d.post("/models", json={"name": name, "path": str(path)})
+
+    assert take("cache").status_code == 201
+    taken = d.state / "models/cache/config.json"
+    assert taken.read_text() == "{}" and not taken.is_symlink()
+    (tmp_path / "hub/way").symlink_to(snapshot)
+    assert take("by-link", tmp_path / "hub/way").status_code == 201
+    for target in ("/etc/shadow", outside, "../../../../outside.json", "/proc/self/environ", "../../blobs/none"):
+        (snapshot / "tokenizer.json").unlink(missing_ok=True)
+        (snapshot / "tokenizer.json").symlink_to(target)
+        refused = error(take("x"), 403, "forbidden", "path")
+        assert "tokenizer.json" in refused["message"] and str(tmp_path / "hub") in refused["hint"], refused
+    done = subprocess.run([HONED, "model", "import", "cli", str(snapshot), "--state", str(d.state)], capture_output=True, text=True, env=d.env)
+    assert done.returncode == 1 and "tokenizer.json" in done.stderr, done.stderr
+    (snapshot / "tokenizer.json").unlink()
+    # A link that goes back and forth: at no moment does what is outside come in.
+    stop = threading.Event()
+
+    def exchange():
+        for target in itertools.cycle((outside, "../../blobs/1234")):
+            (snapshot / ".new").symlink_to(target)
+            (snapshot / ".new").rename(snapshot / "config.json")
+            if stop.is_set():
+                return
+
+    thread = threading.Thread(target=exchange)
+    thread.start()
+    codes = [take(f"race{i}").status_code for i in range(60)]
+    stop.set()
+    thread.join()
+    assert set(codes) <= {201, 403} and len(set(codes)) == 2, codes
+    assert {f.read_text() for f in d.state.glob("models/race*/*")} == {"{}"}
+    assert not list(d.state.glob("models/.tmp-*")) and not list((d.state / "tmp").iterdir())
 
 
 def test_job_from_start_to_end(daemon):

@@ -118,6 +118,8 @@ def test_values_to_begin_from(start, tmp_path):
     data = daemon.post("/datasets?name=t", data=tiny.chats(random.Random(1), 12).encode()).json()["id"]
     refused = daemon.post("/jobs", json={"model": "llama", "dataset": data, "init_from": {"job": first, "step": step}})
     assert refused.status_code >= 400 and refused.json()["error"]["field"] == "init_from" and "damaged" in refused.text
+    told = subprocess.run([HONED, "check", "--state", daemon.state], capture_output=True, text=True)
+    assert told.returncode == 1 and f"checkpoint of step {step}" in told.stdout and first in told.stdout and "1 wrong" in told.stdout
     asked = daemon.post(f"/jobs/{first}/predict", json={"inputs": ["good"], "step": step})
     assert asked.status_code >= 400 and "damaged" in asked.text
 

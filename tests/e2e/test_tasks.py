@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import pathlib
+import re
 import sys
 import time
 
@@ -194,6 +195,52 @@ def test_compressed_uploads(served, tmp_path):
     assert done.status_code == 422 and "tar" in done.json()["error"]["message"]
     done = requests.post(url + "/datasets", files={"file": ("x.gz", gzip.compress(b""))})
     assert done.status_code == 422 and done.json()["error"]["code"] == "dataset_invalid"
+    assert len(requests.get(url + "/datasets").json()["data"]) == 1 and not list((served.state / "tmp").iterdir())
+
+
+def zstd_frame(data):
+    """Of blocks that are stored as they are, at most 128 KB each (RFC 8878, 3.1.1)."""
+    blocks = [data[i:i + 100_000] for i in range(0, len(data), 100_000)]
+    return b"\x28\xb5\x2f\xfd\xa0" + len(data).to_bytes(4, "little") + b"".join(
+        (len(block) << 3 | (i == len(blocks) - 1)).to_bytes(3, "little") + block for i, block in enumerate(blocks))
+
+
+def test_several_members(served):
+    """Members in a row are one file. A damaged second one, or something else behind the first, is refused with its place, and never
+    left out; padding is taken as gzip and xz take it."""
+    import bz2
+    import gzip
+    import lzma
+    url, one, two = served.url, tsv(2000), tsv(1500, 1000).split(b"\n", 1)[1]
+    whole = requests.post(url + "/datasets", files={"file": ("x", one + two)}).json()["id"]
+
+    def send(data):
+        return requests.post(url + "/datasets", files={"file": ("x", data)})
+
+    for name, pack in (("gzip", gzip.compress), ("xz", lzma.compress), ("bzip2", bz2.compress), ("zstd", zstd_frame)):
+        a, b = pack(one), pack(two)
+        done = send(a + b)
+        assert done.status_code == 200 and done.json()["id"] == whole, (name, done.text)
+        bad = {"cut": a + b[:-9], "cut in its header": a + b[:3], "header": a + bytes([b[0] ^ 1]) + b[1:], "second byte": a + b[:1] + b"?" + b[2:],
+               "rubbish": a + b + b"rubbish and more", "text": a + two, "another kind": a + (bz2 if name != "bzip2" else gzip).compress(two)}
+        if name != "zstd":  # its checksum is left to whoever packs
+            bad["content"] = a + b[:len(b) // 2] + bytes([b[len(b) // 2] ^ 0x10]) + b[len(b) // 2 + 1:]
+        if name == "gzip":
+            bad["checksum"] = a + b[:-6] + bytes([b[-6] ^ 1]) + b[-5:]
+            bad["checksum of the first"] = a[:-6] + bytes([a[-6] ^ 1]) + a[-5:] + b
+            bad["length"] = a + b[:-1] + bytes([b[-1] ^ 1])
+            bad["padding in between"] = a + bytes(8) + b
+        for padding in (1, 4, 512):
+            if name == "gzip" or (name == "xz" and padding % 4 == 0):
+                assert send(a + b + bytes(padding)).json()["id"] == whole, (name, padding)
+            else:
+                bad[f"{padding} zeros"] = a + b + bytes(padding)
+        for what, data in bad.items():
+            done = send(data)
+            assert done.status_code == 422 and done.json()["error"]["code"] == "dataset_invalid", (name, what, done.text)
+            where, at = re.search(r"(at|after) byte (\d+)", done.json()["error"]["message"]).groups()
+            least = len(a) - 8 if "first" in what else len(a) if where == "at" else 1
+            assert least <= int(at) <= len(data) and (where == "at" or name != "gzip"), (name, what, done.text, len(a))
     assert len(requests.get(url + "/datasets").json()["data"]) == 1 and not list((served.state / "tmp").iterdir())
 
 

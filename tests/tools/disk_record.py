@@ -7,9 +7,11 @@ import os
 import pathlib
 import re
 
-CALLS = ("open,openat,creat,write,pwrite64,writev,pwritev,ftruncate,truncate,fallocate,copy_file_range,sendfile,ioctl,rename,renameat,"
+CALLS = ("open,openat,openat2,creat,write,pwrite64,writev,pwritev,ftruncate,truncate,fallocate,copy_file_range,sendfile,ioctl,rename,renameat,"
          "lseek,renameat2,link,linkat,unlink,unlinkat,rmdir,mkdir,mkdirat,fsync,fdatasync,msync,fchmod,chmod")
 LINE = re.compile(r"(\d+\.\d+) (\w+)\((.*)\)\s+= (-?\d+|\?)(?:<[^>]*>)?.*<(\d+\.\d+)>$")
+OPENED = re.compile(r" = (\d+)<((?:\\x[0-9a-f]{2})*)>")
+BY_DESCRIPTOR = re.compile(r'"((?:\\x[0-9a-f]{2})*)"')
 UNSEEN = ("hone.db-shm",)  # an index of the log, mapped, rebuilt by whoever opens the store
 
 
@@ -42,6 +44,14 @@ def named(arguments):
     return whole
 
 
+def resolve(line, opened):
+    """A link made of an open file, `/proc/self/fd/12`, with the path that was opened; a thread links what it has opened itself."""
+    def path(found):
+        name = text(found[1]).decode(errors="replace")
+        return f'"{opened[name[14:]]}"' if name.startswith("/proc/self/fd/") and name[14:] in opened else found[0]
+    return BY_DESCRIPTOR.sub(path, line)
+
+
 class Node:
     def __init__(self, folder):
         self.folder = folder
@@ -58,8 +68,13 @@ def read(trace, root):
     mark = "".join(f"\\x{b:02x}" for b in str(root).encode())
     found = []
     for file in pathlib.Path(trace).parent.glob(pathlib.Path(trace).name + ".*"):
+        opened = {}
         with open(file) as lines:
             for line in lines:
+                if " open" in line and (of := OPENED.search(line)):
+                    opened[of[1]] = of[2]
+                if " linkat(" in line:
+                    line = resolve(line, opened)
                 if mark not in line or not (m := LINE.match(line.rstrip("\n"))) or m[4].startswith("-") or m[4] == "?":
                     continue
                 begun, call, arguments, ended = float(m[1]), m[2], split(m[3]), float(m[1]) + float(m[5])
@@ -201,6 +216,7 @@ class Disk:
 
     do_renameat = do_renameat2 = do_rename
     do_linkat, do_mkdirat, do_unlinkat, do_rmdir, do_open = do_link, do_mkdir, do_unlink, do_unlink, do_openat
+    do_openat2 = do_openat
 
     def rebuild(self, target, only_synced, keep=None):
         """Writes the folder as it would be found; a file of `keep` with the same bytes is linked, so that it is the same inode."""

@@ -4,27 +4,34 @@
 
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <cmocka.h>
 
 static const char conversation[] =
     "[{\"role\":\"system\",\"content\":\"Be kind.\"},{\"role\":\"user\",\"content\":\" Hi \\u00e9\\n\"},"
     "{\"role\":\"assistant\",\"content\":\"Yes\",\"tags\":[\"x\",\"y\"],\"n\":3,\"r\":2.5,\"none\":null}]";
 
-static int render(const char *source, struct hn_rendered *out, struct hn_error *err) {
+static int render_within(const char *source, int64_t milliseconds, struct hn_rendered *out, struct hn_error *err) {
     struct hn_template *tpl = NULL;
     json_t *messages = json_loads(conversation, 0, NULL);
     struct hn_template_input in = {.messages = messages,
         .bos_token = "<s>",
         .eos_token = "</s>",
-        .date = "2026-01-31"};
+        .date = "2026-01-31",
+        .milliseconds = milliseconds};
     int rc = hn_template_compile(source, strlen(source), &tpl, err);
     if (!rc)
         rc = hn_template_render(tpl, &in, out, err);
     hn_template_destroy(tpl);
     json_decref(messages);
     return rc;
+}
+
+static int render(const char *source, struct hn_rendered *out, struct hn_error *err) {
+    return render_within(source, 0, out, err);
 }
 
 static void test_renders(void **state) {
@@ -159,6 +166,83 @@ static void test_refusals(void **state) {
     }
 }
 
+/* Two lists, as deep as loops can make them. */
+#define DEEP                                                                                                         \
+    "{% set ns = namespace(x=[], y=[]) %}{% for a in range(99999) %}{% set ns.x = [ns.x] %}{% set ns.y = [ns.y] %}{% endfor %}"
+
+static double seconds_now(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
+/* Work on 8 MB again and again: whatever it is, it counts. */
+static void test_work(void **state) {
+    (void)state;
+    static const char *const work[] = {"s|length", "s[-1]", "s.find('y')", "s.rfind(h)", "s.removeprefix(h)", "s.endswith((h, h))",
+        "s == t", "[s, t]|sort", "'x'.strip(s)", "s.rsplit(h)", "s|reverse", "{s: 1, t: 2}|tojson(sort_keys=true)", "'{}'.format(s)"};
+    for (size_t i = 0; i < sizeof work / sizeof work[0]; i++) {
+        char source[600];
+        snprintf(source, sizeof source, "{%% set k = 'x' * 1000 %%}{%% set s = k * 8000 %%}{%% set t = k ~ k * 7999 %%}{%% set h = k * 4000 %%}"
+            "{%% for a in range(9999) %%}{%% for b in range(9999) %%}{%% if %s %%}{%% endif %%}{%% endfor %%}{%% endfor %%}", work[i]);
+        struct hn_rendered out = {0};
+        struct hn_error err = {0};
+        double begun = seconds_now();
+        if (!render(source, &out, &err))
+            fail_msg("%s came to an end", work[i]);
+        double seconds = seconds_now() - begun;
+        if (seconds > 8 || !strstr(err.message, "the chat template fails in line 1: "))
+            fail_msg("%s: %.1f s, %s", work[i], seconds, err.message);
+        hn_rendered_free(&out);
+    }
+}
+
+static void test_clock(void **state) {
+    (void)state;
+    struct hn_rendered out = {0};
+    struct hn_error err = {0};
+    int rc = render_within("a\n{% for a in range(9999) %}{% for b in range(999) %}{% endfor %}{% endfor %}", 2, &out, &err);
+    assert_int_equal(rc, HN_E_MODEL_INVALID);
+    assert_string_equal(err.message, "the chat template fails in line 2: one conversation takes it more than 0.002 seconds");
+    hn_rendered_free(&out);
+}
+
+/* What C leaves open and Python does not. */
+static void test_numbers(void **state) {
+    (void)state;
+    static const struct {
+        const char *source, *want; /* want NULL: an error */
+    } cases[] = {
+        {"{{ (-9223372036854775807 - 1)|abs }}", NULL},
+        {"{{ -(-9223372036854775807 - 1) }}", NULL},
+        {"{{ -5|abs }}{{ true|abs }}", "51"},
+        {"{{ (-9223372036854775807 - 1) % 9223372036854775807 }}", "9223372036854775806"},
+        {"{{ (-9223372036854775807 - 1) // 9223372036854775807 }}", "-2"},
+        {"{{ (-9223372036854775807 - 1) % -1 }}", "0"},
+        {"{{ 'x'.ljust(9223372036854775807) }}", NULL},
+        {"{{ 'x'.zfill(-9223372036854775807 - 1) }}{{ '-1'.zfill(4) }}", "x-001"},
+        {"{{ 'abc'[::1e300] }}", NULL},
+        {"{{ 'abc'[::'x'] }}", NULL},
+        {"{{ 'abc'[1e300:] }}", NULL},
+        {"{{ 'a b'.split(' ', 1e300) }}{{ 'aa'|replace('a', 'b', -1e300) }}", "['a', 'b']bb"},
+        {"{{ 1e300|int }}{{ '1e300'|int }}{{ 1e300|string }}", "001e+300"},
+        {"{{ '%d' % 1e300 }}", "9223372036854775807"},
+        {"{{ 4 is divisibleby 1e300 }}{{ 1e300 is even }}", "FalseFalse"},
+        {"{{ [1, 2]|batch(1e300)|list }}", "[[1, 2]]"},
+        {"{{ []|select|list }}{{ []|batch(2)|list }}{{ ''[0:] }}{{ [][::-1] }}", "[][][]"},
+        {"{{ 2 ** 62 * 2 }}", NULL},
+        {"{{ range(9223372036854775807, -9223372036854775807) }}", NULL},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct hn_rendered out = {0};
+        struct hn_error err = {0};
+        int rc = render(cases[i].source, &out, &err);
+        if (!rc != (cases[i].want != NULL) || (!rc && strcmp(out.text.data ? out.text.data : "", cases[i].want) != 0))
+            fail_msg("%s: %d %s %s", cases[i].source, rc, err.message, out.text.data ? out.text.data : "");
+        hn_rendered_free(&out);
+    }
+}
+
 static void test_bounds(void **state) {
     (void)state;
     static const char *const hostile[] = {
@@ -174,6 +258,11 @@ static void test_bounds(void **state) {
         "}}",
         "{% set ns = namespace(x=[0]) %}{% for a in range(60) %}{% set ns.x = [ns.x, ns.x] %}{% endfor %}{{ ns.x == "
         "[ns.x] }}{{ ns.x }}",
+        DEEP "{{ ns.x == ns.y }}",
+        DEEP "{{ ns.x < ns.y }}",
+        DEEP "{{ ns.x in [ns.y] }}",
+        DEEP "{{ [ns.x, ns.y]|unique|list }}",
+        DEEP "{{ {'a': ns.x} == {'a': ns.y} }}",
     };
     for (size_t i = 0; i < sizeof hostile / sizeof hostile[0]; i++) {
         struct hn_rendered out = {0};
@@ -202,6 +291,7 @@ static void test_bounds(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_renders), cmocka_unit_test(test_origins),
-        cmocka_unit_test(test_refusals), cmocka_unit_test(test_bounds)};
+        cmocka_unit_test(test_refusals), cmocka_unit_test(test_bounds), cmocka_unit_test(test_work),
+        cmocka_unit_test(test_clock), cmocka_unit_test(test_numbers)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
