@@ -285,8 +285,8 @@ static int inputs_exist(struct hn_db *db, const struct hn_job *job, const struct
     int rc = hn_db_number(db, 0, &model, err, "SELECT 1 FROM models WHERE name=?1", "s", job->model);
     if (!rc)
         rc = hn_db_number(db, 0, &missing, err, "SELECT count(*) FROM (SELECT ?1 AS id UNION SELECT ?2 UNION SELECT ?3 UNION "
-            "SELECT json_extract(value,'$.dataset') FROM json_each(?4)) WHERE id IS NOT NULL AND id NOT IN (SELECT d.id FROM "
-            "datasets d WHERE " HN_REACHES("d.owner", 5, 6, 7) ")", "ssssiss", job->dataset, job->validation_dataset,
+            "SELECT json_extract(value,'$.dataset') FROM json_each(?4)) w WHERE w.id IS NOT NULL AND NOT EXISTS (SELECT 1 "
+            "FROM datasets d WHERE d.id=w.id AND " HN_REACHES("d.owner", 5, 6, 7) ")", "ssssiss", job->dataset, job->validation_dataset,
             job->test_dataset, job->datasets ? job->datasets : "[]", (int64_t)reach->all, reach->owner, reach->team);
     if (!rc && (!model || missing))
         rc = hn_fail(err, HN_E_CONFLICT, "the model or data set was deleted while the job was being planned");
