@@ -47,7 +47,7 @@ int hn_dataset_take(struct hn_request *req, struct hn_part *part, const char *na
     const char *file = part->filename && *part->filename ? part->filename : "dataset";
     const char *slash = strrchr(file, '/');
     struct hn_dataset_source source = {.path = part->path, .sha256 = part->sha256, .bytes = part->bytes,
-        .name = name && *name ? name : slash ? slash + 1 : file, .format = format, .columns = columns, .drop = drop, .provisional = provisional};
+        .name = name && *name ? name : slash ? slash + 1 : file, .format = format, .columns = columns, .drop = drop, .owner = req->key.id, .provisional = provisional};
     struct hn_library library = hn_request_library(req);
     bool existing = false;
     int rc = hn_dataset_import(&library, &source, ret, &existing, &req->details, err);
@@ -103,6 +103,8 @@ int hn_datasets_create(struct hn_request *req, struct hn_error *err) {
         rc = hn_dataset_take(req, part, name, format && *format ? format : NULL, columns,
             field(req, "on_error"), false, &record, &fresh, err);
     if (!rc)
+        hn_request_object(req, json_string_value(json_object_get(record, "id")));
+    if (!rc)
         rc = hn_reply_json(req, fresh ? 201 : 200, hn_record_public(record), err);
     json_decref(record);
     json_decref(columns);
@@ -126,7 +128,8 @@ int hn_datasets_list(struct hn_request *req, struct hn_error *err) {
     struct hn_db *db = rc ? NULL : hn_request_db(req, err);
     if (!db)
         return rc ? rc : HN_E_INTERNAL;
-    rc = hn_db_dataset_list(db, after, limit, &list, &more, err);
+    struct hn_reach reach = hn_access_reach(req);
+    rc = hn_db_dataset_list(db, &reach, after, limit, &list, &more, err);
     if (rc)
         return rc;
     if (more)

@@ -27,9 +27,8 @@ static int read_evaluate(struct hn_request *req, json_t **ret_body, json_t *para
         hn_error_field(err, "dataset");
         hn_error_hint(err, "{\"dataset\":\"ds_…\"}; GET /datasets lists them");
     }
-    struct hn_db *db = rc ? NULL : hn_request_db(req, err);
     if (!rc)
-        rc = db ? hn_db_dataset_get(db, id, &record, err) : HN_E_INTERNAL;
+        rc = hn_access_dataset(req, id, &record, err);
     if (rc == HN_E_NOT_FOUND)
         hn_error_field(err, "dataset");
     if (!rc) {
@@ -54,12 +53,14 @@ static int reply_evaluation(struct hn_request *req, json_t *params, json_t *abou
         rc = hn_helper_call(req->server->predict_helper, &question, &result, &req->details, err);
     }
     hn_time_now(now);
-    json_t *out = rc ? NULL : json_pack("{s:s,s:s,s:{s:o}}", "id", id, "created_at", now, "links", "rows",
+    json_t *out = rc ? NULL : json_pack("{s:s,s:s,s:s?,s:{s:o}}", "id", id, "created_at", now, "owner", req->key.id[0] ? req->key.id : NULL, "links", "rows",
         json_sprintf("/evaluations/%s/rows", id));
     json_object_update(out, about);
     json_object_update(out, result);
     if (!rc)
         rc = hn_evaluation_keep(state, id, dir, out, err);
+    if (!rc)
+        hn_request_object(req, id);
     if (rc)
         hn_dir_remove(dir, NULL);
     json_decref(about);
@@ -143,7 +144,7 @@ int hn_evaluations_list(struct hn_request *req, struct hn_error *err) {
     json_t *all = hn_evaluation_list(req->server->config->state), *data = json_array(), *one;
     size_t i;
     json_array_foreach(all, i, one)
-        if (is_asked_for(req, one))
+        if (is_asked_for(req, one) && hn_access_evaluation(req, one))
             json_array_append(data, one);
     json_decref(all);
     return hn_reply_list(req, data, NULL, err);

@@ -3,6 +3,7 @@
 #define HN_API_HANDLERS_H
 
 #include "api/reply.h"
+#include "server/access.h"
 #include "server/state.h"
 #include "server/store_events.h"
 #include "server/store_jobs.h"

@@ -105,6 +105,8 @@ static int check_plain(const struct submission *s, struct hn_error *err) {
     if (!rc)
         rc = hn_json_int(r, "priority", -100, 100, &priority, err);
     if (!rc)
+        rc = hn_access_priority(s->req, priority, err);
+    if (!rc)
         rc = hn_json_int(r, "max_shard_bytes", 1, HN_SHARD_BYTES_MAX, &shard, err);
     if (!rc)
         rc = hn_json_bool(r, "dedupe", &flag, err);
@@ -149,7 +151,7 @@ static int find_dataset(struct submission *s, const char *field, const json_t *v
     if (!id)
         return bad_field(err, HN_E_INVALID_FIELD, field, "a data set is named by its id",
             "upload it with POST /datasets and send its \"id\"");
-    int rc = hn_db_dataset_get(s->db, id, ret, err);
+    int rc = hn_access_dataset(s->req, id, ret, err);
     if (!rc)
         rc = hn_dataset_check(s->req->server->seen, s->req->server->config->state, *ret, err);
     if (rc)
@@ -339,8 +341,7 @@ static int resolve_init(struct submission *s, struct hn_error *err) {
     if (!id)
         return bad_field(err, HN_E_INVALID_FIELD, "init_from", "init_from names a job and a step of it",
             "for example {\"job\":\"job_…\",\"step\":\"best\"}");
-    hn_job_init(&job);
-    int rc = hn_db_job_get(s->db, id, &job, err);
+    int rc = hn_access_job(s->req, id, &job, err);
     if (!rc && (!job.model || strcmp(job.model, json_string_value(json_object_get(s->model, "name"))) != 0))
         rc = bad_field(err, HN_E_INVALID_FIELD, "init_from", "the job of init_from was trained on another model",
             job.model ? job.model : "");
@@ -498,7 +499,7 @@ static int insert(struct submission *s, struct hn_error *err) {
     struct hn_job job;
     hn_job_init(&job);
     fill_job(s, &job);
-    struct hn_job_insert insert = {.job = &job, .warnings = json_object_get(s->plan, "warnings"), .key = s->key,
+    struct hn_job_insert insert = {.job = &job, .reach = hn_access_reach(s->req), .warnings = json_object_get(s->plan, "warnings"), .key = s->key,
         .key_body = s->body_hash};
     int rc = place_init(s, job.id, err);
     if (!rc)
@@ -515,6 +516,7 @@ static int insert(struct submission *s, struct hn_error *err) {
             hn_record_update(s->req->server->config->state, s->req->server->store, "datasets", s->uploaded[i]);
         s->n_uploaded = 0; /* they belong to a job now */
         hn_workers_wake(s->req->server->workers);
+        hn_request_object(s->req, job.id);
         char *location = hn_request_alloc(s->req, 64);
         if (location) {
             snprintf(location, 64, "/jobs/%s", job.id);

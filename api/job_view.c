@@ -65,6 +65,7 @@ json_t *hn_job_json(struct hn_db *db, const struct hn_job *job) {
         json_t *value;
     } fields[] = {
         {"id", json_string(job->id)},
+        {"owner", job->owner && *job->owner ? json_string(job->owner) : json_null()},
         {"name", job->name ? json_string(job->name) : json_null()},
         {"status", json_string(job->status)},
         {"requested", job->requested ? json_string(job->requested) : json_null()},

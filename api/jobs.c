@@ -38,7 +38,7 @@ int hn_jobs_list(struct hn_request *req, struct hn_error *err) {
     static const char *const states[] = {"queued", "running", "paused", "succeeded", "failed", "cancelled", NULL};
     static const char *const orders[] = {"desc", "asc", NULL};
     const char *order = "desc", *next = NULL;
-    struct hn_job_filter filter = {.model = hn_request_query(req, "model"), .task = hn_request_query(req, "task"),
+    struct hn_job_filter filter = {.reach = hn_access_reach(req), .model = hn_request_query(req, "model"), .task = hn_request_query(req, "task"),
         .dataset = hn_request_query(req, "dataset")};
     read_metadata_filter(req, &filter);
     int rc = hn_query_page(req, 20, 1000, &filter.limit, &filter.after, err);
@@ -114,6 +114,8 @@ int hn_jobs_patch(struct hn_request *req, struct hn_error *err) {
         rc = hn_fail(err, HN_E_INVALID_FIELD, "name has more than 200 characters");
     if (!rc)
         rc = hn_json_int(body, "priority", -100, 100, &patch.priority, err);
+    if (!rc)
+        rc = hn_access_priority(req, patch.priority, err);
     const json_t *pairs = json_object_get(body, "metadata");
     if (!rc && pairs && !json_is_null(pairs)) {
         rc = hn_metadata_check(pairs, err);

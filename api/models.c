@@ -129,6 +129,8 @@ int hn_models_create(struct hn_request *req, struct hn_error *err) {
     json_t *record = NULL;
     int rc = req->parts ? import_upload(req, &record, err) : import_path(req, &record, err);
     if (!rc)
+        hn_request_object(req, json_string_value(json_object_get(record, "name")));
+    if (!rc)
         rc = hn_reply_json(req, 201, hn_record_public(record), err);
     json_decref(record);
     return rc;

@@ -123,7 +123,7 @@ static int64_t begin_of(const struct hn_job *job) {
 static int insert_again(struct hn_request *req, struct hn_job *job, int64_t step, char ret_id[HN_ID_SIZE], struct hn_error *err) {
     char now[HN_TIME_SIZE];
     const char *state = req->server->config->state;
-    struct hn_job_insert insert = {.job = job};
+    struct hn_job_insert insert = {.job = job, .reach = hn_access_reach(req)};
     hn_id_make("job", ret_id);
     hn_time_now(now);
     int rc = place_init(state, job->id, ret_id, err);
@@ -173,6 +173,7 @@ int hn_jobs_verify(struct hn_request *req, struct hn_error *err) {
     if (rc)
         return rc;
     hn_workers_wake(req->server->workers);
+    hn_request_object(req, id);
     return hn_job_reply(req, 201, id, err);
 }
 
@@ -277,7 +278,7 @@ int hn_jobs_verifications(struct hn_request *req, struct hn_error *err) {
     int rc = hn_job_load(req, &job, err);
     struct answer a = {.db = hn_request_db(req, err), .state = req->server->config->state, .job = &job, .stored = json_object(),
         .list = json_array(), .err = err};
-    struct hn_job_filter filter = {.verifies = job.id, .limit = 100};
+    struct hn_job_filter filter = {.reach = hn_access_reach(req), .verifies = job.id, .limit = 100};
     if (!rc)
         rc = look_at_first(&a);
     if (!rc)

@@ -10,7 +10,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 #include <unistd.h>
 
 int hn_complain(const struct hn_error *err) {
@@ -111,44 +110,6 @@ int hn_command_model(int argc, char **argv) {
     return rc ? hn_complain(&err) : status;
 }
 
-static int key_create(struct hn_session *s, const char *name, const char *scope, struct hn_error *err) {
-    if (strcmp(scope, "read") != 0 && strcmp(scope, "submit") != 0 && strcmp(scope, "admin") != 0)
-        return hn_fail(err, HN_E_INVALID_FIELD, "--scope must be read, submit or admin");
-    if (!*name || strlen(name) > 64)
-        return hn_fail(err, HN_E_INVALID_FIELD, "--name must have 1 to 64 characters");
-    unsigned char random[20];
-    char secret[64] = "hone_", id[HN_ID_SIZE], hash[HN_SHA256_HEX];
-    if (getrandom(random, sizeof random, 0) != (ssize_t)sizeof random)
-        return hn_fail_errno(err, errno, "no randomness");
-    for (size_t i = 0; i < sizeof random; i++)
-        snprintf(secret + 5 + 2 * i, 3, "%02x", random[i]);
-    hn_id_make("key", id);
-    hn_sha256(secret, strlen(secret), hash);
-    struct hn_key_insert insert = {id, name, scope, hash};
-    int rc = hn_store_call(s->store, hn_db_key_insert, &insert, err);
-    if (!rc)
-        printf("%s\n", secret);
-    if (!rc)
-        fprintf(stderr, "%s (%s, scope %s) was created; the line above is its secret, shown this once\n", id, name, scope);
-    return rc;
-}
-
-static int key_list(struct hn_session *s, struct hn_error *err) {
-    struct hn_db *db = hn_store_read(s->store, err);
-    json_t *list = NULL, *key;
-    size_t i;
-    int rc = db ? hn_db_key_list(db, &list, err) : HN_E_INTERNAL;
-    json_array_foreach(list, i, key) {
-        const char *revoked = json_string_value(json_object_get(key, "revoked_at"));
-        printf("%s  %-8s %s%s%s  %s\n", json_string_value(json_object_get(key, "id")),
-            json_string_value(json_object_get(key, "scope")), json_string_value(json_object_get(key, "created_at")),
-            revoked ? "  revoked " : "", revoked ? revoked : "", json_string_value(json_object_get(key, "name")));
-    }
-    json_decref(list);
-    hn_store_release(s->store, db);
-    return rc;
-}
-
 const char *hn_argument_take(int *argc, char **argv, const char *word) {
     size_t n = strlen(word);
     for (int i = 0; i < *argc; i++) {
@@ -163,23 +124,4 @@ const char *hn_argument_take(int *argc, char **argv, const char *word) {
         return value;
     }
     return NULL;
-}
-
-int hn_command_key(int argc, char **argv) {
-    const char *name = hn_argument_take(&argc, argv, "--name"), *scope = hn_argument_take(&argc, argv, "--scope");
-    struct hn_session s;
-    struct hn_error err = {0};
-    if (hn_session_open(&s, argc, argv, false, &err))
-        return hn_complain(&err);
-    int rc = 0, status = 0;
-    if (s.argc == 1 && strcmp(s.argv[0], "create") == 0 && name && scope)
-        rc = key_create(&s, name, scope, &err);
-    else if (s.argc == 1 && strcmp(s.argv[0], "list") == 0)
-        rc = key_list(&s, &err);
-    else if (s.argc == 2 && strcmp(s.argv[0], "revoke") == 0)
-        rc = hn_store_call(s.store, hn_db_key_revoke, s.argv[1], &err);
-    else
-        status = hn_usage("honed key create --name N --scope read|submit|admin | key list | key revoke N [--state D]");
-    hn_session_close(&s);
-    return rc ? hn_complain(&err) : status;
 }

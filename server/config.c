@@ -47,6 +47,9 @@ static const struct option options[] = {
     {"tls_cert", TEXT, AT(tls_cert), "", 0, 0, "PEM file of the certificate chain; turns on HTTPS"},
     {"tls_key", TEXT, AT(tls_key), "", 0, 0, "PEM file of its private key"},
     {"require_keys", TEXT, AT(require_keys), "auto", 0, 0, "yes, no, or auto: only when listening beyond loopback"},
+    {"socket", TEXT, AT(socket), "", 0, 0, "path of a Unix socket to listen on as well; local users are known by their accounts"},
+    {"socket_users", TEXT, AT(socket_users), "", 0, 0, "scopes of local users and @groups on that socket: alice:submit,@ml:read"},
+    {"audit", FLAG, AT(audit), "yes", 0, 0, "no: STATE/audit.jsonl gets no line for each request that changes something"},
     {"confine", FLAG, AT(confine), "yes", 0, 0, "no: trainers and helpers may open any file that the daemon may"},
     {"insecure", FLAG, AT(insecure), "no", 0, 0, "yes: allow listening beyond loopback without TLS or keys"},
     {"retain_days", COUNT, AT(retain_days), "0", 0, 36500, "what is older is deleted: ended jobs, data sets that no job names, evaluations, exports; 0 = kept"},
@@ -74,7 +77,7 @@ static const struct option *find(const char *name) {
     return NULL;
 }
 
-static bool read_number(const char *text, bool size, int64_t *ret) {
+bool hn_config_number(const char *text, bool size, int64_t *ret) {
     char *end;
     errno = 0;
     long long value = strtoll(text, &end, 10);
@@ -133,7 +136,7 @@ int hn_config_set(struct hn_config *config, const char *name, const char *value,
     }
     case COUNT:
     case SIZE:
-        if (!read_number(value, option->type == SIZE, &number))
+        if (!hn_config_number(value, option->type == SIZE, &number))
             return refuse(err, option, value, option->type == SIZE ? "a size such as 512M or 16G" : "a whole number");
         if (number < option->min || number > option->max)
             return refuse(err, option, value, "within its limits");

@@ -112,8 +112,19 @@ int hn_evaluation_keep(const char *state, const char *id, const char *dir, const
 }
 
 int hn_evaluation_path(const char *state, const char *id, const char *file, char ret[HN_PATH_SIZE], struct hn_error *err) {
-    if (hn_id_valid("eval", id) && hn_state_path(ret, state, "evaluations", id, file) && !access(ret, F_OK))
-        return 0;
+    return hn_id_valid("eval", id) && hn_state_path(ret, state, "evaluations", id, file) && !access(ret, F_OK)
+        ? 0 : hn_evaluation_missing(id, err);
+}
+
+int hn_evaluation_load(const char *state, const char *id, json_t **ret, struct hn_error *err) {
+    char path[HN_PATH_SIZE];
+    int rc = hn_evaluation_path(state, id, "evaluation.json", path, err);
+    if (!rc && hn_json_load(path, ANSWER_BYTES, ret, err))
+        rc = hn_evaluation_missing(id, err); /* it was just removed */
+    return rc;
+}
+
+int hn_evaluation_missing(const char *id, struct hn_error *err) {
     hn_fail(err, HN_E_NOT_FOUND, "there is no evaluation %.64s", id);
     hn_error_hint(err, "the last %d are kept", HN_EVALUATIONS_KEPT);
     return HN_E_NOT_FOUND;

@@ -19,6 +19,9 @@ int hn_evaluation_keep(const char *state, const char *id, const char *dir, const
 int64_t hn_evaluations_expire(const char *state, int64_t limit);
 /* All answers that are kept, the newest first. New reference. */
 json_t *hn_evaluation_list(const char *state);
+/* One answer as it is kept. New reference; HN_E_NOT_FOUND. */
+int hn_evaluation_load(const char *state, const char *id, json_t **ret, struct hn_error *err);
+int hn_evaluation_missing(const char *id, struct hn_error *err); /* HN_E_NOT_FOUND */
 /* The path of a file of it, or of its folder (file NULL). HN_E_NOT_FOUND. */
 int hn_evaluation_path(const char *state, const char *id, const char *file, char ret[HN_PATH_SIZE], struct hn_error *err);
 

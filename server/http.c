@@ -5,6 +5,8 @@
  * microhttpd never completes a suspended request, so the pool's pointer to it is always good. An error found early is
  * answered after the body was read when that is short; else at once, and its connection ends (hn_reply_early).
  */
+#include "server/access.h"
+#include "server/audit.h"
 #include "server/http.h"
 #include "server/http_internal.h"
 #include "server/log.h"
@@ -35,10 +37,19 @@ void hn_http_resume(struct hn_exchange *x) {
 
 void hn_http_run(void *arg) {
     struct hn_http *http = arg;
-    MHD_run(http->daemon);
-    MHD_UNSIGNED_LONG_LONG wait;
-    if (MHD_get_timeout(http->daemon, &wait) == MHD_YES)
-        hn_timer_start(http->timer, wait, 0);
+    bool timed = false;
+    MHD_UNSIGNED_LONG_LONG soonest = 0, wait;
+    for (int i = 0; i < HN_LISTENERS; i++)
+        if (http->listeners[i].daemon)
+            MHD_run(http->listeners[i].daemon);
+    for (int i = 0; i < HN_LISTENERS; i++) {
+        if (!http->listeners[i].daemon || MHD_get_timeout(http->listeners[i].daemon, &wait) != MHD_YES)
+            continue;
+        soonest = timed && soonest < wait ? soonest : wait;
+        timed = true;
+    }
+    if (timed)
+        hn_timer_start(http->timer, soonest, 0);
     else
         hn_timer_stop(http->timer);
 }
@@ -58,11 +69,21 @@ const char *hn_request_query(const struct hn_request *req, const char *name) {
     return lookup(req->query, req->n_query, name, strcmp);
 }
 
+void hn_request_object(struct hn_request *req, const char *object) {
+    snprintf(req->object, sizeof req->object, "%s", object);
+}
+
 struct hn_db *hn_request_db(struct hn_request *req, struct hn_error *err) {
     struct hn_exchange *x = (struct hn_exchange *)req;
     if (!x->db)
         x->db = hn_store_read(req->server->store, err);
     return x->db;
+}
+
+void hn_request_db_release(struct hn_request *req) {
+    struct hn_exchange *x = (struct hn_exchange *)req;
+    hn_store_release(req->server->store, x->db);
+    x->db = NULL;
 }
 
 static void free_exchange(struct hn_exchange *x) {
@@ -72,7 +93,7 @@ static void free_exchange(struct hn_exchange *x) {
         x->next->link = x->link;
     hn_reply_free(x);
     hn_body_free(x);
-    hn_store_release(x->req.server->store, x->db);
+    hn_request_db_release(&x->req);
     json_decref(x->req.details);
     hn_memory_free(x);
     free(x);
@@ -238,7 +259,21 @@ static void answer_error(struct hn_exchange *x, const struct hn_error *err) {
     x->phase = HN_PHASE_REPLY;
 }
 
+/* Once, when the answer is known. Refusals of an address that only tries keys would fill the file; the daemon's log has them. */
+static void audit(struct hn_exchange *x) {
+    const struct hn_request *req = &x->req;
+    if (x->audited || x->barred || strcmp(req->method, "GET") == 0 || strcmp(req->method, "HEAD") == 0)
+        return;
+    x->audited = true;
+    struct hn_audit_line line = {.key = req->key.id, .name = req->key.name, .address = x->guard ? x->guard->address : NULL,
+        .method = req->method, .route = req->route ? req->route->pattern : NULL,
+        .object = req->object[0] || !req->route ? req->object : req->params[0], .status = x->status,
+        .error = x->err.code ? hn_error_name(x->err.code) : NULL};
+    hn_audit_write(x->http->audit, &line);
+}
+
 static void count(struct hn_exchange *x) {
+    audit(x);
     const struct hn_api *api = x->http->api;
     struct hn_route_figures *row = &x->http->figures[x->req.route ? (size_t)(x->req.route - api->routes) : api->n_routes];
     if (x->status >= 100 && x->status < 600)
@@ -271,14 +306,15 @@ static void end_flush(void *arg) {
 
 static void handle(struct hn_exchange *x) {
     struct hn_error *err = &x->err;
-    int rc = x->req.route->handle(&x->req, err);
+    int rc = hn_access_path(&x->req, err);
+    if (!rc)
+        rc = x->req.route->handle(&x->req, err);
     if (!rc && x->reply == HN_REPLY_NONE)
         rc = hn_fail(err, HN_E_INTERNAL, "the handler gave no answer");
     if (rc)
         answer_error(x, err);
     /* The reader goes back before the reply is sent, which may take a slow client hours. */
-    hn_store_release(x->req.server->store, x->db);
-    x->db = NULL;
+    hn_request_db_release(&x->req);
 }
 
 static void run_handler(void *arg) {
@@ -383,6 +419,7 @@ static void on_completed(void *cls, struct MHD_Connection *connection, void **st
     if (!x)
         return;
     *state = NULL;
+    audit(x);
     bool quiet = x->status < 400 && (strcmp(x->req.method, "GET") == 0 || strcmp(x->req.method, "HEAD") == 0);
     hn_log(quiet ? HN_LOG_DEBUG : HN_LOG_INFO, "request", "req", x->req.id, "method", x->req.method, "path", x->req.path,
         "route", x->req.route ? x->req.route->pattern : "-", "status", HN_N(x->status), "ms", HN_N((hn_time_micros() - x->began) / 1000), "key", x->req.key.id[0] ? x->req.key.id : "-",
@@ -432,7 +469,7 @@ static int check_exposure(struct hn_http *http, struct hn_error *err) {
     return HN_E_INVALID_FIELD;
 }
 
-static int start(struct hn_http *http, struct hn_error *err) {
+static int start(struct hn_http *http, struct hn_listener *listener, struct hn_tls *with, struct hn_error *err) {
     const struct hn_config *config = http->server->config;
     unsigned flags = MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ITC | MHD_USE_ERROR_LOG | MHD_USE_NO_LISTEN_SOCKET;
     struct MHD_OptionItem tls[] = {
@@ -441,22 +478,22 @@ static int start(struct hn_http *http, struct hn_error *err) {
         {MHD_OPTION_HTTPS_PRIORITIES, 0, (void *)(uintptr_t)TLS_VERSIONS},
         {MHD_OPTION_END, 0, NULL},
     };
-    if (!http->tls) {
+    if (!with) {
         tls[0] = tls[3];
     } else {
-        tls[0].ptr_value = (void *)(uintptr_t)hn_tls_cert(http->tls);
-        tls[1].ptr_value = (void *)(uintptr_t)hn_tls_key(http->tls);
+        tls[0].ptr_value = (void *)(uintptr_t)hn_tls_cert(with);
+        tls[1].ptr_value = (void *)(uintptr_t)hn_tls_key(with);
         flags |= MHD_USE_TLS;
     }
-    http->daemon = MHD_start_daemon(flags, 0, NULL, NULL, on_request, http, MHD_OPTION_EXTERNAL_LOGGER, on_log, NULL,
+    listener->daemon = MHD_start_daemon(flags, 0, NULL, NULL, on_request, http, MHD_OPTION_EXTERNAL_LOGGER, on_log, NULL,
         MHD_OPTION_NOTIFY_COMPLETED, on_completed, http, MHD_OPTION_URI_LOG_CALLBACK, on_target, http,
         MHD_OPTION_NOTIFY_CONNECTION, on_connection, http, MHD_OPTION_CONNECTION_LIMIT,
         (unsigned)config->max_connections * 2 + 64, MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)config->idle_seconds,
         MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)96 << 10, MHD_OPTION_ARRAY, tls, MHD_OPTION_END);
-    if (!http->daemon)
+    if (!listener->daemon)
         return hn_fail(err, HN_E_INTERNAL, "cannot start the HTTP server");
-    const union MHD_DaemonInfo *info = MHD_get_daemon_info(http->daemon, MHD_DAEMON_INFO_EPOLL_FD);
-    return info ? hn_loop_watch(http->server->loop, info->epoll_fd, hn_http_run, http, &http->watch, err)
+    const union MHD_DaemonInfo *info = MHD_get_daemon_info(listener->daemon, MHD_DAEMON_INFO_EPOLL_FD);
+    return info ? hn_loop_watch(http->server->loop, info->epoll_fd, hn_http_run, http, &listener->watch, err)
                 : hn_fail(err, HN_E_INTERNAL, "this libmicrohttpd was built without epoll");
 }
 
@@ -466,7 +503,8 @@ int hn_http_create(struct hn_server *server, const struct hn_api *api, struct hn
         return hn_fail(err, HN_E_INTERNAL, "out of memory");
     http->server = server;
     http->api = api;
-    http->listen_fd = -1;
+    for (int i = 0; i < HN_LISTENERS; i++)
+        http->listeners[i] = (struct hn_listener){.http = http, .fd = -1};
     for (int i = 0; i < HN_RESERVE; i++)
         http->reserve[i] = -1;
     http->keeps_layout = strncmp(MHD_get_version(), "0.9.7", 5) == 0 && MHD_get_version()[5] < '7';
@@ -474,15 +512,22 @@ int hn_http_create(struct hn_server *server, const struct hn_api *api, struct hn
     http->guard_timer = hn_timer_create(server->loop, hn_guard_sweep, http);
     http->gone_timer = hn_timer_create(server->loop, hn_guard_look, http);
     http->figures = hn_calloc(api->n_routes + 1, sizeof *http->figures);
-    int rc = http->figures ? hn_listen_open(http, err) : hn_fail(err, HN_E_INTERNAL, "out of memory");
+    http->failures = hn_failures_create();
+    int rc = http->figures && http->failures ? hn_listen_open(http, err) : hn_fail(err, HN_E_INTERNAL, "out of memory");
     for (size_t i = 0; !rc && i < api->n_routes; i++)
         http->figures[i].route = &api->routes[i];
     if (!rc)
         rc = check_exposure(http, err);
+    if (!rc)
+        rc = hn_listen_local(http, err);
+    if (!rc && server->config->audit)
+        rc = hn_audit_create(server->config->state, &http->audit, err);
     if (!rc && *server->config->tls_cert)
         rc = hn_tls_load(server->config->tls_cert, server->config->tls_key, &http->tls, err);
     if (!rc)
-        rc = start(http, err);
+        rc = start(http, &http->listeners[HN_NETWORK], http->tls, err);
+    if (!rc && http->listeners[HN_LOCAL].fd >= 0)
+        rc = start(http, &http->listeners[HN_LOCAL], NULL, err);
     if (!rc)
         rc = hn_listen_begin(http, err);
     if (rc) {
@@ -508,8 +553,10 @@ static void look_whether_stopped(void *arg) {
     hn_timer_stop(http->stop_timer);
     /* From here on nothing runs microhttpd: a request that it took up now would be suspended at its end, and abort it. */
     hn_timer_stop(http->timer);
-    hn_loop_unwatch(http->watch);
-    http->watch = NULL;
+    for (int i = 0; i < HN_LISTENERS; i++) {
+        hn_loop_unwatch(http->listeners[i].watch);
+        http->listeners[i].watch = NULL;
+    }
     http->stop_done(http->stop_arg);
 }
 
@@ -530,11 +577,16 @@ void hn_http_destroy(struct hn_http *http) {
     hn_timer_destroy(http->guard_timer);
     hn_timer_destroy(http->gone_timer);
     hn_timer_destroy(http->stop_timer);
-    hn_loop_unwatch(http->watch); /* before its descriptor is closed */
-    if (http->daemon)
-        MHD_stop_daemon(http->daemon);
+    for (int i = 0; i < HN_LISTENERS; i++) {
+        hn_loop_unwatch(http->listeners[i].watch); /* before its descriptor is closed */
+        if (http->listeners[i].daemon)
+            MHD_stop_daemon(http->listeners[i].daemon);
+    }
     hn_listen_end(http);
     hn_tls_free(http->tls);
+    hn_audit_destroy(http->audit);
+    hn_peers_destroy(http->peers);
+    hn_failures_destroy(http->failures);
     free(http->figures);
     free(http);
 }

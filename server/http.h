@@ -81,7 +81,8 @@ struct hn_request {
     const char *method, *path; /* path is decoded */
     const char *params[HN_PATH_PARAMS];
     char id[HN_ID_SIZE];
-    struct hn_key key; /* id "" when keys are not required */
+    struct hn_key key; /* id "" when keys are not required, or none is known yet */
+    char object[72];   /* what the request made, for the audit log; hn_request_object */
     struct hn_header *headers, *query;
     size_t n_headers, n_query;
     struct hn_buf body;     /* of a JSON body */
@@ -97,8 +98,12 @@ const char *hn_request_header(const struct hn_request *req, const char *name); /
 /* Whether the client's key reaches so far; where keys are not required, everybody's does. */
 bool hn_request_may(const struct hn_request *req, enum hn_scope needed);
 const char *hn_request_query(const struct hn_request *req, const char *name);
+/* Notes the id or name of what was made. */
+void hn_request_object(struct hn_request *req, const char *object);
 /* A reader of the store that is given back with the request. Pool handlers only. */
 struct hn_db *hn_request_db(struct hn_request *req, struct hn_error *err);
+
+void hn_request_db_release(struct hn_request *req);
 
 /* Exactly one of these sets the reply. `data` is taken over and freed. */
 void hn_reply_bytes(struct hn_request *req, int status, const char *type, char *data, size_t size);

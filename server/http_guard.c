@@ -27,17 +27,45 @@
 #define CUT_MOST 32 /* connections at a time to make room for new ones */
 #define BODY_MS 2000 /* a body is not looked at before it had so long */
 
-static void read_client(struct MHD_Connection *connection, struct hn_link *link) {
+/* A local user's connections count together, whatever key they bring. */
+static void read_peer(struct hn_http *http, struct hn_link *link) {
+    uid_t uid = 0;
+    link->peer = hn_calloc(1, sizeof *link->peer);
+    snprintf(link->address, sizeof link->address, "local");
+    if (!link->peer || !http->peers || !hn_peers_identify(http->peers, link->fd, &uid, link->peer))
+        return;
+    memcpy(link->client, &uid, sizeof uid);
+    link->client[15] = 1; /* no IPv4 address has bytes there */
+    link->from.kind = 1;
+    memcpy(link->from.bytes, &uid, sizeof uid);
+    snprintf(link->address, sizeof link->address, "uid:%u", (unsigned)uid);
+}
+
+/* IPv6 hands out 64 bits to each, so the rest says nothing about who it is. */
+static struct hn_address address_of(const struct hn_link *link, bool four) {
+    static const unsigned char mapped[12] = {[10] = 0xFF, [11] = 0xFF};
+    struct hn_address from = {.kind = 6};
+    bool mapped4 = !four && memcmp(link->client, mapped, sizeof mapped) == 0;
+    if (four || mapped4)
+        from.kind = 4;
+    memcpy(from.bytes, link->client + (mapped4 ? 12 : 0), from.kind == 4 ? 4 : 8);
+    return from;
+}
+
+static void read_client(struct hn_http *http, struct MHD_Connection *connection, struct hn_link *link) {
     const union MHD_ConnectionInfo *info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
     const struct sockaddr *at = info ? info->client_addr : NULL;
+    bool four = at && at->sa_family == AF_INET;
     const void *from = !at              ? NULL
-        : at->sa_family == AF_INET  ? (const void *)&((const struct sockaddr_in *)(const void *)at)->sin_addr
+        : four                      ? (const void *)&((const struct sockaddr_in *)(const void *)at)->sin_addr
         : at->sa_family == AF_INET6 ? (const void *)&((const struct sockaddr_in6 *)(const void *)at)->sin6_addr
                                     : NULL;
-    snprintf(link->address, sizeof link->address, "local");
-    if (!from)
+    if (!from) {
+        read_peer(http, link);
         return;
-    memcpy(link->client, from, at->sa_family == AF_INET ? 4 : 16);
+    }
+    memcpy(link->client, from, four ? 4 : 16);
+    link->from = address_of(link, four);
     inet_ntop(at->sa_family, from, link->address, sizeof link->address);
 }
 
@@ -77,7 +105,7 @@ void hn_guard_open(struct hn_http *http, struct MHD_Connection *connection, void
     if (!link)
         return;
     link->fd = fd ? fd->connect_fd : -1;
-    read_client(connection, link);
+    read_client(http, connection, link);
     link->refused = weigh(http, link);
     link->next = http->links;
     link->link = &http->links;
@@ -102,6 +130,7 @@ void hn_guard_close(struct hn_http *http, void **context) {
     if (--http->n_links == 0 && !http->n_lingering)
         hn_timer_stop(http->guard_timer); /* a server that nobody talks to sleeps */
     hn_tls_free(link->tls);
+    free(link->peer);
     free(link);
     *context = NULL;
 }
@@ -147,7 +176,7 @@ static void tell(const struct hn_http *http, const struct hn_link *link) {
     static const char text[] = "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
     struct tcp_info tcp;
     socklen_t size = sizeof tcp;
-    if (http->tls || (link->served && !link->x) || getsockopt(link->fd, IPPROTO_TCP, TCP_INFO, &tcp, &size) || !tcp.tcpi_bytes_received)
+    if ((http->tls && !link->peer) || (link->served && !link->x) || getsockopt(link->fd, IPPROTO_TCP, TCP_INFO, &tcp, &size) || !tcp.tcpi_bytes_received)
         return;
     if (send(link->fd, text, sizeof text - 1, MSG_DONTWAIT | MSG_NOSIGNAL) < 0) {
         /* It is being cut anyway. */
@@ -225,6 +254,7 @@ void hn_guard_sweep(void *arg) {
         if (is_late(link, now, limit))
             cut(http, link, "slow");
     hn_linger_sweep(http, now);
+    hn_auth_sweep(http);
 }
 
 /* Whether anything is done for the client that it would have to wait for. */

@@ -2,7 +2,9 @@
 #ifndef HN_HTTP_INTERNAL_H
 #define HN_HTTP_INTERNAL_H
 
+#include "server/failures.h"
 #include "server/http.h"
+#include "server/peers.h"
 
 struct MHD_Connection;
 struct MHD_Daemon;
@@ -30,7 +32,9 @@ struct hn_link {
     struct hn_link *newer, *older; /* those that wait for a request, in the order in which they began to */
     int fd;
     unsigned char client[16]; /* IPv6, or IPv4 in its first bytes */
+    struct hn_address from;   /* the same, as wrong keys are counted */
     char address[48];         /* the same, for the log */
+    struct hn_key *peer;      /* of the Unix socket: the local user; NULL: of the network */
     int refused;              /* HN_E_BUSY, HN_E_RATE_LIMITED: beyond a limit when it came */
     bool waiting;             /* for the headers of a request */
     bool served;              /* it has had an answer */
@@ -83,6 +87,9 @@ struct hn_exchange {
     uint64_t from, count;
     struct hn_stream *stream;
     bool stream_closed;
+    bool unseen; /* its key is no longer good for it: it is ended */
+    bool audited;
+    bool barred; /* its address has sent too many wrong keys */
     bool answered; /* early */
     char *ahead; /* a blocking stream's bytes, read on the pool */
     size_t ahead_size, ahead_at;
@@ -91,17 +98,27 @@ struct hn_exchange {
     size_t n_reply_headers;
 };
 
+/* A socket that clients come to, and the microhttpd that talks with them. */
+struct hn_listener {
+    struct hn_http *http;
+    struct MHD_Daemon *daemon;
+    int fd;
+    struct hn_fd_watch *accept_watch, *watch; /* of the socket; of microhttpd */
+};
+enum { HN_NETWORK, HN_LOCAL, HN_LISTENERS };
+
 struct hn_http {
+    struct hn_listener listeners[HN_LISTENERS]; /* HN_LOCAL: the Unix socket, never with TLS; fd -1 where there is none */
+    struct hn_peers *peers;
+    struct hn_failures *failures;
+    struct hn_audit *audit; /* NULL: none */
     struct hn_server *server;
     const struct hn_api *api;
-    struct MHD_Daemon *daemon;
-    int listen_fd;
     bool loopback, stopping, keeps_layout; /* http_frame.c */
     bool listening; /* gone_timer runs */
     char address[128];
     struct hn_tls *tls; /* for new connections; NULL: plain HTTP */
     struct hn_timer *timer, *stop_timer, *guard_timer, *gone_timer, *nap_timer;
-    struct hn_fd_watch *accept_watch;
     int reserve[HN_RESERVE]; /* descriptors kept for clients that come when there are no others; -1: lent */
     struct hn_linger *lingering;
     int64_t n_lingering;
@@ -109,7 +126,6 @@ struct hn_http {
     int64_t n_links, n_cut, n_waiting;
     int64_t room; /* connections that are served: max_connections, or what the descriptors allow */
     _Atomic int64_t memory; /* what all requests hold */
-    struct hn_fd_watch *watch;
     struct hn_exchange *first;
     int64_t stop_deadline;
     hn_loop_fn stop_done;
@@ -150,11 +166,14 @@ void hn_reply_early(struct hn_exchange *x);
 void hn_reply_free(struct hn_exchange *x);
 /* http_listen.c */
 int hn_listen_open(struct hn_http *http, struct hn_error *err);
+int hn_listen_local(struct hn_http *http, struct hn_error *err); /* the Unix socket, if one is set */
 int hn_listen_begin(struct hn_http *http, struct hn_error *err);
 void hn_listen_end(struct hn_http *http); /* no more clients; harmless a second time */
 /* Reads and throws away until the client hangs up, or has had time enough; `fd` is taken over. */
 void hn_linger_begin(struct hn_http *http, int fd);
 void hn_linger_sweep(struct hn_http *http, int64_t now);
+/* auth.c: ends the streams of keys that were revoked, have expired, or no longer see what they watch. */
+void hn_auth_sweep(struct hn_http *http);
 /* http_tls.c */
 int hn_tls_load(const char *cert, const char *key, struct hn_tls **ret, struct hn_error *err);
 void hn_tls_free(struct hn_tls *tls); /* when the last connection that uses it is gone; NULL is fine */

@@ -1,5 +1,5 @@
 /*
- * The listening socket, and clients that were answered before they had finished sending.
+ * The listening sockets, of the network and of the machine, and clients that were answered before they had finished sending.
  *
  * Connections are accepted here and handed to microhttpd, which stops accepting for good where descriptors end. The
  * event loop says again and again that somebody waits, so nothing needs to be armed anew. When there is no room, or no
@@ -23,6 +23,8 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #define ACCEPTS 64 /* in a turn of the loop, for the others' sake */
@@ -119,9 +121,9 @@ static bool end_oldest_linger(struct hn_http *http) {
     return oldest != NULL;
 }
 
-static int accept_one(struct hn_http *http, struct sockaddr_storage *from, socklen_t *size) {
+static int accept_one(const struct hn_listener *listener, struct sockaddr_storage *from, socklen_t *size) {
     *size = sizeof *from;
-    return accept4(http->listen_fd, (struct sockaddr *)from, size, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    return accept4(listener->fd, (struct sockaddr *)from, size, SOCK_NONBLOCK | SOCK_CLOEXEC);
 }
 
 static void on_accept(void *arg);
@@ -129,15 +131,19 @@ static void on_accept(void *arg);
 static void watch(void *arg) {
     struct hn_http *http = arg;
     struct hn_error err;
-    if (!http->accept_watch && http->listen_fd >= 0 &&
-        hn_loop_watch(http->server->loop, http->listen_fd, on_accept, http, &http->accept_watch, &err))
-        hn_timer_start(http->nap_timer, NAP_MS, 0);
+    for (int i = 0; i < HN_LISTENERS; i++) {
+        struct hn_listener *l = &http->listeners[i];
+        if (!l->accept_watch && l->fd >= 0 && hn_loop_watch(http->server->loop, l->fd, on_accept, l, &l->accept_watch, &err))
+            hn_timer_start(http->nap_timer, NAP_MS, 0);
+    }
 }
 
 /* Who waits goes on waiting in the kernel's queue. */
 static void nap(struct hn_http *http) {
-    hn_loop_unwatch(http->accept_watch);
-    http->accept_watch = NULL;
+    for (int i = 0; i < HN_LISTENERS; i++) {
+        hn_loop_unwatch(http->listeners[i].accept_watch);
+        http->listeners[i].accept_watch = NULL;
+    }
     hn_timer_start(http->nap_timer, NAP_MS, 0);
 }
 
@@ -156,7 +162,8 @@ static int free_slot(struct hn_http *http) {
 }
 
 /* Answers a client that there is no descriptor for; false when there is none of the reserve either. */
-static bool refuse_one(struct hn_http *http) {
+static bool refuse_one(const struct hn_listener *listener) {
+    struct hn_http *http = listener->http;
     static const char text[] =
         "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nRetry-After: 5\r\nConnection: close\r\n"
         "Content-Length: 128\r\n\r\n"
@@ -169,12 +176,12 @@ static bool refuse_one(struct hn_http *http) {
         return false;
     close(http->reserve[slot]);
     http->reserve[slot] = -1;
-    int fd = accept_one(http, &from, &size);
+    int fd = accept_one(listener, &from, &size);
     if (fd < 0) {
         http->reserve[slot] = open("/dev/null", O_RDONLY | O_CLOEXEC);
         return false;
     }
-    if (!http->tls && send(fd, text, sizeof text - 1, MSG_DONTWAIT | MSG_NOSIGNAL) < 0) {
+    if ((!http->tls || listener == &http->listeners[HN_LOCAL]) && send(fd, text, sizeof text - 1, MSG_DONTWAIT | MSG_NOSIGNAL) < 0) {
         /* It has left already. */
     }
     linger(http, fd, slot);
@@ -185,32 +192,35 @@ static bool is_shortage(int error) {
     return error == EMFILE || error == ENFILE || error == ENOMEM || error == ENOBUFS;
 }
 
-static void take_in(struct hn_http *http, int fd, const struct sockaddr_storage *from, socklen_t size) {
+static void take_in(const struct hn_listener *listener, int fd, const struct sockaddr_storage *from, socklen_t size) {
+    struct hn_http *http = listener->http;
     int64_t open = http->n_links - http->n_cut;
     if (open >= http->room && hn_guard_make_room(http, open >= http->room + REFUSED))
         hn_http_run(http);
-    MHD_add_connection(http->daemon, fd, (const struct sockaddr *)from, size); /* closes it when it cannot */
+    MHD_add_connection(listener->daemon, fd, (const struct sockaddr *)from, size); /* closes it when it cannot */
 }
 
 /* There is no descriptor for the next client; false when nothing can be done about that now. */
-static bool relieve(struct hn_http *http) {
+static bool relieve(const struct hn_listener *listener) {
+    struct hn_http *http = listener->http;
     if (!hn_guard_make_room(http, true))
-        return end_oldest_linger(http) || refuse_one(http);
+        return end_oldest_linger(http) || refuse_one(listener);
     hn_http_run(http);
     return true;
 }
 
 static void on_accept(void *arg) {
-    struct hn_http *http = arg;
+    struct hn_listener *listener = arg;
+    struct hn_http *http = listener->http;
     for (int i = 0; i < ACCEPTS; i++) {
         struct sockaddr_storage from;
         socklen_t size;
-        int fd = accept_one(http, &from, &size);
+        int fd = accept_one(listener, &from, &size);
         if (fd >= 0)
-            take_in(http, fd, &from, size);
+            take_in(listener, fd, &from, size);
         else if (errno == EAGAIN)
             break;
-        else if (is_shortage(errno) && !relieve(http)) {
+        else if (is_shortage(errno) && !relieve(listener)) {
             nap(http);
             break;
         }
@@ -219,12 +229,12 @@ static void on_accept(void *arg) {
 }
 
 static int open_socket(struct hn_http *http, const struct addrinfo *at, struct hn_error *err) {
-    int one = 1;
-    http->listen_fd = socket(at->ai_family, at->ai_socktype | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (http->listen_fd < 0)
+    int one = 1, *fd = &http->listeners[HN_NETWORK].fd;
+    *fd = socket(at->ai_family, at->ai_socktype | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (*fd < 0)
         return hn_fail_errno(err, errno, "cannot make a socket");
-    setsockopt(http->listen_fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
-    if (bind(http->listen_fd, at->ai_addr, at->ai_addrlen) || listen(http->listen_fd, 4096)) {
+    setsockopt(*fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+    if (bind(*fd, at->ai_addr, at->ai_addrlen) || listen(*fd, 4096)) {
         int rc = hn_fail_errno(err, errno, "cannot listen on %s", http->server->config->listen);
         hn_error_hint(err, "is another program using the port? choose one with --listen");
         return rc;
@@ -232,7 +242,7 @@ static int open_socket(struct hn_http *http, const struct addrinfo *at, struct h
     struct sockaddr_storage got;
     socklen_t size = sizeof got;
     char host[64] = "", port[8] = "";
-    if (getsockname(http->listen_fd, (struct sockaddr *)&got, &size) == 0)
+    if (getsockname(*fd, (struct sockaddr *)&got, &size) == 0)
         getnameinfo((struct sockaddr *)&got, size, host, sizeof host, port, sizeof port, NI_NUMERICHOST | NI_NUMERICSERV);
     snprintf(http->address, sizeof http->address, strchr(host, ':') ? "[%s]:%s" : "%s:%s", host, port);
     http->loopback = hn_host_is_loopback(host);
@@ -256,6 +266,69 @@ int hn_listen_open(struct hn_http *http, struct hn_error *err) {
     return rc;
 }
 
+/* A socket's file that nobody listens at any more was left by a daemon that was killed. */
+static int clear_path(const struct sockaddr_un *at, struct hn_error *err) {
+    struct stat st;
+    if (lstat(at->sun_path, &st))
+        return 0;
+    if (!S_ISSOCK(st.st_mode)) {
+        hn_fail(err, HN_E_CONFLICT, "socket: %.108s is there and is no socket", at->sun_path);
+        hn_error_hint(err, "choose another path");
+        return HN_E_CONFLICT;
+    }
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    bool used = fd >= 0 && (connect(fd, (const struct sockaddr *)at, sizeof *at) == 0 || errno != ECONNREFUSED);
+    if (fd >= 0)
+        close(fd);
+    if (!used)
+        return unlink(at->sun_path) ? hn_fail_errno(err, errno, "cannot remove the old socket %s", at->sun_path) : 0;
+    hn_fail(err, HN_E_CONFLICT, "socket: another program listens at %.108s", at->sun_path);
+    hn_error_hint(err, "stop it, or choose another path");
+    return HN_E_CONFLICT;
+}
+
+static int bind_local(int fd, const struct sockaddr_un *at, bool everybody, struct hn_error *err) {
+    int rc = clear_path(at, err);
+    if (!rc && (bind(fd, (const struct sockaddr *)at, sizeof *at) || listen(fd, 4096))) {
+        rc = hn_fail_errno(err, errno, "cannot listen on %s", at->sun_path);
+        hn_error_hint(err, "its folder must be there and belong to the daemon's user; the service has /run/honed");
+    }
+    /* Where keys are needed anybody may knock, as the kernel tells who it is; else nobody is asked, and only its own user may. */
+    if (!rc && chmod(at->sun_path, everybody ? 0666 : 0600))
+        rc = hn_fail_errno(err, errno, "cannot set the mode of %s", at->sun_path);
+    return rc;
+}
+
+int hn_listen_local(struct hn_http *http, struct hn_error *err) {
+    const struct hn_config *config = http->server->config;
+    struct hn_listener *local = &http->listeners[HN_LOCAL];
+    struct sockaddr_un at = {.sun_family = AF_UNIX};
+    if (*config->socket_users && !(*config->socket && http->server->keys_required)) {
+        hn_fail(err, HN_E_INVALID_FIELD, "socket_users says who may what on the Unix socket, but %s",
+            *config->socket ? "without required keys everybody may everything" : "there is none");
+        hn_error_field(err, "socket_users");
+        hn_error_hint(err, "set socket = /run/honed/honed.sock and require_keys = yes, or leave socket_users out");
+        return HN_E_INVALID_FIELD;
+    }
+    if (!*config->socket)
+        return 0;
+    if (config->socket[0] != '/' || strlen(config->socket) >= sizeof at.sun_path)
+        return hn_fail(err, HN_E_INVALID_FIELD, "socket: \"%.200s\" is not an absolute path of less than 108 bytes", config->socket);
+    memcpy(at.sun_path, config->socket, strlen(config->socket));
+    int rc = hn_peers_create(config->socket_users, &http->peers, err);
+    if (rc)
+        return rc;
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd < 0)
+        return hn_fail_errno(err, errno, "cannot make a socket");
+    rc = bind_local(fd, &at, http->server->keys_required, err);
+    if (rc)
+        close(fd);
+    else
+        local->fd = fd;
+    return rc;
+}
+
 /* Of few descriptors half are for connections, of many all but what the rest needs. */
 static int64_t room_for(int64_t wanted) {
     struct rlimit limit;
@@ -275,19 +348,29 @@ int hn_listen_begin(struct hn_http *http, struct hn_error *err) {
         if ((http->reserve[i] = open("/dev/null", O_RDONLY | O_CLOEXEC)) < 0)
             return hn_fail_errno(err, errno, "cannot keep descriptors in reserve");
     http->nap_timer = hn_timer_create(http->server->loop, watch, http);
-    return hn_loop_watch(http->server->loop, http->listen_fd, on_accept, http, &http->accept_watch, err);
+    int rc = 0;
+    for (int i = 0; i < HN_LISTENERS && !rc; i++) {
+        struct hn_listener *l = &http->listeners[i];
+        rc = l->fd >= 0 ? hn_loop_watch(http->server->loop, l->fd, on_accept, l, &l->accept_watch, err) : 0;
+    }
+    return rc;
 }
 
 void hn_listen_end(struct hn_http *http) {
     while (http->lingering)
         end_linger(http->lingering);
-    hn_loop_unwatch(http->accept_watch);
-    http->accept_watch = NULL;
+    if (http->listeners[HN_LOCAL].fd >= 0)
+        unlink(http->server->config->socket);
+    for (int i = 0; i < HN_LISTENERS; i++) {
+        struct hn_listener *l = &http->listeners[i];
+        hn_loop_unwatch(l->accept_watch);
+        l->accept_watch = NULL;
+        if (l->fd >= 0)
+            close(l->fd);
+        l->fd = -1;
+    }
     hn_timer_destroy(http->nap_timer);
     http->nap_timer = NULL;
-    if (http->listen_fd >= 0)
-        close(http->listen_fd);
-    http->listen_fd = -1;
     for (int i = 0; i < HN_RESERVE; i++) {
         if (http->reserve[i] >= 0)
             close(http->reserve[i]);
@@ -297,5 +380,6 @@ void hn_listen_end(struct hn_http *http) {
 
 socklen_t hn_http_socket(const struct hn_http *http, struct sockaddr_storage *ret) {
     socklen_t size = sizeof *ret;
-    return http->listen_fd >= 0 && getsockname(http->listen_fd, (struct sockaddr *)ret, &size) == 0 ? size : 0;
+    int fd = http->listeners[HN_NETWORK].fd;
+    return fd >= 0 && getsockname(fd, (struct sockaddr *)ret, &size) == 0 ? size : 0;
 }

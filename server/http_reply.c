@@ -66,6 +66,9 @@ void hn_reply_stream(struct hn_request *req, int status, const char *type, struc
 
 void hn_reply_header(struct hn_request *req, const char *name, const char *value) {
     struct hn_exchange *x = of(req);
+    for (size_t i = 0; i < x->n_reply_headers; i++)
+        if (strcmp(x->reply_headers[i].name, name) == 0)
+            return; /* the first knew better */
     char *copy = hn_request_copy(req, value);
     if (copy && x->n_reply_headers < sizeof x->reply_headers / sizeof x->reply_headers[0])
         x->reply_headers[x->n_reply_headers++] = (struct hn_header){name, copy};
@@ -116,6 +119,8 @@ static ssize_t read_blocking(struct hn_exchange *x, char *buf, size_t max) {
 static ssize_t read_stream(void *cls, uint64_t pos, char *buf, size_t max) {
     (void)pos;
     struct hn_exchange *x = cls;
+    if (x->unseen)
+        return x->stream->blocking ? MHD_CONTENT_READER_END_WITH_ERROR : MHD_CONTENT_READER_END_OF_STREAM;
     if (x->stream->blocking)
         return read_blocking(x, buf, max);
     if (x->http->stopping)

@@ -48,6 +48,8 @@ json_t *hn_record_public(const json_t *record) {
     json_object_del(copy, "entry");
     json_object_del(copy, "files");
     json_object_del(copy, "on_error");
+    if (!json_string_length(json_object_get(copy, "owner")) && json_object_get(copy, "owner"))
+        json_object_set_new(copy, "owner", json_null());
     return copy;
 }
 
@@ -176,7 +178,7 @@ static int import_plain(const struct hn_library *library, const struct hn_datase
         return rc;
     int lock = lock_library(library->state);
     rc = place_dataset(library, source, &placed, err);
-    struct hn_dataset_insert insert = {.record = record, .provisional = source->provisional};
+    struct hn_dataset_insert insert = {.record = record, .owner = source->owner, .provisional = source->provisional};
     if (!rc)
         rc = hn_store_call(library->store, hn_db_dataset_insert, &insert, err);
     if (!rc && !insert.existing && !source->provisional)

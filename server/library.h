@@ -26,9 +26,10 @@ struct hn_dataset_source {
     const char *format;  /* NULL: recognised */
     const json_t *columns; /* NULL: recognised */
     bool drop;           /* on_error=drop */
+    const char *owner;   /* NULL: nobody */
     bool provisional;    /* of a submission that may still be refused: see hn_dataset_take_back */
 };
-/* Validates and takes in; a file compressed by gzip, zstd, xz or bzip2 is unpacked first and kept unpacked. *ret gets the record (new reference), *ret_existing whether it was there before. Nothing is
+/* Validates and takes in; a file compressed by gzip, zstd, xz or bzip2 is unpacked first and kept unpacked. *ret gets the record (new reference), *ret_existing whether the owner had it before. Nothing is
  * left behind on failure. Blocks. */
 int hn_dataset_import(const struct hn_library *library, const struct hn_dataset_source *source, json_t **ret,
     bool *ret_existing, json_t **ret_details, struct hn_error *err);

@@ -160,7 +160,7 @@ static const struct {
         command_serve},
     {"train", "train RUN_DIR", "run or resume one run directory, without a server", command_train},
     {"model", "model import NAME PATH | list", "take in a GGUF file or a Hugging Face folder", hn_command_model},
-    {"key", "key create --name N --scope S | list | revoke N", "API keys; scopes are read, submit, admin",
+    {"key", "key create --name N --scope S | list | revoke N", "API keys: scope, whose jobs they see, expiry, quotas",
         hn_command_key},
     {"backup", "backup FOLDER [--models no] [--state D]", "copy the state into a new folder, beside a running server",
         hn_command_backup},

@@ -212,7 +212,7 @@ int hn_serve(struct hn_config *config, const struct hn_api *api, int argc, char 
         hn_log(HN_LOG_ERROR, "cannot start", "error", err.message, "hint", err.hint, NULL);
     } else {
         hn_log(HN_LOG_INFO, "listening", "address", hn_http_address(d->server.http), "tls",
-            *config->tls_cert ? "yes" : "no", "keys", d->server.keys_required ? "yes" : "no", "state", config->state,
+            *config->tls_cert ? "yes" : "no", "socket", *config->socket ? config->socket : "-", "keys", d->server.keys_required ? "yes" : "no", "state", config->state,
             "slots", HN_N(config->slots), "memory", HN_N(config->memory), "build", hn_build_name(), NULL);
         hn_notify("READY=1");
         hn_loop_run(d->server.loop);

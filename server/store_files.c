@@ -33,14 +33,14 @@ static char *compact(const json_t *record, const char *name) {
     return value ? json_dumps(value, JSON_COMPACT | JSON_SORT_KEYS | JSON_ENCODE_ANY) : strdup("null");
 }
 
-#define DATASET "id,name,format,columns,tasks,rows,bytes,sha256,dropped,warnings,created_at,on_error"
+#define DATASET "id,name,format,columns,tasks,rows,bytes,sha256,dropped,warnings,created_at,on_error,owner"
 
 static json_t *read_dataset(struct hn_rows *rows) {
-    return json_pack("{s:s,s:s,s:s,s:o,s:o,s:I,s:I,s:s,s:I,s:o,s:s,s:s}", "id", hn_rows_text(rows, 0), "name",
+    return json_pack("{s:s,s:s,s:s,s:o,s:o,s:I,s:I,s:s,s:I,s:o,s:s,s:s,s:s}", "id", hn_rows_text(rows, 0), "name",
         hn_rows_text(rows, 1), "format", hn_rows_text(rows, 2), "columns", parsed(rows, 3), "tasks", parsed(rows, 4),
         "rows", (json_int_t)hn_rows_int(rows, 5), "bytes", (json_int_t)hn_rows_int(rows, 6), "sha256",
         hn_rows_text(rows, 7), "dropped", (json_int_t)hn_rows_int(rows, 8), "warnings", parsed(rows, 9), "created_at",
-        hn_rows_text(rows, 10), "on_error", hn_rows_text(rows, 11));
+        hn_rows_text(rows, 10), "on_error", hn_rows_text(rows, 11), "owner", hn_rows_text(rows, 12));
 }
 
 static int one(struct hn_rows *rows, json_t *(*reader)(struct hn_rows *), json_t **ret, struct hn_error *err) {
@@ -76,9 +76,11 @@ int hn_db_dataset_insert(struct hn_db *db, void *arg, struct hn_error *err) {
     struct hn_dataset_insert *insert = arg;
     json_t *record = insert->record, *existing = NULL;
     char *columns = compact(record, "columns"), *tasks = compact(record, "tasks"), *warnings = compact(record, "warnings");
+    const char *owner = insert->owner ? insert->owner : "";
     struct hn_rows rows;
     int rc = hn_rows_open(&rows, db, err, "SELECT " DATASET " FROM datasets WHERE sha256=?1 AND format=?2 AND columns=?3 "
-        "AND on_error=?4", "ssss", string(record, "sha256"), string(record, "format"), columns, string(record, "on_error"));
+        "AND on_error=?4 AND owner=?5", "sssss", string(record, "sha256"), string(record, "format"), columns,
+        string(record, "on_error"), owner);
     if (!rc)
         rc = one(&rows, read_dataset, &existing, err);
     insert->existing = rc == 1;
@@ -87,17 +89,18 @@ int hn_db_dataset_insert(struct hn_db *db, void *arg, struct hn_error *err) {
         json_object_update(record, existing);
         json_decref(existing);
         rc = hn_db_run(db, err, "UPDATE datasets SET provisional=0 WHERE id=?1 AND provisional", "s", string(record, "id"));
-    } else if (rc == 0) {
+    } else if (rc == 0 && !(rc = hn_db_quota_bytes(db, owner, integer(record, "bytes"), err))) {
         char id[HN_ID_SIZE], now[HN_TIME_SIZE];
         hn_id_make("ds", id);
         hn_time_now(now);
         json_object_set_new(record, "id", json_string(id));
         json_object_set_new(record, "created_at", json_string(now));
+        json_object_set_new(record, "owner", json_string(owner));
         rc = hn_db_run(db, err, "INSERT INTO datasets (id,name,format,columns,tasks,rows,bytes,sha256,dropped,warnings,"
-            "created_at,on_error,provisional) VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13)", "sssssiisisssi", id,
+            "created_at,on_error,provisional,owner) VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14)", "sssssiisisssis", id,
             string(record, "name"), string(record, "format"), columns, tasks, integer(record, "rows"),
             integer(record, "bytes"), string(record, "sha256"), integer(record, "dropped"), warnings, now,
-            string(record, "on_error"), (int64_t)insert->provisional);
+            string(record, "on_error"), (int64_t)insert->provisional, owner);
     }
     free(columns);
     free(tasks);
@@ -105,7 +108,7 @@ int hn_db_dataset_insert(struct hn_db *db, void *arg, struct hn_error *err) {
     return rc;
 }
 
-static int no_dataset(struct hn_error *err, const char *id) {
+int hn_db_dataset_missing(struct hn_error *err, const char *id) {
     hn_fail(err, HN_E_NOT_FOUND, "there is no data set \"%.40s\"", id);
     hn_error_hint(err, "GET /datasets lists them; POST /datasets uploads one");
     return HN_E_NOT_FOUND;
@@ -116,14 +119,15 @@ int hn_db_dataset_get(struct hn_db *db, const char *id, json_t **ret, struct hn_
     int rc = hn_rows_open(&rows, db, err, "SELECT " DATASET " FROM datasets WHERE id=?1", "s", id);
     if (!rc)
         rc = one(&rows, read_dataset, ret, err);
-    return rc == 1 ? 0 : rc < 0 ? rc : no_dataset(err, id);
+    return rc == 1 ? 0 : rc < 0 ? rc : hn_db_dataset_missing(err, id);
 }
 
-int hn_db_dataset_list(struct hn_db *db, const char *after, int64_t limit, json_t **ret, bool *ret_more,
-    struct hn_error *err) {
+int hn_db_dataset_list(struct hn_db *db, const struct hn_reach *reach, const char *after, int64_t limit, json_t **ret,
+    bool *ret_more, struct hn_error *err) {
     struct hn_rows rows;
     int rc = hn_rows_open(&rows, db, err, "SELECT " DATASET " FROM datasets WHERE NOT provisional AND (?1 IS NULL OR "
-        "n<(SELECT n FROM datasets WHERE id=?1)) ORDER BY n DESC LIMIT ?2", "si", after, limit + 1);
+        "n<(SELECT n FROM datasets WHERE id=?1 AND " HN_REACHES("owner", 3, 4, 5) ")) AND " HN_REACHES("owner", 3, 4, 5)
+        " ORDER BY n DESC LIMIT ?2", "siiss", after, limit + 1, (int64_t)reach->all, reach->owner, reach->team);
     return rc ? rc : page(&rows, read_dataset, limit, ret, ret_more, err);
 }
 

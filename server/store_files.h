@@ -3,17 +3,19 @@
 #ifndef HN_STORE_FILES_H
 #define HN_STORE_FILES_H
 
-#include "server/store.h"
+#include "server/store_owners.h"
 
 struct hn_dataset_insert {
-    json_t *record;  /* the API's fields and "on_error"; id and created_at are set here */
+    json_t *record;  /* the API's fields and "on_error"; id, owner and created_at are set here */
+    const char *owner; /* NULL: nobody */
     bool provisional; /* of a submission that may still be refused */
-    bool existing;   /* out: the same file with the same reading was there; `record` has its id now */
+    bool existing;   /* out: the owner had the same file with the same reading; `record` has its id now */
 };
 int hn_db_dataset_insert(struct hn_db *db, void *insert, struct hn_error *err);
 int hn_db_dataset_get(struct hn_db *db, const char *id, json_t **ret, struct hn_error *err);
-int hn_db_dataset_list(struct hn_db *db, const char *after, int64_t limit, json_t **ret, bool *ret_more,
-    struct hn_error *err);
+int hn_db_dataset_missing(struct hn_error *err, const char *id); /* HN_E_NOT_FOUND */
+int hn_db_dataset_list(struct hn_db *db, const struct hn_reach *reach, const char *after, int64_t limit, json_t **ret,
+    bool *ret_more, struct hn_error *err);
 struct hn_dataset_delete {
     const char *id;
     bool deleted;
@@ -36,16 +38,22 @@ int hn_db_model_delete(struct hn_db *db, void *name, struct hn_error *err);
 /* What the files of all of them take; a file that two data sets share counts once. */
 int hn_db_library_bytes(struct hn_db *db, int64_t *ret_datasets, int64_t *ret_models, struct hn_error *err);
 
+/* Who asks: a key, or a local user that the setting socket_users gives a scope. */
 struct hn_key {
-    char id[HN_ID_SIZE], scope[16];
+    char id[HN_OWNER_SIZE], name[65], scope[16], team[HN_TEAM_SIZE];
+    bool sees_all;
 };
 struct hn_key_insert {
     const char *id, *name, *scope, *hash;
+    const char *see, *team, *expires_at;        /* NULL: all; none; never */
+    int64_t max_bytes, max_queued, max_running; /* 0: no limit */
 };
 int hn_db_key_insert(struct hn_db *db, void *insert, struct hn_error *err);
 int hn_db_key_list(struct hn_db *db, json_t **ret, struct hn_error *err);
 int hn_db_key_revoke(struct hn_db *db, void *id_or_name, struct hn_error *err);
 /* The living key with this hash; HN_E_UNAUTHORIZED. Compares every stored hash in constant time. */
 int hn_db_key_find(struct hn_db *db, const char *hash, struct hn_key *ret, struct hn_error *err);
+/* The key with this id; HN_E_UNAUTHORIZED when it was revoked or has expired. */
+int hn_db_key_get(struct hn_db *db, const char *id, struct hn_key *ret, struct hn_error *err);
 
 #endif

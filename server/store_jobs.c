@@ -58,7 +58,7 @@ static void read_job(struct hn_rows *rows, struct hn_job *job) {
 #undef HN_JOB
 }
 
-static int no_job(struct hn_error *err, const char *id) {
+int hn_db_job_missing(struct hn_error *err, const char *id) {
     hn_fail(err, HN_E_NOT_FOUND, "there is no job \"%.40s\"", id);
     hn_error_hint(err, "GET /jobs lists the jobs");
     return HN_E_NOT_FOUND;
@@ -75,7 +75,7 @@ int hn_db_job_get(struct hn_db *db, const char *id, struct hn_job *ret, struct h
     if (rc == 1)
         read_job(&rows, ret);
     hn_rows_close(&rows);
-    return rc == 1 ? 0 : rc < 0 ? rc : no_job(err, id);
+    return rc == 1 ? 0 : rc < 0 ? rc : hn_db_job_missing(err, id);
 }
 
 int hn_db_job_exists(struct hn_db *db, const char *id) {
@@ -89,7 +89,8 @@ static int cursor(struct hn_db *db, const struct hn_job_filter *filter, int64_t 
     *ret = filter->ascending ? 0 : INT64_MAX;
     if (!filter->after)
         return 0;
-    int rc = hn_db_number(db, -1, ret, err, "SELECT n FROM jobs WHERE id=?1", "s", filter->after);
+    int rc = hn_db_number(db, -1, ret, err, "SELECT n FROM jobs WHERE id=?1 AND " HN_REACHES("owner", 2, 3, 4), "siss",
+        filter->after, (int64_t)filter->reach.all, filter->reach.owner, filter->reach.team);
     if (!rc && *ret < 0) {
         hn_fail(err, HN_E_INVALID_FIELD, "after: there is no job \"%.40s\"", filter->after);
         hn_error_field(err, "after");
@@ -106,7 +107,7 @@ static int build_list(struct hn_buf *sql, const struct hn_job_filter *filter) {
     /* A metadata filter is bound as one JSON object of the wanted pairs, whatever their number. */
     hn_buf_text(sql, " AND NOT EXISTS (SELECT 1 FROM json_each(?6) w WHERE NOT EXISTS (SELECT 1 FROM "
         "json_each(j.metadata) m WHERE m.key=w.key AND m.value=w.value))");
-    hn_buf_text(sql, " AND (?8 IS NULL OR j.verifies=?8)");
+    hn_buf_text(sql, " AND (?8 IS NULL OR j.verifies=?8) AND " HN_REACHES("j.owner", 9, 10, 11));
     hn_buf_printf(sql, " ORDER BY j.n %s LIMIT ?7", filter->ascending ? "ASC" : "DESC");
     return sql->failed ? HN_E_INTERNAL : 0;
 }
@@ -126,8 +127,9 @@ int hn_db_job_list(struct hn_db *db, const struct hn_job_filter *filter, void (*
     struct hn_rows rows = {0};
     rc = build_list(&sql, filter);
     if (!rc)
-        rc = hn_rows_open(&rows, db, err, sql.data, "isssssis", from, filter->status, filter->model, filter->task,
-            filter->dataset, pairs, filter->limit + 1, filter->verifies);
+        rc = hn_rows_open(&rows, db, err, sql.data, "isssssisiss", from, filter->status, filter->model, filter->task,
+            filter->dataset, pairs, filter->limit + 1, filter->verifies, (int64_t)filter->reach.all, filter->reach.owner,
+            filter->reach.team);
     bool more = false;
     for (int64_t n = 0; !rc; n++) {
         int got = hn_rows_next(&rows, err);
@@ -277,20 +279,16 @@ static int insert_row(struct hn_db *db, const struct hn_job *job, struct hn_erro
         job->created_at, job->test_dataset, job->datasets, job->verifies);
 }
 
-/* What the plan was made from must still be there when the job becomes visible. */
-static int inputs_exist(struct hn_db *db, const struct hn_job *job, struct hn_error *err) {
-    int64_t model, data, validation = 1, test = 1, missing = 0;
+/* What the plan was made from must still be there, and within the client's reach, when the job becomes visible. */
+static int inputs_exist(struct hn_db *db, const struct hn_job *job, const struct hn_reach *reach, struct hn_error *err) {
+    int64_t model, missing = 0;
     int rc = hn_db_number(db, 0, &model, err, "SELECT 1 FROM models WHERE name=?1", "s", job->model);
     if (!rc)
-        rc = hn_db_number(db, 0, &data, err, "SELECT 1 FROM datasets WHERE id=?1", "s", job->dataset);
-    if (!rc && job->validation_dataset)
-        rc = hn_db_number(db, 0, &validation, err, "SELECT 1 FROM datasets WHERE id=?1", "s", job->validation_dataset);
-    if (!rc && job->test_dataset)
-        rc = hn_db_number(db, 0, &test, err, "SELECT 1 FROM datasets WHERE id=?1", "s", job->test_dataset);
-    if (!rc && job->datasets)
-        rc = hn_db_number(db, 0, &missing, err, "SELECT count(*) FROM json_each(?1) WHERE json_extract(value,'$.dataset') "
-            "NOT IN (SELECT id FROM datasets)", "s", job->datasets);
-    if (!rc && !(model && data && validation && test && !missing))
+        rc = hn_db_number(db, 0, &missing, err, "SELECT count(*) FROM (SELECT ?1 AS id UNION SELECT ?2 UNION SELECT ?3 UNION "
+            "SELECT json_extract(value,'$.dataset') FROM json_each(?4)) w WHERE w.id IS NOT NULL AND NOT EXISTS (SELECT 1 "
+            "FROM datasets d WHERE d.id=w.id AND " HN_REACHES("d.owner", 5, 6, 7) ")", "ssssiss", job->dataset, job->validation_dataset,
+            job->test_dataset, job->datasets ? job->datasets : "[]", (int64_t)reach->all, reach->owner, reach->team);
+    if (!rc && (!model || missing))
         rc = hn_fail(err, HN_E_CONFLICT, "the model or data set was deleted while the job was being planned");
     return rc;
 }
@@ -317,7 +315,9 @@ int hn_db_job_insert(struct hn_db *db, void *arg, struct hn_error *err) {
                 "(?1,?2,?3,?4,?5)", "ssssi", job->owner, insert->key, insert->key_body, job->id, hn_time_ms());
     }
     if (!rc)
-        rc = inputs_exist(db, job, err);
+        rc = inputs_exist(db, job, &insert->reach, err);
+    if (!rc)
+        rc = hn_db_quota_queued(db, job->owner, err);
     if (!rc)
         rc = insert_row(db, job, err);
     if (rc)
@@ -380,8 +380,10 @@ static int ask_pause(struct hn_db *db, const struct hn_job *job, struct hn_error
 
 /* A pause that is still under way is taken back: the trainer stops all the same, and the job is queued again. */
 static int ask_resume(struct hn_db *db, const struct hn_job *job, struct hn_error *err) {
-    if (strcmp(job->status, "paused") == 0)
-        return move(db, job, "queued", "queued", err);
+    if (strcmp(job->status, "paused") == 0) {
+        int rc = hn_db_quota_queued(db, job->owner, err);
+        return rc ? rc : move(db, job, "queued", "queued", err);
+    }
     if (hn_job_ended(job->status) || (job->requested && strcmp(job->requested, "cancel") == 0))
         return refuse_verb(err, job, "resume");
     return want(db, job, NULL, err);
@@ -406,7 +408,7 @@ int hn_db_job_patch(struct hn_db *db, void *arg, struct hn_error *err) {
         "priority=CASE WHEN ?6 THEN ?7 ELSE priority END WHERE id=?1",
         "sisisii", patch->id, (int64_t)patch->set_name, patch->name, (int64_t)patch->set_metadata, patch->metadata,
         (int64_t)patch->set_priority, patch->priority);
-    return rc || hn_db_changes(db) ? rc : no_job(err, patch->id);
+    return rc || hn_db_changes(db) ? rc : hn_db_job_missing(err, patch->id);
 }
 
 int hn_db_job_delete(struct hn_db *db, void *arg, struct hn_error *err) {

@@ -10,7 +10,7 @@
 #define HN_STORE_JOBS_H
 
 #include "server/queue.h"
-#include "server/store.h"
+#include "server/store_owners.h"
 
 #define HN_JOB_CTYPE_TEXT char *
 #define HN_JOB_CTYPE_INT int64_t
@@ -32,11 +32,13 @@ bool hn_job_ended(const char *status);
     "json_each(j.datasets) WHERE json_extract(value,'$.dataset')=?" #N "))"
 
 int hn_db_job_get(struct hn_db *db, const char *id, struct hn_job *ret, struct hn_error *err);
+int hn_db_job_missing(struct hn_error *err, const char *id); /* HN_E_NOT_FOUND */
 
 /* 0, HN_E_NOT_FOUND, or another error when it cannot be told. */
 int hn_db_job_exists(struct hn_db *db, const char *id);
 
 struct hn_job_filter {
+    struct hn_reach reach; /* whose */
     const char *status, *model, *task, *dataset, *verifies; /* NULL: any */
     const char *metadata_keys[16], *metadata_values[16];
     size_t n_metadata;
@@ -52,6 +54,7 @@ int hn_db_job_position(struct hn_db *db, const struct hn_job *job, int64_t *ret,
 
 struct hn_job_insert {
     struct hn_job *job;           /* complete but for n */
+    struct hn_reach reach;        /* whose data sets it may use */
     json_t *warnings;             /* [{"code","message"}]: written as the first events; may be NULL */
     const char *key, *key_body;   /* Idempotency-Key and body hash, or NULL */
     char existing[HN_ID_SIZE];    /* out: id of the job that has the key already, else "" */

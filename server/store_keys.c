@@ -5,24 +5,35 @@
 #include <stdio.h>
 #include <string.h>
 
+/* SQL: whether a key may be used at the time ?1. */
+#define LIVES "revoked_at IS NULL AND (expires_at IS NULL OR expires_at>?1)"
+
 int hn_db_key_insert(struct hn_db *db, void *arg, struct hn_error *err) {
     const struct hn_key_insert *key = arg;
     char now[HN_TIME_SIZE];
     hn_time_now(now);
-    return hn_db_run(db, err, "INSERT INTO keys (id,name,scope,hash,created_at) VALUES (?1,?2,?3,?4,?5)", "sssss", key->id,
-        key->name, key->scope, key->hash, now);
+    return hn_db_run(db, err, "INSERT INTO keys (id,name,scope,hash,created_at,see,team,expires_at,max_bytes,max_queued,max_running) "
+        "VALUES (?1,?2,?3,?4,?5,?6,?7,?8,nullif(?9,0),nullif(?10,0),nullif(?11,0))", "ssssssssiii", key->id, key->name, key->scope,
+        key->hash, now, key->see ? key->see : "all", key->team ? key->team : "", key->expires_at, key->max_bytes, key->max_queued,
+        key->max_running);
+}
+
+static json_t *limit(struct hn_rows *rows, int column) {
+    return hn_rows_null(rows, column) ? json_null() : json_integer(hn_rows_int(rows, column));
 }
 
 int hn_db_key_list(struct hn_db *db, json_t **ret, struct hn_error *err) {
     struct hn_rows rows;
-    int rc = hn_rows_open(&rows, db, err, "SELECT id,name,scope,created_at,revoked_at FROM keys ORDER BY created_at", "");
+    int rc = hn_rows_open(&rows, db, err, "SELECT id,name,scope,created_at,revoked_at,see,team,expires_at,max_bytes,max_queued,"
+        "max_running FROM keys ORDER BY created_at", "");
     if (rc)
         return rc;
     json_t *list = json_array();
     while ((rc = hn_rows_next(&rows, err)) == 1)
-        json_array_append_new(list, json_pack("{s:s,s:s,s:s,s:s,s:s?}", "id", hn_rows_text(&rows, 0), "name",
+        json_array_append_new(list, json_pack("{s:s,s:s,s:s,s:s,s:s?,s:s,s:s,s:s?,s:o,s:o,s:o}", "id", hn_rows_text(&rows, 0), "name",
             hn_rows_text(&rows, 1), "scope", hn_rows_text(&rows, 2), "created_at", hn_rows_text(&rows, 3), "revoked_at",
-            hn_rows_text(&rows, 4)));
+            hn_rows_text(&rows, 4), "see", hn_rows_text(&rows, 5), "team", hn_rows_text(&rows, 6), "expires_at",
+            hn_rows_text(&rows, 7), "max_bytes", limit(&rows, 8), "max_queued", limit(&rows, 9), "max_running", limit(&rows, 10)));
     hn_rows_close(&rows);
     if (rc)
         json_decref(list);
@@ -44,10 +55,27 @@ int hn_db_key_revoke(struct hn_db *db, void *arg, struct hn_error *err) {
     return HN_E_NOT_FOUND;
 }
 
+static int not_known(struct hn_error *err) {
+    hn_fail(err, HN_E_UNAUTHORIZED, "this key is not known, was revoked or has expired");
+    hn_error_hint(err, "`honed key create --name NAME --scope submit` makes a new one");
+    return HN_E_UNAUTHORIZED;
+}
+
+/* Columns from 1 on: id, scope, see, team, name. */
+static void read_key(struct hn_rows *rows, struct hn_key *ret) {
+    snprintf(ret->id, sizeof ret->id, "%s", hn_rows_text(rows, 1));
+    snprintf(ret->scope, sizeof ret->scope, "%s", hn_rows_text(rows, 2));
+    ret->sees_all = strcmp(hn_rows_text(rows, 3), "all") == 0;
+    snprintf(ret->team, sizeof ret->team, "%s", hn_rows_text(rows, 4));
+    snprintf(ret->name, sizeof ret->name, "%s", hn_rows_text(rows, 5));
+}
+
 /* All hashes are looked at to the last byte, so that time tells nothing about how near a guess came. */
 int hn_db_key_find(struct hn_db *db, const char *hash, struct hn_key *ret, struct hn_error *err) {
     struct hn_rows rows;
-    int rc = hn_rows_open(&rows, db, err, "SELECT hash,id,scope FROM keys WHERE revoked_at IS NULL", "");
+    char now[HN_TIME_SIZE];
+    hn_time_now(now);
+    int rc = hn_rows_open(&rows, db, err, "SELECT hash,id,scope,see,team,name FROM keys WHERE " LIVES, "s", now);
     if (rc)
         return rc;
     bool found = false;
@@ -59,15 +87,19 @@ int hn_db_key_find(struct hn_db *db, const char *hash, struct hn_key *ret, struc
         if (difference)
             continue;
         found = true;
-        snprintf(ret->id, sizeof ret->id, "%s", hn_rows_text(&rows, 1));
-        snprintf(ret->scope, sizeof ret->scope, "%s", hn_rows_text(&rows, 2));
+        read_key(&rows, ret);
     }
     hn_rows_close(&rows);
-    if (rc)
-        return rc;
-    if (found)
-        return 0;
-    hn_fail(err, HN_E_UNAUTHORIZED, "this key is not known or was revoked");
-    hn_error_hint(err, "`honed key create --name NAME --scope submit` makes a new one");
-    return HN_E_UNAUTHORIZED;
+    return rc || found ? rc : not_known(err);
+}
+
+int hn_db_key_get(struct hn_db *db, const char *id, struct hn_key *ret, struct hn_error *err) {
+    struct hn_rows rows;
+    char now[HN_TIME_SIZE];
+    hn_time_now(now);
+    int rc = hn_rows_open(&rows, db, err, "SELECT 0,id,scope,see,team,name FROM keys WHERE id=?2 AND " LIVES, "ss", now, id);
+    if (!rc && (rc = hn_rows_next(&rows, err)) == 1)
+        read_key(&rows, ret);
+    hn_rows_close(&rows);
+    return rc == 1 ? 0 : rc ? rc : not_known(err);
 }

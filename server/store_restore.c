@@ -58,10 +58,10 @@ int hn_db_name_of_hash(struct hn_db *db, const char *kind, const char *sha256, j
 #define FROM(name) "json_extract(?1,'$." name "')"
 /* ?1 is the record. Lists and objects come out of json_extract as the compact text that the insertions of store_files.c write. */
 static const char *const inserts[] = {
-    "INSERT INTO datasets (n,id,name,format,columns,tasks,rows,bytes,sha256,dropped,warnings,created_at,on_error) SELECT "
+    "INSERT INTO datasets (n,id,name,format,columns,tasks,rows,bytes,sha256,dropped,warnings,created_at,on_error,owner) SELECT "
     FROM("n") "," FROM("id") "," FROM("name") "," FROM("format") ",coalesce(" FROM("columns") ",'null')," FROM("tasks") ","
     FROM("rows") "," FROM("bytes") "," FROM("sha256") "," FROM("dropped") "," FROM("warnings") "," FROM("created_at") ","
-    FROM("on_error"),
+    FROM("on_error") ",coalesce(" FROM("owner") ",'')",
     "INSERT INTO models (n,name,family,format,quantisation,parameters,context,vocab,tasks,source,sha256,bytes,chat_template,"
     "created_at,entry,files) SELECT " FROM("n") "," FROM("name") "," FROM("family") "," FROM("format") ","
     FROM("quantisation") "," FROM("parameters") "," FROM("context") "," FROM("vocab") "," FROM("tasks") "," FROM("source")

@@ -14,6 +14,11 @@
 #define CANDIDATES 200
 #define DEATHS_MAX 3
 
+/* SQL: the keys that run as many jobs as they may. */
+#define FULL                                                                                                       \
+    "(SELECT k.id FROM keys k WHERE k.max_running IS NOT NULL AND k.max_running<=(SELECT count(*) FROM jobs r WHERE " \
+    "r.owner=k.id AND r.status='running'))"
+
 struct candidate {
     int64_t n;
     char id[HN_ID_SIZE], reason[32];
@@ -26,7 +31,7 @@ static int read_candidates(struct hn_db *db, struct candidate *list, struct hn_q
     int rc = hn_rows_open(&rows, db, err,
         "SELECT j.n,j.id,coalesce(j.reason_code,''),j.blocked_since,j.peak_bytes,j.not_before,"
         "coalesce(json_extract(j.plan,'$.disk_bytes'),0) FROM (SELECT q.n AS n, coalesce(s.last,0) AS last FROM jobs q LEFT JOIN "
-        "shares s ON s.owner=q.owner WHERE q.status='queued' ORDER BY q.priority DESC, coalesce(s.last,0), q.n LIMIT ?1) f "
+        "shares s ON s.owner=q.owner WHERE q.status='queued' AND q.owner NOT IN " FULL " ORDER BY q.priority DESC, coalesce(s.last,0), q.n LIMIT ?1) f "
         "JOIN jobs j ON j.n=f.n ORDER BY j.priority DESC, f.last, j.n", /* first whose, then what: plans are long */
         "i", (int64_t)CANDIDATES);
     size_t n = 0;
@@ -48,9 +53,25 @@ static int read_candidates(struct hn_db *db, struct candidate *list, struct hn_q
 }
 
 static const char *reason_text(const char *reason) {
-    return strcmp(reason, "waiting_for_memory") == 0 ? "waiting until the memory it needs is free"
+    return strcmp(reason, "waiting_for_quota") == 0 ? "waiting until fewer jobs of its key run"
+        : strcmp(reason, "waiting_for_memory") == 0 ? "waiting until the memory it needs is free"
         : strcmp(reason, "waiting_for_disk") == 0    ? "waiting for free space on the disk"
                                                      : "waiting for a free slot";
+}
+
+/* Jobs of keys that run as many as they may are told so, and told otherwise when that is over; *ret: how many they are. */
+static int note_quota(struct hn_db *db, int64_t *ret, struct hn_error *err) {
+    int64_t limits;
+    *ret = 0;
+    int rc = hn_db_number(db, 0, &limits, err, "SELECT count(*) FROM keys WHERE max_running IS NOT NULL", "");
+    if (rc || !limits)
+        return rc;
+    rc = hn_db_run(db, err, "UPDATE jobs SET reason_code='waiting_for_quota', reason_message=?1, blocked_since=0 WHERE "
+        "status='queued' AND owner IN " FULL " AND reason_code IS NOT 'waiting_for_quota'", "s", reason_text("waiting_for_quota"));
+    if (!rc)
+        rc = hn_db_run(db, err, "UPDATE jobs SET reason_code='waiting_for_slot', reason_message=?1 WHERE status='queued' AND "
+            "reason_code='waiting_for_quota' AND owner NOT IN " FULL, "s", reason_text("waiting_for_slot"));
+    return rc ? rc : hn_db_number(db, 0, ret, err, "SELECT count(*) FROM jobs WHERE status='queued' AND owner IN " FULL, "");
 }
 
 /* Tells the waiting why they wait; writes only what changed. */
@@ -89,7 +110,7 @@ int hn_db_job_claim(struct hn_db *db, void *arg, struct hn_error *err) {
     claim->id[0] = 0;
     struct candidate *list = hn_calloc(CANDIDATES, sizeof *list);
     struct hn_queue_candidate *weighed = hn_calloc(CANDIDATES, sizeof *weighed);
-    int64_t running = 0;
+    int64_t running = 0, held = 0;
     size_t n = 0;
     int picked = -1, rc = list && weighed ? 0 : hn_fail(err, HN_E_INTERNAL, "out of memory");
     if (!rc)
@@ -97,9 +118,11 @@ int hn_db_job_claim(struct hn_db *db, void *arg, struct hn_error *err) {
     if (!rc)
         rc = hn_db_number(db, 0, &running, err, "SELECT count(*) FROM jobs WHERE status='running'", "");
     if (!rc)
+        rc = note_quota(db, &held, err);
+    if (!rc)
         rc = read_candidates(db, list, weighed, &n, err);
     claim->limits.nothing_runs = running == 0;
-    claim->waiting = n > 0;
+    claim->waiting = n > 0 || held > 0;
     if (!rc) {
         picked = hn_queue_pick(weighed, n, &claim->limits);
         rc = note_reasons(db, list, weighed, n, picked, err);

@@ -411,8 +411,8 @@ def test_limits_and_broken_clients(start):
 def test_keys(start, tmp_path):
     d = start("--require_keys", "yes")
     state = ["--state", str(d.state)]
-    make = lambda scope: subprocess.run([HONED, "key", "create", "--name", scope, "--scope", scope, *state], capture_output=True, text=True,
-                                        check=True).stdout.strip()
+    make = lambda scope: subprocess.run([HONED, "key", "create", "--name", scope, "--scope", scope, "--see", "all", *state], capture_output=True,
+                                        text=True, check=True).stdout.strip()
     keys = {scope: {"Authorization": "Bearer " + make(scope)} for scope in ("read", "submit", "admin")}
     error(d.get("/jobs"), 401, "unauthorized")
     error(d.get("/nowhere"), 401, "unauthorized")
@@ -505,7 +505,7 @@ def test_a_read_key_has_nothing_made(start):
     d = start("--require_keys", "yes")
     keys = {}
     for scope in ("read", "submit", "admin"):
-        made = subprocess.run([HONED, "key", "create", "--name", scope, "--scope", scope, "--state", str(d.state)], capture_output=True, text=True,
+        made = subprocess.run([HONED, "key", "create", "--name", scope, "--scope", scope, "--see", "all", "--state", str(d.state)], capture_output=True, text=True,
                               check=True)
         keys[scope] = {"Authorization": "Bearer " + made.stdout.strip().split("\n")[-1].strip()}
     assert d.post("/models?name=base", data=b"fake model", headers=keys["admin"] | {"Content-Type": "application/octet-stream"}).status_code == 201

@@ -122,7 +122,7 @@ def test_queue_order(start):
 def test_keys_take_turns(start):
     """Whoever sends many jobs first does not keep the others waiting for all of them."""
     d = start("--require_keys", "yes")
-    create = [HONED, "key", "create", "--state", str(d.state), "--scope"]
+    create = [HONED, "key", "create", "--state", str(d.state), "--see", "all", "--scope"]
     keys = {name: {"Authorization": "Bearer " + subprocess.run([*create, scope, "--name", name], capture_output=True, text=True,
                                                                check=True).stdout.strip()}
             for name, scope in (("own", "admin"), ("many", "submit"), ("few", "submit"))}

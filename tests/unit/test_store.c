@@ -78,7 +78,7 @@ static void make_job(struct world *w, const char *id, const char *dataset, int64
     job.peak_bytes = 10;
     job.total_steps = 3;
     job.created_at = (char *)(uintptr_t) "2026-01-01T00:00:00.000Z";
-    struct hn_job_insert insert = {.job = &job};
+    struct hn_job_insert insert = {.job = &job, .reach = {.all = true}};
     struct hn_error err = {0};
     if (hn_store_call(w->store, hn_db_job_insert, &insert, &err))
         fail_msg("%s", err.message);
