@@ -21,9 +21,10 @@ static struct cut cut_of(size_t n, size_t most) {
     return (struct cut){width ? (n + width - 1) / width : 0, width};
 }
 
-/* Rows of a product whose columns are cut into so many tasks. */
+/* Rows of a product whose columns are cut into so many tasks. OpenBLAS (where there are no kernels of our own) may round the last
+ * rows of a call in another way than those before them, as its Haswell kernels do: there the cut must not depend on threads. */
 static struct cut cut_rows(const struct hn_exec *x, size_t rows, size_t column_tasks) {
-    bool enough = column_tasks >= (size_t)HN_TILE_TASKS * hn_pool_threads(x->pool);
+    bool enough = hn_kernels()->gemm && column_tasks >= (size_t)HN_TILE_TASKS * hn_pool_threads(x->pool);
     return cut_of(rows, enough ? HN_TILE_ROWS : HN_TILE_ROWS_SHARED);
 }
 
