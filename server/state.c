@@ -86,9 +86,11 @@ static void empty(const char *state, const char *folder, bool (*ours)(const char
 }
 
 void hn_state_sweep(const char *state) {
+    static const char *const half_made[] = {".", "models", "records/datasets", "records/models", "records/runs"};
     empty(state, "tmp", is_temporary);
     empty(state, "tokens", is_token_file);
-    empty(state, "models", is_half_made);
+    for (size_t i = 0; i < sizeof half_made / sizeof half_made[0]; i++)
+        empty(state, half_made[i], is_half_made);
 }
 
 void hn_state_forget_tokens(const char *state) {

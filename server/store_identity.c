@@ -11,16 +11,18 @@
 #include <string.h>
 #include <sys/stat.h>
 
-/* The first of the folders that holds something; NULL when all are empty. Names with a dot in front are half-made things. */
-static const char *populated(const char *state) {
-    static const char *const folders[] = {"runs", "models", "datasets"};
+static const char *const folders[] = {"runs", "models", "datasets"};
+static const char *const records[] = {"records/runs", "records/models", "records/datasets"};
+
+/* The first of three folders that holds something; NULL when all are empty. Names with a dot in front are half-made things. */
+static const char *populated(const char *state, const char *const list[3]) {
     const char *found = NULL;
-    for (size_t i = 0; i < sizeof folders / sizeof folders[0] && !found; i++) {
+    for (size_t i = 0; i < 3 && !found; i++) {
         char path[HN_PATH_SIZE];
-        DIR *dir = hn_state_path(path, state, folders[i], NULL, NULL) ? opendir(path) : NULL;
+        DIR *dir = hn_state_path(path, state, list[i], NULL, NULL) ? opendir(path) : NULL;
         for (struct dirent *entry; dir && !found && (entry = readdir(dir));)
             if (entry->d_name[0] != '.')
-                found = folders[i];
+                found = list[i];
         if (dir)
             closedir(dir);
     }
@@ -42,7 +44,7 @@ int hn_identity_expect(const char *state, struct hn_error *err) {
     bool missing = stat(path, &st) != 0;
     if (missing && errno != ENOENT)
         return hn_fail_errno(err, errno, "cannot read %s", path);
-    const char *folder = missing || st.st_size == 0 ? populated(state) : NULL;
+    const char *folder = missing || st.st_size == 0 ? populated(state, folders) : NULL;
     if (!folder)
         return 0;
     snprintf(text, sizeof text, "hone.db is %s although %s/ is not empty", missing ? "missing" : "empty", folder);
@@ -116,11 +118,13 @@ int hn_identity_matches(struct hn_db *db, const char *state, struct hn_error *er
         rc = hn_db_identity(db, own, err);
     if (!rc)
         rc = knows_nothing(db, &nothing, err);
-    if (rc || !populated(state))
+    if (rc || !populated(state, folders))
         return rc;
-    if (nothing)
+    bool same = own[0] && strcmp(own, known) == 0;
+    /* A death between the very first file and its record leaves a folder, but no record's file: that is no lost store. */
+    if (nothing && !(same && !populated(state, records)))
         return refuse(err, state, "hone.db has no records although the folders are not empty");
-    if (own[0] && known[0] && strcmp(own, known) != 0)
+    if (own[0] && known[0] && !same)
         return refuse(err, state, "hone.db is the store of another state folder (store.json names another one)");
     if (!own[0] && known[0])
         return refuse(err, state, "hone.db is older than the folders (it has no id, and store.json has one)");

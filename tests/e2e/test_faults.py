@@ -329,8 +329,8 @@ def test_an_input_vanishes_while_it_is_queued(start, tmp_path, what):
     else:
         shutil.rmtree(daemon.state / "models/base")
     found = daemon.wait(job, timeout=20)
-    assert found["status"] == "failed" and found["status_reason"]["code"] in ("not_found", "model_invalid"), found
-    assert "no file" in found["status_reason"]["message"] or "was changed or removed" in found["status_reason"]["message"], found
+    assert found["status"] == "failed" and found["status_reason"]["code"] in ("dataset_invalid", "model_invalid"), found
+    assert "is gone" in found["status_reason"]["message"], found
     assert daemon.wait(first)["status"] == "succeeded"
 
 

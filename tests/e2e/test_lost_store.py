@@ -170,7 +170,7 @@ def test_the_log_is_moved_soon(daemon):
 
 
 def test_strays_are_kept(start, tmp_path):
-    d = start("--lost_days", "1")
+    d = start("--lost_days", "1", "--care_seconds", "1")
     d.model()
     d.wait(d.job({"steps": 2}), "succeeded")
     d.stop()

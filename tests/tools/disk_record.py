@@ -12,7 +12,8 @@ CALLS = ("open,openat,openat2,creat,write,pwrite64,writev,pwritev,ftruncate,trun
 LINE = re.compile(r"(\d+\.\d+) (\w+)\((.*)\)\s+= (-?\d+|\?)(?:<[^>]*>)?.*<(\d+\.\d+)>$")
 OPENED = re.compile(r" = (\d+)<((?:\\x[0-9a-f]{2})*)>")
 BY_DESCRIPTOR = re.compile(r'"((?:\\x[0-9a-f]{2})*)"')
-UNSEEN = ("hone.db-shm",)  # an index of the log, mapped, rebuilt by whoever opens the store
+# An index of the log, mapped, rebuilt by whoever opens the store; space that is taken to be given back.
+UNSEEN = ("hone.db-shm", "ballast")
 
 
 def command(trace, words):
