@@ -14,6 +14,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#define FIRST_MS 1000
 #define MEASURE_MS (10 * 60 * 1000)
 #define DAY_MS ((int64_t)24 * 3600 * 1000)
 
@@ -86,18 +87,20 @@ static int64_t remove_datasets(struct hn_server *server, const char *time, int64
     return freed;
 }
 
-/* The folders STATE/runs/<job>/exports/<step> that are older than `limit` (seconds since 1970), or all; what they took. */
-static int64_t remove_exports(struct hn_server *server, int64_t limit) {
+/* Of jobs whose exports are older than `limit` (seconds since 1970) the exports, until `bytes` are freed; what they took. They are
+ * made again when they are asked for. */
+static int64_t remove_exports(struct hn_server *server, int64_t limit, int64_t bytes, const char *why) {
     char runs[HN_PATH_SIZE], path[HN_PATH_SIZE];
     int64_t freed = 0;
     DIR *dir = hn_state_path(runs, server->config->state, "runs", NULL, NULL) ? opendir(runs) : NULL;
-    for (struct dirent *entry; dir && (entry = readdir(dir));) {
+    for (struct dirent *entry; dir && freed < bytes && (entry = readdir(dir));) {
         struct stat st;
         if (!hn_id_valid("job", entry->d_name) || !hn_state_path(path, runs, entry->d_name, "exports", NULL) || lstat(path, &st) ||
             !S_ISDIR(st.st_mode) || st.st_mtim.tv_sec >= limit)
             continue;
         freed += hn_usage_of(path);
-        hn_dir_remove(path, NULL); /* they are made again when they are asked for */
+        hn_dir_remove(path, NULL);
+        hn_log(HN_LOG_INFO, "exports of checkpoints deleted", "job", entry->d_name, "why", why, NULL);
     }
     if (dir)
         closedir(dir);
@@ -112,8 +115,8 @@ static void retain_by_age(struct hn_server *server) {
     hn_time_rfc3339(now - days * DAY_MS, limit);
     remove_jobs(server, limit, INT64_MAX, "older than retain_days");
     remove_datasets(server, limit, INT64_MAX, "older than retain_days, and no job names it");
-    remove_exports(server, (now - days * DAY_MS) / 1000);
-    hn_evaluations_expire(server->config->state, (now - days * DAY_MS) / 1000);
+    remove_exports(server, (now - days * DAY_MS) / 1000, INT64_MAX, "older than retain_days");
+    hn_evaluations_expire(server->config->state, (now - days * DAY_MS) / 1000, INT64_MAX, "older than retain_days");
 }
 
 /* What can be made again goes first, then what is oldest. Models and what is waiting or running are never touched. */
@@ -129,9 +132,9 @@ static void retain_by_bytes(struct hn_care *care) {
     if ((over -= limit) <= 0)
         return;
     hn_time_now(now);
-    over -= remove_exports(server, INT64_MAX);
+    over -= remove_exports(server, INT64_MAX, over, "more than retain_bytes are kept");
     if (over > 0)
-        over -= hn_evaluations_expire(server->config->state, INT64_MAX);
+        over -= hn_evaluations_expire(server->config->state, INT64_MAX, over, "more than retain_bytes are kept");
     for (int64_t freed = 1; over > 0 && freed > 0; over -= freed)
         freed = remove_jobs(server, now, over, "more than retain_bytes are kept");
     if (over > 0)
@@ -185,7 +188,7 @@ int hn_care_create(struct hn_server *server, struct hn_care **ret, struct hn_err
     care->server = server;
     pthread_mutex_init(&care->lock, NULL);
     care->timer = hn_timer_create(server->loop, on_time, care);
-    hn_timer_start(care->timer, (uint64_t)server->config->care_seconds * 1000, (uint64_t)server->config->care_seconds * 1000);
+    hn_timer_start(care->timer, FIRST_MS, (uint64_t)server->config->care_seconds * 1000);
     *ret = care;
     return 0;
 }

@@ -1,5 +1,6 @@
 /* See evaluations.h. */
 #include "server/evaluations.h"
+#include "server/log.h"
 
 #include <dirent.h>
 #include <stdlib.h>
@@ -47,30 +48,43 @@ static size_t collect(const char *state, struct kept **ret) {
     return n;
 }
 
-/* Removes the oldest past what is kept. Two at once do no harm: what is gone already is no error. */
-static void prune(const char *state) {
+static bool belongs_to(const char *state, const char *id, const char *owner) {
+    char path[HN_PATH_SIZE];
+    json_t *answer = NULL;
+    if (!hn_state_path(path, state, "evaluations", id, "evaluation.json") || hn_json_load(path, ANSWER_BYTES, &answer, NULL))
+        return false;
+    const char *found = json_string_value(json_object_get(answer, "owner"));
+    bool same = strcmp(found ? found : "", owner) == 0;
+    json_decref(answer);
+    return same;
+}
+
+/* Removes the oldest of that owner past what is kept of each. Two at once do no harm: what is gone already is no error. */
+static void prune(const char *state, const char *owner) {
     char path[HN_PATH_SIZE];
     struct kept *list;
-    size_t n = collect(state, &list);
+    size_t n = collect(state, &list), seen = 0;
     int64_t bytes = 0;
     for (size_t i = 0; i < n; i++) {
+        if (!belongs_to(state, list[i].id, owner))
+            continue;
         bytes += list[i].bytes;
-        if (i && (i >= HN_EVALUATIONS_KEPT || bytes > HN_EVALUATIONS_BYTES) &&
+        if (seen++ && (seen > HN_EVALUATIONS_KEPT || bytes > HN_EVALUATIONS_BYTES) &&
             hn_state_path(path, state, "evaluations", list[i].id, NULL))
             hn_dir_remove(path, NULL);
     }
     free(list);
 }
 
-int64_t hn_evaluations_expire(const char *state, int64_t limit) {
+int64_t hn_evaluations_expire(const char *state, int64_t limit, int64_t bytes, const char *why) {
     char path[HN_PATH_SIZE];
     struct kept *list;
-    size_t n = collect(state, &list);
     int64_t freed = 0;
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = collect(state, &list); i-- > 0 && freed < bytes;)
         if (list[i].made.tv_sec < limit && hn_state_path(path, state, "evaluations", list[i].id, NULL)) {
             freed += list[i].bytes;
             hn_dir_remove(path, NULL);
+            hn_log(HN_LOG_INFO, "evaluation deleted", "evaluation", list[i].id, "why", why, NULL);
         }
     free(list);
     return freed;
@@ -106,8 +120,10 @@ int hn_evaluation_keep(const char *state, const char *id, const char *dir, const
     free(text);
     if (!rc && hn_state_path(path, state, "evaluations", id, NULL))
         rc = hn_dir_publish(dir, path, err);
-    if (!rc)
-        prune(state);
+    if (!rc) {
+        const char *owner = json_string_value(json_object_get(answer, "owner"));
+        prune(state, owner ? owner : "");
+    }
     return rc;
 }
 

@@ -191,6 +191,10 @@ struct MHD_Response *hn_reply_build(struct hn_exchange *x) {
     case HN_REPLY_STREAM:
         /* The exchange outlives the response: it is freed when the request is completed, after its last read. */
         x->stream->request = &x->req;
+        if (strcmp(x->req.method, "HEAD") == 0) { /* microhttpd would send the end of a chunked body */
+            response = MHD_create_response_from_buffer(0, (void *)(uintptr_t)"", MHD_RESPMEM_PERSISTENT);
+            break;
+        }
         response = MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, 32768, read_stream, x, NULL);
         break;
     case HN_REPLY_NONE:

@@ -541,6 +541,34 @@ void hn_library_strays(const struct hn_library *library, hn_stray_fn each, void 
     hn_store_release(library->store, db);
 }
 
+static int refuse_older(const struct hn_library *library, const char *what, const char *kind, const char *name, struct hn_error *err) {
+    hn_fail(err, HN_E_CONFLICT, "hone.db is older than the folders: %s %s/%s; nothing was changed", what, kind, name);
+    hn_error_hint(err, "put the newer hone.db (and hone.db-wal) back, or add what it lacks with `honed rebuild --state %.200s`",
+        library->state);
+    return HN_E_CONFLICT;
+}
+
+/* A record's file is written after its commit: one that tells the end of a job which the store takes for a running one is newer. */
+static int look_at_ends(const struct hn_library *library, struct hn_db *db, struct hn_error *err) {
+    json_t *ids = NULL, *id;
+    char own[HN_ID_SIZE];
+    size_t i;
+    int rc = hn_db_identity(db, own, err);
+    if (!rc)
+        rc = hn_db_jobs_unended(db, &ids, err);
+    json_array_foreach(ids, i, id) {
+        struct hn_record record = {.record = NULL};
+        if (rc || hn_record_read(library->state, "runs", json_string_value(id), &record, NULL))
+            continue;
+        const char *status = json_string_value(json_object_get(record.record, "status"));
+        if (strcmp(record.store, own) == 0 && status && hn_job_ended(status))
+            rc = refuse_older(library, "it does not know the end of", "runs", json_string_value(id), err);
+        json_decref(record.record);
+    }
+    json_decref(ids);
+    return rc;
+}
+
 /* Files of records that this store does not have: what it deleted, or, with numbers it has not reached, what it never knew. */
 static int look_at_records(const struct hn_library *library, struct hn_db *db, const char *kind, json_t **ret_old,
     struct hn_error *err) {
@@ -562,9 +590,7 @@ static int look_at_records(const struct hn_library *library, struct hn_db *db, c
             continue;
         bool readable = hn_record_read(library->state, kind, text, &record, NULL) == 0;
         if (readable && strcmp(record.store, own) == 0 && record.n > last) {
-            rc = hn_fail(err, HN_E_CONFLICT, "hone.db is older than the folders: it does not know %s/%s; nothing was changed", kind, text);
-            hn_error_hint(err, "put the newer hone.db (and hone.db-wal) back, or add what it lacks with `honed rebuild --state %.200s`",
-                library->state);
+            rc = refuse_older(library, "it does not know", kind, text, err);
         } else {
             json_array_append(*ret_old, name);
         }
@@ -599,6 +625,8 @@ int hn_library_sweep(const struct hn_library *library, struct hn_error *err) {
     int rc = db ? 0 : HN_E_INTERNAL;
     for (i = 0; !rc && i < 3; i++) /* all are looked at before anything is moved */
         rc = look_at_records(library, db, kinds[i], &old[i], err);
+    if (!rc)
+        rc = look_at_ends(library, db, err);
     if (!rc)
         rc = take_back_all(library, db, err);
     if (!rc)

@@ -10,9 +10,17 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <time.h>
+#include <unistd.h>
 
 #define STAMP "%Y%m%dT%H%M%SZ"
 #define STAMP_SIZE 17 /* with its NUL */
+
+/* A state folder that is a file system's root has a lost+found of the kernel's, which only root may write. */
+static const char *folder_name(const char *state) {
+    char path[HN_PATH_SIZE];
+    bool foreign = hn_state_path(path, state, "lost+found", NULL, NULL) && access(path, F_OK) == 0 && access(path, W_OK | X_OK);
+    return foreign ? "lost+found.hone" : "lost+found";
+}
 
 static void stamp(int64_t milliseconds, char ret[STAMP_SIZE]) {
     time_t seconds = (time_t)(milliseconds / 1000);
@@ -30,10 +38,10 @@ static int free_name(const char *state, const char *folder, const char *name, ch
             name, i);
         for (char *slash = entry; (slash = strchr(slash, '/'));)
             *slash = '-';
-        if (n < 0 || n >= (int)sizeof entry || !hn_state_path(ret, state, "lost+found", entry, NULL))
+        if (n < 0 || n >= (int)sizeof entry || !hn_state_path(ret, state, folder_name(state), entry, NULL))
             return hn_fail(err, HN_E_INTERNAL, "path too long");
-        if (lstat(ret, &st) && errno == ENOENT)
-            return 0;
+        if (lstat(ret, &st))
+            return errno == ENOENT ? 0 : hn_fail_errno(err, errno, "cannot look into lost+found");
     }
     return hn_fail(err, HN_E_CONFLICT, "lost+found holds too many entries of that name");
 }
@@ -44,7 +52,7 @@ int hn_lost_keep(const char *state, const char *folder, const char *name, const 
     if (!err)
         err = &local;
     bool fits = folder ? hn_state_path(from, state, folder, name, NULL) : hn_state_path(from, state, name, NULL, NULL);
-    int rc = fits && hn_state_path(dir, state, "lost+found", NULL, NULL) ? hn_dir_create(dir, err)
+    int rc = fits && hn_state_path(dir, state, folder_name(state), NULL, NULL) ? hn_dir_create(dir, err)
                                                                          : hn_fail(err, HN_E_INTERNAL, "path too long");
     if (!rc)
         rc = free_name(state, folder, name, to, err);
@@ -66,11 +74,11 @@ static bool has_stamp(const char *name) {
 
 void hn_lost_expire(const char *state, int64_t days) {
     char path[HN_PATH_SIZE], limit[STAMP_SIZE];
-    DIR *dir = days && hn_state_path(path, state, "lost+found", NULL, NULL) ? opendir(path) : NULL;
+    DIR *dir = days && hn_state_path(path, state, folder_name(state), NULL, NULL) ? opendir(path) : NULL;
     stamp(hn_time_ms() - days * 24 * 3600 * 1000, limit);
     for (struct dirent *entry; dir && (entry = readdir(dir));) {
         if (!has_stamp(entry->d_name) || strncmp(entry->d_name, limit, STAMP_SIZE - 1) >= 0 ||
-            !hn_state_path(path, state, "lost+found", entry->d_name, NULL))
+            !hn_state_path(path, state, folder_name(state), entry->d_name, NULL))
             continue;
         hn_log(HN_LOG_INFO, "deleted from lost+found: older than lost_days", "path", path, NULL);
         hn_dir_remove(path, NULL);

@@ -32,6 +32,7 @@ struct rebuild {
     const char *state;
     struct hn_store *store;
     struct hn_library library;
+    bool anew; /* there was no store that could stay */
     long long restored[3], failed;
 };
 
@@ -58,6 +59,7 @@ static int open_store(struct rebuild *r, struct hn_error *err) {
         printf("hone.db is sound; what it lacks is added\n");
     } else {
         printf("a new hone.db is made: %s\n", why.message);
+        r->anew = true;
         int rc = set_aside(r->state, why.message, err);
         if (rc)
             return rc;
@@ -150,47 +152,62 @@ static void inspect_model(struct rebuild *r, const char *name) {
     r->restored[1] += !rc;
 }
 
-/* Whole lines only: a torn last one was never an event. */
-static int ingest_all(struct rebuild *r, const char *id, struct hn_error *err) {
+/* A job with all that its run has told, in one transaction: a rebuild that is killed has it whole or not at all. */
+struct whole_job {
+    struct hn_restore restore;
+    struct hn_job *recorded;
+    const char *events; /* whole lines of events.jsonl; a torn last one was never an event */
+    size_t size;
+    bool known; /* the store has the job, but not yet its end: an older store */
+};
+
+static int restore_whole(struct hn_db *db, void *arg, struct hn_error *err) {
+    struct whole_job *whole = arg;
+    struct hn_job *job = whole->recorded;
+    struct hn_ingest batch = {.id = job->id, .text = whole->events, .size = whole->size};
+    int rc = whole->known ? hn_db_ingest_from(db, &batch, err) : hn_db_restore(db, &whole->restore, err);
+    if (!rc)
+        rc = hn_db_ingest(db, &batch, err);
+    if (rc || hn_job_ended(job->status))
+        return rc ? rc : hn_db_job_restore_end(db, job, err);
+    struct hn_job_settle settle = {.id = job->id, .draining = true, .had_trainer = true};
+    return hn_db_job_settle(db, &settle, err);
+}
+
+static int restore_job(struct rebuild *r, const struct hn_record *record, bool known, struct hn_error *err) {
+    struct hn_job job;
     char root[HN_PATH_SIZE], path[HN_PATH_SIZE], *text = NULL;
     size_t size = 0;
-    if (!hn_state_path(root, r->state, "runs", id, NULL) || !hn_state_path(path, root, "events.jsonl", NULL, NULL))
-        return hn_fail(err, HN_E_INTERNAL, "path too long");
-    int rc = hn_file_read(path, EVENTS_MAX, &text, &size, err);
-    if (rc)
-        return rc == HN_E_NOT_FOUND ? 0 : rc;
-    const char *last = size ? memrchr(text, '\n', size) : NULL;
-    struct hn_ingest batch = {.id = id, .text = text, .size = last ? (size_t)(last - text) + 1 : 0};
-    rc = hn_store_call(r->store, hn_db_ingest, &batch, err);
-    free(text);
-    return rc;
-}
-
-static int settle(struct rebuild *r, struct hn_job *recorded, struct hn_error *err) {
-    if (hn_job_ended(recorded->status))
-        return hn_store_call(r->store, hn_db_job_restore_end, recorded, err);
-    struct hn_job_settle settle = {.id = recorded->id, .draining = true, .had_trainer = true};
-    return hn_store_call(r->store, hn_db_job_settle, &settle, err);
-}
-
-static int restore_job(struct rebuild *r, const struct hn_record *record, struct hn_error *err) {
-    struct hn_job job;
-    char path[HN_PATH_SIZE];
     int rc = hn_job_from_record(record->record, &job, err);
     if (rc)
         return rc;
-    struct hn_restore restore = {.kind = "runs", .n = record->n, .record = record->record};
-    if (!hn_state_path(path, r->state, "runs", job.id, NULL) || access(path, F_OK))
+    if (!hn_state_path(root, r->state, "runs", job.id, NULL) || !hn_state_path(path, root, "events.jsonl", NULL, NULL))
+        rc = hn_fail(err, HN_E_INTERNAL, "path too long");
+    else if (access(root, F_OK))
         rc = hn_fail(err, HN_E_NOT_FOUND, "its run directory is gone");
+    else if ((rc = hn_file_read(path, EVENTS_MAX, &text, &size, err)) == HN_E_NOT_FOUND)
+        rc = 0;
+    const char *last = size ? memrchr(text, '\n', size) : NULL;
+    struct whole_job whole = {.restore = {.kind = "runs", .n = record->n, .record = record->record}, .recorded = &job,
+        .events = text ? text : "", .size = last ? (size_t)(last - text) + 1 : 0, .known = known};
     if (!rc)
-        rc = hn_store_call(r->store, hn_db_restore, &restore, err);
-    if (!rc)
-        rc = ingest_all(r, job.id, err);
-    if (!rc)
-        rc = settle(r, &job, err);
+        rc = hn_store_call(r->store, restore_whole, &whole, err);
     r->restored[2] += !rc;
+    free(text);
     hn_job_finish(&job);
     return rc;
+}
+
+/* Whether the store has the job as one that goes on, although its record tells its end: then the store is the older of the two. */
+static bool is_behind(struct rebuild *r, const char *id, const json_t *record) {
+    const char *status = json_string_value(json_object_get(record, "status"));
+    struct hn_job job;
+    hn_job_init(&job);
+    struct hn_db *db = hn_store_read(r->store, NULL);
+    bool behind = db && status && hn_job_ended(status) && hn_db_job_get(db, id, &job, NULL) == 0 && !hn_job_ended(job.status);
+    hn_store_release(r->store, db);
+    hn_job_finish(&job);
+    return behind;
 }
 
 static void restore_jobs(struct rebuild *r) {
@@ -202,9 +219,11 @@ static void restore_jobs(struct rebuild *r) {
     json_array_foreach(names, i, name) {
         const char *id = json_string_value(name);
         struct hn_record record = {.record = NULL};
-        if (store_has(r, "runs", id))
-            continue;
-        if (hn_record_read(r->state, "runs", id, &record, &err) || restore_job(r, &record, &err))
+        bool known = store_has(r, "runs", id);
+        int rc = hn_record_read(r->state, "runs", id, &record, &err);
+        if (!rc && (!known || is_behind(r, id, record.record)))
+            rc = restore_job(r, &record, known, &err);
+        if (rc)
             tell_failed(r, "job", id, err.message);
         json_decref(record.record);
     }
@@ -265,7 +284,7 @@ static void read_spec(struct rebuild *r, const char *id) {
         ? hn_json_load(path, (size_t)16 << 20, &spec, &err) : hn_fail(&err, HN_E_NOT_FOUND, "it has neither a record nor a spec.json");
     if (!rc) {
         struct hn_record record = {.record = record_from_spec(r, id, spec, (int64_t)st.st_mtim.tv_sec * 1000)};
-        rc = restore_job(r, &record, &err);
+        rc = restore_job(r, &record, false, &err);
         json_decref(record.record);
     }
     if (rc)
@@ -295,7 +314,9 @@ static int rebuild(struct rebuild *r, struct hn_error *err) {
 
 static int open_and_rebuild(struct rebuild *r, struct hn_error *err) {
     struct hn_helper *helper = NULL;
-    int rc = open_store(r, err);
+    int rc = hn_identity_rebuilding(r->state, true, err);
+    if (!rc)
+        rc = open_store(r, err);
     if (!rc)
         rc = hn_helper_create("command", 1, r->helper_seconds, &helper, err);
     r->library = (struct hn_library){.state = r->state, .store = r->store, .helper = helper};
@@ -303,7 +324,7 @@ static int open_and_rebuild(struct rebuild *r, struct hn_error *err) {
         rc = rebuild(r, err);
     hn_helper_destroy(helper);
     hn_store_destroy(r->store);
-    return rc;
+    return rc ? rc : hn_identity_rebuilding(r->state, false, err);
 }
 
 int hn_command_rebuild(int argc, char **argv) {
@@ -332,9 +353,8 @@ int hn_command_rebuild(int argc, char **argv) {
     if (!rc)
         rc = open_and_rebuild(&r, &err);
     if (!rc)
-        printf("restored: %lld data sets, %lld models, %lld jobs; %lld could not be\n"
-               "API keys and jobs that had never begun are not in the folders: make new keys with `honed key create`\n",
-            r.restored[0], r.restored[1], r.restored[2], r.failed);
+        printf("restored: %lld data sets, %lld models, %lld jobs; %lld could not be\n%s", r.restored[0], r.restored[1], r.restored[2],
+            r.failed, r.anew ? "API keys and jobs that had never begun are not in the folders: make new keys with `honed key create`\n" : "");
     if (lock >= 0)
         close(lock);
     hn_config_finish(&config);

@@ -54,7 +54,7 @@ int hn_state_lock(const char *state, int *ret_fd, struct hn_error *err) {
     return 0;
 }
 
-/* A name that this program gives in tmp/: an id, of a kind that is made there. */
+/* Names that this program gives to what it has not finished. In tmp/: an id, of a kind that is made there. */
 static bool is_temporary(const char *name) {
     static const char *const kinds[] = {"up", "raw", "mdl", "dir", "eval", "exp"};
     for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++)
@@ -63,12 +63,29 @@ static bool is_temporary(const char *name) {
     return false;
 }
 
-static bool is_token_file(const char *name) {
-    return name[strspn(name, "0123456789abcdef-")] == 0 || strncmp(name, ".tmp-", 5) == 0;
+static bool is_number(const char *text) {
+    return *text && text[strspn(text, "0123456789")] == 0;
 }
 
-static bool is_half_made(const char *name) {
-    return strncmp(name, ".tmp-", 5) == 0;
+/* ".tmp-" NAME "-" process, as hn_file_begin makes it, or ".tmp-" and six characters of mkostemp. */
+static bool is_half_made_file(const char *name) {
+    const char *dash = strrchr(name, '-');
+    return strncmp(name, ".tmp-", 5) == 0 && (strlen(name) == 11 || (dash > name + 5 && is_number(dash + 1)));
+}
+
+static bool is_half_made_record(const char *name) {
+    return is_half_made_file(name) && strstr(name, ".json-");
+}
+
+/* A model that is being taken in. */
+static bool is_half_made_model(const char *name) {
+    return strncmp(name, ".tmp-", 5) == 0 && hn_id_valid("mdl", name + 5);
+}
+
+/* The key, 64 digits, and a length (engine/token_file.h). */
+static bool is_token_file(const char *name) {
+    size_t n = strspn(name, "0123456789abcdef");
+    return (n == 64 && name[n] == '-' && is_number(name + n + 1)) || is_half_made_file(name);
 }
 
 /* Only what is ours by its name: the state folder may have been a folder of somebody's own. */
@@ -86,11 +103,13 @@ static void empty(const char *state, const char *folder, bool (*ours)(const char
 }
 
 void hn_state_sweep(const char *state) {
-    static const char *const half_made[] = {".", "models", "records/datasets", "records/models", "records/runs"};
-    empty(state, "tmp", is_temporary);
-    empty(state, "tokens", is_token_file);
-    for (size_t i = 0; i < sizeof half_made / sizeof half_made[0]; i++)
-        empty(state, half_made[i], is_half_made);
+    static const struct {
+        const char *folder;
+        bool (*ours)(const char *name);
+    } swept[] = {{"tmp", is_temporary}, {"tokens", is_token_file}, {"models", is_half_made_model}, {".", is_half_made_record},
+        {"records/datasets", is_half_made_record}, {"records/models", is_half_made_record}, {"records/runs", is_half_made_record}};
+    for (size_t i = 0; i < sizeof swept / sizeof swept[0]; i++)
+        empty(state, swept[i].folder, swept[i].ours);
 }
 
 void hn_state_forget_tokens(const char *state) {

@@ -19,6 +19,8 @@ struct hn_ingest {
     int64_t checkpoint_bytes;
 };
 int hn_db_ingest(struct hn_db *db, void *ingest, struct hn_error *err);
+/* Leaves of text and size what the store has not read yet, and sets `from` to where that begins. For a file from its beginning. */
+int hn_db_ingest_from(struct hn_db *db, struct hn_ingest *ingest, struct hn_error *err);
 
 /* {"seq","time","type","data"} of up to `limit` events after `seq`, as JSON texts handed to `each`. */
 typedef void (*hn_event_fn)(void *ud, int64_t seq, const char *time, const char *type, const char *data);

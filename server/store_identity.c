@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 static const char *const folders[] = {"runs", "models", "datasets"};
 static const char *const records[] = {"records/runs", "records/models", "records/datasets"};
@@ -36,9 +37,23 @@ static int refuse(struct hn_error *err, const char *state, const char *what) {
     return HN_E_CONFLICT;
 }
 
+int hn_identity_rebuilding(const char *state, bool begins, struct hn_error *err) {
+    char path[HN_PATH_SIZE];
+    if (!hn_state_path(path, state, "rebuilding", NULL, NULL))
+        return hn_fail(err, HN_E_INTERNAL, "path too long");
+    if (begins)
+        return hn_file_write_durable(path, "", 0, err);
+    return unlink(path) && errno != ENOENT ? hn_fail_errno(err, errno, "cannot remove %s", path) : hn_file_sync(state, err);
+}
+
 int hn_identity_expect(const char *state, struct hn_error *err) {
     char path[HN_PATH_SIZE], text[160];
     struct stat st;
+    if (hn_state_path(path, state, "rebuilding", NULL, NULL) && access(path, F_OK) == 0) {
+        hn_fail(err, HN_E_CONFLICT, "%.300s: a rebuild of the store was broken off; nothing was changed", state);
+        hn_error_hint(err, "run `honed rebuild --state %.200s` again, to its end", state);
+        return HN_E_CONFLICT;
+    }
     if (!hn_state_path(path, state, "hone.db", NULL, NULL))
         return hn_fail(err, HN_E_INTERNAL, "path too long");
     bool missing = stat(path, &st) != 0;

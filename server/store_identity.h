@@ -10,7 +10,9 @@
 
 #include "server/store.h"
 
-/* Before hone.db is opened, which would create it: HN_E_CONFLICT when it is missing or has no bytes although data sets,
+/* STATE/rebuilding is there while `honed rebuild` works: a store that it has not finished would take the rest for rubbish. */
+int hn_identity_rebuilding(const char *state, bool begins, struct hn_error *err);
+/* Before hone.db is opened, which would create it: HN_E_CONFLICT when a rebuild was broken off, and HN_E_CONFLICT when it is missing or has no bytes although data sets,
  * models or runs are there. */
 int hn_identity_expect(const char *state, struct hn_error *err);
 /* After migrations, on the writing connection: compares the ids, gives both sides one where neither has any, and refuses

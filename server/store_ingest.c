@@ -332,3 +332,13 @@ int hn_db_ingest(struct hn_db *db, void *arg, struct hn_error *err) {
         hn_db_touch(db, ingest->id);
     return rc;
 }
+
+int hn_db_ingest_from(struct hn_db *db, struct hn_ingest *ingest, struct hn_error *err) {
+    int64_t have = 0;
+    int rc = hn_db_number(db, 0, &have, err, "SELECT ingested_bytes FROM jobs WHERE id=?1", "s", ingest->id);
+    size_t skip = rc || have < 0 ? 0 : (size_t)have < ingest->size ? (size_t)have : ingest->size;
+    ingest->text += skip;
+    ingest->size -= skip;
+    ingest->from = have;
+    return rc;
+}

@@ -455,6 +455,22 @@ int hn_db_jobs_running(struct hn_db *db, char (**ret)[HN_ID_SIZE], size_t *ret_n
     return rc ? rc : collect(&rows, ret, ret_n, err);
 }
 
+int hn_db_jobs_unended(struct hn_db *db, json_t **ret, struct hn_error *err) {
+    struct hn_rows rows;
+    json_t *ids = json_array();
+    int rc = hn_rows_open(&rows, db, err, "SELECT id FROM jobs WHERE status IN ('queued','running','paused')", "");
+    while (!rc && (rc = hn_rows_next(&rows, err)) == 1) {
+        json_array_append_new(ids, json_string(hn_rows_text(&rows, 0)));
+        rc = 0;
+    }
+    hn_rows_close(&rows);
+    if (rc)
+        json_decref(ids);
+    else
+        *ret = ids;
+    return rc;
+}
+
 int hn_db_jobs_older(struct hn_db *db, const char *time, char (**ret)[HN_ID_SIZE], size_t *ret_n, struct hn_error *err) {
     struct hn_rows rows;
     int rc = hn_rows_open(&rows, db, err, "SELECT id FROM jobs WHERE status IN ('succeeded','failed','cancelled') AND "

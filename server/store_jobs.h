@@ -99,6 +99,8 @@ int hn_db_job_settle(struct hn_db *db, void *settle, struct hn_error *err);
 
 /* Ids of the jobs in `running`, oldest first, into a list the caller frees. */
 int hn_db_jobs_running(struct hn_db *db, char (**ret)[HN_ID_SIZE], size_t *ret_n, struct hn_error *err);
+/* Ids of those that have not ended, as an array of strings. */
+int hn_db_jobs_unended(struct hn_db *db, json_t **ret, struct hn_error *err);
 /* Adds an event of the daemon's own to the job's stream. */
 int hn_db_event_add(struct hn_db *db, int64_t job, const char *id, const char *type, json_t *data /* stolen */,
     struct hn_error *err);

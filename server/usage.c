@@ -32,12 +32,12 @@ static enum hn_usage_kind kind_of(const char *name) {
 /* `linked`: whether files with other names count here. *ret_exports gets what lies in folders named exports, if not NULL. */
 static int64_t walk(int at, const char *name, bool linked, int depth, int64_t *ret_exports) {
     struct stat st;
-    if (fstatat(at, name, &st, AT_SYMLINK_NOFOLLOW))
+    if (fstatat(at, name, &st, depth ? AT_SYMLINK_NOFOLLOW : 0)) /* a part of the state may lie on another disk */
         return 0;
     int64_t bytes = (linked || S_ISDIR(st.st_mode) || st.st_nlink == 1) ? (int64_t)st.st_blocks * 512 : 0;
     if (!S_ISDIR(st.st_mode) || depth >= DEPTH_MAX)
         return bytes;
-    int fd = openat(at, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    int fd = openat(at, name, O_RDONLY | O_DIRECTORY | (depth ? O_NOFOLLOW : 0) | O_CLOEXEC);
     DIR *dir = fd < 0 ? NULL : fdopendir(fd);
     for (struct dirent *entry; dir && (entry = readdir(dir));) {
         if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)

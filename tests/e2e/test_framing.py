@@ -206,3 +206,16 @@ def test_start_without_resources(tmp_path, limit):
     # 127: the loader already cannot map the libraries, and says so.
     assert process.returncode in (1, 127) and ("cannot start" in err or "honed:" in err), (process.returncode, err)
     assert "nproc" not in limit or "TasksMax" in err
+
+
+def test_head_of_a_stream_has_no_body(daemon):
+    """Not even the end of one: the next answer of the connection would begin with it."""
+    job = daemon.job({"steps": 2})
+    daemon.wait(job, "succeeded")
+    for path, more in ((f"/jobs/{job}/artifacts.tar", b""), (f"/jobs/{job}/events", b"Accept: text/event-stream\r\n")):
+        s, found = connect(daemon, b"HEAD " + path.encode() + b" HTTP/1.1\r\n" + GOOD + more + b"\r\nGET /healthz HTTP/1.1\r\n" + GOOD +
+                           b"Connection: close\r\n\r\n", timeout=5), b""
+        while chunk := s.recv(65536):
+            found += chunk
+        first, _, rest = found.partition(b"\r\n\r\n")
+        assert first.startswith(b"HTTP/1.1 200") and rest.startswith(b"HTTP/1.1 200"), found

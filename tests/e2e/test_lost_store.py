@@ -38,6 +38,12 @@ def results(daemon, job):
     return {a["path"]: a["sha256"] for a in daemon.get(f"/jobs/{job}/artifacts").json()["data"]}
 
 
+def copy_store(from_folder, to):
+    to.mkdir(exist_ok=True)
+    for file in from_folder.glob("hone.db*"):
+        shutil.copy(file, to)
+
+
 def remove_store(state):
     for file in state.glob("hone.db*"):
         file.unlink()
@@ -139,7 +145,7 @@ def test_an_older_store(full, tmp_path):
     d = full
     d.post("/jobs", json={"model": "base", "dataset": d.dataset(), "name": "x"})
     d.kill()
-    shutil.copytree(d.state, tmp_path / "then", ignore=shutil.ignore_patterns("lock"))
+    copy_store(d.state, tmp_path / "then")
     d.start()
     d.model("second", b"second model")
     late = d.job({"steps": 4}, extra="late", model="second")
@@ -148,14 +154,56 @@ def test_an_older_store(full, tmp_path):
     result = results(d, late)
     d.stop()
     remove_store(d.state)
-    for file in (tmp_path / "then").glob("hone.db*"):
-        shutil.copy(file, d.state)
+    copy_store(tmp_path / "then", d.state)
     refuses(d, "older than the folders", "honed rebuild")
-    assert "1 data sets, 1 models, 1 jobs" in rebuild(d)
+    assert "1 data sets, 1 models, 3 jobs" in rebuild(d)  # one new, two whose end it did not know
     d.start()
     assert d.look(late)["status"] == "succeeded" and results(d, late) == result
     d.wait(d.running, "succeeded")
     assert {m["name"] for m in d.get("/models").json()["data"]} == {"base", "second"}
+
+
+def test_an_older_store_that_lacks_an_end(full, tmp_path):
+    """Nothing new was added since, but a job has ended: it must not come to life again."""
+    d = full
+    d.kill()
+    copy_store(d.state, tmp_path / "then")
+    d.start()
+    assert d.post(f"/jobs/{d.running}/cancel").status_code == 200
+    d.wait(d.running, "cancelled")
+    d.stop()
+    remove_store(d.state)
+    copy_store(tmp_path / "then", d.state)
+    refuses(d, "older than the folders", "the end of", d.running)
+    assert "1 jobs; 0 could not" in rebuild(d)
+    d.start()
+    assert d.look(d.running)["status"] == "cancelled" and d.events(d.running)[-1]["type"] == "cancelled"
+    seqs = [e["seq"] for e in d.events(d.running)]
+    assert seqs == list(range(1, len(seqs) + 1))
+
+
+def test_a_rebuild_that_is_killed(full):
+    """What it has not restored yet is not rubbish: the start waits for a rebuild that came to its end."""
+    d = full
+    jobs = {d.look(j)["id"]: d.look(j)["status"] for j in (d.ended, d.cancelled, d.failed)}
+    d.wait(d.running, "succeeded")
+    d.stop()
+    remove_store(d.state)
+    broken = 0
+    for moment in (0.01, 0.02, 0.03, 0.05, 0.08, 0.12):
+        process = subprocess.Popen([HONED, "rebuild", "--state", d.state], stdout=subprocess.DEVNULL, env=d.env)
+        time.sleep(moment)
+        process.kill()
+        process.wait()
+        if (d.state / "rebuilding").exists():
+            broken += 1
+            refuses(d, "broken off", "honed rebuild")
+    (d.state / "rebuilding").touch()
+    refuses(d, "broken off", "honed rebuild")
+    assert "0 could not be" in rebuild(d) and not (d.state / "rebuilding").exists()
+    d.start()
+    assert {j: d.look(j)["status"] for j in jobs} == jobs and d.look(d.running)["status"] == "succeeded"
+    assert not list((d.state / "lost+found").glob("*-runs-*")) if (d.state / "lost+found").exists() else True
 
 
 def test_the_log_is_moved_soon(daemon):
@@ -178,6 +226,10 @@ def test_strays_are_kept(start, tmp_path):
         (d.state / folder / name).mkdir()
         (d.state / folder / name / "data").write_text("the only copy")
     (d.state / "tmp/up_aaaaaaaaaaaaaaaa").write_text("of an upload that broke off")
+    alike = [d.state / name for name in (".tmp-photos", "models/.tmp-mine", "tokens/2024-01-02", "tokens/abc", "records/runs/.tmp-x")]
+    for folder in alike:
+        folder.mkdir()
+        (folder / "important").write_text("somebody's")
     old = d.state / "lost+found/20200101T000000Z-runs-old"
     foreign = d.state / "lost+found/somebody's"
     for folder in (old, foreign):
@@ -188,7 +240,7 @@ def test_strays_are_kept(start, tmp_path):
         assert (lost[name] / "data").read_text() == "the only copy"
         assert name.split("-", 1)[1] in d.log.read_text()
     assert (d.state / "tmp/my-own-notes/data").exists() and not (d.state / "tmp/up_aaaaaaaaaaaaaaaa").exists()
-    assert foreign.exists()
+    assert foreign.exists() and all((folder / "important").exists() for folder in alike)
     daemon_deletes = time.time() + 10
     while old.exists() and time.time() < daemon_deletes:
         time.sleep(0.1)

@@ -325,6 +325,20 @@ def test_wrong_keys_are_slowed(start):
     refused(d.get("/jobs", headers=bad), 401, "unauthorized")  # and an address with a good key is not slowed
 
 
+def test_evaluations_are_kept_for_each(start):
+    """Those of one key do not push out another's."""
+    d = start(*KEYS)
+    root, a, b = key(d, "root", "admin"), key(d, "a", "submit"), key(d, "b", "submit")
+    assert d.post("/models?name=base", data=b"fake", headers=root | {"Content-Type": "application/octet-stream"}).status_code == 201
+    evaluate = lambda who, data: d.post("/models/base/evaluate", json={"dataset": data}, headers=who).json()["id"]  # noqa: E731
+    mine = evaluate(a, upload(d, a, extra=" a"))
+    data = upload(d, b, extra=" b")
+    theirs = [evaluate(b, data) for _ in range(103)]
+    assert d.get(f"/evaluations/{mine}", headers=a).status_code == 200
+    assert d.get(f"/evaluations/{theirs[0]}", headers=b).status_code == 404
+    assert d.get(f"/evaluations/{theirs[-1]}", headers=b).status_code == 200
+
+
 def test_audit(start):
     d = start(*KEYS)
     a = key(d, "anna", "submit")

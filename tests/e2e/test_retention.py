@@ -104,3 +104,21 @@ def test_the_disk_is_measured_and_compared(start):
     assert until(lambda: d.figures()["hone_damaged"][()] == 1)
     told = d.log.read_text()
     assert "damaged on the disk" in told and artifact.name in told
+
+
+def test_a_little_over_costs_little(start):
+    """Over retain_bytes by a few bytes: the oldest evaluation goes, the newest stays."""
+    d = start("--care_seconds", "1")
+    d.model()
+    data = d.dataset()
+    made = [d.post("/models/base/evaluate", json={"dataset": data}).json()["id"] for _ in range(3)]
+    for i, one in enumerate(made):
+        (d.state / "evaluations" / one / "rows.jsonl").write_bytes(b"x" * 200_000)
+        os.utime(d.state / "evaluations" / one, (time.time() - 1000 + i,) * 2)
+    d.stop()
+    d.options = ("--care_seconds", "1", "--retain_bytes", "500K")
+    d.start()
+    assert until(lambda: d.get(f"/evaluations/{made[0]}").status_code == 404)
+    time.sleep(2.5)
+    assert [d.get(f"/evaluations/{one}").status_code for one in made] == [404, 200, 200]
+    assert "evaluation deleted" in d.log.read_text()
