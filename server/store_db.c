@@ -229,6 +229,22 @@ int hn_db_number(struct hn_db *db, int64_t missing, int64_t *ret, struct hn_erro
     return rc < 0 ? rc : 0;
 }
 
+int hn_db_texts(struct hn_db *db, json_t **ret, struct hn_error *err, const char *sql) {
+    struct hn_rows rows;
+    json_t *texts = json_array();
+    int rc = hn_rows_open(&rows, db, err, sql, "");
+    while (!rc && (rc = hn_rows_next(&rows, err)) == 1) {
+        json_array_append_new(texts, json_string(hn_rows_text(&rows, 0)));
+        rc = 0;
+    }
+    hn_rows_close(&rows);
+    if (rc)
+        json_decref(texts);
+    else
+        *ret = texts;
+    return rc;
+}
+
 int64_t hn_db_changes(struct hn_db *db) {
     return sqlite3_changes(db->handle);
 }

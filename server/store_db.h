@@ -61,6 +61,8 @@ bool hn_db_is_duplicate(struct hn_db *db); /* the last failure was a broken UNIQ
 /* One number of one row; `missing` when there is no row or it is NULL. */
 int hn_db_number(struct hn_db *db, int64_t missing, int64_t *ret, struct hn_error *err, const char *sql,
     const char *types, ...);
+/* The first column of all rows, as a new array of strings. */
+int hn_db_texts(struct hn_db *db, json_t **ret, struct hn_error *err, const char *sql);
 void hn_db_touch(struct hn_db *db, const char *job);
 
 int hn_rows_open(struct hn_rows *rows, struct hn_db *db, struct hn_error *err, const char *sql, const char *types, ...);

@@ -207,16 +207,7 @@ int hn_db_dataset_take_back(struct hn_db *db, void *arg, struct hn_error *err) {
 }
 
 int hn_db_datasets_provisional(struct hn_db *db, json_t **ret_ids, struct hn_error *err) {
-    struct hn_rows rows;
-    json_t *ids = json_array();
-    int rc = hn_rows_open(&rows, db, err, "SELECT id FROM datasets WHERE provisional", "");
-    while (!rc && (rc = hn_rows_next(&rows, err)) == 1) {
-        json_array_append_new(ids, json_string(hn_rows_text(&rows, 0)));
-        rc = 0;
-    }
-    hn_rows_close(&rows);
-    *ret_ids = ids;
-    return rc;
+    return hn_db_texts(db, ret_ids, err, "SELECT id FROM datasets WHERE provisional");
 }
 
 #define MODEL "name,family,format,quantisation,parameters,context,vocab,tasks,source,sha256,bytes,chat_template,created_at,entry,files"

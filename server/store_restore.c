@@ -22,19 +22,7 @@ static size_t kind_of(const char *kind) {
 }
 
 int hn_db_record_names(struct hn_db *db, const char *kind, json_t **ret, struct hn_error *err) {
-    struct hn_rows rows;
-    json_t *names = json_array();
-    int rc = hn_rows_open(&rows, db, err, kinds[kind_of(kind)].names, "");
-    while (!rc && (rc = hn_rows_next(&rows, err)) == 1) {
-        json_array_append_new(names, json_string(hn_rows_text(&rows, 0)));
-        rc = 0;
-    }
-    hn_rows_close(&rows);
-    if (rc)
-        json_decref(names);
-    else
-        *ret = names;
-    return rc;
+    return hn_db_texts(db, ret, err, kinds[kind_of(kind)].names);
 }
 
 int hn_db_number_of(struct hn_db *db, const char *kind, const char *name, int64_t *ret, struct hn_error *err) {
