@@ -18,6 +18,7 @@
 void hn_frame_target(struct hn_link *link, const char *target) {
     const char *query = target ? strchr(target, '?') : NULL;
     link->target_end = target ? target + strlen(target) : NULL;
+    link->nul = target && strstr(target, "%00");
     link->n_arguments = query && query[1] ? 1 : 0;
     for (const char *s = query; s && *s; s++)
         link->n_arguments += *s == '&';
@@ -90,12 +91,18 @@ int hn_frame_check(struct hn_exchange *x, const char *version, struct hn_error *
         return refuse(err, "Content-Length", "the header Content-Length is there more than once");
     if (count(req, "Host") > 1)
         return refuse(err, "Host", "the header Host is there more than once");
+    if (!count(req, "Host") && strcmp(version, "HTTP/1.1") == 0)
+        return refuse(err, "Host", "the header Host is missing, which HTTP/1.1 asks for");
+    if (count(req, "Authorization") > 1)
+        return refuse(err, "Authorization", "the header Authorization is there more than once");
     if (coding && hn_request_header(req, "Content-Length"))
         return refuse(err, "Content-Length", "Content-Length and Transfer-Encoding do not go together");
     if (coding && (strcasecmp(coding, "chunked") != 0 || count(req, "Transfer-Encoding") > 1))
         return refuse(err, "Transfer-Encoding", "of transfer encodings only \"chunked\" is understood");
     if (coding && strcmp(version, "HTTP/1.1") != 0)
         return refuse(err, "Transfer-Encoding", "there is no Transfer-Encoding before HTTP/1.1");
+    if (x->guard && x->guard->nul)
+        return refuse(err, "path", "there is a NUL byte (%00) in the path or the query");
     if (x->guard && x->guard->n_arguments > ARGUMENTS_MAX) {
         hn_fail(err, HN_E_INVALID_FIELD, "the query has %zu parameters; at most %d are read", x->guard->n_arguments, ARGUMENTS_MAX);
         hn_error_hint(err, "GET /openapi.json lists what each path knows");

@@ -45,6 +45,7 @@ struct hn_link {
     struct hn_tls *tls;       /* what its session was begun with */
     const char *target_end;   /* of the request line's target as it came, in microhttpd's memory */
     size_t n_arguments;       /* of its query */
+    bool nul;                 /* the target has an encoded NUL byte, at which microhttpd ends its text */
 };
 
 struct hn_chunk {

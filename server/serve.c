@@ -82,7 +82,10 @@ static void on_reload(void *arg) {
     struct hn_config config;
     struct hn_error err = {0};
     hn_config_init(&config);
-    if (reload(d, &config, &err))
+    int rc = reload(d, &config, &err);
+    if (rc && !*err.hint)
+        hn_error_hint(&err, "the settings from before stay in force; mend this one and reload again");
+    if (rc)
         hn_log(HN_LOG_ERROR, "cannot reload", "error", err.message, "hint", err.hint, NULL);
     else
         hn_log(HN_LOG_INFO, "reloaded: level of the log, certificate", "tls", *config.tls_cert ? "yes" : "no", NULL);

@@ -29,6 +29,8 @@ int hn_state_create(const char *state, struct hn_error *err) {
         if (strlen(state) > 1024 || !hn_state_path(path, state, folders[i], NULL, NULL))
             return hn_fail(err, HN_E_INVALID_FIELD, "the path of the state folder is too long");
         int rc = hn_dir_create(path, err);
+        if (!rc && access(path, W_OK | X_OK))
+            rc = hn_fail_errno(err, errno, "cannot write in %s", path);
         if (rc) {
             hn_error_hint(err, "choose a folder that this user may write with --state");
             return rc;

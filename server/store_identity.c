@@ -80,6 +80,7 @@ int hn_identity_file(const char *state, char ret[HN_ID_SIZE], struct hn_error *e
         hn_error_hint(err, "remove that file if hone.db is the right one");
     } else if (rc && rc != HN_E_NOT_FOUND && err) {
         *err = why;
+        hn_error_hint(err, "make %s readable, or remove it if hone.db is the right one", path);
     }
     if (!rc)
         snprintf(ret, HN_ID_SIZE, "%s", id);

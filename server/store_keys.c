@@ -8,11 +8,28 @@
 /* SQL: whether a key may be used at the time ?1. */
 #define LIVES "revoked_at IS NULL AND (expires_at IS NULL OR expires_at>?1)"
 
+/* `honed key revoke NAME` must mean one key. */
+static int check_name(struct hn_db *db, const char *name, struct hn_error *err) {
+    struct hn_rows rows;
+    int rc = hn_rows_open(&rows, db, err, "SELECT id FROM keys WHERE name=?1 AND revoked_at IS NULL", "s", name);
+    if (rc)
+        return rc;
+    rc = hn_rows_next(&rows, err);
+    if (rc == 1) {
+        rc = hn_fail(err, HN_E_CONFLICT, "there is a key \"%s\" already (%s)", name, hn_rows_text(&rows, 0));
+        hn_error_field(err, "--name");
+        hn_error_hint(err, "use another name, or revoke that one first: honed key revoke %s", hn_rows_text(&rows, 0));
+    }
+    hn_rows_close(&rows);
+    return rc;
+}
+
 int hn_db_key_insert(struct hn_db *db, void *arg, struct hn_error *err) {
     const struct hn_key_insert *key = arg;
     char now[HN_TIME_SIZE];
     hn_time_now(now);
-    return hn_db_run(db, err, "INSERT INTO keys (id,name,scope,hash,created_at,see,team,expires_at,max_bytes,max_queued,max_running) "
+    int rc = check_name(db, key->name, err);
+    return rc ? rc : hn_db_run(db, err, "INSERT INTO keys (id,name,scope,hash,created_at,see,team,expires_at,max_bytes,max_queued,max_running) "
         "VALUES (?1,?2,?3,?4,?5,?6,?7,?8,nullif(?9,0),nullif(?10,0),nullif(?11,0))", "ssssssssiii", key->id, key->name, key->scope,
         key->hash, now, key->see ? key->see : "all", key->team ? key->team : "", key->expires_at, key->max_bytes, key->max_queued,
         key->max_running);

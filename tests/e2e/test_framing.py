@@ -47,6 +47,8 @@ def ask(daemon, text):
     GOOD + b"X-A: a\x00b\r\nX-B: c\r\n",
     GOOD + b"X-B: c\r\nX-A: a\x00b\r\n",
     b"X-A: a\x00\r\n" + GOOD,
+    b"Content-Length: 2\r\n",
+    GOOD + b"Authorization: Bearer hone_a\r\nAuthorization: Bearer hone_b\r\n",
     GOOD + b"X-A: a\r\n b\r\nX-B: c\r\n",
 ])
 def test_ambiguous_requests_are_refused(shared, head):
@@ -60,6 +62,12 @@ def test_ambiguous_requests_are_refused(shared, head):
 def test_nul_in_the_request_line(shared, line):
     found, closed = ask(shared, line + GOOD + b"\r\nGET /healthz HTTP/1.1\r\n" + GOOD + b"\r\n")
     assert closed and [s for s, _ in found] in ([400], []), found
+
+
+@pytest.mark.parametrize("target", ["/jobs/%00", "/healthz%00x", "/jobs?name=a%00b"])
+def test_encoded_nul(shared, target):
+    found, closed = ask(shared, f"GET {target} HTTP/1.1\r\n".encode() + GOOD + b"\r\nGET /healthz HTTP/1.1\r\n" + GOOD + b"\r\n")
+    assert closed and [s for s, _ in found] == [400] and b"%00" in found[0][1], found
 
 
 def test_good_requests_are_not_refused(shared):

@@ -339,6 +339,15 @@ def test_evaluations_are_kept_for_each(start):
     assert d.get(f"/evaluations/{theirs[-1]}", headers=b).status_code == 200
 
 
+def test_a_name_is_one_living_key(start):
+    d = start(*KEYS)
+    key(d, "ci", "submit")
+    again = key_command(d, "create", "--name", "ci", "--scope", "submit")
+    assert again.returncode and not again.stdout and "already" in again.stderr and key_id(d, "ci") in again.stderr
+    assert key_command(d, "revoke", "ci").returncode == 0
+    key(d, "ci", "submit")
+
+
 def test_audit(start):
     d = start(*KEYS)
     a = key(d, "anna", "submit")
