@@ -1,8 +1,8 @@
 /* /jobs/{id}/artifacts: the files of the result, one by one (in parts, by ETag) or as one archive. */
 #include "api/handlers.h"
-#include "server/id.h"
-#include "server/rundir.h"
-#include "server/tar.h"
+#include "server/base/id.h"
+#include "server/jobs/rundir.h"
+#include "server/base/tar.h"
 
 #include <errno.h>
 #include <fcntl.h>

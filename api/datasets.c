@@ -1,6 +1,6 @@
 /* /datasets. The daemon stores and hashes; the helper reads and judges. */
 #include "api/handlers.h"
-#include "server/rundir.h"
+#include "server/jobs/rundir.h"
 
 #include <stdio.h>
 #include <stdlib.h>

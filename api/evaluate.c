@@ -1,10 +1,10 @@
 /*
  * Evaluations: of a base model, of a job's result, of a checkpoint, on any data set. The helper makes them; the answer and
- * every row are kept and can be had again (server/evaluations.h).
+ * every row are kept and can be had again (server/library/evaluations.h).
  */
 #include "api/handlers.h"
-#include "server/evaluations.h"
-#include "server/rundir.h"
+#include "server/library/evaluations.h"
+#include "server/jobs/rundir.h"
 
 #include <fcntl.h>
 #include <stdlib.h>

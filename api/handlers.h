@@ -3,10 +3,10 @@
 #define HN_API_HANDLERS_H
 
 #include "api/reply.h"
-#include "server/access.h"
-#include "server/state.h"
-#include "server/store_events.h"
-#include "server/store_jobs.h"
+#include "server/http/access.h"
+#include "server/base/state.h"
+#include "server/store/store_events.h"
+#include "server/store/store_jobs.h"
 
 int hn_datasets_create(struct hn_request *req, struct hn_error *err);
 int hn_datasets_list(struct hn_request *req, struct hn_error *err);

@@ -6,9 +6,9 @@
  * with the request is taken in first and removed again when the job is refused.
  */
 #include "api/handlers.h"
-#include "server/records.h"
-#include "server/rundir.h"
-#include "server/store_files.h"
+#include "server/store/records.h"
+#include "server/jobs/rundir.h"
+#include "server/store/store_files.h"
 
 #include <stdio.h>
 #include <stdlib.h>

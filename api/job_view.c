@@ -1,6 +1,6 @@
 /* A job as the API shows it (contract section 2). */
 #include "api/handlers.h"
-#include "api/kept.h"
+#include "api/cache.h"
 
 #include <math.h>
 #include <stdio.h>

@@ -6,7 +6,7 @@
  */
 #include "api/handlers.h"
 #include "api/routes.h"
-#include "server/embedded.h"
+#include "server/base/embedded.h"
 
 #include <stdio.h>
 #include <stdlib.h>

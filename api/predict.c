@@ -7,7 +7,7 @@
  * that are left, until all are answered.
  */
 #include "api/handlers.h"
-#include "server/rundir.h"
+#include "server/jobs/rundir.h"
 
 #include <pthread.h>
 #include <stdio.h>

@@ -2,7 +2,7 @@
 #ifndef HN_API_REPLY_H
 #define HN_API_REPLY_H
 
-#include "server/http.h"
+#include "server/http/http.h"
 
 /* How values are written in replies. Takes the value over; NULL out of memory, and for NULL. */
 char *hn_reply_text(json_t *value);

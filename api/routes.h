@@ -2,7 +2,7 @@
 #ifndef HN_API_ROUTES_H
 #define HN_API_ROUTES_H
 
-#include "server/http.h"
+#include "server/http/http.h"
 
 const struct hn_api *hn_api_table(void);
 

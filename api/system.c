@@ -1,9 +1,9 @@
 /* Probes and the daemon's own figures, which are a table: a figure is a number or writes its own lines. */
 #include "api/handlers.h"
-#include "server/care.h"
-#include "server/scrub.h"
-#include "server/machine.h"
-#include "server/store_files.h"
+#include "server/care/care.h"
+#include "server/care/scrub.h"
+#include "server/base/machine.h"
+#include "server/store/store_files.h"
 
 #include <stdio.h>
 #include <stdlib.h>

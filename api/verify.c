@@ -6,8 +6,8 @@
  * second run; and from both runs' state after the last step, since what is exported may be of an earlier one.
  */
 #include "api/handlers.h"
-#include "server/rundir.h"
-#include "server/store_files.h"
+#include "server/jobs/rundir.h"
+#include "server/store/store_files.h"
 
 #include <fcntl.h>
 #include <stdio.h>

@@ -1,6 +1,6 @@
 /* The dashboard: files compiled into the binary. They hold no data; everything shown comes through the API with its keys. */
 #include "api/handlers.h"
-#include "server/embedded.h"
+#include "server/base/embedded.h"
 
 #include <string.h>
 

@@ -2,9 +2,9 @@
  * Rate of the engine's own matrix product beside OpenBLAS's on the shapes of SmolLM2, one thread, minimum of several
  * runs. OPENBLAS_CORETYPE chooses OpenBLAS's kernels; unset, the best for this CPU are taken.
  */
-#include "engine/blas.h"
-#include "engine/buf.h"
-#include "engine/gemm.h"
+#include "engine/kernels/blas.h"
+#include "engine/base/buf.h"
+#include "engine/kernels/gemm.h"
 
 #include <stdio.h>
 #include <stdlib.h>

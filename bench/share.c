@@ -7,10 +7,10 @@
  * Products of one layer stand for all; the head has TARGETS rows. Prints {"flops", "seconds", "shapes": [[m, n, k,
  * times a step], …]}: floating-point operations and the least seconds that all of a step's products took.
  */
-#include "engine/blas.h"
-#include "engine/buf.h"
-#include "engine/kernels.h"
-#include "engine/linear.h"
+#include "engine/kernels/blas.h"
+#include "engine/base/buf.h"
+#include "engine/kernels/kernels.h"
+#include "engine/graph/linear.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -14,12 +14,12 @@
 #ifndef HN_ENGINE_H
 #define HN_ENGINE_H
 
-#include "engine/buf.h"
-#include "engine/error.h"
-#include "engine/file.h"
+#include "engine/base/buf.h"
+#include "engine/base/error.h"
+#include "engine/base/file.h"
 #include "engine/hyperparams.h"
-#include "engine/json.h"
-#include "engine/utf8.h"
+#include "engine/base/json.h"
+#include "engine/base/utf8.h"
 
 /* Training data sets of one job, and the weight of each: how often an epoch sees each of its rows. */
 #define HN_DATASETS_MAX 16
@@ -55,7 +55,7 @@ int hn_train(const char *run_dir, int lock_fd);
  *   ← {"id":7,"result":{…}}   or   {"id":7,"error":{"code","message","field","hint","details":[…],"total":N}}
  *   An op that streams sends {"id":7,"chunk":{…}} lines before its result.
  *   → {"id":7,…,"beat":1000}: while the request is worked on, about so many milliseconds apart,
- *   ← {"id":7,"beat":N} is sent whenever the work went on meanwhile (engine/pulse.h). A helper that sends none hangs.
+ *   ← {"id":7,"beat":N} is sent whenever the work went on meanwhile (engine/base/pulse.h). A helper that sends none hangs.
  *   → {"pause":7}: others wait; an op that can be gone on with later answers soon with what it has.
  *
  * Ops (DATA is {"path","format":null|str,"columns":null|obj,"on_error":"refuse"|"drop"}, MODEL is {"path"}):

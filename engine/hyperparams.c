@@ -1,6 +1,6 @@
 /* One descriptor row per hyperparameter, made from the table; everything else walks the rows. See hyperparams.h. */
 #include "engine/hyperparams.h"
-#include "engine/json.h"
+#include "engine/base/json.h"
 
 #include <stddef.h>
 #include <stdlib.h>

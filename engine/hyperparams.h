@@ -6,7 +6,7 @@
 #ifndef HN_HYPERPARAMS_H
 #define HN_HYPERPARAMS_H
 
-#include "engine/error.h"
+#include "engine/base/error.h"
 
 #include <jansson.h>
 #include <math.h>

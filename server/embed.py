@@ -4,7 +4,7 @@ import sys
 
 out, symbol, files = sys.argv[1], sys.argv[2], sorted(sys.argv[3:])
 with open(out, "w", encoding="ascii") as f:
-    f.write('#include "server/embedded.h"\n')
+    f.write('#include "server/base/embedded.h"\n')
     for i, path in enumerate(files):
         data = open(path, "rb").read() + b"\0"
         f.write(f"static const char file_{i}[] = {{\n")

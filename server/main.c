@@ -1,8 +1,8 @@
 /* The command line: one row a subcommand. Only here do the HTTP layer and the API's route table meet. */
 #include "api/routes.h"
-#include "server/commands.h"
-#include "server/executor.h"
-#include "server/rundir.h"
+#include "server/cli/commands.h"
+#include "server/jobs/executor.h"
+#include "server/jobs/rundir.h"
 #include "server/serve.h"
 
 #include <stdio.h>

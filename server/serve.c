@@ -5,15 +5,15 @@
  * SIGHUP: the certificate and the level of the log are read anew.
  */
 #include "server/serve.h"
-#include "server/ballast.h"
-#include "server/care.h"
-#include "server/child.h"
-#include "server/log.h"
-#include "server/notify.h"
-#include "server/state.h"
-#include "server/store_backup.h"
-#include "server/store_jobs.h"
-#include "server/watchdog.h"
+#include "server/care/ballast.h"
+#include "server/care/care.h"
+#include "server/jobs/child.h"
+#include "server/base/log.h"
+#include "server/base/notify.h"
+#include "server/base/state.h"
+#include "server/store/store_backup.h"
+#include "server/store/store_jobs.h"
+#include "server/http/watchdog.h"
 
 #include <fcntl.h>
 #include <signal.h>

@@ -2,7 +2,7 @@
 #ifndef HN_SERVE_H
 #define HN_SERVE_H
 
-#include "server/http.h"
+#include "server/http/http.h"
 
 /* Returns a process exit status; errors go to the log. `argv` has the options again that `config` was read from: SIGHUP
  * reads them and their file anew, for the level of the log and the certificate. */

@@ -2,13 +2,13 @@
 #ifndef HN_SERVER_H
 #define HN_SERVER_H
 
-#include "server/config.h"
-#include "server/feed.h"
-#include "server/helper.h"
-#include "server/library.h"
-#include "server/loop.h"
-#include "server/store.h"
-#include "server/worker.h"
+#include "server/base/config.h"
+#include "server/jobs/feed.h"
+#include "server/jobs/helper.h"
+#include "server/library/library.h"
+#include "server/base/loop.h"
+#include "server/store/store.h"
+#include "server/jobs/worker.h"
 
 #include <stdatomic.h>
 

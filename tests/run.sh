@@ -90,7 +90,7 @@ cover() {
         programs+=(-object "build-cover/tests/replay_$t")
     done
     llvm-profdata merge -o "$raw/all" "$raw"/*[a-z] && llvm-cov export -summary-only "${programs[@]}" -instr-profile="$raw/all" |
-        jq -r '.data[0].files[] | select(.filename | test("/(engine|server|api)/[^/]*\\.c$")) |
+        jq -r '.data[0].files[] | select(.filename | test("/(engine|server|api)/.*\\.c$")) |
             select(.summary.lines.covered > 0) | [(.filename | split("/")[-2:] | join("/")), .summary.lines.covered, .summary.lines.count] | @tsv' |
         awk '{ printf "%s %d%%  ", $1, 100 * $2 / $3; c += $2; n += $3 } END { printf "\ncovered: %d of %d lines\n", c, n }'
 }

@@ -3,19 +3,19 @@
  * (`meson setup -Dfuzz=true`, clang), or with a main of its own that runs files and folders of inputs, which is how what was found once is
  * run again in every build. What they assert is what ASan and UBSan find, and the few invariants written here.
  */
-#include "engine/dataset.h"
-#include "engine/events.h"
-#include "engine/examples.h"
-#include "engine/folder.h"
-#include "engine/gguf.h"
+#include "engine/data/dataset.h"
+#include "engine/train/events.h"
+#include "engine/data/examples.h"
+#include "engine/formats/folder.h"
+#include "engine/formats/gguf.h"
 #include "engine/hyperparams.h"
-#include "engine/json.h"
-#include "engine/model.h"
-#include "engine/safetensors.h"
-#include "engine/spec.h"
-#include "engine/template.h"
-#include "engine/unpack.h"
-#include "server/http_parse.h"
+#include "engine/base/json.h"
+#include "engine/model/model.h"
+#include "engine/formats/safetensors.h"
+#include "engine/run/spec.h"
+#include "engine/template/template.h"
+#include "engine/data/unpack.h"
+#include "server/http/http_parse.h"
 #include "tests/fuzz/request.h"
 
 #include <assert.h>

@@ -2,7 +2,7 @@
 #include "tests/fuzz/request.h"
 
 #include "api/routes.h"
-#include "server/config.h"
+#include "server/base/config.h"
 #include "server/serve.h"
 
 #include <arpa/inet.h>

@@ -23,11 +23,12 @@ import tiny  # noqa: E402
 
 JOB = "job_v32gjogok3cvf4uu"  # of tests/data/stores
 READERS = {
-    "gguf": "gguf.c tokenizer*.c bpe.c spm.c unigram.c wordpiece.c vocab.c pretokenize.c template_lex.c",
-    "model": "gguf.c model.c arch*.c dtype.c rope.c", "config": "folder.c model.c arch*.c rope.c", "safetensors": "safetensors.c",
-    "tokenizer": "folder_*.c", "template": "template_*.c", "dataset": "dataset*.c rows.c", "body": "hyperparams.def",
-    "spec": "spec.c labels.c hyperparams.def", "events": "events.c", "unpack": "",
-    "http": "../server/http_parse.c", "request": "../api/*.c ../server/http*.c ../server/auth.c hyperparams.def",
+    "gguf": "engine/formats/gguf.c engine/tokenizer/*.c engine/template/lex.c",
+    "model": "engine/formats/gguf.c engine/formats/dtype.c engine/families/*.c", "config": "engine/formats/folder.c engine/families/*.c",
+    "safetensors": "engine/formats/safetensors.c", "tokenizer": "engine/tokenizer/hf_*.c", "template": "engine/template/*.c",
+    "dataset": "engine/data/dataset*.c engine/data/rows.c", "body": "engine/hyperparams.def",
+    "spec": "engine/run/spec.c engine/data/labels.c engine/hyperparams.def", "events": "engine/train/events.c", "unpack": "",
+    "http": "server/http/http_parse.c", "request": "api/*.c server/http/*.c engine/hyperparams.def",
 }
 HEADERS = ["HTTP/1.1", "Host: localhost", "Content-Type: ", "Content-Length: ", "Transfer-Encoding: chunked", "Expect: 100-continue",
            "Range: bytes=", "If-None-Match: ", "Accept: text/event-stream", "Last-Event-ID: ", "Authorization: Bearer hone_", "Origin: ",
@@ -40,7 +41,7 @@ MAGIC = ["\\x1f\\x8b\\x08", "\\xfd7zXZ\\x00", "\\x28\\xb5\\x2f\\xfd", "BZh9", "P
 def words(target):
     found = set(HEADERS if target in ("request", "http") else MAGIC if target == "unpack" else ())
     for pattern in READERS[target].split():
-        for source in sorted((ROOT / "engine").glob(pattern) if not pattern.startswith("..") else ROOT.glob(pattern[3:])):
+        for source in sorted(ROOT.glob(pattern)):
             text = source.read_text()
             found |= {w for w in re.findall(r'"((?:[^"\\\n]|\\.){2,40})"', text) if "%" not in w and not w.endswith((".h", ".def"))}
             if source.suffix == ".def":
@@ -181,7 +182,7 @@ def configs():
 
 def calls():
     """Every filter, test and method of templates, with its arguments and without, on values of several kinds."""
-    here, parts = ROOT / "engine", ("template_filters.c", "template_methods.c")
+    here, parts = ROOT / "engine" / "template", ("filters.c", "methods.c")
     table = [row for part in parts for row in re.findall(r'\{"(\w+)", (?:"([\w,]*)"|NULL), \d, (\w)_', (here / part).read_text())]
     for name, names, kind in table:
         given = ", ".join(["'a'", "2", "true", "'b'"][:len(names.split(","))]) if names else "'a'"

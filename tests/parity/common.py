@@ -101,7 +101,7 @@ def events(folder, kind=None):
 
 
 def philox_u64(seed, purpose, step, index):
-    """engine/rng.h's hn_random_u64."""
+    """engine/base/rng.h's hn_random_u64."""
     mask = 0xFFFFFFFF
     c = [index & mask, (index >> 32 & mask) ^ (purpose << 24 & mask), step & mask, step >> 32 & mask]
     k = [seed & mask, seed >> 32 & mask]
@@ -113,7 +113,7 @@ def philox_u64(seed, purpose, step, index):
 
 
 def shuffle(n, seed, epoch):
-    """Training order of an epoch: engine/train.c's Fisher-Yates."""
+    """Training order of an epoch: engine/train/train.c's Fisher-Yates."""
     order = list(range(n))
     for i in range(n, 1, -1):
         k = philox_u64(seed, 2, epoch, i) % i

@@ -11,15 +11,15 @@
  * {"loss","losses","correct","params","arena_bytes","names":[{"name","a","b","rank","in","out"}],
  * "table":[{"name","offset","rows","cols"}]}.
  */
-#include "engine/batch.h"
-#include "engine/blas.h"
-#include "engine/export_tokenizer.h"
-#include "engine/json.h"
-#include "engine/kernels.h"
-#include "engine/metrics.h"
-#include "engine/params.h"
-#include "engine/phase.h"
-#include "engine/text_metrics.h"
+#include "engine/run/batch.h"
+#include "engine/kernels/blas.h"
+#include "engine/export/export_tokenizer.h"
+#include "engine/base/json.h"
+#include "engine/kernels/kernels.h"
+#include "engine/eval/metrics.h"
+#include "engine/run/params.h"
+#include "engine/graph/phase.h"
+#include "engine/eval/text_metrics.h"
 
 #include <stdio.h>
 #include <stdlib.h>

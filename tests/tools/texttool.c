@@ -11,8 +11,8 @@
  *   {"op":"time","text":"…","repeat":N} → {"seconds":…,"tokens":…}
  * A failure answers {"error":"…","code":"…"}.
  */
-#include "engine/encode.h"
-#include "engine/model.h"
+#include "engine/data/encode.h"
+#include "engine/model/model.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,5 +1,5 @@
 /* Data sets: formats and layouts that are recognised, problems that are named, files that are odd. */
-#include "engine/dataset.h"
+#include "engine/data/dataset.h"
 #include "tests/unit/tiny_model.h"
 
 #include <setjmp.h>

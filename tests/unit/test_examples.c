@@ -1,6 +1,6 @@
 /* Rows to tokens: what is trained, overflow, BOS, prompts, the validation split, and the preview of a row. */
-#include "engine/examples.h"
-#include "engine/helper.h"
+#include "engine/data/examples.h"
+#include "engine/helper/call.h"
 #include "tests/unit/tiny_model.h"
 
 #include <setjmp.h>

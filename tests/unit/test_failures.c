@@ -1,5 +1,5 @@
 /* Addresses that send wrong keys: who waits, for how long, and that the table stays small. */
-#include "server/failures.h"
+#include "server/http/failures.h"
 
 #include <stdarg.h>
 #include <stddef.h>

@@ -5,7 +5,7 @@
  */
 #include "tests/unit/tiny.h"
 
-#include "engine/safetensors.h"
+#include "engine/formats/safetensors.h"
 
 #include <fcntl.h>
 #include <setjmp.h>

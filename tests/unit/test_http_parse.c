@@ -1,5 +1,5 @@
 /* The grammars of HTTP that the daemon reads itself. */
-#include "server/http_parse.h"
+#include "server/http/http_parse.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

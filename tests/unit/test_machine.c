@@ -1,5 +1,5 @@
 /* Limits that are not the hardware's. */
-#include "server/machine.h"
+#include "server/base/machine.h"
 #include "engine/engine.h"
 
 #include <setjmp.h>

@@ -5,14 +5,14 @@
  */
 #include "tests/unit/tiny.h"
 
-#include "engine/batch.h"
-#include "engine/blas.h"
-#include "engine/buf.h"
-#include "engine/compute.h"
-#include "engine/gemm.h"
-#include "engine/params.h"
-#include "engine/phase.h"
-#include "engine/rng.h"
+#include "engine/run/batch.h"
+#include "engine/kernels/blas.h"
+#include "engine/base/buf.h"
+#include "engine/run/compute.h"
+#include "engine/kernels/gemm.h"
+#include "engine/run/params.h"
+#include "engine/graph/phase.h"
+#include "engine/base/rng.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

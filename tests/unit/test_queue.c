@@ -1,5 +1,5 @@
 /* The queue's decision, case by case. */
-#include "server/queue.h"
+#include "server/jobs/queue.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

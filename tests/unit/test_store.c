@@ -1,7 +1,7 @@
 /* The store's promises: a job's life by its rules, each line of events once, a failed call undone alone. */
-#include "server/store_events.h"
-#include "server/store_files.h"
-#include "server/store_jobs.h"
+#include "server/store/store_events.h"
+#include "server/store/store_files.h"
+#include "server/store/store_jobs.h"
 
 #include <pthread.h>
 #include <setjmp.h>

@@ -1,6 +1,6 @@
 /* Chat templates: what is rendered, where every byte comes from, what is refused, and that hostile ones come to an
  * end. */
-#include "engine/template.h"
+#include "engine/template/template.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,7 +1,7 @@
 /* Byte-level BPE on a tiny vocabulary: merges, added tokens and origins, repair, offsets, long words, pre-tokenizers.
  */
-#include "engine/template.h"
-#include "engine/tokenizer.h"
+#include "engine/template/template.h"
+#include "engine/tokenizer/tokenizer.h"
 #include "tests/unit/tiny_model.h"
 
 #include <setjmp.h>

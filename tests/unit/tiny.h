@@ -2,10 +2,10 @@
 #ifndef TESTS_TINY_H
 #define TESTS_TINY_H
 
-#include "engine/arch.h"
-#include "engine/gguf.h"
-#include "engine/model.h"
-#include "engine/rng.h"
+#include "engine/families/arch.h"
+#include "engine/formats/gguf.h"
+#include "engine/model/model.h"
+#include "engine/base/rng.h"
 
 #include <math.h>
 #include <stdio.h>

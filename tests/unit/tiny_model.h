@@ -5,8 +5,8 @@
 #ifndef TINY_MODEL_H
 #define TINY_MODEL_H
 
-#include "engine/gguf.h"
-#include "engine/utf8.h"
+#include "engine/formats/gguf.h"
+#include "engine/base/utf8.h"
 
 #include <stdio.h>
 #include <stdlib.h>

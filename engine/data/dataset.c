@@ -1,0 +1,382 @@
+/*
+ * Opening a data set: recognise the format, walk through all rows once, check each and keep where it lies. The rows
+ * themselves are parsed again when asked for, so memory grows with the number of rows only (20 bytes each).
+ */
+#include "engine/data/dataset_format.h"
+#include "engine/data/rows.h"
+#include "engine/base/json.h"
+#include "engine/base/pulse.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#define WARNING_LINES 20
+#define WARNINGS 50
+#define FEW_ROWS 10
+#define READ_BEHIND ((size_t)64 << 20)
+
+static const struct hn_dataset_format *const formats[] = {
+    &hn_format_squad, &hn_format_jsonl, &hn_format_json, &hn_format_tsv, &hn_format_csv};
+#define FORMATS (sizeof formats / sizeof formats[0])
+
+/* Cuts at a whole character, so that what is shown stays UTF-8. */
+static void copy_text(char *to, size_t capacity, const char *from) {
+    size_t size = strlen(from);
+    if (size >= capacity) {
+        size = capacity - 1;
+        while (size > 0 && (from[size] & 0xC0) == 0x80)
+            size--;
+    }
+    memcpy(to, from, size);
+    to[size] = 0;
+}
+
+void hn_dataset_issue(struct hn_dataset *data, size_t line, size_t column, const char *field, const char *hint,
+    const char *format, ...) {
+    if (data->n_issues < sizeof data->issues / sizeof data->issues[0]) {
+        struct hn_issue *issue = &data->issues[data->n_issues];
+        char text[512];
+        va_list ap;
+        va_start(ap, format);
+        vsnprintf(text, sizeof text, format, ap);
+        va_end(ap);
+        *issue = (struct hn_issue){.line = line, .column = column};
+        copy_text(issue->message, sizeof issue->message, text);
+        copy_text(issue->field, sizeof issue->field, field);
+        copy_text(issue->hint, sizeof issue->hint, hint);
+    }
+    data->n_issues++;
+}
+
+void hn_dataset_warn(struct hn_dataset *data, const char *code, size_t line, const char *format, ...) {
+    char text[512], message[512];
+    json_t *warning, *found = NULL;
+    size_t i;
+    va_list ap;
+    va_start(ap, format);
+    vsnprintf(text, sizeof text, format, ap);
+    va_end(ap);
+    copy_text(message, sizeof message, text);
+    json_array_foreach(data->warnings, i,
+        warning) if (strcmp(json_string_value(json_object_get(warning, "code")), code) == 0 &&
+                     strcmp(json_string_value(json_object_get(warning, "message")), message) == 0) found = warning;
+    if (!found && json_array_size(data->warnings) < WARNINGS) {
+        found = json_pack("{s:s, s:s, s:[]}", "code", code, "message", message, "lines");
+        if (found && json_array_append_new(data->warnings, found))
+            found = NULL;
+    }
+    json_t *lines = json_object_get(found, "lines");
+    if (line && lines && json_array_size(lines) < WARNING_LINES)
+        json_array_append_new(lines, json_integer((json_int_t)line));
+}
+
+static int invalid(struct hn_error *err, const char *hint, const char *message) {
+    hn_fail(err, HN_E_DATASET_INVALID, "%s", message);
+    hn_error_hint(err, "%s", hint);
+    return HN_E_DATASET_INVALID;
+}
+
+/* Skips a byte order mark; refuses encodings of 16 bits, which would otherwise fail in every line. */
+static int check_encoding(struct hn_row_scan *scan, struct hn_error *err) {
+    const uint8_t *p = scan->data->map.data;
+    size_t size = scan->data->map.size;
+    if (size >= 2 && ((p[0] == 0xFF && p[1] == 0xFE) || (p[0] == 0xFE && p[1] == 0xFF)))
+        return invalid(err, "save it as UTF-8", "the file is encoded in UTF-16");
+    if ((size >= 4 && memcmp(p, "PK\3\4", 4) == 0) || (size >= 262 && memcmp(p + 257, "ustar", 5) == 0))
+        return invalid(err, "unpack it and send the data file itself; gzip or zstd of that one file is fine",
+            "the file is a zip or tar archive, which may hold many files");
+    if (size >= 4 && memcmp(p, "PAR1", 4) == 0)
+        return invalid(err, "write it as JSON lines", "the file is in the Parquet format, which is not supported");
+    if (size >= 3 && p[0] == 0xEF && p[1] == 0xBB && p[2] == 0xBF)
+        scan->at = 3;
+    return 0;
+}
+
+static bool all_blank(const char *text, size_t size) {
+    for (size_t i = 0; i < size; i++)
+        if (!hn_is_blank(text[i]))
+            return false;
+    return true;
+}
+
+static int choose_format(
+    struct hn_row_scan *scan, const char *name, const struct hn_dataset_format **ret, struct hn_error *err) {
+    const char *text = (const char *)scan->data->map.data + scan->at;
+    size_t size = scan->data->map.size - scan->at;
+    char known[128] = "";
+    for (size_t i = 0; i < FORMATS; i++) {
+        if (name ? strcmp(name, formats[i]->name) == 0 : formats[i]->recognise && formats[i]->recognise(text, size)) {
+            *ret = formats[i];
+            return 0;
+        }
+        snprintf(known + strlen(known), sizeof known - strlen(known), "%s%s", i ? ", " : "", formats[i]->name);
+    }
+    if (!name && all_blank(text, size))
+        return invalid(err, "a data set needs at least one row", "the file has no rows");
+    if (!name)
+        return invalid(err,
+            "write one JSON object a line, such as {\"prompt\": \"…\", \"completion\": \"…\"}, or CSV with a header",
+            "the file's format is not recognised");
+    hn_fail(err, HN_E_INVALID_FIELD, "the format \"%.40s\" is not known", name);
+    hn_error_field(err, "format");
+    hn_error_hint(err, "known formats: %s", known);
+    return HN_E_INVALID_FIELD;
+}
+
+static bool keep_row(struct hn_dataset *data, const struct hn_span *span) {
+    size_t n = data->n_rows;
+    if (!hn_grow(&data->offsets, &data->offsets_capacity, n + 1, sizeof *data->offsets) ||
+        !hn_grow(&data->sizes, &data->sizes_capacity, n + 1, sizeof *data->sizes) ||
+        !hn_grow(&data->lines, &data->lines_capacity, n + 1, sizeof *data->lines) ||
+        !hn_grow(&data->parts, &data->parts_capacity, n + 1, sizeof *data->parts))
+        return false;
+    data->offsets[n] = span->offset;
+    data->sizes[n] = span->size;
+    data->lines[n] = (uint32_t)span->line;
+    data->parts[n] = (uint32_t)span->part;
+    data->n_rows++;
+    return true;
+}
+
+/* The row's columns for a message: "a", "b", "c". */
+static void list_columns(const json_t *row, char *ret, size_t size) {
+    const char *key;
+    json_t *value;
+    size_t used = 0;
+    ret[0] = 0;
+    json_object_foreach((json_t *)(uintptr_t)row, key, value) if (used + strlen(key) + 6 < size) used +=
+        (size_t)snprintf(ret + used, size - used, "%s\"%s\"", used ? ", " : "", key);
+}
+
+/* True when the row can be used. The first row that is recognised decides what all rows must be. */
+static bool check_row(struct hn_dataset *data, const json_t *row, const struct hn_span *span, const json_t *given) {
+    const struct hn_layout *layout = hn_layout_find(row, given);
+    struct hn_row_place place = {data, span->line};
+    char columns[160];
+    if (!data->layout && layout) {
+        data->layout = layout;
+        data->columns = hn_layout_columns(layout);
+        data->mapping = hn_layout_mapping(layout, row, given);
+    }
+    if (!data->layout) {
+        const char *first = json_string_value(json_array_get(data->header, 0));
+        list_columns(row, columns, sizeof columns);
+        hn_dataset_issue(data, span->line, 0, "columns",
+            first && strcmp(first, "col1") == 0
+                ? "say which is which: columns={\"prompt\": \"col1\", \"completion\": \"col2\"}, or by the names that the file's "
+                  "first line has, which is then no row"
+                : "use messages, prompt and completion, text, text and label …, or say which is which: "
+                  "columns={\"prompt\": \"question\", \"completion\": \"answer\"}",
+            "the columns %s are not recognised", columns);
+        return false;
+    }
+    if (layout && hn_layout_columns(layout) != data->columns &&
+        !(data->columns == HN_ROWS_TEXT && hn_layout_columns(layout) == HN_ROWS_TEXT_LABEL)) {
+        hn_dataset_issue(data, span->line, 0, "columns", "put rows of different kinds into different files",
+            "this row has %s, but the rows before have %s", hn_layout_title(layout), hn_layout_title(data->layout));
+        return false;
+    }
+    /* Of two spellings of one kind each row may use its own. */
+    return hn_layout_check(
+        layout && hn_layout_columns(layout) == data->columns ? layout : data->layout, row, given, &place);
+}
+
+/* Labels of one data set are all of one type: texts, whole numbers, decimals or lists. */
+static bool check_label_type(struct hn_dataset *data, const json_t *row, size_t line, int *type) {
+    const char *name = json_string_value(json_object_get(data->mapping, "label"));
+    const json_t *label = name ? json_object_get(row, name) : NULL;
+    if (!label || data->columns != HN_ROWS_TEXT_LABEL)
+        return true;
+    int now = json_is_array(label) ? 1 : json_is_string(label) ? 2 : 3;
+    if (*type == 0)
+        *type = now;
+    if (*type == now)
+        return true;
+    hn_dataset_issue(data, line, 0, "label", "write all labels as texts, all as numbers, or all as lists",
+        "label is of another type than the labels before");
+    return false;
+}
+
+static int read_rows(struct hn_dataset *data, const struct hn_dataset_format *format, struct hn_row_scan *scan,
+    const struct hn_dataset_options *options, struct hn_error *err) {
+    struct hn_span span;
+    int label_type = 0;
+    size_t seen = 0;
+    while (format->next(scan, &span)) {
+        hn_pulse();
+        struct hn_row_fault fault = {0};
+        if (scan->at - seen > READ_BEHIND) { /* pages that were read need not stay in memory */
+            madvise((void *)(uintptr_t)(data->map.data + seen), READ_BEHIND, MADV_DONTNEED);
+            seen += READ_BEHIND;
+        }
+        if (span.line >= UINT32_MAX)
+            return hn_fail(err, HN_E_TOO_LARGE, "the file has more than %u lines", UINT32_MAX);
+        json_t *row = format->parse(data, &span, &fault);
+        if (!row)
+            hn_dataset_issue(data, fault.line, fault.column, "", fault.hint, "%s", fault.message);
+        bool good = row && check_row(data, row, &span, options->columns) &&
+                    check_label_type(data, row, span.line, &label_type);
+        json_decref(row);
+        if (!good)
+            data->dropped++;
+        else if (!keep_row(data, &span))
+            return hn_fail(err, HN_E_INTERNAL, "out of memory for the index of the rows");
+    }
+    return 0;
+}
+
+/* Names the first lines that are left out, so that they can be looked at. */
+static void warn_dropped(struct hn_dataset *data, size_t rows) {
+    hn_dataset_warn(data, "dropped_rows", 0, "%zu of %zu rows cannot be used and are left out; the first: %s",
+        data->dropped, rows, data->n_issues ? data->issues[0].message : "");
+    json_t *warning = json_array_get(data->warnings, json_array_size(data->warnings) - 1), *lines = json_array();
+    for (size_t i = 0; i < data->n_issues && i < sizeof data->issues / sizeof data->issues[0]; i++)
+        json_array_append_new(lines, json_integer((json_int_t)data->issues[i].line));
+    const char *code = json_string_value(json_object_get(warning, "code"));
+    if (code && strcmp(code, "dropped_rows") == 0) /* else the list of warnings was full */
+        json_object_set(warning, "lines", lines);
+    json_decref(lines);
+}
+
+static int judge(struct hn_dataset *data, const struct hn_dataset_options *options, struct hn_error *err) {
+    const struct hn_issue *first = &data->issues[0];
+    size_t rows = data->n_rows + data->dropped;
+    if (rows == 0 && data->n_issues == 0)
+        return invalid(err, "a data set needs at least one row", "the file has no rows");
+    if (data->n_issues && (!options->drop || data->n_rows == 0)) {
+        char column[32] = "";
+        if (first->column)
+            snprintf(column, sizeof column, ", column %zu", first->column);
+        hn_fail(err, HN_E_DATASET_INVALID, "%zu of %zu rows cannot be used; the first is line %zu%s: %s",
+            data->dropped ? data->dropped : data->n_issues, rows, first->line, column, first->message);
+        hn_error_hint(err, "%s%s", first->hint, data->n_rows ? "; or send on_error=drop to leave such rows out" : "");
+        return HN_E_DATASET_INVALID;
+    }
+    if (data->dropped)
+        warn_dropped(data, rows);
+    if (data->n_rows < FEW_ROWS)
+        hn_dataset_warn(
+            data, "few_rows", 0, "%zu row%s: very little to learn from", data->n_rows, data->n_rows == 1 ? "" : "s");
+    return 0;
+}
+
+int hn_dataset_open(
+    struct hn_dataset *ret, const char *path, const struct hn_dataset_options *options, struct hn_error *err) {
+    static const struct hn_dataset_options none;
+    const struct hn_dataset_format *format;
+    struct hn_error local = {0};
+    *ret = (struct hn_dataset){.warnings = json_array()};
+    options = options ? options : &none;
+    int rc = hn_layout_check_mapping(options->columns, err);
+    if (rc)
+        return rc;
+    if ((rc = hn_map_open(&ret->map, path, &local))) {
+        if (rc == HN_E_INVALID_FIELD && strstr(local.message, "is empty"))
+            return invalid(err, "a data set needs at least one row", "the file is empty");
+        if (err)
+            *err = local;
+        return rc;
+    }
+    struct hn_row_scan scan = {.data = ret};
+    if ((rc = check_encoding(&scan, err)) || (rc = choose_format(&scan, options->format, &format, err)))
+        return rc;
+    ret->format = format->name;
+    ret->reader = format;
+    ret->begin = scan.at;
+    if (json_object_size(options->columns))
+        ret->given = json_deep_copy(options->columns);
+    if (format->begin && (rc = format->begin(&scan, err)))
+        return rc;
+    rc = read_rows(ret, format, &scan, options, err);
+    return rc ? rc : judge(ret, options, err);
+}
+
+static int append(struct hn_dataset *data, struct hn_dataset *part, struct hn_error *err) {
+    if (part->columns != data->columns) {
+        hn_fail(err, HN_E_INVALID_FIELD, "it has %s, but the first has %s", hn_layout_title(part->layout),
+            hn_layout_title(data->layout));
+        hn_error_hint(err, "the data sets of one job need rows of one kind; map their columns when uploading");
+        return HN_E_INVALID_FIELD;
+    }
+    struct hn_dataset *more = realloc(data->more, (data->n_more + 1) * sizeof *more);
+    data->more = more ? more : data->more;
+    if (!more || !hn_grow(&data->lines, &data->lines_capacity, data->n_rows + part->n_rows, sizeof *data->lines))
+        return hn_fail(err, HN_E_INTERNAL, "out of memory for the index of the rows");
+    memcpy(data->lines + data->n_rows, part->lines, part->n_rows * sizeof *part->lines);
+    part->first = data->n_rows;
+    data->n_rows += part->n_rows;
+    data->more[data->n_more++] = *part;
+    return 0;
+}
+
+int hn_dataset_append(
+    struct hn_dataset *data, const char *path, const struct hn_dataset_options *options, struct hn_error *err) {
+    struct hn_dataset part;
+    int rc = hn_dataset_open(&part, path, options, err);
+    if (!rc)
+        rc = append(data, &part, err);
+    if (!rc)
+        return 0;
+    hn_dataset_close(&part);
+    char prefix[32];
+    snprintf(prefix, sizeof prefix, "data set %zu", data->n_more + 2);
+    hn_error_prefix(err, prefix);
+    return rc;
+}
+
+size_t hn_dataset_part(const struct hn_dataset *data, size_t row) {
+    size_t part = data->n_more;
+    while (part && row < data->more[part - 1].first)
+        part--;
+    return part;
+}
+
+void hn_dataset_close(struct hn_dataset *data) {
+    for (size_t i = 0; i < data->n_more; i++)
+        hn_dataset_close(&data->more[i]);
+    free(data->more);
+    hn_map_close(&data->map);
+    json_decref(data->mapping);
+    json_decref(data->given);
+    json_decref(data->header);
+    json_decref(data->warnings);
+    free(data->offsets);
+    free(data->sizes);
+    free(data->lines);
+    free(data->parts);
+    *data = (struct hn_dataset){0};
+}
+
+int hn_dataset_row(const struct hn_dataset *data, size_t row, json_t **ret, struct hn_error *err) {
+    struct hn_row_fault fault = {0};
+    hn_pulse();
+    if (row >= data->n_rows) {
+        hn_fail(err, HN_E_NOT_FOUND, "there is no row %zu; the data set has %zu", row + 1, data->n_rows);
+        hn_error_field(err, "row");
+        return HN_E_NOT_FOUND;
+    }
+    size_t part = hn_dataset_part(data, row);
+    if (part)
+        return hn_dataset_row(&data->more[part - 1], row - data->more[part - 1].first, ret, err);
+    struct hn_span span = {data->offsets[row], data->sizes[row], data->lines[row], data->parts[row]};
+    json_t *raw = data->reader->parse(data, &span, &fault);
+    if (!raw)
+        return hn_fail(err, HN_E_DATASET_INVALID, "line %zu: %s", fault.line, fault.message);
+    const struct hn_layout *layout = hn_layout_find(raw, data->given);
+    if (!layout || hn_layout_columns(layout) != data->columns)
+        layout = data->layout;
+    json_t *out = hn_layout_convert(layout, raw, data->given);
+    json_decref(raw);
+    if (!out)
+        return hn_fail(err, HN_E_INTERNAL, "out of memory");
+    *ret = out;
+    return 0;
+}
+
+const char *const *hn_dataset_tasks(const struct hn_dataset *data) {
+    static const char *const none[] = {NULL};
+    return data->layout ? hn_layout_tasks(data->layout) : none;
+}

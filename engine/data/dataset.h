@@ -1,0 +1,86 @@
+/*
+ * Data sets: a file of rows in one of the accepted formats, parsed and validated line by line.
+ *
+ * The file is hostile: any bytes, any size. Every bad row is reported with line, column, field and the fix (the first
+ * 100, and the total). With `drop` bad rows are left out and counted; with `refuse` one bad row refuses the file.
+ */
+#ifndef HN_DATASET_H
+#define HN_DATASET_H
+
+#include "engine/base/buf.h"
+#include "engine/base/error.h"
+#include "engine/base/file.h"
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+enum hn_columns { /* what a row consists of */
+    HN_ROWS_MESSAGES,
+    HN_ROWS_PROMPT_COMPLETION,
+    HN_ROWS_TEXT,
+    HN_ROWS_TEXT_LABEL,
+    HN_ROWS_QA,
+    HN_ROWS_TOKENS_TAGS,
+    HN_ROWS_PREFERENCE,
+};
+
+/* One problem of the file, for a person. */
+struct hn_issue {
+    size_t line, column; /* column in bytes; 0 when it concerns the whole row */
+    char field[64], message[256], hint[256];
+};
+
+struct hn_dataset_options {
+    const char *format;    /* "jsonl" … or NULL: recognised */
+    const json_t *columns; /* {"prompt":"question","completion":"answer"} maps our names to the file's, or NULL */
+    bool drop;             /* on_error=drop */
+};
+
+struct hn_dataset_format;
+struct hn_layout;
+
+struct hn_dataset {
+    struct hn_map map;
+    const char *format;
+    enum hn_columns columns;
+    json_t *mapping; /* the columns as found or given: our name → the file's */
+    size_t n_rows;   /* kept rows, of `more` as well */
+    size_t *offsets; /* [n_rows] byte of the row in the file */
+    size_t *sizes;   /* [n_rows] bytes of the row */
+    uint32_t *lines; /* [n_rows] line in its file, from 1 */
+    uint32_t *parts; /* [n_rows] which of the rows in that text, from 0 */
+    size_t dropped;
+    size_t n_issues; /* all of them */
+    struct hn_issue issues[100];
+    json_t *warnings; /* [{"code","message","lines"}] */
+    size_t offsets_capacity, sizes_capacity, lines_capacity, parts_capacity;
+    /* Further files, whose rows come behind this one's. */
+    struct hn_dataset *more; /* [n_more] */
+    size_t n_more, first;    /* first: number of rows in the files before this one */
+    /* of the reader */
+    const struct hn_dataset_format *reader;
+    const struct hn_layout *layout; /* of the first row that was recognised */
+    json_t *given;                  /* the mapping that was asked for, or NULL */
+    json_t *header;                 /* column names of formats that have no names in their rows, or NULL */
+    size_t begin;                   /* byte behind the byte order mark */
+    char delimiter;                 /* of such formats */
+};
+
+/* Parses and validates the whole file; rows themselves stay in the map. On HN_E_DATASET_INVALID `ret->issues` is
+ * filled as well. Call hn_dataset_close in every case (also after a failure). */
+int hn_dataset_open(
+    struct hn_dataset *ret, const char *path, const struct hn_dataset_options *options, struct hn_error *err);
+/* Reads another file behind what `data` has; its rows must be of the same kind. Leaves `data` as it was on failure.
+ */
+int hn_dataset_append(
+    struct hn_dataset *data, const char *path, const struct hn_dataset_options *options, struct hn_error *err);
+/* Which of the files a row is from, from 0. */
+size_t hn_dataset_part(const struct hn_dataset *data, size_t row);
+void hn_dataset_close(struct hn_dataset *data);
+/* The row as an object under our own names ("messages" | "prompt","completion" | "text" …). New reference. */
+int hn_dataset_row(const struct hn_dataset *data, size_t row, json_t **ret, struct hn_error *err);
+/* Names of the tasks these columns allow, the default first; NULL-ended. */
+const char *const *hn_dataset_tasks(const struct hn_dataset *data);
+
+#endif

@@ -1,0 +1,57 @@
+/*
+ * File formats of data sets: where the rows lie, and a row as a JSON object. Internal to dataset*.c.
+ */
+#ifndef HN_DATASET_FORMAT_H
+#define HN_DATASET_FORMAT_H
+
+#include "engine/data/dataset.h"
+
+static inline bool hn_is_blank(char c) {
+    return c == ' ' || c == '\t' || c == '\r' || c == '\n';
+}
+
+#define HN_ROW_MAX ((size_t)64 << 20) /* bytes of one row */
+
+struct hn_span {
+    size_t offset, size, line; /* of the row's text in the file */
+    size_t part;               /* of several rows in one text: which, from 0 */
+};
+
+/* Walks through the rows of a file. */
+struct hn_row_scan {
+    struct hn_dataset *data;
+    size_t at, line;
+    bool by_line; /* CSV: quotes no longer reach past a line */
+    /* SQuAD: inside a list of paragraphs; the paragraph, its questions, and the next one's number */
+    bool inside;
+    struct hn_span whole;
+    size_t questions, part;
+};
+
+/* What is wrong with a row's text, for an issue. */
+struct hn_row_fault {
+    size_t line, column;
+    char message[200];
+    const char *hint;
+};
+
+struct hn_dataset_format {
+    const char *name;
+    /* Whether the file looks like this; asked in the table's order. NULL: never by looking. */
+    bool (*recognise)(const char *text, size_t size);
+    /* Before the rows: reads a header. May be NULL. */
+    int (*begin)(struct hn_row_scan *scan, struct hn_error *err);
+    /* The next row; false at the end. Problems between rows are added to the data set. */
+    bool (*next)(struct hn_row_scan *scan, struct hn_span *ret);
+    /* A new reference, or NULL with *fault filled. */
+    json_t *(*parse)(const struct hn_dataset *data, const struct hn_span *span, struct hn_row_fault *fault);
+};
+
+extern const struct hn_dataset_format hn_format_jsonl, hn_format_json, hn_format_squad, hn_format_tsv, hn_format_csv;
+/* Where the JSON value that begins at text[at] ends: the comma or bracket behind it. Strings are skipped, brackets
+ * counted. */
+size_t hn_json_value_end(const char *text, size_t size, size_t at);
+/* A JSON object from the text of one row. */
+json_t *hn_row_parse_json(const struct hn_dataset *data, const struct hn_span *span, struct hn_row_fault *fault);
+
+#endif

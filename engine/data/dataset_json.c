@@ -1,0 +1,153 @@
+/* Rows in JSON: one object a line (jsonl), or one array of objects (json). See dataset_format.h. */
+#include "engine/data/dataset_format.h"
+#include "engine/data/rows.h"
+#include "engine/base/utf8.h"
+
+#include <stdio.h>
+#include <string.h>
+
+json_t *hn_row_parse_json(const struct hn_dataset *data, const struct hn_span *span, struct hn_row_fault *fault) {
+    const char *text = (const char *)data->map.data + span->offset;
+    size_t good = hn_utf8_valid(text, span->size);
+    json_error_t je;
+    *fault = (struct hn_row_fault){.line = span->line};
+    if (span->size > HN_ROW_MAX) {
+        snprintf(fault->message, sizeof fault->message, "the row has %zu bytes; more than %zu are not accepted",
+            span->size, HN_ROW_MAX);
+        fault->hint = "split it into several rows";
+        return NULL;
+    }
+    if (good < span->size || memchr(text, 0, span->size)) {
+        const char *zero = memchr(text, 0, span->size);
+        size_t at = zero && (size_t)(zero - text) < good ? (size_t)(zero - text) : good;
+        for (size_t i = 0; i < at; i++) {
+            fault->line += text[i] == '\n';
+            fault->column = text[i] == '\n' ? 0 : fault->column + 1;
+        }
+        fault->column++;
+        snprintf(fault->message, sizeof fault->message, "the byte 0x%02X is not valid UTF-8 text here",
+            (unsigned char)text[at]);
+        fault->hint = "save the file as UTF-8";
+        return NULL;
+    }
+    json_t *row = json_loadb(text, span->size, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL | JSON_DECODE_ANY, &je);
+    if (row && json_is_object(row))
+        return row;
+    if (row) {
+        json_decref(row);
+        snprintf(fault->message, sizeof fault->message, "the row is no JSON object");
+        fault->column = 1;
+        fault->hint = "write each row as {\"column\": value, …}";
+        return NULL;
+    }
+    fault->line += je.line > 1 ? (size_t)je.line - 1 : 0;
+    fault->column =
+        je.line > 1 ? (size_t)(je.column > 0 ? je.column : 1) : (size_t)(je.position > 0 ? je.position : 1);
+    snprintf(fault->message, sizeof fault->message, "not valid JSON: %.160s", je.text);
+    fault->hint = "a row is one whole JSON object; texts need \"quotes\", and line ends in them are written \\n";
+    return NULL;
+}
+
+static bool is_jsonl(const char *text, size_t size) {
+    for (size_t i = 0; i < size; i++)
+        if (!hn_is_blank(text[i]))
+            return text[i] == '{';
+    return false;
+}
+
+static bool next_line(struct hn_row_scan *scan, struct hn_span *ret) {
+    const char *text = (const char *)scan->data->map.data;
+    size_t size = scan->data->map.size;
+    while (scan->at < size) {
+        const char *end = memchr(text + scan->at, '\n', size - scan->at);
+        size_t begin = scan->at, stop = end ? (size_t)(end - text) : size;
+        scan->at = end ? stop + 1 : size;
+        scan->line++;
+        while (begin < stop && hn_is_blank(text[begin]))
+            begin++;
+        while (stop > begin && hn_is_blank(text[stop - 1]))
+            stop--;
+        if (begin < stop) {
+            *ret = (struct hn_span){begin, stop - begin, scan->line, 0};
+            return true;
+        }
+    }
+    return false;
+}
+
+const struct hn_dataset_format hn_format_jsonl = {"jsonl", is_jsonl, NULL, next_line, hn_row_parse_json};
+
+static bool is_array(const char *text, size_t size) {
+    for (size_t i = 0; i < size; i++)
+        if (!hn_is_blank(text[i]))
+            return text[i] == '[';
+    return false;
+}
+
+static void skip_blank(struct hn_row_scan *scan) {
+    const char *text = (const char *)scan->data->map.data;
+    while (scan->at < scan->data->map.size && hn_is_blank(text[scan->at]))
+        scan->line += text[scan->at++] == '\n';
+}
+
+static int begin_array(struct hn_row_scan *scan, struct hn_error *err) {
+    scan->line = 1;
+    skip_blank(scan);
+    if (scan->at >= scan->data->map.size || scan->data->map.data[scan->at] != '[') {
+        hn_fail(err, HN_E_DATASET_INVALID, "a file of the format json begins with [");
+        hn_error_hint(err, "use the format jsonl for one object a line");
+        return HN_E_DATASET_INVALID;
+    }
+    scan->at++;
+    return 0;
+}
+
+size_t hn_json_value_end(const char *text, size_t size, size_t at) {
+    size_t depth = 0;
+    for (bool string = false; at < size; at++) {
+        char c = text[at];
+        if (string) {
+            if (c == '\\')
+                at++;
+            else if (c == '"')
+                string = false;
+        } else if (c == '"') {
+            string = true;
+        } else if (c == '{' || c == '[') {
+            depth++;
+        } else if ((c == ']' || c == ',') && depth == 0) {
+            return at;
+        } else if ((c == '}' || c == ']') && depth > 0) {
+            depth--; /* a stray brace stays in the value, which then is no JSON */
+        }
+    }
+    return size;
+}
+
+static bool next_element(struct hn_row_scan *scan, struct hn_span *ret) {
+    const char *text = (const char *)scan->data->map.data;
+    size_t size = scan->data->map.size;
+    skip_blank(scan);
+    if (scan->at >= size)
+        return false;
+    if (text[scan->at] == ']') {
+        scan->at++;
+        skip_blank(scan);
+        if (scan->at < size)
+            hn_dataset_issue(scan->data, scan->line, 0, "", "one file holds one array",
+                "there is more text behind the end of the array");
+        scan->at = size;
+        return false;
+    }
+    size_t begin = scan->at, end = hn_json_value_end(text, size, scan->at), line = scan->line;
+    for (size_t i = begin; i < end; i++)
+        scan->line += text[i] == '\n';
+    *ret = (struct hn_span){begin, end - begin, line, 0};
+    if (end == size)
+        hn_dataset_issue(scan->data, scan->line, 0, "", "the file may have been cut short",
+            "the array is never closed by ]");
+    scan->at = end < size && text[end] == ',' ? end + 1 : end;
+    return true;
+}
+
+const struct hn_dataset_format hn_format_json = {"json", is_array, begin_array, next_element, hn_row_parse_json};

@@ -1,0 +1,332 @@
+/*
+ * One row → tokens and targets. What is trained is the contract's:
+ *
+ * messages. The conversation is rendered by the model's template and tokenised at once. The turn of an assistant
+ * message begins where the template's generation prompt ends (turn_begin), so that what the template writes inside
+ * the turn, such as <tool_call>, is learned as well; without such a place it begins at the message's first byte. It
+ * ends with the first end token behind the message's last byte, if one stands there before anything that is not the
+ * template's. A token is a target if it *begins* inside a turn whose message has a weight other than 0: one that
+ * spans the border from the header into the content is not, one that spans the border at the end is.
+ *
+ * prompt and completion. No template. The completion is what follows the prompt's own tokens in the tokens of the
+ * joint text (as TRL does it). Where those do not begin with the prompt's tokens, a merge having crossed the border,
+ * both parts are tokenised apart: at inference the prompt will be tokenised alone as well.
+ *
+ * The first token of a row is never a target: nothing precedes it.
+ */
+#include "engine/data/encode.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static int no_memory(struct hn_error *err) {
+    return hn_fail(err, HN_E_INTERNAL, "out of memory");
+}
+
+int hn_codec_encode(const struct hn_codec *codec, const char *text, size_t size, const uint16_t *origins,
+    struct hn_ids *ids, struct hn_error *err) {
+    size_t first = ids->n;
+    int32_t bos = hn_tokenizer_bos(codec->tokenizer);
+    int rc = hn_tokenizer_encode(codec->tokenizer, text ? text : "", size, origins, ids, err);
+    if (rc || !hn_tokenizer_adds_bos(codec->tokenizer) || (ids->n > first && ids->ids[first] == bos))
+        return rc;
+    if (!hn_ids_push(ids, bos, 0, 0))
+        return no_memory(err);
+    memmove(ids->ids + first + 1, ids->ids + first, (ids->n - 1 - first) * sizeof *ids->ids);
+    memmove(ids->offsets + first + 1, ids->offsets + first, (ids->n - 1 - first) * sizeof *ids->offsets);
+    memmove(ids->ends + first + 1, ids->ends + first, (ids->n - 1 - first) * sizeof *ids->ends);
+    ids->ids[first] = bos;
+    ids->offsets[first] = ids->ends[first] = 0;
+    return 0;
+}
+
+static void special_text(const struct hn_codec *codec, int32_t id, struct hn_buf *out) {
+    hn_buf_append(out, "", 0);
+    if (id >= 0)
+        hn_tokenizer_decode(codec->tokenizer, id, true, out);
+}
+
+int hn_codec_render(const struct hn_codec *codec, const json_t *messages, const json_t *tools, bool generation_prompt,
+    struct hn_rendered *out, struct hn_error *err) {
+    struct hn_buf bos = {0}, eos = {0};
+    if (!codec->chat) {
+        hn_fail(err, HN_E_UNSUPPORTED, "the model has no chat template, so messages cannot be laid out for it");
+        hn_error_hint(err, "send rows of prompt and completion, or use an instruction-tuned model");
+        return HN_E_UNSUPPORTED;
+    }
+    special_text(codec, hn_tokenizer_bos(codec->tokenizer), &bos);
+    special_text(codec, hn_tokenizer_eos(codec->tokenizer), &eos);
+    struct hn_template_input in = {.messages = messages,
+        .tools = json_is_array(tools) ? tools : NULL,
+        .add_generation_prompt = generation_prompt,
+        .bos_token = bos.data,
+        .eos_token = eos.data,
+        .date = codec->date[0] ? codec->date : NULL};
+    const struct hn_template *chat = in.tools && codec->chat_tools ? codec->chat_tools : codec->chat;
+    int rc = bos.failed || eos.failed ? no_memory(err) : hn_template_render(chat, &in, out, err);
+    hn_buf_free(&bos);
+    hn_buf_free(&eos);
+    return rc;
+}
+
+static bool reserve_weights(struct hn_encoded *e, float weight) {
+    if (!hn_grow(&e->weights, &e->weights_capacity, e->ids.n, sizeof *e->weights))
+        return false;
+    for (size_t i = 0; i < e->ids.n; i++)
+        e->weights[i] = weight;
+    return true;
+}
+
+static float message_weight(const json_t *message) {
+    const char *role = json_string_value(json_object_get(message, "role"));
+    const json_t *weight = json_object_get(message, "weight");
+    if (!role || strcmp(role, "assistant") != 0)
+        return 0;
+    return json_is_number(weight) ? (float)json_number_value(weight) : 1;
+}
+
+/*
+ * Where the turn begins whose message's first byte is at `first`: behind the generation prompt in the template's
+ * bytes before it. Templates that let the model think begin the prompt for an answer with more than they leave in a
+ * finished turn (<think>), so the longest begin of the prompt counts, if it is at least half; of equals the last.
+ * Where the template has no generation prompt ("[/INST] answer"), the model writes the spaces before the answer
+ * itself.
+ */
+static size_t turn_begin(const struct hn_codec *codec, const struct hn_encoded *e, size_t first) {
+    size_t low = first, best = 0, begin = first;
+    while (low > 0 && e->origins[low - 1] == HN_ORIGIN_TEMPLATE)
+        low--;
+    for (size_t at = low; at < first; at++) {
+        size_t same = 0;
+        while (same < codec->turn_size && at + same < first && e->text.data[at + same] == codec->turn[same])
+            same++;
+        if (same >= best && 2 * same >= codec->turn_size && same) {
+            best = same;
+            begin = at + same;
+        }
+    }
+    while (!codec->turn_size && begin > low && e->text.data[begin - 1] == ' ')
+        begin--;
+    return begin;
+}
+
+/* Marks the tokens of the turn whose message has its bytes in [first, last]; *at is the first token to look at, and
+ * moves on. */
+static void mark_turn(
+    const struct hn_codec *codec, struct hn_encoded *e, size_t first, size_t last, float weight, size_t *at) {
+    size_t begin = turn_begin(codec, e, first), i = *at;
+    while (i < e->ids.n && e->ids.offsets[i] < begin)
+        i++;
+    for (; i < e->ids.n && e->ids.offsets[i] <= last; i++)
+        e->weights[i] = weight;
+    for (size_t k = i;
+         k < e->ids.n && e->ids.offsets[k] < e->text.size && e->origins[e->ids.offsets[k]] == HN_ORIGIN_TEMPLATE; k++)
+        if (hn_tokenizer_is_end(codec->tokenizer, e->ids.ids[k])) {
+            for (; i <= k; i++)
+                e->weights[i] = weight;
+            break;
+        }
+    *at = i;
+}
+
+/* A message's bytes in the rendered text; first > last when it left none. */
+struct extent {
+    size_t first, last;
+};
+
+static int mark_messages(
+    const struct hn_codec *codec, const json_t *messages, struct hn_encoded *e, struct hn_error *err) {
+    size_t n = json_array_size(messages), at = 0;
+    struct extent *extents = hn_calloc(n, sizeof *extents);
+    if (!extents)
+        return no_memory(err);
+    for (size_t i = 0; i < n; i++)
+        extents[i] = (struct extent){SIZE_MAX, 0};
+    for (size_t b = 0; b < e->text.size; b++) {
+        size_t origin = e->origins[b];
+        if (origin == HN_ORIGIN_TEMPLATE || origin > n)
+            continue;
+        struct extent *x = &extents[origin - 1];
+        x->first = b < x->first ? b : x->first;
+        x->last = b;
+    }
+    for (size_t i = 0; i < n; i++) {
+        float weight = message_weight(json_array_get(messages, i));
+        if (weight != 0 && extents[i].first <= extents[i].last)
+            mark_turn(codec, e, extents[i].first, extents[i].last, weight, &at);
+    }
+    free(extents);
+    return 0;
+}
+
+static int encode_messages(
+    const struct hn_codec *codec, const json_t *row, struct hn_encoded *e, struct hn_error *err) {
+    const json_t *messages = json_object_get(row, "messages");
+    struct hn_rendered text = {0};
+    int rc = hn_codec_render(codec, messages, json_object_get(row, "tools"), false, &text, err);
+    hn_buf_free(&e->text);
+    free(e->origins);
+    e->text = text.text; /* moved */
+    e->origins = text.origin;
+    if (!rc)
+        rc = hn_codec_encode(codec, e->text.data, e->text.size, e->origins, &e->ids, err);
+    if (!rc && !reserve_weights(e, 0))
+        rc = no_memory(err);
+    return rc ? rc : mark_messages(codec, messages, e, err);
+}
+
+static bool push_eos(const struct hn_codec *codec, struct hn_encoded *e) {
+    int32_t eos = hn_tokenizer_eos(codec->tokenizer);
+    return eos < 0 || hn_ids_push(&e->ids, eos, e->text.size, e->text.size);
+}
+
+static int encode_completion(
+    const struct hn_codec *codec, const json_t *row, struct hn_encoded *e, struct hn_error *err) {
+    const json_t *prompt = json_object_get(row, "prompt"), *completion = json_object_get(row, "completion");
+    size_t border = json_string_length(prompt);
+    struct hn_ids head = {0};
+    hn_buf_append(&e->text, json_string_value(prompt), border);
+    hn_buf_append(&e->text, json_string_value(completion), json_string_length(completion));
+    int rc = e->text.failed ? no_memory(err) : hn_codec_encode(codec, e->text.data, border, NULL, &head, err);
+    if (!rc)
+        rc = hn_codec_encode(codec, e->text.data, e->text.size, NULL, &e->ids, err);
+    if (!rc && (e->ids.n < head.n || memcmp(e->ids.ids, head.ids, head.n * sizeof *head.ids) != 0)) {
+        e->ids.n = 0;
+        for (size_t i = 0; !rc && i < head.n; i++)
+            if (!hn_ids_push(&e->ids, head.ids[i], head.offsets[i], head.ends[i]))
+                rc = no_memory(err);
+        if (!rc)
+            rc = hn_tokenizer_encode(
+                codec->tokenizer, e->text.data + border, e->text.size - border, NULL, &e->ids, err);
+        for (size_t i = head.n; !rc && i < e->ids.n; i++)
+            e->ids.offsets[i] += (uint32_t)border, e->ids.ends[i] += (uint32_t)border;
+    }
+    if (!rc && (!push_eos(codec, e) || !reserve_weights(e, 1)))
+        rc = no_memory(err);
+    for (size_t i = 0; !rc && i < head.n; i++)
+        e->weights[i] = 0;
+    hn_ids_free(&head);
+    return rc;
+}
+
+static int encode_text(const struct hn_codec *codec, const json_t *row, struct hn_encoded *e, struct hn_error *err) {
+    const json_t *text = json_object_get(row, "text");
+    hn_buf_append(&e->text, json_string_value(text), json_string_length(text));
+    int rc = e->text.failed ? no_memory(err) : hn_codec_encode(codec, e->text.data, e->text.size, NULL, &e->ids, err);
+    return rc || (push_eos(codec, e) && reserve_weights(e, 1)) ? rc : no_memory(err);
+}
+
+/* loss_on=all: every token counts, but for messages whose weight says otherwise. */
+static void train_all(struct hn_encoded *e, const json_t *row) {
+    const json_t *messages = json_object_get(row, "messages");
+    for (size_t i = 0; i < e->ids.n; i++) {
+        size_t origin =
+            e->origins && e->ids.offsets[i] < e->text.size ? e->origins[e->ids.offsets[i]] : HN_ORIGIN_TEMPLATE;
+        const json_t *message = origin == HN_ORIGIN_TEMPLATE ? NULL : json_array_get(messages, origin - 1);
+        const json_t *weight = json_object_get(message, "weight");
+        e->weights[i] = json_is_number(weight) ? (float)json_number_value(weight)
+                        : e->weights[i] != 0   ? e->weights[i]
+                                               : 1;
+    }
+}
+
+/* The texts as one, `between` the first two and `behind` them; whole, whatever bytes are in them. */
+static json_t *question_text(const json_t *row, const char *between, const char *behind) {
+    const json_t *context = json_object_get(row, "context"), *question = json_object_get(row, "question");
+    struct hn_buf text = {0};
+    hn_buf_append(&text, json_string_value(context), json_string_length(context));
+    hn_buf_text(&text, between);
+    hn_buf_append(&text, json_string_value(question), json_string_length(question));
+    hn_buf_text(&text, behind);
+    json_t *out = text.failed ? NULL : json_stringn(text.data, text.size);
+    hn_buf_free(&text);
+    return out;
+}
+
+int hn_question_row(const struct hn_codec *codec, const json_t *row, enum hn_columns *ret_columns, json_t **ret,
+    struct hn_error *err) {
+    const json_t *answers = json_object_get(row, "answers");
+    const json_t *texts = json_is_array(answers) ? answers : json_object_get(answers, "text");
+    const char *answer = json_string_value(json_is_string(answers) ? answers : json_array_get(texts, 0));
+    json_t *out;
+    answer = answer && *answer ? answer : "There is no answer.";
+    if (codec->chat) {
+        out = json_pack("{s:[{s:s, s:o}]}", "messages", "role", "user", "content", question_text(row, "\n\n", ""));
+        if (answers)
+            json_array_append_new(
+                json_object_get(out, "messages"), json_pack("{s:s, s:s}", "role", "assistant", "content", answer));
+    } else {
+        out = json_pack("{s:o, s:o}", "prompt", question_text(row, "\n\nQuestion: ", "\nAnswer:"), "completion",
+            json_sprintf(" %s", answer));
+    }
+    if (!out)
+        return no_memory(err);
+    *ret_columns = codec->chat ? HN_ROWS_MESSAGES : HN_ROWS_PROMPT_COMPLETION;
+    *ret = out;
+    return 0;
+}
+
+static int encode_question(
+    const struct hn_codec *codec, const json_t *row, struct hn_encoded *e, struct hn_error *err) {
+    enum hn_columns columns;
+    json_t *text = NULL;
+    int rc = hn_question_row(codec, row, &columns, &text, err);
+    if (!rc)
+        rc = columns == HN_ROWS_MESSAGES ? encode_messages(codec, text, e, err)
+                                         : encode_completion(codec, text, e, err);
+    json_decref(text);
+    return rc;
+}
+
+static int (*const encoders[])(const struct hn_codec *, const json_t *, struct hn_encoded *, struct hn_error *) = {
+    [HN_ROWS_MESSAGES] = encode_messages,
+    [HN_ROWS_PROMPT_COMPLETION] = encode_completion,
+    [HN_ROWS_TEXT] = encode_text,
+    [HN_ROWS_QA] = encode_question,
+};
+
+int hn_row_encode(const struct hn_codec *codec, enum hn_columns columns, const json_t *row,
+    const struct hn_encode_options *options, struct hn_encoded *out, struct hn_error *err) {
+    out->ids.n = 0;
+    hn_buf_clear(&out->text);
+    free(out->origins);
+    out->origins = NULL;
+    out->again = false;
+    enum hn_problem problem = options->labels ? options->labels->problem : HN_PROBLEM_TOKENS;
+    if (columns == HN_ROWS_TEXT_LABEL && problem != HN_PROBLEM_TOKENS)
+        return hn_encode_labelled(codec, row, options, out, err);
+    if (columns == HN_ROWS_TOKENS_TAGS && problem == HN_PROBLEM_TAGS)
+        return hn_encode_tagged(codec, row, options, out, err);
+    if (columns == HN_ROWS_QA && problem == HN_PROBLEM_SPAN)
+        return hn_encode_asked(codec, row, options, out, err);
+    if (problem != HN_PROBLEM_TOKENS || (size_t)columns >= sizeof encoders / sizeof encoders[0] || !encoders[columns])
+        return hn_fail(
+            err, HN_E_UNSUPPORTED, "these columns cannot be trained on as %s", hn_task_name(options->task));
+    int rc = encoders[columns](codec, row, out, err);
+    if (rc)
+        return rc;
+    out->length = out->ids.n;
+    if (options->loss_on == HN_LOSS_ON_ALL)
+        train_all(out, row);
+    if (out->ids.n)
+        out->weights[0] = 0;
+    return 0;
+}
+
+void hn_encoded_finish(struct hn_encoded *out) {
+    hn_ids_free(&out->ids);
+    hn_buf_free(&out->text);
+    free(out->origins);
+    free(out->weights);
+    free(out->targets);
+    free(out->types);
+    free(out->values);
+    *out = (struct hn_encoded){0};
+}
+
+size_t hn_encoded_targets(const struct hn_encoded *e, size_t n) {
+    size_t targets = 0;
+    for (size_t i = 0; i < n; i++)
+        targets += e->weights[i] != 0;
+    return targets;
+}

@@ -1,0 +1,200 @@
+/* See evaluate.h. Rows in the data's order, packed as training rows are; a head's logits are few and kept until the
+ * metrics are made of them. */
+#include "engine/eval/evaluate.h"
+#include "engine/eval/answers.h"
+#include "engine/base/buf.h"
+#include "engine/base/json.h"
+#include "engine/eval/metrics.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define CONFUSION_MAX 64
+
+/* What the logits of all batches come together in. */
+struct gathered {
+    float *logits;    /* [n, outputs]: of each target, or for spans of each token */
+    int32_t *targets; /* [n] */
+    size_t n, outputs, logits_capacity, targets_capacity;
+};
+
+static bool gather(struct gathered *g, const struct hn_exec *x, const struct hn_phase *phase) {
+    const struct hn_batch *b = x->batch;
+    size_t rows = hn_rows(x, phase->plan.buffers[phase->plan.logits].dim);
+    if (!hn_grow(&g->logits, &g->logits_capacity, (g->n + rows) * g->outputs, sizeof *g->logits) ||
+        !hn_grow(&g->targets, &g->targets_capacity, g->n + rows, sizeof *g->targets))
+        return false;
+    memcpy(g->logits + g->n * g->outputs, hn_buffer(x, phase->plan.logits), rows * g->outputs * sizeof *g->logits);
+    for (size_t i = 0; i < rows; i++)
+        g->targets[g->n + i] = i < b->n_targets ? b->target_ids[i] : 0;
+    g->n += rows;
+    return true;
+}
+
+static int measure_classes(const struct gathered *g, struct hn_evaluation *e) {
+    size_t k = g->outputs, *confusion = k <= CONFUSION_MAX ? hn_calloc(k * k, sizeof *confusion) : NULL;
+    int rc = hn_metrics_classes(g->logits, g->targets, g->n, k, confusion, e->metrics);
+    e->confusion = confusion ? json_array() : NULL;
+    for (size_t i = 0; confusion && i < k; i++) {
+        json_t *row = json_array();
+        for (size_t c = 0; c < k; c++)
+            json_array_append_new(row, json_integer((json_int_t)confusion[i * k + c]));
+        json_array_append_new(e->confusion, row);
+    }
+    free(confusion);
+    return rc;
+}
+
+static int measure(const struct hn_run *run, const struct gathered *g, const struct hn_examples *ex,
+    const struct hn_dataset *data, struct hn_evaluation *e, json_t *answers, struct hn_error *err) {
+    int rc = 0;
+    switch (run->model.head.problem) {
+    case HN_PROBLEM_CLASSES:
+        rc = measure_classes(g, e);
+        break;
+    case HN_PROBLEM_TAGS:
+        rc = hn_metrics_tags(run, g->logits, g->targets, ex, e->metrics, answers);
+        break;
+    case HN_PROBLEM_SPAN:
+        return hn_metrics_spans(run, g->logits, ex, data, e->metrics, answers, err);
+    case HN_PROBLEM_MULTI:
+        rc = hn_metrics_multi(g->logits, ex->values, g->n, g->outputs, e->metrics);
+        break;
+    default:
+        rc = hn_metrics_values(g->logits, ex->values, g->n, e->metrics);
+    }
+    return rc ? hn_fail(err, HN_E_INTERNAL, "out of memory") : 0;
+}
+
+/* Of one example: sums over its targets. */
+struct example_loss {
+    double loss, weight;
+};
+
+/* Adds what the batch's targets cost to the examples from `first` on, which it holds in order. */
+static void share_losses(const struct hn_exec *x, struct example_loss *first) {
+    const struct hn_batch *b = x->batch;
+    for (size_t i = 0, sequence = 0; i < b->n_targets; i++) {
+        while (b->target_rows[i] >= b->starts[sequence + 1])
+            sequence++;
+        first[sequence].loss += (double)b->target_weights[i] * x->row_losses[i];
+        first[sequence].weight += (double)b->target_weights[i];
+    }
+}
+
+/* The answer of a head without text: which label, labels or value, and whether that is right. */
+static json_t *answer_of(const struct hn_run *run, const struct gathered *g, const struct hn_examples *ex, size_t i) {
+    const struct hn_labels *labels = &run->spec->labels;
+    const float *logits = g->logits + i * g->outputs;
+    json_t *answer = hn_answer_sequence(labels, logits);
+    bool right = true;
+    if (labels->problem == HN_PROBLEM_CLASSES)
+        right = strcmp(json_string_value(json_object_get(answer, "label")),
+                    hn_label_name(labels, (size_t)g->targets[i])) == 0;
+    for (size_t c = 0; labels->problem == HN_PROBLEM_MULTI && c < g->outputs; c++)
+        right = right && (logits[c] > 0) == (ex->values[i * g->outputs + c] > 0.5f);
+    if (labels->problem != HN_PROBLEM_VALUE)
+        json_object_set_new(answer, "correct", json_boolean(right));
+    return answer;
+}
+
+/* What the task calls its answer, under one name beside the row's own columns. */
+static void add_answer(json_t *out, json_t *answer) {
+    static const char *const names[] = {"label", "labels", "value", "answer", "tags"};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        if (json_object_get(answer, names[i])) {
+            json_object_set(out, "predicted", json_object_get(answer, names[i]));
+            json_object_del(answer, names[i]);
+        }
+    json_object_update(out, answer);
+}
+
+/* A row of the data with its loss, the mean over the windows it was cut into, and `answers`' next. */
+static int tell_rows(const struct hn_examples *ex, const struct hn_dataset *data, const struct example_loss *losses,
+    json_t *answers, json_t *out, struct hn_error *err) {
+    for (size_t i = 0, end, n = 0; i < ex->n_rows; i = end, n++) {
+        struct example_loss sum = {0};
+        json_t *row = NULL, *one = json_pack("{s:I}", "line", (json_int_t)ex->lines[i]);
+        int rc = hn_dataset_row(data, ex->rows[i], &row, err);
+        if (rc)
+            return rc;
+        for (end = i; end < ex->n_rows && ex->rows[end] == ex->rows[i]; end++) {
+            sum.loss += losses[end].loss;
+            sum.weight += losses[end].weight;
+        }
+        json_object_update(one, row);
+        if (json_array_get(answers, n))
+            add_answer(one, json_array_get(answers, n));
+        json_object_set_new(
+            one, "loss", sum.weight > 0 ? hn_json_float((float)(sum.loss / sum.weight)) : json_null());
+        json_array_append_new(out, one);
+        json_decref(row);
+    }
+    return 0;
+}
+
+static int gather_rows(const struct hn_run *run, const struct gathered *all, const struct hn_examples *ex,
+    const struct hn_dataset *data, const struct example_loss *losses, json_t *answers, struct hn_evaluation *e,
+    struct hn_error *err) {
+    bool head = run->model.head.problem != HN_PROBLEM_TOKENS && !json_array_size(answers);
+    for (size_t i = 0; head && i < ex->n_rows; i++)
+        json_array_append_new(answers, answer_of(run, all, ex, i));
+    e->rows = json_array();
+    return tell_rows(ex, data, losses, answers, e->rows, err);
+}
+
+int hn_evaluate(struct hn_compute *compute, const struct hn_phase *phase, const struct hn_run *run,
+    const float *params, const struct hn_examples *ex, const struct hn_dataset *data, bool rows,
+    struct hn_evaluation *ret, struct hn_error *err) {
+    struct hn_loss_sums sums = {0};
+    struct gathered all = {.outputs = run->model.head.outputs};
+    bool head = run->model.head.problem != HN_PROBLEM_TOKENS;
+    struct example_loss *losses = rows ? hn_calloc(ex->n_rows, sizeof *losses) : NULL;
+    struct hn_exec x = {.params = params,
+        .sums = &sums,
+        .row_losses = rows ? hn_calloc(compute->batch.max_tokens, sizeof *x.row_losses) : NULL};
+    json_t *answers = rows ? json_array() : NULL;
+    bool ok = !rows || (losses && x.row_losses && answers);
+    double weight = 0;
+    size_t targets = 0;
+    *ret = (struct hn_evaluation){.metrics = json_object()};
+    for (size_t i = 0; i < ex->n_rows; i++)
+        weight += hn_row_weight(ex, i);
+    for (size_t i = 0, first = 0; ok && i < ex->n_rows; first = i) {
+        hn_compute_clear(compute, phase);
+        while (i < ex->n_rows && hn_batch_add(&compute->batch, ex, i, (uint32_t)i, weight))
+            i++;
+        targets += compute->batch.batch.n_targets;
+        hn_compute_run(compute, phase, &x);
+        ok = !head || gather(&all, &x, phase);
+        if (rows)
+            share_losses(&x, losses + first);
+    }
+    int rc = ok && ret->metrics ? 0 : hn_fail(err, HN_E_INTERNAL, "out of memory");
+    ret->loss = sums.loss;
+    if (!rc && head) {
+        rc = measure(run, &all, ex, data, ret, answers, err);
+    } else if (!rc) {
+        json_object_set_new(ret->metrics, "perplexity", hn_json_float((float)exp(sums.loss)));
+        json_object_set_new(ret->metrics, "token_accuracy",
+            hn_json_float(targets ? (float)((double)sums.correct / (double)targets) : 0));
+    }
+    if (!rc && rows)
+        rc = gather_rows(run, &all, ex, data, losses, answers, ret, err);
+    json_decref(answers);
+    free(losses);
+    free(x.row_losses);
+    free(all.logits);
+    free(all.targets);
+    if (rc)
+        hn_evaluation_finish(ret);
+    return rc;
+}
+
+void hn_evaluation_finish(struct hn_evaluation *e) {
+    json_decref(e->metrics);
+    json_decref(e->confusion);
+    json_decref(e->rows);
+    *e = (struct hn_evaluation){0};
+}

@@ -1,0 +1,43 @@
+/*
+ * The model that a helper has open for predictions and evaluations: a base, or a job's result over it. It stays open
+ * between calls; another one takes its place.
+ */
+#ifndef HN_PREDICTOR_H
+#define HN_PREDICTOR_H
+
+#include "engine/run/compute.h"
+#include "engine/eval/generate.h"
+#include "engine/helper/call.h"
+#include "engine/run/run.h"
+
+struct hn_predictor {
+    char *key; /* canonical text of model and source */
+    struct hn_spec spec;
+    struct hn_run run;
+    struct hn_params params;
+    struct hn_phase phase; /* of predictions, with `context` tokens of room */
+    struct hn_compute compute;
+    size_t context;
+};
+
+/* Makes call->predictor the one for these parameters. source: {"run_dir","step"}, or NULL for the base alone. */
+int hn_predictor_find(struct hn_helper_call *call, const char *path, const json_t *source, struct hn_error *err);
+void hn_predictor_destroy(struct hn_predictor *predictor);
+
+enum { HN_STOPS = 16 };
+
+/* How answers are written, as a request says it. `stops` are borrowed from it. */
+struct hn_writing {
+    struct hn_generate_options options; /* points into the same object */
+    const char *stops[HN_STOPS];
+};
+/* "max_tokens" (or as given), "temperature", "top_p", "top_k", "seed", "stop". */
+int hn_writing_read(const json_t *params, int64_t max_tokens, struct hn_writing *ret, struct hn_error *err);
+/* Tokens that a prompt and its answer may have together. */
+size_t hn_predictor_limit(const struct hn_predictor *predictor);
+/* hn_generate with the predictor's model, and room made for these prompts. */
+int hn_predictor_write(struct hn_predictor *predictor, const struct hn_prompt *prompts, size_t n,
+    const struct hn_generate_options *options, struct hn_generated *results, hn_piece_fn *piece, void *user,
+    struct hn_error *err);
+
+#endif

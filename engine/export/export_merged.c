@@ -1,0 +1,250 @@
+/*
+ * A folder that Transformers loads as a model of its own: all weights under Hugging Face's names, those of the base
+ * with the adapter added where only an adapter was trained.
+ *
+ * Of a tied model there is one matrix, the embedding: lm_head is left out and tie_word_embeddings says why. Rows of
+ * query and key matrices go into Hugging Face's order. Values are rounded to the run's export_dtype, to nearest even.
+ * The folder is read back as any other base model is (publish.c), so that the comparison measures what the rounding
+ * costs.
+ */
+#include "engine/base/buf.h"
+#include "engine/data/encode.h"
+#include "engine/export/export.h"
+#include "engine/export/export_tokenizer.h"
+#include "engine/base/file.h"
+#include "engine/formats/folder.h"
+#include "engine/run/merge.h"
+#include "engine/formats/safetensors.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* What the rows of a folder's tensors are made from. */
+struct source {
+    const struct hn_run *run;
+    const struct hn_params *params;
+    const struct hn_weight *whole; /* the transposed weight that `values` holds, or NULL */
+    float *values;                 /* [the largest transposed weight] */
+};
+
+static bool is_transposed(const struct hn_run *run, const struct hn_weight *w) {
+    return run->model.arch->names[w->role].transposed;
+}
+
+/* Hugging Face stores GPT-2's matrices as [in, out] (Conv1D): such a one is made as a whole first. */
+static void transpose(struct source *s, const struct hn_weight *w) {
+    float *row = s->values + w->rows * w->cols;
+    for (size_t r = 0; r < w->rows; r++) {
+        hn_merged_row(s->run, s->params, w, r, row);
+        for (size_t c = 0; c < w->cols; c++)
+            s->values[c * w->rows + r] = row[c];
+    }
+    s->whole = w;
+}
+
+/* The engine's row that Hugging Face's row is. */
+static size_t row_from_hf(const struct hn_config *config, const struct hn_weight *w, size_t row) {
+    size_t d = config->head_dim, first = row / d * d;
+    if (!config->rope_interleaved || (w->role != HN_ROLE_Q && w->role != HN_ROLE_K))
+        return row;
+    for (size_t r = first; r < first + d; r++)
+        if (hn_row_to_hf(config, w, r) == row)
+            return r;
+    return row;
+}
+
+static void fill_row(void *context, const struct hn_safetensor_out *t, size_t row, float *out) {
+    struct source *s = context;
+    const struct hn_weight *w = t->source;
+    float offset = s->run->model.arch->names[w->role].offset;
+    if (is_transposed(s->run, w)) {
+        if (s->whole != w)
+            transpose(s, w);
+        memcpy(out, s->values + row * w->rows, w->rows * sizeof *out);
+        return;
+    }
+    hn_merged_row(s->run, s->params, w, row_from_hf(&s->run->model.config, w, row), out);
+    for (size_t c = 0; offset > 0 && c < w->cols; c++)
+        out[c] -= offset;
+}
+
+/* The folder's tensors in the model's order, n <= model->n_weights of them. Caller frees; NULL when out of memory. */
+static struct hn_safetensor_out *list_tensors(const struct hn_run *run, size_t *ret_n) {
+    const struct hn_model *model = &run->model;
+    struct hn_safetensor_out *out = hn_calloc(model->n_weights, sizeof *out);
+    size_t n = 0;
+    for (size_t i = 0; out && i < model->n_weights; i++) {
+        const struct hn_weight *w = &model->weights[i];
+        bool turned = is_transposed(run, w);
+        if (w->idle)
+            continue;
+        out[n++] = (struct hn_safetensor_out){.name = w->hf_name,
+            .n_dims = w->vector ? 1 : 2,
+            .dims = {w->vector || turned ? w->cols : w->rows, w->vector ? 0
+                                                              : turned  ? w->rows
+                                                                        : w->cols},
+            .type = run->spec->export_dtype,
+            .source = w};
+    }
+    *ret_n = n;
+    return out;
+}
+
+static size_t bytes_of(const struct hn_safetensor_out *t) {
+    return hn_safetensor_values(t) * hn_dtype_info((int)t->type)->bytes;
+}
+
+/* How many tensors the next file takes: as many as fit, and one however large. */
+static size_t next_shard(const struct hn_safetensor_out *tensors, size_t n, int64_t limit) {
+    size_t count = 0, room = (size_t)limit;
+    for (; count < n && (count == 0 || bytes_of(&tensors[count]) <= room); count++)
+        room -= bytes_of(&tensors[count]) < room ? bytes_of(&tensors[count]) : room;
+    return count;
+}
+
+static size_t count_shards(const struct hn_safetensor_out *tensors, size_t n, int64_t limit) {
+    size_t shards = 0;
+    for (size_t i = 0; i < n; shards++)
+        i += next_shard(tensors + i, n - i, limit);
+    return shards;
+}
+
+int hn_merged_check(const struct hn_run *run, struct hn_error *err) {
+    size_t n, shards;
+    struct hn_safetensor_out *tensors = list_tensors(run, &n);
+    if (!tensors)
+        return hn_fail(err, HN_E_INTERNAL, "out of memory");
+    shards = count_shards(tensors, n, run->spec->max_shard_bytes);
+    free(tensors);
+    if (shards <= HN_FOLDER_SHARDS)
+        return 0;
+    hn_fail(err, HN_E_INVALID_FIELD,
+        "files of %lld bytes would be %zu for this model, more than the %d a folder may have",
+        (long long)run->spec->max_shard_bytes, shards, HN_FOLDER_SHARDS);
+    hn_error_field(err, "max_shard_bytes");
+    hn_error_hint(err, "raise it, or leave it out for %lld", HN_SHARD_BYTES);
+    return HN_E_INVALID_FIELD;
+}
+
+/* One file without a number where everything fits, else files with an index of which tensor is where, both as
+ * save_pretrained names them. */
+static int write_shards(const struct hn_run *run, const char *dir, const struct hn_safetensor_out *tensors, size_t n,
+    struct source *source, struct hn_error *err) {
+    size_t shards = count_shards(tensors, n, run->spec->max_shard_bytes), values = 0, bytes = 0, count;
+    json_t *metadata = hn_export_provenance(run), *map = json_object();
+    char path[4200], name[64] = "model.safetensors";
+    int rc = 0;
+    for (size_t i = 0, shard = 1; !rc && i < n; i += count, shard++) {
+        count = next_shard(tensors + i, n - i, run->spec->max_shard_bytes);
+        if (shards > 1)
+            snprintf(name, sizeof name, "model-%05zu-of-%05zu.safetensors", shard, shards);
+        snprintf(path, sizeof path, "%.4096s/%s", dir, name);
+        rc = hn_safetensors_write(path, tensors + i, count, metadata, fill_row, source, err);
+        for (size_t k = i; k < i + count; k++) {
+            values += hn_safetensor_values(&tensors[k]);
+            bytes += bytes_of(&tensors[k]);
+            json_object_set_new(map, tensors[k].name, json_string(name));
+        }
+    }
+    snprintf(path, sizeof path, "%.4096s/" HN_FOLDER_INDEX, dir);
+    if (!rc && shards > 1)
+        rc = hn_export_json(path,
+            json_pack("{s:{s:I, s:I}, s:O}", "metadata", "total_parameters", (json_int_t)values, "total_size",
+                (json_int_t)bytes, "weight_map", map),
+            err);
+    json_decref(metadata);
+    json_decref(map);
+    return rc;
+}
+
+static int write_tensors(
+    const struct hn_run *run, const struct hn_params *params, const char *dir, struct hn_error *err) {
+    struct source source = {.run = run, .params = params};
+    size_t n = 0, largest = 0;
+    struct hn_safetensor_out *tensors = list_tensors(run, &n);
+    for (size_t i = 0; tensors && i < n; i++) {
+        const struct hn_weight *w = tensors[i].source;
+        if (is_transposed(run, w) && (w->rows + 1) * w->cols > largest)
+            largest = (w->rows + 1) * w->cols;
+    }
+    int rc = tensors && (source.values = hn_calloc(largest, sizeof *source.values))
+                 ? write_shards(run, dir, tensors, n, &source, err)
+                 : hn_fail(err, HN_E_INTERNAL, "out of memory");
+    free(tensors);
+    free(source.values);
+    return rc;
+}
+
+static const char *dtype_name(enum hn_dtype type) {
+    return type == HN_F16 ? "float16" : type == HN_BF16 ? "bfloat16" : "float32";
+}
+
+/* The tokens named by id in the configuration; a missing one is left out. */
+static void add_ids(const struct hn_run *run, json_t *to) {
+    int64_t pad = hn_gguf_int(&run->model.gguf, "tokenizer.ggml.padding_token_id", -1);
+    int32_t bos = hn_tokenizer_bos(run->codec.tokenizer), eos = hn_tokenizer_eos(run->codec.tokenizer);
+    if (bos >= 0)
+        json_object_set_new(to, "bos_token_id", json_integer(bos));
+    if (eos >= 0)
+        json_object_set_new(to, "eos_token_id", json_integer(eos));
+    if (pad >= 0 && (size_t)pad < run->model.config.vocab)
+        json_object_set_new(to, "pad_token_id", json_integer((json_int_t)pad));
+}
+
+/* Version 4 of Transformers reads torch_dtype, version 5 dtype. */
+static json_t *make_config(const struct hn_run *run) {
+    json_t *config = hn_model_describe(&run->model);
+    add_ids(run, config);
+    hn_export_head(run, config);
+    json_object_set_new(config, "torch_dtype", json_string(dtype_name(run->spec->export_dtype)));
+    json_object_set_new(config, "dtype", json_string(dtype_name(run->spec->export_dtype)));
+    return config;
+}
+
+/* Generation stops at every token that ends a turn or a text, as it does here. */
+static json_t *make_generation_config(const struct hn_run *run) {
+    json_t *config = json_object(), *ends = json_array();
+    for (size_t id = 0; id < hn_tokenizer_vocab(run->codec.tokenizer); id++)
+        if (hn_tokenizer_is_end(run->codec.tokenizer, (int32_t)id))
+            json_array_append_new(ends, json_integer((json_int_t)id));
+    add_ids(run, config);
+    if (json_array_size(ends))
+        json_object_set(config, "eos_token_id", ends);
+    json_decref(ends);
+    return config;
+}
+
+static int write_readme(const struct hn_run *run, const char *path, struct hn_error *err) {
+    char base[256];
+    struct hn_buf text = {0};
+    hn_base_name(&run->model, base, sizeof base);
+    hn_buf_printf(&text,
+        "---\nlibrary_name: transformers\n---\n# %s, fine-tuned\n\n"
+        "%s, beginning from the base model as it is stored: %s, sha256 `%s`. Values are kept here as %s.\n\n"
+        "- With Transformers: `%s.from_pretrained(THIS_FOLDER)` and "
+        "`AutoTokenizer.from_pretrained(THIS_FOLDER)`.\n\n"
+        "Run `%s`, training data sha256 `%s`.\n",
+        base,
+        run->spec->method == HN_METHOD_FULL   ? "All weights were trained"
+        : run->spec->method == HN_METHOD_LORA ? "An adapter was trained and added to the base's weights"
+                                              : "The head was trained on top of the base's weights",
+        run->model.quantisation, run->spec->model_sha256, dtype_name(run->spec->export_dtype), hn_export_class(run),
+        run->spec->run_sha256, run->spec->train.sha256 ? run->spec->train.sha256 : "");
+    return hn_export_text(path, &text, err);
+}
+
+int hn_merged_write(const struct hn_run *run, const struct hn_params *params, const char *dir, struct hn_error *err) {
+    char path[4096];
+    int rc = write_tensors(run, params, dir, err);
+    snprintf(path, sizeof path, "%s/config.json", dir);
+    if (!rc)
+        rc = hn_export_json(path, make_config(run), err);
+    snprintf(path, sizeof path, "%s/generation_config.json", dir);
+    if (!rc && !run->model.head.names)
+        rc = hn_export_json(path, make_generation_config(run), err);
+    snprintf(path, sizeof path, "%s/README.md", dir);
+    if (!rc)
+        rc = write_readme(run, path, err);
+    return rc ? rc : hn_tokenizer_files_write(run, dir, err);
+}

@@ -1,0 +1,210 @@
+/*
+ * dataset.inspect: is this file a data set, of what kind, and what is wrong with it.
+ * dataset.preview: one row as the model would see it: every token, and whether it is trained, masked or cut off.
+ */
+#include "engine/data/encode.h"
+#include "engine/model/model.h"
+#include "engine/helper/call.h"
+#include "engine/base/json.h"
+#include "engine/data/unpack.h"
+#include "engine/base/utf8.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define AUTO_MAX_LENGTH 2048 /* as for a job whose max_length is auto (op_plan.c) */
+
+static int open_data(
+    struct hn_helper_call *call, const json_t *params, struct hn_dataset *data, struct hn_error *err) {
+    const char *path;
+    struct hn_dataset_options options;
+    int rc = hn_helper_data(params, &path, &options, err);
+    if (rc) {
+        *data = (struct hn_dataset){0};
+        return rc;
+    }
+    rc = hn_dataset_open(data, path, &options, err);
+    if (rc)
+        hn_helper_issues(call, data);
+    return rc;
+}
+
+int hn_op_dataset_unpack(struct hn_helper_call *call, const json_t *params, json_t **ret, struct hn_error *err) {
+    const char *path, *to = NULL;
+    int64_t limit = 0;
+    uint64_t bytes = 0;
+    char sha256[HN_SHA256_HEX];
+    (void)call;
+    int rc = hn_helper_path(params, &path, err);
+    if (!rc)
+        rc = hn_json_string(params, "to", &to, err);
+    if (!rc && !to)
+        rc = hn_fail(err, HN_E_MISSING_FIELD, "to is missing");
+    if (!rc)
+        rc = hn_json_int(params, "limit", 0, INT64_MAX, &limit, err);
+    if (!rc)
+        rc = hn_unpack(path, to, (uint64_t)limit, &bytes, sha256, err);
+    if (!rc)
+        *ret = json_pack("{s:I, s:s}", "bytes", (json_int_t)bytes, "sha256", sha256);
+    return rc;
+}
+
+int hn_op_dataset_inspect(struct hn_helper_call *call, const json_t *params, json_t **ret, struct hn_error *err) {
+    struct hn_dataset *data = hn_calloc(1, sizeof *data);
+    if (!data)
+        return hn_fail(err, HN_E_INTERNAL, "out of memory");
+    int rc = open_data(call, params, data, err);
+    if (!rc) {
+        json_t *tasks = json_array();
+        for (const char *const *task = hn_dataset_tasks(data); *task; task++)
+            json_array_append_new(tasks, json_string(*task));
+        *ret = json_pack("{s:s, s:O, s:o, s:I, s:I, s:O}", "format", data->format, "columns", data->mapping, "tasks",
+            tasks, "rows", (json_int_t)data->n_rows, "dropped", (json_int_t)data->dropped, "warnings",
+            data->warnings);
+        rc = *ret ? 0 : hn_fail(err, HN_E_INTERNAL, "out of memory");
+    }
+    hn_dataset_close(data);
+    free(data);
+    return rc;
+}
+
+/* {"id","text"} and, where a token is a part of a character, its "bytes". */
+static json_t *token_json(const struct hn_codec *codec, int32_t id) {
+    struct hn_buf text = {0}, hex = {0};
+    hn_buf_append(&text, "", 0);
+    hn_tokenizer_decode(codec->tokenizer, id, true, &text);
+    json_t *out = json_pack("{s:i, s:o}", "id", id, "text", hn_json_text(text.data, text.size));
+    if (hn_utf8_valid(text.data, text.size) != text.size) {
+        for (size_t i = 0; i < text.size; i++)
+            hn_buf_printf(&hex, "%02x", (unsigned char)text.data[i]);
+        json_object_set_new(out, "bytes", json_string(hex.data ? hex.data : ""));
+    }
+    hn_buf_free(&hex);
+    hn_buf_free(&text);
+    return out;
+}
+
+/* The message a token begins in, null for the template's own. */
+static json_t *message_json(const struct hn_encoded *e, size_t token) {
+    size_t at = e->ids.offsets[token];
+    uint16_t origin = e->origins && at < e->text.size ? e->origins[at] : HN_ORIGIN_TEMPLATE;
+    return origin == HN_ORIGIN_TEMPLATE || origin == HN_ORIGIN_DATA ? json_null() : json_integer(origin - 1);
+}
+
+static json_t *tokens_json(const struct hn_codec *codec, const struct hn_encoded *e, size_t kept, json_t *counts) {
+    json_t *tokens = json_array();
+    size_t trained = 0;
+    for (size_t i = 0; i < e->ids.n; i++) {
+        json_t *token = token_json(codec, e->ids.ids[i]);
+        bool target = i < kept && e->weights[i] != 0;
+        trained += target;
+        json_object_set_new(token, "state", json_string(i >= kept ? "truncated" : target ? "trained" : "masked"));
+        json_object_set_new(token, "message", message_json(e, i));
+        json_array_append_new(tokens, token);
+    }
+    json_object_set_new(counts, "tokens", json_integer((json_int_t)e->ids.n));
+    json_object_set_new(counts, "trained", json_integer((json_int_t)trained));
+    json_object_set_new(counts, "masked", json_integer((json_int_t)(kept - trained)));
+    json_object_set_new(counts, "truncated", json_integer((json_int_t)(e->ids.n - kept)));
+    return tokens;
+}
+
+/* Why the row would not be used, or null. */
+static json_t *fate(const struct hn_encoded *e, size_t kept, const struct hn_encode_options *o) {
+    if (e->length > o->max_length && o->overflow != HN_OVERFLOW_TRUNCATE)
+        return json_string("overflow");
+    return hn_encoded_targets(e, kept) ? json_null() : json_string("no_target");
+}
+
+struct preview {
+    struct hn_model model;
+    struct hn_codec codec;
+    struct hn_dataset data;
+    struct hn_encoded encoded;
+    struct hn_encode_options options;
+    struct hn_labels labels;
+};
+
+static int read_options(struct preview *p, const json_t *params, struct hn_error *err) {
+    struct hn_hyperparams hp;
+    const json_t *given = json_object_get(params, "hyperparameters");
+    const char *task = NULL;
+    hn_hyperparams_defaults(&hp);
+    int rc = given && !json_is_null(given) ? hn_hyperparams_read(&hp, given, "hyperparameters.", err) : 0;
+    if (!rc)
+        rc = hn_json_string(params, "task", &task, err);
+    if (rc)
+        return rc;
+    int number = hn_task_from_name(task ? task : hn_dataset_tasks(&p->data)[0]);
+    if (number < 0) {
+        hn_fail(err, HN_E_INVALID_FIELD, "the task \"%.40s\" is not known", task ? task : "");
+        hn_error_field(err, "task");
+        return HN_E_INVALID_FIELD;
+    }
+    int64_t context = (int64_t)p->model.config.context;
+    int64_t length = hp.max_length != HN_AUTO_INT ? hp.max_length
+                     : context < AUTO_MAX_LENGTH  ? context
+                                                  : AUTO_MAX_LENGTH;
+    p->options = (struct hn_encode_options){.task = (enum hn_task)number,
+        .max_length = length > 0 ? (size_t)length : 1,
+        .overflow = (enum hn_overflow)hp.overflow,
+        .loss_on = (enum hn_loss_on)hp.loss_on,
+        .vocab = SIZE_MAX,
+        .encoder = p->model.arch->encoder,
+        .token_types = 2};
+    if (p->options.task == HN_TASK_GENERATION || (p->options.task == HN_TASK_QA && !p->model.arch->encoder))
+        return 0;
+    p->options.labels = &p->labels;
+    return hn_labels_find(&p->labels, &p->data, NULL, NULL, err);
+}
+
+static int preview_row(struct preview *p, size_t row, const char *date, json_t **ret, struct hn_error *err) {
+    json_t *object = NULL, *counts = json_object();
+    snprintf(p->codec.date, sizeof p->codec.date, "%s", date);
+    int rc = hn_dataset_row(&p->data, row - 1, &object, err);
+    if (!rc)
+        rc = hn_row_encode(&p->codec, p->data.columns, object, &p->options, &p->encoded, err);
+    if (!rc) {
+        size_t kept = hn_encoded_kept(&p->encoded, &p->options);
+        json_t *tokens = tokens_json(&p->codec, &p->encoded, kept, counts);
+        *ret = json_pack("{s:I, s:I, s:o, s:o, s:O, s:o}", "row", (json_int_t)row, "line",
+            (json_int_t)p->data.lines[row - 1], "rendered",
+            json_stringn(p->encoded.text.data ? p->encoded.text.data : "", p->encoded.text.size), "tokens", tokens,
+            "counts", counts, "dropped", fate(&p->encoded, kept, &p->options));
+        rc = *ret ? 0 : hn_fail(err, HN_E_INTERNAL, "out of memory");
+    }
+    json_decref(counts);
+    json_decref(object);
+    return rc;
+}
+
+int hn_op_dataset_preview(struct hn_helper_call *call, const json_t *params, json_t **ret, struct hn_error *err) {
+    const char *path = NULL, *date = "2000-01-01"; /* templates that print the date need one */
+    int64_t row = 1;
+    struct preview *p = hn_calloc(1, sizeof *p);
+    if (!p)
+        return hn_fail(err, HN_E_INTERNAL, "out of memory");
+    int rc = hn_helper_path(json_object_get(params, "model"), &path, err);
+    if (!rc)
+        rc = hn_json_int(params, "row", 1, INT64_MAX / 2, &row, err);
+    if (!rc)
+        rc = hn_json_string(params, "now", &date, err);
+    if (!rc)
+        rc = hn_model_peek(&p->model, path, err);
+    if (!rc)
+        rc = hn_codec_open(&p->model, &p->codec, err);
+    if (!rc)
+        rc = open_data(call, json_object_get(params, "data"), &p->data, err);
+    if (!rc)
+        rc = read_options(p, params, err);
+    if (!rc)
+        rc = preview_row(p, (size_t)row, date, ret, err);
+    hn_encoded_finish(&p->encoded);
+    hn_labels_finish(&p->labels);
+    hn_dataset_close(&p->data);
+    hn_codec_finish(&p->codec);
+    hn_model_close(&p->model);
+    free(p);
+    return rc;
+}

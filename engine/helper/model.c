@@ -1,0 +1,50 @@
+/* model.inspect: what a model file is, and its hash. */
+#include "engine/data/examples.h"
+#include "engine/base/file.h"
+#include "engine/helper/call.h"
+#include "engine/model/model.h"
+
+#include <string.h>
+
+static json_t *tasks_of(const struct hn_model *model) {
+    static const enum hn_task tasks[HN_HEADS] = {[HN_HEAD_SEQUENCE] = HN_TASK_CLASSIFICATION,
+        [HN_HEAD_TOKENS] = HN_TASK_TOKEN_CLASSIFICATION,
+        [HN_HEAD_SPAN] = HN_TASK_QA};
+    json_t *list = json_array();
+    if (!model->arch->encoder) {
+        json_array_append_new(list, json_string(hn_task_name(HN_TASK_GENERATION)));
+        json_array_append_new(list, json_string(hn_task_name(HN_TASK_QA))); /* written */
+    }
+    for (int i = 0; i < HN_HEADS; i++)
+        if (model->arch->heads[i].score)
+            json_array_append_new(list, json_string(hn_task_name(tasks[i])));
+    return list;
+}
+
+int hn_op_model_inspect(struct hn_helper_call *call, const json_t *params, json_t **ret, struct hn_error *err) {
+    const char *path;
+    struct hn_model model = {0};
+    struct hn_codec codec = {0};
+    char hash[HN_SHA256_HEX];
+    uint64_t bytes = 0;
+    (void)call;
+    int rc = hn_helper_path(params, &path, err);
+    if (!rc)
+        rc = hn_model_open(&model, path, err);
+    if (!rc)
+        rc = hn_codec_open(&model, &codec, err);
+    if (!rc && hn_tokenizer_vocab(codec.tokenizer) > model.config.vocab)
+        rc = hn_fail(err, HN_E_MODEL_INVALID, "the tokenizer knows %zu tokens, but the embedding has only %zu rows",
+            hn_tokenizer_vocab(codec.tokenizer), model.config.vocab);
+    if (!rc)
+        rc = model.is_folder ? hn_folder_hash(path, hash, &bytes, err) : hn_sha256_file(path, hash, &bytes, err);
+    if (!rc)
+        *ret = json_pack("{s:s, s:s, s:s, s:I, s:I, s:I, s:o, s:b, s:s, s:I}", "family", model.config.family,
+            "format", model.is_folder ? "safetensors" : "gguf", "quantisation", model.quantisation, "parameters",
+            (json_int_t)model.parameters, "context", (json_int_t)model.config.context, "vocab",
+            (json_int_t)model.config.vocab, "tasks", tasks_of(&model), "chat_template", codec.chat != NULL, "sha256",
+            hash, "bytes", (json_int_t)bytes);
+    hn_codec_finish(&codec);
+    hn_model_close(&model);
+    return rc;
+}

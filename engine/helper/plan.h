@@ -1,0 +1,44 @@
+/*
+ * What job.plan has found and decided so far, and the choices that "auto" leaves to it (engine/helper/plan_auto.c).
+ */
+#ifndef HN_OP_PLAN_H
+#define HN_OP_PLAN_H
+
+#include "engine/run/run.h"
+
+#include <jansson.h>
+
+/* LoRA of a 135M model then stays under 0.9 GB; 1,024 took 0.98 GB and was 2 to 10 % faster: bench/SPEED.md. */
+#define HN_AUTO_MICRO_BATCH 896
+
+struct hn_planning {
+    const json_t *params;
+    struct hn_hyperparams hp;
+    json_t *reasons, *warnings;
+    const char *model_path, *train_path, *validation_path, *test_path, *init_path, *now;
+    char tokens[HN_SHA256_HEX + 24]; /* name of the file with the tokenised rows; "" without one */
+    char init_sha256[HN_SHA256_HEX];
+    enum hn_task task;
+    struct hn_labels labels;
+    enum hn_method method;
+    double fraction;     /* of the training rows that are held out */
+    size_t rows;         /* of all training data sets */
+    double weighed_rows; /* the same, each as often as its data set's weight has it in an epoch */
+    int64_t memory_bytes, threads;
+    bool recompute, encoder;
+};
+
+/* Why the hyperparameter `name` has its value; the last reason stays. */
+void hn_planning_because(struct hn_planning *p, const char *name, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+/* What the person should know before the run starts; `code` is for programs. */
+void hn_planning_warn(struct hn_planning *p, const char *code, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/* What can be chosen before the rows are tokenised; refuses what the model or the task does not have
+ * (HN_E_UNSUPPORTED, with the field). */
+int hn_planning_choose(struct hn_planning *p, const struct hn_model *model, struct hn_error *err);
+/* What depends on the tokenised rows of `run`; `auto_length`: max_length so far is only a ceiling. */
+void hn_planning_choose_after(struct hn_planning *p, const struct hn_run *run, bool auto_length);
+
+#endif

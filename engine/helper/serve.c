@@ -1,0 +1,287 @@
+/* The helper's loop: one JSON request a line in, one reply a line out; see engine.h for the wire. */
+#include "engine/helper/call.h"
+#include "engine/eval/predictor.h"
+#include "engine/engine.h"
+#include "engine/base/pulse.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#define MAX_REQUEST ((size_t)64 << 20)
+#define CHUNK_BYTES 65536
+#define FIRST_BEAT_MS 500  /* until the request is read that says how many it wants */
+#define IDLE_BEAT_MS 60000 /* without a request: none is sent */
+
+static const struct op {
+    const char *name;
+    hn_helper_fn *run;
+} ops[] = {
+    {"dataset.inspect", hn_op_dataset_inspect}, {"dataset.unpack", hn_op_dataset_unpack},
+    {"dataset.preview", hn_op_dataset_preview},
+    {"model.inspect", hn_op_model_inspect},
+    {"job.plan", hn_op_job_plan},
+    {"predict", hn_op_predict}, {"evaluate", hn_op_evaluate}, {"export", hn_op_export},
+    {"machine.rate", hn_op_machine_rate},
+};
+
+int hn_helper_path(const json_t *object, const char **path, struct hn_error *err) {
+    *path = NULL;
+    int rc = hn_json_string(object, "path", path, err);
+    return rc || *path ? rc : hn_fail(err, HN_E_MISSING_FIELD, "path is missing");
+}
+
+int hn_helper_data(
+    const json_t *object, const char **path, struct hn_dataset_options *options, struct hn_error *err) {
+    const char *on_error = "refuse";
+    *options = (struct hn_dataset_options){0};
+    int rc = hn_helper_path(object, path, err);
+    if (!rc)
+        rc = hn_json_string(object, "format", &options->format, err);
+    if (!rc)
+        rc = hn_json_string(object, "on_error", &on_error, err);
+    options->columns = json_object_get(object, "columns");
+    if (json_is_null(options->columns))
+        options->columns = NULL;
+    options->drop = strcmp(on_error, "drop") == 0;
+    return rc;
+}
+
+void hn_helper_issues(struct hn_helper_call *call, const struct hn_dataset *data) {
+    size_t listed = sizeof data->issues / sizeof data->issues[0];
+    if (!data->n_issues)
+        return;
+    json_decref(call->details);
+    call->details = json_array();
+    call->total = data->n_issues;
+    for (size_t i = 0; i < data->n_issues && i < listed; i++) {
+        const struct hn_issue *issue = &data->issues[i];
+        json_t *row = json_pack("{s:I, s:s, s:s, s:s}", "line", (json_int_t)issue->line, "field", issue->field,
+            "message", issue->message, "hint", issue->hint);
+        if (row && issue->column)
+            json_object_set_new(row, "column", json_integer((json_int_t)issue->column));
+        if (row)
+            json_array_append_new(call->details, row);
+    }
+}
+
+/*
+ * The socket. A thread of its own reads it, so that a pause or the caller's end is heard while an op runs, and sends the
+ * signs of life; requests are handed to the main thread one at a time.
+ */
+struct hn_wire {
+    int fd;
+    pthread_mutex_t lock; /* guards what follows, and is held while a line is written */
+    pthread_cond_t changed;
+    char *line; /* the next request, NULL: none yet, or taken */
+    size_t size;
+    bool ended; /* nothing comes after it */
+    bool busy;  /* with a request that was taken, `id` once it is known */
+    json_int_t id, beat_ms; /* beat_ms 0: none is wanted */
+    atomic_bool pause;
+};
+
+static int send_line(struct hn_wire *wire, const json_t *reply, struct hn_error *err) {
+    char *text = reply ? json_dumps(reply, JSON_COMPACT) : NULL;
+    if (!text)
+        return hn_fail(err, HN_E_INTERNAL, "a reply cannot be written as JSON");
+    size_t size = strlen(text);
+    text[size] = '\n'; /* in place of the NUL: one write, one line */
+    int rc = hn_write_all(wire->fd, text, size + 1, err);
+    free(text);
+    return rc;
+}
+
+int hn_helper_chunk(struct hn_helper_call *call, json_t *chunk, struct hn_error *err) {
+    json_t *line = chunk ? json_pack("{s:I, s:o}", "id", call->id, "chunk", chunk) : NULL;
+    pthread_mutex_lock(&call->wire->lock);
+    int rc = send_line(call->wire, line, err);
+    pthread_mutex_unlock(&call->wire->lock);
+    json_decref(line);
+    return rc;
+}
+
+static json_t *error_reply(const struct hn_helper_call *call, const struct hn_error *err) {
+    json_t *body = json_pack("{s:s, s:s, s:s, s:s}", "code", hn_error_name(err->code), "message", err->message,
+        "field", err->field, "hint", err->hint);
+    if (!body) /* a name from a file that is not UTF-8 got into the sentence */
+        body = json_pack("{s:s, s:s, s:s, s:s}", "code", hn_error_name(err->code), "message",
+            hn_error_text(err->code), "field", "", "hint", "");
+    if (call->details) {
+        json_object_set(body, "details", call->details);
+        json_object_set_new(body, "total", json_integer((json_int_t)call->total));
+    }
+    return json_pack("{s:I, s:o}", "id", call->id, "error", body);
+}
+
+static json_t *dispatch(struct hn_helper_call *call, const json_t *request) {
+    struct hn_error err = {0};
+    const char *name = json_string_value(json_object_get(request, "op"));
+    const json_t *params = json_object_get(request, "params");
+    json_t *result = NULL;
+    call->id = json_integer_value(json_object_get(request, "id"));
+    int rc = hn_fail(&err, HN_E_INTERNAL, "the helper has no such op");
+    for (size_t i = 0; name && i < sizeof ops / sizeof ops[0]; i++)
+        if (strcmp(ops[i].name, name) == 0) {
+            err = (struct hn_error){0};
+            rc = ops[i].run(call, params, &result, &err);
+        }
+    if (rc && !err.code)
+        hn_fail(&err, rc, "%s", hn_error_text(rc));
+    return rc ? error_reply(call, &err) : json_pack("{s:I, s:o}", "id", call->id, "result", result);
+}
+
+/* From here on, beats and pauses are for this request. */
+static void begin_request(struct hn_wire *wire, const json_t *request) {
+    pthread_mutex_lock(&wire->lock);
+    wire->id = json_integer_value(json_object_get(request, "id"));
+    wire->beat_ms = json_integer_value(json_object_get(request, "beat"));
+    atomic_store(&wire->pause, false);
+    pthread_mutex_unlock(&wire->lock);
+}
+
+/* No beat comes behind the reply. */
+static int end_request(struct hn_wire *wire, const json_t *reply, struct hn_error *err) {
+    pthread_mutex_lock(&wire->lock);
+    wire->busy = false;
+    int rc = send_line(wire, reply, err);
+    pthread_mutex_unlock(&wire->lock);
+    return rc;
+}
+
+static int serve_line(struct hn_wire *wire, struct hn_predictor **predictor, const char *line, size_t size) {
+    struct hn_helper_call call = {.wire = wire, .pause = &wire->pause, .predictor = predictor};
+    json_t *request = NULL, *reply;
+    struct hn_error err = {0};
+    int rc = hn_json_parse(line, size, &request, &err);
+    begin_request(wire, request);
+    reply = rc ? error_reply(&call, &err) : dispatch(&call, request);
+    rc = end_request(wire, reply, &err);
+    json_decref(reply);
+    json_decref(request);
+    json_decref(call.details);
+    return rc;
+}
+
+/* Sends a sign of life when the work went on since the last one; gives how long to wait for the next. */
+static int beat(struct hn_wire *wire, uint64_t *seen, int64_t *last) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    int64_t ms = (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+    pthread_mutex_lock(&wire->lock);
+    bool works = wire->busy || wire->line;
+    json_int_t every = !works ? IDLE_BEAT_MS : wire->beat_ms > 0 ? wire->beat_ms : FIRST_BEAT_MS;
+    if (ms - *last >= every) {
+        uint64_t count = hn_pulse_count();
+        if (wire->busy && wire->beat_ms > 0 && count != *seen) {
+            json_t *line = json_pack("{s:I, s:I}", "id", wire->id, "beat", (json_int_t)(count & INT64_MAX));
+            send_line(wire, line, NULL);
+            json_decref(line);
+        }
+        *seen = hn_pulse_count(); /* writing counts, too */
+        *last = ms;
+    }
+    pthread_mutex_unlock(&wire->lock);
+    return (int)every;
+}
+
+/* A request is handed over when the one before was taken; a pause is heard at once. */
+static void take_line(struct hn_wire *wire, const char *line, size_t size) {
+    static const char pause[] = "{\"pause\":";
+    bool is_pause = size > sizeof pause && memcmp(line, pause, sizeof pause - 1) == 0;
+    char *copy = is_pause ? NULL : malloc(size + 1);
+    pthread_mutex_lock(&wire->lock);
+    if (is_pause) {
+        if (wire->busy && strtoll(line + sizeof pause - 1, NULL, 10) == wire->id)
+            atomic_store(&wire->pause, true);
+    } else if (!copy) {
+        _exit(1); /* out of memory before anything was done: the caller starts another helper */
+    } else {
+        while (wire->line)
+            pthread_cond_wait(&wire->changed, &wire->lock);
+        memcpy(copy, line, size);
+        wire->line = copy;
+        wire->size = size;
+        pthread_cond_broadcast(&wire->changed);
+    }
+    pthread_mutex_unlock(&wire->lock);
+}
+
+static void take_lines(struct hn_wire *wire, struct hn_buf *in) {
+    size_t at = 0;
+    for (char *newline; (newline = memchr(in->data + at, '\n', in->size - at)); at = (size_t)(newline - in->data) + 1)
+        take_line(wire, in->data + at, (size_t)(newline - in->data) - at);
+    memmove(in->data, in->data + at, in->size - at);
+    in->size -= at;
+}
+
+/* Whoever asked is gone: nobody will ever hear the answer that may still take an hour. */
+static void leave_with_caller(int fd) {
+    struct pollfd p = {.fd = fd};
+    while (!(p.revents & (POLLHUP | POLLERR | POLLNVAL)))
+        poll(&p, 1, -1);
+    _exit(0);
+}
+
+static void *listen_to_caller(void *arg) {
+    struct hn_wire *wire = arg;
+    struct hn_buf in = {.ceiling = MAX_REQUEST};
+    char *chunk = malloc(CHUNK_BYTES);
+    uint64_t seen = 0;
+    int64_t last = 0;
+    while (chunk && !in.failed) {
+        struct pollfd p = {.fd = wire->fd, .events = POLLIN};
+        if (poll(&p, 1, beat(wire, &seen, &last)) <= 0)
+            continue;
+        ssize_t n = read(wire->fd, chunk, CHUNK_BYTES);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            break;
+        hn_buf_append(&in, chunk, (size_t)n);
+        if (!in.failed)
+            take_lines(wire, &in);
+    }
+    free(chunk);
+    hn_buf_free(&in);
+    pthread_mutex_lock(&wire->lock);
+    wire->ended = true;
+    pthread_cond_broadcast(&wire->changed);
+    pthread_mutex_unlock(&wire->lock);
+    leave_with_caller(wire->fd);
+    return NULL;
+}
+
+/* The next request; NULL when there is none any more. */
+static char *next_line(struct hn_wire *wire, size_t *size) {
+    pthread_mutex_lock(&wire->lock);
+    while (!wire->line && !wire->ended)
+        pthread_cond_wait(&wire->changed, &wire->lock);
+    char *line = wire->line;
+    *size = wire->size;
+    wire->line = NULL;
+    wire->busy = line != NULL;
+    pthread_cond_broadcast(&wire->changed);
+    pthread_mutex_unlock(&wire->lock);
+    return line;
+}
+
+int hn_helper_serve(int fd) {
+    static struct hn_wire wire = {.lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
+    struct hn_predictor *predictor = NULL;
+    pthread_t thread;
+    char *line;
+    int failed = 0;
+    wire.fd = fd; /* static: the thread outlives this function */
+    if (pthread_create(&thread, NULL, listen_to_caller, &wire))
+        return 1;
+    pthread_detach(thread);
+    for (size_t size; !failed && (line = next_line(&wire, &size)); free(line))
+        failed = serve_line(&wire, &predictor, line, size) != 0;
+    hn_predictor_destroy(predictor);
+    return failed;
+}

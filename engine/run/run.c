@@ -1,0 +1,576 @@
+/* See run.h. */
+#include "engine/run/run.h"
+#include "engine/run/batch.h"
+#include "engine/base/buf.h"
+#include "engine/run/checkpoint.h"
+#include "engine/data/row_set.h"
+#include "engine/run/token_file.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* Code, libraries, stacks and OpenBLAS's own buffers of a trainer before it holds anything of the run; measured. */
+#define PROCESS_BYTES ((size_t)48 << 20)
+
+static void full_path(char *out, size_t size, const char *dir, const char *file) {
+    snprintf(out, size, "%s%s%s", file[0] == '/' ? "" : dir, file[0] == '/' ? "" : "/", file);
+}
+
+/* A file of the run through hn_dataset_open or hn_dataset_append. */
+typedef int open_fn(struct hn_dataset *, const char *, const struct hn_dataset_options *, struct hn_error *);
+
+static int open_data(
+    open_fn *open, struct hn_dataset *data, const char *dir, const struct hn_source *source, struct hn_error *err) {
+    char path[4096];
+    struct hn_dataset_options options = {.format = source->format, .columns = source->columns, .drop = source->drop};
+    full_path(path, sizeof path, dir, source->file);
+    return open(data, path, &options, err);
+}
+
+/* Complement of a sorted list of rows. */
+static size_t *other_rows(size_t n_rows, const size_t *rows, size_t n, size_t *ret_n) {
+    size_t *out = hn_calloc(n_rows, sizeof *out), count = 0;
+    for (size_t i = 0, k = 0; out && i < n_rows; i++) {
+        if (k < n && rows[k] == i)
+            k++;
+        else
+            out[count++] = i;
+    }
+    *ret_n = count;
+    return out;
+}
+
+/* Rows in a file: what is in memory of them at most, by letting pages go now and then. */
+#define RELEASE_BYTES ((size_t)32 << 20)
+#define RELEASE_TOKENS ((size_t)1 << 20)
+
+static int open_training(struct hn_dataset *data, const char *dir, const struct hn_spec *spec, struct hn_error *err) {
+    int rc = open_data(hn_dataset_open, data, dir, &spec->train, err);
+    for (size_t i = 0; !rc && i < spec->n_more; i++)
+        rc = open_data(hn_dataset_append, data, dir, &spec->more[i], err);
+    return rc;
+}
+
+/*
+ * Training rows by their data sets' weights: a row of weight 2.5 stands there twice, and every second row once more.
+ * The rows that a fraction takes are spread evenly and are the same in every epoch, so that an epoch is always the
+ * same rows. Takes over `rows` (sorted).
+ */
+static size_t *weigh_rows(const struct hn_run *run, size_t *rows, size_t *n, struct hn_error *err) {
+    const struct hn_spec *spec = run->spec;
+    size_t counts[HN_SPEC_MORE + 1] = {0}, total = 0, *out = NULL;
+    for (int pass = 0; pass < 2; pass++) {
+        memset(counts, 0, sizeof counts);
+        total = 0;
+        for (size_t i = 0; i < *n; i++) {
+            size_t part = hn_dataset_part(&run->train_data, rows[i]), k = counts[part]++;
+            double weight = part ? spec->more[part - 1].weight : spec->train.weight;
+            size_t copies = (size_t)(floor((double)(k + 1) * weight + 1e-9) - floor((double)k * weight + 1e-9));
+            for (size_t c = 0; c < copies; c++, total++)
+                if (out)
+                    out[total] = rows[i];
+        }
+        if (!pass && !(out = hn_calloc(total + 1, sizeof *out)))
+            hn_fail(err, HN_E_INTERNAL, "out of memory");
+        if (!out)
+            break;
+    }
+    free(rows);
+    *n = total;
+    return out;
+}
+
+struct hn_encode_options hn_run_encode_options(const struct hn_run *run) {
+    const struct hn_spec *spec = run->spec;
+    return (struct hn_encode_options){.task = spec->task,
+        .max_length = (size_t)spec->hp.max_length,
+        .overflow = (enum hn_overflow)spec->hp.overflow,
+        .loss_on = (enum hn_loss_on)spec->hp.loss_on,
+        .vocab = run->model.config.vocab,
+        .labels = &spec->labels,
+        .encoder = run->model.arch->encoder,
+        .token_types = run->model.config.token_types};
+}
+
+/* Leaves out of rows[*n], which are to be trained on, what dedupe and drop_leaks say. */
+static int sift_rows(const struct hn_run *run, size_t *rows, size_t *n, const size_t *held, size_t n_held, struct hn_error *err) {
+    struct hn_row_set seen = {0};
+    size_t before = *n;
+    int rc = 0;
+    if (run->spec->drop_leaks) {
+        rc = hn_row_set_add(&seen, &run->train_data, held, n_held, err);
+        if (!rc)
+            rc = hn_row_set_add(&seen, &run->validation_data, NULL, run->validation_data.n_rows, err);
+        if (!rc)
+            rc = hn_row_set_add(&seen, &run->test_data, NULL, run->test_data.n_rows, err);
+    }
+    if (!rc && (run->spec->drop_leaks || run->spec->dedupe))
+        rc = hn_row_set_sift(&seen, &run->train_data, rows, n, run->spec->dedupe, err);
+    hn_row_set_finish(&seen);
+    if (!rc && before && !*n) {
+        hn_fail(err, HN_E_DATASET_INVALID, "every training row stands among the validation or test rows as well");
+        hn_error_field(err, "drop_leaks");
+        return HN_E_DATASET_INVALID;
+    }
+    return rc;
+}
+
+/* Rows of one set, in memory or through the writer into its file. `left_out` more were of it. */
+static int encode_set(struct hn_run *run, const struct hn_dataset *data, const size_t *rows, size_t n, size_t left_out,
+    enum hn_token_set set, struct hn_examples *ex, struct hn_token_writer *writer, struct hn_error *err) {
+    struct hn_encode_options options = hn_run_encode_options(run);
+    int rc = hn_examples_stream(
+        &run->codec, data, rows, n, &options, writer ? hn_token_writer_add : NULL, writer, ex, err);
+    ex->rows_total += left_out;
+    ex->dropped += left_out;
+    return rc || !writer ? rc : hn_token_writer_end(writer, set, ex, err);
+}
+
+static int encode_all(struct hn_run *run, struct hn_token_writer *writer, struct hn_error *err) {
+    const struct hn_spec *spec = run->spec;
+    const struct hn_dataset *data = &run->train_data, *other = &run->validation_data;
+    size_t *held = NULL, *kept = NULL, n_held = 0, n_kept = data->n_rows;
+    int rc = 0;
+    if (spec->validation_fraction > 0)
+        rc = hn_split_validation(data, spec->validation_fraction, &held, &n_held, err);
+    if (!rc && !(kept = other_rows(data->n_rows, held, n_held, &n_kept)))
+        rc = hn_fail(err, HN_E_INTERNAL, "out of memory");
+    size_t whole = n_kept;
+    if (!rc)
+        rc = sift_rows(run, kept, &n_kept, held, n_held, err);
+    size_t left_out = whole - n_kept;
+    if (!rc && !(kept = weigh_rows(run, kept, &n_kept, err)))
+        rc = HN_E_INTERNAL;
+    if (!rc)
+        rc = encode_set(run, data, kept, n_kept, left_out, HN_TOKENS_TRAIN, &run->train, writer, err);
+    if (!rc && n_held)
+        rc = encode_set(run, data, held, n_held, 0, HN_TOKENS_VALIDATION, &run->validation, writer, err);
+    else if (!rc && spec->validation.file)
+        rc = encode_set(run, other, NULL, other->n_rows, 0, HN_TOKENS_VALIDATION, &run->validation, writer, err);
+    if (!rc && spec->test.file)
+        rc = encode_set(run, &run->test_data, NULL, run->test_data.n_rows, 0, HN_TOKENS_TEST, &run->test, writer, err);
+    free(held);
+    free(kept);
+    return rc;
+}
+
+static size_t dataset_bytes(const struct hn_dataset *data) {
+    size_t bytes = data->offsets_capacity * sizeof *data->offsets + data->sizes_capacity * sizeof *data->sizes +
+                   data->lines_capacity * sizeof *data->lines + data->parts_capacity * sizeof *data->parts;
+    for (size_t i = 0; i < data->n_more; i++)
+        bytes += dataset_bytes(&data->more[i]);
+    return bytes;
+}
+
+static void close_data(struct hn_run *run) {
+    hn_dataset_close(&run->train_data);
+    hn_dataset_close(&run->validation_data);
+    hn_dataset_close(&run->test_data);
+}
+
+static void forget_rows(struct hn_run *run) {
+    hn_examples_finish(&run->train);
+    hn_examples_finish(&run->validation);
+    hn_examples_finish(&run->test);
+    hn_map_close(&run->tokens);
+}
+
+static bool read_tokens(struct hn_run *run, const char *path) {
+    struct hn_examples *sets[HN_TOKEN_SETS] = {&run->train, &run->validation, &run->test};
+    return hn_token_file_open(path, run->spec, &run->tokens, sets, &run->dataset_bytes);
+}
+
+/* HN_E_CONFLICT: the rows are good, but the file cannot be written. */
+static int write_tokens(struct hn_run *run, const char *path, struct hn_error *err) {
+    struct hn_token_writer writer;
+    struct hn_error local = {0};
+    int rc = hn_token_writer_begin(&writer, path, &local);
+    bool begun = !rc;
+    if (begun)
+        rc = encode_all(run, &writer, &local);
+    if (!rc)
+        rc = hn_token_writer_publish(&writer, run->spec, run->dataset_bytes, &local);
+    hn_token_writer_finish(&writer);
+    forget_rows(run);
+    if (!rc && read_tokens(run, path))
+        return 0;
+    if (rc && begun && rc != HN_E_INTERNAL && rc != HN_E_DISK_FULL) { /* of the rows, not of the file */
+        *err = local;
+        return rc;
+    }
+    return HN_E_CONFLICT;
+}
+
+/* The rows as tokens: from the file, else made, and kept in the file for whoever comes next. */
+static int load_rows(struct hn_run *run, const char *dir, const char *path, struct hn_error *err) {
+    if (path && read_tokens(run, path))
+        return 0;
+    int rc = hn_run_open_data(run, dir, err);
+    run->dataset_bytes =
+        dataset_bytes(&run->train_data) + dataset_bytes(&run->validation_data) + dataset_bytes(&run->test_data);
+    if (!rc)
+        rc = path ? write_tokens(run, path, err) : HN_E_CONFLICT;
+    return rc == HN_E_CONFLICT ? encode_all(run, NULL, err) : rc;
+}
+
+static bool spec_has_head(const struct hn_spec *spec) {
+    return spec->labels.problem != HN_PROBLEM_TOKENS;
+}
+
+/* Samples come from the validation rows, spread evenly; from the training rows where there are none. */
+static int choose_samples(struct hn_run *run, struct hn_error *err) {
+    const struct hn_examples *ex = run->validation.n_rows ? &run->validation : &run->train;
+    if (spec_has_head(run->spec)) /* it writes no text */
+        return 0;
+    run->sample_data =
+        ex == &run->validation && run->spec->validation.file ? &run->validation_data : &run->train_data;
+    size_t n = (size_t)run->spec->sample_rows < ex->n_rows ? (size_t)run->spec->sample_rows : ex->n_rows;
+    if (!(run->sample_rows = hn_calloc(n, sizeof *run->sample_rows)))
+        return hn_fail(err, HN_E_INTERNAL, "out of memory");
+    for (size_t i = 0; i < n; i++)
+        run->sample_rows[i] = ex->rows[i * ex->n_rows / n];
+    run->n_sample_rows = n;
+    return 0;
+}
+
+/* For walks over all rows: of a large file, only a part of it is in memory at a time. */
+static void release_sometimes(const struct hn_examples *ex, size_t row) {
+    if (ex->starts[row] / RELEASE_TOKENS != ex->starts[row + 1] / RELEASE_TOKENS)
+        hn_examples_release(ex);
+}
+
+static void find_longest(struct hn_run *run, const struct hn_examples *ex) {
+    for (size_t i = 0; i < ex->n_rows; i++) {
+        size_t n = hn_row_length(ex, i);
+        run->longest = n > run->longest ? n : run->longest;
+        release_sometimes(ex, i);
+    }
+}
+
+int hn_run_choose_params(struct hn_run *run, struct hn_error *err) {
+    int rc;
+    switch (run->spec->method) {
+    case HN_METHOD_LORA:
+        rc = hn_adapter_init(&run->adapter, &run->model, &run->spec->hp, err);
+        run->n_params = hn_params_assign_head(&run->model, run->adapter.n_params, false);
+        return rc;
+    case HN_METHOD_FULL:
+        run->n_params = hn_params_assign(&run->model);
+        return 0;
+    default:
+        run->n_params = run->spec->labels.problem ? hn_params_assign_head(&run->model, 0, true) : 0;
+        if (run->n_params)
+            return 0;
+        hn_fail(err, HN_E_UNSUPPORTED, "method head needs a task with a head of its own");
+        hn_error_field(err, "method");
+        return HN_E_UNSUPPORTED;
+    }
+}
+
+int hn_run_make_params(const struct hn_run *run, struct hn_params *params, struct hn_error *err) {
+    return run->spec->method == HN_METHOD_FULL ? hn_params_from_model(params, &run->model, err)
+                                               : hn_params_from_adapter(params, &run->adapter, &run->model, err);
+}
+
+/* The values of another job's checkpoint, which must be those that were planned with. */
+static int read_init(const struct hn_run *run, const char *dir, struct hn_params *params, struct hn_error *err) {
+    char path[4096], hash[HN_SHA256_HEX];
+    full_path(path, sizeof path, dir, run->spec->init_file);
+    int rc = run->spec->init_sha256 ? hn_sha256_file(path, hash, NULL, err) : 0;
+    if (!rc && run->spec->init_sha256 && strcmp(hash, run->spec->init_sha256) != 0)
+        rc = hn_fail(err, HN_E_CONFLICT, "%s is damaged: its content is not that of the checkpoint that init_from names", path);
+    return rc ? rc : hn_checkpoint_read_values(path, params, false, err);
+}
+
+int hn_run_start_params(const struct hn_run *run, const char *dir, struct hn_params *params, struct hn_error *err) {
+    if (run->spec->init_file)
+        return read_init(run, dir, params, err);
+    if (run->adapter.n)
+        hn_adapter_start(&run->adapter, &run->spec->hp, params->values);
+    hn_params_start(&run->model, (uint64_t)run->spec->hp.seed, params->values);
+    return 0;
+}
+
+/* The same model but for the types of its weights. */
+static bool same_shape(const struct hn_model *a, const struct hn_model *b) {
+    const struct hn_config *x = &a->config, *y = &b->config;
+    return a->arch == b->arch && x->layers == y->layers && x->hidden == y->hidden && x->heads == y->heads &&
+           x->kv_heads == y->kv_heads && x->head_dim == y->head_dim && x->ffn == y->ffn && x->vocab == y->vocab;
+}
+
+int hn_run_open_other(const struct hn_run *run, size_t i, const char *dir, struct hn_run *ret, struct hn_error *err) {
+    char path[4096];
+    const struct hn_source *source = &run->spec->verify_on[i];
+    *ret = (struct hn_run){.spec = run->spec, .threads = run->threads};
+    full_path(path, sizeof path, dir, source->file);
+    int rc = hn_model_open(&ret->model, path, err);
+    if (!rc && !same_shape(&run->model, &ret->model)) {
+        rc = hn_fail(err, HN_E_INVALID_FIELD, "%s is not the base in another precision: its shape is another",
+            source->name ? source->name : "a model of verify_on");
+        hn_error_hint(err, "name the same model in another type: its original folder, or a GGUF of Q8_0 or F16");
+    }
+    if (rc)
+        hn_error_field(err, "verify_on[%zu]", i);
+    if (!rc)
+        rc = hn_model_set_head(&ret->model, run->model.head.problem, run->model.head.outputs, err);
+    return rc ? rc : hn_run_choose_params(ret, err);
+}
+
+/* All of them once, so that what does not fit is told before training. */
+static int look_at_others(struct hn_run *run, const char *dir, struct hn_error *err) {
+    int rc = 0;
+    for (size_t i = 0; !rc && i < run->spec->n_verify_on; i++) {
+        struct hn_run other;
+        rc = hn_run_open_other(run, i, dir, &other, err);
+        if (!rc && other.model.mapped_bytes > run->other_bytes)
+            run->other_bytes = other.model.mapped_bytes;
+        hn_run_finish(&other);
+    }
+    return rc;
+}
+
+int hn_run_open_data(struct hn_run *run, const char *dir, struct hn_error *err) {
+    const struct hn_spec *spec = run->spec;
+    int rc = run->train_data.n_rows ? 0 : open_training(&run->train_data, dir, spec, err);
+    if (!rc && spec->validation.file && !run->validation_data.n_rows)
+        rc = open_data(hn_dataset_open, &run->validation_data, dir, &spec->validation, err);
+    if (!rc && spec->test.file && !run->test_data.n_rows)
+        rc = open_data(hn_dataset_open, &run->test_data, dir, &spec->test, err);
+    return rc;
+}
+
+bool hn_run_reads_texts(const struct hn_run *run) {
+    return run->n_sample_rows || run->spec->hp.eval_generate || run->spec->labels.problem == HN_PROBLEM_SPAN;
+}
+
+int hn_run_load(
+    struct hn_run *run, const struct hn_spec *spec, const char *dir, const char *tokens, struct hn_error *err) {
+    char path[4096];
+    *run = (struct hn_run){.spec = spec};
+    run->threads = spec->threads > 0 ? (unsigned)spec->threads : (unsigned)sysconf(_SC_NPROCESSORS_ONLN);
+    full_path(path, sizeof path, dir, spec->model_file);
+    int rc = hn_model_open(&run->model, path, err);
+    if (!rc)
+        rc = hn_model_set_head(&run->model, spec->labels.problem, hn_labels_outputs(&spec->labels), err);
+    if (!rc)
+        rc = hn_codec_open(&run->model, &run->codec, err);
+    if (!rc && spec->template_date)
+        snprintf(run->codec.date, sizeof run->codec.date, "%s", spec->template_date);
+    if (!rc)
+        rc = load_rows(run, dir, tokens, err);
+    if (!rc && run->train.n_rows == 0) {
+        rc =
+            hn_fail(err, HN_E_DATASET_INVALID, "no row of the training data is left to train on (%zu of %zu dropped)",
+                run->train.dropped, run->train.rows_total);
+        hn_error_hint(err, "raise max_length, or check that the rows have answers: GET /datasets/{id}/preview shows "
+                           "what is trained");
+    }
+    if (!rc)
+        rc = hn_run_choose_params(run, err);
+    if (!rc)
+        rc = choose_samples(run, err);
+    if (!rc)
+        rc = look_at_others(run, dir, err);
+    if (!rc) {
+        find_longest(run, &run->train);
+        find_longest(run, &run->validation);
+        find_longest(run, &run->test);
+    }
+    if (!rc && !hn_run_reads_texts(run))
+        close_data(run);
+    return rc;
+}
+
+int hn_sample_phase(struct hn_phase *phase, const struct hn_model *model, const struct hn_adapter *adapter,
+    size_t slots, size_t context, unsigned threads, struct hn_error *err) {
+    struct hn_graph_options graph = {.adapter = adapter, .logits = true, .cached = true};
+    struct hn_plan_options plan = {.caps = {.dims = {[HN_DIM_TOKENS] = HN_SAMPLE_CHUNK, [HN_DIM_TARGETS] = slots},
+                                       .cache_rows = slots * context,
+                                       .threads = threads}};
+    return hn_phase_make(phase, model, &graph, &plan, err);
+}
+
+static size_t ceil_div(size_t a, size_t b) {
+    return (a + b - 1) / b;
+}
+
+static int count_steps(struct hn_run *run, struct hn_error *err) {
+    const struct hn_hyperparams *hp = &run->spec->hp;
+    run->steps_per_epoch = ceil_div(run->train.n_rows, (size_t)hp->batch_size);
+    double steps = ceil(hp->epochs * (double)run->steps_per_epoch - 1e-9);
+    if (!(steps >= 1 && steps < 1e12))
+        return hn_fail(err, HN_E_INVALID_FIELD, "epochs and batch_size give an impossible number of steps");
+    run->steps = (size_t)steps;
+    if (hp->max_steps != HN_NONE_INT && (size_t)hp->max_steps < run->steps)
+        run->steps = (size_t)hp->max_steps;
+    return 0;
+}
+
+struct row_size {
+    size_t tokens, targets;
+};
+
+static int more_tokens(const void *a, const void *b) {
+    const struct row_size *x = a, *y = b;
+    return (x->tokens < y->tokens) - (x->tokens > y->tokens);
+}
+
+static int more_targets(const void *a, const void *b) {
+    const struct row_size *x = a, *y = b;
+    return (x->targets < y->targets) - (x->targets > y->targets);
+}
+
+/* More targets a token: x.targets / x.tokens against y's. */
+static int denser(const void *a, const void *b) {
+    const struct row_size *x = a, *y = b;
+    size_t left = x->targets * y->tokens, right = y->targets * x->tokens;
+    return (left < right) - (left > right);
+}
+
+/*
+ * The most tokens and targets that a batch of at most `limit` tokens and `rows` rows can have, whichever rows the
+ * shuffle brings together: so memory is planned for what can happen, not for what the limit would allow. Targets by
+ * the denser rows first, the last one in part: an upper bound of what whole rows give.
+ */
+static int largest_batch(
+    const struct hn_examples *ex, size_t limit, size_t rows, size_t dims[HN_DIMS], struct hn_error *err) {
+    struct row_size *sizes = hn_calloc(ex->n_rows, sizeof *sizes);
+    if (!sizes)
+        return hn_fail(err, HN_E_INTERNAL, "out of memory");
+    for (size_t i = 0; i < ex->n_rows; i++) {
+        sizes[i].tokens = hn_row_length(ex, i);
+        for (size_t k = ex->starts[i] + !ex->aligned; k < ex->starts[i + 1]; k++)
+            sizes[i].targets += ex->weights[k] > 0;
+        sizes[i].targets = ex->spans ? 2 : sizes[i].targets;
+        release_sometimes(ex, i);
+    }
+    size_t n = rows < ex->n_rows ? rows : ex->n_rows, tokens = 0, by_rows = 0, by_tokens = 0, room;
+    qsort(sizes, ex->n_rows, sizeof *sizes, more_tokens);
+    for (size_t i = 0; i < n && tokens < limit; i++)
+        tokens += sizes[i].tokens;
+    room = tokens = tokens < limit ? tokens : limit;
+    qsort(sizes, ex->n_rows, sizeof *sizes, more_targets);
+    for (size_t i = 0; i < n && by_rows < tokens; i++)
+        by_rows += sizes[i].targets;
+    qsort(sizes, ex->n_rows, sizeof *sizes, denser);
+    for (size_t i = 0; i < ex->n_rows && room; i++) {
+        size_t taken = sizes[i].tokens < room ? sizes[i].tokens : room;
+        by_tokens +=
+            taken < sizes[i].tokens ? (sizes[i].targets < taken ? sizes[i].targets : taken) : sizes[i].targets;
+        room -= taken;
+    }
+    free(sizes);
+    dims[HN_DIM_TOKENS] = tokens;
+    dims[HN_DIM_TARGETS] = by_rows < by_tokens ? by_rows : by_tokens;
+    return 0;
+}
+
+static bool evaluates(const struct hn_run *run) {
+    return run->validation.n_rows || run->test.n_rows;
+}
+
+/* The larger of what validation and test rows can bring together. */
+static int largest_evaluation(struct hn_run *run, size_t limit, size_t dims[HN_DIMS], struct hn_error *err) {
+    const struct hn_examples *sets[] = {&run->validation, &run->test};
+    size_t one[HN_DIMS];
+    int rc = 0;
+    memset(dims, 0, HN_DIMS * sizeof *dims);
+    for (size_t i = 0; !rc && i < 2; i++) {
+        if (!sets[i]->n_rows)
+            continue;
+        rc = largest_batch(sets[i], limit, SIZE_MAX, one, err);
+        for (size_t d = 0; !rc && d < HN_DIMS; d++)
+            dims[d] = one[d] > dims[d] ? one[d] : dims[d];
+    }
+    return rc;
+}
+
+/* What reading merged models back maps, one at a time. */
+static size_t merged_bytes(const struct hn_run *run) {
+    const struct hn_dtype_info *folder = hn_dtype_info((int)run->spec->export_dtype),
+                               *file = hn_dtype_info((int)run->spec->gguf_dtype);
+    size_t a = run->spec->exports & HN_EXPORT_MERGED ? run->model.parameters * folder->bytes : 0;
+    size_t b = run->spec->exports & HN_EXPORT_MERGED_GGUF ? hn_dtype_bytes(file, run->model.parameters) : 0;
+    return a > b ? a : b;
+}
+
+/* Rows lie in a file when a run trains: what is in memory of them between two releases. */
+static size_t rows_bytes(const struct hn_run *run) {
+    size_t bytes =
+        hn_examples_bytes(&run->test) + hn_examples_bytes(&run->train) + hn_examples_bytes(&run->validation);
+    return bytes < RELEASE_BYTES ? bytes : RELEASE_BYTES;
+}
+
+/* The larger of training and of reading results back, when gradients and moments are gone. */
+static void sum_memory(struct hn_run *run) {
+    struct hn_memory *m = &run->memory;
+    *m = (struct hn_memory){.process = PROCESS_BYTES, .params = 4 * sizeof(float) * run->n_params};
+    /* A full run reads the file only to begin, before gradients and moments take any memory. */
+    m->mapped = run->spec->method == HN_METHOD_FULL ? 0 : run->model.mapped_bytes;
+    for (int i = 0; i < HN_PHASES; i++)
+        m->arena = run->phases[i].plan.arena_bytes > m->arena ? run->phases[i].plan.arena_bytes : m->arena;
+    m->data =
+        rows_bytes(run) + (hn_run_reads_texts(run) ? run->dataset_bytes : 0) + hn_batch_bytes(run->batch_tokens);
+    size_t training = m->arena + m->params + m->mapped;
+    size_t read_back = merged_bytes(run) > run->other_bytes ? merged_bytes(run) : run->other_bytes;
+    size_t verifying = m->arena + m->params / 4 + m->mapped + read_back;
+    m->peak = (training > verifying ? training : verifying) + m->data + m->process;
+}
+
+int hn_run_plan(struct hn_run *run, struct hn_error *err) {
+    const struct hn_spec *spec = run->spec;
+    for (int i = 0; i < HN_PHASES; i++)
+        hn_phase_finish(&run->phases[i]);
+    int rc = count_steps(run, err);
+    size_t tokens = (size_t)spec->hp.micro_batch_tokens;
+    tokens = tokens > run->longest ? tokens : run->longest; /* a row is never split */
+    const struct hn_config *config = &run->model.config;
+    bool own = spec->hp.dropout >= config->dropout && spec->hp.dropout <= config->dropout;
+    struct hn_graph_options loss = {.adapter = run->adapter.n ? &run->adapter : NULL,
+        .label_smoothing = spec->hp.label_smoothing,
+        .dropout = spec->hp.dropout,
+        .attention_dropout = spec->hp.attention_dropout,
+        .head_dropout = own ? config->head_dropout : spec->hp.dropout}; /* the model's own, unless a person chose */
+    struct hn_graph_options eval = {.adapter = loss.adapter}, verify = {.adapter = loss.adapter, .logits = true};
+    struct hn_plan_options plan = {.caps = {.threads = run->threads}, .train = true, .recompute = spec->recompute};
+    if (!rc)
+        rc = largest_batch(&run->train, tokens, (size_t)spec->hp.batch_size, plan.caps.dims, err);
+    run->batch_tokens = plan.caps.dims[HN_DIM_TOKENS];
+    if (!rc)
+        rc = hn_phase_make(&run->phases[HN_PHASE_TRAIN], &run->model, &loss, &plan, err);
+    plan.train = false;
+    if (!rc && evaluates(run))
+        rc = largest_evaluation(run, tokens, plan.caps.dims, err);
+    if (run->batch_tokens < plan.caps.dims[HN_DIM_TOKENS])
+        run->batch_tokens = plan.caps.dims[HN_DIM_TOKENS];
+    if (run->batch_tokens < HN_SAMPLE_CHUNK)
+        run->batch_tokens = HN_SAMPLE_CHUNK;
+    if (!rc && evaluates(run))
+        rc = hn_phase_make(&run->phases[HN_PHASE_EVAL], &run->model, &eval, &plan, err);
+    plan.caps.dims[HN_DIM_TARGETS] = spec_has_head(spec) ? run->longest : HN_VERIFY_TARGETS;
+    plan.caps.dims[HN_DIM_TOKENS] = run->longest;
+    if (!rc)
+        rc = hn_phase_make(&run->phases[HN_PHASE_VERIFY], &run->model, &verify, &plan, err);
+    if (!rc && (run->n_sample_rows || spec->hp.eval_generate))
+        rc = hn_sample_phase(&run->phases[HN_PHASE_SAMPLE], &run->model, loss.adapter, HN_SAMPLE_SLOTS,
+            (size_t)spec->hp.max_length + (size_t)spec->sample_tokens, run->threads, err);
+    if (!rc)
+        sum_memory(run);
+    hn_examples_release(&run->train);
+    return rc;
+}
+
+void hn_run_finish(struct hn_run *run) {
+    for (int i = 0; i < HN_PHASES; i++)
+        hn_phase_finish(&run->phases[i]);
+    free(run->sample_rows);
+    hn_adapter_finish(&run->adapter);
+    forget_rows(run);
+    close_data(run);
+    hn_codec_finish(&run->codec);
+    hn_model_close(&run->model);
+    *run = (struct hn_run){0};
+}

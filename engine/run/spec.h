@@ -1,0 +1,70 @@
+/*
+ * A run's specification: spec.json of the run directory, all that a run depends on, with no "auto" left.
+ *
+ * `run` is the run's identity: the sha256 of its canonical text names the run in every artifact, and artifact bytes
+ * depend on nothing else but the inputs it names, the build and the CPU level. `host` changes no result.
+ */
+#ifndef HN_SPEC_H
+#define HN_SPEC_H
+
+#include "engine/formats/dtype.h"
+#include "engine/engine.h"
+#include "engine/base/error.h"
+#include "engine/data/examples.h"
+#include "engine/base/file.h"
+#include "engine/hyperparams.h"
+#include "engine/data/labels.h"
+
+#include <jansson.h>
+
+#define HN_SPEC_MORE (HN_DATASETS_MAX - 1) /* training data sets behind the first */
+
+enum hn_method { HN_METHOD_LORA, HN_METHOD_FULL, HN_METHOD_HEAD };
+enum hn_export { HN_EXPORT_PEFT = 1, HN_EXPORT_GGUF = 2, HN_EXPORT_MERGED = 4, HN_EXPORT_MERGED_GGUF = 8 };
+
+struct hn_source { /* a data set of the run, or a model beside its base; strings borrowed from the spec's JSON */
+    const char *file, *sha256, *format;
+    const char *name; /* of a model; else NULL */
+    const json_t *columns;
+    bool drop;
+    double weight; /* training rows: how often each is seen in an epoch */
+};
+
+struct hn_spec {
+    json_t *json;             /* the whole file */
+    const json_t *run, *host; /* into json */
+    char run_sha256[HN_SHA256_HEX];
+    const char *init_file; /* values to begin from, as a checkpoint has them; or NULL */
+    const char *init_sha256;
+    const char *job, *model_file, *model_sha256, *template_date;
+    enum hn_task task;
+    struct hn_labels labels;
+    enum hn_method method;
+    struct hn_source more[HN_SPEC_MORE]; /* further training data */
+    size_t n_more;
+    struct hn_source train, validation; /* validation.file NULL when there is none or it is a fraction */
+    struct hn_source test;              /* measured once, at the end; file NULL when there is none */
+    double validation_fraction;         /* 0: not split off */
+    struct hn_hyperparams hp;
+    unsigned exports;           /* bits of hn_export */
+    enum hn_dtype export_dtype; /* F32, F16 or BF16: of merged exports */
+    int64_t max_shard_bytes;    /* of the weights in one file of a merged folder */
+    enum hn_dtype gguf_dtype;   /* F32, F16, Q8_0 or Q4_0: of matrices in merged_gguf */
+    struct hn_source verify_on[HN_VERIFY_ON_MAX]; /* other precisions of the base */
+    size_t n_verify_on;
+    bool export_best, recompute;
+    bool dedupe, drop_leaks; /* leave out training rows that stand there before, or among the validation or test rows */
+    int64_t sample_rows, sample_tokens, threads, memory_bytes;
+};
+
+const char *hn_method_name(enum hn_method method);
+const char *hn_export_name(enum hn_export bit); /* "peft" … */
+int hn_export_from_name(const char *name);      /* 0 when unknown */
+/* Bits of the exports there are of a method's result, with a task's head or without. */
+unsigned hn_method_exports(enum hn_method method, bool head);
+
+/* Takes over `json` (also on failure). */
+int hn_spec_read(struct hn_spec *spec, json_t *json, struct hn_error *err);
+void hn_spec_finish(struct hn_spec *spec);
+
+#endif

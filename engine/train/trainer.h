@@ -1,0 +1,37 @@
+/*
+ * The trainer's state, shared by the files that make it up: train.c (steps), written.c (answers), publish.c (artifacts).
+ */
+#ifndef HN_TRAINER_H
+#define HN_TRAINER_H
+
+#include "engine/run/checkpoint.h"
+#include "engine/run/compute.h"
+#include "engine/train/events.h"
+#include "engine/run/run.h"
+
+#define HN_INTERRUPTED 1 /* returned beside HN_E_*: a stop was asked for and has been obeyed */
+
+struct hn_trainer {
+    const char *dir;
+    char tokens[4096]; /* inputs/tokens or work/tokens of it: token_file.h */
+    struct hn_spec spec;
+    struct hn_run run;
+    struct hn_params params;
+    struct hn_compute compute;
+    struct hn_events events;
+    struct hn_progress progress;
+    uint32_t *order; /* [training rows] this epoch's order */
+    size_t order_epoch, exported_step;
+    bool verified_others; /* the adapter was tried on spec.verify_on */
+    double started, last_save, window_seconds;
+    json_t *failed_lines;
+};
+
+/* Answers to a few held-out rows, before and after training, kept in the job as events. */
+int hn_trainer_sample(struct hn_trainer *t, size_t step, struct hn_error *err);
+/* hyperparameters.eval_generate: adds metrics of the answers to so many of these rows, spread evenly and the same
+ * each time. */
+int hn_trainer_compare(struct hn_trainer *t, const struct hn_examples *ex, const struct hn_dataset *data,
+    json_t *metrics, struct hn_error *err);
+
+#endif

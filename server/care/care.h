@@ -1,0 +1,20 @@
+/*
+ * What the daemon does once a minute, in a thread of the pool: idle helpers end, what is kept for a time goes (retain_days,
+ * retain_bytes, lost_days), the ballast is taken, the disk is measured, and some of what is kept is compared with its hashes.
+ */
+#ifndef HN_CARE_H
+#define HN_CARE_H
+
+#include "server/server.h"
+#include "server/care/usage.h"
+
+struct hn_care;
+
+/* The first round begins with the loop. */
+int hn_care_create(struct hn_server *server, struct hn_care **ret, struct hn_error *err);
+void hn_care_destroy(struct hn_care *care); /* when the loop is destroyed */
+/* As last measured, a few minutes ago at most. Any thread. */
+void hn_care_usage(struct hn_care *care, struct hn_usage *ret);
+const struct hn_scrub *hn_care_scrub(const struct hn_care *care);
+
+#endif
