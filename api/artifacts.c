@@ -1,4 +1,5 @@
-/* /jobs/{id}/artifacts: the files of the result, one by one (in parts, by ETag) or as one archive. */
+/* /jobs/{id}/artifacts: the files of the result, one by one (in parts, by ETag) or as one
+ * archive. */
 #include "api/handlers.h"
 #include "server/base/id.h"
 #include "server/jobs/rundir.h"
@@ -37,9 +38,9 @@ int hn_jobs_artifacts(struct hn_request *req, struct hn_error *err) {
 static const char *type_of(const char *path) {
     static const struct {
         const char *ending, *type;
-    } types[] = {{".json", "application/json"}, {".jsonl", "application/x-ndjson"}, {".md", "text/markdown; charset=utf-8"},
-        {".txt", "text/plain; charset=utf-8"}, {"Modelfile", "text/plain; charset=utf-8"},
-        {".jinja", "text/plain; charset=utf-8"}};
+    } types[] = {{".json", "application/json"}, {".jsonl", "application/x-ndjson"},
+        {".md", "text/markdown; charset=utf-8"}, {".txt", "text/plain; charset=utf-8"},
+        {"Modelfile", "text/plain; charset=utf-8"}, {".jinja", "text/plain; charset=utf-8"}};
     size_t n = strlen(path);
     for (size_t i = 0; i < sizeof types / sizeof types[0]; i++) {
         size_t m = strlen(types[i].ending);
@@ -54,14 +55,16 @@ struct folder {
     char run_dir[HN_PATH_SIZE], name[64];
 };
 
-static int find_folder(const struct hn_request *req, const char *job, struct folder *ret, struct hn_error *err) {
+static int find_folder(
+    const struct hn_request *req, const char *job, struct folder *ret, struct hn_error *err) {
     snprintf(ret->name, sizeof ret->name, "artifacts");
     return hn_state_path(ret->run_dir, req->server->config->state, "runs", job, NULL)
-        ? 0 : hn_fail(err, HN_E_INTERNAL, "path too long");
+        ? 0
+        : hn_fail(err, HN_E_INTERNAL, "path too long");
 }
 
-static int open_artifact(struct hn_seen *seen, const struct folder *folder, const char *path, int64_t size, const char *sha256,
-    int *ret_fd, struct hn_error *err) {
+static int open_artifact(struct hn_seen *seen, const struct folder *folder, const char *path,
+    int64_t size, const char *sha256, int *ret_fd, struct hn_error *err) {
     char full[HN_PATH_SIZE], found[HN_SHA256_HEX];
     struct stat st;
     int fd;
@@ -69,21 +72,25 @@ static int open_artifact(struct hn_seen *seen, const struct folder *folder, cons
         return hn_fail(err, HN_E_INTERNAL, "path too long");
     int rc = hn_rundir_open(folder->run_dir, full, O_RDONLY, &fd, err);
     if (rc)
-        return rc == HN_E_NOT_FOUND ? hn_fail(err, rc, "the file of artifact %.200s is gone", path) : rc;
+        return rc == HN_E_NOT_FOUND ? hn_fail(err, rc, "the file of artifact %.200s is gone", path)
+                                    : rc;
     rc = fstat(fd, &st) ? HN_E_CONFLICT : hn_seen_hash(seen, fd, full, found, err);
     if (rc || st.st_size != size || strcmp(found, sha256) != 0) {
         close(fd);
-        hn_fail(err, HN_E_INTERNAL, "the file of artifact %.200s is damaged: its bytes are not those of sha256 %s", path, sha256);
-        hn_error_hint(err, "restore it from a backup, or submit the job again: the same request gives the same bytes; `honed check` "
-                           "lists all that is damaged");
+        hn_fail(err, HN_E_INTERNAL,
+            "the file of artifact %.200s is damaged: its bytes are not those of sha256 %s", path,
+            sha256);
+        hn_error_hint(err,
+            "restore it from a backup, or submit the job again: the same request gives the same "
+            "bytes; `honed check` lists all that is damaged");
         return HN_E_INTERNAL;
     }
     *ret_fd = fd;
     return 0;
 }
 
-static int reply_range(struct hn_request *req, const char *path, const char *tag, int fd, uint64_t size,
-    struct hn_error *err) {
+static int reply_range(struct hn_request *req, const char *path, const char *tag, int fd,
+    uint64_t size, struct hn_error *err) {
     uint64_t from = 0, count = size;
     char text[96];
     const char *if_range = hn_request_header(req, "If-Range");
@@ -98,8 +105,8 @@ static int reply_range(struct hn_request *req, const char *path, const char *tag
         return HN_E_BAD_RANGE;
     }
     if (range == HN_RANGE_OK) {
-        snprintf(text, sizeof text, "bytes %llu-%llu/%llu", (unsigned long long)from, (unsigned long long)(from + count - 1),
-            (unsigned long long)size);
+        snprintf(text, sizeof text, "bytes %llu-%llu/%llu", (unsigned long long)from,
+            (unsigned long long)(from + count - 1), (unsigned long long)size);
         hn_reply_header(req, "Content-Range", text);
     }
     hn_reply_file(req, range == HN_RANGE_OK ? 206 : 200, type_of(path), fd, from, count);
@@ -107,8 +114,8 @@ static int reply_range(struct hn_request *req, const char *path, const char *tag
 }
 
 /* Sends a file whose hash is `tag`, whole, in part, or not at all when it is known. */
-static int reply_artifact(struct hn_request *req, const struct folder *folder, const char *path, int64_t size, const char *tag,
-    struct hn_error *err) {
+static int reply_artifact(struct hn_request *req, const struct folder *folder, const char *path,
+    int64_t size, const char *tag, struct hn_error *err) {
     char quoted[HN_SHA256_HEX + 2];
     int fd = -1, rc = open_artifact(req->server->seen, folder, path, size, tag, &fd, err);
     if (rc)
@@ -157,19 +164,25 @@ static void close_tar(void *ud) {
     free(s);
 }
 
-static int reply_tar(struct hn_request *req, const struct folder *folder, const char *name, const json_t *list, struct hn_error *err) {
+static int reply_tar(struct hn_request *req, const struct folder *folder, const char *name,
+    const json_t *list, struct hn_error *err) {
     char disposition[160];
     const json_t *file;
     size_t i;
-    json_array_foreach(list, i, file) { /* before the first byte: an archive that breaks off tells nobody why */
-        int fd = -1, rc = open_artifact(req->server->seen, folder, json_string_value(json_object_get(file, "path")),
-            (int64_t)json_integer_value(json_object_get(file, "size")), json_string_value(json_object_get(file, "sha256")), &fd, err);
+    json_array_foreach(list, i, file) {
+        /* before the first byte: an archive that breaks off tells nobody why */
+        int fd = -1,
+            rc = open_artifact(req->server->seen, folder,
+                json_string_value(json_object_get(file, "path")),
+                (int64_t)json_integer_value(json_object_get(file, "size")),
+                json_string_value(json_object_get(file, "sha256")), &fd, err);
         if (rc)
             return rc;
         close(fd);
     }
     struct tar_stream *s = hn_calloc(1, sizeof *s);
-    int rc = s ? hn_tar_create(folder->run_dir, folder->name, list, &s->tar, err) : hn_fail(err, HN_E_INTERNAL, "out of memory");
+    int rc = s ? hn_tar_create(folder->run_dir, folder->name, list, &s->tar, err)
+               : hn_fail(err, HN_E_INTERNAL, "out of memory");
     if (rc) {
         free(s);
         return rc;
@@ -189,7 +202,8 @@ int hn_jobs_artifacts_tar(struct hn_request *req, struct hn_error *err) {
     if (!rc)
         rc = hn_db_artifacts(hn_request_db(req, err), job.n, NULL, 100000, &list, err);
     if (!rc && !json_array_size(list)) {
-        rc = hn_fail(err, HN_E_NOT_FOUND, "job %s has no artifacts%s", job.id, hn_job_ended(job.status) ? "" : " yet");
+        rc = hn_fail(err, HN_E_NOT_FOUND, "job %s has no artifacts%s", job.id,
+            hn_job_ended(job.status) ? "" : " yet");
         hn_error_hint(err, "they are there when \"artifacts_ready\" is true");
     }
     if (!rc)
@@ -202,8 +216,9 @@ int hn_jobs_artifacts_tar(struct hn_request *req, struct hn_error *err) {
 }
 
 /*
- * Artifacts of a checkpoint: made when they are first asked for, in the run directory's exports/, which goes with the
- * job. The list is the manifest that was written with them. The helper makes them in tmp/: it only reads run directories.
+ * Artifacts of a checkpoint: made when they are first asked for, in the run directory's exports/,
+ * which goes with the job. The list is the manifest that was written with them. The helper makes
+ * them in tmp/: it only reads run directories.
  */
 struct checkpoint_export {
     struct folder folder;
@@ -211,40 +226,44 @@ struct checkpoint_export {
     json_t *files;
 };
 
-static int ask_export(struct hn_request *req, const struct hn_job *job, const char *run_dir, int64_t step, const char *to,
-    struct hn_error *err) {
+static int ask_export(struct hn_request *req, const struct hn_job *job, const char *run_dir,
+    int64_t step, const char *to, struct hn_error *err) {
     char model[HN_PATH_SIZE];
     json_t *answer = NULL;
     int rc = hn_job_model(req, job, run_dir, model, err);
     if (rc)
         return rc;
-    json_t *params = json_pack("{s:{s:s},s:{s:s,s:I},s:s}", "model", "path", model, "source", "run_dir", run_dir, "step",
-        (json_int_t)step, "to", to);
-    const struct hn_question question = {.op = "export", .params = params, .asker = &req->asker,
-        .timeout_seconds = EXPORT_SECONDS};
+    json_t *params = json_pack("{s:{s:s},s:{s:s,s:I},s:s}", "model", "path", model, "source",
+        "run_dir", run_dir, "step", (json_int_t)step, "to", to);
+    const struct hn_question question = {
+        .op = "export", .params = params, .asker = &req->asker, .timeout_seconds = EXPORT_SECONDS};
     rc = hn_helper_call(req->server->predict_helper, &question, &answer, &req->details, err);
     json_decref(params);
     json_decref(answer);
     return rc;
 }
 
-/* Reading what is there takes a key that reads; making it costs memory, time and disk, which is for keys that submit. */
+/* Reading what is there takes a key that reads; making it costs memory, time and disk, which is for
+ * keys that submit. */
 static int may_export(struct hn_request *req, struct hn_error *err) {
     if (hn_request_may(req, HN_SCOPE_SUBMIT))
         return 0;
-    hn_fail(err, HN_E_FORBIDDEN, "the files of this checkpoint have not been made yet, and a key of scope \"read\" cannot have "
-                                 "them made");
-    hn_error_hint(err, "ask once with a key made with --scope submit; after that any key can read them");
+    hn_fail(err, HN_E_FORBIDDEN,
+        "the files of this checkpoint have not been made yet, and a key of scope \"read\" cannot "
+        "have them made");
+    hn_error_hint(
+        err, "ask once with a key made with --scope submit; after that any key can read them");
     return HN_E_FORBIDDEN;
 }
 
-static int make_export(struct hn_request *req, const struct hn_job *job, int64_t step, const struct checkpoint_export *e,
-    const char *manifest, struct hn_error *err) {
+static int make_export(struct hn_request *req, const struct hn_job *job, int64_t step,
+    const struct checkpoint_export *e, const char *manifest, struct hn_error *err) {
     char unique[HN_ID_SIZE], made[HN_PATH_SIZE], exports[HN_PATH_SIZE], final[HN_PATH_SIZE];
     const char *run_dir = e->folder.run_dir;
     hn_id_make("exp", unique);
     if (!hn_state_path(made, req->server->config->state, "tmp", unique, NULL) ||
-        !hn_state_path(exports, run_dir, "exports", NULL, NULL) || !hn_state_path(final, run_dir, e->folder.name, NULL, NULL))
+        !hn_state_path(exports, run_dir, "exports", NULL, NULL) ||
+        !hn_state_path(final, run_dir, e->folder.name, NULL, NULL))
         return hn_fail(err, HN_E_INTERNAL, "path too long");
     int rc = ask_export(req, job, run_dir, step, made, err);
     if (!rc)
@@ -255,7 +274,8 @@ static int make_export(struct hn_request *req, const struct hn_job *job, int64_t
     return rc;
 }
 
-static int read_manifest(const struct checkpoint_export *e, const char *name, json_t **ret, struct hn_error *err) {
+static int read_manifest(
+    const struct checkpoint_export *e, const char *name, json_t **ret, struct hn_error *err) {
     char path[HN_FD_PATH_SIZE];
     int fd, rc = hn_rundir_open(e->folder.run_dir, name, O_RDONLY, &fd, err);
     if (rc)
@@ -265,7 +285,8 @@ static int read_manifest(const struct checkpoint_export *e, const char *name, js
     return rc;
 }
 
-static int find_export(struct hn_request *req, struct checkpoint_export *ret, struct hn_error *err) {
+static int find_export(
+    struct hn_request *req, struct checkpoint_export *ret, struct hn_error *err) {
     char checkpoint[HN_CHECKPOINT_SIZE], manifest_name[96], *end;
     long long step = strtoll(req->params[1], &end, 10);
     json_t *manifest = NULL;
@@ -274,8 +295,10 @@ static int find_export(struct hn_request *req, struct checkpoint_export *ret, st
     if (!rc)
         rc = find_folder(req, job.id, &ret->folder, err);
     hn_rundir_checkpoint(checkpoint, step, NULL);
-    if (!rc && (*end || step <= 0 || !hn_rundir_has(ret->folder.run_dir, checkpoint, O_DIRECTORY))) {
-        rc = hn_fail(err, HN_E_NOT_FOUND, "job %s has no checkpoint of step %.20s", job.id, req->params[1]);
+    if (!rc &&
+        (*end || step <= 0 || !hn_rundir_has(ret->folder.run_dir, checkpoint, O_DIRECTORY))) {
+        rc = hn_fail(
+            err, HN_E_NOT_FOUND, "job %s has no checkpoint of step %.20s", job.id, req->params[1]);
         hn_error_hint(err, "GET /jobs/%s/checkpoints lists those that are kept", job.id);
     }
     snprintf(ret->folder.name, sizeof ret->folder.name, "exports/step-%06lld", step);
@@ -311,7 +334,8 @@ int hn_checkpoint_artifact(struct hn_request *req, struct hn_error *err) {
     if (!rc && !found)
         rc = hn_fail(err, HN_E_NOT_FOUND, "the checkpoint has no artifact %.200s", req->params[2]);
     if (!rc)
-        rc = reply_artifact(req, &e.folder, req->params[2], (int64_t)json_integer_value(json_object_get(found, "size")),
+        rc = reply_artifact(req, &e.folder, req->params[2],
+            (int64_t)json_integer_value(json_object_get(found, "size")),
             json_string_value(json_object_get(found, "sha256")), err);
     json_decref(e.files);
     return rc;

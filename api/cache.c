@@ -1,4 +1,5 @@
-/* What many readers ask for again and again; see kept.h. Two tables of fixed size, in which the newer thing takes the older's place. */
+/* What many readers ask for again and again; see kept.h. Two tables of fixed size, in which the
+ * newer thing takes the older's place. */
 #include "api/cache.h"
 
 #include <pthread.h>
@@ -9,7 +10,8 @@
 #define VALUE_BYTES 4096 /* of a text that is kept */
 #define REPLIES 64
 #define REPLY_BYTES 16384
-#define REPLY_MS 500 /* places in a long queue may be a moment old (hn_db_job_position), but not for good */
+#define REPLY_MS \
+    500 /* places in a long queue may be a moment old (hn_db_job_position), but not for good */
 
 static struct {
     char *text;
@@ -71,8 +73,8 @@ char *hn_kept_reply(const char *id, int64_t version) {
     size_t slot = slot_of(id, REPLIES);
     int64_t now = hn_time_tick();
     pthread_mutex_lock(&lock);
-    bool found = replies[slot].text && replies[slot].version == version && now - replies[slot].at < REPLY_MS &&
-        strcmp(replies[slot].id, id) == 0;
+    bool found = replies[slot].text && replies[slot].version == version &&
+        now - replies[slot].at < REPLY_MS && strcmp(replies[slot].id, id) == 0;
     char *text = found ? strdup(replies[slot].text) : NULL;
     pthread_mutex_unlock(&lock);
     return text;

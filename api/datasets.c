@@ -16,7 +16,8 @@ int hn_columns_parse(const char *text, json_t **ret, struct hn_error *err) {
     json_t *value = NULL;
     if (hn_json_parse(text, strlen(text), &value, &inner) || !json_is_object(value)) {
         json_decref(value);
-        hn_fail(err, HN_E_INVALID_FIELD, "columns must be a JSON object of our names and the file's");
+        hn_fail(
+            err, HN_E_INVALID_FIELD, "columns must be a JSON object of our names and the file's");
         hn_error_field(err, "columns");
         hn_error_hint(err, "for example {\"prompt\":\"question\",\"completion\":\"answer\"}");
         return HN_E_INVALID_FIELD;
@@ -31,8 +32,9 @@ struct hn_library hn_request_library(const struct hn_request *req) {
     return library;
 }
 
-int hn_dataset_take(struct hn_request *req, struct hn_part *part, const char *name, const char *format,
-    const json_t *columns, const char *on_error, bool provisional, json_t **ret, bool *ret_new, struct hn_error *err) {
+int hn_dataset_take(struct hn_request *req, struct hn_part *part, const char *name,
+    const char *format, const json_t *columns, const char *on_error, bool provisional, json_t **ret,
+    bool *ret_new, struct hn_error *err) {
     bool drop = on_error && strcmp(on_error, "drop") == 0;
     if (on_error && !drop && strcmp(on_error, "refuse") != 0) {
         hn_fail(err, HN_E_INVALID_FIELD, "on_error must be refuse or drop");
@@ -46,8 +48,17 @@ int hn_dataset_take(struct hn_request *req, struct hn_part *part, const char *na
     }
     const char *file = part->filename && *part->filename ? part->filename : "dataset";
     const char *slash = strrchr(file, '/');
-    struct hn_dataset_source source = {.path = part->path, .sha256 = part->sha256, .bytes = part->bytes,
-        .name = name && *name ? name : slash ? slash + 1 : file, .format = format, .columns = columns, .drop = drop, .owner = req->key.id, .provisional = provisional};
+    struct hn_dataset_source source = {.path = part->path,
+        .sha256 = part->sha256,
+        .bytes = part->bytes,
+        .name = name && *name ? name
+            : slash           ? slash + 1
+                              : file,
+        .format = format,
+        .columns = columns,
+        .drop = drop,
+        .owner = req->key.id,
+        .provisional = provisional};
     struct hn_library library = hn_request_library(req);
     bool existing = false;
     int rc = hn_dataset_import(&library, &source, ret, &existing, &req->details, err);
@@ -133,7 +144,8 @@ int hn_datasets_list(struct hn_request *req, struct hn_error *err) {
     if (rc)
         return rc;
     if (more)
-        next = json_string_value(json_object_get(json_array_get(list, json_array_size(list) - 1), "id"));
+        next = json_string_value(
+            json_object_get(json_array_get(list, json_array_size(list) - 1), "id"));
     rc = hn_reply_list(req, all_public(list), next, err);
     json_decref(list);
     return rc;
@@ -181,8 +193,11 @@ int hn_datasets_preview(struct hn_request *req, struct hn_error *err) {
     if (!rc) {
         json_t *params = json_pack("{s:{s:s},s:o,s:I,s:n,s:{}}", "model", "path", path, "data",
             hn_dataset_params(state, record), "row", (json_int_t)row, "task", "hyperparameters");
-        const struct hn_question question = {.op = "dataset.preview", .params = params,
-            .asker = &req->asker, .brief = true, .timeout_seconds = PREVIEW_SECONDS};
+        const struct hn_question question = {.op = "dataset.preview",
+            .params = params,
+            .asker = &req->asker,
+            .brief = true,
+            .timeout_seconds = PREVIEW_SECONDS};
         rc = hn_helper_call(req->server->data_helper, &question, &result, &req->details, err);
         json_decref(params);
     }

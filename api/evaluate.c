@@ -1,6 +1,7 @@
 /*
- * Evaluations: of a base model, of a job's result, of a checkpoint, on any data set. The helper makes them; the answer and
- * every row are kept and can be had again (server/library/evaluations.h).
+ * Evaluations: of a base model, of a job's result, of a checkpoint, on any data set. The helper
+ * makes them; the answer and every row are kept and can be had again
+ * (server/library/evaluations.h).
  */
 #include "api/handlers.h"
 #include "server/library/evaluations.h"
@@ -12,8 +13,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* {"dataset","step","generate"}: the data set's parameters for the helper, and the step (borrowed from *ret_body). */
-static int read_evaluate(struct hn_request *req, json_t **ret_body, json_t *params, struct hn_error *err) {
+/* {"dataset","step","generate"}: the data set's parameters for the helper, and the step (borrowed
+ * from *ret_body). */
+static int read_evaluate(
+    struct hn_request *req, json_t **ret_body, json_t *params, struct hn_error *err) {
     static const char *const fields[] = {"dataset", "step", "generate", NULL};
     const char *id = NULL;
     json_t *record = NULL;
@@ -40,7 +43,8 @@ static int read_evaluate(struct hn_request *req, json_t **ret_body, json_t *para
 }
 
 /* Has it made, keeps it and answers. `about` says of what it is; taken over, as is `params`. */
-static int reply_evaluation(struct hn_request *req, json_t *params, json_t *about, struct hn_error *err) {
+static int reply_evaluation(
+    struct hn_request *req, json_t *params, json_t *about, struct hn_error *err) {
     const char *state = req->server->config->state;
     char id[HN_ID_SIZE], dir[HN_PATH_SIZE], rows[HN_PATH_SIZE], now[HN_TIME_SIZE];
     json_t *result = NULL;
@@ -49,12 +53,15 @@ static int reply_evaluation(struct hn_request *req, json_t *params, json_t *abou
         rc = hn_fail(err, HN_E_INTERNAL, "path too long");
     if (!rc) {
         json_object_set_new(params, "rows_to", json_string(rows));
-        const struct hn_question question = {.op = "evaluate", .params = params, .asker = &req->asker};
+        const struct hn_question question = {
+            .op = "evaluate", .params = params, .asker = &req->asker};
         rc = hn_helper_call(req->server->predict_helper, &question, &result, &req->details, err);
     }
     hn_time_now(now);
-    json_t *out = rc ? NULL : json_pack("{s:s,s:s,s:s?,s:{s:o}}", "id", id, "created_at", now, "owner", req->key.id[0] ? req->key.id : NULL, "links", "rows",
-        json_sprintf("/evaluations/%s/rows", id));
+    json_t *out = rc ? NULL
+                     : json_pack("{s:s,s:s,s:s?,s:{s:o}}", "id", id, "created_at", now, "owner",
+                           req->key.id[0] ? req->key.id : NULL, "links", "rows",
+                           json_sprintf("/evaluations/%s/rows", id));
     json_object_update(out, about);
     json_object_update(out, result);
     if (!rc)
@@ -80,7 +87,8 @@ int hn_jobs_evaluate(struct hn_request *req, struct hn_error *err) {
         rc = hn_job_source(req, step ? step : json_null(), params, err);
     if (!rc)
         about = json_pack("{s:s,s:O,s:O}", "job", req->params[0], "step",
-            json_object_get(json_object_get(params, "source"), "step"), "dataset", json_object_get(body, "dataset"));
+            json_object_get(json_object_get(params, "source"), "step"), "dataset",
+            json_object_get(body, "dataset"));
     json_decref(body);
     if (!rc)
         return reply_evaluation(req, params, about, err);
@@ -105,7 +113,8 @@ int hn_models_evaluate(struct hn_request *req, struct hn_error *err) {
         rc = hn_fail(err, HN_E_INTERNAL, "path too long");
     if (!rc) {
         json_object_set_new(params, "model", json_pack("{s:s}", "path", path));
-        about = json_pack("{s:s,s:O}", "model", req->params[0], "dataset", json_object_get(body, "dataset"));
+        about = json_pack(
+            "{s:s,s:O}", "model", req->params[0], "dataset", json_object_get(body, "dataset"));
     }
     json_decref(model);
     json_decref(body);
@@ -115,7 +124,8 @@ int hn_models_evaluate(struct hn_request *req, struct hn_error *err) {
     return rc;
 }
 
-static int reply_kept(struct hn_request *req, const char *file, const char *type, struct hn_error *err) {
+static int reply_kept(
+    struct hn_request *req, const char *file, const char *type, struct hn_error *err) {
     char path[HN_PATH_SIZE];
     struct stat st;
     int rc = hn_evaluation_path(req->server->config->state, req->params[0], file, path, err);
@@ -129,11 +139,13 @@ static int reply_kept(struct hn_request *req, const char *file, const char *type
     return rc;
 }
 
-/* Whether it is of the job, the model and the data set that the query names, where it names them. */
+/* Whether it is of the job, the model and the data set that the query names, where it names
+ * them. */
 static bool is_asked_for(const struct hn_request *req, const json_t *evaluation) {
     static const char *const names[] = {"job", "model", "dataset"};
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
-        const char *wanted = hn_request_query(req, names[i]), *own = json_string_value(json_object_get(evaluation, names[i]));
+        const char *wanted = hn_request_query(req, names[i]),
+                   *own = json_string_value(json_object_get(evaluation, names[i]));
         if (wanted && (!own || strcmp(own, wanted) != 0))
             return false;
     }

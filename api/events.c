@@ -1,10 +1,10 @@
 /*
  * /jobs/{id}/events: a page of JSON, or a stream of server-sent events.
  *
- * A stream holds no queue: it remembers the last seq it sent and reads on from the store whenever the feed says that
- * something was committed. So a slow client costs nothing, and one that comes back with Last-Event-ID misses nothing.
- * The stream ends when the job has ended and its last event is sent; who asks again after that gets 204, which tells an
- * EventSource to stop.
+ * A stream holds no queue: it remembers the last seq it sent and reads on from the store whenever
+ * the feed says that something was committed. So a slow client costs nothing, and one that comes
+ * back with Last-Event-ID misses nothing. The stream ends when the job has ended and its last event
+ * is sent; who asks again after that gets 204, which tells an EventSource to stop.
  */
 #include "api/handlers.h"
 
@@ -30,18 +30,21 @@ static void add_json(void *ud, int64_t seq, const char *time, const char *type, 
     json_t *parsed = NULL;
     if (hn_json_parse(data, strlen(data), &parsed, NULL))
         parsed = json_object();
-    json_array_append_new(ud, json_pack("{s:I,s:s,s:s,s:o}", "seq", (json_int_t)seq, "time", time, "type", type, "data",
-        parsed));
+    json_array_append_new(ud,
+        json_pack("{s:I,s:s,s:s,s:o}", "seq", (json_int_t)seq, "time", time, "type", type, "data",
+            parsed));
 }
 
-static int reply_page(struct hn_request *req, const struct hn_job *job, int64_t after, struct hn_error *err) {
+static int reply_page(
+    struct hn_request *req, const struct hn_job *job, int64_t after, struct hn_error *err) {
     int64_t limit = 1000;
     int rc = hn_query_int(req, "limit", 1, 10000, &limit, err);
     struct hn_db *db = rc ? NULL : hn_request_db(req, err);
     if (!db)
         return rc ? rc : HN_E_INTERNAL;
     json_t *data = json_array();
-    rc = hn_db_events(db, job->n, after, limit + 1, hn_request_query(req, "type"), add_json, data, err);
+    rc = hn_db_events(
+        db, job->n, after, limit + 1, hn_request_query(req, "type"), add_json, data, err);
     if (rc) {
         json_decref(data);
         return rc;
@@ -57,12 +60,14 @@ static int reply_page(struct hn_request *req, const struct hn_job *job, int64_t 
 /* `data` holds no line break: it was written by the store in compact form. */
 static void add_sse(void *ud, int64_t seq, const char *time, const char *type, const char *data) {
     struct event_stream *s = ud;
-    hn_buf_printf(&s->out, "id: %lld\nevent: %s\ndata: {\"seq\":%lld,\"time\":\"%s\",\"type\":\"%s\",\"data\":%s}\n\n",
+    hn_buf_printf(&s->out,
+        "id: %lld\nevent: %s\ndata: {\"seq\":%lld,\"time\":\"%s\",\"type\":\"%s\",\"data\":%s}\n\n",
         (long long)seq, type, (long long)seq, time, type, data);
     s->seq = seq;
 }
 
-/* The status is read before the events: an end seen here has its last event in what is read next. */
+/* The status is read before the events: an end seen here has its last event in what is read
+ * next. */
 static int refill(struct event_stream *s) {
     struct hn_job job;
     hn_job_init(&job);
@@ -117,7 +122,8 @@ static void close_events(void *ud) {
     free(s);
 }
 
-static int reply_stream(struct hn_request *req, const struct hn_job *job, int64_t after, struct hn_error *err) {
+static int reply_stream(
+    struct hn_request *req, const struct hn_job *job, int64_t after, struct hn_error *err) {
     if (hn_job_ended(job->status) && after >= job->next_seq - 1) {
         hn_reply_empty(req, 204);
         return 0;

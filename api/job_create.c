@@ -1,9 +1,10 @@
 /*
  * POST /jobs: a request becomes a planned, queued job, or nothing at all.
  *
- * Fields are checked here, hyperparameters by the engine's table, and everything that depends on the model or the data by
- * the helper's plan. Only then is the job written, in one transaction with its Idempotency-Key. A data file that came
- * with the request is taken in first and removed again when the job is refused.
+ * Fields are checked here, hyperparameters by the engine's table, and everything that depends on
+ * the model or the data by the helper's plan. Only then is the job written, in one transaction with
+ * its Idempotency-Key. A data file that came with the request is taken in first and removed again
+ * when the job is refused.
  */
 #include "api/handlers.h"
 #include "server/store/records.h"
@@ -16,22 +17,25 @@
 #include <time.h>
 #include <unistd.h>
 
-static const char *const known_fields[] = {"model", "dataset", "validation", "test", "task", "method", "hyperparameters",
-    "exports", "export_step", "export_dtype", "samples", "labels", "class_weights", "dedupe", "drop_leaks", "priority",
-    "init_from", "gguf_dtype", "max_shard_bytes", "verify_on", "name", "metadata", "columns", "format", "on_error", NULL};
+static const char *const known_fields[] = {"model", "dataset", "validation", "test", "task",
+    "method", "hyperparameters", "exports", "export_step", "export_dtype", "samples", "labels",
+    "class_weights", "dedupe", "drop_leaks", "priority", "init_from", "gguf_dtype",
+    "max_shard_bytes", "verify_on", "name", "metadata", "columns", "format", "on_error", NULL};
 
 /* One submission on its way. */
 struct submission {
     struct hn_request *req;
     struct hn_db *db;
-    json_t *request;      /* as sent; files replaced by the data sets they became */
-    json_t *columns;      /* of uploaded files */
+    json_t *request; /* as sent; files replaced by the data sets they became */
+    json_t *columns; /* of uploaded files */
     json_t *model, *train, *validation, *test; /* records */
-    json_t *sources, *datasets; /* of several training data sets: what the plan wants; [{"dataset","weight"}] */
-    json_t *others;       /* models of verify_on: [{"name","path","sha256"}], or NULL */
-    json_t *init;         /* {"path","job","step"} of the checkpoint that init_from names, or NULL */
-    bool init_ended;      /* the job it is of writes no more */
-    json_t *plan;         /* the helper's answer */
+    /* of several training data sets: what the plan wants; [{"dataset","weight"}] */
+    json_t *sources, *datasets;
+    json_t *others; /* models of verify_on: [{"name","path","sha256"}], or NULL */
+    /* {"path","job","step"} of the checkpoint that init_from names, or NULL */
+    json_t *init;
+    bool init_ended;              /* the job it is of writes no more */
+    json_t *plan;                 /* the helper's answer */
     char uploaded[2][HN_ID_SIZE]; /* data sets that this request brought in */
     size_t n_uploaded;
     bool dry_run;
@@ -39,7 +43,8 @@ struct submission {
     char body_hash[HN_SHA256_HEX];
 };
 
-static int bad_field(struct hn_error *err, int code, const char *field, const char *message, const char *hint) {
+static int bad_field(
+    struct hn_error *err, int code, const char *field, const char *message, const char *hint) {
     hn_fail(err, code, "%s", message);
     hn_error_field(err, "%s", field);
     hn_error_hint(err, "%s", hint);
@@ -53,7 +58,8 @@ static json_t *form_value(const struct hn_part *part) {
     const char *text = part->data.data ? part->data.data : "";
     json_t *value = NULL;
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++)
-        if (strcmp(part->name, texts[i]) == 0 && (strcmp(part->name, "dataset") != 0 || text[0] != '['))
+        if (strcmp(part->name, texts[i]) == 0 &&
+            (strcmp(part->name, "dataset") != 0 || text[0] != '['))
             return json_string(text);
     /* "auto", "none", ds_… are plain words; numbers, lists and objects are JSON. */
     if (hn_json_parse(text, strlen(text), &value, NULL))
@@ -66,13 +72,16 @@ static int read_form(struct submission *s, struct hn_error *err) {
     for (struct hn_part *part = s->req->parts; part; part = part->next) {
         bool file = part->filename != NULL;
         if (file && strcmp(part->name, "dataset") != 0 && strcmp(part->name, "validation") != 0)
-            return bad_field(err, HN_E_INVALID_FIELD, part->name, "only dataset and validation may be files",
+            return bad_field(err, HN_E_INVALID_FIELD, part->name,
+                "only dataset and validation may be files",
                 "curl -F dataset=@train.jsonl -F model=NAME");
         if (json_object_get(s->request, part->name))
-            return bad_field(err, HN_E_INVALID_FIELD, part->name, "the form names a field twice", "send each part once");
+            return bad_field(err, HN_E_INVALID_FIELD, part->name, "the form names a field twice",
+                "send each part once");
         json_t *value = file ? json_sprintf("sha256:%s", part->sha256) : form_value(part);
         if (!value || json_object_set_new(s->request, part->name, value))
-            return bad_field(err, HN_E_INVALID_FIELD, part->name, "a form field is not valid UTF-8", "send UTF-8");
+            return bad_field(err, HN_E_INVALID_FIELD, part->name, "a form field is not valid UTF-8",
+                "send UTF-8");
     }
     return 0;
 }
@@ -92,14 +101,16 @@ static int read_request(struct submission *s, struct hn_error *err) {
 
 /* Plain fields: types and ranges. What they mean together is the plan's business. */
 static int check_plain(const struct submission *s, struct hn_error *err) {
-    static const char *const words[] = {"task", "method", "export_step", "export_dtype", "gguf_dtype", "format", "on_error"};
+    static const char *const words[] = {
+        "task", "method", "export_step", "export_dtype", "gguf_dtype", "format", "on_error"};
     const json_t *r = s->request, *metadata = json_object_get(r, "metadata");
     const char *text = NULL;
     int64_t priority = 0, shard = 0;
     bool flag;
     int rc = hn_json_string(r, "name", &text, err);
     if (!rc && text && strlen(text) > 200)
-        rc = bad_field(err, HN_E_INVALID_FIELD, "name", "name has more than 200 characters", "shorten it");
+        rc = bad_field(
+            err, HN_E_INVALID_FIELD, "name", "name has more than 200 characters", "shorten it");
     for (size_t i = 0; i < sizeof words / sizeof words[0] && !rc; i++)
         rc = hn_json_string(r, words[i], &text, err);
     if (!rc)
@@ -131,7 +142,8 @@ static int take_upload(struct submission *s, const char *name, json_t **ret, str
     for (struct hn_part *part = s->req->parts; part; part = part->next) {
         if (!part->filename || strcmp(part->name, name) != 0)
             continue;
-        int rc = hn_dataset_take(s->req, part, NULL, format, s->columns, on_error, true, ret, &fresh, err);
+        int rc = hn_dataset_take(
+            s->req, part, NULL, format, s->columns, on_error, true, ret, &fresh, err);
         if (rc) {
             if (rc != HN_E_INVALID_FIELD) /* which names its own */
                 hn_error_field(err, "%s", name);
@@ -146,7 +158,8 @@ static int take_upload(struct submission *s, const char *name, json_t **ret, str
     return 0;
 }
 
-static int find_dataset(struct submission *s, const char *field, const json_t *value, json_t **ret, struct hn_error *err) {
+static int find_dataset(struct submission *s, const char *field, const json_t *value, json_t **ret,
+    struct hn_error *err) {
     const char *id = json_string_value(value);
     if (!id)
         return bad_field(err, HN_E_INVALID_FIELD, field, "a data set is named by its id",
@@ -159,7 +172,8 @@ static int find_dataset(struct submission *s, const char *field, const json_t *v
     return rc;
 }
 
-/* One of several: "ds_…" or {"dataset":"ds_…","weight":2}. What the plan wants goes to the end of s->sources. */
+/* One of several: "ds_…" or {"dataset":"ds_…","weight":2}. What the plan wants goes to the end of
+ * s->sources. */
 static int resolve_source(struct submission *s, const json_t *value, struct hn_error *err) {
     static const char *const known[] = {"dataset", "weight", NULL};
     char field[48], prefix[56];
@@ -169,22 +183,28 @@ static int resolve_source(struct submission *s, const json_t *value, struct hn_e
     snprintf(field, sizeof field, "dataset[%zu]", n);
     snprintf(prefix, sizeof prefix, "%s.", field);
     int rc = json_is_object(value) ? hn_json_known(value, known, prefix, err) : 0;
-    if (!rc && json_is_object(value) && hn_json_number(value, "weight", HN_WEIGHT_MIN, HN_WEIGHT_MAX, &weight, err)) {
+    if (!rc && json_is_object(value) &&
+        hn_json_number(value, "weight", HN_WEIGHT_MIN, HN_WEIGHT_MAX, &weight, err)) {
         rc = HN_E_INVALID_FIELD;
         hn_error_field(err, "%sweight", prefix);
-        hn_error_hint(err, "a weight says how often each row is seen in an epoch: 2 is twice, 0.5 every second row");
+        hn_error_hint(err,
+            "a weight says how often each row is seen in an epoch: 2 is twice, 0.5 every second "
+            "row");
     }
     if (!rc)
-        rc = find_dataset(s, field, json_is_object(value) ? json_object_get(value, "dataset") : value, &record, err);
+        rc = find_dataset(s, field,
+            json_is_object(value) ? json_object_get(value, "dataset") : value, &record, err);
     for (size_t i = 0; !rc && i < n; i++)
-        if (json_equal(json_object_get(json_array_get(s->datasets, i), "dataset"), json_object_get(record, "id")))
-            rc = bad_field(err, HN_E_INVALID_FIELD, field, "the same data set is named twice", "give it a weight of 2");
+        if (json_equal(json_object_get(json_array_get(s->datasets, i), "dataset"),
+                json_object_get(record, "id")))
+            rc = bad_field(err, HN_E_INVALID_FIELD, field, "the same data set is named twice",
+                "give it a weight of 2");
     if (!rc) {
         json_t *params = hn_dataset_params(s->req->server->config->state, record);
         json_object_set_new(params, "weight", json_real(weight));
         json_array_append_new(s->sources, params);
-        json_array_append_new(s->datasets, json_pack("{s:O,s:f}", "dataset", json_object_get(record, "id"), "weight",
-            weight));
+        json_array_append_new(s->datasets,
+            json_pack("{s:O,s:f}", "dataset", json_object_get(record, "id"), "weight", weight));
     }
     if (!rc && !s->train)
         s->train = json_incref(record);
@@ -198,7 +218,8 @@ static int resolve_several(struct submission *s, const json_t *list, struct hn_e
     size_t i;
     int rc = 0;
     if (!json_array_size(list) || json_array_size(list) > HN_DATASETS_MAX)
-        return bad_field(err, HN_E_INVALID_FIELD, "dataset", "a list of data sets has 1 to 16 of them",
+        return bad_field(err, HN_E_INVALID_FIELD, "dataset",
+            "a list of data sets has 1 to 16 of them",
             "join smaller files into one before uploading");
     s->sources = json_array();
     s->datasets = json_array();
@@ -216,10 +237,12 @@ static int resolve_train(struct submission *s, struct hn_error *err) {
     if (!value || json_is_null(value))
         return bad_field(err, HN_E_MISSING_FIELD, "dataset", "the job needs a data set",
             "send \"dataset\":\"ds_…\", or the file itself with curl -F dataset=@train.jsonl");
-    return json_is_array(value) ? resolve_several(s, value, err) : find_dataset(s, "dataset", value, &s->train, err);
+    return json_is_array(value) ? resolve_several(s, value, err)
+                                : find_dataset(s, "dataset", value, &s->train, err);
 }
 
-/* "ds_…" | fraction | {"dataset"} | {"fraction"} | "none" | absent; what the plan wants goes into *ret. */
+/* "ds_…" | fraction | {"dataset"} | {"fraction"} | "none" | absent; what the plan wants goes into
+ * *ret. */
 static int resolve_validation(struct submission *s, json_t **ret, struct hn_error *err) {
     static const char *const known[] = {"dataset", "fraction", NULL};
     int rc = take_upload(s, "validation", &s->validation, err);
@@ -231,7 +254,8 @@ static int resolve_validation(struct submission *s, json_t **ret, struct hn_erro
         if (rc)
             return rc;
         if (json_object_size(value) != 1)
-            return bad_field(err, HN_E_INVALID_FIELD, "validation", "validation is a data set or a fraction, not both",
+            return bad_field(err, HN_E_INVALID_FIELD, "validation",
+                "validation is a data set or a fraction, not both",
                 "for example {\"fraction\":0.1}");
         const json_t *inner = json_object_get(value, "dataset");
         value = inner ? inner : json_object_get(value, "fraction");
@@ -246,11 +270,13 @@ static int resolve_validation(struct submission *s, json_t **ret, struct hn_erro
             rc = find_dataset(s, "validation", value, &s->validation, err);
         if (!rc)
             *ret = hn_dataset_params(s->req->server->config->state, s->validation);
-    } else if (json_is_number(value) && json_number_value(value) > 0 && json_number_value(value) < 1) {
+    } else if (json_is_number(value) && json_number_value(value) > 0 &&
+        json_number_value(value) < 1) {
         *ret = json_pack("{s:f}", "fraction", json_number_value(value));
     } else {
-        rc = bad_field(err, HN_E_INVALID_FIELD, "validation", "validation must be a data set's id, a fraction between 0 "
-            "and 1, or \"none\"", "leave it out to have it chosen");
+        rc = bad_field(err, HN_E_INVALID_FIELD, "validation",
+            "validation must be a data set's id, a fraction between 0 and 1, or \"none\"",
+            "leave it out to have it chosen");
     }
     return rc;
 }
@@ -261,7 +287,8 @@ static int resolve_model(struct submission *s, struct hn_error *err) {
     if (rc)
         return rc;
     if (!name || !*name)
-        return bad_field(err, HN_E_MISSING_FIELD, "model", "the job needs a base model", "GET /models lists them");
+        return bad_field(err, HN_E_MISSING_FIELD, "model", "the job needs a base model",
+            "GET /models lists them");
     rc = hn_db_model_get(s->db, name, &s->model, err);
     if (!rc)
         rc = hn_model_check(s->req->server->seen, s->req->server->config->state, s->model, err);
@@ -279,8 +306,8 @@ static int resolve_others(struct submission *s, struct hn_error *err) {
     if (!list || json_is_null(list))
         return 0;
     if (!json_is_array(list) || json_array_size(list) > HN_VERIFY_ON_MAX)
-        return bad_field(err, HN_E_INVALID_FIELD, "verify_on", "verify_on is a list of at most 4 names of models",
-            "GET /models lists them");
+        return bad_field(err, HN_E_INVALID_FIELD, "verify_on",
+            "verify_on is a list of at most 4 names of models", "GET /models lists them");
     s->others = json_array();
     json_array_foreach(list, i, value) {
         json_t *model = NULL;
@@ -295,15 +322,17 @@ static int resolve_others(struct submission *s, struct hn_error *err) {
         if (rc)
             hn_error_field(err, "verify_on[%zu]", i);
         else
-            json_array_append_new(s->others, json_pack("{s:s,s:s,s:O}", "name", name, "path", path, "sha256",
-                json_object_get(model, "sha256")));
+            json_array_append_new(s->others,
+                json_pack("{s:s,s:s,s:O}", "name", name, "path", path, "sha256",
+                    json_object_get(model, "sha256")));
         json_decref(model);
     }
     return rc;
 }
 
 /* The step whose checkpoint is meant: a number, "last", "best", or the exported one. */
-static int init_step(const struct hn_job *job, const json_t *step, int64_t *ret, struct hn_error *err) {
+static int init_step(
+    const struct hn_job *job, const json_t *step, int64_t *ret, struct hn_error *err) {
     const char *text = json_string_value(step);
     json_error_t ignored;
     if (json_is_integer(step) && json_integer_value(step) > 0) {
@@ -318,7 +347,8 @@ static int init_step(const struct hn_job *job, const json_t *step, int64_t *ret,
         *ret = job->exported_step > 0 ? job->exported_step : job->checkpoint_step;
     } else {
         return bad_field(err, HN_E_INVALID_FIELD, "init_from.step",
-            "init_from.step is \"exported\", \"best\", \"last\" or the number of a step", "leave it out for the exported one");
+            "init_from.step is \"exported\", \"best\", \"last\" or the number of a step",
+            "leave it out for the exported one");
     }
     return 0;
 }
@@ -327,7 +357,8 @@ static int init_step(const struct hn_job *job, const json_t *step, int64_t *ret,
 static int resolve_init(struct submission *s, struct hn_error *err) {
     static const char *const known[] = {"job", "step", NULL};
     const json_t *value = json_object_get(s->request, "init_from");
-    const char *id = json_string_value(json_is_object(value) ? json_object_get(value, "job") : value);
+    const char *id =
+        json_string_value(json_is_object(value) ? json_object_get(value, "job") : value);
     char path[HN_PATH_SIZE], run_dir[HN_PATH_SIZE], name[HN_CHECKPOINT_SIZE];
     struct hn_job job;
     int64_t step = 0;
@@ -339,18 +370,23 @@ static int resolve_init(struct submission *s, struct hn_error *err) {
             return rc;
     }
     if (!id)
-        return bad_field(err, HN_E_INVALID_FIELD, "init_from", "init_from names a job and a step of it",
+        return bad_field(err, HN_E_INVALID_FIELD, "init_from",
+            "init_from names a job and a step of it",
             "for example {\"job\":\"job_…\",\"step\":\"best\"}");
     int rc = hn_access_job(s->req, id, &job, err);
-    if (!rc && (!job.model || strcmp(job.model, json_string_value(json_object_get(s->model, "name"))) != 0))
-        rc = bad_field(err, HN_E_INVALID_FIELD, "init_from", "the job of init_from was trained on another model",
-            job.model ? job.model : "");
+    if (!rc &&
+        (!job.model ||
+            strcmp(job.model, json_string_value(json_object_get(s->model, "name"))) != 0))
+        rc = bad_field(err, HN_E_INVALID_FIELD, "init_from",
+            "the job of init_from was trained on another model", job.model ? job.model : "");
     if (!rc)
         rc = init_step(&job, json_object_get(value, "step"), &step, err);
     hn_rundir_checkpoint(name, step, "state.safetensors");
-    if (!rc && (step <= 0 || !hn_state_path(run_dir, s->req->server->config->state, "runs", id, NULL) ||
-                   !hn_state_path(path, run_dir, name, NULL, NULL) || !hn_rundir_has(run_dir, name, 0)))
-        rc = bad_field(err, HN_E_NOT_FOUND, "init_from", "the job of init_from has no checkpoint of that step",
+    if (!rc &&
+        (step <= 0 || !hn_state_path(run_dir, s->req->server->config->state, "runs", id, NULL) ||
+            !hn_state_path(path, run_dir, name, NULL, NULL) || !hn_rundir_has(run_dir, name, 0)))
+        rc = bad_field(err, HN_E_NOT_FOUND, "init_from",
+            "the job of init_from has no checkpoint of that step",
             "GET /jobs/{id}/checkpoints lists those that are kept");
     else if (rc == HN_E_NOT_FOUND)
         hn_error_field(err, "init_from");
@@ -361,22 +397,26 @@ static int resolve_init(struct submission *s, struct hn_error *err) {
     return rc;
 }
 
-/* The checkpoint is linked into the new job's folder at once: the job it is of may be deleted while this one waits. */
+/* The checkpoint is linked into the new job's folder at once: the job it is of may be deleted while
+ * this one waits. */
 static int place_init(const struct submission *s, const char *job, struct hn_error *err) {
     const char *state = s->req->server->config->state;
     char to[HN_PATH_SIZE], run_dir[HN_PATH_SIZE], name[HN_CHECKPOINT_SIZE];
     if (!s->init)
         return 0;
     if (!hn_state_path(to, state, "runs", job, "inputs/init.safetensors") ||
-        !hn_state_path(run_dir, state, "runs", json_string_value(json_object_get(s->init, "job")), NULL))
+        !hn_state_path(
+            run_dir, state, "runs", json_string_value(json_object_get(s->init, "job")), NULL))
         return hn_fail(err, HN_E_INTERNAL, "path too long");
-    hn_rundir_checkpoint(name, json_integer_value(json_object_get(s->init, "step")), "state.safetensors");
+    hn_rundir_checkpoint(
+        name, json_integer_value(json_object_get(s->init, "step")), "state.safetensors");
     return hn_rundir_keep(run_dir, name, to, s->init_ended ? HN_BLOB_SHARED : HN_BLOB_OWN, err);
 }
 
 static int ask_plan(struct submission *s, json_t *validation, struct hn_error *err) {
-    static const char *const passed[] = {"task", "method", "exports", "export_step", "export_dtype", "samples", "labels",
-        "class_weights", "dedupe", "drop_leaks", "gguf_dtype", "max_shard_bytes"};
+    static const char *const passed[] = {"task", "method", "exports", "export_step", "export_dtype",
+        "samples", "labels", "class_weights", "dedupe", "drop_leaks", "gguf_dtype",
+        "max_shard_bytes"};
     const struct hn_config *config = s->req->server->config;
     char path[HN_PATH_SIZE], today[16];
     time_t now = time(NULL);
@@ -386,13 +426,15 @@ static int ask_plan(struct submission *s, json_t *validation, struct hn_error *e
         return hn_fail(err, HN_E_INTERNAL, "path too long");
     json_t *hyper = json_object_get(s->request, "hyperparameters");
     int64_t threads = config->threads / config->slots;
-    json_t *params = json_pack("{s:{s:s,s:O,s:O},s:o,s:o,s:o,s:I,s:I,s:s}", "model", "path", path, "sha256",
-        json_object_get(s->model, "sha256"), "name", json_object_get(s->model, "name"), "train",
-        hn_dataset_params(config->state, s->train), "validation", validation, "hyperparameters",
-        json_is_object(hyper) ? json_incref(hyper) : json_object(), "memory_bytes",
-        (json_int_t)(config->memory / config->slots), "threads", (json_int_t)(threads > 0 ? threads : 1), "now", today);
+    json_t *params = json_pack("{s:{s:s,s:O,s:O},s:o,s:o,s:o,s:I,s:I,s:s}", "model", "path", path,
+        "sha256", json_object_get(s->model, "sha256"), "name", json_object_get(s->model, "name"),
+        "train", hn_dataset_params(config->state, s->train), "validation", validation,
+        "hyperparameters", json_is_object(hyper) ? json_incref(hyper) : json_object(),
+        "memory_bytes", (json_int_t)(config->memory / config->slots), "threads",
+        (json_int_t)(threads > 0 ? threads : 1), "now", today);
     if (hn_state_path(path, config->state, "tokens", NULL, NULL) && config->token_cache)
-        json_object_set_new(params, "tokens", json_pack("{s:s,s:I}", "folder", path, "bytes", (json_int_t)config->token_cache));
+        json_object_set_new(params, "tokens",
+            json_pack("{s:s,s:I}", "folder", path, "bytes", (json_int_t)config->token_cache));
     for (size_t i = 0; i < sizeof passed / sizeof passed[0]; i++) {
         json_t *value = json_object_get(s->request, passed[i]);
         json_object_set(params, passed[i], value ? value : json_null());
@@ -407,14 +449,16 @@ static int ask_plan(struct submission *s, json_t *validation, struct hn_error *e
         json_object_set(params, "more", s->sources);
     }
     if (s->test)
-        json_object_set_new(params, "test", hn_dataset_params(s->req->server->config->state, s->test));
+        json_object_set_new(
+            params, "test", hn_dataset_params(s->req->server->config->state, s->test));
     int rc = hn_plan_ask(s->req, params, &s->plan, err);
     json_decref(params);
     return rc;
 }
 
 static int64_t peak_of(const struct submission *s) {
-    return (int64_t)json_integer_value(json_object_get(json_object_get(s->plan, "plan"), "peak_bytes"));
+    return (int64_t)json_integer_value(
+        json_object_get(json_object_get(s->plan, "plan"), "peak_bytes"));
 }
 
 /* Refused now, with what would fit, rather than killed after an hour. */
@@ -422,16 +466,22 @@ static int check_fit(struct submission *s, struct hn_error *err) {
     int64_t memory = s->req->server->config->memory, peak = peak_of(s);
     if (peak <= memory)
         return 0;
-    hn_fail(err, HN_E_DOES_NOT_FIT, "the job needs %lld MiB of memory and the server may use %lld MiB",
-        (long long)(peak >> 20), (long long)(memory >> 20));
-    hn_error_hint(err, "lower micro_batch_tokens or max_length, or see \"alternatives\" of POST /jobs?dry_run=1");
+    hn_fail(err, HN_E_DOES_NOT_FIT,
+        "the job needs %lld MiB of memory and the server may use %lld MiB", (long long)(peak >> 20),
+        (long long)(memory >> 20));
+    hn_error_hint(err,
+        "lower micro_batch_tokens or max_length, or see \"alternatives\" of POST /jobs?dry_run=1");
     json_t *details = json_array(), *choice;
     size_t i;
-    json_array_foreach(json_object_get(json_object_get(s->plan, "dry_run"), "alternatives"), i, choice) {
-        char *change = json_dumps(json_object_get(choice, "change"), JSON_COMPACT | JSON_ENCODE_ANY);
-        json_array_append_new(details, json_pack("{s:s,s:o,s:s}", "field", "hyperparameters", "message",
-            json_sprintf("with %s it needs %lld MiB", change ? change : "a change",
-                (long long)(json_integer_value(json_object_get(choice, "peak_bytes")) >> 20)), "hint", change ? change : ""));
+    json_array_foreach(
+        json_object_get(json_object_get(s->plan, "dry_run"), "alternatives"), i, choice) {
+        char *change =
+            json_dumps(json_object_get(choice, "change"), JSON_COMPACT | JSON_ENCODE_ANY);
+        json_array_append_new(details,
+            json_pack("{s:s,s:o,s:s}", "field", "hyperparameters", "message",
+                json_sprintf("with %s it needs %lld MiB", change ? change : "a change",
+                    (long long)(json_integer_value(json_object_get(choice, "peak_bytes")) >> 20)),
+                "hint", change ? change : ""));
         free(change);
     }
     json_decref(s->req->details);
@@ -452,7 +502,8 @@ static int reply_dry_run(struct submission *s, struct hn_error *err) {
 }
 
 static char *text_of(const json_t *value) {
-    return json_dumps(value ? value : json_null(), JSON_COMPACT | JSON_ENCODE_ANY | JSON_REAL_PRECISION(17));
+    return json_dumps(
+        value ? value : json_null(), JSON_COMPACT | JSON_ENCODE_ANY | JSON_REAL_PRECISION(17));
 }
 
 static const char *word(const json_t *object, const char *name) {
@@ -463,9 +514,11 @@ static char *copy_or_null(const char *text) {
     return text ? strdup(text) : NULL;
 }
 
-/* What stays in the record "as sent" must be sendable again: uploads are named by their ids by now. */
+/* What stays in the record "as sent" must be sendable again: uploads are named by their ids by
+ * now. */
 static void fill_job(const struct submission *s, struct hn_job *job) {
-    const json_t *plan = s->plan, *r = s->request, *dry = json_object_get(plan, "dry_run"), *texts = json_object_get(plan, "texts");
+    const json_t *plan = s->plan, *r = s->request, *dry = json_object_get(plan, "dry_run"),
+                 *texts = json_object_get(plan, "texts");
     const json_t *metadata = json_object_get(r, "metadata");
     char id[HN_ID_SIZE], now[HN_TIME_SIZE];
     hn_id_make("job", id);
@@ -499,13 +552,16 @@ static int insert(struct submission *s, struct hn_error *err) {
     struct hn_job job;
     hn_job_init(&job);
     fill_job(s, &job);
-    struct hn_job_insert insert = {.job = &job, .reach = hn_access_reach(s->req), .warnings = json_object_get(s->plan, "warnings"), .key = s->key,
+    struct hn_job_insert insert = {.job = &job,
+        .reach = hn_access_reach(s->req),
+        .warnings = json_object_get(s->plan, "warnings"),
+        .key = s->key,
         .key_body = s->body_hash};
     int rc = place_init(s, job.id, err);
     if (!rc)
         rc = job.task && job.method && job.run && job.host
-        ? hn_store_call(s->req->server->store, hn_db_job_insert, &insert, err)
-        : hn_fail(err, HN_E_INTERNAL, "the plan is not complete");
+            ? hn_store_call(s->req->server->store, hn_db_job_insert, &insert, err)
+            : hn_fail(err, HN_E_INTERNAL, "the plan is not complete");
     if (s->init && (rc || insert.existing[0]))
         hn_library_take_back(&s->req->server->library, "runs", job.id);
     if (!rc && insert.existing[0]) {
@@ -513,7 +569,8 @@ static int insert(struct submission *s, struct hn_error *err) {
         rc = hn_job_reply(s->req, 200, insert.existing, err);
     } else if (!rc) {
         for (size_t i = 0; i < s->n_uploaded; i++)
-            hn_record_update(s->req->server->config->state, s->req->server->store, "datasets", s->uploaded[i]);
+            hn_record_update(
+                s->req->server->config->state, s->req->server->store, "datasets", s->uploaded[i]);
         s->n_uploaded = 0; /* they belong to a job now */
         hn_workers_wake(s->req->server->workers);
         hn_request_object(s->req, job.id);
@@ -528,7 +585,8 @@ static int insert(struct submission *s, struct hn_error *err) {
     return rc;
 }
 
-/* Tells in *done whether the key has its answer already. Hashes the request as sent, files by their content. */
+/* Tells in *done whether the key has its answer already. Hashes the request as sent, files by their
+ * content. */
 static int check_key(struct submission *s, bool *done, struct hn_error *err) {
     char existing[HN_ID_SIZE], *text;
     s->key = hn_request_header(s->req, "Idempotency-Key");
@@ -536,8 +594,8 @@ static int check_key(struct submission *s, bool *done, struct hn_error *err) {
     if (!s->key || s->dry_run)
         return 0;
     if (!*s->key || strlen(s->key) > 200)
-        return bad_field(err, HN_E_INVALID_FIELD, "Idempotency-Key", "Idempotency-Key must have 1 to 200 characters",
-            "a random UUID is a good one");
+        return bad_field(err, HN_E_INVALID_FIELD, "Idempotency-Key",
+            "Idempotency-Key must have 1 to 200 characters", "a random UUID is a good one");
     if (!(text = hn_json_canonical(s->request)))
         return hn_fail(err, HN_E_INTERNAL, "out of memory");
     hn_sha256(text, strlen(text), s->body_hash);

@@ -25,10 +25,12 @@ static json_t *progress(const struct hn_job *job) {
     double fraction = job->total_steps > 0 ? (double)job->step / (double)job->total_steps : 0;
     bool runs = strcmp(job->status, "running") == 0;
     json_t *eta = runs && job->total_steps > job->step && !isnan(job->step_seconds)
-        ? json_real(round((double)(job->total_steps - job->step) * job->step_seconds * 10) / 10) : json_null();
+        ? json_real(round((double)(job->total_steps - job->step) * job->step_seconds * 10) / 10)
+        : json_null();
     return json_pack("{s:I,s:I,s:o,s:I,s:f,s:o,s:o}", "step", (json_int_t)job->step, "total_steps",
-        (json_int_t)job->total_steps, "epoch", real(job->epoch), "tokens", (json_int_t)job->tokens, "fraction",
-        fraction > 1 ? 1.0 : fraction, "tokens_per_second", real(job->tokens_per_second), "eta_seconds", eta);
+        (json_int_t)job->total_steps, "epoch", real(job->epoch), "tokens", (json_int_t)job->tokens,
+        "fraction", fraction > 1 ? 1.0 : fraction, "tokens_per_second",
+        real(job->tokens_per_second), "eta_seconds", eta);
 }
 
 static json_t *validation(const struct hn_job *job) {
@@ -69,8 +71,10 @@ json_t *hn_job_json(struct hn_db *db, const struct hn_job *job) {
         {"name", job->name ? json_string(job->name) : json_null()},
         {"status", json_string(job->status)},
         {"requested", job->requested ? json_string(job->requested) : json_null()},
-        {"status_reason", job->reason_code ? json_pack("{s:s,s:s?}", "code", job->reason_code, "message",
-            job->reason_message) : json_null()},
+        {"status_reason",
+            job->reason_code
+                ? json_pack("{s:s,s:s?}", "code", job->reason_code, "message", job->reason_message)
+                : json_null()},
         {"queue_position", position ? json_integer(position) : json_null()},
         {"task", json_string(job->task)},
         {"method", json_string(job->method)},
@@ -83,15 +87,17 @@ json_t *hn_job_json(struct hn_db *db, const struct hn_job *job) {
         {"hyperparameters", hn_kept_value(job->hyperparameters)},
         {"auto", hn_kept_value(job->auto_why)},
         {"progress", progress(job)},
-        {"metrics", json_pack("{s:o,s:o,s:o}", "loss", real(job->loss), "val_loss", real(job->val_loss), "best",
-            hn_kept_value(job->best))},
+        {"metrics",
+            json_pack("{s:o,s:o,s:o}", "loss", real(job->loss), "val_loss", real(job->val_loss),
+                "best", hn_kept_value(job->best))},
         {"dataset_counts", hn_kept_value(job->counts)},
         {"plan", hn_kept_value(job->plan)},
         {"verification", hn_kept_value(job->verification)},
         {"exported_step", count(job->exported_step)},
         {"kernels", job->kernels ? json_string(job->kernels) : json_null()},
         {"attempts", json_integer(job->attempts)},
-        {"last_seq", json_integer(job->next_seq - 1)}, /* of its events: a page that shows the latest starts there */
+        /* of its events: a page that shows the latest starts there */
+        {"last_seq", json_integer(job->next_seq - 1)},
         {"parent_sweep", json_null()},
         {"verifies", job->verifies ? json_string(job->verifies) : json_null()},
         {"priority", json_integer(job->priority)},
@@ -104,7 +110,8 @@ json_t *hn_job_json(struct hn_db *db, const struct hn_job *job) {
     };
     json_t *object = json_object();
     for (size_t i = 0; i < sizeof fields / sizeof fields[0]; i++)
-        json_object_set_new(object, fields[i].name, fields[i].value ? fields[i].value : json_null());
+        json_object_set_new(
+            object, fields[i].name, fields[i].value ? fields[i].value : json_null());
     return object;
 }
 
@@ -117,7 +124,8 @@ int hn_job_load(struct hn_request *req, struct hn_job *ret, struct hn_error *err
 int hn_job_reply(struct hn_request *req, int status, const char *id, struct hn_error *err) {
     struct hn_job job;
     hn_job_init(&job);
-    int64_t version = hn_store_version(req->server->store); /* before the reading: what is read is as new, or newer */
+    /* before the reading: what is read is as new, or newer */
+    int64_t version = hn_store_version(req->server->store);
     struct hn_db *db = hn_request_db(req, err);
     int rc = db ? hn_db_job_get(db, id, &job, err) : HN_E_INTERNAL;
     char *text = rc ? NULL : hn_reply_text(hn_job_json(db, &job));

@@ -35,10 +35,13 @@ static void read_metadata_filter(const struct hn_request *req, struct hn_job_fil
 }
 
 int hn_jobs_list(struct hn_request *req, struct hn_error *err) {
-    static const char *const states[] = {"queued", "running", "paused", "succeeded", "failed", "cancelled", NULL};
+    static const char *const states[] = {
+        "queued", "running", "paused", "succeeded", "failed", "cancelled", NULL};
     static const char *const orders[] = {"desc", "asc", NULL};
     const char *order = "desc", *next = NULL;
-    struct hn_job_filter filter = {.reach = hn_access_reach(req), .model = hn_request_query(req, "model"), .task = hn_request_query(req, "task"),
+    struct hn_job_filter filter = {.reach = hn_access_reach(req),
+        .model = hn_request_query(req, "model"),
+        .task = hn_request_query(req, "task"),
         .dataset = hn_request_query(req, "dataset")};
     read_metadata_filter(req, &filter);
     int rc = hn_query_page(req, 20, 1000, &filter.limit, &filter.after, err);
@@ -60,7 +63,8 @@ int hn_jobs_list(struct hn_request *req, struct hn_error *err) {
         return rc;
     }
     if (more)
-        next = json_string_value(json_object_get(json_array_get(page.data, json_array_size(page.data) - 1), "id"));
+        next = json_string_value(
+            json_object_get(json_array_get(page.data, json_array_size(page.data) - 1), "id"));
     return hn_reply_list(req, page.data, next, err);
 }
 
@@ -90,10 +94,12 @@ int hn_metadata_check(const json_t *metadata, struct hn_error *err) {
     json_t *value;
     bool good = json_is_object(metadata) && json_object_size(metadata) <= 16;
     json_object_foreach((json_t *)(uintptr_t)metadata, key, value)
-        good = good && strlen(key) <= 64 && *key && json_is_string(value) && json_string_length(value) <= 512;
+        good = good && strlen(key) <= 64 && *key && json_is_string(value) &&
+            json_string_length(value) <= 512;
     if (good)
         return 0;
-    hn_fail(err, HN_E_INVALID_FIELD, "metadata must be an object of at most 16 texts (keys to 64, values to 512 bytes)");
+    hn_fail(err, HN_E_INVALID_FIELD,
+        "metadata must be an object of at most 16 texts (keys to 64, values to 512 bytes)");
     hn_error_field(err, "metadata");
     return HN_E_INVALID_FIELD;
 }
@@ -159,7 +165,8 @@ int hn_jobs_log(struct hn_request *req, struct hn_error *err) {
 }
 
 /* Older ones are removed by the trainer; these are on the disk. */
-int hn_job_checkpoints(struct hn_request *req, const struct hn_job *job, json_t **ret, struct hn_error *err) {
+int hn_job_checkpoints(
+    struct hn_request *req, const struct hn_job *job, json_t **ret, struct hn_error *err) {
     json_t *all = NULL, *checkpoint;
     char run_dir[HN_PATH_SIZE], name[HN_CHECKPOINT_SIZE];
     size_t i;

@@ -9,10 +9,11 @@ static json_t *real(double value) {
 }
 
 static json_t *metric_json(const struct hn_metric *m) {
-    json_t *row = json_pack("{s:I,s:I,s:o,s:o,s:o,s:o,s:o,s:o,s:n}", "seq", (json_int_t)m->seq, "step", (json_int_t)m->step,
-        "epoch", real(m->epoch), "tokens", m->tokens < 0 ? json_null() : json_integer(m->tokens), "loss", real(m->loss),
-        "learning_rate", real(m->learning_rate), "grad_norm", real(m->grad_norm), "tokens_per_second",
-        real(m->tokens_per_second), "val_loss");
+    json_t *row = json_pack("{s:I,s:I,s:o,s:o,s:o,s:o,s:o,s:o,s:n}", "seq", (json_int_t)m->seq,
+        "step", (json_int_t)m->step, "epoch", real(m->epoch), "tokens",
+        m->tokens < 0 ? json_null() : json_integer(m->tokens), "loss", real(m->loss),
+        "learning_rate", real(m->learning_rate), "grad_norm", real(m->grad_norm),
+        "tokens_per_second", real(m->tokens_per_second), "val_loss");
     json_t *val = NULL;
     if (m->val && hn_json_parse(m->val, strlen(m->val), &val, NULL) == 0)
         json_object_update(row, val);
@@ -44,10 +45,11 @@ int hn_jobs_metrics(struct hn_request *req, struct hn_error *err) {
     if (rc)
         return rc;
     if (format[0] == 'c')
-        return hn_metrics_csv(req, number, after, hn_request_query(req, "limit") ? limit : INT64_MAX, points, err);
+        return hn_metrics_csv(
+            req, number, after, hn_request_query(req, "limit") ? limit : INT64_MAX, points, err);
     json_t *rows = json_array(), *next = json_null();
     struct hn_db *db = hn_request_db(req, err);
-    rc = !db ? HN_E_INTERNAL
+    rc = !db     ? HN_E_INTERNAL
         : points ? hn_db_metrics_thin(db, number, points, add_row, rows, err)
                  : hn_db_metrics(db, number, after, limit + 1, add_row, rows, err);
     if (rc) {

@@ -1,6 +1,7 @@
 /*
- * Metrics as CSV. Rows of one step become one line, because that is what a spreadsheet wants: empty cells where nothing was
- * measured. The file is made while it is sent, a page of rows at a time, so a series of any length costs the same memory.
+ * Metrics as CSV. Rows of one step become one line, because that is what a spreadsheet wants: empty
+ * cells where nothing was measured. The file is made while it is sent, a page of rows at a time, so
+ * a series of any length costs the same memory.
  */
 #include "api/handlers.h"
 
@@ -62,8 +63,8 @@ static void take_row(void *ud, const struct hn_metric *m) {
             csv->cells[k] = (double)NAN;
         json_object_clear(csv->val);
     }
-    const double cells[CELLS] = {m->epoch, m->tokens < 0 ? (double)NAN : (double)m->tokens, m->loss, m->learning_rate,
-        m->grad_norm, m->tokens_per_second};
+    const double cells[CELLS] = {m->epoch, m->tokens < 0 ? (double)NAN : (double)m->tokens, m->loss,
+        m->learning_rate, m->grad_norm, m->tokens_per_second};
     for (size_t k = 0; k < CELLS; k++)
         if (!isnan(cells[k]))
             csv->cells[k] = cells[k];
@@ -83,13 +84,15 @@ static void put_head(struct csv *csv) {
     hn_buf_text(&csv->out, "time\r\n");
 }
 
-/* Pool thread. The reader is taken for a page only: a slow client must not keep an old snapshot alive. */
+/* Pool thread. The reader is taken for a page only: a slow client must not keep an old snapshot
+ * alive. */
 static int read_page(struct csv *csv) {
     int64_t before = csv->after, wanted = csv->left < PAGE ? csv->left : PAGE;
     hn_buf_clear(&csv->out);
     csv->at = 0;
     struct hn_db *db = hn_store_read(csv->server->store, NULL);
-    int rc = db ? hn_db_metrics(db, csv->job, csv->after, wanted, take_row, csv, NULL) : HN_E_INTERNAL;
+    int rc =
+        db ? hn_db_metrics(db, csv->job, csv->after, wanted, take_row, csv, NULL) : HN_E_INTERNAL;
     hn_store_release(csv->server->store, db);
     if (!rc && (csv->after == before || csv->left <= 0)) {
         put_line(csv);
@@ -120,14 +123,16 @@ static void close_csv(void *ud) {
     free(csv);
 }
 
-int hn_metrics_csv(struct hn_request *req, int64_t job, int64_t after, int64_t limit, int64_t points, struct hn_error *err) {
+int hn_metrics_csv(struct hn_request *req, int64_t job, int64_t after, int64_t limit,
+    int64_t points, struct hn_error *err) {
     struct csv *csv = hn_calloc(1, sizeof *csv);
     struct hn_db *db = hn_request_db(req, err);
     if (!csv || !db) {
         free(csv);
         return hn_fail(err, HN_E_INTERNAL, "out of memory");
     }
-    csv->stream = (struct hn_stream){.read = read_csv, .close = close_csv, .ud = csv, .blocking = true};
+    csv->stream =
+        (struct hn_stream){.read = read_csv, .close = close_csv, .ud = csv, .blocking = true};
     csv->server = req->server;
     csv->job = job;
     csv->after = after;

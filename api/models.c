@@ -17,8 +17,10 @@ static int check_name(const char *name, struct hn_error *err) {
     return rc;
 }
 
-/* The same answer for what is missing and what is not allowed: strangers cannot explore the disk with it. */
-static int resolve(const struct hn_request *req, const char *path, char **ret, struct hn_error *err) {
+/* The same answer for what is missing and what is not allowed: strangers cannot explore the disk
+ * with it. */
+static int resolve(
+    const struct hn_request *req, const char *path, char **ret, struct hn_error *err) {
     const char *dirs = req->server->config->model_dirs;
     char *real = path[0] == '/' ? realpath(path, NULL) : NULL;
     if (real && hn_model_allowed(dirs, real)) {
@@ -28,8 +30,10 @@ static int resolve(const struct hn_request *req, const char *path, char **ret, s
     free(real);
     hn_fail(err, HN_E_FORBIDDEN, "there is no model at %.300s in the allowed folders", path);
     hn_error_field(err, "path");
-    hn_error_hint(err, *dirs ? "allowed are the folders of the setting model_dirs: %s"
-                             : "the setting model_dirs names none%s; `honed model import` takes any path", dirs);
+    hn_error_hint(err,
+        *dirs ? "allowed are the folders of the setting model_dirs: %s"
+              : "the setting model_dirs names none%s; `honed model import` takes any path",
+        dirs);
     return HN_E_FORBIDDEN;
 }
 
@@ -52,24 +56,29 @@ static int import_path(struct hn_request *req, json_t **ret, struct hn_error *er
     if (!rc && !path) {
         rc = hn_fail(err, HN_E_MISSING_FIELD, "path is missing");
         hn_error_field(err, "path");
-        hn_error_hint(err, "the path of a GGUF file or model folder on the server; or upload with -F file=@model.gguf");
+        hn_error_hint(err,
+            "the path of a GGUF file or model folder on the server; or upload with -F "
+            "file=@model.gguf");
     }
     if (!rc)
         rc = resolve(req, path, &real, err);
     struct hn_library library = hn_request_library(req);
     if (!rc)
-        rc = hn_model_import(&library, name, real, req->server->config->model_dirs, source ? source : real, ret,
-            &req->details, err);
+        rc = hn_model_import(&library, name, real, req->server->config->model_dirs,
+            source ? source : real, ret, &req->details, err);
     free(real);
     json_decref(body);
     return rc;
 }
 
-/* The last part of a file name; names with other characters than a model's files have are refused. */
+/* The last part of a file name; names with other characters than a model's files have are
+ * refused. */
 static const char *base_name(const char *filename) {
     const char *slash = strrchr(filename, '/');
     const char *base = slash ? slash + 1 : filename;
-    return *base && *base != '.' && strlen(base) <= 255 && strcspn(base, "\\:") == strlen(base) ? base : NULL;
+    return *base && *base != '.' && strlen(base) <= 255 && strcspn(base, "\\:") == strlen(base)
+        ? base
+        : NULL;
 }
 
 /* Several files of a form become a folder, as they were one. */
@@ -85,10 +94,12 @@ static int gather(struct hn_request *req, char folder[HN_PATH_SIZE], struct hn_e
         if (!part->filename)
             continue;
         if (!base || !hn_state_path(to, folder, base, NULL, NULL))
-            rc = hn_fail(err, HN_E_INVALID_FIELD, "\"%.100s\" cannot be a model file's name", part->filename);
+            rc = hn_fail(err, HN_E_INVALID_FIELD, "\"%.100s\" cannot be a model file's name",
+                part->filename);
         else if (link(part->path, to))
-            rc = errno == EEXIST ? hn_fail(err, HN_E_INVALID_FIELD, "the file %s was sent twice", base)
-                                 : hn_fail_errno(err, errno, "cannot store %s", base);
+            rc = errno == EEXIST
+                ? hn_fail(err, HN_E_INVALID_FIELD, "the file %s was sent twice", base)
+                : hn_fail_errno(err, errno, "cannot store %s", base);
     }
     return rc;
 }
@@ -149,7 +160,8 @@ int hn_models_list(struct hn_request *req, struct hn_error *err) {
     json_array_foreach(list, i, record)
         json_array_append_new(out, hn_record_public(record));
     if (more)
-        next = json_string_value(json_object_get(json_array_get(list, json_array_size(list) - 1), "name"));
+        next = json_string_value(
+            json_object_get(json_array_get(list, json_array_size(list) - 1), "name"));
     if (rc)
         json_decref(out);
     else

@@ -1,8 +1,9 @@
 /*
- * /openapi.json: made from the route table, the hyperparameter table and schemas.json, which says in short what goes in
- * and comes out: {"name": TYPE}, where the name may end with ? (it may be missing) and TYPE is a type of JSON schema or a
- * schema's name, with ? behind it where null is one of its values; "list T", "page T" ({"data","next"}), "one a b c" of
- * these words, "either A B", "any", or an object of the same kind. Tests hold the answers against it.
+ * /openapi.json: made from the route table, the hyperparameter table and schemas.json, which says
+ * in short what goes in and comes out: {"name": TYPE}, where the name may end with ? (it may be
+ * missing) and TYPE is a type of JSON schema or a schema's name, with ? behind it where null is one
+ * of its values; "list T", "page T" ({"data","next"}), "one a b c" of these words, "either A B",
+ * "any", or an object of the same kind. Tests hold the answers against it.
  */
 #include "api/handlers.h"
 #include "api/routes.h"
@@ -24,13 +25,15 @@ static json_t *parameters(const struct hn_route *route) {
     json_t *list = json_array();
     for (const char *s = route->pattern; (s = strchr(s, '{')); s++) {
         size_t n = strcspn(s + 1, "*}");
-        json_array_append_new(list, json_pack("{s:o,s:s,s:b,s:{s:s}}", "name", json_stringn(s + 1, n), "in", "path",
-            "required", 1, "schema", "type", "string"));
+        json_array_append_new(list,
+            json_pack("{s:o,s:s,s:b,s:{s:s}}", "name", json_stringn(s + 1, n), "in", "path",
+                "required", 1, "schema", "type", "string"));
     }
     for (const char *s = route->query; s && *s;) {
         size_t n = strcspn(s, ",");
-        json_array_append_new(list, json_pack("{s:o,s:s,s:{s:s}}", "name", json_stringn(s, n), "in", "query", "schema",
-            "type", "string"));
+        json_array_append_new(list,
+            json_pack("{s:o,s:s,s:{s:s}}", "name", json_stringn(s, n), "in", "query", "schema",
+                "type", "string"));
         s += n + (s[n] == ',');
     }
     return list;
@@ -68,8 +71,9 @@ static json_t *word_schema(const char *text) {
     if (strncmp(text, "list", n) == 0)
         schema = json_pack("{s:s,s:o}", "type", "array", "items", schema_of(inner));
     else if (strncmp(text, "page", n) == 0)
-        schema = json_pack("{s:s,s:[s,s],s:{s:{s:s,s:o},s:{s:[s,s]}}}", "type", "object", "required", "data", "next", "properties",
-            "data", "type", "array", "items", schema_of(inner), "next", "type", "string", "null");
+        schema = json_pack("{s:s,s:[s,s],s:{s:{s:s,s:o},s:{s:[s,s]}}}", "type", "object",
+            "required", "data", "next", "properties", "data", "type", "array", "items",
+            schema_of(inner), "next", "type", "string", "null");
     else if (strncmp(text, "one", n) == 0)
         schema = json_pack("{s:s,s:o}", "type", "string", "enum", words_of(text, false));
     else if (strncmp(text, "either", n) == 0)
@@ -77,7 +81,9 @@ static json_t *word_schema(const char *text) {
     else if (strncmp(text, "any", n) == 0)
         schema = json_object();
     else
-        schema = text[0] >= 'A' && text[0] <= 'Z' ? reference(text, n) : json_pack("{s:o}", "type", json_stringn(text, n));
+        schema = text[0] >= 'A' && text[0] <= 'Z'
+            ? reference(text, n)
+            : json_pack("{s:o}", "type", json_stringn(text, n));
     json_decref(inner);
     return maybe ? nullable(schema) : schema;
 }
@@ -95,42 +101,50 @@ static json_t *schema_of(const json_t *shape) {
         if (!key[n])
             json_array_append_new(required, json_string(key));
     }
-    return json_pack("{s:s,s:o,s:o}", "type", "object", "properties", properties, "required", required);
+    return json_pack(
+        "{s:s,s:o,s:o}", "type", "object", "properties", properties, "required", required);
 }
 
-static json_t *shape_of(const json_t *shapes, const char *part, const struct hn_route *route, const char *pattern) {
+static json_t *shape_of(
+    const json_t *shapes, const char *part, const struct hn_route *route, const char *pattern) {
     char key[160];
     snprintf(key, sizeof key, "%s %s", route->method, pattern);
     return json_object_get(json_object_get(shapes, part), key);
 }
 
-static json_t *request_body(const struct hn_route *route, const char *pattern, const json_t *shapes) {
+static json_t *request_body(
+    const struct hn_route *route, const char *pattern, const json_t *shapes) {
     json_t *content = json_object(), *shape = shape_of(shapes, "requests", route, pattern);
     if (route->body & HN_BODY_JSON)
-        json_object_set_new(content, "application/json", json_pack("{s:o}", "schema", shape ? schema_of(shape)
-            : json_pack("{s:s}", "type", "object")));
+        json_object_set_new(content, "application/json",
+            json_pack("{s:o}", "schema",
+                shape ? schema_of(shape) : json_pack("{s:s}", "type", "object")));
     if (route->body & HN_BODY_FORM)
-        json_object_set_new(content, "multipart/form-data", json_pack("{s:{s:s}}", "schema", "type", "object"));
+        json_object_set_new(
+            content, "multipart/form-data", json_pack("{s:{s:s}}", "schema", "type", "object"));
     if (route->body & HN_BODY_FILE)
-        json_object_set_new(content, "application/octet-stream", json_pack("{s:{s:s,s:s}}", "schema", "type", "string",
-            "format", "binary"));
+        json_object_set_new(content, "application/octet-stream",
+            json_pack("{s:{s:s,s:s}}", "schema", "type", "string", "format", "binary"));
     return json_pack("{s:o}", "content", content);
 }
 
 static json_t *operation(const struct hn_route *route, const char *pattern, const json_t *shapes) {
     static const char *const scopes[] = {"open", "read", "submit", "admin"};
-    json_t *shape = shape_of(shapes, "replies", route, pattern), *op = json_pack(
-        "{s:s,s:o,s:s,s:{s:{s:s},s:{s:s,s:{s:{s:{s:s}}}}}}", "summary", route->summary, "parameters", parameters(route), "x-scope",
-        scopes[route->scope], "responses", "2XX", "description", "done", "default", "description", "an error", "content",
-        "application/json", "schema", "$ref", "#/components/schemas/Error");
+    json_t *shape = shape_of(shapes, "replies", route, pattern),
+           *op = json_pack("{s:s,s:o,s:s,s:{s:{s:s},s:{s:s,s:{s:{s:{s:s}}}}}}", "summary",
+               route->summary, "parameters", parameters(route), "x-scope", scopes[route->scope],
+               "responses", "2XX", "description", "done", "default", "description", "an error",
+               "content", "application/json", "schema", "$ref", "#/components/schemas/Error");
     const char *other = json_string_value(shape_of(shapes, "other_types", route, pattern));
     json_t *content = json_object();
     if (shape)
-        json_object_set_new(content, "application/json", json_pack("{s:o}", "schema", schema_of(shape)));
+        json_object_set_new(
+            content, "application/json", json_pack("{s:o}", "schema", schema_of(shape)));
     if (other)
         json_object_set_new(content, other, json_pack("{s:{s:s}}", "schema", "type", "string"));
     if (op && json_object_size(content))
-        json_object_set(json_object_get(json_object_get(op, "responses"), "2XX"), "content", content);
+        json_object_set(
+            json_object_get(json_object_get(op, "responses"), "2XX"), "content", content);
     json_decref(content);
     if (op && route->body)
         json_object_set_new(op, "requestBody", request_body(route, pattern, shapes));
@@ -144,8 +158,8 @@ static json_t *hyperparameter_schema(void) {
     size_t i;
     json_array_foreach(rows, i, row) {
         const char *type = json_string_value(json_object_get(row, "type"));
-        json_t *schema = json_pack("{s:O,s:O}", "description", json_object_get(row, "help"), "default",
-            json_object_get(row, "default"));
+        json_t *schema = json_pack("{s:O,s:O}", "description", json_object_get(row, "help"),
+            "default", json_object_get(row, "default"));
         bool is_auto = strstr(type, "auto") != NULL;
         if (strcmp(type, "enum") == 0)
             json_object_set(schema, "enum", json_object_get(row, "values"));
@@ -168,14 +182,15 @@ static json_t *hyperparameter_schema(void) {
         json_object_set_new(properties, json_string_value(json_object_get(row, "name")), schema);
     }
     json_decref(rows);
-    return json_pack("{s:s,s:b,s:o}", "type", "object", "additionalProperties", 0, "properties", properties);
+    return json_pack(
+        "{s:s,s:b,s:o}", "type", "object", "additionalProperties", 0, "properties", properties);
 }
 
 static json_t *job_request_schema(void) {
-    static const char *const words[] = {"model", "test", "task", "method", "export_step", "export_dtype", "gguf_dtype", "name",
-        "format", "on_error"};
-    static const char *const any[] = {"validation", "exports", "samples", "labels", "class_weights", "metadata", "init_from", "verify_on",
-        "columns"};
+    static const char *const words[] = {"model", "test", "task", "method", "export_step",
+        "export_dtype", "gguf_dtype", "name", "format", "on_error"};
+    static const char *const any[] = {"validation", "exports", "samples", "labels", "class_weights",
+        "metadata", "init_from", "verify_on", "columns"};
     json_t *properties = json_object();
     for (size_t i = 0; i < sizeof words / sizeof words[0]; i++)
         json_object_set_new(properties, words[i], json_pack("{s:s}", "type", "string"));
@@ -183,32 +198,40 @@ static json_t *job_request_schema(void) {
         json_object_set_new(properties, any[i], json_object());
     json_object_set_new(properties, "dedupe", json_pack("{s:s}", "type", "boolean"));
     json_object_set_new(properties, "drop_leaks", json_pack("{s:s}", "type", "boolean"));
-    json_object_set_new(properties, "dataset", json_pack("{s:[{s:s},{s:s,s:i,s:i,s:{s:[{s:s},{s:s,s:b,s:[s],s:{s:{s:s},"
-        "s:{s:s,s:f,s:i}}}]}}]}", "oneOf", "type", "string", "type", "array", "minItems", 1, "maxItems", HN_DATASETS_MAX,
-        "items", "oneOf", "type", "string", "type", "object", "additionalProperties", 0, "required", "dataset",
-        "properties", "dataset", "type", "string", "weight", "type", "number", "minimum", HN_WEIGHT_MIN, "maximum",
-        HN_WEIGHT_MAX));
-    json_object_set_new(properties, "priority", json_pack("{s:s,s:i,s:i}", "type", "integer", "minimum", -100, "maximum",
-        100));
-    json_object_set_new(properties, "max_shard_bytes", json_pack("{s:s,s:s,s:i,s:I,s:I}", "description",
-        "bytes of weights in one file of a merged folder; more go into several, with an index", "type", "integer", "minimum", 1,
-        "maximum", (json_int_t)HN_SHARD_BYTES_MAX, "default", (json_int_t)HN_SHARD_BYTES));
-    json_object_set_new(properties, "hyperparameters", json_pack("{s:s}", "$ref", "#/components/schemas/Hyperparameters"));
-    return json_pack("{s:s,s:b,s:[s,s],s:o}", "type", "object", "additionalProperties", 0, "required", "model", "dataset",
-        "properties", properties);
+    json_object_set_new(properties, "dataset",
+        json_pack(
+            "{s:[{s:s},{s:s,s:i,s:i,s:{s:[{s:s},{s:s,s:b,s:[s],s:{s:{s:s},s:{s:s,s:f,s:i}}}]}}]}",
+            "oneOf", "type", "string", "type", "array", "minItems", 1, "maxItems", HN_DATASETS_MAX,
+            "items", "oneOf", "type", "string", "type", "object", "additionalProperties", 0,
+            "required", "dataset", "properties", "dataset", "type", "string", "weight", "type",
+            "number", "minimum", HN_WEIGHT_MIN, "maximum", HN_WEIGHT_MAX));
+    json_object_set_new(properties, "priority",
+        json_pack("{s:s,s:i,s:i}", "type", "integer", "minimum", -100, "maximum", 100));
+    json_object_set_new(properties, "max_shard_bytes",
+        json_pack("{s:s,s:s,s:i,s:I,s:I}", "description",
+            "bytes of weights in one file of a merged folder; more go into several, with an index",
+            "type", "integer", "minimum", 1, "maximum", (json_int_t)HN_SHARD_BYTES_MAX, "default",
+            (json_int_t)HN_SHARD_BYTES));
+    json_object_set_new(properties, "hyperparameters",
+        json_pack("{s:s}", "$ref", "#/components/schemas/Hyperparameters"));
+    return json_pack("{s:s,s:b,s:[s,s],s:o}", "type", "object", "additionalProperties", 0,
+        "required", "model", "dataset", "properties", properties);
 }
 
 static json_t *evaluate_request_schema(void) {
-    json_t *writing = json_pack("{s:s,s:b,s:{s:{s:s,s:i,s:i},s:{s:[s,s]}}}", "type", "object", "additionalProperties", 0,
-        "properties", "max_tokens", "type", "integer", "minimum", 1, "default", 128, "stop", "type", "string", "array");
+    json_t *writing = json_pack("{s:s,s:b,s:{s:{s:s,s:i,s:i},s:{s:[s,s]}}}", "type", "object",
+        "additionalProperties", 0, "properties", "max_tokens", "type", "integer", "minimum", 1,
+        "default", 128, "stop", "type", "string", "array");
     json_t *generate = json_pack("{s:s,s:[{s:s},o]}", "description",
-        "models that write: true, or how long, to have every row answered greedily and exact_match, f1, rouge_l, chrf and bleu of "
-        "the answers; absent: exact_match and f1 of questions, nothing of other rows; false: nothing", "anyOf", "type", "boolean",
-        writing);
-    return json_pack("{s:s,s:b,s:[s],s:{s:{s:s},s:{s:s,s:[s,s]},s:o}}", "type", "object", "additionalProperties", 0, "required",
-        "dataset", "properties", "dataset", "type", "string", "step", "description",
-        "of a job: \"exported\" (standard), \"best\", \"last\" or the number of a checkpoint", "type", "string", "integer",
-        "generate", generate);
+        "models that write: true, or how long, to have every row answered greedily and "
+        "exact_match, f1, rouge_l, chrf and bleu of the answers; absent: exact_match and f1 of "
+        "questions, nothing of other rows; false: nothing",
+        "anyOf", "type", "boolean", writing);
+    return json_pack("{s:s,s:b,s:[s],s:{s:{s:s},s:{s:s,s:[s,s]},s:o}}", "type", "object",
+        "additionalProperties", 0, "required", "dataset", "properties", "dataset", "type", "string",
+        "step", "description",
+        "of a job: \"exported\" (standard), \"best\", \"last\" or the number of a checkpoint",
+        "type", "string", "integer", "generate", generate);
 }
 
 static json_t *error_schema(void) {
@@ -216,14 +239,16 @@ static json_t *error_schema(void) {
 #define HN_ERROR(NAME, code, KIND, text) json_array_append_new(codes, json_string(#code));
 #include "engine/errors.def"
 #undef HN_ERROR
-    return json_pack("{s:s,s:{s:{s:s,s:{s:{s:s,s:o},s:{s:s},s:{s:[s,s]},s:{s:[s,s]},s:{s:s}}}}}", "type", "object",
-        "properties", "error", "type", "object", "properties", "code", "type", "string", "enum", codes, "message", "type",
-        "string", "field", "type", "string", "null", "hint", "type", "string", "null", "details", "type", "array");
+    return json_pack("{s:s,s:{s:{s:s,s:{s:{s:s,s:o},s:{s:s},s:{s:[s,s]},s:{s:[s,s]},s:{s:s}}}}}",
+        "type", "object", "properties", "error", "type", "object", "properties", "code", "type",
+        "string", "enum", codes, "message", "type", "string", "field", "type", "string", "null",
+        "hint", "type", "string", "null", "details", "type", "array");
 }
 
 int hn_system_openapi(struct hn_request *req, struct hn_error *err) {
     const struct hn_api *api = hn_api_table();
-    json_t *paths = json_object(), *shapes = json_loads(hn_embedded_schemas[0].data, 0, NULL), *shape;
+    json_t *paths = json_object(), *shapes = json_loads(hn_embedded_schemas[0].data, 0, NULL),
+           *shape;
     const char *name;
     for (size_t i = 0; i < api->n_routes; i++) {
         const struct hn_route *route = &api->routes[i];
@@ -240,12 +265,15 @@ int hn_system_openapi(struct hn_request *req, struct hn_error *err) {
         }
         json_object_set_new(path, method, operation(route, pattern, shapes));
     }
-    json_t *schemas = json_pack("{s:o,s:o,s:o,s:o}", "JobRequest", job_request_schema(), "EvaluateRequest",
-        evaluate_request_schema(), "Hyperparameters", hyperparameter_schema(), "Error", error_schema());
+    json_t *schemas = json_pack("{s:o,s:o,s:o,s:o}", "JobRequest", job_request_schema(),
+        "EvaluateRequest", evaluate_request_schema(), "Hyperparameters", hyperparameter_schema(),
+        "Error", error_schema());
     json_object_foreach(json_object_get(shapes, "schemas"), name, shape)
         json_object_set_new(schemas, name, schema_of(shape));
     json_decref(shapes);
-    return hn_reply_json(req, 200, json_pack("{s:s,s:{s:s,s:s},s:o,s:{s:{s:{s:s,s:s}},s:o}}", "openapi",
-        "3.1.0", "info", "title", "Hone", "version", HN_VERSION, "paths", paths, "components", "securitySchemes", "key",
-        "type", "http", "scheme", "bearer", "schemas", schemas), err);
+    return hn_reply_json(req, 200,
+        json_pack("{s:s,s:{s:s,s:s},s:o,s:{s:{s:{s:s,s:s}},s:o}}", "openapi", "3.1.0", "info",
+            "title", "Hone", "version", HN_VERSION, "paths", paths, "components", "securitySchemes",
+            "key", "type", "http", "scheme", "bearer", "schemas", schemas),
+        err);
 }

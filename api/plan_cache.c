@@ -1,6 +1,7 @@
 /*
- * Plans that were asked for lately. A plan depends on nothing but its parameters, which name models and data by their hashes: the same
- * job submitted again, or tried with dry_run before, is not planned twice. All who ask share one tree, which nobody may change.
+ * Plans that were asked for lately. A plan depends on nothing but its parameters, which name models
+ * and data by their hashes: the same job submitted again, or tried with dry_run before, is not
+ * planned twice. All who ask share one tree, which nobody may change.
  */
 #include "api/handlers.h"
 
@@ -17,9 +18,9 @@ struct kept {
     char key[HN_SHA256_HEX];
     json_t *plan; /* NULL: free, or being made */
     bool pending;
-    size_t waiting;  /* for it, while it is being made */
-    uint64_t asked;  /* which time of making it this is */
-    uint64_t used; /* when, as a count of uses */
+    size_t waiting; /* for it, while it is being made */
+    uint64_t asked; /* which time of making it this is */
+    uint64_t used;  /* when, as a count of uses */
 };
 static struct kept plans[PLANS];
 static uint64_t uses;
@@ -34,7 +35,8 @@ static struct kept *entry_of(const char *key) {
     return NULL;
 }
 
-/* The entry whose use is longest ago, emptied and marked as being made; NULL when all of them are. */
+/* The entry whose use is longest ago, emptied and marked as being made; NULL when all of them
+ * are. */
 static struct kept *take_oldest(const char *key) {
     struct kept *oldest = NULL;
     for (size_t i = 0; i < PLANS; i++)
@@ -53,7 +55,8 @@ static int wait_for(struct kept *entry, const struct hn_request *req, struct hn_
     uint64_t asked = entry->asked;
     int rc = 0;
     if (waiting >= WAITING_MOST) {
-        hn_fail(err, HN_E_BUSY, "%d requests wait for plans that others have asked for, as many as may", WAITING_MOST);
+        hn_fail(err, HN_E_BUSY,
+            "%d requests wait for plans that others have asked for, as many as may", WAITING_MOST);
         hn_error_hint(err, "try again in a few seconds");
         return HN_E_BUSY;
     }
@@ -70,9 +73,10 @@ static int wait_for(struct kept *entry, const struct hn_request *req, struct hn_
     return rc;
 }
 
-/* The plan, a reference of the caller's; else *ret_entry (or NULL) is to be filled. Whoever asks what another is asking waits. */
-static int find(const char *key, const struct hn_request *req, json_t **ret, struct kept **ret_entry,
-    struct hn_error *err) {
+/* The plan, a reference of the caller's; else *ret_entry (or NULL) is to be filled. Whoever asks
+ * what another is asking waits. */
+static int find(const char *key, const struct hn_request *req, json_t **ret,
+    struct kept **ret_entry, struct hn_error *err) {
     struct kept *found;
     int rc = 0;
     pthread_mutex_lock(&lock);
@@ -99,13 +103,16 @@ static void fill(struct kept *entry, json_t *plan) {
     pthread_mutex_unlock(&lock);
 }
 
-/* What a job's record keeps of its plan, written out once for all jobs that share it: plan["texts"]. */
+/* What a job's record keeps of its plan, written out once for all jobs that share it:
+ * plan["texts"]. */
 static void write_out(json_t *plan) {
-    static const char *const parts[] = {"validation", "hyperparameters", "auto", "counts", "plan", "run", "host"};
+    static const char *const parts[] = {
+        "validation", "hyperparameters", "auto", "counts", "plan", "run", "host"};
     json_t *texts = json_object();
     for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
         const json_t *part = json_object_get(plan, parts[i]);
-        char *text = json_dumps(part ? part : json_null(), JSON_COMPACT | JSON_ENCODE_ANY | JSON_REAL_PRECISION(17));
+        char *text = json_dumps(
+            part ? part : json_null(), JSON_COMPACT | JSON_ENCODE_ANY | JSON_REAL_PRECISION(17));
         json_object_set_new(texts, parts[i], json_string(text ? text : ""));
         free(text);
     }
@@ -142,8 +149,12 @@ int hn_plan_ask(struct hn_request *req, const json_t *params, json_t **ret, stru
     if (rc || *ret)
         return rc;
     asking.entry = entry;
-    const struct hn_question question = {.op = "job.plan", .params = params, .asker = &req->asker,
-        .timeout_seconds = PLAN_SECONDS, .unwanted = is_unwanted, .ud = &asking};
+    const struct hn_question question = {.op = "job.plan",
+        .params = params,
+        .asker = &req->asker,
+        .timeout_seconds = PLAN_SECONDS,
+        .unwanted = is_unwanted,
+        .ud = &asking};
     rc = hn_helper_call(req->server->data_helper, &question, ret, &req->details, err);
     if (!rc)
         write_out(*ret);

@@ -1,10 +1,11 @@
 /*
- * Predictions: of a base model, of a job's result, of a checkpoint. The helper answers; here the request is checked and,
- * when streaming, its pieces are passed on as server-sent events: `chunk`, then `result` or `error`.
+ * Predictions: of a base model, of a job's result, of a checkpoint. The helper answers; here the
+ * request is checked and, when streaming, its pieces are passed on as server-sent events: `chunk`,
+ * then `result` or `error`.
  *
- * A streaming answer is made by a second piece of work; it and the stream share a small object that the last of the two
- * frees. A long list of inputs can be paused by the helper for other clients' requests: then it is asked again for those
- * that are left, until all are answered.
+ * A streaming answer is made by a second piece of work; it and the stream share a small object that
+ * the last of the two frees. A long list of inputs can be paused by the helper for other clients'
+ * requests: then it is asked again for those that are left, until all are answered.
  */
 #include "api/handlers.h"
 #include "server/jobs/rundir.h"
@@ -72,7 +73,8 @@ static int on_chunk(void *ud, const json_t *chunk) {
 
 /* Few inputs, none of them long, and few tokens to answer with. */
 static bool is_brief(const json_t *params) {
-    json_t *inputs = json_object_get(params, "inputs"), *tokens = json_object_get(params, "max_tokens");
+    json_t *inputs = json_object_get(params, "inputs"),
+           *tokens = json_object_get(params, "max_tokens");
     size_t n = json_array_size(inputs);
     int64_t each = tokens ? (int64_t)json_integer_value(tokens) : MAX_TOKENS;
     if (each > BRIEF_TOKENS || n > (size_t)(BRIEF_TOKENS / each))
@@ -80,7 +82,8 @@ static bool is_brief(const json_t *params) {
     return json_dumpb(inputs, NULL, 0, JSON_COMPACT) <= BRIEF_BYTES;
 }
 
-/* Takes what was answered from what is asked. The list of inputs is the request's own: another takes its place. */
+/* Takes what was answered from what is asked. The list of inputs is the request's own: another
+ * takes its place. */
 static void leave_rest(json_t *params, size_t answered) {
     json_t *inputs = json_object_get(params, "inputs"), *rest = json_array();
     for (size_t i = answered; i < json_array_size(inputs); i++)
@@ -91,10 +94,14 @@ static void leave_rest(json_t *params, size_t answered) {
 }
 
 /* Has all inputs answered; changes `params`. As hn_helper_call. */
-static int ask(struct hn_server *server, const struct hn_asker *asker, json_t *params, struct answer *a, json_t **ret,
-    json_t **ret_details, struct hn_error *err) {
-    const struct hn_question question = {.op = "predict", .params = params, .asker = asker, .brief = is_brief(params),
-        .chunk = a ? on_chunk : NULL, .ud = a};
+static int ask(struct hn_server *server, const struct hn_asker *asker, json_t *params,
+    struct answer *a, json_t **ret, json_t **ret_details, struct hn_error *err) {
+    const struct hn_question question = {.op = "predict",
+        .params = params,
+        .asker = asker,
+        .brief = is_brief(params),
+        .chunk = a ? on_chunk : NULL,
+        .ud = a};
     json_t *all = json_array(), *result = NULL;
     bool paused = false;
     int rc;
@@ -166,9 +173,11 @@ static int reply_streaming(struct hn_request *req, json_t *params, struct hn_err
         json_decref(params);
         return hn_fail(err, HN_E_INTERNAL, "out of memory");
     }
-    *a = (struct answer){.server = req->server, .params = params, .owners = 2, .out.ceiling = PENDING_BYTES};
+    *a = (struct answer){
+        .server = req->server, .params = params, .owners = 2, .out.ceiling = PENDING_BYTES};
     snprintf(a->asker.client, sizeof a->asker.client, "%s", req->asker.client);
-    a->stream = (struct hn_stream){.read = read_answer, .close = close_answer, .ud = a, .costly = true};
+    a->stream =
+        (struct hn_stream){.read = read_answer, .close = close_answer, .ud = a, .costly = true};
     pthread_mutex_init(&a->lock, NULL);
     hn_reply_header(req, "X-Accel-Buffering", "no");
     hn_reply_stream(req, 200, "text/event-stream", &a->stream);
@@ -176,8 +185,8 @@ static int reply_streaming(struct hn_request *req, json_t *params, struct hn_err
     return 0;
 }
 
-static const char *const known[] = {"inputs", "step", "max_tokens", "temperature", "top_p", "top_k", "seed", "stop",
-    "stream", NULL};
+static const char *const known[] = {"inputs", "step", "max_tokens", "temperature", "top_p", "top_k",
+    "seed", "stop", "stream", NULL};
 
 /* The helper's params from the body; what is checked here is what must not reach it wrong. */
 static int read_body(struct hn_request *req, json_t **ret, bool *ret_stream, struct hn_error *err) {
@@ -188,8 +197,10 @@ static int read_body(struct hn_request *req, json_t **ret, bool *ret_stream, str
     if (!rc)
         rc = hn_json_known(body, known, "", err);
     const json_t *inputs = json_object_get(body, "inputs");
-    if (!rc && (!json_is_array(inputs) || !json_array_size(inputs) || json_array_size(inputs) > 1024)) {
-        rc = hn_fail(err, inputs ? HN_E_INVALID_FIELD : HN_E_MISSING_FIELD, "inputs must be a list of 1 to 1024 inputs");
+    if (!rc &&
+        (!json_is_array(inputs) || !json_array_size(inputs) || json_array_size(inputs) > 1024)) {
+        rc = hn_fail(err, inputs ? HN_E_INVALID_FIELD : HN_E_MISSING_FIELD,
+            "inputs must be a list of 1 to 1024 inputs");
         hn_error_field(err, "inputs");
         hn_error_hint(err, "for example {\"inputs\":[\"What is Hone?\"]}");
     }
@@ -211,7 +222,8 @@ static int read_body(struct hn_request *req, json_t **ret, bool *ret_stream, str
     }
     json_t *params = json_object();
     for (const char *const *name = known; *name; name++) /* null means "as if it were not there" */
-        if (strcmp(*name, "step") != 0 && !json_is_null(json_object_get(body, *name)) && json_object_get(body, *name))
+        if (strcmp(*name, "step") != 0 && !json_is_null(json_object_get(body, *name)) &&
+            json_object_get(body, *name))
             json_object_set(params, *name, json_object_get(body, *name));
     json_object_set_new(params, "stream", json_boolean(*ret_stream));
     json_t *step = json_object_get(body, "step");
@@ -256,19 +268,24 @@ int hn_models_predict(struct hn_request *req, struct hn_error *err) {
 }
 
 /* "exported" | "best" | "last" | N; a job that has not ended has no export yet. */
-static int check_step(const json_t *step, const struct hn_job *job, json_t **ret, struct hn_error *err) {
+static int check_step(
+    const json_t *step, const struct hn_job *job, json_t **ret, struct hn_error *err) {
     const char *text = json_string_value(step);
     bool good = json_is_null(step) || (json_is_integer(step) && json_integer_value(step) >= 0) ||
-        (text && (strcmp(text, "exported") == 0 || strcmp(text, "best") == 0 || strcmp(text, "last") == 0));
+        (text &&
+            (strcmp(text, "exported") == 0 || strcmp(text, "best") == 0 ||
+                strcmp(text, "last") == 0));
     if (!good) {
-        hn_fail(err, HN_E_INVALID_FIELD, "step must be \"exported\", \"best\", \"last\" or the number of a checkpoint");
+        hn_fail(err, HN_E_INVALID_FIELD,
+            "step must be \"exported\", \"best\", \"last\" or the number of a checkpoint");
         hn_error_field(err, "step");
         hn_error_hint(err, "GET /jobs/%s/checkpoints lists them", job->id);
         return HN_E_INVALID_FIELD;
     }
     bool exported = json_is_null(step) || (text && text[0] == 'e');
     if (exported && strcmp(job->status, "succeeded") != 0) {
-        hn_fail(err, HN_E_CONFLICT, "job %s is %s and has no exported result", job->id, job->status);
+        hn_fail(
+            err, HN_E_CONFLICT, "job %s is %s and has no exported result", job->id, job->status);
         hn_error_field(err, "step");
         hn_error_hint(err, "ask for \"step\":\"last\" or \"best\" to use a checkpoint");
         return HN_E_CONFLICT;
@@ -280,13 +297,16 @@ static int check_step(const json_t *step, const struct hn_job *job, json_t **ret
 /* The run keeps links of its inputs, so this works after the model was deleted from the library. */
 static int damaged(struct hn_error *err, const struct hn_job *job, const struct hn_error *why) {
     hn_fail(err, HN_E_CONFLICT, "job %s cannot be asked: %.600s", job->id, why->message);
-    hn_error_hint(err, "restore the file from a backup, or submit the job again; `honed check` lists all that is damaged");
+    hn_error_hint(err,
+        "restore the file from a backup, or submit the job again; `honed check` lists all that is "
+        "damaged");
     return HN_E_CONFLICT;
 }
 
-/* The path of the run's base in its own folder, whose bytes must be those that it was trained on. */
-int hn_job_model(struct hn_request *req, const struct hn_job *job, const char *run_dir, char path[HN_PATH_SIZE],
-    struct hn_error *err) {
+/* The path of the run's base in its own folder, whose bytes must be those that it was trained
+ * on. */
+int hn_job_model(struct hn_request *req, const struct hn_job *job, const char *run_dir,
+    char path[HN_PATH_SIZE], struct hn_error *err) {
     json_t *run = NULL;
     const char *file = NULL, *sha256 = NULL;
     struct hn_error why = {0};
@@ -295,7 +315,8 @@ int hn_job_model(struct hn_request *req, const struct hn_job *job, const char *r
         rc = hn_json_string(json_object_get(run, "model"), "file", &file, err);
     if (!rc)
         rc = hn_json_string(json_object_get(run, "model"), "sha256", &sha256, err);
-    if (!rc && (!file || !hn_state_path(path, run_dir, file, NULL, NULL) || access(path, R_OK) != 0)) {
+    if (!rc &&
+        (!file || !hn_state_path(path, run_dir, file, NULL, NULL) || access(path, R_OK) != 0)) {
         rc = hn_fail(err, HN_E_CONFLICT, "job %s has not started yet", job->id);
         hn_error_hint(err, "POST /models/%s/predict asks the base model", job->model);
     }
@@ -306,22 +327,27 @@ int hn_job_model(struct hn_request *req, const struct hn_job *job, const char *r
 }
 
 /* The files of the exported result, as they were told. */
-static int check_artifacts(struct hn_request *req, const struct hn_job *job, const char *run_dir, struct hn_error *err) {
+static int check_artifacts(
+    struct hn_request *req, const struct hn_job *job, const char *run_dir, struct hn_error *err) {
     json_t *list = NULL, *file;
     size_t i;
     int rc = hn_db_artifacts(hn_request_db(req, err), job->n, NULL, 100000, &list, err);
     json_array_foreach(list, i, file) {
         char path[HN_PATH_SIZE];
         struct hn_error why = {0};
-        if (!rc && hn_state_path(path, run_dir, "artifacts", json_string_value(json_object_get(file, "path")), NULL) &&
-            hn_seen_compare(req->server->seen, path, json_string_value(json_object_get(file, "sha256")), &why))
+        if (!rc &&
+            hn_state_path(path, run_dir, "artifacts",
+                json_string_value(json_object_get(file, "path")), NULL) &&
+            hn_seen_compare(
+                req->server->seen, path, json_string_value(json_object_get(file, "sha256")), &why))
             rc = damaged(err, job, &why);
     }
     json_decref(list);
     return rc;
 }
 
-int hn_job_source(struct hn_request *req, const json_t *step, json_t *params, struct hn_error *err) {
+int hn_job_source(
+    struct hn_request *req, const json_t *step, json_t *params, struct hn_error *err) {
     char run_dir[HN_PATH_SIZE], model[HN_PATH_SIZE];
     json_t *found = NULL;
     struct hn_job job;
@@ -340,7 +366,8 @@ int hn_job_source(struct hn_request *req, const json_t *step, json_t *params, st
         return rc;
     }
     json_object_set_new(params, "model", json_pack("{s:s}", "path", model));
-    json_object_set_new(params, "source", json_pack("{s:s,s:o}", "run_dir", run_dir, "step", found));
+    json_object_set_new(
+        params, "source", json_pack("{s:s,s:o}", "run_dir", run_dir, "step", found));
     return 0;
 }
 

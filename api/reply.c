@@ -35,7 +35,8 @@ static json_t *safe_text(const char *text, const char *fallback) {
 
 json_t *hn_error_json(const struct hn_error *err, const json_t *details) {
     const char *text = hn_error_text(err->code);
-    json_t *body = json_object(), *list = json_object_get(details, "details"), *total = json_object_get(details, "total");
+    json_t *body = json_object(), *list = json_object_get(details, "details"),
+           *total = json_object_get(details, "total");
     json_object_set_new(body, "code", json_string(hn_error_name(err->code)));
     json_object_set_new(body, "message", safe_text(err->message[0] ? err->message : text, text));
     json_object_set_new(body, "field", err->field[0] ? safe_text(err->field, "") : json_null());
@@ -49,7 +50,8 @@ json_t *hn_error_json(const struct hn_error *err, const json_t *details) {
 
 char *hn_reply_text(json_t *value) {
     /* 15 digits: floats written from 32 bits come out as short as they came in. */
-    char *text = value ? json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY | JSON_REAL_PRECISION(15)) : NULL;
+    char *text =
+        value ? json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY | JSON_REAL_PRECISION(15)) : NULL;
     json_decref(value);
     return text;
 }
@@ -77,14 +79,15 @@ void hn_reply_error(struct hn_request *req, const struct hn_error *err, const js
         hn_reply_empty(req, 500);
 }
 
-static int bad_query(struct hn_error *err, const char *name, const char *value, const char *wanted) {
+static int bad_query(
+    struct hn_error *err, const char *name, const char *value, const char *wanted) {
     hn_fail(err, HN_E_INVALID_FIELD, "%s=%.64s is not %s", name, value, wanted);
     hn_error_field(err, "%s", name);
     return HN_E_INVALID_FIELD;
 }
 
-int hn_query_int(const struct hn_request *req, const char *name, int64_t min, int64_t max, int64_t *ret,
-    struct hn_error *err) {
+int hn_query_int(const struct hn_request *req, const char *name, int64_t min, int64_t max,
+    int64_t *ret, struct hn_error *err) {
     const char *text = hn_request_query(req, name);
     if (!text)
         return 0;
@@ -92,7 +95,8 @@ int hn_query_int(const struct hn_request *req, const char *name, int64_t min, in
     errno = 0;
     long long value = strtoll(text, &end, 10);
     if (errno || end == text || *end || value < min || value > max) {
-        snprintf(wanted, sizeof wanted, "a whole number from %lld to %lld", (long long)min, (long long)max);
+        snprintf(wanted, sizeof wanted, "a whole number from %lld to %lld", (long long)min,
+            (long long)max);
         return bad_query(err, name, text, wanted);
     }
     *ret = value;
@@ -119,8 +123,8 @@ int hn_query_page(const struct hn_request *req, int64_t standard, int64_t most, 
     return hn_query_int(req, "limit", 1, most, ret_limit, err);
 }
 
-int hn_query_word(const struct hn_request *req, const char *name, const char *const *words, const char **ret,
-    struct hn_error *err) {
+int hn_query_word(const struct hn_request *req, const char *name, const char *const *words,
+    const char **ret, struct hn_error *err) {
     const char *text = hn_request_query(req, name);
     if (!text)
         return 0;

@@ -1,4 +1,5 @@
-/* Replies as the API gives them: JSON, lists, errors. Statuses of errors are decided in reply.c alone. */
+/* Replies as the API gives them: JSON, lists, errors. Statuses of errors are decided in reply.c
+ * alone. */
 #ifndef HN_API_REPLY_H
 #define HN_API_REPLY_H
 
@@ -17,16 +18,16 @@ json_t *hn_error_json(const struct hn_error *err, const json_t *details);
 int hn_error_status(int code);
 
 /* Query parameters as numbers; absent leaves *ret. The error names the parameter. */
-int hn_query_int(const struct hn_request *req, const char *name, int64_t min, int64_t max, int64_t *ret,
-    struct hn_error *err);
+int hn_query_int(const struct hn_request *req, const char *name, int64_t min, int64_t max,
+    int64_t *ret, struct hn_error *err);
 /* 1, true, yes or 0, false, no. */
 int hn_query_flag(const struct hn_request *req, const char *name, bool *ret, struct hn_error *err);
 /* "limit" (default `standard`, at most `most`) and "after". */
 int hn_query_page(const struct hn_request *req, int64_t standard, int64_t most, int64_t *ret_limit,
     const char **ret_after, struct hn_error *err);
 /* One of a NULL-ended list of words; absent leaves *ret. */
-int hn_query_word(const struct hn_request *req, const char *name, const char *const *words, const char **ret,
-    struct hn_error *err);
+int hn_query_word(const struct hn_request *req, const char *name, const char *const *words,
+    const char **ret, struct hn_error *err);
 
 /* The JSON object of the body; an empty body is an empty object. New reference. */
 int hn_body_object(struct hn_request *req, json_t **ret, struct hn_error *err);

@@ -1,4 +1,5 @@
-/* Probes and the daemon's own figures, which are a table: a figure is a number or writes its own lines. */
+/* Probes and the daemon's own figures, which are a table: a figure is a number or writes its own
+ * lines. */
 #include "api/handlers.h"
 #include "server/care/care.h"
 #include "server/care/scrub.h"
@@ -10,8 +11,9 @@
 #include <string.h>
 
 int hn_system_health(struct hn_request *req, struct hn_error *err) {
-    return hn_reply_json(req, 200, json_pack("{s:s,s:s,s:s}", "status", "ok", "version", HN_VERSION, "build",
-        hn_build_name()), err);
+    return hn_reply_json(req, 200,
+        json_pack("{s:s,s:s,s:s}", "status", "ok", "version", HN_VERSION, "build", hn_build_name()),
+        err);
 }
 
 int hn_system_ready(struct hn_request *req, struct hn_error *err) {
@@ -26,27 +28,57 @@ int hn_system_ready(struct hn_request *req, struct hn_error *err) {
 struct page {
     struct hn_server *server;
     struct hn_buf *out;
-    json_t *jobs; /* {"status": count} */
+    json_t *jobs;                      /* {"status": count} */
     int64_t planned, datasets, models; /* bytes */
 };
 
-static double slots(const struct page *p) { return (double)p->server->config->slots; }
-static double slots_busy(const struct page *p) { return hn_workers_busy(p->server->workers); }
-static double memory(const struct page *p) { return (double)p->server->config->memory; }
-static double memory_planned(const struct page *p) { return (double)p->planned; }
-static double steps(const struct page *p) { return (double)hn_workers_figures(p->server->workers)->steps; }
-static double tokens(const struct page *p) { return (double)hn_workers_figures(p->server->workers)->tokens; }
-static double request_memory(const struct page *p) { return (double)hn_http_memory(p->server->http); }
-static double connections(const struct page *p) { return (double)hn_http_connections(p->server->http); }
-static double streams(const struct page *p) { return (double)p->server->event_streams; }
-static double dataset_bytes(const struct page *p) { return (double)p->datasets; }
-static double model_bytes(const struct page *p) { return (double)p->models; }
-static double disk_free(const struct page *p) { return (double)hn_machine_disk_free(p->server->config->state); }
-static double resident(const struct page *p) { (void)p; return (double)hn_machine_resident(); }
-static double uptime(const struct page *p) { return (double)(hn_time_tick() - p->server->started) / 1000; }
+static double slots(const struct page *p) {
+    return (double)p->server->config->slots;
+}
+static double slots_busy(const struct page *p) {
+    return hn_workers_busy(p->server->workers);
+}
+static double memory(const struct page *p) {
+    return (double)p->server->config->memory;
+}
+static double memory_planned(const struct page *p) {
+    return (double)p->planned;
+}
+static double steps(const struct page *p) {
+    return (double)hn_workers_figures(p->server->workers)->steps;
+}
+static double tokens(const struct page *p) {
+    return (double)hn_workers_figures(p->server->workers)->tokens;
+}
+static double request_memory(const struct page *p) {
+    return (double)hn_http_memory(p->server->http);
+}
+static double connections(const struct page *p) {
+    return (double)hn_http_connections(p->server->http);
+}
+static double streams(const struct page *p) {
+    return (double)p->server->event_streams;
+}
+static double dataset_bytes(const struct page *p) {
+    return (double)p->datasets;
+}
+static double model_bytes(const struct page *p) {
+    return (double)p->models;
+}
+static double disk_free(const struct page *p) {
+    return (double)hn_machine_disk_free(p->server->config->state);
+}
+static double resident(const struct page *p) {
+    (void)p;
+    return (double)hn_machine_resident();
+}
+static double uptime(const struct page *p) {
+    return (double)(hn_time_tick() - p->server->started) / 1000;
+}
 
 static void write_jobs(const struct page *p, const char *name) {
-    static const char *const states[] = {"queued", "running", "paused", "succeeded", "failed", "cancelled"};
+    static const char *const states[] = {
+        "queued", "running", "paused", "succeeded", "failed", "cancelled"};
     for (size_t i = 0; i < sizeof states / sizeof states[0]; i++)
         hn_buf_printf(p->out, "%s{status=\"%s\"} %lld\n", name, states[i],
             (long long)json_integer_value(json_object_get(p->jobs, states[i])));
@@ -64,7 +96,7 @@ static void write_requests(const struct page *p, const char *name) {
     char labels[256];
     const struct hn_route_figures *rows = hn_http_figures(p->server->http, &n);
     for (size_t i = 0; i < n; i++)
-        for (int class = 1; class <= 5 && labels_of(&rows[i], labels); class++)
+        for (int class = 1; class <= 5 && labels_of(&rows[i], labels); class ++)
             if (rows[i].counts[class])
                 hn_buf_printf(p->out, "%s{%sclass=\"%dxx\"} %llu\n", name, labels, class,
                     (unsigned long long)rows[i].counts[class]);
@@ -80,7 +112,8 @@ static void write_delays(const struct page *p, const char *name) {
 }
 
 static void write_waits(const struct page *p, const char *name) {
-    hn_histogram_write(&hn_workers_figures(p->server->workers)->waits, hn_bounds_slow, name, "", p->out);
+    hn_histogram_write(
+        &hn_workers_figures(p->server->workers)->waits, hn_bounds_slow, name, "", p->out);
 }
 
 static void write_commits(const struct page *p, const char *name) {
@@ -89,7 +122,8 @@ static void write_commits(const struct page *p, const char *name) {
 
 static void write_restarts(const struct page *p, const char *name) {
     hn_buf_printf(p->out, "%s{helper=\"data\"} %d\n%s{helper=\"predict\"} %d\n", name,
-        hn_helper_deaths(p->server->data_helper), name, hn_helper_deaths(p->server->predict_helper));
+        hn_helper_deaths(p->server->data_helper), name,
+        hn_helper_deaths(p->server->predict_helper));
 }
 
 static void write_build(const struct page *p, const char *name) {
@@ -100,11 +134,16 @@ static void write_disk(const struct page *p, const char *name) {
     struct hn_usage usage;
     hn_care_usage(p->server->care, &usage);
     for (int kind = 0; kind < HN_USAGE_KINDS; kind++)
-        hn_buf_printf(p->out, "%s{kind=\"%s\"} %lld\n", name, hn_usage_name((enum hn_usage_kind)kind), (long long)usage.bytes[kind]);
+        hn_buf_printf(p->out, "%s{kind=\"%s\"} %lld\n", name,
+            hn_usage_name((enum hn_usage_kind)kind), (long long)usage.bytes[kind]);
 }
 
-static double damaged(const struct page *p) { return (double)hn_scrub_damaged(hn_care_scrub(p->server->care)); }
-static double scrubs(const struct page *p) { return (double)hn_scrub_rounds(hn_care_scrub(p->server->care)); }
+static double damaged(const struct page *p) {
+    return (double)hn_scrub_damaged(hn_care_scrub(p->server->care));
+}
+static double scrubs(const struct page *p) {
+    return (double)hn_scrub_rounds(hn_care_scrub(p->server->care));
+}
 
 static const struct {
     const char *name, *type, *help;
@@ -112,24 +151,34 @@ static const struct {
     void (*write)(const struct page *page, const char *name);
 } figures[] = {
     {"hone_jobs", "gauge", "Jobs by status.", NULL, write_jobs},
-    {"hone_queue_wait_seconds", "histogram", "Time from queued, or queued again, to claimed.", NULL, write_waits},
+    {"hone_queue_wait_seconds", "histogram", "Time from queued, or queued again, to claimed.", NULL,
+        write_waits},
     {"hone_slots", "gauge", "Jobs that may train at the same time.", slots, NULL},
     {"hone_slots_busy", "gauge", "Slots that work on a job.", slots_busy, NULL},
     {"hone_memory_bytes", "gauge", "Memory for all trainers together.", memory, NULL},
-    {"hone_memory_planned_bytes", "gauge", "Planned peak memory of the jobs that run.", memory_planned, NULL},
+    {"hone_memory_planned_bytes", "gauge", "Planned peak memory of the jobs that run.",
+        memory_planned, NULL},
     {"hone_trained_steps_total", "counter", "Optimizer steps that trainers told of.", steps, NULL},
     {"hone_trained_tokens_total", "counter", "Tokens of these steps.", tokens, NULL},
     {"hone_http_requests_total", "counter", "Requests answered.", NULL, write_requests},
-    {"hone_http_request_seconds", "histogram", "Time from a request's headers to its answer's.", NULL, write_delays},
+    {"hone_http_request_seconds", "histogram", "Time from a request's headers to its answer's.",
+        NULL, write_delays},
     {"hone_http_connections", "gauge", "Open connections.", connections, NULL},
-    {"hone_http_request_bytes", "gauge", "Memory that requests hold: bodies, answers, buffers.", request_memory, NULL},
+    {"hone_http_request_bytes", "gauge", "Memory that requests hold: bodies, answers, buffers.",
+        request_memory, NULL},
     {"hone_event_streams", "gauge", "Open streams of events.", streams, NULL},
-    {"hone_store_commit_seconds", "histogram", "Transactions of the store until they are on disk.", NULL, write_commits},
-    {"hone_helper_restarts_total", "counter", "Helpers that died or hung and were replaced.", NULL, write_restarts},
+    {"hone_store_commit_seconds", "histogram", "Transactions of the store until they are on disk.",
+        NULL, write_commits},
+    {"hone_helper_restarts_total", "counter", "Helpers that died or hung and were replaced.", NULL,
+        write_restarts},
     {"hone_datasets_bytes", "gauge", "Files of all data sets.", dataset_bytes, NULL},
     {"hone_models_bytes", "gauge", "Files of all models.", model_bytes, NULL},
-    {"hone_disk_bytes", "gauge", "Disk that the state folder takes, by kind, measured every few minutes.", NULL, write_disk},
-    {"hone_damaged", "gauge", "Things on the disk that do not have the bytes of their hash, in the last comparison of all.", damaged, NULL},
+    {"hone_disk_bytes", "gauge",
+        "Disk that the state folder takes, by kind, measured every few minutes.", NULL, write_disk},
+    {"hone_damaged", "gauge",
+        "Things on the disk that do not have the bytes of their hash, in the last comparison of "
+        "all.",
+        damaged, NULL},
     {"hone_scrubs_total", "counter", "Comparisons of all files with their hashes.", scrubs, NULL},
     {"hone_disk_free_bytes", "gauge", "Free space beside the state folder.", disk_free, NULL},
     {"process_resident_memory_bytes", "gauge", "Resident memory of the daemon.", resident, NULL},
@@ -148,7 +197,8 @@ int hn_system_metrics(struct hn_request *req, struct hn_error *err) {
         rc = hn_db_library_bytes(db, &page.datasets, &page.models, err);
     for (size_t i = 0; !rc && i < sizeof figures / sizeof figures[0]; i++) {
         const char *name = figures[i].name;
-        hn_buf_printf(&out, "# HELP %s %s\n# TYPE %s %s\n", name, figures[i].help, name, figures[i].type);
+        hn_buf_printf(
+            &out, "# HELP %s %s\n# TYPE %s %s\n", name, figures[i].help, name, figures[i].type);
         if (figures[i].write)
             figures[i].write(&page, name);
         else

@@ -1,9 +1,11 @@
 /*
- * /jobs/{id}/verify: whether a result can be had again. A verification is a job like others, of the same run part and hence the
- * same bytes, at the lowest priority; it can be watched, paused and cancelled, and survives whatever jobs survive. One that is to
- * repeat the last steps alone is given the first run's checkpoints up to there and goes on from them as any interrupted run does.
- * The answer is made when it is asked for, from three hashes a file: as told by the first run, as on the disk now, as told by the
- * second run; and from both runs' state after the last step, since what is exported may be of an earlier one.
+ * /jobs/{id}/verify: whether a result can be had again. A verification is a job like others, of the
+ * same run part and hence the same bytes, at the lowest priority; it can be watched, paused and
+ * cancelled, and survives whatever jobs survive. One that is to repeat the last steps alone is
+ * given the first run's checkpoints up to there and goes on from them as any interrupted run does.
+ * The answer is made when it is asked for, from three hashes a file: as told by the first run, as
+ * on the disk now, as told by the second run; and from both runs' state after the last step, since
+ * what is exported may be of an earlier one.
  */
 #include "api/handlers.h"
 #include "server/jobs/rundir.h"
@@ -20,16 +22,20 @@
 #define FILES 100000
 #define STATE_FILE "state.safetensors"
 
-/* Both runs must see the same base; the data sets are told apart by their ids, which never change their bytes. */
+/* Both runs must see the same base; the data sets are told apart by their ids, which never change
+ * their bytes. */
 static int check_base(struct hn_request *req, const struct hn_job *job, struct hn_error *err) {
     struct hn_db *db = hn_request_db(req, err);
     json_t *model = NULL, *run = NULL;
     int rc = db ? hn_db_model_get(db, job->model, &model, err) : HN_E_INTERNAL;
     if (!rc)
         rc = hn_json_parse(job->run, strlen(job->run), &run, err);
-    if (rc == HN_E_NOT_FOUND || (!rc && !json_equal(json_object_get(model, "sha256"),
-            json_object_get(json_object_get(run, "model"), "sha256")))) {
-        rc = hn_fail(err, HN_E_CONFLICT, "the base of job %s, model %s, was deleted or replaced since", job->id, job->model);
+    if (rc == HN_E_NOT_FOUND ||
+        (!rc &&
+            !json_equal(json_object_get(model, "sha256"),
+                json_object_get(json_object_get(run, "model"), "sha256")))) {
+        rc = hn_fail(err, HN_E_CONFLICT,
+            "the base of job %s, model %s, was deleted or replaced since", job->id, job->model);
         hn_error_hint(err, "import the same model under the same name again");
     }
     json_decref(model);
@@ -37,8 +43,10 @@ static int check_base(struct hn_request *req, const struct hn_job *job, struct h
     return rc;
 }
 
-/* {"last_steps":N} of the body: the newest kept checkpoint of at least N steps before the end; no body: step 0. */
-static int choose_begin(struct hn_request *req, const struct hn_job *job, int64_t *ret_step, struct hn_error *err) {
+/* {"last_steps":N} of the body: the newest kept checkpoint of at least N steps before the end; no
+ * body: step 0. */
+static int choose_begin(
+    struct hn_request *req, const struct hn_job *job, int64_t *ret_step, struct hn_error *err) {
     static const char *const known[] = {"last_steps", NULL};
     json_t *body = NULL, *kept = NULL, *checkpoint;
     int64_t last = 0;
@@ -58,10 +66,14 @@ static int choose_begin(struct hn_request *req, const struct hn_job *job, int64_
     }
     json_decref(kept);
     if (!rc && last && !*ret_step) {
-        rc = hn_fail(err, HN_E_CONFLICT, "job %s keeps no checkpoint of %lld or more steps before its end, step %lld", job->id,
+        rc = hn_fail(err, HN_E_CONFLICT,
+            "job %s keeps no checkpoint of %lld or more steps before its end, step %lld", job->id,
             (long long)last, (long long)job->step);
         hn_error_field(err, "last_steps");
-        hn_error_hint(err, "GET /jobs/%s/checkpoints lists those that are kept; without last_steps all steps are run again", job->id);
+        hn_error_hint(err,
+            "GET /jobs/%s/checkpoints lists those that are kept; without last_steps all steps are "
+            "run again",
+            job->id);
     }
     return rc;
 }
@@ -70,14 +82,17 @@ static int choose_begin(struct hn_request *req, const struct hn_job *job, int64_
 static int place_init(const char *state, const char *from, const char *to, struct hn_error *err) {
     static const char name[] = "inputs/init.safetensors";
     char run_dir[HN_PATH_SIZE], target[HN_PATH_SIZE];
-    if (!hn_state_path(run_dir, state, "runs", from, NULL) || !hn_state_path(target, state, "runs", to, name))
+    if (!hn_state_path(run_dir, state, "runs", from, NULL) ||
+        !hn_state_path(target, state, "runs", to, name))
         return hn_fail(err, HN_E_INTERNAL, "path too long");
     int rc = hn_rundir_keep(run_dir, name, target, HN_BLOB_SHARED, err);
     return rc == HN_E_NOT_FOUND ? 0 : rc;
 }
 
-/* Those up to the step: it goes on from the last of them, and an earlier one may be the best of the run. */
-static int place_checkpoints(struct hn_request *req, const struct hn_job *from, const char *to, int64_t last, struct hn_error *err) {
+/* Those up to the step: it goes on from the last of them, and an earlier one may be the best of the
+ * run. */
+static int place_checkpoints(struct hn_request *req, const struct hn_job *from, const char *to,
+    int64_t last, struct hn_error *err) {
     static const char *const files[] = {STATE_FILE, "state.json"};
     const char *state = req->server->config->state;
     json_t *kept = NULL, *checkpoint;
@@ -89,8 +104,10 @@ static int place_checkpoints(struct hn_request *req, const struct hn_job *from, 
         for (size_t k = 0; !rc && step <= last && k < sizeof files / sizeof files[0]; k++) {
             hn_rundir_checkpoint(name, step, files[k]);
             /* Not linked: the second trainer may write in its checkpoints. */
-            rc = hn_state_path(run_dir, state, "runs", from->id, NULL) && hn_state_path(target, state, "runs", to, name)
-                ? hn_rundir_keep(run_dir, name, target, HN_BLOB_OWN, err) : hn_fail(err, HN_E_INTERNAL, "path too long");
+            rc = hn_state_path(run_dir, state, "runs", from->id, NULL) &&
+                    hn_state_path(target, state, "runs", to, name)
+                ? hn_rundir_keep(run_dir, name, target, HN_BLOB_OWN, err)
+                : hn_fail(err, HN_E_INTERNAL, "path too long");
         }
     }
     json_decref(kept);
@@ -120,7 +137,8 @@ static int64_t begin_of(const struct hn_job *job) {
 }
 
 /* The first job's record becomes the second's: what a run changes in it is not inserted. */
-static int insert_again(struct hn_request *req, struct hn_job *job, int64_t step, char ret_id[HN_ID_SIZE], struct hn_error *err) {
+static int insert_again(struct hn_request *req, struct hn_job *job, int64_t step,
+    char ret_id[HN_ID_SIZE], struct hn_error *err) {
     char now[HN_TIME_SIZE];
     const char *state = req->server->config->state;
     struct hn_job_insert insert = {.job = job, .reach = hn_access_reach(req)};
@@ -156,7 +174,8 @@ int hn_jobs_verify(struct hn_request *req, struct hn_error *err) {
     if (!rc && atomic_load(&req->server->draining))
         rc = hn_fail(err, HN_E_BUSY, "the server is shutting down");
     if (!rc && strcmp(job.status, "succeeded") != 0) {
-        rc = hn_fail(err, HN_E_CONFLICT, "job %s is %s; only a result can be verified", job.id, job.status);
+        rc = hn_fail(
+            err, HN_E_CONFLICT, "job %s is %s; only a result can be verified", job.id, job.status);
         hn_error_hint(err, "wait until its \"artifacts_ready\" is true");
     }
     if (!rc && job.verifies) {
@@ -181,7 +200,8 @@ int hn_jobs_verify(struct hn_request *req, struct hn_error *err) {
 static json_t *stored_hash(const char *state, const char *job, const char *name) {
     char hash[HN_SHA256_HEX], run_dir[HN_PATH_SIZE], open_file[HN_FD_PATH_SIZE];
     int fd;
-    if (!hn_state_path(run_dir, state, "runs", job, NULL) || hn_rundir_open(run_dir, name, O_RDONLY, &fd, NULL))
+    if (!hn_state_path(run_dir, state, "runs", job, NULL) ||
+        hn_rundir_open(run_dir, name, O_RDONLY, &fd, NULL))
         return json_null();
     bool there = !hn_sha256_file(hn_fd_path(open_file, fd), hash, NULL, NULL);
     close(fd);
@@ -204,14 +224,17 @@ struct answer {
     struct hn_db *db;
     const char *state;
     const struct hn_job *job;
-    json_t *first, *stored; /* by path: rows of its artifacts, hashes of its files as they are now */
+    /* by path: rows of its artifacts, hashes of its files as they are now */
+    json_t *first, *stored;
     json_t *list;
     struct hn_error *err;
     int rc;
 };
 
-static json_t *file_row(const char *path, const json_t *expected, const json_t *stored, const json_t *found, bool same) {
-    return json_pack("{s:s,s:O?,s:O?,s:O?,s:b}", "path", path, "expected", expected, "stored", stored, "found", found, "same", same);
+static json_t *file_row(const char *path, const json_t *expected, const json_t *stored,
+    const json_t *found, bool same) {
+    return json_pack("{s:s,s:O?,s:O?,s:O?,s:b}", "path", path, "expected", expected, "stored",
+        stored, "found", found, "same", same);
 }
 
 /* One row a file of either run: {"path","expected","stored","found","same"}. */
@@ -222,7 +245,8 @@ static json_t *compare_artifacts(const struct answer *a, const json_t *second, b
     *ret_same = json_object_size(all) > 0;
     json_object_foreach(all, path, row) {
         const json_t *expected = json_object_get(json_object_get(a->first, path), "sha256");
-        const json_t *found = json_object_get(json_object_get(second, path), "sha256"), *stored = json_object_get(a->stored, path);
+        const json_t *found = json_object_get(json_object_get(second, path), "sha256"),
+                     *stored = json_object_get(a->stored, path);
         bool same = expected && json_equal(expected, found) && json_equal(expected, stored);
         *ret_same = *ret_same && same;
         json_array_append_new(files, file_row(path, expected, stored, found, same));
@@ -231,11 +255,13 @@ static json_t *compare_artifacts(const struct answer *a, const json_t *second, b
     return files;
 }
 
-/* Weights and moments after the last step; no hash of them was told, so the files speak for themselves. */
+/* Weights and moments after the last step; no hash of them was told, so the files speak for
+ * themselves. */
 static json_t *compare_ends(const struct answer *a, const struct hn_job *second, bool *ret_same) {
     char name[HN_CHECKPOINT_SIZE];
     hn_rundir_checkpoint(name, a->job->step, STATE_FILE);
-    json_t *stored = stored_hash(a->state, a->job->id, name), *found = stored_hash(a->state, second->id, name);
+    json_t *stored = stored_hash(a->state, a->job->id, name),
+           *found = stored_hash(a->state, second->id, name);
     *ret_same = json_is_string(stored) && json_equal(stored, found);
     json_t *row = file_row(name, NULL, stored, found, *ret_same);
     json_decref(stored);
@@ -251,11 +277,15 @@ static void add_verification(void *ud, const struct hn_job *job) {
         files = compare_artifacts(a, second, &same);
         json_array_append_new(files, compare_ends(a, job, &same_end));
     }
-    json_array_append_new(a->list, json_pack("{s:s,s:I,s:s,s:o,s:o,s:o,s:s,s:s?}", "job", job->id, "from_step",
-        (json_int_t)begin_of(job), "status", job->status, "status_reason",
-        job->reason_code ? json_pack("{s:s,s:s?}", "code", job->reason_code, "message", job->reason_message) : json_null(),
-        "same", done ? json_boolean(same && same_end) : json_null(), "files", files ? files : json_array(), "created_at",
-        job->created_at, "finished_at", job->finished_at));
+    json_array_append_new(a->list,
+        json_pack("{s:s,s:I,s:s,s:o,s:o,s:o,s:s,s:s?}", "job", job->id, "from_step",
+            (json_int_t)begin_of(job), "status", job->status, "status_reason",
+            job->reason_code
+                ? json_pack("{s:s,s:s?}", "code", job->reason_code, "message", job->reason_message)
+                : json_null(),
+            "same", done ? json_boolean(same && same_end) : json_null(), "files",
+            files ? files : json_array(), "created_at", job->created_at, "finished_at",
+            job->finished_at));
     json_decref(second);
 }
 
@@ -267,8 +297,10 @@ static int look_at_first(struct answer *a) {
     int rc = by_path(a->db, a->job->n, &a->first, a->err);
     if (!rc)
         json_object_foreach(a->first, path, row)
-            json_object_set_new(a->stored, path, hn_state_path(full, "artifacts", path, NULL, NULL)
-                ? stored_hash(a->state, a->job->id, full) : json_null());
+            json_object_set_new(a->stored, path,
+                hn_state_path(full, "artifacts", path, NULL, NULL)
+                    ? stored_hash(a->state, a->job->id, full)
+                    : json_null());
     return rc;
 }
 
@@ -276,8 +308,12 @@ int hn_jobs_verifications(struct hn_request *req, struct hn_error *err) {
     struct hn_job job;
     bool more;
     int rc = hn_job_load(req, &job, err);
-    struct answer a = {.db = hn_request_db(req, err), .state = req->server->config->state, .job = &job, .stored = json_object(),
-        .list = json_array(), .err = err};
+    struct answer a = {.db = hn_request_db(req, err),
+        .state = req->server->config->state,
+        .job = &job,
+        .stored = json_object(),
+        .list = json_array(),
+        .err = err};
     struct hn_job_filter filter = {.reach = hn_access_reach(req), .verifies = job.id, .limit = 100};
     if (!rc)
         rc = look_at_first(&a);

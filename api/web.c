@@ -1,4 +1,5 @@
-/* The dashboard: files compiled into the binary. They hold no data; everything shown comes through the API with its keys. */
+/* The dashboard: files compiled into the binary. They hold no data; everything shown comes through
+ * the API with its keys. */
 #include "api/handlers.h"
 #include "server/base/embedded.h"
 
@@ -20,8 +21,9 @@ int hn_web_file(struct hn_request *req, struct hn_error *err) {
     for (const struct hn_embedded *file = hn_embedded_web; file->name; file++) {
         if (strcmp(file->name, name) != 0)
             continue;
-        hn_reply_header(req, "Content-Security-Policy", "default-src 'none'; script-src 'self'; style-src 'self'; "
-            "img-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'");
+        hn_reply_header(req, "Content-Security-Policy",
+            "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src "
+            "'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'");
         hn_reply_header(req, "Cache-Control", "no-cache");
         hn_reply_static(req, 200, type_of(name), file->data, file->size);
         return 0;

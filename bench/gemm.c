@@ -1,6 +1,7 @@
 /*
- * Rate of the engine's own matrix product beside OpenBLAS's on the shapes of SmolLM2, one thread, minimum of several
- * runs. OPENBLAS_CORETYPE chooses OpenBLAS's kernels; unset, the best for this CPU are taken.
+ * Rate of the engine's own matrix product beside OpenBLAS's on the shapes of SmolLM2, one thread,
+ * minimum of several runs. OPENBLAS_CORETYPE chooses OpenBLAS's kernels; unset, the best for this
+ * CPU are taken.
  */
 #include "engine/kernels/blas.h"
 #include "engine/base/buf.h"
@@ -51,8 +52,8 @@ int main(void) {
         a[i] = (float)(i % 17) - 8;
         b[i] = (float)(i % 13) - 6;
     }
-    printf("%s, GFLOP/s, one thread\n%-20s %6s %6s %6s %9s %9s %6s\n", hn_blas_name(), "shape", "m", "n", "k",
-        "OpenBLAS", "own", "ratio");
+    printf("%s, GFLOP/s, one thread\n%-20s %6s %6s %6s %9s %9s %6s\n", hn_blas_name(), "shape", "m",
+        "n", "k", "OpenBLAS", "own", "ratio");
     for (size_t s = 0; s < sizeof shapes / sizeof shapes[0]; s++) {
         size_t m = shapes[s].m, n = shapes[s].n, k = shapes[s].k, lda = shapes[s].ta ? m : k,
                ldb = shapes[s].tb ? k : n;
@@ -63,14 +64,15 @@ int main(void) {
                 double start = now();
                 for (int i = 0; i < repeat; i++)
                     if (which)
-                        hn_gemm(shapes[s].ta, shapes[s].tb, m, n, k, 1, a, lda, b, ldb, false, c, n, scratch);
+                        hn_gemm(shapes[s].ta, shapes[s].tb, m, n, k, 1, a, lda, b, ldb, false, c, n,
+                            scratch);
                     else
                         hn_sgemm(shapes[s].ta, shapes[s].tb, m, n, k, 1, a, lda, b, ldb, 0, c, n);
                 double seconds = (now() - start) / repeat;
                 best[which] = seconds < best[which] ? seconds : best[which];
             }
-        printf("%-20s %6zu %6zu %6zu %9.1f %9.1f %6.2f\n", shapes[s].name, m, n, k, flops / best[0] / 1e9,
-            flops / best[1] / 1e9, best[0] / best[1]);
+        printf("%-20s %6zu %6zu %6zu %9.1f %9.1f %6.2f\n", shapes[s].name, m, n, k,
+            flops / best[0] / 1e9, flops / best[1] / 1e9, best[0] / best[1]);
     }
     free(a);
     free(b);

@@ -1,13 +1,17 @@
 /*
- * llm.c's trainer (its train_gpt2.c as of April 2024) with both matmul functions through BLAS: the peer of bench/gpt2.py, built by
- * bench/run.sh. Nothing else of it is changed; its own two functions are renamed to llmc_loops_… in the copy that is included here.
+ * llm.c's trainer (its train_gpt2.c as of April 2024) with both matmul functions through BLAS: the
+ * peer of bench/gpt2.py, built by bench/run.sh. Nothing else of it is changed; its own two
+ * functions are renamed to llmc_loops_… in the copy that is included here.
  *
- *   llmc BATCH LENGTH STEPS     GPT-2's smallest shape, random weights and tokens; a line a step, "… N tokens/s"
+ *   llmc BATCH LENGTH STEPS     GPT-2's smallest shape, random weights and tokens; a line a step,
+ *   "… N tokens/s"
  */
 #include <cblas.h>
 
-static void matmul_forward(float *out, float *inp, float *weight, float *bias, int B, int T, int C, int OC) {
-    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, B * T, OC, C, 1, inp, C, weight, C, 0, out, OC);
+static void matmul_forward(
+    float *out, float *inp, float *weight, float *bias, int B, int T, int C, int OC) {
+    cblas_sgemm(
+        CblasRowMajor, CblasNoTrans, CblasTrans, B * T, OC, C, 1, inp, C, weight, C, 0, out, OC);
     if (!bias)
         return;
 #pragma omp parallel for
@@ -16,9 +20,12 @@ static void matmul_forward(float *out, float *inp, float *weight, float *bias, i
             out[n * OC + o] += bias[o];
 }
 
-static void matmul_backward(float *dinp, float *dweight, float *dbias, float *dout, float *inp, float *weight, int B, int T, int C, int OC) {
-    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, B * T, C, OC, 1, dout, OC, weight, C, 1, dinp, C);
-    cblas_sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, OC, C, B * T, 1, dout, OC, inp, C, 1, dweight, C);
+static void matmul_backward(float *dinp, float *dweight, float *dbias, float *dout, float *inp,
+    float *weight, int B, int T, int C, int OC) {
+    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, B * T, C, OC, 1, dout, OC, weight, C, 1,
+        dinp, C);
+    cblas_sgemm(
+        CblasRowMajor, CblasTrans, CblasNoTrans, OC, C, B * T, 1, dout, OC, inp, C, 1, dweight, C);
     for (int n = 0; dbias && n < B * T; n++)
         for (int o = 0; o < OC; o++)
             dbias[o] += dout[n * OC + o];
@@ -68,7 +75,8 @@ int main(int argc, char **argv) {
         gpt2_zero_grad(&model);
         gpt2_backward(&model);
         gpt2_update(&model, 1e-4f, 0.9f, 0.999f, 1e-8f, 0.0f, step);
-        printf("step %d loss %.4f %.1f tokens/s\n", step, model.mean_loss, B * T / (seconds() - began));
+        printf("step %d loss %.4f %.1f tokens/s\n", step, model.mean_loss,
+            B * T / (seconds() - began));
         fflush(stdout);
     }
     gpt2_free(&model);

@@ -1,11 +1,13 @@
 /*
- * The rate of the engine's own product path over the shapes of a model's training step, through the pool and with the
- * model's own (quantised) weights: what a whole step's rate is held against by bench/share.py.
+ * The rate of the engine's own product path over the shapes of a model's training step, through the
+ * pool and with the model's own (quantised) weights: what a whole step's rate is held against by
+ * bench/share.py.
  *
  *   bench_share MODEL ROWS TARGETS THREADS lora|full
  *
- * Products of one layer stand for all; the head has TARGETS rows. Prints {"flops", "seconds", "shapes": [[m, n, k,
- * times a step], …]}: floating-point operations and the least seconds that all of a step's products took.
+ * Products of one layer stand for all; the head has TARGETS rows. Prints {"flops", "seconds",
+ * "shapes": [[m, n, k, times a step], …]}: floating-point operations and the least seconds that all
+ * of a step's products took.
  */
 #include "engine/kernels/blas.h"
 #include "engine/base/buf.h"
@@ -27,7 +29,8 @@ static double now(void) {
 
 struct bench {
     struct hn_exec x;
-    float *wide, *narrow, *grad; /* values of rows on either side of a weight, and of its gradient */
+    /* values of rows on either side of a weight, and of its gradient */
+    float *wide, *narrow, *grad;
     bool full;
     double flops, seconds;
     const char *comma;
@@ -50,7 +53,8 @@ static void products(struct bench *b, const struct hn_weight *w, size_t rows, si
             else if (kind == 1)
                 hn_product_nn(&b->x, b->narrow, false, b->wide, w->rows, w, rows);
             else
-                hn_product_tn(&b->x, b->grad, 1, b->wide, w->rows, w->rows, b->narrow, w->cols, w->cols, rows);
+                hn_product_tn(&b->x, b->grad, 1, b->wide, w->rows, w->rows, b->narrow, w->cols,
+                    w->cols, rows);
             double seconds = now() - start;
             best[kind] = seconds < best[kind] ? seconds : best[kind];
         }
@@ -74,14 +78,18 @@ int main(int argc, char **argv) {
     size_t rows = strtoul(argv[2], NULL, 10), targets = strtoul(argv[3], NULL, 10), most = 0;
     unsigned threads = (unsigned)strtoul(argv[4], NULL, 10);
     b.full = strcmp(argv[5], "full") == 0;
-    if (hn_blas_open(&err) || hn_model_open(&model, argv[1], &err) || hn_pool_create(threads, &b.x.pool, &err)) {
+    if (hn_blas_open(&err) || hn_model_open(&model, argv[1], &err) ||
+        hn_pool_create(threads, &b.x.pool, &err)) {
         fprintf(stderr, "%s\n", err.message);
         return 1;
     }
-    const struct hn_weight *head = hn_model_weight(&model, -1, model.config.tied ? HN_ROLE_EMBED : HN_ROLE_HEAD);
+    const struct hn_weight *head =
+        hn_model_weight(&model, -1, model.config.tied ? HN_ROLE_EMBED : HN_ROLE_HEAD);
     for (size_t i = 0; i < model.n_weights; i++)
         if (!model.weights[i].vector && (model.weights[i].layer >= 0 || &model.weights[i] == head))
-            most = model.weights[i].rows * model.weights[i].cols > most ? model.weights[i].rows * model.weights[i].cols : most;
+            most = model.weights[i].rows * model.weights[i].cols > most
+                ? model.weights[i].rows * model.weights[i].cols
+                : most;
     size_t widest = model.config.vocab > model.config.ffn ? model.config.vocab : model.config.ffn;
     size_t tallest = rows > targets ? rows : targets;
     b.wide = hn_calloc(tallest * widest, sizeof *b.wide);

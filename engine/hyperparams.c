@@ -1,4 +1,5 @@
-/* One descriptor row per hyperparameter, made from the table; everything else walks the rows. See hyperparams.h. */
+/* One descriptor row per hyperparameter, made from the table; everything else walks the rows. See
+ * hyperparams.h. */
 #include "engine/hyperparams.h"
 #include "engine/base/json.h"
 
@@ -37,9 +38,9 @@ struct row {
 #define VALUES_TARGETS(x) NULL
 
 static const struct row rows[] = {
-#define HN_HP(name, TYPE, def, min, max, PART, help)                                                                 \
-    {#name, offsetof(struct hn_hyperparams, name), TYPE, HN_HP_##PART, MIN_##TYPE(min), max, VALUES_##TYPE(min),     \
-        help},
+#define HN_HP(name, TYPE, def, min, max, PART, help)                                         \
+    {#name, offsetof(struct hn_hyperparams, name), TYPE, HN_HP_##PART, MIN_##TYPE(min), max, \
+        VALUES_##TYPE(min), help},
 #include "engine/hyperparams.def"
 #undef HN_HP
 };
@@ -94,7 +95,8 @@ static int compare_names(const void *a, const void *b) {
 
 static bool module_name_ok(const char *s) {
     size_t n = strlen(s);
-    return n > 0 && n <= 64 && strspn(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-") == n;
+    return n > 0 && n <= 64 &&
+        strspn(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-") == n;
 }
 
 static int read_targets(struct hn_targets *targets, const json_t *value) {
@@ -102,7 +104,8 @@ static int read_targets(struct hn_targets *targets, const json_t *value) {
     size_t n = 0, used = 0;
     if (json_is_string(value)) {
         names[n++] = json_string_value(value);
-    } else if (json_is_array(value) && json_array_size(value) >= 1 && json_array_size(value) <= 64) {
+    } else if (json_is_array(value) && json_array_size(value) >= 1 &&
+        json_array_size(value) <= 64) {
         for (size_t i = 0; i < json_array_size(value); i++)
             if (!(names[n++] = json_string_value(json_array_get(value, i))))
                 return -1;
@@ -138,14 +141,15 @@ static int wrong(struct hn_error *err, const struct row *row, const char *prefix
         break;
     case TARGETS:
         hn_fail(err, HN_E_INVALID_FIELD,
-            "%s%s must be \"all-linear\" or a list of module names such as [\"q_proj\",\"v_proj\"]", prefix,
-            row->name);
+            "%s%s must be \"all-linear\" or a list of module names such as [\"q_proj\",\"v_proj\"]",
+            prefix, row->name);
         break;
     default:
         hn_fail(err, HN_E_INVALID_FIELD, "%s%s must be %s from %.10g to %.10g%s", prefix, row->name,
-            row->type == FLOAT || row->type == AUTO_FLOAT ? "a number" : "a whole number", row->min, row->max,
+            row->type == FLOAT || row->type == AUTO_FLOAT ? "a number" : "a whole number", row->min,
+            row->max,
             row->type == AUTO_INT || row->type == AUTO_FLOAT ? ", or \"auto\""
-            : row->type == NULL_INT                          ? ", or null"
+                : row->type == NULL_INT                      ? ", or null"
                                                              : "");
     }
     hn_error_field(err, "%s%s", prefix, row->name);
@@ -153,8 +157,8 @@ static int wrong(struct hn_error *err, const struct row *row, const char *prefix
     return HN_E_INVALID_FIELD;
 }
 
-static int read_row(
-    struct hn_hyperparams *hp, const struct row *row, const json_t *value, const char *prefix, struct hn_error *err) {
+static int read_row(struct hn_hyperparams *hp, const struct row *row, const json_t *value,
+    const char *prefix, struct hn_error *err) {
     void *field = field_of(hp, row);
     const char *text = json_string_value(value);
     bool is_auto = text && strcmp(text, "auto") == 0;
@@ -169,7 +173,8 @@ static int read_row(
         else if (row->type == NULL_INT && json_is_null(value))
             *(int64_t *)field = HN_NONE_INT;
         else if (in_range && number == floor(number))
-            *(int64_t *)field = json_is_integer(value) ? (int64_t)json_integer_value(value) : (int64_t)number;
+            *(int64_t *)field =
+                json_is_integer(value) ? (int64_t)json_integer_value(value) : (int64_t)number;
         else
             return wrong(err, row, prefix);
         return 0;
@@ -200,9 +205,11 @@ static int read_row(
     return HN_E_INTERNAL;
 }
 
-int hn_hyperparams_read(struct hn_hyperparams *hp, const json_t *object, const char *prefix, struct hn_error *err) {
+int hn_hyperparams_read(
+    struct hn_hyperparams *hp, const json_t *object, const char *prefix, struct hn_error *err) {
     if (!json_is_object(object)) {
-        hn_fail(err, HN_E_INVALID_FIELD, "hyperparameters must be an object such as {\"epochs\": 1}");
+        hn_fail(
+            err, HN_E_INVALID_FIELD, "hyperparameters must be an object such as {\"epochs\": 1}");
         hn_error_field(err, "hyperparameters");
         return HN_E_INVALID_FIELD;
     }
@@ -243,7 +250,9 @@ static json_t *write_row(const struct hn_hyperparams *hp, const struct row *row)
     case AUTO_INT:
     case NULL_INT: {
         int64_t v = *(const int64_t *)field;
-        return v == HN_AUTO_INT ? json_string("auto") : v == HN_NONE_INT ? json_null() : json_integer(v);
+        return v == HN_AUTO_INT ? json_string("auto")
+            : v == HN_NONE_INT  ? json_null()
+                                : json_integer(v);
     }
     case FLOAT:
     case AUTO_FLOAT: {
@@ -253,7 +262,8 @@ static json_t *write_row(const struct hn_hyperparams *hp, const struct row *row)
     case BOOL:
         return json_boolean(*(const bool *)field);
     case ENUM:
-        return enum_name(row->values, *(const int *)field, name, sizeof name) ? json_string(name) : json_null();
+        return enum_name(row->values, *(const int *)field, name, sizeof name) ? json_string(name)
+                                                                              : json_null();
     case TARGETS:
         return write_targets(field);
     }
@@ -269,14 +279,14 @@ json_t *hn_hyperparams_write(const struct hn_hyperparams *hp, enum hn_hp_part pa
 }
 
 json_t *hn_hyperparams_schema(void) {
-    static const char *const types[] = {
-        "integer", "integer|auto", "integer|null", "number", "number|auto", "boolean", "enum", "all-linear|list"};
+    static const char *const types[] = {"integer", "integer|auto", "integer|null", "number",
+        "number|auto", "boolean", "enum", "all-linear|list"};
     struct hn_hyperparams hp;
     hn_hyperparams_defaults(&hp);
     json_t *list = json_array();
     for (size_t i = 0; i < ROWS; i++) {
-        json_t *row = json_pack("{s:s, s:s, s:o, s:s}", "name", rows[i].name, "type", types[rows[i].type], "default",
-            write_row(&hp, &rows[i]), "help", rows[i].help);
+        json_t *row = json_pack("{s:s, s:s, s:o, s:s}", "name", rows[i].name, "type",
+            types[rows[i].type], "default", write_row(&hp, &rows[i]), "help", rows[i].help);
         if (rows[i].type <= AUTO_FLOAT) {
             json_object_set_new(row, "min", json_real(rows[i].min));
             json_object_set_new(row, "max", json_real(rows[i].max));
@@ -297,5 +307,6 @@ const char *hn_metric_name(int metric) {
 #define NAME(name) #name,
     static const char *const names[] = {"auto", HN_METRICS(NAME)};
 #undef NAME
-    return metric >= 0 && (size_t)metric < sizeof names / sizeof names[0] ? names[metric] : "val_loss";
+    return metric >= 0 && (size_t)metric < sizeof names / sizeof names[0] ? names[metric]
+                                                                          : "val_loss";
 }

@@ -21,11 +21,13 @@ enum hn_schedule { HN_SCHEDULE_LINEAR, HN_SCHEDULE_COSINE, HN_SCHEDULE_CONSTANT 
 enum hn_overflow { HN_OVERFLOW_ERROR, HN_OVERFLOW_DROP, HN_OVERFLOW_TRUNCATE };
 enum hn_loss_on { HN_LOSS_ON_COMPLETION, HN_LOSS_ON_ALL };
 /* What may decide which checkpoint is the best: the values of metric_for_best behind "auto". */
+/* clang-format off */
 #define HN_METRICS(X) \
     X(val_loss) X(val_perplexity) X(val_token_accuracy) X(val_accuracy) X(val_f1) \
     X(val_f1_macro) X(val_f1_weighted) X(val_precision) X(val_recall) X(val_mcc) X(val_auc) \
     X(val_ece) X(val_mse) X(val_spearman) X(val_pearson) X(val_exact_match) X(val_entity_f1) \
     X(val_rouge_l) X(val_chrf) X(val_bleu)
+/* clang-format on */
 #define HN_METRIC_ALTERNATIVE(name) "|" #name
 enum { HN_METRIC_AUTO = 0 };
 
@@ -51,10 +53,11 @@ struct hn_hyperparams {
 enum hn_hp_part { HN_HP_RUN = 1, HN_HP_HOST = 2, HN_HP_ALL = 3 };
 
 void hn_hyperparams_defaults(struct hn_hyperparams *hp);
-/* Overwrites the fields that `object` names; unknown names are refused with the nearest known one. `prefix` goes
- * before the field's name in errors ("hyperparameters."). Numbers given as JSON strings ("3", from forms) are not
- * accepted. */
-int hn_hyperparams_read(struct hn_hyperparams *hp, const json_t *object, const char *prefix, struct hn_error *err);
+/* Overwrites the fields that `object` names; unknown names are refused with the nearest known one.
+ * `prefix` goes before the field's name in errors ("hyperparameters."). Numbers given as JSON
+ * strings ("3", from forms) are not accepted. */
+int hn_hyperparams_read(
+    struct hn_hyperparams *hp, const json_t *object, const char *prefix, struct hn_error *err);
 /* A new object with the fields of `parts`, in the table's order. */
 json_t *hn_hyperparams_write(const struct hn_hyperparams *hp, enum hn_hp_part parts);
 /* [{"name","type","default","min","max","values","help"}] for the form and the OpenAPI schema. */

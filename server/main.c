@@ -1,4 +1,5 @@
-/* The command line: one row a subcommand. Only here do the HTTP layer and the API's route table meet. */
+/* The command line: one row a subcommand. Only here do the HTTP layer and the API's route table
+ * meet. */
 #include "api/routes.h"
 #include "server/cli/commands.h"
 #include "server/jobs/executor.h"
@@ -80,13 +81,13 @@ static size_t add_list(struct hn_place *places, size_t n, char *list) {
     return n;
 }
 
-static const struct hn_place shared[] = {{"datasets", false}, {"models", false}, {"tmp", true}, {"tokens", true}, {"runs", false},
-    {"evaluations", true}};
+static const struct hn_place shared[] = {{"datasets", false}, {"models", false}, {"tmp", true},
+    {"tokens", true}, {"runs", false}, {"evaluations", true}};
 enum { SHARED = sizeof shared / sizeof shared[0] };
 _Static_assert(SHARED >= HN_RUNDIR_PLACES, "room for the places of a trainer");
 
-/* With `--confine STATE MODEL_DIRS`: a trainer sees its own folder (`own`), a helper what its ops read and write; both the libraries that
- * are still to be opened. */
+/* With `--confine STATE MODEL_DIRS`: a trainer sees its own folder (`own`), a helper what its ops
+ * read and write; both the libraries that are still to be opened. */
 static int confine(int argc, char **argv, const char *own, struct hn_error *err) {
     const char *const *to = after(argc, argv, "--confine", 2);
     char paths[SHARED][HN_PATH_SIZE], text[256];
@@ -117,8 +118,9 @@ static int number_after(int argc, char **argv, const char *word) {
 
 static int command_train(int argc, char **argv) {
     if (argc < 1 || argv[0][0] == '-') {
-        fprintf(stderr, "usage: honed train RUN_DIR\n"
-                        "Runs or resumes the run that RUN_DIR/spec.json describes, without a daemon.\n");
+        fprintf(stderr,
+            "usage: honed train RUN_DIR\n"
+            "Runs or resumes the run that RUN_DIR/spec.json describes, without a daemon.\n");
         return 2;
     }
     struct hn_error err = {0};
@@ -156,19 +158,22 @@ static const struct {
     const char *name, *synopsis, *what; /* what NULL: not shown */
     int (*run)(int argc, char **argv);
 } commands[] = {
-    {"serve", "serve [--config F] [--listen A:P] [--state D]", "run the server (serve --help lists all settings)",
-        command_serve},
+    {"serve", "serve [--config F] [--listen A:P] [--state D]",
+        "run the server (serve --help lists all settings)", command_serve},
     {"train", "train RUN_DIR", "run or resume one run directory, without a server", command_train},
-    {"model", "model import NAME PATH | list", "take in a GGUF file or a Hugging Face folder", hn_command_model},
-    {"key", "key create --name N --scope S | list | revoke N", "API keys: scope, whose jobs they see, expiry, quotas",
-        hn_command_key},
-    {"backup", "backup FOLDER [--models no] [--state D]", "copy the state into a new folder, beside a running server",
-        hn_command_backup},
-    {"check", "check [--state D]", "compare the store with the disk, file by file", hn_command_check},
-    {"rebuild", "rebuild [--state D]", "make the store anew from the folders when hone.db was lost", hn_command_rebuild},
+    {"model", "model import NAME PATH | list", "take in a GGUF file or a Hugging Face folder",
+        hn_command_model},
+    {"key", "key create --name N --scope S | list | revoke N",
+        "API keys: scope, whose jobs they see, expiry, quotas", hn_command_key},
+    {"backup", "backup FOLDER [--models no] [--state D]",
+        "copy the state into a new folder, beside a running server", hn_command_backup},
+    {"check", "check [--state D]", "compare the store with the disk, file by file",
+        hn_command_check},
+    {"rebuild", "rebuild [--state D]", "make the store anew from the folders when hone.db was lost",
+        hn_command_rebuild},
     {"doctor", "doctor [--state D]", "look whether this machine is ready", hn_command_doctor},
-    {"bench", "bench [PATH] [--threads N]", "what this machine reaches; with a model, training and asking it",
-        hn_command_bench},
+    {"bench", "bench [PATH] [--threads N]",
+        "what this machine reaches; with a model, training and asking it", hn_command_bench},
     {"helper", "", NULL, command_helper},
     {"--version", "--version", "print the version and build", command_version},
     {"--help", "--help", "print this", command_help},
@@ -187,7 +192,8 @@ static int command_help(int argc, char **argv) {
            "  honed model import base /path/to/model.gguf\n"
            "  curl -F dataset=@train.jsonl -F model=base http://127.0.0.1:4663/jobs\n"
            "  # then open http://127.0.0.1:4663/ in a browser\n\n"
-           "HONE_KERNELS=avx2 (or portable) in the environment takes the kernels that older CPUs run.\n");
+           "HONE_KERNELS=avx2 (or portable) in the environment takes the kernels that older CPUs "
+           "run.\n");
     return 0;
 }
 
@@ -205,7 +211,8 @@ int main(int argc, char **argv) {
         if (strcmp(commands[i].name, name) != 0)
             continue;
         if (argc > 2 && strcmp(argv[2], "--help") == 0 && commands[i].run != command_serve) {
-            printf("usage: honed %s\n%s\n", commands[i].synopsis, commands[i].what ? commands[i].what : "");
+            printf("usage: honed %s\n%s\n", commands[i].synopsis,
+                commands[i].what ? commands[i].what : "");
             return 0;
         }
         return commands[i].run(argc - 2, argv + 2);

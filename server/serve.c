@@ -1,8 +1,9 @@
 /*
- * The daemon's life. Start: state lock, store, library sweep, helpers, workers (which attach to what still trains), HTTP.
- * SIGTERM or SIGINT: no more claims, trainers write their state and leave, their jobs are queued again; requests are
- * served meanwhile. A second signal leaves at once; the trainers go on and the next daemon attaches to them.
- * SIGHUP: the certificate and the level of the log are read anew.
+ * The daemon's life. Start: state lock, store, library sweep, helpers, workers (which attach to
+ * what still trains), HTTP. SIGTERM or SIGINT: no more claims, trainers write their state and
+ * leave, their jobs are queued again; requests are served meanwhile. A second signal leaves at
+ * once; the trainers go on and the next daemon attaches to them. SIGHUP: the certificate and the
+ * level of the log are read anew.
  */
 #include "server/serve.h"
 #include "server/care/ballast.h"
@@ -61,7 +62,8 @@ static void on_stop(void *arg) {
         stop_http(d);
         return;
     }
-    hn_log(HN_LOG_INFO, "stopping: trainers write their state", "running", HN_N(hn_workers_busy(d->server.workers)), NULL);
+    hn_log(HN_LOG_INFO, "stopping: trainers write their state", "running",
+        HN_N(hn_workers_busy(d->server.workers)), NULL);
     hn_notify("STOPPING=1");
     hn_workers_drain(d->server.workers, on_drained, d);
 }
@@ -84,11 +86,13 @@ static void on_reload(void *arg) {
     hn_config_init(&config);
     int rc = reload(d, &config, &err);
     if (rc && !*err.hint)
-        hn_error_hint(&err, "the settings from before stay in force; mend this one and reload again");
+        hn_error_hint(
+            &err, "the settings from before stay in force; mend this one and reload again");
     if (rc)
         hn_log(HN_LOG_ERROR, "cannot reload", "error", err.message, "hint", err.hint, NULL);
     else
-        hn_log(HN_LOG_INFO, "reloaded: level of the log, certificate", "tls", *config.tls_cert ? "yes" : "no", NULL);
+        hn_log(HN_LOG_INFO, "reloaded: level of the log, certificate", "tls",
+            *config.tls_cert ? "yes" : "no", NULL);
     hn_config_finish(&config);
 }
 
@@ -118,13 +122,18 @@ static int open_rest(struct daemon *d, const struct hn_api *api, struct hn_error
     struct hn_server *s = &d->server;
     if (s->config->confine)
         hn_child_confine(s->config->state, s->config->model_dirs);
-    int rc = hn_helper_create("data", s->config->helpers, s->config->helper_seconds, &s->data_helper, err);
+    int rc = hn_helper_create(
+        "data", s->config->helpers, s->config->helper_seconds, &s->data_helper, err);
     if (!rc)
-        rc = hn_helper_create("predict", s->config->helpers, s->config->helper_seconds, &s->predict_helper, err);
+        rc = hn_helper_create(
+            "predict", s->config->helpers, s->config->helper_seconds, &s->predict_helper, err);
     if (rc)
         return rc;
-    s->library = (struct hn_library){.state = s->config->state, .store = s->store, .helper = s->data_helper,
-        .seen = s->seen, .max_upload = s->config->max_upload};
+    s->library = (struct hn_library){.state = s->config->state,
+        .store = s->store,
+        .helper = s->data_helper,
+        .seen = s->seen,
+        .max_upload = s->config->max_upload};
     rc = hn_library_sweep(&s->library, err);
     if (rc)
         return rc;
@@ -178,7 +187,8 @@ static void finish(struct daemon *d) {
         close(d->lock_fd);
 }
 
-/* Descriptor 3 is where children expect theirs: it must not be one that is closed on exec by another's leave. */
+/* Descriptor 3 is where children expect theirs: it must not be one that is closed on exec by
+ * another's leave. */
 static void reserve_descriptors(void) {
     int fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
     if (fd > 3)
@@ -208,15 +218,17 @@ int hn_serve(struct hn_config *config, const struct hn_api *api, int argc, char 
     signal(SIGPIPE, SIG_IGN);
     reserve_descriptors();
     raise_descriptor_limit();
-    /* The pool's threads wait for the store and the disk. What waits for helpers has threads of its own (loop.h). */
+    /* The pool's threads wait for the store and the disk. What waits for helpers has threads of its
+     * own (loop.h). */
     setenv("UV_THREADPOOL_SIZE", "32", 0);
     int rc = start(d, api, &err);
     if (rc) {
         hn_log(HN_LOG_ERROR, "cannot start", "error", err.message, "hint", err.hint, NULL);
     } else {
         hn_log(HN_LOG_INFO, "listening", "address", hn_http_address(d->server.http), "tls",
-            *config->tls_cert ? "yes" : "no", "socket", *config->socket ? config->socket : "-", "keys", d->server.keys_required ? "yes" : "no", "state", config->state,
-            "slots", HN_N(config->slots), "memory", HN_N(config->memory), "build", hn_build_name(), NULL);
+            *config->tls_cert ? "yes" : "no", "socket", *config->socket ? config->socket : "-",
+            "keys", d->server.keys_required ? "yes" : "no", "state", config->state, "slots",
+            HN_N(config->slots), "memory", HN_N(config->memory), "build", hn_build_name(), NULL);
         hn_notify("READY=1");
         hn_loop_run(d->server.loop);
     }

@@ -4,8 +4,9 @@
 
 #include "server/http/http.h"
 
-/* Returns a process exit status; errors go to the log. `argv` has the options again that `config` was read from: SIGHUP
- * reads them and their file anew, for the level of the log and the certificate. */
+/* Returns a process exit status; errors go to the log. `argv` has the options again that `config`
+ * was read from: SIGHUP reads them and their file anew, for the level of the log and the
+ * certificate. */
 int hn_serve(struct hn_config *config, const struct hn_api *api, int argc, char **argv);
 
 #endif

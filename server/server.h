@@ -1,4 +1,5 @@
-/* What a running daemon consists of; handlers reach everything through it. Owned by server/serve.c. */
+/* What a running daemon consists of; handlers reach everything through it. Owned by
+ * server/serve.c. */
 #ifndef HN_SERVER_H
 #define HN_SERVER_H
 

@@ -30,7 +30,8 @@ void *hn_arena_alloc(struct hn_arena *arena, size_t count, size_t size) {
         }
         *fresh = (struct hn_arena_chunk){.capacity = capacity};
         arena->used = total;
-        if (capacity != CHUNK && chunk) { /* a chunk of its own must not hide the room left in the current one */
+        if (capacity != CHUNK && chunk) {
+            /* a chunk of its own must not hide the room left in the current one */
             fresh->next = chunk->next;
             chunk->next = fresh;
         } else {

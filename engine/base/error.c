@@ -29,7 +29,9 @@ static const struct row *find(int code) {
 void hn_error_prefix(struct hn_error *err, const char *where) {
     char inner[sizeof err->message];
     size_t n = strlen(where);
-    if (!err || (strncmp(err->message, where, n) == 0 && (err->message[n] == ':' || err->message[n] == ',')))
+    if (!err ||
+        (strncmp(err->message, where, n) == 0 &&
+            (err->message[n] == ':' || err->message[n] == ',')))
         return;
     memcpy(inner, err->message, sizeof inner);
     snprintf(err->message, sizeof err->message, "%.40s: %.980s", where, inner);
@@ -54,7 +56,8 @@ int hn_error_from_name(const char *name) {
     return HN_E_INTERNAL;
 }
 
-/* Formats cut names of strangers at a length in bytes; what is left of a character goes, so that messages stay UTF-8.
+/* Formats cut names of strangers at a length in bytes; what is left of a character goes, so that
+ * messages stay UTF-8.
  */
 static void drop_broken(char *text) {
     size_t size = strlen(text), good;
@@ -80,8 +83,8 @@ int hn_fail(struct hn_error *err, int code, const char *format, ...) {
 
 int hn_fail_errno(struct hn_error *err, int saved_errno, const char *format, ...) {
     int code = saved_errno == ENOSPC || saved_errno == EDQUOT ? HN_E_DISK_FULL
-        : saved_errno == EMFILE || saved_errno == ENFILE       ? HN_E_BUSY
-                                                               : HN_E_INTERNAL;
+        : saved_errno == EMFILE || saved_errno == ENFILE      ? HN_E_BUSY
+                                                              : HN_E_INTERNAL;
     if (err) {
         va_list ap;
         *err = (struct hn_error){.code = code};

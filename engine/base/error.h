@@ -1,8 +1,9 @@
 /*
  * Errors: a code for programs, a sentence and a hint for people.
  *
- * Fallible functions return 0 or one of the negative HN_E_* codes and fill the nullable `struct hn_error *` that is
- * their last parameter. Outputs (`ret_…`) are untouched on failure. The table is errors.def.
+ * Fallible functions return 0 or one of the negative HN_E_* codes and fill the nullable `struct
+ * hn_error *` that is their last parameter. Outputs (`ret_…`) are untouched on failure. The table
+ * is errors.def.
  */
 #ifndef HN_ERROR_H
 #define HN_ERROR_H
@@ -51,15 +52,18 @@ struct hn_error {
 /* Fills *err (may be NULL) and returns code, so that a caller can write `return hn_fail(...)`. */
 int hn_fail(struct hn_error *err, int code, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
-/* The same for a failed system call: adds strerror(saved_errno); ENOSPC and EDQUOT become HN_E_DISK_FULL. */
+/* The same for a failed system call: adds strerror(saved_errno); ENOSPC and EDQUOT become
+ * HN_E_DISK_FULL. */
 int hn_fail_errno(struct hn_error *err, int saved_errno, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
-/* Adds to an error that was already filled; returns err->code (or HN_E_INTERNAL when err is NULL). */
+/* Adds to an error that was already filled; returns err->code (or HN_E_INTERNAL when err is
+ * NULL). */
 void hn_error_hint(struct hn_error *err, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 void hn_error_field(struct hn_error *err, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
-/* The field belongs to an object of this name: "rows" becomes "samples.rows"; no field, the object itself. */
+/* The field belongs to an object of this name: "rows" becomes "samples.rows"; no field, the object
+ * itself. */
 void hn_error_inside(struct hn_error *err, const char *object);
 
 /* Puts where it happened before the message ("line 7: …"), unless it stands there already. */

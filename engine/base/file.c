@@ -16,7 +16,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-int hn_file_read(const char *path, size_t ceiling, char **ret, size_t *ret_size, struct hn_error *err) {
+int hn_file_read(
+    const char *path, size_t ceiling, char **ret, size_t *ret_size, struct hn_error *err) {
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
         return errno == ENOENT ? hn_fail(err, HN_E_NOT_FOUND, "there is no file %s", path)
@@ -85,10 +86,12 @@ static int sync_parent(const char *path, struct hn_error *err) {
     return hn_file_sync(parent, err);
 }
 
-int hn_file_begin(const char *path, char *ret_tmp, size_t tmp_size, int *ret_fd, struct hn_error *err) {
+int hn_file_begin(
+    const char *path, char *ret_tmp, size_t tmp_size, int *ret_fd, struct hn_error *err) {
     const char *slash = strrchr(path, '/');
     int dir = slash ? (int)(slash - path) + 1 : 0;
-    if ((size_t)snprintf(ret_tmp, tmp_size, "%.*s.tmp-%s-%d", dir, path, path + dir, (int)getpid()) >= tmp_size)
+    if ((size_t)snprintf(
+            ret_tmp, tmp_size, "%.*s.tmp-%s-%d", dir, path, path + dir, (int)getpid()) >= tmp_size)
         return hn_fail(err, HN_E_INTERNAL, "path too long: %.200s…", path);
     *ret_fd = open(ret_tmp, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
     return *ret_fd < 0 ? hn_fail_errno(err, errno, "cannot create %s", ret_tmp) : 0;
@@ -129,7 +132,9 @@ static int sync_entry(const char *path, const struct stat *st, int type, struct 
 }
 
 int hn_dir_sync(const char *path, struct hn_error *err) {
-    return nftw(path, sync_entry, 16, FTW_DEPTH | FTW_PHYS) ? hn_fail_errno(err, errno, "cannot sync %s", path) : 0;
+    return nftw(path, sync_entry, 16, FTW_DEPTH | FTW_PHYS)
+        ? hn_fail_errno(err, errno, "cannot sync %s", path)
+        : 0;
 }
 
 int hn_dir_publish(const char *from, const char *to, struct hn_error *err) {
@@ -249,7 +254,8 @@ void hn_sha256(const void *data, size_t size, char ret_hex[HN_SHA256_HEX]) {
     hn_sha256_end(state, ret_hex);
 }
 
-int hn_sha256_fd(int fd, const char *path, char ret_hex[HN_SHA256_HEX], uint64_t *ret_size, struct hn_error *err) {
+int hn_sha256_fd(int fd, const char *path, char ret_hex[HN_SHA256_HEX], uint64_t *ret_size,
+    struct hn_error *err) {
     static const size_t chunk = 1 << 20;
     void *state = hn_sha256_begin();
     char *data = malloc(chunk);
@@ -276,7 +282,8 @@ int hn_sha256_fd(int fd, const char *path, char ret_hex[HN_SHA256_HEX], uint64_t
     return rc;
 }
 
-int hn_sha256_file(const char *path, char ret_hex[HN_SHA256_HEX], uint64_t *ret_size, struct hn_error *err) {
+int hn_sha256_file(
+    const char *path, char ret_hex[HN_SHA256_HEX], uint64_t *ret_size, struct hn_error *err) {
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
         return hn_fail_errno(err, errno, "cannot open %s", path);

@@ -25,10 +25,11 @@ void hn_json_setup(void) {
 
 int hn_json_parse(const char *text, size_t size, json_t **ret, struct hn_error *err) {
     json_error_t je;
-    json_t *value = json_loadb(text, size, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_ALLOW_NUL, &je);
+    json_t *value =
+        json_loadb(text, size, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_ALLOW_NUL, &je);
     if (!value)
-        return hn_fail(
-            err, HN_E_INVALID_JSON, "not valid JSON at line %d, column %d: %s", je.line, je.column, je.text);
+        return hn_fail(err, HN_E_INVALID_JSON, "not valid JSON at line %d, column %d: %s", je.line,
+            je.column, je.text);
     *ret = value;
     return 0;
 }
@@ -72,7 +73,8 @@ static size_t distance(const char *a, const char *b) {
     return row[m];
 }
 
-/* Whether `key` shortens `name`: its letters in their order, the first one first ("lr" and learning_rate). */
+/* Whether `key` shortens `name`: its letters in their order, the first one first ("lr" and
+ * learning_rate). */
 static bool shortens(const char *key, const char *name) {
     if (key[0] != name[0])
         return false;
@@ -81,7 +83,8 @@ static bool shortens(const char *key, const char *name) {
     return !*key;
 }
 
-int hn_json_known(const json_t *object, const char *const *names, const char *prefix, struct hn_error *err) {
+int hn_json_known(
+    const json_t *object, const char *const *names, const char *prefix, struct hn_error *err) {
     const char *key;
     json_t *value;
     json_object_foreach((json_t *)(uintptr_t)object, key, value) {
@@ -126,23 +129,24 @@ int hn_json_string(const json_t *object, const char *name, const char **ret, str
     return 0;
 }
 
-int hn_json_int(
-    const json_t *object, const char *name, int64_t min, int64_t max, int64_t *ret, struct hn_error *err) {
+int hn_json_int(const json_t *object, const char *name, int64_t min, int64_t max, int64_t *ret,
+    struct hn_error *err) {
     const json_t *value = json_object_get(object, name);
     if (!value || json_is_null(value))
         return 0;
     int64_t v = (int64_t)json_integer_value(value);
     if (!json_is_integer(value) || v < min || v > max) {
         char what[96];
-        snprintf(what, sizeof what, "a whole number from %lld to %lld", (long long)min, (long long)max);
+        snprintf(
+            what, sizeof what, "a whole number from %lld to %lld", (long long)min, (long long)max);
         return wrong_type(err, name, what);
     }
     *ret = v;
     return 0;
 }
 
-int hn_json_number(
-    const json_t *object, const char *name, double min, double max, double *ret, struct hn_error *err) {
+int hn_json_number(const json_t *object, const char *name, double min, double max, double *ret,
+    struct hn_error *err) {
     const json_t *value = json_object_get(object, name);
     if (!value || json_is_null(value))
         return 0;
@@ -167,13 +171,15 @@ int hn_json_bool(const json_t *object, const char *name, bool *ret, struct hn_er
 }
 
 char *hn_json_canonical(const json_t *value) {
-    return json_dumps(value, JSON_SORT_KEYS | JSON_COMPACT | JSON_ENCODE_ANY | JSON_REAL_PRECISION(17));
+    return json_dumps(
+        value, JSON_SORT_KEYS | JSON_COMPACT | JSON_ENCODE_ANY | JSON_REAL_PRECISION(17));
 }
 
 json_t *hn_json_float(float value) {
     if (!isfinite(value))
         return json_null();
-    /* jansson prints 17 digits of the double; the double nearest to the shortest decimal keeps that text short. */
+    /* jansson prints 17 digits of the double; the double nearest to the shortest decimal keeps that
+     * text short. */
     char text[32];
     for (int digits = 6; digits <= 9; digits++) {
         snprintf(text, sizeof text, "%.*g", digits, (double)value);
@@ -190,8 +196,8 @@ json_t *hn_json_text(const char *text, size_t size) {
     struct hn_buf clean = {0};
     for (size_t at = 0; at < size;) {
         utf8proc_int32_t point;
-        utf8proc_ssize_t n =
-            utf8proc_iterate((const utf8proc_uint8_t *)text + at, (utf8proc_ssize_t)(size - at), &point);
+        utf8proc_ssize_t n = utf8proc_iterate(
+            (const utf8proc_uint8_t *)text + at, (utf8proc_ssize_t)(size - at), &point);
         hn_buf_append(&clean, n > 0 ? text + at : "\xEF\xBF\xBD", n > 0 ? (size_t)n : 3);
         at += n > 0 ? (size_t)n : 1;
     }

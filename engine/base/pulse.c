@@ -1,4 +1,5 @@
-/* See pulse.h. One count for the process: it is the process that is watched, and ended, not a part of it. */
+/* See pulse.h. One count for the process: it is the process that is watched, and ended, not a part
+ * of it. */
 #include "engine/base/pulse.h"
 
 #include <stdatomic.h>

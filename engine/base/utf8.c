@@ -28,12 +28,17 @@ size_t hn_utf8_put(uint32_t c, char *ret) {
 }
 
 /*
- * Well-formed prefix of one sequence (Unicode 15, table 3-7): returns how many bytes fit, *ret_need how many a whole
- * one has. Only the second byte has a range that depends on the first.
+ * Well-formed prefix of one sequence (Unicode 15, table 3-7): returns how many bytes fit, *ret_need
+ * how many a whole one has. Only the second byte has a range that depends on the first.
  */
 static size_t sequence(const unsigned char *p, size_t size, size_t *ret_need) {
     unsigned char lead = p[0], low = 0x80, high = 0xBF;
-    size_t need = lead < 0x80 ? 1 : lead < 0xC2 ? 0 : lead < 0xE0 ? 2 : lead < 0xF0 ? 3 : lead < 0xF5 ? 4 : 0;
+    size_t need = lead < 0x80 ? 1
+        : lead < 0xC2         ? 0
+        : lead < 0xE0         ? 2
+        : lead < 0xF0         ? 3
+        : lead < 0xF5         ? 4
+                              : 0;
     *ret_need = need;
     if (need < 2)
         return need;
@@ -88,13 +93,15 @@ size_t hn_utf8_count(const char *text, size_t size) {
 }
 
 bool hn_utf8_is_space(uint32_t c) {
-    return (c >= 0x09 && c <= 0x0D) || (c >= 0x1C && c <= 0x20) || c == 0x85 || c == 0xA0 || c == 0x1680 ||
-           (c >= 0x2000 && c <= 0x200A) || c == 0x2028 || c == 0x2029 || c == 0x202F || c == 0x205F || c == 0x3000;
+    return (c >= 0x09 && c <= 0x0D) || (c >= 0x1C && c <= 0x20) || c == 0x85 || c == 0xA0 ||
+        c == 0x1680 || (c >= 0x2000 && c <= 0x200A) || c == 0x2028 || c == 0x2029 || c == 0x202F ||
+        c == 0x205F || c == 0x3000;
 }
 
 bool hn_utf8_is_word(uint32_t c) {
     utf8proc_category_t category = utf8proc_category((utf8proc_int32_t)c);
     return (category >= UTF8PROC_CATEGORY_LU && category <= UTF8PROC_CATEGORY_NL) ||
-           category == UTF8PROC_CATEGORY_PC || c == 0x200C || c == 0x200D || (c >= 0x24B6 && c <= 0x24E9) ||
-           (c >= 0x1F130 && c <= 0x1F149) || (c >= 0x1F150 && c <= 0x1F169) || (c >= 0x1F170 && c <= 0x1F189);
+        category == UTF8PROC_CATEGORY_PC || c == 0x200C || c == 0x200D ||
+        (c >= 0x24B6 && c <= 0x24E9) || (c >= 0x1F130 && c <= 0x1F149) ||
+        (c >= 0x1F150 && c <= 0x1F169) || (c >= 0x1F170 && c <= 0x1F189);
 }

@@ -1,5 +1,6 @@
 /*
- * UTF-8: decoding of checked text, checking, and repair as Python's bytes.decode("utf-8", errors="replace") does it.
+ * UTF-8: decoding of checked text, checking, and repair as Python's bytes.decode("utf-8",
+ * errors="replace") does it.
  */
 #ifndef HN_UTF8_H
 #define HN_UTF8_H
@@ -27,10 +28,12 @@ static inline uint32_t hn_utf8_get(const char *text) {
 }
 /* Writes 1 to 4 bytes, returns how many. `c` is a scalar value. */
 size_t hn_utf8_put(uint32_t c, char *ret);
-/* Bytes at the begin of text[size] that are valid UTF-8; equal to size when all is. No surrogates, no overlong forms.
+/* Bytes at the begin of text[size] that are valid UTF-8; equal to size when all is. No surrogates,
+ * no overlong forms.
  */
 size_t hn_utf8_valid(const char *text, size_t size);
-/* Length of the maximal subpart of an ill-formed sequence at text (size > 0), which U+FFFD stands for. */
+/* Length of the maximal subpart of an ill-formed sequence at text (size > 0), which U+FFFD stands
+ * for. */
 size_t hn_utf8_bad_length(const char *text, size_t size);
 /* Characters of valid text. */
 size_t hn_utf8_count(const char *text, size_t size);

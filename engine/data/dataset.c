@@ -1,6 +1,7 @@
 /*
- * Opening a data set: recognise the format, walk through all rows once, check each and keep where it lies. The rows
- * themselves are parsed again when asked for, so memory grows with the number of rows only (20 bytes each).
+ * Opening a data set: recognise the format, walk through all rows once, check each and keep where
+ * it lies. The rows themselves are parsed again when asked for, so memory grows with the number of
+ * rows only (20 bytes each).
  */
 #include "engine/data/dataset_format.h"
 #include "engine/data/rows.h"
@@ -34,8 +35,8 @@ static void copy_text(char *to, size_t capacity, const char *from) {
     to[size] = 0;
 }
 
-void hn_dataset_issue(struct hn_dataset *data, size_t line, size_t column, const char *field, const char *hint,
-    const char *format, ...) {
+void hn_dataset_issue(struct hn_dataset *data, size_t line, size_t column, const char *field,
+    const char *hint, const char *format, ...) {
     if (data->n_issues < sizeof data->issues / sizeof data->issues[0]) {
         struct hn_issue *issue = &data->issues[data->n_issues];
         char text[512];
@@ -51,7 +52,8 @@ void hn_dataset_issue(struct hn_dataset *data, size_t line, size_t column, const
     data->n_issues++;
 }
 
-void hn_dataset_warn(struct hn_dataset *data, const char *code, size_t line, const char *format, ...) {
+void hn_dataset_warn(
+    struct hn_dataset *data, const char *code, size_t line, const char *format, ...) {
     char text[512], message[512];
     json_t *warning, *found = NULL;
     size_t i;
@@ -60,9 +62,10 @@ void hn_dataset_warn(struct hn_dataset *data, const char *code, size_t line, con
     vsnprintf(text, sizeof text, format, ap);
     va_end(ap);
     copy_text(message, sizeof message, text);
-    json_array_foreach(data->warnings, i,
-        warning) if (strcmp(json_string_value(json_object_get(warning, "code")), code) == 0 &&
-                     strcmp(json_string_value(json_object_get(warning, "message")), message) == 0) found = warning;
+    json_array_foreach(data->warnings, i, warning)
+        if (strcmp(json_string_value(json_object_get(warning, "code")), code) == 0 &&
+            strcmp(json_string_value(json_object_get(warning, "message")), message) == 0)
+            found = warning;
     if (!found && json_array_size(data->warnings) < WARNINGS) {
         found = json_pack("{s:s, s:s, s:[]}", "code", code, "message", message, "lines");
         if (found && json_array_append_new(data->warnings, found))
@@ -79,17 +82,21 @@ static int invalid(struct hn_error *err, const char *hint, const char *message) 
     return HN_E_DATASET_INVALID;
 }
 
-/* Skips a byte order mark; refuses encodings of 16 bits, which would otherwise fail in every line. */
+/* Skips a byte order mark; refuses encodings of 16 bits, which would otherwise fail in every
+ * line. */
 static int check_encoding(struct hn_row_scan *scan, struct hn_error *err) {
     const uint8_t *p = scan->data->map.data;
     size_t size = scan->data->map.size;
     if (size >= 2 && ((p[0] == 0xFF && p[1] == 0xFE) || (p[0] == 0xFE && p[1] == 0xFF)))
         return invalid(err, "save it as UTF-8", "the file is encoded in UTF-16");
-    if ((size >= 4 && memcmp(p, "PK\3\4", 4) == 0) || (size >= 262 && memcmp(p + 257, "ustar", 5) == 0))
-        return invalid(err, "unpack it and send the data file itself; gzip or zstd of that one file is fine",
+    if ((size >= 4 && memcmp(p, "PK\3\4", 4) == 0) ||
+        (size >= 262 && memcmp(p + 257, "ustar", 5) == 0))
+        return invalid(err,
+            "unpack it and send the data file itself; gzip or zstd of that one file is fine",
             "the file is a zip or tar archive, which may hold many files");
     if (size >= 4 && memcmp(p, "PAR1", 4) == 0)
-        return invalid(err, "write it as JSON lines", "the file is in the Parquet format, which is not supported");
+        return invalid(err, "write it as JSON lines",
+            "the file is in the Parquet format, which is not supported");
     if (size >= 3 && p[0] == 0xEF && p[1] == 0xBB && p[2] == 0xBF)
         scan->at = 3;
     return 0;
@@ -102,23 +109,26 @@ static bool all_blank(const char *text, size_t size) {
     return true;
 }
 
-static int choose_format(
-    struct hn_row_scan *scan, const char *name, const struct hn_dataset_format **ret, struct hn_error *err) {
+static int choose_format(struct hn_row_scan *scan, const char *name,
+    const struct hn_dataset_format **ret, struct hn_error *err) {
     const char *text = (const char *)scan->data->map.data + scan->at;
     size_t size = scan->data->map.size - scan->at;
     char known[128] = "";
     for (size_t i = 0; i < FORMATS; i++) {
-        if (name ? strcmp(name, formats[i]->name) == 0 : formats[i]->recognise && formats[i]->recognise(text, size)) {
+        if (name ? strcmp(name, formats[i]->name) == 0
+                 : formats[i]->recognise && formats[i]->recognise(text, size)) {
             *ret = formats[i];
             return 0;
         }
-        snprintf(known + strlen(known), sizeof known - strlen(known), "%s%s", i ? ", " : "", formats[i]->name);
+        snprintf(known + strlen(known), sizeof known - strlen(known), "%s%s", i ? ", " : "",
+            formats[i]->name);
     }
     if (!name && all_blank(text, size))
         return invalid(err, "a data set needs at least one row", "the file has no rows");
     if (!name)
         return invalid(err,
-            "write one JSON object a line, such as {\"prompt\": \"…\", \"completion\": \"…\"}, or CSV with a header",
+            "write one JSON object a line, such as {\"prompt\": \"…\", \"completion\": \"…\"}, or "
+            "CSV with a header",
             "the file's format is not recognised");
     hn_fail(err, HN_E_INVALID_FIELD, "the format \"%.40s\" is not known", name);
     hn_error_field(err, "format");
@@ -147,12 +157,14 @@ static void list_columns(const json_t *row, char *ret, size_t size) {
     json_t *value;
     size_t used = 0;
     ret[0] = 0;
-    json_object_foreach((json_t *)(uintptr_t)row, key, value) if (used + strlen(key) + 6 < size) used +=
-        (size_t)snprintf(ret + used, size - used, "%s\"%s\"", used ? ", " : "", key);
+    json_object_foreach((json_t *)(uintptr_t)row, key, value)
+        if (used + strlen(key) + 6 < size)
+            used += (size_t)snprintf(ret + used, size - used, "%s\"%s\"", used ? ", " : "", key);
 }
 
 /* True when the row can be used. The first row that is recognised decides what all rows must be. */
-static bool check_row(struct hn_dataset *data, const json_t *row, const struct hn_span *span, const json_t *given) {
+static bool check_row(
+    struct hn_dataset *data, const json_t *row, const struct hn_span *span, const json_t *given) {
     const struct hn_layout *layout = hn_layout_find(row, given);
     struct hn_row_place place = {data, span->line};
     char columns[160];
@@ -166,22 +178,25 @@ static bool check_row(struct hn_dataset *data, const json_t *row, const struct h
         list_columns(row, columns, sizeof columns);
         hn_dataset_issue(data, span->line, 0, "columns",
             first && strcmp(first, "col1") == 0
-                ? "say which is which: columns={\"prompt\": \"col1\", \"completion\": \"col2\"}, or by the names that the file's "
-                  "first line has, which is then no row"
-                : "use messages, prompt and completion, text, text and label …, or say which is which: "
-                  "columns={\"prompt\": \"question\", \"completion\": \"answer\"}",
+                ? "say which is which: columns={\"prompt\": \"col1\", \"completion\": \"col2\"}, "
+                  "or by the names that the file's first line has, which is then no row"
+                : "use messages, prompt and completion, text, text and label …, or say which is "
+                  "which: columns={\"prompt\": \"question\", \"completion\": \"answer\"}",
             "the columns %s are not recognised", columns);
         return false;
     }
     if (layout && hn_layout_columns(layout) != data->columns &&
         !(data->columns == HN_ROWS_TEXT && hn_layout_columns(layout) == HN_ROWS_TEXT_LABEL)) {
-        hn_dataset_issue(data, span->line, 0, "columns", "put rows of different kinds into different files",
-            "this row has %s, but the rows before have %s", hn_layout_title(layout), hn_layout_title(data->layout));
+        hn_dataset_issue(data, span->line, 0, "columns",
+            "put rows of different kinds into different files",
+            "this row has %s, but the rows before have %s", hn_layout_title(layout),
+            hn_layout_title(data->layout));
         return false;
     }
     /* Of two spellings of one kind each row may use its own. */
     return hn_layout_check(
-        layout && hn_layout_columns(layout) == data->columns ? layout : data->layout, row, given, &place);
+        layout && hn_layout_columns(layout) == data->columns ? layout : data->layout, row, given,
+        &place);
 }
 
 /* Labels of one data set are all of one type: texts, whole numbers, decimals or lists. */
@@ -195,13 +210,14 @@ static bool check_label_type(struct hn_dataset *data, const json_t *row, size_t 
         *type = now;
     if (*type == now)
         return true;
-    hn_dataset_issue(data, line, 0, "label", "write all labels as texts, all as numbers, or all as lists",
+    hn_dataset_issue(data, line, 0, "label",
+        "write all labels as texts, all as numbers, or all as lists",
         "label is of another type than the labels before");
     return false;
 }
 
-static int read_rows(struct hn_dataset *data, const struct hn_dataset_format *format, struct hn_row_scan *scan,
-    const struct hn_dataset_options *options, struct hn_error *err) {
+static int read_rows(struct hn_dataset *data, const struct hn_dataset_format *format,
+    struct hn_row_scan *scan, const struct hn_dataset_options *options, struct hn_error *err) {
     struct hn_span span;
     int label_type = 0;
     size_t seen = 0;
@@ -218,7 +234,7 @@ static int read_rows(struct hn_dataset *data, const struct hn_dataset_format *fo
         if (!row)
             hn_dataset_issue(data, fault.line, fault.column, "", fault.hint, "%s", fault.message);
         bool good = row && check_row(data, row, &span, options->columns) &&
-                    check_label_type(data, row, span.line, &label_type);
+            check_label_type(data, row, span.line, &label_type);
         json_decref(row);
         if (!good)
             data->dropped++;
@@ -230,9 +246,11 @@ static int read_rows(struct hn_dataset *data, const struct hn_dataset_format *fo
 
 /* Names the first lines that are left out, so that they can be looked at. */
 static void warn_dropped(struct hn_dataset *data, size_t rows) {
-    hn_dataset_warn(data, "dropped_rows", 0, "%zu of %zu rows cannot be used and are left out; the first: %s",
-        data->dropped, rows, data->n_issues ? data->issues[0].message : "");
-    json_t *warning = json_array_get(data->warnings, json_array_size(data->warnings) - 1), *lines = json_array();
+    hn_dataset_warn(data, "dropped_rows", 0,
+        "%zu of %zu rows cannot be used and are left out; the first: %s", data->dropped, rows,
+        data->n_issues ? data->issues[0].message : "");
+    json_t *warning = json_array_get(data->warnings, json_array_size(data->warnings) - 1),
+           *lines = json_array();
     for (size_t i = 0; i < data->n_issues && i < sizeof data->issues / sizeof data->issues[0]; i++)
         json_array_append_new(lines, json_integer((json_int_t)data->issues[i].line));
     const char *code = json_string_value(json_object_get(warning, "code"));
@@ -241,7 +259,8 @@ static void warn_dropped(struct hn_dataset *data, size_t rows) {
     json_decref(lines);
 }
 
-static int judge(struct hn_dataset *data, const struct hn_dataset_options *options, struct hn_error *err) {
+static int judge(
+    struct hn_dataset *data, const struct hn_dataset_options *options, struct hn_error *err) {
     const struct hn_issue *first = &data->issues[0];
     size_t rows = data->n_rows + data->dropped;
     if (rows == 0 && data->n_issues == 0)
@@ -250,21 +269,24 @@ static int judge(struct hn_dataset *data, const struct hn_dataset_options *optio
         char column[32] = "";
         if (first->column)
             snprintf(column, sizeof column, ", column %zu", first->column);
-        hn_fail(err, HN_E_DATASET_INVALID, "%zu of %zu rows cannot be used; the first is line %zu%s: %s",
-            data->dropped ? data->dropped : data->n_issues, rows, first->line, column, first->message);
-        hn_error_hint(err, "%s%s", first->hint, data->n_rows ? "; or send on_error=drop to leave such rows out" : "");
+        hn_fail(err, HN_E_DATASET_INVALID,
+            "%zu of %zu rows cannot be used; the first is line %zu%s: %s",
+            data->dropped ? data->dropped : data->n_issues, rows, first->line, column,
+            first->message);
+        hn_error_hint(err, "%s%s", first->hint,
+            data->n_rows ? "; or send on_error=drop to leave such rows out" : "");
         return HN_E_DATASET_INVALID;
     }
     if (data->dropped)
         warn_dropped(data, rows);
     if (data->n_rows < FEW_ROWS)
-        hn_dataset_warn(
-            data, "few_rows", 0, "%zu row%s: very little to learn from", data->n_rows, data->n_rows == 1 ? "" : "s");
+        hn_dataset_warn(data, "few_rows", 0, "%zu row%s: very little to learn from", data->n_rows,
+            data->n_rows == 1 ? "" : "s");
     return 0;
 }
 
-int hn_dataset_open(
-    struct hn_dataset *ret, const char *path, const struct hn_dataset_options *options, struct hn_error *err) {
+int hn_dataset_open(struct hn_dataset *ret, const char *path,
+    const struct hn_dataset_options *options, struct hn_error *err) {
     static const struct hn_dataset_options none;
     const struct hn_dataset_format *format;
     struct hn_error local = {0};
@@ -281,7 +303,8 @@ int hn_dataset_open(
         return rc;
     }
     struct hn_row_scan scan = {.data = ret};
-    if ((rc = check_encoding(&scan, err)) || (rc = choose_format(&scan, options->format, &format, err)))
+    if ((rc = check_encoding(&scan, err)) ||
+        (rc = choose_format(&scan, options->format, &format, err)))
         return rc;
     ret->format = format->name;
     ret->reader = format;
@@ -296,14 +319,17 @@ int hn_dataset_open(
 
 static int append(struct hn_dataset *data, struct hn_dataset *part, struct hn_error *err) {
     if (part->columns != data->columns) {
-        hn_fail(err, HN_E_INVALID_FIELD, "it has %s, but the first has %s", hn_layout_title(part->layout),
-            hn_layout_title(data->layout));
-        hn_error_hint(err, "the data sets of one job need rows of one kind; map their columns when uploading");
+        hn_fail(err, HN_E_INVALID_FIELD, "it has %s, but the first has %s",
+            hn_layout_title(part->layout), hn_layout_title(data->layout));
+        hn_error_hint(err,
+            "the data sets of one job need rows of one kind; map their columns when uploading");
         return HN_E_INVALID_FIELD;
     }
     struct hn_dataset *more = realloc(data->more, (data->n_more + 1) * sizeof *more);
     data->more = more ? more : data->more;
-    if (!more || !hn_grow(&data->lines, &data->lines_capacity, data->n_rows + part->n_rows, sizeof *data->lines))
+    if (!more ||
+        !hn_grow(
+            &data->lines, &data->lines_capacity, data->n_rows + part->n_rows, sizeof *data->lines))
         return hn_fail(err, HN_E_INTERNAL, "out of memory for the index of the rows");
     memcpy(data->lines + data->n_rows, part->lines, part->n_rows * sizeof *part->lines);
     part->first = data->n_rows;
@@ -312,8 +338,8 @@ static int append(struct hn_dataset *data, struct hn_dataset *part, struct hn_er
     return 0;
 }
 
-int hn_dataset_append(
-    struct hn_dataset *data, const char *path, const struct hn_dataset_options *options, struct hn_error *err) {
+int hn_dataset_append(struct hn_dataset *data, const char *path,
+    const struct hn_dataset_options *options, struct hn_error *err) {
     struct hn_dataset part;
     int rc = hn_dataset_open(&part, path, options, err);
     if (!rc)
@@ -354,14 +380,16 @@ int hn_dataset_row(const struct hn_dataset *data, size_t row, json_t **ret, stru
     struct hn_row_fault fault = {0};
     hn_pulse();
     if (row >= data->n_rows) {
-        hn_fail(err, HN_E_NOT_FOUND, "there is no row %zu; the data set has %zu", row + 1, data->n_rows);
+        hn_fail(err, HN_E_NOT_FOUND, "there is no row %zu; the data set has %zu", row + 1,
+            data->n_rows);
         hn_error_field(err, "row");
         return HN_E_NOT_FOUND;
     }
     size_t part = hn_dataset_part(data, row);
     if (part)
         return hn_dataset_row(&data->more[part - 1], row - data->more[part - 1].first, ret, err);
-    struct hn_span span = {data->offsets[row], data->sizes[row], data->lines[row], data->parts[row]};
+    struct hn_span span = {
+        data->offsets[row], data->sizes[row], data->lines[row], data->parts[row]};
     json_t *raw = data->reader->parse(data, &span, &fault);
     if (!raw)
         return hn_fail(err, HN_E_DATASET_INVALID, "line %zu: %s", fault.line, fault.message);

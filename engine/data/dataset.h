@@ -1,8 +1,9 @@
 /*
  * Data sets: a file of rows in one of the accepted formats, parsed and validated line by line.
  *
- * The file is hostile: any bytes, any size. Every bad row is reported with line, column, field and the fix (the first
- * 100, and the total). With `drop` bad rows are left out and counted; with `refuse` one bad row refuses the file.
+ * The file is hostile: any bytes, any size. Every bad row is reported with line, column, field and
+ * the fix (the first 100, and the total). With `drop` bad rows are left out and counted; with
+ * `refuse` one bad row refuses the file.
  */
 #ifndef HN_DATASET_H
 #define HN_DATASET_H
@@ -32,9 +33,10 @@ struct hn_issue {
 };
 
 struct hn_dataset_options {
-    const char *format;    /* "jsonl" … or NULL: recognised */
-    const json_t *columns; /* {"prompt":"question","completion":"answer"} maps our names to the file's, or NULL */
-    bool drop;             /* on_error=drop */
+    const char *format; /* "jsonl" … or NULL: recognised */
+    /* {"prompt":"question","completion":"answer"} maps our names to the file's, or NULL */
+    const json_t *columns;
+    bool drop; /* on_error=drop */
 };
 
 struct hn_dataset_format;
@@ -62,23 +64,26 @@ struct hn_dataset {
     const struct hn_dataset_format *reader;
     const struct hn_layout *layout; /* of the first row that was recognised */
     json_t *given;                  /* the mapping that was asked for, or NULL */
-    json_t *header;                 /* column names of formats that have no names in their rows, or NULL */
-    size_t begin;                   /* byte behind the byte order mark */
-    char delimiter;                 /* of such formats */
+    /* column names of formats that have no names in their rows, or NULL */
+    json_t *header;
+    size_t begin;   /* byte behind the byte order mark */
+    char delimiter; /* of such formats */
 };
 
-/* Parses and validates the whole file; rows themselves stay in the map. On HN_E_DATASET_INVALID `ret->issues` is
- * filled as well. Call hn_dataset_close in every case (also after a failure). */
-int hn_dataset_open(
-    struct hn_dataset *ret, const char *path, const struct hn_dataset_options *options, struct hn_error *err);
-/* Reads another file behind what `data` has; its rows must be of the same kind. Leaves `data` as it was on failure.
+/* Parses and validates the whole file; rows themselves stay in the map. On HN_E_DATASET_INVALID
+ * `ret->issues` is filled as well. Call hn_dataset_close in every case (also after a failure). */
+int hn_dataset_open(struct hn_dataset *ret, const char *path,
+    const struct hn_dataset_options *options, struct hn_error *err);
+/* Reads another file behind what `data` has; its rows must be of the same kind. Leaves `data` as it
+ * was on failure.
  */
-int hn_dataset_append(
-    struct hn_dataset *data, const char *path, const struct hn_dataset_options *options, struct hn_error *err);
+int hn_dataset_append(struct hn_dataset *data, const char *path,
+    const struct hn_dataset_options *options, struct hn_error *err);
 /* Which of the files a row is from, from 0. */
 size_t hn_dataset_part(const struct hn_dataset *data, size_t row);
 void hn_dataset_close(struct hn_dataset *data);
-/* The row as an object under our own names ("messages" | "prompt","completion" | "text" …). New reference. */
+/* The row as an object under our own names ("messages" | "prompt","completion" | "text" …). New
+ * reference. */
 int hn_dataset_row(const struct hn_dataset *data, size_t row, json_t **ret, struct hn_error *err);
 /* Names of the tasks these columns allow, the default first; NULL-ended. */
 const char *const *hn_dataset_tasks(const struct hn_dataset *data);

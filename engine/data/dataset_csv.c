@@ -1,11 +1,12 @@
 /*
  * Rows in separated columns: CSV by RFC 4180 (comma, semicolon or bar, recognised), and TSV.
  *
- * The first record is a header if it names a column we know, in whatever letters, or one that the mapping names;
- * otherwise the columns are col1, col2 …. Two columns, one of which has few distinct values, are taken as text and
- * label, with a warning, and so is what stands beside a column called label. In TSV a quote is a character like any
- * other, unless a field begins and ends with one and those inside are doubled, as spreadsheets write it. Labels that
- * are numbers become numbers; everything else is a text.
+ * The first record is a header if it names a column we know, in whatever letters, or one that the
+ * mapping names; otherwise the columns are col1, col2 …. Two columns, one of which has few distinct
+ * values, are taken as text and label, with a warning, and so is what stands beside a column called
+ * label. In TSV a quote is a character like any other, unless a field begins and ends with one and
+ * those inside are doubled, as spreadsheets write it. Labels that are numbers become numbers;
+ * everything else is a text.
  */
 #include "engine/data/dataset_format.h"
 #include "engine/data/rows.h"
@@ -22,8 +23,8 @@
 #define LABELS_MAX 64      /* distinct values a column of labels may have */
 #define COLUMNS_MAX 1000
 
-/* End of the field that begins at text[at]: the delimiter or line end behind it. *closed is false when a quote is
- * open. */
+/* End of the field that begins at text[at]: the delimiter or line end behind it. *closed is false
+ * when a quote is open. */
 static size_t field_end(const char *text, size_t size, size_t at, char delimiter, bool *closed) {
     *closed = true;
     if (delimiter != '\t' && at < size && text[at] == '"') {
@@ -45,7 +46,8 @@ static size_t field_end(const char *text, size_t size, size_t at, char delimiter
 }
 
 /* End of the record that begins at text[at]; counts its fields. */
-static size_t record_end(const char *text, size_t size, size_t at, char delimiter, size_t *ret_fields, bool *closed) {
+static size_t record_end(
+    const char *text, size_t size, size_t at, char delimiter, size_t *ret_fields, bool *closed) {
     for (*ret_fields = 1;; ++*ret_fields, at++) {
         at = field_end(text, size, at, delimiter, closed);
         if (at >= size || text[at] == '\n')
@@ -94,7 +96,8 @@ static json_t *read_fields(const char *text, size_t size, char delimiter) {
     return fields;
 }
 
-/* How many of the first records have the same number of fields, more than one, with this delimiter; 0 if not all. */
+/* How many of the first records have the same number of fields, more than one, with this delimiter;
+ * 0 if not all. */
 static size_t steady_fields(const char *text, size_t size, char delimiter) {
     size_t at = 0, first = 0, records = 0;
     while (at < size && records < SAMPLE_RECORDS) {
@@ -126,7 +129,8 @@ static bool names_column(const json_t *fields, const json_t *mapping) {
     const json_t *field;
     size_t i;
     json_array_foreach((json_t *)(uintptr_t)fields, i, field)
-        if (hn_layout_knows(json_string_value(field)) || is_mapped(json_string_value(field), mapping))
+        if (hn_layout_knows(json_string_value(field)) ||
+            is_mapped(json_string_value(field), mapping))
             return true;
     return false;
 }
@@ -152,8 +156,8 @@ static json_t *read_header(const char *text, size_t size, char delimiter, const 
     return header;
 }
 
-/* A first record that names a column we know says what the delimiter is, however odd the rows behind it are. A single
- * column is CSV's, called text: any line of a text is one field. */
+/* A first record that names a column we know says what the delimiter is, however odd the rows
+ * behind it are. A single column is CSV's, called text: any line of a text is one field. */
 static bool has_header(const char *text, size_t size, char delimiter) {
     size_t fields;
     bool closed;
@@ -162,13 +166,15 @@ static bool has_header(const char *text, size_t size, char delimiter) {
         return false;
     json_t *first = read_header(text, end, delimiter, NULL);
     bool named = fields > 1 ? names_column(first, NULL)
-                            : delimiter == ',' && first && strcmp(json_string_value(json_array_get(first, 0)), "text") == 0;
+                            : delimiter == ',' && first &&
+            strcmp(json_string_value(json_array_get(first, 0)), "text") == 0;
     json_decref(first);
     return named;
 }
 
 static size_t score(const char *text, size_t size, char delimiter) {
-    return has_header(text, size, delimiter) ? COLUMNS_MAX + 1 : steady_fields(text, size, delimiter);
+    return has_header(text, size, delimiter) ? COLUMNS_MAX + 1
+                                             : steady_fields(text, size, delimiter);
 }
 
 static bool is_tsv(const char *text, size_t size) {
@@ -237,21 +243,25 @@ static bool is_name(const char *text) {
 
 /* A first record of names whose label no other record has. */
 static bool is_header(const struct guess *g, const json_t *first, size_t label) {
-    const char *names[2] = {json_string_value(json_array_get(first, 0)), json_string_value(json_array_get(first, 1))};
+    const char *names[2] = {
+        json_string_value(json_array_get(first, 0)), json_string_value(json_array_get(first, 1))};
     return is_name(names[0]) && is_name(names[1]) &&
-           json_integer_value(json_object_get(g->values[label], names[label])) == 1;
+        json_integer_value(json_object_get(g->values[label], names[label])) == 1;
 }
 
-/* Two columns that nothing names: ["text", "label"], ["label", "text"], or NULL. *ret_named: `first` names them after
- * all, in other words. */
-static json_t *guess_header(const struct hn_row_scan *scan, char delimiter, const json_t *first_record, bool *ret_named) {
+/* Two columns that nothing names: ["text", "label"], ["label", "text"], or NULL. *ret_named:
+ * `first` names them after all, in other words. */
+static json_t *guess_header(
+    const struct hn_row_scan *scan, char delimiter, const json_t *first_record, bool *ret_named) {
     const char *text = (const char *)scan->data->map.data;
     size_t size = scan->data->map.size, at = scan->at, fields;
     struct guess g = {.values = {json_object(), json_object()}};
     bool closed = true;
     while (at < size && g.records < GUESS_RECORDS && closed) {
         size_t end = record_end(text, size, at, delimiter, &fields, &closed);
-        json_t *list = fields == 2 && end - at < HN_ROW_MAX ? read_fields(text + at, end - at, delimiter) : NULL;
+        json_t *list = fields == 2 && end - at < HN_ROW_MAX
+            ? read_fields(text + at, end - at, delimiter)
+            : NULL;
         if (list)
             look(&g, list);
         json_decref(list);
@@ -263,7 +273,9 @@ static json_t *guess_header(const struct hn_row_scan *scan, char delimiter, cons
     *ret_named = (first || second) && is_header(&g, first_record, first ? 0 : 1);
     json_decref(g.values[0]);
     json_decref(g.values[1]);
-    return first ? json_pack("[s, s]", "label", "text") : second ? json_pack("[s, s]", "text", "label") : NULL;
+    return first ? json_pack("[s, s]", "label", "text")
+        : second ? json_pack("[s, s]", "text", "label")
+                 : NULL;
 }
 
 /* Nobody has said what the columns are, or only what was guessed when the file was taken in. */
@@ -292,13 +304,15 @@ static bool all_differ(const json_t *header) {
 
 /* Of two columns one is the label: the other is its text, whatever it is called. */
 static void complete_header(struct hn_dataset *data, json_t *header) {
-    const char *names[2] = {json_string_value(json_array_get(header, 0)), json_string_value(json_array_get(header, 1))};
+    const char *names[2] = {
+        json_string_value(json_array_get(header, 0)), json_string_value(json_array_get(header, 1))};
     if (json_array_size(header) != 2 || !may_guess(data->given))
         return;
     size_t other = strcmp(names[0], "label") == 0 ? 1 : 0;
     if (strcmp(names[1 - other], "label") != 0 || hn_layout_knows(names[other]))
         return;
-    hn_dataset_warn(data, "guessed_columns", 0, "the column \"%.80s\" is taken as the text of the label", names[other]);
+    hn_dataset_warn(data, "guessed_columns", 0,
+        "the column \"%.80s\" is taken as the text of the label", names[other]);
     json_array_set_new(header, other, json_string("text"));
 }
 
@@ -307,7 +321,8 @@ static void guess_columns(struct hn_row_scan *scan, const json_t *first, bool *r
     struct hn_dataset *data = scan->data;
     data->header = guess_header(scan, data->delimiter, first, ret_named);
     if (data->header)
-        hn_dataset_warn(data, "guessed_columns", 0, "%s; column %s is taken as the label, the other as the text",
+        hn_dataset_warn(data, "guessed_columns", 0,
+            "%s; column %s is taken as the label, the other as the text",
             *ret_named ? "the first line is taken as a header" : "the file has no header",
             strcmp(json_string_value(json_array_get(data->header, 0)), "label") == 0 ? "1" : "2");
 }
@@ -349,7 +364,8 @@ static int begin(struct hn_row_scan *scan, char delimiter, struct hn_error *err)
 }
 
 static int begin_csv(struct hn_row_scan *scan, struct hn_error *err) {
-    char delimiter = find_delimiter((const char *)scan->data->map.data + scan->at, scan->data->map.size - scan->at);
+    char delimiter = find_delimiter(
+        (const char *)scan->data->map.data + scan->at, scan->data->map.size - scan->at);
     return begin(scan, delimiter ? delimiter : ',', err);
 }
 
@@ -370,7 +386,9 @@ static bool next_record(struct hn_row_scan *scan, struct hn_span *ret) {
             size_t whole = record_end(text, size, begin, data->delimiter, &fields, &closed);
             if (closed && whole - begin <= HN_ROW_MAX) {
                 end = whole;
-            } else { /* go on line by line: no later quote can be trusted, and the search must not be repeated */
+            } else {
+                /* go on line by line: no later quote can be trusted, and the search must not be
+                 * repeated */
                 scan->by_line = true;
                 hn_dataset_issue(data, line, 0, "",
                     "double the quotes inside a field, and close the field with a quote",
@@ -403,28 +421,29 @@ static json_t *label_value(const char *text) {
     return *end ? NULL : json_real(real);
 }
 
-static json_t *parse_record(const struct hn_dataset *data, const struct hn_span *span, struct hn_row_fault *fault) {
+static json_t *parse_record(
+    const struct hn_dataset *data, const struct hn_span *span, struct hn_row_fault *fault) {
     const char *text = (const char *)data->map.data + span->offset;
     size_t good = span->size > HN_ROW_MAX ? span->size : hn_utf8_valid(text, span->size),
            columns = json_array_size(data->header);
-    *fault = (struct hn_row_fault){
-        .line = span->line, .hint = "every row needs the same columns; put texts with delimiters into quotes"};
+    *fault = (struct hn_row_fault){.line = span->line,
+        .hint = "every row needs the same columns; put texts with delimiters into quotes"};
     if (span->size > HN_ROW_MAX) {
-        snprintf(fault->message, sizeof fault->message, "the row has %zu bytes; more than %zu are not accepted",
-            span->size, HN_ROW_MAX);
+        snprintf(fault->message, sizeof fault->message,
+            "the row has %zu bytes; more than %zu are not accepted", span->size, HN_ROW_MAX);
         return NULL;
     }
     if (good < span->size) {
         fault->column = good + 1;
         fault->hint = "save the file as UTF-8";
-        snprintf(fault->message, sizeof fault->message, "the byte 0x%02X is not valid UTF-8 text here",
-            (unsigned char)text[good]);
+        snprintf(fault->message, sizeof fault->message,
+            "the byte 0x%02X is not valid UTF-8 text here", (unsigned char)text[good]);
         return NULL;
     }
     json_t *fields = read_fields(text, span->size, data->delimiter), *row = NULL;
     if (!fields || json_array_size(fields) != columns) {
-        snprintf(fault->message, sizeof fault->message, "the row has %zu columns; there should be %zu",
-            json_array_size(fields), columns);
+        snprintf(fault->message, sizeof fault->message,
+            "the row has %zu columns; there should be %zu", json_array_size(fields), columns);
         json_decref(fields);
         return NULL;
     }
@@ -433,13 +452,15 @@ static json_t *parse_record(const struct hn_dataset *data, const struct hn_span 
     for (size_t i = 0; i < columns; i++) {
         const char *name = json_string_value(json_array_get(data->header, i));
         json_t *value = strcmp(name, mapped ? mapped : "label") == 0
-                            ? label_value(json_string_value(json_array_get(fields, i)))
-                            : NULL;
+            ? label_value(json_string_value(json_array_get(fields, i)))
+            : NULL;
         json_object_set_new(row, name, value ? value : json_incref(json_array_get(fields, i)));
     }
     json_decref(fields);
     return row;
 }
 
-const struct hn_dataset_format hn_format_csv = {"csv", is_csv, begin_csv, next_record, parse_record};
-const struct hn_dataset_format hn_format_tsv = {"tsv", is_tsv, begin_tsv, next_record, parse_record};
+const struct hn_dataset_format hn_format_csv = {
+    "csv", is_csv, begin_csv, next_record, parse_record};
+const struct hn_dataset_format hn_format_tsv = {
+    "tsv", is_tsv, begin_tsv, next_record, parse_record};

@@ -1,5 +1,6 @@
 /*
- * File formats of data sets: where the rows lie, and a row as a JSON object. Internal to dataset*.c.
+ * File formats of data sets: where the rows lie, and a row as a JSON object. Internal to
+ * dataset*.c.
  */
 #ifndef HN_DATASET_FORMAT_H
 #define HN_DATASET_FORMAT_H
@@ -22,7 +23,8 @@ struct hn_row_scan {
     struct hn_dataset *data;
     size_t at, line;
     bool by_line; /* CSV: quotes no longer reach past a line */
-    /* SQuAD: inside a list of paragraphs; the paragraph, its questions, and the next one's number */
+    /* SQuAD: inside a list of paragraphs; the paragraph, its questions, and the next one's
+     * number */
     bool inside;
     struct hn_span whole;
     size_t questions, part;
@@ -44,14 +46,17 @@ struct hn_dataset_format {
     /* The next row; false at the end. Problems between rows are added to the data set. */
     bool (*next)(struct hn_row_scan *scan, struct hn_span *ret);
     /* A new reference, or NULL with *fault filled. */
-    json_t *(*parse)(const struct hn_dataset *data, const struct hn_span *span, struct hn_row_fault *fault);
+    json_t *(*parse)(
+        const struct hn_dataset *data, const struct hn_span *span, struct hn_row_fault *fault);
 };
 
-extern const struct hn_dataset_format hn_format_jsonl, hn_format_json, hn_format_squad, hn_format_tsv, hn_format_csv;
-/* Where the JSON value that begins at text[at] ends: the comma or bracket behind it. Strings are skipped, brackets
- * counted. */
+extern const struct hn_dataset_format hn_format_jsonl, hn_format_json, hn_format_squad,
+    hn_format_tsv, hn_format_csv;
+/* Where the JSON value that begins at text[at] ends: the comma or bracket behind it. Strings are
+ * skipped, brackets counted. */
 size_t hn_json_value_end(const char *text, size_t size, size_t at);
 /* A JSON object from the text of one row. */
-json_t *hn_row_parse_json(const struct hn_dataset *data, const struct hn_span *span, struct hn_row_fault *fault);
+json_t *hn_row_parse_json(
+    const struct hn_dataset *data, const struct hn_span *span, struct hn_row_fault *fault);
 
 #endif

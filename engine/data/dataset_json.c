@@ -6,14 +6,15 @@
 #include <stdio.h>
 #include <string.h>
 
-json_t *hn_row_parse_json(const struct hn_dataset *data, const struct hn_span *span, struct hn_row_fault *fault) {
+json_t *hn_row_parse_json(
+    const struct hn_dataset *data, const struct hn_span *span, struct hn_row_fault *fault) {
     const char *text = (const char *)data->map.data + span->offset;
     size_t good = hn_utf8_valid(text, span->size);
     json_error_t je;
     *fault = (struct hn_row_fault){.line = span->line};
     if (span->size > HN_ROW_MAX) {
-        snprintf(fault->message, sizeof fault->message, "the row has %zu bytes; more than %zu are not accepted",
-            span->size, HN_ROW_MAX);
+        snprintf(fault->message, sizeof fault->message,
+            "the row has %zu bytes; more than %zu are not accepted", span->size, HN_ROW_MAX);
         fault->hint = "split it into several rows";
         return NULL;
     }
@@ -25,12 +26,13 @@ json_t *hn_row_parse_json(const struct hn_dataset *data, const struct hn_span *s
             fault->column = text[i] == '\n' ? 0 : fault->column + 1;
         }
         fault->column++;
-        snprintf(fault->message, sizeof fault->message, "the byte 0x%02X is not valid UTF-8 text here",
-            (unsigned char)text[at]);
+        snprintf(fault->message, sizeof fault->message,
+            "the byte 0x%02X is not valid UTF-8 text here", (unsigned char)text[at]);
         fault->hint = "save the file as UTF-8";
         return NULL;
     }
-    json_t *row = json_loadb(text, span->size, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL | JSON_DECODE_ANY, &je);
+    json_t *row = json_loadb(
+        text, span->size, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL | JSON_DECODE_ANY, &je);
     if (row && json_is_object(row))
         return row;
     if (row) {
@@ -41,10 +43,11 @@ json_t *hn_row_parse_json(const struct hn_dataset *data, const struct hn_span *s
         return NULL;
     }
     fault->line += je.line > 1 ? (size_t)je.line - 1 : 0;
-    fault->column =
-        je.line > 1 ? (size_t)(je.column > 0 ? je.column : 1) : (size_t)(je.position > 0 ? je.position : 1);
+    fault->column = je.line > 1 ? (size_t)(je.column > 0 ? je.column : 1)
+                                : (size_t)(je.position > 0 ? je.position : 1);
     snprintf(fault->message, sizeof fault->message, "not valid JSON: %.160s", je.text);
-    fault->hint = "a row is one whole JSON object; texts need \"quotes\", and line ends in them are written \\n";
+    fault->hint = "a row is one whole JSON object; texts need \"quotes\", and line ends in them "
+                  "are written \\n";
     return NULL;
 }
 
@@ -75,7 +78,8 @@ static bool next_line(struct hn_row_scan *scan, struct hn_span *ret) {
     return false;
 }
 
-const struct hn_dataset_format hn_format_jsonl = {"jsonl", is_jsonl, NULL, next_line, hn_row_parse_json};
+const struct hn_dataset_format hn_format_jsonl = {
+    "jsonl", is_jsonl, NULL, next_line, hn_row_parse_json};
 
 static bool is_array(const char *text, size_t size) {
     for (size_t i = 0; i < size; i++)
@@ -150,4 +154,5 @@ static bool next_element(struct hn_row_scan *scan, struct hn_span *ret) {
     return true;
 }
 
-const struct hn_dataset_format hn_format_json = {"json", is_array, begin_array, next_element, hn_row_parse_json};
+const struct hn_dataset_format hn_format_json = {
+    "json", is_array, begin_array, next_element, hn_row_parse_json};

@@ -1,7 +1,8 @@
 /*
- * SQuAD's own files (versions 1.1 and 2.0): {"data": [{"paragraphs": [{"context", "qas": [{"question", "answers"}]}]}]}.
- * A row is a question; its span is the paragraph's, and `part` numbers the question in it. Articles are found by the key
- * "paragraphs", which no text can spell in JSON without escaping its quotes.
+ * SQuAD's own files (versions 1.1 and 2.0): {"data": [{"paragraphs": [{"context", "qas":
+ * [{"question", "answers"}]}]}]}. A row is a question; its span is the paragraph's, and `part`
+ * numbers the question in it. Articles are found by the key "paragraphs", which no text can spell
+ * in JSON without escaping its quotes.
  */
 #include "engine/data/dataset_format.h"
 #include "engine/data/rows.h"
@@ -28,7 +29,8 @@ static void count_lines(struct hn_row_scan *scan, size_t end) {
         scan->line += scan->data->map.data[scan->at] == '\n';
 }
 
-/* Moves behind the bracket that opens the next article's paragraphs; false at the end of the file. */
+/* Moves behind the bracket that opens the next article's paragraphs; false at the end of the
+ * file. */
 static bool open_article(struct hn_row_scan *scan) {
     const char *text = (const char *)scan->data->map.data;
     size_t size = scan->data->map.size;
@@ -56,7 +58,8 @@ static bool next_paragraph(struct hn_row_scan *scan, struct hn_span *ret) {
     size_t end = hn_json_value_end(text, size, scan->at);
     *ret = (struct hn_span){.offset = scan->at, .size = end - scan->at, .line = scan->line};
     if (end == size)
-        hn_dataset_issue(scan->data, scan->line, 0, "", "the file may have been cut short", "a paragraph is never closed");
+        hn_dataset_issue(scan->data, scan->line, 0, "", "the file may have been cut short",
+            "a paragraph is never closed");
     count_lines(scan, end);
     return true;
 }
@@ -83,20 +86,23 @@ static bool next_question(struct hn_row_scan *scan, struct hn_span *ret) {
     return true;
 }
 
-/* The list as it stands; empty for a question without an answer, whose plausible answers are none. */
+/* The list as it stands; empty for a question without an answer, whose plausible answers are
+ * none. */
 static json_t *answers_of(const json_t *question) {
     json_t *answers = json_object_get(question, "answers");
-    return json_is_array(answers) && !json_is_true(json_object_get(question, "is_impossible")) ? json_incref(answers)
-                                                                                               : json_array();
+    return json_is_array(answers) && !json_is_true(json_object_get(question, "is_impossible"))
+        ? json_incref(answers)
+        : json_array();
 }
 
-static json_t *parse_question(const struct hn_dataset *data, const struct hn_span *span, struct hn_row_fault *fault) {
+static json_t *parse_question(
+    const struct hn_dataset *data, const struct hn_span *span, struct hn_row_fault *fault) {
     json_t *paragraph = hn_row_parse_json(data, span, fault);
     const json_t *question = json_array_get(json_object_get(paragraph, "qas"), span->part);
     if (!paragraph)
         return NULL;
-    json_t *row = json_pack("{s:O?, s:O?, s:o}", "context", json_object_get(paragraph, "context"), "question",
-        json_object_get(question, "question"), "answers", answers_of(question));
+    json_t *row = json_pack("{s:O?, s:O?, s:o}", "context", json_object_get(paragraph, "context"),
+        "question", json_object_get(question, "question"), "answers", answers_of(question));
     json_decref(paragraph);
     if (!row) {
         snprintf(fault->message, sizeof fault->message, "the question cannot be read");
@@ -105,4 +111,5 @@ static json_t *parse_question(const struct hn_dataset *data, const struct hn_spa
     return row;
 }
 
-const struct hn_dataset_format hn_format_squad = {"squad", is_squad, NULL, next_question, parse_question};
+const struct hn_dataset_format hn_format_squad = {
+    "squad", is_squad, NULL, next_question, parse_question};

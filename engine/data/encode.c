@@ -1,16 +1,18 @@
 /*
  * One row → tokens and targets. What is trained is the contract's:
  *
- * messages. The conversation is rendered by the model's template and tokenised at once. The turn of an assistant
- * message begins where the template's generation prompt ends (turn_begin), so that what the template writes inside
- * the turn, such as <tool_call>, is learned as well; without such a place it begins at the message's first byte. It
- * ends with the first end token behind the message's last byte, if one stands there before anything that is not the
- * template's. A token is a target if it *begins* inside a turn whose message has a weight other than 0: one that
- * spans the border from the header into the content is not, one that spans the border at the end is.
+ * messages. The conversation is rendered by the model's template and tokenised at once. The turn of
+ * an assistant message begins where the template's generation prompt ends (turn_begin), so that
+ * what the template writes inside the turn, such as <tool_call>, is learned as well; without such a
+ * place it begins at the message's first byte. It ends with the first end token behind the
+ * message's last byte, if one stands there before anything that is not the template's. A token is a
+ * target if it *begins* inside a turn whose message has a weight other than 0: one that spans the
+ * border from the header into the content is not, one that spans the border at the end is.
  *
- * prompt and completion. No template. The completion is what follows the prompt's own tokens in the tokens of the
- * joint text (as TRL does it). Where those do not begin with the prompt's tokens, a merge having crossed the border,
- * both parts are tokenised apart: at inference the prompt will be tokenised alone as well.
+ * prompt and completion. No template. The completion is what follows the prompt's own tokens in the
+ * tokens of the joint text (as TRL does it). Where those do not begin with the prompt's tokens, a
+ * merge having crossed the border, both parts are tokenised apart: at inference the prompt will be
+ * tokenised alone as well.
  *
  * The first token of a row is never a target: nothing precedes it.
  */
@@ -23,17 +25,19 @@ static int no_memory(struct hn_error *err) {
     return hn_fail(err, HN_E_INTERNAL, "out of memory");
 }
 
-int hn_codec_encode(const struct hn_codec *codec, const char *text, size_t size, const uint16_t *origins,
-    struct hn_ids *ids, struct hn_error *err) {
+int hn_codec_encode(const struct hn_codec *codec, const char *text, size_t size,
+    const uint16_t *origins, struct hn_ids *ids, struct hn_error *err) {
     size_t first = ids->n;
     int32_t bos = hn_tokenizer_bos(codec->tokenizer);
     int rc = hn_tokenizer_encode(codec->tokenizer, text ? text : "", size, origins, ids, err);
-    if (rc || !hn_tokenizer_adds_bos(codec->tokenizer) || (ids->n > first && ids->ids[first] == bos))
+    if (rc || !hn_tokenizer_adds_bos(codec->tokenizer) ||
+        (ids->n > first && ids->ids[first] == bos))
         return rc;
     if (!hn_ids_push(ids, bos, 0, 0))
         return no_memory(err);
     memmove(ids->ids + first + 1, ids->ids + first, (ids->n - 1 - first) * sizeof *ids->ids);
-    memmove(ids->offsets + first + 1, ids->offsets + first, (ids->n - 1 - first) * sizeof *ids->offsets);
+    memmove(ids->offsets + first + 1, ids->offsets + first,
+        (ids->n - 1 - first) * sizeof *ids->offsets);
     memmove(ids->ends + first + 1, ids->ends + first, (ids->n - 1 - first) * sizeof *ids->ends);
     ids->ids[first] = bos;
     ids->offsets[first] = ids->ends[first] = 0;
@@ -46,11 +50,12 @@ static void special_text(const struct hn_codec *codec, int32_t id, struct hn_buf
         hn_tokenizer_decode(codec->tokenizer, id, true, out);
 }
 
-int hn_codec_render(const struct hn_codec *codec, const json_t *messages, const json_t *tools, bool generation_prompt,
-    struct hn_rendered *out, struct hn_error *err) {
+int hn_codec_render(const struct hn_codec *codec, const json_t *messages, const json_t *tools,
+    bool generation_prompt, struct hn_rendered *out, struct hn_error *err) {
     struct hn_buf bos = {0}, eos = {0};
     if (!codec->chat) {
-        hn_fail(err, HN_E_UNSUPPORTED, "the model has no chat template, so messages cannot be laid out for it");
+        hn_fail(err, HN_E_UNSUPPORTED,
+            "the model has no chat template, so messages cannot be laid out for it");
         hn_error_hint(err, "send rows of prompt and completion, or use an instruction-tuned model");
         return HN_E_UNSUPPORTED;
     }
@@ -62,7 +67,8 @@ int hn_codec_render(const struct hn_codec *codec, const json_t *messages, const 
         .bos_token = bos.data,
         .eos_token = eos.data,
         .date = codec->date[0] ? codec->date : NULL};
-    const struct hn_template *chat = in.tools && codec->chat_tools ? codec->chat_tools : codec->chat;
+    const struct hn_template *chat =
+        in.tools && codec->chat_tools ? codec->chat_tools : codec->chat;
     int rc = bos.failed || eos.failed ? no_memory(err) : hn_template_render(chat, &in, out, err);
     hn_buf_free(&bos);
     hn_buf_free(&eos);
@@ -86,11 +92,11 @@ static float message_weight(const json_t *message) {
 }
 
 /*
- * Where the turn begins whose message's first byte is at `first`: behind the generation prompt in the template's
- * bytes before it. Templates that let the model think begin the prompt for an answer with more than they leave in a
- * finished turn (<think>), so the longest begin of the prompt counts, if it is at least half; of equals the last.
- * Where the template has no generation prompt ("[/INST] answer"), the model writes the spaces before the answer
- * itself.
+ * Where the turn begins whose message's first byte is at `first`: behind the generation prompt in
+ * the template's bytes before it. Templates that let the model think begin the prompt for an answer
+ * with more than they leave in a finished turn (<think>), so the longest begin of the prompt
+ * counts, if it is at least half; of equals the last. Where the template has no generation prompt
+ * ("[/INST] answer"), the model writes the spaces before the answer itself.
  */
 static size_t turn_begin(const struct hn_codec *codec, const struct hn_encoded *e, size_t first) {
     size_t low = first, best = 0, begin = first;
@@ -98,7 +104,8 @@ static size_t turn_begin(const struct hn_codec *codec, const struct hn_encoded *
         low--;
     for (size_t at = low; at < first; at++) {
         size_t same = 0;
-        while (same < codec->turn_size && at + same < first && e->text.data[at + same] == codec->turn[same])
+        while (same < codec->turn_size && at + same < first &&
+            e->text.data[at + same] == codec->turn[same])
             same++;
         if (same >= best && 2 * same >= codec->turn_size && same) {
             best = same;
@@ -110,17 +117,18 @@ static size_t turn_begin(const struct hn_codec *codec, const struct hn_encoded *
     return begin;
 }
 
-/* Marks the tokens of the turn whose message has its bytes in [first, last]; *at is the first token to look at, and
- * moves on. */
-static void mark_turn(
-    const struct hn_codec *codec, struct hn_encoded *e, size_t first, size_t last, float weight, size_t *at) {
+/* Marks the tokens of the turn whose message has its bytes in [first, last]; *at is the first token
+ * to look at, and moves on. */
+static void mark_turn(const struct hn_codec *codec, struct hn_encoded *e, size_t first, size_t last,
+    float weight, size_t *at) {
     size_t begin = turn_begin(codec, e, first), i = *at;
     while (i < e->ids.n && e->ids.offsets[i] < begin)
         i++;
     for (; i < e->ids.n && e->ids.offsets[i] <= last; i++)
         e->weights[i] = weight;
-    for (size_t k = i;
-         k < e->ids.n && e->ids.offsets[k] < e->text.size && e->origins[e->ids.offsets[k]] == HN_ORIGIN_TEMPLATE; k++)
+    for (size_t k = i; k < e->ids.n && e->ids.offsets[k] < e->text.size &&
+         e->origins[e->ids.offsets[k]] == HN_ORIGIN_TEMPLATE;
+         k++)
         if (hn_tokenizer_is_end(codec->tokenizer, e->ids.ids[k])) {
             for (; i <= k; i++)
                 e->weights[i] = weight;
@@ -134,8 +142,8 @@ struct extent {
     size_t first, last;
 };
 
-static int mark_messages(
-    const struct hn_codec *codec, const json_t *messages, struct hn_encoded *e, struct hn_error *err) {
+static int mark_messages(const struct hn_codec *codec, const json_t *messages, struct hn_encoded *e,
+    struct hn_error *err) {
     size_t n = json_array_size(messages), at = 0;
     struct extent *extents = hn_calloc(n, sizeof *extents);
     if (!extents)
@@ -182,15 +190,18 @@ static bool push_eos(const struct hn_codec *codec, struct hn_encoded *e) {
 
 static int encode_completion(
     const struct hn_codec *codec, const json_t *row, struct hn_encoded *e, struct hn_error *err) {
-    const json_t *prompt = json_object_get(row, "prompt"), *completion = json_object_get(row, "completion");
+    const json_t *prompt = json_object_get(row, "prompt"),
+                 *completion = json_object_get(row, "completion");
     size_t border = json_string_length(prompt);
     struct hn_ids head = {0};
     hn_buf_append(&e->text, json_string_value(prompt), border);
     hn_buf_append(&e->text, json_string_value(completion), json_string_length(completion));
-    int rc = e->text.failed ? no_memory(err) : hn_codec_encode(codec, e->text.data, border, NULL, &head, err);
+    int rc = e->text.failed ? no_memory(err)
+                            : hn_codec_encode(codec, e->text.data, border, NULL, &head, err);
     if (!rc)
         rc = hn_codec_encode(codec, e->text.data, e->text.size, NULL, &e->ids, err);
-    if (!rc && (e->ids.n < head.n || memcmp(e->ids.ids, head.ids, head.n * sizeof *head.ids) != 0)) {
+    if (!rc &&
+        (e->ids.n < head.n || memcmp(e->ids.ids, head.ids, head.n * sizeof *head.ids) != 0)) {
         e->ids.n = 0;
         for (size_t i = 0; !rc && i < head.n; i++)
             if (!hn_ids_push(&e->ids, head.ids[i], head.offsets[i], head.ends[i]))
@@ -209,10 +220,13 @@ static int encode_completion(
     return rc;
 }
 
-static int encode_text(const struct hn_codec *codec, const json_t *row, struct hn_encoded *e, struct hn_error *err) {
+static int encode_text(
+    const struct hn_codec *codec, const json_t *row, struct hn_encoded *e, struct hn_error *err) {
     const json_t *text = json_object_get(row, "text");
     hn_buf_append(&e->text, json_string_value(text), json_string_length(text));
-    int rc = e->text.failed ? no_memory(err) : hn_codec_encode(codec, e->text.data, e->text.size, NULL, &e->ids, err);
+    int rc = e->text.failed
+        ? no_memory(err)
+        : hn_codec_encode(codec, e->text.data, e->text.size, NULL, &e->ids, err);
     return rc || (push_eos(codec, e) && reserve_weights(e, 1)) ? rc : no_memory(err);
 }
 
@@ -220,19 +234,23 @@ static int encode_text(const struct hn_codec *codec, const json_t *row, struct h
 static void train_all(struct hn_encoded *e, const json_t *row) {
     const json_t *messages = json_object_get(row, "messages");
     for (size_t i = 0; i < e->ids.n; i++) {
-        size_t origin =
-            e->origins && e->ids.offsets[i] < e->text.size ? e->origins[e->ids.offsets[i]] : HN_ORIGIN_TEMPLATE;
-        const json_t *message = origin == HN_ORIGIN_TEMPLATE ? NULL : json_array_get(messages, origin - 1);
+        size_t origin = e->origins && e->ids.offsets[i] < e->text.size
+            ? e->origins[e->ids.offsets[i]]
+            : HN_ORIGIN_TEMPLATE;
+        const json_t *message =
+            origin == HN_ORIGIN_TEMPLATE ? NULL : json_array_get(messages, origin - 1);
         const json_t *weight = json_object_get(message, "weight");
         e->weights[i] = json_is_number(weight) ? (float)json_number_value(weight)
-                        : e->weights[i] != 0   ? e->weights[i]
+            : e->weights[i] != 0               ? e->weights[i]
                                                : 1;
     }
 }
 
-/* The texts as one, `between` the first two and `behind` them; whole, whatever bytes are in them. */
+/* The texts as one, `between` the first two and `behind` them; whole, whatever bytes are in
+ * them. */
 static json_t *question_text(const json_t *row, const char *between, const char *behind) {
-    const json_t *context = json_object_get(row, "context"), *question = json_object_get(row, "question");
+    const json_t *context = json_object_get(row, "context"),
+                 *question = json_object_get(row, "question");
     struct hn_buf text = {0};
     hn_buf_append(&text, json_string_value(context), json_string_length(context));
     hn_buf_text(&text, between);
@@ -243,21 +261,23 @@ static json_t *question_text(const json_t *row, const char *between, const char 
     return out;
 }
 
-int hn_question_row(const struct hn_codec *codec, const json_t *row, enum hn_columns *ret_columns, json_t **ret,
-    struct hn_error *err) {
+int hn_question_row(const struct hn_codec *codec, const json_t *row, enum hn_columns *ret_columns,
+    json_t **ret, struct hn_error *err) {
     const json_t *answers = json_object_get(row, "answers");
     const json_t *texts = json_is_array(answers) ? answers : json_object_get(answers, "text");
-    const char *answer = json_string_value(json_is_string(answers) ? answers : json_array_get(texts, 0));
+    const char *answer =
+        json_string_value(json_is_string(answers) ? answers : json_array_get(texts, 0));
     json_t *out;
     answer = answer && *answer ? answer : "There is no answer.";
     if (codec->chat) {
-        out = json_pack("{s:[{s:s, s:o}]}", "messages", "role", "user", "content", question_text(row, "\n\n", ""));
+        out = json_pack("{s:[{s:s, s:o}]}", "messages", "role", "user", "content",
+            question_text(row, "\n\n", ""));
         if (answers)
-            json_array_append_new(
-                json_object_get(out, "messages"), json_pack("{s:s, s:s}", "role", "assistant", "content", answer));
+            json_array_append_new(json_object_get(out, "messages"),
+                json_pack("{s:s, s:s}", "role", "assistant", "content", answer));
     } else {
-        out = json_pack("{s:o, s:o}", "prompt", question_text(row, "\n\nQuestion: ", "\nAnswer:"), "completion",
-            json_sprintf(" %s", answer));
+        out = json_pack("{s:o, s:o}", "prompt", question_text(row, "\n\nQuestion: ", "\nAnswer:"),
+            "completion", json_sprintf(" %s", answer));
     }
     if (!out)
         return no_memory(err);
@@ -278,7 +298,8 @@ static int encode_question(
     return rc;
 }
 
-static int (*const encoders[])(const struct hn_codec *, const json_t *, struct hn_encoded *, struct hn_error *) = {
+static int (*const encoders[])(
+    const struct hn_codec *, const json_t *, struct hn_encoded *, struct hn_error *) = {
     [HN_ROWS_MESSAGES] = encode_messages,
     [HN_ROWS_PROMPT_COMPLETION] = encode_completion,
     [HN_ROWS_TEXT] = encode_text,
@@ -299,9 +320,10 @@ int hn_row_encode(const struct hn_codec *codec, enum hn_columns columns, const j
         return hn_encode_tagged(codec, row, options, out, err);
     if (columns == HN_ROWS_QA && problem == HN_PROBLEM_SPAN)
         return hn_encode_asked(codec, row, options, out, err);
-    if (problem != HN_PROBLEM_TOKENS || (size_t)columns >= sizeof encoders / sizeof encoders[0] || !encoders[columns])
-        return hn_fail(
-            err, HN_E_UNSUPPORTED, "these columns cannot be trained on as %s", hn_task_name(options->task));
+    if (problem != HN_PROBLEM_TOKENS || (size_t)columns >= sizeof encoders / sizeof encoders[0] ||
+        !encoders[columns])
+        return hn_fail(err, HN_E_UNSUPPORTED, "these columns cannot be trained on as %s",
+            hn_task_name(options->task));
     int rc = encoders[columns](codec, row, out, err);
     if (rc)
         return rc;

@@ -1,13 +1,16 @@
 /*
  * Rows for a task's head → tokens and their targets; see encode.h.
  *
- * Encoders: the text stands between the tokenizer's special tokens ([CLS] text [SEP]), which stay when the text is
- * cut on the right; the label hangs on the first token. Decoders: the text as it is, the label on the last token.
+ * Encoders: the text stands between the tokenizer's special tokens ([CLS] text [SEP]), which stay
+ * when the text is cut on the right; the label hangs on the first token. Decoders: the text as it
+ * is, the label on the last token.
  *
- * Tags. The words are joined by spaces and tokenised at once; the first token of each word carries its tag.
+ * Tags. The words are joined by spaces and tokenised at once; the first token of each word carries
+ * its tag.
  *
- * Answers in a context. [CLS] question [SEP] context [SEP]; a context that is too long is read in windows that
- * overlap by SPAN_STRIDE tokens. The target of a window without the whole answer is its first token, twice.
+ * Answers in a context. [CLS] question [SEP] context [SEP]; a context that is too long is read in
+ * windows that overlap by SPAN_STRIDE tokens. The target of a window without the whole answer is
+ * its first token, twice.
  */
 #include "engine/data/encode.h"
 #include "engine/base/utf8.h"
@@ -36,10 +39,10 @@ static bool reserve(struct hn_encoded *e, size_t outputs) {
     return true;
 }
 
-/* Appends a sequence's ids, where texts a and b keep their places and special tokens get those of `edge`, and their
- * token types. */
-static bool adopt(struct hn_encoded *e, const struct hn_sequence *seq, const struct hn_ids *a, const struct hn_ids *b,
-    size_t outputs) {
+/* Appends a sequence's ids, where texts a and b keep their places and special tokens get those of
+ * `edge`, and their token types. */
+static bool adopt(struct hn_encoded *e, const struct hn_sequence *seq, const struct hn_ids *a,
+    const struct hn_ids *b, size_t outputs) {
     const struct hn_ids *texts[] = {a, b};
     for (size_t i = 0; i < seq->n; i++) {
         size_t begin = i < seq->n / 2 ? 0 : e->text.size, end = begin;
@@ -59,12 +62,13 @@ static bool adopt(struct hn_encoded *e, const struct hn_sequence *seq, const str
 }
 
 /* e->text between its special tokens, in at most max_length tokens. */
-static int encode_wrapped(const struct hn_codec *codec, const struct hn_encode_options *o, struct hn_encoded *e,
-    size_t outputs, struct hn_error *err) {
+static int encode_wrapped(const struct hn_codec *codec, const struct hn_encode_options *o,
+    struct hn_encoded *e, size_t outputs, struct hn_error *err) {
     struct hn_ids ids = {0};
     struct hn_sequence seq = {0};
     size_t specials = hn_tokenizer_wrap_size(codec->tokenizer, false);
-    int rc = hn_tokenizer_encode(codec->tokenizer, e->text.data ? e->text.data : "", e->text.size, NULL, &ids, err);
+    int rc = hn_tokenizer_encode(
+        codec->tokenizer, e->text.data ? e->text.data : "", e->text.size, NULL, &ids, err);
     e->length = ids.n + specials;
     if (e->length > o->max_length)
         ids.n = o->max_length > specials ? o->max_length - specials : 0;
@@ -78,8 +82,8 @@ static int encode_wrapped(const struct hn_codec *codec, const struct hn_encode_o
 }
 
 /* e->text as one sequence; e->length tells how long it would have been. */
-static int encode_single(const struct hn_codec *codec, const struct hn_encode_options *o, struct hn_encoded *e,
-    size_t outputs, struct hn_error *err) {
+static int encode_single(const struct hn_codec *codec, const struct hn_encode_options *o,
+    struct hn_encoded *e, size_t outputs, struct hn_error *err) {
     if (o->encoder)
         return encode_wrapped(codec, o, e, outputs, err);
     int rc = hn_codec_encode(codec, e->text.data, e->text.size, NULL, &e->ids, err);
@@ -90,14 +94,15 @@ static int encode_single(const struct hn_codec *codec, const struct hn_encode_op
 
 static int unknown_label(const json_t *label, struct hn_error *err) {
     char *text = json_dumps(label, JSON_ENCODE_ANY | JSON_COMPACT);
-    hn_fail(err, HN_E_DATASET_INVALID, "the label %.100s is not one of the training data's", text ? text : "?");
+    hn_fail(err, HN_E_DATASET_INVALID, "the label %.100s is not one of the training data's",
+        text ? text : "?");
     hn_error_hint(err, "send labels with the job, which name all that there are");
     free(text);
     return HN_E_DATASET_INVALID;
 }
 
-static int set_target(
-    const struct hn_labels *labels, const json_t *label, size_t place, struct hn_encoded *e, struct hn_error *err) {
+static int set_target(const struct hn_labels *labels, const json_t *label, size_t place,
+    struct hn_encoded *e, struct hn_error *err) {
     double value;
     e->weights[place] = 1;
     if (labels->problem == HN_PROBLEM_CLASSES) {
@@ -124,11 +129,12 @@ static int set_target(
     return 0;
 }
 
-int hn_encode_labelled(const struct hn_codec *codec, const json_t *row, const struct hn_encode_options *o,
-    struct hn_encoded *e, struct hn_error *err) {
+int hn_encode_labelled(const struct hn_codec *codec, const json_t *row,
+    const struct hn_encode_options *o, struct hn_encoded *e, struct hn_error *err) {
     const json_t *text = json_object_get(row, "text");
     hn_buf_append(&e->text, json_string_value(text), json_string_length(text));
-    int rc = e->text.failed ? no_memory(err) : encode_single(codec, o, e, hn_labels_outputs(o->labels), err);
+    int rc = e->text.failed ? no_memory(err)
+                            : encode_single(codec, o, e, hn_labels_outputs(o->labels), err);
     if (rc || !e->ids.n)
         return rc;
     const json_t *label = json_object_get(row, "label"); /* absent: an input to predict */
@@ -136,8 +142,10 @@ int hn_encode_labelled(const struct hn_codec *codec, const json_t *row, const st
     return label ? set_target(o->labels, label, o->encoder ? 0 : e->ids.n - 1, e, err) : 0;
 }
 
-/* Words joined by spaces; where each begins goes into *ret_begins [n + 1], which the caller frees. */
-static int join_words(const json_t *words, struct hn_buf *text, size_t **ret_begins, struct hn_error *err) {
+/* Words joined by spaces; where each begins goes into *ret_begins [n + 1], which the caller
+ * frees. */
+static int join_words(
+    const json_t *words, struct hn_buf *text, size_t **ret_begins, struct hn_error *err) {
     size_t n = json_array_size(words), *begins = hn_calloc(n + 1, sizeof *begins);
     for (size_t i = 0; begins && i < n; i++) {
         const json_t *word = json_array_get(words, i);
@@ -156,9 +164,10 @@ static int join_words(const json_t *words, struct hn_buf *text, size_t **ret_beg
 }
 
 /* A token is a word's first if it is the first that ends behind the word's begin. */
-static int mark_words(const struct hn_encode_options *o, const json_t *tags, size_t n, const size_t *begins,
-    struct hn_encoded *e, struct hn_error *err) {
-    size_t word = 0, first = o->encoder && e->ids.n ? 1 : 0, last = o->encoder && e->ids.n ? e->ids.n - 1 : e->ids.n;
+static int mark_words(const struct hn_encode_options *o, const json_t *tags, size_t n,
+    const size_t *begins, struct hn_encoded *e, struct hn_error *err) {
+    size_t word = 0, first = o->encoder && e->ids.n ? 1 : 0,
+           last = o->encoder && e->ids.n ? e->ids.n - 1 : e->ids.n;
     for (size_t i = first; i < last && word < n; i++) {
         if (e->ids.ends[i] <= begins[word])
             continue;
@@ -175,8 +184,8 @@ static int mark_words(const struct hn_encode_options *o, const json_t *tags, siz
     return 0;
 }
 
-int hn_encode_tagged(const struct hn_codec *codec, const json_t *row, const struct hn_encode_options *o,
-    struct hn_encoded *e, struct hn_error *err) {
+int hn_encode_tagged(const struct hn_codec *codec, const json_t *row,
+    const struct hn_encode_options *o, struct hn_encoded *e, struct hn_error *err) {
     const json_t *words = json_object_get(row, "tokens");
     size_t *begins = NULL;
     int rc = join_words(words, &e->text, &begins, err);
@@ -200,7 +209,8 @@ enum place { NO_ANSWER, FOUND, MISSING };
 
 /* The first answer's bytes in the context. MISSING: it does not stand there. */
 static enum place find_answer(const json_t *row, size_t *ret_begin, size_t *ret_end) {
-    const json_t *context = json_object_get(row, "context"), *answers = json_object_get(row, "answers");
+    const json_t *context = json_object_get(row, "context"),
+                 *answers = json_object_get(row, "answers");
     const json_t *texts = json_is_array(answers) ? answers : json_object_get(answers, "text");
     const json_t *answer = json_is_string(answers) ? answers : json_array_get(texts, 0);
     const json_t *start = json_array_get(json_object_get(answers, "answer_start"), 0);
@@ -235,8 +245,9 @@ static void mark_answer(struct hn_encoded *e, size_t begin, size_t end, size_t f
 }
 
 /* Tokens of the context from e->window on that fit behind the question. */
-static int add_window(const struct hn_codec *codec, const struct hn_ids *question, const struct hn_ids *context,
-    const struct hn_encode_options *o, struct hn_encoded *e, struct hn_error *err) {
+static int add_window(const struct hn_codec *codec, const struct hn_ids *question,
+    const struct hn_ids *context, const struct hn_encode_options *o, struct hn_encoded *e,
+    struct hn_error *err) {
     size_t specials = hn_tokenizer_wrap_size(codec->tokenizer, true), room, n, stride;
     struct hn_ids asked = *question, read = *context; /* parts of the two, not owned */
     struct hn_sequence seq = {0};
@@ -244,7 +255,8 @@ static int add_window(const struct hn_codec *codec, const struct hn_ids *questio
         asked.n = o->max_length > specials + 8 ? (o->max_length - specials) / 2 : 0;
     room = o->max_length > asked.n + specials ? o->max_length - asked.n - specials : 0;
     if (!room)
-        return hn_fail(err, HN_E_DATASET_INVALID, "max_length %zu leaves no room for a context", o->max_length);
+        return hn_fail(err, HN_E_DATASET_INVALID, "max_length %zu leaves no room for a context",
+            o->max_length);
     size_t begin = e->window < context->n ? e->window : context->n;
     n = room < context->n - begin ? room : context->n - begin;
     read.ids += begin;
@@ -264,22 +276,24 @@ static int add_window(const struct hn_codec *codec, const struct hn_ids *questio
     return rc;
 }
 
-int hn_encode_asked(const struct hn_codec *codec, const json_t *row, const struct hn_encode_options *o,
-    struct hn_encoded *e, struct hn_error *err) {
-    const json_t *question = json_object_get(row, "question"), *context = json_object_get(row, "context");
+int hn_encode_asked(const struct hn_codec *codec, const json_t *row,
+    const struct hn_encode_options *o, struct hn_encoded *e, struct hn_error *err) {
+    const json_t *question = json_object_get(row, "question"),
+                 *context = json_object_get(row, "context");
     struct hn_ids asked = {0}, read = {0};
     size_t begin = 0, end = 0;
-    int rc = hn_tokenizer_encode(
-        codec->tokenizer, json_string_value(question), json_string_length(question), NULL, &asked, err);
+    int rc = hn_tokenizer_encode(codec->tokenizer, json_string_value(question),
+        json_string_length(question), NULL, &asked, err);
     if (!rc)
-        rc = hn_tokenizer_encode(
-            codec->tokenizer, json_string_value(context), json_string_length(context), NULL, &read, err);
+        rc = hn_tokenizer_encode(codec->tokenizer, json_string_value(context),
+            json_string_length(context), NULL, &read, err);
     hn_buf_append(&e->text, json_string_value(context), json_string_length(context));
     if (!rc)
         rc = add_window(codec, &asked, &read, o, e, err);
     if (!rc) {
         enum place answer = find_answer(row, &begin, &end);
-        e->weights[0] = answer != MISSING; /* it must not be taught that there is none, in no window */
+        /* it must not be taught that there is none, in no window */
+        e->weights[0] = answer != MISSING;
         e->again = e->again && answer != MISSING;
         if (answer == FOUND)
             mark_answer(e, begin, end, e->context_first, e->context_last);

@@ -1,6 +1,7 @@
 /*
- * The rows of a data set as packed tokens, and the codec that makes them; see examples.h. How a row becomes tokens
- * and targets stands in encode.c; here rows that do not fit are cut, dropped or refused, and all is counted.
+ * The rows of a data set as packed tokens, and the codec that makes them; see examples.h. How a row
+ * becomes tokens and targets stands in encode.c; here rows that do not fit are cut, dropped or
+ * refused, and all is counted.
  */
 #include "engine/data/encode.h"
 #include "engine/formats/gguf.h"
@@ -11,7 +12,8 @@
 
 #define PIECE_TOKENS ((size_t)1 << 20) /* that are held before they are handed on */
 
-static const char *const task_names[] = {"generation", "classification", "qa", "token_classification", "preference"};
+static const char *const task_names[] = {
+    "generation", "classification", "qa", "token_classification", "preference"};
 
 const char *hn_task_name(enum hn_task task) {
     return task_names[task];
@@ -25,8 +27,9 @@ int hn_task_from_name(const char *name) {
 }
 
 /*
- * The text with which the template asks for an answer: what add_generation_prompt adds to a conversation. Templates
- * that add nothing, or that refuse this conversation, leave it empty; it is only an aid (encode.c).
+ * The text with which the template asks for an answer: what add_generation_prompt adds to a
+ * conversation. Templates that add nothing, or that refuse this conversation, leave it empty; it is
+ * only an aid (encode.c).
  */
 void hn_codec_prepare(struct hn_codec *codec) {
     char date[sizeof codec->date];
@@ -86,7 +89,7 @@ void hn_codec_finish(struct hn_codec *codec) {
 }
 
 struct hn_examples_array hn_examples_array(struct hn_examples *ex, size_t i) {
-#define ARRAY(name, n)                                                                                               \
+#define ARRAY(name, n) \
     { (void **)&ex->name, &ex->name##_capacity, sizeof *ex->name, n }
     const struct hn_examples_array arrays[HN_EXAMPLES_ARRAYS] = {ARRAY(tokens, ex->n_tokens),
         ARRAY(weights, ex->n_tokens), ARRAY(starts, ex->n_rows + 1), ARRAY(lines, ex->n_rows),
@@ -119,7 +122,8 @@ void hn_examples_finish(struct hn_examples *ex) {
 
 void hn_examples_begin(struct hn_examples *ex, const struct hn_labels *labels) {
     enum hn_problem problem = labels ? labels->problem : HN_PROBLEM_TOKENS;
-    bool values = problem == HN_PROBLEM_SPAN || problem == HN_PROBLEM_MULTI || problem == HN_PROBLEM_VALUE;
+    bool values =
+        problem == HN_PROBLEM_SPAN || problem == HN_PROBLEM_MULTI || problem == HN_PROBLEM_VALUE;
     *ex = (struct hn_examples){.aligned = problem != HN_PROBLEM_TOKENS,
         .spans = problem == HN_PROBLEM_SPAN,
         .outputs = values ? hn_labels_outputs(labels) : 0};
@@ -139,8 +143,8 @@ static bool keep_targets(struct hn_examples *ex, const struct hn_encoded *e, siz
     return true;
 }
 
-int hn_examples_add(
-    struct hn_examples *ex, const struct hn_encoded *e, size_t n, size_t row, uint32_t line, struct hn_error *err) {
+int hn_examples_add(struct hn_examples *ex, const struct hn_encoded *e, size_t n, size_t row,
+    uint32_t line, struct hn_error *err) {
     size_t total = ex->n_tokens + n;
     if (!hn_grow(&ex->tokens, &ex->tokens_capacity, total, sizeof *ex->tokens) ||
         !hn_grow(&ex->weights, &ex->weights_capacity, total, sizeof *ex->weights) ||
@@ -161,20 +165,22 @@ int hn_examples_add(
 }
 
 /* Applies the overflow rule and keeps the row, or counts it as dropped. */
-static int settle(struct hn_examples *ex, const struct hn_encoded *e, const struct hn_encode_options *o, size_t row,
-    uint32_t line, struct hn_error *err) {
+static int settle(struct hn_examples *ex, const struct hn_encoded *e,
+    const struct hn_encode_options *o, size_t row, uint32_t line, struct hn_error *err) {
     size_t n = hn_encoded_kept(e, o);
     bool over = e->length > o->max_length;
     ex->longest = e->length > ex->longest ? e->length : ex->longest;
     ex->windows |= e->again;
     for (size_t i = 0; i < n; i++)
         if ((size_t)e->ids.ids[i] >= o->vocab)
-            return hn_fail(err, HN_E_MODEL_INVALID, "the tokenizer gives token %d, but the model has only %zu",
-                e->ids.ids[i], o->vocab);
+            return hn_fail(err, HN_E_MODEL_INVALID,
+                "the tokenizer gives token %d, but the model has only %zu", e->ids.ids[i],
+                o->vocab);
     if (over && o->overflow == HN_OVERFLOW_ERROR) {
-        hn_fail(
-            err, HN_E_DATASET_INVALID, "the row has %zu tokens; max_length is %zu", e->length, o->max_length);
-        hn_error_hint(err, "shorten the row, raise max_length, or set overflow to \"truncate\" or \"drop\"");
+        hn_fail(err, HN_E_DATASET_INVALID, "the row has %zu tokens; max_length is %zu", e->length,
+            o->max_length);
+        hn_error_hint(
+            err, "shorten the row, raise max_length, or set overflow to \"truncate\" or \"drop\"");
         return HN_E_DATASET_INVALID;
     }
     size_t targets = over && o->overflow == HN_OVERFLOW_DROP ? 0 : hn_encoded_targets(e, n);
@@ -199,9 +205,9 @@ static void name_row(struct hn_error *err, const struct hn_dataset *data, size_t
         hn_error_prefix(err, where);
 }
 
-int hn_examples_stream(const struct hn_codec *codec, const struct hn_dataset *data, const size_t *rows, size_t n_rows,
-    const struct hn_encode_options *options, hn_examples_flush *flush, void *user, struct hn_examples *ret,
-    struct hn_error *err) {
+int hn_examples_stream(const struct hn_codec *codec, const struct hn_dataset *data,
+    const size_t *rows, size_t n_rows, const struct hn_encode_options *options,
+    hn_examples_flush *flush, void *user, struct hn_examples *ret, struct hn_error *err) {
     struct hn_examples ex;
     hn_examples_begin(&ex, options->labels);
     ex.rows_total = n_rows;
@@ -237,7 +243,8 @@ int hn_examples_stream(const struct hn_codec *codec, const struct hn_dataset *da
     return 0;
 }
 
-int hn_examples_encode(const struct hn_codec *codec, const struct hn_dataset *data, const size_t *rows, size_t n_rows,
-    const struct hn_encode_options *options, struct hn_examples *ret, struct hn_error *err) {
+int hn_examples_encode(const struct hn_codec *codec, const struct hn_dataset *data,
+    const size_t *rows, size_t n_rows, const struct hn_encode_options *options,
+    struct hn_examples *ret, struct hn_error *err) {
     return hn_examples_stream(codec, data, rows, n_rows, options, NULL, NULL, ret, err);
 }

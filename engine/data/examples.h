@@ -16,10 +16,12 @@
 
 struct hn_codec {
     struct hn_tokenizer *tokenizer;
-    struct hn_template *chat;       /* NULL when the model has none */
-    struct hn_template *chat_tools; /* of conversations with tools, where the model has one of its own; else NULL */
-    char date[16];                  /* for the template; "" = none */
-    char *turn; /* [turn_size] what add_generation_prompt adds: the begin of an assistant's turn; may be NULL */
+    struct hn_template *chat; /* NULL when the model has none */
+    /* of conversations with tools, where the model has one of its own; else NULL */
+    struct hn_template *chat_tools;
+    char date[16]; /* for the template; "" = none */
+    /* [turn_size] what add_generation_prompt adds: the begin of an assistant's turn; may be NULL */
+    char *turn;
     size_t turn_size;
 };
 /* Of an open model, which must stay open while the codec lives. */
@@ -41,23 +43,27 @@ int hn_task_from_name(const char *name); /* -1 when unknown */
 struct hn_examples {
     size_t n_rows, n_tokens;
     int32_t *tokens; /* [n_tokens] */
-    float *weights;  /* [n_tokens] weight of predicting this token from those before it; 0 = no target */
+    /* [n_tokens] weight of predicting this token from those before it; 0 = no target */
+    float *weights;
     size_t *starts;  /* [n_rows + 1] */
     uint32_t *lines; /* [n_rows] line in the source file */
     size_t *rows;    /* [n_rows] row (0-based, among the data set's kept rows) */
-    /* Of heads of tasks, else NULL. Weights then belong to the token itself, not to its prediction. */
-    bool aligned, spans; /* spans: `values` holds the first and the last token of each row's answer */
-    int32_t *targets;    /* [n_tokens] label of a token that has a weight, or the row of `values` */
-    uint8_t *types;      /* [n_tokens] token types */
-    float *values;       /* [n_rows, outputs] of MULTI and VALUE heads */
+    /* Of heads of tasks, else NULL. Weights then belong to the token itself, not to its
+     * prediction. */
+    /* spans: `values` holds the first and the last token of each row's answer */
+    bool aligned, spans;
+    int32_t *targets; /* [n_tokens] label of a token that has a weight, or the row of `values` */
+    uint8_t *types;   /* [n_tokens] token types */
+    float *values;    /* [n_rows, outputs] of MULTI and VALUE heads */
     size_t outputs;
     /* counts of the whole set they were made from */
     size_t rows_total, dropped, truncated, target_tokens;
     size_t longest; /* tokens of the longest row before it was cut */
     bool windows;   /* some row was cut into windows */
-    size_t tokens_capacity, weights_capacity, starts_capacity, lines_capacity, rows_capacity, targets_capacity,
-        types_capacity, values_capacity;
-    const struct hn_map *map; /* the file that the arrays lie in (token_file.h), or NULL: they are ours */
+    size_t tokens_capacity, weights_capacity, starts_capacity, lines_capacity, rows_capacity,
+        targets_capacity, types_capacity, values_capacity;
+    /* the file that the arrays lie in (token_file.h), or NULL: they are ours */
+    const struct hn_map *map;
 };
 enum { HN_EXAMPLES_ARRAYS = 8 };
 struct hn_examples_array {
@@ -73,8 +79,8 @@ struct hn_encoded;
 /* No rows yet, for this kind of target. */
 void hn_examples_begin(struct hn_examples *ex, const struct hn_labels *labels);
 /* Appends the first n tokens of an encoded row; `row` and `line` are kept with it. */
-int hn_examples_add(
-    struct hn_examples *ex, const struct hn_encoded *e, size_t n, size_t row, uint32_t line, struct hn_error *err);
+int hn_examples_add(struct hn_examples *ex, const struct hn_encoded *e, size_t n, size_t row,
+    uint32_t line, struct hn_error *err);
 void hn_examples_finish(struct hn_examples *ex);
 
 struct hn_encode_options {
@@ -87,37 +93,40 @@ struct hn_encode_options {
     bool encoder;
     size_t token_types;
 };
-/* Encodes the kept rows named by `rows` (NULL: all `n_rows` = data->n_rows of them), in that order. */
-int hn_examples_encode(const struct hn_codec *codec, const struct hn_dataset *data, const size_t *rows, size_t n_rows,
-    const struct hn_encode_options *options, struct hn_examples *ret, struct hn_error *err);
+/* Encodes the kept rows named by `rows` (NULL: all `n_rows` = data->n_rows of them), in that
+ * order. */
+int hn_examples_encode(const struct hn_codec *codec, const struct hn_dataset *data,
+    const size_t *rows, size_t n_rows, const struct hn_encode_options *options,
+    struct hn_examples *ret, struct hn_error *err);
 
-/* The same in pieces of bounded size: `flush` takes the rows that there are and empties `ret`. The last ones stay. */
+/* The same in pieces of bounded size: `flush` takes the rows that there are and empties `ret`. The
+ * last ones stay. */
 typedef int hn_examples_flush(void *user, struct hn_examples *ex, struct hn_error *err);
-int hn_examples_stream(const struct hn_codec *codec, const struct hn_dataset *data, const size_t *rows, size_t n_rows,
-    const struct hn_encode_options *options, hn_examples_flush *flush, void *user, struct hn_examples *ret,
-    struct hn_error *err);
+int hn_examples_stream(const struct hn_codec *codec, const struct hn_dataset *data,
+    const size_t *rows, size_t n_rows, const struct hn_encode_options *options,
+    hn_examples_flush *flush, void *user, struct hn_examples *ret, struct hn_error *err);
 
-/* A row as a prompt for generation: ids up to where the last answer begins, the prompt as text and the reference
- * answer. HN_E_UNSUPPORTED for rows without an answer (plain text: the first half of the row becomes the prompt).
- * Caller frees with hn_prompt_finish. */
+/* A row as a prompt for generation: ids up to where the last answer begins, the prompt as text and
+ * the reference answer. HN_E_UNSUPPORTED for rows without an answer (plain text: the first half of
+ * the row becomes the prompt). Caller frees with hn_prompt_finish. */
 struct hn_prompt {
     struct hn_ids ids;
     struct hn_buf text, reference;
 };
-int hn_prompt_from_row(const struct hn_codec *codec, const struct hn_dataset *data, size_t row, struct hn_prompt *ret,
-    struct hn_error *err);
-/* The same for a prediction input: a string (raw text for models without a template, else one user message), an array
- * of messages, or {"prompt": raw text}. */
+int hn_prompt_from_row(const struct hn_codec *codec, const struct hn_dataset *data, size_t row,
+    struct hn_prompt *ret, struct hn_error *err);
+/* The same for a prediction input: a string (raw text for models without a template, else one user
+ * message), an array of messages, or {"prompt": raw text}. */
 int hn_prompt_from_input(
     const struct hn_codec *codec, const json_t *input, struct hn_prompt *ret, struct hn_error *err);
 void hn_prompt_finish(struct hn_prompt *prompt);
-/* What a written answer to it is compared with: the answers of a question (`row` as hn_dataset_row has it), else the
- * text that training would teach. New reference. */
+/* What a written answer to it is compared with: the answers of a question (`row` as hn_dataset_row
+ * has it), else the text that training would teach. New reference. */
 json_t *hn_prompt_references(const struct hn_prompt *prompt, const json_t *row);
 
-/* Deterministic split independent of any seed: the rows (0-based) of the validation part, sorted, in *ret_rows
- * (caller frees). Stratified by label where the data has labels. */
-int hn_split_validation(
-    const struct hn_dataset *data, double fraction, size_t **ret_rows, size_t *ret_n, struct hn_error *err);
+/* Deterministic split independent of any seed: the rows (0-based) of the validation part, sorted,
+ * in *ret_rows (caller frees). Stratified by label where the data has labels. */
+int hn_split_validation(const struct hn_dataset *data, double fraction, size_t **ret_rows,
+    size_t *ret_n, struct hn_error *err);
 
 #endif

@@ -64,14 +64,16 @@ static int count_label(struct survey *s, const json_t *label, uint32_t line, str
     double value;
     const char *text = label_text(label, room);
     if (!text)
-        return hn_fail(err, HN_E_DATASET_INVALID, "line %u: a label must be a text or a number", line);
+        return hn_fail(
+            err, HN_E_DATASET_INVALID, "line %u: a label must be a text or a number", line);
     s->points |= has_point(label);
     s->texts |= !hn_label_value(label, &value);
     json_int_t before = json_integer_value(json_object_get(s->counts, text));
     if (json_object_set_new(s->counts, text, json_integer(before + 1)))
         return hn_fail(err, HN_E_INTERNAL, "out of memory");
     if (s->lists && json_object_size(s->counts) > HN_LABELS_MAX)
-        return hn_fail(err, HN_E_DATASET_INVALID, "there are more than %d different labels", HN_LABELS_MAX);
+        return hn_fail(
+            err, HN_E_DATASET_INVALID, "there are more than %d different labels", HN_LABELS_MAX);
     return 0;
 }
 
@@ -107,7 +109,9 @@ static json_t *sorted_names(const json_t *counts) {
     size_t n = 0;
     const char **names = hn_calloc(json_object_size(counts) + 1, sizeof *names), *name;
     json_t *list = names ? json_array() : NULL, *value;
-    json_object_foreach((json_t *)(uintptr_t)counts, name, value) if (names) names[n++] = name;
+    json_object_foreach((json_t *)(uintptr_t)counts, name, value)
+        if (names)
+            names[n++] = name;
     if (n)
         qsort(names, n, sizeof *names, compare_names);
     for (size_t i = 0; list && i < n; i++)
@@ -136,17 +140,20 @@ static int make_index(struct hn_labels *l, struct hn_error *err) {
 static int check_given(const struct hn_labels *l, const struct survey *s, struct hn_error *err) {
     const char *name;
     json_t *count;
-    json_object_foreach(s->counts, name, count) if (!json_object_get(l->index, name)) {
-        hn_fail(err, HN_E_INVALID_FIELD,
-            "the data has the label \"%.60s\" (%" JSON_INTEGER_FORMAT " times), which labels does not list", name,
-            json_integer_value(count));
-        hn_error_field(err, "labels");
-        return HN_E_INVALID_FIELD;
-    }
+    json_object_foreach(s->counts, name, count)
+        if (!json_object_get(l->index, name)) {
+            hn_fail(err, HN_E_INVALID_FIELD,
+                "the data has the label \"%.60s\" (%" JSON_INTEGER_FORMAT
+                " times), which labels does not list",
+                name, json_integer_value(count));
+            hn_error_field(err, "labels");
+            return HN_E_INVALID_FIELD;
+        }
     return 0;
 }
 
-static int weigh(struct hn_labels *l, const struct survey *s, const json_t *weights, struct hn_error *err) {
+static int weigh(
+    struct hn_labels *l, const struct survey *s, const json_t *weights, struct hn_error *err) {
     const char *kind = json_string_value(weights), *name;
     size_t n = json_array_size(l->names);
     json_t *value;
@@ -156,12 +163,13 @@ static int weigh(struct hn_labels *l, const struct survey *s, const json_t *weig
     if ((l->problem != HN_PROBLEM_CLASSES && l->problem != HN_PROBLEM_TAGS) ||
         !((kind && strcmp(kind, "balanced") == 0) || json_is_object(weights)))
         rc = hn_fail(err, HN_E_INVALID_FIELD,
-            "class_weights is \"none\", \"balanced\" or an object from label to weight, "
-            "for tasks with one label a row or a token");
+            "class_weights is \"none\", \"balanced\" or an object from label to weight, for tasks "
+            "with one label a row or a token");
     else if (!(l->weights = hn_calloc(n, sizeof *l->weights)))
         return hn_fail(err, HN_E_INTERNAL, "out of memory");
     double total = 0;
-    json_object_foreach(s->counts, name, value) total += (double)json_integer_value(value);
+    json_object_foreach(s->counts, name, value)
+        total += (double)json_integer_value(value);
     for (size_t i = 0; !rc && i < n; i++) {
         double count = (double)json_integer_value(json_object_get(s->counts, hn_label_name(l, i)));
         l->weights[i] = kind && count > 0 ? (float)(total / ((double)n * count)) : 1;
@@ -169,9 +177,11 @@ static int weigh(struct hn_labels *l, const struct survey *s, const json_t *weig
     json_object_foreach((json_t *)(uintptr_t)weights, name, value) {
         const json_t *number = json_object_get(l->index, name);
         if (!rc &&
-            (!number || !json_is_number(value) || !(json_number_value(value) >= 0) || json_number_value(value) > 1e6))
+            (!number || !json_is_number(value) || !(json_number_value(value) >= 0) ||
+                json_number_value(value) > 1e6))
             rc = hn_fail(err, HN_E_INVALID_FIELD, "class_weights: \"%.60s\" is %s", name,
-                number ? "not weighted by a number from 0 to 1,000,000" : "not a label of the data");
+                number ? "not weighted by a number from 0 to 1,000,000"
+                       : "not a label of the data");
         else if (!rc)
             l->weights[json_integer_value(number)] = (float)json_number_value(value);
     }
@@ -193,16 +203,18 @@ static json_t *texts_of(const json_t *given) {
     return list;
 }
 
-static int choose(struct hn_labels *l, const struct survey *s, const struct hn_dataset *data, const json_t *given,
-    struct hn_error *err) {
+static int choose(struct hn_labels *l, const struct survey *s, const struct hn_dataset *data,
+    const json_t *given, struct hn_error *err) {
     bool tags = data->columns == HN_ROWS_TOKENS_TAGS, named = given && !json_is_null(given);
-    l->problem = tags                               ? HN_PROBLEM_TAGS
-                 : s->lists                         ? HN_PROBLEM_MULTI
-                 : s->points && !s->texts && !named ? HN_PROBLEM_VALUE
-                                                    : HN_PROBLEM_CLASSES;
+    l->problem = tags                      ? HN_PROBLEM_TAGS
+        : s->lists                         ? HN_PROBLEM_MULTI
+        : s->points && !s->texts && !named ? HN_PROBLEM_VALUE
+                                           : HN_PROBLEM_CLASSES;
     if (l->problem == HN_PROBLEM_VALUE)
         return 0;
-    if (named && (!json_is_array(given) || !json_array_size(given) || json_array_size(given) > HN_LABELS_MAX)) {
+    if (named &&
+        (!json_is_array(given) || !json_array_size(given) ||
+            json_array_size(given) > HN_LABELS_MAX)) {
         hn_fail(err, HN_E_INVALID_FIELD, "labels must be a list of 1 to %d texts", HN_LABELS_MAX);
         hn_error_field(err, "labels");
         return HN_E_INVALID_FIELD;
@@ -213,13 +225,16 @@ static int choose(struct hn_labels *l, const struct survey *s, const struct hn_d
         rc = check_given(l, s, err);
     size_t n = json_array_size(l->names);
     if (!rc && n > HN_LABELS_MAX) {
-        hn_fail(err, HN_E_DATASET_INVALID, "there are %zu different labels in %zu rows; at most %d can be told apart",
-            n, s->rows, HN_LABELS_MAX);
-        hn_error_hint(err, "is the label column the right one? map it with columns={\"label\":\"…\"}");
+        hn_fail(err, HN_E_DATASET_INVALID,
+            "there are %zu different labels in %zu rows; at most %d can be told apart", n, s->rows,
+            HN_LABELS_MAX);
+        hn_error_hint(
+            err, "is the label column the right one? map it with columns={\"label\":\"…\"}");
         return HN_E_DATASET_INVALID;
     }
     if (!rc && n < 2 && l->problem == HN_PROBLEM_CLASSES) {
-        hn_fail(err, HN_E_DATASET_INVALID, "all rows have the same label \"%.60s\": there is nothing to tell apart",
+        hn_fail(err, HN_E_DATASET_INVALID,
+            "all rows have the same label \"%.60s\": there is nothing to tell apart",
             hn_label_name(l, 0));
         hn_error_hint(err, "give rows of at least two labels");
         return HN_E_DATASET_INVALID;
@@ -232,7 +247,8 @@ static bool lacks_answer(const json_t *answers) {
     return !json_string_length(json_is_string(answers) ? answers : json_array_get(texts, 0));
 }
 
-static int find_unanswerable(struct hn_labels *l, const struct hn_dataset *data, struct hn_error *err) {
+static int find_unanswerable(
+    struct hn_labels *l, const struct hn_dataset *data, struct hn_error *err) {
     int rc = 0;
     l->problem = HN_PROBLEM_SPAN;
     for (size_t row = 0; !rc && !l->unanswerable && row < data->n_rows; row++) {
@@ -244,8 +260,8 @@ static int find_unanswerable(struct hn_labels *l, const struct hn_dataset *data,
     return rc;
 }
 
-int hn_labels_find(struct hn_labels *ret, const struct hn_dataset *data, const json_t *given, const json_t *weights,
-    struct hn_error *err) {
+int hn_labels_find(struct hn_labels *ret, const struct hn_dataset *data, const json_t *given,
+    const json_t *weights, struct hn_error *err) {
     struct survey s = {0};
     *ret = (struct hn_labels){0};
     if (data->columns == HN_ROWS_QA)
@@ -263,11 +279,13 @@ int hn_labels_find(struct hn_labels *ret, const struct hn_dataset *data, const j
 
 /* The problem of a class of Transformers; HN_PROBLEM_TOKENS when it has no head of a task. */
 static enum hn_problem problem_of(const struct hn_model *model) {
-    static const enum hn_problem problems_of_heads[HN_HEADS] = {[HN_HEAD_SEQUENCE] = HN_PROBLEM_CLASSES,
+    static const enum hn_problem problems_of_heads[HN_HEADS] = {
+        [HN_HEAD_SEQUENCE] = HN_PROBLEM_CLASSES,
         [HN_HEAD_TOKENS] = HN_PROBLEM_TAGS,
         [HN_HEAD_SPAN] = HN_PROBLEM_SPAN};
     const json_t *config = model->folder.config;
-    const char *name = json_string_value(json_array_get(json_object_get(config, "architectures"), 0)),
+    const char *name =
+                   json_string_value(json_array_get(json_object_get(config, "architectures"), 0)),
                *kind = json_string_value(json_object_get(config, "problem_type"));
     for (int i = 0; name && i < HN_HEADS; i++) {
         if (!model->arch->heads[i].score || strcmp(model->arch->heads[i].hf_class, name) != 0)
@@ -283,10 +301,13 @@ static enum hn_problem problem_of(const struct hn_model *model) {
 
 int hn_labels_of_model(struct hn_labels *ret, const struct hn_model *model, struct hn_error *err) {
     const json_t *names = json_object_get(model->folder.config, "id2label");
-    *ret = (struct hn_labels){.problem = model->is_folder ? problem_of(model) : HN_PROBLEM_TOKENS, .unanswerable = true};
-    if (ret->problem == HN_PROBLEM_TOKENS || ret->problem == HN_PROBLEM_VALUE || ret->problem == HN_PROBLEM_SPAN)
+    *ret = (struct hn_labels){
+        .problem = model->is_folder ? problem_of(model) : HN_PROBLEM_TOKENS, .unanswerable = true};
+    if (ret->problem == HN_PROBLEM_TOKENS || ret->problem == HN_PROBLEM_VALUE ||
+        ret->problem == HN_PROBLEM_SPAN)
         return 0;
-    size_t n = json_object_size(names) ? json_object_size(names) : 2; /* Transformers' own default */
+    /* Transformers' own default */
+    size_t n = json_object_size(names) ? json_object_size(names) : 2;
     ret->names = json_array();
     for (size_t i = 0; i < n && n <= HN_LABELS_MAX; i++) {
         char number[24], label[32];
@@ -296,8 +317,8 @@ int hn_labels_of_model(struct hn_labels *ret, const struct hn_model *model, stru
         json_array_append_new(ret->names, json_string(name ? name : label));
     }
     int rc = json_array_size(ret->names) == n
-                 ? make_index(ret, err)
-                 : hn_fail(err, HN_E_MODEL_INVALID, "config.json names more than %d labels", HN_LABELS_MAX);
+        ? make_index(ret, err)
+        : hn_fail(err, HN_E_MODEL_INVALID, "config.json names more than %d labels", HN_LABELS_MAX);
     if (rc)
         hn_labels_finish(ret);
     return rc;
@@ -313,10 +334,11 @@ int hn_labels_read(struct hn_labels *ret, const json_t *run, struct hn_error *er
             ret->problem = (enum hn_problem)i;
     ret->names = json_incref(json_object_get(run, "labels"));
     size_t n = json_array_size(ret->names);
-    bool labelled =
-        ret->problem == HN_PROBLEM_CLASSES || ret->problem == HN_PROBLEM_MULTI || ret->problem == HN_PROBLEM_TAGS;
+    bool labelled = ret->problem == HN_PROBLEM_CLASSES || ret->problem == HN_PROBLEM_MULTI ||
+        ret->problem == HN_PROBLEM_TAGS;
     if (!rc && (ret->problem == HN_PROBLEMS || (labelled && (n < 1 || n > HN_LABELS_MAX))))
-        rc = hn_fail(err, HN_E_INVALID_FIELD, "spec: \"problem\" is not known, or \"labels\" does not go with it");
+        rc = hn_fail(err, HN_E_INVALID_FIELD,
+            "spec: \"problem\" is not known, or \"labels\" does not go with it");
     if (!rc)
         rc = make_index(ret, err);
     if (!rc)
@@ -355,10 +377,10 @@ void hn_labels_finish(struct hn_labels *l) {
 }
 
 size_t hn_labels_outputs(const struct hn_labels *l) {
-    return l->problem == HN_PROBLEM_TOKENS  ? 0
-           : l->problem == HN_PROBLEM_VALUE ? 1
-           : l->problem == HN_PROBLEM_SPAN  ? 2
-                                            : json_array_size(l->names);
+    return l->problem == HN_PROBLEM_TOKENS ? 0
+        : l->problem == HN_PROBLEM_VALUE   ? 1
+        : l->problem == HN_PROBLEM_SPAN    ? 2
+                                           : json_array_size(l->names);
 }
 
 int32_t hn_label_number(const struct hn_labels *l, const json_t *label) {

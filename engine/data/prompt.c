@@ -18,7 +18,8 @@ static void append(struct hn_buf *buf, const json_t *text) {
         hn_buf_append(buf, json_string_value(text), json_string_length(text));
 }
 
-static int from_raw(const struct hn_codec *codec, const json_t *text, struct hn_prompt *p, struct hn_error *err) {
+static int from_raw(
+    const struct hn_codec *codec, const json_t *text, struct hn_prompt *p, struct hn_error *err) {
     append(&p->text, text);
     return hn_codec_encode(codec, p->text.data, p->text.size, NULL, &p->ids, err);
 }
@@ -36,16 +37,19 @@ static int from_messages(const struct hn_codec *codec, const json_t *messages, c
 }
 
 /* Everything before the last assistant message is the prompt. */
-static int from_chat(const struct hn_codec *codec, const json_t *row, struct hn_prompt *p, struct hn_error *err) {
+static int from_chat(
+    const struct hn_codec *codec, const json_t *row, struct hn_prompt *p, struct hn_error *err) {
     const json_t *messages = json_object_get(row, "messages");
     size_t last = json_array_size(messages);
     for (; last > 0; last--) {
-        const char *role = json_string_value(json_object_get(json_array_get(messages, last - 1), "role"));
+        const char *role =
+            json_string_value(json_object_get(json_array_get(messages, last - 1), "role"));
         if (role && strcmp(role, "assistant") == 0)
             break;
     }
     if (last <= 1)
-        return hn_fail(err, HN_E_UNSUPPORTED, "the conversation has nothing before the assistant's answer");
+        return hn_fail(
+            err, HN_E_UNSUPPORTED, "the conversation has nothing before the assistant's answer");
     append(&p->reference, json_object_get(json_array_get(messages, last - 1), "content"));
     json_t *before = json_array();
     for (size_t i = 0; i + 1 < last; i++)
@@ -62,30 +66,36 @@ static int from_completion(
 }
 
 /* Plain text: its first half is the prompt, the second what might follow. */
-static int from_text(const struct hn_codec *codec, const json_t *row, struct hn_prompt *p, struct hn_error *err) {
+static int from_text(
+    const struct hn_codec *codec, const json_t *row, struct hn_prompt *p, struct hn_error *err) {
     int rc = from_raw(codec, json_object_get(row, "text"), p, err);
     size_t half = (p->ids.n + 1) / 2;
     hn_buf_clear(&p->text);
     for (size_t i = 0; !rc && i < p->ids.n; i++)
-        hn_tokenizer_decode(codec->tokenizer, p->ids.ids[i], false, i < half ? &p->text : &p->reference);
+        hn_tokenizer_decode(
+            codec->tokenizer, p->ids.ids[i], false, i < half ? &p->text : &p->reference);
     p->ids.n = half;
     return rc;
 }
 
-static int from_question(const struct hn_codec *codec, const json_t *row, struct hn_prompt *p, struct hn_error *err) {
+static int from_question(
+    const struct hn_codec *codec, const json_t *row, struct hn_prompt *p, struct hn_error *err) {
     enum hn_columns columns;
     json_t *text = NULL;
     int rc = hn_question_row(codec, row, &columns, &text, err);
     if (!rc && !json_object_get(row, "answers")) /* an input to predict */
-        rc = columns == HN_ROWS_MESSAGES ? from_messages(codec, json_object_get(text, "messages"), NULL, p, err)
-                                         : from_raw(codec, json_object_get(text, "prompt"), p, err);
+        rc = columns == HN_ROWS_MESSAGES
+            ? from_messages(codec, json_object_get(text, "messages"), NULL, p, err)
+            : from_raw(codec, json_object_get(text, "prompt"), p, err);
     else if (!rc)
-        rc = columns == HN_ROWS_MESSAGES ? from_chat(codec, text, p, err) : from_completion(codec, text, p, err);
+        rc = columns == HN_ROWS_MESSAGES ? from_chat(codec, text, p, err)
+                                         : from_completion(codec, text, p, err);
     json_decref(text);
     return rc;
 }
 
-static int (*const by_columns[])(const struct hn_codec *, const json_t *, struct hn_prompt *, struct hn_error *) = {
+static int (*const by_columns[])(
+    const struct hn_codec *, const json_t *, struct hn_prompt *, struct hn_error *) = {
     [HN_ROWS_MESSAGES] = from_chat,
     [HN_ROWS_PROMPT_COMPLETION] = from_completion,
     [HN_ROWS_TEXT] = from_text,
@@ -102,11 +112,12 @@ static int settle(struct hn_prompt *p, int rc, struct hn_prompt *ret, struct hn_
     return rc;
 }
 
-int hn_prompt_from_row(const struct hn_codec *codec, const struct hn_dataset *data, size_t row, struct hn_prompt *ret,
-    struct hn_error *err) {
+int hn_prompt_from_row(const struct hn_codec *codec, const struct hn_dataset *data, size_t row,
+    struct hn_prompt *ret, struct hn_error *err) {
     struct hn_prompt p = {0};
     json_t *object = NULL;
-    if ((size_t)data->columns >= sizeof by_columns / sizeof by_columns[0] || !by_columns[data->columns])
+    if ((size_t)data->columns >= sizeof by_columns / sizeof by_columns[0] ||
+        !by_columns[data->columns])
         return hn_fail(err, HN_E_UNSUPPORTED, "rows of these columns have no prompt");
     int rc = hn_dataset_row(data, row, &object, err);
     if (!rc)
@@ -115,8 +126,8 @@ int hn_prompt_from_row(const struct hn_codec *codec, const struct hn_dataset *da
     return settle(&p, rc, ret, err);
 }
 
-int hn_prompt_from_input(
-    const struct hn_codec *codec, const json_t *input, struct hn_prompt *ret, struct hn_error *err) {
+int hn_prompt_from_input(const struct hn_codec *codec, const json_t *input, struct hn_prompt *ret,
+    struct hn_error *err) {
     struct hn_prompt p = {0};
     const json_t *raw = json_object_get(input, "prompt");
     int rc;
@@ -127,7 +138,7 @@ int hn_prompt_from_input(
     } else if (json_is_string(input)) {
         rc = from_raw(codec, input, &p, err);
     } else if (json_is_string(json_object_get(input, "question")) &&
-               json_is_string(json_object_get(input, "context"))) {
+        json_is_string(json_object_get(input, "context"))) {
         rc = from_question(codec, input, &p, err);
     } else if (json_is_string(raw)) {
         rc = from_raw(codec, raw, &p, err);
@@ -138,7 +149,8 @@ int hn_prompt_from_input(
         json_decref(messages);
     } else {
         rc = hn_fail(err, HN_E_INVALID_FIELD,
-            "an input must be a text, a list of messages, {\"prompt\": \"raw text\"} or {\"question\", \"context\"}");
+            "an input must be a text, a list of messages, {\"prompt\": \"raw text\"} or "
+            "{\"question\", \"context\"}");
         hn_error_field(err, "inputs");
     }
     return settle(&p, rc, ret, err);
@@ -155,5 +167,6 @@ static bool has_answer(const json_t *answers) {
 
 json_t *hn_prompt_references(const struct hn_prompt *prompt, const json_t *row) {
     json_t *answers = json_object_get(row, "answers");
-    return has_answer(answers) ? json_incref(answers) : hn_json_text(prompt->reference.data, prompt->reference.size);
+    return has_answer(answers) ? json_incref(answers)
+                               : hn_json_text(prompt->reference.data, prompt->reference.size);
 }

@@ -10,7 +10,8 @@
 
 #define FIRST_CAPACITY ((size_t)1024)
 
-static int key_of(const struct hn_dataset *data, size_t row, uint64_t key[2], struct hn_error *err) {
+static int key_of(
+    const struct hn_dataset *data, size_t row, uint64_t key[2], struct hn_error *err) {
     char hex[HN_SHA256_HEX], half[17] = "";
     json_t *object = NULL;
     int rc = hn_dataset_row(data, row, &object, err);
@@ -37,7 +38,8 @@ static size_t place_of(const struct hn_row_set *set, const uint64_t key[2]) {
 }
 
 static bool grow(struct hn_row_set *set) {
-    struct hn_row_set next = {.n = set->n, .capacity = set->capacity ? 2 * set->capacity : FIRST_CAPACITY};
+    struct hn_row_set next = {
+        .n = set->n, .capacity = set->capacity ? 2 * set->capacity : FIRST_CAPACITY};
     if (!(next.keys = hn_calloc(next.capacity, sizeof *next.keys)))
         return false;
     for (size_t i = 0; i < set->capacity; i++)
@@ -49,8 +51,8 @@ static bool grow(struct hn_row_set *set) {
 }
 
 /* Whether the row is there, and puts it there if `add`. */
-static int find(struct hn_row_set *set, const struct hn_dataset *data, size_t row, bool add, bool *ret_there,
-    struct hn_error *err) {
+static int find(struct hn_row_set *set, const struct hn_dataset *data, size_t row, bool add,
+    bool *ret_there, struct hn_error *err) {
     uint64_t key[2];
     int rc = key_of(data, row, key, err);
     if (!rc && 2 * set->n >= set->capacity && !grow(set))
@@ -66,7 +68,8 @@ static int find(struct hn_row_set *set, const struct hn_dataset *data, size_t ro
     return 0;
 }
 
-int hn_row_set_add(struct hn_row_set *set, const struct hn_dataset *data, const size_t *rows, size_t n, struct hn_error *err) {
+int hn_row_set_add(struct hn_row_set *set, const struct hn_dataset *data, const size_t *rows,
+    size_t n, struct hn_error *err) {
     bool there;
     int rc = 0;
     for (size_t i = 0; !rc && i < n; i++)
@@ -74,8 +77,8 @@ int hn_row_set_add(struct hn_row_set *set, const struct hn_dataset *data, const 
     return rc;
 }
 
-int hn_row_set_sift(struct hn_row_set *set, const struct hn_dataset *data, size_t *rows, size_t *n, bool once,
-    struct hn_error *err) {
+int hn_row_set_sift(struct hn_row_set *set, const struct hn_dataset *data, size_t *rows, size_t *n,
+    bool once, struct hn_error *err) {
     size_t kept = 0;
     int rc = 0;
     for (size_t i = 0; !rc && i < *n; i++) {

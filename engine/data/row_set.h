@@ -1,23 +1,25 @@
 /*
- * Rows by their content, to find those that stand there twice. A row is what its columns mean: the order of its keys,
- * columns that are not used and how the file spells it make no difference. Known by 128 bits of their SHA-256.
+ * Rows by their content, to find those that stand there twice. A row is what its columns mean: the
+ * order of its keys, columns that are not used and how the file spells it make no difference. Known
+ * by 128 bits of their SHA-256.
  */
 #ifndef HN_ROW_SET_H
 #define HN_ROW_SET_H
 
 #include "engine/data/dataset.h"
 
-struct hn_row_set { /* starts with zeros */
+struct hn_row_set {      /* starts with zeros */
     uint64_t (*keys)[2]; /* [capacity], open addressing; both 0: free */
     size_t n, capacity;  /* capacity: a power of two, at most half full */
 };
 
 /* Adds rows[n] of the data set, or its first n where `rows` is NULL. */
-int hn_row_set_add(struct hn_row_set *set, const struct hn_dataset *data, const size_t *rows, size_t n, struct hn_error *err);
-/* Takes out of rows[*n] those that are in the set. `once`: a row that stays goes into the set, so that the next one like
- * it does not. */
-int hn_row_set_sift(struct hn_row_set *set, const struct hn_dataset *data, size_t *rows, size_t *n, bool once,
-    struct hn_error *err);
+int hn_row_set_add(struct hn_row_set *set, const struct hn_dataset *data, const size_t *rows,
+    size_t n, struct hn_error *err);
+/* Takes out of rows[*n] those that are in the set. `once`: a row that stays goes into the set, so
+ * that the next one like it does not. */
+int hn_row_set_sift(struct hn_row_set *set, const struct hn_dataset *data, size_t *rows, size_t *n,
+    bool once, struct hn_error *err);
 void hn_row_set_finish(struct hn_row_set *set);
 
 #endif

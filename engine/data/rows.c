@@ -1,4 +1,5 @@
-/* See rows.h. The table of layouts is at the end; above it stand the checks of single fields and the conversions. */
+/* See rows.h. The table of layouts is at the end; above it stand the checks of single fields and
+ * the conversions. */
 #include "engine/data/rows.h"
 #include "engine/base/utf8.h"
 
@@ -20,11 +21,13 @@ struct hn_layout {
     const char *title;
     struct field fields[FIELDS];
     const char *const *tasks;
-    bool (*check)(const struct hn_row_place *place, const json_t *row); /* across fields; of the converted row */
+    /* across fields; of the converted row */
+    bool (*check)(const struct hn_row_place *place, const json_t *row);
     json_t *(*convert)(json_t *row); /* from our names for the fields; NULL: as it is */
 };
 
-static bool problem(const struct hn_row_place *place, const char *field, const char *hint, const char *what) {
+static bool problem(
+    const struct hn_row_place *place, const char *field, const char *hint, const char *what) {
     hn_dataset_issue(place->data, place->line, 0, field, hint, "%s %s", field, what);
     return false;
 }
@@ -33,13 +36,15 @@ static bool check_text(const struct hn_row_place *place, const char *name, const
     char hint[160];
     snprintf(hint, sizeof hint, "write it as {\"%s\": \"…\"}", name);
     if (!json_is_string(value))
-        return problem(place, name, hint, json_is_null(value) ? "is null; it must be a text" : "must be a text");
+        return problem(place, name, hint,
+            json_is_null(value) ? "is null; it must be a text" : "must be a text");
     if (json_string_length(value) == 0)
         return problem(place, name, "give it a text, or leave the row out", "is empty");
     return true;
 }
 
-static bool check_maybe_empty(const struct hn_row_place *place, const char *name, const json_t *value) {
+static bool check_maybe_empty(
+    const struct hn_row_place *place, const char *name, const json_t *value) {
     if (json_is_string(value) || json_is_null(value))
         return true;
     return problem(place, name, "write a text in quotes", "must be a text");
@@ -53,7 +58,8 @@ static bool check_any(const struct hn_row_place *place, const char *name, const 
 }
 
 static bool check_label(const struct hn_row_place *place, const char *name, const json_t *value) {
-    static const char hint[] = "a label is a text or a whole number, a list of them, or a decimal number to predict";
+    static const char hint[] =
+        "a label is a text or a whole number, a list of them, or a decimal number to predict";
     const json_t *item;
     size_t i;
     if (json_is_string(value) && json_string_length(value) == 0)
@@ -64,7 +70,8 @@ static bool check_label(const struct hn_row_place *place, const char *name, cons
         return problem(place, name, hint, "must be a text, a number or a list of them");
     json_array_foreach((json_t *)(uintptr_t)value, i, item)
         if (!json_is_string(item) && !json_is_integer(item))
-            return problem(place, name, hint, "is a list with something else than texts and whole numbers in it");
+            return problem(place, name, hint,
+                "is a list with something else than texts and whole numbers in it");
     return true;
 }
 
@@ -72,10 +79,12 @@ static bool check_strings(const struct hn_row_place *place, const char *name, co
     const json_t *item;
     size_t i;
     if (!json_is_array(value) || json_array_size(value) == 0)
-        return problem(place, name, "write it as [\"…\", \"…\"]", "must be a list of texts, and not empty");
+        return problem(
+            place, name, "write it as [\"…\", \"…\"]", "must be a list of texts, and not empty");
     json_array_foreach((json_t *)(uintptr_t)value, i, item)
         if (!json_is_string(item))
-            return problem(place, name, "write it as [\"…\", \"…\"]", "must be a list of texts only");
+            return problem(
+                place, name, "write it as [\"…\", \"…\"]", "must be a list of texts only");
     return true;
 }
 
@@ -93,7 +102,8 @@ static bool check_tags(const struct hn_row_place *place, const char *name, const
 }
 
 /* SQuAD's own list: [{"text","answer_start"}], every one with its place or none. */
-static bool check_answer_objects(const struct hn_row_place *place, const char *name, const json_t *list) {
+static bool check_answer_objects(
+    const struct hn_row_place *place, const char *name, const json_t *list) {
     const json_t *answer;
     bool placed = json_object_get(json_array_get(list, 0), "answer_start") != NULL;
     size_t i;
@@ -108,9 +118,10 @@ static bool check_answer_objects(const struct hn_row_place *place, const char *n
 }
 
 static bool check_answers(const struct hn_row_place *place, const char *name, const json_t *value) {
-    static const char hint[] =
-        "write it as {\"text\": [\"…\"], \"answer_start\": [0]}, empty lists when there is no answer";
-    const json_t *texts = json_object_get(value, "text"), *starts = json_object_get(value, "answer_start");
+    static const char hint[] = "write it as {\"text\": [\"…\"], \"answer_start\": [0]}, empty "
+                               "lists when there is no answer";
+    const json_t *texts = json_object_get(value, "text"),
+                 *starts = json_object_get(value, "answer_start");
     if (json_is_string(value) || (json_is_array(value) && json_array_size(value) == 0))
         return true;
     if (json_is_array(value))
@@ -118,27 +129,35 @@ static bool check_answers(const struct hn_row_place *place, const char *name, co
                                                         : check_strings(place, name, value);
     if (!json_is_array(texts) ||
         (starts && (!json_is_array(starts) || json_array_size(starts) != json_array_size(texts))))
-        return problem(place, name, hint, "must have the lists text and answer_start, both of one length");
+        return problem(
+            place, name, hint, "must have the lists text and answer_start, both of one length");
     for (size_t i = 0; i < json_array_size(texts); i++)
-        if (!json_is_string(json_array_get(texts, i)) || (starts && !json_is_integer(json_array_get(starts, i))))
-            return problem(place, name, hint, "must have texts in text and whole numbers in answer_start");
+        if (!json_is_string(json_array_get(texts, i)) ||
+            (starts && !json_is_integer(json_array_get(starts, i))))
+            return problem(
+                place, name, hint, "must have texts in text and whole numbers in answer_start");
     return true;
 }
 
 /* A span cannot be learned from an answer in other words; a decoder can learn to write it. */
-static void warn_missing_answer(const struct hn_row_place *place, const json_t *context, const json_t *answers) {
+static void warn_missing_answer(
+    const struct hn_row_place *place, const json_t *context, const json_t *answers) {
     const json_t *texts = json_is_object(answers) ? json_object_get(answers, "text") : answers;
     const json_t *first = json_is_array(texts) ? json_array_get(texts, 0) : texts;
-    if (json_string_length(first) && !memmem(json_string_value(context), json_string_length(context), json_string_value(first),
-                                         json_string_length(first)))
+    if (json_string_length(first) &&
+        !memmem(json_string_value(context), json_string_length(context), json_string_value(first),
+            json_string_length(first)))
         hn_dataset_warn(place->data, "answer_not_found", place->line,
-            "the answer does not stand in the context: encoders, which point at it, leave such rows out");
+            "the answer does not stand in the context: encoders, which point at it, leave such "
+            "rows out");
 }
 
 /* Every answer must stand where it says, counted in characters. */
 static bool check_qa(const struct hn_row_place *place, const json_t *row) {
-    const json_t *context = json_object_get(row, "context"), *answers = json_object_get(row, "answers");
-    const json_t *texts = json_object_get(answers, "text"), *starts = json_object_get(answers, "answer_start");
+    const json_t *context = json_object_get(row, "context"),
+                 *answers = json_object_get(row, "answers");
+    const json_t *texts = json_object_get(answers, "text"),
+                 *starts = json_object_get(answers, "answer_start");
     const char *text = json_string_value(context);
     size_t size = json_string_length(context);
     for (size_t i = 0; starts && i < json_array_size(starts); i++) {
@@ -149,8 +168,10 @@ static bool check_qa(const struct hn_row_place *place, const json_t *row) {
             at += hn_utf8_length((unsigned char)text[at]);
         if (start < 0 || json_string_length(answer) > size - at ||
             memcmp(text + at, json_string_value(answer), json_string_length(answer)) != 0) {
-            hn_dataset_issue(place->data, place->line, 0, "answers", "answer_start counts characters from 0",
-                "the answer \"%.40s\" does not stand at character %lld of context", json_string_value(answer), start);
+            hn_dataset_issue(place->data, place->line, 0, "answers",
+                "answer_start counts characters from 0",
+                "the answer \"%.40s\" does not stand at character %lld of context",
+                json_string_value(answer), start);
             return false;
         }
     }
@@ -168,7 +189,8 @@ static bool check_pairs(const struct hn_row_place *place, const json_t *row) {
     return false;
 }
 
-static const char *const roles[] = {"system", "developer", "user", "assistant", "tool", "function", "ipython", NULL};
+static const char *const roles[] = {
+    "system", "developer", "user", "assistant", "tool", "function", "ipython", NULL};
 
 static bool is_role(const char *role) {
     for (const char *const *known = roles; *known; known++)
@@ -193,44 +215,55 @@ static bool is_content(const json_t *content) {
     return true;
 }
 
-static bool check_message(const struct hn_row_place *place, const char *name, const json_t *message) {
+static bool check_message(
+    const struct hn_row_place *place, const char *name, const json_t *message) {
     const char *role = json_string_value(json_object_get(message, "role"));
-    const json_t *content = json_object_get(message, "content"), *weight = json_object_get(message, "weight");
+    const json_t *content = json_object_get(message, "content"),
+                 *weight = json_object_get(message, "weight");
     bool calls = json_array_size(json_object_get(message, "tool_calls")) > 0;
     if (!json_is_object(message))
-        return problem(place, name, "write it as {\"role\": \"user\", \"content\": \"…\"}", "must be an object");
+        return problem(place, name, "write it as {\"role\": \"user\", \"content\": \"…\"}",
+            "must be an object");
     if (!role)
         return problem(place, name, "give each message a role such as \"user\"", "has no role");
     if (!is_role(role)) {
-        hn_dataset_issue(place->data, place->line, 0, name, "roles are system, developer, user, assistant, tool",
+        hn_dataset_issue(place->data, place->line, 0, name,
+            "roles are system, developer, user, assistant, tool",
             "%s has the unknown role \"%.40s\"", name, role);
         return false;
     }
     if ((!content || json_is_null(content)) && calls)
         content = NULL;
     else if (!is_content(content))
-        return problem(place, name, "content is a text, or a list of {\"type\": \"text\", \"text\": \"…\"}",
+        return problem(place, name,
+            "content is a text, or a list of {\"type\": \"text\", \"text\": \"…\"}",
             content && !json_is_null(content) ? "has a content that is no text" : "has no content");
     if (content && json_string_length(content) == 0 && json_is_string(content) && !calls &&
         (strcmp(role, "user") == 0 || strcmp(role, "assistant") == 0))
-        return problem(place, name, "give it a text, or leave the message out", "has an empty content");
+        return problem(
+            place, name, "give it a text, or leave the message out", "has an empty content");
     if (weight && !json_is_null(weight) &&
-        !(json_is_number(weight) && json_number_value(weight) >= 0 && json_number_value(weight) <= 1e6))
+        !(json_is_number(weight) && json_number_value(weight) >= 0 &&
+            json_number_value(weight) <= 1e6))
         return problem(place, name, "use 0 to not train on a message, 1 to train on it",
             "has a weight that is no number from 0 on");
-    if (json_object_get(message, "tool_calls") && !json_is_null(json_object_get(message, "tool_calls")) &&
+    if (json_object_get(message, "tool_calls") &&
+        !json_is_null(json_object_get(message, "tool_calls")) &&
         !json_is_array(json_object_get(message, "tool_calls")))
-        return problem(place, name, "tool_calls is a list of objects", "has tool_calls that are no list");
+        return problem(
+            place, name, "tool_calls is a list of objects", "has tool_calls that are no list");
     return true;
 }
 
 static bool is_target(const json_t *message) {
     const char *role = json_string_value(json_object_get(message, "role"));
     const json_t *weight = json_object_get(message, "weight");
-    return role && strcmp(role, "assistant") == 0 && (!json_is_number(weight) || json_number_value(weight) != 0);
+    return role && strcmp(role, "assistant") == 0 &&
+        (!json_is_number(weight) || json_number_value(weight) != 0);
 }
 
-static bool check_messages(const struct hn_row_place *place, const char *name, const json_t *value) {
+static bool check_messages(
+    const struct hn_row_place *place, const char *name, const json_t *value) {
     const json_t *message;
     size_t i;
     bool target = false;
@@ -258,12 +291,15 @@ static bool check_tools(const struct hn_row_place *place, const char *name, cons
     return problem(place, name, "tools is a list of function descriptions", "must be a list");
 }
 
-static bool check_prompt_or_messages(const struct hn_row_place *place, const char *name, const json_t *value) {
-    return json_is_array(value) ? check_messages(place, name, value) : check_text(place, name, value);
+static bool check_prompt_or_messages(
+    const struct hn_row_place *place, const char *name, const json_t *value) {
+    return json_is_array(value) ? check_messages(place, name, value)
+                                : check_text(place, name, value);
 }
 
 static bool check_preference(const struct hn_row_place *place, const json_t *row) {
-    const json_t *chosen = json_object_get(row, "chosen"), *rejected = json_object_get(row, "rejected");
+    const json_t *chosen = json_object_get(row, "chosen"),
+                 *rejected = json_object_get(row, "rejected");
     if (json_is_array(chosen) != json_is_array(rejected))
         return problem(place, "rejected", "write both as texts, or both as messages",
             "is of another kind than chosen");
@@ -278,14 +314,16 @@ static const json_t *turn_part(const json_t *turn, const char *name, const char 
     return part ? part : json_object_get(turn, other);
 }
 
-static bool check_conversations(const struct hn_row_place *place, const char *name, const json_t *value) {
+static bool check_conversations(
+    const struct hn_row_place *place, const char *name, const json_t *value) {
     const json_t *turn;
     size_t i;
     if (!json_is_array(value) || json_array_size(value) == 0)
         return problem(place, name, "write it as [{\"from\": \"human\", \"value\": \"…\"}, …]",
             "must be a list of turns, and not empty");
     json_array_foreach((json_t *)(uintptr_t)value, i, turn)
-        if (!json_is_string(turn_part(turn, "from", "role")) || !json_is_string(turn_part(turn, "value", "content")))
+        if (!json_is_string(turn_part(turn, "from", "role")) ||
+            !json_is_string(turn_part(turn, "value", "content")))
             return problem(place, name, "every turn has \"from\" and \"value\", both texts",
                 "has a turn without from or value");
     return true;
@@ -302,11 +340,13 @@ static json_t *message_of(const char *role, const char *text, size_t size) {
 
 static json_t *convert_alpaca(json_t *row) {
     const json_t *system = json_object_get(row, "system"), *input = json_object_get(row, "input");
-    const json_t *instruction = json_object_get(row, "instruction"), *output = json_object_get(row, "output");
+    const json_t *instruction = json_object_get(row, "instruction"),
+                 *output = json_object_get(row, "output");
     json_t *messages = json_array();
     struct hn_buf user = {0};
     if (json_string_length(system))
-        json_array_append_new(messages, message_of("system", json_string_value(system), json_string_length(system)));
+        json_array_append_new(
+            messages, message_of("system", json_string_value(system), json_string_length(system)));
     hn_buf_append(&user, json_string_value(instruction), json_string_length(instruction));
     if (json_string_length(input)) {
         hn_buf_text(&user, "\n\n");
@@ -314,7 +354,8 @@ static json_t *convert_alpaca(json_t *row) {
     }
     if (!user.failed)
         json_array_append_new(messages, message_of("user", user.data, user.size));
-    json_array_append_new(messages, message_of("assistant", json_string_value(output), json_string_length(output)));
+    json_array_append_new(
+        messages, message_of("assistant", json_string_value(output), json_string_length(output)));
     hn_buf_free(&user);
     json_decref(row);
     return json_pack("{s:o}", "messages", messages);
@@ -323,13 +364,15 @@ static json_t *convert_alpaca(json_t *row) {
 static json_t *convert_sharegpt(json_t *row) {
     static const struct {
         const char *from, *role;
-    } names[] = {{"human", "user"}, {"gpt", "assistant"}, {"chatgpt", "assistant"}, {"bing", "assistant"},
-        {"bard", "assistant"}, {"model", "assistant"}, {"function_response", "tool"}, {"observation", "tool"}};
+    } names[] = {{"human", "user"}, {"gpt", "assistant"}, {"chatgpt", "assistant"},
+        {"bing", "assistant"}, {"bard", "assistant"}, {"model", "assistant"},
+        {"function_response", "tool"}, {"observation", "tool"}};
     const json_t *turn, *system = json_object_get(row, "system");
     json_t *messages = json_array();
     size_t i;
     if (json_string_length(system))
-        json_array_append_new(messages, message_of("system", json_string_value(system), json_string_length(system)));
+        json_array_append_new(
+            messages, message_of("system", json_string_value(system), json_string_length(system)));
     json_array_foreach(json_object_get(row, "conversations"), i, turn) {
         const char *role = json_string_value(turn_part(turn, "from", "role"));
         const json_t *value = turn_part(turn, "value", "content");
@@ -348,7 +391,8 @@ static json_t *convert_sharegpt(json_t *row) {
     return out;
 }
 
-/* A list of text parts becomes one text, its parts on lines of their own: models of text know nothing else. */
+/* A list of text parts becomes one text, its parts on lines of their own: models of text know
+ * nothing else. */
 static void flatten_content(json_t *message) {
     const json_t *content = json_object_get(message, "content"), *part;
     struct hn_buf text = {0};
@@ -402,8 +446,9 @@ static const char *const preference[] = {"preference", NULL};
 
 /* In order: of several layouts that fit a row the first is taken. */
 static const struct hn_layout layouts[] = {
-    {HN_ROWS_MESSAGES, "messages", {{"messages", false, check_messages}, {"tools", true, check_tools}}, generation,
-        NULL, convert_messages},
+    {HN_ROWS_MESSAGES, "messages",
+        {{"messages", false, check_messages}, {"tools", true, check_tools}}, generation, NULL,
+        convert_messages},
     {HN_ROWS_MESSAGES, "conversations (ShareGPT)",
         {{"conversations", false, check_conversations}, {"system", true, check_maybe_empty},
             {"tools", true, check_any}},
@@ -415,16 +460,18 @@ static const struct hn_layout layouts[] = {
     {HN_ROWS_PROMPT_COMPLETION, "prompt and completion",
         {{"prompt", false, check_text}, {"completion", false, check_text}}, generation, NULL, NULL},
     {HN_ROWS_MESSAGES, "instruction and output (Alpaca)",
-        {{"instruction", false, check_text}, {"output", false, check_text}, {"input", true, check_maybe_empty},
-            {"system", true, check_maybe_empty}},
+        {{"instruction", false, check_text}, {"output", false, check_text},
+            {"input", true, check_maybe_empty}, {"system", true, check_maybe_empty}},
         generation, check_converted, convert_alpaca},
     {HN_ROWS_QA, "context, question and answers",
-        {{"context", false, check_text}, {"question", false, check_text}, {"answers", false, check_answers}}, qa,
-        check_qa, convert_qa},
-    {HN_ROWS_TOKENS_TAGS, "tokens and tags", {{"tokens", false, check_strings}, {"tags", false, check_tags}},
-        token_classification, check_pairs, NULL},
-    {HN_ROWS_TEXT_LABEL, "text and label", {{"text", false, check_text}, {"label", false, check_label}},
-        classification, NULL, NULL},
+        {{"context", false, check_text}, {"question", false, check_text},
+            {"answers", false, check_answers}},
+        qa, check_qa, convert_qa},
+    {HN_ROWS_TOKENS_TAGS, "tokens and tags",
+        {{"tokens", false, check_strings}, {"tags", false, check_tags}}, token_classification,
+        check_pairs, NULL},
+    {HN_ROWS_TEXT_LABEL, "text and label",
+        {{"text", false, check_text}, {"label", false, check_label}}, classification, NULL, NULL},
     {HN_ROWS_TEXT, "text", {{"text", false, check_text}}, generation, NULL, NULL},
 };
 #define LAYOUTS (sizeof layouts / sizeof layouts[0])
@@ -458,7 +505,8 @@ int hn_layout_check_mapping(const json_t *columns, struct hn_error *err) {
         hn_fail(err, HN_E_INVALID_FIELD, "columns must be an object");
         hn_error_field(err, "columns");
         hn_error_hint(err,
-            "write it as {\"prompt\": \"question\", \"completion\": \"answer\"}: our name, then the file's");
+            "write it as {\"prompt\": \"question\", \"completion\": \"answer\"}: our name, then "
+            "the file's");
         return HN_E_INVALID_FIELD;
     }
     json_object_foreach((json_t *)(uintptr_t)columns, key, value) {
@@ -471,8 +519,9 @@ int hn_layout_check_mapping(const json_t *columns, struct hn_error *err) {
             key);
         hn_error_field(err, "columns.%.60s", key);
         hn_error_hint(err,
-            "our name comes first, then the file's; known: messages, prompt, completion, text, label, context, question, "
-            "answers, tokens, tags, instruction, input, output, conversations, system, tools, chosen, rejected");
+            "our name comes first, then the file's; known: messages, prompt, completion, text, "
+            "label, context, question, answers, tokens, tags, instruction, input, output, "
+            "conversations, system, tools, chosen, rejected");
         return HN_E_INVALID_FIELD;
     }
     return 0;
@@ -484,8 +533,8 @@ const struct hn_layout *hn_layout_find(const json_t *row, const json_t *mapping)
         const char *key;
         json_t *value;
         for (size_t k = 0; k < FIELDS && layouts[i].fields[k].name && fits; k++)
-            fits =
-                layouts[i].fields[k].optional || json_object_get(row, file_name(layouts[i].fields[k].name, mapping));
+            fits = layouts[i].fields[k].optional ||
+                json_object_get(row, file_name(layouts[i].fields[k].name, mapping));
         json_object_foreach((json_t *)(uintptr_t)mapping, key, value)
             fits = fits && has_field(&layouts[i], key); /* a mapping says what is meant */
         if (fits)
@@ -506,7 +555,8 @@ const char *const *hn_layout_tasks(const struct hn_layout *layout) {
     return layout->tasks;
 }
 
-json_t *hn_layout_mapping(const struct hn_layout *layout, const json_t *row, const json_t *mapping) {
+json_t *hn_layout_mapping(
+    const struct hn_layout *layout, const json_t *row, const json_t *mapping) {
     json_t *out = json_object();
     for (size_t i = 0; i < FIELDS && layout->fields[i].name; i++) {
         const char *name = file_name(layout->fields[i].name, mapping);
@@ -525,7 +575,8 @@ static void warn_ignored(const struct hn_layout *layout, const json_t *row, cons
         for (size_t i = 0; i < FIELDS && layout->fields[i].name; i++)
             used = used || strcmp(file_name(layout->fields[i].name, mapping), key) == 0;
         if (!used)
-            hn_dataset_warn(place->data, "ignored_column", place->line, "the column \"%.80s\" is not used", key);
+            hn_dataset_warn(place->data, "ignored_column", place->line,
+                "the column \"%.80s\" is not used", key);
     }
 }
 
@@ -537,8 +588,9 @@ bool hn_layout_check(const struct hn_layout *layout, const json_t *row, const js
         if (!value && field->optional)
             continue;
         if (!value) {
-            hn_dataset_issue(place->data, place->line, 0, field->name, "every row needs the same columns",
-                "the column \"%.60s\" is missing", file_name(field->name, mapping));
+            hn_dataset_issue(place->data, place->line, 0, field->name,
+                "every row needs the same columns", "the column \"%.60s\" is missing",
+                file_name(field->name, mapping));
             return false;
         }
         if (!field->check(place, field->name, value))
@@ -555,7 +607,8 @@ bool hn_layout_check(const struct hn_layout *layout, const json_t *row, const js
     return true;
 }
 
-json_t *hn_layout_convert(const struct hn_layout *layout, const json_t *row, const json_t *mapping) {
+json_t *hn_layout_convert(
+    const struct hn_layout *layout, const json_t *row, const json_t *mapping) {
     json_t *out = json_object();
     for (size_t i = 0; i < FIELDS && layout->fields[i].name; i++) {
         json_t *value = json_object_get(row, file_name(layout->fields[i].name, mapping));

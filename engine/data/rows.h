@@ -1,9 +1,11 @@
 /*
- * Rows of a data set: which columns make which kind of row, whether a row is sound, and the row under our own names.
+ * Rows of a data set: which columns make which kind of row, whether a row is sound, and the row
+ * under our own names.
  *
- * A layout is a set of columns that is recognised: the contract's seven kinds of rows, and two spellings of
- * conversations that are in wide use (Alpaca's instruction/input/output, ShareGPT's conversations), which are turned
- * into messages. Internal to dataset*.c, but for the names of tasks.
+ * A layout is a set of columns that is recognised: the contract's seven kinds of rows, and two
+ * spellings of conversations that are in wide use (Alpaca's instruction/input/output, ShareGPT's
+ * conversations), which are turned into messages. Internal to dataset*.c, but for the names of
+ * tasks.
  */
 #ifndef HN_ROWS_H
 #define HN_ROWS_H
@@ -19,11 +21,12 @@ struct hn_row_place {
 };
 
 /* Adds a problem; `column` 0 when it concerns the whole row. */
-void hn_dataset_issue(struct hn_dataset *data, size_t line, size_t column, const char *field, const char *hint,
-    const char *format, ...) __attribute__((format(printf, 6, 7)));
-/* Notes a line under a warning's code; the first 20 lines are kept. `text` is the warning's sentence, taken once. */
-void hn_dataset_warn(struct hn_dataset *data, const char *code, size_t line, const char *format, ...)
-    __attribute__((format(printf, 4, 5)));
+void hn_dataset_issue(struct hn_dataset *data, size_t line, size_t column, const char *field,
+    const char *hint, const char *format, ...) __attribute__((format(printf, 6, 7)));
+/* Notes a line under a warning's code; the first 20 lines are kept. `text` is the warning's
+ * sentence, taken once. */
+void hn_dataset_warn(struct hn_dataset *data, const char *code, size_t line, const char *format,
+    ...) __attribute__((format(printf, 4, 5)));
 
 /* Checks the mapping given by a person: known names on the left, strings on the right. */
 int hn_layout_check_mapping(const json_t *columns, struct hn_error *err);

@@ -1,6 +1,6 @@
 /*
- * Which rows are held out for validation: a draw keyed by the row's index alone, so that it is the same whatever the
- * seed, and stratified by label where there are labels.
+ * Which rows are held out for validation: a draw keyed by the row's index alone, so that it is the
+ * same whatever the seed, and stratified by label where there are labels.
  */
 #include "engine/data/examples.h"
 #include "engine/base/json.h"
@@ -43,19 +43,21 @@ static uint64_t hash_label(const struct hn_dataset *data, size_t row) {
     return hash;
 }
 
-int hn_split_validation(
-    const struct hn_dataset *data, double fraction, size_t **ret_rows, size_t *ret_n, struct hn_error *err) {
+int hn_split_validation(const struct hn_dataset *data, double fraction, size_t **ret_rows,
+    size_t *ret_n, struct hn_error *err) {
     size_t n = data->n_rows, count = 0;
     struct ticket *tickets = hn_calloc(n, sizeof *tickets);
     size_t *rows = hn_calloc(n, sizeof *rows);
     if (!tickets || !rows || n < 2) {
         free(tickets);
         free(rows);
-        return n < 2 ? hn_fail(err, HN_E_DATASET_INVALID, "one row cannot be split into training and validation rows")
+        return n < 2 ? hn_fail(err, HN_E_DATASET_INVALID,
+                           "one row cannot be split into training and validation rows")
                      : hn_fail(err, HN_E_INTERNAL, "out of memory");
     }
     for (size_t i = 0; i < n; i++)
-        tickets[i] = (struct ticket){hash_label(data, i), hn_random_u64(0, HN_PURPOSE_SPLIT, 0, i), i};
+        tickets[i] =
+            (struct ticket){hash_label(data, i), hn_random_u64(0, HN_PURPOSE_SPLIT, 0, i), i};
     qsort(tickets, n, sizeof *tickets, by_label_and_key);
     /* Each class gives its share; what rounding leaves over is carried to the next class. */
     double owed = 0;

@@ -1,9 +1,11 @@
 /*
- * See unpack.h. gzip is read with zlib, the others with libarchive, of whose formats only `raw` is on, so that one file comes out of
- * one file. Not gzip with libarchive: it looks at no checksum, and what follows a member and is not another it leaves out silently.
+ * See unpack.h. gzip is read with zlib, the others with libarchive, of whose formats only `raw` is
+ * on, so that one file comes out of one file. Not gzip with libarchive: it looks at no checksum,
+ * and what follows a member and is not another it leaves out silently.
  *
- * A file may be several members (frames, streams) in a row, as `cat a.gz b.gz` makes it: all are read. What else follows is an error
- * that says where, but for the padding with zeros that a format's own tool takes: gzip's any number, xz's fours.
+ * A file may be several members (frames, streams) in a row, as `cat a.gz b.gz` makes it: all are
+ * read. What else follows is an error that says where, but for the padding with zeros that a
+ * format's own tool takes: gzip's any number, xz's fours.
  */
 #include "engine/data/unpack.h"
 #include "engine/base/buf.h"
@@ -30,15 +32,18 @@ struct sink {
 
 /* `where`: "at", or "after" where libarchive tells only up to which byte all was well. */
 static int damaged(const char *where, uint64_t at, const char *why, struct hn_error *err) {
-    hn_fail(err, HN_E_DATASET_INVALID, "the compressed file is damaged or cut short %s byte %llu: %.120s", where, (unsigned long long)at,
-        why ? why : "it ends too early");
+    hn_fail(err, HN_E_DATASET_INVALID,
+        "the compressed file is damaged or cut short %s byte %llu: %.120s", where,
+        (unsigned long long)at, why ? why : "it ends too early");
     hn_error_hint(err, "compress it again, or upload it as it is");
     return HN_E_DATASET_INVALID;
 }
 
 static int followed(uint64_t at, struct hn_error *err) {
-    hn_fail(err, HN_E_DATASET_INVALID, "the compressed data end at byte %llu, and something else follows", (unsigned long long)at);
-    hn_error_hint(err, "a damaged part of the file, or bytes that do not belong to it: compress it again");
+    hn_fail(err, HN_E_DATASET_INVALID,
+        "the compressed data end at byte %llu, and something else follows", (unsigned long long)at);
+    hn_error_hint(
+        err, "a damaged part of the file, or bytes that do not belong to it: compress it again");
     return HN_E_DATASET_INVALID;
 }
 
@@ -54,7 +59,9 @@ static int flush(struct sink *s, struct hn_error *err) {
         return HN_E_DATASET_INVALID;
     }
     if (s->limit && s->used > s->limit - s->bytes) {
-        hn_fail(err, HN_E_TOO_LARGE, "unpacked, the file has more than the %llu bytes that may be uploaded", (unsigned long long)s->limit);
+        hn_fail(err, HN_E_TOO_LARGE,
+            "unpacked, the file has more than the %llu bytes that may be uploaded",
+            (unsigned long long)s->limit);
         hn_error_hint(err, "split it, or raise the server's max_upload");
         return HN_E_TOO_LARGE;
     }
@@ -75,7 +82,8 @@ static uint64_t gzip_at(const struct gzip *g) {
     return g->read - g->z.avail_in;
 }
 
-/* Sees to it that a byte is there; false at the end of the file, or when it cannot be read (*rc). */
+/* Sees to it that a byte is there; false at the end of the file, or when it cannot be read
+ * (*rc). */
 static bool gzip_fill(struct gzip *g, int *rc, struct hn_error *err) {
     if (g->z.avail_in)
         return true;
@@ -173,7 +181,8 @@ static int read_archive(struct archive *a, int in, struct sink *s, struct hn_err
     archive_read_support_filter_bzip2(a);
     if (fstat(in, &st))
         return hn_fail_errno(err, errno, "cannot read the compressed file");
-    if (archive_read_open_fd(a, in, BLOCK) != ARCHIVE_OK || archive_read_next_header(a, &entry) != ARCHIVE_OK)
+    if (archive_read_open_fd(a, in, BLOCK) != ARCHIVE_OK ||
+        archive_read_next_header(a, &entry) != ARCHIVE_OK)
         return damaged("after", archive_at(a), archive_error_string(a), err);
     int rc = copy_out(a, s, err);
     return rc || archive_at(a) == (uint64_t)st.st_size ? rc : followed(archive_at(a), err);
@@ -192,7 +201,8 @@ static int unpack(const char *path, struct sink *s, struct hn_error *err) {
     int in = open(path, O_RDONLY | O_CLOEXEC);
     if (in < 0)
         return hn_fail_errno(err, errno, "cannot open %s", path);
-    bool gzip = pread(in, magic, sizeof magic, 0) == sizeof magic && magic[0] == 0x1F && magic[1] == 0x8B;
+    bool gzip =
+        pread(in, magic, sizeof magic, 0) == sizeof magic && magic[0] == 0x1F && magic[1] == 0x8B;
     int rc = gzip ? unpack_gzip(in, s, err) : unpack_other(in, s, err);
     close(in);
     if (!rc)
@@ -204,8 +214,8 @@ static int unpack(const char *path, struct sink *s, struct hn_error *err) {
     return HN_E_DATASET_INVALID;
 }
 
-int hn_unpack(const char *path, const char *to, uint64_t limit, uint64_t *ret_bytes, char ret_sha256[HN_SHA256_HEX],
-    struct hn_error *err) {
+int hn_unpack(const char *path, const char *to, uint64_t limit, uint64_t *ret_bytes,
+    char ret_sha256[HN_SHA256_HEX], struct hn_error *err) {
     struct sink *s = hn_calloc(1, sizeof *s);
     if (!s)
         return hn_fail(err, HN_E_INTERNAL, "out of memory");

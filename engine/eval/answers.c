@@ -40,9 +40,9 @@ json_t *hn_answer_sequence(const struct hn_labels *labels, const float *logits) 
         if (multi && logits[i] > 0)
             json_array_append_new(chosen, json_string(hn_label_name(labels, i)));
     }
-    out = multi
-              ? json_pack("{s:O, s:O}", "labels", chosen, "probabilities", chances)
-              : json_pack("{s:s, s:O}", "label", hn_label_name(labels, best_of(logits, k)), "probabilities", chances);
+    out = multi ? json_pack("{s:O, s:O}", "labels", chosen, "probabilities", chances)
+                : json_pack("{s:s, s:O}", "label", hn_label_name(labels, best_of(logits, k)),
+                      "probabilities", chances);
     json_decref(chances);
     json_decref(chosen);
     return out;
@@ -62,13 +62,14 @@ static struct tag read_tag(const char *name) {
 static bool ends(struct tag a, struct tag b) {
     bool change = b.mark == 'B' || b.mark == 'S' || b.mark == 'O';
     return a.mark == 'E' || a.mark == 'S' || ((a.mark == 'B' || a.mark == 'I') && change) ||
-           (a.mark != 'O' && a.mark != '.' && strcmp(a.kind, b.kind) != 0);
+        (a.mark != 'O' && a.mark != '.' && strcmp(a.kind, b.kind) != 0);
 }
 
 static bool begins(struct tag a, struct tag b) {
     bool inner = b.mark == 'E' || b.mark == 'I';
-    return b.mark == 'B' || b.mark == 'S' || ((a.mark == 'E' || a.mark == 'S' || a.mark == 'O') && inner) ||
-           (b.mark != 'O' && b.mark != '.' && strcmp(a.kind, b.kind) != 0);
+    return b.mark == 'B' || b.mark == 'S' ||
+        ((a.mark == 'E' || a.mark == 'S' || a.mark == 'O') && inner) ||
+        (b.mark != 'O' && b.mark != '.' && strcmp(a.kind, b.kind) != 0);
 }
 
 struct entity {
@@ -77,11 +78,13 @@ struct entity {
 };
 
 /* Entities of n tags; returns how many went into out[n]. */
-static size_t find_entities(const struct hn_labels *labels, const int32_t *tags, size_t n, struct entity *out) {
+static size_t find_entities(
+    const struct hn_labels *labels, const int32_t *tags, size_t n, struct entity *out) {
     struct tag before = {'O', "_"};
     size_t begin = 0, count = 0;
     for (size_t i = 0; i <= n; i++) {
-        struct tag tag = i < n ? read_tag(hn_label_name(labels, (size_t)tags[i])) : (struct tag){'O', "_"};
+        struct tag tag =
+            i < n ? read_tag(hn_label_name(labels, (size_t)tags[i])) : (struct tag){'O', "_"};
         if (i && ends(before, tag))
             out[count++] = (struct entity){begin, i - 1, before.kind};
         if (begins(before, tag))
@@ -96,7 +99,8 @@ static size_t count_common(const struct entity *a, size_t n, const struct entity
     for (size_t i = 0, k = 0; i < n; i++) {
         while (k < m && b[k].first < a[i].first)
             k++;
-        common += k < m && b[k].first == a[i].first && b[k].last == a[i].last && strcmp(a[i].kind, b[k].kind) == 0;
+        common += k < m && b[k].first == a[i].first && b[k].last == a[i].last &&
+            strcmp(a[i].kind, b[k].kind) == 0;
     }
     return common;
 }
@@ -111,13 +115,15 @@ static json_t *tag_names(const struct hn_labels *labels, const int32_t *tags, si
 int hn_metrics_tags(const struct hn_run *run, const float *logits, const int32_t *targets,
     const struct hn_examples *ex, json_t *out, json_t *answers) {
     const struct hn_labels *labels = &run->spec->labels;
-    size_t k = hn_labels_outputs(labels), at = 0, right = 0, common = 0, predicted = 0, actual = 0, longest = 1;
+    size_t k = hn_labels_outputs(labels), at = 0, right = 0, common = 0, predicted = 0, actual = 0,
+           longest = 1;
     for (size_t row = 0; row < ex->n_rows; row++) {
         size_t n = ex->starts[row + 1] - ex->starts[row];
         longest = n > longest ? n : longest;
     }
     int32_t *guess = hn_calloc(longest, sizeof *guess);
-    struct entity *ours = hn_calloc(longest + 1, sizeof *ours), *theirs = hn_calloc(longest + 1, sizeof *theirs);
+    struct entity *ours = hn_calloc(longest + 1, sizeof *ours),
+                  *theirs = hn_calloc(longest + 1, sizeof *theirs);
     bool ok = guess && ours && theirs;
     for (size_t row = 0; ok && row < ex->n_rows; row++) {
         size_t n = 0;
@@ -127,19 +133,23 @@ int hn_metrics_tags(const struct hn_run *run, const float *logits, const int32_t
             guess[i] = (int32_t)best_of(logits + (at + i) * k, k);
             right += guess[i] == targets[at + i];
         }
-        size_t a = find_entities(labels, guess, n, ours), b = find_entities(labels, targets + at, n, theirs);
+        size_t a = find_entities(labels, guess, n, ours),
+               b = find_entities(labels, targets + at, n, theirs);
         common += count_common(ours, a, theirs, b);
         predicted += a;
         actual += b;
         if (answers)
-            json_array_append_new(answers, json_pack("{s:o, s:b}", "tags", tag_names(labels, guess, n), "correct",
-                                               !memcmp(guess, targets + at, n * sizeof *guess)));
+            json_array_append_new(answers,
+                json_pack("{s:o, s:b}", "tags", tag_names(labels, guess, n), "correct",
+                    !memcmp(guess, targets + at, n * sizeof *guess)));
         at += n;
     }
     if (ok && at) {
         json_object_set_new(out, "accuracy", hn_json_float((float)((double)right / (double)at)));
         json_object_set_new(out, "entity_f1",
-            hn_json_float(predicted + actual ? (float)(2 * (double)common / (double)(predicted + actual)) : 0));
+            hn_json_float(predicted + actual
+                    ? (float)(2 * (double)common / (double)(predicted + actual))
+                    : 0));
     }
     free(guess);
     free(ours);
@@ -147,7 +157,8 @@ int hn_metrics_tags(const struct hn_run *run, const float *logits, const int32_t
     return ok ? 0 : -1;
 }
 
-/* Where each word begins, in bytes of `text`, or of the words joined by spaces when it is NULL: *ret_whole. */
+/* Where each word begins, in bytes of `text`, or of the words joined by spaces when it is NULL:
+ * *ret_whole. */
 static size_t *find_words(const json_t *words, const char *text, struct hn_buf *ret_whole) {
     size_t *begins = hn_calloc(json_array_size(words) + 1, sizeof *begins), at = 0, i;
     const json_t *word;
@@ -166,17 +177,19 @@ static size_t *find_words(const json_t *words, const char *text, struct hn_buf *
     return begins;
 }
 
-static json_t *entity_json(const struct entity *found, const struct hn_buf *text, const size_t *begins, const json_t *words,
-    double score) {
-    size_t begin = begins[found->first], end = begins[found->last] + json_string_length(json_array_get(words, found->last));
+static json_t *entity_json(const struct entity *found, const struct hn_buf *text,
+    const size_t *begins, const json_t *words, double score) {
+    size_t begin = begins[found->first],
+           end = begins[found->last] + json_string_length(json_array_get(words, found->last));
     return json_pack("{s:s, s:o, s:I, s:I, s:I, s:I, s:o}", "label", found->kind, "text",
-        hn_json_text(text->data + begin, end - begin), "start", (json_int_t)hn_utf8_count(text->data, begin), "end",
-        (json_int_t)hn_utf8_count(text->data, end), "first", (json_int_t)found->first, "last", (json_int_t)found->last, "score",
-        hn_json_float((float)score));
+        hn_json_text(text->data + begin, end - begin), "start",
+        (json_int_t)hn_utf8_count(text->data, begin), "end",
+        (json_int_t)hn_utf8_count(text->data, end), "first", (json_int_t)found->first, "last",
+        (json_int_t)found->last, "score", hn_json_float((float)score));
 }
 
-json_t *hn_answer_tags(
-    const struct hn_labels *labels, const struct hn_encoded *e, const json_t *row, const float *logits) {
+json_t *hn_answer_tags(const struct hn_labels *labels, const struct hn_encoded *e,
+    const json_t *row, const float *logits) {
     const json_t *words = json_object_get(row, "tokens");
     size_t k = hn_labels_outputs(labels), n = 0;
     for (size_t i = 0; i < e->ids.n; i++)
@@ -240,25 +253,28 @@ static size_t leading(const struct hn_best_span *span, const char *context, size
     return begin;
 }
 
-json_t *hn_answer_span(const struct hn_best_span *span, const struct hn_labels *labels, const char *context) {
+json_t *hn_answer_span(
+    const struct hn_best_span *span, const struct hn_labels *labels, const char *context) {
     if (hn_span_is_null(span, labels))
-        return json_pack(
-            "{s:s, s:o, s:n, s:n}", "answer", "", "score", hn_json_float((float)span->null_score), "start", "end");
+        return json_pack("{s:s, s:o, s:n, s:n}", "answer", "", "score",
+            hn_json_float((float)span->null_score), "start", "end");
     size_t end = trimmed(span, context), begin = leading(span, context, end);
-    return json_pack("{s:o, s:o, s:I, s:I}", "answer", hn_json_text(context + begin, end - begin), "score",
-        hn_json_float((float)span->score), "start", (json_int_t)hn_utf8_count(context, begin), "end",
-        (json_int_t)hn_utf8_count(context, end));
+    return json_pack("{s:o, s:o, s:I, s:I}", "answer", hn_json_text(context + begin, end - begin),
+        "score", hn_json_float((float)span->score), "start",
+        (json_int_t)hn_utf8_count(context, begin), "end", (json_int_t)hn_utf8_count(context, end));
 }
 
-/* Encodes the windows of a row again, since examples keep no offsets, and looks for the best span in their logits. */
-static int read_row(const struct hn_run *run, const struct hn_examples *ex, const struct hn_encode_options *o,
-    const json_t *row, size_t *at, size_t source, const float *logits, struct hn_encoded *e,
-    struct hn_best_span *span, struct hn_error *err) {
+/* Encodes the windows of a row again, since examples keep no offsets, and looks for the best span
+ * in their logits. */
+static int read_row(const struct hn_run *run, const struct hn_examples *ex,
+    const struct hn_encode_options *o, const json_t *row, size_t *at, size_t source,
+    const float *logits, struct hn_encoded *e, struct hn_best_span *span, struct hn_error *err) {
     int rc = 0;
     e->window = 0;
     do {
         rc = hn_row_encode(&run->codec, HN_ROWS_QA, row, o, e, err);
-        if (!rc && *at < ex->n_rows && ex->rows[*at] == source && ex->starts[*at + 1] - ex->starts[*at] == e->ids.n) {
+        if (!rc && *at < ex->n_rows && ex->rows[*at] == source &&
+            ex->starts[*at + 1] - ex->starts[*at] == e->ids.n) {
             hn_span_consider(span, e, logits + 2 * ex->starts[*at]);
             ++*at;
         }
@@ -282,8 +298,10 @@ int hn_metrics_spans(const struct hn_run *run, const float *logits, const struct
         if (!rc && at == before)
             rc = hn_fail(err, HN_E_INTERNAL, "the windows of a row are not those of its examples");
         if (!rc) {
-            answer = hn_answer_span(&span, &run->spec->labels, json_string_value(json_object_get(row, "context")));
-            hn_text_metrics_add(&sums, json_object_get(answer, "answer"), json_object_get(row, "answers"), answer);
+            answer = hn_answer_span(
+                &span, &run->spec->labels, json_string_value(json_object_get(row, "context")));
+            hn_text_metrics_add(
+                &sums, json_object_get(answer, "answer"), json_object_get(row, "answers"), answer);
         }
         if (answers && answer)
             json_array_append(answers, answer);

@@ -1,6 +1,6 @@
 /*
- * From a head's logits to what a person reads: labels with probabilities, a value, entities, an answer's span; and
- * the metrics of tags and spans, which need the text.
+ * From a head's logits to what a person reads: labels with probabilities, a value, entities, an
+ * answer's span; and the metrics of tags and spans, which need the text.
  */
 #ifndef HN_ANSWERS_H
 #define HN_ANSWERS_H
@@ -10,15 +10,17 @@
 
 #include <jansson.h>
 
-/* {"label","probabilities"}: of one class; {"labels","probabilities"}: of several; {"value"}. New reference. */
+/* {"label","probabilities"}: of one class; {"labels","probabilities"}: of several; {"value"}. New
+ * reference. */
 json_t *hn_answer_sequence(const struct hn_labels *labels, const float *logits);
 
 #define HN_WORD_SPACES " \t\r\n" /* what stands between the words of a text that is to be tagged */
-/* {"entities":[{"label","text","start","end","first","last","score"}], "tags":[…]} of a row {"tokens"[,"text"]}: start
- * and end in characters of the text whose words the tokens are, without it of the tokens joined by spaces; first and
- * last number them from 0. logits of the encoded row's targets. */
-json_t *hn_answer_tags(
-    const struct hn_labels *labels, const struct hn_encoded *e, const json_t *row, const float *logits);
+/* {"entities":[{"label","text","start","end","first","last","score"}], "tags":[…]} of a row
+ * {"tokens"[,"text"]}: start and end in characters of the text whose words the tokens are, without
+ * it of the tokens joined by spaces; first and last number them from 0. logits of the encoded row's
+ * targets. */
+json_t *hn_answer_tags(const struct hn_labels *labels, const struct hn_encoded *e,
+    const json_t *row, const float *logits);
 
 /* The best span over the windows of a row. Start it with zeros. */
 struct hn_best_span {
@@ -27,18 +29,21 @@ struct hn_best_span {
     bool found, any;
 };
 /* logits[e->ids.n, 2] of a window. Spans of at most 30 tokens of the context. */
-void hn_span_consider(struct hn_best_span *best, const struct hn_encoded *window, const float *logits);
+void hn_span_consider(
+    struct hn_best_span *best, const struct hn_encoded *window, const float *logits);
 /* Whether the answer is that there is none. */
 bool hn_span_is_null(const struct hn_best_span *span, const struct hn_labels *labels);
-/* {"answer","score","start","end"}, start and end in characters; the empty answer where there is none. */
-json_t *hn_answer_span(const struct hn_best_span *span, const struct hn_labels *labels, const char *context);
+/* {"answer","score","start","end"}, start and end in characters; the empty answer where there is
+ * none. */
+json_t *hn_answer_span(
+    const struct hn_best_span *span, const struct hn_labels *labels, const char *context);
 
-/* entity_f1 and accuracy, as seqeval computes them; logits and targets of the examples' targets in order. `answers`
- * (or NULL) gets {"tags","correct"} of each row. */
+/* entity_f1 and accuracy, as seqeval computes them; logits and targets of the examples' targets in
+ * order. `answers` (or NULL) gets {"tags","correct"} of each row. */
 int hn_metrics_tags(const struct hn_run *run, const float *logits, const int32_t *targets,
     const struct hn_examples *ex, json_t *out, json_t *answers);
-/* exact_match and f1 in percent, as SQuAD's script computes them; logits of all tokens. `answers` (or NULL) gets
- * hn_answer_span's of each row with its scores. */
+/* exact_match and f1 in percent, as SQuAD's script computes them; logits of all tokens. `answers`
+ * (or NULL) gets hn_answer_span's of each row with its scores. */
 int hn_metrics_spans(const struct hn_run *run, const float *logits, const struct hn_examples *ex,
     const struct hn_dataset *data, json_t *out, json_t *answers, struct hn_error *err);
 

@@ -1,5 +1,5 @@
-/* See evaluate.h. Rows in the data's order, packed as training rows are; a head's logits are few and kept until the
- * metrics are made of them. */
+/* See evaluate.h. Rows in the data's order, packed as training rows are; a head's logits are few
+ * and kept until the metrics are made of them. */
 #include "engine/eval/evaluate.h"
 #include "engine/eval/answers.h"
 #include "engine/base/buf.h"
@@ -25,7 +25,8 @@ static bool gather(struct gathered *g, const struct hn_exec *x, const struct hn_
     if (!hn_grow(&g->logits, &g->logits_capacity, (g->n + rows) * g->outputs, sizeof *g->logits) ||
         !hn_grow(&g->targets, &g->targets_capacity, g->n + rows, sizeof *g->targets))
         return false;
-    memcpy(g->logits + g->n * g->outputs, hn_buffer(x, phase->plan.logits), rows * g->outputs * sizeof *g->logits);
+    memcpy(g->logits + g->n * g->outputs, hn_buffer(x, phase->plan.logits),
+        rows * g->outputs * sizeof *g->logits);
     for (size_t i = 0; i < rows; i++)
         g->targets[g->n + i] = i < b->n_targets ? b->target_ids[i] : 0;
     g->n += rows;
@@ -33,7 +34,8 @@ static bool gather(struct gathered *g, const struct hn_exec *x, const struct hn_
 }
 
 static int measure_classes(const struct gathered *g, struct hn_evaluation *e) {
-    size_t k = g->outputs, *confusion = k <= CONFUSION_MAX ? hn_calloc(k * k, sizeof *confusion) : NULL;
+    size_t k = g->outputs,
+           *confusion = k <= CONFUSION_MAX ? hn_calloc(k * k, sizeof *confusion) : NULL;
     int rc = hn_metrics_classes(g->logits, g->targets, g->n, k, confusion, e->metrics);
     e->confusion = confusion ? json_array() : NULL;
     for (size_t i = 0; confusion && i < k; i++) {
@@ -84,7 +86,8 @@ static void share_losses(const struct hn_exec *x, struct example_loss *first) {
 }
 
 /* The answer of a head without text: which label, labels or value, and whether that is right. */
-static json_t *answer_of(const struct hn_run *run, const struct gathered *g, const struct hn_examples *ex, size_t i) {
+static json_t *answer_of(
+    const struct hn_run *run, const struct gathered *g, const struct hn_examples *ex, size_t i) {
     const struct hn_labels *labels = &run->spec->labels;
     const float *logits = g->logits + i * g->outputs;
     json_t *answer = hn_answer_sequence(labels, logits);
@@ -110,9 +113,10 @@ static void add_answer(json_t *out, json_t *answer) {
     json_object_update(out, answer);
 }
 
-/* A row of the data with its loss, the mean over the windows it was cut into, and `answers`' next. */
-static int tell_rows(const struct hn_examples *ex, const struct hn_dataset *data, const struct example_loss *losses,
-    json_t *answers, json_t *out, struct hn_error *err) {
+/* A row of the data with its loss, the mean over the windows it was cut into, and `answers`'
+ * next. */
+static int tell_rows(const struct hn_examples *ex, const struct hn_dataset *data,
+    const struct example_loss *losses, json_t *answers, json_t *out, struct hn_error *err) {
     for (size_t i = 0, end, n = 0; i < ex->n_rows; i = end, n++) {
         struct example_loss sum = {0};
         json_t *row = NULL, *one = json_pack("{s:I}", "line", (json_int_t)ex->lines[i]);
@@ -126,17 +130,17 @@ static int tell_rows(const struct hn_examples *ex, const struct hn_dataset *data
         json_object_update(one, row);
         if (json_array_get(answers, n))
             add_answer(one, json_array_get(answers, n));
-        json_object_set_new(
-            one, "loss", sum.weight > 0 ? hn_json_float((float)(sum.loss / sum.weight)) : json_null());
+        json_object_set_new(one, "loss",
+            sum.weight > 0 ? hn_json_float((float)(sum.loss / sum.weight)) : json_null());
         json_array_append_new(out, one);
         json_decref(row);
     }
     return 0;
 }
 
-static int gather_rows(const struct hn_run *run, const struct gathered *all, const struct hn_examples *ex,
-    const struct hn_dataset *data, const struct example_loss *losses, json_t *answers, struct hn_evaluation *e,
-    struct hn_error *err) {
+static int gather_rows(const struct hn_run *run, const struct gathered *all,
+    const struct hn_examples *ex, const struct hn_dataset *data, const struct example_loss *losses,
+    json_t *answers, struct hn_evaluation *e, struct hn_error *err) {
     bool head = run->model.head.problem != HN_PROBLEM_TOKENS && !json_array_size(answers);
     for (size_t i = 0; head && i < ex->n_rows; i++)
         json_array_append_new(answers, answer_of(run, all, ex, i));

@@ -1,5 +1,6 @@
 /*
- * Evaluation: loss and metrics of examples under given parameters, by a planned phase without training.
+ * Evaluation: loss and metrics of examples under given parameters, by a planned phase without
+ * training.
  */
 #ifndef HN_EVALUATE_H
 #define HN_EVALUATE_H
@@ -11,14 +12,17 @@
 
 struct hn_evaluation {
     double loss;
-    json_t *metrics;   /* name without "val_" → value */
-    json_t *confusion; /* rows of counts by true label, or NULL: other problems, or too many labels */
-    json_t *rows; /* [rows of the data that have examples] {"line", the row's columns, "predicted" and what else the
-                     task's answers have, "correct", "loss"}, or NULL: not asked for. Of next tokens only the loss */
+    json_t *metrics; /* name without "val_" → value */
+    /* rows of counts by true label, or NULL: other problems, or too many labels */
+    json_t *confusion;
+    /* [rows of the data that have examples] {"line", the row's columns, "predicted" and what else
+     * the task's answers have, "correct", "loss"}, or NULL: not asked for. Of next tokens only
+     * the loss */
+    json_t *rows;
 };
 
-/* `phase` ends in the loss (its logits can be read, see plan.h); `data` is what `ex` was made from. Owner calls
- * hn_evaluation_finish. */
+/* `phase` ends in the loss (its logits can be read, see plan.h); `data` is what `ex` was made from.
+ * Owner calls hn_evaluation_finish. */
 int hn_evaluate(struct hn_compute *compute, const struct hn_phase *phase, const struct hn_run *run,
     const float *params, const struct hn_examples *ex, const struct hn_dataset *data, bool rows,
     struct hn_evaluation *ret, struct hn_error *err);

@@ -38,8 +38,8 @@ static int32_t argmax(const float *logits, size_t n) {
 }
 
 /* `scratch` holds n candidates. */
-static int32_t sample(const float *logits, size_t n, const struct hn_generate_options *o, size_t input,
-    size_t position, struct candidate *scratch) {
+static int32_t sample(const float *logits, size_t n, const struct hn_generate_options *o,
+    size_t input, size_t position, struct candidate *scratch) {
     if (o->temperature <= 0)
         return argmax(logits, n);
     for (size_t i = 0; i < n; i++)
@@ -69,8 +69,9 @@ static int32_t sample(const float *logits, size_t n, const struct hn_generate_op
 static bool stopped(struct hn_buf *text, const struct hn_generate_options *o) {
     bool found = false;
     for (size_t i = 0; i < o->n_stop; i++) {
-        char *at =
-            o->stop[i][0] && text->data ? memmem(text->data, text->size, o->stop[i], strlen(o->stop[i])) : NULL;
+        char *at = o->stop[i][0] && text->data
+            ? memmem(text->data, text->size, o->stop[i], strlen(o->stop[i]))
+            : NULL;
         if (at) {
             text->size = (size_t)(at - text->data);
             *at = 0;
@@ -80,7 +81,8 @@ static bool stopped(struct hn_buf *text, const struct hn_generate_options *o) {
     return found;
 }
 
-/* Bytes at the end that may be the beginning of a stop string or of a UTF-8 character: not streamed yet. */
+/* Bytes at the end that may be the beginning of a stop string or of a UTF-8 character: not streamed
+ * yet. */
 static size_t held_back(const struct hn_buf *text, const struct hn_generate_options *o) {
     size_t held = 0;
     for (size_t n = 1; n <= 3 && n <= text->size; n++) {
@@ -92,7 +94,8 @@ static size_t held_back(const struct hn_buf *text, const struct hn_generate_opti
     }
     for (size_t i = 0; i < o->n_stop; i++)
         for (size_t n = strlen(o->stop[i]); n-- > 1;)
-            if (n > held && n <= text->size && memcmp(text->data + text->size - n, o->stop[i], n) == 0)
+            if (n > held && n <= text->size &&
+                memcmp(text->data + text->size - n, o->stop[i], n) == 0)
                 held = n;
     return held;
 }
@@ -121,8 +124,8 @@ static void stream(struct session *s, struct sequence *q, bool final) {
 static void advance(struct session *s, struct sequence *q, const float *logits) {
     const struct hn_generator *g = s->g;
     struct hn_generated *r = &s->results[q->input];
-    int32_t id = sample(logits, g->model->config.vocab, s->o, s->o->first + q->input, r->tokens,
-        s->scratch);
+    int32_t id =
+        sample(logits, g->model->config.vocab, s->o, s->o->first + q->input, r->tokens, s->scratch);
     if (hn_tokenizer_is_end(g->codec->tokenizer, id)) {
         r->finish_reason = "stop";
     } else {
@@ -145,7 +148,8 @@ static const float *run(struct session *s) {
     g->compute->batch.batch.past = s->past;
     g->compute->batch.batch.cache_rows = s->cache_rows;
     hn_compute_run(g->compute, g->phase, &x);
-    return (const float *)(g->compute->arena + g->phase->plan.buffers[g->phase->plan.logits].offset);
+    return (
+        const float *)(g->compute->arena + g->phase->plan.buffers[g->phase->plan.logits].offset);
 }
 
 /* Part of its prompt is not in the cache yet. */
@@ -154,9 +158,9 @@ static bool reads(const struct sequence *q, const struct hn_ids *prompts) {
 }
 
 /*
- * One pass over everything that runs: prompts go in by pieces, beside the next tokens of sequences that are further,
- * as many as the batch holds. A row's bits depend on nothing beside it, so an answer does not depend on how it was
- * packed.
+ * One pass over everything that runs: prompts go in by pieces, beside the next tokens of sequences
+ * that are further, as many as the batch holds. A row's bits depend on nothing beside it, so an
+ * answer does not depend on how it was packed.
  */
 static void step(struct session *s, const struct hn_ids *prompts) {
     const struct hn_generator *g = s->g;
@@ -190,23 +194,26 @@ static void step(struct session *s, const struct hn_ids *prompts) {
 }
 
 int hn_generate(const struct hn_generator *g, const struct hn_ids *prompts, size_t n,
-    const struct hn_generate_options *options, struct hn_generated *results, hn_piece_fn *piece, void *user,
-    struct hn_error *err) {
+    const struct hn_generate_options *options, struct hn_generated *results, hn_piece_fn *piece,
+    void *user, struct hn_error *err) {
     struct session s = {.g = g, .o = options, .results = results, .piece = piece, .user = user};
     for (size_t i = 0; i < n; i++) {
         results[i] = (struct hn_generated){.prompt_tokens = prompts[i].n};
         if (prompts[i].n == 0)
             return hn_fail(err, HN_E_INVALID_FIELD, "input %zu is empty", options->first + i + 1);
         if (prompts[i].n + 1 > g->context)
-            return hn_fail(err, HN_E_TOO_LARGE, "input %zu has %zu tokens; at most %zu fit the context",
-                options->first + i + 1, prompts[i].n, g->context - 1);
+            return hn_fail(err, HN_E_TOO_LARGE,
+                "input %zu has %zu tokens; at most %zu fit the context", options->first + i + 1,
+                prompts[i].n, g->context - 1);
     }
     s.sequences = hn_calloc(g->slots, sizeof *s.sequences);
-    s.scratch = options->temperature > 0 ? hn_calloc(g->model->config.vocab, sizeof *s.scratch) : NULL;
+    s.scratch =
+        options->temperature > 0 ? hn_calloc(g->model->config.vocab, sizeof *s.scratch) : NULL;
     s.past = hn_calloc(g->slots, sizeof *s.past);
     s.cache_rows = hn_calloc(g->slots, sizeof *s.cache_rows);
     s.answering = hn_calloc(g->slots, sizeof *s.answering);
-    bool ok = s.sequences && s.past && s.cache_rows && s.answering && (s.scratch || options->temperature <= 0);
+    bool ok = s.sequences && s.past && s.cache_rows && s.answering &&
+        (s.scratch || options->temperature <= 0);
     for (size_t i = 0; ok && i < g->slots; i++)
         s.sequences[i].input = SIZE_MAX;
     for (size_t started = 0, running = 1; ok && running;) {

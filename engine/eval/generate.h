@@ -1,9 +1,9 @@
 /*
  * Generation: prompts to texts, with a key-value cache, several sequences at once.
  *
- * Greedy at temperature 0, else temperature, top-k and top-p sampling; random numbers are keyed by (seed, input,
- * position), so an answer does not depend on what else is generated. Ends at an end-of-turn token, a stop string,
- * max_tokens or the end of the context.
+ * Greedy at temperature 0, else temperature, top-k and top-p sampling; random numbers are keyed by
+ * (seed, input, position), so an answer does not depend on what else is generated. Ends at an
+ * end-of-turn token, a stop string, max_tokens or the end of the context.
  */
 #ifndef HN_GENERATE_H
 #define HN_GENERATE_H
@@ -21,7 +21,8 @@ struct hn_generate_options {
     uint64_t seed;
     const char *const *stop; /* [n_stop] */
     size_t n_stop;
-    size_t first; /* what random numbers and messages count inputs from: prompts are a part of a longer list */
+    /* what random numbers and messages count inputs from: prompts are a part of a longer list */
+    size_t first;
     const atomic_bool *pause; /* once true, no further inputs are begun; NULL: never */
 };
 
@@ -43,10 +44,10 @@ struct hn_generator {
 /* Called with each new piece of text (whole UTF-8 characters); may be NULL. */
 typedef void hn_piece_fn(void *user, size_t input, const char *text, size_t size);
 
-/* Fills results[n] (caller frees the texts). A prompt longer than the context is HN_E_TOO_LARGE. After a pause the answers are
- * those of the first prompts, as many as the slots at least. */
+/* Fills results[n] (caller frees the texts). A prompt longer than the context is HN_E_TOO_LARGE.
+ * After a pause the answers are those of the first prompts, as many as the slots at least. */
 int hn_generate(const struct hn_generator *g, const struct hn_ids *prompts, size_t n,
-    const struct hn_generate_options *options, struct hn_generated *results, hn_piece_fn *piece, void *user,
-    struct hn_error *err);
+    const struct hn_generate_options *options, struct hn_generated *results, hn_piece_fn *piece,
+    void *user, struct hn_error *err);
 
 #endif

@@ -58,7 +58,8 @@ static int by_score(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
-/* Area under the ROC curve by ranks, ties shared (Mann and Whitney); NaN when there is one class only. */
+/* Area under the ROC curve by ranks, ties shared (Mann and Whitney); NaN when there is one class
+ * only. */
 static double area(struct scored *rows, size_t n) {
     double rank_sum = 0;
     size_t positive = 0;
@@ -123,8 +124,8 @@ static double area_of_classes(
     return k == 2 ? sum : sum / (double)k;
 }
 
-int hn_metrics_classes(
-    const float *logits, const int32_t *targets, size_t n, size_t k, size_t *confusion, json_t *out) {
+int hn_metrics_classes(const float *logits, const int32_t *targets, size_t n, size_t k,
+    size_t *confusion, json_t *out) {
     struct counts *counts = hn_calloc(k, sizeof *counts);
     double *probabilities = hn_calloc(n * k, sizeof *probabilities);
     struct scored *rows = hn_calloc(n, sizeof *rows);
@@ -132,7 +133,8 @@ int hn_metrics_classes(
     size_t right = 0;
     bool ok = counts && probabilities && rows;
     for (size_t i = 0; ok && i < n; i++) {
-        size_t best = softmax(logits + i * k, k, probabilities + i * k), target = (size_t)targets[i];
+        size_t best = softmax(logits + i * k, k, probabilities + i * k),
+               target = (size_t)targets[i];
         double sure = probabilities[i * k + best];
         size_t bin = sure * BINS > 0 ? (size_t)ceil(sure * BINS) - 1 : 0; /* intervals (a, b] */
         bin = bin < BINS ? bin : BINS - 1;

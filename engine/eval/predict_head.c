@@ -7,11 +7,14 @@
 #include <string.h>
 #include <unistd.h>
 
-int hn_predict_phase(struct hn_phase *phase, const struct hn_run *run, size_t longest, struct hn_error *err) {
+int hn_predict_phase(
+    struct hn_phase *phase, const struct hn_run *run, size_t longest, struct hn_error *err) {
     size_t tokens = longest > HN_PREDICT_TOKENS ? longest : HN_PREDICT_TOKENS;
-    struct hn_graph_options graph = {.adapter = run->adapter.n ? &run->adapter : NULL, .logits = true};
-    struct hn_plan_options plan = {.caps = {.dims = {[HN_DIM_TOKENS] = tokens, [HN_DIM_TARGETS] = tokens},
-                                       .threads = (unsigned)sysconf(_SC_NPROCESSORS_ONLN)}};
+    struct hn_graph_options graph = {
+        .adapter = run->adapter.n ? &run->adapter : NULL, .logits = true};
+    struct hn_plan_options plan = {
+        .caps = {.dims = {[HN_DIM_TOKENS] = tokens, [HN_DIM_TARGETS] = tokens},
+            .threads = (unsigned)sysconf(_SC_NPROCESSORS_ONLN)}};
     return hn_phase_make(phase, &run->model, &graph, &plan, err);
 }
 
@@ -33,42 +36,44 @@ static bool has_text(const json_t *object, const char *name) {
 
 /* The input as a row of the task's data; NULL when it is none. */
 static json_t *row_of(enum hn_problem problem, const json_t *input) {
-    json_t *plain = json_is_object(input) ? json_object_get(input, "text") : (json_t *)(uintptr_t)input;
+    json_t *plain =
+        json_is_object(input) ? json_object_get(input, "text") : (json_t *)(uintptr_t)input;
     if (problem == HN_PROBLEM_SPAN)
         return has_text(input, "question") && has_text(input, "context")
-                   ? json_pack("{s:O, s:O}", "question", json_object_get(input, "question"), "context",
-                         json_object_get(input, "context"))
-                   : NULL;
+            ? json_pack("{s:O, s:O}", "question", json_object_get(input, "question"), "context",
+                  json_object_get(input, "context"))
+            : NULL;
     if (problem != HN_PROBLEM_TAGS)
         return json_is_string(plain) ? json_pack("{s:O}", "text", plain) : NULL;
-    json_t *words = json_is_object(input) ? json_object_get(input, "tokens") : (json_t *)(uintptr_t)input;
+    json_t *words =
+        json_is_object(input) ? json_object_get(input, "tokens") : (json_t *)(uintptr_t)input;
     for (size_t i = 0; i < json_array_size(words); i++)
         if (!json_string_length(json_array_get(words, i)))
             return NULL;
     if (json_array_size(words))
         return json_pack("{s:O}", "tokens", words);
     return json_is_string(plain)
-               ? json_pack("{s:o, s:O}", "tokens", split_words(json_string_value(plain)), "text", plain)
-               : NULL;
+        ? json_pack("{s:o, s:O}", "tokens", split_words(json_string_value(plain)), "text", plain)
+        : NULL;
 }
 
 static int refuse(enum hn_problem problem, size_t index, struct hn_error *err) {
     hn_fail(err, HN_E_INVALID_FIELD, "inputs[%zu] must be %s", index,
-        problem == HN_PROBLEM_SPAN   ? "an object with the texts \"question\" and \"context\""
-        : problem == HN_PROBLEM_TAGS ? "a text, or a list of words that are not empty"
-                                     : "a text");
+        problem == HN_PROBLEM_SPAN       ? "an object with the texts \"question\" and \"context\""
+            : problem == HN_PROBLEM_TAGS ? "a text, or a list of words that are not empty"
+                                         : "a text");
     hn_error_field(err, "inputs");
     return HN_E_INVALID_FIELD;
 }
 
 static enum hn_columns columns_of(enum hn_problem problem) {
-    return problem == HN_PROBLEM_SPAN   ? HN_ROWS_QA
-           : problem == HN_PROBLEM_TAGS ? HN_ROWS_TOKENS_TAGS
-                                        : HN_ROWS_TEXT_LABEL;
+    return problem == HN_PROBLEM_SPAN ? HN_ROWS_QA
+        : problem == HN_PROBLEM_TAGS  ? HN_ROWS_TOKENS_TAGS
+                                      : HN_ROWS_TEXT_LABEL;
 }
 
-static int add_windows(struct hn_head_inputs *in, const struct hn_run *run, const json_t *row, size_t index,
-    struct hn_encoded *e, struct hn_error *err) {
+static int add_windows(struct hn_head_inputs *in, const struct hn_run *run, const json_t *row,
+    size_t index, struct hn_encoded *e, struct hn_error *err) {
     struct hn_encode_options o = hn_run_encode_options(run);
     int rc = 0;
     e->window = 0;
@@ -81,8 +86,8 @@ static int add_windows(struct hn_head_inputs *in, const struct hn_run *run, cons
     return rc;
 }
 
-int hn_head_inputs_read(
-    struct hn_head_inputs *in, const struct hn_run *run, const json_t *inputs, struct hn_error *err) {
+int hn_head_inputs_read(struct hn_head_inputs *in, const struct hn_run *run, const json_t *inputs,
+    struct hn_error *err) {
     enum hn_problem problem = run->model.head.problem;
     struct hn_encoded e = {0};
     *in = (struct hn_head_inputs){.rows = json_array()};
@@ -114,8 +119,9 @@ static size_t logit_rows(const struct hn_examples *ex, size_t i) {
 }
 
 /* Logits of all examples, in order; caller frees. */
-static int compute_logits(struct hn_compute *compute, const struct hn_phase *phase, const struct hn_run *run,
-    const float *params, const struct hn_examples *ex, float **ret, struct hn_error *err) {
+static int compute_logits(struct hn_compute *compute, const struct hn_phase *phase,
+    const struct hn_run *run, const float *params, const struct hn_examples *ex, float **ret,
+    struct hn_error *err) {
     size_t outputs = run->model.head.outputs, rows = 0, at = 0;
     struct hn_exec x = {.params = params};
     for (size_t i = 0; i < ex->n_rows; i++)
@@ -138,7 +144,8 @@ static int compute_logits(struct hn_compute *compute, const struct hn_phase *pha
         }
         hn_compute_run(compute, phase, &x);
         size_t n = hn_rows(&x, phase->plan.buffers[phase->plan.logits].dim);
-        memcpy(logits + at * outputs, hn_buffer(&x, phase->plan.logits), n * outputs * sizeof *logits);
+        memcpy(
+            logits + at * outputs, hn_buffer(&x, phase->plan.logits), n * outputs * sizeof *logits);
         at += n;
     }
     *ret = logits;
@@ -146,8 +153,8 @@ static int compute_logits(struct hn_compute *compute, const struct hn_phase *pha
 }
 
 /* The windows of one input, encoded again for their offsets. */
-static int answer_text(const struct hn_run *run, const json_t *row, const float *logits, const struct hn_examples *ex,
-    size_t *example, size_t *at, json_t **ret, struct hn_error *err) {
+static int answer_text(const struct hn_run *run, const json_t *row, const float *logits,
+    const struct hn_examples *ex, size_t *example, size_t *at, json_t **ret, struct hn_error *err) {
     enum hn_problem problem = run->model.head.problem;
     const struct hn_labels *labels = &run->spec->labels;
     const json_t *context = json_object_get(row, "context");
@@ -171,8 +178,9 @@ static int answer_text(const struct hn_run *run, const json_t *row, const float 
     return rc;
 }
 
-int hn_predict_head(struct hn_compute *compute, const struct hn_phase *phase, const struct hn_run *run,
-    const float *params, const struct hn_head_inputs *in, json_t **ret, struct hn_error *err) {
+int hn_predict_head(struct hn_compute *compute, const struct hn_phase *phase,
+    const struct hn_run *run, const float *params, const struct hn_head_inputs *in, json_t **ret,
+    struct hn_error *err) {
     const struct hn_examples *ex = &in->examples;
     enum hn_problem problem = run->model.head.problem;
     float *logits = NULL;
@@ -181,10 +189,12 @@ int hn_predict_head(struct hn_compute *compute, const struct hn_phase *phase, co
     for (size_t i = 0, example = 0, at = 0; !rc && i < json_array_size(in->rows); i++) {
         json_t *one = NULL;
         if (problem == HN_PROBLEM_TAGS || problem == HN_PROBLEM_SPAN) {
-            rc = answer_text(run, json_array_get(in->rows, i), logits, ex, &example, &at, &one, err);
+            rc =
+                answer_text(run, json_array_get(in->rows, i), logits, ex, &example, &at, &one, err);
         } else {
             if (logit_rows(ex, example))
-                one = hn_answer_sequence(&run->spec->labels, logits + run->model.head.outputs * at++);
+                one =
+                    hn_answer_sequence(&run->spec->labels, logits + run->model.head.outputs * at++);
             else
                 one = json_pack("{s:n}", "label");
             example++;

@@ -1,6 +1,6 @@
 /*
- * The model that a helper has open for predictions and evaluations: a base, or a job's result over it. It stays open
- * between calls; another one takes its place.
+ * The model that a helper has open for predictions and evaluations: a base, or a job's result over
+ * it. It stays open between calls; another one takes its place.
  */
 #ifndef HN_PREDICTOR_H
 #define HN_PREDICTOR_H
@@ -20,8 +20,10 @@ struct hn_predictor {
     size_t context;
 };
 
-/* Makes call->predictor the one for these parameters. source: {"run_dir","step"}, or NULL for the base alone. */
-int hn_predictor_find(struct hn_helper_call *call, const char *path, const json_t *source, struct hn_error *err);
+/* Makes call->predictor the one for these parameters. source: {"run_dir","step"}, or NULL for the
+ * base alone. */
+int hn_predictor_find(
+    struct hn_helper_call *call, const char *path, const json_t *source, struct hn_error *err);
 void hn_predictor_destroy(struct hn_predictor *predictor);
 
 enum { HN_STOPS = 16 };
@@ -32,12 +34,13 @@ struct hn_writing {
     const char *stops[HN_STOPS];
 };
 /* "max_tokens" (or as given), "temperature", "top_p", "top_k", "seed", "stop". */
-int hn_writing_read(const json_t *params, int64_t max_tokens, struct hn_writing *ret, struct hn_error *err);
+int hn_writing_read(
+    const json_t *params, int64_t max_tokens, struct hn_writing *ret, struct hn_error *err);
 /* Tokens that a prompt and its answer may have together. */
 size_t hn_predictor_limit(const struct hn_predictor *predictor);
 /* hn_generate with the predictor's model, and room made for these prompts. */
 int hn_predictor_write(struct hn_predictor *predictor, const struct hn_prompt *prompts, size_t n,
-    const struct hn_generate_options *options, struct hn_generated *results, hn_piece_fn *piece, void *user,
-    struct hn_error *err);
+    const struct hn_generate_options *options, struct hn_generated *results, hn_piece_fn *piece,
+    void *user, struct hn_error *err);
 
 #endif

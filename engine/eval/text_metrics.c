@@ -1,5 +1,6 @@
-/* See text_metrics.h. Every metric reads the texts as numbers in its own way, words by their place in a table or
- * characters by their code; what follows counts common grams or looks for a common subsequence. */
+/* See text_metrics.h. Every metric reads the texts as numbers in its own way, words by their place
+ * in a table or characters by their code; what follows counts common grams or looks for a common
+ * subsequence. */
 #include "engine/eval/text_metrics.h"
 #include "engine/base/json.h"
 #include "engine/base/utf8.h"
@@ -59,7 +60,7 @@ static bool grow_table(struct hn_text_metrics *m) {
 
 static void push_word(struct hn_text_metrics *m, struct symbols *s, const char *word, size_t size) {
     m->failed = m->failed || (2 * (m->n_words + 1) > m->n_slots && !grow_table(m)) ||
-                !hn_grow(&m->ends, &m->ends_capacity, m->n_words + 1, sizeof *m->ends);
+        !hn_grow(&m->ends, &m->ends_capacity, m->n_words + 1, sizeof *m->ends);
     if (m->failed)
         return;
     size_t slot = find_slot(m, word, size);
@@ -81,8 +82,8 @@ static bool is_plain(uint32_t c) {
 }
 
 /* Words are runs of characters of one kind. */
-static void push_words(
-    struct hn_text_metrics *m, struct symbols *s, const struct hn_buf *text, bool (*inside)(uint32_t)) {
+static void push_words(struct hn_text_metrics *m, struct symbols *s, const struct hn_buf *text,
+    bool (*inside)(uint32_t)) {
     size_t begin = 0;
     for (size_t at = 0; at < text->size;) {
         size_t n = hn_utf8_length((unsigned char)text->data[at]);
@@ -105,16 +106,17 @@ static bool is_cased(uint32_t c) {
     return k == UTF8PROC_CATEGORY_LU || k == UTF8PROC_CATEGORY_LL || k == UTF8PROC_CATEGORY_LT;
 }
 
-/* Unicode's Case_Ignorable: marks, formats, modifiers, and the punctuation that stands inside words. */
+/* Unicode's Case_Ignorable: marks, formats, modifiers, and the punctuation that stands inside
+ * words. */
 static bool is_passed_over(uint32_t c) {
-    static const uint16_t inner[] = {0x27, 0x2E, 0x3A, 0xB7, 0x387, 0x55F, 0x5F4, 0x2018, 0x2019, 0x2024, 0x2027,
-        0xFE13, 0xFE52, 0xFE55, 0xFF07, 0xFF0E, 0xFF1A};
+    static const uint16_t inner[] = {0x27, 0x2E, 0x3A, 0xB7, 0x387, 0x55F, 0x5F4, 0x2018, 0x2019,
+        0x2024, 0x2027, 0xFE13, 0xFE52, 0xFE55, 0xFF07, 0xFF0E, 0xFF1A};
     utf8proc_category_t k = utf8proc_category((utf8proc_int32_t)c);
     for (size_t i = 0; i < sizeof inner / sizeof inner[0]; i++)
         if (c == inner[i])
             return true;
     return k == UTF8PROC_CATEGORY_MN || k == UTF8PROC_CATEGORY_ME || k == UTF8PROC_CATEGORY_CF ||
-           k == UTF8PROC_CATEGORY_LM || k == UTF8PROC_CATEGORY_SK;
+        k == UTF8PROC_CATEGORY_LM || k == UTF8PROC_CATEGORY_SK;
 }
 
 static bool cased_follows(const char *text, size_t at, size_t size) {
@@ -139,14 +141,16 @@ static void lower(const char *text, size_t size, struct hn_buf *out) {
 }
 
 /* Characters that are not white space. */
-static void read_characters(struct hn_text_metrics *m, const char *text, size_t size, struct symbols *out) {
+static void read_characters(
+    struct hn_text_metrics *m, const char *text, size_t size, struct symbols *out) {
     for (size_t at = 0; at < size; at += hn_utf8_length((unsigned char)text[at]))
         if (is_ink(hn_utf8_get(text + at)))
             push(m, out, hn_utf8_get(text + at));
 }
 
 /* rouge-score's default tokenizer: runs of a-z and 0-9 of the text in lower case. */
-static void read_plain(struct hn_text_metrics *m, const char *text, size_t size, struct symbols *out) {
+static void read_plain(
+    struct hn_text_metrics *m, const char *text, size_t size, struct symbols *out) {
     struct hn_buf low = {0};
     lower(text, size, &low);
     push_words(m, out, &low, is_plain);
@@ -157,16 +161,17 @@ static void read_plain(struct hn_text_metrics *m, const char *text, size_t size,
 static bool is_word(uint32_t c) {
     utf8proc_category_t k = utf8proc_category((utf8proc_int32_t)c);
     return (k >= UTF8PROC_CATEGORY_LU && k <= UTF8PROC_CATEGORY_LO) ||
-           (k >= UTF8PROC_CATEGORY_ND && k <= UTF8PROC_CATEGORY_NO);
+        (k >= UTF8PROC_CATEGORY_ND && k <= UTF8PROC_CATEGORY_NO);
 }
 
 static bool is_article(const char *word, size_t n) {
     return (n == 1 && *word == 'a') || (n == 2 && memcmp(word, "an", 2) == 0) ||
-           (n == 3 && memcmp(word, "the", 3) == 0);
+        (n == 3 && memcmp(word, "the", 3) == 0);
 }
 
 /* SQuAD's normal form: lower case, no ASCII punctuation, no articles. */
-static void read_normal(struct hn_text_metrics *m, const char *text, size_t size, struct symbols *out) {
+static void read_normal(
+    struct hn_text_metrics *m, const char *text, size_t size, struct symbols *out) {
     struct hn_buf low = {0}, bare = {0}, kept = {0};
     lower(text, size, &low);
     for (size_t i = 0; i < low.size; i++)
@@ -188,8 +193,8 @@ static void read_normal(struct hn_text_metrics *m, const char *text, size_t size
     hn_buf_free(&kept);
 }
 
-/* The tokens of mteval-v13a, expression by expression as sacrebleu has them. Only ASCII is named in them, so they
- * work on bytes. */
+/* The tokens of mteval-v13a, expression by expression as sacrebleu has them. Only ASCII is named in
+ * them, so they work on bytes. */
 
 static void replace(struct hn_buf *text, const char *old, const char *fresh) {
     struct hn_buf out = {0};
@@ -224,8 +229,8 @@ static bool is_dash(char c) {
 }
 
 static bool is_mark(char c) { /* [{-~[-` -&(-+:-@/] */
-    return (c >= '{' && c <= '~') || (c >= '[' && c <= '`') || (c >= ' ' && c <= '&') || (c >= '(' && c <= '+') ||
-           (c >= ':' && c <= '@') || c == '/';
+    return (c >= '{' && c <= '~') || (c >= '[' && c <= '`') || (c >= ' ' && c <= '&') ||
+        (c >= '(' && c <= '+') || (c >= ':' && c <= '@') || c == '/';
 }
 
 /* s/(first)(second)/\1 \2 /g, or with `before` / \1 \2/. */
@@ -247,9 +252,10 @@ static void part(struct hn_buf *text, bool (*first)(char), bool (*second)(char),
     *text = out;
 }
 
-static void read_13a(struct hn_text_metrics *m, const char *text, size_t size, struct symbols *out) {
-    static const char *const literal[][2] = {
-        {"<skipped>", ""}, {"-\n", ""}, {"\n", " "}, {"&quot;", "\""}, {"&amp;", "&"}, {"&lt;", "<"}, {"&gt;", ">"}};
+static void read_13a(
+    struct hn_text_metrics *m, const char *text, size_t size, struct symbols *out) {
+    static const char *const literal[][2] = {{"<skipped>", ""}, {"-\n", ""}, {"\n", " "},
+        {"&quot;", "\""}, {"&amp;", "&"}, {"&lt;", "<"}, {"&gt;", ">"}};
     struct hn_buf line = {0}, marked = {0};
     size_t end = 0; /* without white space at the end, where "-\n" would be something else */
     for (size_t at = 0; at < size;) {
@@ -284,11 +290,13 @@ static size_t count_grams(const struct symbols *s, size_t order) {
 }
 
 static int compare_grams(const void *a, const void *b, void *order) {
-    return memcmp(*(const uint32_t *const *)a, *(const uint32_t *const *)b, *(size_t *)order * sizeof(uint32_t));
+    return memcmp(*(const uint32_t *const *)a, *(const uint32_t *const *)b,
+        *(size_t *)order * sizeof(uint32_t));
 }
 
 /* Pointers to all grams of a text, equal ones side by side; caller frees. */
-static const uint32_t **sort_grams(struct hn_text_metrics *m, const struct symbols *s, size_t order) {
+static const uint32_t **sort_grams(
+    struct hn_text_metrics *m, const struct symbols *s, size_t order) {
     size_t n = count_grams(s, order);
     const uint32_t **grams = hn_calloc(n, sizeof *grams);
     for (size_t i = 0; grams && i < n; i++)
@@ -299,10 +307,10 @@ static const uint32_t **sort_grams(struct hn_text_metrics *m, const struct symbo
     return grams;
 }
 
-/* Grams of `a` that are in the references: each as often as in `a`, but not more often than in the reference that has
- * it most. */
-static size_t count_common(
-    struct hn_text_metrics *m, const struct symbols *a, const struct symbols *references, size_t n, size_t order) {
+/* Grams of `a` that are in the references: each as often as in `a`, but not more often than in the
+ * reference that has it most. */
+static size_t count_common(struct hn_text_metrics *m, const struct symbols *a,
+    const struct symbols *references, size_t n, size_t order) {
     size_t ours = count_grams(a, order), common = 0, *most = hn_calloc(ours, sizeof *most);
     const uint32_t **grams = sort_grams(m, a, order);
     m->failed = m->failed || !most;
@@ -329,7 +337,8 @@ static size_t count_common(
 }
 
 /* Length of the longest common subsequence. */
-static size_t count_subsequence(struct hn_text_metrics *m, const struct symbols *a, const struct symbols *b) {
+static size_t count_subsequence(
+    struct hn_text_metrics *m, const struct symbols *a, const struct symbols *b) {
     size_t *row = hn_calloc(b->n + 1, sizeof *row);
     m->failed = m->failed || !row;
     for (size_t i = 0; row && i < a->n; i++)
@@ -350,9 +359,10 @@ static double larger(double a, double b) {
     return a > b ? a : b;
 }
 
-/* texts[0] is the answer, texts[1 .. n] are references: so for all that follow. A reference of which nothing is left
- * counts only where all are so. */
-static void add_normal(struct hn_text_metrics *m, const struct symbols *texts, size_t n, struct score *score) {
+/* texts[0] is the answer, texts[1 .. n] are references: so for all that follow. A reference of
+ * which nothing is left counts only where all are so. */
+static void add_normal(
+    struct hn_text_metrics *m, const struct symbols *texts, size_t n, struct score *score) {
     const struct symbols *ours = &texts[0];
     bool any = false;
     for (size_t i = 1; i <= n; i++)
@@ -361,20 +371,25 @@ static void add_normal(struct hn_text_metrics *m, const struct symbols *texts, s
         const struct symbols *theirs = &texts[i];
         if (any && !theirs->n)
             continue;
-        bool same =
-            ours->n == theirs->n && (!ours->n || !memcmp(ours->ids, theirs->ids, ours->n * sizeof *ours->ids));
+        bool same = ours->n == theirs->n &&
+            (!ours->n || !memcmp(ours->ids, theirs->ids, ours->n * sizeof *ours->ids));
         size_t common = count_common(m, ours, theirs, 1, 1);
         score->exact_match = larger(score->exact_match, same);
-        score->f1 = larger(score->f1, same ? 1 : common ? 2 * (double)common / (double)(ours->n + theirs->n) : 0);
+        score->f1 = larger(score->f1,
+            same         ? 1
+                : common ? 2 * (double)common / (double)(ours->n + theirs->n)
+                         : 0);
     }
     m->exact_match += score->exact_match;
     m->f1 += score->f1;
 }
 
-static void add_rouge(struct hn_text_metrics *m, const struct symbols *texts, size_t n, struct score *score) {
+static void add_rouge(
+    struct hn_text_metrics *m, const struct symbols *texts, size_t n, struct score *score) {
     for (size_t i = 1; i <= n; i++) {
         size_t common = count_subsequence(m, &texts[0], &texts[i]);
-        score->rouge_l = larger(score->rouge_l, common ? 2 * (double)common / (double)(texts[0].n + texts[i].n) : 0);
+        score->rouge_l = larger(
+            score->rouge_l, common ? 2 * (double)common / (double)(texts[0].n + texts[i].n) : 0);
     }
     m->rouge_l += score->rouge_l;
 }
@@ -391,10 +406,13 @@ static double chrf_of(const size_t counts[HN_CHRF_ORDERS][3]) {
     }
     precision /= orders > 0 ? orders : 1;
     recall /= orders > 0 ? orders : 1;
-    return precision + recall > 0 ? 100 * ((1 + factor) * precision * recall / (factor * precision + recall)) : 0;
+    return precision + recall > 0
+        ? 100 * ((1 + factor) * precision * recall / (factor * precision + recall))
+        : 0;
 }
 
-static void add_chrf(struct hn_text_metrics *m, const struct symbols *texts, size_t n, struct score *score) {
+static void add_chrf(
+    struct hn_text_metrics *m, const struct symbols *texts, size_t n, struct score *score) {
     size_t counts[HN_CHRF_ORDERS][3], kept[HN_CHRF_ORDERS][3] = {{0}};
     double best = -1;
     (void)score;
@@ -414,7 +432,8 @@ static void add_chrf(struct hn_text_metrics *m, const struct symbols *texts, siz
             m->chrf[k][i] += kept[k][i];
 }
 
-static void add_bleu(struct hn_text_metrics *m, const struct symbols *texts, size_t n, struct score *score) {
+static void add_bleu(
+    struct hn_text_metrics *m, const struct symbols *texts, size_t n, struct score *score) {
     size_t ours = texts[0].n, closest = texts[1].n;
     (void)score;
     for (size_t i = 2; i <= n; i++) { /* of two as close the shorter */
@@ -432,7 +451,8 @@ static void add_bleu(struct hn_text_metrics *m, const struct symbols *texts, siz
 }
 
 static double bleu_of(const struct hn_text_metrics *m) {
-    double sum = 0, smooth = 1, ratio = m->length ? (double)m->reference_length / (double)m->length : 0;
+    double sum = 0, smooth = 1,
+           ratio = m->length ? (double)m->reference_length / (double)m->length : 0;
     if (!m->bleu[0][1])
         return 0;
     for (size_t k = 0; k < HN_BLEU_ORDERS; k++) {
@@ -469,7 +489,8 @@ static void tell_score(const struct hn_text_metrics *m, const struct score *scor
 void hn_text_metrics_add(
     struct hn_text_metrics *m, const json_t *answer, const json_t *references, json_t *ret_scores) {
     struct score score = {0};
-    const json_t *list = json_is_object(references) ? json_object_get(references, "text") : references;
+    const json_t *list =
+        json_is_object(references) ? json_object_get(references, "text") : references;
     size_t given = json_array_size(list), n = given ? given : 1;
     struct symbols *texts = hn_calloc(n + 1, sizeof *texts);
     m->failed = m->failed || !texts;
@@ -495,7 +516,8 @@ void hn_text_metrics_add(
 
 void hn_text_metrics_write(const struct hn_text_metrics *m, json_t *out) {
     double n = (double)m->rows;
-    const double values[] = {100 * m->exact_match / n, 100 * m->f1 / n, m->rouge_l / n, chrf_of(m->chrf), bleu_of(m)};
+    const double values[] = {
+        100 * m->exact_match / n, 100 * m->f1 / n, m->rouge_l / n, chrf_of(m->chrf), bleu_of(m)};
     for (size_t i = 0; m->rows && i < HN_TEXT_METRICS; i++)
         if (m->wanted & 1u << i)
             json_object_set_new(out, names[i], hn_json_float((float)values[i]));

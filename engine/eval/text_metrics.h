@@ -1,7 +1,7 @@
 /*
- * Metrics of written answers against reference texts: exact_match and f1 as SQuAD's script has them, rouge_l as the
- * rouge-score package, chrf (chrF2) and bleu (13a tokens, exponential smoothing) as sacrebleu, each with its
- * defaults.
+ * Metrics of written answers against reference texts: exact_match and f1 as SQuAD's script has
+ * them, rouge_l as the rouge-score package, chrf (chrF2) and bleu (13a tokens, exponential
+ * smoothing) as sacrebleu, each with its defaults.
  *
  * Answers are added one by one; what is summed up is whole numbers, but for the means over rows.
  */
@@ -12,7 +12,14 @@
 
 #include <jansson.h>
 
-enum hn_text_metric { HN_TEXT_EXACT_MATCH, HN_TEXT_F1, HN_TEXT_ROUGE_L, HN_TEXT_CHRF, HN_TEXT_BLEU, HN_TEXT_METRICS };
+enum hn_text_metric {
+    HN_TEXT_EXACT_MATCH,
+    HN_TEXT_F1,
+    HN_TEXT_ROUGE_L,
+    HN_TEXT_CHRF,
+    HN_TEXT_BLEU,
+    HN_TEXT_METRICS
+};
 #define HN_TEXT_ALL ((1u << HN_TEXT_METRICS) - 1)
 #define HN_TEXT_SQUAD (1u << HN_TEXT_EXACT_MATCH | 1u << HN_TEXT_F1)
 
@@ -32,12 +39,14 @@ struct hn_text_metrics {
     size_t *ends, ends_capacity;     /* [n_words] in `words` */
 };
 
-/* `references` are a text, a list of texts or SQuAD's {"text": […]}; the best one counts, none at all is the empty
- * text. Texts are valid UTF-8. The row's own exact_match (0 or 1), f1 and rouge_l (0..1), as far as they are wanted,
- * are added to `ret_scores` (or NULL), with "correct" where exact_match is one of them. */
+/* `references` are a text, a list of texts or SQuAD's {"text": […]}; the best one counts, none at
+ * all is the empty text. Texts are valid UTF-8. The row's own exact_match (0 or 1), f1 and rouge_l
+ * (0..1), as far as they are wanted, are added to `ret_scores` (or NULL), with "correct" where
+ * exact_match is one of them. */
 void hn_text_metrics_add(
     struct hn_text_metrics *m, const json_t *answer, const json_t *references, json_t *ret_scores);
-/* Adds the wanted figures to `out`: rouge_l 0..1, the others in percent. Nothing when there are no rows. */
+/* Adds the wanted figures to `out`: rouge_l 0..1, the others in percent. Nothing when there are no
+ * rows. */
 void hn_text_metrics_write(const struct hn_text_metrics *m, json_t *out);
 void hn_text_metrics_finish(struct hn_text_metrics *m);
 

@@ -44,7 +44,8 @@ static void free_names(char **names, size_t n) {
     free(names);
 }
 
-/* Names of the files in a folder, sorted, so that no list depends on the disk's order. free_names() frees them. */
+/* Names of the files in a folder, sorted, so that no list depends on the disk's order. free_names()
+ * frees them. */
 static int list_names(const char *dir, char ***ret, size_t *ret_n, struct hn_error *err) {
     DIR *d = opendir(dir);
     char **names = NULL;
@@ -54,7 +55,8 @@ static int list_names(const char *dir, char ***ret, size_t *ret_n, struct hn_err
         return hn_fail_errno(err, errno, "cannot read %s", dir);
     for (struct dirent *entry; ok && (entry = readdir(d));)
         if (entry->d_name[0] != '.') {
-            ok = hn_grow(&names, &capacity, n + 1, sizeof *names) && (names[n] = strdup(entry->d_name));
+            ok = hn_grow(&names, &capacity, n + 1, sizeof *names) &&
+                (names[n] = strdup(entry->d_name));
             n += ok;
         }
     closedir(d);
@@ -74,7 +76,9 @@ int hn_export_file(const char *root, const char *path, json_t **ret, struct hn_e
     uint64_t size = 0;
     snprintf(full, sizeof full, "%.4096s/%.1000s", root, path);
     int rc = hn_sha256_file(full, hash, &size, err);
-    if (!rc && !(*ret = json_pack("{s:s, s:I, s:s}", "path", path, "size", (json_int_t)size, "sha256", hash)))
+    if (!rc &&
+        !(*ret = json_pack(
+              "{s:s, s:I, s:s}", "path", path, "size", (json_int_t)size, "sha256", hash)))
         rc = hn_fail(err, HN_E_INTERNAL, "out of memory");
     return rc;
 }
@@ -97,8 +101,9 @@ int hn_export_list(const char *root, const char *dir, json_t *files, struct hn_e
 }
 
 json_t *hn_export_provenance(const struct hn_run *run) {
-    return json_pack("{s:s, s:s, s:s}", "hone.run", run->spec->run_sha256, "hone.base", run->spec->model_sha256,
-        "hone.data", run->spec->train.sha256 ? run->spec->train.sha256 : "");
+    return json_pack("{s:s, s:s, s:s}", "hone.run", run->spec->run_sha256, "hone.base",
+        run->spec->model_sha256, "hone.data",
+        run->spec->train.sha256 ? run->spec->train.sha256 : "");
 }
 
 const char *hn_export_class(const struct hn_run *run) {
@@ -112,7 +117,8 @@ const char *hn_export_class(const struct hn_run *run) {
 }
 
 void hn_export_head(const struct hn_run *run, json_t *config) {
-    static const char *const problems[HN_PROBLEMS] = {[HN_PROBLEM_CLASSES] = "single_label_classification",
+    static const char *const problems[HN_PROBLEMS] = {
+        [HN_PROBLEM_CLASSES] = "single_label_classification",
         [HN_PROBLEM_MULTI] = "multi_label_classification",
         [HN_PROBLEM_VALUE] = "regression"};
     const struct hn_head *head = &run->model.head;
@@ -140,8 +146,8 @@ void hn_export_head(const struct hn_run *run, json_t *config) {
 int hn_export_json(const char *path, json_t *json, struct hn_error *err) {
     char *text = json ? json_dumps(json, JSON_INDENT(2)) : NULL;
     json_decref(json);
-    int rc =
-        text ? hn_file_write_durable(path, text, strlen(text), err) : hn_fail(err, HN_E_INTERNAL, "out of memory");
+    int rc = text ? hn_file_write_durable(path, text, strlen(text), err)
+                  : hn_fail(err, HN_E_INTERNAL, "out of memory");
     free(text);
     return rc;
 }
@@ -161,7 +167,8 @@ void hn_base_name(const struct hn_model *model, char *out, size_t size) {
         name = (struct hn_view){origin, strlen(origin)};
     for (size_t i = 0; i < name.size && n + 1 < size;
          i++) /* one line of plain text: it goes into JSON, YAML and Modelfiles */
-        if ((unsigned char)name.data[i] >= ' ' && (unsigned char)name.data[i] < 127 && name.data[i] != '"')
+        if ((unsigned char)name.data[i] >= ' ' && (unsigned char)name.data[i] < 127 &&
+            name.data[i] != '"')
             out[n++] = name.data[i];
     out[n] = 0;
     if (!n)

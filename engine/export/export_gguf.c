@@ -1,5 +1,5 @@
-/* llama.cpp's LoRA adapter in GGUF, and a Modelfile; see export.h. Over a GGUF base nothing is permuted: training
- * goes on in the file's own row order. */
+/* llama.cpp's LoRA adapter in GGUF, and a Modelfile; see export.h. Over a GGUF base nothing is
+ * permuted: training goes on in the file's own row order. */
 #include "engine/base/buf.h"
 #include "engine/export/export.h"
 #include "engine/base/file.h"
@@ -13,15 +13,19 @@
 #include <unistd.h>
 
 static void tensor_name(const struct hn_param *p, char *out, size_t size) {
-    snprintf(out, size, "%s.%s", p->weight->gguf_name, strstr(p->name, ".lora_A.") ? "lora_a" : "lora_b");
+    snprintf(out, size, "%s.%s", p->weight->gguf_name,
+        strstr(p->name, ".lora_A.") ? "lora_a" : "lora_b");
 }
 
-/* Copies a matrix between the engine's row order and the GGUF file's: rows of B are the adapted matrix's own. */
-static void reorder(const struct hn_run *run, const struct hn_param *p, const float *from, float *to, bool to_gguf) {
+/* Copies a matrix between the engine's row order and the GGUF file's: rows of B are the adapted
+ * matrix's own. */
+static void reorder(const struct hn_run *run, const struct hn_param *p, const float *from,
+    float *to, bool to_gguf) {
     bool is_b = strstr(p->name, ".lora_B.");
     for (size_t r = 0; r < p->rows; r++) {
         size_t row = is_b ? hn_row_to_gguf(&run->model, p->weight, r) : r;
-        memcpy(to + (to_gguf ? row : r) * p->cols, from + (to_gguf ? r : row) * p->cols, p->cols * sizeof *to);
+        memcpy(to + (to_gguf ? row : r) * p->cols, from + (to_gguf ? r : row) * p->cols,
+            p->cols * sizeof *to);
     }
 }
 
@@ -41,12 +45,13 @@ static void put_metadata(struct hn_gguf_writer *w, const struct hn_run *run) {
     json_t *provenance = hn_export_provenance(run);
     const char *key;
     json_t *value;
-    json_object_foreach(provenance, key, value) hn_gguf_put_string(w, key, json_string_value(value));
+    json_object_foreach(provenance, key, value)
+        hn_gguf_put_string(w, key, json_string_value(value));
     json_decref(provenance);
 }
 
-static int write_adapter(
-    const struct hn_run *run, const struct hn_params *params, const char *path, struct hn_error *err) {
+static int write_adapter(const struct hn_run *run, const struct hn_params *params, const char *path,
+    struct hn_error *err) {
     struct hn_gguf_writer w = {0};
     struct hn_buf header = {0};
     static const char zeros[64];
@@ -55,7 +60,8 @@ static int write_adapter(
     for (size_t i = 0; i < params->n; i++) {
         const struct hn_param *p = &params->table[i];
         tensor_name(p, name, sizeof name);
-        hn_gguf_put_tensor(&w, name, HN_F32, 2, (size_t[]){p->cols, p->rows}, p->rows * p->cols * sizeof(float));
+        hn_gguf_put_tensor(
+            &w, name, HN_F32, 2, (size_t[]){p->cols, p->rows}, p->rows * p->cols * sizeof(float));
     }
     hn_gguf_finish_header(&w, &header);
     if (header.failed) {
@@ -84,12 +90,13 @@ static int write_adapter(
     return rc;
 }
 
-/* The chat template comes from the base file itself, which Ollama reads; what ends a turn is said here. */
+/* The chat template comes from the base file itself, which Ollama reads; what ends a turn is said
+ * here. */
 static int write_modelfile(const struct hn_run *run, const char *path, struct hn_error *err) {
     struct hn_buf text = {0};
     hn_buf_printf(&text,
-        "# Put the base model's file (sha256 %s) beside this one as base.gguf, then: ollama create NAME -f "
-        "Modelfile\n"
+        "# Put the base model's file (sha256 %s) beside this one as base.gguf, then: ollama create "
+        "NAME -f Modelfile\n"
         "FROM ./base.gguf\nADAPTER ./adapter.gguf\n",
         run->spec->model_sha256);
     for (size_t id = 0; id < hn_tokenizer_vocab(run->codec.tokenizer); id++) {
@@ -104,8 +111,8 @@ static int write_modelfile(const struct hn_run *run, const char *path, struct hn
     return hn_export_text(path, &text, err);
 }
 
-int hn_gguf_adapter_write(
-    const struct hn_run *run, const struct hn_params *params, const char *dir, struct hn_error *err) {
+int hn_gguf_adapter_write(const struct hn_run *run, const struct hn_params *params, const char *dir,
+    struct hn_error *err) {
     char path[4096];
     snprintf(path, sizeof path, "%s/adapter.gguf", dir);
     int rc = write_adapter(run, params, path, err);
@@ -113,22 +120,24 @@ int hn_gguf_adapter_write(
     return rc ? rc : write_modelfile(run, path, err);
 }
 
-int hn_gguf_adapter_read(
-    const struct hn_run *run, const struct hn_params *params, const char *dir, float *values, struct hn_error *err) {
+int hn_gguf_adapter_read(const struct hn_run *run, const struct hn_params *params, const char *dir,
+    float *values, struct hn_error *err) {
     char path[4096], name[HN_NAME + 16];
     struct hn_gguf gguf;
     snprintf(path, sizeof path, "%s/adapter.gguf", dir);
     int rc = hn_gguf_open(&gguf, path, err);
-    double scale = rc ? 0 : hn_gguf_float(&gguf, "adapter.lora.alpha", 0) / (double)run->spec->hp.lora_rank;
+    double scale =
+        rc ? 0 : hn_gguf_float(&gguf, "adapter.lora.alpha", 0) / (double)run->spec->hp.lora_rank;
     if (!rc && fabs(scale - run->adapter.scale) > 1e-6 * run->adapter.scale)
-        rc = hn_fail(err, HN_E_EXPORT_MISMATCH, "%s: the stored scale %g is not the trained one %g", path, scale,
-            run->adapter.scale);
+        rc = hn_fail(err, HN_E_EXPORT_MISMATCH, "%s: the stored scale %g is not the trained one %g",
+            path, scale, run->adapter.scale);
     for (size_t i = 0; !rc && i < params->n; i++) {
         const struct hn_param *p = &params->table[i];
         tensor_name(p, name, sizeof name);
         const struct hn_gguf_tensor *t = hn_gguf_tensor(&gguf, name);
         if (!t || t->type != HN_F32 || t->ne[0] != p->cols || t->ne[1] != p->rows)
-            rc = hn_fail(err, HN_E_EXPORT_MISMATCH, "%s: tensor %s is missing or has another shape", path, name);
+            rc = hn_fail(err, HN_E_EXPORT_MISMATCH, "%s: tensor %s is missing or has another shape",
+                path, name);
         else
             reorder(run, p, (const float *)(const void *)t->data, values + p->offset, false);
     }

@@ -1,11 +1,11 @@
 /*
- * A folder that Transformers loads as a model of its own: all weights under Hugging Face's names, those of the base
- * with the adapter added where only an adapter was trained.
+ * A folder that Transformers loads as a model of its own: all weights under Hugging Face's names,
+ * those of the base with the adapter added where only an adapter was trained.
  *
- * Of a tied model there is one matrix, the embedding: lm_head is left out and tie_word_embeddings says why. Rows of
- * query and key matrices go into Hugging Face's order. Values are rounded to the run's export_dtype, to nearest even.
- * The folder is read back as any other base model is (publish.c), so that the comparison measures what the rounding
- * costs.
+ * Of a tied model there is one matrix, the embedding: lm_head is left out and tie_word_embeddings
+ * says why. Rows of query and key matrices go into Hugging Face's order. Values are rounded to the
+ * run's export_dtype, to nearest even. The folder is read back as any other base model is
+ * (publish.c), so that the comparison measures what the rounding costs.
  */
 #include "engine/base/buf.h"
 #include "engine/data/encode.h"
@@ -32,7 +32,8 @@ static bool is_transposed(const struct hn_run *run, const struct hn_weight *w) {
     return run->model.arch->names[w->role].transposed;
 }
 
-/* Hugging Face stores GPT-2's matrices as [in, out] (Conv1D): such a one is made as a whole first. */
+/* Hugging Face stores GPT-2's matrices as [in, out] (Conv1D): such a one is made as a whole
+ * first. */
 static void transpose(struct source *s, const struct hn_weight *w) {
     float *row = s->values + w->rows * w->cols;
     for (size_t r = 0; r < w->rows; r++) {
@@ -69,7 +70,8 @@ static void fill_row(void *context, const struct hn_safetensor_out *t, size_t ro
         out[c] -= offset;
 }
 
-/* The folder's tensors in the model's order, n <= model->n_weights of them. Caller frees; NULL when out of memory. */
+/* The folder's tensors in the model's order, n <= model->n_weights of them. Caller frees; NULL when
+ * out of memory. */
 static struct hn_safetensor_out *list_tensors(const struct hn_run *run, size_t *ret_n) {
     const struct hn_model *model = &run->model;
     struct hn_safetensor_out *out = hn_calloc(model->n_weights, sizeof *out);
@@ -81,9 +83,10 @@ static struct hn_safetensor_out *list_tensors(const struct hn_run *run, size_t *
             continue;
         out[n++] = (struct hn_safetensor_out){.name = w->hf_name,
             .n_dims = w->vector ? 1 : 2,
-            .dims = {w->vector || turned ? w->cols : w->rows, w->vector ? 0
-                                                              : turned  ? w->rows
-                                                                        : w->cols},
+            .dims = {w->vector || turned ? w->cols : w->rows,
+                w->vector    ? 0
+                    : turned ? w->rows
+                             : w->cols},
             .type = run->spec->export_dtype,
             .source = w};
     }
@@ -127,11 +130,13 @@ int hn_merged_check(const struct hn_run *run, struct hn_error *err) {
     return HN_E_INVALID_FIELD;
 }
 
-/* One file without a number where everything fits, else files with an index of which tensor is where, both as
- * save_pretrained names them. */
-static int write_shards(const struct hn_run *run, const char *dir, const struct hn_safetensor_out *tensors, size_t n,
-    struct source *source, struct hn_error *err) {
-    size_t shards = count_shards(tensors, n, run->spec->max_shard_bytes), values = 0, bytes = 0, count;
+/* One file without a number where everything fits, else files with an index of which tensor is
+ * where, both as save_pretrained names them. */
+static int write_shards(const struct hn_run *run, const char *dir,
+    const struct hn_safetensor_out *tensors, size_t n, struct source *source,
+    struct hn_error *err) {
+    size_t shards = count_shards(tensors, n, run->spec->max_shard_bytes), values = 0, bytes = 0,
+           count;
     json_t *metadata = hn_export_provenance(run), *map = json_object();
     char path[4200], name[64] = "model.safetensors";
     int rc = 0;
@@ -150,16 +155,16 @@ static int write_shards(const struct hn_run *run, const char *dir, const struct 
     snprintf(path, sizeof path, "%.4096s/" HN_FOLDER_INDEX, dir);
     if (!rc && shards > 1)
         rc = hn_export_json(path,
-            json_pack("{s:{s:I, s:I}, s:O}", "metadata", "total_parameters", (json_int_t)values, "total_size",
-                (json_int_t)bytes, "weight_map", map),
+            json_pack("{s:{s:I, s:I}, s:O}", "metadata", "total_parameters", (json_int_t)values,
+                "total_size", (json_int_t)bytes, "weight_map", map),
             err);
     json_decref(metadata);
     json_decref(map);
     return rc;
 }
 
-static int write_tensors(
-    const struct hn_run *run, const struct hn_params *params, const char *dir, struct hn_error *err) {
+static int write_tensors(const struct hn_run *run, const struct hn_params *params, const char *dir,
+    struct hn_error *err) {
     struct source source = {.run = run, .params = params};
     size_t n = 0, largest = 0;
     struct hn_safetensor_out *tensors = list_tensors(run, &n);
@@ -169,8 +174,8 @@ static int write_tensors(
             largest = (w->rows + 1) * w->cols;
     }
     int rc = tensors && (source.values = hn_calloc(largest, sizeof *source.values))
-                 ? write_shards(run, dir, tensors, n, &source, err)
-                 : hn_fail(err, HN_E_INTERNAL, "out of memory");
+        ? write_shards(run, dir, tensors, n, &source, err)
+        : hn_fail(err, HN_E_INTERNAL, "out of memory");
     free(tensors);
     free(source.values);
     return rc;
@@ -183,7 +188,8 @@ static const char *dtype_name(enum hn_dtype type) {
 /* The tokens named by id in the configuration; a missing one is left out. */
 static void add_ids(const struct hn_run *run, json_t *to) {
     int64_t pad = hn_gguf_int(&run->model.gguf, "tokenizer.ggml.padding_token_id", -1);
-    int32_t bos = hn_tokenizer_bos(run->codec.tokenizer), eos = hn_tokenizer_eos(run->codec.tokenizer);
+    int32_t bos = hn_tokenizer_bos(run->codec.tokenizer),
+            eos = hn_tokenizer_eos(run->codec.tokenizer);
     if (bos >= 0)
         json_object_set_new(to, "bos_token_id", json_integer(bos));
     if (eos >= 0)
@@ -221,20 +227,24 @@ static int write_readme(const struct hn_run *run, const char *path, struct hn_er
     hn_base_name(&run->model, base, sizeof base);
     hn_buf_printf(&text,
         "---\nlibrary_name: transformers\n---\n# %s, fine-tuned\n\n"
-        "%s, beginning from the base model as it is stored: %s, sha256 `%s`. Values are kept here as %s.\n\n"
+        "%s, beginning from the base model as it is stored: %s, sha256 `%s`. Values are kept here "
+        "as %s.\n\n"
         "- With Transformers: `%s.from_pretrained(THIS_FOLDER)` and "
         "`AutoTokenizer.from_pretrained(THIS_FOLDER)`.\n\n"
         "Run `%s`, training data sha256 `%s`.\n",
         base,
-        run->spec->method == HN_METHOD_FULL   ? "All weights were trained"
-        : run->spec->method == HN_METHOD_LORA ? "An adapter was trained and added to the base's weights"
-                                              : "The head was trained on top of the base's weights",
-        run->model.quantisation, run->spec->model_sha256, dtype_name(run->spec->export_dtype), hn_export_class(run),
-        run->spec->run_sha256, run->spec->train.sha256 ? run->spec->train.sha256 : "");
+        run->spec->method == HN_METHOD_FULL ? "All weights were trained"
+            : run->spec->method == HN_METHOD_LORA
+            ? "An adapter was trained and added to the base's weights"
+            : "The head was trained on top of the base's weights",
+        run->model.quantisation, run->spec->model_sha256, dtype_name(run->spec->export_dtype),
+        hn_export_class(run), run->spec->run_sha256,
+        run->spec->train.sha256 ? run->spec->train.sha256 : "");
     return hn_export_text(path, &text, err);
 }
 
-int hn_merged_write(const struct hn_run *run, const struct hn_params *params, const char *dir, struct hn_error *err) {
+int hn_merged_write(const struct hn_run *run, const struct hn_params *params, const char *dir,
+    struct hn_error *err) {
     char path[4096];
     int rc = write_tensors(run, params, dir, err);
     snprintf(path, sizeof path, "%s/config.json", dir);

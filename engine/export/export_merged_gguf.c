@@ -1,8 +1,9 @@
 /*
- * The finished model as one GGUF file that llama.cpp and Ollama run: all weights, those of the base with the adapter
- * added, in the type that was asked for; vectors stay F32, and so do matrices whose rows are no whole number of
- * blocks F16. Of a GGUF base all fields are kept; of a folder they are made from its configuration and tokenizer, for
- * the shapes whose fields say all that the model does (hn_merged_gguf_check).
+ * The finished model as one GGUF file that llama.cpp and Ollama run: all weights, those of the base
+ * with the adapter added, in the type that was asked for; vectors stay F32, and so do matrices
+ * whose rows are no whole number of blocks F16. Of a GGUF base all fields are kept; of a folder
+ * they are made from its configuration and tokenizer, for the shapes whose fields say all that the
+ * model does (hn_merged_gguf_check).
  */
 #include "engine/base/buf.h"
 #include "engine/export/export.h"
@@ -24,7 +25,8 @@ static uint32_t file_type(enum hn_dtype type) {
 }
 
 static int unsayable(struct hn_error *err, const char *what) {
-    hn_fail(err, HN_E_UNSUPPORTED, "merged_gguf: GGUF files have no way to say %s of this model", what);
+    hn_fail(
+        err, HN_E_UNSUPPORTED, "merged_gguf: GGUF files have no way to say %s of this model", what);
     hn_error_field(err, "exports");
     hn_error_hint(err, "export merged instead; llama.cpp's convert_hf_to_gguf.py may know more");
     return HN_E_UNSUPPORTED;
@@ -47,7 +49,8 @@ int hn_merged_gguf_check(const struct hn_model *model, struct hn_error *err) {
     if (!hn_gguf_find(&model->gguf, "tokenizer.ggml.tokens"))
         return unsayable(err, "the tokenizer");
     if (!c->layer_norm &&
-        (!is_plain(&c->rope, c->head_dim) || (gemma && (c->local_rope.base < 1e4 || c->local_rope.base > 1e4))))
+        (!is_plain(&c->rope, c->head_dim) ||
+            (gemma && (c->local_rope.base < 1e4 || c->local_rope.base > 1e4))))
         return unsayable(err, "the scaling of rotary embeddings");
     for (size_t l = 0; l < c->layers; l++)
         if ((c->window[l] > 0) != (gemma && (l + 1) % 6 != 0))
@@ -55,13 +58,15 @@ int hn_merged_gguf_check(const struct hn_model *model, struct hn_error *err) {
     return 0;
 }
 
-static void put_key(struct hn_gguf_writer *w, const struct hn_model *model, const char *name, size_t value) {
+static void put_key(
+    struct hn_gguf_writer *w, const struct hn_model *model, const char *name, size_t value) {
     char key[96];
     snprintf(key, sizeof key, "%s.%s", model->arch->gguf_arch, name);
     hn_gguf_put_u32(w, key, (uint32_t)value);
 }
 
-static void put_real(struct hn_gguf_writer *w, const struct hn_model *model, const char *name, double value) {
+static void put_real(
+    struct hn_gguf_writer *w, const struct hn_model *model, const char *name, double value) {
     char key[96];
     snprintf(key, sizeof key, "%s.%s", model->arch->gguf_arch, name);
     hn_gguf_put_f32(w, key, (float)value);
@@ -97,8 +102,10 @@ static void put_config(struct hn_gguf_writer *w, const struct hn_model *model) {
         }
 }
 
-/* The tokens, with names for rows of the embedding that no token has: readers count tokens to know the rows. */
-static int put_tokens(struct hn_gguf_writer *w, const struct hn_model *model, struct hn_error *err) {
+/* The tokens, with names for rows of the embedding that no token has: readers count tokens to know
+ * the rows. */
+static int put_tokens(
+    struct hn_gguf_writer *w, const struct hn_model *model, struct hn_error *err) {
     const struct hn_gguf_kv *tokens = hn_gguf_find(&model->gguf, "tokenizer.ggml.tokens"),
                             *types = hn_gguf_find(&model->gguf, "tokenizer.ggml.token_type"),
                             *scores = hn_gguf_find(&model->gguf, "tokenizer.ggml.scores");
@@ -111,13 +118,18 @@ static int put_tokens(struct hn_gguf_writer *w, const struct hn_model *model, st
     for (size_t i = 0; ok && i < n; i++) {
         if (i >= known)
             snprintf(names[i - known], sizeof names[0], "[PAD%zu]", i);
-        texts[i] = i < known ? tokens->strings[i] : (struct hn_view){names[i - known], strlen(names[i - known])};
-        kinds[i] = i < known && types && i < types->count ? (int32_t)hn_gguf_array_int(types, i) : HN_TOKEN_UNUSED;
-        points[i] = i < known && scores && i < scores->count ? (float)hn_gguf_array_float(scores, i) : -1000;
+        texts[i] = i < known ? tokens->strings[i]
+                             : (struct hn_view){names[i - known], strlen(names[i - known])};
+        kinds[i] = i < known && types && i < types->count ? (int32_t)hn_gguf_array_int(types, i)
+                                                          : HN_TOKEN_UNUSED;
+        points[i] = i < known && scores && i < scores->count ? (float)hn_gguf_array_float(scores, i)
+                                                             : -1000;
     }
     struct hn_gguf_kv kv[] = {{tokens->key, HN_GGUF_ARRAY, HN_GGUF_STRING, n, NULL, texts},
-        {{"tokenizer.ggml.token_type", 25}, HN_GGUF_ARRAY, HN_GGUF_I32, n, (const uint8_t *)kinds, NULL},
-        {{"tokenizer.ggml.scores", 21}, HN_GGUF_ARRAY, HN_GGUF_F32, n, (const uint8_t *)points, NULL}};
+        {{"tokenizer.ggml.token_type", 25}, HN_GGUF_ARRAY, HN_GGUF_I32, n, (const uint8_t *)kinds,
+            NULL},
+        {{"tokenizer.ggml.scores", 21}, HN_GGUF_ARRAY, HN_GGUF_F32, n, (const uint8_t *)points,
+            NULL}};
     for (size_t i = 0; ok && i < (scores ? 3 : 2); i++)
         hn_gguf_put_copy(w, &kv[i]);
     free(texts);
@@ -133,8 +145,9 @@ static bool is_replaced(const struct hn_model *model, struct hn_view key) {
     for (size_t i = 0; model->is_folder && i < 3; i++)
         if (hn_view_is(key, lists[i]))
             return true;
-    return hn_view_is(key, "general.file_type") || hn_view_is(key, "general.quantization_version") ||
-           (key.size > 5 && memcmp(key.data, "hone.", 5) == 0);
+    return hn_view_is(key, "general.file_type") ||
+        hn_view_is(key, "general.quantization_version") ||
+        (key.size > 5 && memcmp(key.data, "hone.", 5) == 0);
 }
 
 static int put_metadata(struct hn_gguf_writer *w, const struct hn_run *run, struct hn_error *err) {
@@ -152,7 +165,8 @@ static int put_metadata(struct hn_gguf_writer *w, const struct hn_run *run, stru
     json_t *provenance = hn_export_provenance(run);
     const char *key;
     json_t *value;
-    json_object_foreach(provenance, key, value) hn_gguf_put_string(w, key, json_string_value(value));
+    json_object_foreach(provenance, key, value)
+        hn_gguf_put_string(w, key, json_string_value(value));
     json_decref(provenance);
     return rc;
 }
@@ -175,8 +189,8 @@ static size_t row_from_gguf(const struct hn_model *model, const struct hn_weight
     return row;
 }
 
-static int write_tensor(int fd, const struct hn_run *run, const struct hn_params *params, const struct hn_weight *w,
-    struct hn_error *err) {
+static int write_tensor(int fd, const struct hn_run *run, const struct hn_params *params,
+    const struct hn_weight *w, struct hn_error *err) {
     static const char zeros[64];
     const struct hn_dtype_info *type = hn_dtype_info((int)hn_merged_gguf_type(run, w));
     size_t bytes = hn_dtype_bytes(type, w->cols), block = 65536 / bytes + 1;
@@ -196,8 +210,8 @@ static int write_tensor(int fd, const struct hn_run *run, const struct hn_params
     return rc ? rc : hn_write_all(fd, zeros, hn_gguf_padding(w->rows * bytes), err);
 }
 
-static int write_file(
-    const struct hn_run *run, const struct hn_params *params, const char *path, struct hn_error *err) {
+static int write_file(const struct hn_run *run, const struct hn_params *params, const char *path,
+    struct hn_error *err) {
     const struct hn_model *model = &run->model;
     struct hn_gguf_writer w = {0};
     struct hn_buf header = {0};
@@ -235,8 +249,8 @@ static int write_modelfile(const char *path, struct hn_error *err) {
     return hn_export_text(path, &text, err);
 }
 
-int hn_merged_gguf_write(
-    const struct hn_run *run, const struct hn_params *params, const char *dir, struct hn_error *err) {
+int hn_merged_gguf_write(const struct hn_run *run, const struct hn_params *params, const char *dir,
+    struct hn_error *err) {
     char path[4096];
     snprintf(path, sizeof path, "%s/model.gguf", dir);
     int rc = write_file(run, params, path, err);

@@ -1,4 +1,5 @@
-/* PEFT's adapter folder: adapter_model.safetensors, adapter_config.json, README.md, tokenizer files; see export.h. */
+/* PEFT's adapter folder: adapter_model.safetensors, adapter_config.json, README.md, tokenizer
+ * files; see export.h. */
 #include "engine/base/buf.h"
 #include "engine/export/export.h"
 #include "engine/export/export_tokenizer.h"
@@ -16,16 +17,17 @@ static bool is_b(const struct hn_param *param) {
 }
 
 /* Copies a parameter between the engine's row order and Hugging Face's. */
-static void reorder(
-    const struct hn_config *config, const struct hn_param *param, const float *from, float *to, bool to_hf) {
+static void reorder(const struct hn_config *config, const struct hn_param *param, const float *from,
+    float *to, bool to_hf) {
     for (size_t r = 0; r < param->rows; r++) {
         size_t hf = is_b(param) ? hn_row_to_hf(config, param->weight, r) : r;
-        memcpy(to + (to_hf ? hf : r) * param->cols, from + (to_hf ? r : hf) * param->cols, param->cols * sizeof *to);
+        memcpy(to + (to_hf ? hf : r) * param->cols, from + (to_hf ? r : hf) * param->cols,
+            param->cols * sizeof *to);
     }
 }
 
-static int write_tensors(
-    const struct hn_run *run, const struct hn_params *params, const char *path, struct hn_error *err) {
+static int write_tensors(const struct hn_run *run, const struct hn_params *params, const char *path,
+    struct hn_error *err) {
     struct hn_safetensor_out *out = hn_calloc(params->n, sizeof *out);
     char(*names)[HN_NAME + 48] = hn_calloc(params->n, sizeof *names);
     float *values = hn_calloc(params->size, sizeof *values);
@@ -79,10 +81,12 @@ static bool is_transposed(const struct hn_run *run) {
     return false;
 }
 
-/* PEFT wants numbers as it writes them itself: a whole alpha as an integer (Ollama refuses "32.0"). */
+/* PEFT wants numbers as it writes them itself: a whole alpha as an integer (Ollama refuses
+ * "32.0"). */
 static json_t *number(double value) {
-    return value >= 0 && value < 1e9 && value - (double)(json_int_t)value <= 0 ? json_integer((json_int_t)value)
-                                                                               : json_real(value);
+    return value >= 0 && value < 1e9 && value - (double)(json_int_t)value <= 0
+        ? json_integer((json_int_t)value)
+        : json_real(value);
 }
 
 /* Modules that are trained as a whole, the head; null without one. */
@@ -114,20 +118,22 @@ static json_t *make_config(const struct hn_run *run) {
     const struct hn_hyperparams *hp = &run->spec->hp;
     char base[256];
     hn_base_name(&run->model, base, sizeof base);
-    return json_pack(
-        "{s:s, s:s, s:s, s:n, s:b, s:I, s:o, s:o, s:o, s:s, s:b, s:b, s:b, s:b, s:o, s:{}, s:{}, s:n, s:n}",
-        "peft_type", "LORA", "task_type", task_type(run), "base_model_name_or_path", base, "revision",
-        "inference_mode", 1, "r", (json_int_t)hp->lora_rank, "lora_alpha", number(hp->lora_alpha), "lora_dropout",
-        json_real(hp->lora_dropout), "target_modules", target_modules(run), "bias", "none", "fan_in_fan_out",
-        is_transposed(run), "use_rslora", hp->rslora, "use_dora", 0, "init_lora_weights", 1, "modules_to_save",
-        saved_modules(run), "rank_pattern", "alpha_pattern", "layers_to_transform", "layers_pattern");
+    return json_pack("{s:s, s:s, s:s, s:n, s:b, s:I, s:o, s:o, s:o, s:s, s:b, s:b, s:b, s:b, s:o, "
+                     "s:{}, s:{}, s:n, s:n}",
+        "peft_type", "LORA", "task_type", task_type(run), "base_model_name_or_path", base,
+        "revision", "inference_mode", 1, "r", (json_int_t)hp->lora_rank, "lora_alpha",
+        number(hp->lora_alpha), "lora_dropout", json_real(hp->lora_dropout), "target_modules",
+        target_modules(run), "bias", "none", "fan_in_fan_out", is_transposed(run), "use_rslora",
+        hp->rslora, "use_dora", 0, "init_lora_weights", 1, "modules_to_save", saved_modules(run),
+        "rank_pattern", "alpha_pattern", "layers_to_transform", "layers_pattern");
 }
 
 /* How to load the base that the adapter goes on. */
 static void tell_loading(const struct hn_run *run, struct hn_buf *text) {
     if (!run->model.head.names) {
         hn_buf_text(text,
-            "- With llama.cpp: `llama-server -m BASE.gguf --lora adapter.gguf` (the `gguf` folder of the same job).\n"
+            "- With llama.cpp: `llama-server -m BASE.gguf --lora adapter.gguf` (the `gguf` folder "
+            "of the same job).\n"
             "- With PEFT: load the base with Transformers, for the same GGUF file by\n"
             "  `AutoModelForCausalLM.from_pretrained(FOLDER, gguf_file=\"BASE.gguf\")`, then "
             "`PeftModel.from_pretrained(model, THIS_FOLDER)`.\n\n");
@@ -138,7 +144,8 @@ static void tell_loading(const struct hn_run *run, struct hn_buf *text) {
         "  `PeftModel.from_pretrained(model, THIS_FOLDER)`. The head is in the adapter.\n\n",
         hn_export_class(run), run->model.head.outputs);
     for (size_t i = 0; i < json_array_size(run->spec->labels.names); i++)
-        hn_buf_printf(text, "%s%zu: %s", i ? ", " : "Labels: ", i, hn_label_name(&run->spec->labels, i));
+        hn_buf_printf(
+            text, "%s%zu: %s", i ? ", " : "Labels: ", i, hn_label_name(&run->spec->labels, i));
     if (json_array_size(run->spec->labels.names))
         hn_buf_text(text, ".\n\n");
 }
@@ -149,8 +156,8 @@ static int write_readme(const struct hn_run *run, const char *path, struct hn_er
     hn_base_name(&run->model, base, sizeof base);
     hn_buf_printf(&text,
         "---\nlibrary_name: peft\n---\n# LoRA adapter of %s\n\n"
-        "Trained on the base model as it is stored: %s, sha256 `%s`. Answers are the trainer's own over exactly that "
-        "base;\n"
+        "Trained on the base model as it is stored: %s, sha256 `%s`. Answers are the trainer's own "
+        "over exactly that base;\n"
         "over another precision of the same model they are near.\n\n",
         base, run->model.quantisation, run->spec->model_sha256);
     tell_loading(run, &text);
@@ -161,7 +168,8 @@ static int write_readme(const struct hn_run *run, const char *path, struct hn_er
     return hn_export_text(path, &text, err);
 }
 
-int hn_peft_write(const struct hn_run *run, const struct hn_params *params, const char *dir, struct hn_error *err) {
+int hn_peft_write(const struct hn_run *run, const struct hn_params *params, const char *dir,
+    struct hn_error *err) {
     char path[4096];
     snprintf(path, sizeof path, "%s/adapter_model.safetensors", dir);
     int rc = write_tensors(run, params, path, err);
@@ -174,8 +182,8 @@ int hn_peft_write(const struct hn_run *run, const struct hn_params *params, cons
     return rc ? rc : hn_tokenizer_files_write(run, dir, err);
 }
 
-int hn_peft_read(
-    const struct hn_run *run, const struct hn_params *params, const char *dir, float *values, struct hn_error *err) {
+int hn_peft_read(const struct hn_run *run, const struct hn_params *params, const char *dir,
+    float *values, struct hn_error *err) {
     char path[4096], name[HN_NAME + 48];
     struct hn_safetensors st;
     snprintf(path, sizeof path, "%s/adapter_model.safetensors", dir);
@@ -185,11 +193,13 @@ int hn_peft_read(
         snprintf(name, sizeof name, PREFIX "%s", p->name);
         const struct hn_safetensor *t = hn_safetensors_find(&st, name);
         bool vector = p->weight->vector;
-        if (!t || t->type != HN_F32 || t->n_dims != (vector ? 1 : 2) || t->dims[0] != (vector ? p->cols : p->rows) ||
-            (!vector && t->dims[1] != p->cols))
-            rc = hn_fail(err, HN_E_EXPORT_MISMATCH, "%s: tensor %s is missing or has another shape", path, name);
+        if (!t || t->type != HN_F32 || t->n_dims != (vector ? 1 : 2) ||
+            t->dims[0] != (vector ? p->cols : p->rows) || (!vector && t->dims[1] != p->cols))
+            rc = hn_fail(err, HN_E_EXPORT_MISMATCH, "%s: tensor %s is missing or has another shape",
+                path, name);
         else
-            reorder(&run->model.config, p, (const float *)(const void *)t->data, values + p->offset, false);
+            reorder(&run->model.config, p, (const float *)(const void *)t->data, values + p->offset,
+                false);
     }
     hn_safetensors_close(&st);
     return rc;

@@ -1,7 +1,9 @@
 /*
- * See export_tokenizer.h. A folder's files are copied. Of a GGUF file they are made: the layout is that of Hugging Face's tokenizers library: a byte-level BPE model with its
- * vocabulary and merges, the pre-tokenizer as a sequence of splits by the very expressions that the engine runs
- * (pretokenize.c), control and user-defined tokens as added tokens. tests/parity/test_tokenizer_files.py loads them.
+ * See export_tokenizer.h. A folder's files are copied. Of a GGUF file they are made: the layout is
+ * that of Hugging Face's tokenizers library: a byte-level BPE model with its vocabulary and merges,
+ * the pre-tokenizer as a sequence of splits by the very expressions that the engine runs
+ * (pretokenize.c), control and user-defined tokens as added tokens.
+ * tests/parity/test_tokenizer_files.py loads them.
  */
 #include "engine/export/export_tokenizer.h"
 #include "engine/base/json.h"
@@ -25,8 +27,8 @@ static struct hn_view token_view(const struct hn_gguf_kv *tokens, int64_t id) {
     return id >= 0 && (size_t)id < tokens->count ? tokens->strings[id] : (struct hn_view){0};
 }
 
-static const char *token_name(
-    const struct hn_gguf *gguf, const struct hn_gguf_kv *tokens, const char *key, char *out, size_t size) {
+static const char *token_name(const struct hn_gguf *gguf, const struct hn_gguf_kv *tokens,
+    const char *key, char *out, size_t size) {
     struct hn_view view = token_view(tokens, hn_gguf_int(gguf, key, -1));
     if (!view.size || view.size >= size)
         return NULL;
@@ -43,68 +45,70 @@ static int64_t flags_of(const struct hn_gguf_kv *list, size_t id) {
     return 0;
 }
 
-static json_t *added_tokens(
-    const struct hn_gguf_kv *tokens, const struct hn_gguf_kv *types, const struct hn_gguf_kv *flagged) {
+static json_t *added_tokens(const struct hn_gguf_kv *tokens, const struct hn_gguf_kv *types,
+    const struct hn_gguf_kv *flagged) {
     json_t *list = json_array();
     for (size_t id = 0; types && id < types->count && id < tokens->count; id++) {
         int64_t type = hn_gguf_array_int(types, id);
         if (type != CONTROL && type != USER_DEFINED)
             continue;
         int64_t flags = flags_of(flagged, id);
-        json_array_append_new(
-            list, json_pack("{s:I, s:o, s:b, s:b, s:b, s:b, s:b}", "id", (json_int_t)id, "content",
-                      text_of(tokens->strings[id]), "single_word", (flags & HN_ADDED_WORD) != 0, "lstrip",
-                      (flags & HN_ADDED_LSTRIP) != 0, "rstrip", (flags & HN_ADDED_RSTRIP) != 0, "normalized",
-                      (flags & HN_ADDED_NORMALIZED) != 0, "special", type == CONTROL));
+        json_array_append_new(list,
+            json_pack("{s:I, s:o, s:b, s:b, s:b, s:b, s:b}", "id", (json_int_t)id, "content",
+                text_of(tokens->strings[id]), "single_word", (flags & HN_ADDED_WORD) != 0, "lstrip",
+                (flags & HN_ADDED_LSTRIP) != 0, "rstrip", (flags & HN_ADDED_RSTRIP) != 0,
+                "normalized", (flags & HN_ADDED_NORMALIZED) != 0, "special", type == CONTROL));
     }
     return list;
 }
 
-static json_t *bpe_model(
-    const struct hn_gguf_kv *tokens, const struct hn_gguf_kv *merges, const struct hn_pre_rule *rule) {
+static json_t *bpe_model(const struct hn_gguf_kv *tokens, const struct hn_gguf_kv *merges,
+    const struct hn_pre_rule *rule) {
     json_t *vocab = json_object(), *pairs = json_array();
     for (size_t id = 0; id < tokens->count; id++)
-        if (json_object_setn_new(
-                vocab, tokens->strings[id].data, tokens->strings[id].size, json_integer((json_int_t)id))) {
+        if (json_object_setn_new(vocab, tokens->strings[id].data, tokens->strings[id].size,
+                json_integer((json_int_t)id))) {
             json_decref(vocab);
             json_decref(pairs);
             return NULL;
         }
     for (size_t i = 0; i < merges->count; i++)
         json_array_append_new(pairs, text_of(merges->strings[i]));
-    return json_pack("{s:s, s:n, s:n, s:n, s:n, s:b, s:b, s:b, s:o, s:o}", "type", "BPE", "dropout", "unk_token",
-        "continuing_subword_prefix", "end_of_word_suffix", "fuse_unk", 0, "byte_fallback", 0, "ignore_merges",
-        rule->whole_words, "vocab", vocab, "merges", pairs);
+    return json_pack("{s:s, s:n, s:n, s:n, s:n, s:b, s:b, s:b, s:o, s:o}", "type", "BPE", "dropout",
+        "unk_token", "continuing_subword_prefix", "end_of_word_suffix", "fuse_unk", 0,
+        "byte_fallback", 0, "ignore_merges", rule->whole_words, "vocab", vocab, "merges", pairs);
 }
 
 /* BOS before the text where the tokenizer adds one. */
 static json_t *post_processor(const struct hn_codec *codec, const char *bos) {
-    json_t *byte_level = json_pack(
-        "{s:s, s:b, s:b, s:b}", "type", "ByteLevel", "add_prefix_space", 1, "trim_offsets", 0, "use_regex", 1);
+    json_t *byte_level = json_pack("{s:s, s:b, s:b, s:b}", "type", "ByteLevel", "add_prefix_space",
+        1, "trim_offsets", 0, "use_regex", 1);
     if (!bos || !hn_tokenizer_adds_bos(codec->tokenizer))
         return byte_level;
     json_t *first = json_pack("{s:{s:s, s:i}}", "SpecialToken", "id", bos, "type_id", 0);
-    json_t *template =
-        json_pack("{s:s, s:[O, {s:{s:s, s:i}}], s:[O, {s:{s:s, s:i}}, {s:{s:s, s:i}}], s:{s:{s:s, s:[i], s:[s]}}}",
-            "type", "TemplateProcessing", "single", first, "Sequence", "id", "A", "type_id", 0, "pair", first,
-            "Sequence", "id", "A", "type_id", 0, "Sequence", "id", "B", "type_id", 1, "special_tokens", bos, "id",
-            bos, "ids", hn_tokenizer_bos(codec->tokenizer), "tokens", bos);
+    json_t *template = json_pack("{s:s, s:[O, {s:{s:s, s:i}}], s:[O, {s:{s:s, s:i}}, {s:{s:s, "
+                                 "s:i}}], s:{s:{s:s, s:[i], s:[s]}}}",
+        "type", "TemplateProcessing", "single", first, "Sequence", "id", "A", "type_id", 0, "pair",
+        first, "Sequence", "id", "A", "type_id", 0, "Sequence", "id", "B", "type_id", 1,
+        "special_tokens", bos, "id", bos, "ids", hn_tokenizer_bos(codec->tokenizer), "tokens", bos);
     json_decref(first);
     return json_pack("{s:s, s:[o, o]}", "type", "Sequence", "processors", byte_level, template);
 }
 
-static json_t *tokenizer_json(
-    const struct hn_run *run, const struct hn_pre_rule *rule, const struct hn_gguf_kv *tokens, const char *bos) {
+static json_t *tokenizer_json(const struct hn_run *run, const struct hn_pre_rule *rule,
+    const struct hn_gguf_kv *tokens, const char *bos) {
     const struct hn_gguf *gguf = &run->model.gguf;
     json_t *model = bpe_model(tokens, hn_gguf_find(gguf, "tokenizer.ggml.merges"), rule);
     if (!model)
         return NULL;
-    return json_pack("{s:s, s:n, s:n, s:o, s:o, s:o, s:o, s:{s:s, s:b, s:b, s:b}, s:o}", "version", "1.0",
-        "truncation", "padding", "added_tokens",
-        added_tokens(tokens, hn_gguf_find(gguf, "tokenizer.ggml.token_type"), hn_gguf_find(gguf, HN_KEY_ADDED)),
+    return json_pack("{s:s, s:n, s:n, s:o, s:o, s:o, s:o, s:{s:s, s:b, s:b, s:b}, s:o}", "version",
+        "1.0", "truncation", "padding", "added_tokens",
+        added_tokens(tokens, hn_gguf_find(gguf, "tokenizer.ggml.token_type"),
+            hn_gguf_find(gguf, HN_KEY_ADDED)),
         "normalizer", rule->nfc ? json_pack("{s:s}", "type", "NFC") : json_null(), "pre_tokenizer",
-        hn_pre_rule_json(rule), "post_processor", post_processor(&run->codec, bos), "decoder", "type", "ByteLevel",
-        "add_prefix_space", 1, "trim_offsets", 1, "use_regex", 1, "model", model);
+        hn_pre_rule_json(rule), "post_processor", post_processor(&run->codec, bos), "decoder",
+        "type", "ByteLevel", "add_prefix_space", 1, "trim_offsets", 1, "use_regex", 1, "model",
+        model);
 }
 
 /* Takes over `json`; one that is NULL (not UTF-8 somewhere) is left out. */
@@ -138,9 +142,9 @@ static json_t *special_tokens(const char *bos, const char *eos, const char *unk,
 
 /* A folder's own files, as they are. */
 static int copy_files(const struct hn_run *run, const char *dir, struct hn_error *err) {
-    static const char *const names[] = {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
-        "added_tokens.json", "vocab.txt", "vocab.json", "merges.txt", "tokenizer.model", "chat_template.jinja",
-        "chat_template.json"};
+    static const char *const names[] = {"tokenizer.json", "tokenizer_config.json",
+        "special_tokens_map.json", "added_tokens.json", "vocab.txt", "vocab.json", "merges.txt",
+        "tokenizer.model", "chat_template.jinja", "chat_template.json"};
     int rc = 0;
     for (size_t i = 0; !rc && i < sizeof names / sizeof names[0]; i++) {
         char path[4400], *text = NULL;
@@ -163,19 +167,26 @@ int hn_tokenizer_files_write(const struct hn_run *run, const char *dir, struct h
         return copy_files(run, dir, err);
     const struct hn_gguf_kv *tokens = hn_gguf_find(gguf, "tokenizer.ggml.tokens");
     struct hn_view pre = hn_gguf_string(gguf, "tokenizer.ggml.pre");
-    const struct hn_pre_rule *rule = pre.size ? hn_pre_rule_find(pre.data, pre.size) : hn_pre_rule_find("default", 7);
+    const struct hn_pre_rule *rule =
+        pre.size ? hn_pre_rule_find(pre.data, pre.size) : hn_pre_rule_find("default", 7);
     if (!rule || !tokens || !hn_view_is(hn_gguf_string(gguf, "tokenizer.ggml.model"), "gpt2") ||
         !hn_gguf_find(gguf, "tokenizer.ggml.merges") ||
-        hn_gguf_bool(gguf, "tokenizer.ggml.add_space_prefix", false)) /* RoBERTa's: more than this writes */
+        hn_gguf_bool(
+            gguf, "tokenizer.ggml.add_space_prefix", false)) /* RoBERTa's: more than this writes */
         return 0;
     char texts[4][128];
-    const char *bos = token_name(gguf, tokens, "tokenizer.ggml.bos_token_id", texts[0], sizeof texts[0]);
-    const char *eos = token_name(gguf, tokens, "tokenizer.ggml.eos_token_id", texts[1], sizeof texts[1]);
-    const char *unk = token_name(gguf, tokens, "tokenizer.ggml.unknown_token_id", texts[2], sizeof texts[2]);
-    const char *pad = token_name(gguf, tokens, "tokenizer.ggml.padding_token_id", texts[3], sizeof texts[3]);
+    const char *bos =
+        token_name(gguf, tokens, "tokenizer.ggml.bos_token_id", texts[0], sizeof texts[0]);
+    const char *eos =
+        token_name(gguf, tokens, "tokenizer.ggml.eos_token_id", texts[1], sizeof texts[1]);
+    const char *unk =
+        token_name(gguf, tokens, "tokenizer.ggml.unknown_token_id", texts[2], sizeof texts[2]);
+    const char *pad =
+        token_name(gguf, tokens, "tokenizer.ggml.padding_token_id", texts[3], sizeof texts[3]);
     json_t *config = special_tokens(bos, eos, unk, pad ? pad : eos);
     json_object_set_new(config, "tokenizer_class", json_string("PreTrainedTokenizerFast"));
-    json_object_set_new(config, "model_max_length", json_integer((json_int_t)run->model.config.context));
+    json_object_set_new(
+        config, "model_max_length", json_integer((json_int_t)run->model.config.context));
     json_object_set_new(config, "clean_up_tokenization_spaces", json_false());
     struct hn_view chat = hn_gguf_string(gguf, "tokenizer.chat_template");
     if (chat.size)
@@ -186,6 +197,7 @@ int hn_tokenizer_files_write(const struct hn_run *run, const char *dir, struct h
     else
         rc = write_json(dir, "tokenizer_config.json", config, err);
     if (!rc)
-        rc = write_json(dir, "special_tokens_map.json", special_tokens(bos, eos, unk, pad ? pad : eos), err);
+        rc = write_json(
+            dir, "special_tokens_map.json", special_tokens(bos, eos, unk, pad ? pad : eos), err);
     return rc ? rc : write_template(run, dir, err);
 }

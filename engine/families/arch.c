@@ -6,15 +6,18 @@
 #include <stdio.h>
 #include <string.h>
 
-static const struct hn_arch *const families[] = {&hn_arch_llama, &hn_arch_mistral, &hn_arch_qwen2, &hn_arch_qwen3,
-    &hn_arch_gemma3, &hn_arch_gpt2, &hn_arch_bert, &hn_arch_roberta, &hn_arch_distilbert};
+static const struct hn_arch *const families[] = {&hn_arch_llama, &hn_arch_mistral, &hn_arch_qwen2,
+    &hn_arch_qwen3, &hn_arch_gemma3, &hn_arch_gpt2, &hn_arch_bert, &hn_arch_roberta,
+    &hn_arch_distilbert};
 #define FAMILIES (sizeof families / sizeof families[0])
 
 static bool named(const struct hn_model *model, const struct hn_arch *arch) {
     if (model->is_folder)
         return arch->hf_type &&
-               strcmp(arch->hf_type, json_string_value(json_object_get(model->folder.config, "model_type"))) == 0;
-    return arch->gguf_arch && hn_view_is(hn_gguf_string(&model->gguf, "general.architecture"), arch->gguf_arch);
+            strcmp(arch->hf_type,
+                json_string_value(json_object_get(model->folder.config, "model_type"))) == 0;
+    return arch->gguf_arch &&
+        hn_view_is(hn_gguf_string(&model->gguf, "general.architecture"), arch->gguf_arch);
 }
 
 int hn_arch_find(const struct hn_model *model, const struct hn_arch **ret, struct hn_error *err) {
@@ -29,7 +32,8 @@ int hn_arch_find(const struct hn_model *model, const struct hn_arch **ret, struc
             return 0;
         }
         if (one)
-            snprintf(list + strlen(list), sizeof list - strlen(list), "%s%s", list[0] ? ", " : "", one);
+            snprintf(
+                list + strlen(list), sizeof list - strlen(list), "%s%s", list[0] ? ", " : "", one);
     }
     struct hn_view arch = hn_gguf_string(&model->gguf, "general.architecture");
     if (type)
@@ -70,7 +74,8 @@ double hn_arch_number(const struct hn_model *model, struct hn_arch_key key, doub
     bool real = kv && (kv->type == HN_GGUF_F32 || kv->type == HN_GGUF_F64);
     if (real)
         return hn_gguf_float(&model->gguf, name, fallback);
-    return kv ? (double)hn_gguf_int(&model->gguf, name, fallback > 0 ? (int64_t)fallback : -1) : fallback;
+    return kv ? (double)hn_gguf_int(&model->gguf, name, fallback > 0 ? (int64_t)fallback : -1)
+              : fallback;
 }
 
 bool hn_arch_flag(const struct hn_model *model, struct hn_arch_key key, bool fallback) {
@@ -106,7 +111,8 @@ int hn_arch_read_sizes(struct hn_model *model, struct hn_error *err) {
     for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {
         double v = hn_arch_number(model, keys[i].key, keys[i].fallback);
         if (!(v >= 0 && v <= (double)keys[i].ceiling && floor(v) == v))
-            return hn_fail(err, HN_E_MODEL_INVALID, "the model's %s is missing or out of range (at most %zu)",
+            return hn_fail(err, HN_E_MODEL_INVALID,
+                "the model's %s is missing or out of range (at most %zu)",
                 model->is_folder ? keys[i].key.hf : keys[i].key.gguf, keys[i].ceiling);
         *keys[i].value = (size_t)v;
     }
@@ -120,51 +126,63 @@ int hn_arch_read_sizes(struct hn_model *model, struct hn_error *err) {
         c->head_dim = c->hidden / c->heads;
     if (c->heads % c->kv_heads || !c->head_dim || c->head_dim % 2 || c->head_dim > HN_MAX_HEAD_DIM)
         return hn_fail(err, HN_E_MODEL_INVALID,
-            "%zu heads, %zu key-value heads and %zu values a head do not go together", c->heads, c->kv_heads,
-            c->head_dim);
-    c->norm_eps =
-        c->layer_norm
-            ? hn_arch_number(model,
-                  (struct hn_arch_key){"attention.layer_norm_epsilon", "layer_norm_epsilon|layer_norm_eps"}, 1e-5)
-            : hn_arch_number(model, (struct hn_arch_key){"attention.layer_norm_rms_epsilon", "rms_norm_eps"},
-                  model->is_folder ? 1e-6 : 1e-5);
+            "%zu heads, %zu key-value heads and %zu values a head do not go together", c->heads,
+            c->kv_heads, c->head_dim);
+    c->norm_eps = c->layer_norm
+        ? hn_arch_number(model,
+              (struct hn_arch_key){
+                  "attention.layer_norm_epsilon", "layer_norm_epsilon|layer_norm_eps"},
+              1e-5)
+        : hn_arch_number(model,
+              (struct hn_arch_key){"attention.layer_norm_rms_epsilon", "rms_norm_eps"},
+              model->is_folder ? 1e-6 : 1e-5);
     if (!(c->norm_eps >= 0 && c->norm_eps < 1))
         return hn_fail(err, HN_E_MODEL_INVALID, "the norm's epsilon is out of range");
-    if (hn_arch_number(model, (struct hn_arch_key){"rope.dimension_count", NULL}, (double)c->head_dim) !=
-            (double)c->head_dim ||
+    if (hn_arch_number(model, (struct hn_arch_key){"rope.dimension_count", NULL},
+            (double)c->head_dim) != (double)c->head_dim ||
         hn_arch_number(model, (struct hn_arch_key){NULL, "partial_rotary_factor"}, 1) != 1)
-        return hn_fail(err, HN_E_UNSUPPORTED, "rotary embeddings over a part of each head are not supported");
-    if (hn_arch_number(model, (struct hn_arch_key){"attention.value_length", NULL}, (double)c->head_dim) !=
-        (double)c->head_dim)
-        return hn_fail(err, HN_E_UNSUPPORTED, "values of another width than keys are not supported");
-    if (hn_arch_number(model, (struct hn_arch_key){"expert_count", "num_experts|num_local_experts"}, 0) > 0)
+        return hn_fail(
+            err, HN_E_UNSUPPORTED, "rotary embeddings over a part of each head are not supported");
+    if (hn_arch_number(model, (struct hn_arch_key){"attention.value_length", NULL},
+            (double)c->head_dim) != (double)c->head_dim)
+        return hn_fail(
+            err, HN_E_UNSUPPORTED, "values of another width than keys are not supported");
+    if (hn_arch_number(
+            model, (struct hn_arch_key){"expert_count", "num_experts|num_local_experts"}, 0) > 0)
         return hn_fail(err, HN_E_UNSUPPORTED, "mixtures of experts are not supported");
     if (hn_arch_flag(model, (struct hn_arch_key){NULL, "use_bidirectional_attention"}, false))
-        return hn_fail(err, HN_E_UNSUPPORTED, "bidirectional attention in a decoder is not supported");
+        return hn_fail(
+            err, HN_E_UNSUPPORTED, "bidirectional attention in a decoder is not supported");
     c->attention_scale = 1 / sqrt((double)c->head_dim);
     c->embed_scale = 1;
     c->init_range = hn_arch_number(model, (struct hn_arch_key){NULL, "initializer_range"}, 0.02);
     return 0;
 }
 
-/* layer_types says it for each layer; older files by a pattern, by max_window_layers or for all at once. */
+/* layer_types says it for each layer; older files by a pattern, by max_window_layers or for all at
+ * once. */
 int hn_arch_read_windows(struct hn_model *model, size_t pattern, struct hn_error *err) {
     struct hn_config *c = &model->config;
-    double window = hn_arch_number(model, (struct hn_arch_key){"attention.sliding_window", "sliding_window"}, 0);
+    double window = hn_arch_number(
+        model, (struct hn_arch_key){"attention.sliding_window", "sliding_window"}, 0);
     const json_t *types = hn_arch_json(model, "layer_types");
     if (!(window >= 0 && window < 1e9))
         return hn_fail(err, HN_E_MODEL_INVALID, "the model's sliding window is out of range");
     if (window < 1 || !hn_arch_flag(model, (struct hn_arch_key){NULL, "use_sliding_window"}, true))
         return 0;
-    pattern = (size_t)hn_arch_number(
-        model, (struct hn_arch_key){"attention.sliding_window_pattern", "sliding_window_pattern"}, (double)pattern);
+    pattern = (size_t)hn_arch_number(model,
+        (struct hn_arch_key){"attention.sliding_window_pattern", "sliding_window_pattern"},
+        (double)pattern);
     double first = hn_arch_number(model, (struct hn_arch_key){NULL, "max_window_layers"}, 0);
     for (size_t l = 0; l < c->layers; l++) {
         const char *type = json_string_value(json_array_get(types, l));
         bool slides = pattern == 0 || (l + 1) % pattern != 0;
-        if (types && (!type || (strcmp(type, "sliding_attention") != 0 && strcmp(type, "full_attention") != 0)))
+        if (types &&
+            (!type ||
+                (strcmp(type, "sliding_attention") != 0 && strcmp(type, "full_attention") != 0)))
             return hn_fail(err, HN_E_UNSUPPORTED,
-                "layer %zu has the attention type \"%.40s\", which is not supported", l, type ? type : "?");
+                "layer %zu has the attention type \"%.40s\", which is not supported", l,
+                type ? type : "?");
         if (types)
             slides = strcmp(type, "sliding_attention") == 0;
         else if ((double)l < first)
@@ -180,7 +198,8 @@ int hn_arch_read_activation(
         const char *name;
         enum hn_activation kind;
     } names[] = {{"silu", HN_SILU}, {"swish", HN_SILU}, {"gelu_new", HN_GELU_TANH},
-        {"gelu_pytorch_tanh", HN_GELU_TANH}, {"gelu_fast", HN_GELU_TANH}, {"gelu", HN_GELU}, {"relu", HN_RELU}};
+        {"gelu_pytorch_tanh", HN_GELU_TANH}, {"gelu_fast", HN_GELU_TANH}, {"gelu", HN_GELU},
+        {"relu", HN_RELU}};
     const char *name = json_string_value(hn_arch_json(model, hf));
     model->config.activation = fallback;
     for (size_t i = 0; name && i < sizeof names / sizeof names[0]; i++)
@@ -188,5 +207,6 @@ int hn_arch_read_activation(
             model->config.activation = names[i].kind;
             return 0;
         }
-    return name ? hn_fail(err, HN_E_UNSUPPORTED, "the activation \"%.40s\" is not supported", name) : 0;
+    return name ? hn_fail(err, HN_E_UNSUPPORTED, "the activation \"%.40s\" is not supported", name)
+                : 0;
 }

@@ -1,11 +1,11 @@
 /*
- * Encoders: BERT (Devlin et al. 2018) and its relatives RoBERTa and DistilBERT. Embeddings of token, position and
- * token type, summed and normalised; attention that sees both ways; LayerNorm behind each sum; GELU; biases
- * everywhere. What a task reads of the result is its head (model.h): an encoder has none of its own here, since it
- * writes no text.
+ * Encoders: BERT (Devlin et al. 2018) and its relatives RoBERTa and DistilBERT. Embeddings of
+ * token, position and token type, summed and normalised; attention that sees both ways; LayerNorm
+ * behind each sum; GELU; biases everywhere. What a task reads of the result is its head (model.h):
+ * an encoder has none of its own here, since it writes no text.
  *
- * They differ in names, in RoBERTa's positions (they begin behind the padding id) and in DistilBERT's lack of token
- * types and pooler.
+ * They differ in names, in RoBERTa's positions (they begin behind the padding id) and in
+ * DistilBERT's lack of token types and pooler.
  */
 #include "engine/families/arch.h"
 #include "engine/graph/graph.h"
@@ -28,7 +28,8 @@ static int read_dropouts(struct hn_model *model, struct hn_error *err) {
     for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {
         *keys[i].value = hn_arch_number(model, keys[i].key, keys[i].fallback);
         if (!(*keys[i].value >= 0 && *keys[i].value < 1))
-            return hn_fail(err, HN_E_MODEL_INVALID, "%s in config.json must lie between 0 and 1", keys[i].key.hf);
+            return hn_fail(err, HN_E_MODEL_INVALID, "%s in config.json must lie between 0 and 1",
+                keys[i].key.hf);
     }
     return 0;
 }
@@ -45,19 +46,22 @@ static int configure(struct hn_model *model, struct hn_error *err) {
     if (rc)
         return rc;
     if (positions && strcmp(positions, "absolute") != 0)
-        return hn_fail(err, HN_E_UNSUPPORTED, "position embeddings of type \"%.40s\" are not supported", positions);
+        return hn_fail(err, HN_E_UNSUPPORTED,
+            "position embeddings of type \"%.40s\" are not supported", positions);
     if (hn_arch_flag(model, (struct hn_arch_key){NULL, "is_decoder"}, false))
-        return hn_fail(err, HN_E_UNSUPPORTED, "an encoder used as a decoder (is_decoder) is not supported");
+        return hn_fail(
+            err, HN_E_UNSUPPORTED, "an encoder used as a decoder (is_decoder) is not supported");
     double types = hn_arch_number(model, (struct hn_arch_key){NULL, "type_vocab_size"}, 2);
     if (!(types >= 1 && types <= 1024))
         return hn_fail(err, HN_E_MODEL_INVALID, "type_vocab_size in config.json is out of range");
     c->token_types = (size_t)types;
-    c->norm_eps =
-        hn_arch_number(model, (struct hn_arch_key){"attention.layer_norm_epsilon", "layer_norm_eps"}, 1e-12);
+    c->norm_eps = hn_arch_number(
+        model, (struct hn_arch_key){"attention.layer_norm_epsilon", "layer_norm_eps"}, 1e-12);
     return 0;
 }
 
-/* Positions are counted from behind the padding id, and the first rows of their table are never used. */
+/* Positions are counted from behind the padding id, and the first rows of their table are never
+ * used. */
 static int configure_roberta(struct hn_model *model, struct hn_error *err) {
     struct hn_config *c = &model->config;
     int rc = configure(model, err);
@@ -98,43 +102,50 @@ static void build(struct hn_graph *g) {
 static json_t *describe(const struct hn_model *model) {
     const struct hn_config *c = &model->config;
     return json_pack("{s:[s], s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:o}", "architectures",
-        model->arch->hf_class, "model_type", model->arch->hf_type, "vocab_size", (json_int_t)c->vocab, "hidden_size",
-        (json_int_t)c->hidden, "intermediate_size", (json_int_t)c->ffn, "num_hidden_layers", (json_int_t)c->layers,
-        "num_attention_heads", (json_int_t)c->heads, "max_position_embeddings",
-        (json_int_t)(c->context + c->position_offset), "type_vocab_size", (json_int_t)c->token_types, "hidden_act",
-        "gelu", "layer_norm_eps", hn_json_float((float)c->norm_eps));
+        model->arch->hf_class, "model_type", model->arch->hf_type, "vocab_size",
+        (json_int_t)c->vocab, "hidden_size", (json_int_t)c->hidden, "intermediate_size",
+        (json_int_t)c->ffn, "num_hidden_layers", (json_int_t)c->layers, "num_attention_heads",
+        (json_int_t)c->heads, "max_position_embeddings",
+        (json_int_t)(c->context + c->position_offset), "type_vocab_size",
+        (json_int_t)c->token_types, "hidden_act", "gelu", "layer_norm_eps",
+        hn_json_float((float)c->norm_eps));
 }
 
-#define BERT_NAMES(prefix)                                                                                           \
-    [HN_ROLE_EMBED] = {"token_embd.weight", prefix "embeddings.word_embeddings.weight"},                             \
-    [HN_ROLE_POSITION] = {"position_embd.weight", prefix "embeddings.position_embeddings.weight"},                   \
-    [HN_ROLE_TOKEN_TYPE] = {"token_types.weight", prefix "embeddings.token_type_embeddings.weight"},                 \
-    [HN_ROLE_EMBED_NORM] = {"token_embd_norm.weight", prefix "embeddings.LayerNorm.weight"},                         \
-    [HN_ROLE_EMBED_NORM_BIAS] = {"token_embd_norm.bias", prefix "embeddings.LayerNorm.bias"},                        \
-    [HN_ROLE_Q] = {"blk.%d.attn_q.weight", LAYER(prefix) "attention.self.query.weight", "query"},                    \
-    [HN_ROLE_Q_BIAS] = {"blk.%d.attn_q.bias", LAYER(prefix) "attention.self.query.bias"},                            \
-    [HN_ROLE_K] = {"blk.%d.attn_k.weight", LAYER(prefix) "attention.self.key.weight", "key"},                        \
-    [HN_ROLE_K_BIAS] = {"blk.%d.attn_k.bias", LAYER(prefix) "attention.self.key.bias"},                              \
-    [HN_ROLE_V] = {"blk.%d.attn_v.weight", LAYER(prefix) "attention.self.value.weight", "value"},                    \
-    [HN_ROLE_V_BIAS] = {"blk.%d.attn_v.bias", LAYER(prefix) "attention.self.value.bias"},                            \
-    [HN_ROLE_O_BIAS] = {"blk.%d.attn_output.bias", LAYER(prefix) "attention.output.dense.bias"},                     \
-    [HN_ROLE_ATTN_NORM] = {"blk.%d.attn_output_norm.weight", LAYER(prefix) "attention.output.LayerNorm.weight"},     \
-    [HN_ROLE_ATTN_NORM_BIAS] = {"blk.%d.attn_output_norm.bias", LAYER(prefix) "attention.output.LayerNorm.bias"},    \
-    [HN_ROLE_UP_BIAS] = {"blk.%d.ffn_up.bias", LAYER(prefix) "intermediate.dense.bias"},                             \
-    [HN_ROLE_DOWN_BIAS] = {"blk.%d.ffn_down.bias", LAYER(prefix) "output.dense.bias"},                               \
-    [HN_ROLE_FFN_NORM] = {"blk.%d.layer_output_norm.weight", LAYER(prefix) "output.LayerNorm.weight"},               \
-    [HN_ROLE_FFN_NORM_BIAS] = {"blk.%d.layer_output_norm.bias", LAYER(prefix) "output.LayerNorm.bias"}
-#define DENSE_NAMES(prefix, o, up, down)                                                                             \
-    [HN_ROLE_O] = {"blk.%d.attn_output.weight", LAYER(prefix) "attention.output.dense.weight", o},                   \
-    [HN_ROLE_UP] = {"blk.%d.ffn_up.weight", LAYER(prefix) "intermediate.dense.weight", up},                          \
+#define BERT_NAMES(prefix)                                                                         \
+    [HN_ROLE_EMBED] = {"token_embd.weight", prefix "embeddings.word_embeddings.weight"},           \
+    [HN_ROLE_POSITION] = {"position_embd.weight", prefix "embeddings.position_embeddings.weight"}, \
+    [HN_ROLE_TOKEN_TYPE] = {"token_types.weight",                                                  \
+        prefix "embeddings.token_type_embeddings.weight"},                                         \
+    [HN_ROLE_EMBED_NORM] = {"token_embd_norm.weight", prefix "embeddings.LayerNorm.weight"},       \
+    [HN_ROLE_EMBED_NORM_BIAS] = {"token_embd_norm.bias", prefix "embeddings.LayerNorm.bias"},      \
+    [HN_ROLE_Q] = {"blk.%d.attn_q.weight", LAYER(prefix) "attention.self.query.weight", "query"},  \
+    [HN_ROLE_Q_BIAS] = {"blk.%d.attn_q.bias", LAYER(prefix) "attention.self.query.bias"},          \
+    [HN_ROLE_K] = {"blk.%d.attn_k.weight", LAYER(prefix) "attention.self.key.weight", "key"},      \
+    [HN_ROLE_K_BIAS] = {"blk.%d.attn_k.bias", LAYER(prefix) "attention.self.key.bias"},            \
+    [HN_ROLE_V] = {"blk.%d.attn_v.weight", LAYER(prefix) "attention.self.value.weight", "value"},  \
+    [HN_ROLE_V_BIAS] = {"blk.%d.attn_v.bias", LAYER(prefix) "attention.self.value.bias"},          \
+    [HN_ROLE_O_BIAS] = {"blk.%d.attn_output.bias", LAYER(prefix) "attention.output.dense.bias"},   \
+    [HN_ROLE_ATTN_NORM] = {"blk.%d.attn_output_norm.weight",                                       \
+        LAYER(prefix) "attention.output.LayerNorm.weight"},                                        \
+    [HN_ROLE_ATTN_NORM_BIAS] = {"blk.%d.attn_output_norm.bias",                                    \
+        LAYER(prefix) "attention.output.LayerNorm.bias"},                                          \
+    [HN_ROLE_UP_BIAS] = {"blk.%d.ffn_up.bias", LAYER(prefix) "intermediate.dense.bias"},           \
+    [HN_ROLE_DOWN_BIAS] = {"blk.%d.ffn_down.bias", LAYER(prefix) "output.dense.bias"},             \
+    [HN_ROLE_FFN_NORM] = {"blk.%d.layer_output_norm.weight",                                       \
+        LAYER(prefix) "output.LayerNorm.weight"},                                                  \
+    [HN_ROLE_FFN_NORM_BIAS] = {                                                                    \
+        "blk.%d.layer_output_norm.bias", LAYER(prefix) "output.LayerNorm.bias"}
+#define DENSE_NAMES(prefix, o, up, down)                                                           \
+    [HN_ROLE_O] = {"blk.%d.attn_output.weight", LAYER(prefix) "attention.output.dense.weight", o}, \
+    [HN_ROLE_UP] = {"blk.%d.ffn_up.weight", LAYER(prefix) "intermediate.dense.weight", up},        \
     [HN_ROLE_DOWN] = {"blk.%d.ffn_down.weight", LAYER(prefix) "output.dense.weight", down}
 #define LAYER(prefix) prefix "encoder.layer.%d."
 
 static const char *const bert_leftovers[] = {"cls", "classifier", "qa_outputs", NULL};
 static const char *const roberta_leftovers[] = {
     "lm_head", "classifier", "qa_outputs", "roberta.pooler", "pooler", "score", NULL};
-static const char *const distilbert_leftovers[] = {
-    "vocab_transform", "vocab_layer_norm", "vocab_projector", "classifier", "pre_classifier", "qa_outputs", NULL};
+static const char *const distilbert_leftovers[] = {"vocab_transform", "vocab_layer_norm",
+    "vocab_projector", "classifier", "pre_classifier", "qa_outputs", NULL};
 
 const struct hn_arch hn_arch_bert = {
     .family = "bert",
@@ -152,11 +163,12 @@ const struct hn_arch hn_arch_bert = {
         [HN_ROLE_POOLER_BIAS] = {NULL, "bert.pooler.dense.bias", .optional = true}},
     .heads =
         {
-            [HN_HEAD_SEQUENCE] = {"BertForSequenceClassification", NULL, "classifier", "classifier", .pooled = true,
+            [HN_HEAD_SEQUENCE] = {"BertForSequenceClassification", NULL, "classifier", "classifier",
+                .pooled = true, .drops = true, .dropout = "classifier_dropout", .bias = true},
+            [HN_HEAD_TOKENS] = {"BertForTokenClassification", NULL, "classifier", "classifier",
                 .drops = true, .dropout = "classifier_dropout", .bias = true},
-            [HN_HEAD_TOKENS] = {"BertForTokenClassification", NULL, "classifier", "classifier", .drops = true,
-                .dropout = "classifier_dropout", .bias = true},
-            [HN_HEAD_SPAN] = {"BertForQuestionAnswering", NULL, "qa_outputs", "qa_outputs", .bias = true},
+            [HN_HEAD_SPAN] = {"BertForQuestionAnswering", NULL, "qa_outputs", "qa_outputs",
+                .bias = true},
         },
 };
 
@@ -171,15 +183,17 @@ const struct hn_arch hn_arch_roberta = {
     .build = build,
     .describe = describe,
     .leftovers = roberta_leftovers,
-    .names = {BERT_NAMES("roberta."), DENSE_NAMES("roberta.", "output.dense", "intermediate.dense", "output.dense")},
+    .names = {BERT_NAMES("roberta."),
+        DENSE_NAMES("roberta.", "output.dense", "intermediate.dense", "output.dense")},
     .heads =
         {
-            [HN_HEAD_SEQUENCE] = {"RobertaForSequenceClassification", "classifier.dense", "classifier.out_proj",
-                "classifier", .drops_input = true, .drops = true, .dropout = "classifier_dropout", .bias = true,
-                .activation = HN_TANH},
-            [HN_HEAD_TOKENS] = {"RobertaForTokenClassification", NULL, "classifier", "classifier", .drops = true,
-                .dropout = "classifier_dropout", .bias = true},
-            [HN_HEAD_SPAN] = {"RobertaForQuestionAnswering", NULL, "qa_outputs", "qa_outputs", .bias = true},
+            [HN_HEAD_SEQUENCE] = {"RobertaForSequenceClassification", "classifier.dense",
+                "classifier.out_proj", "classifier", .drops_input = true, .drops = true,
+                .dropout = "classifier_dropout", .bias = true, .activation = HN_TANH},
+            [HN_HEAD_TOKENS] = {"RobertaForTokenClassification", NULL, "classifier", "classifier",
+                .drops = true, .dropout = "classifier_dropout", .bias = true},
+            [HN_HEAD_SPAN] = {"RobertaForQuestionAnswering", NULL, "qa_outputs", "qa_outputs",
+                .bias = true},
         },
 };
 
@@ -220,12 +234,12 @@ const struct hn_arch hn_arch_distilbert = {
         },
     .heads =
         {
-            [HN_HEAD_SEQUENCE] = {"DistilBertForSequenceClassification", "pre_classifier", "classifier",
-                "pre_classifier,classifier", .drops = true, .dropout = "seq_classif_dropout", .bias = true,
-                .activation = HN_RELU},
-            [HN_HEAD_TOKENS] = {"DistilBertForTokenClassification", NULL, "classifier", "classifier", .drops = true,
-                .bias = true},
-            [HN_HEAD_SPAN] = {"DistilBertForQuestionAnswering", NULL, "qa_outputs", "qa_outputs", .drops = true,
-                .dropout = "qa_dropout", .bias = true},
+            [HN_HEAD_SEQUENCE] = {"DistilBertForSequenceClassification", "pre_classifier",
+                "classifier", "pre_classifier,classifier", .drops = true,
+                .dropout = "seq_classif_dropout", .bias = true, .activation = HN_RELU},
+            [HN_HEAD_TOKENS] = {"DistilBertForTokenClassification", NULL, "classifier",
+                "classifier", .drops = true, .bias = true},
+            [HN_HEAD_SPAN] = {"DistilBertForQuestionAnswering", NULL, "qa_outputs", "qa_outputs",
+                .drops = true, .dropout = "qa_dropout", .bias = true},
         },
 };

@@ -1,6 +1,7 @@
 /*
- * GPT-2 (Radford et al. 2019): learned positions, LayerNorm before each part, one matrix for query, key and value,
- * GELU, biases everywhere. Hugging Face files store the matrices transposed (Conv1D).
+ * GPT-2 (Radford et al. 2019): learned positions, LayerNorm before each part, one matrix for query,
+ * key and value, GELU, biases everywhere. Hugging Face files store the matrices transposed
+ * (Conv1D).
  */
 #include "engine/families/arch.h"
 #include "engine/graph/graph.h"
@@ -11,9 +12,11 @@ static int configure(struct hn_model *model, struct hn_error *err) {
     int rc = hn_arch_read_sizes(model, err);
     if (!rc)
         rc = hn_arch_read_activation(model, "activation_function", HN_GELU_TANH, err);
-    if (!rc && (hn_arch_flag(model, (struct hn_arch_key){NULL, "scale_attn_by_inverse_layer_idx"}, false) ||
-                   hn_arch_flag(model, (struct hn_arch_key){NULL, "add_cross_attention"}, false) ||
-                   !hn_arch_flag(model, (struct hn_arch_key){NULL, "scale_attn_weights"}, true)))
+    if (!rc &&
+        (hn_arch_flag(
+             model, (struct hn_arch_key){NULL, "scale_attn_by_inverse_layer_idx"}, false) ||
+            hn_arch_flag(model, (struct hn_arch_key){NULL, "add_cross_attention"}, false) ||
+            !hn_arch_flag(model, (struct hn_arch_key){NULL, "scale_attn_weights"}, true)))
         rc = hn_fail(err, HN_E_UNSUPPORTED, "this variant of GPT-2's attention is not supported");
     return rc;
 }
@@ -36,11 +39,12 @@ static void build(struct hn_graph *g) {
 
 static json_t *describe(const struct hn_model *model) {
     const struct hn_config *c = &model->config;
-    return json_pack("{s:[s], s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:o, s:f, s:b, s:b}", "architectures",
-        model->arch->hf_class, "model_type", model->arch->hf_type, "vocab_size", (json_int_t)c->vocab, "n_embd",
-        (json_int_t)c->hidden, "n_inner", (json_int_t)c->ffn, "n_layer", (json_int_t)c->layers, "n_head",
-        (json_int_t)c->heads, "n_positions", (json_int_t)c->context, "activation_function", "gelu_new",
-        "layer_norm_epsilon", hn_json_float((float)c->norm_eps), "initializer_range", 0.02, "tie_word_embeddings",
+    return json_pack("{s:[s], s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:o, s:f, s:b, s:b}",
+        "architectures", model->arch->hf_class, "model_type", model->arch->hf_type, "vocab_size",
+        (json_int_t)c->vocab, "n_embd", (json_int_t)c->hidden, "n_inner", (json_int_t)c->ffn,
+        "n_layer", (json_int_t)c->layers, "n_head", (json_int_t)c->heads, "n_positions",
+        (json_int_t)c->context, "activation_function", "gelu_new", "layer_norm_epsilon",
+        hn_json_float((float)c->norm_eps), "initializer_range", 0.02, "tie_word_embeddings",
         c->tied, "use_cache", 1);
 }
 
@@ -51,8 +55,8 @@ const struct hn_arch hn_arch_gpt2 = {
     .hf_type = "gpt2",
     .hf_class = "GPT2LMHeadModel",
     .heads = {[HN_HEAD_SEQUENCE] = {"GPT2ForSequenceClassification", NULL, "score", "score"},
-        [HN_HEAD_TOKENS] = {"GPT2ForTokenClassification", NULL, "classifier", "classifier", .drops = true,
-            .bias = true}},
+        [HN_HEAD_TOKENS] = {"GPT2ForTokenClassification", NULL, "classifier", "classifier",
+            .drops = true, .bias = true}},
     .hf_prefix = "transformer.",
     .configure = configure,
     .build = build,
@@ -63,15 +67,19 @@ const struct hn_arch hn_arch_gpt2 = {
             [HN_ROLE_POSITION] = {"position_embd.weight", "transformer.wpe.weight"},
             [HN_ROLE_ATTN_NORM] = {"blk.%d.attn_norm.weight", LAYER "ln_1.weight"},
             [HN_ROLE_ATTN_NORM_BIAS] = {"blk.%d.attn_norm.bias", LAYER "ln_1.bias"},
-            [HN_ROLE_QKV] = {"blk.%d.attn_qkv.weight", LAYER "attn.c_attn.weight", "c_attn", .transposed = true},
+            [HN_ROLE_QKV] = {"blk.%d.attn_qkv.weight", LAYER "attn.c_attn.weight", "c_attn",
+                .transposed = true},
             [HN_ROLE_QKV_BIAS] = {"blk.%d.attn_qkv.bias", LAYER "attn.c_attn.bias"},
-            [HN_ROLE_O] = {"blk.%d.attn_output.weight", LAYER "attn.c_proj.weight", "c_proj", .transposed = true},
+            [HN_ROLE_O] = {"blk.%d.attn_output.weight", LAYER "attn.c_proj.weight", "c_proj",
+                .transposed = true},
             [HN_ROLE_O_BIAS] = {"blk.%d.attn_output.bias", LAYER "attn.c_proj.bias"},
             [HN_ROLE_FFN_NORM] = {"blk.%d.ffn_norm.weight", LAYER "ln_2.weight"},
             [HN_ROLE_FFN_NORM_BIAS] = {"blk.%d.ffn_norm.bias", LAYER "ln_2.bias"},
-            [HN_ROLE_UP] = {"blk.%d.ffn_up.weight", LAYER "mlp.c_fc.weight", "c_fc", .transposed = true},
+            [HN_ROLE_UP] = {"blk.%d.ffn_up.weight", LAYER "mlp.c_fc.weight", "c_fc",
+                .transposed = true},
             [HN_ROLE_UP_BIAS] = {"blk.%d.ffn_up.bias", LAYER "mlp.c_fc.bias"},
-            [HN_ROLE_DOWN] = {"blk.%d.ffn_down.weight", LAYER "mlp.c_proj.weight", "c_proj", .transposed = true},
+            [HN_ROLE_DOWN] = {"blk.%d.ffn_down.weight", LAYER "mlp.c_proj.weight", "c_proj",
+                .transposed = true},
             [HN_ROLE_DOWN_BIAS] = {"blk.%d.ffn_down.bias", LAYER "mlp.c_proj.bias"},
             [HN_ROLE_OUT_NORM] = {"output_norm.weight", "transformer.ln_f.weight"},
             [HN_ROLE_OUT_NORM_BIAS] = {"output_norm.bias", "transformer.ln_f.bias"},

@@ -1,11 +1,13 @@
 /*
- * Llama-like decoders: pre-norm blocks of RMSNorm, rotary grouped-query attention and a gated feed-forward layer
- * (Touvron et al. 2023), and the families that differ from it in details only: Mistral (windows), Qwen2 (biases of
- * query, key and value), Qwen3 (norms of query and key heads), Gemma 3 (both norms around each part, GELU, windows on
- * five layers of six with a rotary base of their own, embeddings times √hidden).
+ * Llama-like decoders: pre-norm blocks of RMSNorm, rotary grouped-query attention and a gated
+ * feed-forward layer (Touvron et al. 2023), and the families that differ from it in details only:
+ * Mistral (windows), Qwen2 (biases of query, key and value), Qwen3 (norms of query and key heads),
+ * Gemma 3 (both norms around each part, GELU, windows on five layers of six with a rotary base of
+ * their own, embeddings times √hidden).
  *
- * In GGUF files of architecture llama the rows of the query and key matrices are permuted so that rotary pairs lie
- * next to each other; training goes on in that order, and only the Hugging Face exports undo it (export.h).
+ * In GGUF files of architecture llama the rows of the query and key matrices are permuted so that
+ * rotary pairs lie next to each other; training goes on in that order, and only the Hugging Face
+ * exports undo it (export.h).
  */
 #include "engine/families/arch.h"
 #include "engine/graph/graph.h"
@@ -38,15 +40,18 @@ static int configure_gemma3(struct hn_model *model, struct hn_error *err) {
         rc = hn_arch_read_windows(model, 6, err);
     if (rc)
         return rc;
-    if (hn_arch_number(model, (struct hn_arch_key){"attn_logit_softcapping", "attn_logit_softcapping"}, 0) > 0 ||
-        hn_arch_number(model, (struct hn_arch_key){"final_logit_softcapping", "final_logit_softcapping"}, 0) > 0)
+    if (hn_arch_number(model,
+            (struct hn_arch_key){"attn_logit_softcapping", "attn_logit_softcapping"}, 0) > 0 ||
+        hn_arch_number(model,
+            (struct hn_arch_key){"final_logit_softcapping", "final_logit_softcapping"}, 0) > 0)
         return hn_fail(err, HN_E_UNSUPPORTED, "soft caps of logits are not supported");
     if (!model->is_folder)
         c->activation = HN_GELU_TANH;
     c->has_local_rope = true;
     c->embed_scale = sqrt((double)c->hidden);
-    c->attention_scale =
-        1 / sqrt(hn_arch_number(model, (struct hn_arch_key){NULL, "query_pre_attn_scalar"}, (double)c->head_dim));
+    c->attention_scale = 1 /
+        sqrt(hn_arch_number(
+            model, (struct hn_arch_key){NULL, "query_pre_attn_scalar"}, (double)c->head_dim));
     return 0;
 }
 
@@ -78,19 +83,21 @@ static void build(struct hn_graph *g) {
     hn_graph_finish_head(g, h);
 }
 
-/* What all of them say. The rotary base stands twice: version 5 reads rope_parameters, version 4 rope_theta. */
+/* What all of them say. The rotary base stands twice: version 5 reads rope_parameters, version 4
+ * rope_theta. */
 static json_t *describe(const struct hn_model *model) {
     const struct hn_config *c = &model->config;
-    json_t *out =
-        json_pack("{s:[s], s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:{s:s, s:o}, s:f, s:f, s:b, s:b}",
-            "architectures", model->arch->hf_class, "model_type", model->arch->hf_type, "vocab_size",
-            (json_int_t)c->vocab, "hidden_size", (json_int_t)c->hidden, "intermediate_size", (json_int_t)c->ffn,
-            "num_hidden_layers", (json_int_t)c->layers, "num_attention_heads", (json_int_t)c->heads,
-            "num_key_value_heads", (json_int_t)c->kv_heads, "head_dim", (json_int_t)c->head_dim,
-            "max_position_embeddings", (json_int_t)c->context, "rms_norm_eps", hn_json_float((float)c->norm_eps),
-            "rope_theta", hn_json_float((float)c->rope.base), "rope_parameters", "rope_type", "default", "rope_theta",
-            hn_json_float((float)c->rope.base), "initializer_range", 0.02, "attention_dropout", 0.0,
-            "tie_word_embeddings", c->tied, "use_cache", 1);
+    json_t *out = json_pack("{s:[s], s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o, "
+                            "s:{s:s, s:o}, s:f, s:f, s:b, s:b}",
+        "architectures", model->arch->hf_class, "model_type", model->arch->hf_type, "vocab_size",
+        (json_int_t)c->vocab, "hidden_size", (json_int_t)c->hidden, "intermediate_size",
+        (json_int_t)c->ffn, "num_hidden_layers", (json_int_t)c->layers, "num_attention_heads",
+        (json_int_t)c->heads, "num_key_value_heads", (json_int_t)c->kv_heads, "head_dim",
+        (json_int_t)c->head_dim, "max_position_embeddings", (json_int_t)c->context, "rms_norm_eps",
+        hn_json_float((float)c->norm_eps), "rope_theta", hn_json_float((float)c->rope.base),
+        "rope_parameters", "rope_type", "default", "rope_theta", hn_json_float((float)c->rope.base),
+        "initializer_range", 0.02, "attention_dropout", 0.0, "tie_word_embeddings", c->tied,
+        "use_cache", 1);
     if (out && strcmp(model->arch->hf_type, "gemma3_text") != 0)
         json_object_set_new(out, "hidden_act", json_string("silu"));
     return out;
@@ -99,8 +106,10 @@ static json_t *describe(const struct hn_model *model) {
 static json_t *describe_llama(const struct hn_model *model) {
     json_t *out = describe(model);
     if (out) {
-        json_object_set_new(out, "attention_bias", json_boolean(hn_model_weight(model, 0, HN_ROLE_Q_BIAS)));
-        json_object_set_new(out, "mlp_bias", json_boolean(hn_model_weight(model, 0, HN_ROLE_UP_BIAS)));
+        json_object_set_new(
+            out, "attention_bias", json_boolean(hn_model_weight(model, 0, HN_ROLE_Q_BIAS)));
+        json_object_set_new(
+            out, "mlp_bias", json_boolean(hn_model_weight(model, 0, HN_ROLE_UP_BIAS)));
     }
     return out;
 }
@@ -111,7 +120,8 @@ static json_t *describe_gemma3(const struct hn_model *model) {
     size_t window = 0;
     for (size_t l = 0; l < c->layers; l++) {
         window = c->window[l] ? c->window[l] : window;
-        json_array_append_new(types, json_string(c->window[l] ? "sliding_attention" : "full_attention"));
+        json_array_append_new(
+            types, json_string(c->window[l] ? "sliding_attention" : "full_attention"));
     }
     json_object_set_new(out, "layer_types", types);
     json_object_set_new(out, "sliding_window", json_integer((json_int_t)window));
@@ -119,36 +129,39 @@ static json_t *describe_gemma3(const struct hn_model *model) {
     json_object_set_new(out, "query_pre_attn_scalar", json_integer((json_int_t)c->head_dim));
     json_object_set_new(out, "rope_local_base_freq", hn_json_float((float)c->local_rope.base));
     json_object_set_new(out, "rope_parameters",
-        json_pack("{s:{s:s, s:o}, s:{s:s, s:o}}", "full_attention", "rope_type", "default", "rope_theta",
-            hn_json_float((float)c->rope.base), "sliding_attention", "rope_type", "default", "rope_theta",
-            hn_json_float((float)c->local_rope.base)));
+        json_pack("{s:{s:s, s:o}, s:{s:s, s:o}}", "full_attention", "rope_type", "default",
+            "rope_theta", hn_json_float((float)c->rope.base), "sliding_attention", "rope_type",
+            "default", "rope_theta", hn_json_float((float)c->local_rope.base)));
     return out;
 }
 
 #define LAYER "model.layers.%d."
-#define BASE_NAMES                                                                                                   \
-    [HN_ROLE_EMBED] = {"token_embd.weight", "model.embed_tokens.weight"},                                            \
-    [HN_ROLE_Q] = {"blk.%d.attn_q.weight", LAYER "self_attn.q_proj.weight", "q_proj"},                               \
-    [HN_ROLE_K] = {"blk.%d.attn_k.weight", LAYER "self_attn.k_proj.weight", "k_proj"},                               \
-    [HN_ROLE_V] = {"blk.%d.attn_v.weight", LAYER "self_attn.v_proj.weight", "v_proj"},                               \
-    [HN_ROLE_O] = {"blk.%d.attn_output.weight", LAYER "self_attn.o_proj.weight", "o_proj"},                          \
-    [HN_ROLE_GATE] = {"blk.%d.ffn_gate.weight", LAYER "mlp.gate_proj.weight", "gate_proj"},                          \
-    [HN_ROLE_UP] = {"blk.%d.ffn_up.weight", LAYER "mlp.up_proj.weight", "up_proj"},                                  \
-    [HN_ROLE_DOWN] = {"blk.%d.ffn_down.weight", LAYER "mlp.down_proj.weight", "down_proj"},                          \
+#define BASE_NAMES                                                                          \
+    [HN_ROLE_EMBED] = {"token_embd.weight", "model.embed_tokens.weight"},                   \
+    [HN_ROLE_Q] = {"blk.%d.attn_q.weight", LAYER "self_attn.q_proj.weight", "q_proj"},      \
+    [HN_ROLE_K] = {"blk.%d.attn_k.weight", LAYER "self_attn.k_proj.weight", "k_proj"},      \
+    [HN_ROLE_V] = {"blk.%d.attn_v.weight", LAYER "self_attn.v_proj.weight", "v_proj"},      \
+    [HN_ROLE_O] = {"blk.%d.attn_output.weight", LAYER "self_attn.o_proj.weight", "o_proj"}, \
+    [HN_ROLE_GATE] = {"blk.%d.ffn_gate.weight", LAYER "mlp.gate_proj.weight", "gate_proj"}, \
+    [HN_ROLE_UP] = {"blk.%d.ffn_up.weight", LAYER "mlp.up_proj.weight", "up_proj"},         \
+    [HN_ROLE_DOWN] = {"blk.%d.ffn_down.weight", LAYER "mlp.down_proj.weight", "down_proj"}, \
     [HN_ROLE_HEAD] = {"output.weight", "lm_head.weight"}
-#define NORM_NAMES                                                                                                   \
-    [HN_ROLE_ATTN_NORM] = {"blk.%d.attn_norm.weight", LAYER "input_layernorm.weight"},                               \
-    [HN_ROLE_FFN_NORM] = {"blk.%d.ffn_norm.weight", LAYER "post_attention_layernorm.weight"},                        \
+#define NORM_NAMES                                                                            \
+    [HN_ROLE_ATTN_NORM] = {"blk.%d.attn_norm.weight", LAYER "input_layernorm.weight"},        \
+    [HN_ROLE_FFN_NORM] = {"blk.%d.ffn_norm.weight", LAYER "post_attention_layernorm.weight"}, \
     [HN_ROLE_OUT_NORM] = {"output_norm.weight", "model.norm.weight"}
-#define QKV_BIASES(may_lack)                                                                                         \
-    [HN_ROLE_Q_BIAS] = {"blk.%d.attn_q.bias", LAYER "self_attn.q_proj.bias", .optional = may_lack},                  \
-    [HN_ROLE_K_BIAS] = {"blk.%d.attn_k.bias", LAYER "self_attn.k_proj.bias", .optional = may_lack},                  \
+#define QKV_BIASES(may_lack)                                                 \
+    [HN_ROLE_Q_BIAS] = {"blk.%d.attn_q.bias", LAYER "self_attn.q_proj.bias", \
+        .optional = may_lack},                                               \
+    [HN_ROLE_K_BIAS] = {"blk.%d.attn_k.bias", LAYER "self_attn.k_proj.bias", \
+        .optional = may_lack},                                               \
     [HN_ROLE_V_BIAS] = {"blk.%d.attn_v.bias", LAYER "self_attn.v_proj.bias", .optional = may_lack}
 
 /* Transformers scores a row at its last token. */
-#define HEADS(name)                                                                                                  \
-    .heads = {[HN_HEAD_SEQUENCE] = {name "ForSequenceClassification", NULL, "score", "score"},                       \
-        [HN_HEAD_TOKENS] = {name "ForTokenClassification", NULL, "score", "score", .drops = true, .bias = true}}
+#define HEADS(name)                                                                            \
+    .heads = {[HN_HEAD_SEQUENCE] = {name "ForSequenceClassification", NULL, "score", "score"}, \
+        [HN_HEAD_TOKENS] = {                                                                   \
+            name "ForTokenClassification", NULL, "score", "score", .drops = true, .bias = true}}
 
 const struct hn_arch hn_arch_llama = {
     .family = "llama",
@@ -161,10 +174,13 @@ const struct hn_arch hn_arch_llama = {
     .build = build,
     .describe = describe_llama,
     .names = {BASE_NAMES, NORM_NAMES, QKV_BIASES(true),
-        [HN_ROLE_O_BIAS] = {"blk.%d.attn_output.bias", LAYER "self_attn.o_proj.bias", .optional = true},
-        [HN_ROLE_GATE_BIAS] = {"blk.%d.ffn_gate.bias", LAYER "mlp.gate_proj.bias", .optional = true},
+        [HN_ROLE_O_BIAS] = {"blk.%d.attn_output.bias", LAYER "self_attn.o_proj.bias",
+            .optional = true},
+        [HN_ROLE_GATE_BIAS] = {"blk.%d.ffn_gate.bias", LAYER "mlp.gate_proj.bias",
+            .optional = true},
         [HN_ROLE_UP_BIAS] = {"blk.%d.ffn_up.bias", LAYER "mlp.up_proj.bias", .optional = true},
-        [HN_ROLE_DOWN_BIAS] = {"blk.%d.ffn_down.bias", LAYER "mlp.down_proj.bias", .optional = true}},
+        [HN_ROLE_DOWN_BIAS] = {"blk.%d.ffn_down.bias", LAYER "mlp.down_proj.bias",
+            .optional = true}},
 };
 
 /* GGUF files of Mistral models say architecture llama. */
@@ -205,7 +221,8 @@ const struct hn_arch hn_arch_qwen3 = {
     .build = build,
     .describe = describe,
     .names = {BASE_NAMES, NORM_NAMES, QKV_BIASES(true),
-        [HN_ROLE_O_BIAS] = {"blk.%d.attn_output.bias", LAYER "self_attn.o_proj.bias", .optional = true},
+        [HN_ROLE_O_BIAS] = {"blk.%d.attn_output.bias", LAYER "self_attn.o_proj.bias",
+            .optional = true},
         [HN_ROLE_Q_NORM] = {"blk.%d.attn_q_norm.weight", LAYER "self_attn.q_norm.weight"},
         [HN_ROLE_K_NORM] = {"blk.%d.attn_k_norm.weight", LAYER "self_attn.k_norm.weight"}},
 };
@@ -221,14 +238,18 @@ const struct hn_arch hn_arch_gemma3 = {
     .configure = configure_gemma3,
     .build = build,
     .describe = describe_gemma3,
-    .names =
-        {BASE_NAMES, [HN_ROLE_ATTN_NORM] = {"blk.%d.attn_norm.weight", LAYER "input_layernorm.weight", .offset = 1},
-            [HN_ROLE_Q_NORM] = {"blk.%d.attn_q_norm.weight", LAYER "self_attn.q_norm.weight", .offset = 1},
-            [HN_ROLE_K_NORM] = {"blk.%d.attn_k_norm.weight", LAYER "self_attn.k_norm.weight", .offset = 1},
-            [HN_ROLE_POST_ATTN_NORM] = {"blk.%d.post_attention_norm.weight", LAYER "post_attention_layernorm.weight",
-                .offset = 1},
-            [HN_ROLE_FFN_NORM] = {"blk.%d.ffn_norm.weight", LAYER "pre_feedforward_layernorm.weight", .offset = 1},
-            [HN_ROLE_POST_FFN_NORM] = {"blk.%d.post_ffw_norm.weight", LAYER "post_feedforward_layernorm.weight",
-                .offset = 1},
-            [HN_ROLE_OUT_NORM] = {"output_norm.weight", "model.norm.weight", .offset = 1}},
+    .names = {BASE_NAMES,
+        [HN_ROLE_ATTN_NORM] = {"blk.%d.attn_norm.weight", LAYER "input_layernorm.weight",
+            .offset = 1},
+        [HN_ROLE_Q_NORM] = {"blk.%d.attn_q_norm.weight", LAYER "self_attn.q_norm.weight",
+            .offset = 1},
+        [HN_ROLE_K_NORM] = {"blk.%d.attn_k_norm.weight", LAYER "self_attn.k_norm.weight",
+            .offset = 1},
+        [HN_ROLE_POST_ATTN_NORM] = {"blk.%d.post_attention_norm.weight",
+            LAYER "post_attention_layernorm.weight", .offset = 1},
+        [HN_ROLE_FFN_NORM] = {"blk.%d.ffn_norm.weight", LAYER "pre_feedforward_layernorm.weight",
+            .offset = 1},
+        [HN_ROLE_POST_FFN_NORM] = {"blk.%d.post_ffw_norm.weight",
+            LAYER "post_feedforward_layernorm.weight", .offset = 1},
+        [HN_ROLE_OUT_NORM] = {"output_norm.weight", "model.norm.weight", .offset = 1}},
 };

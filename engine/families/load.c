@@ -94,11 +94,12 @@ struct stored {
     const void *data;
 };
 
-/* A tensor's name as files of another origin spell it: bit 0 of `spelling`: without the prefix, which files of the
- * bare model leave out; bit 1: norms named gamma and beta, as the first BERT files have them. False: no such
- * spelling. */
+/* A tensor's name as files of another origin spell it: bit 0 of `spelling`: without the prefix,
+ * which files of the bare model leave out; bit 1: norms named gamma and beta, as the first BERT
+ * files have them. False: no such spelling. */
 enum { SPELLINGS = 4 };
-static bool respell(const struct hn_model *model, const char *name, unsigned spelling, char out[HN_NAME]) {
+static bool respell(
+    const struct hn_model *model, const char *name, unsigned spelling, char out[HN_NAME]) {
     static const char *const old[][2] = {
         {"LayerNorm.weight", "LayerNorm.gamma"}, {"LayerNorm.bias", "LayerNorm.beta"}};
     const char *prefix = model->arch->hf_prefix;
@@ -127,7 +128,8 @@ static const struct hn_safetensor *find_in_folder(const struct hn_model *model, 
     return t;
 }
 
-static bool find_stored(const struct hn_model *model, const struct hn_weight *w, struct stored *ret) {
+static bool find_stored(
+    const struct hn_model *model, const struct hn_weight *w, struct stored *ret) {
     if (model->is_folder) {
         const struct hn_safetensor *t = w->hf_name[0] ? find_in_folder(model, w->hf_name) : NULL;
         *ret = (struct stored){.name = w->hf_name};
@@ -137,7 +139,8 @@ static bool find_stored(const struct hn_model *model, const struct hn_weight *w,
         }
         return t != NULL;
     }
-    const struct hn_gguf_tensor *t = w->gguf_name[0] ? hn_gguf_tensor(&model->gguf, w->gguf_name) : NULL;
+    const struct hn_gguf_tensor *t =
+        w->gguf_name[0] ? hn_gguf_tensor(&model->gguf, w->gguf_name) : NULL;
     *ret = (struct stored){.name = w->gguf_name};
     if (!t)
         return false;
@@ -152,8 +155,9 @@ static int check_shape(const struct hn_weight *w, const struct stored *t, struct
     bool vector = w->vector && t->n_dims == 1 && t->dims[0] == w->cols;
     if (!vector && !(t->n_dims == 2 && t->dims[0] == rows && t->dims[1] == cols))
         return hn_fail(err, HN_E_MODEL_INVALID,
-            "tensor %s has the shape [%zu, %zu] where [%zu, %zu] follows from the configuration", t->name,
-            t->n_dims > 1 ? t->dims[0] : 1, t->n_dims > 1 ? t->dims[1] : t->dims[0], rows, cols);
+            "tensor %s has the shape [%zu, %zu] where [%zu, %zu] follows from the configuration",
+            t->name, t->n_dims > 1 ? t->dims[0] : 1, t->n_dims > 1 ? t->dims[1] : t->dims[0], rows,
+            cols);
     if (w->transposed && hn_dtype_info((int)t->type)->block > 1)
         return hn_fail(err, HN_E_UNSUPPORTED, "tensor %s is quantised across its rows", t->name);
     return 0;
@@ -183,7 +187,9 @@ static int add_weight(struct hn_model *model, enum hn_role role, int layer, stru
     name_weight(w, names, layer);
     hn_role_shape(&model->config, role, &w->rows, &w->cols);
     if (!find_stored(model, w, &t))
-        return names->optional ? 0 : hn_fail(err, HN_E_MODEL_INVALID, "the model has no tensor %s", t.name);
+        return names->optional
+            ? 0
+            : hn_fail(err, HN_E_MODEL_INVALID, "the model has no tensor %s", t.name);
     int rc = check_shape(w, &t, err);
     w->type = t.type;
     w->data = t.data;
@@ -228,9 +234,11 @@ static bool begins_with_module(struct hn_view name, const char *module) {
     return n && name.size > n && memcmp(name.data, module, n) == 0 && name.data[n] == '.';
 }
 
-/* Buffers that older checkpoints carry and nobody reads: causal masks and rotary frequencies computed anew. */
+/* Buffers that older checkpoints carry and nobody reads: causal masks and rotary frequencies
+ * computed anew. */
 static bool is_leftover(const struct hn_model *model, struct hn_view name) {
-    static const char *const endings[] = {".attn.bias", ".attn.masked_bias", ".rotary_emb.inv_freq", ".position_ids"};
+    static const char *const endings[] = {
+        ".attn.bias", ".attn.masked_bias", ".rotary_emb.inv_freq", ".position_ids"};
     if (!model->is_folder)
         return hn_view_is(name, "rope_freqs.weight"); /* rope.c has read it */
     if (model->config.tied && model->arch->names[HN_ROLE_HEAD].hf &&
@@ -263,11 +271,14 @@ static bool is_weight(const struct hn_model *model, struct hn_view name) {
     return false;
 }
 
-/* Tensors that are in the file but in none of our names would be silently left out of the computation: refuse. */
-static int refuse_stranger(const struct hn_model *model, struct hn_view name, struct hn_error *err) {
+/* Tensors that are in the file but in none of our names would be silently left out of the
+ * computation: refuse. */
+static int refuse_stranger(
+    const struct hn_model *model, struct hn_view name, struct hn_error *err) {
     if (is_weight(model, name) || is_leftover(model, name))
         return 0;
-    hn_fail(err, HN_E_UNSUPPORTED, "the model has a tensor %.*s, which the %s family here does not know",
+    hn_fail(err, HN_E_UNSUPPORTED,
+        "the model has a tensor %.*s, which the %s family here does not know",
         (int)(name.size < 200 ? name.size : 200), name.data, model->arch->family);
     hn_error_hint(err, "this is a variant of the architecture that is not supported");
     return HN_E_UNSUPPORTED;
@@ -303,17 +314,19 @@ static int find_vocab(struct hn_model *model, struct hn_error *err) {
     name_weight(&embed, &names[HN_ROLE_EMBED], 0);
     name_weight(&head, &names[HN_ROLE_HEAD], 0);
     if (!find_stored(model, &embed, &t) || t.n_dims != 2 || t.dims[0] > (size_t)1 << 24)
-        return hn_fail(err, HN_E_MODEL_INVALID, "the model has no token embedding of a sensible size");
+        return hn_fail(
+            err, HN_E_MODEL_INVALID, "the model has no token embedding of a sensible size");
     model->config.vocab = t.dims[0];
-    model->config.tied =
-        !find_stored(model, &head, &t) ||
-        (model->is_folder && hn_arch_flag(model, (struct hn_arch_key){NULL, "tie_word_embeddings"}, false));
+    model->config.tied = !find_stored(model, &head, &t) ||
+        (model->is_folder &&
+            hn_arch_flag(model, (struct hn_arch_key){NULL, "tie_word_embeddings"}, false));
     return 0;
 }
 
 int hn_model_peek(struct hn_model *model, const char *path, struct hn_error *err) {
     *model = (struct hn_model){.is_folder = hn_is_folder(path)};
-    int rc = model->is_folder ? hn_folder_open(&model->folder, path, err) : hn_gguf_open(&model->gguf, path, err);
+    int rc = model->is_folder ? hn_folder_open(&model->folder, path, err)
+                              : hn_gguf_open(&model->gguf, path, err);
     if (!rc)
         rc = hn_arch_find(model, &model->arch, err);
     if (rc)
@@ -322,7 +335,8 @@ int hn_model_peek(struct hn_model *model, const char *path, struct hn_error *err
     if (model->is_folder && (rc = hn_folder_text(&model->folder, &model->gguf, err)))
         return rc;
     double context = hn_arch_number(model, HN_CONTEXT_KEY, 2048);
-    model->config.context = context >= 1 && context <= HN_MAX_CONTEXT ? (size_t)context : HN_MAX_CONTEXT;
+    model->config.context =
+        context >= 1 && context <= HN_MAX_CONTEXT ? (size_t)context : HN_MAX_CONTEXT;
     return 0;
 }
 
@@ -351,8 +365,8 @@ static void set_idle(struct hn_model *model, enum hn_role role) {
 }
 
 /* A part of a head: from the file, if it has this shape there. */
-static int add_head_weight(
-    struct hn_model *model, enum hn_role role, const char *module, size_t rows, struct hn_error *err) {
+static int add_head_weight(struct hn_model *model, enum hn_role role, const char *module,
+    size_t rows, struct hn_error *err) {
     struct hn_weight *w = &model->weights[model->n_weights];
     struct stored t;
     *w = (struct hn_weight){.role = role,
@@ -381,17 +395,21 @@ static int add_head_weight(
     return 0;
 }
 
-static int read_head_dropout(struct hn_model *model, const struct hn_head_names *names, struct hn_error *err) {
+static int read_head_dropout(
+    struct hn_model *model, const struct hn_head_names *names, struct hn_error *err) {
     struct hn_config *c = &model->config;
     c->head_dropout = c->dropout;
     if (names->dropout && model->is_folder)
-        c->head_dropout = hn_arch_number(model, (struct hn_arch_key){NULL, names->dropout}, c->dropout);
+        c->head_dropout =
+            hn_arch_number(model, (struct hn_arch_key){NULL, names->dropout}, c->dropout);
     if (c->head_dropout >= 0 && c->head_dropout < 1)
         return 0;
-    return hn_fail(err, HN_E_MODEL_INVALID, "%s in config.json must lie between 0 and 1", names->dropout);
+    return hn_fail(
+        err, HN_E_MODEL_INVALID, "%s in config.json must lie between 0 and 1", names->dropout);
 }
 
-int hn_model_set_head(struct hn_model *model, enum hn_problem problem, size_t outputs, struct hn_error *err) {
+int hn_model_set_head(
+    struct hn_model *model, enum hn_problem problem, size_t outputs, struct hn_error *err) {
     static const struct {
         enum hn_head_kind kind;
         const char *task;
@@ -401,16 +419,18 @@ int hn_model_set_head(struct hn_model *model, enum hn_problem problem, size_t ou
         [HN_PROBLEM_TAGS] = {HN_HEAD_TOKENS, "token classification"},
         [HN_PROBLEM_SPAN] = {HN_HEAD_SPAN, "extractive question answering"}};
     if (problem == HN_PROBLEM_TOKENS && model->arch->encoder) {
-        hn_fail(err, HN_E_UNSUPPORTED, "%s models are encoders, which write no text", model->config.family);
-        hn_error_hint(err, "use a decoder (llama, qwen2, gpt2 …), or a data set with labels, answers or tags");
+        hn_fail(err, HN_E_UNSUPPORTED, "%s models are encoders, which write no text",
+            model->config.family);
+        hn_error_hint(err,
+            "use a decoder (llama, qwen2, gpt2 …), or a data set with labels, answers or tags");
         return HN_E_UNSUPPORTED;
     }
     if (problem == HN_PROBLEM_TOKENS)
         return 0;
     const struct hn_head_names *names = &model->arch->heads[heads[problem].kind];
     if (!names->score)
-        return hn_fail(
-            err, HN_E_UNSUPPORTED, "there is no head for %s on %s models", heads[problem].task, model->config.family);
+        return hn_fail(err, HN_E_UNSUPPORTED, "there is no head for %s on %s models",
+            heads[problem].task, model->config.family);
     model->head = (struct hn_head){.problem = problem, .names = names, .outputs = outputs};
     set_idle(model, HN_ROLE_HEAD);
     if (!names->pooled) {
@@ -418,10 +438,12 @@ int hn_model_set_head(struct hn_model *model, enum hn_problem problem, size_t ou
         set_idle(model, HN_ROLE_POOLER_BIAS);
     }
     int rc = read_head_dropout(model, names, err);
-    if (!rc && names->pooled && !model->by_role[HN_ROLE_POOLER]) { /* the file is of a task that does without */
+    if (!rc && names->pooled && !model->by_role[HN_ROLE_POOLER]) {
+        /* the file is of a task that does without */
         rc = add_head_weight(model, HN_ROLE_POOLER, "bert.pooler.dense", model->config.hidden, err);
         if (!rc)
-            rc = add_head_weight(model, HN_ROLE_POOLER_BIAS, "bert.pooler.dense", model->config.hidden, err);
+            rc = add_head_weight(
+                model, HN_ROLE_POOLER_BIAS, "bert.pooler.dense", model->config.hidden, err);
     }
     if (!rc && names->dense)
         rc = add_head_weight(model, HN_ROLE_DENSE, names->dense, model->config.hidden, err);
@@ -456,8 +478,11 @@ json_t *hn_model_describe(const struct hn_model *model) {
     return model->is_folder ? json_deep_copy(model->folder.config) : model->arch->describe(model);
 }
 
-const struct hn_weight *hn_model_weight(const struct hn_model *model, int layer, enum hn_role role) {
-    return layer < 0 ? model->by_role[role] : model->layers[role] ? model->layers[role][layer] : NULL;
+const struct hn_weight *hn_model_weight(
+    const struct hn_model *model, int layer, enum hn_role role) {
+    return layer < 0          ? model->by_role[role]
+        : model->layers[role] ? model->layers[role][layer]
+                              : NULL;
 }
 
 void hn_weight_row(const struct hn_weight *weight, size_t row, float *out) {

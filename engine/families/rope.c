@@ -1,7 +1,7 @@
 /*
- * Rotary frequencies and their scalings. Formulas: linear (Chen et al. 2023), llama3 (Meta's Llama 3.1), YaRN (Peng
- * et al. 2023), as Transformers' modeling_rope_utils.py computes them; a GGUF file's rope_freqs.weight holds the
- * factors by which frequencies are divided.
+ * Rotary frequencies and their scalings. Formulas: linear (Chen et al. 2023), llama3 (Meta's Llama
+ * 3.1), YaRN (Peng et al. 2023), as Transformers' modeling_rope_utils.py computes them; a GGUF
+ * file's rope_freqs.weight holds the factors by which frequencies are divided.
  */
 #include "engine/families/arch.h"
 
@@ -57,10 +57,12 @@ static double yarn_pair(double turns, size_t d, double base, double context) {
 }
 
 static void scale_yarn(struct hn_rope *rope, size_t d, double factor, const struct scaling *s) {
-    double context = number(s, "original_max_position_embeddings", "rope.scaling.original_context_length",
-        (double)s->model->config.context);
-    double low = yarn_pair(number(s, "beta_fast", "rope.scaling.yarn_beta_fast", 32), d, rope->base, context);
-    double high = yarn_pair(number(s, "beta_slow", "rope.scaling.yarn_beta_slow", 1), d, rope->base, context);
+    double context = number(s, "original_max_position_embeddings",
+        "rope.scaling.original_context_length", (double)s->model->config.context);
+    double low = yarn_pair(
+        number(s, "beta_fast", "rope.scaling.yarn_beta_fast", 32), d, rope->base, context);
+    double high =
+        yarn_pair(number(s, "beta_slow", "rope.scaling.yarn_beta_slow", 1), d, rope->base, context);
     if (!json_is_false(json_object_get(s->json, "truncate"))) {
         low = floor(low);
         high = ceil(high);
@@ -79,21 +81,24 @@ static void scale_yarn(struct hn_rope *rope, size_t d, double factor, const stru
     if (!s->model->is_folder) /* llama.cpp's attn_factor comes on top */
         rope->scale = number(s, "", "rope.scaling.attn_factor", 1) * yarn_mscale(factor, 1);
     else if (!(rope->scale > 0))
-        rope->scale =
-            mscale > 0 && all > 0 ? yarn_mscale(factor, mscale) / yarn_mscale(factor, all) : yarn_mscale(factor, 1);
+        rope->scale = mscale > 0 && all > 0 ? yarn_mscale(factor, mscale) / yarn_mscale(factor, all)
+                                            : yarn_mscale(factor, 1);
 }
 
-static int by_file_factors(struct hn_rope *rope, const struct hn_model *model, struct hn_error *err) {
+static int by_file_factors(
+    struct hn_rope *rope, const struct hn_model *model, struct hn_error *err) {
     const struct hn_gguf_tensor *t = hn_gguf_tensor(&model->gguf, "rope_freqs.weight");
     if (!t)
         return 0;
-    if (t->type != HN_F32 || t->ne[0] != model->config.head_dim / 2 || t->bytes != t->ne[0] * sizeof(float))
+    if (t->type != HN_F32 || t->ne[0] != model->config.head_dim / 2 ||
+        t->bytes != t->ne[0] * sizeof(float))
         return hn_fail(err, HN_E_MODEL_INVALID, "rope_freqs.weight does not fit the model's heads");
     for (size_t i = 0; i < t->ne[0]; i++) {
         float factor;
         memcpy(&factor, t->data + i * sizeof factor, sizeof factor);
         if (!(factor > 0))
-            return hn_fail(err, HN_E_MODEL_INVALID, "rope_freqs.weight holds a factor that is not positive");
+            return hn_fail(
+                err, HN_E_MODEL_INVALID, "rope_freqs.weight holds a factor that is not positive");
         rope->inverse[i] /= (double)factor;
     }
     return 0;
@@ -123,24 +128,26 @@ static int apply(struct hn_rope *rope, const struct scaling *s, struct hn_error 
     else if (strcmp(type, "yarn") == 0)
         scale_yarn(rope, d, factor, s);
     else if (strcmp(type, "none") != 0 && strcmp(type, "default") != 0)
-        return hn_fail(
-            err, HN_E_UNSUPPORTED, "RoPE scaling of type \"%s\" is not supported; linear, llama3 and yarn are", type);
+        return hn_fail(err, HN_E_UNSUPPORTED,
+            "RoPE scaling of type \"%s\" is not supported; linear, llama3 and yarn are", type);
     return by_file_factors(rope, model, err);
 }
 
 int hn_rope_configure(struct hn_model *model, struct hn_error *err) {
     struct hn_config *c = &model->config;
-    /* Version 5 of Transformers keeps base and scaling in rope_parameters, where there are two kinds of layers one
-     * for each; version 4 in rope_theta, rope_local_base_freq and rope_scaling, which both versions put first. */
+    /* Version 5 of Transformers keeps base and scaling in rope_parameters, where there are two
+     * kinds of layers one for each; version 4 in rope_theta, rope_local_base_freq and rope_scaling,
+     * which both versions put first. */
     const json_t *parameters = hn_arch_json(model, "rope_parameters");
     const json_t *global = json_object_get(parameters, "full_attention"),
                  *local = json_object_get(parameters, "sliding_attention");
     const json_t *older = hn_arch_json(model, "rope_scaling");
     struct scaling s = {json_is_object(older) ? older : global ? global : parameters, model};
-    double base = hn_arch_number(model, (struct hn_arch_key){"rope.freq_base", "rope_theta"}, 10000);
+    double base =
+        hn_arch_number(model, (struct hn_arch_key){"rope.freq_base", "rope_theta"}, 10000);
     base = number(&s, "rope_theta", "rope.freq_base", base);
-    double local_base =
-        hn_arch_number(model, (struct hn_arch_key){"rope.freq_base_swa", "rope_local_base_freq"}, 10000);
+    double local_base = hn_arch_number(
+        model, (struct hn_arch_key){"rope.freq_base_swa", "rope_local_base_freq"}, 10000);
     if (json_is_number(json_object_get(local, "rope_theta")))
         local_base = json_number_value(json_object_get(local, "rope_theta"));
     if (!(base >= 1 && base < 1e12) || !(local_base >= 1 && local_base < 1e12))

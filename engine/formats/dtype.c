@@ -1,6 +1,7 @@
 /*
- * Stored weight types and their dequantisation; see dtype.h. Each function is the plain definition: value = what the
- * block's bytes say, computed in f32 in the order of the reference (gguf-py), so that results agree to the bit.
+ * Stored weight types and their dequantisation; see dtype.h. Each function is the plain definition:
+ * value = what the block's bytes say, computed in f32 in the order of the reference (gguf-py), so
+ * that results agree to the bit.
  */
 #include "engine/formats/dtype_impl.h"
 
@@ -9,7 +10,10 @@
 
 float hn_f16_to_f32(uint16_t h) {
     uint32_t sign = (uint32_t)(h & 0x8000) << 16, exponent = (h >> 10) & 31, mantissa = h & 1023;
-    union { uint32_t u; float f; } x;
+    union {
+        uint32_t u;
+        float f;
+    } x;
     if (exponent == 31) {
         x.u = sign | 0x7f800000 | mantissa << 13;
     } else if (exponent) {
@@ -22,7 +26,10 @@ float hn_f16_to_f32(uint16_t h) {
 }
 
 uint16_t hn_f32_to_f16(float f) {
-    union { float f; uint32_t u; } x = {.f = f};
+    union {
+        float f;
+        uint32_t u;
+    } x = {.f = f};
     uint16_t sign = (uint16_t)(x.u >> 16 & 0x8000);
     uint32_t u = x.u & 0x7fffffff;
     if (u >= 0x7f800000)
@@ -30,7 +37,10 @@ uint16_t hn_f32_to_f16(float f) {
     if (u >= 0x477ff000) /* rounds past the largest finite value */
         return (uint16_t)(sign | 0x7c00);
     if (u < 0x38800000) { /* subnormal: let the FPU round to a multiple of 2^-24 */
-        union { uint32_t u; float f; } y = {.u = u};
+        union {
+            uint32_t u;
+            float f;
+        } y = {.u = u};
         y.f += 0.5f;
         return (uint16_t)(sign | (y.u - 0x3f000000));
     }
@@ -39,7 +49,10 @@ uint16_t hn_f32_to_f16(float f) {
 }
 
 uint16_t hn_f32_to_bf16(float f) {
-    union { float f; uint32_t u; } x = {.f = f};
+    union {
+        float f;
+        uint32_t u;
+    } x = {.f = f};
     if ((x.u & 0x7fffffff) > 0x7f800000)
         return (uint16_t)(x.u >> 16 | 64);
     return (uint16_t)((x.u + 0x7fff + (x.u >> 16 & 1)) >> 16);

@@ -1,8 +1,8 @@
 /*
  * Data types of stored weights: block shapes and dequantisation to f32.
  *
- * One row per type in dtype.c. A row of a matrix is a whole number of blocks; `cols` given to the functions below
- * must be a multiple of the type's block. Block layouts:
+ * One row per type in dtype.c. A row of a matrix is a whole number of blocks; `cols` given to the
+ * functions below must be a multiple of the type's block. Block layouts:
  * https://github.com/ggml-org/ggml/blob/master/src/ggml-common.h
  */
 #ifndef HN_DTYPE_H

@@ -31,7 +31,7 @@ void hn_dequantise_iq1_s(float *out, const void *blocks, size_t n);
 void hn_dequantise_iq1_m(float *out, const void *blocks, size_t n);
 
 /* iq_lattices.c */
-extern const uint16_t hn_iq1_lattice[2048], hn_iq2_xxs_lattice[256], hn_iq2_xs_lattice[512], hn_iq2_s_lattice[1024],
-    hn_iq3_xxs_lattice[256], hn_iq3_s_lattice[512];
+extern const uint16_t hn_iq1_lattice[2048], hn_iq2_xxs_lattice[256], hn_iq2_xs_lattice[512],
+    hn_iq2_s_lattice[1024], hn_iq3_xxs_lattice[256], hn_iq3_s_lattice[512];
 
 #endif

@@ -1,7 +1,7 @@
 /*
- * i-quants of one to three bits: groups of eight (or twice four) values are points of a lattice, scaled and given
- * signs. Blocks hold 256 values; their layouts are ggml-common.h's, the arithmetic is in the order of gguf-py's
- * quants.py.
+ * i-quants of one to three bits: groups of eight (or twice four) values are points of a lattice,
+ * scaled and given signs. Blocks hold 256 values; their layouts are ggml-common.h's, the arithmetic
+ * is in the order of gguf-py's quants.py.
  */
 #include "engine/formats/dtype_impl.h"
 
@@ -25,7 +25,8 @@ static inline float value_at(const struct lattice *l, unsigned point, size_t i) 
 }
 
 /* out = by · point, negative where the value's bit of `signs` is set. */
-static inline void put(float *out, float by, const struct lattice *l, unsigned point, unsigned signs) {
+static inline void put(
+    float *out, float by, const struct lattice *l, unsigned point, unsigned signs) {
     for (size_t i = 0; i < l->n; i++) {
         float v = by * value_at(l, point, i);
         out[i] = signs >> i & 1 ? -v : v;
@@ -74,12 +75,14 @@ void hn_dequantise_iq2_xs(float *out, const void *blocks, size_t n) {
         float d = hn_read_f16(p);
         for (size_t k = 0; k < 32; k++, out += 8) {
             unsigned q = read_u16(p + 2 + 2 * k);
-            put(out, d * (0.5f + (float)nibble(p + 66, k / 2)) * 0.25f, &iq2_xs, q & 511, signs_of(q >> 9));
+            put(out, d * (0.5f + (float)nibble(p + 66, k / 2)) * 0.25f, &iq2_xs, q & 511,
+                signs_of(q >> 9));
         }
     }
 }
 
-/* d, low bytes of 32 points, 32 bytes of signs, two upper bits of each point, 16 scales of 4 bits. */
+/* d, low bytes of 32 points, 32 bytes of signs, two upper bits of each point, 16 scales of 4
+ * bits. */
 void hn_dequantise_iq2_s(float *out, const void *blocks, size_t n) {
     for (const uint8_t *p = blocks; n; n -= 256, p += 82) {
         float d = hn_read_f16(p);
@@ -109,7 +112,8 @@ void hn_dequantise_iq3_s(float *out, const void *blocks, size_t n) {
         float d = hn_read_f16(p);
         for (size_t j = 0; j < 64; j++, out += 4) {
             unsigned point = p[2 + j] | (p[66 + j / 8] >> j % 8 & 1u) << 8;
-            put(out, d * (float)(1 + 2 * nibble(p + 106, j / 8)), &iq3_s, point, p[74 + j / 2] >> j % 2 * 4);
+            put(out, d * (float)(1 + 2 * nibble(p + 106, j / 8)), &iq3_s, point,
+                p[74 + j / 2] >> j % 2 * 4);
         }
     }
 }
@@ -120,19 +124,21 @@ static inline void put_moved(float *out, float by, unsigned point, bool down) {
         out[i] = by * (value_at(&iq1, point, i) + (down ? -0.125f : 0.125f));
 }
 
-/* d, low bytes of 32 points, and for every 32 values their upper three bits, a scale of three and the direction. */
+/* d, low bytes of 32 points, and for every 32 values their upper three bits, a scale of three and
+ * the direction. */
 void hn_dequantise_iq1_s(float *out, const void *blocks, size_t n) {
     for (const uint8_t *p = blocks; n; n -= 256, p += 50) {
         float d = hn_read_f16(p);
         for (size_t k = 0; k < 32; k++, out += 8) {
-            unsigned rest = read_u16(p + 34 + k / 4 * 2), point = p[2 + k] | (rest >> k % 4 * 3 & 7) << 8;
+            unsigned rest = read_u16(p + 34 + k / 4 * 2),
+                     point = p[2 + k] | (rest >> k % 4 * 3 & 7) << 8;
             put_moved(out, d * (float)(2 * (rest >> 12 & 7) + 1), point, rest >> 15);
         }
     }
 }
 
-/* Low bytes of 32 points, a nibble each of upper bits and direction, four numbers of four scales of three bits; d is
- * made of their upper nibbles. */
+/* Low bytes of 32 points, a nibble each of upper bits and direction, four numbers of four scales of
+ * three bits; d is made of their upper nibbles. */
 void hn_dequantise_iq1_m(float *out, const void *blocks, size_t n) {
     for (const uint8_t *p = blocks; n; n -= 256, p += 56) {
         unsigned half = 0;
@@ -140,7 +146,8 @@ void hn_dequantise_iq1_m(float *out, const void *blocks, size_t n) {
             half |= (unsigned)(read_u16(p + 48 + 2 * i) >> 12) << 4 * i;
         float d = hn_f16_to_f32((uint16_t)half);
         for (size_t k = 0; k < 32; k++, out += 8) {
-            unsigned high = nibble(p + 32, k), scale = read_u16(p + 48 + k / 8 * 2) >> k % 8 / 2 * 3 & 7u;
+            unsigned high = nibble(p + 32, k),
+                     scale = read_u16(p + 48 + k / 8 * 2) >> k % 8 / 2 * 3 & 7u;
             put_moved(out, d * (float)(2 * scale + 1), p[k] | (high & 7) << 8, high & 8);
         }
     }

@@ -1,7 +1,7 @@
 /*
- * Dequantisation of the types with super-blocks of 256 values (K-quants), of the 5-bit types and of the 4-bit types
- * with a table of values. Layouts: ggml-common.h; the order of operations is gguf-py's, so that results agree to the
- * bit (tests/parity/test_dequantise.py).
+ * Dequantisation of the types with super-blocks of 256 values (K-quants), of the 5-bit types and of
+ * the 4-bit types with a table of values. Layouts: ggml-common.h; the order of operations is
+ * gguf-py's, so that results agree to the bit (tests/parity/test_dequantise.py).
  */
 #include "engine/formats/dtype_impl.h"
 
@@ -47,7 +47,8 @@ void hn_dequantise_q2_k(float *out, const void *blocks, size_t n) {
     }
 }
 
-/* hmask[32] (the third bit, less 4 where it is clear), 64 bytes of 2-bit values, 16 6-bit scales in 12 bytes, d. */
+/* hmask[32] (the third bit, less 4 where it is clear), 64 bytes of 2-bit values, 16 6-bit scales in
+ * 12 bytes, d. */
 void hn_dequantise_q3_k(float *out, const void *blocks, size_t n) {
     const uint8_t *p = blocks;
     for (; n; n -= 256, out += 256, p += 110) {
@@ -113,7 +114,8 @@ void hn_dequantise_q6_k(float *out, const void *blocks, size_t n) {
     }
 }
 
-static const int8_t iq4_values[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
+static const int8_t iq4_values[16] = {
+    -127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
 
 void hn_dequantise_iq4_nl(float *out, const void *blocks, size_t n) {
     const uint8_t *p = blocks;

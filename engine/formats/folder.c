@@ -29,9 +29,10 @@ bool hn_is_folder(const char *path) {
 
 static int open_shard(struct hn_folder *f, const char *name, struct hn_error *err) {
     char path[4400], inner[512];
-    if (!*name || strchr(name, '/') || name[0] == '.' || !file_path(path, sizeof path, f->dir, name))
-        return hn_fail(
-            err, HN_E_MODEL_INVALID, "the index names a weight file \"%.80s\", which is not a plain file name", name);
+    if (!*name || strchr(name, '/') || name[0] == '.' ||
+        !file_path(path, sizeof path, f->dir, name))
+        return hn_fail(err, HN_E_MODEL_INVALID,
+            "the index names a weight file \"%.80s\", which is not a plain file name", name);
     if (!exists(f->dir, name)) {
         hn_fail(err, HN_E_MODEL_INVALID, "the weight file %.200s is missing from the folder", name);
         hn_error_hint(err, HN_FOLDER_INDEX " lists it: copy all of its files");
@@ -53,14 +54,17 @@ static bool is_open(const char *const *names, size_t n, const char *name) {
     return false;
 }
 
-/* Opens each file that the index's weight_map mentions, once, in the order of their first mention. */
+/* Opens each file that the index's weight_map mentions, once, in the order of their first
+ * mention. */
 static int open_index(struct hn_folder *f, struct hn_error *err) {
     char path[4400];
     json_t *index = NULL;
     file_path(path, sizeof path, f->dir, HN_FOLDER_INDEX);
     int rc = hn_json_load(path, MAX_JSON, &index, err);
     if (rc)
-        return rc == HN_E_TOO_LARGE ? rc : hn_fail(err, HN_E_MODEL_INVALID, HN_FOLDER_INDEX " is not valid JSON");
+        return rc == HN_E_TOO_LARGE
+            ? rc
+            : hn_fail(err, HN_E_MODEL_INVALID, HN_FOLDER_INDEX " is not valid JSON");
     const json_t *map = json_object_get(index, "weight_map");
     const char *tensor, **names = hn_calloc(HN_FOLDER_SHARDS, sizeof *names);
     json_t *value;
@@ -74,7 +78,8 @@ static int open_index(struct hn_folder *f, struct hn_error *err) {
         if (rc || (name && is_open(names, n, name)))
             continue;
         if (!name || n == HN_FOLDER_SHARDS)
-            rc = hn_fail(err, HN_E_MODEL_INVALID, HN_FOLDER_INDEX " names too many files or one that is no text");
+            rc = hn_fail(err, HN_E_MODEL_INVALID,
+                HN_FOLDER_INDEX " names too many files or one that is no text");
         else
             names[n++] = name;
     }
@@ -91,12 +96,13 @@ static int open_weights(struct hn_folder *f, struct hn_error *err) {
     if (exists(f->dir, HN_FOLDER_INDEX))
         return open_index(f, err);
     if (!exists(f->dir, "model.safetensors")) {
-        hn_fail(err, HN_E_MODEL_INVALID, "the folder has no model.safetensors and no " HN_FOLDER_INDEX);
-        hn_error_hint(
-            err, exists(f->dir, "pytorch_model.bin")
-                     ? "pytorch_model.bin can run code when it is read and is not supported: save the model with "
-                       "save_pretrained(folder, safe_serialization=True)"
-                     : "save the model with save_pretrained(folder), or give a .gguf file");
+        hn_fail(
+            err, HN_E_MODEL_INVALID, "the folder has no model.safetensors and no " HN_FOLDER_INDEX);
+        hn_error_hint(err,
+            exists(f->dir, "pytorch_model.bin")
+                ? "pytorch_model.bin can run code when it is read and is not supported: save the "
+                  "model with save_pretrained(folder, safe_serialization=True)"
+                : "save the model with save_pretrained(folder), or give a .gguf file");
         return HN_E_MODEL_INVALID;
     }
     if (!(f->shards = hn_calloc(1, sizeof *f->shards)))
@@ -111,8 +117,9 @@ int hn_folder_open(struct hn_folder *f, const char *dir, struct hn_error *err) {
         return hn_fail(err, HN_E_MODEL_INVALID, "the folder's path is too long");
     if (!exists(dir, "config.json")) {
         hn_fail(err, HN_E_MODEL_INVALID, "the folder has no config.json");
-        hn_error_hint(err, "a model folder holds config.json, safetensors files and a tokenizer, as save_pretrained "
-                           "writes them");
+        hn_error_hint(err,
+            "a model folder holds config.json, safetensors files and a tokenizer, as "
+            "save_pretrained writes them");
         return HN_E_MODEL_INVALID;
     }
     file_path(path, sizeof path, dir, "config.json");
@@ -121,8 +128,8 @@ int hn_folder_open(struct hn_folder *f, const char *dir, struct hn_error *err) {
         return hn_fail(err, HN_E_MODEL_INVALID, "config.json is not a JSON object");
     if (json_object_get(f->config, "quantization_config"))
         return hn_fail(err, HN_E_UNSUPPORTED,
-            "the weights are quantised (quantization_config in config.json); give the unquantised model or a GGUF "
-            "file");
+            "the weights are quantised (quantization_config in config.json); give the unquantised "
+            "model or a GGUF file");
     return open_weights(f, err);
 }
 
@@ -149,7 +156,8 @@ static int visible(const struct dirent *entry) {
     return entry->d_name[0] != '.';
 }
 
-int hn_folder_hash(const char *dir, char hex[HN_SHA256_HEX], uint64_t *ret_bytes, struct hn_error *err) {
+int hn_folder_hash(
+    const char *dir, char hex[HN_SHA256_HEX], uint64_t *ret_bytes, struct hn_error *err) {
     struct dirent **entries = NULL;
     int n = scandir(dir, &entries, visible, by_name), rc = 0;
     void *sha = n < 0 ? NULL : hn_sha256_begin();
@@ -161,7 +169,8 @@ int hn_folder_hash(const char *dir, char hex[HN_SHA256_HEX], uint64_t *ret_bytes
     for (int i = 0; i < n; i++) {
         char path[4400], one[HN_SHA256_HEX];
         uint64_t size = 0;
-        if (!rc && exists(dir, entries[i]->d_name) && file_path(path, sizeof path, dir, entries[i]->d_name) &&
+        if (!rc && exists(dir, entries[i]->d_name) &&
+            file_path(path, sizeof path, dir, entries[i]->d_name) &&
             !(rc = hn_sha256_file(path, one, &size, err))) {
             hn_sha256_add(sha, one, HN_SHA256_HEX - 1);
             hn_sha256_add(sha, "  ", 2);

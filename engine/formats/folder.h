@@ -1,6 +1,6 @@
 /*
- * A Hugging Face model folder: config.json and the safetensors files with the weights, one or several
- * (https://huggingface.co/docs/transformers/main_classes/model#sharded-checkpoints).
+ * A Hugging Face model folder: config.json and the safetensors files with the weights, one or
+ * several (https://huggingface.co/docs/transformers/main_classes/model#sharded-checkpoints).
  */
 #ifndef HN_FOLDER_H
 #define HN_FOLDER_H
@@ -20,20 +20,23 @@ struct hn_folder {
     size_t n_shards;
 };
 
-/* Owner calls hn_folder_close in every case. HN_E_MODEL_INVALID names the file that is missing or damaged. */
+/* Owner calls hn_folder_close in every case. HN_E_MODEL_INVALID names the file that is missing or
+ * damaged. */
 int hn_folder_open(struct hn_folder *folder, const char *dir, struct hn_error *err);
 void hn_folder_close(struct hn_folder *folder);
 const struct hn_safetensor *hn_folder_find(const struct hn_folder *folder, const char *name);
 bool hn_is_folder(const char *path);
 /*
- * The folder's tokenizer and chat template (tokenizer.json, tokenizer_config.json, chat_template.jinja,
- * generation_config.json) as the fields that a GGUF file would have for them, so that everything behind knows one
- * form only. HN_E_UNSUPPORTED names a part that has no such form. Owner calls hn_gguf_close.
+ * The folder's tokenizer and chat template (tokenizer.json, tokenizer_config.json,
+ * chat_template.jinja, generation_config.json) as the fields that a GGUF file would have for them,
+ * so that everything behind knows one form only. HN_E_UNSUPPORTED names a part that has no such
+ * form. Owner calls hn_gguf_close.
  */
 int hn_folder_text(const struct hn_folder *folder, struct hn_gguf *ret, struct hn_error *err);
 
-/* One hash for all files of the folder: of the lines "<sha256>  <name>\n", sorted by name; and the sum of their
- * sizes. */
-int hn_folder_hash(const char *dir, char hex[HN_SHA256_HEX], uint64_t *ret_bytes, struct hn_error *err);
+/* One hash for all files of the folder: of the lines "<sha256>  <name>\n", sorted by name; and the
+ * sum of their sizes. */
+int hn_folder_hash(
+    const char *dir, char hex[HN_SHA256_HEX], uint64_t *ret_bytes, struct hn_error *err);
 
 #endif

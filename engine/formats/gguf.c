@@ -1,4 +1,5 @@
-/* GGUF reading and writing; see gguf.h. The reader is one cursor that never moves past the end of the map. */
+/* GGUF reading and writing; see gguf.h. The reader is one cursor that never moves past the end of
+ * the map. */
 #include "engine/formats/gguf.h"
 
 #include <stdlib.h>
@@ -42,10 +43,13 @@ static struct hn_view take_string(struct cursor *c) {
     return (struct hn_view){(const char *)p, p ? size : 0};
 }
 
-static int invalid(struct hn_error *err, const struct cursor *c, const char *what, struct hn_view name) {
-    hn_fail(err, HN_E_MODEL_INVALID, "the GGUF file is damaged at byte %zu: %s%s%.*s", (size_t)(c->at - c->begin),
-        what, name.size ? " of " : "", (int)(name.size < 100 ? name.size : 100), name.data ? name.data : "");
-    hn_error_hint(err, "download or copy the file again and compare its checksum with the source's");
+static int invalid(
+    struct hn_error *err, const struct cursor *c, const char *what, struct hn_view name) {
+    hn_fail(err, HN_E_MODEL_INVALID, "the GGUF file is damaged at byte %zu: %s%s%.*s",
+        (size_t)(c->at - c->begin), what, name.size ? " of " : "",
+        (int)(name.size < 100 ? name.size : 100), name.data ? name.data : "");
+    hn_error_hint(
+        err, "download or copy the file again and compare its checksum with the source's");
     return HN_E_MODEL_INVALID;
 }
 
@@ -58,8 +62,8 @@ static int read_kv(struct cursor *c, struct hn_gguf_kv *kv, struct hn_error *err
         element = take_uint(c, 4);
         count = take_uint(c, 8);
     }
-    if (c->failed || type >= HN_GGUF_TYPES || element >= HN_GGUF_TYPES || element == HN_GGUF_ARRAY ||
-        count > MAX_ARRAY)
+    if (c->failed || type >= HN_GGUF_TYPES || element >= HN_GGUF_TYPES ||
+        element == HN_GGUF_ARRAY || count > MAX_ARRAY)
         return invalid(err, c, "the type", kv->key);
     kv->type = (enum hn_gguf_type)type;
     kv->element = (enum hn_gguf_type)element;
@@ -69,7 +73,8 @@ static int read_kv(struct cursor *c, struct hn_gguf_kv *kv, struct hn_error *err
         take(c, count * type_bytes[element]); /* count <= 2^26: cannot overflow */
         return c->failed ? invalid(err, c, "the value", kv->key) : 0;
     }
-    if (count > (size_t)(c->end - c->at) / 8) /* every string has 8 bytes of length: refuse before allocating */
+    if (count > (size_t)(c->end - c->at) /
+            8) /* every string has 8 bytes of length: refuse before allocating */
         return invalid(err, c, "the value", kv->key);
     if (!(kv->strings = hn_calloc(count, sizeof *kv->strings)))
         return hn_fail(err, HN_E_INTERNAL, "out of memory");
@@ -79,7 +84,8 @@ static int read_kv(struct cursor *c, struct hn_gguf_kv *kv, struct hn_error *err
 }
 
 /* Dimensions, type and offset; *ret_offset is relative to the data section. */
-static int read_info(struct cursor *c, struct hn_gguf_tensor *t, uint64_t *ret_offset, struct hn_error *err) {
+static int read_info(
+    struct cursor *c, struct hn_gguf_tensor *t, uint64_t *ret_offset, struct hn_error *err) {
     t->name = take_string(c);
     if (c->failed || t->name.size == 0 || t->name.size > MAX_NAME)
         return invalid(err, c, "the name of a tensor", (struct hn_view){0});
@@ -90,7 +96,8 @@ static int read_info(struct cursor *c, struct hn_gguf_tensor *t, uint64_t *ret_o
     size_t values = 1;
     for (uint32_t i = 0; i < 4; i++) {
         t->ne[i] = i < dims ? take_uint(c, 8) : 1;
-        if (c->failed || t->ne[i] == 0 || t->ne[i] > (size_t)1 << 40 || !hn_mul(values, t->ne[i], &values))
+        if (c->failed || t->ne[i] == 0 || t->ne[i] > (size_t)1 << 40 ||
+            !hn_mul(values, t->ne[i], &values))
             return invalid(err, c, "the dimensions", t->name);
     }
     uint64_t type = take_uint(c, 4);
@@ -107,8 +114,10 @@ static int read_info(struct cursor *c, struct hn_gguf_tensor *t, uint64_t *ret_o
     t->type = (enum hn_dtype)type;
     if (t->ne[0] % info->block) {
         hn_fail(err, HN_E_MODEL_INVALID,
-            "tensor %.*s has rows of %zu values, which are no whole blocks of %zu as its type %s needs",
-            (int)(t->name.size < 100 ? t->name.size : 100), t->name.data, t->ne[0], info->block, info->name);
+            "tensor %.*s has rows of %zu values, which are no whole blocks of %zu as its type %s "
+            "needs",
+            (int)(t->name.size < 100 ? t->name.size : 100), t->name.data, t->ne[0], info->block,
+            info->name);
         hn_error_hint(err, "quantise the model again, with this tensor in Q8_0 or F16");
         return HN_E_MODEL_INVALID;
     }
@@ -145,7 +154,8 @@ static int parse(struct hn_gguf *gguf, struct hn_error *err) {
     const uint8_t *magic = take(&c, 4);
     uint64_t version = take_uint(&c, 4), n_tensors = take_uint(&c, 8), n_kv = take_uint(&c, 8);
     if (!magic || memcmp(magic, "GGUF", 4) != 0)
-        return hn_fail(err, HN_E_MODEL_INVALID, "not a GGUF file: it does not begin with the letters GGUF");
+        return hn_fail(
+            err, HN_E_MODEL_INVALID, "not a GGUF file: it does not begin with the letters GGUF");
     if (version != 2 && version != 3)
         return hn_fail(err, HN_E_UNSUPPORTED,
             "GGUF version %llu is not supported (2 and 3 are; big-endian files are not)",
@@ -155,7 +165,8 @@ static int parse(struct hn_gguf *gguf, struct hn_error *err) {
     gguf->kv = hn_calloc(n_kv, sizeof *gguf->kv);
     gguf->tensors = hn_calloc(n_tensors, sizeof *gguf->tensors);
     uint64_t *offsets = hn_calloc(n_tensors, sizeof *offsets);
-    int rc = gguf->kv && gguf->tensors && offsets ? 0 : hn_fail(err, HN_E_INTERNAL, "out of memory");
+    int rc =
+        gguf->kv && gguf->tensors && offsets ? 0 : hn_fail(err, HN_E_INTERNAL, "out of memory");
     while (!rc && gguf->n_kv < n_kv)
         rc = read_kv(&c, &gguf->kv[gguf->n_kv++], err);
     for (size_t i = 0; !rc && i < n_tensors; i++, gguf->n_tensors = i)
@@ -168,12 +179,13 @@ static int parse(struct hn_gguf *gguf, struct hn_error *err) {
         for (size_t i = 0; !rc && i < n_tensors; i++) {
             struct hn_gguf_tensor *t = &gguf->tensors[i];
             size_t begin, end;
-            if (offsets[i] & mask || !hn_add(data, offsets[i], &begin) || !hn_add(begin, t->bytes, &end) ||
-                end > gguf->map.size) {
+            if (offsets[i] & mask || !hn_add(data, offsets[i], &begin) ||
+                !hn_add(begin, t->bytes, &end) || end > gguf->map.size) {
                 rc = hn_fail(err, HN_E_MODEL_INVALID,
-                    "the GGUF file is cut short: tensor %.*s does not lie inside its %zu bytes", (int)t->name.size,
-                    t->name.data, gguf->map.size);
-                hn_error_hint(err, "download or copy the file again and compare its size with the source's");
+                    "the GGUF file is cut short: tensor %.*s does not lie inside its %zu bytes",
+                    (int)t->name.size, t->name.data, gguf->map.size);
+                hn_error_hint(
+                    err, "download or copy the file again and compare its size with the source's");
             } else {
                 t->data = gguf->map.data + begin;
             }
@@ -234,11 +246,11 @@ const struct hn_gguf_tensor *hn_gguf_tensor(const struct hn_gguf *gguf, const ch
     return NULL;
 }
 
-#define READ(ctype, p)                                                                                               \
-    ({                                                                                                               \
-        ctype v_;                                                                                                    \
-        memcpy(&v_, p, sizeof v_);                                                                                   \
-        v_;                                                                                                          \
+#define READ(ctype, p)             \
+    ({                             \
+        ctype v_;                  \
+        memcpy(&v_, p, sizeof v_); \
+        v_;                        \
     })
 
 int64_t hn_gguf_array_int(const struct hn_gguf_kv *kv, size_t i) {
@@ -283,7 +295,8 @@ static const struct hn_gguf_kv *find_number(const struct hn_gguf *gguf, const ch
 
 int64_t hn_gguf_int(const struct hn_gguf *gguf, const char *key, int64_t fallback) {
     const struct hn_gguf_kv *kv = find_number(gguf, key);
-    return kv && kv->type != HN_GGUF_F32 && kv->type != HN_GGUF_F64 ? hn_gguf_array_int(kv, 0) : fallback;
+    return kv && kv->type != HN_GGUF_F32 && kv->type != HN_GGUF_F64 ? hn_gguf_array_int(kv, 0)
+                                                                    : fallback;
 }
 
 double hn_gguf_float(const struct hn_gguf *gguf, const char *key, double fallback) {
@@ -355,8 +368,8 @@ size_t hn_gguf_padding(size_t bytes) {
     return (ALIGNMENT - bytes % ALIGNMENT) % ALIGNMENT;
 }
 
-void hn_gguf_put_tensor(
-    struct hn_gguf_writer *w, const char *name, enum hn_dtype type, uint32_t n_dims, const size_t *ne, size_t bytes) {
+void hn_gguf_put_tensor(struct hn_gguf_writer *w, const char *name, enum hn_dtype type,
+    uint32_t n_dims, const size_t *ne, size_t bytes) {
     put_name(&w->infos, name, strlen(name));
     put_uint(&w->infos, n_dims, 4);
     for (uint32_t i = 0; i < n_dims; i++)

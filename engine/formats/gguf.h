@@ -1,9 +1,10 @@
 /*
  * GGUF files (versions 2 and 3, little-endian): validated reading through a map, and writing.
  *
- * Everything in the file is hostile until checked: counts have ceilings, every offset and product is verified against
- * the file's size at open. After hn_gguf_open succeeds, every tensor's data lies inside the map, aligned, and of the
- * size that its type and dimensions imply. Strings are not NUL-terminated in the file; views carry lengths. Format:
+ * Everything in the file is hostile until checked: counts have ceilings, every offset and product
+ * is verified against the file's size at open. After hn_gguf_open succeeds, every tensor's data
+ * lies inside the map, aligned, and of the size that its type and dimensions imply. Strings are not
+ * NUL-terminated in the file; views carry lengths. Format:
  * https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
  */
 #ifndef HN_GGUF_H
@@ -45,14 +46,16 @@ struct hn_gguf_kv {
     enum hn_gguf_type element; /* of an array's elements (never ARRAY) */
     size_t count;              /* elements; 1 unless ARRAY */
     const uint8_t *data;       /* first byte of the (first) value */
-    struct hn_view *strings;   /* [count] when the value is a string or an array of strings, else NULL */
+    /* [count] when the value is a string or an array of strings, else NULL */
+    struct hn_view *strings;
 };
 
 struct hn_gguf_tensor {
     struct hn_view name;
     enum hn_dtype type;
     uint32_t n_dims;
-    size_t ne[4];        /* ne[0] is the fastest dimension: a matrix [rows, cols] has ne = {cols, rows} */
+    /* ne[0] is the fastest dimension: a matrix [rows, cols] has ne = {cols, rows} */
+    size_t ne[4];
     const uint8_t *data; /* into the map */
     size_t bytes;
 };
@@ -64,7 +67,8 @@ struct hn_gguf {
     struct hn_gguf_tensor *tensors; /* [n_tensors] in file order */
 };
 
-/* Owner calls hn_gguf_close (also safe on a zeroed struct). HN_E_MODEL_INVALID names what is wrong and where. */
+/* Owner calls hn_gguf_close (also safe on a zeroed struct). HN_E_MODEL_INVALID names what is wrong
+ * and where. */
 int hn_gguf_open(struct hn_gguf *gguf, const char *path, struct hn_error *err);
 /* The same of bytes that are copied. */
 int hn_gguf_from_memory(struct hn_gguf *gguf, const void *data, size_t size, struct hn_error *err);
@@ -76,13 +80,15 @@ const struct hn_gguf_tensor *hn_gguf_tensor(const struct hn_gguf *gguf, const ch
 int64_t hn_gguf_int(const struct hn_gguf *gguf, const char *key, int64_t fallback);
 double hn_gguf_float(const struct hn_gguf *gguf, const char *key, double fallback);
 bool hn_gguf_bool(const struct hn_gguf *gguf, const char *key, bool fallback);
-struct hn_view hn_gguf_string(const struct hn_gguf *gguf, const char *key); /* {NULL, 0} when missing */
+/* {NULL, 0} when missing */
+struct hn_view hn_gguf_string(const struct hn_gguf *gguf, const char *key);
 /* i-th element of an array of integers or floats (i < kv->count checked by the caller). */
 int64_t hn_gguf_array_int(const struct hn_gguf_kv *kv, size_t i);
 double hn_gguf_array_float(const struct hn_gguf_kv *kv, size_t i);
 bool hn_view_is(struct hn_view view, const char *text);
 
-/* Writing: header fields and tensors are collected, then put out in one go. Check out->failed once at the end. */
+/* Writing: header fields and tensors are collected, then put out in one go. Check out->failed once
+ * at the end. */
 struct hn_gguf_writer {
     struct hn_buf kv;    /* encoded key-value pairs */
     struct hn_buf infos; /* encoded tensor infos */
@@ -92,10 +98,12 @@ void hn_gguf_put_string(struct hn_gguf_writer *w, const char *key, const char *v
 void hn_gguf_put_u32(struct hn_gguf_writer *w, const char *key, uint32_t value);
 void hn_gguf_put_f32(struct hn_gguf_writer *w, const char *key, float value);
 void hn_gguf_put_bool(struct hn_gguf_writer *w, const char *key, bool value);
-void hn_gguf_put_copy(struct hn_gguf_writer *w, const struct hn_gguf_kv *kv); /* a pair of an open file, unchanged */
-/* Announces a tensor; data of all tensors follows in the same order, each padded by hn_gguf_padding. */
-void hn_gguf_put_tensor(
-    struct hn_gguf_writer *w, const char *name, enum hn_dtype type, uint32_t n_dims, const size_t *ne, size_t bytes);
+/* a pair of an open file, unchanged */
+void hn_gguf_put_copy(struct hn_gguf_writer *w, const struct hn_gguf_kv *kv);
+/* Announces a tensor; data of all tensors follows in the same order, each padded by
+ * hn_gguf_padding. */
+void hn_gguf_put_tensor(struct hn_gguf_writer *w, const char *name, enum hn_dtype type,
+    uint32_t n_dims, const size_t *ne, size_t bytes);
 /* Magic, counts, pairs, infos and padding up to the data section. Frees the writer's buffers. */
 void hn_gguf_finish_header(struct hn_gguf_writer *w, struct hn_buf *out);
 size_t hn_gguf_padding(size_t bytes); /* zero bytes to write behind a tensor of so many bytes */

@@ -17,9 +17,11 @@ static const struct {
     enum hn_dtype type;
 } types[] = {{"F32", HN_F32}, {"F16", HN_F16}, {"BF16", HN_BF16}};
 
-/* Whole numbers are no weights: older checkpoints carry positions and masks, which nothing here reads. */
+/* Whole numbers are no weights: older checkpoints carry positions and masks, which nothing here
+ * reads. */
 static bool is_buffer(const json_t *value) {
-    static const char *const whole[] = {"I64", "I32", "I16", "I8", "U64", "U32", "U16", "U8", "BOOL"};
+    static const char *const whole[] = {
+        "I64", "I32", "I16", "I8", "U64", "U32", "U16", "U8", "BOOL"};
     const char *type = json_string_value(json_object_get(value, "dtype"));
     for (size_t i = 0; type && i < sizeof whole / sizeof whole[0]; i++)
         if (strcmp(type, whole[i]) == 0)
@@ -28,23 +30,26 @@ static bool is_buffer(const json_t *value) {
 }
 
 static int invalid(struct hn_error *err, const char *what, const char *name) {
-    hn_fail(err, HN_E_MODEL_INVALID, "the safetensors file is damaged: %s%s%.200s", what, name ? " of tensor " : "",
-        name ? name : "");
-    hn_error_hint(err, "download or copy the file again and compare its checksum with the source's");
+    hn_fail(err, HN_E_MODEL_INVALID, "the safetensors file is damaged: %s%s%.200s", what,
+        name ? " of tensor " : "", name ? name : "");
+    hn_error_hint(
+        err, "download or copy the file again and compare its checksum with the source's");
     return HN_E_MODEL_INVALID;
 }
 
-static int read_tensor(const struct hn_safetensors *st, size_t data, const char *name, const json_t *value,
-    struct hn_safetensor *t, struct hn_error *err) {
+static int read_tensor(const struct hn_safetensors *st, size_t data, const char *name,
+    const json_t *value, struct hn_safetensor *t, struct hn_error *err) {
     const char *type = json_string_value(json_object_get(value, "dtype"));
-    const json_t *shape = json_object_get(value, "shape"), *offsets = json_object_get(value, "data_offsets");
+    const json_t *shape = json_object_get(value, "shape"),
+                 *offsets = json_object_get(value, "data_offsets");
     *t = (struct hn_safetensor){.name = name, .n_dims = json_array_size(shape)};
     size_t k = 0, values = 1, begin, end;
     while (type && k < 3 && strcmp(types[k].name, type) != 0)
         k++;
     if (!type || k == 3)
-        return hn_fail(err, HN_E_UNSUPPORTED, "tensor %.200s has the type %.32s; F32, F16 and BF16 are supported",
-            name, type ? type : "?");
+        return hn_fail(err, HN_E_UNSUPPORTED,
+            "tensor %.200s has the type %.32s; F32, F16 and BF16 are supported", name,
+            type ? type : "?");
     t->type = types[k].type;
     if (!json_is_array(shape) || t->n_dims > 4 || json_array_size(offsets) != 2)
         return invalid(err, "the description", name);
@@ -56,7 +61,8 @@ static int read_tensor(const struct hn_safetensors *st, size_t data, const char 
     }
     json_int_t first = json_integer_value(json_array_get(offsets, 0)),
                last = json_integer_value(json_array_get(offsets, 1));
-    if (first < 0 || last < first || !hn_mul(values, hn_dtype_info((int)t->type)->bytes, &t->bytes) ||
+    if (first < 0 || last < first ||
+        !hn_mul(values, hn_dtype_info((int)t->type)->bytes, &t->bytes) ||
         (size_t)(last - first) != t->bytes || !hn_add(data, (size_t)first, &begin) ||
         !hn_add(data, (size_t)last, &end) || end > st->map.size)
         return invalid(err, "the place", name);
@@ -76,7 +82,8 @@ static int parse(struct hn_safetensors *st, struct hn_error *err) {
     if (size > MAX_HEADER || size > st->map.size - 8)
         return invalid(err, "the header's length", NULL);
     struct hn_error inner;
-    if (hn_json_parse((const char *)st->map.data + 8, size, &st->header, &inner) || !json_is_object(st->header))
+    if (hn_json_parse((const char *)st->map.data + 8, size, &st->header, &inner) ||
+        !json_is_object(st->header))
         return invalid(err, "the header", NULL);
     size_t count = json_object_size(st->header);
     if (count > MAX_TENSORS || !(st->tensors = hn_calloc(count, sizeof *st->tensors)))
@@ -126,8 +133,10 @@ size_t hn_safetensor_values(const struct hn_safetensor_out *t) {
     return n;
 }
 
-static json_t *make_header(const struct hn_safetensor_out *tensors, size_t n, const json_t *metadata) {
-    json_t *header = json_object(), *meta = metadata ? json_copy((json_t *)(uintptr_t)metadata) : json_object();
+static json_t *make_header(
+    const struct hn_safetensor_out *tensors, size_t n, const json_t *metadata) {
+    json_t *header = json_object(),
+           *meta = metadata ? json_copy((json_t *)(uintptr_t)metadata) : json_object();
     json_object_set_new(meta, "format", json_string("pt"));
     json_object_set_new(header, "__metadata__", meta);
     size_t offset = 0;
@@ -135,16 +144,18 @@ static json_t *make_header(const struct hn_safetensor_out *tensors, size_t n, co
         json_t *shape = json_array();
         for (size_t k = 0; k < tensors[i].n_dims; k++)
             json_array_append_new(shape, json_integer((json_int_t)tensors[i].dims[k]));
-        size_t bytes = hn_safetensor_values(&tensors[i]) * hn_dtype_info((int)tensors[i].type)->bytes;
+        size_t bytes =
+            hn_safetensor_values(&tensors[i]) * hn_dtype_info((int)tensors[i].type)->bytes;
         json_object_set_new(header, tensors[i].name,
-            json_pack("{s:s, s:o, s:[I,I]}", "dtype", hn_dtype_info((int)tensors[i].type)->name, "shape", shape,
-                "data_offsets", (json_int_t)offset, (json_int_t)(offset + bytes)));
+            json_pack("{s:s, s:o, s:[I,I]}", "dtype", hn_dtype_info((int)tensors[i].type)->name,
+                "shape", shape, "data_offsets", (json_int_t)offset, (json_int_t)(offset + bytes)));
         offset += bytes;
     }
     return header;
 }
 
-static int write_chunk(int fd, enum hn_dtype type, const float *values, size_t n, struct hn_error *err) {
+static int write_chunk(
+    int fd, enum hn_dtype type, const float *values, size_t n, struct hn_error *err) {
     if (type == HN_F32)
         return hn_write_all(fd, values, n * sizeof(float), err);
     uint16_t chunk[4096];
@@ -152,15 +163,16 @@ static int write_chunk(int fd, enum hn_dtype type, const float *values, size_t n
     for (size_t i = 0; i < n && !rc; i += 4096) {
         size_t count = n - i < 4096 ? n - i : 4096;
         for (size_t k = 0; k < count; k++)
-            chunk[k] = type == HN_F16 ? hn_f32_to_f16(values[i + k]) : hn_f32_to_bf16(values[i + k]);
+            chunk[k] =
+                type == HN_F16 ? hn_f32_to_f16(values[i + k]) : hn_f32_to_bf16(values[i + k]);
         rc = hn_write_all(fd, chunk, count * 2, err);
     }
     return rc;
 }
 
 /* Rows are gathered into blocks: one call of write for many of them. */
-static int write_rows(
-    int fd, const struct hn_safetensor_out *t, hn_safetensor_rows *rows, void *context, struct hn_error *err) {
+static int write_rows(int fd, const struct hn_safetensor_out *t, hn_safetensor_rows *rows,
+    void *context, struct hn_error *err) {
     size_t cols = t->dims[t->n_dims - 1], n = cols ? hn_safetensor_values(t) / cols : 0,
            block = cols ? 65536 / cols + 1 : 1;
     float *room = hn_calloc(block * cols, sizeof *room);
@@ -175,8 +187,8 @@ static int write_rows(
     return rc;
 }
 
-int hn_safetensors_write(const char *path, const struct hn_safetensor_out *tensors, size_t n, const json_t *metadata,
-    hn_safetensor_rows *rows, void *context, struct hn_error *err) {
+int hn_safetensors_write(const char *path, const struct hn_safetensor_out *tensors, size_t n,
+    const json_t *metadata, hn_safetensor_rows *rows, void *context, struct hn_error *err) {
     json_t *header = make_header(tensors, n, metadata);
     char *text = json_dumps(header, JSON_COMPACT);
     json_decref(header);
@@ -186,13 +198,15 @@ int hn_safetensors_write(const char *path, const struct hn_safetensor_out *tenso
     if (fd < 0)
         rc = hn_fail_errno(err, errno, "cannot create %s", path);
     else {
-        uint64_t size = (strlen(text) + 7) / 8 * 8; /* padded with spaces so that the data is aligned */
-        if (!(rc = hn_write_all(fd, &size, 8, err)) && !(rc = hn_write_all(fd, text, strlen(text), err)))
+        /* padded with spaces so that the data is aligned */
+        uint64_t size = (strlen(text) + 7) / 8 * 8;
+        if (!(rc = hn_write_all(fd, &size, 8, err)) &&
+            !(rc = hn_write_all(fd, text, strlen(text), err)))
             rc = hn_write_all(fd, "       ", size - strlen(text), err);
         for (size_t i = 0; i < n && !rc; i++)
-            rc = tensors[i].values
-                     ? write_chunk(fd, tensors[i].type, tensors[i].values, hn_safetensor_values(&tensors[i]), err)
-                     : write_rows(fd, &tensors[i], rows, context, err);
+            rc = tensors[i].values ? write_chunk(fd, tensors[i].type, tensors[i].values,
+                                         hn_safetensor_values(&tensors[i]), err)
+                                   : write_rows(fd, &tensors[i], rows, context, err);
         if (close(fd) && !rc)
             rc = hn_fail_errno(err, errno, "cannot close %s", path);
     }

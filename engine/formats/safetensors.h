@@ -1,9 +1,10 @@
 /*
- * Safetensors files: u64 little-endian header length, JSON header, data (https://github.com/huggingface/safetensors).
+ * Safetensors files: u64 little-endian header length, JSON header, data
+ * (https://github.com/huggingface/safetensors).
  *
- * Reading validates everything at open: ranges inside the file, sizes that follow from type and shape, no overlap, a
- * header of at most 100 MB. Writing puts tensors in the order given and `"format":"pt"` into the metadata, without
- * which Transformers refuses the file.
+ * Reading validates everything at open: ranges inside the file, sizes that follow from type and
+ * shape, no overlap, a header of at most 100 MB. Writing puts tensors in the order given and
+ * `"format":"pt"` into the metadata, without which Transformers refuses the file.
  */
 #ifndef HN_SAFETENSORS_H
 #define HN_SAFETENSORS_H
@@ -41,12 +42,15 @@ struct hn_safetensor_out {
     const float *values; /* or NULL: row by row from `rows`, so that no whole matrix need exist */
     const void *source;
 };
-size_t hn_safetensor_values(const struct hn_safetensor_out *tensor); /* the product of its dimensions */
-/* Fills out[last dimension] with row `row` (all dimensions but the last taken together) of a tensor without values.
+/* the product of its dimensions */
+size_t hn_safetensor_values(const struct hn_safetensor_out *tensor);
+/* Fills out[last dimension] with row `row` (all dimensions but the last taken together) of a tensor
+ * without values.
  */
-typedef void hn_safetensor_rows(void *context, const struct hn_safetensor_out *tensor, size_t row, float *out);
+typedef void hn_safetensor_rows(
+    void *context, const struct hn_safetensor_out *tensor, size_t row, float *out);
 /* `metadata`: string values, or NULL. Not durable by itself: the caller publishes the folder. */
-int hn_safetensors_write(const char *path, const struct hn_safetensor_out *tensors, size_t n, const json_t *metadata,
-    hn_safetensor_rows *rows, void *context, struct hn_error *err);
+int hn_safetensors_write(const char *path, const struct hn_safetensor_out *tensors, size_t n,
+    const json_t *metadata, hn_safetensor_rows *rows, void *context, struct hn_error *err);
 
 #endif

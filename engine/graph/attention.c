@@ -1,11 +1,12 @@
 /*
- * Attention in blocks of queries and keys: the score matrix exists only as one block in a thread's scratch; what is
- * kept for the backward pass is the log-sum-exp of each row (Dao et al. 2022).
+ * Attention in blocks of queries and keys: the score matrix exists only as one block in a thread's
+ * scratch; what is kept for the backward pass is the log-sum-exp of each row (Dao et al. 2022).
  *
- * Forward: a task is a block of queries of the heads that share keys and values. Backward: a task is a head of a sequence and every
- * fourth block of its keys, which are packed once for all queries; it writes dK and dV of its own head into work space, as it does
- * dQ where it is not the first of these parts. A second pass sums the parts, and the heads of a key-value group, in fixed order.
- * So no sum depends on the number of threads.
+ * Forward: a task is a block of queries of the heads that share keys and values. Backward: a task
+ * is a head of a sequence and every fourth block of its keys, which are packed once for all
+ * queries; it writes dK and dV of its own head into work space, as it does dQ where it is not the
+ * first of these parts. A second pass sums the parts, and the heads of a key-value group, in fixed
+ * order. So no sum depends on the number of threads.
  */
 #include "engine/graph/attention.h"
 #include "engine/graph/dropout.h"
@@ -39,7 +40,8 @@ static size_t key_parts(size_t length) {
 }
 
 size_t hn_attention_scratch(size_t head_dim, bool backward) {
-    size_t scores = HN_QUERY_BLOCK * HN_KEY_BLOCK, straight = hn_operand_size(HN_KEY_BLOCK, head_dim),
+    size_t scores = HN_QUERY_BLOCK * HN_KEY_BLOCK,
+           straight = hn_operand_size(HN_KEY_BLOCK, head_dim),
            turned = hn_operand_size(head_dim, HN_KEY_BLOCK);
     return backward ? 2 * scores + 2 * turned + straight
                     : scores + 2 * HN_QUERY_BLOCK * HN_HEADS_TOGETHER + turned + straight;
@@ -69,7 +71,7 @@ static struct attention describe(struct hn_exec *x, const struct hn_step *step) 
     a.cols = a.q_cols + 2 * a.kv_cols;
     if (op->attr.attention.cached)
         a.cache = (float *)hn_buffer(x, x->plan->cache) +
-                  op->attr.attention.cache_layer * 2 * a.kv_cols * x->plan->caps.cache_rows;
+            op->attr.attention.cache_layer * 2 * a.kv_cols * x->plan->caps.cache_rows;
     return a;
 }
 
@@ -83,7 +85,8 @@ static struct keys keys_of(const struct attention *a, size_t s, size_t head) {
     size_t offset = head / a->group * a->d, n = b->starts[s + 1] - b->starts[s];
     if (a->cache) {
         const float *rows = a->cache + (size_t)b->cache_rows[s] * 2 * a->kv_cols;
-        return (struct keys){rows + offset, rows + a->kv_cols + offset, 2 * a->kv_cols, b->past[s] + n};
+        return (struct keys){
+            rows + offset, rows + a->kv_cols + offset, 2 * a->kv_cols, b->past[s] + n};
     }
     const float *rows = a->qkv + b->starts[s] * a->cols + a->q_cols + offset;
     return (struct keys){rows, rows + a->kv_cols, a->cols, n};
@@ -97,7 +100,8 @@ static void append_to_cache(const struct attention *a) {
                 a->qkv + i * a->cols + a->q_cols, 2 * a->kv_cols * sizeof *a->cache);
 }
 
-/* A block of keys and values as operands of products, packed in a thread's room behind its other values. */
+/* A block of keys and values as operands of products, packed in a thread's room behind its other
+ * values. */
 struct key_block {
     const float *keys, *values;
     size_t stride, j0, n;
@@ -106,20 +110,22 @@ struct key_block {
 
 static struct key_block block_of(const struct keys *keys, size_t j0, size_t n) {
     size_t at = j0 * keys->stride;
-    return (struct key_block){.keys = keys->k + at, .values = keys->v + at, .stride = keys->stride, .j0 = j0, .n = n};
+    return (struct key_block){
+        .keys = keys->k + at, .values = keys->v + at, .stride = keys->stride, .j0 = j0, .n = n};
 }
 
 /* The operand of n rows of d values, or of their transpose; the room left behind it. */
-static float *pack(struct hn_operand *b, bool trans, const float *rows, size_t stride, size_t n, size_t d, float *room) {
+static float *pack(struct hn_operand *b, bool trans, const float *rows, size_t stride, size_t n,
+    size_t d, float *room) {
     *b = (struct hn_operand){trans, trans ? d : n, trans ? n : d, stride, rows, room};
     hn_operand_pack(b);
     return room + hn_operand_size(b->k, b->n);
 }
 
-/* Scores of m query rows against the first n keys of a block, masked; row r sees keys up to `visible + r`, and no more than the
- * window holds. */
-static void scores(
-    const struct attention *a, const float *q, const struct key_block *b, size_t m, size_t n, size_t visible, float *s) {
+/* Scores of m query rows against the first n keys of a block, masked; row r sees keys up to
+ * `visible + r`, and no more than the window holds. */
+static void scores(const struct attention *a, const float *q, const struct key_block *b, size_t m,
+    size_t n, size_t visible, float *s) {
     if (a->alone)
         a->k->dots(s, 1, a->scale, false, q, b->keys, b->stride, n, a->d);
     else
@@ -132,11 +138,13 @@ static void scores(
             s[r * n + j - b->j0] = -INFINITY;
 }
 
-/* Drops probabilities, or their gradients, of m query rows from i0 on against the keys j0…j0+n of sequence s. */
-static void drop(
-    const struct attention *a, size_t s, size_t head, size_t i0, size_t m, size_t j0, size_t n, float *p) {
+/* Drops probabilities, or their gradients, of m query rows from i0 on against the keys j0…j0+n of
+ * sequence s. */
+static void drop(const struct attention *a, size_t s, size_t head, size_t i0, size_t m, size_t j0,
+    size_t n, float *p) {
     for (size_t r = 0; a->dropout > 0 && r < m; r++)
-        hn_dropout_apply(hn_attention_key(a->x, a->op, s, i0 + r), head, j0, a->dropout, p + r * n, n);
+        hn_dropout_apply(
+            hn_attention_key(a->x, a->op, s, i0 + r), head, j0, a->dropout, p + r * n, n);
 }
 
 /* Block `block` of the batch's query blocks: its sequence and first row in it. */
@@ -159,16 +167,18 @@ static size_t count_blocks(const struct hn_batch *b) {
     return blocks;
 }
 
-/* The running softmax over blocks of keys of one head's query rows: largest score and sum of each. */
+/* The running softmax over blocks of keys of one head's query rows: largest score and sum of
+ * each. */
 struct running {
     const float *q;
     float *out, *max, *sum;
     size_t m;
 };
 
-static struct running begin_rows(const struct attention *a, size_t head, size_t row, size_t m, float *room) {
-    struct running run = {a->qkv + row * a->cols + head * a->d, a->out + row * a->q_cols + head * a->d, room,
-        room + HN_QUERY_BLOCK, m};
+static struct running begin_rows(
+    const struct attention *a, size_t head, size_t row, size_t m, float *room) {
+    struct running run = {a->qkv + row * a->cols + head * a->d,
+        a->out + row * a->q_cols + head * a->d, room, room + HN_QUERY_BLOCK, m};
     for (size_t r = 0; r < m; r++) {
         run.max[r] = -INFINITY;
         run.sum[r] = 0;
@@ -197,14 +207,17 @@ static void exponents(const struct attention *a, struct running *run, float *p, 
 }
 
 /* out[m, d] += p[m, n] · V */
-static void add_values(const struct attention *a, const struct running *run, const float *p, const struct key_block *b) {
+static void add_values(const struct attention *a, const struct running *run, const float *p,
+    const struct key_block *b) {
     if (a->alone)
         a->k->mix(run->out, p, b->values, b->stride, b->n, a->d);
     else
-        hn_gemm_operand(false, run->m, a->d, b->n, 1, p, b->n, &b->values_straight, true, run->out, a->q_cols);
+        hn_gemm_operand(
+            false, run->m, a->d, b->n, 1, p, b->n, &b->values_straight, true, run->out, a->q_cols);
 }
 
-static void end_rows(const struct attention *a, const struct running *run, size_t head, size_t row) {
+static void end_rows(
+    const struct attention *a, const struct running *run, size_t head, size_t row) {
     for (size_t r = 0; r < run->m; r++) {
         a->k->scale(run->out + r * a->q_cols, 1 / run->sum[r], a->d);
         a->lse[(row + r) * a->heads + head] = run->max[r] + logf(run->sum[r]);
@@ -214,15 +227,18 @@ static void end_rows(const struct attention *a, const struct running *run, size_
 static void forward_block(void *context, size_t task, unsigned thread) {
     struct attention own = *(const struct attention *)context, *a = &own;
     const struct hn_batch *b = a->x->batch;
-    size_t sets = a->heads / a->together, head = task % sets * a->together, i0, s = find_block(b, task / sets, &i0);
+    size_t sets = a->heads / a->together, head = task % sets * a->together, i0,
+           s = find_block(b, task / sets, &i0);
     own.alone = s < b->n_next;
-    size_t length = b->starts[s + 1] - b->starts[s], m = least(HN_QUERY_BLOCK, length - i0), row = b->starts[s] + i0;
+    size_t length = b->starts[s + 1] - b->starts[s], m = least(HN_QUERY_BLOCK, length - i0),
+           row = b->starts[s] + i0;
     struct keys keys = keys_of(a, s, head);
     size_t visible = keys.n - length + i0; /* last key that the block's first query sees */
     size_t end = a->causal ? visible + m : keys.n;
     float *p = hn_op_room(a->x, thread), *sums = p + HN_QUERY_BLOCK * HN_KEY_BLOCK;
     float *packed = sums + 2 * HN_QUERY_BLOCK * a->together;
-    size_t oldest = visible + 1 > a->window ? visible + 1 - a->window : 0; /* that the block's first query sees */
+    /* that the block's first query sees */
+    size_t oldest = visible + 1 > a->window ? visible + 1 - a->window : 0;
     struct running runs[HN_HEADS_TOGETHER];
     for (size_t h = 0; h < a->together; h++)
         runs[h] = begin_rows(a, head + h, row, m, sums + 2 * HN_QUERY_BLOCK * h);
@@ -266,8 +282,8 @@ static void delta_rows(void *context, size_t block, unsigned thread) {
     (void)thread;
     for (size_t t = block * HN_ROW_BLOCK; t < end; t++)
         for (size_t h = 0; h < a->heads; h++)
-            a->delta[t * a->heads + h] =
-                a->k->dot(a->dout + t * a->q_cols + h * a->d, a->out_in + t * a->q_cols + h * a->d, a->d);
+            a->delta[t * a->heads + h] = a->k->dot(
+                a->dout + t * a->q_cols + h * a->d, a->out_in + t * a->q_cols + h * a->d, a->d);
 }
 
 /* Gradients of one head's queries in one part, its keys and values, at the sequence's first row. */
@@ -279,22 +295,28 @@ struct head_back {
 
 static struct head_back head_at(const struct attention *a, size_t s, size_t head, size_t part) {
     const struct hn_batch *b = a->x->batch;
-    size_t first = b->starts[s], at = first * a->q_cols + head * a->d, stat = first * a->heads + head;
-    struct head_back h = {.s = s, .head = head, .length = b->starts[s + 1] - first, .ld_dq = part ? a->q_cols : a->cols};
+    size_t first = b->starts[s], at = first * a->q_cols + head * a->d,
+           stat = first * a->heads + head;
+    struct head_back h = {.s = s,
+        .head = head,
+        .length = b->starts[s + 1] - first,
+        .ld_dq = part ? a->q_cols : a->cols};
     h.q = a->qkv + first * a->cols + head * a->d;
     h.dout = a->dout + at;
     h.lse = a->lse_in + stat;
     h.delta = a->delta + stat;
-    h.dq = part ? a->dq + (part - 1) * b->n_tokens * a->q_cols + at : a->din + first * a->cols + head * a->d;
+    h.dq = part ? a->dq + (part - 1) * b->n_tokens * a->q_cols + at
+                : a->din + first * a->cols + head * a->d;
     h.dk = a->dk + at;
     h.dv = a->dv + at;
     return h;
 }
 
 /* Queries i0… against a block of keys: dQ, dK and dV grow. `p` holds two matrices of scores. */
-static void backward_block(const struct attention *a, const struct head_back *h, const struct key_block *b, size_t i0,
-    float *p, float *scratch) {
-    size_t m = least(HN_QUERY_BLOCK, h->length - i0), n = a->causal ? least(b->n, i0 + m - b->j0) : b->n;
+static void backward_block(const struct attention *a, const struct head_back *h,
+    const struct key_block *b, size_t i0, float *p, float *scratch) {
+    size_t m = least(HN_QUERY_BLOCK, h->length - i0),
+           n = a->causal ? least(b->n, i0 + m - b->j0) : b->n;
     const float *q = h->q + i0 * a->cols, *dout = h->dout + i0 * a->q_cols;
     float *dp = p + HN_QUERY_BLOCK * HN_KEY_BLOCK;
     scores(a, q, b, m, n, i0, p);
@@ -303,11 +325,15 @@ static void backward_block(const struct attention *a, const struct head_back *h,
     hn_gemm_operand(false, m, n, a->d, 1, dout, a->q_cols, &b->values_turned, false, dp, n);
     drop(a, h->s, h->head, i0, m, b->j0, n, dp);
     for (size_t r = 0; r < m; r++)
-        a->k->softmax_back(dp + r * n, p + r * n, dp + r * n, h->delta[(i0 + r) * a->heads], a->scale, n);
+        a->k->softmax_back(
+            dp + r * n, p + r * n, dp + r * n, h->delta[(i0 + r) * a->heads], a->scale, n);
     drop(a, h->s, h->head, i0, m, b->j0, n, p);
-    hn_gemm(true, false, n, a->d, m, 1, p, n, dout, a->q_cols, true, h->dv + b->j0 * a->q_cols, a->q_cols, scratch);
-    hn_gemm_operand(false, m, a->d, n, 1, dp, n, &b->keys_straight, true, h->dq + i0 * h->ld_dq, h->ld_dq);
-    hn_gemm(true, false, n, a->d, m, 1, dp, n, q, a->cols, true, h->dk + b->j0 * a->q_cols, a->q_cols, scratch);
+    hn_gemm(true, false, n, a->d, m, 1, p, n, dout, a->q_cols, true, h->dv + b->j0 * a->q_cols,
+        a->q_cols, scratch);
+    hn_gemm_operand(
+        false, m, a->d, n, 1, dp, n, &b->keys_straight, true, h->dq + i0 * h->ld_dq, h->ld_dq);
+    hn_gemm(true, false, n, a->d, m, 1, dp, n, q, a->cols, true, h->dk + b->j0 * a->q_cols,
+        a->q_cols, scratch);
 }
 
 static void clear_rows(float *rows, size_t ld, size_t n, size_t d) {
@@ -326,12 +352,14 @@ static void backward_part(void *context, size_t task, unsigned thread) {
     clear_rows(h.dq, h.ld_dq, h.length, a->d);
     for (size_t j0 = part * HN_KEY_BLOCK; j0 < h.length; j0 += HN_KEY_PARTS * HN_KEY_BLOCK) {
         struct key_block block = block_of(&keys, j0, least(HN_KEY_BLOCK, h.length - j0));
-        float *room = pack(&block.keys_turned, true, block.keys, block.stride, block.n, a->d, packed);
+        float *room =
+            pack(&block.keys_turned, true, block.keys, block.stride, block.n, a->d, packed);
         room = pack(&block.values_turned, true, block.values, block.stride, block.n, a->d, room);
         pack(&block.keys_straight, false, block.keys, block.stride, block.n, a->d, room);
         clear_rows(h.dk + j0 * a->q_cols, a->q_cols, block.n, a->d);
         clear_rows(h.dv + j0 * a->q_cols, a->q_cols, block.n, a->d);
-        for (size_t i0 = a->causal ? j0 / HN_QUERY_BLOCK * HN_QUERY_BLOCK : 0; i0 < h.length; i0 += HN_QUERY_BLOCK) {
+        for (size_t i0 = a->causal ? j0 / HN_QUERY_BLOCK * HN_QUERY_BLOCK : 0; i0 < h.length;
+             i0 += HN_QUERY_BLOCK) {
             if (i0 >= a->window && i0 - a->window >= j0 + HN_KEY_BLOCK - 1)
                 break; /* the block's first query is past all of these keys, so are the rest */
             backward_block(a, &h, &block, i0, p, hn_scratch(a->x, thread));

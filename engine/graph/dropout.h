@@ -1,8 +1,8 @@
 /*
- * Dropout masks: kept or not is a function of (seed, step, layer, module, the row's number in the epoch, token
- * position, channel), never of the place in the packed batch, so that packing, micro-batches and threads change
- * nothing. Three kinds: of an adapter's input, of hidden states, and of attention's probabilities, where the head is
- * the lane and the key the channel.
+ * Dropout masks: kept or not is a function of (seed, step, layer, module, the row's number in the
+ * epoch, token position, channel), never of the place in the packed batch, so that packing,
+ * micro-batches and threads change nothing. Three kinds: of an adapter's input, of hidden states,
+ * and of attention's probabilities, where the head is the lane and the key the channel.
  */
 #ifndef HN_DROPOUT_H
 #define HN_DROPOUT_H
@@ -30,10 +30,12 @@ static inline size_t hn_sequence_of(const struct hn_batch *batch, size_t row) {
 }
 
 /* Key of one token at one module; channels are the last counter. */
-static inline uint64_t hn_dropout_key(const struct hn_exec *x, const struct hn_op *op, size_t part, size_t row) {
+static inline uint64_t hn_dropout_key(
+    const struct hn_exec *x, const struct hn_op *op, size_t part, size_t row) {
     uint64_t ordinal = x->batch->ordinals[hn_sequence_of(x->batch, row)];
     uint64_t place = ordinal << 32 | x->batch->positions[row];
-    return hn_random_u64(x->seed, HN_PURPOSE_DROPOUT, x->dropout_step << 16 | hn_dropout_module(op, part), place);
+    return hn_random_u64(
+        x->seed, HN_PURPOSE_DROPOUT, x->dropout_step << 16 | hn_dropout_module(op, part), place);
 }
 
 static inline bool hn_dropout_lane(uint64_t key, size_t lane, size_t channel, double p) {
@@ -48,7 +50,8 @@ static inline bool hn_dropout_channel(uint64_t key, size_t channel, double p) {
 }
 
 /* values[i] *= 0 or 1 / (1 − p), for the channels first … first + n; first is a multiple of 4. */
-static inline void hn_dropout_apply(uint64_t key, size_t lane, size_t first, double p, float *values, size_t n) {
+static inline void hn_dropout_apply(
+    uint64_t key, size_t lane, size_t first, double p, float *values, size_t n) {
     const uint32_t k[2] = {(uint32_t)key, (uint32_t)(key >> 32)};
     const double bound = p * 0x1p32;
     const float factor = (float)(1 / (1 - p));
@@ -64,13 +67,14 @@ static inline void hn_dropout_apply(uint64_t key, size_t lane, size_t first, dou
 static inline uint64_t hn_hidden_key(const struct hn_exec *x, const struct hn_op *op, size_t row) {
     uint64_t ordinal = x->batch->ordinals[hn_sequence_of(x->batch, row)];
     uint64_t module = (uint64_t)(op->layer + 1) * HN_ROLES + (uint64_t)op->attr.dropout.place;
-    return hn_random_u64(
-        x->seed, HN_PURPOSE_HIDDEN, x->dropout_step << 16 | module, ordinal << 32 | x->batch->positions[row]);
+    return hn_random_u64(x->seed, HN_PURPOSE_HIDDEN, x->dropout_step << 16 | module,
+        ordinal << 32 | x->batch->positions[row]);
 }
 
 static inline uint64_t hn_attention_key(
     const struct hn_exec *x, const struct hn_op *op, size_t sequence, size_t query) {
-    return hn_random_u64(x->seed, HN_PURPOSE_ATTENTION, x->dropout_step << 16 | (uint64_t)(op->layer + 1),
+    return hn_random_u64(x->seed, HN_PURPOSE_ATTENTION,
+        x->dropout_step << 16 | (uint64_t)(op->layer + 1),
         (uint64_t)x->batch->ordinals[sequence] << 32 | query);
 }
 
@@ -79,8 +83,8 @@ static inline size_t hn_token_row(const struct hn_exec *x, enum hn_dim dim, size
     return dim == HN_DIM_TARGETS ? x->batch->target_rows[row] : row;
 }
 
-static inline bool hn_dropout_keep(
-    const struct hn_exec *x, const struct hn_op *op, size_t part, size_t row, size_t channel, double p) {
+static inline bool hn_dropout_keep(const struct hn_exec *x, const struct hn_op *op, size_t part,
+    size_t row, size_t channel, double p) {
     return hn_dropout_channel(hn_dropout_key(x, op, part, row), channel, p);
 }
 

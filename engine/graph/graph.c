@@ -1,4 +1,5 @@
-/* See graph.h. Building never fails half-way: out of memory sets `failed`, which hn_graph_build reports once. */
+/* See graph.h. Building never fails half-way: out of memory sets `failed`, which hn_graph_build
+ * reports once. */
 #include "engine/graph/graph.h"
 #include "engine/base/buf.h"
 
@@ -6,7 +7,8 @@
 #include <string.h>
 
 static int add_tensor(struct hn_graph *g, enum hn_dim dim, size_t cols) {
-    if (g->failed || !hn_grow(&g->tensors, &g->tensors_capacity, g->n_tensors + 1, sizeof *g->tensors)) {
+    if (g->failed ||
+        !hn_grow(&g->tensors, &g->tensors_capacity, g->n_tensors + 1, sizeof *g->tensors)) {
         g->failed = true;
         return 0;
     }
@@ -15,8 +17,10 @@ static int add_tensor(struct hn_graph *g, enum hn_dim dim, size_t cols) {
 }
 
 /* An op with one input and one output; the caller fills the attributes. */
-static struct hn_op *add_op(struct hn_graph *g, enum hn_op_kind kind, int layer, int in0, int out0) {
-    static _Thread_local struct hn_op nowhere; /* takes attributes once memory has run out; never read */
+static struct hn_op *add_op(
+    struct hn_graph *g, enum hn_op_kind kind, int layer, int in0, int out0) {
+    /* takes attributes once memory has run out; never read */
+    static _Thread_local struct hn_op nowhere;
     if (g->failed || !hn_grow(&g->ops, &g->ops_capacity, g->n_ops + 1, sizeof *g->ops)) {
         g->failed = true;
         return &nowhere;
@@ -54,7 +58,8 @@ int hn_graph_norm(struct hn_graph *g, int layer, int x, int residual, enum hn_ro
     return out;
 }
 
-int hn_graph_linear(struct hn_graph *g, int layer, int x, int residual, size_t n_parts, const enum hn_role *roles) {
+int hn_graph_linear(
+    struct hn_graph *g, int layer, int x, int residual, size_t n_parts, const enum hn_role *roles) {
     const struct hn_adapter *adapter = g->options->adapter;
     struct hn_linear linear = {.n_parts = n_parts};
     for (size_t p = 0; p < n_parts; p++) {
@@ -152,7 +157,8 @@ int hn_graph_activate(struct hn_graph *g, int layer, int x, enum hn_activation a
     return out;
 }
 
-int hn_graph_dropout(struct hn_graph *g, int layer, int x, int residual, double p, enum hn_role place) {
+int hn_graph_dropout(
+    struct hn_graph *g, int layer, int x, int residual, double p, enum hn_role place) {
     if (p <= 0 && residual < 0)
         return x;
     int out = add_tensor(g, g->tensors[x].dim, g->tensors[x].cols);
@@ -202,7 +208,8 @@ void hn_graph_finish_head(struct hn_graph *g, int x) {
         vocabulary_head(g, x);
         return;
     }
-    x = final_norm(g, head->problem == HN_PROBLEM_SPAN ? x : gather(g, -1, x)); /* norms work row by row */
+    /* norms work row by row */
+    x = final_norm(g, head->problem == HN_PROBLEM_SPAN ? x : gather(g, -1, x));
     if (names->pooled) {
         x = hn_graph_linear(g, -1, x, -1, 1, (enum hn_role[]){HN_ROLE_POOLER});
         x = hn_graph_activate(g, -1, x, HN_TANH);
@@ -221,9 +228,10 @@ void hn_graph_finish_head(struct hn_graph *g, int x) {
     op->attr.criterion.smoothing = g->options->label_smoothing;
 }
 
-int hn_graph_build(struct hn_graph *graph, const struct hn_model *model, const struct hn_graph_options *options,
-    struct hn_error *err) {
-    *graph = (struct hn_graph){.model = model, .options = options, .angles = {-1, -1}, .logits = -1};
+int hn_graph_build(struct hn_graph *graph, const struct hn_model *model,
+    const struct hn_graph_options *options, struct hn_error *err) {
+    *graph =
+        (struct hn_graph){.model = model, .options = options, .angles = {-1, -1}, .logits = -1};
     model->arch->build(graph);
     graph->options = NULL;
     if (!graph->failed)

@@ -1,4 +1,5 @@
-/* What every table shares: the rows' properties, workspace sizes, and the loop over steps. See ops.h. */
+/* What every table shares: the rows' properties, workspace sizes, and the loop over steps. See
+ * ops.h. */
 #include "engine/graph/ops.h"
 #include "engine/graph/attention.h"
 #include "engine/base/pulse.h"
@@ -29,7 +30,8 @@ size_t hn_op_scratch(const struct hn_op *op, bool backward) {
     case HN_OP_DROPOUT: /* a row with its mask applied */
         return op->attr.dropout.cols;
     case HN_OP_LINEAR: /* rows with their dropout mask applied */
-        return HN_GEMM_SCRATCH + (op->attr.linear.lora_dropout > 0 ? HN_DROPOUT_ROWS * op->attr.linear.in : 0);
+        return HN_GEMM_SCRATCH +
+            (op->attr.linear.lora_dropout > 0 ? HN_DROPOUT_ROWS * op->attr.linear.in : 0);
     case HN_OP_LOSS:
     case HN_OP_LOGITS:
         return HN_GEMM_SCRATCH;
@@ -46,15 +48,21 @@ size_t hn_op_work(const struct hn_op *op, bool backward, const struct hn_caps *c
     case HN_OP_LINEAR:
         return backward ? op->attr.linear.n_adapted * op->attr.linear.lora_rank * tokens : 0;
     case HN_OP_ATTENTION:
-        return backward ? hn_attention_work(op->attr.attention.heads, op->attr.attention.head_dim, tokens) : 0;
+        return backward
+            ? hn_attention_work(op->attr.attention.heads, op->attr.attention.head_dim, tokens)
+            : 0;
     case HN_OP_RMSNORM: /* 1/rms of each row, for the weight's gradient */
-        return backward && op->attr.norm.weight->param != SIZE_MAX ? (tokens > targets ? tokens : targets) : 0;
+        return backward && op->attr.norm.weight->param != SIZE_MAX
+            ? (tokens > targets ? tokens : targets)
+            : 0;
     case HN_OP_LAYERNORM: /* mean and 1/deviation of each row */
-        return backward && op->attr.norm.weight->param != SIZE_MAX ? 2 * (tokens > targets ? tokens : targets) : 0;
+        return backward && op->attr.norm.weight->param != SIZE_MAX
+            ? 2 * (tokens > targets ? tokens : targets)
+            : 0;
     case HN_OP_HEADNORM: /* 1/rms of each head */
         return backward && op->attr.head_norm.q->param != SIZE_MAX
-                   ? tokens * (op->attr.head_norm.heads + op->attr.head_norm.kv_heads)
-                   : 0;
+            ? tokens * (op->attr.head_norm.heads + op->attr.head_norm.kv_heads)
+            : 0;
     case HN_OP_LOSS: /* a chunk of logits, then the cross entropy of its rows */
         return (targets < HN_LOSS_ROWS ? targets : HN_LOSS_ROWS) * (op->attr.head.weight->rows + 2);
     default:

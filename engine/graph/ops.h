@@ -1,9 +1,10 @@
 /*
  * Ops: one row a kind; and the context they run in.
  *
- * Three tables have the same shape: plain loops in float and in double (ops_ref.c, the definition), and the fast one
- * (ops_fast.c), which overwrites entries of the first. Every fast entry is compared with its definition by test, and
- * every backward of the definition with finite differences in double.
+ * Three tables have the same shape: plain loops in float and in double (ops_ref.c, the definition),
+ * and the fast one (ops_fast.c), which overwrites entries of the first. Every fast entry is
+ * compared with its definition by test, and every backward of the definition with finite
+ * differences in double.
  */
 #ifndef HN_OPS_H
 #define HN_OPS_H
@@ -17,20 +18,24 @@
 /* Packed sequences. Arrays belong to the caller. */
 struct hn_batch {
     size_t n_tokens, n_sequences, n_targets;
-    size_t n_next; /* the first n_next sequences are one token each, the next of a text that is being written: its
-                      products are hn_dots_weight's; all of them are targets */
-    const int32_t *tokens;       /* [n_tokens] ids */
-    const uint32_t *positions;   /* [n_tokens] place in the sequence, from 0 */
-    const uint32_t *types;       /* [n_tokens] which text of a pair: token type */
-    const uint32_t *starts;      /* [n_sequences + 1] first row of each sequence */
-    const uint32_t *target_rows; /* [n_targets] rows whose next token is predicted, ascending; for spans the first and
-                                    the last row of each sequence's answer */
-    const int32_t *target_ids; /* [n_targets] that token (unused by LOGITS); for heads of tasks the label, or the row
-                                  of `values` */
-    const float *values;       /* [·, outputs] what MULTI and VALUE heads are to say */
+    /* the first n_next sequences are one token each, the next of a text that is being written: its
+     * products are hn_dots_weight's; all of them are targets */
+    size_t n_next;
+    const int32_t *tokens;     /* [n_tokens] ids */
+    const uint32_t *positions; /* [n_tokens] place in the sequence, from 0 */
+    const uint32_t *types;     /* [n_tokens] which text of a pair: token type */
+    const uint32_t *starts;    /* [n_sequences + 1] first row of each sequence */
+    /* [n_targets] rows whose next token is predicted, ascending; for spans the first and the last
+     * row of each sequence's answer */
+    const uint32_t *target_rows;
+    /* [n_targets] that token (unused by LOGITS); for heads of tasks the label, or the row of
+     * `values` */
+    const int32_t *target_ids;
+    const float *values;         /* [·, outputs] what MULTI and VALUE heads are to say */
     const float *target_weights; /* [n_targets] already divided by the optimizer step's total */
     const uint32_t *ordinals;    /* [n_sequences] the row's number in the epoch: keys dropout */
-    /* With a cache: sequence i has `past[i]` tokens there, in rows from cache_rows[i]; its new ones are appended. */
+    /* With a cache: sequence i has `past[i]` tokens there, in rows from cache_rows[i]; its new ones
+     * are appended. */
     const uint32_t *past, *cache_rows;
 };
 
@@ -58,9 +63,12 @@ struct hn_op_info {
     const char *name;
     unsigned reads_in, reads_out; /* bit i: the backward pass reads the value of in[i], out[i] */
     bool cheap;                   /* computed again rather than kept */
-    bool residual;                /* in[1], where present, is added to out0: its gradient is that of out0 */
-    bool in_place;                /* out0 may take the place of in0, and in0's gradient that of out0 */
-    bool at_once; /* forward and backward in one (the loss): only the backward step is run in training */
+    /* in[1], where present, is added to out0: its gradient is that of out0 */
+    bool residual;
+    /* out0 may take the place of in0, and in0's gradient that of out0 */
+    bool in_place;
+    /* forward and backward in one (the loss): only the backward step is run in training */
+    bool at_once;
 };
 extern const struct hn_op_info hn_op_infos[HN_OPS];
 

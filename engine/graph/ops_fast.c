@@ -1,6 +1,7 @@
 /*
- * The fast ops: tiles over the pool's threads, products by BLAS on blocks whose size depends on shapes only. Each is
- * compared with its plain-loop definition (ops_ref.c) by tests/unit/test_ops.c. Attention is in attention.c.
+ * The fast ops: tiles over the pool's threads, products by BLAS on blocks whose size depends on
+ * shapes only. Each is compared with its plain-loop definition (ops_ref.c) by
+ * tests/unit/test_ops.c. Attention is in attention.c.
  */
 #include "engine/graph/attention.h"
 #include "engine/kernels/blas.h"
@@ -35,14 +36,16 @@ static size_t block_end(const struct task *task, size_t block) {
     return end < task->rows ? end : task->rows;
 }
 
-/* Values of a vector weight: trained ones lie in the parameters, norms of a base are f32 (checked when it is opened).
+/* Values of a vector weight: trained ones lie in the parameters, norms of a base are f32 (checked
+ * when it is opened).
  */
 static const float *vector_of(const struct hn_exec *x, const struct hn_weight *w) {
     return w->param == SIZE_MAX ? (const float *)w->data : (const float *)x->params + w->param;
 }
 
 /* Row of a matrix, where it is trained or else dequantised into `room`. */
-static const float *row_of(const struct hn_exec *x, const struct hn_weight *w, size_t row, float *room) {
+static const float *row_of(
+    const struct hn_exec *x, const struct hn_weight *w, size_t row, float *room) {
     if (w->param != SIZE_MAX)
         return (const float *)x->params + w->param + row * w->cols;
     hn_weight_row(w, row, room);
@@ -52,7 +55,8 @@ static const float *row_of(const struct hn_exec *x, const struct hn_weight *w, s
 static void embed_rows(void *context, size_t block, unsigned thread) {
     const struct task *t = context;
     const struct hn_weight *w = t->step->op->attr.embed.weight;
-    const struct hn_weight *position = t->step->op->attr.embed.position, *type = t->step->op->attr.embed.type;
+    const struct hn_weight *position = t->step->op->attr.embed.position,
+                           *type = t->step->op->attr.embed.type;
     size_t offset = t->step->op->attr.embed.position_offset;
     float *out = hn_buffer(t->x, t->step->out[0]), *room = hn_scratch(t->x, thread);
     for (size_t r = block * HN_ROW_BLOCK; r < block_end(t, block); r++) {
@@ -60,26 +64,31 @@ static void embed_rows(void *context, size_t block, unsigned thread) {
         if (w->param == SIZE_MAX)
             hn_weight_row(w, id, out + r * t->cols);
         else
-            memcpy(out + r * t->cols, (const float *)t->x->params + w->param + id * t->cols, t->cols * sizeof *out);
+            memcpy(out + r * t->cols, (const float *)t->x->params + w->param + id * t->cols,
+                t->cols * sizeof *out);
         if (t->step->op->attr.embed.scale < 1 || t->step->op->attr.embed.scale > 1)
             t->k->scale(out + r * t->cols, (float)t->step->op->attr.embed.scale, t->cols);
         if (position)
-            t->k->axpy(
-                out + r * t->cols, 1, row_of(t->x, position, t->x->batch->positions[r] + offset, room), t->cols);
+            t->k->axpy(out + r * t->cols, 1,
+                row_of(t->x, position, t->x->batch->positions[r] + offset, room), t->cols);
         if (type)
-            t->k->axpy(out + r * t->cols, 1, row_of(t->x, type, t->x->batch->types[r], room), t->cols);
+            t->k->axpy(
+                out + r * t->cols, 1, row_of(t->x, type, t->x->batch->types[r], room), t->cols);
     }
 }
 
 static void embed_forward(struct hn_exec *x, const struct hn_step *step) {
-    struct task task = {x, step, hn_kernels(), x->batch->n_tokens, step->op->attr.embed.weight->cols, 0};
+    struct task task = {
+        x, step, hn_kernels(), x->batch->n_tokens, step->op->attr.embed.weight->cols, 0};
     each_row_block(&task, embed_rows);
 }
 
-/* One task a block of columns: every thread walks all tokens in order, so that sums do not depend on threads. */
+/* One task a block of columns: every thread walks all tokens in order, so that sums do not depend
+ * on threads. */
 static void embed_back_cols(void *context, size_t block, unsigned thread) {
     const struct task *t = context;
-    const struct hn_weight *w = t->step->op->attr.embed.weight, *position = t->step->op->attr.embed.position,
+    const struct hn_weight *w = t->step->op->attr.embed.weight,
+                           *position = t->step->op->attr.embed.position,
                            *type = t->step->op->attr.embed.type;
     size_t offset = t->step->op->attr.embed.position_offset;
     const float *dout = hn_buffer(t->x, t->step->dout[0]);
@@ -87,18 +96,21 @@ static void embed_back_cols(void *context, size_t block, unsigned thread) {
     size_t c0 = block * 64, n = t->cols - c0 < 64 ? t->cols - c0 : 64;
     (void)thread;
     for (size_t r = 0; r < t->rows; r++)
-        t->k->axpy(grad + (size_t)t->x->batch->tokens[r] * t->cols + c0, (float)t->step->op->attr.embed.scale,
-            dout + r * t->cols + c0, n);
+        t->k->axpy(grad + (size_t)t->x->batch->tokens[r] * t->cols + c0,
+            (float)t->step->op->attr.embed.scale, dout + r * t->cols + c0, n);
     for (size_t r = 0; position && r < t->rows; r++)
-        t->k->axpy((float *)t->x->grads + position->param + (t->x->batch->positions[r] + offset) * t->cols + c0, 1,
-            dout + r * t->cols + c0, n);
+        t->k->axpy((float *)t->x->grads + position->param +
+                (t->x->batch->positions[r] + offset) * t->cols + c0,
+            1, dout + r * t->cols + c0, n);
     for (size_t r = 0; type && r < t->rows; r++)
-        t->k->axpy((float *)t->x->grads + type->param + (size_t)t->x->batch->types[r] * t->cols + c0, 1,
+        t->k->axpy(
+            (float *)t->x->grads + type->param + (size_t)t->x->batch->types[r] * t->cols + c0, 1,
             dout + r * t->cols + c0, n);
 }
 
 static void embed_backward(struct hn_exec *x, const struct hn_step *step) {
-    struct task task = {x, step, hn_kernels(), x->batch->n_tokens, step->op->attr.embed.weight->cols, 0};
+    struct task task = {
+        x, step, hn_kernels(), x->batch->n_tokens, step->op->attr.embed.weight->cols, 0};
     if (step->op->attr.embed.weight->param != SIZE_MAX)
         hn_pool_run(x->pool, blocks_of(task.cols, 64), embed_back_cols, &task);
 }
@@ -122,8 +134,8 @@ static void norm_rows(void *context, size_t block, unsigned thread) {
 }
 
 static void norm_forward(struct hn_exec *x, const struct hn_step *step) {
-    struct task task = {
-        x, step, hn_kernels(), hn_rows(x, x->plan->buffers[step->out[0]].dim), step->op->attr.norm.weight->cols, 0};
+    struct task task = {x, step, hn_kernels(), hn_rows(x, x->plan->buffers[step->out[0]].dim),
+        step->op->attr.norm.weight->cols, 0};
     each_row_block(&task, norm_rows);
 }
 
@@ -138,8 +150,8 @@ static void rmsnorm_back_rows(void *context, size_t block, unsigned thread) {
     for (size_t r = block * HN_ROW_BLOCK; r < block_end(t, block); r++) {
         if (residual)
             t->k->axpy(residual + r * t->cols, 1, dout + r * t->cols, t->cols);
-        float value = t->k->rmsnorm_back(din ? din + r * t->cols : NULL, t->step->add[0], dout + r * t->cols,
-            in + r * t->cols, w, (float)op->attr.norm.eps, t->cols);
+        float value = t->k->rmsnorm_back(din ? din + r * t->cols : NULL, t->step->add[0],
+            dout + r * t->cols, in + r * t->cols, w, (float)op->attr.norm.eps, t->cols);
         if (rstd)
             rstd[r] = value;
     }
@@ -158,8 +170,8 @@ static void rmsnorm_back_weight(void *context, size_t block, unsigned thread) {
 }
 
 static void rmsnorm_backward(struct hn_exec *x, const struct hn_step *step) {
-    struct task task = {
-        x, step, hn_kernels(), hn_rows(x, x->plan->buffers[step->in[0]].dim), step->op->attr.norm.weight->cols, 0};
+    struct task task = {x, step, hn_kernels(), hn_rows(x, x->plan->buffers[step->in[0]].dim),
+        step->op->attr.norm.weight->cols, 0};
     each_row_block(&task, rmsnorm_back_rows);
     if (step->op->attr.norm.weight->param != SIZE_MAX)
         hn_pool_run(x->pool, blocks_of(task.cols, 64), rmsnorm_back_weight, &task);
@@ -180,7 +192,8 @@ static void angle_rows(void *context, size_t block, unsigned thread) {
 }
 
 static void angles_forward(struct hn_exec *x, const struct hn_step *step) {
-    struct task task = {x, step, hn_kernels(), x->batch->n_tokens, step->op->attr.angles.head_dim, 0};
+    struct task task = {
+        x, step, hn_kernels(), x->batch->n_tokens, step->op->attr.angles.head_dim, 0};
     each_row_block(&task, angle_rows);
 }
 
@@ -201,7 +214,8 @@ static void rope_rows(void *context, size_t block, unsigned thread) {
             memcpy(row, in + r * t->cols, t->cols * sizeof *row);
         for (size_t h = 0; h < heads; h++, row += d)
             for (size_t i = 0; i < d / 2; i++) {
-                float *a = row + (interleaved ? 2 * i : i), *b = a + (interleaved ? 1 : d / 2), s = sign * sine[i];
+                float *a = row + (interleaved ? 2 * i : i), *b = a + (interleaved ? 1 : d / 2),
+                      s = sign * sine[i];
                 float ra = *a * cosine[i] - *b * s, rb = *a * s + *b * cosine[i];
                 *a = ra;
                 *b = rb;
@@ -221,14 +235,16 @@ static void layernorm_back_rows(void *context, size_t block, unsigned thread) {
     const struct hn_op *op = t->step->op;
     const float *in = hn_buffer(t->x, t->step->in[0]), *dout = hn_buffer(t->x, t->step->dout[0]);
     const float *w = vector_of(t->x, op->attr.norm.weight);
-    float *din = hn_buffer(t->x, t->step->din[0]), *moments = hn_buffer(t->x, t->step->work), here[2];
+    float *din = hn_buffer(t->x, t->step->din[0]), *moments = hn_buffer(t->x, t->step->work),
+          here[2];
     float *residual = hn_buffer(t->x, t->step->din[1]);
     (void)thread;
     for (size_t r = block * HN_ROW_BLOCK; r < block_end(t, block); r++) {
         if (residual)
             t->k->axpy(residual + r * t->cols, 1, dout + r * t->cols, t->cols);
-        t->k->layernorm_back(din ? din + r * t->cols : NULL, t->step->add[0], dout + r * t->cols, in + r * t->cols, w,
-            (float)op->attr.norm.eps, t->cols, moments ? moments + 2 * r : here);
+        t->k->layernorm_back(din ? din + r * t->cols : NULL, t->step->add[0], dout + r * t->cols,
+            in + r * t->cols, w, (float)op->attr.norm.eps, t->cols,
+            moments ? moments + 2 * r : here);
     }
 }
 
@@ -242,14 +258,15 @@ static void layernorm_back_weight(void *context, size_t block, unsigned thread) 
     (void)thread;
     for (size_t r = 0; r < t->rows; r++)
         for (size_t c = c0; c < c1; c++) {
-            dw[c] += dout[r * t->cols + c] * (in[r * t->cols + c] - moments[2 * r]) * moments[2 * r + 1];
+            dw[c] +=
+                dout[r * t->cols + c] * (in[r * t->cols + c] - moments[2 * r]) * moments[2 * r + 1];
             db[c] += dout[r * t->cols + c];
         }
 }
 
 static void layernorm_backward(struct hn_exec *x, const struct hn_step *step) {
-    struct task task = {
-        x, step, hn_kernels(), hn_rows(x, x->plan->buffers[step->in[0]].dim), step->op->attr.norm.weight->cols, 0};
+    struct task task = {x, step, hn_kernels(), hn_rows(x, x->plan->buffers[step->in[0]].dim),
+        step->op->attr.norm.weight->cols, 0};
     each_row_block(&task, layernorm_back_rows);
     if (step->op->attr.norm.weight->param != SIZE_MAX)
         hn_pool_run(x->pool, blocks_of(task.cols, 64), layernorm_back_weight, &task);
@@ -257,9 +274,9 @@ static void layernorm_backward(struct hn_exec *x, const struct hn_step *step) {
 
 /* Weight of head h of a [q|k|v] row, NULL for values. */
 static const struct hn_weight *head_weight(const struct hn_op *op, size_t h) {
-    return h < op->attr.head_norm.heads                                 ? op->attr.head_norm.q
-           : h < op->attr.head_norm.heads + op->attr.head_norm.kv_heads ? op->attr.head_norm.k
-                                                                        : NULL;
+    return h < op->attr.head_norm.heads                              ? op->attr.head_norm.q
+        : h < op->attr.head_norm.heads + op->attr.head_norm.kv_heads ? op->attr.head_norm.k
+                                                                     : NULL;
 }
 
 static void headnorm_rows(void *context, size_t block, unsigned thread) {
@@ -281,8 +298,8 @@ static void headnorm_rows(void *context, size_t block, unsigned thread) {
                 else
                     memcpy(out + at, in + at, d * sizeof *out);
             } else if (w) {
-                float value = t->k->rmsnorm_back(
-                    din ? din + at : NULL, t->step->add[0], dout + at, in + at, vector_of(t->x, w), eps, d);
+                float value = t->k->rmsnorm_back(din ? din + at : NULL, t->step->add[0], dout + at,
+                    in + at, vector_of(t->x, w), eps, d);
                 if (rstd)
                     rstd[r * normed + h] = value;
             } else if (din && t->step->add[0]) {
@@ -298,7 +315,8 @@ static void headnorm_back_weight(void *context, size_t block, unsigned thread) {
     const struct hn_op *op = t->step->op;
     const float *in = hn_buffer(t->x, t->step->in[0]), *dout = hn_buffer(t->x, t->step->dout[0]);
     const float *rstd = hn_buffer(t->x, t->step->work);
-    size_t d = op->attr.head_norm.head_dim, normed = op->attr.head_norm.heads + op->attr.head_norm.kv_heads;
+    size_t d = op->attr.head_norm.head_dim,
+           normed = op->attr.head_norm.heads + op->attr.head_norm.kv_heads;
     size_t c0 = block * 64, c1 = c0 + 64 < d ? c0 + 64 : d;
     (void)thread;
     for (size_t r = 0; r < t->rows; r++)
@@ -312,7 +330,8 @@ static void headnorm_back_weight(void *context, size_t block, unsigned thread) {
 
 static void headnorm_both(struct hn_exec *x, const struct hn_step *step) {
     const struct hn_op *op = step->op;
-    size_t d = op->attr.head_norm.head_dim, heads = op->attr.head_norm.heads + 2 * op->attr.head_norm.kv_heads;
+    size_t d = op->attr.head_norm.head_dim,
+           heads = op->attr.head_norm.heads + 2 * op->attr.head_norm.kv_heads;
     struct task task = {x, step, hn_kernels(), x->batch->n_tokens, heads * d, 0};
     each_row_block(&task, headnorm_rows);
     if (step->backward && op->attr.head_norm.q->param != SIZE_MAX)
@@ -329,8 +348,8 @@ static void glu_rows(void *context, size_t block, unsigned thread) {
         const float *dout = hn_buffer(t->x, t->step->dout[0]);
         float *din = hn_buffer(t->x, t->step->din[0]);
         for (size_t r = r0; r < block_end(t, block); r++)
-            t->k->glu_back[kind](din + r * 2 * n, din + r * 2 * n + n, t->step->add[0], dout + r * n, in + r * 2 * n,
-                in + r * 2 * n + n, n);
+            t->k->glu_back[kind](din + r * 2 * n, din + r * 2 * n + n, t->step->add[0],
+                dout + r * n, in + r * 2 * n, in + r * 2 * n + n, n);
     } else {
         float *out = hn_buffer(t->x, t->step->out[0]);
         for (size_t r = r0; r < block_end(t, block); r++)
@@ -339,7 +358,8 @@ static void glu_rows(void *context, size_t block, unsigned thread) {
 }
 
 static void glu_both(struct hn_exec *x, const struct hn_step *step) {
-    const struct hn_plan_buffer *b = &x->plan->buffers[step->backward ? step->dout[0] : step->out[0]];
+    const struct hn_plan_buffer *b =
+        &x->plan->buffers[step->backward ? step->dout[0] : step->out[0]];
     struct task task = {x, step, hn_kernels(), hn_rows(x, b->dim), b->cols, 0};
     each_row_block(&task, glu_rows);
 }
@@ -358,7 +378,8 @@ static void activate_rows(void *context, size_t block, unsigned thread) {
 }
 
 static void activate_both(struct hn_exec *x, const struct hn_step *step) {
-    const struct hn_plan_buffer *b = &x->plan->buffers[step->backward ? step->dout[0] : step->out[0]];
+    const struct hn_plan_buffer *b =
+        &x->plan->buffers[step->backward ? step->dout[0] : step->out[0]];
     struct task task = {x, step, hn_kernels(), hn_rows(x, b->dim), b->cols, 0};
     each_row_block(&task, activate_rows);
 }
@@ -371,8 +392,10 @@ static void dropout_rows(void *context, size_t block, unsigned thread) {
     const float *in = hn_buffer(t->x, backward ? t->step->dout[0] : t->step->in[0]);
     const float *residual = backward ? NULL : hn_buffer(t->x, t->step->in[1]);
     float *out = hn_buffer(t->x, backward ? t->step->din[0] : t->step->out[0]);
-    float *back = backward ? hn_buffer(t->x, t->step->din[1]) : NULL, *room = hn_scratch(t->x, thread);
-    for (size_t r = block * HN_ROW_BLOCK, at = r * t->cols; r < block_end(t, block); r++, at += t->cols) {
+    float *back = backward ? hn_buffer(t->x, t->step->din[1]) : NULL,
+          *room = hn_scratch(t->x, thread);
+    for (size_t r = block * HN_ROW_BLOCK, at = r * t->cols; r < block_end(t, block);
+         r++, at += t->cols) {
         const float *row = in + at;
         if (back)
             t->k->axpy(back + at, 1, row, t->cols);
@@ -380,8 +403,8 @@ static void dropout_rows(void *context, size_t block, unsigned thread) {
             continue;
         if (on) {
             memcpy(room, row, t->cols * sizeof *room);
-            hn_dropout_apply(
-                hn_hidden_key(t->x, op, hn_token_row(t->x, dim, r)), 0, 0, op->attr.dropout.p, room, t->cols);
+            hn_dropout_apply(hn_hidden_key(t->x, op, hn_token_row(t->x, dim, r)), 0, 0,
+                op->attr.dropout.p, room, t->cols);
             row = room;
         }
         /* The output may stand where either input does. */
@@ -397,7 +420,8 @@ static void dropout_rows(void *context, size_t block, unsigned thread) {
 }
 
 static void dropout_both(struct hn_exec *x, const struct hn_step *step) {
-    const struct hn_plan_buffer *b = &x->plan->buffers[step->backward ? step->dout[0] : step->out[0]];
+    const struct hn_plan_buffer *b =
+        &x->plan->buffers[step->backward ? step->dout[0] : step->out[0]];
     struct task task = {x, step, hn_kernels(), hn_rows(x, b->dim), b->cols, 0};
     each_row_block(&task, dropout_rows);
 }
@@ -416,18 +440,21 @@ static void logits_forward(struct hn_exec *x, const struct hn_step *step) {
     float *out = hn_buffer(x, step->out[0]);
     size_t next = x->batch->n_next;
     hn_product_next(x, out, w->rows, in, w, next);
-    hn_product_nt(x, out + next * w->rows, w->rows, in + next * w->cols, w, x->batch->n_targets - next);
+    hn_product_nt(
+        x, out + next * w->rows, w->rows, in + next * w->cols, w, x->batch->n_targets - next);
 }
 
 /* Turns a chunk's logits into its losses and, in training, into their gradients, in place. */
 static void loss_rows(void *context, size_t block, unsigned thread) {
     const struct task *t = context;
     const struct hn_batch *batch = t->x->batch;
-    float *logits = hn_buffer(t->x, t->step->work), smoothing = (float)t->step->op->attr.head.smoothing;
-    float *losses =
-        logits + (t->x->plan->caps.dims[HN_DIM_TARGETS] < HN_LOSS_ROWS ? t->x->plan->caps.dims[HN_DIM_TARGETS]
-                                                                       : HN_LOSS_ROWS) *
-                     t->cols;
+    float *logits = hn_buffer(t->x, t->step->work),
+          smoothing = (float)t->step->op->attr.head.smoothing;
+    float *losses = logits +
+        (t->x->plan->caps.dims[HN_DIM_TARGETS] < HN_LOSS_ROWS
+                ? t->x->plan->caps.dims[HN_DIM_TARGETS]
+                : HN_LOSS_ROWS) *
+            t->cols;
     (void)thread;
     for (size_t r = block * HN_ROW_BLOCK; r < block_end(t, block); r++) {
         float *row = logits + r * t->cols, weight = batch->target_weights[t->first + r];
@@ -452,10 +479,12 @@ static void loss_rows(void *context, size_t block, unsigned thread) {
 static void loss_both(struct hn_exec *x, const struct hn_step *step) {
     const struct hn_weight *w = step->op->attr.head.weight;
     const struct hn_batch *batch = x->batch;
-    size_t chunk =
-        x->plan->caps.dims[HN_DIM_TARGETS] < HN_LOSS_ROWS ? x->plan->caps.dims[HN_DIM_TARGETS] : HN_LOSS_ROWS;
+    size_t chunk = x->plan->caps.dims[HN_DIM_TARGETS] < HN_LOSS_ROWS
+        ? x->plan->caps.dims[HN_DIM_TARGETS]
+        : HN_LOSS_ROWS;
     const float *in = hn_buffer(x, step->in[0]);
-    float *logits = hn_buffer(x, step->work), *din = hn_buffer(x, step->din[0]), *losses = logits + chunk * w->rows;
+    float *logits = hn_buffer(x, step->work), *din = hn_buffer(x, step->din[0]),
+          *losses = logits + chunk * w->rows;
     for (size_t first = 0; first < batch->n_targets; first += chunk) {
         size_t rows = batch->n_targets - first < chunk ? batch->n_targets - first : chunk;
         struct task task = {x, step, hn_kernels(), rows, w->rows, first};
@@ -470,8 +499,8 @@ static void loss_both(struct hn_exec *x, const struct hn_step *step) {
         if (step->backward && din)
             hn_product_nn(x, din + first * w->cols, false, logits, w->rows, w, rows);
         if (step->backward && w->param != SIZE_MAX)
-            hn_product_tn(x, (float *)x->grads + w->param, 1, logits, w->rows, w->rows, in + first * w->cols, w->cols,
-                w->cols, rows);
+            hn_product_tn(x, (float *)x->grads + w->param, 1, logits, w->rows, w->rows,
+                in + first * w->cols, w->cols, w->cols, rows);
     }
 }
 

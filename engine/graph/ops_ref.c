@@ -1,8 +1,8 @@
 /*
- * Every op as plain loops: the definition. Compiled twice, in float and in double (HN_REAL); the double table is what
- * finite differences are taken of, the float table what the fast ops are compared with. Sources: RMSNorm, Zhang &
- * Sennrich 2019; rotary embeddings, Su et al. 2021; SwiGLU, Shazeer 2020; the attention backward by log-sum-exp, Dao
- * et al. 2022.
+ * Every op as plain loops: the definition. Compiled twice, in float and in double (HN_REAL); the
+ * double table is what finite differences are taken of, the float table what the fast ops are
+ * compared with. Sources: RMSNorm, Zhang & Sennrich 2019; rotary embeddings, Su et al. 2021;
+ * SwiGLU, Shazeer 2020; the attention backward by log-sum-exp, Dao et al. 2022.
  */
 #include "engine/graph/dropout.h"
 #include "engine/graph/ops.h"
@@ -14,7 +14,8 @@
 
 typedef HN_REAL real;
 
-/* Row of a weight as reals: from the parameter vector where it is trained, else dequantised. Caller frees. */
+/* Row of a weight as reals: from the parameter vector where it is trained, else dequantised. Caller
+ * frees. */
 static real *weight_rows(const struct hn_exec *x, const struct hn_weight *w) {
     real *out = malloc(w->rows * w->cols * sizeof *out);
     float *row = malloc(w->cols * sizeof *row);
@@ -24,8 +25,9 @@ static real *weight_rows(const struct hn_exec *x, const struct hn_weight *w) {
         if (w->param == SIZE_MAX)
             hn_weight_row(w, r, row);
         for (size_t c = 0; c < w->cols; c++)
-            out[r * w->cols + c] =
-                w->param == SIZE_MAX ? (real)row[c] : ((const real *)x->params)[w->param + r * w->cols + c];
+            out[r * w->cols + c] = w->param == SIZE_MAX
+                ? (real)row[c]
+                : ((const real *)x->params)[w->param + r * w->cols + c];
     }
     free(row);
     return out;
@@ -42,14 +44,19 @@ static size_t rows_of(const struct hn_exec *x, const struct hn_step *step, int b
 
 static void embed_forward(struct hn_exec *x, const struct hn_step *step) {
     const struct hn_weight *w = step->op->attr.embed.weight;
-    real *table = weight_rows(x, w), *out = hn_buffer(x, step->out[0]), scale = (real)step->op->attr.embed.scale;
-    const struct hn_weight *position = step->op->attr.embed.position, *type = step->op->attr.embed.type;
-    real *places = position ? weight_rows(x, position) : NULL, *types = type ? weight_rows(x, type) : NULL;
+    real *table = weight_rows(x, w), *out = hn_buffer(x, step->out[0]),
+         scale = (real)step->op->attr.embed.scale;
+    const struct hn_weight *position = step->op->attr.embed.position,
+                           *type = step->op->attr.embed.type;
+    real *places = position ? weight_rows(x, position) : NULL,
+         *types = type ? weight_rows(x, type) : NULL;
     for (size_t t = 0; t < x->batch->n_tokens; t++)
         for (size_t c = 0; c < w->cols; c++)
-            out[t * w->cols + c] =
-                table[(size_t)x->batch->tokens[t] * w->cols + c] * scale +
-                (places ? places[(x->batch->positions[t] + step->op->attr.embed.position_offset) * w->cols + c] : 0) +
+            out[t * w->cols + c] = table[(size_t)x->batch->tokens[t] * w->cols + c] * scale +
+                (places ? places[(x->batch->positions[t] + step->op->attr.embed.position_offset) *
+                                  w->cols +
+                              c]
+                        : 0) +
                 (types ? types[x->batch->types[t] * w->cols + c] : 0);
     free(places);
     free(types);
@@ -142,13 +149,15 @@ static void layernorm_forward(struct hn_exec *x, const struct hn_step *step) {
         real mean, rstd;
         moments(in + r * n, n, step->op->attr.norm.eps, &mean, &rstd);
         for (size_t c = 0; c < n; c++)
-            out[r * n + c] = (in[r * n + c] - mean) * rstd * w[c] + b[c] + (residual ? residual[r * n + c] : 0);
+            out[r * n + c] =
+                (in[r * n + c] - mean) * rstd * w[c] + b[c] + (residual ? residual[r * n + c] : 0);
     }
     free(w);
     free(b);
 }
 
-/* x̂ = (x − mean)·r:  dx = r·(g − mean(g) − x̂·mean(g·x̂)) with g = dy·w,  dw = Σ dy·x̂,  db = Σ dy */
+/* x̂ = (x − mean)·r:  dx = r·(g − mean(g) − x̂·mean(g·x̂)) with g = dy·w,  dw = Σ dy·x̂,  db = Σ
+ * dy */
 static void layernorm_backward(struct hn_exec *x, const struct hn_step *step) {
     const struct hn_weight *weight = step->op->attr.norm.weight;
     size_t rows = rows_of(x, step, step->in[0]), n = weight->cols;
@@ -177,7 +186,8 @@ static void layernorm_backward(struct hn_exec *x, const struct hn_step *step) {
 
 static void headnorm_forward(struct hn_exec *x, const struct hn_step *step) {
     const struct hn_op *op = step->op;
-    size_t heads = op->attr.head_norm.heads, kv = op->attr.head_norm.kv_heads, d = op->attr.head_norm.head_dim;
+    size_t heads = op->attr.head_norm.heads, kv = op->attr.head_norm.kv_heads,
+           d = op->attr.head_norm.head_dim;
     const real *in = hn_buffer(x, step->in[0]);
     real *out = hn_buffer(x, step->out[0]), *wq = weight_rows(x, op->attr.head_norm.q),
          *wk = weight_rows(x, op->attr.head_norm.k);
@@ -185,7 +195,9 @@ static void headnorm_forward(struct hn_exec *x, const struct hn_step *step) {
         for (size_t h = 0; h < heads + 2 * kv; h++, in += d, out += d) {
             real rstd = h < heads + kv ? inverse_rms(in, d, op->attr.head_norm.eps) : 1;
             for (size_t c = 0; c < d; c++)
-                out[c] = h < heads ? in[c] * rstd * wq[c] : h < heads + kv ? in[c] * rstd * wk[c] : in[c];
+                out[c] = h < heads   ? in[c] * rstd * wq[c]
+                    : h < heads + kv ? in[c] * rstd * wk[c]
+                                     : in[c];
         }
     free(wq);
     free(wk);
@@ -194,7 +206,8 @@ static void headnorm_forward(struct hn_exec *x, const struct hn_step *step) {
 /* As rmsnorm_backward, head by head; values pass through. */
 static void headnorm_backward(struct hn_exec *x, const struct hn_step *step) {
     const struct hn_op *op = step->op;
-    size_t heads = op->attr.head_norm.heads, kv = op->attr.head_norm.kv_heads, d = op->attr.head_norm.head_dim;
+    size_t heads = op->attr.head_norm.heads, kv = op->attr.head_norm.kv_heads,
+           d = op->attr.head_norm.head_dim;
     const real *in = hn_buffer(x, step->in[0]), *dout = hn_buffer(x, step->dout[0]);
     real *din = hn_buffer(x, step->din[0]),
          *w[2] = {weight_rows(x, op->attr.head_norm.q), weight_rows(x, op->attr.head_norm.k)};
@@ -210,7 +223,9 @@ static void headnorm_backward(struct hn_exec *x, const struct hn_step *step) {
                     dw[which][c] += dout[c] * in[c] * rstd;
             }
             for (size_t c = 0; din && c < d; c++) {
-                real g = normed ? rstd * (dout[c] * w[which][c] - in[c] * rstd * rstd * dot / (real)d) : dout[c];
+                real g = normed
+                    ? rstd * (dout[c] * w[which][c] - in[c] * rstd * rstd * dot / (real)d)
+                    : dout[c];
                 din[at + c] = step->add[0] ? din[at + c] + g : g;
             }
         }
@@ -219,14 +234,14 @@ static void headnorm_backward(struct hn_exec *x, const struct hn_step *step) {
 }
 
 /* Input of part p's adapter: the row with that module's dropout mask applied. */
-static real adapter_input(
-    const struct hn_exec *x, const struct hn_op *op, enum hn_dim dim, size_t p, size_t row, size_t c, real value) {
+static real adapter_input(const struct hn_exec *x, const struct hn_op *op, enum hn_dim dim,
+    size_t p, size_t row, size_t c, real value) {
     const struct hn_linear *l = &op->attr.linear;
     if (!x->dropout_on || l->lora_dropout <= 0)
         return value;
     return hn_dropout_keep(x, op, p, hn_token_row(x, dim, row), c, l->lora_dropout)
-               ? value / (real)(1 - l->lora_dropout)
-               : 0;
+        ? value / (real)(1 - l->lora_dropout)
+        : 0;
 }
 
 static void linear_forward(struct hn_exec *x, const struct hn_step *step) {
@@ -234,20 +249,24 @@ static void linear_forward(struct hn_exec *x, const struct hn_step *step) {
     const struct hn_linear *l = &op->attr.linear;
     enum hn_dim dim = x->plan->buffers[step->out[0]].dim;
     size_t rows = hn_rows(x, dim), rank = l->lora_rank, mids = rank * l->n_adapted;
-    const real *in = hn_buffer(x, step->in[0]), *residual = hn_buffer(x, step->in[1]), *params = x->params;
+    const real *in = hn_buffer(x, step->in[0]), *residual = hn_buffer(x, step->in[1]),
+               *params = x->params;
     real *out = hn_buffer(x, step->out[0]), *mid = hn_buffer(x, step->out[1]);
     for (size_t p = 0, column = 0, adapted = 0; p < l->n_parts; column += l->weights[p++]->rows) {
         const struct hn_lora *lora = l->lora[p];
-        real *w = weight_rows(x, l->weights[p]), *bias = l->biases[p] ? weight_rows(x, l->biases[p]) : NULL;
+        real *w = weight_rows(x, l->weights[p]),
+             *bias = l->biases[p] ? weight_rows(x, l->biases[p]) : NULL;
         for (size_t t = 0; t < rows; t++) {
             for (size_t j = 0; lora && j < rank; j++) {
                 real u = 0;
                 for (size_t c = 0; c < l->in; c++)
-                    u += adapter_input(x, op, dim, p, t, c, in[t * l->in + c]) * params[lora->a + j * l->in + c];
+                    u += adapter_input(x, op, dim, p, t, c, in[t * l->in + c]) *
+                        params[lora->a + j * l->in + c];
                 mid[t * mids + adapted * rank + j] = u;
             }
             for (size_t o = 0; o < l->weights[p]->rows; o++) {
-                real y = (residual ? residual[t * l->out + column + o] : 0) + (bias ? bias[o] : 0), delta = 0;
+                real y = (residual ? residual[t * l->out + column + o] : 0) + (bias ? bias[o] : 0),
+                     delta = 0;
                 for (size_t c = 0; c < l->in; c++)
                     y += in[t * l->in + c] * w[o * l->in + c];
                 for (size_t j = 0; lora && j < rank; j++)
@@ -261,16 +280,19 @@ static void linear_forward(struct hn_exec *x, const struct hn_step *step) {
     }
 }
 
-/* dU = s·dY·B, dB += s·dYᵀ·U, dA += dUᵀ·drop(X), dX (+)= dY·W + drop(dU·A), dW += dYᵀ·X, db += Σ dY, d residual += dY
+/* dU = s·dY·B, dB += s·dYᵀ·U, dA += dUᵀ·drop(X), dX (+)= dY·W + drop(dU·A), dW += dYᵀ·X, db += Σ
+ * dY, d residual += dY
  */
 static void linear_backward(struct hn_exec *x, const struct hn_step *step) {
     const struct hn_op *op = step->op;
     const struct hn_linear *l = &op->attr.linear;
     enum hn_dim dim = x->plan->buffers[step->dout[0]].dim;
     size_t rows = hn_rows(x, dim), rank = l->lora_rank, mids = rank * l->n_adapted;
-    const real *in = hn_buffer(x, step->in[0]), *dout = hn_buffer(x, step->dout[0]), *params = x->params;
+    const real *in = hn_buffer(x, step->in[0]), *dout = hn_buffer(x, step->dout[0]),
+               *params = x->params;
     const real *mid = hn_buffer(x, step->out[1]), scale = (real)l->lora_scale;
-    real *din = hn_buffer(x, step->din[0]), *residual = hn_buffer(x, step->din[1]), *dmid = hn_buffer(x, step->work);
+    real *din = hn_buffer(x, step->din[0]), *residual = hn_buffer(x, step->din[1]),
+         *dmid = hn_buffer(x, step->work);
     real *grads = x->grads;
     if (din && !step->add[0])
         memset(din, 0, rows * l->in * sizeof *din);
@@ -299,10 +321,11 @@ static void linear_backward(struct hn_exec *x, const struct hn_step *step) {
                 }
                 dmid[t * mids + adapted * rank + j] = du;
                 for (size_t c = 0; c < l->in; c++) {
-                    grads[lora->a + j * l->in + c] += du * adapter_input(x, op, dim, p, t, c, in[t * l->in + c]);
+                    grads[lora->a + j * l->in + c] +=
+                        du * adapter_input(x, op, dim, p, t, c, in[t * l->in + c]);
                     if (din)
-                        din[t * l->in + c] +=
-                            adapter_input(x, op, dim, p, t, c, du * params[lora->a + j * l->in + c]);
+                        din[t * l->in + c] += adapter_input(
+                            x, op, dim, p, t, c, du * params[lora->a + j * l->in + c]);
                 }
             }
         }
@@ -324,7 +347,8 @@ static void angles_forward(struct hn_exec *x, const struct hn_step *step) {
 }
 
 /* Rotates each pair (a, b) of every query and key head by its angle, or back. */
-static void rotate(struct hn_exec *x, const struct hn_step *step, const real *in, real *out, real sign) {
+static void rotate(
+    struct hn_exec *x, const struct hn_step *step, const real *in, real *out, real sign) {
     const struct hn_op *op = step->op;
     const real *angles = hn_buffer(x, step->in[1]);
     size_t heads = op->attr.rope.heads + op->attr.rope.kv_heads, d = op->attr.rope.head_dim;
@@ -353,7 +377,8 @@ static void rope_backward(struct hn_exec *x, const struct hn_step *step) {
     rotate(x, step, hn_buffer(x, step->dout[0]), hn_buffer(x, step->din[0]), -1);
 }
 
-/* Keys of sequence s: base pointers and count, in the tensor itself or in the cache (after appending the new rows).
+/* Keys of sequence s: base pointers and count, in the tensor itself or in the cache (after
+ * appending the new rows).
  */
 struct keys {
     const real *k, *v;
@@ -362,25 +387,28 @@ struct keys {
 
 static struct keys keys_of(struct hn_exec *x, const struct hn_op *op, const real *qkv, size_t s) {
     const struct hn_batch *b = x->batch;
-    size_t d = op->attr.attention.head_dim, kv = op->attr.attention.kv_heads * d, q = op->attr.attention.heads * d;
+    size_t d = op->attr.attention.head_dim, kv = op->attr.attention.kv_heads * d,
+           q = op->attr.attention.heads * d;
     size_t cols = q + 2 * kv, n = b->starts[s + 1] - b->starts[s];
     const real *rows = qkv + b->starts[s] * cols;
     if (!op->attr.attention.cached)
         return (struct keys){rows + q, rows + q + kv, cols, n};
     size_t layer_values = 2 * kv * x->plan->caps.cache_rows;
-    real *cache = (real *)hn_buffer(x, x->plan->cache) + op->attr.attention.cache_layer * layer_values +
-                  b->cache_rows[s] * 2 * kv;
+    real *cache = (real *)hn_buffer(x, x->plan->cache) +
+        op->attr.attention.cache_layer * layer_values + b->cache_rows[s] * 2 * kv;
     for (size_t i = 0; i < n; i++)
         memcpy(cache + (b->past[s] + i) * 2 * kv, rows + i * cols + q, 2 * kv * sizeof *cache);
     return (struct keys){cache, cache + kv, 2 * kv, b->past[s] + n};
 }
 
 /* What the probability of `key` for a query is multiplied by. */
-static real keep(const struct hn_exec *x, const struct hn_op *op, size_t s, size_t query, size_t head, size_t key) {
+static real keep(const struct hn_exec *x, const struct hn_op *op, size_t s, size_t query,
+    size_t head, size_t key) {
     double p = op->attr.attention.dropout;
     if (!x->dropout_on || p <= 0)
         return 1;
-    return hn_dropout_lane(hn_attention_key(x, op, s, query), head, key, p) ? (real)(1 / (1 - p)) : 0;
+    return hn_dropout_lane(hn_attention_key(x, op, s, query), head, key, p) ? (real)(1 / (1 - p))
+                                                                            : 0;
 }
 
 static void attention_forward(struct hn_exec *x, const struct hn_step *step) {
@@ -389,7 +417,8 @@ static void attention_forward(struct hn_exec *x, const struct hn_step *step) {
            group = heads / op->attr.attention.kv_heads;
     size_t cols = (heads + 2 * op->attr.attention.kv_heads) * d;
     const real *qkv = hn_buffer(x, step->in[0]);
-    real *out = hn_buffer(x, step->out[0]), *lse = hn_buffer(x, step->out[1]), scale = (real)op->attr.attention.scale;
+    real *out = hn_buffer(x, step->out[0]), *lse = hn_buffer(x, step->out[1]),
+         scale = (real)op->attr.attention.scale;
     for (size_t s = 0; s < x->batch->n_sequences; s++) {
         struct keys keys = keys_of(x, op, qkv, s);
         size_t first = x->batch->starts[s], n = x->batch->starts[s + 1] - first;
@@ -400,7 +429,8 @@ static void attention_forward(struct hn_exec *x, const struct hn_step *step) {
             for (size_t h = 0; h < heads; h++) {
                 const real *q = qkv + (first + i) * cols + h * d;
                 size_t visible = op->attr.attention.causal ? keys.n - n + i + 1 : keys.n;
-                size_t window = op->attr.attention.window, oldest = window && visible > window ? visible - window : 0;
+                size_t window = op->attr.attention.window,
+                       oldest = window && visible > window ? visible - window : 0;
                 real max = (real)-INFINITY, sum = 0, *o = out + (first + i) * heads * d + h * d;
                 for (size_t j = oldest; j < visible; j++) {
                     real dot = 0;
@@ -414,7 +444,8 @@ static void attention_forward(struct hn_exec *x, const struct hn_step *step) {
                 for (size_t c = 0; c < d; c++) {
                     real y = 0;
                     for (size_t j = oldest; j < visible; j++)
-                        y += p[j] * keep(x, op, s, i, h, j) * keys.v[j * keys.stride + h / group * d + c];
+                        y += p[j] * keep(x, op, s, i, h, j) *
+                            keys.v[j * keys.stride + h / group * d + c];
                     o[c] = y / sum;
                 }
                 lse[(first + i) * heads + h] = max + (real)log((double)sum);
@@ -423,21 +454,23 @@ static void attention_forward(struct hn_exec *x, const struct hn_step *step) {
     }
 }
 
-/* P = exp(S − lse), D the dropout's factors, dV += (P∘D)ᵀ·dO, dP = D∘(dO·Vᵀ), dS = P∘(dP − rowsum(dO∘O))·scale,
- * dQ += dS·K, dK += dSᵀ·Q */
+/* P = exp(S − lse), D the dropout's factors, dV += (P∘D)ᵀ·dO, dP = D∘(dO·Vᵀ), dS = P∘(dP −
+ * rowsum(dO∘O))·scale, dQ += dS·K, dK += dSᵀ·Q */
 static void attention_backward(struct hn_exec *x, const struct hn_step *step) {
     const struct hn_op *op = step->op;
     size_t heads = op->attr.attention.heads, d = op->attr.attention.head_dim,
            group = heads / op->attr.attention.kv_heads;
     size_t q_cols = heads * d, kv = op->attr.attention.kv_heads * d, cols = q_cols + 2 * kv;
-    const real *qkv = hn_buffer(x, step->in[0]), *out = hn_buffer(x, step->out[0]), *lse = hn_buffer(x, step->out[1]);
+    const real *qkv = hn_buffer(x, step->in[0]), *out = hn_buffer(x, step->out[0]),
+               *lse = hn_buffer(x, step->out[1]);
     const real *dout = hn_buffer(x, step->dout[0]), scale = (real)op->attr.attention.scale;
     real *din = hn_buffer(x, step->din[0]);
     memset(din, 0, x->batch->n_tokens * cols * sizeof *din);
     for (size_t s = 0; s < x->batch->n_sequences; s++)
         for (size_t i = x->batch->starts[s]; i < x->batch->starts[s + 1]; i++)
             for (size_t h = 0; h < heads; h++) {
-                size_t end = op->attr.attention.causal ? i + 1 : x->batch->starts[s + 1], g = h / group;
+                size_t end = op->attr.attention.causal ? i + 1 : x->batch->starts[s + 1],
+                       g = h / group;
                 const real *q = qkv + i * cols + h * d, *o = out + i * q_cols + h * d,
                            *dy = dout + i * q_cols + h * d;
                 real delta = 0;
@@ -467,7 +500,8 @@ static void attention_backward(struct hn_exec *x, const struct hn_step *step) {
 
 /* The activation's value and slope. GELU: Hendrycks & Gimpel 2016, exact and by tanh. */
 static void activation(enum hn_activation kind, double x, double *ret_value, double *ret_slope) {
-    double sigma = 1 / (1 + exp(-x)), k = sqrt(2 / M_PI), u = k * (x + 0.044715 * x * x * x), t = tanh(u);
+    double sigma = 1 / (1 + exp(-x)), k = sqrt(2 / M_PI), u = k * (x + 0.044715 * x * x * x),
+           t = tanh(u);
     double phi = 0.5 * (1 + erf(x / sqrt(2)));
     switch (kind) {
     case HN_SILU:
@@ -540,7 +574,8 @@ static void activate_backward(struct hn_exec *x, const struct hn_step *step) {
     }
 }
 
-static real dropped(const struct hn_exec *x, const struct hn_op *op, size_t token, size_t c, real value) {
+static real dropped(
+    const struct hn_exec *x, const struct hn_op *op, size_t token, size_t c, real value) {
     double p = op->attr.dropout.p;
     if (!x->dropout_on || p <= 0)
         return value;
@@ -553,7 +588,8 @@ static void dropout_forward(struct hn_exec *x, const struct hn_step *step) {
     real *out = hn_buffer(x, step->out[0]);
     for (size_t r = 0; r < hn_rows(x, b->dim); r++)
         for (size_t c = 0, i = r * b->cols; c < b->cols; c++, i++)
-            out[i] = dropped(x, step->op, hn_token_row(x, b->dim, r), c, in[i]) + (residual ? residual[i] : 0);
+            out[i] = dropped(x, step->op, hn_token_row(x, b->dim, r), c, in[i]) +
+                (residual ? residual[i] : 0);
 }
 
 static void dropout_backward(struct hn_exec *x, const struct hn_step *step) {
@@ -563,7 +599,8 @@ static void dropout_backward(struct hn_exec *x, const struct hn_step *step) {
     add_residual(x, step, hn_rows(x, b->dim) * b->cols);
     for (size_t r = 0; din && r < hn_rows(x, b->dim); r++)
         for (size_t c = 0, i = r * b->cols; c < b->cols; c++, i++)
-            din[i] = (step->add[0] ? din[i] : 0) + dropped(x, step->op, hn_token_row(x, b->dim, r), c, dout[i]);
+            din[i] = (step->add[0] ? din[i] : 0) +
+                dropped(x, step->op, hn_token_row(x, b->dim, r), c, dout[i]);
 }
 
 static void gather_forward(struct hn_exec *x, const struct hn_step *step) {
@@ -602,7 +639,8 @@ static void logits_forward(struct hn_exec *x, const struct hn_step *step) {
     free(w);
 }
 
-/* With smoothing e the target distribution is (1 − e)·onehot + e/vocab, as torch's cross_entropy has it. */
+/* With smoothing e the target distribution is (1 − e)·onehot + e/vocab, as torch's cross_entropy
+ * has it. */
 static void loss_both(struct hn_exec *x, const struct hn_step *step) {
     const struct hn_weight *weight = step->op->attr.head.weight;
     size_t vocab = weight->rows, n = weight->cols;
@@ -631,8 +669,9 @@ static void loss_both(struct hn_exec *x, const struct hn_step *step) {
         if (!step->backward)
             continue;
         for (size_t v = 0; v < vocab; v++)
-            logits[v] = tw * ((real)exp((double)(logits[v] - lse)) - (v == target ? 1 - smoothing : 0) -
-                                 smoothing / (real)vocab);
+            logits[v] = tw *
+                ((real)exp((double)(logits[v] - lse)) - (v == target ? 1 - smoothing : 0) -
+                    smoothing / (real)vocab);
         for (size_t c = 0; c < n; c++) {
             real d = 0;
             for (size_t v = 0; v < vocab; v++) {
@@ -653,8 +692,8 @@ static void put_gradient(const struct hn_step *step, real *din, size_t i, real v
 }
 
 /* Cross entropy over n logits that stand `stride` apart; gradients behind them in the same way. */
-static real cross_entropy(const struct hn_step *step, const real *logits, real *din, size_t n, size_t stride,
-    size_t target, real weight, real smoothing, bool *ret_correct) {
+static real cross_entropy(const struct hn_step *step, const real *logits, real *din, size_t n,
+    size_t stride, size_t target, real weight, real smoothing, bool *ret_correct) {
     size_t best = 0;
     real sum = 0, mean = 0;
     for (size_t v = 1; v < n; v++)
@@ -666,15 +705,16 @@ static real cross_entropy(const struct hn_step *step, const real *logits, real *
     real lse = logits[best * stride] + (real)log((double)sum);
     for (size_t v = 0; v < n; v++)
         put_gradient(step, din, v * stride,
-            weight * ((real)exp((double)(logits[v * stride] - lse)) - (v == target ? 1 - smoothing : 0) -
-                         smoothing / (real)n));
+            weight *
+                ((real)exp((double)(logits[v * stride] - lse)) - (v == target ? 1 - smoothing : 0) -
+                    smoothing / (real)n));
     *ret_correct = best == target;
     return lse - (1 - smoothing) * logits[target * stride] - smoothing * mean;
 }
 
 /* Mean over the outputs of BCEWithLogitsLoss, or of the squared error, against values[n]. */
-static real against_values(const struct hn_step *step, const real *logits, real *din, size_t n, const float *values,
-    real weight, bool *ret_correct) {
+static real against_values(const struct hn_step *step, const real *logits, real *din, size_t n,
+    const float *values, real weight, bool *ret_correct) {
     bool labels = step->op->attr.criterion.problem == HN_PROBLEM_MULTI;
     real loss = 0;
     *ret_correct = labels;
@@ -707,20 +747,22 @@ static void criterion_both(struct hn_exec *x, const struct hn_step *step) {
     enum hn_problem problem = step->op->attr.criterion.problem;
     size_t n = x->plan->buffers[step->in[0]].cols;
     const real *logits = hn_buffer(x, step->in[0]);
-    real *din = hn_buffer(x, step->din[0]), smoothing = (real)step->op->attr.criterion.smoothing, loss;
+    real *din = hn_buffer(x, step->din[0]), smoothing = (real)step->op->attr.criterion.smoothing,
+         loss;
     bool correct;
     for (size_t i = 0; i < b->n_targets; i++) {
         real weight = (real)b->target_weights[i];
         if (problem == HN_PROBLEM_SPAN) {
-            size_t first = b->starts[i / 2], rows = b->starts[i / 2 + 1] - first, at = first * n + i % 2;
-            loss = cross_entropy(
-                step, logits + at, din ? din + at : NULL, rows, n, b->target_rows[i] - first, weight, 0, &correct);
+            size_t first = b->starts[i / 2], rows = b->starts[i / 2 + 1] - first,
+                   at = first * n + i % 2;
+            loss = cross_entropy(step, logits + at, din ? din + at : NULL, rows, n,
+                b->target_rows[i] - first, weight, 0, &correct);
         } else if (problem == HN_PROBLEM_MULTI || problem == HN_PROBLEM_VALUE) {
             loss = against_values(step, logits + i * n, din ? din + i * n : NULL, n,
                 b->values + (size_t)b->target_ids[i] * n, weight, &correct);
         } else {
-            loss = cross_entropy(step, logits + i * n, din ? din + i * n : NULL, n, 1, (size_t)b->target_ids[i],
-                weight, smoothing, &correct);
+            loss = cross_entropy(step, logits + i * n, din ? din + i * n : NULL, n, 1,
+                (size_t)b->target_ids[i], weight, smoothing, &correct);
         }
         add_loss(x, i, loss, correct);
     }

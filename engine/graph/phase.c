@@ -3,8 +3,9 @@
 
 #include <sys/mman.h>
 
-int hn_phase_make(struct hn_phase *phase, const struct hn_model *model, const struct hn_graph_options *graph,
-    const struct hn_plan_options *plan, struct hn_error *err) {
+int hn_phase_make(struct hn_phase *phase, const struct hn_model *model,
+    const struct hn_graph_options *graph, const struct hn_plan_options *plan,
+    struct hn_error *err) {
     *phase = (struct hn_phase){0};
     int rc = hn_graph_build(&phase->graph, model, graph, err);
     if (!rc)
@@ -20,8 +21,8 @@ void hn_phase_finish(struct hn_phase *phase) {
 }
 
 void *hn_arena_create(size_t bytes) {
-    void *arena =
-        mmap(NULL, bytes ? bytes : 1, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    void *arena = mmap(NULL, bytes ? bytes : 1, PROT_READ | PROT_WRITE,
+        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (arena == MAP_FAILED)
         return NULL;
     madvise(arena, bytes, MADV_HUGEPAGE);

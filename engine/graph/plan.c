@@ -1,10 +1,11 @@
 /*
  * From graph to steps and addresses; see plan.h.
  *
- * Forward steps come in the graph's order. Backward steps come in reverse; when one reads a value that was not kept,
- * the op that made it is run again just before, into fresh buffers ("clones"), and so on for that op's own inputs.
- * What is kept is one predicate, `is_kept`; everything else follows. Aliases: an in-place op shares its input's
- * buffer, and a residual's gradient is the gradient of the sum itself, so no copy is made of either.
+ * Forward steps come in the graph's order. Backward steps come in reverse; when one reads a value
+ * that was not kept, the op that made it is run again just before, into fresh buffers ("clones"),
+ * and so on for that op's own inputs. What is kept is one predicate, `is_kept`; everything else
+ * follows. Aliases: an in-place op shares its input's buffer, and a residual's gradient is the
+ * gradient of the sum itself, so no copy is made of either.
  */
 #include "engine/graph/plan.h"
 #include "engine/base/buf.h"
@@ -96,7 +97,8 @@ static void analyse(struct builder *b) {
 static bool is_kept(const struct builder *b, int tensor) {
     const struct hn_op *op = &b->graph->ops[b->producer[tensor]];
     /* A residual stream, or all layers' outputs, recomputed would lead back to the beginning. */
-    if (hn_op_infos[op->kind].cheap && op->in[1] < 0 && !(b->options->recompute && b->crosses[tensor]))
+    if (hn_op_infos[op->kind].cheap && op->in[1] < 0 &&
+        !(b->options->recompute && b->crosses[tensor]))
         return false;
     return !b->options->recompute || op->layer < 0 || b->crosses[tensor];
 }
@@ -104,14 +106,17 @@ static bool is_kept(const struct builder *b, int tensor) {
 static bool works_in_place(const struct builder *b, const struct hn_op *op) {
     const struct hn_op *maker = op->in[0] < 0 ? NULL : &b->graph->ops[b->producer[op->in[0]]];
     return maker && hn_op_infos[op->kind].in_place && b->consumers[op->in[0]] == 1 &&
-           !(hn_op_infos[maker->kind].reads_out & 1) && !(reads_in(op) & 1);
+        !(hn_op_infos[maker->kind].reads_out & 1) && !(reads_in(op) & 1);
 }
 
 static int add_buffer(struct builder *b, enum hn_dim dim, size_t cols, size_t rows) {
     struct hn_plan *plan = b->plan;
     size_t bytes;
-    if (b->failed || !hn_grow(&plan->buffers, &plan->buffers_capacity, plan->n_buffers + 1, sizeof *plan->buffers) ||
-        !hn_mul(rows, cols, &bytes) || !hn_mul(bytes, plan->value_bytes, &bytes) || bytes > SIZE_MAX / 4) {
+    if (b->failed ||
+        !hn_grow(
+            &plan->buffers, &plan->buffers_capacity, plan->n_buffers + 1, sizeof *plan->buffers) ||
+        !hn_mul(rows, cols, &bytes) || !hn_mul(bytes, plan->value_bytes, &bytes) ||
+        bytes > SIZE_MAX / 4) {
         b->failed = true;
         return 0;
     }
@@ -137,7 +142,8 @@ static void add_step(struct builder *b, struct hn_step step) {
     struct hn_plan *plan = b->plan;
     size_t work = hn_op_work(step.op, step.backward, &plan->caps);
     step.work = work ? add_buffer(b, HN_DIM_TOKENS, work, 1) : -1;
-    if (b->failed || !hn_grow(&plan->steps, &plan->steps_capacity, plan->n_steps + 1, sizeof *plan->steps)) {
+    if (b->failed ||
+        !hn_grow(&plan->steps, &plan->steps_capacity, plan->n_steps + 1, sizeof *plan->steps)) {
         b->failed = true;
         return;
     }
@@ -177,13 +183,15 @@ static void add_forward(struct builder *b, const struct hn_op *op) {
     for (int i = 0; i < HN_OP_OUT; i++) {
         if (op->out[i] < 0)
             continue;
-        b->value[op->out[i]] = i == 0 && works_in_place(b, op) ? step.in[0] : buffer_for(b, op->out[i]);
+        b->value[op->out[i]] =
+            i == 0 && works_in_place(b, op) ? step.in[0] : buffer_for(b, op->out[i]);
         step.out[i] = b->value[op->out[i]];
     }
     add_step(b, step);
 }
 
-/* Buffer in which a backward step finds the value of `tensor`; runs the op that makes it again when it was not kept.
+/* Buffer in which a backward step finds the value of `tensor`; runs the op that makes it again when
+ * it was not kept.
  */
 static int value_again(struct builder *b, int tensor) {
     if (is_kept(b, tensor))
@@ -233,7 +241,8 @@ static void add_backward(struct builder *b, const struct hn_op *op) {
 }
 
 static int by_size(const void *a, const void *b) {
-    const struct hn_plan_buffer *x = *(struct hn_plan_buffer *const *)a, *y = *(struct hn_plan_buffer *const *)b;
+    const struct hn_plan_buffer *x = *(struct hn_plan_buffer *const *)a,
+                                *y = *(struct hn_plan_buffer *const *)b;
     if (x->bytes != y->bytes)
         return x->bytes < y->bytes ? 1 : -1;
     return (x > y) - (x < y);
@@ -295,8 +304,8 @@ static void add_cache(struct builder *b) {
         b->plan->buffers[b->plan->cache].fixed = true;
 }
 
-int hn_plan_make(
-    struct hn_plan *plan, const struct hn_graph *graph, const struct hn_plan_options *options, struct hn_error *err) {
+int hn_plan_make(struct hn_plan *plan, const struct hn_graph *graph,
+    const struct hn_plan_options *options, struct hn_error *err) {
     *plan = (struct hn_plan){.caps = options->caps,
         .value_bytes = options->value_bytes ? options->value_bytes : 4,
         .cache = -1,
@@ -330,7 +339,8 @@ int hn_plan_make(
             touch(plan, plan->logits, plan->n_steps);
         }
     }
-    int rc = b.failed ? hn_fail(err, HN_E_DOES_NOT_FIT, "the plan of this run exceeds the address space or memory")
+    int rc = b.failed ? hn_fail(err, HN_E_DOES_NOT_FIT,
+                            "the plan of this run exceeds the address space or memory")
                       : place(plan, err);
     free(ints);
     free(flags);

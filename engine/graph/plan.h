@@ -1,11 +1,11 @@
 /*
  * Plan: a graph made executable, with the place in memory of everything known before anything runs.
  *
- * Planning turns the forward list into steps (forward, and in training also backward), decides for every tensor
- * whether its values are kept for the backward pass or computed again (cheap ops always; with `recompute` whole
- * layers), finds the lifetime of every buffer and gives each an offset in one arena. `arena_bytes` is exact: nothing
- * else is allocated per step. Recomputation changes no number, since a recomputed op repeats the same operations on
- * the same values.
+ * Planning turns the forward list into steps (forward, and in training also backward), decides for
+ * every tensor whether its values are kept for the backward pass or computed again (cheap ops
+ * always; with `recompute` whole layers), finds the lifetime of every buffer and gives each an
+ * offset in one arena. `arena_bytes` is exact: nothing else is allocated per step. Recomputation
+ * changes no number, since a recomputed op repeats the same operations on the same values.
  */
 #ifndef HN_PLAN_H
 #define HN_PLAN_H
@@ -58,8 +58,8 @@ struct hn_plan_options {
 };
 
 /* `graph` must outlive the plan. Owner calls hn_plan_finish in every case. */
-int hn_plan_make(
-    struct hn_plan *plan, const struct hn_graph *graph, const struct hn_plan_options *options, struct hn_error *err);
+int hn_plan_make(struct hn_plan *plan, const struct hn_graph *graph,
+    const struct hn_plan_options *options, struct hn_error *err);
 void hn_plan_finish(struct hn_plan *plan);
 
 #endif

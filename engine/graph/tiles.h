@@ -1,26 +1,31 @@
 /*
- * Sizes in which work is cut up. Those that a sum depends on follow from shapes only, never from the number of threads:
- * that keeps bits the same. Measured in bench/SPEED.md.
+ * Sizes in which work is cut up. Those that a sum depends on follow from shapes only, never from
+ * the number of threads: that keeps bits the same. Measured in bench/SPEED.md.
  */
 #ifndef HN_TILES_H
 #define HN_TILES_H
 
 enum {
-    /* Rows a task of a product; no sum depends on them. Each task packs its columns of the weight anew, so that many rows are
-     * better, where the columns alone give every thread its share of tasks. */
+    /* Rows a task of a product; no sum depends on them. Each task packs its columns of the weight
+     * anew, so that many rows are better, where the columns alone give every thread its share of
+     * tasks. */
     HN_TILE_ROWS = 2048,
     HN_TILE_ROWS_SHARED = 512,
     HN_TILE_TASKS = 3, /* a thread's share */
-    HN_TILE_COLS = 96,  /* output columns a task of a product: three panels; 576 are six tasks, which two threads share */
+    /* output columns a task of a product: three panels; 576 are six tasks, which two threads
+     * share */
+    HN_TILE_COLS = 96,
     HN_LOSS_ROWS = 256, /* target rows whose logits exist at the same time */
     HN_QUERY_BLOCK = 64,
     HN_KEY_BLOCK = 256,
     HN_HEADS_TOGETHER = 8, /* heads that share packed keys and values, at most */
-    HN_KEY_PARTS = 4,      /* parts of a sequence's keys with gradients of queries of their own, at most: few sequences of few heads
-                            * would leave threads idle */
+    /* parts of a sequence's keys with gradients of queries of their own, at most: few sequences of
+     * few heads would leave threads idle */
+    HN_KEY_PARTS = 4,
     HN_ROW_BLOCK = 32,    /* rows a task of an elementwise op */
     HN_DROPOUT_ROWS = 64, /* rows whose dropped inputs exist at the same time */
-    HN_MID_ROWS = 256,    /* rows a task of the adapters' inner tensors without dropout: A is packed for each */
+    /* rows a task of the adapters' inner tensors without dropout: A is packed for each */
+    HN_MID_ROWS = 256,
 };
 
 #endif

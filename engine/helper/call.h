@@ -1,5 +1,6 @@
 /*
- * The helper's ops: one row each in helper.c, one function each in op_*.c. Wire and parameters: engine.h.
+ * The helper's ops: one row each in helper.c, one function each in op_*.c. Wire and parameters:
+ * engine.h.
  */
 #ifndef HN_HELPER_H
 #define HN_HELPER_H
@@ -15,24 +16,30 @@ struct hn_wire;
 
 struct hn_helper_call {
     struct hn_wire *wire; /* where its chunks go */
-    const atomic_bool *pause; /* others wait: an op that can be gone on with later shall end soon. May be NULL */
+    /* others wait: an op that can be gone on with later shall end soon. May be NULL */
+    const atomic_bool *pause;
     json_int_t id;
     json_t *details; /* of an error: [{"line","column","field","message","hint"}], or NULL */
-    struct hn_predictor **predictor; /* the model that predictions were last asked of, kept open between calls */
-    size_t total;    /* problems in all, also those past the listed ones */
+    /* the model that predictions were last asked of, kept open between calls */
+    struct hn_predictor **predictor;
+    size_t total; /* problems in all, also those past the listed ones */
 };
 
 /* Each returns 0 and a new reference in *ret, or an error. */
-typedef int hn_helper_fn(struct hn_helper_call *call, const json_t *params, json_t **ret, struct hn_error *err);
-hn_helper_fn hn_op_dataset_inspect, hn_op_dataset_unpack, hn_op_dataset_preview, hn_op_model_inspect, hn_op_job_plan, hn_op_predict,
-    hn_op_evaluate, hn_op_export, hn_op_machine_rate;
+typedef int hn_helper_fn(
+    struct hn_helper_call *call, const json_t *params, json_t **ret, struct hn_error *err);
+hn_helper_fn hn_op_dataset_inspect, hn_op_dataset_unpack, hn_op_dataset_preview,
+    hn_op_model_inspect, hn_op_job_plan, hn_op_predict, hn_op_evaluate, hn_op_export,
+    hn_op_machine_rate;
 
 /* Sends {"id","chunk"} before the result; takes over `chunk`. */
 int hn_helper_chunk(struct hn_helper_call *call, json_t *chunk, struct hn_error *err);
 /* Copies a data set's issues into the call's details. */
 void hn_helper_issues(struct hn_helper_call *call, const struct hn_dataset *data);
-/* Reads DATA ({"path","format","columns","on_error"}) into *path and options; strings are borrowed. */
-int hn_helper_data(const json_t *object, const char **path, struct hn_dataset_options *options, struct hn_error *err);
+/* Reads DATA ({"path","format","columns","on_error"}) into *path and options; strings are
+ * borrowed. */
+int hn_helper_data(const json_t *object, const char **path, struct hn_dataset_options *options,
+    struct hn_error *err);
 /* {"path"} of `object`, required. */
 int hn_helper_path(const json_t *object, const char **path, struct hn_error *err);
 

@@ -1,6 +1,7 @@
 /*
  * dataset.inspect: is this file a data set, of what kind, and what is wrong with it.
- * dataset.preview: one row as the model would see it: every token, and whether it is trained, masked or cut off.
+ * dataset.preview: one row as the model would see it: every token, and whether it is trained,
+ * masked or cut off.
  */
 #include "engine/data/encode.h"
 #include "engine/model/model.h"
@@ -15,8 +16,8 @@
 
 #define AUTO_MAX_LENGTH 2048 /* as for a job whose max_length is auto (op_plan.c) */
 
-static int open_data(
-    struct hn_helper_call *call, const json_t *params, struct hn_dataset *data, struct hn_error *err) {
+static int open_data(struct hn_helper_call *call, const json_t *params, struct hn_dataset *data,
+    struct hn_error *err) {
     const char *path;
     struct hn_dataset_options options;
     int rc = hn_helper_data(params, &path, &options, err);
@@ -30,7 +31,8 @@ static int open_data(
     return rc;
 }
 
-int hn_op_dataset_unpack(struct hn_helper_call *call, const json_t *params, json_t **ret, struct hn_error *err) {
+int hn_op_dataset_unpack(
+    struct hn_helper_call *call, const json_t *params, json_t **ret, struct hn_error *err) {
     const char *path, *to = NULL;
     int64_t limit = 0;
     uint64_t bytes = 0;
@@ -50,7 +52,8 @@ int hn_op_dataset_unpack(struct hn_helper_call *call, const json_t *params, json
     return rc;
 }
 
-int hn_op_dataset_inspect(struct hn_helper_call *call, const json_t *params, json_t **ret, struct hn_error *err) {
+int hn_op_dataset_inspect(
+    struct hn_helper_call *call, const json_t *params, json_t **ret, struct hn_error *err) {
     struct hn_dataset *data = hn_calloc(1, sizeof *data);
     if (!data)
         return hn_fail(err, HN_E_INTERNAL, "out of memory");
@@ -59,9 +62,9 @@ int hn_op_dataset_inspect(struct hn_helper_call *call, const json_t *params, jso
         json_t *tasks = json_array();
         for (const char *const *task = hn_dataset_tasks(data); *task; task++)
             json_array_append_new(tasks, json_string(*task));
-        *ret = json_pack("{s:s, s:O, s:o, s:I, s:I, s:O}", "format", data->format, "columns", data->mapping, "tasks",
-            tasks, "rows", (json_int_t)data->n_rows, "dropped", (json_int_t)data->dropped, "warnings",
-            data->warnings);
+        *ret = json_pack("{s:s, s:O, s:o, s:I, s:I, s:O}", "format", data->format, "columns",
+            data->mapping, "tasks", tasks, "rows", (json_int_t)data->n_rows, "dropped",
+            (json_int_t)data->dropped, "warnings", data->warnings);
         rc = *ret ? 0 : hn_fail(err, HN_E_INTERNAL, "out of memory");
     }
     hn_dataset_close(data);
@@ -89,17 +92,22 @@ static json_t *token_json(const struct hn_codec *codec, int32_t id) {
 static json_t *message_json(const struct hn_encoded *e, size_t token) {
     size_t at = e->ids.offsets[token];
     uint16_t origin = e->origins && at < e->text.size ? e->origins[at] : HN_ORIGIN_TEMPLATE;
-    return origin == HN_ORIGIN_TEMPLATE || origin == HN_ORIGIN_DATA ? json_null() : json_integer(origin - 1);
+    return origin == HN_ORIGIN_TEMPLATE || origin == HN_ORIGIN_DATA ? json_null()
+                                                                    : json_integer(origin - 1);
 }
 
-static json_t *tokens_json(const struct hn_codec *codec, const struct hn_encoded *e, size_t kept, json_t *counts) {
+static json_t *tokens_json(
+    const struct hn_codec *codec, const struct hn_encoded *e, size_t kept, json_t *counts) {
     json_t *tokens = json_array();
     size_t trained = 0;
     for (size_t i = 0; i < e->ids.n; i++) {
         json_t *token = token_json(codec, e->ids.ids[i]);
         bool target = i < kept && e->weights[i] != 0;
         trained += target;
-        json_object_set_new(token, "state", json_string(i >= kept ? "truncated" : target ? "trained" : "masked"));
+        json_object_set_new(token, "state",
+            json_string(i >= kept ? "truncated"
+                    : target      ? "trained"
+                                  : "masked"));
         json_object_set_new(token, "message", message_json(e, i));
         json_array_append_new(tokens, token);
     }
@@ -131,7 +139,9 @@ static int read_options(struct preview *p, const json_t *params, struct hn_error
     const json_t *given = json_object_get(params, "hyperparameters");
     const char *task = NULL;
     hn_hyperparams_defaults(&hp);
-    int rc = given && !json_is_null(given) ? hn_hyperparams_read(&hp, given, "hyperparameters.", err) : 0;
+    int rc = given && !json_is_null(given)
+        ? hn_hyperparams_read(&hp, given, "hyperparameters.", err)
+        : 0;
     if (!rc)
         rc = hn_json_string(params, "task", &task, err);
     if (rc)
@@ -144,7 +154,7 @@ static int read_options(struct preview *p, const json_t *params, struct hn_error
     }
     int64_t context = (int64_t)p->model.config.context;
     int64_t length = hp.max_length != HN_AUTO_INT ? hp.max_length
-                     : context < AUTO_MAX_LENGTH  ? context
+        : context < AUTO_MAX_LENGTH               ? context
                                                   : AUTO_MAX_LENGTH;
     p->options = (struct hn_encode_options){.task = (enum hn_task)number,
         .max_length = length > 0 ? (size_t)length : 1,
@@ -153,13 +163,15 @@ static int read_options(struct preview *p, const json_t *params, struct hn_error
         .vocab = SIZE_MAX,
         .encoder = p->model.arch->encoder,
         .token_types = 2};
-    if (p->options.task == HN_TASK_GENERATION || (p->options.task == HN_TASK_QA && !p->model.arch->encoder))
+    if (p->options.task == HN_TASK_GENERATION ||
+        (p->options.task == HN_TASK_QA && !p->model.arch->encoder))
         return 0;
     p->options.labels = &p->labels;
     return hn_labels_find(&p->labels, &p->data, NULL, NULL, err);
 }
 
-static int preview_row(struct preview *p, size_t row, const char *date, json_t **ret, struct hn_error *err) {
+static int preview_row(
+    struct preview *p, size_t row, const char *date, json_t **ret, struct hn_error *err) {
     json_t *object = NULL, *counts = json_object();
     snprintf(p->codec.date, sizeof p->codec.date, "%s", date);
     int rc = hn_dataset_row(&p->data, row - 1, &object, err);
@@ -170,8 +182,8 @@ static int preview_row(struct preview *p, size_t row, const char *date, json_t *
         json_t *tokens = tokens_json(&p->codec, &p->encoded, kept, counts);
         *ret = json_pack("{s:I, s:I, s:o, s:o, s:O, s:o}", "row", (json_int_t)row, "line",
             (json_int_t)p->data.lines[row - 1], "rendered",
-            json_stringn(p->encoded.text.data ? p->encoded.text.data : "", p->encoded.text.size), "tokens", tokens,
-            "counts", counts, "dropped", fate(&p->encoded, kept, &p->options));
+            json_stringn(p->encoded.text.data ? p->encoded.text.data : "", p->encoded.text.size),
+            "tokens", tokens, "counts", counts, "dropped", fate(&p->encoded, kept, &p->options));
         rc = *ret ? 0 : hn_fail(err, HN_E_INTERNAL, "out of memory");
     }
     json_decref(counts);
@@ -179,7 +191,8 @@ static int preview_row(struct preview *p, size_t row, const char *date, json_t *
     return rc;
 }
 
-int hn_op_dataset_preview(struct hn_helper_call *call, const json_t *params, json_t **ret, struct hn_error *err) {
+int hn_op_dataset_preview(
+    struct hn_helper_call *call, const json_t *params, json_t **ret, struct hn_error *err) {
     const char *path = NULL, *date = "2000-01-01"; /* templates that print the date need one */
     int64_t row = 1;
     struct preview *p = hn_calloc(1, sizeof *p);

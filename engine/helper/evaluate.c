@@ -1,5 +1,5 @@
-/* evaluate: loss and metrics of a base model, a job's result or a checkpoint of it on any data set; of models that
- * write, also metrics of the answers they write to the rows. */
+/* evaluate: loss and metrics of a base model, a job's result or a checkpoint of it on any data set;
+ * of models that write, also metrics of the answers they write to the rows. */
 #include "engine/eval/evaluate.h"
 #include "engine/base/json.h"
 #include "engine/eval/predictor.h"
@@ -22,7 +22,8 @@ struct evaluation {
     struct hn_compute compute;
     struct hn_evaluation result;
     struct hn_writing writing;
-    struct hn_text_metrics texts; /* of written answers; none are wanted where there is nothing to write */
+    /* of written answers; none are wanted where there is nothing to write */
+    struct hn_text_metrics texts;
 };
 
 static int refuse(struct hn_error *err, int code, const char *message) {
@@ -31,14 +32,16 @@ static int refuse(struct hn_error *err, int code, const char *message) {
     return code;
 }
 
-/* "generate": true or {"max_tokens","stop"}: all metrics of written answers. Absent: only SQuAD's, for questions. */
-static int read_generate(
-    const struct hn_predictor *p, const json_t *generate, struct evaluation *e, struct hn_error *err) {
+/* "generate": true or {"max_tokens","stop"}: all metrics of written answers. Absent: only SQuAD's,
+ * for questions. */
+static int read_generate(const struct hn_predictor *p, const json_t *generate, struct evaluation *e,
+    struct hn_error *err) {
     static const char *const known[] = {"max_tokens", "stop", NULL};
-    bool writes = p->run.model.head.problem == HN_PROBLEM_TOKENS, absent = !generate || json_is_null(generate);
+    bool writes = p->run.model.head.problem == HN_PROBLEM_TOKENS,
+         absent = !generate || json_is_null(generate);
     if (!absent && !json_is_boolean(generate) && !json_is_object(generate))
-        return refuse(
-            err, HN_E_INVALID_FIELD, "generate must be true, false or an object such as {\"max_tokens\": 64}");
+        return refuse(err, HN_E_INVALID_FIELD,
+            "generate must be true, false or an object such as {\"max_tokens\": 64}");
     int rc = json_is_object(generate) ? hn_json_known(generate, known, "generate.", err) : 0;
     if (rc)
         return rc;
@@ -51,13 +54,16 @@ static int read_generate(
     else if (!json_is_false(generate))
         e->texts.wanted = HN_TEXT_ALL;
     if (e->texts.wanted && !writes)
-        return refuse(err, HN_E_INVALID_FIELD, "this model answers with its head and writes no text");
+        return refuse(
+            err, HN_E_INVALID_FIELD, "this model answers with its head and writes no text");
     if (e->texts.wanted && e->data.columns == HN_ROWS_TEXT)
-        return refuse(err, HN_E_INVALID_FIELD, "rows of plain text have no answer that could be written");
+        return refuse(
+            err, HN_E_INVALID_FIELD, "rows of plain text have no answer that could be written");
     return 0;
 }
 
-static int open_rows(struct hn_helper_call *call, const json_t *params, struct evaluation *e, struct hn_error *err) {
+static int open_rows(
+    struct hn_helper_call *call, const json_t *params, struct evaluation *e, struct hn_error *err) {
     const struct hn_predictor *p = *call->predictor;
     const char *path;
     struct hn_dataset_options options;
@@ -68,7 +74,8 @@ static int open_rows(struct hn_helper_call *call, const json_t *params, struct e
     if (rc == HN_E_DATASET_INVALID)
         hn_helper_issues(call, &e->data);
     if (!rc)
-        rc = hn_examples_encode(&p->run.codec, &e->data, NULL, e->data.n_rows, &o, &e->examples, err);
+        rc = hn_examples_encode(
+            &p->run.codec, &e->data, NULL, e->data.n_rows, &o, &e->examples, err);
     if (!rc && !e->examples.n_rows)
         rc = hn_fail(err, HN_E_DATASET_INVALID, "no row of the data set has a target to evaluate");
     return rc;
@@ -83,15 +90,17 @@ static int make_phase(const struct hn_predictor *p, struct evaluation *e, struct
         tokens = n > tokens ? n : tokens;
     }
     struct hn_plan_options plan = {
-        .caps = {.dims = {[HN_DIM_TOKENS] = tokens, [HN_DIM_TARGETS] = tokens}, .threads = threads}};
+        .caps = {
+            .dims = {[HN_DIM_TOKENS] = tokens, [HN_DIM_TARGETS] = tokens}, .threads = threads}};
     int rc = hn_phase_make(&e->phase, &p->run.model, &graph, &plan, err);
     return rc ? rc : hn_compute_init(&e->compute, threads, e->phase.plan.arena_bytes, tokens, err);
 }
 
 /* Adds a written answer to its row and to the metrics. */
-static void take_answer(
-    struct evaluation *e, json_t *row, const struct hn_prompt *prompt, const struct hn_generated *r) {
-    json_t *text = hn_json_text(r->text.data, r->text.size), *references = hn_prompt_references(prompt, row);
+static void take_answer(struct evaluation *e, json_t *row, const struct hn_prompt *prompt,
+    const struct hn_generated *r) {
+    json_t *text = hn_json_text(r->text.data, r->text.size),
+           *references = hn_prompt_references(prompt, row);
     json_object_set(row, "predicted", text);
     json_object_set_new(row, "finish_reason", json_string(r->finish_reason));
     hn_text_metrics_add(&e->texts, text, references, row);
@@ -99,8 +108,10 @@ static void take_answer(
     json_decref(references);
 }
 
-/* Answers to the next rows from *next on, without those that have no prompt or one that does not fit the context. */
-static int write_group(struct hn_predictor *p, struct evaluation *e, size_t *next, struct hn_error *err) {
+/* Answers to the next rows from *next on, without those that have no prompt or one that does not
+ * fit the context. */
+static int write_group(
+    struct hn_predictor *p, struct evaluation *e, size_t *next, struct hn_error *err) {
     struct hn_prompt prompts[GROUP] = {0};
     struct hn_generated results[GROUP] = {0};
     size_t rows[GROUP], n = 0;
@@ -133,12 +144,14 @@ static int write_answers(struct hn_helper_call *call, struct evaluation *e, stru
     for (size_t next = 0; !rc && next < e->examples.n_rows;) {
         rc = write_group(*call->predictor, e, &next, err);
         if (!rc)
-            rc = hn_helper_chunk(call, json_pack("{s:I}", "answered", (json_int_t)e->texts.rows), err);
+            rc = hn_helper_chunk(
+                call, json_pack("{s:I}", "answered", (json_int_t)e->texts.rows), err);
     }
     if (!rc && e->texts.failed)
         rc = hn_fail(err, HN_E_INTERNAL, "out of memory");
     if (!rc && !e->texts.rows && e->texts.wanted == HN_TEXT_ALL)
-        rc = refuse(err, HN_E_UNSUPPORTED, "no row has a prompt to answer that fits the model's context");
+        rc = refuse(
+            err, HN_E_UNSUPPORTED, "no row has a prompt to answer that fits the model's context");
     if (!rc)
         hn_text_metrics_write(&e->texts, e->result.metrics);
     return rc;
@@ -151,8 +164,9 @@ static int write_rows(const json_t *rows, const char *path, struct hn_error *err
     size_t i;
     if (!f)
         return hn_fail_errno(err, errno, "cannot write %s", path);
-    json_array_foreach(
-        rows, i, row) if (json_dumpf(row, f, JSON_COMPACT | JSON_REAL_PRECISION(15)) || putc('\n', f) == EOF) break;
+    json_array_foreach(rows, i, row)
+        if (json_dumpf(row, f, JSON_COMPACT | JSON_REAL_PRECISION(15)) || putc('\n', f) == EOF)
+            break;
     bool bad = ferror(f) || i < json_array_size(rows);
     if (fclose(f) || bad)
         return hn_fail_errno(err, errno, "cannot write %s", path);
@@ -162,15 +176,16 @@ static int write_rows(const json_t *rows, const char *path, struct hn_error *err
 static json_t *answer(const struct hn_predictor *p, const struct evaluation *e) {
     json_t *metrics = json_copy(e->result.metrics);
     json_object_set_new(metrics, "loss", hn_json_float((float)e->result.loss));
-    json_t *out = json_pack("{s:I, s:I, s:I, s:o, s:O?, s:O?}", "rows", (json_int_t)e->data.n_rows, "dropped",
-        (json_int_t)e->examples.dropped, "truncated", (json_int_t)e->examples.truncated, "metrics", metrics, "labels",
-        p->spec.labels.names, "confusion", e->result.confusion);
+    json_t *out = json_pack("{s:I, s:I, s:I, s:o, s:O?, s:O?}", "rows", (json_int_t)e->data.n_rows,
+        "dropped", (json_int_t)e->examples.dropped, "truncated", (json_int_t)e->examples.truncated,
+        "metrics", metrics, "labels", p->spec.labels.names, "confusion", e->result.confusion);
     if (e->texts.wanted)
         json_object_set_new(out, "answered", json_integer((json_int_t)e->texts.rows));
     return out;
 }
 
-int hn_op_evaluate(struct hn_helper_call *call, const json_t *params, json_t **ret, struct hn_error *err) {
+int hn_op_evaluate(
+    struct hn_helper_call *call, const json_t *params, json_t **ret, struct hn_error *err) {
     const json_t *source = json_object_get(params, "source");
     const char *path, *rows = NULL;
     struct evaluation *e = hn_calloc(1, sizeof *e);
@@ -189,8 +204,8 @@ int hn_op_evaluate(struct hn_helper_call *call, const json_t *params, json_t **r
     if (!rc)
         rc = make_phase(p, e, err);
     if (!rc)
-        rc = hn_evaluate(
-            &e->compute, &e->phase, &p->run, p->params.values, &e->examples, &e->data, true, &e->result, err);
+        rc = hn_evaluate(&e->compute, &e->phase, &p->run, p->params.values, &e->examples, &e->data,
+            true, &e->result, err);
     if (!rc && e->texts.wanted)
         rc = write_answers(call, e, err);
     if (!rc && rows)

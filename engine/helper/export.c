@@ -1,5 +1,6 @@
-/* export: the artifacts that a checkpoint's parameters would make, written into a folder of their own with a list of
- * them. Without comparing logits: the trainer does that for what it exports itself. */
+/* export: the artifacts that a checkpoint's parameters would make, written into a folder of their
+ * own with a list of them. Without comparing logits: the trainer does that for what it exports
+ * itself. */
 #include "engine/base/buf.h"
 #include "engine/export/export.h"
 #include "engine/base/json.h"
@@ -22,7 +23,8 @@ static int list_export(const char *root, const char *kind, json_t *files, struct
     return rc;
 }
 
-static int write_exports(const struct hn_predictor *p, const char *root, json_t *files, struct hn_error *err) {
+static int write_exports(
+    const struct hn_predictor *p, const char *root, json_t *files, struct hn_error *err) {
     int rc = hn_dir_create(root, err);
     for (size_t i = 0; !rc && i < hn_n_exporters; i++) {
         char dir[4200];
@@ -39,7 +41,8 @@ static int write_exports(const struct hn_predictor *p, const char *root, json_t 
     return rc;
 }
 
-int hn_op_export(struct hn_helper_call *call, const json_t *params, json_t **ret, struct hn_error *err) {
+int hn_op_export(
+    struct hn_helper_call *call, const json_t *params, json_t **ret, struct hn_error *err) {
     const json_t *source = json_object_get(params, "source");
     const char *path, *to = NULL;
     char tmp[4096], list[4300];
@@ -65,7 +68,9 @@ int hn_op_export(struct hn_helper_call *call, const json_t *params, json_t **ret
     snprintf(list, sizeof list, "%s/manifest.json", tmp);
     if (!rc)
         rc = hn_export_json(list,
-            json_pack("{s:i, s:O, s:O}", "format", 1, "step", json_object_get(source, "step"), "files", files), err);
+            json_pack("{s:i, s:O, s:O}", "format", 1, "step", json_object_get(source, "step"),
+                "files", files),
+            err);
     if (!rc)
         rc = hn_dir_publish(tmp, to, err);
     if (rc)

@@ -21,7 +21,8 @@ static json_t *tasks_of(const struct hn_model *model) {
     return list;
 }
 
-int hn_op_model_inspect(struct hn_helper_call *call, const json_t *params, json_t **ret, struct hn_error *err) {
+int hn_op_model_inspect(
+    struct hn_helper_call *call, const json_t *params, json_t **ret, struct hn_error *err) {
     const char *path;
     struct hn_model model = {0};
     struct hn_codec codec = {0};
@@ -34,16 +35,19 @@ int hn_op_model_inspect(struct hn_helper_call *call, const json_t *params, json_
     if (!rc)
         rc = hn_codec_open(&model, &codec, err);
     if (!rc && hn_tokenizer_vocab(codec.tokenizer) > model.config.vocab)
-        rc = hn_fail(err, HN_E_MODEL_INVALID, "the tokenizer knows %zu tokens, but the embedding has only %zu rows",
+        rc = hn_fail(err, HN_E_MODEL_INVALID,
+            "the tokenizer knows %zu tokens, but the embedding has only %zu rows",
             hn_tokenizer_vocab(codec.tokenizer), model.config.vocab);
     if (!rc)
-        rc = model.is_folder ? hn_folder_hash(path, hash, &bytes, err) : hn_sha256_file(path, hash, &bytes, err);
+        rc = model.is_folder ? hn_folder_hash(path, hash, &bytes, err)
+                             : hn_sha256_file(path, hash, &bytes, err);
     if (!rc)
-        *ret = json_pack("{s:s, s:s, s:s, s:I, s:I, s:I, s:o, s:b, s:s, s:I}", "family", model.config.family,
-            "format", model.is_folder ? "safetensors" : "gguf", "quantisation", model.quantisation, "parameters",
-            (json_int_t)model.parameters, "context", (json_int_t)model.config.context, "vocab",
-            (json_int_t)model.config.vocab, "tasks", tasks_of(&model), "chat_template", codec.chat != NULL, "sha256",
-            hash, "bytes", (json_int_t)bytes);
+        *ret = json_pack("{s:s, s:s, s:s, s:I, s:I, s:I, s:o, s:b, s:s, s:I}", "family",
+            model.config.family, "format", model.is_folder ? "safetensors" : "gguf", "quantisation",
+            model.quantisation, "parameters", (json_int_t)model.parameters, "context",
+            (json_int_t)model.config.context, "vocab", (json_int_t)model.config.vocab, "tasks",
+            tasks_of(&model), "chat_template", codec.chat != NULL, "sha256", hash, "bytes",
+            (json_int_t)bytes);
     hn_codec_finish(&codec);
     hn_model_close(&model);
     return rc;

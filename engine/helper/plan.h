@@ -1,5 +1,6 @@
 /*
- * What job.plan has found and decided so far, and the choices that "auto" leaves to it (engine/helper/plan_auto.c).
+ * What job.plan has found and decided so far, and the choices that "auto" leaves to it
+ * (engine/helper/plan_auto.c).
  */
 #ifndef HN_OP_PLAN_H
 #define HN_OP_PLAN_H
@@ -8,7 +9,8 @@
 
 #include <jansson.h>
 
-/* LoRA of a 135M model then stays under 0.9 GB; 1,024 took 0.98 GB and was 2 to 10 % faster: bench/SPEED.md. */
+/* LoRA of a 135M model then stays under 0.9 GB; 1,024 took 0.98 GB and was 2 to 10 % faster:
+ * bench/SPEED.md. */
 #define HN_AUTO_MICRO_BATCH 896
 
 struct hn_planning {
@@ -35,10 +37,11 @@ void hn_planning_because(struct hn_planning *p, const char *name, const char *fo
 void hn_planning_warn(struct hn_planning *p, const char *code, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
-/* What can be chosen before the rows are tokenised; refuses what the model or the task does not have
- * (HN_E_UNSUPPORTED, with the field). */
+/* What can be chosen before the rows are tokenised; refuses what the model or the task does not
+ * have (HN_E_UNSUPPORTED, with the field). */
 int hn_planning_choose(struct hn_planning *p, const struct hn_model *model, struct hn_error *err);
-/* What depends on the tokenised rows of `run`; `auto_length`: max_length so far is only a ceiling. */
+/* What depends on the tokenised rows of `run`; `auto_length`: max_length so far is only a
+ * ceiling. */
 void hn_planning_choose_after(struct hn_planning *p, const struct hn_run *run, bool auto_length);
 
 #endif

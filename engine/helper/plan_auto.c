@@ -1,6 +1,6 @@
 /*
- * What "auto" becomes. It depends on the model, the task, the data and the slot's configured memory, never on what is
- * free at the moment; each choice comes with its reason.
+ * What "auto" becomes. It depends on the model, the task, the data and the slot's configured
+ * memory, never on what is free at the moment; each choice comes with its reason.
  */
 #include "engine/helper/plan.h"
 
@@ -30,31 +30,36 @@ void hn_planning_because(struct hn_planning *p, const char *name, const char *fo
 void hn_planning_warn(struct hn_planning *p, const char *code, const char *format, ...) {
     va_list ap;
     va_start(ap, format);
-    json_array_append_new(p->warnings, json_pack("{s:s, s:o}", "code", code, "message", sentence(format, ap)));
+    json_array_append_new(
+        p->warnings, json_pack("{s:s, s:o}", "code", code, "message", sentence(format, ap)));
     va_end(ap);
 }
 
-static void choose_dropout(struct hn_planning *p, const char *name, double *rate, double own, bool encoder) {
+static void choose_dropout(
+    struct hn_planning *p, const char *name, double *rate, double own, bool encoder) {
     if (!hn_is_auto(*rate))
         return;
     *rate = encoder && p->method != HN_METHOD_LORA ? own : 0;
-    const char *why = !encoder                      ? "decoders are trained without"
-                      : p->method == HN_METHOD_LORA ? "adapters are small enough to do without"
-                                                    : "as the model was made";
+    const char *why = !encoder        ? "decoders are trained without"
+        : p->method == HN_METHOD_LORA ? "adapters are small enough to do without"
+                                      : "as the model was made";
     hn_planning_because(p, name, "%.3g: %s", *rate, why);
 }
 
-static int resolve_dropout(struct hn_planning *p, const struct hn_model *model, struct hn_error *err) {
+static int resolve_dropout(
+    struct hn_planning *p, const struct hn_model *model, struct hn_error *err) {
     struct hn_hyperparams *hp = &p->hp;
     bool encoder = model->arch->encoder;
     if (!encoder && (hp->dropout > 0 || hp->attention_dropout > 0)) {
-        hn_fail(err, HN_E_UNSUPPORTED, "the %s family has no dropout of its own; lora_dropout is there",
-            model->config.family);
-        hn_error_field(err, hp->dropout > 0 ? "hyperparameters.dropout" : "hyperparameters.attention_dropout");
+        hn_fail(err, HN_E_UNSUPPORTED,
+            "the %s family has no dropout of its own; lora_dropout is there", model->config.family);
+        hn_error_field(
+            err, hp->dropout > 0 ? "hyperparameters.dropout" : "hyperparameters.attention_dropout");
         return HN_E_UNSUPPORTED;
     }
     choose_dropout(p, "dropout", &hp->dropout, model->config.dropout, encoder);
-    choose_dropout(p, "attention_dropout", &hp->attention_dropout, model->config.attention_dropout, encoder);
+    choose_dropout(
+        p, "attention_dropout", &hp->attention_dropout, model->config.attention_dropout, encoder);
     return 0;
 }
 
@@ -62,14 +67,18 @@ static int resolve_dropout(struct hn_planning *p, const struct hn_model *model, 
 static int resolve_metric(struct hn_planning *p, struct hn_error *err) {
     static const struct {
         const char *first, *others;
-    } metrics[HN_PROBLEMS] = {[HN_PROBLEM_TOKENS] = {"val_loss", "val_perplexity val_token_accuracy"},
+    } metrics[HN_PROBLEMS] = {
+        [HN_PROBLEM_TOKENS] = {"val_loss", "val_perplexity val_token_accuracy"},
         [HN_PROBLEM_CLASSES] = {"val_accuracy",
-            "val_loss val_f1_macro val_f1_weighted val_precision val_recall val_mcc val_auc val_ece"},
-        [HN_PROBLEM_MULTI] = {"val_f1_macro", "val_loss val_accuracy val_f1_weighted val_precision val_recall val_auc"},
+            "val_loss val_f1_macro val_f1_weighted val_precision val_recall val_mcc val_auc "
+            "val_ece"},
+        [HN_PROBLEM_MULTI] = {"val_f1_macro",
+            "val_loss val_accuracy val_f1_weighted val_precision val_recall val_auc"},
         [HN_PROBLEM_VALUE] = {"val_spearman", "val_loss val_pearson val_mse"},
         [HN_PROBLEM_TAGS] = {"val_entity_f1", "val_loss val_accuracy"},
         [HN_PROBLEM_SPAN] = {"val_f1", "val_loss val_exact_match"}};
-    const char *first = metrics[p->labels.problem].first, *others = metrics[p->labels.problem].others;
+    const char *first = metrics[p->labels.problem].first,
+               *others = metrics[p->labels.problem].others;
     if (p->hp.eval_generate && p->labels.problem != HN_PROBLEM_TOKENS) {
         hn_fail(err, HN_E_UNSUPPORTED, "this task's head writes no text that could be compared");
         hn_error_field(err, "hyperparameters.eval_generate");
@@ -77,7 +86,8 @@ static int resolve_metric(struct hn_planning *p, struct hn_error *err) {
     }
     if (p->hp.eval_generate) { /* of questions, whether they are answered counts */
         first = p->task == HN_TASK_QA ? "val_f1" : first;
-        others = "val_loss val_perplexity val_token_accuracy val_exact_match val_f1 val_rouge_l val_chrf val_bleu";
+        others = "val_loss val_perplexity val_token_accuracy val_exact_match val_f1 val_rouge_l "
+                 "val_chrf val_bleu";
     }
     const char *asked = hn_metric_name(p->hp.metric_for_best);
     if (p->hp.metric_for_best == HN_METRIC_AUTO) {
@@ -87,17 +97,20 @@ static int resolve_metric(struct hn_planning *p, struct hn_error *err) {
         return 0;
     }
     const char *found = strstr(others, asked);
-    if (strcmp(asked, first) == 0 || (found && (found[strlen(asked)] == ' ' || !found[strlen(asked)])))
+    if (strcmp(asked, first) == 0 ||
+        (found && (found[strlen(asked)] == ' ' || !found[strlen(asked)])))
         return 0;
     hn_fail(err, HN_E_UNSUPPORTED, "metric_for_best of this task is one of: %s %s", first, others);
     hn_error_field(err, "hyperparameters.metric_for_best");
     if (p->labels.problem == HN_PROBLEM_TOKENS && !p->hp.eval_generate)
-        hn_error_hint(err, "set eval_generate, and answers are written and compared at every evaluation");
+        hn_error_hint(
+            err, "set eval_generate, and answers are written and compared at every evaluation");
     return HN_E_UNSUPPORTED;
 }
 
-/* Wider models want smaller steps; adapters and heads bear more than all the weights together, and adapters of a decoder
- * that has few rows, so few steps, get further with twice the rate (bench/SPEED.md). */
+/* Wider models want smaller steps; adapters and heads bear more than all the weights together, and
+ * adapters of a decoder that has few rows, so few steps, get further with twice the rate
+ * (bench/SPEED.md). */
 static void choose_rate(struct hn_planning *p, const struct hn_model *model, size_t rows) {
     size_t hidden = model->config.hidden;
     int width = hidden < 512 ? 0 : hidden < 1024 ? 1 : hidden < 2560 ? 2 : 3;
@@ -106,14 +119,17 @@ static void choose_rate(struct hn_planning *p, const struct hn_model *model, siz
     static const double decoder[3][4] = {
         {5e-4, 5e-4, 3e-4, 2e-4}, {5e-5, 5e-5, 2e-5, 1e-5}, {1e-3, 1e-3, 1e-3, 1e-3}};
     static const char *const what[3] = {"adapters", "all the weights", "the head"};
-    bool few = p->method == HN_METHOD_LORA && p->labels.problem == HN_PROBLEM_TOKENS && rows < FEW_ROWS;
-    p->hp.learning_rate = (model->arch->encoder ? encoder : decoder)[p->method][width] * (few ? 2 : 1);
-    hn_planning_because(p, "learning_rate", "%.3g: %s of %s %zu wide%s", p->hp.learning_rate, what[p->method],
-        model->arch->encoder ? "an encoder" : "a decoder", hidden, few ? ", twice as much for few rows" : "");
+    bool few =
+        p->method == HN_METHOD_LORA && p->labels.problem == HN_PROBLEM_TOKENS && rows < FEW_ROWS;
+    p->hp.learning_rate =
+        (model->arch->encoder ? encoder : decoder)[p->method][width] * (few ? 2 : 1);
+    hn_planning_because(p, "learning_rate", "%.3g: %s of %s %zu wide%s", p->hp.learning_rate,
+        what[p->method], model->arch->encoder ? "an encoder" : "a decoder", hidden,
+        few ? ", twice as much for few rows" : "");
 }
 
-/* Adapters of a task with a head have no dropout and a large rate: with some thousand rows a third pass makes them worse
- * on new ones (bench/SPEED.md). */
+/* Adapters of a task with a head have no dropout and a large rate: with some thousand rows a third
+ * pass makes them worse on new ones (bench/SPEED.md). */
 static double choose_epochs(enum hn_method method, bool head, size_t rows) {
     if (head)
         return rows < 1000 ? 10 : method == HN_METHOD_LORA && rows >= 4000 ? 2 : 3;
@@ -131,22 +147,30 @@ int hn_planning_choose(struct hn_planning *p, const struct hn_model *model, stru
         return rc;
     bool head = p->labels.problem != HN_PROBLEM_TOKENS;
     if (hp->batch_size == HN_AUTO_INT) {
-        hp->batch_size = head ? (train_rows >= 2000 ? 32 : train_rows >= 500 ? 16 : 8) : train_rows >= 8000 ? 16 : 8;
-        hn_planning_because(p, "batch_size", "%lld for %zu training rows: small batches learn most per row",
+        hp->batch_size = head    ? (train_rows >= 2000         ? 32
+                                           : train_rows >= 500 ? 16
+                                                               : 8)
+            : train_rows >= 8000 ? 16
+                                 : 8;
+        hn_planning_because(p, "batch_size",
+            "%lld for %zu training rows: small batches learn most per row",
             (long long)hp->batch_size, train_rows);
     }
     if (hn_is_auto(hp->epochs)) {
         hp->epochs = choose_epochs(p->method, head, train_rows);
         hn_planning_because(p, "epochs",
-            "%.3g for %zu training rows: about enough steps to settle without learning rows by heart", hp->epochs,
-            train_rows);
+            "%.3g for %zu training rows: about enough steps to settle without learning rows by "
+            "heart",
+            hp->epochs, train_rows);
     }
     if (hn_is_auto(hp->learning_rate))
         choose_rate(p, model, train_rows);
     if (hp->max_length == HN_AUTO_INT)
-        hp->max_length = (int64_t)(model->config.context < AUTO_MAX_LENGTH ? model->config.context : AUTO_MAX_LENGTH);
+        hp->max_length = (int64_t)(model->config.context < AUTO_MAX_LENGTH ? model->config.context
+                                                                           : AUTO_MAX_LENGTH);
     else if ((size_t)hp->max_length > model->config.context)
-        hn_planning_warn(p, "beyond_context", "max_length %lld is longer than the %zu tokens the model was made for",
+        hn_planning_warn(p, "beyond_context",
+            "max_length %lld is longer than the %zu tokens the model was made for",
             (long long)hp->max_length, model->config.context);
     return 0;
 }
@@ -159,23 +183,27 @@ void hn_planning_choose_after(struct hn_planning *p, const struct hn_run *run, b
     for (int k = 0; k < 2; k++)
         for (size_t i = 0; i < sets[k]->n_rows; i++)
             longest = sets[k]->starts[i + 1] - sets[k]->starts[i] > longest
-                          ? sets[k]->starts[i + 1] - sets[k]->starts[i]
-                          : longest;
+                ? sets[k]->starts[i + 1] - sets[k]->starts[i]
+                : longest;
     if (auto_length) {
         int64_t ceiling = hp->max_length;
         hp->max_length = (int64_t)((longest + 7) / 8 * 8);
-        hp->max_length = hp->max_length < 8 ? 8 : hp->max_length > ceiling ? ceiling : hp->max_length;
+        hp->max_length = hp->max_length < 8 ? 8
+            : hp->max_length > ceiling      ? ceiling
+                                            : hp->max_length;
         if (run->train.truncated + run->validation.truncated)
-            hn_planning_because(p, "max_length", "%lld: the most that auto takes; %zu rows are longer and are cut",
+            hn_planning_because(p, "max_length",
+                "%lld: the most that auto takes; %zu rows are longer and are cut",
                 (long long)hp->max_length, run->train.truncated + run->validation.truncated);
         else
-            hn_planning_because(
-                p, "max_length", "%lld: the longest row has %zu tokens", (long long)hp->max_length, longest);
+            hn_planning_because(p, "max_length", "%lld: the longest row has %zu tokens",
+                (long long)hp->max_length, longest);
     }
     if (hp->micro_batch_tokens == HN_AUTO_INT) {
         hp->micro_batch_tokens = HN_AUTO_MICRO_BATCH;
         hn_planning_because(p, "micro_batch_tokens",
-            "%d: products are near their best rate from there on, and memory stays small", HN_AUTO_MICRO_BATCH);
+            "%d: products are near their best rate from there on, and memory stays small",
+            HN_AUTO_MICRO_BATCH);
     }
     size_t per_epoch = (run->train.n_rows + (size_t)hp->batch_size - 1) / (size_t)hp->batch_size;
     double steps = ceil(hp->epochs * (double)per_epoch);
@@ -184,6 +212,7 @@ void hn_planning_choose_after(struct hn_planning *p, const struct hn_run *run, b
     if (hp->eval_every == HN_AUTO_INT) {
         hp->eval_every = (int64_t)ceil(steps / 10);
         hp->eval_every = hp->eval_every < 1 ? 1 : hp->eval_every;
-        hn_planning_because(p, "eval_every", "%lld: ten evaluations in %.0f steps", (long long)hp->eval_every, steps);
+        hn_planning_because(p, "eval_every", "%lld: ten evaluations in %.0f steps",
+            (long long)hp->eval_every, steps);
     }
 }

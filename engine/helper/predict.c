@@ -1,4 +1,5 @@
-/* predict: answers of a base model, or of a job's result, to a list of inputs. The model stays open between calls. */
+/* predict: answers of a base model, or of a job's result, to a list of inputs. The model stays open
+ * between calls. */
 #include "engine/base/buf.h"
 #include "engine/run/checkpoint.h"
 #include "engine/export/export.h"
@@ -41,10 +42,12 @@ static int read_exported(struct hn_predictor *p, const char *run_dir, struct hn_
         if (!hn_exporters[i].is_model && access(dir, R_OK) == 0)
             return hn_exporters[i].read(&p->run, &p->params, dir, p->params.values, err);
     }
-    return hn_fail(err, HN_E_CONFLICT, "the job has no exported result yet; ask for \"step\":\"last\" while it runs");
+    return hn_fail(err, HN_E_CONFLICT,
+        "the job has no exported result yet; ask for \"step\":\"last\" while it runs");
 }
 
-/* Whether the exported result is a model of its own only: then its folder is opened in the base's place. */
+/* Whether the exported result is a model of its own only: then its folder is opened in the base's
+ * place. */
 static bool is_merged_only(const char *run_dir, char *ret, size_t size) {
     bool model = false;
     for (size_t i = 0; i < hn_n_exporters; i++) {
@@ -70,13 +73,15 @@ static int no_checkpoint(struct hn_error *err, size_t step) {
 }
 
 /* Parameters as of a step; before the first one they are what the run began with. */
-static int read_step(struct hn_predictor *p, const char *run_dir, size_t step, struct hn_error *err) {
+static int read_step(
+    struct hn_predictor *p, const char *run_dir, size_t step, struct hn_error *err) {
     return step ? hn_checkpoint_read(run_dir, step, &p->params, NULL, NULL, err)
                 : hn_run_start_params(&p->run, run_dir, &p->params, err);
 }
 
 /* `which`: "last", "best" or a step's number. */
-static int read_checkpoint(struct hn_predictor *p, const char *run_dir, const json_t *which, struct hn_error *err) {
+static int read_checkpoint(
+    struct hn_predictor *p, const char *run_dir, const json_t *which, struct hn_error *err) {
     size_t *steps = NULL, n = 0, wanted = (size_t)json_integer_value(which), last = 0;
     struct hn_progress progress = {0};
     bool found = json_is_integer(which) && wanted == 0;
@@ -93,7 +98,8 @@ static int read_checkpoint(struct hn_predictor *p, const char *run_dir, const js
     if (!last)
         return hn_fail(err, HN_E_CONFLICT, "the job has no checkpoint yet");
     rc = hn_checkpoint_read(run_dir, last, &p->params, &progress, NULL, err);
-    if (!rc && strcmp(json_string_value(which), "best") == 0 && progress.has_best && progress.best_step != last)
+    if (!rc && strcmp(json_string_value(which), "best") == 0 && progress.has_best &&
+        progress.best_step != last)
         rc = read_step(p, run_dir, progress.best_step, err);
     return rc;
 }
@@ -112,8 +118,11 @@ static int read_source_spec(
 }
 
 static int no_head(const struct hn_model *model, struct hn_error *err) {
-    hn_fail(err, HN_E_UNSUPPORTED, "%s models are encoders, and this one has no head that could answer", model->config.family);
-    hn_error_hint(err, "ask a job that was trained on it, or import a folder with a head, such as a job's merged/");
+    hn_fail(err, HN_E_UNSUPPORTED,
+        "%s models are encoders, and this one has no head that could answer", model->config.family);
+    hn_error_hint(err,
+        "ask a job that was trained on it, or import a folder with a head, such as a job's "
+        "merged/");
     return HN_E_UNSUPPORTED;
 }
 
@@ -125,7 +134,8 @@ static int open_model(struct hn_predictor *p, const char *path, bool own, struct
     if (!rc && own && p->spec.labels.problem == HN_PROBLEM_TOKENS && p->run.model.arch->encoder)
         rc = no_head(&p->run.model, err);
     if (!rc)
-        rc = hn_model_set_head(&p->run.model, p->spec.labels.problem, hn_labels_outputs(&p->spec.labels), err);
+        rc = hn_model_set_head(
+            &p->run.model, p->spec.labels.problem, hn_labels_outputs(&p->spec.labels), err);
     return rc ? rc : hn_codec_open(&p->run.model, &p->run.codec, err);
 }
 
@@ -136,15 +146,18 @@ static int open_base(struct hn_predictor *p, const char *path, struct hn_error *
     size_t context = p->run.model.config.context;
     p->spec.hp.max_length = (int64_t)(context < BASE_LENGTH ? context : BASE_LENGTH);
     if (!rc && p->run.model.head.fresh)
-        rc = hn_fail(err, HN_E_MODEL_INVALID, "the model's file lacks the head that its config.json names");
+        rc = hn_fail(
+            err, HN_E_MODEL_INVALID, "the model's file lacks the head that its config.json names");
     return rc;
 }
 
-static int open_predictor(struct hn_predictor *p, const char *path, const json_t *source, struct hn_error *err) {
+static int open_predictor(
+    struct hn_predictor *p, const char *path, const json_t *source, struct hn_error *err) {
     const char *run_dir = NULL;
     char merged[4300];
     const json_t *step = json_object_get(source, "step");
-    bool exported = !step || (json_is_string(step) && strcmp(json_string_value(step), "exported") == 0);
+    bool exported =
+        !step || (json_is_string(step) && strcmp(json_string_value(step), "exported") == 0);
     p->run.spec = &p->spec;
     if (!json_is_object(source))
         return open_base(p, path, err);
@@ -167,7 +180,8 @@ size_t hn_predictor_limit(const struct hn_predictor *p) {
     return p->run.model.config.context < MAX_CONTEXT ? p->run.model.config.context : MAX_CONTEXT;
 }
 
-/* Room for `tokens` a sequence in the key-value cache: grown in powers of two, since most calls are short. */
+/* Room for `tokens` a sequence in the key-value cache: grown in powers of two, since most calls are
+ * short. */
 static int make_room(struct hn_predictor *p, size_t tokens, struct hn_error *err) {
     size_t limit = hn_predictor_limit(p), context = SMALLEST_CONTEXT;
     unsigned threads = (unsigned)sysconf(_SC_NPROCESSORS_ONLN);
@@ -179,16 +193,18 @@ static int make_room(struct hn_predictor *p, size_t tokens, struct hn_error *err
     hn_compute_finish(&p->compute);
     hn_phase_finish(&p->phase);
     p->context = 0;
-    int rc = hn_sample_phase(
-        &p->phase, &p->run.model, p->run.adapter.n ? &p->run.adapter : NULL, SLOTS, context, threads, err);
+    int rc = hn_sample_phase(&p->phase, &p->run.model, p->run.adapter.n ? &p->run.adapter : NULL,
+        SLOTS, context, threads, err);
     if (!rc)
         rc = hn_compute_init(&p->compute, threads, p->phase.plan.arena_bytes, HN_SAMPLE_CHUNK, err);
     p->context = rc ? 0 : context;
     return rc;
 }
 
-/* The predictor for these parameters: the one kept from the last call, or a new one in its place. */
-int hn_predictor_find(struct hn_helper_call *call, const char *path, const json_t *source, struct hn_error *err) {
+/* The predictor for these parameters: the one kept from the last call, or a new one in its
+ * place. */
+int hn_predictor_find(
+    struct hn_helper_call *call, const char *path, const json_t *source, struct hn_error *err) {
     json_t *key = json_pack("{s:s, s:O?}", "model", path, "source", source);
     char *text = key ? hn_json_canonical(key) : NULL;
     json_decref(key);
@@ -196,7 +212,7 @@ int hn_predictor_find(struct hn_helper_call *call, const char *path, const json_
         return hn_fail(err, HN_E_INTERNAL, "out of memory");
     const json_t *step = json_object_get(source, "step");
     bool moving = step && !json_is_integer(step) &&
-                  strcmp(json_string_value(step) ? json_string_value(step) : "", "exported") != 0;
+        strcmp(json_string_value(step) ? json_string_value(step) : "", "exported") != 0;
     if (*call->predictor && strcmp((*call->predictor)->key, text) == 0 && !moving) {
         free(text);
         return 0;
@@ -223,7 +239,8 @@ static int read_stops(const json_t *stop, struct hn_writing *w, struct hn_error 
     for (size_t i = 0; i < n; i++) {
         const char *text = json_string_value(json_is_array(stop) ? json_array_get(stop, i) : stop);
         if (!text || !*text || i >= HN_STOPS) {
-            hn_fail(err, HN_E_INVALID_FIELD, "stop must be a text or a list of at most %d texts, none of them empty", HN_STOPS);
+            hn_fail(err, HN_E_INVALID_FIELD,
+                "stop must be a text or a list of at most %d texts, none of them empty", HN_STOPS);
             hn_error_field(err, "stop");
             return HN_E_INVALID_FIELD;
         }
@@ -232,7 +249,8 @@ static int read_stops(const json_t *stop, struct hn_writing *w, struct hn_error 
     return 0;
 }
 
-int hn_writing_read(const json_t *params, int64_t max_tokens, struct hn_writing *w, struct hn_error *err) {
+int hn_writing_read(
+    const json_t *params, int64_t max_tokens, struct hn_writing *w, struct hn_error *err) {
     int64_t top_k = 0, seed = 0;
     const json_t *stop = json_object_get(params, "stop");
     struct hn_generate_options *o = &w->options;
@@ -255,15 +273,16 @@ int hn_writing_read(const json_t *params, int64_t max_tokens, struct hn_writing 
 }
 
 int hn_predictor_write(struct hn_predictor *p, const struct hn_prompt *prompts, size_t n,
-    const struct hn_generate_options *options, struct hn_generated *results, hn_piece_fn *piece, void *user,
-    struct hn_error *err) {
+    const struct hn_generate_options *options, struct hn_generated *results, hn_piece_fn *piece,
+    void *user, struct hn_error *err) {
     struct hn_ids *ids = hn_calloc(n, sizeof *ids);
     size_t longest = 0;
     for (size_t i = 0; ids && i < n; i++) {
         ids[i] = prompts[i].ids;
         longest = ids[i].n > longest ? ids[i].n : longest;
     }
-    int rc = ids ? make_room(p, longest + options->max_tokens, err) : hn_fail(err, HN_E_INTERNAL, "out of memory");
+    int rc = ids ? make_room(p, longest + options->max_tokens, err)
+                 : hn_fail(err, HN_E_INTERNAL, "out of memory");
     struct hn_generator g = {.compute = &p->compute,
         .phase = &p->phase,
         .model = &p->run.model,
@@ -286,29 +305,36 @@ struct piece_of {
 static void send_piece(void *user, size_t input, const char *text, size_t size) {
     const struct piece_of *of = user;
     hn_helper_chunk(of->call,
-        json_pack("{s:I, s:o}", "index", (json_int_t)(of->first + input), "text", hn_json_text(text, size)), NULL);
+        json_pack("{s:I, s:o}", "index", (json_int_t)(of->first + input), "text",
+            hn_json_text(text, size)),
+        NULL);
 }
 
 static json_t *result_json(const struct hn_generated *r) {
-    return json_pack("{s:o, s:s, s:{s:I, s:I}}", "text", hn_json_text(r->text.data, r->text.size), "finish_reason",
-        r->finish_reason, "usage", "prompt_tokens", (json_int_t)r->prompt_tokens,
+    return json_pack("{s:o, s:s, s:{s:I, s:I}}", "text", hn_json_text(r->text.data, r->text.size),
+        "finish_reason", r->finish_reason, "usage", "prompt_tokens", (json_int_t)r->prompt_tokens,
         "completion_tokens", (json_int_t)r->tokens);
 }
 
-/* Whether the run was trained on bare texts: then a text is asked as it stands, not as a user's message of a chat. */
+/* Whether the run was trained on bare texts: then a text is asked as it stands, not as a user's
+ * message of a chat. */
 static bool trained_on_texts(const struct hn_predictor *p) {
-    return json_object_get(p->spec.train.columns, "completion") || json_object_get(p->spec.train.columns, "text");
+    return json_object_get(p->spec.train.columns, "completion") ||
+        json_object_get(p->spec.train.columns, "text");
 }
 
-static int read_prompt(const struct hn_predictor *p, json_t *input, struct hn_prompt *ret, struct hn_error *err) {
-    json_t *asked = json_is_string(input) && trained_on_texts(p) ? json_pack("{s:O}", "prompt", input) : json_incref(input);
+static int read_prompt(
+    const struct hn_predictor *p, json_t *input, struct hn_prompt *ret, struct hn_error *err) {
+    json_t *asked = json_is_string(input) && trained_on_texts(p)
+        ? json_pack("{s:O}", "prompt", input)
+        : json_incref(input);
     int rc = hn_prompt_from_input(&p->run.codec, asked, ret, err);
     json_decref(asked);
     return rc;
 }
 
-static int answer(struct hn_helper_call *call, const json_t *inputs, const struct hn_writing *w, bool stream,
-    json_t **ret, struct hn_error *err) {
+static int answer(struct hn_helper_call *call, const json_t *inputs, const struct hn_writing *w,
+    bool stream, json_t **ret, struct hn_error *err) {
     struct hn_predictor *p = *call->predictor;
     struct piece_of of = {call, w->options.first};
     size_t n = json_array_size(inputs);
@@ -318,7 +344,8 @@ static int answer(struct hn_helper_call *call, const json_t *inputs, const struc
     for (size_t i = 0; !rc && i < n; i++)
         rc = read_prompt(p, json_array_get(inputs, i), &prompts[i], err);
     if (!rc)
-        rc = hn_predictor_write(p, prompts, n, &w->options, results, stream ? send_piece : NULL, &of, err);
+        rc = hn_predictor_write(
+            p, prompts, n, &w->options, results, stream ? send_piece : NULL, &of, err);
     json_t *data = json_array();
     size_t done = 0;
     while (!rc && done < n && results[done].finish_reason)
@@ -334,7 +361,8 @@ static int answer(struct hn_helper_call *call, const json_t *inputs, const struc
     if (rc)
         json_decref(data);
     else
-        *ret = done < n ? json_pack("{s:o, s:b}", "data", data, "paused", 1) : json_pack("{s:o}", "data", data);
+        *ret = done < n ? json_pack("{s:o, s:b}", "data", data, "paused", 1)
+                        : json_pack("{s:o}", "data", data);
     return rc;
 }
 
@@ -348,12 +376,14 @@ static int make_head_room(struct hn_predictor *p, size_t tokens, struct hn_error
     p->context = 0;
     int rc = hn_predict_phase(&p->phase, &p->run, tokens, err);
     if (!rc)
-        rc = hn_compute_init(&p->compute, p->phase.plan.caps.threads, p->phase.plan.arena_bytes, tokens, err);
+        rc = hn_compute_init(
+            &p->compute, p->phase.plan.caps.threads, p->phase.plan.arena_bytes, tokens, err);
     p->context = rc ? 0 : tokens;
     return rc;
 }
 
-static int answer_head(struct hn_predictor *p, const json_t *inputs, json_t **ret, struct hn_error *err) {
+static int answer_head(
+    struct hn_predictor *p, const json_t *inputs, json_t **ret, struct hn_error *err) {
     struct hn_head_inputs in;
     int rc = hn_head_inputs_read(&in, &p->run, inputs, err);
     if (!rc)
@@ -364,8 +394,10 @@ static int answer_head(struct hn_predictor *p, const json_t *inputs, json_t **re
     return rc;
 }
 
-int hn_op_predict(struct hn_helper_call *call, const json_t *params, json_t **ret, struct hn_error *err) {
-    const json_t *inputs = json_object_get(params, "inputs"), *source = json_object_get(params, "source");
+int hn_op_predict(
+    struct hn_helper_call *call, const json_t *params, json_t **ret, struct hn_error *err) {
+    const json_t *inputs = json_object_get(params, "inputs"),
+                 *source = json_object_get(params, "source");
     const char *path;
     struct hn_writing writing = {0};
     bool stream = false;
@@ -375,8 +407,11 @@ int hn_op_predict(struct hn_helper_call *call, const json_t *params, json_t **re
         rc = hn_json_int(params, "first", 0, MAX_INPUTS, &first, err);
     if (!rc)
         rc = hn_json_bool(params, "stream", &stream, err);
-    if (!rc && (!json_is_array(inputs) || !json_array_size(inputs) || json_array_size(inputs) > MAX_INPUTS)) {
-        rc = hn_fail(err, HN_E_INVALID_FIELD, "inputs must be a list of 1 to %d texts or conversations", MAX_INPUTS);
+    if (!rc &&
+        (!json_is_array(inputs) || !json_array_size(inputs) ||
+            json_array_size(inputs) > MAX_INPUTS)) {
+        rc = hn_fail(err, HN_E_INVALID_FIELD,
+            "inputs must be a list of 1 to %d texts or conversations", MAX_INPUTS);
         hn_error_field(err, "inputs");
     }
     if (!rc)

@@ -1,4 +1,5 @@
-/* The helper's loop: one JSON request a line in, one reply a line out; see engine.h for the wire. */
+/* The helper's loop: one JSON request a line in, one reply a line out; see engine.h for the
+ * wire. */
 #include "engine/helper/call.h"
 #include "engine/eval/predictor.h"
 #include "engine/engine.h"
@@ -21,11 +22,14 @@ static const struct op {
     const char *name;
     hn_helper_fn *run;
 } ops[] = {
-    {"dataset.inspect", hn_op_dataset_inspect}, {"dataset.unpack", hn_op_dataset_unpack},
+    {"dataset.inspect", hn_op_dataset_inspect},
+    {"dataset.unpack", hn_op_dataset_unpack},
     {"dataset.preview", hn_op_dataset_preview},
     {"model.inspect", hn_op_model_inspect},
     {"job.plan", hn_op_job_plan},
-    {"predict", hn_op_predict}, {"evaluate", hn_op_evaluate}, {"export", hn_op_export},
+    {"predict", hn_op_predict},
+    {"evaluate", hn_op_evaluate},
+    {"export", hn_op_export},
     {"machine.rate", hn_op_machine_rate},
 };
 
@@ -35,8 +39,8 @@ int hn_helper_path(const json_t *object, const char **path, struct hn_error *err
     return rc || *path ? rc : hn_fail(err, HN_E_MISSING_FIELD, "path is missing");
 }
 
-int hn_helper_data(
-    const json_t *object, const char **path, struct hn_dataset_options *options, struct hn_error *err) {
+int hn_helper_data(const json_t *object, const char **path, struct hn_dataset_options *options,
+    struct hn_error *err) {
     const char *on_error = "refuse";
     *options = (struct hn_dataset_options){0};
     int rc = hn_helper_path(object, path, err);
@@ -60,8 +64,8 @@ void hn_helper_issues(struct hn_helper_call *call, const struct hn_dataset *data
     call->total = data->n_issues;
     for (size_t i = 0; i < data->n_issues && i < listed; i++) {
         const struct hn_issue *issue = &data->issues[i];
-        json_t *row = json_pack("{s:I, s:s, s:s, s:s}", "line", (json_int_t)issue->line, "field", issue->field,
-            "message", issue->message, "hint", issue->hint);
+        json_t *row = json_pack("{s:I, s:s, s:s, s:s}", "line", (json_int_t)issue->line, "field",
+            issue->field, "message", issue->message, "hint", issue->hint);
         if (row && issue->column)
             json_object_set_new(row, "column", json_integer((json_int_t)issue->column));
         if (row)
@@ -70,8 +74,8 @@ void hn_helper_issues(struct hn_helper_call *call, const struct hn_dataset *data
 }
 
 /*
- * The socket. A thread of its own reads it, so that a pause or the caller's end is heard while an op runs, and sends the
- * signs of life; requests are handed to the main thread one at a time.
+ * The socket. A thread of its own reads it, so that a pause or the caller's end is heard while an
+ * op runs, and sends the signs of life; requests are handed to the main thread one at a time.
  */
 struct hn_wire {
     int fd;
@@ -79,8 +83,8 @@ struct hn_wire {
     pthread_cond_t changed;
     char *line; /* the next request, NULL: none yet, or taken */
     size_t size;
-    bool ended; /* nothing comes after it */
-    bool busy;  /* with a request that was taken, `id` once it is known */
+    bool ended;             /* nothing comes after it */
+    bool busy;              /* with a request that was taken, `id` once it is known */
     json_int_t id, beat_ms; /* beat_ms 0: none is wanted */
     atomic_bool pause;
 };
@@ -106,8 +110,8 @@ int hn_helper_chunk(struct hn_helper_call *call, json_t *chunk, struct hn_error 
 }
 
 static json_t *error_reply(const struct hn_helper_call *call, const struct hn_error *err) {
-    json_t *body = json_pack("{s:s, s:s, s:s, s:s}", "code", hn_error_name(err->code), "message", err->message,
-        "field", err->field, "hint", err->hint);
+    json_t *body = json_pack("{s:s, s:s, s:s, s:s}", "code", hn_error_name(err->code), "message",
+        err->message, "field", err->field, "hint", err->hint);
     if (!body) /* a name from a file that is not UTF-8 got into the sentence */
         body = json_pack("{s:s, s:s, s:s, s:s}", "code", hn_error_name(err->code), "message",
             hn_error_text(err->code), "field", "", "hint", "");
@@ -153,7 +157,8 @@ static int end_request(struct hn_wire *wire, const json_t *reply, struct hn_erro
     return rc;
 }
 
-static int serve_line(struct hn_wire *wire, struct hn_predictor **predictor, const char *line, size_t size) {
+static int serve_line(
+    struct hn_wire *wire, struct hn_predictor **predictor, const char *line, size_t size) {
     struct hn_helper_call call = {.wire = wire, .pause = &wire->pause, .predictor = predictor};
     json_t *request = NULL, *reply;
     struct hn_error err = {0};
@@ -167,7 +172,8 @@ static int serve_line(struct hn_wire *wire, struct hn_predictor **predictor, con
     return rc;
 }
 
-/* Sends a sign of life when the work went on since the last one; gives how long to wait for the next. */
+/* Sends a sign of life when the work went on since the last one; gives how long to wait for the
+ * next. */
 static int beat(struct hn_wire *wire, uint64_t *seen, int64_t *last) {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
@@ -178,7 +184,8 @@ static int beat(struct hn_wire *wire, uint64_t *seen, int64_t *last) {
     if (ms - *last >= every) {
         uint64_t count = hn_pulse_count();
         if (wire->busy && wire->beat_ms > 0 && count != *seen) {
-            json_t *line = json_pack("{s:I, s:I}", "id", wire->id, "beat", (json_int_t)(count & INT64_MAX));
+            json_t *line =
+                json_pack("{s:I, s:I}", "id", wire->id, "beat", (json_int_t)(count & INT64_MAX));
             send_line(wire, line, NULL);
             json_decref(line);
         }
@@ -213,7 +220,8 @@ static void take_line(struct hn_wire *wire, const char *line, size_t size) {
 
 static void take_lines(struct hn_wire *wire, struct hn_buf *in) {
     size_t at = 0;
-    for (char *newline; (newline = memchr(in->data + at, '\n', in->size - at)); at = (size_t)(newline - in->data) + 1)
+    for (char *newline; (newline = memchr(in->data + at, '\n', in->size - at));
+         at = (size_t)(newline - in->data) + 1)
         take_line(wire, in->data + at, (size_t)(newline - in->data) - at);
     memmove(in->data, in->data + at, in->size - at);
     in->size -= at;
@@ -271,7 +279,8 @@ static char *next_line(struct hn_wire *wire, size_t *size) {
 }
 
 int hn_helper_serve(int fd) {
-    static struct hn_wire wire = {.lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
+    static struct hn_wire wire = {
+        .lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
     struct hn_predictor *predictor = NULL;
     pthread_t thread;
     char *line;

@@ -7,8 +7,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-typedef void sgemm_fn(enum CBLAS_ORDER, enum CBLAS_TRANSPOSE, enum CBLAS_TRANSPOSE, blasint, blasint, blasint, float,
-    const float *, blasint, const float *, blasint, float, float *, blasint);
+typedef void sgemm_fn(enum CBLAS_ORDER, enum CBLAS_TRANSPOSE, enum CBLAS_TRANSPOSE, blasint,
+    blasint, blasint, float, const float *, blasint, const float *, blasint, float, float *,
+    blasint);
 
 /* Written once under `once`, read-only afterwards. */
 static struct {
@@ -40,7 +41,8 @@ static void open_library(void) {
         return;
     }
     void *sgemm = dlsym(library, "cblas_sgemm"), *config = dlsym(library, "openblas_get_config"),
-         *threads = dlsym(library, "openblas_set_num_threads"), *corename = dlsym(library, "openblas_get_corename");
+         *threads = dlsym(library, "openblas_set_num_threads"),
+         *corename = dlsym(library, "openblas_get_corename");
     if (!sgemm) {
         snprintf(blas.problem, sizeof blas.problem, "libopenblas.so.0 has no cblas_sgemm");
         return;
@@ -52,7 +54,8 @@ static void open_library(void) {
     size_t n = 0; /* "OpenBLAS 0.3.21 …": the first two words */
     while (version[n] && (version[n] != ' ' || ++words < 2))
         n++;
-    snprintf(blas.name, sizeof blas.name, "%.*s %s", (int)n, version, corename ? ((char *(*)(void))corename)() : "");
+    snprintf(blas.name, sizeof blas.name, "%.*s %s", (int)n, version,
+        corename ? ((char *(*)(void))corename)() : "");
     blas.sgemm = (sgemm_fn *)sgemm;
 }
 
@@ -69,10 +72,11 @@ const char *hn_blas_name(void) {
     return blas.name;
 }
 
-void hn_sgemm(bool trans_a, bool trans_b, size_t m, size_t n, size_t k, float alpha, const float *a, size_t lda,
-    const float *b, size_t ldb, float beta, float *c, size_t ldc) {
+void hn_sgemm(bool trans_a, bool trans_b, size_t m, size_t n, size_t k, float alpha, const float *a,
+    size_t lda, const float *b, size_t ldb, float beta, float *c, size_t ldc) {
     if (m == 0 || n == 0)
         return;
-    blas.sgemm(CblasRowMajor, trans_a ? CblasTrans : CblasNoTrans, trans_b ? CblasTrans : CblasNoTrans, (blasint)m,
-        (blasint)n, (blasint)k, alpha, a, (blasint)lda, b, (blasint)ldb, beta, c, (blasint)ldc);
+    blas.sgemm(CblasRowMajor, trans_a ? CblasTrans : CblasNoTrans,
+        trans_b ? CblasTrans : CblasNoTrans, (blasint)m, (blasint)n, (blasint)k, alpha, a,
+        (blasint)lda, b, (blasint)ldb, beta, c, (blasint)ldc);
 }

@@ -1,6 +1,6 @@
 /*
- * See gemm_kernels.h. The micro-kernel keeps MR × NV vectors of C in registers and for each k loads NV vectors of B
- * and broadcasts MR values of A: 12 × 2 AVX-512 registers, 6 × 2 AVX2, 4 × 2 SSE.
+ * See gemm_kernels.h. The micro-kernel keeps MR × NV vectors of C in registers and for each k loads
+ * NV vectors of B and broadcasts MR values of A: 12 × 2 AVX-512 registers, 6 × 2 AVX2, 4 × 2 SSE.
  */
 #include "engine/kernels/gemm_kernels.h"
 
@@ -19,8 +19,10 @@ enum { LANES = 4, MR = 4 };
 enum {
     NV = 2,
     NR = NV * LANES,
-    LINE = 16,   /* floats of a cache line */
-    PAGE = 1024, /* floats after which lines fall into the same set of the first-level cache, which holds WAYS of them */
+    LINE = 16, /* floats of a cache line */
+    /* floats after which lines fall into the same set of the first-level cache, which holds WAYS of
+     * them */
+    PAGE = 1024,
     WAYS = 8,
     GROUP = 3, /* rows of A that one address serves */
     GROUPS = (MR + GROUP - 1) / GROUP,
@@ -59,8 +61,8 @@ static void pack_rows(float *packed, const float *b, size_t ldb, size_t k, size_
     }
 }
 
-/* r[l] = the index[l]-th of a's and b's values behind each other. Clang has no shuffle by a vector of indices, but makes
- * one of these loops once it has unrolled them. */
+/* r[l] = the index[l]-th of a's and b's values behind each other. Clang has no shuffle by a vector
+ * of indices, but makes one of these loops once it has unrolled them. */
 INLINE vec pick(vec a, vec b, ivec index) {
 #if defined(__clang__)
     vec r;
@@ -72,7 +74,8 @@ INLINE vec pick(vec a, vec b, ivec index) {
 #endif
 }
 
-/* Exchanges blocks of `d` between row pairs d apart: log2(LANES) such steps transpose a square of vectors. */
+/* Exchanges blocks of `d` between row pairs d apart: log2(LANES) such steps transpose a square of
+ * vectors. */
 INLINE void exchange(vec *r, int d) {
     ivec low = {0}, high = {0};
     for (int l = 0; l < LANES; l++) {
@@ -116,7 +119,8 @@ static void pack_columns(float *packed, const float *b, size_t ldb, size_t k, si
             for (size_t l = 0; l < LANES; l++)
                 out[i * NR + l] = l < width ? b[(j + l) * ldb + i] : 0;
     }
-    if (n % NR && n % NR <= NR - LANES) { /* whole vectors of the last panel that no column reached */
+    if (n % NR && n % NR <= NR - LANES) {
+        /* whole vectors of the last panel that no column reached */
         float *out = packed + n / NR * k * NR + (n % NR + LANES - 1) / LANES * LANES;
         size_t width = NR - (n % NR + LANES - 1) / LANES * LANES;
         for (size_t i = 0; i < k && width; i++)
@@ -125,14 +129,16 @@ static void pack_columns(float *packed, const float *b, size_t ldb, size_t k, si
 }
 
 /* The sum of what is added comes first, as if it had lain in C. */
-INLINE void write_row(float *c, int nv, const vec *sums, float alpha, struct hn_addend add, size_t width) {
+INLINE void write_row(
+    float *c, int nv, const vec *sums, float alpha, struct hn_addend add, size_t width) {
     vec factor = alpha - (vec){0};
     if (width == (size_t)nv * LANES) {
         for (int v = 0; v < nv; v++) {
             vec y = sums[v] * factor;
             size_t at = (size_t)v * LANES;
             if (add.rows)
-                y = (add.bias ? load(add.rows + at) + load(add.bias + at) : load(add.rows + at)) + y;
+                y = (add.bias ? load(add.rows + at) + load(add.bias + at) : load(add.rows + at)) +
+                    y;
             else if (add.bias)
                 y = load(add.bias + at) + y;
             store(c + at, y);
@@ -143,15 +149,18 @@ INLINE void write_row(float *c, int nv, const vec *sums, float alpha, struct hn_
     for (int v = 0; v < nv; v++)
         store(row + v * LANES, sums[v] * factor);
     for (size_t i = 0; i < width; i++)
-        c[i] = add.rows ? add.rows[i] + (add.bias ? add.bias[i] : 0) + row[i] : add.bias ? add.bias[i] + row[i] : row[i];
+        c[i] = add.rows ? add.rows[i] + (add.bias ? add.bias[i] : 0) + row[i]
+            : add.bias  ? add.bias[i] + row[i]
+                        : row[i];
 }
 
-/* `rows`, `nv`, the panel's vectors that have columns, and `turned` (A is given column by column) are constants where this
- * is inlined: with a stride that is not known to be 1 the loop has too few registers for addresses and is a tenth slower.
- * What is needed next is asked for early: the rows of A behind these (`ahead` apart; 0: none) and C may lie in another
- * core's cache, and hardware sees no pattern in rows that are far from each other. */
-INLINE void micro(int rows, int nv, bool turned, size_t k, float alpha, const float *a, size_t lda, size_t ahead,
-    const float *b, struct hn_addend add, float *c, size_t ldc, size_t width) {
+/* `rows`, `nv`, the panel's vectors that have columns, and `turned` (A is given column by column)
+ * are constants where this is inlined: with a stride that is not known to be 1 the loop has too few
+ * registers for addresses and is a tenth slower. What is needed next is asked for early: the rows
+ * of A behind these (`ahead` apart; 0: none) and C may lie in another core's cache, and hardware
+ * sees no pattern in rows that are far from each other. */
+INLINE void micro(int rows, int nv, bool turned, size_t k, float alpha, const float *a, size_t lda,
+    size_t ahead, const float *b, struct hn_addend add, float *c, size_t ldc, size_t width) {
     vec sums[MR][NV];
     for (int i = 0; i < rows; i++) {
         for (int v = 0; v < nv; v++) {
@@ -188,16 +197,17 @@ INLINE void micro(int rows, int nv, bool turned, size_t k, float alpha, const fl
     }
 }
 
-#define CASE(r)                                                                                                      \
-    case r:                                                                                                          \
-        if (r <= MR && width > LANES)                                                                                \
-            micro(r <= MR ? r : MR, NV, turned, k, alpha, a, lda, ahead, b, add, c, ldc, width);                     \
-        else if (r <= MR) /* half a panel: the rank of most adapters */                                              \
-            micro(r <= MR ? r : MR, NV - 1, turned, k, alpha, a, lda, ahead, b, add, c, ldc, width);                 \
+#define CASE(r)                                                                                    \
+    case r:                                                                                        \
+        if (r <= MR && width > LANES)                                                              \
+            micro(r <= MR ? r : MR, NV, turned, k, alpha, a, lda, ahead, b, add, c, ldc, width);   \
+        else if (r <= MR) /* half a panel: the rank of most adapters */                            \
+            micro(                                                                                 \
+                r <= MR ? r : MR, NV - 1, turned, k, alpha, a, lda, ahead, b, add, c, ldc, width); \
         return;
 
-INLINE void micro_any(bool turned, size_t rows, size_t k, float alpha, const float *a, size_t lda, size_t ahead,
-    const float *b, struct hn_addend add, float *c, size_t ldc, size_t width) {
+INLINE void micro_any(bool turned, size_t rows, size_t k, float alpha, const float *a, size_t lda,
+    size_t ahead, const float *b, struct hn_addend add, float *c, size_t ldc, size_t width) {
     switch (rows) {
         CASE(1)
         CASE(2)
@@ -217,28 +227,32 @@ INLINE void micro_any(bool turned, size_t rows, size_t k, float alpha, const flo
 }
 
 /* Not inlined: one copy of the kernels for all loops around them. */
-static void micro_straight(size_t rows, size_t k, float alpha, const float *a, size_t lda, size_t ahead, const float *b,
-    struct hn_addend add, float *c, size_t ldc, size_t width) {
+static void micro_straight(size_t rows, size_t k, float alpha, const float *a, size_t lda,
+    size_t ahead, const float *b, struct hn_addend add, float *c, size_t ldc, size_t width) {
     micro_any(false, rows, k, alpha, a, lda, ahead, b, add, c, ldc, width);
 }
 
-static void micro_turned(size_t rows, size_t k, float alpha, const float *a, size_t lda, size_t ahead, const float *b,
-    struct hn_addend add, float *c, size_t ldc, size_t width) {
+static void micro_turned(size_t rows, size_t k, float alpha, const float *a, size_t lda,
+    size_t ahead, const float *b, struct hn_addend add, float *c, size_t ldc, size_t width) {
     micro_any(true, rows, k, alpha, a, lda, ahead, b, add, c, ldc, width);
 }
 
 INLINE struct hn_addend addend_at(struct hn_addend add, size_t i, size_t j) {
-    return (struct hn_addend){add.rows ? add.rows + i * add.ld + j : NULL, add.ld, add.bias ? add.bias + j : NULL};
+    return (struct hn_addend){
+        add.rows ? add.rows + i * add.ld + j : NULL, add.ld, add.bias ? add.bias + j : NULL};
 }
 
-/* Panels outermost: one panel stays in the nearest cache that holds it while the rows of A stream by. */
-static void multiply_plain(bool turned, size_t m, size_t n, size_t k, float alpha, const float *a, size_t lda,
-    const float *packed, struct hn_addend add, float *c, size_t ldc) {
+/* Panels outermost: one panel stays in the nearest cache that holds it while the rows of A stream
+ * by. */
+static void multiply_plain(bool turned, size_t m, size_t n, size_t k, float alpha, const float *a,
+    size_t lda, const float *packed, struct hn_addend add, float *c, size_t ldc) {
     for (size_t j = 0; j < n; j += NR, packed += k * NR)
         for (size_t i = 0; i < m; i += MR) {
-            size_t ahead = j == 0 && m - i >= 2 * MR ? MR * lda : 0; /* later panels find A in the second level */
-            (turned ? micro_turned : micro_straight)(least(MR, m - i), k, alpha, a + (turned ? i : i * lda), lda, ahead,
-                packed, addend_at(add, i, j), c + i * ldc + j, ldc, least(NR, n - j));
+            /* later panels find A in the second level */
+            size_t ahead = j == 0 && m - i >= 2 * MR ? MR * lda : 0;
+            (turned ? micro_turned : micro_straight)(least(MR, m - i), k, alpha,
+                a + (turned ? i : i * lda), lda, ahead, packed, addend_at(add, i, j),
+                c + i * ldc + j, ldc, least(NR, n - j));
         }
 }
 
@@ -255,21 +269,22 @@ INLINE void copy_rows(float *out, size_t ldo, const float *a, size_t lda, size_t
     }
 }
 
-/* Of rows that lie a multiple of four kilobytes apart the first-level cache holds eight, less than the kernel takes at a
- * time, so that every value of them was fetched anew (a fifth slower). They are copied first. */
-static void multiply_colliding(size_t m, size_t n, size_t k, float alpha, const float *a, size_t lda, const float *packed,
-    struct hn_addend add, float *c, size_t ldc) {
+/* Of rows that lie a multiple of four kilobytes apart the first-level cache holds eight, less than
+ * the kernel takes at a time, so that every value of them was fetched anew (a fifth slower). They
+ * are copied first. */
+static void multiply_colliding(size_t m, size_t n, size_t k, float alpha, const float *a,
+    size_t lda, const float *packed, struct hn_addend add, float *c, size_t ldc) {
     float rows[MR * (HN_GEMM_DEPTH + LINE)];
     for (size_t i = 0; i < m; i += MR) {
         copy_rows(rows, k + LINE, a + i * lda, lda, least(MR, m - i), k);
         for (size_t j = 0; j < n; j += NR)
-            micro_straight(least(MR, m - i), k, alpha, rows, k + LINE, 0, packed + j * k, addend_at(add, i, j),
-                c + i * ldc + j, ldc, least(NR, n - j));
+            micro_straight(least(MR, m - i), k, alpha, rows, k + LINE, 0, packed + j * k,
+                addend_at(add, i, j), c + i * ldc + j, ldc, least(NR, n - j));
     }
 }
 
-static void multiply(bool turned, size_t m, size_t n, size_t k, float alpha, const float *a, size_t lda,
-    const float *packed, struct hn_addend add, float *c, size_t ldc) {
+static void multiply(bool turned, size_t m, size_t n, size_t k, float alpha, const float *a,
+    size_t lda, const float *packed, struct hn_addend add, float *c, size_t ldc) {
     if (!turned && (int)MR > (int)WAYS && lda % PAGE == 0)
         multiply_colliding(m, n, k, alpha, a, lda, packed, add, c, ldc);
     else

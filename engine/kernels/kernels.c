@@ -1,6 +1,6 @@
 /*
- * See kernels.h. Compiled once per CPU level with HN_LEVEL naming it. Written with the compiler's vector types:
- * sixteen floats, which become one AVX-512, two AVX2 or four SSE registers.
+ * See kernels.h. Compiled once per CPU level with HN_LEVEL naming it. Written with the compiler's
+ * vector types: sixteen floats, which become one AVX-512, two AVX2 or four SSE registers.
  */
 #include "engine/kernels/kernels.h"
 
@@ -43,16 +43,16 @@ INLINE void store_part(float *p, vec v, size_t n) {
 }
 
 /* Runs `body` for each group of lanes; loads beyond n give `fill`, stores beyond n are dropped. */
-#define EACH(i, n, body)                                                                                             \
-    for (size_t i = 0; i < (n); i += LANES) {                                                                        \
-        const size_t left = (n)-i;                                                                                   \
-        if (left >= LANES) {                                                                                         \
-            enum { FULL = 1 };                                                                                       \
-            body                                                                                                     \
-        } else {                                                                                                     \
-            enum { FULL = 0 };                                                                                       \
-            body                                                                                                     \
-        }                                                                                                            \
+#define EACH(i, n, body)                      \
+    for (size_t i = 0; i < (n); i += LANES) { \
+        const size_t left = (n)-i;            \
+        if (left >= LANES) {                  \
+            enum { FULL = 1 };                \
+            body                              \
+        } else {                              \
+            enum { FULL = 0 };                \
+            body                              \
+        }                                     \
     }
 #define LOAD(p, fill) (FULL ? load((p) + i) : load_part((p) + i, left, fill))
 #define STORE(p, v) (FULL ? store((p) + i, v) : store_part((p) + i, v, left))
@@ -74,11 +74,13 @@ INLINE vec max_vec(vec a, vec b) {
     return select_vec(a > b, a, b);
 }
 
-/* exp by 2^n · p(r), r in ±ln2/2: the polynomial of Cephes' expf (Moshier); 0 below −87.3, largest at 88.3. */
+/* exp by 2^n · p(r), r in ±ln2/2: the polynomial of Cephes' expf (Moshier); 0 below −87.3, largest
+ * at 88.3. */
 INLINE vec exp_vec(vec x) {
     const vec low = splat(-87.33654f), high = splat(88.3762f), magic = splat(12582912.0f);
     ivec tiny = x < low;
-    x = select_vec(tiny, low, x); /* comparisons with NaN are false: NaN goes through to the result */
+    /* comparisons with NaN are false: NaN goes through to the result */
+    x = select_vec(tiny, low, x);
     x = select_vec(x > high, high, x);
     vec n = x * splat(1.44269504f) + magic;
     n -= magic;
@@ -116,8 +118,8 @@ static float dot(const float *a, const float *b, size_t n) {
 }
 
 /* `rows` is a constant where this is inlined. */
-INLINE void dots_of(
-    int rows, float *out, size_t ldo, float alpha, bool add, const float *w, const float *x, size_t ldx, size_t n) {
+INLINE void dots_of(int rows, float *out, size_t ldo, float alpha, bool add, const float *w,
+    const float *x, size_t ldx, size_t n) {
     enum { CHAINS = 4 };
     vec sums[4][CHAINS];
     size_t i = 0;
@@ -142,20 +144,20 @@ INLINE void dots_of(
     }
 }
 
-static void dots(float *out, size_t ldo, float alpha, bool add, const float *w, const float *x, size_t ldx,
-    size_t rows, size_t n) {
+static void dots(float *out, size_t ldo, float alpha, bool add, const float *w, const float *x,
+    size_t ldx, size_t rows, size_t n) {
     for (; rows >= 4; rows -= 4, out += 4 * ldo, x += 4 * ldx)
         dots_of(4, out, ldo, alpha, add, w, x, ldx, n);
     for (; rows; rows--, out += ldo, x += ldx)
         dots_of(1, out, ldo, alpha, add, w, x, ldx, n);
 }
 
-static void axpy(float *y, float a, const float *x, size_t n) {
-    EACH(i, n, { STORE(y, LOAD(y, 0) + splat(a) * LOAD(x, 0)); })
-}
+static void axpy(float *y, float a, const float *x, size_t n){
+    EACH(i, n, { STORE(y, LOAD(y, 0) + splat(a) * LOAD(x, 0)); })}
 
 /* `vectors` is a constant where this is inlined. */
-INLINE void mix_columns(int vectors, float *y, const float *a, const float *x, size_t ldx, size_t rows) {
+INLINE void mix_columns(
+    int vectors, float *y, const float *a, const float *x, size_t ldx, size_t rows) {
     vec sums[4];
     for (int v = 0; v < vectors; v++)
         sums[v] = load(y + v * LANES);
@@ -173,7 +175,8 @@ static void mix(float *y, const float *a, const float *x, size_t ldx, size_t row
     for (; i + LANES <= n; i += LANES)
         mix_columns(1, y + i, a, x + i, ldx, rows);
     for (size_t r = 0; i < n && r < rows; r++)
-        store_part(y + i, load_part(y + i, n - i, 0) + splat(a[r]) * load_part(x + r * ldx + i, n - i, 0), n - i);
+        store_part(y + i,
+            load_part(y + i, n - i, 0) + splat(a[r]) * load_part(x + r * ldx + i, n - i, 0), n - i);
 }
 
 static void scale(float *y, float a, size_t n) {
@@ -190,7 +193,8 @@ static float exp_shift(float *x, float shift, size_t n) {
     return fold_sum(sum);
 }
 
-static void softmax_back(float *ds, const float *p, const float *dp, float delta, float factor, size_t n) {
+static void softmax_back(
+    float *ds, const float *p, const float *dp, float delta, float factor, size_t n) {
     EACH(i, n, { STORE(ds, LOAD(p, 0) * (LOAD(dp, 0) - splat(delta)) * splat(factor)); })
 }
 
@@ -200,14 +204,16 @@ static float rmsnorm(float *y, const float *x, const float *w, float eps, size_t
     return rstd;
 }
 
-static float rmsnorm_back(float *dx, bool add, const float *dy, const float *x, const float *w, float eps, size_t n) {
+static float rmsnorm_back(
+    float *dx, bool add, const float *dy, const float *x, const float *w, float eps, size_t n) {
     vec sum = splat(0), mix = splat(0);
     EACH(i, n, {
         vec v = LOAD(x, 0);
         sum += v * v;
         mix += LOAD(dy, 0) * LOAD(w, 0) * v;
     })
-    float rstd = 1 / sqrtf(fold_sum(sum) / (float)n + eps), back = fold_sum(mix) * rstd * rstd / (float)n;
+    float rstd = 1 / sqrtf(fold_sum(sum) / (float)n + eps),
+          back = fold_sum(mix) * rstd * rstd / (float)n;
     if (!dx)
         return rstd;
     EACH(i, n, {
@@ -230,14 +236,17 @@ static void measure(const float *x, float eps, size_t n, float *ret_moments) {
     ret_moments[1] = 1 / sqrtf(fold_sum(squares) / (float)n + eps);
 }
 
-static void layernorm(float *y, const float *x, const float *w, const float *b, float eps, size_t n) {
+static void layernorm(
+    float *y, const float *x, const float *w, const float *b, float eps, size_t n) {
     float moments[2];
     measure(x, eps, n, moments);
-    EACH(i, n, { STORE(y, (LOAD(x, 0) - splat(moments[0])) * splat(moments[1]) * LOAD(w, 0) + LOAD(b, 0)); })
+    EACH(i, n, {
+        STORE(y, (LOAD(x, 0) - splat(moments[0])) * splat(moments[1]) * LOAD(w, 0) + LOAD(b, 0));
+    })
 }
 
-static void layernorm_back(
-    float *dx, bool add, const float *dy, const float *x, const float *w, float eps, size_t n, float *ret_moments) {
+static void layernorm_back(float *dx, bool add, const float *dy, const float *x, const float *w,
+    float eps, size_t n, float *ret_moments) {
     vec sum = splat(0), mix = splat(0);
     measure(x, eps, n, ret_moments);
     if (!dx)
@@ -248,7 +257,8 @@ static void layernorm_back(
         sum += g;
         mix += g * (LOAD(x, 0) - mean);
     })
-    const vec g_mean = splat(fold_sum(sum) / (float)n), back = splat(fold_sum(mix) / (float)n) * rstd * rstd;
+    const vec g_mean = splat(fold_sum(sum) / (float)n),
+              back = splat(fold_sum(mix) / (float)n) * rstd * rstd;
     EACH(i, n, {
         vec d = rstd * (LOAD(dy, 0) * LOAD(w, 0) - g_mean - (LOAD(x, 0) - mean) * back);
         STORE(dx, add ? LOAD(dx, 0) + d : d);
@@ -295,34 +305,34 @@ INLINE vec squash_at(vec x, vec *slope) {
     return y;
 }
 
-#define ACTIVATION(name)                                                                                             \
-    static void name(float *y, const float *x, size_t n) {                                                           \
-        vec slope;                                                                                                   \
-        EACH(i, n, { STORE(y, name##_at(LOAD(x, 0), &slope)); })                                                     \
-    }                                                                                                                \
-    static void name##_back(float *dx, bool add, const float *dy, const float *x, size_t n) {                        \
-        vec slope;                                                                                                   \
-        EACH(i, n, {                                                                                                 \
-            (void)name##_at(LOAD(x, 0), &slope);                                                                     \
-            vec d = LOAD(dy, 0) * slope;                                                                             \
-            STORE(dx, add ? LOAD(dx, 0) + d : d);                                                                    \
-        })                                                                                                           \
-    }                                                                                                                \
-    static void name##_glu(float *y, const float *gate, const float *up, size_t n) {                                 \
-        vec slope;                                                                                                   \
-        EACH(i, n, { STORE(y, name##_at(LOAD(gate, 0), &slope) * LOAD(up, 0)); })                                    \
-    }                                                                                                                \
-    static void name##_glu_back(                                                                                     \
-        float *dgate, float *dup, bool add, const float *dy, const float *gate, const float *up, size_t n) {         \
-        vec slope;                                                                                                   \
-        EACH(i, n, {                                                                                                 \
-            vec value = name##_at(LOAD(gate, 0), &slope);                                                            \
-            vec d = LOAD(dy, 0);                                                                                     \
-            vec dg = d * LOAD(up, 0) * slope;                                                                        \
-            vec du = d * value;                                                                                      \
-            STORE(dgate, add ? LOAD(dgate, 0) + dg : dg);                                                            \
-            STORE(dup, add ? LOAD(dup, 0) + du : du);                                                                \
-        })                                                                                                           \
+#define ACTIVATION(name)                                                                      \
+    static void name(float *y, const float *x, size_t n) {                                    \
+        vec slope;                                                                            \
+        EACH(i, n, { STORE(y, name##_at(LOAD(x, 0), &slope)); })                              \
+    }                                                                                         \
+    static void name##_back(float *dx, bool add, const float *dy, const float *x, size_t n) { \
+        vec slope;                                                                            \
+        EACH(i, n, {                                                                          \
+            (void)name##_at(LOAD(x, 0), &slope);                                              \
+            vec d = LOAD(dy, 0) * slope;                                                      \
+            STORE(dx, add ? LOAD(dx, 0) + d : d);                                             \
+        })                                                                                    \
+    }                                                                                         \
+    static void name##_glu(float *y, const float *gate, const float *up, size_t n) {          \
+        vec slope;                                                                            \
+        EACH(i, n, { STORE(y, name##_at(LOAD(gate, 0), &slope) * LOAD(up, 0)); })             \
+    }                                                                                         \
+    static void name##_glu_back(float *dgate, float *dup, bool add, const float *dy,          \
+        const float *gate, const float *up, size_t n) {                                       \
+        vec slope;                                                                            \
+        EACH(i, n, {                                                                          \
+            vec value = name##_at(LOAD(gate, 0), &slope);                                     \
+            vec d = LOAD(dy, 0);                                                              \
+            vec dg = d * LOAD(up, 0) * slope;                                                 \
+            vec du = d * value;                                                               \
+            STORE(dgate, add ? LOAD(dgate, 0) + dg : dg);                                     \
+            STORE(dup, add ? LOAD(dup, 0) + du : du);                                         \
+        })                                                                                    \
     }
 ACTIVATION(silu)
 ACTIVATION(gelu_tanh)
@@ -331,7 +341,8 @@ ACTIVATION(relu)
 ACTIVATION(squash)
 
 /* torch.optim.AdamW's single-tensor update, in its order. */
-static void adamw(float *p, const float *g, float *m, float *v, const struct hn_adamw *s, size_t n) {
+static void adamw(
+    float *p, const float *g, float *m, float *v, const struct hn_adamw *s, size_t n) {
     const float step = s->lr / s->correction1;
     EACH(i, n, {
         vec grad = LOAD(g, 0) * splat(s->clip);
@@ -358,7 +369,8 @@ static double sum_squares(const float *x, size_t n) {
     return sums[0];
 }
 
-/* Blocks of 32 nibbles: low halves first. The compiler turns these loops into byte shuffles and conversions. */
+/* Blocks of 32 nibbles: low halves first. The compiler turns these loops into byte shuffles and
+ * conversions. */
 static void dequantise_q4_0(float *out, const void *blocks, size_t n) {
     const uint8_t *p = blocks;
     for (; n; n -= 32, out += 32, p += 18) {
@@ -386,7 +398,8 @@ static void dequantise_q4_1(float *out, const void *blocks, size_t n) {
             q[i] = p[4 + i] & 15;
             q[i + 16] = p[4 + i] >> 4;
         }
-        for (size_t i = 0; i < 32; i++) /* exact product: 4 bits times 11 bits, so fusing the sum changes nothing */
+        for (size_t i = 0; i < 32;
+             i++) /* exact product: 4 bits times 11 bits, so fusing the sum changes nothing */
             out[i] = d * (float)q[i] + m;
     }
 }
@@ -417,8 +430,11 @@ const struct hn_kernels HN_LEVEL = {
     .rmsnorm_back = rmsnorm_back,
     .layernorm = layernorm,
     .layernorm_back = layernorm_back,
-    .activate =
-        {[HN_SILU] = silu, [HN_GELU_TANH] = gelu_tanh, [HN_GELU] = gelu, [HN_RELU] = relu, [HN_TANH] = squash},
+    .activate = {[HN_SILU] = silu,
+        [HN_GELU_TANH] = gelu_tanh,
+        [HN_GELU] = gelu,
+        [HN_RELU] = relu,
+        [HN_TANH] = squash},
     .activate_back = {[HN_SILU] = silu_back,
         [HN_GELU_TANH] = gelu_tanh_back,
         [HN_GELU] = gelu_back,
@@ -436,5 +452,6 @@ const struct hn_kernels HN_LEVEL = {
         [HN_TANH] = squash_glu_back},
     .adamw = adamw,
     .sum_squares = sum_squares,
-    .dequantise = {[HN_Q4_0] = dequantise_q4_0, [HN_Q4_1] = dequantise_q4_1, [HN_Q8_0] = dequantise_q8_0},
+    .dequantise =
+        {[HN_Q4_0] = dequantise_q4_0, [HN_Q4_1] = dequantise_q4_1, [HN_Q8_0] = dequantise_q8_0},
 };

@@ -1,8 +1,10 @@
 /*
- * Kernels: inner loops over contiguous floats, compiled once per CPU level from one source (kernels.c).
+ * Kernels: inner loops over contiguous floats, compiled once per CPU level from one source
+ * (kernels.c).
  *
- * All work on rows of any length n ≥ 0; pointers need no alignment; outputs first. Reductions use sixteen partial
- * sums folded in a fixed tree, so a result depends on the CPU level (fused multiply-adds) but on nothing else.
+ * All work on rows of any length n ≥ 0; pointers need no alignment; outputs first. Reductions use
+ * sixteen partial sums folded in a fixed tree, so a result depends on the CPU level (fused
+ * multiply-adds) but on nothing else.
  */
 #ifndef HN_KERNELS_H
 #define HN_KERNELS_H
@@ -25,35 +27,43 @@ struct hn_kernels {
     const struct hn_gemm_kernels *gemm;     /* NULL: products go through OpenBLAS */
     float (*max)(const float *x, size_t n); /* −inf for n = 0 */
     float (*dot)(const float *a, const float *b, size_t n);
-    /* out[r·ldo] = alpha · (w · x[r·ldx …]) + (add ? out[r·ldo] : 0) for r < rows. Four times sixteen partial sums,
-     * the same ones whatever `rows` is. */
-    void (*dots)(float *out, size_t ldo, float alpha, bool add, const float *w, const float *x, size_t ldx,
-        size_t rows, size_t n);
+    /* out[r·ldo] = alpha · (w · x[r·ldx …]) + (add ? out[r·ldo] : 0) for r < rows. Four times
+     * sixteen partial sums, the same ones whatever `rows` is. */
+    void (*dots)(float *out, size_t ldo, float alpha, bool add, const float *w, const float *x,
+        size_t ldx, size_t rows, size_t n);
     void (*mix)(
-        float *y, const float *a, const float *x, size_t ldx, size_t rows, size_t n); /* y += Σ a[r]·x[r·ldx …] */
-    void (*axpy)(float *y, float a, const float *x, size_t n);                        /* y += a·x */
-    void (*scale)(float *y, float a, size_t n);                                       /* y *= a */
+        /* y += Σ a[r]·x[r·ldx …] */
+        float *y, const float *a, const float *x, size_t ldx, size_t rows, size_t n);
+    void (*axpy)(float *y, float a, const float *x, size_t n); /* y += a·x */
+    void (*scale)(float *y, float a, size_t n);                /* y *= a */
     float (*exp_shift)(float *x, float shift, size_t n); /* x = exp(x − shift); returns the sum */
-    void (*softmax_back)(float *ds, const float *p, const float *dp, float delta, float scale, size_t n);
-    float (*rmsnorm)(float *y, const float *x, const float *w, float eps, size_t n); /* returns 1/rms */
-    float (*rmsnorm_back)(float *dx, bool add, const float *dy, const float *x, const float *w, float eps, size_t n);
-    void (*layernorm)(float *y, const float *x, const float *w, const float *b, float eps, size_t n);
+    void (*softmax_back)(
+        float *ds, const float *p, const float *dp, float delta, float scale, size_t n);
+    /* returns 1/rms */
+    float (*rmsnorm)(float *y, const float *x, const float *w, float eps, size_t n);
+    float (*rmsnorm_back)(
+        float *dx, bool add, const float *dy, const float *x, const float *w, float eps, size_t n);
+    void (*layernorm)(
+        float *y, const float *x, const float *w, const float *b, float eps, size_t n);
     /* moments[2]: mean and 1/deviation, for the gradients of w. */
-    void (*layernorm_back)(float *dx, bool add, const float *dy, const float *x, const float *w, float eps, size_t n,
-        float *ret_moments);
+    void (*layernorm_back)(float *dx, bool add, const float *dy, const float *x, const float *w,
+        float eps, size_t n, float *ret_moments);
     /* y = act(x) and act(gate)·up, and their gradients */
     void (*activate[HN_ACTIVATIONS])(float *y, const float *x, size_t n);
-    void (*activate_back[HN_ACTIVATIONS])(float *dx, bool add, const float *dy, const float *x, size_t n);
+    void (*activate_back[HN_ACTIVATIONS])(
+        float *dx, bool add, const float *dy, const float *x, size_t n);
     void (*glu[HN_ACTIVATIONS])(float *y, const float *gate, const float *up, size_t n);
-    void (*glu_back[HN_ACTIVATIONS])(
-        float *dgate, float *dup, bool add, const float *dy, const float *gate, const float *up, size_t n);
+    void (*glu_back[HN_ACTIVATIONS])(float *dgate, float *dup, bool add, const float *dy,
+        const float *gate, const float *up, size_t n);
     void (*adamw)(float *p, const float *g, float *m, float *v, const struct hn_adamw *s, size_t n);
     double (*sum_squares)(const float *x, size_t n);
-    void (*dequantise[HN_DTYPES])(float *out, const void *blocks, size_t n); /* NULL: dtype.h's is used */
+    /* NULL: dtype.h's is used */
+    void (*dequantise[HN_DTYPES])(float *out, const void *blocks, size_t n);
 };
 
-/* The best set this CPU can run, or the best of those up to the one that HONE_KERNELS names, so that every level can
- * be tested on one machine. Other libraries still choose by the CPU itself. Decided once. */
+/* The best set this CPU can run, or the best of those up to the one that HONE_KERNELS names, so
+ * that every level can be tested on one machine. Other libraries still choose by the CPU itself.
+ * Decided once. */
 const struct hn_kernels *hn_kernels(void);
 
 #endif

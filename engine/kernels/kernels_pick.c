@@ -11,8 +11,9 @@ extern const struct hn_kernels hn_kernels_portable;
 extern const struct hn_kernels hn_kernels_avx2, hn_kernels_avx512;
 
 static bool runs_avx512(void) {
-    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
-           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512cd");
+    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+        __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
+        __builtin_cpu_supports("avx512cd");
 }
 
 static bool runs_avx2(void) {
@@ -72,6 +73,7 @@ bool hn_kernel_asked(struct hn_error *err) {
     const char *name = getenv("HONE_KERNELS");
     if (!name || level_of(name) < LEVELS)
         return true;
-    hn_fail(err, HN_E_INVALID_FIELD, "HONE_KERNELS is \"%.40s\": there are avx512, avx2 and portable", name);
+    hn_fail(err, HN_E_INVALID_FIELD,
+        "HONE_KERNELS is \"%.40s\": there are avx512, avx2 and portable", name);
     return false;
 }

@@ -1,5 +1,5 @@
-/* See pool.h. Workers spin briefly for the next run (ops follow each other within microseconds), then sleep on a
- * futex-backed condition, so that an idle trainer costs nothing. */
+/* See pool.h. Workers spin briefly for the next run (ops follow each other within microseconds),
+ * then sleep on a futex-backed condition, so that an idle trainer costs nothing. */
 #include "engine/kernels/pool.h"
 #include "engine/base/buf.h"
 
@@ -104,7 +104,8 @@ int hn_pool_create(unsigned threads, struct hn_pool **ret, struct hn_error *err)
     for (unsigned i = 0; !rc && i + 1 < pool->n_threads; i++) {
         pool->workers[i] = (struct worker){.pool = pool, .index = i + 1};
         if (pthread_create(&pool->workers[i].thread, NULL, worker_main, &pool->workers[i]))
-            rc = hn_fail(err, HN_E_INTERNAL, "cannot start compute thread %u of %u", i + 1, pool->n_threads);
+            rc = hn_fail(
+                err, HN_E_INTERNAL, "cannot start compute thread %u of %u", i + 1, pool->n_threads);
         else
             pool->n_started++;
     }

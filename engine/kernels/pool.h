@@ -1,10 +1,10 @@
 /*
  * The engine's compute threads: a fixed set that runs numbered tasks.
  *
- * Tasks are handed out by an atomic counter, in any order to any thread; results stay the same because each task owns
- * its outputs and its size depends on shapes only. The calling thread is thread 0 and works too. All threads compute
- * with flush-to-zero set: moments of rarely touched rows decay into denormals, which x86 computes a hundred times
- * slower.
+ * Tasks are handed out by an atomic counter, in any order to any thread; results stay the same
+ * because each task owns its outputs and its size depends on shapes only. The calling thread is
+ * thread 0 and works too. All threads compute with flush-to-zero set: moments of rarely touched
+ * rows decay into denormals, which x86 computes a hundred times slower.
  */
 #ifndef HN_POOL_H
 #define HN_POOL_H

@@ -1,4 +1,5 @@
-/* See rate.h. The best of a few short runs: what else the machine does meanwhile only makes them slower. */
+/* See rate.h. The best of a few short runs: what else the machine does meanwhile only makes them
+ * slower. */
 #include "engine/kernels/rate.h"
 #include "engine/kernels/blas.h"
 #include "engine/base/buf.h"

@@ -1,10 +1,11 @@
 /*
- * LoRA adapters: which modules are adapted, and where their matrices lie in the trainable parameter vector.
+ * LoRA adapters: which modules are adapted, and where their matrices lie in the trainable parameter
+ * vector.
  *
- * y = x·Wᵀ + s·(x·Aᵀ)·Bᵀ, A [rank, in], B [out, rank], s = alpha/rank or alpha/√rank (Hu et al. 2021; rsLoRA,
- * Kalajdzievski 2023). A starts uniform in ±init_scale/√in (PEFT's Kaiming with a = √5), B at zero.
- * The matrices of parts that share an input ([q|k|v], [gate|up]) lie together: all their A, then all their B, so that
- * one product serves all of them.
+ * y = x·Wᵀ + s·(x·Aᵀ)·Bᵀ, A [rank, in], B [out, rank], s = alpha/rank or alpha/√rank (Hu et al.
+ * 2021; rsLoRA, Kalajdzievski 2023). A starts uniform in ±init_scale/√in (PEFT's Kaiming with a =
+ * √5), B at zero. The matrices of parts that share an input ([q|k|v], [gate|up]) lie together: all
+ * their A, then all their B, so that one product serves all of them.
  */
 #ifndef HN_ADAPTER_H
 #define HN_ADAPTER_H
@@ -25,11 +26,13 @@ struct hn_adapter {
 };
 
 /* HN_E_INVALID_FIELD when a target names no module of this model. Owner calls hn_adapter_finish. */
-int hn_adapter_init(
-    struct hn_adapter *adapter, const struct hn_model *model, const struct hn_hyperparams *hp, struct hn_error *err);
+int hn_adapter_init(struct hn_adapter *adapter, const struct hn_model *model,
+    const struct hn_hyperparams *hp, struct hn_error *err);
 void hn_adapter_finish(struct hn_adapter *adapter);
-const struct hn_lora *hn_adapter_find(const struct hn_adapter *adapter, const struct hn_weight *weight);
+const struct hn_lora *hn_adapter_find(
+    const struct hn_adapter *adapter, const struct hn_weight *weight);
 /* Fills values[n_params] with the initial matrices. */
-void hn_adapter_start(const struct hn_adapter *adapter, const struct hn_hyperparams *hp, float *values);
+void hn_adapter_start(
+    const struct hn_adapter *adapter, const struct hn_hyperparams *hp, float *values);
 
 #endif

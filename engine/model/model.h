@@ -1,8 +1,10 @@
 /*
- * A base model: its configuration and its weights, mapped read-only from a GGUF file (or a Hugging Face folder).
+ * A base model: its configuration and its weights, mapped read-only from a GGUF file (or a Hugging
+ * Face folder).
  *
- * A family (arch_*.c) contributes one `struct hn_arch`: how to read the configuration, which weights there are under
- * which names, and how a forward pass is put together (graph.h). Nothing else in the engine knows family names.
+ * A family (arch_*.c) contributes one `struct hn_arch`: how to read the configuration, which
+ * weights there are under which names, and how a forward pass is put together (graph.h). Nothing
+ * else in the engine knows family names.
  */
 #ifndef HN_MODEL_H
 #define HN_MODEL_H
@@ -22,7 +24,8 @@
 
 struct hn_graph;
 
-/* What a weight is for. The order is the order in the trainable parameter vector. A bias follows its matrix or norm.
+/* What a weight is for. The order is the order in the trainable parameter vector. A bias follows
+ * its matrix or norm.
  */
 enum hn_role {
     HN_ROLE_EMBED,      /* [vocab, hidden] */
@@ -32,7 +35,8 @@ enum hn_role {
     HN_ROLE_EMBED_NORM_BIAS,
     HN_ROLE_ATTN_NORM,      /* [hidden] */
     HN_ROLE_ATTN_NORM_BIAS, /* [hidden] */
-    HN_ROLE_QKV,            /* [(heads + 2·kv_heads)·head_dim, hidden]: the three of them as one matrix */
+    /* [(heads + 2·kv_heads)·head_dim, hidden]: the three of them as one matrix */
+    HN_ROLE_QKV,
     HN_ROLE_QKV_BIAS,
     HN_ROLE_Q, /* [heads·head_dim, hidden] */
     HN_ROLE_Q_BIAS,
@@ -74,17 +78,20 @@ struct hn_weight {
     int layer; /* -1 outside the layers */
     enum hn_dtype type;
     size_t rows, cols;
-    const void *data; /* blocks of `type`, into the map; or `owned`; NULL: new, a head that the file does not have */
-    float *owned;     /* vectors are converted to f32 when the model is opened */
-    bool vector;      /* one-dimensional in files; norms and biases, which weight decay leaves alone */
-    bool transposed;  /* stored as [cols, rows] (GPT-2's Conv1D) */
-    bool idle;        /* the task does without it: not computed, not trained, not exported */
-    size_t param;     /* offset in the parameter vector when it is trained itself, else SIZE_MAX */
+    /* blocks of `type`, into the map; or `owned`; NULL: new, a head that the file does not have */
+    const void *data;
+    float *owned; /* vectors are converted to f32 when the model is opened */
+    /* one-dimensional in files; norms and biases, which weight decay leaves alone */
+    bool vector;
+    bool transposed; /* stored as [cols, rows] (GPT-2's Conv1D) */
+    bool idle;       /* the task does without it: not computed, not trained, not exported */
+    size_t param;    /* offset in the parameter vector when it is trained itself, else SIZE_MAX */
 };
 
 enum hn_activation { HN_SILU, HN_GELU_TANH, HN_GELU, HN_RELU, HN_TANH, HN_ACTIVATIONS };
 
-/* Rotary embeddings: angle = position · inverse[i] for pair i; cos and sin are multiplied by scale (YaRN). */
+/* Rotary embeddings: angle = position · inverse[i] for pair i; cos and sin are multiplied by scale
+ * (YaRN). */
 struct hn_rope {
     double inverse[HN_MAX_HEAD_DIM / 2], scale, base;
 };
@@ -92,19 +99,23 @@ struct hn_rope {
 struct hn_config {
     char family[32]; /* "llama" */
     size_t layers, hidden, heads, kv_heads, head_dim, ffn, vocab, context;
-    size_t token_types, position_offset; /* position_offset: row of the first token's position (RoBERTa: 2) */
+    /* position_offset: row of the first token's position (RoBERTa: 2) */
+    size_t token_types, position_offset;
     double norm_eps;
     double attention_scale; /* of q·k */
     double embed_scale;
     enum hn_activation activation;
-    bool layer_norm;                 /* LayerNorm; else RMSNorm */
-    bool rope_interleaved;           /* pairs (2i, 2i+1), as GGUF stores arch llama; else (i, i + d/2) */
+    bool layer_norm; /* LayerNorm; else RMSNorm */
+    /* pairs (2i, 2i+1), as GGUF stores arch llama; else (i, i + d/2) */
+    bool rope_interleaved;
     bool tied;                       /* the head is the embedding */
     struct hn_rope rope, local_rope; /* local_rope: of layers with a window, where has_local_rope */
     bool has_local_rope;
-    size_t window[HN_MAX_LAYERS];                    /* keys a query sees, itself included; 0: all */
-    double dropout, attention_dropout, head_dropout; /* with which the model was made to be trained on */
-    double init_range;                               /* standard deviation of new matrices */
+    /* keys a query sees, itself included; 0: all */
+    size_t window[HN_MAX_LAYERS];
+    /* with which the model was made to be trained on */
+    double dropout, attention_dropout, head_dropout;
+    double init_range; /* standard deviation of new matrices */
 };
 
 /* What a row's target is, and so the loss. */
@@ -114,18 +125,20 @@ enum hn_problem {
     HN_PROBLEM_MULTI,   /* any of the labels: binary cross entropy, the labels' mean */
     HN_PROBLEM_VALUE,   /* a number: squared error */
     HN_PROBLEM_TAGS,    /* one of the labels for each word */
-    HN_PROBLEM_SPAN,    /* first and last token of the answer: cross entropy over the sequence, mean of the two */
+    /* first and last token of the answer: cross entropy over the sequence, mean of the two */
+    HN_PROBLEM_SPAN,
     HN_PROBLEMS,
 };
 
-/* A head as Transformers has it for a family: input → [pooler, tanh] → [dropout] → [dense, activation] → [dropout] →
- * score. */
+/* A head as Transformers has it for a family: input → [pooler, tanh] → [dropout] → [dense,
+ * activation] → [dropout] → score. */
 struct hn_head_names {
     const char *hf_class;
     const char *dense, *score; /* modules; dense NULL: without */
     const char *saved;         /* PEFT's modules_to_save, joined by commas */
     bool pooled, drops_input, drops, bias;
-    const char *dropout;           /* config.json's name of its dropout; NULL or absent: that of hidden states */
+    /* config.json's name of its dropout; NULL or absent: that of hidden states */
+    const char *dropout;
     enum hn_activation activation; /* behind dense */
 };
 enum hn_head_kind { HN_HEAD_SEQUENCE, HN_HEAD_TOKENS, HN_HEAD_SPAN, HN_HEADS };
@@ -143,12 +156,14 @@ struct hn_arch {
     const char *gguf_arch; /* general.architecture */
     const char *hf_type;   /* config.json's model_type */
     const char *hf_class;  /* config.json's architectures */
-    const char *hf_prefix; /* of tensor names, which some files leave out ("transformer."); or NULL */
-    bool encoder;          /* sees both ways and writes no text */
+    /* of tensor names, which some files leave out ("transformer."); or NULL */
+    const char *hf_prefix;
+    bool encoder; /* sees both ways and writes no text */
     int (*configure)(struct hn_model *model, struct hn_error *err);
-    void (*build)(struct hn_graph *graph); /* adds the ops; graph->model and graph->options are set */
-    /* config.json of Transformers for the model, as versions 4 and 5 both read it. New reference, NULL when out of
-     * memory. */
+    /* adds the ops; graph->model and graph->options are set */
+    void (*build)(struct hn_graph *graph);
+    /* config.json of Transformers for the model, as versions 4 and 5 both read it. New reference,
+     * NULL when out of memory. */
     json_t *(*describe)(const struct hn_model *model);
     /* Names of roles, with %d for the layer; NULL where the family has no such weight. */
     struct hn_role_names {
@@ -156,17 +171,21 @@ struct hn_arch {
         const char *module; /* PEFT's short module name for linear layers ("q_proj"), else NULL */
         bool optional;      /* used where the file has it */
         bool transposed;    /* Hugging Face files store [in, out] */
-        float offset;       /* the value is what Hugging Face files store plus this (Gemma's norms) */
+        /* the value is what Hugging Face files store plus this (Gemma's norms) */
+        float offset;
     } names[HN_ROLES];
-    struct hn_head_names heads[HN_HEADS]; /* score NULL: Transformers has no such head for the family */
-    const char *const *leftovers;         /* beginnings of tensor names that nothing here reads; or NULL */
+    /* score NULL: Transformers has no such head for the family */
+    struct hn_head_names heads[HN_HEADS];
+    /* beginnings of tensor names that nothing here reads; or NULL */
+    const char *const *leftovers;
 };
 
 struct hn_model {
     const struct hn_arch *arch;
     struct hn_config config;
     struct hn_head head;
-    bool is_folder; /* a Hugging Face folder: `folder` is open, and `gguf` has its tokenizer's fields only */
+    /* a Hugging Face folder: `folder` is open, and `gguf` has its tokenizer's fields only */
+    bool is_folder;
     struct hn_gguf gguf;
     struct hn_folder folder;
     struct hn_weight *weights; /* [n_weights], ordered by layer and role */
@@ -179,21 +198,23 @@ struct hn_model {
 
 /* `path` is a GGUF file or a Hugging Face folder. Owner calls hn_model_close in every case. */
 int hn_model_open(struct hn_model *model, const char *path, struct hn_error *err);
-/* Puts a task's head on the open model: its weights from the file where they are there in this shape, else new ones,
- * and marks what the task does without. HN_E_UNSUPPORTED when the family has no such head. */
-int hn_model_set_head(struct hn_model *model, enum hn_problem problem, size_t outputs, struct hn_error *err);
+/* Puts a task's head on the open model: its weights from the file where they are there in this
+ * shape, else new ones, and marks what the task does without. HN_E_UNSUPPORTED when the family has
+ * no such head. */
+int hn_model_set_head(
+    struct hn_model *model, enum hn_problem problem, size_t outputs, struct hn_error *err);
 /* Only what text needs: the file, its family and context; no weights. */
 int hn_model_peek(struct hn_model *model, const char *path, struct hn_error *err);
 void hn_model_close(struct hn_model *model);
 /* Gives the mapped pages back to the system until they are read again. */
 void hn_model_release(const struct hn_model *model);
-/* config.json for Transformers: the folder's own, or made from the GGUF file's fields. New reference, NULL when out
- * of memory. */
+/* config.json for Transformers: the folder's own, or made from the GGUF file's fields. New
+ * reference, NULL when out of memory. */
 json_t *hn_model_describe(const struct hn_model *model);
 const struct hn_weight *hn_model_weight(const struct hn_model *model, int layer, enum hn_role role);
 
-/* The shape that a configuration gives to a role; 1 row for vectors. And whether every layer has it. Heads of tasks
- * have their shape from hn_model_set_head. */
+/* The shape that a configuration gives to a role; 1 row for vectors. And whether every layer has
+ * it. Heads of tasks have their shape from hn_model_set_head. */
 void hn_role_shape(const struct hn_config *config, enum hn_role role, size_t *rows, size_t *cols);
 bool hn_role_in_layers(const struct hn_role_names *names);
 

@@ -15,8 +15,8 @@ int hn_batch_init(struct hn_batch_store *store, size_t tokens, struct hn_error *
     store->target_rows = hn_calloc(tokens, sizeof *store->target_rows);
     store->ordinals = hn_calloc(tokens, sizeof *store->ordinals);
     store->target_weights = hn_calloc(tokens, sizeof *store->target_weights);
-    if (!store->tokens || !store->target_ids || !store->positions || !store->types || !store->starts ||
-        !store->target_rows || !store->ordinals || !store->target_weights) {
+    if (!store->tokens || !store->target_ids || !store->positions || !store->types ||
+        !store->starts || !store->target_rows || !store->ordinals || !store->target_weights) {
         hn_batch_finish(store);
         return hn_fail(err, HN_E_INTERNAL, "out of memory");
     }
@@ -86,8 +86,8 @@ static bool begin_sequence(
 }
 
 /* Rows of a task's head: a target is its token's own. */
-static void add_aligned(
-    struct hn_batch_store *store, const struct hn_examples *ex, size_t row, size_t n, size_t first, double total) {
+static void add_aligned(struct hn_batch_store *store, const struct hn_examples *ex, size_t row,
+    size_t n, size_t first, double total) {
     struct hn_batch *b = &store->batch;
     size_t begin = ex->starts[row];
     b->values = ex->values;
@@ -107,8 +107,8 @@ static void add_aligned(
     }
 }
 
-bool hn_batch_add(
-    struct hn_batch_store *store, const struct hn_examples *ex, size_t row, uint32_t ordinal, double total) {
+bool hn_batch_add(struct hn_batch_store *store, const struct hn_examples *ex, size_t row,
+    uint32_t ordinal, double total) {
     struct hn_batch *b = &store->batch;
     size_t first = b->n_tokens, n = hn_row_length(ex, row), begin = ex->starts[row];
     if (!begin_sequence(store, ex->tokens + begin, n, 0, ordinal))
@@ -126,7 +126,8 @@ bool hn_batch_add(
     return true;
 }
 
-bool hn_batch_add_tokens(struct hn_batch_store *store, const int32_t *ids, size_t n, size_t past, size_t targets) {
+bool hn_batch_add_tokens(
+    struct hn_batch_store *store, const int32_t *ids, size_t n, size_t past, size_t targets) {
     struct hn_batch *b = &store->batch;
     size_t first = b->n_tokens;
     if (!begin_sequence(store, ids, n, past, 0))

@@ -20,12 +20,14 @@ static void step_path(char *out, const char *run_dir, size_t step) {
 
 /* jansson's shortest exact form of a double. */
 static json_t *progress_json(const struct hn_progress *p, const char *run_sha256) {
-    return json_pack("{s:i, s:s, s:I, s:I, s:I, s:f, s:f, s:I, s:I, s:f, s:f, s:b, s:I, s:s, s:b}", "format", 1, "run",
-        run_sha256, "step", (json_int_t)p->step, "tokens", (json_int_t)p->tokens, "target_tokens",
-        (json_int_t)p->target_tokens, "window_loss", p->window_loss, "window_weight", p->window_weight,
-        "window_tokens", (json_int_t)p->window_tokens, "best_step", (json_int_t)p->best_step, "best_value",
+    return json_pack("{s:i, s:s, s:I, s:I, s:I, s:f, s:f, s:I, s:I, s:f, s:f, s:b, s:I, s:s, s:b}",
+        "format", 1, "run", run_sha256, "step", (json_int_t)p->step, "tokens",
+        (json_int_t)p->tokens, "target_tokens", (json_int_t)p->target_tokens, "window_loss",
+        p->window_loss, "window_weight", p->window_weight, "window_tokens",
+        (json_int_t)p->window_tokens, "best_step", (json_int_t)p->best_step, "best_value",
         p->best_value, "best_loss", p->best_loss, "has_best", p->has_best, "evaluations_since_best",
-        (json_int_t)p->evaluations_since_best, "computed_by", p->computed_by, "kernels_changed", p->kernels_changed);
+        (json_int_t)p->evaluations_since_best, "computed_by", p->computed_by, "kernels_changed",
+        p->kernels_changed);
 }
 
 static const char *const array_names[] = {"values", "first", "second"};
@@ -53,10 +55,12 @@ static int write_arrays(const char *path, const struct hn_params *params, struct
 }
 
 /*
- * state.json vouches for both files: "tensors" is the sha256 of state.safetensors, "sha256" that of its own canonical text
- * without that member. Checkpoints of earlier versions have neither and are taken as they are.
+ * state.json vouches for both files: "tensors" is the sha256 of state.safetensors, "sha256" that of
+ * its own canonical text without that member. Checkpoints of earlier versions have neither and are
+ * taken as they are.
  */
-static int write_state(const char *dir, const struct hn_progress *progress, const char *run_sha256, struct hn_error *err) {
+static int write_state(const char *dir, const struct hn_progress *progress, const char *run_sha256,
+    struct hn_error *err) {
     char path[PATH + 32], hash[HN_SHA256_HEX];
     snprintf(path, sizeof path, "%s/state.safetensors", dir);
     int rc = hn_sha256_file(path, hash, NULL, err);
@@ -73,7 +77,8 @@ static int write_state(const char *dir, const struct hn_progress *progress, cons
     }
     json_decref(json);
     snprintf(path, sizeof path, "%s/state.json", dir);
-    rc = text ? hn_file_write_durable(path, text, strlen(text), err) : hn_fail(err, HN_E_INTERNAL, "out of memory");
+    rc = text ? hn_file_write_durable(path, text, strlen(text), err)
+              : hn_fail(err, HN_E_INTERNAL, "out of memory");
     free(text);
     return rc;
 }
@@ -92,13 +97,15 @@ static int open_state(const char *dir, json_t **ret, struct hn_error *err) {
         hn_sha256(text ? text : "", text ? strlen(text) : 0, own);
         free(text);
         if (!json_is_string(said) || strcmp(json_string_value(said), own) != 0)
-            rc = hn_fail(err, HN_E_CONFLICT, "%s is damaged: its content does not have the sha256 that it names", path);
+            rc = hn_fail(err, HN_E_CONFLICT,
+                "%s is damaged: its content does not have the sha256 that it names", path);
     }
     snprintf(path, sizeof path, "%s/state.safetensors", dir);
     if (!rc && tensors)
         rc = hn_sha256_file(path, hash, NULL, err);
     if (!rc && tensors && strcmp(hash, tensors) != 0)
-        rc = hn_fail(err, HN_E_CONFLICT, "%s is damaged: its content does not have the sha256 that state.json names", path);
+        rc = hn_fail(err, HN_E_CONFLICT,
+            "%s is damaged: its content does not have the sha256 that state.json names", path);
     json_decref(said);
     if (rc)
         json_decref(json);
@@ -125,11 +132,12 @@ int hn_checkpoint_remove(const char *run_dir, size_t step, struct hn_error *err)
     /* Renamed first: a half-removed checkpoint must not look whole. */
     step_path(path, run_dir, step);
     snprintf(trash, sizeof trash, "%s/checkpoints/.tmp-old-%06zu", run_dir, step);
-    return rename(path, trash) ? hn_fail_errno(err, errno, "cannot remove %s", path) : hn_dir_remove(trash, err);
+    return rename(path, trash) ? hn_fail_errno(err, errno, "cannot remove %s", path)
+                               : hn_dir_remove(trash, err);
 }
 
-int hn_checkpoint_write(const char *run_dir, const struct hn_params *params, const struct hn_progress *progress,
-    const char *run_sha256, struct hn_error *err) {
+int hn_checkpoint_write(const char *run_dir, const struct hn_params *params,
+    const struct hn_progress *progress, const char *run_sha256, struct hn_error *err) {
     char final[PATH], tmp[PATH], path[PATH + 32];
     struct stat st;
     step_path(final, run_dir, progress->step);
@@ -159,21 +167,24 @@ uint64_t hn_checkpoint_bytes(const char *run_dir, size_t step) {
     return stat(path, &st) == 0 ? (uint64_t)st.st_size : 0;
 }
 
-static int read_progress(const json_t *json, struct hn_progress *p, const char *run_sha256, struct hn_error *err) {
+static int read_progress(
+    const json_t *json, struct hn_progress *p, const char *run_sha256, struct hn_error *err) {
     const struct {
         const char *name;
         size_t *value;
-    } sizes[] = {
-        {"step", &p->step}, {"best_step", &p->best_step}, {"evaluations_since_best", &p->evaluations_since_best}};
+    } sizes[] = {{"step", &p->step}, {"best_step", &p->best_step},
+        {"evaluations_since_best", &p->evaluations_since_best}};
     const struct {
         const char *name;
         uint64_t *value;
-    } counts[] = {{"tokens", &p->tokens}, {"target_tokens", &p->target_tokens}, {"window_tokens", &p->window_tokens}};
+    } counts[] = {{"tokens", &p->tokens}, {"target_tokens", &p->target_tokens},
+        {"window_tokens", &p->window_tokens}};
     const char *run = "";
     *p = (struct hn_progress){0};
     int rc = hn_json_string(json, "run", &run, err);
     if (!rc && run_sha256 && strcmp(run, run_sha256) != 0)
-        rc = hn_fail(err, HN_E_CONFLICT, "the checkpoint belongs to another run (its specification differs)");
+        rc = hn_fail(err, HN_E_CONFLICT,
+            "the checkpoint belongs to another run (its specification differs)");
     for (size_t i = 0; !rc && i < 3; i++) {
         int64_t v = 0;
         rc = hn_json_int(json, sizes[i].name, 0, INT64_MAX, &v, err);
@@ -197,8 +208,8 @@ static int read_progress(const json_t *json, struct hn_progress *p, const char *
 }
 
 /* The first `n_arrays` of values and moments, those that params has. */
-static int read_arrays(
-    const char *path, struct hn_params *params, size_t n_arrays, bool check_only, struct hn_error *err) {
+static int read_arrays(const char *path, struct hn_params *params, size_t n_arrays, bool check_only,
+    struct hn_error *err) {
     struct hn_safetensors st;
     float *arrays[] = {params->values, params->first, params->second};
     int rc = hn_safetensors_open(&st, path, err);
@@ -211,7 +222,8 @@ static int read_arrays(
             snprintf(name, sizeof name, "%s/%s", array_names[k], param->name);
             const struct hn_safetensor *t = hn_safetensors_find(&st, name);
             if (!t || t->type != HN_F32 || t->bytes != param->rows * param->cols * sizeof(float))
-                rc = hn_fail(err, HN_E_CONFLICT, "the checkpoint's tensor %s is missing or has another shape", name);
+                rc = hn_fail(err, HN_E_CONFLICT,
+                    "the checkpoint's tensor %s is missing or has another shape", name);
             else if (!check_only)
                 memcpy(arrays[k] + param->offset, t->data, t->bytes);
         }
@@ -219,8 +231,8 @@ static int read_arrays(
     return rc;
 }
 
-int hn_checkpoint_read_progress(const char *run_dir, size_t step, struct hn_progress *ret, const char *run_sha256,
-    struct hn_error *err) {
+int hn_checkpoint_read_progress(const char *run_dir, size_t step, struct hn_progress *ret,
+    const char *run_sha256, struct hn_error *err) {
     char path[PATH + 32];
     json_t *json = NULL;
     struct hn_progress progress;
@@ -236,8 +248,8 @@ int hn_checkpoint_read_progress(const char *run_dir, size_t step, struct hn_prog
     return rc;
 }
 
-int hn_checkpoint_read(const char *run_dir, size_t step, struct hn_params *params, struct hn_progress *ret,
-    const char *run_sha256, struct hn_error *err) {
+int hn_checkpoint_read(const char *run_dir, size_t step, struct hn_params *params,
+    struct hn_progress *ret, const char *run_sha256, struct hn_error *err) {
     char dir[PATH], path[PATH + 32];
     json_t *json = NULL;
     struct hn_progress progress;
@@ -256,7 +268,8 @@ int hn_checkpoint_read(const char *run_dir, size_t step, struct hn_params *param
     return rc;
 }
 
-int hn_checkpoint_read_values(const char *file, struct hn_params *params, bool check_only, struct hn_error *err) {
+int hn_checkpoint_read_values(
+    const char *file, struct hn_params *params, bool check_only, struct hn_error *err) {
     return read_arrays(file, params, 1, check_only, err);
 }
 

@@ -5,15 +5,15 @@
 
 #include <stdio.h>
 
-int hn_compute_init(
-    struct hn_compute *compute, unsigned threads, size_t arena_bytes, size_t tokens, struct hn_error *err) {
+int hn_compute_init(struct hn_compute *compute, unsigned threads, size_t arena_bytes, size_t tokens,
+    struct hn_error *err) {
     *compute = (struct hn_compute){.arena_bytes = arena_bytes};
     int rc = hn_blas_open(err);
     if (!rc)
         rc = hn_pool_create(threads, &compute->pool, err);
     if (!rc && !(compute->arena = hn_arena_create(arena_bytes))) {
-        rc = hn_fail(
-            err, HN_E_DOES_NOT_FIT, "the machine does not give %zu MB of memory for this run", arena_bytes >> 20);
+        rc = hn_fail(err, HN_E_DOES_NOT_FIT,
+            "the machine does not give %zu MB of memory for this run", arena_bytes >> 20);
         hn_error_hint(err, "lower micro_batch_tokens or max_length, or free memory");
     }
     return rc ? rc : hn_batch_init(&compute->batch, tokens, err);

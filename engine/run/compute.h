@@ -1,5 +1,6 @@
 /*
- * Compute: the resources that all phases of a process share: threads, arena, one batch; and running a phase on it.
+ * Compute: the resources that all phases of a process share: threads, arena, one batch; and running
+ * a phase on it.
  */
 #ifndef HN_COMPUTE_H
 #define HN_COMPUTE_H
@@ -15,14 +16,15 @@ struct hn_compute {
     struct hn_batch_store batch;
 };
 
-/* Opens BLAS; room for plans of up to `arena_bytes` and batches of up to `tokens`. Owner calls hn_compute_finish. */
-int hn_compute_init(
-    struct hn_compute *compute, unsigned threads, size_t arena_bytes, size_t tokens, struct hn_error *err);
+/* Opens BLAS; room for plans of up to `arena_bytes` and batches of up to `tokens`. Owner calls
+ * hn_compute_finish. */
+int hn_compute_init(struct hn_compute *compute, unsigned threads, size_t arena_bytes, size_t tokens,
+    struct hn_error *err);
 void hn_compute_finish(struct hn_compute *compute);
 /* Empties compute->batch for this phase. */
 void hn_compute_clear(struct hn_compute *compute, const struct hn_phase *phase);
-/* Runs the phase on compute->batch with the fast ops. `x` carries params, grads, sums, dropout; the rest is filled
- * in. */
+/* Runs the phase on compute->batch with the fast ops. `x` carries params, grads, sums, dropout; the
+ * rest is filled in. */
 void hn_compute_run(struct hn_compute *compute, const struct hn_phase *phase, struct hn_exec *x);
 /* "OpenBLAS 0.3.21 SkylakeX, avx512": what bits depend on besides the build. */
 void hn_compute_name(char *out, size_t size);

@@ -37,8 +37,11 @@ static void add_weights(struct hn_param *table, const struct hn_model *model) {
         const struct hn_weight *w = &model->weights[i];
         if (w->param == SIZE_MAX)
             continue;
-        *table = (struct hn_param){
-            .weight = w, .offset = w->param, .rows = w->rows, .cols = w->cols, .decays = !w->vector};
+        *table = (struct hn_param){.weight = w,
+            .offset = w->param,
+            .rows = w->rows,
+            .cols = w->cols,
+            .decays = !w->vector};
         snprintf(table->name, sizeof table->name, "%s", w->hf_name);
         table++;
     }
@@ -50,8 +53,8 @@ static int allocate(struct hn_params *params, struct hn_error *err) {
     return params->table && params->values ? 0 : hn_fail(err, HN_E_INTERNAL, "out of memory");
 }
 
-int hn_params_from_adapter(
-    struct hn_params *params, const struct hn_adapter *adapter, const struct hn_model *model, struct hn_error *err) {
+int hn_params_from_adapter(struct hn_params *params, const struct hn_adapter *adapter,
+    const struct hn_model *model, struct hn_error *err) {
     size_t values, n = count_assigned(model, &values);
     *params = (struct hn_params){.n = 2 * adapter->n + n, .size = adapter->n_params + values};
     int rc = allocate(params, err);
@@ -84,7 +87,8 @@ size_t hn_params_assign(struct hn_model *model) {
         if (model->weights[i].idle)
             continue;
         model->weights[i].param = size;
-        size += model->weights[i].rows * model->weights[i].cols; /* all lie in the file, so the sum cannot overflow */
+        /* all lie in the file, so the sum cannot overflow */
+        size += model->weights[i].rows * model->weights[i].cols;
     }
     return size;
 }
@@ -92,7 +96,8 @@ size_t hn_params_assign(struct hn_model *model) {
 size_t hn_params_assign_head(struct hn_model *model, size_t first, bool pooler) {
     for (size_t i = 0; i < model->n_weights; i++) {
         struct hn_weight *w = &model->weights[i];
-        bool head = w->role >= (pooler ? HN_ROLE_POOLER : HN_ROLE_DENSE) && w->role <= HN_ROLE_SCORE_BIAS && !w->idle;
+        bool head = w->role >= (pooler ? HN_ROLE_POOLER : HN_ROLE_DENSE) &&
+            w->role <= HN_ROLE_SCORE_BIAS && !w->idle;
         if (!head && w->data) /* what is new is trained, too: a pooler that the file lacks */
             continue;
         w->param = first;
@@ -101,7 +106,8 @@ size_t hn_params_assign_head(struct hn_model *model, size_t first, bool pooler) 
     return first;
 }
 
-int hn_params_from_model(struct hn_params *params, const struct hn_model *model, struct hn_error *err) {
+int hn_params_from_model(
+    struct hn_params *params, const struct hn_model *model, struct hn_error *err) {
     size_t values, n = count_assigned(model, &values);
     *params = (struct hn_params){.n = n, .size = values};
     int rc = allocate(params, err);
@@ -125,8 +131,9 @@ void hn_params_start(const struct hn_model *model, uint64_t seed, float *values)
         for (size_t r = 0; w->data && r < w->rows; r++)
             hn_weight_row(w, r, values + w->param + r * w->cols);
         for (size_t k = 0; !w->data && k < w->rows * w->cols; k++)
-            values[w->param + k] =
-                w->vector ? 0 : (float)model->config.init_range * normal(seed, (uint64_t)w->role, k);
+            values[w->param + k] = w->vector
+                ? 0
+                : (float)model->config.init_range * normal(seed, (uint64_t)w->role, k);
     }
     hn_model_release(model);
 }
@@ -135,7 +142,9 @@ int hn_params_add_optimizer(struct hn_params *params, struct hn_error *err) {
     params->grads = hn_calloc_huge(params->size, sizeof *params->grads);
     params->first = hn_calloc_huge(params->size, sizeof *params->first);
     params->second = hn_calloc_huge(params->size, sizeof *params->second);
-    return params->grads && params->first && params->second ? 0 : hn_fail(err, HN_E_INTERNAL, "out of memory");
+    return params->grads && params->first && params->second
+        ? 0
+        : hn_fail(err, HN_E_INTERNAL, "out of memory");
 }
 
 void hn_params_release_optimizer(struct hn_params *params) {
@@ -170,7 +179,8 @@ struct norm_task {
 
 static void norm_block(void *context, size_t block, unsigned thread) {
     const struct norm_task *t = context;
-    size_t begin = block * BLOCK, n = t->params->size - begin < BLOCK ? t->params->size - begin : BLOCK;
+    size_t begin = block * BLOCK,
+           n = t->params->size - begin < BLOCK ? t->params->size - begin : BLOCK;
     (void)thread;
     t->sums[block] = hn_kernels()->sum_squares(t->params->grads + begin, n);
 }
@@ -198,7 +208,8 @@ static void update_block(void *context, size_t index, unsigned thread) {
     const struct hn_params *p = t->params;
     (void)thread;
     /* A block may cross tensors that differ in decay: walk the table's pieces of it. */
-    size_t begin = index * BLOCK, end = p->size - begin < BLOCK ? p->size : begin + BLOCK, low = 0, high = p->n;
+    size_t begin = index * BLOCK, end = p->size - begin < BLOCK ? p->size : begin + BLOCK, low = 0,
+           high = p->n;
     while (high - low > 1) {
         size_t mid = (low + high) / 2;
         if (p->table[mid].offset <= begin)
@@ -209,13 +220,14 @@ static void update_block(void *context, size_t index, unsigned thread) {
     for (size_t i = low; i < p->n && begin < end; i++) {
         size_t stop = p->table[i].offset + p->table[i].rows * p->table[i].cols;
         stop = stop < end ? stop : end;
-        hn_kernels()->adamw(p->values + begin, p->grads + begin, p->first + begin, p->second + begin,
-            p->table[i].decays ? &t->with : &t->without, stop - begin);
+        hn_kernels()->adamw(p->values + begin, p->grads + begin, p->first + begin,
+            p->second + begin, p->table[i].decays ? &t->with : &t->without, stop - begin);
         begin = stop;
     }
 }
 
-void hn_params_update(struct hn_params *params, const struct hn_adamw_options *o, struct hn_pool *pool) {
+void hn_params_update(
+    struct hn_params *params, const struct hn_adamw_options *o, struct hn_pool *pool) {
     struct hn_adamw s = {.lr = (float)o->learning_rate,
         .beta1 = (float)o->beta1,
         .beta2 = (float)o->beta2,
@@ -229,13 +241,15 @@ void hn_params_update(struct hn_params *params, const struct hn_adamw_options *o
 }
 
 size_t hn_warmup_steps(const struct hn_hyperparams *hp, size_t total) {
-    size_t steps = hp->warmup_steps != HN_NONE_INT ? (size_t)hp->warmup_steps
-                                                   : (size_t)ceil(hp->warmup_ratio * (double)total - 1e-9);
+    size_t steps = hp->warmup_steps != HN_NONE_INT
+        ? (size_t)hp->warmup_steps
+        : (size_t)ceil(hp->warmup_ratio * (double)total - 1e-9);
     return steps < total ? steps : total;
 }
 
 double hn_learning_rate(const struct hn_hyperparams *hp, size_t step, size_t total) {
-    double s = (double)step, w = (double)hn_warmup_steps(hp, total), n = (double)total, lr = hp->learning_rate;
+    double s = (double)step, w = (double)hn_warmup_steps(hp, total), n = (double)total,
+           lr = hp->learning_rate;
     if (s <= w)
         return lr * s / w;
     switch (hp->schedule) {

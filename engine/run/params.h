@@ -1,7 +1,9 @@
 /*
- * The trainable parameter vector: values, gradients and AdamW's moments, each one contiguous array in the same order.
+ * The trainable parameter vector: values, gradients and AdamW's moments, each one contiguous array
+ * in the same order.
  *
- * What lies where is the table: the adapter's matrices (method lora), or the base's own weights (method full).
+ * What lies where is the table: the adapter's matrices (method lora), or the base's own weights
+ * (method full).
  */
 #ifndef HN_PARAMS_H
 #define HN_PARAMS_H
@@ -11,7 +13,8 @@
 #include "engine/kernels/pool.h"
 
 struct hn_param {
-    char name[HN_NAME + 16]; /* "model.layers.0.self_attn.q_proj.lora_A.weight", in the engine's own row order */
+    /* "model.layers.0.self_attn.q_proj.lora_A.weight", in the engine's own row order */
+    char name[HN_NAME + 16];
     const struct hn_weight *weight;
     size_t offset, rows, cols;
     bool decays; /* weight decay applies: not to norms and biases */
@@ -23,18 +26,22 @@ struct hn_params {
     float *values, *grads, *first, *second; /* grads, first, second NULL once released */
 };
 
-/* Of an adapter, with the weights of the model that are trained beside it (hn_params_assign_head). */
-int hn_params_from_adapter(
-    struct hn_params *params, const struct hn_adapter *adapter, const struct hn_model *model, struct hn_error *err);
-/* Gives every weight of the model its place in the parameter vector (weight->param) and returns the vector's size.
- * Graphs planned from then on train them. A tied head is the embedding's own struct and so shares its place. */
+/* Of an adapter, with the weights of the model that are trained beside it
+ * (hn_params_assign_head). */
+int hn_params_from_adapter(struct hn_params *params, const struct hn_adapter *adapter,
+    const struct hn_model *model, struct hn_error *err);
+/* Gives every weight of the model its place in the parameter vector (weight->param) and returns the
+ * vector's size. Graphs planned from then on train them. A tied head is the embedding's own struct
+ * and so shares its place. */
 size_t hn_params_assign(struct hn_model *model);
-/* The same for a task's head alone, from offset `first` on; with the pooler below it, or without. */
+/* The same for a task's head alone, from offset `first` on; with the pooler below it, or
+ * without. */
 size_t hn_params_assign_head(struct hn_model *model, size_t first, bool pooler);
 /* The table of a model whose weights have been assigned. */
-int hn_params_from_model(struct hn_params *params, const struct hn_model *model, struct hn_error *err);
-/* Fills values[] with the weights that have been assigned, dequantised; new matrices are drawn from a normal
- * distribution of the configuration's width, keyed by the seed, new biases are zero. */
+int hn_params_from_model(
+    struct hn_params *params, const struct hn_model *model, struct hn_error *err);
+/* Fills values[] with the weights that have been assigned, dequantised; new matrices are drawn from
+ * a normal distribution of the configuration's width, keyed by the seed, new biases are zero. */
 void hn_params_start(const struct hn_model *model, uint64_t seed, float *values);
 /* Gradients and moments, zeroed. Not needed for prediction. */
 int hn_params_add_optimizer(struct hn_params *params, struct hn_error *err);
@@ -49,7 +56,8 @@ struct hn_adamw_options {
     size_t step; /* from 1 */
 };
 /* torch.optim.AdamW; gradients are scaled by `clip` first. */
-void hn_params_update(struct hn_params *params, const struct hn_adamw_options *options, struct hn_pool *pool);
+void hn_params_update(
+    struct hn_params *params, const struct hn_adamw_options *options, struct hn_pool *pool);
 
 /* Learning rate of step s = 1…total; warm-up steps; see the contract's section 3. */
 double hn_learning_rate(const struct hn_hyperparams *hp, size_t step, size_t total);

@@ -12,7 +12,8 @@
 #include <string.h>
 #include <unistd.h>
 
-/* Code, libraries, stacks and OpenBLAS's own buffers of a trainer before it holds anything of the run; measured. */
+/* Code, libraries, stacks and OpenBLAS's own buffers of a trainer before it holds anything of the
+ * run; measured. */
 #define PROCESS_BYTES ((size_t)48 << 20)
 
 static void full_path(char *out, size_t size, const char *dir, const char *file) {
@@ -20,12 +21,14 @@ static void full_path(char *out, size_t size, const char *dir, const char *file)
 }
 
 /* A file of the run through hn_dataset_open or hn_dataset_append. */
-typedef int open_fn(struct hn_dataset *, const char *, const struct hn_dataset_options *, struct hn_error *);
+typedef int open_fn(
+    struct hn_dataset *, const char *, const struct hn_dataset_options *, struct hn_error *);
 
-static int open_data(
-    open_fn *open, struct hn_dataset *data, const char *dir, const struct hn_source *source, struct hn_error *err) {
+static int open_data(open_fn *open, struct hn_dataset *data, const char *dir,
+    const struct hn_source *source, struct hn_error *err) {
     char path[4096];
-    struct hn_dataset_options options = {.format = source->format, .columns = source->columns, .drop = source->drop};
+    struct hn_dataset_options options = {
+        .format = source->format, .columns = source->columns, .drop = source->drop};
     full_path(path, sizeof path, dir, source->file);
     return open(data, path, &options, err);
 }
@@ -47,7 +50,8 @@ static size_t *other_rows(size_t n_rows, const size_t *rows, size_t n, size_t *r
 #define RELEASE_BYTES ((size_t)32 << 20)
 #define RELEASE_TOKENS ((size_t)1 << 20)
 
-static int open_training(struct hn_dataset *data, const char *dir, const struct hn_spec *spec, struct hn_error *err) {
+static int open_training(
+    struct hn_dataset *data, const char *dir, const struct hn_spec *spec, struct hn_error *err) {
     int rc = open_data(hn_dataset_open, data, dir, &spec->train, err);
     for (size_t i = 0; !rc && i < spec->n_more; i++)
         rc = open_data(hn_dataset_append, data, dir, &spec->more[i], err);
@@ -55,9 +59,9 @@ static int open_training(struct hn_dataset *data, const char *dir, const struct 
 }
 
 /*
- * Training rows by their data sets' weights: a row of weight 2.5 stands there twice, and every second row once more.
- * The rows that a fraction takes are spread evenly and are the same in every epoch, so that an epoch is always the
- * same rows. Takes over `rows` (sorted).
+ * Training rows by their data sets' weights: a row of weight 2.5 stands there twice, and every
+ * second row once more. The rows that a fraction takes are spread evenly and are the same in every
+ * epoch, so that an epoch is always the same rows. Takes over `rows` (sorted).
  */
 static size_t *weigh_rows(const struct hn_run *run, size_t *rows, size_t *n, struct hn_error *err) {
     const struct hn_spec *spec = run->spec;
@@ -68,7 +72,8 @@ static size_t *weigh_rows(const struct hn_run *run, size_t *rows, size_t *n, str
         for (size_t i = 0; i < *n; i++) {
             size_t part = hn_dataset_part(&run->train_data, rows[i]), k = counts[part]++;
             double weight = part ? spec->more[part - 1].weight : spec->train.weight;
-            size_t copies = (size_t)(floor((double)(k + 1) * weight + 1e-9) - floor((double)k * weight + 1e-9));
+            size_t copies =
+                (size_t)(floor((double)(k + 1) * weight + 1e-9) - floor((double)k * weight + 1e-9));
             for (size_t c = 0; c < copies; c++, total++)
                 if (out)
                     out[total] = rows[i];
@@ -96,14 +101,16 @@ struct hn_encode_options hn_run_encode_options(const struct hn_run *run) {
 }
 
 /* Leaves out of rows[*n], which are to be trained on, what dedupe and drop_leaks say. */
-static int sift_rows(const struct hn_run *run, size_t *rows, size_t *n, const size_t *held, size_t n_held, struct hn_error *err) {
+static int sift_rows(const struct hn_run *run, size_t *rows, size_t *n, const size_t *held,
+    size_t n_held, struct hn_error *err) {
     struct hn_row_set seen = {0};
     size_t before = *n;
     int rc = 0;
     if (run->spec->drop_leaks) {
         rc = hn_row_set_add(&seen, &run->train_data, held, n_held, err);
         if (!rc)
-            rc = hn_row_set_add(&seen, &run->validation_data, NULL, run->validation_data.n_rows, err);
+            rc = hn_row_set_add(
+                &seen, &run->validation_data, NULL, run->validation_data.n_rows, err);
         if (!rc)
             rc = hn_row_set_add(&seen, &run->test_data, NULL, run->test_data.n_rows, err);
     }
@@ -111,7 +118,8 @@ static int sift_rows(const struct hn_run *run, size_t *rows, size_t *n, const si
         rc = hn_row_set_sift(&seen, &run->train_data, rows, n, run->spec->dedupe, err);
     hn_row_set_finish(&seen);
     if (!rc && before && !*n) {
-        hn_fail(err, HN_E_DATASET_INVALID, "every training row stands among the validation or test rows as well");
+        hn_fail(err, HN_E_DATASET_INVALID,
+            "every training row stands among the validation or test rows as well");
         hn_error_field(err, "drop_leaks");
         return HN_E_DATASET_INVALID;
     }
@@ -119,8 +127,9 @@ static int sift_rows(const struct hn_run *run, size_t *rows, size_t *n, const si
 }
 
 /* Rows of one set, in memory or through the writer into its file. `left_out` more were of it. */
-static int encode_set(struct hn_run *run, const struct hn_dataset *data, const size_t *rows, size_t n, size_t left_out,
-    enum hn_token_set set, struct hn_examples *ex, struct hn_token_writer *writer, struct hn_error *err) {
+static int encode_set(struct hn_run *run, const struct hn_dataset *data, const size_t *rows,
+    size_t n, size_t left_out, enum hn_token_set set, struct hn_examples *ex,
+    struct hn_token_writer *writer, struct hn_error *err) {
     struct hn_encode_options options = hn_run_encode_options(run);
     int rc = hn_examples_stream(
         &run->codec, data, rows, n, &options, writer ? hn_token_writer_add : NULL, writer, ex, err);
@@ -145,21 +154,26 @@ static int encode_all(struct hn_run *run, struct hn_token_writer *writer, struct
     if (!rc && !(kept = weigh_rows(run, kept, &n_kept, err)))
         rc = HN_E_INTERNAL;
     if (!rc)
-        rc = encode_set(run, data, kept, n_kept, left_out, HN_TOKENS_TRAIN, &run->train, writer, err);
+        rc = encode_set(
+            run, data, kept, n_kept, left_out, HN_TOKENS_TRAIN, &run->train, writer, err);
     if (!rc && n_held)
-        rc = encode_set(run, data, held, n_held, 0, HN_TOKENS_VALIDATION, &run->validation, writer, err);
+        rc = encode_set(
+            run, data, held, n_held, 0, HN_TOKENS_VALIDATION, &run->validation, writer, err);
     else if (!rc && spec->validation.file)
-        rc = encode_set(run, other, NULL, other->n_rows, 0, HN_TOKENS_VALIDATION, &run->validation, writer, err);
+        rc = encode_set(run, other, NULL, other->n_rows, 0, HN_TOKENS_VALIDATION, &run->validation,
+            writer, err);
     if (!rc && spec->test.file)
-        rc = encode_set(run, &run->test_data, NULL, run->test_data.n_rows, 0, HN_TOKENS_TEST, &run->test, writer, err);
+        rc = encode_set(run, &run->test_data, NULL, run->test_data.n_rows, 0, HN_TOKENS_TEST,
+            &run->test, writer, err);
     free(held);
     free(kept);
     return rc;
 }
 
 static size_t dataset_bytes(const struct hn_dataset *data) {
-    size_t bytes = data->offsets_capacity * sizeof *data->offsets + data->sizes_capacity * sizeof *data->sizes +
-                   data->lines_capacity * sizeof *data->lines + data->parts_capacity * sizeof *data->parts;
+    size_t bytes = data->offsets_capacity * sizeof *data->offsets +
+        data->sizes_capacity * sizeof *data->sizes + data->lines_capacity * sizeof *data->lines +
+        data->parts_capacity * sizeof *data->parts;
     for (size_t i = 0; i < data->n_more; i++)
         bytes += dataset_bytes(&data->more[i]);
     return bytes;
@@ -197,7 +211,8 @@ static int write_tokens(struct hn_run *run, const char *path, struct hn_error *e
     forget_rows(run);
     if (!rc && read_tokens(run, path))
         return 0;
-    if (rc && begun && rc != HN_E_INTERNAL && rc != HN_E_DISK_FULL) { /* of the rows, not of the file */
+    if (rc && begun && rc != HN_E_INTERNAL && rc != HN_E_DISK_FULL) {
+        /* of the rows, not of the file */
         *err = local;
         return rc;
     }
@@ -209,8 +224,8 @@ static int load_rows(struct hn_run *run, const char *dir, const char *path, stru
     if (path && read_tokens(run, path))
         return 0;
     int rc = hn_run_open_data(run, dir, err);
-    run->dataset_bytes =
-        dataset_bytes(&run->train_data) + dataset_bytes(&run->validation_data) + dataset_bytes(&run->test_data);
+    run->dataset_bytes = dataset_bytes(&run->train_data) + dataset_bytes(&run->validation_data) +
+        dataset_bytes(&run->test_data);
     if (!rc)
         rc = path ? write_tokens(run, path, err) : HN_E_CONFLICT;
     return rc == HN_E_CONFLICT ? encode_all(run, NULL, err) : rc;
@@ -220,14 +235,16 @@ static bool spec_has_head(const struct hn_spec *spec) {
     return spec->labels.problem != HN_PROBLEM_TOKENS;
 }
 
-/* Samples come from the validation rows, spread evenly; from the training rows where there are none. */
+/* Samples come from the validation rows, spread evenly; from the training rows where there are
+ * none. */
 static int choose_samples(struct hn_run *run, struct hn_error *err) {
     const struct hn_examples *ex = run->validation.n_rows ? &run->validation : &run->train;
     if (spec_has_head(run->spec)) /* it writes no text */
         return 0;
-    run->sample_data =
-        ex == &run->validation && run->spec->validation.file ? &run->validation_data : &run->train_data;
-    size_t n = (size_t)run->spec->sample_rows < ex->n_rows ? (size_t)run->spec->sample_rows : ex->n_rows;
+    run->sample_data = ex == &run->validation && run->spec->validation.file ? &run->validation_data
+                                                                            : &run->train_data;
+    size_t n =
+        (size_t)run->spec->sample_rows < ex->n_rows ? (size_t)run->spec->sample_rows : ex->n_rows;
     if (!(run->sample_rows = hn_calloc(n, sizeof *run->sample_rows)))
         return hn_fail(err, HN_E_INTERNAL, "out of memory");
     for (size_t i = 0; i < n; i++)
@@ -271,21 +288,25 @@ int hn_run_choose_params(struct hn_run *run, struct hn_error *err) {
 }
 
 int hn_run_make_params(const struct hn_run *run, struct hn_params *params, struct hn_error *err) {
-    return run->spec->method == HN_METHOD_FULL ? hn_params_from_model(params, &run->model, err)
-                                               : hn_params_from_adapter(params, &run->adapter, &run->model, err);
+    return run->spec->method == HN_METHOD_FULL
+        ? hn_params_from_model(params, &run->model, err)
+        : hn_params_from_adapter(params, &run->adapter, &run->model, err);
 }
 
 /* The values of another job's checkpoint, which must be those that were planned with. */
-static int read_init(const struct hn_run *run, const char *dir, struct hn_params *params, struct hn_error *err) {
+static int read_init(
+    const struct hn_run *run, const char *dir, struct hn_params *params, struct hn_error *err) {
     char path[4096], hash[HN_SHA256_HEX];
     full_path(path, sizeof path, dir, run->spec->init_file);
     int rc = run->spec->init_sha256 ? hn_sha256_file(path, hash, NULL, err) : 0;
     if (!rc && run->spec->init_sha256 && strcmp(hash, run->spec->init_sha256) != 0)
-        rc = hn_fail(err, HN_E_CONFLICT, "%s is damaged: its content is not that of the checkpoint that init_from names", path);
+        rc = hn_fail(err, HN_E_CONFLICT,
+            "%s is damaged: its content is not that of the checkpoint that init_from names", path);
     return rc ? rc : hn_checkpoint_read_values(path, params, false, err);
 }
 
-int hn_run_start_params(const struct hn_run *run, const char *dir, struct hn_params *params, struct hn_error *err) {
+int hn_run_start_params(
+    const struct hn_run *run, const char *dir, struct hn_params *params, struct hn_error *err) {
     if (run->spec->init_file)
         return read_init(run, dir, params, err);
     if (run->adapter.n)
@@ -297,20 +318,24 @@ int hn_run_start_params(const struct hn_run *run, const char *dir, struct hn_par
 /* The same model but for the types of its weights. */
 static bool same_shape(const struct hn_model *a, const struct hn_model *b) {
     const struct hn_config *x = &a->config, *y = &b->config;
-    return a->arch == b->arch && x->layers == y->layers && x->hidden == y->hidden && x->heads == y->heads &&
-           x->kv_heads == y->kv_heads && x->head_dim == y->head_dim && x->ffn == y->ffn && x->vocab == y->vocab;
+    return a->arch == b->arch && x->layers == y->layers && x->hidden == y->hidden &&
+        x->heads == y->heads && x->kv_heads == y->kv_heads && x->head_dim == y->head_dim &&
+        x->ffn == y->ffn && x->vocab == y->vocab;
 }
 
-int hn_run_open_other(const struct hn_run *run, size_t i, const char *dir, struct hn_run *ret, struct hn_error *err) {
+int hn_run_open_other(
+    const struct hn_run *run, size_t i, const char *dir, struct hn_run *ret, struct hn_error *err) {
     char path[4096];
     const struct hn_source *source = &run->spec->verify_on[i];
     *ret = (struct hn_run){.spec = run->spec, .threads = run->threads};
     full_path(path, sizeof path, dir, source->file);
     int rc = hn_model_open(&ret->model, path, err);
     if (!rc && !same_shape(&run->model, &ret->model)) {
-        rc = hn_fail(err, HN_E_INVALID_FIELD, "%s is not the base in another precision: its shape is another",
+        rc = hn_fail(err, HN_E_INVALID_FIELD,
+            "%s is not the base in another precision: its shape is another",
             source->name ? source->name : "a model of verify_on");
-        hn_error_hint(err, "name the same model in another type: its original folder, or a GGUF of Q8_0 or F16");
+        hn_error_hint(err,
+            "name the same model in another type: its original folder, or a GGUF of Q8_0 or F16");
     }
     if (rc)
         hn_error_field(err, "verify_on[%zu]", i);
@@ -343,18 +368,21 @@ int hn_run_open_data(struct hn_run *run, const char *dir, struct hn_error *err) 
 }
 
 bool hn_run_reads_texts(const struct hn_run *run) {
-    return run->n_sample_rows || run->spec->hp.eval_generate || run->spec->labels.problem == HN_PROBLEM_SPAN;
+    return run->n_sample_rows || run->spec->hp.eval_generate ||
+        run->spec->labels.problem == HN_PROBLEM_SPAN;
 }
 
-int hn_run_load(
-    struct hn_run *run, const struct hn_spec *spec, const char *dir, const char *tokens, struct hn_error *err) {
+int hn_run_load(struct hn_run *run, const struct hn_spec *spec, const char *dir, const char *tokens,
+    struct hn_error *err) {
     char path[4096];
     *run = (struct hn_run){.spec = spec};
-    run->threads = spec->threads > 0 ? (unsigned)spec->threads : (unsigned)sysconf(_SC_NPROCESSORS_ONLN);
+    run->threads =
+        spec->threads > 0 ? (unsigned)spec->threads : (unsigned)sysconf(_SC_NPROCESSORS_ONLN);
     full_path(path, sizeof path, dir, spec->model_file);
     int rc = hn_model_open(&run->model, path, err);
     if (!rc)
-        rc = hn_model_set_head(&run->model, spec->labels.problem, hn_labels_outputs(&spec->labels), err);
+        rc = hn_model_set_head(
+            &run->model, spec->labels.problem, hn_labels_outputs(&spec->labels), err);
     if (!rc)
         rc = hn_codec_open(&run->model, &run->codec, err);
     if (!rc && spec->template_date)
@@ -362,11 +390,12 @@ int hn_run_load(
     if (!rc)
         rc = load_rows(run, dir, tokens, err);
     if (!rc && run->train.n_rows == 0) {
-        rc =
-            hn_fail(err, HN_E_DATASET_INVALID, "no row of the training data is left to train on (%zu of %zu dropped)",
-                run->train.dropped, run->train.rows_total);
-        hn_error_hint(err, "raise max_length, or check that the rows have answers: GET /datasets/{id}/preview shows "
-                           "what is trained");
+        rc = hn_fail(err, HN_E_DATASET_INVALID,
+            "no row of the training data is left to train on (%zu of %zu dropped)",
+            run->train.dropped, run->train.rows_total);
+        hn_error_hint(err,
+            "raise max_length, or check that the rows have answers: GET /datasets/{id}/preview "
+            "shows what is trained");
     }
     if (!rc)
         rc = hn_run_choose_params(run, err);
@@ -384,12 +413,14 @@ int hn_run_load(
     return rc;
 }
 
-int hn_sample_phase(struct hn_phase *phase, const struct hn_model *model, const struct hn_adapter *adapter,
-    size_t slots, size_t context, unsigned threads, struct hn_error *err) {
+int hn_sample_phase(struct hn_phase *phase, const struct hn_model *model,
+    const struct hn_adapter *adapter, size_t slots, size_t context, unsigned threads,
+    struct hn_error *err) {
     struct hn_graph_options graph = {.adapter = adapter, .logits = true, .cached = true};
-    struct hn_plan_options plan = {.caps = {.dims = {[HN_DIM_TOKENS] = HN_SAMPLE_CHUNK, [HN_DIM_TARGETS] = slots},
-                                       .cache_rows = slots * context,
-                                       .threads = threads}};
+    struct hn_plan_options plan = {
+        .caps = {.dims = {[HN_DIM_TOKENS] = HN_SAMPLE_CHUNK, [HN_DIM_TARGETS] = slots},
+            .cache_rows = slots * context,
+            .threads = threads}};
     return hn_phase_make(phase, model, &graph, &plan, err);
 }
 
@@ -402,7 +433,8 @@ static int count_steps(struct hn_run *run, struct hn_error *err) {
     run->steps_per_epoch = ceil_div(run->train.n_rows, (size_t)hp->batch_size);
     double steps = ceil(hp->epochs * (double)run->steps_per_epoch - 1e-9);
     if (!(steps >= 1 && steps < 1e12))
-        return hn_fail(err, HN_E_INVALID_FIELD, "epochs and batch_size give an impossible number of steps");
+        return hn_fail(
+            err, HN_E_INVALID_FIELD, "epochs and batch_size give an impossible number of steps");
     run->steps = (size_t)steps;
     if (hp->max_steps != HN_NONE_INT && (size_t)hp->max_steps < run->steps)
         run->steps = (size_t)hp->max_steps;
@@ -431,12 +463,13 @@ static int denser(const void *a, const void *b) {
 }
 
 /*
- * The most tokens and targets that a batch of at most `limit` tokens and `rows` rows can have, whichever rows the
- * shuffle brings together: so memory is planned for what can happen, not for what the limit would allow. Targets by
- * the denser rows first, the last one in part: an upper bound of what whole rows give.
+ * The most tokens and targets that a batch of at most `limit` tokens and `rows` rows can have,
+ * whichever rows the shuffle brings together: so memory is planned for what can happen, not for
+ * what the limit would allow. Targets by the denser rows first, the last one in part: an upper
+ * bound of what whole rows give.
  */
-static int largest_batch(
-    const struct hn_examples *ex, size_t limit, size_t rows, size_t dims[HN_DIMS], struct hn_error *err) {
+static int largest_batch(const struct hn_examples *ex, size_t limit, size_t rows,
+    size_t dims[HN_DIMS], struct hn_error *err) {
     struct row_size *sizes = hn_calloc(ex->n_rows, sizeof *sizes);
     if (!sizes)
         return hn_fail(err, HN_E_INTERNAL, "out of memory");
@@ -458,8 +491,8 @@ static int largest_batch(
     qsort(sizes, ex->n_rows, sizeof *sizes, denser);
     for (size_t i = 0; i < ex->n_rows && room; i++) {
         size_t taken = sizes[i].tokens < room ? sizes[i].tokens : room;
-        by_tokens +=
-            taken < sizes[i].tokens ? (sizes[i].targets < taken ? sizes[i].targets : taken) : sizes[i].targets;
+        by_tokens += taken < sizes[i].tokens ? (sizes[i].targets < taken ? sizes[i].targets : taken)
+                                             : sizes[i].targets;
         room -= taken;
     }
     free(sizes);
@@ -473,7 +506,8 @@ static bool evaluates(const struct hn_run *run) {
 }
 
 /* The larger of what validation and test rows can bring together. */
-static int largest_evaluation(struct hn_run *run, size_t limit, size_t dims[HN_DIMS], struct hn_error *err) {
+static int largest_evaluation(
+    struct hn_run *run, size_t limit, size_t dims[HN_DIMS], struct hn_error *err) {
     const struct hn_examples *sets[] = {&run->validation, &run->test};
     size_t one[HN_DIMS];
     int rc = 0;
@@ -493,14 +527,16 @@ static size_t merged_bytes(const struct hn_run *run) {
     const struct hn_dtype_info *folder = hn_dtype_info((int)run->spec->export_dtype),
                                *file = hn_dtype_info((int)run->spec->gguf_dtype);
     size_t a = run->spec->exports & HN_EXPORT_MERGED ? run->model.parameters * folder->bytes : 0;
-    size_t b = run->spec->exports & HN_EXPORT_MERGED_GGUF ? hn_dtype_bytes(file, run->model.parameters) : 0;
+    size_t b = run->spec->exports & HN_EXPORT_MERGED_GGUF
+        ? hn_dtype_bytes(file, run->model.parameters)
+        : 0;
     return a > b ? a : b;
 }
 
 /* Rows lie in a file when a run trains: what is in memory of them between two releases. */
 static size_t rows_bytes(const struct hn_run *run) {
-    size_t bytes =
-        hn_examples_bytes(&run->test) + hn_examples_bytes(&run->train) + hn_examples_bytes(&run->validation);
+    size_t bytes = hn_examples_bytes(&run->test) + hn_examples_bytes(&run->train) +
+        hn_examples_bytes(&run->validation);
     return bytes < RELEASE_BYTES ? bytes : RELEASE_BYTES;
 }
 
@@ -511,9 +547,10 @@ static void sum_memory(struct hn_run *run) {
     /* A full run reads the file only to begin, before gradients and moments take any memory. */
     m->mapped = run->spec->method == HN_METHOD_FULL ? 0 : run->model.mapped_bytes;
     for (int i = 0; i < HN_PHASES; i++)
-        m->arena = run->phases[i].plan.arena_bytes > m->arena ? run->phases[i].plan.arena_bytes : m->arena;
-    m->data =
-        rows_bytes(run) + (hn_run_reads_texts(run) ? run->dataset_bytes : 0) + hn_batch_bytes(run->batch_tokens);
+        m->arena =
+            run->phases[i].plan.arena_bytes > m->arena ? run->phases[i].plan.arena_bytes : m->arena;
+    m->data = rows_bytes(run) + (hn_run_reads_texts(run) ? run->dataset_bytes : 0) +
+        hn_batch_bytes(run->batch_tokens);
     size_t training = m->arena + m->params + m->mapped;
     size_t read_back = merged_bytes(run) > run->other_bytes ? merged_bytes(run) : run->other_bytes;
     size_t verifying = m->arena + m->params / 4 + m->mapped + read_back;
@@ -533,9 +570,12 @@ int hn_run_plan(struct hn_run *run, struct hn_error *err) {
         .label_smoothing = spec->hp.label_smoothing,
         .dropout = spec->hp.dropout,
         .attention_dropout = spec->hp.attention_dropout,
-        .head_dropout = own ? config->head_dropout : spec->hp.dropout}; /* the model's own, unless a person chose */
-    struct hn_graph_options eval = {.adapter = loss.adapter}, verify = {.adapter = loss.adapter, .logits = true};
-    struct hn_plan_options plan = {.caps = {.threads = run->threads}, .train = true, .recompute = spec->recompute};
+        /* the model's own, unless a person chose */
+        .head_dropout = own ? config->head_dropout : spec->hp.dropout};
+    struct hn_graph_options eval = {.adapter = loss.adapter},
+                            verify = {.adapter = loss.adapter, .logits = true};
+    struct hn_plan_options plan = {
+        .caps = {.threads = run->threads}, .train = true, .recompute = spec->recompute};
     if (!rc)
         rc = largest_batch(&run->train, tokens, (size_t)spec->hp.batch_size, plan.caps.dims, err);
     run->batch_tokens = plan.caps.dims[HN_DIM_TOKENS];
@@ -555,8 +595,9 @@ int hn_run_plan(struct hn_run *run, struct hn_error *err) {
     if (!rc)
         rc = hn_phase_make(&run->phases[HN_PHASE_VERIFY], &run->model, &verify, &plan, err);
     if (!rc && (run->n_sample_rows || spec->hp.eval_generate))
-        rc = hn_sample_phase(&run->phases[HN_PHASE_SAMPLE], &run->model, loss.adapter, HN_SAMPLE_SLOTS,
-            (size_t)spec->hp.max_length + (size_t)spec->sample_tokens, run->threads, err);
+        rc = hn_sample_phase(&run->phases[HN_PHASE_SAMPLE], &run->model, loss.adapter,
+            HN_SAMPLE_SLOTS, (size_t)spec->hp.max_length + (size_t)spec->sample_tokens,
+            run->threads, err);
     if (!rc)
         sum_memory(run);
     hn_examples_release(&run->train);

@@ -1,8 +1,10 @@
 /*
- * A run's specification: spec.json of the run directory, all that a run depends on, with no "auto" left.
+ * A run's specification: spec.json of the run directory, all that a run depends on, with no "auto"
+ * left.
  *
- * `run` is the run's identity: the sha256 of its canonical text names the run in every artifact, and artifact bytes
- * depend on nothing else but the inputs it names, the build and the CPU level. `host` changes no result.
+ * `run` is the run's identity: the sha256 of its canonical text names the run in every artifact,
+ * and artifact bytes depend on nothing else but the inputs it names, the build and the CPU level.
+ * `host` changes no result.
  */
 #ifndef HN_SPEC_H
 #define HN_SPEC_H
@@ -20,9 +22,15 @@
 #define HN_SPEC_MORE (HN_DATASETS_MAX - 1) /* training data sets behind the first */
 
 enum hn_method { HN_METHOD_LORA, HN_METHOD_FULL, HN_METHOD_HEAD };
-enum hn_export { HN_EXPORT_PEFT = 1, HN_EXPORT_GGUF = 2, HN_EXPORT_MERGED = 4, HN_EXPORT_MERGED_GGUF = 8 };
+enum hn_export {
+    HN_EXPORT_PEFT = 1,
+    HN_EXPORT_GGUF = 2,
+    HN_EXPORT_MERGED = 4,
+    HN_EXPORT_MERGED_GGUF = 8
+};
 
-struct hn_source { /* a data set of the run, or a model beside its base; strings borrowed from the spec's JSON */
+/* a data set of the run, or a model beside its base; strings borrowed from the spec's JSON */
+struct hn_source {
     const char *file, *sha256, *format;
     const char *name; /* of a model; else NULL */
     const json_t *columns;
@@ -42,9 +50,11 @@ struct hn_spec {
     enum hn_method method;
     struct hn_source more[HN_SPEC_MORE]; /* further training data */
     size_t n_more;
-    struct hn_source train, validation; /* validation.file NULL when there is none or it is a fraction */
-    struct hn_source test;              /* measured once, at the end; file NULL when there is none */
-    double validation_fraction;         /* 0: not split off */
+    /* validation.file NULL when there is none or it is a fraction */
+    struct hn_source train, validation;
+    /* measured once, at the end; file NULL when there is none */
+    struct hn_source test;
+    double validation_fraction; /* 0: not split off */
     struct hn_hyperparams hp;
     unsigned exports;           /* bits of hn_export */
     enum hn_dtype export_dtype; /* F32, F16 or BF16: of merged exports */
@@ -53,7 +63,8 @@ struct hn_spec {
     struct hn_source verify_on[HN_VERIFY_ON_MAX]; /* other precisions of the base */
     size_t n_verify_on;
     bool export_best, recompute;
-    bool dedupe, drop_leaks; /* leave out training rows that stand there before, or among the validation or test rows */
+    /* leave out training rows that stand there before, or among the validation or test rows */
+    bool dedupe, drop_leaks;
     int64_t sample_rows, sample_tokens, threads, memory_bytes;
 };
 

@@ -17,7 +17,8 @@
 struct token_set {
     uint64_t rows, tokens, outputs, aligned, spans;
     uint64_t rows_total, dropped, truncated, target_tokens;
-    uint64_t offsets[HN_EXAMPLES_ARRAYS]; /* bytes from the file's begin; 0: the set has no such array */
+    /* bytes from the file's begin; 0: the set has no such array */
+    uint64_t offsets[HN_EXAMPLES_ARRAYS];
 };
 
 struct hn_token_header {
@@ -35,8 +36,8 @@ static const char magic[8] = "HNTOKEN2";
 
 void hn_token_key(const struct hn_spec *spec, char ret[HN_SHA256_HEX]) {
     /* What changes no token; anything unknown counts as if it did. */
-    static const char *const others[] = {"method", "init", "exports", "export_step", "export_dtype", "gguf_dtype",
-        "max_shard_bytes", "samples", "recompute", "hyperparameters"};
+    static const char *const others[] = {"method", "init", "exports", "export_step", "export_dtype",
+        "gguf_dtype", "max_shard_bytes", "samples", "recompute", "hyperparameters"};
     static const char *const knobs[] = {"overflow", "loss_on"};
     json_t *key = json_copy((json_t *)(uintptr_t)spec->run);
     const json_t *hp = json_object_get(key, "hyperparameters");
@@ -105,8 +106,8 @@ static int data_sum(struct hn_token_writer *w, struct hn_error *err) {
 static bool within(uint64_t offset, uint64_t items, uint64_t item, uint64_t size) {
     uint64_t bytes, end;
     return offset >= sizeof(struct hn_token_header) && offset % ALIGNMENT == 0 &&
-           !__builtin_mul_overflow(items, item, &bytes) && !__builtin_add_overflow(offset, bytes, &end) &&
-           end <= size;
+        !__builtin_mul_overflow(items, item, &bytes) &&
+        !__builtin_add_overflow(offset, bytes, &end) && end <= size;
 }
 
 /* Points the set's arrays into the map; false when they do not lie in it. */
@@ -137,8 +138,8 @@ static bool place(const struct token_set *set, const struct hn_map *map, struct 
     return true;
 }
 
-/* Used now: trimming goes by that. Not with utimensat, which a confined process may not call, since it would also set the times of
- * files that it may only read. */
+/* Used now: trimming goes by that. Not with utimensat, which a confined process may not call, since
+ * it would also set the times of files that it may only read. */
 static void touch(const char *path) {
     int fd = open(path, O_WRONLY | O_CLOEXEC);
     if (fd >= 0 && pwrite(fd, magic, 1, 0) < 0) {
@@ -159,11 +160,11 @@ bool hn_token_file_open(const char *path, const struct hn_spec *spec, struct hn_
     if (map->size > sizeof *header)
         header_sum(header, sum);
     bool good = sum[0] && memcmp(header->magic, magic, sizeof magic) == 0 &&
-                memcmp(header->sum, sum, sizeof sum) == 0 && memcmp(header->key, key, sizeof key) == 0 &&
-                data_is_whole(map) &&
-                (header->max_length == (uint64_t)spec->hp.max_length ||
-                    (!header->windows && header->longest <= header->max_length &&
-                        header->longest <= (uint64_t)spec->hp.max_length));
+        memcmp(header->sum, sum, sizeof sum) == 0 && memcmp(header->key, key, sizeof key) == 0 &&
+        data_is_whole(map) &&
+        (header->max_length == (uint64_t)spec->hp.max_length ||
+            (!header->windows && header->longest <= header->max_length &&
+                header->longest <= (uint64_t)spec->hp.max_length));
     for (size_t i = 0; good && i < HN_TOKEN_SETS; i++)
         if (header->sets[i].rows_total)
             good = place(&header->sets[i], map, sets[i]);
@@ -224,13 +225,14 @@ int hn_token_writer_add(void *writer, struct hn_examples *ex, struct hn_error *e
     rebase(ex, w->rows, w->tokens);
     for (size_t i = 0; i < HN_EXAMPLES_ARRAYS; i++) {
         struct hn_examples_array array = hn_examples_array(ex, i);
-        size_t behind = array.data == (void **)&ex->starts && w->rows; /* its first is the last of the piece before */
+        /* its first is the last of the piece before */
+        size_t behind = array.data == (void **)&ex->starts && w->rows;
         if (!*array.data)
             continue;
         if (!w->parts[i] && !(w->parts[i] = nameless(w->path, err)))
             return err ? err->code : HN_E_INTERNAL;
-        if (fwrite((char *)*array.data + behind * array.item, array.item, array.n - behind, w->parts[i]) !=
-            array.n - behind)
+        if (fwrite((char *)*array.data + behind * array.item, array.item, array.n - behind,
+                w->parts[i]) != array.n - behind)
             return hn_fail_errno(err, errno, "cannot write beside %s", w->path);
     }
     w->rows += ex->n_rows;
@@ -240,7 +242,8 @@ int hn_token_writer_add(void *writer, struct hn_examples *ex, struct hn_error *e
 }
 
 /* Appends a part to the file, at the next multiple of ALIGNMENT. */
-static int append_part(struct hn_token_writer *w, FILE *part, uint64_t *ret_offset, struct hn_error *err) {
+static int append_part(
+    struct hn_token_writer *w, FILE *part, uint64_t *ret_offset, struct hn_error *err) {
     char block[1 << 16] = {0};
     size_t gap = (ALIGNMENT - w->at % ALIGNMENT) % ALIGNMENT, n;
     if (fflush(part) || fseek(part, 0, SEEK_SET))
@@ -254,8 +257,8 @@ static int append_part(struct hn_token_writer *w, FILE *part, uint64_t *ret_offs
     return rc || !ferror(part) ? rc : hn_fail_errno(err, errno, "cannot read beside %s", w->path);
 }
 
-int hn_token_writer_end(
-    struct hn_token_writer *w, enum hn_token_set number, struct hn_examples *ex, struct hn_error *err) {
+int hn_token_writer_end(struct hn_token_writer *w, enum hn_token_set number, struct hn_examples *ex,
+    struct hn_error *err) {
     struct token_set *set = &w->header->sets[number];
     int rc = hn_token_writer_add(w, ex, err);
     *set = (struct token_set){.rows = w->rows,
@@ -280,8 +283,8 @@ int hn_token_writer_end(
     return rc;
 }
 
-int hn_token_writer_publish(
-    struct hn_token_writer *w, const struct hn_spec *spec, size_t dataset_bytes, struct hn_error *err) {
+int hn_token_writer_publish(struct hn_token_writer *w, const struct hn_spec *spec,
+    size_t dataset_bytes, struct hn_error *err) {
     struct hn_token_header *header = w->header;
     memcpy(header->magic, magic, sizeof magic);
     hn_token_key(spec, header->key);
@@ -316,7 +319,8 @@ struct entry {
 };
 
 static int newest_first(const void *a, const void *b) {
-    const struct timespec *x = &((const struct entry *)a)->used, *y = &((const struct entry *)b)->used;
+    const struct timespec *x = &((const struct entry *)a)->used,
+                          *y = &((const struct entry *)b)->used;
     return x->tv_sec != y->tv_sec ? (x->tv_sec < y->tv_sec ? 1 : -1)
                                   : (x->tv_nsec < y->tv_nsec) - (x->tv_nsec > y->tv_nsec);
 }
@@ -328,8 +332,8 @@ void hn_token_files_trim(const char *folder, uint64_t limit) {
     struct stat st;
     DIR *dir = opendir(folder);
     for (struct dirent *e; dir && (e = readdir(dir));) {
-        if (e->d_name[0] == '.' || fstatat(dirfd(dir), e->d_name, &st, AT_SYMLINK_NOFOLLOW) || !S_ISREG(st.st_mode) ||
-            !hn_grow(&entries, &capacity, n + 1, sizeof *entries))
+        if (e->d_name[0] == '.' || fstatat(dirfd(dir), e->d_name, &st, AT_SYMLINK_NOFOLLOW) ||
+            !S_ISREG(st.st_mode) || !hn_grow(&entries, &capacity, n + 1, sizeof *entries))
             continue;
         entries[n] = (struct entry){.bytes = (uint64_t)st.st_size, .used = st.st_mtim};
         snprintf(entries[n++].name, sizeof entries->name, "%s", e->d_name);

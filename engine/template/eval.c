@@ -1,6 +1,7 @@
 /*
- * The tree of a chat template, walked. Scoping follows Jinja: loops, macros, `with` and captured blocks have scopes
- * of their own, every pass of a loop a fresh one; `if` has none. Only namespaces can be changed from within a loop.
+ * The tree of a chat template, walked. Scoping follows Jinja: loops, macros, `with` and captured
+ * blocks have scopes of their own, every pass of a loop a fresh one; `if` has none. Only namespaces
+ * can be changed from within a loop.
  */
 #include "engine/template/internal.h"
 
@@ -37,11 +38,13 @@ bool hn_render_work(struct hn_render *r, size_t steps) {
         return false;
     r->steps += steps < HN_TPL_STEPS_MAX ? steps : HN_TPL_STEPS_MAX;
     if (r->steps > HN_TPL_STEPS_MAX) {
-        hn_render_fail(r, HN_E_MODEL_INVALID, "it does not come to an end within %zu steps", HN_TPL_STEPS_MAX);
+        hn_render_fail(
+            r, HN_E_MODEL_INVALID, "it does not come to an end within %zu steps", HN_TPL_STEPS_MAX);
     } else if (r->steps >= r->look_at) {
         r->look_at = r->steps + HN_TPL_STEPS_MAX / 1000;
         if (hn_render_now() > r->deadline_ms)
-            hn_render_fail(r, HN_E_MODEL_INVALID, "one conversation takes it more than %g seconds", (double)r->limit_ms / 1000);
+            hn_render_fail(r, HN_E_MODEL_INVALID, "one conversation takes it more than %g seconds",
+                (double)r->limit_ms / 1000);
     }
     return !r->rc;
 }
@@ -63,23 +66,26 @@ bool hn_render_deeper(struct hn_render *r) {
 
 void *hn_render_alloc(struct hn_render *r, size_t count, size_t size) {
     size_t bytes;
-    if (!hn_mul(count, size, &bytes) || !hn_render_bytes(r, bytes < HN_TPL_ARENA_MAX ? bytes : HN_TPL_ARENA_MAX))
+    if (!hn_mul(count, size, &bytes) ||
+        !hn_render_bytes(r, bytes < HN_TPL_ARENA_MAX ? bytes : HN_TPL_ARENA_MAX))
         return NULL;
     void *p = hn_arena_alloc(&r->arena, count ? count : 1, size);
     if (!p && r->arena.out_of_memory)
         hn_render_fail(r, HN_E_INTERNAL, "out of memory");
     else if (!p)
-        hn_render_fail(r, HN_E_TOO_LARGE, "it needs more than %zu MiB of memory", HN_TPL_ARENA_MAX >> 20);
+        hn_render_fail(
+            r, HN_E_TOO_LARGE, "it needs more than %zu MiB of memory", HN_TPL_ARENA_MAX >> 20);
     return p;
 }
 
 struct hn_value hn_missing(struct hn_view name) {
-    return (struct hn_value){.kind = HN_V_UNDEFINED, .text = name.data, .size = (uint32_t)name.size};
+    return (struct hn_value){
+        .kind = HN_V_UNDEFINED, .text = name.data, .size = (uint32_t)name.size};
 }
 
 struct hn_value hn_fail_undefined(struct hn_render *r, const struct hn_value *v) {
-    return hn_render_fail(r, HN_E_DATASET_INVALID, "\"%.*s\" is undefined", (int)(v->size < 64 ? v->size : 64),
-        v->text ? v->text : "");
+    return hn_render_fail(r, HN_E_DATASET_INVALID, "\"%.*s\" is undefined",
+        (int)(v->size < 64 ? v->size : 64), v->text ? v->text : "");
 }
 
 void hn_scope_set(struct hn_render *r, int32_t symbol, struct hn_value value) {
@@ -105,12 +111,14 @@ static struct hn_value lookup(struct hn_render *r, const struct hn_node *n) {
     return hn_missing(n->name);
 }
 
-static struct hn_value bind_method(struct hn_render *r, struct hn_value object, struct hn_view name) {
+static struct hn_value bind_method(
+    struct hn_render *r, struct hn_value object, struct hn_view name) {
     bool refused = false;
     const struct hn_builtin *method = hn_method_find(object.kind, name, &refused);
     if (refused)
         return hn_render_fail(r, HN_E_UNSUPPORTED,
-            "the method \"%.*s\" would change a value, which templates may not do", (int)name.size, name.data);
+            "the method \"%.*s\" would change a value, which templates may not do", (int)name.size,
+            name.data);
     struct hn_value *self = method ? hn_render_alloc(r, 1, sizeof *self) : NULL;
     if (!self)
         return hn_missing(name);
@@ -145,7 +153,8 @@ static struct hn_value loop_attribute(const struct hn_loop *loop, struct hn_view
     return hn_missing(name);
 }
 
-struct hn_value hn_render_attribute(struct hn_render *r, struct hn_value object, struct hn_view name) {
+struct hn_value hn_render_attribute(
+    struct hn_render *r, struct hn_value object, struct hn_view name) {
     if (object.kind == HN_V_UNDEFINED)
         return hn_fail_undefined(r, &object);
     if (name.size > 1 && name.data[0] == '_' && name.data[1] == '_')
@@ -210,8 +219,8 @@ static struct hn_call eval_arguments(struct hn_render *r, const struct hn_node *
 }
 
 /* Binds arguments to a row's parameters by place, then by name. */
-static bool bind(struct hn_render *r, const struct hn_builtin *b, struct hn_call *call, struct hn_value *bound,
-    size_t n) {
+static bool bind(struct hn_render *r, const struct hn_builtin *b, struct hn_call *call,
+    struct hn_value *bound, size_t n) {
     if (call->n > n) {
         hn_render_fail(r, HN_E_MODEL_INVALID, "%s takes at most %zu arguments", b->name, n);
         return false;
@@ -243,8 +252,8 @@ static bool bind(struct hn_render *r, const struct hn_builtin *b, struct hn_call
     return true;
 }
 
-struct hn_value hn_render_builtin(struct hn_render *r, const struct hn_builtin *b, struct hn_value self,
-    struct hn_call *call) {
+struct hn_value hn_render_builtin(
+    struct hn_render *r, const struct hn_builtin *b, struct hn_value self, struct hn_call *call) {
     struct hn_value bound[8];
     if (!hn_render_work(r, 1 + call->n_keywords))
         return hn_undefined();
@@ -268,7 +277,8 @@ static const struct hn_value *keyword(const struct hn_call *call, struct hn_view
     return NULL;
 }
 
-static struct hn_value call_macro(struct hn_render *r, const struct hn_macro *macro, const struct hn_call *call) {
+static struct hn_value call_macro(
+    struct hn_render *r, const struct hn_macro *macro, const struct hn_call *call) {
     const struct hn_node *n = macro->node, *param = n->kind == HN_S_MACRO ? n->a : n->b;
     struct hn_scope *scope = hn_render_alloc(r, 1, sizeof *scope), *outer = r->scope;
     struct hn_builder out = {0}, *outer_out = r->out;
@@ -278,7 +288,8 @@ static struct hn_value call_macro(struct hn_render *r, const struct hn_macro *ma
     r->scope = scope;
     size_t i = 0;
     for (; param && !r->rc; param = param->next, i++) {
-        const struct hn_value *named = hn_render_work(r, call->n_keywords) ? keyword(call, param->name) : NULL;
+        const struct hn_value *named =
+            hn_render_work(r, call->n_keywords) ? keyword(call, param->name) : NULL;
         struct hn_value v = i < call->n ? call->args[i]
             : named                     ? *named
             : param->a                  ? eval(r, param->a)
@@ -286,8 +297,8 @@ static struct hn_value call_macro(struct hn_render *r, const struct hn_macro *ma
         hn_scope_set(r, param->symbol, v);
     }
     if (i < call->n)
-        hn_render_fail(r, HN_E_MODEL_INVALID, "macro \"%.*s\" takes only %zu arguments", (int)n->name.size,
-            n->name.data, i);
+        hn_render_fail(r, HN_E_MODEL_INVALID, "macro \"%.*s\" takes only %zu arguments",
+            (int)n->name.size, n->name.data, i);
     if (call->caller.kind != HN_V_ABSENT && hn_render_work(r, r->tpl->n_symbols))
         for (size_t k = 0; k < r->tpl->n_symbols; k++)
             if (hn_view_is(r->tpl->symbols[k], "caller"))
@@ -301,11 +312,17 @@ static struct hn_value call_macro(struct hn_render *r, const struct hn_macro *ma
 
 struct hn_value hn_render_call(struct hn_render *r, struct hn_value callee, struct hn_call *call) {
     switch (callee.kind) {
-    case HN_V_FUNCTION: return hn_render_builtin(r, callee.builtin, hn_undefined(), call);
-    case HN_V_METHOD: return hn_render_builtin(r, callee.builtin, *callee.self, call);
-    case HN_V_MACRO: return call_macro(r, callee.macro, call);
-    case HN_V_UNDEFINED: return hn_fail_undefined(r, &callee);
-    default: return hn_render_fail(r, HN_E_DATASET_INVALID, "%s cannot be called", hn_value_type(&callee));
+    case HN_V_FUNCTION:
+        return hn_render_builtin(r, callee.builtin, hn_undefined(), call);
+    case HN_V_METHOD:
+        return hn_render_builtin(r, callee.builtin, *callee.self, call);
+    case HN_V_MACRO:
+        return call_macro(r, callee.macro, call);
+    case HN_V_UNDEFINED:
+        return hn_fail_undefined(r, &callee);
+    default:
+        return hn_render_fail(
+            r, HN_E_DATASET_INVALID, "%s cannot be called", hn_value_type(&callee));
     }
 }
 
@@ -315,12 +332,14 @@ static struct hn_value eval_filter(struct hn_render *r, const struct hn_node *n)
     r->line = n->line;
     if (!n->builtin)
         return hn_render_fail(r, HN_E_UNSUPPORTED, "there is no %s \"%.*s\"",
-            n->kind == HN_N_FILTER ? "filter" : "test", (int)(n->name.size < 64 ? n->name.size : 64), n->name.data);
+            n->kind == HN_N_FILTER ? "filter" : "test",
+            (int)(n->name.size < 64 ? n->name.size : 64), n->name.data);
     struct hn_value v = hn_render_builtin(r, n->builtin, self, &call);
     return n->kind == HN_N_TEST ? hn_truth(hn_value_true(&v) != n->flag) : v;
 }
 
-static struct hn_value eval_call(struct hn_render *r, const struct hn_node *n, struct hn_value caller) {
+static struct hn_value eval_call(
+    struct hn_render *r, const struct hn_node *n, struct hn_value caller) {
     struct hn_value callee = eval(r, n->a);
     struct hn_call call = eval_arguments(r, n->list);
     call.caller = caller;
@@ -340,7 +359,8 @@ static struct hn_value eval_list(struct hn_render *r, const struct hn_node *n) {
 
 static struct hn_value eval_dict(struct hn_render *r, const struct hn_node *n) {
     struct hn_dict *dict = hn_render_alloc(r, 1, sizeof *dict);
-    for (const struct hn_node *key = n->list; dict && key && key->next && !r->rc; key = key->next->next) {
+    for (const struct hn_node *key = n->list; dict && key && key->next && !r->rc;
+         key = key->next->next) {
         struct hn_value k = eval(r, key);
         hn_dict_set(r, dict, k, eval(r, key->next));
     }
@@ -370,30 +390,52 @@ static struct hn_value eval_sign(struct hn_render *r, const struct hn_node *n) {
 static struct hn_value eval_kind(struct hn_render *r, const struct hn_node *n) {
     struct hn_value v;
     switch (n->kind) {
-    case HN_N_CONST: return n->value;
-    case HN_N_NAME: return lookup(r, n);
-    case HN_N_LIST: return eval_list(r, n);
-    case HN_N_DICT: return eval_dict(r, n);
-    case HN_N_ATTRIBUTE: return hn_render_attribute(r, eval(r, n->a), n->name);
-    case HN_N_ITEM: v = eval(r, n->a); return hn_render_item(r, v, eval(r, n->b));
-    case HN_N_SLICE: return eval_slice(r, n);
-    case HN_N_CALL: return eval_call(r, n, hn_absent());
+    case HN_N_CONST:
+        return n->value;
+    case HN_N_NAME:
+        return lookup(r, n);
+    case HN_N_LIST:
+        return eval_list(r, n);
+    case HN_N_DICT:
+        return eval_dict(r, n);
+    case HN_N_ATTRIBUTE:
+        return hn_render_attribute(r, eval(r, n->a), n->name);
+    case HN_N_ITEM:
+        v = eval(r, n->a);
+        return hn_render_item(r, v, eval(r, n->b));
+    case HN_N_SLICE:
+        return eval_slice(r, n);
+    case HN_N_CALL:
+        return eval_call(r, n, hn_absent());
     case HN_N_FILTER:
-    case HN_N_TEST: return eval_filter(r, n);
+    case HN_N_TEST:
+        return eval_filter(r, n);
     case HN_N_NEGATE:
-    case HN_N_PLUS: return eval_sign(r, n);
-    case HN_N_NOT: v = eval(r, n->a); return hn_truth(!hn_value_true(&v));
-    case HN_N_AND: v = eval(r, n->a); return hn_value_true(&v) ? eval(r, n->b) : v;
-    case HN_N_OR: v = eval(r, n->a); return hn_value_true(&v) ? v : eval(r, n->b);
-    case HN_N_BINARY: v = eval(r, n->a); return hn_op_binary(r, (enum hn_op)n->op, v, eval(r, n->b));
-    case HN_N_CONCAT: return eval_concat(r, n);
-    case HN_N_COMPARE: return eval_compare(r, n);
+    case HN_N_PLUS:
+        return eval_sign(r, n);
+    case HN_N_NOT:
+        v = eval(r, n->a);
+        return hn_truth(!hn_value_true(&v));
+    case HN_N_AND:
+        v = eval(r, n->a);
+        return hn_value_true(&v) ? eval(r, n->b) : v;
+    case HN_N_OR:
+        v = eval(r, n->a);
+        return hn_value_true(&v) ? v : eval(r, n->b);
+    case HN_N_BINARY:
+        v = eval(r, n->a);
+        return hn_op_binary(r, (enum hn_op)n->op, v, eval(r, n->b));
+    case HN_N_CONCAT:
+        return eval_concat(r, n);
+    case HN_N_COMPARE:
+        return eval_compare(r, n);
     case HN_N_CHOOSE:
         v = eval(r, n->b);
         return hn_value_true(&v) ? eval(r, n->a)
             : n->c               ? eval(r, n->c)
                                  : hn_missing((struct hn_view){"the value of an inline if", 25});
-    default: return hn_undefined();
+    default:
+        return hn_undefined();
     }
 }
 
@@ -421,8 +463,8 @@ static void assign(struct hn_render *r, const struct hn_node *target, struct hn_
     } else {
         struct hn_value items = hn_value_list(r, value);
         if (!r->rc && items.size != count(target->list, false))
-            hn_render_fail(r, HN_E_DATASET_INVALID, "%u values cannot be unpacked into %zu names", items.size,
-                count(target->list, false));
+            hn_render_fail(r, HN_E_DATASET_INVALID, "%u values cannot be unpacked into %zu names",
+                items.size, count(target->list, false));
         size_t i = 0;
         for (const struct hn_node *name = target->list; name && !r->rc; name = name->next)
             assign(r, name, items.items[i++]);
@@ -439,7 +481,8 @@ static struct hn_scope *push_scope(struct hn_render *r) {
 }
 
 /* The items whose condition holds; it sees the loop's names but no `loop`. */
-static struct hn_value select_items(struct hn_render *r, const struct hn_node *n, struct hn_value list) {
+static struct hn_value select_items(
+    struct hn_render *r, const struct hn_node *n, struct hn_value list) {
     struct hn_value *items = hn_render_alloc(r, list.size, sizeof *items);
     size_t kept = 0;
     for (size_t i = 0; items && i < list.size && !r->rc; i++) {
@@ -460,7 +503,8 @@ static void run_for(struct hn_render *r, const struct hn_node *n) {
     struct hn_loop *loop = hn_render_alloc(r, 1, sizeof *loop);
     if (!loop)
         return;
-    *loop = (struct hn_loop){.items = list.items, .n = list.size, .depth = ++r->loop_depth, .changed = hn_absent()};
+    *loop = (struct hn_loop){
+        .items = list.items, .n = list.size, .depth = ++r->loop_depth, .changed = hn_absent()};
     for (; loop->index < loop->n && hn_render_work(r, 1); loop->index++) {
         struct hn_scope *outer = push_scope(r);
         hn_scope_set(r, n->symbol, (struct hn_value){.kind = HN_V_LOOP, .loop = loop});
@@ -487,7 +531,8 @@ static struct hn_value capture(struct hn_render *r, const struct hn_node *body) 
 }
 
 /* The value of a filter chain over a captured text, which the chain finds under symbol -1. */
-static struct hn_value filter_text(struct hn_render *r, const struct hn_node *chain, struct hn_value text) {
+static struct hn_value filter_text(
+    struct hn_render *r, const struct hn_node *chain, struct hn_value text) {
     struct hn_scope *outer = push_scope(r);
     hn_scope_set(r, -1, text);
     struct hn_value v = eval(r, chain);
@@ -537,20 +582,41 @@ static enum flow run_if(struct hn_render *r, const struct hn_node *n) {
 static enum flow run(struct hn_render *r, const struct hn_node *n) {
     r->line = n->line;
     switch (n->kind) {
-    case HN_S_TEXT: hn_build(r, r->out, n->value.text, n->value.size, HN_ORIGIN_TEMPLATE); break;
-    case HN_S_PRINT: print(r, eval(r, n->a)); break;
-    case HN_S_IF: return run_if(r, n);
-    case HN_S_FOR: run_for(r, n); break;
-    case HN_S_SET: assign(r, n->a, eval(r, n->b)); break;
-    case HN_S_SET_BLOCK: assign(r, n->a, filter_text(r, n->b, capture(r, n->list))); break;
-    case HN_S_MACRO: hn_scope_set(r, n->symbol, make_macro(r, n)); break;
-    case HN_S_CALL: print(r, eval_call(r, n->a, make_macro(r, n))); break;
-    case HN_S_FILTER: print(r, filter_text(r, n->a, capture(r, n->list))); break;
+    case HN_S_TEXT:
+        hn_build(r, r->out, n->value.text, n->value.size, HN_ORIGIN_TEMPLATE);
+        break;
+    case HN_S_PRINT:
+        print(r, eval(r, n->a));
+        break;
+    case HN_S_IF:
+        return run_if(r, n);
+    case HN_S_FOR:
+        run_for(r, n);
+        break;
+    case HN_S_SET:
+        assign(r, n->a, eval(r, n->b));
+        break;
+    case HN_S_SET_BLOCK:
+        assign(r, n->a, filter_text(r, n->b, capture(r, n->list)));
+        break;
+    case HN_S_MACRO:
+        hn_scope_set(r, n->symbol, make_macro(r, n));
+        break;
+    case HN_S_CALL:
+        print(r, eval_call(r, n->a, make_macro(r, n)));
+        break;
+    case HN_S_FILTER:
+        print(r, filter_text(r, n->a, capture(r, n->list)));
+        break;
     case HN_S_WITH:
-    case HN_S_SCOPE: return run_scope(r, n);
-    case HN_S_BREAK: return BREAK;
-    case HN_S_CONTINUE: return CONTINUE;
-    default: break;
+    case HN_S_SCOPE:
+        return run_scope(r, n);
+    case HN_S_BREAK:
+        return BREAK;
+    case HN_S_CONTINUE:
+        return CONTINUE;
+    default:
+        break;
     }
     return NORMAL;
 }

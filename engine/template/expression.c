@@ -1,6 +1,6 @@
 /*
- * Expressions of a chat template → tree: the levels of Jinja's own parser, one function each, so that precedence is
- * the same; and what statements share with them.
+ * Expressions of a chat template → tree: the levels of Jinja's own parser, one function each, so
+ * that precedence is the same; and what statements share with them.
  */
 #include "engine/template/parse.h"
 
@@ -11,7 +11,8 @@
 static struct hn_node *parse_condition(struct hn_parser *p, bool with_choice);
 static struct hn_node *parse_unary(struct hn_parser *p, bool with_filter);
 
-struct hn_node *hn_parse_fail(struct hn_parser *p, int code, const char *what, struct hn_view name) {
+struct hn_node *hn_parse_fail(
+    struct hn_parser *p, int code, const char *what, struct hn_view name) {
     if (!p->rc) {
         p->rc = hn_fail(p->err, code, "the chat template %s in line %u: %s%.*s",
             code == HN_E_UNSUPPORTED ? "uses something "
@@ -19,14 +20,15 @@ struct hn_node *hn_parse_fail(struct hn_parser *p, int code, const char *what, s
                                      : "is wrong",
             p->at->line, what, (int)(name.size < 60 ? name.size : 60), name.data);
         if (code == HN_E_UNSUPPORTED)
-            hn_error_hint(p->err, "train with prompt and completion columns, which need no template");
+            hn_error_hint(
+                p->err, "train with prompt and completion columns, which need no template");
     }
     return NULL;
 }
 
 static const char *token_name(const struct hn_tpl_token *t) {
-    static const char *const names[] = {"text", "{%", "%}", "{{", "}}", "a name", "a string", "a number", "a number",
-        "", "its end"};
+    static const char *const names[] = {"text", "{%", "%}", "{{", "}}", "a name", "a string",
+        "a number", "a number", "", "its end"};
     return names[t->kind];
 }
 
@@ -34,7 +36,8 @@ struct hn_node *hn_parse_unexpected(struct hn_parser *p) {
     if (p->at->kind == HN_T_OP || p->at->kind == HN_T_NAME)
         return hn_parse_fail(p, HN_E_MODEL_INVALID, "unexpected ", p->at->text);
     const char *name = token_name(p->at);
-    return hn_parse_fail(p, HN_E_MODEL_INVALID, "unexpected ", (struct hn_view){name, strlen(name)});
+    return hn_parse_fail(
+        p, HN_E_MODEL_INVALID, "unexpected ", (struct hn_view){name, strlen(name)});
 }
 
 struct hn_node *hn_parse_node(struct hn_parser *p, enum hn_node_kind kind) {
@@ -92,7 +95,8 @@ bool hn_parse_enter(struct hn_parser *p) {
 int32_t hn_parse_symbol(struct hn_parser *p, struct hn_view name) {
     struct hn_template *tpl = p->tpl;
     for (size_t i = 0; i < tpl->n_symbols; i++)
-        if (tpl->symbols[i].size == name.size && memcmp(tpl->symbols[i].data, name.data, name.size) == 0)
+        if (tpl->symbols[i].size == name.size &&
+            memcmp(tpl->symbols[i].data, name.data, name.size) == 0)
             return (int32_t)i;
     if (tpl->n_symbols == HN_TPL_NAMES_MAX ||
         !hn_grow(&tpl->symbols, &p->symbols_capacity, tpl->n_symbols + 1, sizeof *tpl->symbols)) {
@@ -120,7 +124,8 @@ static struct hn_node *constant(struct hn_parser *p, struct hn_value value) {
     return n;
 }
 
-static struct hn_node *binary(struct hn_parser *p, enum hn_op op, struct hn_node *a, struct hn_node *b) {
+static struct hn_node *binary(
+    struct hn_parser *p, enum hn_op op, struct hn_node *a, struct hn_node *b) {
     struct hn_node *n = hn_parse_node(p, HN_N_BINARY);
     if (n) {
         n->op = (uint8_t)op;
@@ -160,7 +165,8 @@ static struct hn_node *parse_arguments(struct hn_parser *p) {
         if (hn_parse_is_op(p, "*") || hn_parse_is_op(p, "**"))
             return hn_parse_fail(p, HN_E_UNSUPPORTED, "arguments unpacked by ", p->at->text);
         struct hn_node *keyword = NULL;
-        if (p->at->kind == HN_T_NAME && p->at[1].kind == HN_T_OP && hn_view_is(p->at[1].text, "=")) {
+        if (p->at->kind == HN_T_NAME && p->at[1].kind == HN_T_OP &&
+            hn_view_is(p->at[1].text, "=")) {
             if ((keyword = hn_parse_node(p, HN_N_KEYWORD)))
                 keyword->name = p->at->text;
             p->at += 2;
@@ -181,8 +187,8 @@ struct hn_node *hn_parse_tuple(struct hn_parser *p, bool with_choice) {
         return first;
     struct hn_node *n = hn_parse_node(p, HN_N_LIST);
     while (hn_parse_skip_op(p, ",")) {
-        if (p->at->kind == HN_T_BLOCK_END || p->at->kind == HN_T_PRINT_END || hn_parse_is_op(p, ")") ||
-            hn_parse_is_op(p, "="))
+        if (p->at->kind == HN_T_BLOCK_END || p->at->kind == HN_T_PRINT_END ||
+            hn_parse_is_op(p, ")") || hn_parse_is_op(p, "="))
             break;
         tail = hn_parse_append(tail, parse_condition(p, with_choice));
     }
@@ -240,7 +246,8 @@ static struct hn_node *parse_strings(struct hn_parser *p) {
     p->at++;
     if (!n || p->at->kind != HN_T_STRING)
         return n;
-    struct hn_node *joined = hn_parse_node(p, HN_N_CONCAT), **tail = &n->next; /* adjacent strings are one */
+    /* adjacent strings are one */
+    struct hn_node *joined = hn_parse_node(p, HN_N_CONCAT), **tail = &n->next;
     for (; !p->rc && p->at->kind == HN_T_STRING; p->at++)
         tail = hn_parse_append(tail, constant(p, hn_string(p->at->text.data, p->at->text.size)));
     if (joined)
@@ -268,13 +275,17 @@ static struct hn_node *parse_primary(struct hn_parser *p) {
             if (hn_parse_skip_name(p, constants[i].name))
                 return constant(p, constants[i].value);
         return hn_parse_name(p, hn_parse_expect_name(p));
-    case HN_T_STRING: return parse_strings(p);
+    case HN_T_STRING:
+        return parse_strings(p);
     case HN_T_INT:
-    case HN_T_FLOAT: return parse_number(p);
-    default: break;
+    case HN_T_FLOAT:
+        return parse_number(p);
+    default:
+        break;
     }
     if (hn_parse_skip_op(p, "(")) {
-        struct hn_node *n = hn_parse_is_op(p, ")") ? hn_parse_node(p, HN_N_LIST) : hn_parse_tuple(p, true);
+        struct hn_node *n =
+            hn_parse_is_op(p, ")") ? hn_parse_node(p, HN_N_LIST) : hn_parse_tuple(p, true);
         if (n && hn_parse_is_op(p, ")") && n->kind == HN_N_LIST && !n->list)
             n->flag = true;
         hn_parse_expect_op(p, ")");
@@ -328,7 +339,8 @@ static struct hn_node *parse_call(struct hn_parser *p, struct hn_node *callee) {
 static struct hn_node *parse_postfix(struct hn_parser *p, struct hn_node *n) {
     for (size_t links = 0; !p->rc; links++) {
         if (links == HN_TPL_NESTING_MAX)
-            return hn_parse_fail(p, HN_E_MODEL_INVALID, "too long a chain of accesses", (struct hn_view){"", 0});
+            return hn_parse_fail(
+                p, HN_E_MODEL_INVALID, "too long a chain of accesses", (struct hn_view){"", 0});
         if (hn_parse_skip_op(p, ".")) {
             struct hn_node *inner = n;
             if (p->at->kind == HN_T_INT) {
@@ -387,12 +399,14 @@ static struct hn_node *parse_test(struct hn_parser *p, struct hn_node *inner) {
     if (hn_parse_skip_op(p, "(")) {
         n->list = parse_arguments(p);
     } else if (p->at->kind == HN_T_NAME || p->at->kind == HN_T_STRING || p->at->kind == HN_T_INT ||
-        p->at->kind == HN_T_FLOAT || hn_parse_is_op(p, "(") || hn_parse_is_op(p, "[") || hn_parse_is_op(p, "{")) {
-        if (hn_parse_is_name(p, "else") || hn_parse_is_name(p, "or") || hn_parse_is_name(p, "and") ||
-            hn_parse_is_name(p, "if"))
+        p->at->kind == HN_T_FLOAT || hn_parse_is_op(p, "(") || hn_parse_is_op(p, "[") ||
+        hn_parse_is_op(p, "{")) {
+        if (hn_parse_is_name(p, "else") || hn_parse_is_name(p, "or") ||
+            hn_parse_is_name(p, "and") || hn_parse_is_name(p, "if"))
             return n;
         if (hn_parse_is_name(p, "is"))
-            return hn_parse_fail(p, HN_E_MODEL_INVALID, "tests cannot be chained", (struct hn_view){"", 0});
+            return hn_parse_fail(
+                p, HN_E_MODEL_INVALID, "tests cannot be chained", (struct hn_view){"", 0});
         n->list = parse_postfix(p, parse_primary(p));
     }
     return n;
@@ -401,7 +415,8 @@ static struct hn_node *parse_test(struct hn_parser *p, struct hn_node *inner) {
 static struct hn_node *parse_filters(struct hn_parser *p, struct hn_node *n) {
     for (size_t links = 0; !p->rc; links++) {
         if (links == HN_TPL_NESTING_MAX)
-            return hn_parse_fail(p, HN_E_MODEL_INVALID, "too long a chain of filters", (struct hn_view){"", 0});
+            return hn_parse_fail(
+                p, HN_E_MODEL_INVALID, "too long a chain of filters", (struct hn_view){"", 0});
         if (hn_parse_skip_op(p, "|"))
             n = hn_parse_filter(p, n);
         else if (hn_parse_skip_name(p, "is"))
@@ -455,14 +470,16 @@ static struct hn_node *parse_level(struct hn_parser *p, const struct level *ops,
         if (i == n)
             break;
         if (links == HN_TPL_NESTING_MAX)
-            return hn_parse_fail(p, HN_E_MODEL_INVALID, "too long a chain of operators", (struct hn_view){"", 0});
+            return hn_parse_fail(
+                p, HN_E_MODEL_INVALID, "too long a chain of operators", (struct hn_view){"", 0});
         left = binary(p, ops[i].op, left, inner(p));
     }
     return left;
 }
 
 static struct hn_node *parse_product(struct hn_parser *p) {
-    static const struct level ops[] = {{"*", HN_OP_MUL}, {"/", HN_OP_DIV}, {"//", HN_OP_FLOORDIV}, {"%", HN_OP_MOD}};
+    static const struct level ops[] = {
+        {"*", HN_OP_MUL}, {"/", HN_OP_DIV}, {"//", HN_OP_FLOORDIV}, {"%", HN_OP_MOD}};
     return parse_level(p, ops, 4, parse_pow);
 }
 
@@ -484,8 +501,8 @@ static struct hn_node *parse_sum(struct hn_parser *p) {
 }
 
 static bool comparison(struct hn_parser *p, enum hn_op *ret) {
-    static const struct level ops[] = {{"==", HN_OP_EQ}, {"!=", HN_OP_NE}, {"<", HN_OP_LT}, {"<=", HN_OP_LE},
-        {">", HN_OP_GT}, {">=", HN_OP_GE}};
+    static const struct level ops[] = {{"==", HN_OP_EQ}, {"!=", HN_OP_NE}, {"<", HN_OP_LT},
+        {"<=", HN_OP_LE}, {">", HN_OP_GT}, {">=", HN_OP_GE}};
     for (size_t i = 0; i < 6; i++)
         if (hn_parse_skip_op(p, ops[i].text)) {
             *ret = ops[i].op;
@@ -495,7 +512,8 @@ static bool comparison(struct hn_parser *p, enum hn_op *ret) {
         *ret = HN_OP_IN;
         return true;
     }
-    if (!p->rc && hn_parse_is_name(p, "not") && p->at[1].kind == HN_T_NAME && hn_view_is(p->at[1].text, "in")) {
+    if (!p->rc && hn_parse_is_name(p, "not") && p->at[1].kind == HN_T_NAME &&
+        hn_view_is(p->at[1].text, "in")) {
         p->at += 2;
         *ret = HN_OP_NOT_IN;
         return true;
@@ -538,7 +556,8 @@ static struct hn_node *parse_logic(struct hn_parser *p, const char *word, enum h
     struct hn_node *left = inner(p);
     for (size_t links = 0; hn_parse_skip_name(p, word); links++) {
         if (links == HN_TPL_NESTING_MAX)
-            return hn_parse_fail(p, HN_E_MODEL_INVALID, "too long a chain of operators", (struct hn_view){"", 0});
+            return hn_parse_fail(
+                p, HN_E_MODEL_INVALID, "too long a chain of operators", (struct hn_view){"", 0});
         struct hn_node *n = hn_parse_node(p, kind), *right = inner(p);
         if (!n)
             return NULL;
@@ -558,8 +577,8 @@ static struct hn_node *parse_condition(struct hn_parser *p, bool with_choice) {
         return NULL;
     struct hn_node *value = parse_logic(p, "or", HN_N_OR, parse_and);
     while (with_choice && hn_parse_skip_name(p, "if")) {
-        struct hn_node *n = hn_parse_node(p, HN_N_CHOOSE), *test = parse_logic(p, "or", HN_N_OR, parse_and),
-                       *other = NULL;
+        struct hn_node *n = hn_parse_node(p, HN_N_CHOOSE),
+                       *test = parse_logic(p, "or", HN_N_OR, parse_and), *other = NULL;
         if (hn_parse_skip_name(p, "else"))
             other = parse_condition(p, true);
         if (!n)

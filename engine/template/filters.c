@@ -28,7 +28,8 @@ static struct hn_value f_lower(struct hn_render *r, struct hn_value self, struct
     return hn_string_case(r, text_of(r, self), HN_CASE_LOWER);
 }
 
-static struct hn_value f_capitalize(struct hn_render *r, struct hn_value self, struct hn_call *call) {
+static struct hn_value f_capitalize(
+    struct hn_render *r, struct hn_value self, struct hn_call *call) {
     (void)call;
     return hn_string_case(r, text_of(r, self), HN_CASE_CAPITAL);
 }
@@ -53,17 +54,23 @@ static struct hn_value f_list(struct hn_render *r, struct hn_value self, struct 
 static struct hn_value f_length(struct hn_render *r, struct hn_value self, struct hn_call *call) {
     (void)call;
     switch (self.kind) {
-    case HN_V_UNDEFINED: return hn_integer(0);
-    case HN_V_STRING: return hn_integer((int64_t)hn_value_characters(r, &self));
-    case HN_V_LIST: return hn_integer(self.size);
-    case HN_V_DICT: return hn_integer((int64_t)self.dict->n);
-    default: return hn_render_fail(r, HN_E_DATASET_INVALID, "%s has no length", hn_value_type(&self));
+    case HN_V_UNDEFINED:
+        return hn_integer(0);
+    case HN_V_STRING:
+        return hn_integer((int64_t)hn_value_characters(r, &self));
+    case HN_V_LIST:
+        return hn_integer(self.size);
+    case HN_V_DICT:
+        return hn_integer((int64_t)self.dict->n);
+    default:
+        return hn_render_fail(r, HN_E_DATASET_INVALID, "%s has no length", hn_value_type(&self));
     }
 }
 
 static struct hn_value f_default(struct hn_render *r, struct hn_value self, struct hn_call *call) {
     (void)r;
-    bool replace = self.kind == HN_V_UNDEFINED || (hn_value_true(&call->args[1]) && !hn_value_true(&self));
+    bool replace =
+        self.kind == HN_V_UNDEFINED || (hn_value_true(&call->args[1]) && !hn_value_true(&self));
     return !replace ? self : call->args[0].kind == HN_V_ABSENT ? hn_string("", 0) : call->args[0];
 }
 
@@ -81,7 +88,8 @@ static struct hn_value f_last(struct hn_render *r, struct hn_value self, struct 
 
 static struct hn_value f_reverse(struct hn_render *r, struct hn_value self, struct hn_call *call) {
     (void)call;
-    struct hn_value list = hn_value_list(r, self), *items = hn_render_alloc(r, list.size, sizeof *items);
+    struct hn_value list = hn_value_list(r, self),
+                    *items = hn_render_alloc(r, list.size, sizeof *items);
     for (size_t i = 0; items && i < list.size; i++)
         items[i] = list.items[list.size - 1 - i];
     if (self.kind != HN_V_STRING || r->rc)
@@ -110,17 +118,21 @@ static struct hn_value follow(struct hn_render *r, struct hn_value v, struct hn_
 }
 
 static struct hn_value f_join(struct hn_render *r, struct hn_value self, struct hn_call *call) {
-    struct hn_value list = hn_value_list(r, self), *items = hn_render_alloc(r, list.size, sizeof *items);
+    struct hn_value list = hn_value_list(r, self),
+                    *items = hn_render_alloc(r, list.size, sizeof *items);
     for (size_t i = 0; items && i < list.size && !r->rc; i++)
-        items[i] =
-            text_of(r, hn_is_missing(&call->args[1]) ? list.items[i] : follow(r, list.items[i], call->args[1]));
-    struct hn_value glue = call->args[0].kind == HN_V_ABSENT ? hn_string("", 0) : text_of(r, call->args[0]);
+        items[i] = text_of(r,
+            hn_is_missing(&call->args[1]) ? list.items[i]
+                                          : follow(r, list.items[i], call->args[1]));
+    struct hn_value glue =
+        call->args[0].kind == HN_V_ABSENT ? hn_string("", 0) : text_of(r, call->args[0]);
     return r->rc ? hn_undefined() : hn_string_join(r, glue, hn_list(items, list.size));
 }
 
 static struct hn_value f_replace(struct hn_render *r, struct hn_value self, struct hn_call *call) {
     int64_t limit = hn_is_missing(&call->args[2]) ? -1 : hn_value_int(&call->args[2]);
-    return hn_string_replace(r, text_of(r, self), text_of(r, call->args[0]), text_of(r, call->args[1]), limit);
+    return hn_string_replace(
+        r, text_of(r, self), text_of(r, call->args[0]), text_of(r, call->args[1]), limit);
 }
 
 static struct hn_value f_items(struct hn_render *r, struct hn_value self, struct hn_call *call) {
@@ -128,7 +140,8 @@ static struct hn_value f_items(struct hn_render *r, struct hn_value self, struct
     if (self.kind == HN_V_UNDEFINED)
         return hn_list(NULL, 0);
     if (self.kind != HN_V_DICT)
-        return hn_render_fail(r, HN_E_DATASET_INVALID, "items needs a mapping, not %s", hn_value_type(&self));
+        return hn_render_fail(
+            r, HN_E_DATASET_INVALID, "items needs a mapping, not %s", hn_value_type(&self));
     return hn_dict_items(r, self.dict);
 }
 
@@ -137,8 +150,8 @@ static struct hn_value f_tojson(struct hn_render *r, struct hn_value self, struc
     struct hn_json_style style = {.item = ", ", .key = ": ", .indent = hn_none()};
     char parts[2][32];
     if (indent.kind == HN_V_INT && indent.integer >= 0 && indent.integer <= 64) {
-        style.indent =
-            hn_string("                                                                ", (size_t)indent.integer);
+        style.indent = hn_string("                                                                ",
+            (size_t)indent.integer);
         style.item = ",";
     } else if (indent.kind == HN_V_STRING) {
         style.indent = indent;
@@ -165,12 +178,14 @@ static struct hn_value f_indent(struct hn_render *r, struct hn_value self, struc
     bool first = hn_value_true(&call->args[1]), blank = hn_value_true(&call->args[2]);
     int64_t width = pad.kind == HN_V_ABSENT ? 4 : hn_is_number(&pad) ? hn_value_int(&pad) : 0;
     if (width < 0 || width > 1000)
-        return hn_render_fail(r, HN_E_MODEL_INVALID, "indent cannot be %lld wide", (long long)width);
+        return hn_render_fail(
+            r, HN_E_MODEL_INVALID, "indent cannot be %lld wide", (long long)width);
     char spaces[1000];
     memset(spaces, ' ', sizeof spaces);
     struct hn_builder b = {0};
     hn_build_value(r, &b, &text);
-    hn_build(r, &b, "\n", 1, HN_ORIGIN_TEMPLATE); /* as Jinja does, so that an empty last line is kept */
+    /* as Jinja does, so that an empty last line is kept */
+    hn_build(r, &b, "\n", 1, HN_ORIGIN_TEMPLATE);
     lines = hn_string_lines(r, hn_build_end(&b), false);
     struct hn_builder out = {0};
     for (size_t i = 0; i < lines.size && !r->rc; i++) {
@@ -245,7 +260,9 @@ static struct hn_value f_round(struct hn_render *r, struct hn_value self, struct
     struct hn_value v = need_number(r, self);
     int64_t places = call->args[0].kind == HN_V_ABSENT ? 0 : hn_value_int(&call->args[0]);
     if (r->rc || places < -15 || places > 15)
-        return r->rc ? v : hn_render_fail(r, HN_E_UNSUPPORTED, "rounding to %lld places", (long long)places);
+        return r->rc
+            ? v
+            : hn_render_fail(r, HN_E_UNSUPPORTED, "rounding to %lld places", (long long)places);
     double scale = pow(10, (double)places), x = hn_value_real(&v) * scale;
     bool up = call->args[1].kind == HN_V_STRING && hn_view_is(hn_view_of(call->args[1]), "ceil");
     bool down = call->args[1].kind == HN_V_STRING && hn_view_is(hn_view_of(call->args[1]), "floor");
@@ -253,13 +270,14 @@ static struct hn_value f_round(struct hn_render *r, struct hn_value self, struct
 }
 
 /* sort, unique, min, max: the value an item is judged by. */
-static struct hn_value key_of(struct hn_render *r, struct hn_value item, struct hn_value attribute) {
+static struct hn_value key_of(
+    struct hn_render *r, struct hn_value item, struct hn_value attribute) {
     return hn_is_missing(&attribute) ? item : follow(r, item, attribute);
 }
 
 /* Stable merge sort of keys with their items. */
-static void merge_sort(struct hn_render *r, struct hn_pair *a, struct hn_pair *spare, size_t n, bool fold,
-    bool reverse) {
+static void merge_sort(struct hn_render *r, struct hn_pair *a, struct hn_pair *spare, size_t n,
+    bool fold, bool reverse) {
     if (n < 2 || r->rc)
         return;
     size_t half = n / 2, i = 0, j = half, k = 0;
@@ -274,8 +292,8 @@ static void merge_sort(struct hn_render *r, struct hn_pair *a, struct hn_pair *s
     memcpy(a, spare, k * sizeof *a);
 }
 
-static struct hn_pair *sorted(struct hn_render *r, struct hn_value list, struct hn_value attribute, bool fold,
-    bool reverse) {
+static struct hn_pair *sorted(
+    struct hn_render *r, struct hn_value list, struct hn_value attribute, bool fold, bool reverse) {
     struct hn_pair *pairs = hn_render_alloc(r, list.size, sizeof *pairs),
                    *spare = hn_render_alloc(r, list.size, sizeof *spare);
     if (!pairs || !spare)
@@ -295,20 +313,25 @@ static struct hn_value values_of(struct hn_render *r, const struct hn_pair *pair
 
 static struct hn_value f_sort(struct hn_render *r, struct hn_value self, struct hn_call *call) {
     struct hn_value list = hn_value_list(r, self);
-    return values_of(r, sorted(r, list, call->args[2], !hn_value_true(&call->args[1]), hn_value_true(&call->args[0])),
+    return values_of(r,
+        sorted(
+            r, list, call->args[2], !hn_value_true(&call->args[1]), hn_value_true(&call->args[0])),
         list.size);
 }
 
 static struct hn_value f_dictsort(struct hn_render *r, struct hn_value self, struct hn_call *call) {
-    bool by_value = call->args[1].kind == HN_V_STRING && hn_view_is(hn_view_of(call->args[1]), "value");
+    bool by_value =
+        call->args[1].kind == HN_V_STRING && hn_view_is(hn_view_of(call->args[1]), "value");
     struct hn_value list = f_items(r, self, call);
     return values_of(r,
-        sorted(r, list, hn_integer(by_value), !hn_value_true(&call->args[0]), hn_value_true(&call->args[2])),
+        sorted(r, list, hn_integer(by_value), !hn_value_true(&call->args[0]),
+            hn_value_true(&call->args[2])),
         list.size);
 }
 
 static struct hn_value f_unique(struct hn_render *r, struct hn_value self, struct hn_call *call) {
-    struct hn_value list = hn_value_list(r, self), *items = hn_render_alloc(r, list.size, sizeof *items);
+    struct hn_value list = hn_value_list(r, self),
+                    *items = hn_render_alloc(r, list.size, sizeof *items);
     struct hn_value *keys = hn_render_alloc(r, list.size, sizeof *keys);
     size_t n = 0;
     for (size_t i = 0; items && keys && i < list.size && !r->rc; i++) {
@@ -324,7 +347,8 @@ static struct hn_value f_unique(struct hn_render *r, struct hn_value self, struc
     return hn_list(items, n);
 }
 
-static struct hn_value extreme(struct hn_render *r, struct hn_value self, struct hn_call *call, bool reverse) {
+static struct hn_value extreme(
+    struct hn_render *r, struct hn_value self, struct hn_call *call, bool reverse) {
     struct hn_value list = hn_value_list(r, self);
     struct hn_pair *pairs = sorted(r, list, call->args[1], !hn_value_true(&call->args[0]), reverse);
     return pairs && list.size ? pairs[0].value : hn_undefined();
@@ -405,15 +429,17 @@ static const struct hn_value *named(const struct hn_call *call, const char *name
 
 /* map('filter', args…) or map(attribute='a.b', default=x). */
 static struct hn_value f_map(struct hn_render *r, struct hn_value self, struct hn_call *call) {
-    struct hn_value list = hn_value_list(r, self), *items = hn_render_alloc(r, list.size, sizeof *items);
+    struct hn_value list = hn_value_list(r, self),
+                    *items = hn_render_alloc(r, list.size, sizeof *items);
     const struct hn_value *attribute = named(call, "attribute"), *other = named(call, "default");
     const struct hn_builtin *filter = NULL;
     if (!attribute) {
         if (!call->n || call->args[0].kind != HN_V_STRING)
-            return hn_render_fail(r, HN_E_MODEL_INVALID, "map needs the name of a filter or an attribute");
+            return hn_render_fail(
+                r, HN_E_MODEL_INVALID, "map needs the name of a filter or an attribute");
         if (!(filter = hn_filter_find(hn_view_of(call->args[0]))))
-            return hn_render_fail(r, HN_E_UNSUPPORTED, "there is no filter \"%.*s\"", (int)call->args[0].size,
-                call->args[0].text);
+            return hn_render_fail(r, HN_E_UNSUPPORTED, "there is no filter \"%.*s\"",
+                (int)call->args[0].size, call->args[0].text);
     }
     for (size_t i = 0; items && i < list.size && !r->rc; i++) {
         struct hn_call inner = {.args = filter ? call->args + 1 : NULL,
@@ -421,18 +447,20 @@ static struct hn_value f_map(struct hn_render *r, struct hn_value self, struct h
             .caller = hn_absent()};
         inner.keywords = call->keywords;
         inner.n_keywords = filter ? call->n_keywords : 0;
-        items[i] =
-            filter ? hn_render_builtin(r, filter, list.items[i], &inner) : follow(r, list.items[i], *attribute);
+        items[i] = filter ? hn_render_builtin(r, filter, list.items[i], &inner)
+                          : follow(r, list.items[i], *attribute);
         if (!filter && other && items[i].kind == HN_V_UNDEFINED)
             items[i] = *other;
     }
     return hn_list(items, items ? list.size : 0);
 }
 
-/* select, reject, selectattr, rejectattr: items for which a test (default: truth) holds, or does not. */
-static struct hn_value choose(struct hn_render *r, struct hn_value self, struct hn_call *call, bool by_attribute,
-    bool want) {
-    struct hn_value list = hn_value_list(r, self), *items = hn_render_alloc(r, list.size, sizeof *items);
+/* select, reject, selectattr, rejectattr: items for which a test (default: truth) holds, or does
+ * not. */
+static struct hn_value choose(
+    struct hn_render *r, struct hn_value self, struct hn_call *call, bool by_attribute, bool want) {
+    struct hn_value list = hn_value_list(r, self),
+                    *items = hn_render_alloc(r, list.size, sizeof *items);
     size_t used = by_attribute, n = 0;
     if (by_attribute && !call->n)
         return hn_render_fail(r, HN_E_MODEL_INVALID, "selectattr and rejectattr need an attribute");
@@ -440,12 +468,15 @@ static struct hn_value choose(struct hn_render *r, struct hn_value self, struct 
     if (call->n > used) {
         struct hn_value name = text_of(r, call->args[used]);
         if (!(test = hn_test_find(hn_view_of(name))))
-            return hn_render_fail(r, HN_E_UNSUPPORTED, "there is no test \"%.*s\"", (int)name.size, name.text);
+            return hn_render_fail(
+                r, HN_E_UNSUPPORTED, "there is no test \"%.*s\"", (int)name.size, name.text);
         used++;
     }
     for (size_t i = 0; items && i < list.size && !r->rc; i++) {
         struct hn_value v = by_attribute ? follow(r, list.items[i], call->args[0]) : list.items[i];
-        struct hn_call inner = {.args = call->args ? call->args + used : NULL, .n = call->n - used, .caller = hn_absent()};
+        struct hn_call inner = {.args = call->args ? call->args + used : NULL,
+            .n = call->n - used,
+            .caller = hn_absent()};
         if (test)
             v = hn_render_builtin(r, test, v, &inner);
         if (hn_render_work(r, 1) && hn_value_true(&v) == want)
@@ -462,11 +493,13 @@ static struct hn_value f_reject(struct hn_render *r, struct hn_value self, struc
     return choose(r, self, call, false, false);
 }
 
-static struct hn_value f_selectattr(struct hn_render *r, struct hn_value self, struct hn_call *call) {
+static struct hn_value f_selectattr(
+    struct hn_render *r, struct hn_value self, struct hn_call *call) {
     return choose(r, self, call, true, true);
 }
 
-static struct hn_value f_rejectattr(struct hn_render *r, struct hn_value self, struct hn_call *call) {
+static struct hn_value f_rejectattr(
+    struct hn_render *r, struct hn_value self, struct hn_call *call) {
     return choose(r, self, call, true, false);
 }
 
@@ -513,11 +546,12 @@ static const struct hn_builtin filters[] = {
 };
 
 /* Tests that ask only for the kind of a value: one bit a kind. */
-#define KINDS(name, mask)                                                                                            \
-    static struct hn_value t_##name(struct hn_render *r, struct hn_value self, struct hn_call *call) {               \
-        (void)r;                                                                                                     \
-        (void)call;                                                                                                  \
-        return hn_truth((unsigned)(mask) >> self.kind & 1);                                                          \
+#define KINDS(name, mask)                                                  \
+    static struct hn_value t_##name(                                       \
+        struct hn_render *r, struct hn_value self, struct hn_call *call) { \
+        (void)r;                                                           \
+        (void)call;                                                        \
+        return hn_truth((unsigned)(mask) >> self.kind & 1);                \
     }
 #define BIT(kind) (1u << HN_V_##kind)
 KINDS(defined, ~BIT(UNDEFINED))
@@ -545,11 +579,14 @@ static struct hn_value t_false(struct hn_render *r, struct hn_value self, struct
     return hn_truth(self.kind == HN_V_BOOL && !self.truth);
 }
 
-static struct hn_value remainder_is(struct hn_render *r, struct hn_value self, int64_t divisor, int64_t want) {
+static struct hn_value remainder_is(
+    struct hn_render *r, struct hn_value self, int64_t divisor, int64_t want) {
     struct hn_value v = need_number(r, self);
     if (r->rc || divisor == 0 || divisor == -1)
-        return divisor == -1 ? hn_truth(want == 0) : hn_render_fail(r, HN_E_DATASET_INVALID, "division by zero");
-    return hn_truth(hn_value_int(&v) % divisor == want || (want && hn_value_int(&v) % divisor == -want));
+        return divisor == -1 ? hn_truth(want == 0)
+                             : hn_render_fail(r, HN_E_DATASET_INVALID, "division by zero");
+    return hn_truth(
+        hn_value_int(&v) % divisor == want || (want && hn_value_int(&v) % divisor == -want));
 }
 
 static struct hn_value t_even(struct hn_render *r, struct hn_value self, struct hn_call *call) {
@@ -562,7 +599,8 @@ static struct hn_value t_odd(struct hn_render *r, struct hn_value self, struct h
     return remainder_is(r, self, 2, 1);
 }
 
-static struct hn_value t_divisibleby(struct hn_render *r, struct hn_value self, struct hn_call *call) {
+static struct hn_value t_divisibleby(
+    struct hn_render *r, struct hn_value self, struct hn_call *call) {
     return remainder_is(r, self, hn_value_int(&call->args[0]), 0);
 }
 

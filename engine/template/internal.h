@@ -5,11 +5,13 @@
  *   template_parse.c, template_expression.c   tokens → tree
  *   template_value.c    strings with origins, comparison, text forms, JSON in and out
  *   template_eval.c     the tree walked; template_operators.c: what operators do
- *   template_filters.c, template_methods.c   the tables of filters and tests; of methods and functions
+ *   template_filters.c, template_methods.c   the tables of filters and tests; of methods and
+ *                                            functions
  *   template.c          the public doors
  *
- * Failure is sticky: the first error fills render->err and sets render->rc; from then on evaluation yields undefined
- * values and loops end. So expressions need no checks after every step. All memory is the render's arena.
+ * Failure is sticky: the first error fills render->err and sets render->rc; from then on evaluation
+ * yields undefined values and loops end. So expressions need no checks after every step. All memory
+ * is the render's arena.
  */
 #ifndef HN_TEMPLATE_IMPL_H
 #define HN_TEMPLATE_IMPL_H
@@ -139,13 +141,14 @@ enum hn_op {
 
 /*
  * One node of the tree. Children by kind:
- *   LIST list; DICT list of key, value, key, value …; ATTRIBUTE a.name; ITEM a[b]; SLICE a[b:c:d] (each may be NULL);
- *   CALL a(list); FILTER a|name(list); TEST a is name(list), flag = negated; BINARY a op b; CONCAT list;
- *   COMPARE a, then list of nodes with op whose a is the operand; CHOOSE a if b else c (c may be NULL);
- *   KEYWORD name=a; IF a list else other; FOR a in b if c: list else other; SET a = b; SET_BLOCK a list, b = filters
- * or NULL; MACRO name(a = parameters, by next) list; CALL statement a = call node, b = parameters, list; FILTER
- * statement a = filter chain, list; WITH a = targets, list; SCOPE list A filter chain that has no begin of its own
- * (set block, filter block) begins with an HN_N_NAME of symbol -1.
+ *   LIST list; DICT list of key, value, key, value …; ATTRIBUTE a.name; ITEM a[b]; SLICE a[b:c:d]
+ *   (each may be NULL); CALL a(list); FILTER a|name(list); TEST a is name(list), flag = negated;
+ *   BINARY a op b; CONCAT list; COMPARE a, then list of nodes with op whose a is the operand;
+ *   CHOOSE a if b else c (c may be NULL); KEYWORD name=a; IF a list else other; FOR a in b if c:
+ *   list else other; SET a = b; SET_BLOCK a list, b = filters
+ * or NULL; MACRO name(a = parameters, by next) list; CALL statement a = call node, b = parameters,
+ * list; FILTER statement a = filter chain, list; WITH a = targets, list; SCOPE list A filter chain
+ * that has no begin of its own (set block, filter block) begins with an HN_N_NAME of symbol -1.
  */
 struct hn_node {
     uint8_t kind, op;
@@ -195,15 +198,16 @@ struct hn_render {
     int rc; /* sticky */
     uint32_t line;
     size_t steps, depth, loop_depth;
-    size_t look_at;      /* steps at which the clock is looked at next */
+    size_t look_at;                /* steps at which the clock is looked at next */
     int64_t deadline_ms, limit_ms; /* by the monotonic clock */
     struct hn_scope *scope;
     struct hn_builder *out;
 };
 
 struct hn_call {
-    struct hn_value
-        *args; /* [n] positional; for a builtin with `params` bound to them, HN_V_ABSENT where not given */
+    struct hn_value *
+        /* [n] positional; for a builtin with `params` bound to them, HN_V_ABSENT where not given */
+        args;
     size_t n;
     struct hn_pair *keywords; /* [n_keywords]; keys are strings; empty once bound */
     size_t n_keywords;
@@ -213,8 +217,9 @@ struct hn_call {
 /* A filter, test, method or function: one row of a table. */
 struct hn_builtin {
     const char *name;
-    const char *params; /* names joined by commas, to which arguments are bound; NULL: the row binds for itself */
-    size_t required;    /* of params */
+    /* names joined by commas, to which arguments are bound; NULL: the row binds for itself */
+    const char *params;
+    size_t required; /* of params */
     struct hn_value (*run)(struct hn_render *r, struct hn_value self, struct hn_call *call);
 };
 
@@ -226,10 +231,12 @@ const struct hn_builtin *hn_filter_find(struct hn_view name);
 const struct hn_builtin *hn_test_find(struct hn_view name);
 const struct hn_builtin *hn_function_find(struct hn_view name);
 /* *ret_refused is set for methods that would change a value, which the sandbox forbids. */
-const struct hn_builtin *hn_method_find(enum hn_value_kind kind, struct hn_view name, bool *ret_refused);
+const struct hn_builtin *hn_method_find(
+    enum hn_value_kind kind, struct hn_view name, bool *ret_refused);
 
 /* Python's "%s …" % value. */
-struct hn_value hn_format_percent(struct hn_render *r, struct hn_value format, struct hn_value value);
+struct hn_value hn_format_percent(
+    struct hn_render *r, struct hn_value format, struct hn_value value);
 
 /* template_eval.c */
 void hn_render_body(struct hn_render *r, const struct hn_node *list);
@@ -237,15 +244,18 @@ struct hn_value hn_render_call(struct hn_render *r, struct hn_value callee, stru
 struct hn_value hn_render_builtin(
     struct hn_render *r, const struct hn_builtin *b, struct hn_value self, struct hn_call *call);
 /* Jinja's a.name: method, then item. */
-struct hn_value hn_render_attribute(struct hn_render *r, struct hn_value object, struct hn_view name);
-struct hn_value hn_missing(struct hn_view name); /* undefined, with the name for the error that its use would be */
+struct hn_value hn_render_attribute(
+    struct hn_render *r, struct hn_value object, struct hn_view name);
+/* undefined, with the name for the error that its use would be */
+struct hn_value hn_missing(struct hn_view name);
 struct hn_value hn_fail_undefined(struct hn_render *r, const struct hn_value *v);
 void hn_scope_set(struct hn_render *r, int32_t symbol, struct hn_value value);
 /* Sets the sticky error with the present line; later ones are ignored. Returns undefined. */
 struct hn_value hn_render_fail(struct hn_render *r, int code, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
-/* Counts work, before it is done; false when the limit is reached (sticky). Memory counts itself (hn_render_alloc, hn_build); what else
- * takes longer for larger values counts with hn_render_bytes or a step an item. */
+/* Counts work, before it is done; false when the limit is reached (sticky). Memory counts itself
+ * (hn_render_alloc, hn_build); what else takes longer for larger values counts with hn_render_bytes
+ * or a step an item. */
 bool hn_render_work(struct hn_render *r, size_t steps);
 bool hn_render_bytes(struct hn_render *r, size_t bytes);
 /* The same for what calls itself; where it is true, r->depth-- when done. */
@@ -255,10 +265,13 @@ void *hn_render_alloc(struct hn_render *r, size_t count, size_t size); /* NULL: 
 
 /* template_operators.c */
 struct hn_value hn_render_item(struct hn_render *r, struct hn_value object, struct hn_value key);
-struct hn_value hn_op_binary(struct hn_render *r, enum hn_op op, struct hn_value a, struct hn_value b);
-bool hn_op_compare(struct hn_render *r, enum hn_op op, const struct hn_value *a, const struct hn_value *b);
+struct hn_value hn_op_binary(
+    struct hn_render *r, enum hn_op op, struct hn_value a, struct hn_value b);
+bool hn_op_compare(
+    struct hn_render *r, enum hn_op op, const struct hn_value *a, const struct hn_value *b);
 /* object[parts[0]:parts[1]:parts[2]], NONE where a part was left out. */
-struct hn_value hn_op_slice(struct hn_render *r, struct hn_value object, const struct hn_value parts[3]);
+struct hn_value hn_op_slice(
+    struct hn_render *r, struct hn_value object, const struct hn_value parts[3]);
 
 /* template_value.c */
 static inline struct hn_value hn_undefined(void) {
@@ -297,14 +310,17 @@ static inline bool hn_is_number(const struct hn_value *v) {
 static inline bool hn_is_missing(const struct hn_value *v) { /* argument not given, or None */
     return v->kind == HN_V_ABSENT || v->kind == HN_V_NONE;
 }
-int64_t hn_value_int(const struct hn_value *number); /* nearest one of 64 bits; 0 for what is no number */
+/* nearest one of 64 bits; 0 for what is no number */
+int64_t hn_value_int(const struct hn_value *number);
 double hn_value_real(const struct hn_value *number);
 const char *hn_value_type(const struct hn_value *v); /* Python's name of the type */
 bool hn_value_true(const struct hn_value *v);
 bool hn_value_equal(struct hn_render *r, const struct hn_value *a, const struct hn_value *b);
 /* <0, 0, >0; a sticky error for what Python cannot order. `fold`: strings compare without case. */
-int hn_value_compare(struct hn_render *r, const struct hn_value *a, const struct hn_value *b, bool fold);
-bool hn_value_contains(struct hn_render *r, const struct hn_value *container, const struct hn_value *item);
+int hn_value_compare(
+    struct hn_render *r, const struct hn_value *a, const struct hn_value *b, bool fold);
+bool hn_value_contains(
+    struct hn_render *r, const struct hn_value *container, const struct hn_value *item);
 struct hn_value hn_value_slice(const struct hn_value *string, size_t begin, size_t end); /* bytes */
 size_t hn_value_characters(struct hn_render *r, const struct hn_value *string);
 /* Python's str(v): a STRING, with origins. */
@@ -318,15 +334,17 @@ struct hn_json_style {
     struct hn_value indent; /* STRING of one level, or NONE */
     bool ascii, sorted;
 };
-void hn_value_to_json(
-    struct hn_render *r, struct hn_builder *b, struct hn_value v, const struct hn_json_style *style, size_t depth);
+void hn_value_to_json(struct hn_render *r, struct hn_builder *b, struct hn_value v,
+    const struct hn_json_style *style, size_t depth);
 
 struct hn_value *hn_dict_get(
     struct hn_render *r, const struct hn_dict *dict, const struct hn_value *key); /* or NULL */
 struct hn_value *hn_dict_get_text(const struct hn_dict *dict, struct hn_view key);
-void hn_dict_set(struct hn_render *r, struct hn_dict *dict, struct hn_value key, struct hn_value value);
+void hn_dict_set(
+    struct hn_render *r, struct hn_dict *dict, struct hn_value key, struct hn_value value);
 
-void hn_build(struct hn_render *r, struct hn_builder *b, const char *text, size_t size, uint16_t origin);
+void hn_build(
+    struct hn_render *r, struct hn_builder *b, const char *text, size_t size, uint16_t origin);
 void hn_build_value(struct hn_render *r, struct hn_builder *b, const struct hn_value *string);
 struct hn_value hn_build_end(const struct hn_builder *b);
 

@@ -1,7 +1,8 @@
 /*
  * Chat template source → tokens, by Jinja's rules with trim_blocks and lstrip_blocks on:
  *   - line ends of any kind are "\n"; one at the very end of the source is dropped;
- *   - spaces before a block or comment tag that stands first on its line are dropped, unless it begins with {%+;
+ *   - spaces before a block or comment tag that stands first on its line are dropped, unless it
+ *     begins with {%+;
  *   - one line end behind a block or comment tag is dropped, unless it ends with +%};
  *   - a minus inside a tag drops all white space on that side.
  */
@@ -22,7 +23,8 @@ struct lexer {
 };
 
 static int fail(struct lexer *lx, uint32_t line, const char *what) {
-    return hn_fail(lx->err, HN_E_MODEL_INVALID, "the chat template is wrong in line %u: %s", line, what);
+    return hn_fail(
+        lx->err, HN_E_MODEL_INVALID, "the chat template is wrong in line %u: %s", line, what);
 }
 
 static int emit(struct lexer *lx, enum hn_token_kind kind, const char *text, size_t size) {
@@ -78,7 +80,8 @@ static int emit_data(struct lexer *lx, size_t end, char sign, bool block) {
     return rc;
 }
 
-/* Behind a tag that was closed at `at`: drops white space or one line end, and notes whether a line begins. */
+/* Behind a tag that was closed at `at`: drops white space or one line end, and notes whether a line
+ * begins. */
 static void close_tag(struct lexer *lx, size_t at, char sign, bool trim) {
     if (sign == '-')
         at = skip_space(lx, at);
@@ -97,7 +100,8 @@ static int lex_comment(struct lexer *lx) {
     return 0;
 }
 
-/* If a tag of this one word stands behind the "{%" that ends at `at`: the place behind it, and its closing sign. */
+/* If a tag of this one word stands behind the "{%" that ends at `at`: the place behind it, and its
+ * closing sign. */
 static size_t word_tag(const struct lexer *lx, size_t at, const char *word, char *ret_sign) {
     at = skip_space(lx, at);
     if (!looking_at(lx, at, word))
@@ -140,16 +144,20 @@ static size_t put_escape(const char *text, size_t size, size_t at, char *ret, si
     if (digits) {
         for (; i < digits && at + 2 + i < size; i++) {
             char d = text[at + 2 + i];
-            int v = d >= '0' && d <= '9' ? d - '0' : (d | 32) >= 'a' && (d | 32) <= 'f' ? (d | 32) - 'a' + 10 : -1;
+            int v = d >= '0' && d <= '9'             ? d - '0'
+                : (d | 32) >= 'a' && (d | 32) <= 'f' ? (d | 32) - 'a' + 10
+                                                     : -1;
             if (v < 0)
                 break;
             code = code << 4 | (uint32_t)v;
         }
     } else {
-        for (; i < 3 && at + 1 + i < size && text[at + 1 + i] >= '0' && text[at + 1 + i] <= '7'; i++)
+        for (; i < 3 && at + 1 + i < size && text[at + 1 + i] >= '0' && text[at + 1 + i] <= '7';
+             i++)
             code = code << 3 | (uint32_t)(text[at + 1 + i] - '0');
     }
-    if ((digits && i < digits) || (!digits && i == 0) || code > 0x10FFFF || (code >= 0xD800 && code < 0xE000)) {
+    if ((digits && i < digits) || (!digits && i == 0) || code > 0x10FFFF ||
+        (code >= 0xD800 && code < 0xE000)) {
         ret[(*n)++] = '\\'; /* no escape: the backslash stays, as in Python */
         return at + 1;
     }
@@ -164,7 +172,8 @@ static int lex_string(struct lexer *lx) {
         end += lx->text[end] == '\\' ? 2 : 1;
     if (end >= lx->size)
         return fail(lx, lx->line, "a string is never closed");
-    char *copy = hn_arena_alloc(lx->arena, end - begin + 1, 1); /* no escape is longer than what it stands for */
+    /* no escape is longer than what it stands for */
+    char *copy = hn_arena_alloc(lx->arena, end - begin + 1, 1);
     if (!copy)
         return hn_fail(lx->err, HN_E_INTERNAL, "out of memory");
     for (size_t at = begin; at < end;) {
@@ -188,10 +197,12 @@ static bool is_word(char c) {
 
 static int lex_number(struct lexer *lx) {
     size_t end = lx->at;
-    bool real = false, radix = lx->text[end] == '0' && end + 1 < lx->size && strchr("xXoObB", lx->text[end + 1]);
+    bool real = false,
+         radix = lx->text[end] == '0' && end + 1 < lx->size && strchr("xXoObB", lx->text[end + 1]);
     if (radix)
         end += 2;
-    while (end < lx->size && (is_digit(lx->text[end]) || lx->text[end] == '_' || (radix && is_word(lx->text[end]))))
+    while (end < lx->size &&
+        (is_digit(lx->text[end]) || lx->text[end] == '_' || (radix && is_word(lx->text[end]))))
         end++;
     if (!radix && end + 1 < lx->size && lx->text[end] == '.' && is_digit(lx->text[end + 1])) {
         real = true;
@@ -252,7 +263,8 @@ static int lex_tag(struct lexer *lx, bool block) {
         advance(lx, skip_space(lx, lx->at));
         if (lx->at >= lx->size)
             return fail(lx, line,
-                block ? "a block tag is never closed by %}" : "an expression is never closed by }}");
+                block ? "a block tag is never closed by %}"
+                      : "an expression is never closed by }}");
         char c = lx->text[lx->at], sign = c == '-' || (c == '+' && block) ? c : 0;
         if (!open && looking_at(lx, lx->at + (sign != 0), close)) {
             rc = emit(lx, block ? HN_T_BLOCK_END : HN_T_PRINT_END, lx->text + lx->at, 0);
@@ -268,14 +280,16 @@ static int lex_all(struct lexer *lx) {
     int rc = 0;
     while (!rc) {
         size_t tag = lx->at;
-        while (tag + 1 < lx->size && !(lx->text[tag] == '{' && lx->text[tag + 1] && strchr("%#{", lx->text[tag + 1])))
+        while (tag + 1 < lx->size &&
+            !(lx->text[tag] == '{' && lx->text[tag + 1] && strchr("%#{", lx->text[tag + 1])))
             tag++;
         if (tag + 1 >= lx->size)
             break;
         char kind = lx->text[tag + 1], sign = tag + 2 < lx->size ? lx->text[tag + 2] : 0, close;
         if (sign != '-' && sign != '+')
             sign = 0;
-        size_t inside = tag + 2 + (sign != 0), raw = kind == '%' ? word_tag(lx, inside, "raw", &close) : 0;
+        size_t inside = tag + 2 + (sign != 0),
+               raw = kind == '%' ? word_tag(lx, inside, "raw", &close) : 0;
         if ((rc = emit_data(lx, tag, sign, kind != '{')))
             break;
         advance(lx, inside);
@@ -293,8 +307,8 @@ static int lex_all(struct lexer *lx) {
     return rc ? rc : emit(lx, HN_T_END, "", 0);
 }
 
-int hn_template_lex(struct hn_arena *arena, const char *text, size_t size, struct hn_tpl_tokens *ret,
-    struct hn_error *err) {
+int hn_template_lex(struct hn_arena *arena, const char *text, size_t size,
+    struct hn_tpl_tokens *ret, struct hn_error *err) {
     char *copy = hn_arena_alloc(arena, size + 1, 1);
     size_t n = 0;
     if (!copy)
@@ -307,7 +321,12 @@ int hn_template_lex(struct hn_arena *arena, const char *text, size_t size, struc
     if (n && copy[n - 1] == '\n')
         n--;
     copy[n] = 0;
-    struct lexer lx =
-        {.arena = arena, .out = ret, .err = err, .text = copy, .size = n, .line = 1, .line_begins = true};
+    struct lexer lx = {.arena = arena,
+        .out = ret,
+        .err = err,
+        .text = copy,
+        .size = n,
+        .line = 1,
+        .line_begins = true};
     return lex_all(&lx);
 }

@@ -31,7 +31,7 @@ struct hn_tpl_tokens {
     size_t n, capacity;
 };
 
-int hn_template_lex(struct hn_arena *arena, const char *text, size_t size, struct hn_tpl_tokens *ret,
-    struct hn_error *err);
+int hn_template_lex(struct hn_arena *arena, const char *text, size_t size,
+    struct hn_tpl_tokens *ret, struct hn_error *err);
 
 #endif

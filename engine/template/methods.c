@@ -1,6 +1,6 @@
 /*
- * Methods of strings, lists and mappings, and the global functions of chat templates. Methods that would change a
- * value are refused, as in Transformers' immutable sandbox.
+ * Methods of strings, lists and mappings, and the global functions of chat templates. Methods that
+ * would change a value are refused, as in Transformers' immutable sandbox.
  */
 #include "engine/template/strings.h"
 #include "engine/base/utf8.h"
@@ -42,11 +42,13 @@ static struct hn_value m_rsplit(struct hn_render *r, struct hn_value self, struc
     return hn_string_split(r, self, call->args[0], limit_of(&call->args[1]), true);
 }
 
-static struct hn_value m_splitlines(struct hn_render *r, struct hn_value self, struct hn_call *call) {
+static struct hn_value m_splitlines(
+    struct hn_render *r, struct hn_value self, struct hn_call *call) {
     return hn_string_lines(r, self, hn_value_true(&call->args[0]));
 }
 
-static struct hn_value partition(struct hn_render *r, struct hn_value self, struct hn_call *call, bool right) {
+static struct hn_value partition(
+    struct hn_render *r, struct hn_value self, struct hn_call *call, bool right) {
     struct hn_value sep = call->args[0], *items = hn_render_alloc(r, 3, sizeof *items);
     struct hn_value parts = hn_string_split(r, self, sep, 1, right);
     if (!items || r->rc)
@@ -61,11 +63,13 @@ static struct hn_value partition(struct hn_render *r, struct hn_value self, stru
     return v;
 }
 
-static struct hn_value m_partition(struct hn_render *r, struct hn_value self, struct hn_call *call) {
+static struct hn_value m_partition(
+    struct hn_render *r, struct hn_value self, struct hn_call *call) {
     return partition(r, self, call, false);
 }
 
-static struct hn_value m_rpartition(struct hn_render *r, struct hn_value self, struct hn_call *call) {
+static struct hn_value m_rpartition(
+    struct hn_render *r, struct hn_value self, struct hn_call *call) {
     return partition(r, self, call, true);
 }
 
@@ -74,16 +78,19 @@ static bool matches(const struct hn_value *s, const struct hn_value *part, bool 
         memcmp(s->text + (at_end ? s->size - part->size : 0), part->text, part->size) == 0;
 }
 
-static struct hn_value starts_or_ends(struct hn_render *r, struct hn_value self, struct hn_call *call, bool at_end) {
+static struct hn_value starts_or_ends(
+    struct hn_render *r, struct hn_value self, struct hn_call *call, bool at_end) {
     struct hn_value what = call->args[0];
     struct hn_value list = what.kind == HN_V_LIST ? what : hn_list(&what, 1);
-    for (size_t i = 0; i < list.size && need_string(r, &list.items[i], at_end ? "endswith" : "startswith"); i++)
+    for (size_t i = 0;
+         i < list.size && need_string(r, &list.items[i], at_end ? "endswith" : "startswith"); i++)
         if (hn_render_bytes(r, list.items[i].size) && matches(&self, &list.items[i], at_end))
             return hn_truth(true);
     return hn_truth(false);
 }
 
-static struct hn_value m_startswith(struct hn_render *r, struct hn_value self, struct hn_call *call) {
+static struct hn_value m_startswith(
+    struct hn_render *r, struct hn_value self, struct hn_call *call) {
     return starts_or_ends(r, self, call, false);
 }
 
@@ -91,24 +98,27 @@ static struct hn_value m_endswith(struct hn_render *r, struct hn_value self, str
     return starts_or_ends(r, self, call, true);
 }
 
-static struct hn_value m_removeprefix(struct hn_render *r, struct hn_value self, struct hn_call *call) {
-    if (!need_string(r, &call->args[0], "removeprefix") || !hn_render_bytes(r, call->args[0].size) ||
-        !matches(&self, &call->args[0], false))
+static struct hn_value m_removeprefix(
+    struct hn_render *r, struct hn_value self, struct hn_call *call) {
+    if (!need_string(r, &call->args[0], "removeprefix") ||
+        !hn_render_bytes(r, call->args[0].size) || !matches(&self, &call->args[0], false))
         return self;
     return hn_value_slice(&self, call->args[0].size, self.size);
 }
 
-static struct hn_value m_removesuffix(struct hn_render *r, struct hn_value self, struct hn_call *call) {
-    if (!need_string(r, &call->args[0], "removesuffix") || !hn_render_bytes(r, call->args[0].size) ||
-        !matches(&self, &call->args[0], true))
+static struct hn_value m_removesuffix(
+    struct hn_render *r, struct hn_value self, struct hn_call *call) {
+    if (!need_string(r, &call->args[0], "removesuffix") ||
+        !hn_render_bytes(r, call->args[0].size) || !matches(&self, &call->args[0], true))
         return self;
     return hn_value_slice(&self, 0, self.size - call->args[0].size);
 }
 
-#define CASE_METHOD(name, how)                                                                                       \
-    static struct hn_value m_##name(struct hn_render *r, struct hn_value self, struct hn_call *call) {               \
-        (void)call;                                                                                                  \
-        return hn_string_case(r, self, how);                                                                         \
+#define CASE_METHOD(name, how)                                             \
+    static struct hn_value m_##name(                                       \
+        struct hn_render *r, struct hn_value self, struct hn_call *call) { \
+        (void)call;                                                        \
+        return hn_string_case(r, self, how);                               \
     }
 CASE_METHOD(upper, HN_CASE_UPPER)
 CASE_METHOD(lower, HN_CASE_LOWER)
@@ -116,10 +126,11 @@ CASE_METHOD(title, HN_CASE_TITLE)
 CASE_METHOD(capitalize, HN_CASE_CAPITAL)
 CASE_METHOD(swapcase, HN_CASE_SWAP)
 
-#define CLASS_METHOD(name, what)                                                                                     \
-    static struct hn_value m_##name(struct hn_render *r, struct hn_value self, struct hn_call *call) {               \
-        (void)call;                                                                                                  \
-        return hn_truth(hn_string_is(r, self, what));                                                                \
+#define CLASS_METHOD(name, what)                                           \
+    static struct hn_value m_##name(                                       \
+        struct hn_render *r, struct hn_value self, struct hn_call *call) { \
+        (void)call;                                                        \
+        return hn_truth(hn_string_is(r, self, what));                      \
     }
 CLASS_METHOD(isdigit, HN_CLASS_DIGIT)
 CLASS_METHOD(isalpha, HN_CLASS_ALPHA)
@@ -142,13 +153,15 @@ static struct hn_value m_join(struct hn_render *r, struct hn_value self, struct 
 }
 
 /* Character index of a part, -1 when it is not there. */
-static int64_t find(struct hn_render *r, const struct hn_value *self, const struct hn_value *part, bool last) {
+static int64_t find(
+    struct hn_render *r, const struct hn_value *self, const struct hn_value *part, bool last) {
     const char *found = NULL, *from = self->text, *end = self->text + self->size, *at;
     if (!need_string(r, part, "find") || !hn_render_work(r, 1 + self->size / 16))
         return -1;
     while ((at = memmem(from, (size_t)(end - from), part->text, part->size))) {
         found = at;
-        if (!last || at == end || !hn_render_bytes(r, 4 * (size_t)part->size)) /* memmem looks through it each time */
+        if (!last || at == end ||
+            !hn_render_bytes(r, 4 * (size_t)part->size)) /* memmem looks through it each time */
             break;
         from = at + 1;
     }
@@ -189,7 +202,8 @@ static struct hn_value m_count(struct hn_render *r, struct hn_value self, struct
     return hn_integer(n);
 }
 
-static struct hn_value pad(struct hn_render *r, struct hn_value self, struct hn_call *call, int before_share) {
+static struct hn_value pad(
+    struct hn_render *r, struct hn_value self, struct hn_call *call, int before_share) {
     int64_t width = hn_value_int(&call->args[0]), n = (int64_t)hn_value_characters(r, &self);
     struct hn_value fill = call->args[1].kind == HN_V_STRING ? call->args[1] : hn_string(" ", 1);
     struct hn_builder b = {0};
@@ -216,7 +230,8 @@ static struct hn_value m_rjust(struct hn_render *r, struct hn_value self, struct
 
 static struct hn_value m_zfill(struct hn_render *r, struct hn_value self, struct hn_call *call) {
     bool sign = self.size && (self.text[0] == '-' || self.text[0] == '+');
-    struct hn_value digits = hn_value_slice(&self, sign, self.size), args[2] = {call->args[0], hn_string("0", 1)};
+    struct hn_value digits = hn_value_slice(&self, sign, self.size),
+                    args[2] = {call->args[0], hn_string("0", 1)};
     args[0] = hn_integer(hn_value_int(&args[0]) > 0 ? hn_value_int(&args[0]) - sign : 0);
     struct hn_call inner = {.args = args, .n = 2};
     struct hn_value list[2] = {hn_value_slice(&self, 0, sign), pad(r, digits, &inner, 2)};
@@ -259,7 +274,8 @@ static struct hn_value m_format(struct hn_render *r, struct hn_value self, struc
     return hn_build_end(&b);
 }
 
-struct hn_value hn_format_percent(struct hn_render *r, struct hn_value format, struct hn_value value) {
+struct hn_value hn_format_percent(
+    struct hn_render *r, struct hn_value format, struct hn_value value) {
     struct hn_value args = value.kind == HN_V_LIST && value.tuple ? value : hn_list(&value, 1);
     struct hn_builder b = {0};
     size_t next = 0;
@@ -278,8 +294,10 @@ struct hn_value hn_format_percent(struct hn_render *r, struct hn_value format, s
             continue;
         }
         bool real = kind && strchr("fFgGeE", kind), whole = kind && strchr("dixX", kind);
-        if (next >= args.size || (!real && !whole && !(kind == 's' && n == 1)) || strcspn(spec, ".") + 3 < n)
-            return hn_render_fail(r, HN_E_UNSUPPORTED, "the format %.*s%c", (int)n, spec, kind ? kind : ' ');
+        if (next >= args.size || (!real && !whole && !(kind == 's' && n == 1)) ||
+            strcspn(spec, ".") + 3 < n)
+            return hn_render_fail(
+                r, HN_E_UNSUPPORTED, "the format %.*s%c", (int)n, spec, kind ? kind : ' ');
         struct hn_value v = args.items[next++];
         if (kind == 's') {
             v = hn_value_text(r, v);
@@ -287,7 +305,8 @@ struct hn_value hn_format_percent(struct hn_render *r, struct hn_value format, s
             continue;
         }
         if (!hn_is_number(&v))
-            return hn_render_fail(r, HN_E_DATASET_INVALID, "%%%c needs a number, not %s", kind, hn_value_type(&v));
+            return hn_render_fail(
+                r, HN_E_DATASET_INVALID, "%%%c needs a number, not %s", kind, hn_value_type(&v));
         int size;
         if (real) {
             spec[n] = kind;
@@ -297,7 +316,11 @@ struct hn_value hn_format_percent(struct hn_render *r, struct hn_value format, s
             spec[n + 2] = kind;
             size = snprintf(text, sizeof text, spec, (long long)hn_value_int(&v));
         }
-        hn_build(r, &b, text, size < 0 ? 0 : (size_t)size < sizeof text ? (size_t)size : sizeof text - 1, v.origin);
+        hn_build(r, &b, text,
+            size < 0                         ? 0
+                : (size_t)size < sizeof text ? (size_t)size
+                                             : sizeof text - 1,
+            v.origin);
     }
     return hn_build_end(&b);
 }
@@ -344,7 +367,8 @@ static struct hn_value m_changed(struct hn_render *r, struct hn_value self, stru
     if (call->n)
         memcpy(copy, call->args, call->n * sizeof *copy);
     struct hn_value now = hn_list(copy, call->n);
-    bool same = self.loop->changed.kind == HN_V_LIST && hn_value_equal(r, &self.loop->changed, &now);
+    bool same =
+        self.loop->changed.kind == HN_V_LIST && hn_value_equal(r, &self.loop->changed, &now);
     self.loop->changed = now;
     return hn_truth(!same);
 }
@@ -401,15 +425,19 @@ static const struct {
     {HN_V_LOOP, {"changed", NULL, 0, m_changed}},
 };
 
-static const char *const list_changers[] = {"append", "extend", "insert", "pop", "remove", "clear", "reverse", "sort",
-    NULL};
-static const char *const dict_changers[] = {"update", "pop", "popitem", "setdefault", "clear", NULL};
+static const char *const list_changers[] = {
+    "append", "extend", "insert", "pop", "remove", "clear", "reverse", "sort", NULL};
+static const char *const dict_changers[] = {
+    "update", "pop", "popitem", "setdefault", "clear", NULL};
 
-const struct hn_builtin *hn_method_find(enum hn_value_kind kind, struct hn_view name, bool *ret_refused) {
+const struct hn_builtin *hn_method_find(
+    enum hn_value_kind kind, struct hn_view name, bool *ret_refused) {
     for (size_t i = 0; i < sizeof methods / sizeof methods[0]; i++)
         if (methods[i].kind == kind && hn_view_is(name, methods[i].row.name))
             return &methods[i].row;
-    const char *const *changers = kind == HN_V_LIST ? list_changers : kind == HN_V_DICT ? dict_changers : NULL;
+    const char *const *changers = kind == HN_V_LIST ? list_changers
+        : kind == HN_V_DICT                         ? dict_changers
+                                                    : NULL;
     for (; changers && *changers; changers++)
         *ret_refused = *ret_refused || hn_view_is(name, *changers);
     return NULL;
@@ -419,7 +447,8 @@ static struct hn_value g_range(struct hn_render *r, struct hn_value self, struct
     (void)self;
     int64_t bounds[3] = {0, 0, 1};
     for (size_t i = 0; i < 3 && i < call->n; i++) {
-        if (call->args[i].kind != HN_V_INT && call->args[i].kind != HN_V_BOOL && call->args[i].kind != HN_V_ABSENT)
+        if (call->args[i].kind != HN_V_INT && call->args[i].kind != HN_V_BOOL &&
+            call->args[i].kind != HN_V_ABSENT)
             return hn_render_fail(r, HN_E_DATASET_INVALID, "range needs whole numbers");
         if (call->args[i].kind != HN_V_ABSENT)
             bounds[i] = hn_value_int(&call->args[i]);
@@ -429,13 +458,15 @@ static struct hn_value g_range(struct hn_render *r, struct hn_value self, struct
         bounds[0] = 0;
     }
     int64_t limit = 100000, step = bounds[2], n = 0; /* the sandbox's own limit */
-    if (step == 0 || step < -limit || step > limit || llabs(bounds[0] / 2 - bounds[1] / 2) > limit * limit)
+    if (step == 0 || step < -limit || step > limit ||
+        llabs(bounds[0] / 2 - bounds[1] / 2) > limit * limit)
         return hn_render_fail(r, HN_E_DATASET_INVALID, "range with these bounds");
     if (step > 0 ? bounds[1] > bounds[0] : bounds[1] < bounds[0])
         n = (step > 0 ? bounds[1] - bounds[0] + step - 1 : bounds[0] - bounds[1] - step - 1) /
             (step > 0 ? step : -step);
     if (n > limit)
-        return hn_render_fail(r, HN_E_DATASET_INVALID, "a range of more than %lld numbers", (long long)limit);
+        return hn_render_fail(
+            r, HN_E_DATASET_INVALID, "a range of more than %lld numbers", (long long)limit);
     struct hn_value *items = hn_render_alloc(r, (size_t)n, sizeof *items);
     for (int64_t i = 0; items && i < n; i++)
         items[i] = hn_integer(bounds[0] + i * step);
@@ -443,7 +474,8 @@ static struct hn_value g_range(struct hn_render *r, struct hn_value self, struct
 }
 
 /* namespace(…) and dict(…): keywords, after the pairs of a mapping or of a list of pairs. */
-static struct hn_value make_dict(struct hn_render *r, struct hn_call *call, enum hn_value_kind kind) {
+static struct hn_value make_dict(
+    struct hn_render *r, struct hn_call *call, enum hn_value_kind kind) {
     struct hn_dict *dict = hn_render_alloc(r, 1, sizeof *dict);
     struct hn_value from = call->n ? call->args[0] : hn_list(NULL, 0);
     if (from.kind == HN_V_DICT)
@@ -459,7 +491,8 @@ static struct hn_value make_dict(struct hn_render *r, struct hn_call *call, enum
     return dict ? (struct hn_value){.kind = (uint8_t)kind, .dict = dict} : hn_undefined();
 }
 
-static struct hn_value g_namespace(struct hn_render *r, struct hn_value self, struct hn_call *call) {
+static struct hn_value g_namespace(
+    struct hn_render *r, struct hn_value self, struct hn_call *call) {
     (void)self;
     return make_dict(r, call, HN_V_NAMESPACE);
 }
@@ -473,21 +506,25 @@ static struct hn_value g_raise(struct hn_render *r, struct hn_value self, struct
     (void)self;
     struct hn_value text = hn_value_text(r, call->args[0]);
     if (!r->rc) {
-        r->rc = hn_fail(r->err, HN_E_DATASET_INVALID, "the chat template refuses this conversation: %.*s",
+        r->rc = hn_fail(r->err, HN_E_DATASET_INVALID,
+            "the chat template refuses this conversation: %.*s",
             (int)(text.size < 600 ? text.size : 600), text.text);
-        hn_error_hint(r->err, "change the order or the fields of the messages as the model's template wants them");
+        hn_error_hint(r->err,
+            "change the order or the fields of the messages as the model's template wants them");
     }
     return hn_undefined();
 }
 
-static struct hn_value g_strftime_now(struct hn_render *r, struct hn_value self, struct hn_call *call) {
+static struct hn_value g_strftime_now(
+    struct hn_render *r, struct hn_value self, struct hn_call *call) {
     (void)self;
     char format[128], out[256];
     struct tm tm = {0};
     struct hn_value f = call->args[0];
     int year, month, day;
     if (!r->in->date || sscanf(r->in->date, "%4d-%2d-%2d", &year, &month, &day) != 3)
-        return hn_render_fail(r, HN_E_UNSUPPORTED, "strftime_now is used, and no date was fixed for this run");
+        return hn_render_fail(
+            r, HN_E_UNSUPPORTED, "strftime_now is used, and no date was fixed for this run");
     if (!need_string(r, &f, "strftime_now") || f.size >= sizeof format || f.size == 0)
         return hn_string("", 0);
     memcpy(format, f.text, f.size);

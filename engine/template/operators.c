@@ -1,6 +1,6 @@
 /*
- * Operators of chat templates on values: arithmetic with Python's rules (whole numbers of 64 bits, an error past
- * them), comparison, items and slices.
+ * Operators of chat templates on values: arithmetic with Python's rules (whole numbers of 64 bits,
+ * an error past them), comparison, items and slices.
  */
 #include "engine/template/internal.h"
 #include "engine/base/utf8.h"
@@ -8,9 +8,10 @@
 #include <math.h>
 #include <string.h>
 
-/* Bytes of the index-th character of a string (negative: from the end); false when there is none. */
-static bool find_character(
-    struct hn_render *r, const struct hn_value *s, int64_t index, size_t *ret_begin, size_t *ret_end) {
+/* Bytes of the index-th character of a string (negative: from the end); false when there is
+ * none. */
+static bool find_character(struct hn_render *r, const struct hn_value *s, int64_t index,
+    size_t *ret_begin, size_t *ret_end) {
     int64_t n = (int64_t)hn_value_characters(r, s);
     index += index < 0 ? n : 0;
     if (index < 0 || index >= n)
@@ -52,8 +53,8 @@ struct hn_value hn_render_item(struct hn_render *r, struct hn_value object, stru
 }
 
 /* Python's slice.indices(): where a slice begins, its step, and how many items it takes. */
-static bool slice_range(struct hn_render *r, const struct hn_value parts[3], int64_t n, int64_t *ret_begin,
-    int64_t *ret_step, int64_t *ret_count) {
+static bool slice_range(struct hn_render *r, const struct hn_value parts[3], int64_t n,
+    int64_t *ret_begin, int64_t *ret_step, int64_t *ret_count) {
     int64_t step = parts[2].kind == HN_V_NONE ? 1 : hn_value_int(&parts[2]), bounds[2];
     for (size_t i = 0; i < 3; i++)
         if (parts[i].kind != HN_V_NONE && parts[i].kind != HN_V_INT && parts[i].kind != HN_V_BOOL) {
@@ -74,15 +75,16 @@ static bool slice_range(struct hn_render *r, const struct hn_value parts[3], int
             v = v + n < low ? low : v + n;
         bounds[i] = v > high ? high : v;
     }
-    int64_t distance = step > 0 ? bounds[1] - bounds[0] : bounds[0] - bounds[1], stride = step > 0 ? step : -step;
+    int64_t distance = step > 0 ? bounds[1] - bounds[0] : bounds[0] - bounds[1],
+            stride = step > 0 ? step : -step;
     *ret_begin = bounds[0];
     *ret_step = step;
     *ret_count = distance > 0 ? (distance + stride - 1) / stride : 0;
     return true;
 }
 
-static struct hn_value slice_string(struct hn_render *r, struct hn_value s, int64_t begin, int64_t step,
-    int64_t count) {
+static struct hn_value slice_string(
+    struct hn_render *r, struct hn_value s, int64_t begin, int64_t step, int64_t count) {
     if (s.size == hn_value_characters(r, &s) && step == 1)
         return hn_value_slice(&s, (size_t)begin, (size_t)(begin + count));
     struct hn_value chars = hn_value_list(r, s);
@@ -92,7 +94,8 @@ static struct hn_value slice_string(struct hn_render *r, struct hn_value s, int6
     return hn_build_end(&b);
 }
 
-struct hn_value hn_op_slice(struct hn_render *r, struct hn_value object, const struct hn_value parts[3]) {
+struct hn_value hn_op_slice(
+    struct hn_render *r, struct hn_value object, const struct hn_value parts[3]) {
     int64_t begin, step, count;
     if (object.kind == HN_V_UNDEFINED)
         return hn_fail_undefined(r, &object);
@@ -117,7 +120,8 @@ struct hn_value hn_op_slice(struct hn_render *r, struct hn_value object, const s
     return out;
 }
 
-static struct hn_value join_lists(struct hn_render *r, const struct hn_value *a, const struct hn_value *b) {
+static struct hn_value join_lists(
+    struct hn_render *r, const struct hn_value *a, const struct hn_value *b) {
     size_t n = (size_t)a->size + b->size;
     struct hn_value *items = n > INT32_MAX ? NULL : hn_render_alloc(r, n, sizeof *items), out = *a;
     if (!items)
@@ -131,7 +135,8 @@ static struct hn_value join_lists(struct hn_render *r, const struct hn_value *a,
     return out;
 }
 
-static struct hn_value join_strings(struct hn_render *r, const struct hn_value *a, const struct hn_value *b) {
+static struct hn_value join_strings(
+    struct hn_render *r, const struct hn_value *a, const struct hn_value *b) {
     struct hn_builder out = {0};
     if (!b->size)
         return *a;
@@ -165,9 +170,15 @@ static struct hn_value integer_op(struct hn_render *r, enum hn_op op, int64_t a,
     int64_t v = 0;
     bool overflow = false, down;
     switch (op) {
-    case HN_OP_ADD: overflow = __builtin_add_overflow(a, b, &v); break;
-    case HN_OP_SUB: overflow = __builtin_sub_overflow(a, b, &v); break;
-    case HN_OP_MUL: overflow = __builtin_mul_overflow(a, b, &v); break;
+    case HN_OP_ADD:
+        overflow = __builtin_add_overflow(a, b, &v);
+        break;
+    case HN_OP_SUB:
+        overflow = __builtin_sub_overflow(a, b, &v);
+        break;
+    case HN_OP_MUL:
+        overflow = __builtin_mul_overflow(a, b, &v);
+        break;
     case HN_OP_FLOORDIV:
     case HN_OP_MOD:
         if (b == 0)
@@ -185,24 +196,33 @@ static struct hn_value integer_op(struct hn_render *r, enum hn_op op, int64_t a,
         for (int64_t i = 0; i < b && v != 0 && !overflow && hn_render_work(r, 1); i++)
             overflow = __builtin_mul_overflow(v, a, &v);
     }
-    return overflow ? hn_render_fail(r, HN_E_UNSUPPORTED, "a whole number grows past 64 bits") : hn_integer(v);
+    return overflow ? hn_render_fail(r, HN_E_UNSUPPORTED, "a whole number grows past 64 bits")
+                    : hn_integer(v);
 }
 
 static struct hn_value real_op(struct hn_render *r, enum hn_op op, double a, double b) {
     if ((op == HN_OP_DIV || op == HN_OP_FLOORDIV || op == HN_OP_MOD) && b == 0.0)
         return hn_render_fail(r, HN_E_DATASET_INVALID, "division by zero");
     switch (op) {
-    case HN_OP_ADD: return hn_real(a + b);
-    case HN_OP_SUB: return hn_real(a - b);
-    case HN_OP_MUL: return hn_real(a * b);
-    case HN_OP_DIV: return hn_real(a / b);
-    case HN_OP_FLOORDIV: return hn_real(floor(a / b));
-    case HN_OP_MOD: return hn_real(a - floor(a / b) * b);
-    default: return hn_real(pow(a, b));
+    case HN_OP_ADD:
+        return hn_real(a + b);
+    case HN_OP_SUB:
+        return hn_real(a - b);
+    case HN_OP_MUL:
+        return hn_real(a * b);
+    case HN_OP_DIV:
+        return hn_real(a / b);
+    case HN_OP_FLOORDIV:
+        return hn_real(floor(a / b));
+    case HN_OP_MOD:
+        return hn_real(a - floor(a / b) * b);
+    default:
+        return hn_real(pow(a, b));
     }
 }
 
-struct hn_value hn_op_binary(struct hn_render *r, enum hn_op op, struct hn_value a, struct hn_value b) {
+struct hn_value hn_op_binary(
+    struct hn_render *r, enum hn_op op, struct hn_value a, struct hn_value b) {
     static const char *const signs[] = {"+", "-", "*", "/", "//", "%", "**"};
     if (r->rc)
         return hn_undefined();
@@ -217,26 +237,36 @@ struct hn_value hn_op_binary(struct hn_render *r, enum hn_op op, struct hn_value
         return join_strings(r, &a, &b);
     if (op == HN_OP_ADD && a.kind == HN_V_LIST && b.kind == HN_V_LIST && a.tuple == b.tuple)
         return join_lists(r, &a, &b);
-    bool a_many = a.kind == HN_V_STRING || a.kind == HN_V_LIST, b_many = b.kind == HN_V_STRING || b.kind == HN_V_LIST;
+    bool a_many = a.kind == HN_V_STRING || a.kind == HN_V_LIST,
+         b_many = b.kind == HN_V_STRING || b.kind == HN_V_LIST;
     if (op == HN_OP_MUL && a_many && (b.kind == HN_V_INT || b.kind == HN_V_BOOL))
         return repeat(r, a, hn_value_int(&b));
     if (op == HN_OP_MUL && b_many && (a.kind == HN_V_INT || a.kind == HN_V_BOOL))
         return repeat(r, b, hn_value_int(&a));
     if (op == HN_OP_MOD && a.kind == HN_V_STRING)
         return hn_format_percent(r, a, b);
-    return hn_render_fail(r, HN_E_DATASET_INVALID, "%s %s %s is not possible", hn_value_type(&a), signs[op],
-        hn_value_type(&b));
+    return hn_render_fail(r, HN_E_DATASET_INVALID, "%s %s %s is not possible", hn_value_type(&a),
+        signs[op], hn_value_type(&b));
 }
 
-bool hn_op_compare(struct hn_render *r, enum hn_op op, const struct hn_value *a, const struct hn_value *b) {
+bool hn_op_compare(
+    struct hn_render *r, enum hn_op op, const struct hn_value *a, const struct hn_value *b) {
     switch (op) {
-    case HN_OP_EQ: return hn_value_equal(r, a, b);
-    case HN_OP_NE: return !hn_value_equal(r, a, b);
-    case HN_OP_LT: return hn_value_compare(r, a, b, false) < 0;
-    case HN_OP_LE: return hn_value_compare(r, a, b, false) <= 0;
-    case HN_OP_GT: return hn_value_compare(r, a, b, false) > 0;
-    case HN_OP_GE: return hn_value_compare(r, a, b, false) >= 0;
-    case HN_OP_IN: return hn_value_contains(r, b, a);
-    default: return !hn_value_contains(r, b, a);
+    case HN_OP_EQ:
+        return hn_value_equal(r, a, b);
+    case HN_OP_NE:
+        return !hn_value_equal(r, a, b);
+    case HN_OP_LT:
+        return hn_value_compare(r, a, b, false) < 0;
+    case HN_OP_LE:
+        return hn_value_compare(r, a, b, false) <= 0;
+    case HN_OP_GT:
+        return hn_value_compare(r, a, b, false) > 0;
+    case HN_OP_GE:
+        return hn_value_compare(r, a, b, false) >= 0;
+    case HN_OP_IN:
+        return hn_value_contains(r, b, a);
+    default:
+        return !hn_value_contains(r, b, a);
     }
 }

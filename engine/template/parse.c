@@ -1,7 +1,7 @@
 /*
- * Tokens of a chat template → tree: statements, one function each and one row each in a table; expressions are
- * template_expression.c. Statements that reach outside the template (include, import, extends, block) are refused by
- * name.
+ * Tokens of a chat template → tree: statements, one function each and one row each in a table;
+ * expressions are template_expression.c. Statements that reach outside the template (include,
+ * import, extends, block) are refused by name.
  */
 #include "engine/template/parse.h"
 
@@ -10,10 +10,12 @@
 
 static struct hn_node *parse_body(struct hn_parser *p, const char *const *ends);
 
-/* Names to assign to: one, or several with commas, perhaps in parentheses; `ns.name` where allowed. */
+/* Names to assign to: one, or several with commas, perhaps in parentheses; `ns.name` where
+ * allowed. */
 static struct hn_node *parse_target(struct hn_parser *p, bool with_namespace) {
     bool parentheses = hn_parse_skip_op(p, "(");
-    struct hn_node *first = hn_parse_name(p, hn_parse_expect_name(p)), **tail = first ? &first->next : &first;
+    struct hn_node *first = hn_parse_name(p, hn_parse_expect_name(p)),
+                   **tail = first ? &first->next : &first;
     if (with_namespace && first && hn_parse_skip_op(p, ".")) {
         struct hn_node *n = hn_parse_node(p, HN_N_ATTRIBUTE);
         if (n) {
@@ -258,7 +260,8 @@ static bool at_end(const struct hn_parser *p, const char *const *ends) {
     return false;
 }
 
-/* Nodes up to a block whose word is one of `ends`; the parser then stands on it. NULL: up to the source's end. */
+/* Nodes up to a block whose word is one of `ends`; the parser then stands on it. NULL: up to the
+ * source's end. */
 static struct hn_node *parse_body(struct hn_parser *p, const char *const *ends) {
     struct hn_node *first = NULL, **tail = &first;
     while (!p->rc) {
@@ -294,7 +297,8 @@ static struct hn_node *parse_body(struct hn_parser *p, const char *const *ends) 
     return first;
 }
 
-int hn_template_parse(struct hn_template *tpl, const char *text, size_t size, struct hn_error *err) {
+int hn_template_parse(
+    struct hn_template *tpl, const char *text, size_t size, struct hn_error *err) {
     struct hn_tpl_tokens tokens = {0};
     struct hn_parser p = {.tpl = tpl, .err = err};
     p.rc = hn_template_lex(&tpl->arena, text, size, &tokens, err);

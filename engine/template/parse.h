@@ -1,5 +1,6 @@
 /*
- * The parser of chat templates, between template_expression.c and template_parse.c. Internal to template*.c.
+ * The parser of chat templates, between template_expression.c and template_parse.c. Internal to
+ * template*.c.
  *
  * Errors are sticky: once p->rc is set every function returns NULL or false and consumes nothing.
  */
@@ -21,7 +22,8 @@ struct hn_node *hn_parse_unexpected(struct hn_parser *p);
 struct hn_node *hn_parse_node(struct hn_parser *p, enum hn_node_kind kind);
 struct hn_node *hn_parse_name(struct hn_parser *p, struct hn_view name);
 int32_t hn_parse_symbol(struct hn_parser *p, struct hn_view name);
-bool hn_parse_enter(struct hn_parser *p); /* one level of nesting; the caller counts p->nesting down */
+/* one level of nesting; the caller counts p->nesting down */
+bool hn_parse_enter(struct hn_parser *p);
 bool hn_parse_is_op(const struct hn_parser *p, const char *op);
 bool hn_parse_is_name(const struct hn_parser *p, const char *name);
 bool hn_parse_skip_op(struct hn_parser *p, const char *op);
@@ -32,7 +34,8 @@ struct hn_view hn_parse_expect_name(struct hn_parser *p);
 struct hn_node **hn_parse_append(struct hn_node **tail, struct hn_node *item);
 
 struct hn_node *hn_parse_expression(struct hn_parser *p);
-/* A tuple without parentheses, or the one expression; `with_choice`: an inline if may stand in it. */
+/* A tuple without parentheses, or the one expression; `with_choice`: an inline if may stand in
+ * it. */
 struct hn_node *hn_parse_tuple(struct hn_parser *p, bool with_choice);
 /* What stands behind "|", applied to `inner`. */
 struct hn_node *hn_parse_filter(struct hn_parser *p, struct hn_node *inner);

@@ -1,4 +1,5 @@
-/* See template_strings.h. Parts of a string are views into it, so they keep their origins for nothing. */
+/* See template_strings.h. Parts of a string are views into it, so they keep their origins for
+ * nothing. */
 #include "engine/template/strings.h"
 #include "engine/base/utf8.h"
 
@@ -13,23 +14,27 @@ static size_t previous(const char *text, size_t end) {
     return end;
 }
 
-static bool strips(struct hn_render *r, const struct hn_value *chars, const char *text, size_t length) {
+static bool strips(
+    struct hn_render *r, const struct hn_value *chars, const char *text, size_t length) {
     if (!hn_render_work(r, 1 + (hn_is_missing(chars) ? 0 : chars->size / 8)))
         return false;
     if (hn_is_missing(chars))
         return hn_utf8_is_space(hn_utf8_get(text));
     for (size_t i = 0; i < chars->size; i += hn_utf8_length((unsigned char)chars->text[i]))
-        if (hn_utf8_length((unsigned char)chars->text[i]) == length && memcmp(chars->text + i, text, length) == 0)
+        if (hn_utf8_length((unsigned char)chars->text[i]) == length &&
+            memcmp(chars->text + i, text, length) == 0)
             return true;
     return false;
 }
 
-struct hn_value hn_string_strip(struct hn_render *r, struct hn_value s, struct hn_value chars, bool left,
-    bool right) {
+struct hn_value hn_string_strip(
+    struct hn_render *r, struct hn_value s, struct hn_value chars, bool left, bool right) {
     size_t begin = 0, end = s.size;
     if (!hn_is_missing(&chars) && chars.kind != HN_V_STRING)
-        return hn_render_fail(r, HN_E_DATASET_INVALID, "strip needs a string, not %s", hn_value_type(&chars));
-    while (left && begin < end && strips(r, &chars, s.text + begin, hn_utf8_length((unsigned char)s.text[begin])))
+        return hn_render_fail(
+            r, HN_E_DATASET_INVALID, "strip needs a string, not %s", hn_value_type(&chars));
+    while (left && begin < end &&
+        strips(r, &chars, s.text + begin, hn_utf8_length((unsigned char)s.text[begin])))
         begin += hn_utf8_length((unsigned char)s.text[begin]);
     while (right && end > begin) {
         size_t at = previous(s.text, end);
@@ -51,19 +56,22 @@ static bool is_cased(uint32_t c) {
 }
 
 /* Simple case mapping, and U+00DF, the one letter of everyday text whose upper case is two. */
-static void put_case(struct hn_render *r, struct hn_builder *b, uint32_t c, int how, uint16_t origin) {
+static void put_case(
+    struct hn_render *r, struct hn_builder *b, uint32_t c, int how, uint16_t origin) {
     char text[8];
     utf8proc_int32_t in = (utf8proc_int32_t)c;
     if (c == 0xDF && how > 0) {
         hn_build(r, b, how == 1 ? "SS" : "Ss", 2, origin);
         return;
     }
-    utf8proc_int32_t out = how == 0 ? utf8proc_tolower(in) : how == 1 ? utf8proc_toupper(in) : utf8proc_totitle(in);
+    utf8proc_int32_t out = how == 0 ? utf8proc_tolower(in)
+        : how == 1                  ? utf8proc_toupper(in)
+                                    : utf8proc_totitle(in);
     hn_build(r, b, text, hn_utf8_put((uint32_t)out, text), origin);
 }
 
-/* Whether the next character begins a word: for Python's title() behind anything without case, for Jinja's filter
- * behind spaces, hyphens and opening brackets. */
+/* Whether the next character begins a word: for Python's title() behind anything without case, for
+ * Jinja's filter behind spaces, hyphens and opening brackets. */
 static bool ends_word(uint32_t c, enum hn_case how) {
     if (how == HN_CASE_TITLE)
         return !is_cased(c);
@@ -73,7 +81,8 @@ static bool ends_word(uint32_t c, enum hn_case how) {
 struct hn_value hn_string_case(struct hn_render *r, struct hn_value s, enum hn_case how) {
     struct hn_builder b = {0};
     bool word = true;
-    for (size_t i = 0; i < s.size && hn_render_work(r, 1); i += hn_utf8_length((unsigned char)s.text[i])) {
+    for (size_t i = 0; i < s.size && hn_render_work(r, 1);
+         i += hn_utf8_length((unsigned char)s.text[i])) {
         uint32_t c = hn_utf8_get(s.text + i);
         int to = 0;
         if (how == HN_CASE_UPPER)
@@ -92,10 +101,13 @@ struct hn_value hn_string_case(struct hn_render *r, struct hn_value s, enum hn_c
 
 bool hn_string_is(struct hn_render *r, struct hn_value s, enum hn_class what) {
     bool any = false;
-    for (size_t i = 0; i < s.size && hn_render_work(r, 1); i += hn_utf8_length((unsigned char)s.text[i])) {
+    for (size_t i = 0; i < s.size && hn_render_work(r, 1);
+         i += hn_utf8_length((unsigned char)s.text[i])) {
         uint32_t c = hn_utf8_get(s.text + i);
         utf8proc_category_t k = utf8proc_category((utf8proc_int32_t)c);
-        bool number = k == UTF8PROC_CATEGORY_ND || k == UTF8PROC_CATEGORY_NL || k == UTF8PROC_CATEGORY_NO, fits;
+        bool number = k == UTF8PROC_CATEGORY_ND || k == UTF8PROC_CATEGORY_NL ||
+            k == UTF8PROC_CATEGORY_NO,
+             fits;
         switch (what) {
         case HN_CLASS_LOWER:
         case HN_CLASS_UPPER:
@@ -103,10 +115,17 @@ bool hn_string_is(struct hn_render *r, struct hn_value s, enum hn_class what) {
                 return false;
             any = any || is_cased(c);
             continue;
-        case HN_CLASS_DIGIT: fits = k == UTF8PROC_CATEGORY_ND; break;
-        case HN_CLASS_ALPHA: fits = is_letter(c); break;
-        case HN_CLASS_ALNUM: fits = is_letter(c) || number; break;
-        default: fits = hn_utf8_is_space(c);
+        case HN_CLASS_DIGIT:
+            fits = k == UTF8PROC_CATEGORY_ND;
+            break;
+        case HN_CLASS_ALPHA:
+            fits = is_letter(c);
+            break;
+        case HN_CLASS_ALNUM:
+            fits = is_letter(c) || number;
+            break;
+        default:
+            fits = hn_utf8_is_space(c);
         }
         if (!fits)
             return false;
@@ -125,14 +144,15 @@ struct hn_value hn_string_join(struct hn_render *r, struct hn_value glue, struct
     return hn_build_end(&b);
 }
 
-struct hn_value hn_string_replace(struct hn_render *r, struct hn_value s, struct hn_value old, struct hn_value fresh,
-    int64_t limit) {
+struct hn_value hn_string_replace(struct hn_render *r, struct hn_value s, struct hn_value old,
+    struct hn_value fresh, int64_t limit) {
     struct hn_builder b = {0};
     size_t at = 0;
     if (!hn_render_work(r, 1 + s.size / 16))
         return s;
     while (limit != 0 && !r->rc) {
-        const char *found = old.size ? memmem(s.text + at, s.size - at, old.text, old.size) : s.text + at;
+        const char *found =
+            old.size ? memmem(s.text + at, s.size - at, old.text, old.size) : s.text + at;
         if (!found)
             break;
         struct hn_value before = hn_value_slice(&s, at, (size_t)(found - s.text));
@@ -143,7 +163,8 @@ struct hn_value hn_string_replace(struct hn_render *r, struct hn_value s, struct
         if (!old.size) { /* Python puts the new text between all characters */
             if (at == s.size)
                 break;
-            struct hn_value one = hn_value_slice(&s, at, at + hn_utf8_length((unsigned char)s.text[at]));
+            struct hn_value one =
+                hn_value_slice(&s, at, at + hn_utf8_length((unsigned char)s.text[at]));
             hn_build_value(r, &b, &one);
             at += one.size;
         }
@@ -178,7 +199,8 @@ static size_t line_end(const struct hn_value *s, size_t at) {
     uint32_t c = hn_utf8_get(s->text + at);
     if (c == '\r' && at + 1 < s->size && s->text[at + 1] == '\n')
         return 2;
-    bool is = (c >= 0x0A && c <= 0x0D) || (c >= 0x1C && c <= 0x1E) || c == 0x85 || c == 0x2028 || c == 0x2029;
+    bool is = (c >= 0x0A && c <= 0x0D) || (c >= 0x1C && c <= 0x1E) || c == 0x85 || c == 0x2028 ||
+        c == 0x2029;
     return is ? hn_utf8_length((unsigned char)s->text[at]) : 0;
 }
 
@@ -202,7 +224,8 @@ static bool space_at(const struct hn_value *s, size_t at) {
     return hn_utf8_is_space(hn_utf8_get(s->text + at));
 }
 
-static void split_spaces(struct hn_render *r, const struct hn_value *s, int64_t limit, struct items *list) {
+static void split_spaces(
+    struct hn_render *r, const struct hn_value *s, int64_t limit, struct items *list) {
     size_t at = 0;
     while (hn_render_work(r, 1)) {
         while (at < s->size && space_at(s, at))
@@ -211,7 +234,8 @@ static void split_spaces(struct hn_render *r, const struct hn_value *s, int64_t 
             return;
         size_t begin = at;
         if (limit >= 0 && (int64_t)list->n == limit) {
-            add(r, list, hn_string_strip(r, hn_value_slice(s, begin, s->size), hn_absent(), false, true));
+            add(r, list,
+                hn_string_strip(r, hn_value_slice(s, begin, s->size), hn_absent(), false, true));
             return;
         }
         while (at < s->size && !space_at(s, at))
@@ -220,7 +244,8 @@ static void split_spaces(struct hn_render *r, const struct hn_value *s, int64_t 
     }
 }
 
-static void split_spaces_right(struct hn_render *r, const struct hn_value *s, int64_t limit, struct items *list) {
+static void split_spaces_right(
+    struct hn_render *r, const struct hn_value *s, int64_t limit, struct items *list) {
     size_t end = s->size;
     while (hn_render_work(r, 1)) {
         while (end > 0 && space_at(s, previous(s->text, end)))
@@ -239,8 +264,8 @@ static void split_spaces_right(struct hn_render *r, const struct hn_value *s, in
     }
 }
 
-static void split_at(struct hn_render *r, const struct hn_value *s, struct hn_value sep, int64_t limit,
-    struct items *list) {
+static void split_at(struct hn_render *r, const struct hn_value *s, struct hn_value sep,
+    int64_t limit, struct items *list) {
     size_t at = 0;
     const char *found;
     while (hn_render_work(r, 1) && (limit < 0 || (int64_t)list->n < limit) &&
@@ -251,11 +276,13 @@ static void split_at(struct hn_render *r, const struct hn_value *s, struct hn_va
     add(r, list, hn_value_slice(s, at, s->size));
 }
 
-static void split_at_right(struct hn_render *r, const struct hn_value *s, struct hn_value sep, int64_t limit,
-    struct items *list) {
+static void split_at_right(struct hn_render *r, const struct hn_value *s, struct hn_value sep,
+    int64_t limit, struct items *list) {
     size_t end = s->size;
-    for (size_t at = end; at >= sep.size && hn_render_work(r, 1) && (limit < 0 || (int64_t)list->n < limit);) {
-        if (!hn_render_bytes(r, sep.size) || memcmp(s->text + at - sep.size, sep.text, sep.size) != 0) {
+    for (size_t at = end;
+         at >= sep.size && hn_render_work(r, 1) && (limit < 0 || (int64_t)list->n < limit);) {
+        if (!hn_render_bytes(r, sep.size) ||
+            memcmp(s->text + at - sep.size, sep.text, sep.size) != 0) {
             at--;
             continue;
         }
@@ -265,15 +292,16 @@ static void split_at_right(struct hn_render *r, const struct hn_value *s, struct
     add(r, list, hn_value_slice(s, 0, end));
 }
 
-struct hn_value hn_string_split(struct hn_render *r, struct hn_value s, struct hn_value sep, int64_t limit,
-    bool from_right) {
+struct hn_value hn_string_split(
+    struct hn_render *r, struct hn_value s, struct hn_value sep, int64_t limit, bool from_right) {
     struct items list = {0};
     if (!hn_render_work(r, 1 + s.size / 16))
         return hn_undefined();
     if (hn_is_missing(&sep)) {
         (from_right ? split_spaces_right : split_spaces)(r, &s, limit, &list);
     } else if (sep.kind != HN_V_STRING || !sep.size) {
-        return hn_render_fail(r, HN_E_DATASET_INVALID, "split needs a separator that is a string and not empty");
+        return hn_render_fail(
+            r, HN_E_DATASET_INVALID, "split needs a separator that is a string and not empty");
     } else {
         (from_right ? split_at_right : split_at)(r, &s, sep, limit, &list);
     }

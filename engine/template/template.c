@@ -11,7 +11,8 @@ void hn_rendered_free(struct hn_rendered *out) {
     *out = (struct hn_rendered){0};
 }
 
-int hn_template_compile(const char *source, size_t size, struct hn_template **ret, struct hn_error *err) {
+int hn_template_compile(
+    const char *source, size_t size, struct hn_template **ret, struct hn_error *err) {
     if (size > HN_TPL_SOURCE_MAX)
         return hn_fail(err, HN_E_TOO_LARGE, "a chat template of %zu bytes is too long", size);
     if (hn_utf8_valid(source, size) != size)
@@ -50,15 +51,16 @@ static struct hn_value special(const char *text) {
 static int finish(struct hn_render *r, const struct hn_builder *built, struct hn_rendered *out) {
     size_t before = out->text.size;
     hn_buf_append(&out->text, built->text, built->size);
-    if (out->text.failed || !hn_grow(&out->origin, &out->origin_capacity, out->text.size + 1, sizeof *out->origin))
+    if (out->text.failed ||
+        !hn_grow(&out->origin, &out->origin_capacity, out->text.size + 1, sizeof *out->origin))
         return hn_fail(r->err, HN_E_INTERNAL, "out of memory for the rendered text");
     if (built->size)
         memcpy(out->origin + before, built->origins, built->size * sizeof *built->origins);
     return 0;
 }
 
-int hn_template_render(const struct hn_template *tpl, const struct hn_template_input *in, struct hn_rendered *out,
-    struct hn_error *err) {
+int hn_template_render(const struct hn_template *tpl, const struct hn_template_input *in,
+    struct hn_rendered *out, struct hn_error *err) {
     struct hn_render r = {.tpl = tpl, .in = in, .err = err, .arena.ceiling = HN_TPL_ARENA_MAX};
     struct hn_scope root = {0};
     r.limit_ms = in->milliseconds ? in->milliseconds : HN_TEMPLATE_SECONDS * 1000;

@@ -1,10 +1,12 @@
 /*
- * Chat templates: the model's own Jinja template, rendered as Transformers renders it (trim_blocks, lstrip_blocks).
+ * Chat templates: the model's own Jinja template, rendered as Transformers renders it (trim_blocks,
+ * lstrip_blocks).
  *
- * Every output byte carries its origin: the template itself, or message i. So the whole text can be tokenised at once
- * while special tokens match only in the template's bytes, and the bytes of assistant messages are known exactly.
- * A construct outside the supported subset is HN_E_UNSUPPORTED naming it, with its line. Rendering is bounded in
- * steps, depth, memory and time, so a hostile template ends in an error.
+ * Every output byte carries its origin: the template itself, or message i. So the whole text can be
+ * tokenised at once while special tokens match only in the template's bytes, and the bytes of
+ * assistant messages are known exactly. A construct outside the supported subset is
+ * HN_E_UNSUPPORTED naming it, with its line. Rendering is bounded in steps, depth, memory and time,
+ * so a hostile template ends in an error.
  */
 #ifndef HN_TEMPLATE_H
 #define HN_TEMPLATE_H
@@ -15,11 +17,13 @@
 #include <jansson.h>
 #include <stdint.h>
 
-#define HN_ORIGIN_TEMPLATE 0 /* the template's own text; also a message's role where it is a plain word */
-#define HN_ORIGIN_DATA                                                                                               \
+#define HN_ORIGIN_TEMPLATE \
+    0 /* the template's own text; also a message's role where it is a plain word */
+#define HN_ORIGIN_DATA \
     0xFFFF /* data that is no message's content: tools, names; otherwise 1 + index of the message */
 
-#define HN_TEMPLATE_SECONDS 5 /* that one conversation may take, whatever a step is worth on this machine */
+#define HN_TEMPLATE_SECONDS \
+    5 /* that one conversation may take, whatever a step is worth on this machine */
 
 struct hn_template;
 
@@ -30,7 +34,8 @@ struct hn_rendered {
 };
 void hn_rendered_free(struct hn_rendered *out);
 
-int hn_template_compile(const char *source, size_t size, struct hn_template **ret, struct hn_error *err);
+int hn_template_compile(
+    const char *source, size_t size, struct hn_template **ret, struct hn_error *err);
 void hn_template_destroy(struct hn_template *tpl);
 
 struct hn_template_input {
@@ -38,10 +43,11 @@ struct hn_template_input {
     const json_t *tools;    /* or NULL */
     bool add_generation_prompt;
     const char *bos_token, *eos_token; /* texts, "" if none */
-    const char *date;                  /* "2026-01-31" for strftime_now, or NULL (then strftime_now is refused) */
-    int64_t milliseconds;              /* that it may take; 0: HN_TEMPLATE_SECONDS */
+    /* "2026-01-31" for strftime_now, or NULL (then strftime_now is refused) */
+    const char *date;
+    int64_t milliseconds; /* that it may take; 0: HN_TEMPLATE_SECONDS */
 };
-int hn_template_render(const struct hn_template *tpl, const struct hn_template_input *in, struct hn_rendered *out,
-    struct hn_error *err);
+int hn_template_render(const struct hn_template *tpl, const struct hn_template_input *in,
+    struct hn_rendered *out, struct hn_error *err);
 
 #endif

@@ -1,6 +1,6 @@
 /*
- * Values of the template interpreter: Python's semantics of truth, equality, order and text forms, as far as
- * templates can tell; and the origin of every byte of a string.
+ * Values of the template interpreter: Python's semantics of truth, equality, order and text forms,
+ * as far as templates can tell; and the origin of every byte of a string.
  */
 #include "engine/template/internal.h"
 #include "engine/base/utf8.h"
@@ -12,14 +12,17 @@
 #include <utf8proc.h>
 
 const char *hn_value_type(const struct hn_value *v) {
-    static const char *const names[] = {"Undefined", "NoneType", "bool", "int", "float", "str", "list", "dict",
-        "Namespace", "Macro", "function", "method", "LoopContext", "nothing"};
+    static const char *const names[] = {"Undefined", "NoneType", "bool", "int", "float", "str",
+        "list", "dict", "Namespace", "Macro", "function", "method", "LoopContext", "nothing"};
     return v->kind == HN_V_LIST && v->tuple ? "tuple" : names[v->kind];
 }
 
 int64_t hn_value_int(const struct hn_value *v) {
     if (v->kind == HN_V_FLOAT)
-        return v->real >= 0x1p63 ? INT64_MAX : v->real < -0x1p63 ? INT64_MIN : isnan(v->real) ? 0 : (int64_t)v->real;
+        return v->real >= 0x1p63 ? INT64_MAX
+            : v->real < -0x1p63  ? INT64_MIN
+            : isnan(v->real)     ? 0
+                                 : (int64_t)v->real;
     return v->kind == HN_V_BOOL ? v->truth : v->kind == HN_V_INT ? v->integer : 0;
 }
 
@@ -31,14 +34,21 @@ bool hn_value_true(const struct hn_value *v) {
     switch (v->kind) {
     case HN_V_UNDEFINED:
     case HN_V_NONE:
-    case HN_V_ABSENT: return false;
-    case HN_V_BOOL: return v->truth;
-    case HN_V_INT: return v->integer != 0;
-    case HN_V_FLOAT: return v->real != 0.0;
+    case HN_V_ABSENT:
+        return false;
+    case HN_V_BOOL:
+        return v->truth;
+    case HN_V_INT:
+        return v->integer != 0;
+    case HN_V_FLOAT:
+        return v->real != 0.0;
     case HN_V_STRING:
-    case HN_V_LIST: return v->size != 0;
-    case HN_V_DICT: return v->dict->n != 0;
-    default: return true;
+    case HN_V_LIST:
+        return v->size != 0;
+    case HN_V_DICT:
+        return v->dict->n != 0;
+    default:
+        return true;
     }
 }
 
@@ -51,7 +61,8 @@ static bool equal(struct hn_render *r, const struct hn_value *a, const struct hn
     bool same = true;
     switch (a->kind) {
     case HN_V_STRING:
-        return a->size == b->size && hn_render_bytes(r, a->size) && memcmp(a->text, b->text, a->size) == 0;
+        return a->size == b->size && hn_render_bytes(r, a->size) &&
+            memcmp(a->text, b->text, a->size) == 0;
     case HN_V_LIST:
         same = a->size == b->size && a->tuple == b->tuple;
         for (size_t i = 0; same && i < a->size; i++)
@@ -65,9 +76,12 @@ static bool equal(struct hn_render *r, const struct hn_value *a, const struct hn
         }
         return same;
     case HN_V_UNDEFINED:
-    case HN_V_NONE: return true;
-    case HN_V_NAMESPACE: return a->dict == b->dict;
-    default: return false;
+    case HN_V_NONE:
+        return true;
+    case HN_V_NAMESPACE:
+        return a->dict == b->dict;
+    default:
+        return false;
     }
 }
 
@@ -95,7 +109,8 @@ static int compare_text(const struct hn_value *a, const struct hn_value *b, bool
     return order ? order : (a->size > b->size) - (a->size < b->size);
 }
 
-static int compare(struct hn_render *r, const struct hn_value *a, const struct hn_value *b, bool fold) {
+static int compare(
+    struct hn_render *r, const struct hn_value *a, const struct hn_value *b, bool fold) {
     if (hn_is_number(a) && hn_is_number(b)) {
         if (a->kind != HN_V_FLOAT && b->kind != HN_V_FLOAT)
             return (hn_value_int(a) > hn_value_int(b)) - (hn_value_int(a) < hn_value_int(b));
@@ -103,19 +118,23 @@ static int compare(struct hn_render *r, const struct hn_value *a, const struct h
         return (x > y) - (x < y);
     }
     if (a->kind == HN_V_STRING && b->kind == HN_V_STRING)
-        return hn_render_bytes(r, (size_t)(a->size < b->size ? a->size : b->size) * (fold ? HN_TPL_STEP_BYTES : 1))
-            ? compare_text(a, b, fold) : 0;
+        return hn_render_bytes(r,
+                   (size_t)(a->size < b->size ? a->size : b->size) * (fold ? HN_TPL_STEP_BYTES : 1))
+            ? compare_text(a, b, fold)
+            : 0;
     if (a->kind == HN_V_LIST && b->kind == HN_V_LIST) {
         for (size_t i = 0; i < a->size && i < b->size && !r->rc; i++)
             if (!hn_value_equal(r, &a->items[i], &b->items[i]))
                 return hn_value_compare(r, &a->items[i], &b->items[i], fold);
         return (a->size > b->size) - (a->size < b->size);
     }
-    hn_render_fail(r, HN_E_DATASET_INVALID, "%s and %s cannot be ordered", hn_value_type(a), hn_value_type(b));
+    hn_render_fail(
+        r, HN_E_DATASET_INVALID, "%s and %s cannot be ordered", hn_value_type(a), hn_value_type(b));
     return 0;
 }
 
-int hn_value_compare(struct hn_render *r, const struct hn_value *a, const struct hn_value *b, bool fold) {
+int hn_value_compare(
+    struct hn_render *r, const struct hn_value *a, const struct hn_value *b, bool fold) {
     if (!hn_render_deeper(r))
         return 0;
     int order = compare(r, a, b, fold);
@@ -123,11 +142,13 @@ int hn_value_compare(struct hn_render *r, const struct hn_value *a, const struct
     return order;
 }
 
-bool hn_value_contains(struct hn_render *r, const struct hn_value *container, const struct hn_value *item) {
+bool hn_value_contains(
+    struct hn_render *r, const struct hn_value *container, const struct hn_value *item) {
     switch (container->kind) {
     case HN_V_STRING:
         if (item->kind != HN_V_STRING) {
-            hn_render_fail(r, HN_E_DATASET_INVALID, "\"in\" a string needs a string, not %s", hn_value_type(item));
+            hn_render_fail(r, HN_E_DATASET_INVALID, "\"in\" a string needs a string, not %s",
+                hn_value_type(item));
             return false;
         }
         return hn_render_bytes(r, (size_t)container->size + item->size) &&
@@ -138,10 +159,13 @@ bool hn_value_contains(struct hn_render *r, const struct hn_value *container, co
                 return true;
         return false;
     case HN_V_DICT:
-    case HN_V_NAMESPACE: return hn_dict_get(r, container->dict, item) != NULL;
-    case HN_V_UNDEFINED: return false;
+    case HN_V_NAMESPACE:
+        return hn_dict_get(r, container->dict, item) != NULL;
+    case HN_V_UNDEFINED:
+        return false;
     default:
-        hn_render_fail(r, HN_E_DATASET_INVALID, "\"in\" cannot look into %s", hn_value_type(container));
+        hn_render_fail(
+            r, HN_E_DATASET_INVALID, "\"in\" cannot look into %s", hn_value_type(container));
         return false;
     }
 }
@@ -156,10 +180,12 @@ struct hn_value hn_value_slice(const struct hn_value *string, size_t begin, size
 }
 
 size_t hn_value_characters(struct hn_render *r, const struct hn_value *string) {
-    return hn_render_bytes(r, 4 * (size_t)string->size) ? hn_utf8_count(string->text, string->size) : 0;
+    return hn_render_bytes(r, 4 * (size_t)string->size) ? hn_utf8_count(string->text, string->size)
+                                                        : 0;
 }
 
-struct hn_value *hn_dict_get(struct hn_render *r, const struct hn_dict *dict, const struct hn_value *key) {
+struct hn_value *hn_dict_get(
+    struct hn_render *r, const struct hn_dict *dict, const struct hn_value *key) {
     for (size_t i = 0; i < dict->n && !r->rc; i++)
         if (hn_value_equal(r, &dict->pairs[i].key, key))
             return &dict->pairs[i].value;
@@ -169,13 +195,15 @@ struct hn_value *hn_dict_get(struct hn_render *r, const struct hn_dict *dict, co
 struct hn_value *hn_dict_get_text(const struct hn_dict *dict, struct hn_view key) {
     for (size_t i = 0; i < dict->n; i++) {
         const struct hn_value *k = &dict->pairs[i].key;
-        if (k->kind == HN_V_STRING && k->size == key.size && memcmp(k->text, key.data, key.size) == 0)
+        if (k->kind == HN_V_STRING && k->size == key.size &&
+            memcmp(k->text, key.data, key.size) == 0)
             return &dict->pairs[i].value;
     }
     return NULL;
 }
 
-void hn_dict_set(struct hn_render *r, struct hn_dict *dict, struct hn_value key, struct hn_value value) {
+void hn_dict_set(
+    struct hn_render *r, struct hn_dict *dict, struct hn_value key, struct hn_value value) {
     struct hn_value *found = hn_dict_get(r, dict, &key);
     if (found) {
         *found = value;
@@ -219,7 +247,8 @@ static bool reserve(struct hn_render *r, struct hn_builder *b, size_t extra) {
     return true;
 }
 
-void hn_build(struct hn_render *r, struct hn_builder *b, const char *text, size_t size, uint16_t origin) {
+void hn_build(
+    struct hn_render *r, struct hn_builder *b, const char *text, size_t size, uint16_t origin) {
     if (!hn_render_bytes(r, 4 * size) || !reserve(r, b, size) || !size)
         return;
     memcpy(b->text + b->size, text, size);
@@ -233,7 +262,8 @@ void hn_build_value(struct hn_render *r, struct hn_builder *b, const struct hn_v
         hn_build(r, b, string->text, string->size, string->origin);
         return;
     }
-    if (!hn_render_bytes(r, 4 * (size_t)string->size) || !reserve(r, b, string->size) || !string->size)
+    if (!hn_render_bytes(r, 4 * (size_t)string->size) || !reserve(r, b, string->size) ||
+        !string->size)
         return;
     memcpy(b->text + b->size, string->text, string->size);
     memcpy(b->origins + b->size, string->origins, string->size * sizeof *string->origins);
@@ -263,19 +293,28 @@ static void float_text(double real, char *ret, size_t size) {
         int places = precision - 1 - exponent;
         snprintf(ret, size, "%.*f", places > 1 ? places : 1, real);
     } else {
-        snprintf(ret, size, "%.*se%c%02d", (int)(e - digits), digits, exponent < 0 ? '-' : '+', abs(exponent));
+        snprintf(ret, size, "%.*se%c%02d", (int)(e - digits), digits, exponent < 0 ? '-' : '+',
+            abs(exponent));
     }
 }
 
 static size_t scalar_text(const struct hn_value *v, char *ret, size_t size) {
     switch (v->kind) {
-    case HN_V_NONE: return (size_t)snprintf(ret, size, "None");
-    case HN_V_BOOL: return (size_t)snprintf(ret, size, v->truth ? "True" : "False");
-    case HN_V_INT: return (size_t)snprintf(ret, size, "%lld", (long long)v->integer);
-    case HN_V_FLOAT: float_text(v->real, ret, size); return strlen(ret);
+    case HN_V_NONE:
+        return (size_t)snprintf(ret, size, "None");
+    case HN_V_BOOL:
+        return (size_t)snprintf(ret, size, v->truth ? "True" : "False");
+    case HN_V_INT:
+        return (size_t)snprintf(ret, size, "%lld", (long long)v->integer);
+    case HN_V_FLOAT:
+        float_text(v->real, ret, size);
+        return strlen(ret);
     case HN_V_UNDEFINED:
-    case HN_V_ABSENT: ret[0] = 0; return 0;
-    default: return (size_t)snprintf(ret, size, "<%s>", hn_value_type(v));
+    case HN_V_ABSENT:
+        ret[0] = 0;
+        return 0;
+    default:
+        return (size_t)snprintf(ret, size, "<%s>", hn_value_type(v));
     }
 }
 
@@ -312,7 +351,8 @@ static void repr(struct hn_render *r, struct hn_builder *b, const struct hn_valu
             hn_build(r, b, ", ", i ? 2 : 0, v->origin);
             repr(r, b, &v->items[i]);
         }
-        hn_build(r, b, v->tuple ? v->size == 1 ? ",)" : ")" : "]", v->tuple && v->size == 1 ? 2 : 1, v->origin);
+        hn_build(r, b, v->tuple ? v->size == 1 ? ",)" : ")" : "]", v->tuple && v->size == 1 ? 2 : 1,
+            v->origin);
     } else if (v->kind == HN_V_DICT) {
         hn_build(r, b, "{", 1, v->origin);
         for (size_t i = 0; i < v->dict->n && !r->rc; i++) {
@@ -345,8 +385,10 @@ struct hn_value hn_value_list(struct hn_render *r, struct hn_value v) {
     struct hn_value *items;
     size_t n = 0;
     switch (v.kind) {
-    case HN_V_LIST: return v;
-    case HN_V_UNDEFINED: return hn_list(NULL, 0);
+    case HN_V_LIST:
+        return v;
+    case HN_V_UNDEFINED:
+        return hn_list(NULL, 0);
     case HN_V_STRING:
         if (!(items = hn_render_alloc(r, hn_value_characters(r, &v), sizeof *items)))
             return hn_list(NULL, 0);
@@ -384,10 +426,16 @@ struct hn_value hn_value_from_json(struct hn_render *r, const json_t *json, uint
         else
             v = text_from_json(json, origin);
         break;
-    case JSON_INTEGER: v = hn_integer(json_integer_value(json)); break;
-    case JSON_REAL: v = hn_real(json_real_value(json)); break;
+    case JSON_INTEGER:
+        v = hn_integer(json_integer_value(json));
+        break;
+    case JSON_REAL:
+        v = hn_real(json_real_value(json));
+        break;
     case JSON_TRUE:
-    case JSON_FALSE: v = hn_truth(json_is_true(json)); break;
+    case JSON_FALSE:
+        v = hn_truth(json_is_true(json));
+        break;
     case JSON_ARRAY: {
         size_t n = json_array_size(json);
         struct hn_value *items = hn_render_alloc(r, n, sizeof *items);
@@ -400,7 +448,8 @@ struct hn_value hn_value_from_json(struct hn_render *r, const json_t *json, uint
         const char *key;
         json_t *member;
         struct hn_dict *dict = hn_render_alloc(r, 1, sizeof *dict);
-        if (!dict || !(dict->pairs = hn_render_alloc(r, json_object_size(json), sizeof *dict->pairs)))
+        if (!dict ||
+            !(dict->pairs = hn_render_alloc(r, json_object_size(json), sizeof *dict->pairs)))
             break;
         dict->capacity = json_object_size(json);
         json_object_foreach((json_t *)(uintptr_t)json, key, member) {
@@ -411,17 +460,20 @@ struct hn_value hn_value_from_json(struct hn_render *r, const json_t *json, uint
         v = (struct hn_value){.kind = HN_V_DICT, .dict = dict};
         break;
     }
-    case JSON_NULL: break;
+    case JSON_NULL:
+        break;
     }
     v.origin = origin;
     return v;
 }
 
-/* A role that is a plain word may count as the template's own; it is the template that asks for it. */
+/* A role that is a plain word may count as the template's own; it is the template that asks for
+ * it. */
 static bool plain_word(const json_t *json) {
     const char *text = json_string_value(json);
     return text &&
-        strspn(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-") == json_string_length(json);
+        strspn(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-") ==
+        json_string_length(json);
 }
 
 static uint16_t member_origin(const char *key, const json_t *value, uint16_t message) {
@@ -433,11 +485,13 @@ static uint16_t member_origin(const char *key, const json_t *value, uint16_t mes
     return message;
 }
 
-static void set_member(struct hn_render *r, struct hn_dict *dict, const char *key, struct hn_value value) {
+static void set_member(
+    struct hn_render *r, struct hn_dict *dict, const char *key, struct hn_value value) {
     hn_dict_set(r, dict, hn_string(key, strlen(key)), value);
 }
 
-/* As Transformers hands messages to a template: reasoning under each of its names. `weight` is ours and left out. */
+/* As Transformers hands messages to a template: reasoning under each of its names. `weight` is ours
+ * and left out. */
 static struct hn_value message_value(struct hn_render *r, const json_t *message, uint16_t origin) {
     static const char *const reasoning[] = {"reasoning_content", "thinking", "reasoning"};
     struct hn_dict *dict = hn_render_alloc(r, 1, sizeof *dict);
@@ -453,7 +507,8 @@ static struct hn_value message_value(struct hn_render *r, const json_t *message,
         set_member(r, dict, "thinking", hn_value_from_json(r, thought, origin));
     json_object_foreach((json_t *)(uintptr_t)message, key, member)
         if (strcmp(key, "weight") != 0)
-            set_member(r, dict, key, hn_value_from_json(r, member, member_origin(key, member, origin)));
+            set_member(
+                r, dict, key, hn_value_from_json(r, member, member_origin(key, member, origin)));
     if (thought)
         set_member(r, dict, "reasoning_content", hn_value_from_json(r, thought, origin));
     return (struct hn_value){.kind = HN_V_DICT, .dict = dict, .origin = origin};
@@ -471,7 +526,8 @@ struct hn_value hn_value_messages(struct hn_render *r, const json_t *messages) {
     return items ? hn_list(items, n) : hn_none();
 }
 
-static void json_string_text(struct hn_render *r, struct hn_builder *b, const struct hn_value *s, bool ascii) {
+static void json_string_text(
+    struct hn_render *r, struct hn_builder *b, const struct hn_value *s, bool ascii) {
     static const char names[] = "\"\\\b\f\n\r\t", letters[] = "\"\\bfnrt";
     uint16_t origin = s->size ? hn_origin_at(s, 0) : s->origin;
     hn_build(r, b, "\"", 1, origin);
@@ -494,8 +550,8 @@ static void json_string_text(struct hn_render *r, struct hn_builder *b, const st
     hn_build(r, b, "\"", 1, origin);
 }
 
-static void json_newline(struct hn_render *r, struct hn_builder *b, const struct hn_json_style *style, size_t depth,
-    uint16_t origin) {
+static void json_newline(struct hn_render *r, struct hn_builder *b,
+    const struct hn_json_style *style, size_t depth, uint16_t origin) {
     if (style->indent.kind != HN_V_STRING)
         return;
     hn_build(r, b, "\n", 1, origin);
@@ -504,11 +560,12 @@ static void json_newline(struct hn_render *r, struct hn_builder *b, const struct
 }
 
 static int compare_keys(const void *a, const void *b) {
-    return compare_text(&((const struct hn_pair *)a)->key, &((const struct hn_pair *)b)->key, false);
+    return compare_text(
+        &((const struct hn_pair *)a)->key, &((const struct hn_pair *)b)->key, false);
 }
 
-static void json_dict(struct hn_render *r, struct hn_builder *b, struct hn_value v, const struct hn_json_style *style,
-    size_t depth) {
+static void json_dict(struct hn_render *r, struct hn_builder *b, struct hn_value v,
+    const struct hn_json_style *style, size_t depth) {
     struct hn_pair *pairs = v.dict->pairs;
     size_t n = v.dict->n;
     if (style->sorted && n) {
@@ -549,8 +606,8 @@ static void json_dict(struct hn_render *r, struct hn_builder *b, struct hn_value
     hn_build(r, b, "}", 1, v.origin);
 }
 
-void hn_value_to_json(struct hn_render *r, struct hn_builder *b, struct hn_value v, const struct hn_json_style *style,
-    size_t depth) {
+void hn_value_to_json(struct hn_render *r, struct hn_builder *b, struct hn_value v,
+    const struct hn_json_style *style, size_t depth) {
     char text[64];
     if (!hn_render_work(r, 1))
         return;
@@ -559,13 +616,22 @@ void hn_value_to_json(struct hn_render *r, struct hn_builder *b, struct hn_value
         return;
     }
     switch (v.kind) {
-    case HN_V_STRING: json_string_text(r, b, &v, style->ascii); break;
-    case HN_V_NONE: hn_build(r, b, "null", 4, v.origin); break;
-    case HN_V_BOOL: hn_build(r, b, v.truth ? "true" : "false", v.truth ? 4 : 5, v.origin); break;
+    case HN_V_STRING:
+        json_string_text(r, b, &v, style->ascii);
+        break;
+    case HN_V_NONE:
+        hn_build(r, b, "null", 4, v.origin);
+        break;
+    case HN_V_BOOL:
+        hn_build(r, b, v.truth ? "true" : "false", v.truth ? 4 : 5, v.origin);
+        break;
     case HN_V_INT:
     case HN_V_FLOAT:
         if (v.kind == HN_V_FLOAT && !isfinite(v.real))
-            snprintf(text, sizeof text, "%s", isnan(v.real) ? "NaN" : v.real > 0 ? "Infinity" : "-Infinity");
+            snprintf(text, sizeof text, "%s",
+                isnan(v.real)    ? "NaN"
+                    : v.real > 0 ? "Infinity"
+                                 : "-Infinity");
         else
             scalar_text(&v, text, sizeof text);
         hn_build(r, b, text, strlen(text), v.origin);
@@ -582,7 +648,10 @@ void hn_value_to_json(struct hn_render *r, struct hn_builder *b, struct hn_value
             json_newline(r, b, style, depth, v.origin);
         hn_build(r, b, "]", 1, v.origin);
         break;
-    case HN_V_DICT: json_dict(r, b, v, style, depth); break;
-    default: hn_render_fail(r, HN_E_DATASET_INVALID, "%s cannot be written as JSON", hn_value_type(&v));
+    case HN_V_DICT:
+        json_dict(r, b, v, style, depth);
+        break;
+    default:
+        hn_render_fail(r, HN_E_DATASET_INVALID, "%s cannot be written as JSON", hn_value_type(&v));
     }
 }

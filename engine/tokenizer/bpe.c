@@ -1,19 +1,22 @@
 /*
- * Byte-level byte-pair encoding, as GPT-2 introduced it and the Llama 3, Qwen, SmolLM … families use it.
+ * Byte-level byte-pair encoding, as GPT-2 introduced it and the Llama 3, Qwen, SmolLM … families
+ * use it.
  *
- * A word (see pretokenize.h) begins as its bytes; again and again the adjacent pair whose merge stands first in the
- * model's list is replaced by its product, the leftmost of equals first, until no pair has a merge. A byte that is no
- * token of the vocabulary is left out, as the reference does for models without an unknown token.
+ * A word (see pretokenize.h) begins as its bytes; again and again the adjacent pair whose merge
+ * stands first in the model's list is replaced by its product, the leftmost of equals first, until
+ * no pair has a merge. A byte that is no token of the vocabulary is left out, as the reference does
+ * for models without an unknown token.
  *
  * Three ways to the same ids:
- *   - Which tokens encode to themselves is found out once at load; a word that is such a token is done with one
- *     look-up. Nine words of ten in ordinary text are.
- *   - Short words are scanned for the best pair again and again: quadratic, but in registers and cache.
+ *   - Which tokens encode to themselves is found out once at load; a word that is such a token is
+ *     done with one look-up. Nine words of ten in ordinary text are.
+ *   - Short words are scanned for the best pair again and again: quadratic, but in registers and
+ *     cache.
  *   - Long words (a page without spaces) use a linked list and a heap: n log n.
  *
- * The same machinery reads SentencePiece's vocabularies where a file has their merges (Hugging Face's Llama 2,
- * Mistral, Gemma): there a text begins as its characters, one that is no token as its bytes, and words, if the file
- * asks for any, begin at spaces.
+ * The same machinery reads SentencePiece's vocabularies where a file has their merges (Hugging
+ * Face's Llama 2, Mistral, Gemma): there a text begins as its characters, one that is no token as
+ * its bytes, and words, if the file asks for any, begin at spaces.
  */
 #include "engine/tokenizer/pretokenize.h"
 #include "engine/tokenizer/tokenizer_kind.h"
@@ -103,7 +106,8 @@ static bool has_bytes(const struct bpe *bpe, const char *text, size_t size) {
 }
 
 /* The symbol that word[at] begins as: its id, or -1 to leave it out, and its bytes. */
-static inline int32_t first_symbol(const struct bpe *bpe, const char *word, size_t at, size_t *ret_length) {
+static inline int32_t first_symbol(
+    const struct bpe *bpe, const char *word, size_t at, size_t *ret_length) {
     unsigned char byte = (unsigned char)word[at];
     *ret_length = 1;
     if (!bpe->pieces || (byte & 0xC0) == 0x80) /* inside a character that became its bytes */
@@ -121,7 +125,8 @@ static inline bool fuses(const struct bpe *bpe, int32_t left, int32_t right) {
 }
 
 /* Bytes of a short word → ids and begins in place; returns how many. */
-static size_t merge_short(const struct bpe *bpe, const char *word, size_t size, int32_t *ids, uint32_t *begins) {
+static size_t merge_short(
+    const struct bpe *bpe, const char *word, size_t size, int32_t *ids, uint32_t *begins) {
     uint32_t ranks[SHORT_WORD];
     size_t n = 0;
     for (size_t i = 0, length; i < size; i += length) {
@@ -197,9 +202,11 @@ static bool consider(const struct bpe *bpe, struct scratch *s, uint32_t left) {
     return !m || heap_push(s, (struct candidate){m->rank, left, left_id, right_id, m->product});
 }
 
-/* The same for a word of any length; the surviving symbols are the list that begins at 0. A candidate is stale when a
- * symbol of its pair has changed since; a symbol merged into its left neighbour has id -1. */
-static bool merge_long(const struct bpe *bpe, struct scratch *s, const char *word, size_t size, size_t *ret_n) {
+/* The same for a word of any length; the surviving symbols are the list that begins at 0. A
+ * candidate is stale when a symbol of its pair has changed since; a symbol merged into its left
+ * neighbour has id -1. */
+static bool merge_long(
+    const struct bpe *bpe, struct scratch *s, const char *word, size_t size, size_t *ret_n) {
     uint32_t n = 0;
     if (!hn_grow(&s->symbols, &s->symbols_capacity, size, sizeof *s->symbols))
         return false;
@@ -221,7 +228,8 @@ static bool merge_long(const struct bpe *bpe, struct scratch *s, const char *wor
     while (s->n_heap) {
         struct candidate c = heap_pop(s);
         struct symbol *left = &s->symbols[c.left];
-        if (left->id != c.left_id || left->next == UINT32_MAX || s->symbols[left->next].id != c.right_id)
+        if (left->id != c.left_id || left->next == UINT32_MAX ||
+            s->symbols[left->next].id != c.right_id)
             continue;
         struct symbol *right = &s->symbols[left->next];
         left->id = c.product;
@@ -229,7 +237,8 @@ static bool merge_long(const struct bpe *bpe, struct scratch *s, const char *wor
         right->id = -1;
         if (left->next != UINT32_MAX)
             s->symbols[left->next].previous = c.left;
-        if ((left->previous != UINT32_MAX && !consider(bpe, s, left->previous)) || !consider(bpe, s, c.left))
+        if ((left->previous != UINT32_MAX && !consider(bpe, s, left->previous)) ||
+            !consider(bpe, s, c.left))
             return false;
     }
     return true;
@@ -275,19 +284,20 @@ static bool encode_word(void *ud, size_t begin, size_t end) {
     return true;
 }
 
-/* Whether a composition with what stands before this character is impossible, so that form C may be made piece by
- * piece. */
+/* Whether a composition with what stands before this character is impossible, so that form C may be
+ * made piece by piece. */
 static bool composes_never(uint32_t c) {
     return c < 0x300 || (c >= 0x3400 && c <= 0x9FFF) || (c >= 0xAC00 && c <= 0xD7A3) ||
-           (c >= 0x3041 && c <= 0x3098) || (c >= 0x30A1 && c <= 0x30FA);
+        (c >= 0x3041 && c <= 0x3098) || (c >= 0x30A1 && c <= 0x30FA);
 }
 
 /*
- * Form C of text[size] in *out with the offset of every byte in *map. A changed piece maps to its begin; pieces end
- * before every character that composes with nothing before it, so offsets stay exact outside of what was composed.
+ * Form C of text[size] in *out with the offset of every byte in *map. A changed piece maps to its
+ * begin; pieces end before every character that composes with nothing before it, so offsets stay
+ * exact outside of what was composed.
  */
-static bool compose(
-    const char *text, size_t size, const uint32_t *map, size_t base, struct hn_buf *out, uint32_t **ret_map) {
+static bool compose(const char *text, size_t size, const uint32_t *map, size_t base,
+    struct hn_buf *out, uint32_t **ret_map) {
     size_t capacity = 0;
     for (size_t begin = 0, end; begin < size; begin = end) {
         bool plain = true;
@@ -299,12 +309,14 @@ static bool compose(
         utf8proc_uint8_t *form = NULL;
         utf8proc_ssize_t n = (utf8proc_ssize_t)(end - begin);
         if (!plain)
-            n = utf8proc_map((const utf8proc_uint8_t *)text + begin, n, &form, UTF8PROC_STABLE | UTF8PROC_COMPOSE);
+            n = utf8proc_map((const utf8proc_uint8_t *)text + begin, n, &form,
+                UTF8PROC_STABLE | UTF8PROC_COMPOSE);
         if (n < 0 || !hn_grow(ret_map, &capacity, out->size + (size_t)n + 1, sizeof **ret_map)) {
             free(form);
             return false;
         }
-        bool same = !form || ((size_t)n == end - begin && memcmp(form, text + begin, (size_t)n) == 0);
+        bool same =
+            !form || ((size_t)n == end - begin && memcmp(form, text + begin, (size_t)n) == 0);
         for (size_t i = 0; i < (size_t)n; i++) {
             size_t at = begin + (same ? i : 0);
             (*ret_map)[out->size + i] = map ? map[at] : (uint32_t)(base + at);
@@ -335,8 +347,8 @@ static void cut_pieces(struct job *job, size_t size) {
     }
 }
 
-static int encode(const struct hn_tokenizer *tok, const char *text, size_t size, const uint32_t *map, size_t base,
-    struct hn_ids *out, struct hn_error *err) {
+static int encode(const struct hn_tokenizer *tok, const char *text, size_t size,
+    const uint32_t *map, size_t base, struct hn_ids *out, struct hn_error *err) {
     const struct bpe *bpe = tok->state;
     struct job job = {.tok = tok, .bpe = bpe, .text = text, .map = map, .base = base, .out = out};
     struct hn_buf composed = {.ceiling = 3 * HN_TEXT_MAX};
@@ -372,25 +384,30 @@ static void destroy(void *state) {
 }
 
 /* Bytes of a token as merges spell it. */
-static bool read_spelling(const struct bpe *bpe, const char *text, size_t size, char *to, size_t *ret_size) {
+static bool read_spelling(
+    const struct bpe *bpe, const char *text, size_t size, char *to, size_t *ret_size) {
     if (!bpe->pieces)
         return hn_byte_level_decode(text, size, to, ret_size);
     *ret_size = hn_blocks_decode((struct hn_view){text, size}, to);
     return true;
 }
 
-/* One line of the list, "left right", each part in the file's spelling. A merge of what is no token can never apply.
+/* One line of the list, "left right", each part in the file's spelling. A merge of what is no token
+ * can never apply.
  */
-static void add_merge(struct bpe *bpe, const struct hn_vocab *vocab, struct hn_view line, uint32_t rank) {
+static void add_merge(
+    struct bpe *bpe, const struct hn_vocab *vocab, struct hn_view line, uint32_t rank) {
     char bytes[1024];
     const char *space = line.size > 2 ? memchr(line.data + 1, ' ', line.size - 2) : NULL;
     if (!space || line.size > sizeof bytes)
         return;
-    size_t left_text = (size_t)(space - line.data), right_text = line.size - left_text - 1, left, right;
+    size_t left_text = (size_t)(space - line.data), right_text = line.size - left_text - 1, left,
+           right;
     if (!read_spelling(bpe, line.data, left_text, bytes, &left) ||
         !read_spelling(bpe, space + 1, right_text, bytes + left, &right))
         return;
-    int32_t left_id = hn_vocab_find(vocab, bytes, left), right_id = hn_vocab_find(vocab, bytes + left, right);
+    int32_t left_id = hn_vocab_find(vocab, bytes, left),
+            right_id = hn_vocab_find(vocab, bytes + left, right);
     int32_t product = hn_vocab_find(vocab, bytes, left + right);
     if (left_id < 0 || right_id < 0 || product < 0)
         return;
@@ -398,16 +415,17 @@ static void add_merge(struct bpe *bpe, const struct hn_vocab *vocab, struct hn_v
     size_t i = slot_of(pair, bpe->mask);
     while (bpe->merges[i].pair != EMPTY && bpe->merges[i].pair != pair)
         i = (i + 1) & bpe->mask;
-    bpe->merges[i] = (struct merge){pair, rank, product}; /* the reference's map keeps the last of twins */
+    /* the reference's map keeps the last of twins */
+    bpe->merges[i] = (struct merge){pair, rank, product};
 }
 
-static int load_merges(
-    struct bpe *bpe, const struct hn_vocab *vocab, const struct hn_gguf *gguf, struct hn_error *err) {
+static int load_merges(struct bpe *bpe, const struct hn_vocab *vocab, const struct hn_gguf *gguf,
+    struct hn_error *err) {
     const struct hn_gguf_kv *list = hn_gguf_find(gguf, "tokenizer.ggml.merges");
     size_t slots = 16;
     if (!list || list->type != HN_GGUF_ARRAY || !list->strings || list->count > HN_VOCAB_MAX)
-        return hn_fail(
-            err, HN_E_MODEL_INVALID, "the model file has no usable list of merges (tokenizer.ggml.merges)");
+        return hn_fail(err, HN_E_MODEL_INVALID,
+            "the model file has no usable list of merges (tokenizer.ggml.merges)");
     while (slots < 3 * list->count)
         slots *= 2;
     if (!(bpe->merges = hn_calloc(slots, sizeof *bpe->merges)))
@@ -426,9 +444,11 @@ static int find_whole(struct bpe *bpe, const struct hn_vocab *vocab, struct hn_e
         struct hn_view text = hn_vocab_text(vocab, (int32_t)id);
         int32_t ids[SHORT_WORD];
         uint32_t begins[SHORT_WORD];
-        if (text.size == 0 || text.size > SHORT_WORD || hn_vocab_find(vocab, text.data, text.size) != (int32_t)id)
+        if (text.size == 0 || text.size > SHORT_WORD ||
+            hn_vocab_find(vocab, text.data, text.size) != (int32_t)id)
             continue;
-        bpe->whole[id] = merge_short(bpe, text.data, text.size, ids, begins) == 1 && ids[0] == (int32_t)id;
+        bpe->whole[id] =
+            merge_short(bpe, text.data, text.size, ids, begins) == 1 && ids[0] == (int32_t)id;
     }
     return 0;
 }
@@ -444,8 +464,9 @@ static int load(struct hn_tokenizer *tok, const struct hn_gguf *gguf, struct hn_
     if (!rule) {
         hn_fail(err, HN_E_UNSUPPORTED, "the model's pre-tokenizer \"%.*s\" is not supported",
             (int)(name.size < 64 ? name.size : 64), name.data);
-        hn_error_hint(
-            err, "its words would be cut in another way than the model learned; use a model of another family");
+        hn_error_hint(err,
+            "its words would be cut in another way than the model learned; use a model of another "
+            "family");
         return HN_E_UNSUPPORTED;
     }
     bpe->nfc = rule->nfc;
@@ -477,7 +498,8 @@ static int load_pieces(struct hn_tokenizer *tok, const struct hn_gguf *gguf, str
     int64_t prefix = hn_gguf_int(gguf, HN_KEY_PREFIX, HN_PREFIX_NONE);
     if (!(tok->state = bpe))
         return hn_fail(err, HN_E_INTERNAL, "out of memory");
-    tok->prefix = prefix >= HN_PREFIX_NONE && prefix <= HN_PREFIX_FIRST ? (int)prefix : HN_PREFIX_NONE;
+    tok->prefix =
+        prefix >= HN_PREFIX_NONE && prefix <= HN_PREFIX_FIRST ? (int)prefix : HN_PREFIX_NONE;
     bpe->pieces = true;
     bpe->vocab = &tok->vocab;
     bpe->split = hn_gguf_bool(gguf, HN_KEY_SPLIT, false);

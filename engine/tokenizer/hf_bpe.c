@@ -1,4 +1,5 @@
-/* Byte-level BPE in tokenizer.json (GPT-2, Llama 3, Qwen, RoBERTa …) → the fields of GGUF's "gpt2". */
+/* Byte-level BPE in tokenizer.json (GPT-2, Llama 3, Qwen, RoBERTa …) → the fields of GGUF's
+ * "gpt2". */
 #include "engine/base/buf.h"
 #include "engine/tokenizer/hf_tokenizer.h"
 #include "engine/base/json.h"
@@ -16,20 +17,22 @@ int hn_text_put_merges(struct hn_text *t, const json_t *merges, struct hn_error 
     struct hn_buf joined = {0};
     int rc = 0;
     if (n > HN_VOCAB_MAX)
-        rc = hn_fail(
-            err, HN_E_MODEL_INVALID, "tokenizer.json has %zu merges; at most %zu can be read", n, HN_VOCAB_MAX);
+        rc = hn_fail(err, HN_E_MODEL_INVALID,
+            "tokenizer.json has %zu merges; at most %zu can be read", n, HN_VOCAB_MAX);
     else if (!starts || !views)
         rc = hn_fail(err, HN_E_INTERNAL, "out of memory");
     for (size_t i = 0; !rc && i < n; i++) {
         const json_t *merge = json_array_get(merges, i);
-        const char *whole = json_string_value(merge), *left = json_string_value(json_array_get(merge, 0)),
+        const char *whole = json_string_value(merge),
+                   *left = json_string_value(json_array_get(merge, 0)),
                    *right = json_string_value(json_array_get(merge, 1));
         if (whole)
             hn_buf_printf(&joined, "%s", whole);
         else if (left && right && json_array_size(merge) == 2)
             hn_buf_printf(&joined, "%s %s", left, right);
         else
-            rc = hn_fail(err, HN_E_MODEL_INVALID, "tokenizer.json: merge %zu is not a pair of texts", i + 1);
+            rc = hn_fail(
+                err, HN_E_MODEL_INVALID, "tokenizer.json: merge %zu is not a pair of texts", i + 1);
         starts[i + 1] = joined.size;
     }
     if (!rc && joined.failed)
@@ -44,10 +47,11 @@ int hn_text_put_merges(struct hn_text *t, const json_t *merges, struct hn_error 
     return rc;
 }
 
-/* ByteLevel alone may put a space before each text (RoBERTa's do). Behind another step it would do so before each of
- * that one's pieces, which nobody wants and nothing here says. */
+/* ByteLevel alone may put a space before each text (RoBERTa's do). Behind another step it would do
+ * so before each of that one's pieces, which nobody wants and nothing here says. */
 static bool puts_space(const json_t *pre) {
-    return hn_text_has_type(pre, "ByteLevel") && json_is_true(json_object_get(pre, "add_prefix_space"));
+    return hn_text_has_type(pre, "ByteLevel") &&
+        json_is_true(json_object_get(pre, "add_prefix_space"));
 }
 
 static int put_pre_tokenizer(struct hn_text *t, const json_t *model, struct hn_error *err) {
@@ -62,8 +66,8 @@ static int put_pre_tokenizer(struct hn_text *t, const json_t *model, struct hn_e
     json_t *plain = prefix ? json_copy((json_t *)(uintptr_t)pre) : NULL;
     if (plain)
         json_object_set_new(plain, "add_prefix_space", json_false());
-    const char *name = hn_pre_rule_describes(
-        plain ? plain : pre, json_is_object(normalizer), json_is_true(json_object_get(model, "ignore_merges")));
+    const char *name = hn_pre_rule_describes(plain ? plain : pre, json_is_object(normalizer),
+        json_is_true(json_object_get(model, "ignore_merges")));
     json_decref(plain);
     if (!name)
         return hn_text_refuse("pre-tokenizer", pre, err);

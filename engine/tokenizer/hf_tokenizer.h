@@ -1,6 +1,6 @@
 /*
- * What the parts of a folder's conversion share (folder_text.c tells the whole): the files read, the tokens by id,
- * and the GGUF fields being written. Internal to folder_*.c.
+ * What the parts of a folder's conversion share (folder_text.c tells the whole): the files read,
+ * the tokens by id, and the GGUF fields being written. Internal to folder_*.c.
  */
 #ifndef HN_FOLDER_TEXT_H
 #define HN_FOLDER_TEXT_H
@@ -12,7 +12,8 @@
 #define HN_JSON_MAX ((size_t)256 << 20)
 
 struct hn_text {
-    json_t *tokenizer, *config, *generation; /* of tokenizer.json, tokenizer_config.json, generation_config.json */
+    /* of tokenizer.json, tokenizer_config.json, generation_config.json */
+    json_t *tokenizer, *config, *generation;
     const struct hn_folder *folder;
     struct hn_view *tokens; /* [n] by id */
     int32_t *types;         /* [n] */
@@ -32,7 +33,8 @@ struct hn_text_kind {
     /* Writes what belongs to this kind alone; tokens and specials are written already. */
     int (*convert)(struct hn_text *t, const json_t *model, struct hn_error *err);
 };
-extern const struct hn_text_kind hn_text_piece_bpe, hn_text_byte_bpe, hn_text_unigram, hn_text_wordpiece;
+extern const struct hn_text_kind hn_text_piece_bpe, hn_text_byte_bpe, hn_text_unigram,
+    hn_text_wordpiece;
 
 bool hn_text_has_type(const json_t *part, const char *type); /* part["type"] == type */
 /* HN_E_UNSUPPORTED naming what and, if it has one, the part's type. */
@@ -41,11 +43,13 @@ void hn_text_put_i32s(struct hn_text *t, const char *key, const int32_t *values,
 void hn_text_put_views(struct hn_text *t, const char *key, struct hn_view *views, size_t n);
 int hn_text_put_merges(struct hn_text *t, const json_t *merges, struct hn_error *err);
 int64_t hn_text_find(const struct hn_text *t, const char *token); /* id, or -1 */
-/* Id of the token that the configuration names as "bos", "eos", "unk", "pad", "cls", "sep", "mask"; or -1. */
+/* Id of the token that the configuration names as "bos", "eos", "unk", "pad", "cls", "sep", "mask";
+ * or -1. */
 int64_t hn_text_special(const struct hn_text *t, const char *name);
 /* The parts around texts, from tokenizer.json's post_processor. */
 int hn_text_put_processor(struct hn_text *t, struct hn_error *err);
-/* tokenizer.json as it would be, made of vocab.txt and tokenizer_config.json: *ret stays NULL without vocab.txt. */
+/* tokenizer.json as it would be, made of vocab.txt and tokenizer_config.json: *ret stays NULL
+ * without vocab.txt. */
 int hn_text_from_vocab_txt(const struct hn_text *t, json_t **ret, struct hn_error *err);
 
 #endif

@@ -1,8 +1,9 @@
 /*
- * SentencePiece's BPE (Kudo & Richardson 2018), as GGUF files of Llama 2, Mistral and Gemma have it: no words are cut
- * beforehand; of all neighbouring symbols whose texts together are a piece, those with the highest score are joined
- * first, the leftmost of equals; a character that is no piece becomes its bytes. Pieces spell a space as U+2581; the
- * vocabulary holds them with the space itself (vocab.c), so that text is looked up as it stands.
+ * SentencePiece's BPE (Kudo & Richardson 2018), as GGUF files of Llama 2, Mistral and Gemma have
+ * it: no words are cut beforehand; of all neighbouring symbols whose texts together are a piece,
+ * those with the highest score are joined first, the leftmost of equals; a character that is no
+ * piece becomes its bytes. Pieces spell a space as U+2581; the vocabulary holds them with the space
+ * itself (vocab.c), so that text is looked up as it stands.
  */
 #include "engine/base/buf.h"
 #include "engine/tokenizer/tokenizer_kind.h"
@@ -24,7 +25,8 @@ struct symbol { /* of a text; in a list from left to right */
 
 struct candidate { /* two neighbours that make a piece */
     float score;
-    uint32_t left, size; /* size of both when it was found: another one now means that it is stale */
+    /* size of both when it was found: another one now means that it is stale */
+    uint32_t left, size;
 };
 
 struct work {
@@ -107,15 +109,16 @@ static bool put(const struct work *w, const struct symbol *s, size_t first, stru
     for (uint32_t i = s->begin; i < end; i++) {
         id = w->spm->byte_ids[(unsigned char)w->text[i]];
         if (id < 0) /* one unknown token for the whole character */
-            return hn_ids_push_unknown(out, first, true, w->spm->unknown, place(w, i), place(w, end));
+            return hn_ids_push_unknown(
+                out, first, true, w->spm->unknown, place(w, i), place(w, end));
         if (!hn_ids_push(out, id, place(w, i), place(w, i + 1)))
             return false;
     }
     return true;
 }
 
-static int encode(const struct hn_tokenizer *tok, const char *text, size_t size, const uint32_t *map, size_t base,
-    struct hn_ids *out, struct hn_error *err) {
+static int encode(const struct hn_tokenizer *tok, const char *text, size_t size,
+    const uint32_t *map, size_t base, struct hn_ids *out, struct hn_error *err) {
     struct work w = {.tok = tok, .spm = tok->state, .text = text, .map = map, .base = base};
     bool ok = hn_grow(&w.symbols, &w.symbols_capacity, size, sizeof *w.symbols);
     uint32_t n = 0;
@@ -142,8 +145,10 @@ static int load(struct hn_tokenizer *tok, const struct hn_gguf *gguf, struct hn_
     size_t n = tok->vocab.n;
     if (!(tok->state = spm) || !(spm->scores = hn_calloc(n, sizeof *spm->scores)))
         return hn_fail(err, HN_E_INTERNAL, "out of memory");
-    if (!scores || scores->type != HN_GGUF_ARRAY || scores->element != HN_GGUF_F32 || scores->count != n)
-        return hn_fail(err, HN_E_MODEL_INVALID, "tokenizer.ggml.scores is missing or does not fit the %zu tokens", n);
+    if (!scores || scores->type != HN_GGUF_ARRAY || scores->element != HN_GGUF_F32 ||
+        scores->count != n)
+        return hn_fail(err, HN_E_MODEL_INVALID,
+            "tokenizer.ggml.scores is missing or does not fit the %zu tokens", n);
     if (hn_gguf_bool(gguf, "tokenizer.ggml.add_space_prefix", true))
         tok->prefix = HN_PREFIX_EACH;
     hn_vocab_bytes(&tok->vocab, spm->byte_ids);
@@ -151,7 +156,8 @@ static int load(struct hn_tokenizer *tok, const struct hn_gguf *gguf, struct hn_
     spm->unknown = unknown >= 0 && (size_t)unknown < n ? (int32_t)unknown : 0;
     for (size_t id = 0; id < n; id++) {
         float score = (float)hn_gguf_array_float(scores, id);
-        spm->scores[id] = score >= -1e30f && score <= 1e30f ? score : -1e30f; /* NaN would have no order */
+        /* NaN would have no order */
+        spm->scores[id] = score >= -1e30f && score <= 1e30f ? score : -1e30f;
     }
     return 0;
 }

@@ -1,13 +1,16 @@
 /*
- * Tokenizers: what all kinds share. See tokenizer.h; the kinds are bpe.c and its siblings, one row each below.
+ * Tokenizers: what all kinds share. See tokenizer.h; the kinds are bpe.c and its siblings, one row
+ * each below.
  *
- * A text is repaired, cut at its added tokens, and the stretches between go to the kind. Repair means: bytes that are
- * not UTF-8 are read as Python's bytes.decode("utf-8", errors="replace") reads them, one U+FFFD for each maximal
- * subpart, because that is what every reference tokenizer is fed with; the offsets still count the original's bytes.
+ * A text is repaired, cut at its added tokens, and the stretches between go to the kind. Repair
+ * means: bytes that are not UTF-8 are read as Python's bytes.decode("utf-8", errors="replace")
+ * reads them, one U+FFFD for each maximal subpart, because that is what every reference tokenizer
+ * is fed with; the offsets still count the original's bytes.
  *
- * Added tokens are matched longest first, and only in bytes of the template (origin), so that "<|im_end|>" in
- * somebody's data stays ordinary text. Added tokens that consist of spaces carry no such power and match anywhere.
- * Those that a file marks as "normalized" are looked for behind all others, in what these left.
+ * Added tokens are matched longest first, and only in bytes of the template (origin), so that
+ * "<|im_end|>" in somebody's data stays ordinary text. Added tokens that consist of spaces carry no
+ * such power and match anywhere. Those that a file marks as "normalized" are looked for behind all
+ * others, in what these left.
  */
 #include "engine/template/template.h"
 #include "engine/tokenizer/tokenizer_kind.h"
@@ -16,8 +19,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const struct hn_tokenizer_kind *const kinds[] = {
-    &hn_tokenizer_bpe, &hn_tokenizer_piece_bpe, &hn_tokenizer_spm, &hn_tokenizer_wordpiece, &hn_tokenizer_unigram};
+static const struct hn_tokenizer_kind *const kinds[] = {&hn_tokenizer_bpe, &hn_tokenizer_piece_bpe,
+    &hn_tokenizer_spm, &hn_tokenizer_wordpiece, &hn_tokenizer_unigram};
 
 /* Tokens by which published models end a turn or a text, besides those the file names by id. */
 static const char *const end_texts[] = {
@@ -67,7 +70,8 @@ static bool only_spaces(struct hn_view text) {
 
 /* <start_of_turn>, <end_of_turn>, <start_of_image> …, which some files list as user-defined. */
 static bool structures_chat(struct hn_view text) {
-    return memmem(text.data, text.size, "_of_", 4) || (text.size > 2 && memcmp(text.data, "<|", 2) == 0);
+    return memmem(text.data, text.size, "_of_", 4) ||
+        (text.size > 2 && memcmp(text.data, "<|", 2) == 0);
 }
 
 static int compare_added(const void *a, const void *b, void *ud) {
@@ -91,14 +95,15 @@ static int collect_added(struct hn_tokenizer *tok, struct hn_error *err) {
             continue;
         if (!hn_grow(&tok->added, &capacity, tok->n_added + 1, sizeof *tok->added))
             return hn_fail(err, HN_E_INTERNAL, "out of memory");
-        /* SentencePiece takes its user-defined pieces out of any text; those that structure a chat stay the
-         * template's. */
+        /* SentencePiece takes its user-defined pieces out of any text; those that structure a chat
+         * stay the template's. */
         bool piece = tok->kind->takes_added && !structures_chat(text);
         bool anywhere = vocab->types[i] == HN_TOKEN_USER_DEFINED && (piece || only_spaces(text));
         tok->added[tok->n_added++] = (struct hn_added){(int32_t)i, anywhere, 0};
     }
     if (tok->n_added)
-        qsort_r(tok->added, tok->n_added, sizeof *tok->added, compare_added, (void *)(uintptr_t)vocab);
+        qsort_r(
+            tok->added, tok->n_added, sizeof *tok->added, compare_added, (void *)(uintptr_t)vocab);
     for (size_t i = 0; i < tok->n_added; i++)
         tok->added_first[(unsigned char)hn_vocab_text(vocab, tok->added[i].id).data[0] + 1]++;
     for (size_t b = 0; b < 256; b++)
@@ -110,7 +115,8 @@ static int collect_added(struct hn_tokenizer *tok, struct hn_error *err) {
 static int read_flags(struct hn_tokenizer *tok, const struct hn_gguf *gguf, struct hn_error *err) {
     const struct hn_gguf_kv *list = hn_gguf_find(gguf, HN_KEY_ADDED);
     uint8_t *flags = list ? hn_calloc(tok->vocab.n, 1) : NULL;
-    /* SentencePiece looks for its user-defined pieces behind the space that it puts before the text. */
+    /* SentencePiece looks for its user-defined pieces behind the space that it puts before the
+     * text. */
     for (size_t i = 0; !list && tok->kind == &hn_tokenizer_spm && i < tok->n_added; i++)
         if (tok->added[i].anywhere) {
             tok->added[i].flags = HN_ADDED_NORMALIZED;
@@ -120,7 +126,9 @@ static int read_flags(struct hn_tokenizer *tok, const struct hn_gguf *gguf, stru
         return 0;
     if (!flags)
         return hn_fail(err, HN_E_INTERNAL, "out of memory");
-    for (size_t i = 0; list->type == HN_GGUF_ARRAY && list->element == HN_GGUF_I32 && i + 1 < list->count; i += 2) {
+    for (size_t i = 0;
+         list->type == HN_GGUF_ARRAY && list->element == HN_GGUF_I32 && i + 1 < list->count;
+         i += 2) {
         int64_t id = hn_gguf_array_int(list, i);
         if (id >= 0 && (size_t)id < tok->vocab.n)
             flags[id] = (uint8_t)hn_gguf_array_int(list, i + 1);
@@ -134,7 +142,8 @@ static int read_flags(struct hn_tokenizer *tok, const struct hn_gguf *gguf, stru
 }
 
 static void add_end(struct hn_tokenizer *tok, int64_t id) {
-    if (id < 0 || (size_t)id >= tok->vocab.n || tok->n_ends == sizeof tok->ends / sizeof tok->ends[0] ||
+    if (id < 0 || (size_t)id >= tok->vocab.n ||
+        tok->n_ends == sizeof tok->ends / sizeof tok->ends[0] ||
         hn_tokenizer_is_end(tok, (int32_t)id))
         return;
     tok->ends[tok->n_ends++] = (int32_t)id;
@@ -157,7 +166,8 @@ static int load(struct hn_tokenizer *tok, const struct hn_gguf *gguf, struct hn_
         return rc;
     tok->bos = id_of(tok, gguf, "tokenizer.ggml.bos_token_id");
     tok->eos = id_of(tok, gguf, "tokenizer.ggml.eos_token_id");
-    tok->adds_bos = hn_gguf_bool(gguf, "tokenizer.ggml.add_bos_token", tok->adds_bos) && tok->bos >= 0;
+    tok->adds_bos =
+        hn_gguf_bool(gguf, "tokenizer.ggml.add_bos_token", tok->adds_bos) && tok->bos >= 0;
     for (size_t i = 0; i < sizeof end_keys / sizeof end_keys[0]; i++)
         add_end(tok, hn_gguf_int(gguf, end_keys[i], -1));
     const struct hn_gguf_kv *ends = hn_gguf_find(gguf, HN_KEY_ENDS);
@@ -171,7 +181,8 @@ static int load(struct hn_tokenizer *tok, const struct hn_gguf *gguf, struct hn_
     return hn_tokenizer_load_parts(tok, gguf, err);
 }
 
-int hn_tokenizer_from_gguf(const struct hn_gguf *gguf, struct hn_tokenizer **ret, struct hn_error *err) {
+int hn_tokenizer_from_gguf(
+    const struct hn_gguf *gguf, struct hn_tokenizer **ret, struct hn_error *err) {
     struct hn_view model = hn_gguf_string(gguf, "tokenizer.ggml.model");
     const struct hn_tokenizer_kind *kind = NULL;
     for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++)
@@ -179,9 +190,8 @@ int hn_tokenizer_from_gguf(const struct hn_gguf *gguf, struct hn_tokenizer **ret
             kind = kinds[i];
     if (!kind) {
         hn_fail(err, HN_E_UNSUPPORTED,
-            "the model's tokenizer \"%.*s\" is not supported (\"gpt2\", byte-level BPE, \"llama\", SentencePiece's, "
-            "and "
-            "\"bert\", WordPiece, are)",
+            "the model's tokenizer \"%.*s\" is not supported (\"gpt2\", byte-level BPE, \"llama\", "
+            "SentencePiece's, and \"bert\", WordPiece, are)",
             (int)(model.size < 64 ? model.size : 64), model.data ? model.data : "");
         return HN_E_UNSUPPORTED;
     }
@@ -213,7 +223,8 @@ static bool all_template(const uint16_t *origin, size_t size) {
     return true;
 }
 
-/* A stretch of valid UTF-8; map[i], or base + i when map is NULL, is the original's offset of byte i <= size. */
+/* A stretch of valid UTF-8; map[i], or base + i when map is NULL, is the original's offset of byte
+ * i <= size. */
 struct stretch {
     const char *text;
     size_t size;
@@ -237,7 +248,7 @@ static size_t step_back(const struct stretch *s, size_t at) {
 
 static bool stands_alone(const struct stretch *s, size_t begin, size_t end) {
     return (begin == 0 || !hn_utf8_is_word(hn_utf8_get(s->text + step_back(s, begin)))) &&
-           (end == s->size || !hn_utf8_is_word(hn_utf8_get(s->text + end)));
+        (end == s->size || !hn_utf8_is_word(hn_utf8_get(s->text + end)));
 }
 
 /* The longest added token that may match at byte `at`, or NULL. */
@@ -258,16 +269,18 @@ static const struct hn_added *match_added(
     return NULL;
 }
 
-/* The spaces that the token takes in: *begin moves left, no further than to `floor`, *end to the right. */
-static void take_spaces(
-    const struct stretch *s, const struct hn_added *added, size_t floor, size_t *begin, size_t *end) {
+/* The spaces that the token takes in: *begin moves left, no further than to `floor`, *end to the
+ * right. */
+static void take_spaces(const struct stretch *s, const struct hn_added *added, size_t floor,
+    size_t *begin, size_t *end) {
     while ((added->flags & HN_ADDED_LSTRIP) && *begin > floor) {
         size_t before = step_back(s, *begin);
         if (!hn_utf8_is_white(hn_utf8_get(s->text + before)))
             break;
         *begin = before;
     }
-    while ((added->flags & HN_ADDED_RSTRIP) && *end < s->size && hn_utf8_is_white(hn_utf8_get(s->text + *end)))
+    while ((added->flags & HN_ADDED_RSTRIP) && *end < s->size &&
+        hn_utf8_is_white(hn_utf8_get(s->text + *end)))
         *end += hn_utf8_length((unsigned char)s->text[*end]);
 }
 
@@ -279,17 +292,18 @@ static bool begins_with_space(const struct hn_tokenizer *tok, const struct stret
     return s->text[0] == ' ' || (tok->kind->spelling == HN_SPELLED_WITH_BLOCKS && is_block(s, 0));
 }
 
-/* Whether the stretch (not empty) gets its space here: before the second look for added tokens, or behind it. */
+/* Whether the stretch (not empty) gets its space here: before the second look for added tokens, or
+ * behind it. */
 static bool gets_space(const struct hn_tokenizer *tok, const struct stretch *s, bool normalized) {
     if (tok->prefix == HN_PREFIX_EACH)
         return !normalized;
-    bool applies =
-        tok->prefix == HN_PREFIX_MISSING || (tok->prefix == HN_PREFIX_FIRST && (s->map ? s->map[0] : s->base) == 0);
+    bool applies = tok->prefix == HN_PREFIX_MISSING ||
+        (tok->prefix == HN_PREFIX_FIRST && (s->map ? s->map[0] : s->base) == 0);
     return applies && (normalized || !tok->n_normalized) && !begins_with_space(tok, s);
 }
 
-/* A copy of the stretch: behind one more space, which stands where its first byte does, if `space`; and with spaces
- * for U+2581, which SentencePiece's pieces do not tell from them, if `blocks`. */
+/* A copy of the stretch: behind one more space, which stands where its first byte does, if `space`;
+ * and with spaces for U+2581, which SentencePiece's pieces do not tell from them, if `blocks`. */
 struct copy {
     char *text;
     uint16_t *origin;
@@ -326,15 +340,15 @@ static int encode_stretch(const struct hn_tokenizer *tok, const struct stretch *
     struct hn_ids *out, struct hn_error *err);
 
 /* A stretch between added tokens of the first sort, or of both. */
-static int encode_between(
-    const struct hn_tokenizer *tok, struct stretch s, bool normalized, struct hn_ids *out, struct hn_error *err) {
+static int encode_between(const struct hn_tokenizer *tok, struct stretch s, bool normalized,
+    struct hn_ids *out, struct hn_error *err) {
     struct copy copy = {0};
     int rc = 0;
     if (s.size == 0)
         return 0;
     bool space = gets_space(tok, &s, normalized);
     bool blocks = tok->kind->spelling == HN_SPELLED_WITH_BLOCKS && !tok->kind->own_spaces &&
-                  memmem(s.text, s.size, "\xE2\x96\x81", 3);
+        memmem(s.text, s.size, "\xE2\x96\x81", 3);
     if ((space || blocks) && !rewrite(&s, space, blocks, &copy))
         rc = hn_fail(err, HN_E_INTERNAL, "out of memory while tokenising");
     else if (normalized || !tok->n_normalized)
@@ -347,7 +361,8 @@ static int encode_between(
     return rc;
 }
 
-/* Cuts at the added tokens: first at those matched in the text itself, then, in what is left, at `normalized` ones.
+/* Cuts at the added tokens: first at those matched in the text itself, then, in what is left, at
+ * `normalized` ones.
  */
 static int encode_stretch(const struct hn_tokenizer *tok, const struct stretch *s, bool normalized,
     struct hn_ids *out, struct hn_error *err) {
@@ -365,8 +380,9 @@ static int encode_stretch(const struct hn_tokenizer *tok, const struct stretch *
         size_t begin = at, end = at + hn_vocab_text(&tok->vocab, added->id).size;
         take_spaces(s, added, done, &begin, &end);
         rc = encode_between(tok, part_of(s, done, begin), normalized, out, err);
-        if (!rc && !hn_ids_push(out, added->id, s->map ? s->map[begin] : s->base + begin,
-                       s->map ? s->map[end] : s->base + end))
+        if (!rc &&
+            !hn_ids_push(out, added->id, s->map ? s->map[begin] : s->base + begin,
+                s->map ? s->map[end] : s->base + end))
             rc = hn_fail(err, HN_E_INTERNAL, "out of memory while tokenising");
         done = at = end;
     }
@@ -374,20 +390,22 @@ static int encode_stretch(const struct hn_tokenizer *tok, const struct stretch *
 }
 
 /* Encodes valid UTF-8. */
-static int encode_valid(const struct hn_tokenizer *tok, const char *text, size_t size, const uint16_t *origin,
-    const uint32_t *map, struct hn_ids *out, struct hn_error *err) {
+static int encode_valid(const struct hn_tokenizer *tok, const char *text, size_t size,
+    const uint16_t *origin, const uint32_t *map, struct hn_ids *out, struct hn_error *err) {
     struct stretch s = {text, size, origin, map, 0};
     return encode_stretch(tok, &s, false, out, err);
 }
 
 /* A copy with U+FFFD for what is not UTF-8; at most three bytes for each bad one. */
-static int encode_repaired(const struct hn_tokenizer *tok, const char *text, size_t size, const uint16_t *origin,
-    struct hn_ids *out, struct hn_error *err) {
+static int encode_repaired(const struct hn_tokenizer *tok, const char *text, size_t size,
+    const uint16_t *origin, struct hn_ids *out, struct hn_error *err) {
     char *copy = hn_calloc(3 * size, 1);
     uint32_t *map = hn_calloc(3 * size + 1, sizeof *map);
     uint16_t *origins = origin ? hn_calloc(3 * size, sizeof *origins) : NULL;
     size_t n = 0;
-    int rc = copy && map && (origins || !origin) ? 0 : hn_fail(err, HN_E_INTERNAL, "out of memory while tokenising");
+    int rc = copy && map && (origins || !origin)
+        ? 0
+        : hn_fail(err, HN_E_INTERNAL, "out of memory while tokenising");
     for (size_t at = 0; !rc && at < size;) {
         size_t good = hn_utf8_valid(text + at, size - at);
         memcpy(copy + n, text + at, good);
@@ -416,22 +434,24 @@ static int encode_repaired(const struct hn_tokenizer *tok, const char *text, siz
     return rc;
 }
 
-int hn_tokenizer_encode(const struct hn_tokenizer *tok, const char *text, size_t size, const uint16_t *origin,
-    struct hn_ids *out, struct hn_error *err) {
+int hn_tokenizer_encode(const struct hn_tokenizer *tok, const char *text, size_t size,
+    const uint16_t *origin, struct hn_ids *out, struct hn_error *err) {
     if (size > HN_TEXT_MAX)
-        return hn_fail(
-            err, HN_E_TOO_LARGE, "a text of %zu bytes is too long to tokenise (the limit is %zu)", size, HN_TEXT_MAX);
+        return hn_fail(err, HN_E_TOO_LARGE,
+            "a text of %zu bytes is too long to tokenise (the limit is %zu)", size, HN_TEXT_MAX);
     if (size == 0)
         return 0;
     size_t keep = out->n;
-    int rc = hn_utf8_valid(text, size) == size ? encode_valid(tok, text, size, origin, NULL, out, err)
-                                               : encode_repaired(tok, text, size, origin, out, err);
+    int rc = hn_utf8_valid(text, size) == size
+        ? encode_valid(tok, text, size, origin, NULL, out, err)
+        : encode_repaired(tok, text, size, origin, out, err);
     if (rc)
         out->n = keep;
     return rc;
 }
 
-void hn_tokenizer_decode(const struct hn_tokenizer *tok, int32_t id, bool special, struct hn_buf *out) {
+void hn_tokenizer_decode(
+    const struct hn_tokenizer *tok, int32_t id, bool special, struct hn_buf *out) {
     if (id < 0 || (size_t)id >= tok->vocab.n)
         return;
     if (tok->vocab.types[id] == HN_TOKEN_CONTROL && !special)

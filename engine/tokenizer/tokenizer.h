@@ -18,8 +18,9 @@ struct hn_tokenizer;
 struct hn_ids {
     int32_t *ids;      /* [n] */
     uint32_t *offsets; /* [n] byte in the encoded text at which the token begins */
-    uint32_t *ends;    /* [n] byte behind its last one; what lies between it and the next token's begin, such as the
-                          spaces between words of WordPiece, belongs to no token */
+    /* [n] byte behind its last one; what lies between it and the next token's begin, such as the
+     * spaces between words of WordPiece, belongs to no token */
+    uint32_t *ends;
     size_t n, capacity, offsets_capacity, ends_capacity;
 };
 void hn_ids_free(struct hn_ids *ids);
@@ -36,31 +37,34 @@ static inline bool hn_ids_push(struct hn_ids *ids, int32_t id, size_t begin, siz
     return true;
 }
 
-/* `gguf` must stay open while the tokenizer lives. HN_E_UNSUPPORTED names a pre-tokenizer or model that is not known.
+/* `gguf` must stay open while the tokenizer lives. HN_E_UNSUPPORTED names a pre-tokenizer or model
+ * that is not known.
  */
-int hn_tokenizer_from_gguf(const struct hn_gguf *gguf, struct hn_tokenizer **ret, struct hn_error *err);
+int hn_tokenizer_from_gguf(
+    const struct hn_gguf *gguf, struct hn_tokenizer **ret, struct hn_error *err);
 void hn_tokenizer_destroy(struct hn_tokenizer *tok);
 
 /*
- * Appends the ids of text[size]. Special and added tokens match only where `origin` allows it: origin NULL allows
- * none, else origin[i] == HN_ORIGIN_TEMPLATE for every byte of the match (see template.h). Added tokens of spaces
- * only match anywhere. Invalid UTF-8 is read as U+FFFD where Python's decoder would put one; see tokenizer.c. No BOS
- * or EOS is added here.
+ * Appends the ids of text[size]. Special and added tokens match only where `origin` allows it:
+ * origin NULL allows none, else origin[i] == HN_ORIGIN_TEMPLATE for every byte of the match (see
+ * template.h). Added tokens of spaces only match anywhere. Invalid UTF-8 is read as U+FFFD where
+ * Python's decoder would put one; see tokenizer.c. No BOS or EOS is added here.
  */
-int hn_tokenizer_encode(const struct hn_tokenizer *tok, const char *text, size_t size, const uint16_t *origin,
-    struct hn_ids *out, struct hn_error *err);
+int hn_tokenizer_encode(const struct hn_tokenizer *tok, const char *text, size_t size,
+    const uint16_t *origin, struct hn_ids *out, struct hn_error *err);
 /*
- * Where token i of `ids`, which are those of text[size] alone, stands in the text, as Hugging Face's tokenizers say
- * it: by whole characters (tokens of a character's single bytes all have the character), without the spaces at its
- * ends where the tokenizer's file asks for that (RoBERTa's), *ret_begin == *ret_end where nothing is left.
+ * Where token i of `ids`, which are those of text[size] alone, stands in the text, as Hugging
+ * Face's tokenizers say it: by whole characters (tokens of a character's single bytes all have the
+ * character), without the spaces at its ends where the tokenizer's file asks for that (RoBERTa's),
+ * *ret_begin == *ret_end where nothing is left.
  */
-void hn_tokenizer_span(const struct hn_tokenizer *tok, const char *text, size_t size, const struct hn_ids *ids,
-    size_t i, size_t *ret_begin, size_t *ret_end);
+void hn_tokenizer_span(const struct hn_tokenizer *tok, const char *text, size_t size,
+    const struct hn_ids *ids, size_t i, size_t *ret_begin, size_t *ret_end);
 
 /*
- * A text, or a pair of texts, with the special tokens that the model's own tokenizer puts around and between them
- * ("[CLS] a [SEP] b [SEP]", "<s> a </s></s> b </s>") and their token types. Where the file says nothing, there is BOS
- * before each text if the tokenizer adds one.
+ * A text, or a pair of texts, with the special tokens that the model's own tokenizer puts around
+ * and between them ("[CLS] a [SEP] b [SEP]", "<s> a </s></s> b </s>") and their token types. Where
+ * the file says nothing, there is BOS before each text if the tokenizer adds one.
  */
 struct hn_sequence {
     int32_t *ids;    /* [n] */
@@ -72,21 +76,25 @@ void hn_sequence_free(struct hn_sequence *seq);
 /* Special tokens that a single text gets, or a pair: what truncation has to leave room for. */
 size_t hn_tokenizer_wrap_size(const struct hn_tokenizer *tok, bool pair);
 /* b NULL: a single text. Owner calls hn_sequence_free. */
-int hn_tokenizer_wrap(const struct hn_tokenizer *tok, const struct hn_ids *a, const struct hn_ids *b,
-    struct hn_sequence *ret, struct hn_error *err);
+int hn_tokenizer_wrap(const struct hn_tokenizer *tok, const struct hn_ids *a,
+    const struct hn_ids *b, struct hn_sequence *ret, struct hn_error *err);
 
-/* Appends the bytes of one id (special tokens as their text when `special` is true, else nothing). */
-void hn_tokenizer_decode(const struct hn_tokenizer *tok, int32_t id, bool special, struct hn_buf *out);
+/* Appends the bytes of one id (special tokens as their text when `special` is true, else
+ * nothing). */
+void hn_tokenizer_decode(
+    const struct hn_tokenizer *tok, int32_t id, bool special, struct hn_buf *out);
 
 size_t hn_tokenizer_vocab(const struct hn_tokenizer *tok);
 int32_t hn_tokenizer_bos(const struct hn_tokenizer *tok); /* -1 if none */
 int32_t hn_tokenizer_eos(const struct hn_tokenizer *tok); /* -1 if none */
 bool hn_tokenizer_adds_bos(const struct hn_tokenizer *tok);
-/* True for tokens that end a turn or a text (EOS, <|im_end|>, <|eot_id|>, <end_of_turn> …): generation stops there.
+/* True for tokens that end a turn or a text (EOS, <|im_end|>, <|eot_id|>, <end_of_turn> …):
+ * generation stops there.
  */
 bool hn_tokenizer_is_end(const struct hn_tokenizer *tok, int32_t id);
 /* True for control tokens (<|im_start|> …), which no text can spell. */
 bool hn_tokenizer_is_control(const struct hn_tokenizer *tok, int32_t id);
-int32_t hn_tokenizer_find(const struct hn_tokenizer *tok, const char *token); /* id of an exact token text, or -1 */
+/* id of an exact token text, or -1 */
+int32_t hn_tokenizer_find(const struct hn_tokenizer *tok, const char *token);
 
 #endif

@@ -1,12 +1,13 @@
 /*
- * SentencePiece's unigram model (Kudo 2018), as T5 and XLM-RoBERTa have it: of all ways to cut a word into pieces the
- * one with the highest sum of scores, found by Viterbi's algorithm from left to right. A character that is no piece
- * counts as unknown, worse by 10 than the worst piece; unknown ones in a row are one token, or become their bytes
- * where the file asks for that.
+ * SentencePiece's unigram model (Kudo 2018), as T5 and XLM-RoBERTa have it: of all ways to cut a
+ * word into pieces the one with the highest sum of scores, found by Viterbi's algorithm from left
+ * to right. A character that is no piece counts as unknown, worse by 10 than the worst piece;
+ * unknown ones in a row are one token, or become their bytes where the file asks for that.
  *
- * Two references do it: the sentencepiece library (GGUF files), which adds scores as floats and replaces the longest
- * sequence that its normalization knows; and Hugging Face's tokenizers (folders), which add doubles and look up
- * grapheme clusters, replacing a whole one by what its first bytes map to. Each file is read as its own does.
+ * Two references do it: the sentencepiece library (GGUF files), which adds scores as floats and
+ * replaces the longest sequence that its normalization knows; and Hugging Face's tokenizers
+ * (folders), which add doubles and look up grapheme clusters, replacing a whole one by what its
+ * first bytes map to. Each file is read as its own does.
  */
 #include "engine/base/buf.h"
 #include "engine/tokenizer/charsmap.h"
@@ -82,7 +83,8 @@ static size_t cluster(const char *text, size_t size) {
 }
 
 /* The normalization's replacements. A replaced stretch maps to its begin. */
-static bool replace(struct work *w, const char *text, size_t size, const uint32_t *map, size_t base) {
+static bool replace(
+    struct work *w, const char *text, size_t size, const uint32_t *map, size_t base) {
     const struct unigram *u = w->uni;
     struct hn_view with;
     size_t ends = 0; /* of the cluster */
@@ -94,7 +96,8 @@ static bool replace(struct work *w, const char *text, size_t size, const uint32_
         bool begins = u->charsmap.n_units && u->clusters && at >= ends;
         if (begins)
             ends = at + cluster(text + at, size - at);
-        bytes = begins && ends - at < MAX_CLUSTER ? ends - at : hn_utf8_length((unsigned char)text[at]);
+        bytes =
+            begins && ends - at < MAX_CLUSTER ? ends - at : hn_utf8_length((unsigned char)text[at]);
         if (u->clusters && hn_charsmap_find(&u->charsmap, text + at, bytes, false, &with)) {
             if (!append(&w->normal, with.data, with.size, place))
                 return false;
@@ -118,15 +121,15 @@ static bool is_block(const char *text, size_t size) {
     return size >= 3 && memcmp(text, "\xE2\x96\x81", 3) == 0;
 }
 
-/* Takes spaces off the ends and makes runs of them one, in place. The sentencepiece library knows the one space only,
- * but takes U+2581 for one at the end. */
+/* Takes spaces off the ends and makes runs of them one, in place. The sentencepiece library knows
+ * the one space only, but takes U+2581 for one at the end. */
 static void squeeze(struct work *w) {
     const struct unigram *u = w->uni;
     char *text = w->normal.text.data;
     uint32_t *map = w->normal.map, last;
     size_t size = w->normal.text.size, begin = 0, n = 0;
     while (u->strip_left && begin < size && hn_utf8_is_white(hn_utf8_get(text + begin)) &&
-           (!u->floats || text[begin] == ' '))
+        (!u->floats || text[begin] == ' '))
         begin += hn_utf8_length((unsigned char)text[begin]);
     last = size ? map[size] : 0;
     while (u->strip_right && size > begin) {
@@ -151,7 +154,8 @@ static void squeeze(struct work *w) {
 }
 
 /* Narrows sorted[*lo, *hi), tokens that agree in `depth` bytes, to those with `byte` next. */
-static void narrow(const struct hn_tokenizer *tok, size_t depth, unsigned char byte, size_t *lo, size_t *hi) {
+static void narrow(
+    const struct hn_tokenizer *tok, size_t depth, unsigned char byte, size_t *lo, size_t *hi) {
     const struct unigram *u = tok->state;
     for (int upper = 0; upper < 2; upper++) {
         size_t a = *lo, b = *hi;
@@ -208,7 +212,8 @@ static bool put_unknown(struct work *w, const struct normal *n, size_t begin, si
     for (size_t i = begin; bytes && i < end; i++)
         bytes = u->byte_ids[(unsigned char)n->text.data[i]] >= 0;
     for (size_t i = begin; bytes && i < end; i++)
-        if (!hn_ids_push(w->out, u->byte_ids[(unsigned char)n->text.data[i]], n->map[i], n->map[i + 1]))
+        if (!hn_ids_push(
+                w->out, u->byte_ids[(unsigned char)n->text.data[i]], n->map[i], n->map[i + 1]))
             return false;
     return bytes || hn_ids_push(w->out, u->unknown, n->map[begin], n->map[end]);
 }
@@ -228,10 +233,12 @@ static bool encode_piece(struct work *w, size_t begin, size_t end) {
     }
     for (uint32_t from = 0, to = next; to != NONE;) {
         int32_t id = w->nodes[to].id;
-        while (id == w->uni->unknown && w->nodes[to].begin != NONE && w->nodes[w->nodes[to].begin].id == id)
+        while (id == w->uni->unknown && w->nodes[to].begin != NONE &&
+            w->nodes[w->nodes[to].begin].id == id)
             to = w->nodes[to].begin;
-        bool ok = id == w->uni->unknown ? put_unknown(w, n, begin + from, begin + to)
-                                        : hn_ids_push(w->out, id, n->map[begin + from], n->map[begin + to]);
+        bool ok = id == w->uni->unknown
+            ? put_unknown(w, n, begin + from, begin + to)
+            : hn_ids_push(w->out, id, n->map[begin + from], n->map[begin + to]);
         if (!ok)
             return false;
         from = to;
@@ -247,7 +254,7 @@ static bool encode_word(struct work *w, size_t begin, size_t end) {
     const uint32_t *map = w->normal.map;
     bool has = text[begin] == ' ' || is_block(text + begin, end - begin);
     bool space = u->prefix == HN_PREFIX_EACH || (u->prefix == HN_PREFIX_MISSING && !has) ||
-                 (u->prefix == HN_PREFIX_FIRST && !has && map[begin] == 0);
+        (u->prefix == HN_PREFIX_FIRST && !has && map[begin] == 0);
     hn_buf_clear(&w->word.text);
     if (space && !append(&w->word, " ", 1, map[begin]))
         return false;
@@ -287,8 +294,8 @@ static bool encode_words(struct work *w) {
     return true;
 }
 
-static int encode(const struct hn_tokenizer *tok, const char *text, size_t size, const uint32_t *map, size_t base,
-    struct hn_ids *out, struct hn_error *err) {
+static int encode(const struct hn_tokenizer *tok, const char *text, size_t size,
+    const uint32_t *map, size_t base, struct hn_ids *out, struct hn_error *err) {
     struct work w = {.tok = tok, .uni = tok->state, .out = out};
     w.normal.text.ceiling = w.word.text.ceiling = 3 * HN_TEXT_MAX;
     bool ok = replace(&w, text, size, map, base);
@@ -307,25 +314,29 @@ static int encode(const struct hn_tokenizer *tok, const char *text, size_t size,
 }
 
 static int compare_tokens(const void *a, const void *b, void *ud) {
-    struct hn_view x = hn_vocab_text(ud, *(const int32_t *)a), y = hn_vocab_text(ud, *(const int32_t *)b);
+    struct hn_view x = hn_vocab_text(ud, *(const int32_t *)a),
+                   y = hn_vocab_text(ud, *(const int32_t *)b);
     size_t both = x.size < y.size ? x.size : y.size;
     int order = both ? memcmp(x.data, y.data, both) : 0;
     return order ? order : x.size < y.size ? -1 : x.size > y.size;
 }
 
-static int load_pieces(
-    struct hn_tokenizer *tok, struct unigram *u, const struct hn_gguf_kv *scores, struct hn_error *err) {
+static int load_pieces(struct hn_tokenizer *tok, struct unigram *u, const struct hn_gguf_kv *scores,
+    struct hn_error *err) {
     size_t n = tok->vocab.n;
     double lowest = INFINITY;
     if (!scores || scores->type != HN_GGUF_ARRAY || scores->count != n ||
         (scores->element != HN_GGUF_F32 && scores->element != HN_GGUF_F64))
-        return hn_fail(err, HN_E_MODEL_INVALID, "tokenizer.ggml.scores is missing or does not fit the %zu tokens", n);
+        return hn_fail(err, HN_E_MODEL_INVALID,
+            "tokenizer.ggml.scores is missing or does not fit the %zu tokens", n);
     u->floats = scores->element == HN_GGUF_F32;
-    if (!(u->scores = hn_calloc(n, sizeof *u->scores)) || !(u->sorted = hn_calloc(n, sizeof *u->sorted)))
+    if (!(u->scores = hn_calloc(n, sizeof *u->scores)) ||
+        !(u->sorted = hn_calloc(n, sizeof *u->sorted)))
         return hn_fail(err, HN_E_INTERNAL, "out of memory");
     for (size_t id = 0; id < n; id++) {
         double score = hn_gguf_array_float(scores, id);
-        u->scores[id] = score >= -1e30 && score <= 1e30 ? score : -1e30; /* NaN would have no order */
+        /* NaN would have no order */
+        u->scores[id] = score >= -1e30 && score <= 1e30 ? score : -1e30;
         struct hn_view text = hn_vocab_text(&tok->vocab, (int32_t)id);
         bool normal = tok->vocab.types[id] == HN_TOKEN_NORMAL;
         if (normal || !u->floats) /* the sentencepiece library looks at normal ones only */
@@ -344,8 +355,10 @@ static int load(struct hn_tokenizer *tok, const struct hn_gguf *gguf, struct hn_
     if (!(tok->state = u))
         return hn_fail(err, HN_E_INTERNAL, "out of memory");
     if (charsmap &&
-        (charsmap->type != HN_GGUF_ARRAY || (charsmap->element != HN_GGUF_U8 && charsmap->element != HN_GGUF_I8)))
-        return hn_fail(err, HN_E_MODEL_INVALID, "tokenizer.ggml.precompiled_charsmap is no array of bytes");
+        (charsmap->type != HN_GGUF_ARRAY ||
+            (charsmap->element != HN_GGUF_U8 && charsmap->element != HN_GGUF_I8)))
+        return hn_fail(
+            err, HN_E_MODEL_INVALID, "tokenizer.ggml.precompiled_charsmap is no array of bytes");
     int64_t unknown = hn_gguf_int(gguf, "tokenizer.ggml.unknown_token_id", -1);
     if (unknown < 0 || (size_t)unknown >= tok->vocab.n)
         return hn_fail(err, HN_E_MODEL_INVALID, "the unigram tokenizer names no unknown token");
@@ -353,7 +366,8 @@ static int load(struct hn_tokenizer *tok, const struct hn_gguf *gguf, struct hn_
     bool squeeze_all = hn_gguf_bool(gguf, "tokenizer.ggml.remove_extra_whitespaces", false);
     int64_t prefix = hn_gguf_int(gguf, HN_KEY_PREFIX, -1);
     if (prefix < 0)
-        prefix = hn_gguf_bool(gguf, "tokenizer.ggml.add_space_prefix", true) ? HN_PREFIX_EACH : HN_PREFIX_NONE;
+        prefix = hn_gguf_bool(gguf, "tokenizer.ggml.add_space_prefix", true) ? HN_PREFIX_EACH
+                                                                             : HN_PREFIX_NONE;
     u->prefix = prefix <= HN_PREFIX_FIRST ? (int)prefix : HN_PREFIX_NONE;
     u->strip_left = hn_gguf_bool(gguf, HN_KEY_STRIP_LEFT, squeeze_all);
     u->strip_right = hn_gguf_bool(gguf, HN_KEY_STRIP_RIGHT, squeeze_all);
@@ -362,7 +376,8 @@ static int load(struct hn_tokenizer *tok, const struct hn_gguf *gguf, struct hn_
     u->split = hn_gguf_bool(gguf, HN_KEY_SPLIT, false);
     hn_vocab_bytes(&tok->vocab, u->byte_ids);
     u->fallback = hn_gguf_bool(gguf, HN_KEY_FALLBACK, true);
-    int rc = hn_charsmap_open(&u->charsmap, charsmap ? charsmap->data : NULL, charsmap ? charsmap->count : 0, err);
+    int rc = hn_charsmap_open(
+        &u->charsmap, charsmap ? charsmap->data : NULL, charsmap ? charsmap->count : 0, err);
     if (!rc)
         rc = load_pieces(tok, u, hn_gguf_find(gguf, "tokenizer.ggml.scores"), err);
     u->clusters = !u->floats;

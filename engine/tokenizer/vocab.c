@@ -6,9 +6,9 @@
 #include <string.h>
 
 /*
- * GPT-2 spells every byte as a printable character: printable Latin-1 stands for itself, the 68 other bytes are
- * numbered from U+0100 in byte order. So a character below U+0100 is its own byte, and U+0100 + k is the k-th
- * unprintable one.
+ * GPT-2 spells every byte as a printable character: printable Latin-1 stands for itself, the 68
+ * other bytes are numbered from U+0100 in byte order. So a character below U+0100 is its own byte,
+ * and U+0100 + k is the k-th unprintable one.
  */
 static bool printable(uint32_t c) {
     return (c >= 0x21 && c <= 0x7E) || (c >= 0xA1 && c <= 0xAC) || (c >= 0xAE && c <= 0xFF);
@@ -106,17 +106,19 @@ size_t hn_blocks_decode(struct hn_view text, char *to) {
     return n;
 }
 
-int hn_vocab_load(
-    struct hn_vocab *vocab, const struct hn_gguf *gguf, enum hn_spelling spelling, struct hn_error *err) {
+int hn_vocab_load(struct hn_vocab *vocab, const struct hn_gguf *gguf, enum hn_spelling spelling,
+    struct hn_error *err) {
     const struct hn_gguf_kv *tokens = hn_gguf_find(gguf, "tokenizer.ggml.tokens");
     const struct hn_gguf_kv *types = hn_gguf_find(gguf, "tokenizer.ggml.token_type");
     if (!tokens || tokens->type != HN_GGUF_ARRAY || !tokens->strings || tokens->count == 0 ||
         tokens->count > HN_VOCAB_MAX)
-        return hn_fail(
-            err, HN_E_MODEL_INVALID, "the model file has no usable list of tokens (tokenizer.ggml.tokens)");
-    if (types && (types->type != HN_GGUF_ARRAY || types->element == HN_GGUF_STRING || types->count != tokens->count))
-        return hn_fail(
-            err, HN_E_MODEL_INVALID, "tokenizer.ggml.token_type does not fit the %zu tokens", tokens->count);
+        return hn_fail(err, HN_E_MODEL_INVALID,
+            "the model file has no usable list of tokens (tokenizer.ggml.tokens)");
+    if (types &&
+        (types->type != HN_GGUF_ARRAY || types->element == HN_GGUF_STRING ||
+            types->count != tokens->count))
+        return hn_fail(err, HN_E_MODEL_INVALID,
+            "tokenizer.ggml.token_type does not fit the %zu tokens", tokens->count);
     size_t total = 1, slots = 16;
     for (size_t i = 0; i < tokens->count; i++)
         total += tokens->strings[i].size; /* all lie in the file, so the sum cannot overflow */
@@ -138,9 +140,10 @@ int hn_vocab_load(
         size_t size = text.size;
         int64_t type = types ? hn_gguf_array_int(types, i) : HN_TOKEN_NORMAL;
         vocab->types[i] = type >= 1 && type <= HN_TOKEN_BYTE ? (uint8_t)type : HN_TOKEN_NORMAL;
-        bool blocks = spelling == HN_SPELLED_WITH_BLOCKS, byte_level = spelling == HN_SPELLED_IN_BYTES;
-        bool mapped =
-            byte_level && ordinary(vocab->types[i]) && hn_byte_level_decode(text.data, text.size, to, &size);
+        bool blocks = spelling == HN_SPELLED_WITH_BLOCKS,
+             byte_level = spelling == HN_SPELLED_IN_BYTES;
+        bool mapped = byte_level && ordinary(vocab->types[i]) &&
+            hn_byte_level_decode(text.data, text.size, to, &size);
         if (blocks && vocab->types[i] == HN_TOKEN_BYTE) {
             size = read_byte(text, to) ? 1 : 0;
         } else if (blocks && vocab->types[i] != HN_TOKEN_CONTROL) {
@@ -149,10 +152,12 @@ int hn_vocab_load(
             memcpy(to, text.data, text.size);
             size = text.size;
             if (byte_level && ordinary(vocab->types[i]))
-                vocab->types[i] = HN_TOKEN_UNUSED; /* spelled outside the alphabet: no bytes can lead to it */
+                /* spelled outside the alphabet: no bytes can lead to it */
+                vocab->types[i] = HN_TOKEN_UNUSED;
         }
         vocab->starts[i + 1] = vocab->starts[i] + (uint32_t)size;
-        bool apart = blocks && (vocab->types[i] == HN_TOKEN_BYTE || vocab->types[i] == HN_TOKEN_UNKNOWN);
+        bool apart =
+            blocks && (vocab->types[i] == HN_TOKEN_BYTE || vocab->types[i] == HN_TOKEN_UNKNOWN);
         if (ordinary(vocab->types[i]) && !apart)
             insert(vocab, (int32_t)i);
     }

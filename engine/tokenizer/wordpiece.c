@@ -1,13 +1,16 @@
 /*
- * WordPiece, BERT's tokenizer: the text is cleaned (control characters out, ideographs apart, accents off, lower
- * case: whatever the model's file asks for), cut at spaces and punctuation, and each word is read from the left by
- * the longest piece that fits; a word with a place where none fits is one unknown token.
+ * WordPiece, BERT's tokenizer: the text is cleaned (control characters out, ideographs apart,
+ * accents off, lower case: whatever the model's file asks for), cut at spaces and punctuation, and
+ * each word is read from the left by the longest piece that fits; a word with a place where none
+ * fits is one unknown token.
  *
- * Pieces inside a word are marked: by a prefix ("##") in Hugging Face's files, while GGUF files mark those at a
- * word's begin (with U+2581) and leave the others bare. Both are looked up as they are spelled.
+ * Pieces inside a word are marked: by a prefix ("##") in Hugging Face's files, while GGUF files
+ * mark those at a word's begin (with U+2581) and leave the others bare. Both are looked up as they
+ * are spelled.
  *
- * The reference's tables of punctuation, marks and format characters are those of Unicode 8, its table of lower case
- * is younger than utf8proc's; what differs is listed below. tests/parity/test_wordpiece.py tries every character.
+ * The reference's tables of punctuation, marks and format characters are those of Unicode 8, its
+ * table of lower case is younger than utf8proc's; what differs is listed below.
+ * tests/parity/test_wordpiece.py tries every character.
  */
 #include "engine/base/buf.h"
 #include "engine/tokenizer/tokenizer_kind.h"
@@ -25,7 +28,8 @@ struct wordpiece {
     int32_t unknown;
 };
 
-struct letter { /* a character of the cleaned text, and the bytes of the original that it stands for */
+/* a character of the cleaned text, and the bytes of the original that it stands for */
+struct letter {
     uint32_t c, begin, end;
 };
 
@@ -50,25 +54,28 @@ struct range {
 };
 
 /* Marks that do not take space (Mn) younger than the reference's table. */
-static const struct range young_marks[] = {{0x07FD, 0x07FD}, {0x0898, 0x089F}, {0x08CA, 0x08E1}, {0x09FE, 0x09FE},
-    {0x0AFA, 0x0AFF}, {0x0B55, 0x0B55}, {0x0C04, 0x0C04}, {0x0C3C, 0x0C3C}, {0x0D00, 0x0D00}, {0x0D3B, 0x0D3C},
-    {0x0D81, 0x0D81}, {0x0EBA, 0x0EBA}, {0x0ECE, 0x0ECE}, {0x180F, 0x180F}, {0x1885, 0x1886}, {0x1ABF, 0x1ACE},
-    {0x1DF6, 0x1DFB}, {0xA82C, 0xA82C}, {0xA8C5, 0xA8C5}, {0xA8FF, 0xA8FF}, {0xA9BD, 0xA9BD}, {0x10D24, 0x10D27},
-    {0x10EAB, 0x10EAC}, {0x10EFD, 0x10EFF}, {0x10F46, 0x10F50}, {0x10F82, 0x10F85}, {0x11070, 0x11070},
-    {0x11073, 0x11074}, {0x110C2, 0x110C2}, {0x111C9, 0x111C9}, {0x111CF, 0x111CF}, {0x1123E, 0x1123E},
-    {0x11241, 0x11241}, {0x1133B, 0x1133B}, {0x11438, 0x11446}, {0x1145E, 0x1145E}, {0x1182F, 0x1183A},
-    {0x1193B, 0x11943}, {0x119D4, 0x119E0}, {0x11A01, 0x11A99}, {0x11C30, 0x11CB6}, {0x11D31, 0x11D97},
-    {0x11EF3, 0x11EF4}, {0x11F00, 0x11F42}, {0x13440, 0x13455}, {0x16F4F, 0x16F4F}, {0x16FE4, 0x16FE4},
-    {0x1CF00, 0x1CF46}, {0x1E000, 0x1E02A}, {0x1E08F, 0x1E08F}, {0x1E130, 0x1E136}, {0x1E2AE, 0x1E2AE},
-    {0x1E2EC, 0x1E2EF}, {0x1E4EC, 0x1E4EF}, {0x1E944, 0x1E94A}};
+static const struct range young_marks[] = {{0x07FD, 0x07FD}, {0x0898, 0x089F}, {0x08CA, 0x08E1},
+    {0x09FE, 0x09FE}, {0x0AFA, 0x0AFF}, {0x0B55, 0x0B55}, {0x0C04, 0x0C04}, {0x0C3C, 0x0C3C},
+    {0x0D00, 0x0D00}, {0x0D3B, 0x0D3C}, {0x0D81, 0x0D81}, {0x0EBA, 0x0EBA}, {0x0ECE, 0x0ECE},
+    {0x180F, 0x180F}, {0x1885, 0x1886}, {0x1ABF, 0x1ACE}, {0x1DF6, 0x1DFB}, {0xA82C, 0xA82C},
+    {0xA8C5, 0xA8C5}, {0xA8FF, 0xA8FF}, {0xA9BD, 0xA9BD}, {0x10D24, 0x10D27}, {0x10EAB, 0x10EAC},
+    {0x10EFD, 0x10EFF}, {0x10F46, 0x10F50}, {0x10F82, 0x10F85}, {0x11070, 0x11070},
+    {0x11073, 0x11074}, {0x110C2, 0x110C2}, {0x111C9, 0x111C9}, {0x111CF, 0x111CF},
+    {0x1123E, 0x1123E}, {0x11241, 0x11241}, {0x1133B, 0x1133B}, {0x11438, 0x11446},
+    {0x1145E, 0x1145E}, {0x1182F, 0x1183A}, {0x1193B, 0x11943}, {0x119D4, 0x119E0},
+    {0x11A01, 0x11A99}, {0x11C30, 0x11CB6}, {0x11D31, 0x11D97}, {0x11EF3, 0x11EF4},
+    {0x11F00, 0x11F42}, {0x13440, 0x13455}, {0x16F4F, 0x16F4F}, {0x16FE4, 0x16FE4},
+    {0x1CF00, 0x1CF46}, {0x1E000, 0x1E02A}, {0x1E08F, 0x1E08F}, {0x1E130, 0x1E136},
+    {0x1E2AE, 0x1E2AE}, {0x1E2EC, 0x1E2EF}, {0x1E4EC, 0x1E4EF}, {0x1E944, 0x1E94A}};
 
 /* Punctuation likewise. U+111C9 was punctuation then and is a mark now. */
-static const struct range young_punctuation[] = {{0x061D, 0x061D}, {0x09FD, 0x09FD}, {0x0A76, 0x0A76},
-    {0x0C77, 0x0C77}, {0x0C84, 0x0C84}, {0x1B7D, 0x1B7E}, {0x2E43, 0x2E5D}, {0x10EAD, 0x10EAD}, {0x10F55, 0x10F59},
-    {0x10F86, 0x10F89}, {0x1144B, 0x1145D}, {0x11660, 0x1166C}, {0x116B9, 0x116B9}, {0x1183B, 0x1183B},
-    {0x11944, 0x11946}, {0x119E2, 0x119E2}, {0x11A3F, 0x11AA2}, {0x11B00, 0x11B09}, {0x11C41, 0x11C71},
-    {0x11EF7, 0x11EF8}, {0x11F43, 0x11F4F}, {0x11FFF, 0x11FFF}, {0x12FF1, 0x12FF2}, {0x16E97, 0x16E9A},
-    {0x16FE2, 0x16FE2}, {0x1E95E, 0x1E95F}};
+static const struct range young_punctuation[] = {{0x061D, 0x061D}, {0x09FD, 0x09FD},
+    {0x0A76, 0x0A76}, {0x0C77, 0x0C77}, {0x0C84, 0x0C84}, {0x1B7D, 0x1B7E}, {0x2E43, 0x2E5D},
+    {0x10EAD, 0x10EAD}, {0x10F55, 0x10F59}, {0x10F86, 0x10F89}, {0x1144B, 0x1145D},
+    {0x11660, 0x1166C}, {0x116B9, 0x116B9}, {0x1183B, 0x1183B}, {0x11944, 0x11946},
+    {0x119E2, 0x119E2}, {0x11A3F, 0x11AA2}, {0x11B00, 0x11B09}, {0x11C41, 0x11C71},
+    {0x11EF7, 0x11EF8}, {0x11F43, 0x11F4F}, {0x11FFF, 0x11FFF}, {0x12FF1, 0x12FF2},
+    {0x16E97, 0x16E9A}, {0x16FE2, 0x16FE2}, {0x1E95E, 0x1E95F}};
 
 /* Format characters likewise. */
 static const struct range young_formats[] = {
@@ -79,12 +86,13 @@ static const struct {
     struct range upper;
     uint32_t step; /* between two of them */
     int32_t lower; /* of the first */
-} young_capitals[] = {{{0x1C89, 0x1C89}, 1, 0x1C8A}, {{0xA7CB, 0xA7CB}, 1, 0x264}, {{0xA7CC, 0xA7CE}, 2, 0xA7CD},
-    {{0xA7D2, 0xA7D4}, 2, 0xA7D3}, {{0xA7DA, 0xA7DA}, 1, 0xA7DB}, {{0xA7DC, 0xA7DC}, 1, 0x19B},
-    {{0x10D50, 0x10D65}, 1, 0x10D70}, {{0x16EA0, 0x16EB8}, 1, 0x16EBB}};
+} young_capitals[] = {{{0x1C89, 0x1C89}, 1, 0x1C8A}, {{0xA7CB, 0xA7CB}, 1, 0x264},
+    {{0xA7CC, 0xA7CE}, 2, 0xA7CD}, {{0xA7D2, 0xA7D4}, 2, 0xA7D3}, {{0xA7DA, 0xA7DA}, 1, 0xA7DB},
+    {{0xA7DC, 0xA7DC}, 1, 0x19B}, {{0x10D50, 0x10D65}, 1, 0x10D70},
+    {{0x16EA0, 0x16EB8}, 1, 0x16EBB}};
 
-static const struct range ideographs[] = {{0x3400, 0x4DBF}, {0x4E00, 0x9FFF}, {0xF900, 0xFAFF}, {0x20000, 0x2A6DF},
-    {0x2A700, 0x2B81F}, {0x2B920, 0x2CEAF}, {0x2F800, 0x2FA1F}};
+static const struct range ideographs[] = {{0x3400, 0x4DBF}, {0x4E00, 0x9FFF}, {0xF900, 0xFAFF},
+    {0x20000, 0x2A6DF}, {0x2A700, 0x2B81F}, {0x2B920, 0x2CEAF}, {0x2F800, 0x2FA1F}};
 
 static bool in_ranges(const struct range *ranges, size_t n, uint32_t c) {
     for (size_t i = 0; i < n && ranges[i].first <= c; i++)
@@ -101,21 +109,24 @@ static bool is_dropped(uint32_t c) {
         return c < 0x20 || c == 0x7F;
     utf8proc_category_t category = utf8proc_category((utf8proc_int32_t)c);
     return c == 0xFFFD || category == UTF8PROC_CATEGORY_CC || category == UTF8PROC_CATEGORY_CO ||
-           (category == UTF8PROC_CATEGORY_CF && !IN(young_formats, c));
+        (category == UTF8PROC_CATEGORY_CF && !IN(young_formats, c));
 }
 
 static bool is_mark(uint32_t c) {
     if (c < 0x300)
         return false;
-    return c == 0x1734 || (utf8proc_category((utf8proc_int32_t)c) == UTF8PROC_CATEGORY_MN && !IN(young_marks, c));
+    return c == 0x1734 ||
+        (utf8proc_category((utf8proc_int32_t)c) == UTF8PROC_CATEGORY_MN && !IN(young_marks, c));
 }
 
 static bool is_punctuation(uint32_t c) {
     if (c < 0x80)
-        return (c >= '!' && c <= '/') || (c >= ':' && c <= '@') || (c >= '[' && c <= '`') || (c >= '{' && c <= '~');
+        return (c >= '!' && c <= '/') || (c >= ':' && c <= '@') || (c >= '[' && c <= '`') ||
+            (c >= '{' && c <= '~');
     utf8proc_category_t category = utf8proc_category((utf8proc_int32_t)c);
     return c == 0x166D || c == 0x111C9 ||
-           (category >= UTF8PROC_CATEGORY_PC && category <= UTF8PROC_CATEGORY_PO && !IN(young_punctuation, c));
+        (category >= UTF8PROC_CATEGORY_PC && category <= UTF8PROC_CATEGORY_PO &&
+            !IN(young_punctuation, c));
 }
 
 static uint32_t lower(uint32_t c) {
@@ -123,7 +134,8 @@ static uint32_t lower(uint32_t c) {
         return c >= 'A' && c <= 'Z' ? c + 0x20 : c;
     for (size_t i = 0; i < sizeof young_capitals / sizeof young_capitals[0]; i++) {
         uint32_t first = young_capitals[i].upper.first;
-        if (c >= first && c <= young_capitals[i].upper.last && (c - first) % young_capitals[i].step == 0)
+        if (c >= first && c <= young_capitals[i].upper.last &&
+            (c - first) % young_capitals[i].step == 0)
             return (uint32_t)young_capitals[i].lower + (c - first);
     }
     return (uint32_t)utf8proc_tolower((utf8proc_int32_t)c);
@@ -165,7 +177,9 @@ static void swap(struct work *w) {
 }
 
 static int class_of(uint32_t c) {
-    return c < 0x300 || IN(young_marks, c) ? 0 : utf8proc_get_property((utf8proc_int32_t)c)->combining_class;
+    return c < 0x300 || IN(young_marks, c)
+        ? 0
+        : utf8proc_get_property((utf8proc_int32_t)c)->combining_class;
 }
 
 /* Puts the marks behind a letter into their canonical order (stable). */
@@ -181,10 +195,11 @@ static void order_marks(struct letter *letters, size_t n) {
 }
 
 /*
- * Form D without marks. The reference hands places out after it has put marks into order: to what begins a letter the
- * next of the original's places, to what follows from it the one before; so places are handed out here. While marks
- * are put into order, `begin` says whether a character begins a letter, and only runs of marks move, so that a long
- * one costs no more than its own square: more than MAX_MARKS in a row are left as they stand.
+ * Form D without marks. The reference hands places out after it has put marks into order: to what
+ * begins a letter the next of the original's places, to what follows from it the one before; so
+ * places are handed out here. While marks are put into order, `begin` says whether a character
+ * begins a letter, and only runs of marks move, so that a long one costs no more than its own
+ * square: more than MAX_MARKS in a row are left as they stand.
  */
 static bool strip_marks(struct work *w) {
     struct letters *from = &w->letters, *to = &w->decomposed;
@@ -199,8 +214,10 @@ static bool strip_marks(struct work *w) {
         utf8proc_int32_t parts[16] = {(utf8proc_int32_t)from->data[i].c};
         int boundary = 0;
         utf8proc_ssize_t n = 1;
-        if (from->data[i].c >= 0x80 && from->data[i].c != 0x11938) /* younger than the reference's table */
-            n = utf8proc_decompose_char(parts[0], parts, 16, UTF8PROC_STABLE | UTF8PROC_DECOMPOSE, &boundary);
+        if (from->data[i].c >= 0x80 &&
+            from->data[i].c != 0x11938) /* younger than the reference's table */
+            n = utf8proc_decompose_char(
+                parts[0], parts, 16, UTF8PROC_STABLE | UTF8PROC_DECOMPOSE, &boundary);
         for (utf8proc_ssize_t k = 0; k < n && k < 16; k++)
             if (!push(to, (uint32_t)parts[k], k == 0, 0))
                 return false;
@@ -249,8 +266,10 @@ static bool to_lower(struct work *w) {
     return true;
 }
 
-/* Characters of the longest piece that letters[0, n) begins with, 0 if there is none; *ret_id is the piece. */
-static size_t longest(struct work *w, const struct letter *letters, size_t n, bool first, int32_t *ret_id) {
+/* Characters of the longest piece that letters[0, n) begins with, 0 if there is none; *ret_id is
+ * the piece. */
+static size_t longest(
+    struct work *w, const struct letter *letters, size_t n, bool first, int32_t *ret_id) {
     const struct wordpiece *wp = w->wp;
     struct hn_view mark = first ? wp->first : wp->inner;
     size_t size = mark.size, count = 0;
@@ -289,7 +308,8 @@ static bool encode_word(struct work *w, const struct letter *letters, size_t n) 
 
 /* A stretch without spaces. */
 static bool encode_stretch(struct work *w, size_t begin, size_t end) {
-    if (!read_letters(w, begin, end) || (w->wp->strip && !strip_marks(w)) || (w->wp->lower && !to_lower(w)))
+    if (!read_letters(w, begin, end) || (w->wp->strip && !strip_marks(w)) ||
+        (w->wp->lower && !to_lower(w)))
         return false;
     const struct letter *letters = w->letters.data;
     for (size_t i = 0, n; i < w->letters.n; i += n) {
@@ -297,7 +317,8 @@ static bool encode_stretch(struct work *w, size_t begin, size_t end) {
         if (hn_utf8_is_white(letters[i].c))
             continue;
         if (!is_punctuation(letters[i].c))
-            while (i + n < w->letters.n && !hn_utf8_is_white(letters[i + n].c) && !is_punctuation(letters[i + n].c))
+            while (i + n < w->letters.n && !hn_utf8_is_white(letters[i + n].c) &&
+                !is_punctuation(letters[i + n].c))
                 n++;
         if (!encode_word(w, letters + i, n))
             return false;
@@ -309,12 +330,14 @@ static bool is_gap(char c) {
     return c == ' ' || c == '\n' || c == '\t' || c == '\r';
 }
 
-static int encode(const struct hn_tokenizer *tok, const char *text, size_t size, const uint32_t *map, size_t base,
-    struct hn_ids *out, struct hn_error *err) {
-    struct work w = {.tok = tok, .wp = tok->state, .text = text, .map = map, .base = base, .out = out};
+static int encode(const struct hn_tokenizer *tok, const char *text, size_t size,
+    const uint32_t *map, size_t base, struct hn_ids *out, struct hn_error *err) {
+    struct work w = {
+        .tok = tok, .wp = tok->state, .text = text, .map = map, .base = base, .out = out};
     w.key = hn_calloc(w.wp->max_piece + 1, 1);
     bool ok = w.key != NULL;
-    /* No word and no letter with its marks goes across these four, so stretches between them are done alone. */
+    /* No word and no letter with its marks goes across these four, so stretches between them are
+     * done alone. */
     for (size_t at = 0, end; ok && at < size; at = end) {
         for (end = at; end < size && !is_gap(text[end]);)
             end++;
@@ -347,7 +370,8 @@ static int load(struct hn_tokenizer *tok, const struct hn_gguf *gguf, struct hn_
     wp->max_word = longest_word > 0 ? (size_t)longest_word : 0;
     int64_t unknown = hn_gguf_int(gguf, "tokenizer.ggml.unknown_token_id", -1);
     if (unknown < 0 || (size_t)unknown >= tok->vocab.n)
-        return hn_fail(err, HN_E_MODEL_INVALID, "the WordPiece tokenizer names no unknown token ([UNK])");
+        return hn_fail(
+            err, HN_E_MODEL_INVALID, "the WordPiece tokenizer names no unknown token ([UNK])");
     wp->unknown = (int32_t)unknown;
     wp->max_piece = wp->inner.size > wp->first.size ? wp->inner.size : wp->first.size;
     for (size_t id = 0; id < tok->vocab.n; id++) {

@@ -33,10 +33,11 @@ static bool event_key(const char *type, const json_t *data, char *key, size_t si
             continue;
         const json_t *line = json_object_get(data, "line"), *path = json_object_get(data, "path"),
                      *step = json_object_get(data, "step");
-        const json_t *artifact = json_object_get(data, "artifact"), *code = json_object_get(data, "code");
-        const char *text = json_string_value(path       ? path
-                                             : artifact ? artifact
-                                                        : code),
+        const json_t *artifact = json_object_get(data, "artifact"),
+                     *code = json_object_get(data, "code");
+        const char *text = json_string_value(path ? path
+                           : artifact             ? artifact
+                                                  : code),
                    *base = json_string_value(json_object_get(data, "base"));
         snprintf(key, size, "%s:%lld:%lld:%s:%s", type, (long long)json_integer_value(step),
             (long long)json_integer_value(line), text ? text : "", base ? base : "");
@@ -47,8 +48,8 @@ static bool event_key(const char *type, const json_t *data, char *key, size_t si
 
 /* Values that depend on the clock or on the host are not compared. */
 static bool same(const json_t *old, const json_t *new) {
-    static const char *const timing[] = {"seconds", "tokens_per_second", "bytes", "micro_batch_tokens", "arena_bytes",
-        "peak_bytes", "mapped_bytes", "best"};
+    static const char *const timing[] = {"seconds", "tokens_per_second", "bytes",
+        "micro_batch_tokens", "arena_bytes", "peak_bytes", "mapped_bytes", "best"};
     const char *name;
     json_t *value;
     json_object_foreach((json_t *)(uintptr_t) new, name, value) {
@@ -59,7 +60,8 @@ static bool same(const json_t *old, const json_t *new) {
         if (skip || !before)
             continue;
         if (json_is_number(value) && json_is_number(before)) {
-            float a = (float)json_number_value(value), b = (float)json_number_value(before); /* the file holds f32 */
+            /* the file holds f32 */
+            float a = (float)json_number_value(value), b = (float)json_number_value(before);
             if (a < b || a > b)
                 return false;
         } else if (!json_equal(value, before)) {
@@ -93,8 +95,8 @@ static int read_lines(struct hn_events *events, const char *path, struct hn_erro
     for (const char *newline; (newline = memchr(text + end, '\n', size - end));) {
         json_t *event = NULL;
         size_t next = (size_t)(newline - text) + 1;
-        if (hn_json_parse(
-                text + end, next - 1 - end, &event, NULL)) /* damage inside: nothing after it can be trusted */
+        if (hn_json_parse(text + end, next - 1 - end, &event,
+                NULL)) /* damage inside: nothing after it can be trusted */
             break;
         remember(events, event);
         events->n = (size_t)json_integer_value(json_object_get(event, "n"));
@@ -110,11 +112,12 @@ static int read_lines(struct hn_events *events, const char *path, struct hn_erro
 int hn_events_open(struct hn_events *events, const char *run_dir, struct hn_error *err) {
     char path[4096];
     snprintf(path, sizeof path, "%s/events.jsonl", run_dir);
-    *events =
-        (struct hn_events){.fd = open(path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0600), .written = json_object()};
+    *events = (struct hn_events){
+        .fd = open(path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0600), .written = json_object()};
     if (events->fd < 0)
         return hn_fail_errno(err, errno, "cannot open %s", path);
-    int rc = hn_file_sync(run_dir, err); /* its name; its lines are synced before anything rests on them */
+    /* its name; its lines are synced before anything rests on them */
+    int rc = hn_file_sync(run_dir, err);
     if (!rc)
         rc = read_lines(events, path, err);
     if (rc)
@@ -129,11 +132,12 @@ void hn_events_close(struct hn_events *events) {
     *events = (struct hn_events){.fd = -1};
 }
 
-static int append(struct hn_events *events, const char *type, const json_t *data, struct hn_error *err) {
+static int append(
+    struct hn_events *events, const char *type, const json_t *data, struct hn_error *err) {
     char now[32];
     hn_time_text(now);
-    json_t *event =
-        json_pack("{s:I, s:s, s:s, s:O}", "n", (json_int_t)events->n + 1, "time", now, "type", type, "data", data);
+    json_t *event = json_pack("{s:I, s:s, s:s, s:O}", "n", (json_int_t)events->n + 1, "time", now,
+        "type", type, "data", data);
     char *text = event ? json_dumps(event, JSON_COMPACT | JSON_REAL_PRECISION(9)) : NULL;
     json_decref(event);
     if (!text)
@@ -162,16 +166,17 @@ int hn_events_add(struct hn_events *events, const char *type, json_t *data, stru
     int rc = 0;
     if (!old) {
         rc = append(events, type, data, err);
-        /* A stop right after a checkpoint saves the same step again. A step itself is never told twice by one
-         * attempt, and there can be millions of them. */
+        /* A stop right after a checkpoint saves the same step again. A step itself is never told
+         * twice by one attempt, and there can be millions of them. */
         if (!rc && once && strcmp(type, "step") != 0)
             json_object_set(events->written, key, data);
     } else if (!same(old, data) && !events->warned) {
         events->warned = true;
         json_t *warning = json_pack("{s:s, s:s, s:O}", "code", "not_reproduced", "message",
-            "this attempt computed other values for a step than an earlier one: another build, CPU or library was "
-            "used",
-            "step", json_object_get(data, "step") ? json_object_get(data, "step") : json_integer(0));
+            "this attempt computed other values for a step than an earlier one: another build, CPU "
+            "or library was used",
+            "step",
+            json_object_get(data, "step") ? json_object_get(data, "step") : json_integer(0));
         rc = append(events, "warning", warning, err);
         json_decref(warning);
     }

@@ -1,8 +1,9 @@
 /*
  * events.jsonl: the append-only truth of a run, written by the trainer alone.
  *
- * History is written once: a resumed trainer that computes a step which the file already tells of writes no second
- * line but compares; a difference becomes one warning `not_reproduced`. Opening cuts off a torn last line.
+ * History is written once: a resumed trainer that computes a step which the file already tells of
+ * writes no second line but compares; a difference becomes one warning `not_reproduced`. Opening
+ * cuts off a torn last line.
  */
 #ifndef HN_EVENTS_H
 #define HN_EVENTS_H
@@ -24,8 +25,9 @@ struct hn_events {
 
 int hn_events_open(struct hn_events *events, const char *run_dir, struct hn_error *err);
 void hn_events_close(struct hn_events *events);
-/* Takes over `data`. Events that may come again after a resume (step, eval, checkpoint, sample, plan, artifact,
- * verified) are written once. Lines are handed to the kernel at once; hn_events_sync makes them durable. */
+/* Takes over `data`. Events that may come again after a resume (step, eval, checkpoint, sample,
+ * plan, artifact, verified) are written once. Lines are handed to the kernel at once;
+ * hn_events_sync makes them durable. */
 int hn_events_add(struct hn_events *events, const char *type, json_t *data, struct hn_error *err);
 int hn_events_sync(struct hn_events *events, struct hn_error *err);
 /* Now as RFC 3339 UTC with milliseconds. */

@@ -1,6 +1,7 @@
 /*
- * Artifacts: built in artifacts/.tmp beside their final place, each export read back from its files and its logits
- * compared with the trainer's own on held-out rows, then the folder is published by one rename.
+ * Artifacts: built in artifacts/.tmp beside their final place, each export read back from its files
+ * and its logits compared with the trainer's own on held-out rows, then the folder is published by
+ * one rename.
  */
 #include "engine/train/publish.h"
 #include "engine/engine.h"
@@ -17,13 +18,15 @@
 #include <sys/stat.h>
 
 #define VERIFY_ROWS 8
-/* Adapters hold the trained values, so the logits are the same to the bit; what is tolerated is far below any effect.
- * A merged model holds W + s·B·A rounded once more, which moves f32 logits of ±40 by some 1e-4. */
+/* Adapters hold the trained values, so the logits are the same to the bit; what is tolerated is far
+ * below any effect. A merged model holds W + s·B·A rounded once more, which moves f32 logits of ±40
+ * by some 1e-4. */
 #define TOLERANCE 1e-4
 #define TOLERANCE_MERGED 5e-3
-/* Rounding every weight to half precision moves logits by up to 0.28 (f16) and 1.5 (bf16) on SmolLM2-135M; five
- * times that is let pass. So wide a bound only catches a model that rounding ruins (an overflow, say); that the
- * folder holds the finished values at all is checked value by value (holds_values). */
+/* Rounding every weight to half precision moves logits by up to 0.28 (f16) and 1.5 (bf16) on
+ * SmolLM2-135M; five times that is let pass. So wide a bound only catches a model that rounding
+ * ruins (an overflow, say); that the folder holds the finished values at all is checked value by
+ * value (holds_values). */
 #define TOLERANCE_F16 1.5
 #define TOLERANCE_BF16 8.0
 #define TOLERANCE_BLOCKS 1000.0
@@ -41,17 +44,19 @@ struct candidate {
 };
 
 /* Logits of the last targets of a row, or of a task's head on it; the number of them. */
-static size_t row_logits(
-    struct hn_trainer *t, const struct hn_examples *ex, size_t row, const struct candidate *c, float *out) {
+static size_t row_logits(struct hn_trainer *t, const struct hn_examples *ex, size_t row,
+    const struct candidate *c, float *out) {
     struct hn_exec x = {.params = c->values};
     size_t n = hn_row_length(ex, row), targets = n < HN_VERIFY_TARGETS ? n : HN_VERIFY_TARGETS;
     hn_compute_clear(&t->compute, c->phase);
-    if (ex->aligned ? !hn_batch_add(&t->compute.batch, ex, row, 0, 1)
-                    : !hn_batch_add_tokens(&t->compute.batch, ex->tokens + ex->starts[row], n, 0, targets))
+    if (ex->aligned
+            ? !hn_batch_add(&t->compute.batch, ex, row, 0, 1)
+            : !hn_batch_add_tokens(&t->compute.batch, ex->tokens + ex->starts[row], n, 0, targets))
         return 0;
     hn_compute_run(&t->compute, c->phase, &x);
     const struct hn_plan_buffer *logits = &c->phase->plan.buffers[c->phase->plan.logits];
-    size_t rows = hn_rows(&x, logits->dim) < HN_VERIFY_TARGETS ? hn_rows(&x, logits->dim) : HN_VERIFY_TARGETS;
+    size_t rows =
+        hn_rows(&x, logits->dim) < HN_VERIFY_TARGETS ? hn_rows(&x, logits->dim) : HN_VERIFY_TARGETS;
     memcpy(out, t->compute.arena + logits->offset, rows * c->model->head.outputs * sizeof *out);
     return rows;
 }
@@ -72,7 +77,8 @@ static void compare_row(struct agreement *a, const float *ours, const float *the
         sum[1] += exp((double)theirs[v] - max[1]);
     }
     for (size_t v = 0; v < vocab; v++) {
-        double p = (double)ours[v] - max[0] - log(sum[0]), q = (double)theirs[v] - max[1] - log(sum[1]);
+        double p = (double)ours[v] - max[0] - log(sum[0]),
+               q = (double)theirs[v] - max[1] - log(sum[1]);
         kl += exp(p) * (p - q);
     }
     a->kl += kl;
@@ -80,8 +86,8 @@ static void compare_row(struct agreement *a, const float *ours, const float *the
     a->targets++;
 }
 
-static int compare_exports(struct hn_trainer *t, const struct candidate *other, size_t max_rows, struct agreement *a,
-    struct hn_error *err) {
+static int compare_exports(struct hn_trainer *t, const struct candidate *other, size_t max_rows,
+    struct agreement *a, struct hn_error *err) {
     const struct hn_examples *ex = t->run.validation.n_rows ? &t->run.validation : &t->run.train;
     const struct candidate own = {&t->run.model, &t->run.phases[HN_PHASE_VERIFY], t->params.values};
     size_t vocab = t->run.model.head.outputs;
@@ -133,25 +139,31 @@ static void round_row(enum hn_dtype type, size_t n, float *values) {
     }
 }
 
-/* Whether each value of a weight read back is the finished one rounded to the type: within half a unit in the last
- * place of its 11 (f16) or 8 (bf16) significant bits, below the smallest normal number half a subnormal step. */
-static bool holds_weight(const struct hn_trainer *t, const struct hn_exporter *e, const struct hn_weight *own,
-    const struct hn_weight *other, float *ours, float *theirs) {
+/* Whether each value of a weight read back is the finished one rounded to the type: within half a
+ * unit in the last place of its 11 (f16) or 8 (bf16) significant bits, below the smallest normal
+ * number half a subnormal step. */
+static bool holds_weight(const struct hn_trainer *t, const struct hn_exporter *e,
+    const struct hn_weight *own, const struct hn_weight *other, float *ours, float *theirs) {
     bool gguf = e->bit == HN_EXPORT_MERGED_GGUF;
     enum hn_dtype type = gguf ? hn_merged_gguf_type(&t->run, own) : t->spec.export_dtype;
     float share = type == HN_F32 ? 0 : type == HN_F16 ? 0x1p-11f : 0x1p-8f;
     float step = type == HN_F16 ? 0x1p-25f : type == HN_BF16 ? 0x1p-134f : 0;
-    float offset = gguf ? 0 : t->run.model.arch->names[own->role].offset, slack = offset > 0 ? 0x1p-23f : 0;
+    float offset = gguf ? 0 : t->run.model.arch->names[own->role].offset,
+          slack = offset > 0 ? 0x1p-23f : 0;
     if (own->rows != other->rows || own->cols != other->cols)
         return false;
     for (size_t r = 0; r < own->rows; r++) {
         hn_merged_row(&t->run, &t->params, own, r, ours);
-        hn_weight_row(
-            other, gguf ? hn_row_to_gguf(&t->run.model, own, r) : hn_row_to_hf(&t->run.model.config, own, r), theirs);
-        if (type != HN_F32 && type != HN_F16 && type != HN_BF16) /* blocks: as the type's own rounding has it */
+        hn_weight_row(other,
+            gguf ? hn_row_to_gguf(&t->run.model, own, r)
+                 : hn_row_to_hf(&t->run.model.config, own, r),
+            theirs);
+        if (type != HN_F32 && type != HN_F16 &&
+            type != HN_BF16) /* blocks: as the type's own rounding has it */
             round_row(type, own->cols, ours);
         for (size_t c = 0; c < own->cols; c++) {
-            float bound = (fabsf(ours[c]) + offset) * (share + slack); /* stored is the value less the offset */
+            /* stored is the value less the offset */
+            float bound = (fabsf(ours[c]) + offset) * (share + slack);
             if (!(fabsf(ours[c] - theirs[c]) <= (bound > step ? bound : step)))
                 return false;
         }
@@ -159,7 +171,8 @@ static bool holds_weight(const struct hn_trainer *t, const struct hn_exporter *e
     return true;
 }
 
-static bool holds_values(const struct hn_trainer *t, const struct hn_exporter *e, const struct hn_model *other) {
+static bool holds_values(
+    const struct hn_trainer *t, const struct hn_exporter *e, const struct hn_model *other) {
     const struct hn_model *own = &t->run.model;
     size_t widest = 0;
     for (size_t i = 0; i < own->n_weights; i++)
@@ -167,36 +180,40 @@ static bool holds_values(const struct hn_trainer *t, const struct hn_exporter *e
     float *rows = hn_calloc(2 * widest, sizeof *rows);
     bool same = rows != NULL;
     for (size_t i = 0; same && i < own->n_weights; i++) {
-        const struct hn_weight *w = &own->weights[i], *v = hn_model_weight(other, w->layer, w->role);
+        const struct hn_weight *w = &own->weights[i],
+                               *v = hn_model_weight(other, w->layer, w->role);
         same = w->idle || (v && v->data && holds_weight(t, e, w, v, rows, rows + widest));
     }
     free(rows);
     return same;
 }
 
-/* What reading an export back has shown; `problem` is set when it cannot be read or holds other values. */
+/* What reading an export back has shown; `problem` is set when it cannot be read or holds other
+ * values. */
 struct finding {
     struct agreement agreement;
     struct hn_error problem;
     bool unreadable;
 };
 
-static int verify_parameters(
-    struct hn_trainer *t, const struct hn_exporter *e, const char *dir, struct finding *f, struct hn_error *err) {
+static int verify_parameters(struct hn_trainer *t, const struct hn_exporter *e, const char *dir,
+    struct finding *f, struct hn_error *err) {
     float *values = hn_calloc(t->params.size, sizeof *values);
     struct candidate other = {&t->run.model, &t->run.phases[HN_PHASE_VERIFY], values};
     if (!values)
         return hn_fail(err, HN_E_INTERNAL, "out of memory");
     f->unreadable = e->read(&t->run, &t->params, dir, values, &f->problem) != 0;
-    /* Values that are the trainer's to the bit give its logits to the bit: one row shows it, more would take seconds. */
-    size_t rows = memcmp(values, t->params.values, t->params.size * sizeof *values) ? VERIFY_ROWS : 1;
+    /* Values that are the trainer's to the bit give its logits to the bit: one row shows it, more
+     * would take seconds. */
+    size_t rows =
+        memcmp(values, t->params.values, t->params.size * sizeof *values) ? VERIFY_ROWS : 1;
     int rc = f->unreadable ? 0 : compare_exports(t, &other, rows, &f->agreement, err);
     free(values);
     return rc;
 }
 
-static int verify_model(
-    struct hn_trainer *t, const struct hn_exporter *e, const char *dir, struct finding *f, struct hn_error *err) {
+static int verify_model(struct hn_trainer *t, const struct hn_exporter *e, const char *dir,
+    struct finding *f, struct hn_error *err) {
     const struct hn_head *head = &t->run.model.head;
     struct hn_plan_options plan = {.caps = t->run.phases[HN_PHASE_VERIFY].plan.caps};
     struct hn_graph_options graph = {.logits = true};
@@ -209,7 +226,8 @@ static int verify_model(
     if (!rc)
         rc = hn_model_set_head(&model, head->problem, head->outputs, &f->problem);
     if (!rc && (model.head.fresh || !holds_values(t, e, &model)))
-        rc = hn_fail(&f->problem, HN_E_EXPORT_MISMATCH, "the values in %s are not the finished ones", e->dir);
+        rc = hn_fail(&f->problem, HN_E_EXPORT_MISMATCH,
+            "the values in %s are not the finished ones", e->dir);
     f->unreadable = rc != 0;
     if (!f->unreadable)
         made = hn_phase_make(&phase, &model, &graph, &plan, err);
@@ -223,21 +241,22 @@ static int verify_model(
 }
 
 /* `base`: NULL for the run's own, against which there is a tolerance. */
-static int tell_agreement(struct hn_trainer *t, const struct hn_exporter *e, const struct hn_source *base,
-    const struct agreement *a, bool passed, struct hn_error *err) {
+static int tell_agreement(struct hn_trainer *t, const struct hn_exporter *e,
+    const struct hn_source *base, const struct agreement *a, bool passed, struct hn_error *err) {
     double n = (double)(a->targets ? a->targets : 1);
     return hn_events_add(&t->events, "verified",
         json_pack("{s:s, s:s?, s:s?, s:I, s:o, s:o, s:o, s:o, s:b}", "artifact", e->dir, "base",
-            base ? base->name : NULL, "base_sha256", base ? base->sha256 : t->spec.model_sha256, "rows",
-            (json_int_t)a->rows, "max_abs_logit_diff", hn_json_float((float)a->max_diff), "mean_kl",
-            hn_json_float((float)(a->kl / n)), "argmax_agreement", hn_json_float((float)((double)a->same_argmax / n)),
-            "tolerance", base ? json_null() : json_real(tolerance_of(e, &t->spec)), "passed", passed),
+            base ? base->name : NULL, "base_sha256", base ? base->sha256 : t->spec.model_sha256,
+            "rows", (json_int_t)a->rows, "max_abs_logit_diff", hn_json_float((float)a->max_diff),
+            "mean_kl", hn_json_float((float)(a->kl / n)), "argmax_agreement",
+            hn_json_float((float)((double)a->same_argmax / n)), "tolerance",
+            base ? json_null() : json_real(tolerance_of(e, &t->spec)), "passed", passed),
         err);
 }
 
 /* Reads an export back and compares; *ret_passed tells whether it may be published. */
-static int verify(
-    struct hn_trainer *t, const struct hn_exporter *e, const char *dir, bool *ret_passed, struct hn_error *err) {
+static int verify(struct hn_trainer *t, const struct hn_exporter *e, const char *dir,
+    bool *ret_passed, struct hn_error *err) {
     struct finding f = {0};
     const struct agreement *a = &f.agreement;
     int rc = (e->is_model ? verify_model : verify_parameters)(t, e, dir, &f, err);
@@ -246,15 +265,16 @@ static int verify(
     *ret_passed = !f.unreadable && a->targets && a->max_diff <= tolerance_of(e, &t->spec);
     if (f.unreadable)
         return hn_events_add(&t->events, "warning",
-            json_pack("{s:s, s:s, s:I}", "code", "export_mismatch", "message", f.problem.message, "step",
-                (json_int_t)t->exported_step),
+            json_pack("{s:s, s:s, s:I}", "code", "export_mismatch", "message", f.problem.message,
+                "step", (json_int_t)t->exported_step),
             err);
     return tell_agreement(t, e, NULL, a, *ret_passed, err);
 }
 
-/* The adapter as its files hold it, on another precision of the base: told, but no reason to withhold anything. */
-static int verify_on(
-    struct hn_trainer *t, const struct hn_exporter *e, const char *dir, size_t i, struct hn_error *err) {
+/* The adapter as its files hold it, on another precision of the base: told, but no reason to
+ * withhold anything. */
+static int verify_on(struct hn_trainer *t, const struct hn_exporter *e, const char *dir, size_t i,
+    struct hn_error *err) {
     const struct hn_source *base = &t->spec.verify_on[i];
     struct hn_plan_options plan = {.caps = t->run.phases[HN_PHASE_VERIFY].plan.caps};
     struct hn_error problem = {0};
@@ -263,7 +283,8 @@ static int verify_on(
     struct agreement a;
     struct hn_run other;
     int rc = hn_run_open_other(&t->run, i, t->dir, &other, &problem), made = 0;
-    struct hn_graph_options graph = {.adapter = other.adapter.n ? &other.adapter : NULL, .logits = true};
+    struct hn_graph_options graph = {
+        .adapter = other.adapter.n ? &other.adapter : NULL, .logits = true};
     if (!rc)
         rc = hn_run_make_params(&other, &params, &problem);
     if (!rc)
@@ -275,11 +296,12 @@ static int verify_on(
     if (rc)
         made = hn_events_add(&t->events, "warning",
             json_pack("{s:s, s:s?, s:o, s:I}", "code", "verify_on", "base", base->name, "message",
-                json_sprintf("not compared on %s: %s", base->name ? base->name : "another base", problem.message),
+                json_sprintf("not compared on %s: %s", base->name ? base->name : "another base",
+                    problem.message),
                 "step", (json_int_t)t->exported_step),
             err);
-    else if (!(made = compare_exports(t, &(struct candidate){&other.model, &phase, params.values}, VERIFY_ROWS,
-                          &a, err)))
+    else if (!(made = compare_exports(t, &(struct candidate){&other.model, &phase, params.values},
+                   VERIFY_ROWS, &a, err)))
         made = tell_agreement(t, e, base, &a, isfinite(a.max_diff), err);
     hn_phase_finish(&phase);
     hn_params_finish(&params);
@@ -287,7 +309,8 @@ static int verify_on(
     return made;
 }
 
-static int tell_folder(struct hn_trainer *t, const char *root, const char *dir, json_t *files, struct hn_error *err) {
+static int tell_folder(
+    struct hn_trainer *t, const char *root, const char *dir, json_t *files, struct hn_error *err) {
     size_t i = json_array_size(files);
     int rc = hn_export_list(root, dir, files, err);
     for (; !rc && i < json_array_size(files); i++)
@@ -295,21 +318,24 @@ static int tell_folder(struct hn_trainer *t, const char *root, const char *dir, 
     return rc;
 }
 
-static int write_manifest(struct hn_trainer *t, const char *root, json_t *files, struct hn_error *err) {
+static int write_manifest(
+    struct hn_trainer *t, const char *root, json_t *files, struct hn_error *err) {
     char path[4200], base[256], kernels[256];
     hn_base_name(&t->run.model, base, sizeof base);
     hn_compute_name(kernels, sizeof kernels);
     snprintf(path, sizeof path, "%s/manifest.json", root);
     const char *validation = t->spec.validation.sha256;
-    json_t *manifest = json_pack("{s:i, s:s, s:{s:s, s:s, s:s}, s:{s:s, s:s?}, s:I, s:s, s:s, s:b, s:O}", "format", 1,
-        "run", t->spec.run_sha256, "base", "name", base, "sha256", t->spec.model_sha256, "quantisation",
-        t->run.model.quantisation, "data", "train", t->spec.train.sha256 ? t->spec.train.sha256 : "", "validation",
-        validation, "exported_step", (json_int_t)t->exported_step, "build", hn_build_name(), "kernels", kernels,
-        "kernels_changed", t->progress.kernels_changed, "files", files);
+    json_t *manifest =
+        json_pack("{s:i, s:s, s:{s:s, s:s, s:s}, s:{s:s, s:s?}, s:I, s:s, s:s, s:b, s:O}", "format",
+            1, "run", t->spec.run_sha256, "base", "name", base, "sha256", t->spec.model_sha256,
+            "quantisation", t->run.model.quantisation, "data", "train",
+            t->spec.train.sha256 ? t->spec.train.sha256 : "", "validation", validation,
+            "exported_step", (json_int_t)t->exported_step, "build", hn_build_name(), "kernels",
+            kernels, "kernels_changed", t->progress.kernels_changed, "files", files);
     char *text = manifest ? json_dumps(manifest, JSON_INDENT(2)) : NULL;
     json_decref(manifest);
-    int rc =
-        text ? hn_file_write_durable(path, text, strlen(text), err) : hn_fail(err, HN_E_INTERNAL, "out of memory");
+    int rc = text ? hn_file_write_durable(path, text, strlen(text), err)
+                  : hn_fail(err, HN_E_INTERNAL, "out of memory");
     free(text);
     json_t *file = NULL;
     if (!rc)
@@ -317,8 +343,8 @@ static int write_manifest(struct hn_trainer *t, const char *root, json_t *files,
     return rc ? rc : hn_events_add(&t->events, "artifact", file, err);
 }
 
-static int make_export(struct hn_trainer *t, const struct hn_exporter *e, const char *root, json_t *files,
-    size_t *passed, struct hn_error *err) {
+static int make_export(struct hn_trainer *t, const struct hn_exporter *e, const char *root,
+    json_t *files, size_t *passed, struct hn_error *err) {
     char dir[4200];
     bool ok = false;
     snprintf(dir, sizeof dir, "%s/%s", root, e->dir);
@@ -338,8 +364,8 @@ static int make_export(struct hn_trainer *t, const struct hn_exporter *e, const 
     return ok ? tell_folder(t, root, e->dir, files, err) : hn_dir_remove(dir, err);
 }
 
-/* In its place, not renamed to it: a confined trainer may not write the run directory itself, where its inputs and its lock are named
- * (server/jobs/rundir.h). */
+/* In its place, not renamed to it: a confined trainer may not write the run directory itself, where
+ * its inputs and its lock are named (server/jobs/rundir.h). */
 int hn_publish_artifacts(struct hn_trainer *t, struct hn_error *err) {
     char root[4096];
     snprintf(root, sizeof root, "%s/artifacts", t->dir);
@@ -352,7 +378,8 @@ int hn_publish_artifacts(struct hn_trainer *t, struct hn_error *err) {
         if (t->spec.exports & hn_exporters[i].bit)
             rc = make_export(t, &hn_exporters[i], root, files, &passed, err);
     if (!rc && !passed)
-        rc = hn_fail(err, HN_E_EXPORT_MISMATCH, "no export gave the trainer's own answers when read back");
+        rc = hn_fail(
+            err, HN_E_EXPORT_MISMATCH, "no export gave the trainer's own answers when read back");
     if (!rc)
         rc = hn_dir_sync(root, err); /* before the manifest, which says that all is there */
     if (!rc)

@@ -4,8 +4,9 @@
 
 #include "engine/train/trainer.h"
 
-/* Writes every export that the spec asks for into artifacts/ (by one rename), with manifest.json. An export whose
- * read-back does not give the trainer's logits is withheld with a warning; HN_E_EXPORT_MISMATCH when none passes. */
+/* Writes every export that the spec asks for into artifacts/ (by one rename), with manifest.json.
+ * An export whose read-back does not give the trainer's logits is withheld with a warning;
+ * HN_E_EXPORT_MISMATCH when none passes. */
 int hn_publish_artifacts(struct hn_trainer *t, struct hn_error *err);
 
 #endif

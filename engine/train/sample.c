@@ -1,4 +1,5 @@
-/* Answers that are written during training: samples to read, and those that are measured. See trainer.h. */
+/* Answers that are written during training: samples to read, and those that are measured. See
+ * trainer.h. */
 #include "engine/eval/generate.h"
 #include "engine/base/json.h"
 #include "engine/eval/text_metrics.h"
@@ -12,12 +13,13 @@ static size_t least(size_t a, size_t b) {
 
 /* What is done with a written answer to a row. */
 typedef int written_fn(struct hn_trainer *t, const struct hn_dataset *data, size_t row,
-    const struct hn_prompt *prompt, const struct hn_generated *result, void *user, struct hn_error *err);
+    const struct hn_prompt *prompt, const struct hn_generated *result, void *user,
+    struct hn_error *err);
 
-/* Greedy answers to rows of the data, at most GROUP at a time; rows without a prompt, or with one that is too long,
- * are passed over. */
-static int write_group(struct hn_trainer *t, const struct hn_dataset *data, const size_t *rows, size_t n,
-    written_fn *each, void *user, struct hn_error *err) {
+/* Greedy answers to rows of the data, at most GROUP at a time; rows without a prompt, or with one
+ * that is too long, are passed over. */
+static int write_group(struct hn_trainer *t, const struct hn_dataset *data, const size_t *rows,
+    size_t n, written_fn *each, void *user, struct hn_error *err) {
     struct hn_prompt prompts[GROUP] = {0};
     struct hn_generated results[GROUP] = {0};
     struct hn_ids ids[GROUP];
@@ -52,12 +54,13 @@ static int write_group(struct hn_trainer *t, const struct hn_dataset *data, cons
     return rc;
 }
 
-static int add_sample(struct hn_trainer *t, const struct hn_dataset *data, size_t row, const struct hn_prompt *prompt,
-    const struct hn_generated *result, void *user, struct hn_error *err) {
+static int add_sample(struct hn_trainer *t, const struct hn_dataset *data, size_t row,
+    const struct hn_prompt *prompt, const struct hn_generated *result, void *user,
+    struct hn_error *err) {
     const size_t *step = user;
     json_t *event = json_pack("{s:I, s:I, s:o, s:o, s:o}", "step", (json_int_t)*step, "line",
-        (json_int_t)data->lines[row], "prompt", hn_json_text(prompt->text.data, prompt->text.size), "text",
-        hn_json_text(result->text.data, result->text.size), "reference",
+        (json_int_t)data->lines[row], "prompt", hn_json_text(prompt->text.data, prompt->text.size),
+        "text", hn_json_text(result->text.data, result->text.size), "reference",
         hn_json_text(prompt->reference.data, prompt->reference.size));
     return hn_events_add(&t->events, "sample", event, err);
 }
@@ -65,13 +68,14 @@ static int add_sample(struct hn_trainer *t, const struct hn_dataset *data, size_
 int hn_trainer_sample(struct hn_trainer *t, size_t step, struct hn_error *err) {
     int rc = 0;
     for (size_t i = 0; !rc && i < t->run.n_sample_rows; i += GROUP)
-        rc = write_group(t, t->run.sample_data, t->run.sample_rows + i, least(GROUP, t->run.n_sample_rows - i),
-            add_sample, &step, err);
+        rc = write_group(t, t->run.sample_data, t->run.sample_rows + i,
+            least(GROUP, t->run.n_sample_rows - i), add_sample, &step, err);
     return rc;
 }
 
 static int compare_answer(struct hn_trainer *t, const struct hn_dataset *data, size_t row,
-    const struct hn_prompt *prompt, const struct hn_generated *result, void *user, struct hn_error *err) {
+    const struct hn_prompt *prompt, const struct hn_generated *result, void *user,
+    struct hn_error *err) {
     json_t *object = NULL;
     int rc = hn_dataset_row(data, row, &object, err);
     (void)t;
@@ -86,8 +90,8 @@ static int compare_answer(struct hn_trainer *t, const struct hn_dataset *data, s
     return rc;
 }
 
-int hn_trainer_compare(struct hn_trainer *t, const struct hn_examples *ex, const struct hn_dataset *data,
-    json_t *metrics, struct hn_error *err) {
+int hn_trainer_compare(struct hn_trainer *t, const struct hn_examples *ex,
+    const struct hn_dataset *data, json_t *metrics, struct hn_error *err) {
     struct hn_text_metrics texts = {.wanted = HN_TEXT_ALL};
     size_t n = least((size_t)t->spec.hp.eval_generate, ex->n_rows), rows[GROUP], count = 0;
     int rc = 0;

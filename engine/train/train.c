@@ -1,10 +1,10 @@
 /*
  * The trainer: from a run directory's spec.json to its artifacts, resumable anywhere.
  *
- * One pass over the steps. After each step the state is a function of (spec, inputs, step); what is written when:
- * events as they happen, a checkpoint every save_every steps, at each new best evaluation, at the last step and when
- * SIGTERM asks for a stop. A start with checkpoints present goes on from the newest. See events.h for why a
- * recomputed step writes no second line.
+ * One pass over the steps. After each step the state is a function of (spec, inputs, step); what is
+ * written when: events as they happen, a checkpoint every save_every steps, at each new best
+ * evaluation, at the last step and when SIGTERM asks for a stop. A start with checkpoints present
+ * goes on from the newest. See events.h for why a recomputed step writes no second line.
  */
 #include "engine/run/checkpoint.h"
 #include "engine/run/compute.h"
@@ -61,7 +61,8 @@ static void shuffle(struct hn_trainer *t, size_t epoch) {
     for (size_t i = 0; i < n; i++)
         t->order[i] = (uint32_t)i;
     for (size_t i = n; i > 1; i--) {
-        size_t k = (size_t)(hn_random_u64((uint64_t)t->spec.hp.seed, HN_PURPOSE_SHUFFLE, epoch, i) % i);
+        size_t k =
+            (size_t)(hn_random_u64((uint64_t)t->spec.hp.seed, HN_PURPOSE_SHUFFLE, epoch, i) % i);
         uint32_t swap = t->order[i - 1];
         t->order[i - 1] = t->order[k];
         t->order[k] = swap;
@@ -98,7 +99,9 @@ static void accumulate(struct hn_trainer *t, size_t s, struct step_result *r) {
     hn_params_zero_grads(&t->params, t->compute.pool);
     for (size_t i = 0; i < n;) {
         hn_compute_clear(&t->compute, &t->run.phases[HN_PHASE_TRAIN]);
-        while (i < n && hn_batch_add(&t->compute.batch, ex, t->order[first + i], (uint32_t)(first + i), r->weight))
+        while (i < n &&
+            hn_batch_add(
+                &t->compute.batch, ex, t->order[first + i], (uint32_t)(first + i), r->weight))
             i++;
         r->tokens += t->compute.batch.batch.n_tokens;
         r->targets += t->compute.batch.batch.n_targets;
@@ -107,27 +110,32 @@ static void accumulate(struct hn_trainer *t, size_t s, struct step_result *r) {
     r->loss = sums.loss;
 }
 
-/* Root-mean-square norms turn overflowed activations into zeros, so a model that blew up can show a finite loss that
- * no step changes any more. A gradient of exactly zero has no other cause while there is a loss. */
+/* Root-mean-square norms turn overflowed activations into zeros, so a model that blew up can show a
+ * finite loss that no step changes any more. A gradient of exactly zero has no other cause while
+ * there is a loss. */
 static bool has_vanished(const struct step_result *r) {
     return r->norm <= 0 && r->loss > 1e-3;
 }
 
-static int report_divergence(struct hn_trainer *t, size_t s, const struct step_result *r, struct hn_error *err) {
+static int report_divergence(
+    struct hn_trainer *t, size_t s, const struct step_result *r, struct hn_error *err) {
     size_t n, first = rows_of_step(t, s, &n);
     json_t *lines = json_array();
     for (size_t i = 0; i < n && i < 100; i++)
-        json_array_append_new(lines, json_integer((json_int_t)t->run.train.lines[t->order[first + i]]));
+        json_array_append_new(
+            lines, json_integer((json_int_t)t->run.train.lines[t->order[first + i]]));
     t->failed_lines = lines;
     if (has_vanished(r))
         hn_fail(err, HN_E_DIVERGED,
-            "at step %zu the gradient is exactly zero at a loss of %.3g: the activations have overflowed", s,
-            r->loss);
+            "at step %zu the gradient is exactly zero at a loss of %.3g: the activations have "
+            "overflowed",
+            s, r->loss);
     else
         hn_fail(err, HN_E_DIVERGED, "at step %zu the %s is no longer a finite number", s,
             isfinite(r->loss) ? "gradient" : "loss");
     hn_error_hint(err,
-        "lower learning_rate (it was %.3g), raise warmup_ratio, or look at the rows of this step for broken text",
+        "lower learning_rate (it was %.3g), raise warmup_ratio, or look at the rows of this step "
+        "for broken text",
         hn_learning_rate(&t->spec.hp, s, t->run.steps));
     return HN_E_DIVERGED;
 }
@@ -181,14 +189,17 @@ static int log_step(struct hn_trainer *t, const struct step_result *r, struct hn
     t->window_seconds += r->seconds;
     if (p->step % (size_t)t->spec.hp.log_every && p->step != t->run.steps)
         return 0;
-    double left = (double)(t->run.steps - p->step) * t->window_seconds / (double)t->spec.hp.log_every;
-    tell("step %zu of %zu  loss %.4f  grad norm %.3g  %.0f tokens/s  %.0f s left", p->step, t->run.steps,
-        p->window_loss / p->window_weight, r->norm, (double)p->window_tokens / t->window_seconds, left);
+    double left =
+        (double)(t->run.steps - p->step) * t->window_seconds / (double)t->spec.hp.log_every;
+    tell("step %zu of %zu  loss %.4f  grad norm %.3g  %.0f tokens/s  %.0f s left", p->step,
+        t->run.steps, p->window_loss / p->window_weight, r->norm,
+        (double)p->window_tokens / t->window_seconds, left);
     int rc = hn_events_add(&t->events, "step",
-        json_pack("{s:I, s:o, s:o, s:o, s:o, s:I, s:I, s:o, s:o}", "step", (json_int_t)p->step, "epoch",
-            f32(epoch_of(t, p->step)), "loss", f32(p->window_loss / p->window_weight), "learning_rate",
-            f32(hn_learning_rate(&t->spec.hp, p->step, t->run.steps)), "grad_norm", f32(r->norm), "tokens",
-            (json_int_t)p->tokens, "target_tokens", (json_int_t)p->target_tokens, "tokens_per_second",
+        json_pack("{s:I, s:o, s:o, s:o, s:o, s:I, s:I, s:o, s:o}", "step", (json_int_t)p->step,
+            "epoch", f32(epoch_of(t, p->step)), "loss", f32(p->window_loss / p->window_weight),
+            "learning_rate", f32(hn_learning_rate(&t->spec.hp, p->step, t->run.steps)), "grad_norm",
+            f32(r->norm), "tokens", (json_int_t)p->tokens, "target_tokens",
+            (json_int_t)p->target_tokens, "tokens_per_second",
             f32((double)p->window_tokens / t->window_seconds), "seconds", f32(t->window_seconds)),
         err);
     p->window_loss = p->window_weight = t->window_seconds = 0;
@@ -196,7 +207,8 @@ static int log_step(struct hn_trainer *t, const struct step_result *r, struct hn
     return rc;
 }
 
-/* The figure that decides which evaluation is the best; NaN when this one has none (one class only, say). */
+/* The figure that decides which evaluation is the best; NaN when this one has none (one class only,
+ * say). */
 static double decisive(const struct hn_trainer *t, const struct hn_evaluation *e) {
     const char *name = hn_metric_name(t->spec.hp.metric_for_best) + strlen("val_");
     const json_t *value = json_object_get(e->metrics, name);
@@ -233,11 +245,12 @@ static void note_best(struct hn_progress *p, bool best, double value, double los
     p->evaluations_since_best = 0;
 }
 
-static int report_evaluation(
-    struct hn_trainer *t, const struct hn_evaluation *e, double seconds, bool best, struct hn_error *err) {
+static int report_evaluation(struct hn_trainer *t, const struct hn_evaluation *e, double seconds,
+    bool best, struct hn_error *err) {
     const struct hn_progress *p = &t->progress;
     json_t *data = json_pack("{s:I, s:I, s:o, s:b, s:o}", "step", (json_int_t)p->step, "rows",
-        (json_int_t)t->run.validation.n_rows, "seconds", f32(seconds), "best", best, "val_loss", f32(e->loss));
+        (json_int_t)t->run.validation.n_rows, "seconds", f32(seconds), "best", best, "val_loss",
+        f32(e->loss));
     char name[64], text[512] = "";
     const char *key;
     json_t *value;
@@ -247,7 +260,8 @@ static int report_evaluation(
         json_object_set(data, name, value);
         snprintf(text + used, sizeof text - used, ", %s %.4g", key, json_number_value(value));
     }
-    tell("evaluation at step %zu: loss %.4f%s%s", p->step, e->loss, text, best ? ", the best so far" : "");
+    tell("evaluation at step %zu: loss %.4f%s%s", p->step, e->loss, text,
+        best ? ", the best so far" : "");
     if (e->confusion) {
         json_object_set(data, "confusion", e->confusion);
         json_object_set(data, "labels", t->spec.labels.names);
@@ -263,14 +277,16 @@ static int evaluate(struct hn_trainer *t, bool *ret_best, struct hn_error *err) 
     *ret_best = false;
     if (!run->validation.n_rows || (p->step == 0 && !t->spec.hp.eval_at_start))
         return 0;
-    const struct hn_dataset *data = t->spec.validation.file ? &run->validation_data : &run->train_data;
-    int rc = hn_evaluate(
-        &t->compute, &run->phases[HN_PHASE_EVAL], run, t->params.values, &run->validation, data, false, &e, err);
+    const struct hn_dataset *data =
+        t->spec.validation.file ? &run->validation_data : &run->train_data;
+    int rc = hn_evaluate(&t->compute, &run->phases[HN_PHASE_EVAL], run, t->params.values,
+        &run->validation, data, false, &e, err);
     if (rc)
         return rc;
     rc = hn_trainer_compare(t, &run->validation, data, e.metrics, err);
     if (!rc && !isfinite(e.loss))
-        rc = hn_fail(err, HN_E_DIVERGED, "the validation loss at step %zu is no longer a finite number", p->step);
+        rc = hn_fail(err, HN_E_DIVERGED,
+            "the validation loss at step %zu is no longer a finite number", p->step);
     if (!rc) {
         double value = decisive(t, &e);
         *ret_best = is_better(t, value, e.loss);
@@ -285,7 +301,8 @@ static int tell_checkpoint(struct hn_trainer *t, struct hn_error *err) {
     const struct hn_progress *p = &t->progress;
     return hn_events_add(&t->events, "checkpoint",
         json_pack("{s:I, s:I, s:b}", "step", (json_int_t)p->step, "bytes",
-            (json_int_t)hn_checkpoint_bytes(t->dir, p->step), "best", p->has_best && p->best_step == p->step),
+            (json_int_t)hn_checkpoint_bytes(t->dir, p->step), "best",
+            p->has_best && p->best_step == p->step),
         err);
 }
 
@@ -298,7 +315,9 @@ static int save(struct hn_trainer *t, struct hn_error *err) {
     t->last_save = now();
     if (!rc)
         tell("checkpoint of step %zu written", t->progress.step);
-    return rc ? rc : hn_checkpoint_prune(t->dir, (size_t)t->spec.hp.keep_checkpoints, t->progress.best_step, err);
+    return rc ? rc
+              : hn_checkpoint_prune(
+                    t->dir, (size_t)t->spec.hp.keep_checkpoints, t->progress.best_step, err);
 }
 
 static bool save_is_due(const struct hn_trainer *t) {
@@ -310,7 +329,7 @@ static bool save_is_due(const struct hn_trainer *t) {
 
 static bool patience_is_over(const struct hn_trainer *t) {
     return t->spec.hp.early_stopping_patience != HN_NONE_INT && t->run.validation.n_rows &&
-           t->progress.evaluations_since_best >= (size_t)t->spec.hp.early_stopping_patience;
+        t->progress.evaluations_since_best >= (size_t)t->spec.hp.early_stopping_patience;
 }
 
 static int interrupted(struct hn_trainer *t, struct hn_error *err) {
@@ -325,7 +344,9 @@ static int interrupted(struct hn_trainer *t, struct hn_error *err) {
 static int train(struct hn_trainer *t, const char **ret_reason, struct hn_error *err) {
     struct hn_progress *p = &t->progress;
     const struct hn_hyperparams *hp = &t->spec.hp;
-    *ret_reason = hp->max_steps != HN_NONE_INT && t->run.steps == (size_t)hp->max_steps ? "max_steps" : "completed";
+    *ret_reason = hp->max_steps != HN_NONE_INT && t->run.steps == (size_t)hp->max_steps
+        ? "max_steps"
+        : "completed";
     int rc = 0;
     bool best = false;
     if (p->step == 0 && (!(rc = evaluate(t, &best, err))))
@@ -352,13 +373,16 @@ static int train(struct hn_trainer *t, const char **ret_reason, struct hn_error 
     return rc;
 }
 
-/* A damaged one costs the steps from an older checkpoint on: the next attempt goes on from there. */
+/* A damaged one costs the steps from an older checkpoint on: the next attempt goes on from
+ * there. */
 static int read_best(struct hn_trainer *t, struct hn_error *err) {
     struct hn_error problem = {0};
     if (!hn_checkpoint_check(t->dir, t->exported_step, &problem))
-        return hn_checkpoint_read(t->dir, t->exported_step, &t->params, NULL, t->spec.run_sha256, err);
+        return hn_checkpoint_read(
+            t->dir, t->exported_step, &t->params, NULL, t->spec.run_sha256, err);
     int rc = hn_events_add(&t->events, "interrupted",
-        json_pack("{s:I, s:s, s:s}", "step", (json_int_t)t->progress.step, "reason", "checkpoint_damaged", "message", problem.message),
+        json_pack("{s:I, s:s, s:s}", "step", (json_int_t)t->progress.step, "reason",
+            "checkpoint_damaged", "message", problem.message),
         err);
     return rc ? rc : HN_INTERRUPTED;
 }
@@ -371,7 +395,8 @@ static int choose_exported(struct hn_trainer *t, struct hn_error *err) {
     t->exported_step = t->progress.best_step;
     if (t->exported_step)
         return read_best(t, err);
-    return hn_run_start_params(&t->run, t->dir, &t->params, err); /* nothing was better than the beginning */
+    /* nothing was better than the beginning */
+    return hn_run_start_params(&t->run, t->dir, &t->params, err);
 }
 
 /* The rows that nothing has looked at so far, once, with what is exported. */
@@ -382,8 +407,8 @@ static int test(struct hn_trainer *t, struct hn_error *err) {
     json_t *value;
     if (!t->run.test.n_rows)
         return 0;
-    int rc = hn_evaluate(&t->compute, &t->run.phases[HN_PHASE_EVAL], &t->run, t->params.values, &t->run.test,
-        &t->run.test_data, false, &e, err);
+    int rc = hn_evaluate(&t->compute, &t->run.phases[HN_PHASE_EVAL], &t->run, t->params.values,
+        &t->run.test, &t->run.test_data, false, &e, err);
     if (rc)
         return rc;
     if ((rc = hn_trainer_compare(t, &t->run.test, &t->run.test_data, e.metrics, err))) {
@@ -416,14 +441,16 @@ static int finish(struct hn_trainer *t, const char *reason, struct hn_error *err
         rc = hn_publish_artifacts(t, err);
     if (rc)
         return rc;
-    tell("finished (%s): step %zu exported, artifacts in %s/artifacts", reason, t->exported_step, t->dir);
+    tell("finished (%s): step %zu exported, artifacts in %s/artifacts", reason, t->exported_step,
+        t->dir);
     json_t *best = t->progress.has_best
-                       ? json_pack("{s:I, s:s, s:o}", "step", (json_int_t)t->progress.best_step, "metric",
-                             hn_metric_name(t->spec.hp.metric_for_best), "value", f32(t->progress.best_value))
-                       : json_null();
+        ? json_pack("{s:I, s:s, s:o}", "step", (json_int_t)t->progress.best_step, "metric",
+              hn_metric_name(t->spec.hp.metric_for_best), "value", f32(t->progress.best_value))
+        : json_null();
     rc = hn_events_add(&t->events, "finished",
-        json_pack("{s:I, s:s, s:o, s:I, s:o}", "step", (json_int_t)t->progress.step, "reason", reason, "best", best,
-            "exported_step", (json_int_t)t->exported_step, "seconds", f32(now() - t->started)),
+        json_pack("{s:I, s:s, s:o, s:I, s:o}", "step", (json_int_t)t->progress.step, "reason",
+            reason, "best", best, "exported_step", (json_int_t)t->exported_step, "seconds",
+            f32(now() - t->started)),
         err);
     if (!rc)
         rc = hn_events_sync(&t->events, err);
@@ -442,15 +469,18 @@ static int announce(struct hn_trainer *t, struct hn_error *err) {
         err);
     const struct hn_examples *ex = &t->run.train;
     tell("honed %s, %s, %u threads", hn_build_name(), kernels, t->run.threads);
-    tell("%zu training rows (%zu dropped, %zu truncated), %zu validation rows, %zu steps; %zu MB planned", ex->n_rows,
-        ex->dropped, ex->truncated, t->run.validation.n_rows, t->run.steps, t->run.memory.peak >> 20);
+    tell("%zu training rows (%zu dropped, %zu truncated), %zu validation rows, %zu steps; %zu MB "
+         "planned",
+        ex->n_rows, ex->dropped, ex->truncated, t->run.validation.n_rows, t->run.steps,
+        t->run.memory.peak >> 20);
     if (!rc)
         rc = hn_events_add(&t->events, "plan",
             json_pack("{s:I, s:I, s:I, s:I, s:b, s:I, s:I, s:I, s:I, s:I, s:I}", "peak_bytes",
-                (json_int_t)t->run.memory.peak, "arena_bytes", (json_int_t)t->run.memory.arena, "mapped_bytes",
-                (json_int_t)t->run.memory.mapped, "micro_batch_tokens", (json_int_t)t->spec.hp.micro_batch_tokens,
-                "recompute", t->spec.recompute, "steps", (json_int_t)t->run.steps, "rows", (json_int_t)ex->n_rows,
-                "dropped", (json_int_t)ex->dropped, "truncated", (json_int_t)ex->truncated, "tokens",
+                (json_int_t)t->run.memory.peak, "arena_bytes", (json_int_t)t->run.memory.arena,
+                "mapped_bytes", (json_int_t)t->run.memory.mapped, "micro_batch_tokens",
+                (json_int_t)t->spec.hp.micro_batch_tokens, "recompute", t->spec.recompute, "steps",
+                (json_int_t)t->run.steps, "rows", (json_int_t)ex->n_rows, "dropped",
+                (json_int_t)ex->dropped, "truncated", (json_int_t)ex->truncated, "tokens",
                 (json_int_t)ex->n_tokens, "target_tokens", (json_int_t)ex->target_tokens),
             err);
     return rc;
@@ -462,13 +492,16 @@ static void name_computer(char *out) {
     snprintf(out, HN_COMPUTED_BY, "%s, %s", hn_build_name(), kernels);
 }
 
-/* The checkpoint may come from another CPU or an earlier build: the run goes on, but its bytes are nobody else's. */
+/* The checkpoint may come from another CPU or an earlier build: the run goes on, but its bytes are
+ * nobody else's. */
 static int tell_kernels(struct hn_trainer *t, struct hn_error *err) {
     char here[HN_COMPUTED_BY], text[2 * HN_COMPUTED_BY + 120];
     struct hn_progress *p = &t->progress;
     name_computer(here);
     bool same = strcmp(p->computed_by, here) == 0 || !p->computed_by[0];
-    snprintf(text, sizeof text, "up to step %zu computed by %s, from there on by %s: the last digits may differ from a run of one of them",
+    snprintf(text, sizeof text,
+        "up to step %zu computed by %s, from there on by %s: the last digits may differ from a run "
+        "of one of them",
         p->step, p->computed_by, here);
     snprintf(p->computed_by, sizeof p->computed_by, "%s", here);
     if (same)
@@ -476,17 +509,22 @@ static int tell_kernels(struct hn_trainer *t, struct hn_error *err) {
     p->kernels_changed = true;
     tell("%s", text);
     return hn_events_add(&t->events, "warning",
-        json_pack("{s:s, s:s, s:I}", "code", "kernels_changed", "message", text, "step", (json_int_t)p->step), err);
+        json_pack("{s:s, s:s, s:I}", "code", "kernels_changed", "message", text, "step",
+            (json_int_t)p->step),
+        err);
 }
 
-static int warn_damaged(struct hn_trainer *t, size_t step, const char *message, struct hn_error *err) {
+static int warn_damaged(
+    struct hn_trainer *t, size_t step, const char *message, struct hn_error *err) {
     tell("the checkpoint of step %zu cannot be used: %s", step, message);
     return hn_events_add(&t->events, "warning",
-        json_pack("{s:s, s:s, s:I}", "code", "checkpoint_unreadable", "message", message, "step", (json_int_t)step), err);
+        json_pack("{s:s, s:s, s:I}", "code", "checkpoint_unreadable", "message", message, "step",
+            (json_int_t)step),
+        err);
 }
 
-/* Takes away the checkpoints that are damaged, each with a warning: steps that are computed again write them again. The
- * others stay in `steps`. */
+/* Takes away the checkpoints that are damaged, each with a warning: steps that are computed again
+ * write them again. The others stay in `steps`. */
 static int remove_damaged(struct hn_trainer *t, size_t *steps, size_t *n, struct hn_error *err) {
     size_t kept = 0;
     int rc = 0;
@@ -504,7 +542,8 @@ static int remove_damaged(struct hn_trainer *t, size_t *steps, size_t *n, struct
     return rc;
 }
 
-/* What will be exported must be there: a checkpoint whose best step has lost its own is no place to go on from. */
+/* What will be exported must be there: a checkpoint whose best step has lost its own is no place to
+ * go on from. */
 static bool has_its_best(const struct hn_trainer *t, size_t step, const size_t *steps, size_t n) {
     struct hn_progress p;
     if (!t->spec.export_best || hn_checkpoint_read_progress(t->dir, step, &p, NULL, NULL))
@@ -517,11 +556,14 @@ static bool has_its_best(const struct hn_trainer *t, size_t step, const size_t *
 
 static int went_on(struct hn_trainer *t, struct hn_error *err) {
     tell("going on from the checkpoint of step %zu", t->progress.step);
-    int rc = hn_events_add(&t->events, "resumed", json_pack("{s:I, s:I}", "from_step", (json_int_t)t->progress.step, "replayed_to",
-        (json_int_t)t->events.last_step), err);
+    int rc = hn_events_add(&t->events, "resumed",
+        json_pack("{s:I, s:I}", "from_step", (json_int_t)t->progress.step, "replayed_to",
+            (json_int_t)t->events.last_step),
+        err);
     if (!rc)
         rc = tell_kernels(t, err);
-    return rc ? rc : tell_checkpoint(t, err); /* its event may be missing: the trainer can have died between the two */
+    /* its event may be missing: the trainer can have died between the two */
+    return rc ? rc : tell_checkpoint(t, err);
 }
 
 /* Goes on from the newest checkpoint that is whole; without one, from the beginning. */
@@ -536,7 +578,8 @@ static int resume(struct hn_trainer *t, struct hn_error *err) {
         struct hn_error problem = {0};
         if (!has_its_best(t, steps[i], steps, n))
             continue;
-        if (hn_checkpoint_read(t->dir, steps[i], &t->params, &t->progress, t->spec.run_sha256, &problem))
+        if (hn_checkpoint_read(
+                t->dir, steps[i], &t->params, &t->progress, t->spec.run_sha256, &problem))
             rc = warn_damaged(t, steps[i], problem.message, err);
         else
             found = true;
@@ -547,7 +590,8 @@ static int resume(struct hn_trainer *t, struct hn_error *err) {
     return rc;
 }
 
-/* The rows as the plan made them; where they are not, a file beside the inputs, which only a server changes. */
+/* The rows as the plan made them; where they are not, a file beside the inputs, which only a server
+ * changes. */
 static void choose_tokens(struct hn_trainer *t) {
     char work[4096];
     snprintf(t->tokens, sizeof t->tokens, "%s/inputs/tokens", t->dir);
@@ -577,15 +621,16 @@ static int prepare(struct hn_trainer *t, struct hn_error *err) {
     if (!rc)
         rc = hn_params_add_optimizer(&t->params, err);
     if (!rc)
-        rc = hn_compute_init(&t->compute, t->run.threads, t->run.memory.arena, t->run.batch_tokens, err);
+        rc = hn_compute_init(
+            &t->compute, t->run.threads, t->run.memory.arena, t->run.batch_tokens, err);
     if (!rc && !(t->order = hn_calloc(t->run.train.n_rows, sizeof *t->order)))
         rc = hn_fail(err, HN_E_INTERNAL, "out of memory");
     t->order_epoch = SIZE_MAX;
     return rc ? rc : hn_run_start_params(&t->run, t->dir, &t->params, err);
 }
 
-/* RUN_DIR/lock: held by flock while a trainer lives; tells who it is. Whoever hands it over has locked and written it, and the
- * descriptor is for reading only. */
+/* RUN_DIR/lock: held by flock while a trainer lives; tells who it is. Whoever hands it over has
+ * locked and written it, and the descriptor is for reading only. */
 static int take_lock(const char *dir, int *fd, struct hn_error *err) {
     char path[4096], stat_text[1024] = "", line[64];
     if (*fd >= 0)
@@ -600,7 +645,8 @@ static int take_lock(const char *dir, int *fd, struct hn_error *err) {
     FILE *f = fopen("/proc/self/stat", "r");
     if (f && fgets(stat_text, sizeof stat_text, f) && strrchr(stat_text, ')'))
         sscanf(strrchr(stat_text, ')') + 2,
-            "%*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d %llu", &start);
+            "%*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d %llu",
+            &start);
     if (f)
         fclose(f);
     int n = snprintf(line, sizeof line, "%d %llu\n", (int)getpid(), start);
@@ -619,22 +665,25 @@ static int settle(struct hn_trainer *t, int rc, const struct hn_error *err) {
         return rc == HN_E_DISK_FULL ? HN_EXIT_RESOURCES : HN_EXIT_FAILED;
     if (rc == HN_E_DISK_FULL) {
         hn_events_add(&t->events, "interrupted",
-            json_pack("{s:I, s:s}", "step", (json_int_t)t->progress.step, "reason", "disk_full"), NULL);
+            json_pack("{s:I, s:s}", "step", (json_int_t)t->progress.step, "reason", "disk_full"),
+            NULL);
         hn_events_sync(&t->events, NULL);
         return HN_EXIT_RESOURCES;
     }
     json_t *lines = t->failed_lines ? t->failed_lines : json_array();
     t->failed_lines = NULL;
     hn_events_add(&t->events, "failed",
-        json_pack("{s:s, s:s, s:s, s:I, s:o}", "code", hn_error_name(rc), "message", err->message, "hint", err->hint,
-            "step", (json_int_t)t->progress.step + (rc == HN_E_DIVERGED), "lines", lines),
+        json_pack("{s:s, s:s, s:s, s:I, s:o}", "code", hn_error_name(rc), "message", err->message,
+            "hint", err->hint, "step", (json_int_t)t->progress.step + (rc == HN_E_DIVERGED),
+            "lines", lines),
         NULL);
     hn_events_sync(&t->events, NULL);
     return HN_EXIT_FAILED;
 }
 
 int hn_train(const char *run_dir, int lock_fd) {
-    struct hn_trainer t = {.dir = run_dir, .events = {.fd = -1}, .started = now(), .last_save = now()};
+    struct hn_trainer t = {
+        .dir = run_dir, .events = {.fd = -1}, .started = now(), .last_save = now()};
     struct hn_error err = {0};
     struct sigaction action = {.sa_handler = on_stop};
     sigaction(SIGTERM, &action, NULL);

@@ -1,5 +1,6 @@
 /*
- * The trainer's state, shared by the files that make it up: train.c (steps), written.c (answers), publish.c (artifacts).
+ * The trainer's state, shared by the files that make it up: train.c (steps), written.c (answers),
+ * publish.c (artifacts).
  */
 #ifndef HN_TRAINER_H
 #define HN_TRAINER_H
@@ -29,9 +30,9 @@ struct hn_trainer {
 
 /* Answers to a few held-out rows, before and after training, kept in the job as events. */
 int hn_trainer_sample(struct hn_trainer *t, size_t step, struct hn_error *err);
-/* hyperparameters.eval_generate: adds metrics of the answers to so many of these rows, spread evenly and the same
- * each time. */
-int hn_trainer_compare(struct hn_trainer *t, const struct hn_examples *ex, const struct hn_dataset *data,
-    json_t *metrics, struct hn_error *err);
+/* hyperparameters.eval_generate: adds metrics of the answers to so many of these rows, spread
+ * evenly and the same each time. */
+int hn_trainer_compare(struct hn_trainer *t, const struct hn_examples *ex,
+    const struct hn_dataset *data, json_t *metrics, struct hn_error *err);
 
 #endif

@@ -42,12 +42,15 @@ static int copy_bytes(int in, int out, const char *to, struct hn_error *err) {
 /* A name beside `to` that is taken for rubbish. */
 static bool temporary_name(char ret[HN_PATH_SIZE], const char *to) {
     const char *slash = strrchr(to, '/');
-    int dir = slash ? (int)(slash - to) + 1 : 0, n = snprintf(ret, HN_PATH_SIZE, "%.*s.tmp-%s", dir, to, to + dir);
+    int dir = slash ? (int)(slash - to) + 1 : 0,
+        n = snprintf(ret, HN_PATH_SIZE, "%.*s.tmp-%s", dir, to, to + dir);
     return n > 0 && n < HN_PATH_SIZE;
 }
 
-/* A file of its own with the same bytes, whole or not there at all; `clone` allows only the way that shares blocks. */
-static int duplicate(const char *from, const char *to, bool clone, bool own, bool *cloned, struct hn_error *err) {
+/* A file of its own with the same bytes, whole or not there at all; `clone` allows only the way
+ * that shares blocks. */
+static int duplicate(
+    const char *from, const char *to, bool clone, bool own, bool *cloned, struct hn_error *err) {
     char tmp[HN_PATH_SIZE];
     if (!temporary_name(tmp, to))
         return hn_fail(err, HN_E_INTERNAL, "path too long: %.200s", to);
@@ -67,7 +70,8 @@ static int duplicate(const char *from, const char *to, bool clone, bool own, boo
         *cloned = ioctl(out, FICLONE, in) == 0;
         if (!*cloned && !clone)
             rc = copy_bytes(in, out, to, err);
-        if (!rc && (*cloned || !clone) && (fchmod(out, own ? st.st_mode & 0700 : 0400) || fsync(out)))
+        if (!rc && (*cloned || !clone) &&
+            (fchmod(out, own ? st.st_mode & 0700 : 0400) || fsync(out)))
             rc = hn_fail_errno(err, errno, "cannot sync %s", to);
     }
     if (out >= 0)

@@ -26,37 +26,65 @@ static const struct option options[] = {
     {"listen", TEXT, AT(listen), "127.0.0.1:4663", 0, 0, "address and port"},
     {"state", TEXT, AT(state), NULL, 0, 0, "folder of jobs, data sets and models"},
     {"slots", COUNT, AT(slots), "1", 1, 64, "jobs that may train at the same time"},
-    {"threads", COUNT, AT(threads), "0", 0, 1024, "compute threads of all slots together; 0 = the machine's"},
-    {"memory", SIZE, AT(memory), "0", 0, TERA, "memory for all trainers together; 0 = 80 % of the machine's"},
-    {"model_dirs", TEXT, AT(model_dirs), "", 0, 0, "folders, joined by ':', from which POST /models may import"},
+    {"threads", COUNT, AT(threads), "0", 0, 1024,
+        "compute threads of all slots together; 0 = the machine's"},
+    {"memory", SIZE, AT(memory), "0", 0, TERA,
+        "memory for all trainers together; 0 = 80 % of the machine's"},
+    {"model_dirs", TEXT, AT(model_dirs), "", 0, 0,
+        "folders, joined by ':', from which POST /models may import"},
     {"max_upload", SIZE, AT(max_upload), "16G", 1, TERA, "largest data set or model file"},
     {"max_body", SIZE, AT(max_body), "4M", 1024, (int64_t)1 << 30, "largest JSON body"},
-    {"request_memory", SIZE, AT(request_memory), "512M", 1 << 20, TERA, "for bodies and answers of all requests at a time; four times max_body at least"},
-    {"max_connections", COUNT, AT(max_connections), "4096", 16, 15000, "open at once; for more, idle ones are closed, else they are told to come later"},
-    {"max_per_client", COUNT, AT(max_per_client), "0", 0, 15000, "of one address; 0 = as many as there are"},
-    {"idle_seconds", COUNT, AT(idle_seconds), "60", 1, 86400, "a connection has so long to send a request's headers"},
-    {"token_cache", SIZE, AT(token_cache), "2G", 0, TERA, "disk for tokenised rows of recent jobs, kept for the next; 0 = none"},
-    {"disk_reserve", SIZE, AT(disk_reserve), "512M", 0, TERA, "free space that uploads and jobs leave alone"},
-    {"grace_seconds", COUNT, AT(grace_seconds), "60", 1, 86400, "time a trainer has to write its state when stopped"},
-    {"hang_seconds", COUNT, AT(hang_seconds), "3600", 1, 2592000, "a trainer that neither tells nor computes anything for so long is stopped as hung"},
-    {"helpers", COUNT, AT(helpers), "2", 1, 64, "processes that check data and plan, and as many that predict and evaluate; of two or more one is for short requests"},
-    {"helper_seconds", COUNT, AT(helper_seconds), "60", 1, 86400, "a helper that shows no sign of life for so long is replaced"},
-    {"log_level", WORD, AT(log_level), "info", 0, 0, "lines that are written, from this level on: " HN_LOG_LEVELS},
+    {"request_memory", SIZE, AT(request_memory), "512M", 1 << 20, TERA,
+        "for bodies and answers of all requests at a time; four times max_body at least"},
+    {"max_connections", COUNT, AT(max_connections), "4096", 16, 15000,
+        "open at once; for more, idle ones are closed, else they are told to come later"},
+    {"max_per_client", COUNT, AT(max_per_client), "0", 0, 15000,
+        "of one address; 0 = as many as there are"},
+    {"idle_seconds", COUNT, AT(idle_seconds), "60", 1, 86400,
+        "a connection has so long to send a request's headers"},
+    {"token_cache", SIZE, AT(token_cache), "2G", 0, TERA,
+        "disk for tokenised rows of recent jobs, kept for the next; 0 = none"},
+    {"disk_reserve", SIZE, AT(disk_reserve), "512M", 0, TERA,
+        "free space that uploads and jobs leave alone"},
+    {"grace_seconds", COUNT, AT(grace_seconds), "60", 1, 86400,
+        "time a trainer has to write its state when stopped"},
+    {"hang_seconds", COUNT, AT(hang_seconds), "3600", 1, 2592000,
+        "a trainer that neither tells nor computes anything for so long is stopped as hung"},
+    {"helpers", COUNT, AT(helpers), "2", 1, 64,
+        "processes that check data and plan, and as many that predict and evaluate; of two or more "
+        "one is for short requests"},
+    {"helper_seconds", COUNT, AT(helper_seconds), "60", 1, 86400,
+        "a helper that shows no sign of life for so long is replaced"},
+    {"log_level", WORD, AT(log_level), "info", 0, 0,
+        "lines that are written, from this level on: " HN_LOG_LEVELS},
     {"log_format", WORD, AT(log_format), "text", 0, 0, "their form: " HN_LOG_FORMATS},
-    {"allowed_hosts", TEXT, AT(allowed_hosts), "", 0, 0, "names, joined by ',', by which a proxy or browser may call it"},
+    {"allowed_hosts", TEXT, AT(allowed_hosts), "", 0, 0,
+        "names, joined by ',', by which a proxy or browser may call it"},
     {"tls_cert", TEXT, AT(tls_cert), "", 0, 0, "PEM file of the certificate chain; turns on HTTPS"},
     {"tls_key", TEXT, AT(tls_key), "", 0, 0, "PEM file of its private key"},
-    {"require_keys", TEXT, AT(require_keys), "auto", 0, 0, "yes, no, or auto: only when listening beyond loopback"},
-    {"socket", TEXT, AT(socket), "", 0, 0, "path of a Unix socket to listen on as well; local users are known by their accounts"},
-    {"socket_users", TEXT, AT(socket_users), "", 0, 0, "scopes of local users and @groups on that socket: alice:submit,@ml:read"},
-    {"audit", FLAG, AT(audit), "yes", 0, 0, "no: STATE/audit.jsonl gets no line for each request that changes something"},
-    {"confine", FLAG, AT(confine), "yes", 0, 0, "no: trainers and helpers may open any file that the daemon may"},
-    {"insecure", FLAG, AT(insecure), "no", 0, 0, "yes: allow listening beyond loopback without TLS or keys"},
-    {"retain_days", COUNT, AT(retain_days), "0", 0, 36500, "what is older is deleted: ended jobs, data sets that no job names, evaluations, exports; 0 = kept"},
-    {"retain_bytes", SIZE, AT(retain_bytes), "0", 0, TERA, "of these at most so much is kept, the newest; 0 = any"},
-    {"lost_days", COUNT, AT(lost_days), "30", 0, 36500, "what a start found without a record is deleted from lost+found after so long; 0 = kept"},
-    {"scrub_days", COUNT, AT(scrub_days), "7", 0, 3650, "while nothing trains, all files are compared with their hashes this often; 0 = never"},
-    {"care_seconds", COUNT, AT(care_seconds), "60", 1, 86400, "how often old things are deleted, the disk measured and files compared"},
+    {"require_keys", TEXT, AT(require_keys), "auto", 0, 0,
+        "yes, no, or auto: only when listening beyond loopback"},
+    {"socket", TEXT, AT(socket), "", 0, 0,
+        "path of a Unix socket to listen on as well; local users are known by their accounts"},
+    {"socket_users", TEXT, AT(socket_users), "", 0, 0,
+        "scopes of local users and @groups on that socket: alice:submit,@ml:read"},
+    {"audit", FLAG, AT(audit), "yes", 0, 0,
+        "no: STATE/audit.jsonl gets no line for each request that changes something"},
+    {"confine", FLAG, AT(confine), "yes", 0, 0,
+        "no: trainers and helpers may open any file that the daemon may"},
+    {"insecure", FLAG, AT(insecure), "no", 0, 0,
+        "yes: allow listening beyond loopback without TLS or keys"},
+    {"retain_days", COUNT, AT(retain_days), "0", 0, 36500,
+        "what is older is deleted: ended jobs, data sets that no job names, evaluations, exports; "
+        "0 = kept"},
+    {"retain_bytes", SIZE, AT(retain_bytes), "0", 0, TERA,
+        "of these at most so much is kept, the newest; 0 = any"},
+    {"lost_days", COUNT, AT(lost_days), "30", 0, 36500,
+        "what a start found without a record is deleted from lost+found after so long; 0 = kept"},
+    {"scrub_days", COUNT, AT(scrub_days), "7", 0, 3650,
+        "while nothing trains, all files are compared with their hashes this often; 0 = never"},
+    {"care_seconds", COUNT, AT(care_seconds), "60", 1, 86400,
+        "how often old things are deleted, the disk measured and files compared"},
 };
 #define OPTIONS (sizeof options / sizeof options[0])
 
@@ -91,7 +119,7 @@ bool hn_config_number(const char *text, bool size, int64_t *ret) {
         for (const char *u = units; u <= unit; u++)
             if (__builtin_mul_overflow(value, 1024LL, &value))
                 return false;
-        end = (char *)(uintptr_t)"";
+        end = (char *)(uintptr_t) "";
     }
     *ret = value;
     return *end == 0;
@@ -109,14 +137,16 @@ static int64_t place_of(const char *words, const char *word) {
     return -1;
 }
 
-static int refuse(struct hn_error *err, const struct option *option, const char *value, const char *wanted) {
+static int refuse(
+    struct hn_error *err, const struct option *option, const char *value, const char *wanted) {
     hn_fail(err, HN_E_INVALID_FIELD, "%s: \"%.200s\" is not %s", option->name, value, wanted);
     hn_error_field(err, "%s", option->name);
     hn_error_hint(err, "%s: %s", option->name, option->help);
     return HN_E_INVALID_FIELD;
 }
 
-int hn_config_set(struct hn_config *config, const char *name, const char *value, struct hn_error *err) {
+int hn_config_set(
+    struct hn_config *config, const char *name, const char *value, struct hn_error *err) {
     const struct option *option = find(name);
     if (!option) {
         hn_fail(err, HN_E_UNKNOWN_FIELD, "there is no setting \"%.100s\"", name);
@@ -137,7 +167,8 @@ int hn_config_set(struct hn_config *config, const char *name, const char *value,
     case COUNT:
     case SIZE:
         if (!hn_config_number(value, option->type == SIZE, &number))
-            return refuse(err, option, value, option->type == SIZE ? "a size such as 512M or 16G" : "a whole number");
+            return refuse(err, option, value,
+                option->type == SIZE ? "a size such as 512M or 16G" : "a whole number");
         if (number < option->min || number > option->max)
             return refuse(err, option, value, "within its limits");
         *(int64_t *)field = number;
@@ -196,7 +227,8 @@ int hn_config_load(struct hn_config *config, const char *path, struct hn_error *
         char *equals = strchr(line, '=');
         struct hn_error inner = {0};
         if (!equals) {
-            rc = hn_fail(err, HN_E_INVALID_FIELD, "%.300s, line %d: expected key = value", path, number);
+            rc = hn_fail(
+                err, HN_E_INVALID_FIELD, "%.300s, line %d: expected key = value", path, number);
             continue;
         }
         *equals = 0;
@@ -210,7 +242,8 @@ int hn_config_load(struct hn_config *config, const char *path, struct hn_error *
     return rc;
 }
 
-/* The value of the option at argv[*i], which may be "--name=value" or "--name value"; NULL when it is missing. */
+/* The value of the option at argv[*i], which may be "--name=value" or "--name value"; NULL when it
+ * is missing. */
 static char *option_value(int argc, char **argv, int *i, char *name, size_t size) {
     char *arg = argv[*i] + 2, *equals = strchr(arg, '=');
     size_t n = equals ? (size_t)(equals - arg) : strlen(arg);
@@ -223,7 +256,8 @@ static char *option_value(int argc, char **argv, int *i, char *name, size_t size
     return *i + 1 < argc ? argv[++*i] : NULL;
 }
 
-static int take_options(struct hn_config *config, int argc, char **argv, bool file, int *left, struct hn_error *err) {
+static int take_options(
+    struct hn_config *config, int argc, char **argv, bool file, int *left, struct hn_error *err) {
     int kept = 0, rc = 0;
     for (int i = 0; i < argc && !rc; i++) {
         char name[64];
@@ -253,7 +287,8 @@ static int take_options(struct hn_config *config, int argc, char **argv, bool fi
     return rc;
 }
 
-int hn_config_arguments(struct hn_config *config, int argc, char **argv, int *ret_argc, struct hn_error *err) {
+int hn_config_arguments(
+    struct hn_config *config, int argc, char **argv, int *ret_argc, struct hn_error *err) {
     int left, rc = take_options(config, argc, argv, true, &left, err);
     if (rc)
         return rc;
@@ -262,7 +297,8 @@ int hn_config_arguments(struct hn_config *config, int argc, char **argv, int *re
 
 static int default_state(struct hn_config *config, struct hn_error *err) {
     struct hn_buf path = {.ceiling = 4000};
-    const char *xdg = getenv("XDG_STATE_HOME"), *home = getenv("HOME"), *service = getenv("STATE_DIRECTORY");
+    const char *xdg = getenv("XDG_STATE_HOME"), *home = getenv("HOME"),
+               *service = getenv("STATE_DIRECTORY");
     if (service && *service == '/' && !strchr(service, ':'))
         hn_buf_text(&path, service); /* systemd made it for us */
     else if (xdg && *xdg == '/')
@@ -292,8 +328,10 @@ int hn_config_resolve(struct hn_config *config, struct hn_error *err) {
         return HN_E_MISSING_FIELD;
     }
     if (config->request_memory / 4 < config->max_body) {
-        hn_fail(err, HN_E_INVALID_FIELD, "request_memory is less than four times max_body (%lld bytes): a single request could "
-                                         "not be answered", (long long)config->max_body);
+        hn_fail(err, HN_E_INVALID_FIELD,
+            "request_memory is less than four times max_body (%lld bytes): a single request could "
+            "not be answered",
+            (long long)config->max_body);
         hn_error_hint(err, "raise request_memory, or lower max_body");
         return HN_E_INVALID_FIELD;
     }
@@ -306,7 +344,8 @@ int hn_config_resolve(struct hn_config *config, struct hn_error *err) {
 
 char *hn_config_help(void) {
     struct hn_buf out = {0};
-    hn_buf_printf(&out, "  --%-15s %s\n", "config F", "file of key = value lines with the same names");
+    hn_buf_printf(
+        &out, "  --%-15s %s\n", "config F", "file of key = value lines with the same names");
     for (size_t i = 0; i < OPTIONS; i++) {
         hn_buf_printf(&out, "  --%-15s %s", options[i].name, options[i].help);
         if (options[i].standard && *options[i].standard)

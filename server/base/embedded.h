@@ -1,4 +1,5 @@
-/* Files compiled into the binary by server/embed.py: the migrations, the dashboard, the API's shapes. Lists end with a NULL name. */
+/* Files compiled into the binary by server/embed.py: the migrations, the dashboard, the API's
+ * shapes. Lists end with a NULL name. */
 #ifndef HN_EMBEDDED_H
 #define HN_EMBEDDED_H
 

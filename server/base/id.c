@@ -28,7 +28,8 @@ bool hn_id_valid(const char *prefix, const char *id) {
 
 bool hn_name_valid(const char *name) {
     size_t n = strlen(name);
-    return n >= 1 && n <= 64 && name[0] != '.' && strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789._-") == n;
+    return n >= 1 && n <= 64 && name[0] != '.' &&
+        strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789._-") == n;
 }
 
 void hn_time_rfc3339(int64_t milliseconds, char ret[HN_TIME_SIZE]) {

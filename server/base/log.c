@@ -1,4 +1,5 @@
-/* See log.h. Level and format are the process-wide settings; only the level may change while threads run. */
+/* See log.h. Level and format are the process-wide settings; only the level may change while
+ * threads run. */
 #include "server/base/log.h"
 #include "engine/engine.h"
 #include "server/base/id.h"
@@ -59,21 +60,26 @@ static void append_value(struct hn_buf *line, const char *value) {
     hn_buf_char(line, '"');
 }
 
-static void write_text(struct hn_buf *line, const char *now, enum hn_log_level level, const char *message, va_list ap) {
+static void write_text(struct hn_buf *line, const char *now, enum hn_log_level level,
+    const char *message, va_list ap) {
     hn_buf_printf(line, "time=%s level=%s msg=", now, names[level]);
     append_value(line, message);
-    for (const char *key, *value; (key = va_arg(ap, const char *)) && (value = va_arg(ap, const char *));) {
+    for (const char *key, *value;
+         (key = va_arg(ap, const char *)) && (value = va_arg(ap, const char *));) {
         hn_buf_printf(line, " %s=", key);
         append_value(line, value);
     }
 }
 
-static void write_json(struct hn_buf *line, const char *now, enum hn_log_level level, const char *message, va_list ap) {
+static void write_json(struct hn_buf *line, const char *now, enum hn_log_level level,
+    const char *message, va_list ap) {
     json_t *object = json_pack("{s:s,s:s,s:o}", "time", now, "level", names[level], "message",
         hn_json_text(message, strlen(message)));
-    for (const char *key, *value; (key = va_arg(ap, const char *)) && (value = va_arg(ap, const char *));) {
+    for (const char *key, *value;
+         (key = va_arg(ap, const char *)) && (value = va_arg(ap, const char *));) {
         const char *digits = digits_of(value);
-        json_object_set_new(object, key, digits ? json_integer(strtoll(digits, NULL, 10)) : hn_json_text(value, strlen(value)));
+        json_object_set_new(object, key,
+            digits ? json_integer(strtoll(digits, NULL, 10)) : hn_json_text(value, strlen(value)));
     }
     char *text = object ? json_dumps(object, JSON_COMPACT) : NULL;
     hn_buf_text(line, text ? text : "{}");

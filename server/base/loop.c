@@ -40,15 +40,15 @@ struct hn_fd_watch {
 struct hn_loop {
     uv_loop_t uv;
     uv_async_t async;
-    size_t works; /* handed to the pool and not back yet */
+    size_t works;    /* handed to the pool and not back yet */
     uv_mutex_t lock; /* guards the posts */
     struct post *first, **last;
     size_t n_waiting; /* threads for work that may wait; guarded by the lock, as is their queue */
     struct work *waiting, **last_waiting;
 };
 
-/* What may not be lost and has nobody to tell: a wake-up without memory waits for some. Losing it would hang a request
- * for ever, dying would end everybody else's. */
+/* What may not be lost and has nobody to tell: a wake-up without memory waits for some. Losing it
+ * would hang a request for ever, dying would end everybody else's. */
 static void *insist(size_t size) {
     void *found;
     while (!(found = hn_calloc(1, size)))
@@ -247,7 +247,8 @@ static int try_threads(size_t n) {
     pthread_attr_init(&attr);
     pthread_attr_setstacksize(&attr, (size_t)8 << 20);
     uv_mutex_lock(&held);
-    while (!failed && made < n && (failed = pthread_create(&threads[made], &attr, wait_for_end, &held)) == 0)
+    while (!failed && made < n &&
+        (failed = pthread_create(&threads[made], &attr, wait_for_end, &held)) == 0)
         made++;
     uv_mutex_unlock(&held);
     while (made)
@@ -265,8 +266,9 @@ int hn_loop_start_pool(struct hn_loop *loop, struct hn_error *err) {
     int failed = try_threads((size_t)n + SPARE_THREADS);
     if (failed) {
         hn_fail_errno(err, failed, "cannot start %ld threads", n + SPARE_THREADS);
-        hn_error_hint(err, "raise the limit: pids.max (TasksMax of the service), ulimit -u, or ulimit -v, of which each "
-                           "thread takes 8 MB");
+        hn_error_hint(err,
+            "raise the limit: pids.max (TasksMax of the service), ulimit -u, or ulimit -v, of "
+            "which each thread takes 8 MB");
         return err ? err->code : HN_E_INTERNAL;
     }
     hn_loop_work(loop, do_nothing, NULL, NULL);
@@ -287,7 +289,8 @@ static void on_poll(uv_poll_t *uv, int status, int events) {
     handle->fn(handle->arg);
 }
 
-int hn_loop_watch(struct hn_loop *loop, int fd, hn_loop_fn fn, void *arg, struct hn_fd_watch **ret, struct hn_error *err) {
+int hn_loop_watch(struct hn_loop *loop, int fd, hn_loop_fn fn, void *arg, struct hn_fd_watch **ret,
+    struct hn_error *err) {
     struct handle *handle = make_handle(fn, arg);
     int rc = uv_poll_init(&loop->uv, &handle->uv.poll, fd);
     if (rc) {
@@ -311,7 +314,8 @@ static void on_signal(uv_signal_t *uv, int number) {
     handle->fn(handle->arg);
 }
 
-int hn_loop_signal(struct hn_loop *loop, int signal, hn_loop_fn fn, void *arg, struct hn_error *err) {
+int hn_loop_signal(
+    struct hn_loop *loop, int signal, hn_loop_fn fn, void *arg, struct hn_error *err) {
     struct handle *handle = make_handle(fn, arg);
     uv_signal_init(&loop->uv, &handle->uv.signal);
     handle->uv.any.data = handle;

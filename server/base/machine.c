@@ -18,13 +18,15 @@ static int64_t bytes_of(const char *text) {
 /* "150000 100000": microseconds of processor time in so many of the clock. */
 static int64_t processors_of(const char *text) {
     long long quota = 0, period = 0;
-    return sscanf(text, "%lld %lld", &quota, &period) == 2 && period > 0 ? (quota + period - 1) / period : 0;
+    return sscanf(text, "%lld %lld", &quota, &period) == 2 && period > 0
+        ? (quota + period - 1) / period
+        : 0;
 }
 
-/* The smallest value of `file` in the group that `mark` stands before in `membership`, and in all above it. Above may be all
- * that a container sees of its own group. */
-static int64_t least_of(const char *membership, const char *mark, const char *folder, const char *file,
-    int64_t (*value_of)(const char *)) {
+/* The smallest value of `file` in the group that `mark` stands before in `membership`, and in all
+ * above it. Above may be all that a container sees of its own group. */
+static int64_t least_of(const char *membership, const char *mark, const char *folder,
+    const char *file, int64_t (*value_of)(const char *)) {
     char group[2048], path[4096], *text;
     size_t size;
     int64_t least = INT64_MAX;
@@ -69,13 +71,15 @@ static int64_t ask_group(int64_t (*ask)(const char *, const char *)) {
 
 int64_t hn_machine_memory(void) {
     long pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGESIZE);
-    int64_t all = pages > 0 && page > 0 ? (int64_t)pages * page : (int64_t)1 << 30, limit = ask_group(hn_machine_group_memory);
+    int64_t all = pages > 0 && page > 0 ? (int64_t)pages * page : (int64_t)1 << 30,
+            limit = ask_group(hn_machine_group_memory);
     return limit < all ? limit : all;
 }
 
 int64_t hn_machine_threads(void) {
     cpu_set_t set;
-    int64_t n = sched_getaffinity(0, sizeof set, &set) ? 1 : CPU_COUNT(&set), limit = ask_group(hn_machine_group_processors);
+    int64_t n = sched_getaffinity(0, sizeof set, &set) ? 1 : CPU_COUNT(&set),
+            limit = ask_group(hn_machine_group_processors);
     n = limit < n ? limit : n;
     return n > 0 ? n : 1;
 }

@@ -1,8 +1,10 @@
 /*
- * Figures that many threads add to and the metrics page reads: counts and histograms, without a lock.
+ * Figures that many threads add to and the metrics page reads: counts and histograms, without a
+ * lock.
  *
- * They live in what they measure (the store, the workers, the routes) and begin at zero with the daemon, as Prometheus
- * expects. A reader may see a histogram between two additions; each of its numbers only grows.
+ * They live in what they measure (the store, the workers, the routes) and begin at zero with the
+ * daemon, as Prometheus expects. A reader may see a histogram between two additions; each of its
+ * numbers only grows.
  */
 #ifndef HN_FIGURE_H
 #define HN_FIGURE_H
@@ -22,10 +24,11 @@ struct hn_histogram {
     _Atomic uint64_t micros;
 };
 
-void hn_histogram_add(struct hn_histogram *histogram, const double bounds[HN_BOUNDS], int64_t micros);
+void hn_histogram_add(
+    struct hn_histogram *histogram, const double bounds[HN_BOUNDS], int64_t micros);
 /* The lines of a Prometheus histogram; `labels` is "" or `a="b",`. */
-void hn_histogram_write(const struct hn_histogram *histogram, const double bounds[HN_BOUNDS], const char *name,
-    const char *labels, struct hn_buf *out);
+void hn_histogram_write(const struct hn_histogram *histogram, const double bounds[HN_BOUNDS],
+    const char *name, const char *labels, struct hn_buf *out);
 uint64_t hn_histogram_count(const struct hn_histogram *histogram);
 
 #endif

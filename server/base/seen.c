@@ -1,4 +1,5 @@
-/* See seen.h. A table without chains: two files on one place forget each other, which costs a reading. */
+/* See seen.h. A table without chains: two files on one place forget each other, which costs a
+ * reading. */
 #include "server/base/seen.h"
 #include "server/base/id.h"
 
@@ -12,7 +13,8 @@
 #include <unistd.h>
 
 #define PLACES 2048
-#define FRESH_NS 100000000 /* file systems' clocks step; a change in the same step as the look would go unseen */
+#define FRESH_NS \
+    100000000 /* file systems' clocks step; a change in the same step as the look would go unseen */
 
 struct entry {
     dev_t dev;
@@ -69,7 +71,8 @@ static bool recall(struct hn_seen *seen, const struct stat *st, char ret[HN_SHA2
 static bool is_fresh(const struct stat *st) {
     struct timespec now;
     clock_gettime(CLOCK_REALTIME, &now);
-    int64_t age = (now.tv_sec - st->st_ctim.tv_sec) * 1000000000LL + now.tv_nsec - st->st_ctim.tv_nsec;
+    int64_t age =
+        (now.tv_sec - st->st_ctim.tv_sec) * 1000000000LL + now.tv_nsec - st->st_ctim.tv_nsec;
     return age < FRESH_NS;
 }
 
@@ -81,7 +84,8 @@ static void remember(struct hn_seen *seen, const struct stat *st, const char *sh
     pthread_mutex_unlock(&seen->lock);
 }
 
-int hn_seen_hash(struct hn_seen *seen, int fd, const char *path, char ret[HN_SHA256_HEX], struct hn_error *err) {
+int hn_seen_hash(
+    struct hn_seen *seen, int fd, const char *path, char ret[HN_SHA256_HEX], struct hn_error *err) {
     struct stat before, after;
     if (fstat(fd, &before))
         return hn_fail_errno(err, errno, "cannot stat %s", path);
@@ -92,7 +96,8 @@ int hn_seen_hash(struct hn_seen *seen, int fd, const char *path, char ret[HN_SHA
     int rc = hn_sha256_fd(fd, path, ret, NULL, err);
     if (rc || !seen || fstat(fd, &after))
         return rc;
-    if (before.st_size == after.st_size && same_time(&before.st_ctim, &after.st_ctim) && !is_fresh(&before))
+    if (before.st_size == after.st_size && same_time(&before.st_ctim, &after.st_ctim) &&
+        !is_fresh(&before))
         remember(seen, &after, ret);
     return 0;
 }
@@ -106,7 +111,8 @@ static int by_name(const struct dirent **a, const struct dirent **b) {
 }
 
 /* One file's line; what is no regular file has none. */
-static int add_line(struct hn_seen *seen, void *sha, int dir, const char *name, struct hn_error *err) {
+static int add_line(
+    struct hn_seen *seen, void *sha, int dir, const char *name, struct hn_error *err) {
     char one[HN_SHA256_HEX];
     struct stat st;
     int fd = openat(dir, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
@@ -124,7 +130,8 @@ static int add_line(struct hn_seen *seen, void *sha, int dir, const char *name, 
     return 0;
 }
 
-static int hash_folder(struct hn_seen *seen, int dir, const char *path, char ret[HN_SHA256_HEX], struct hn_error *err) {
+static int hash_folder(struct hn_seen *seen, int dir, const char *path, char ret[HN_SHA256_HEX],
+    struct hn_error *err) {
     struct dirent **entries = NULL;
     int n = scandirat(dir, ".", &entries, visible, by_name);
     int rc = n < 0 ? hn_fail_errno(err, errno, "cannot read the folder %s", path) : 0;
@@ -142,7 +149,8 @@ static int hash_folder(struct hn_seen *seen, int dir, const char *path, char ret
     return rc;
 }
 
-int hn_seen_compare(struct hn_seen *seen, const char *path, const char *sha256, struct hn_error *err) {
+int hn_seen_compare(
+    struct hn_seen *seen, const char *path, const char *sha256, struct hn_error *err) {
     char found[HN_SHA256_HEX];
     struct stat st;
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
@@ -150,11 +158,13 @@ int hn_seen_compare(struct hn_seen *seen, const char *path, const char *sha256, 
         return errno == ENOENT ? hn_fail(err, HN_E_NOT_FOUND, "the file %.300s is gone", path)
                                : hn_fail_errno(err, errno, "cannot open %s", path);
     bool folder = fstat(fd, &st) == 0 && S_ISDIR(st.st_mode);
-    int rc = folder ? hash_folder(seen, fd, path, found, err) : hn_seen_hash(seen, fd, path, found, err);
+    int rc =
+        folder ? hash_folder(seen, fd, path, found, err) : hn_seen_hash(seen, fd, path, found, err);
     close(fd);
     if (rc || strcmp(found, sha256) == 0)
         return rc;
-    return hn_fail(err, HN_E_CONFLICT, folder ? "a file in %.300s has other bytes" : "the file %.300s has other bytes", path);
+    return hn_fail(err, HN_E_CONFLICT,
+        folder ? "a file in %.300s has other bytes" : "the file %.300s has other bytes", path);
 }
 
 void hn_seen_linked(struct hn_seen *seen, const char *path) {

@@ -10,16 +10,19 @@
 #include <sys/file.h>
 #include <unistd.h>
 
-bool hn_state_path(char ret[HN_PATH_SIZE], const char *state, const char *a, const char *b, const char *c) {
-    int n = snprintf(ret, HN_PATH_SIZE, "%s%s%s%s%s%s%s", state, a ? "/" : "", a ? a : "", b ? "/" : "", b ? b : "",
-        c ? "/" : "", c ? c : "");
+bool hn_state_path(
+    char ret[HN_PATH_SIZE], const char *state, const char *a, const char *b, const char *c) {
+    int n = snprintf(ret, HN_PATH_SIZE, "%s%s%s%s%s%s%s", state, a ? "/" : "", a ? a : "",
+        b ? "/" : "", b ? b : "", c ? "/" : "", c ? c : "");
     return n > 0 && n < HN_PATH_SIZE;
 }
 
 int hn_state_create(const char *state, struct hn_error *err) {
-    static const char *const folders[] = {"datasets", "evaluations", "models", "records", "runs", "tmp", "tokens"};
+    static const char *const folders[] = {
+        "datasets", "evaluations", "models", "records", "runs", "tmp", "tokens"};
     if (state[0] != '/') {
-        hn_fail(err, HN_E_INVALID_FIELD, "the state folder \"%.200s\" is not an absolute path", state);
+        hn_fail(
+            err, HN_E_INVALID_FIELD, "the state folder \"%.200s\" is not an absolute path", state);
         hn_error_hint(err, "give a path that starts with /");
         return HN_E_INVALID_FIELD;
     }
@@ -46,8 +49,9 @@ int hn_state_lock(const char *state, int *ret_fd, struct hn_error *err) {
     if (fd < 0)
         return hn_fail_errno(err, errno, "cannot open %s", path);
     if (flock(fd, LOCK_EX | LOCK_NB)) {
-        int rc = errno == EWOULDBLOCK ? hn_fail(err, HN_E_CONFLICT, "another daemon uses the state folder %.300s", state)
-                                      : hn_fail_errno(err, errno, "cannot lock %s", path);
+        int rc = errno == EWOULDBLOCK
+            ? hn_fail(err, HN_E_CONFLICT, "another daemon uses the state folder %.300s", state)
+            : hn_fail_errno(err, errno, "cannot lock %s", path);
         hn_error_hint(err, "stop the other one, or choose another folder with --state");
         close(fd);
         return rc;
@@ -56,7 +60,8 @@ int hn_state_lock(const char *state, int *ret_fd, struct hn_error *err) {
     return 0;
 }
 
-/* Names that this program gives to what it has not finished. In tmp/: an id, of a kind that is made there. */
+/* Names that this program gives to what it has not finished. In tmp/: an id, of a kind that is made
+ * there. */
 static bool is_temporary(const char *name) {
     static const char *const kinds[] = {"up", "raw", "mdl", "dir", "eval", "exp"};
     for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++)
@@ -69,10 +74,12 @@ static bool is_number(const char *text) {
     return *text && text[strspn(text, "0123456789")] == 0;
 }
 
-/* ".tmp-" NAME "-" process, as hn_file_begin makes it, or ".tmp-" and six characters of mkostemp. */
+/* ".tmp-" NAME "-" process, as hn_file_begin makes it, or ".tmp-" and six characters of
+ * mkostemp. */
 static bool is_half_made_file(const char *name) {
     const char *dash = strrchr(name, '-');
-    return strncmp(name, ".tmp-", 5) == 0 && (strlen(name) == 11 || (dash > name + 5 && is_number(dash + 1)));
+    return strncmp(name, ".tmp-", 5) == 0 &&
+        (strlen(name) == 11 || (dash > name + 5 && is_number(dash + 1)));
 }
 
 static bool is_half_made_record(const char *name) {
@@ -98,8 +105,8 @@ static void empty(const char *state, const char *folder, bool (*ours)(const char
     if (!dir)
         return;
     for (struct dirent *entry; (entry = readdir(dir));)
-        if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0 && ours(entry->d_name) &&
-            hn_state_path(path, state, folder, entry->d_name, NULL))
+        if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0 &&
+            ours(entry->d_name) && hn_state_path(path, state, folder, entry->d_name, NULL))
             hn_dir_remove(path, NULL);
     closedir(dir);
 }
@@ -108,8 +115,9 @@ void hn_state_sweep(const char *state) {
     static const struct {
         const char *folder;
         bool (*ours)(const char *name);
-    } swept[] = {{"tmp", is_temporary}, {"tokens", is_token_file}, {"models", is_half_made_model}, {".", is_half_made_record},
-        {"records/datasets", is_half_made_record}, {"records/models", is_half_made_record}, {"records/runs", is_half_made_record}};
+    } swept[] = {{"tmp", is_temporary}, {"tokens", is_token_file}, {"models", is_half_made_model},
+        {".", is_half_made_record}, {"records/datasets", is_half_made_record},
+        {"records/models", is_half_made_record}, {"records/runs", is_half_made_record}};
     for (size_t i = 0; i < sizeof swept / sizeof swept[0]; i++)
         empty(state, swept[i].folder, swept[i].ours);
 }

@@ -14,16 +14,17 @@
 struct hn_tar {
     char *run_dir, *root;
     json_t *files;
-    size_t next;            /* index of the file after the current one */
-    int fd;                 /* of the current file, -1 between files */
-    uint64_t left;          /* bytes of it still to send */
-    size_t padding;         /* zeros after it */
-    char block[2 * BLOCK];  /* a header, or the two empty blocks of the end */
+    size_t next;           /* index of the file after the current one */
+    int fd;                /* of the current file, -1 between files */
+    uint64_t left;         /* bytes of it still to send */
+    size_t padding;        /* zeros after it */
+    char block[2 * BLOCK]; /* a header, or the two empty blocks of the end */
     size_t block_at, block_size;
     bool ended, broken;
 };
 
-int hn_tar_create(const char *run_dir, const char *root, const json_t *files, struct hn_tar **ret, struct hn_error *err) {
+int hn_tar_create(const char *run_dir, const char *root, const json_t *files, struct hn_tar **ret,
+    struct hn_error *err) {
     struct hn_tar *tar = hn_calloc(1, sizeof *tar);
     if (!tar)
         return hn_fail(err, HN_E_INTERNAL, "out of memory");
@@ -65,8 +66,8 @@ static void put_size(char *field, uint64_t size) {
         field[i] = (char)(size & 0xff);
 }
 
-/* Field offsets of ustar: name 0, mode 100, uid 108, gid 116, size 124, mtime 136, checksum 148, type 156, magic 257,
- * prefix 345. */
+/* Field offsets of ustar: name 0, mode 100, uid 108, gid 116, size 124, mtime 136, checksum 148,
+ * type 156, magic 257, prefix 345. */
 static bool put_header(struct hn_tar *tar, const char *path, uint64_t size) {
     char *h = tar->block, name[1024];
     memset(h, 0, BLOCK);
@@ -126,7 +127,8 @@ static ssize_t read_current(struct hn_tar *tar, char *buf, size_t max) {
             n = read(tar->fd, buf, max < tar->left ? max : (size_t)tar->left);
         while (n < 0 && errno == EINTR);
         if (n <= 0)
-            return -1; /* shorter than recorded: an archive that ends early is noticed, a padded one is not */
+            /* shorter than recorded: an archive that ends early is noticed, a padded one is not */
+            return -1;
         tar->left -= (uint64_t)n;
         return n;
     }

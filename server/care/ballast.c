@@ -24,11 +24,13 @@ static bool give_back(const char *state) {
     char path[HN_PATH_SIZE];
     if (!hn_state_path(path, state, "ballast", NULL, NULL) || unlink(path))
         return false;
-    hn_log(HN_LOG_WARNING, "the disk is full; the ballast was given back so that something can be deleted", NULL);
+    hn_log(HN_LOG_WARNING,
+        "the disk is full; the ballast was given back so that something can be deleted", NULL);
     return true;
 }
 
-int hn_ballast_call(const char *state, struct hn_store *store, hn_store_fn fn, void *arg, struct hn_error *err) {
+int hn_ballast_call(
+    const char *state, struct hn_store *store, hn_store_fn fn, void *arg, struct hn_error *err) {
     int rc = hn_store_call(store, fn, arg, err);
     if (rc == HN_E_DISK_FULL) {
         hn_state_forget_tokens(state);

@@ -22,8 +22,8 @@ struct hn_care {
     struct hn_server *server;
     struct hn_timer *timer;
     struct hn_scrub *scrub;
-    bool running;     /* loop thread */
-    int64_t measured; /* tick; 0: never */
+    bool running;         /* loop thread */
+    int64_t measured;     /* tick; 0: never */
     pthread_mutex_t lock; /* guards usage */
     struct hn_usage usage;
 };
@@ -48,7 +48,8 @@ const struct hn_scrub *hn_care_scrub(const struct hn_care *care) {
 }
 
 /* Ended jobs from before `time`, at most `bytes` of them (INT64_MAX: all); what they took. */
-static int64_t remove_jobs(struct hn_server *server, const char *time, int64_t bytes, const char *why) {
+static int64_t remove_jobs(
+    struct hn_server *server, const char *time, int64_t bytes, const char *why) {
     char(*ids)[HN_ID_SIZE] = NULL;
     size_t n = 0;
     int64_t freed = 0;
@@ -56,11 +57,14 @@ static int64_t remove_jobs(struct hn_server *server, const char *time, int64_t b
     if (db && hn_db_jobs_older(db, time, &ids, &n, NULL) == 0) {
         for (size_t i = 0; i < n && freed < bytes && !atomic_load(&server->draining); i++) {
             char path[HN_PATH_SIZE];
-            int64_t size = hn_state_path(path, server->config->state, "runs", ids[i], NULL) ? hn_usage_of(path) : 0;
+            int64_t size = hn_state_path(path, server->config->state, "runs", ids[i], NULL)
+                ? hn_usage_of(path)
+                : 0;
             if (hn_job_remove(&server->library, ids[i], NULL))
                 continue;
             freed += size;
-            hn_log(HN_LOG_INFO, "job deleted", "job", ids[i], "why", why, "bytes", HN_N(size), NULL);
+            hn_log(
+                HN_LOG_INFO, "job deleted", "job", ids[i], "why", why, "bytes", HN_N(size), NULL);
         }
     }
     free(ids);
@@ -69,7 +73,8 @@ static int64_t remove_jobs(struct hn_server *server, const char *time, int64_t b
 }
 
 /* Data sets from before `time` that no job names, at most `bytes` of them. */
-static int64_t remove_datasets(struct hn_server *server, const char *time, int64_t bytes, const char *why) {
+static int64_t remove_datasets(
+    struct hn_server *server, const char *time, int64_t bytes, const char *why) {
     json_t *list = NULL, *one;
     size_t i;
     int64_t freed = 0;
@@ -87,20 +92,24 @@ static int64_t remove_datasets(struct hn_server *server, const char *time, int64
     return freed;
 }
 
-/* Of jobs whose exports are older than `limit` (seconds since 1970) the exports, until `bytes` are freed; what they took. They are
- * made again when they are asked for. */
-static int64_t remove_exports(struct hn_server *server, int64_t limit, int64_t bytes, const char *why) {
+/* Of jobs whose exports are older than `limit` (seconds since 1970) the exports, until `bytes` are
+ * freed; what they took. They are made again when they are asked for. */
+static int64_t remove_exports(
+    struct hn_server *server, int64_t limit, int64_t bytes, const char *why) {
     char runs[HN_PATH_SIZE], path[HN_PATH_SIZE];
     int64_t freed = 0;
-    DIR *dir = hn_state_path(runs, server->config->state, "runs", NULL, NULL) ? opendir(runs) : NULL;
+    DIR *dir =
+        hn_state_path(runs, server->config->state, "runs", NULL, NULL) ? opendir(runs) : NULL;
     for (struct dirent *entry; dir && freed < bytes && (entry = readdir(dir));) {
         struct stat st;
-        if (!hn_id_valid("job", entry->d_name) || !hn_state_path(path, runs, entry->d_name, "exports", NULL) || lstat(path, &st) ||
+        if (!hn_id_valid("job", entry->d_name) ||
+            !hn_state_path(path, runs, entry->d_name, "exports", NULL) || lstat(path, &st) ||
             !S_ISDIR(st.st_mode) || st.st_mtim.tv_sec >= limit)
             continue;
         freed += hn_usage_of(path);
         hn_dir_remove(path, NULL);
-        hn_log(HN_LOG_INFO, "exports of checkpoints deleted", "job", entry->d_name, "why", why, NULL);
+        hn_log(
+            HN_LOG_INFO, "exports of checkpoints deleted", "job", entry->d_name, "why", why, NULL);
     }
     if (dir)
         closedir(dir);
@@ -116,17 +125,20 @@ static void retain_by_age(struct hn_server *server) {
     remove_jobs(server, limit, INT64_MAX, "older than retain_days");
     remove_datasets(server, limit, INT64_MAX, "older than retain_days, and no job names it");
     remove_exports(server, (now - days * DAY_MS) / 1000, INT64_MAX, "older than retain_days");
-    hn_evaluations_expire(server->config->state, (now - days * DAY_MS) / 1000, INT64_MAX, "older than retain_days");
+    hn_evaluations_expire(
+        server->config->state, (now - days * DAY_MS) / 1000, INT64_MAX, "older than retain_days");
 }
 
-/* What can be made again goes first, then what is oldest. Models and what is waiting or running are never touched. */
+/* What can be made again goes first, then what is oldest. Models and what is waiting or running are
+ * never touched. */
 static void retain_by_bytes(struct hn_care *care) {
     struct hn_server *server = care->server;
     char now[HN_TIME_SIZE];
     int64_t limit = server->config->retain_bytes, over = 0;
     if (!limit)
         return;
-    static const enum hn_usage_kind counted[] = {HN_USAGE_DATASETS, HN_USAGE_RUNS, HN_USAGE_EXPORTS, HN_USAGE_EVALUATIONS};
+    static const enum hn_usage_kind counted[] = {
+        HN_USAGE_DATASETS, HN_USAGE_RUNS, HN_USAGE_EXPORTS, HN_USAGE_EVALUATIONS};
     for (size_t i = 0; i < sizeof counted / sizeof counted[0]; i++)
         over += care->usage.bytes[counted[i]];
     if ((over -= limit) <= 0)
@@ -134,13 +146,16 @@ static void retain_by_bytes(struct hn_care *care) {
     hn_time_now(now);
     over -= remove_exports(server, INT64_MAX, over, "more than retain_bytes are kept");
     if (over > 0)
-        over -= hn_evaluations_expire(server->config->state, INT64_MAX, over, "more than retain_bytes are kept");
+        over -= hn_evaluations_expire(
+            server->config->state, INT64_MAX, over, "more than retain_bytes are kept");
     for (int64_t freed = 1; over > 0 && freed > 0; over -= freed)
         freed = remove_jobs(server, now, over, "more than retain_bytes are kept");
     if (over > 0)
-        over -= remove_datasets(server, now, over, "more than retain_bytes are kept, and no job names it");
+        over -= remove_datasets(
+            server, now, over, "more than retain_bytes are kept, and no job names it");
     if (over > 0)
-        hn_log(HN_LOG_WARNING, "more is kept than retain_bytes, and all of it is in use", "bytes", HN_N(over), NULL);
+        hn_log(HN_LOG_WARNING, "more is kept than retain_bytes, and all of it is in use", "bytes",
+            HN_N(over), NULL);
     measure(care);
 }
 
@@ -155,7 +170,8 @@ static void take_care(void *arg) {
     struct hn_server *server = care->server;
     hn_helper_rest(server->data_helper);
     hn_helper_rest(server->predict_helper);
-    if (!care->measured || hn_time_tick() - care->measured > MEASURE_MS || server->config->retain_bytes)
+    if (!care->measured || hn_time_tick() - care->measured > MEASURE_MS ||
+        server->config->retain_bytes)
         measure(care);
     retain_by_age(server);
     retain_by_bytes(care);
@@ -179,7 +195,8 @@ static void on_time(void *arg) {
 
 int hn_care_create(struct hn_server *server, struct hn_care **ret, struct hn_error *err) {
     struct hn_care *care = hn_calloc(1, sizeof *care);
-    int rc = care ? hn_scrub_create(server->config->state, server->store, server->config->scrub_days, &care->scrub, err)
+    int rc = care ? hn_scrub_create(server->config->state, server->store,
+                        server->config->scrub_days, &care->scrub, err)
                   : hn_fail(err, HN_E_INTERNAL, "out of memory");
     if (rc) {
         free(care);

@@ -1,6 +1,7 @@
 /*
- * What the daemon does once a minute, in a thread of the pool: idle helpers end, what is kept for a time goes (retain_days,
- * retain_bytes, lost_days), the ballast is taken, the disk is measured, and some of what is kept is compared with its hashes.
+ * What the daemon does once a minute, in a thread of the pool: idle helpers end, what is kept for a
+ * time goes (retain_days, retain_bytes, lost_days), the ballast is taken, the disk is measured, and
+ * some of what is kept is compared with its hashes.
  */
 #ifndef HN_CARE_H
 #define HN_CARE_H

@@ -11,8 +11,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* Whether the file `path` in the folder has these bytes; says in `ret_found` what it is otherwise. */
-static bool is_whole(struct hn_inspection *a, const char *folder, const char *path, const char *sha256, struct hn_error *ret_found) {
+/* Whether the file `path` in the folder has these bytes; says in `ret_found` what it is
+ * otherwise. */
+static bool is_whole(struct hn_inspection *a, const char *folder, const char *path,
+    const char *sha256, struct hn_error *ret_found) {
     char hash[HN_SHA256_HEX];
     int fd, rc = hn_rundir_open(folder, path, O_RDONLY, &fd, ret_found);
     if (rc == HN_E_NOT_FOUND)
@@ -24,16 +26,19 @@ static bool is_whole(struct hn_inspection *a, const char *folder, const char *pa
     a->bytes += fstat(fd, &st) ? 0 : (int64_t)st.st_size;
     rc = hn_seen_hash(NULL, fd, path, hash, ret_found);
     close(fd);
-    return !rc && (strcmp(hash, sha256) == 0 ||
-        hn_fail(ret_found, HN_E_INTERNAL, "the file %.300s/%.300s has other bytes", folder, path) == 0);
+    return !rc &&
+        (strcmp(hash, sha256) == 0 ||
+            hn_fail(ret_found, HN_E_INTERNAL, "the file %.300s/%.300s has other bytes", folder,
+                path) == 0);
 }
 
 static void inspect_dataset(struct hn_inspection *a, const char *sha256) {
     char path[HN_PATH_SIZE];
     struct hn_error found = {0};
-    if (hn_state_path(path, a->state, "datasets", sha256, NULL) && !is_whole(a, path, "data", sha256, &found) &&
-        hn_library_knows(a->db, "datasets", sha256))
-        a->tell(a->ud, "data set", sha256, found.message, "restore it from a backup, or delete the data set and upload it again");
+    if (hn_state_path(path, a->state, "datasets", sha256, NULL) &&
+        !is_whole(a, path, "data", sha256, &found) && hn_library_knows(a->db, "datasets", sha256))
+        a->tell(a->ud, "data set", sha256, found.message,
+            "restore it from a backup, or delete the data set and upload it again");
 }
 
 static void inspect_model(struct hn_inspection *a, const char *name) {
@@ -43,7 +48,8 @@ static void inspect_model(struct hn_inspection *a, const char *name) {
         return;
     a->bytes += json_integer_value(json_object_get(model, "bytes"));
     if (hn_model_check(NULL, a->state, model, &found) && hn_library_knows(a->db, "models", name))
-        a->tell(a->ud, "model", name, found.message, "restore it from a backup, or delete the model and import it again");
+        a->tell(a->ud, "model", name, found.message,
+            "restore it from a backup, or delete the model and import it again");
     json_decref(model);
 }
 
@@ -56,10 +62,13 @@ static void inspect_artifacts(struct hn_inspection *a, const struct hn_job *job)
         char run_dir[HN_PATH_SIZE], path[HN_PATH_SIZE];
         struct hn_error found = {0};
         if (hn_state_path(run_dir, a->state, "runs", job->id, NULL) &&
-            hn_state_path(path, "artifacts", json_string_value(json_object_get(file, "path")), NULL, NULL) &&
-            !is_whole(a, run_dir, path, json_string_value(json_object_get(file, "sha256")), &found) &&
+            hn_state_path(
+                path, "artifacts", json_string_value(json_object_get(file, "path")), NULL, NULL) &&
+            !is_whole(
+                a, run_dir, path, json_string_value(json_object_get(file, "sha256")), &found) &&
             hn_library_knows(a->db, "runs", job->id))
-            a->tell(a->ud, "job", job->id, found.message, "restore it from a backup, or submit the job again");
+            a->tell(a->ud, "job", job->id, found.message,
+                "restore it from a backup, or submit the job again");
         a->looked++;
     }
     json_decref(list);
@@ -76,7 +85,8 @@ static int64_t size_of(const char *run_dir, const char *path) {
 }
 
 /* One that a trainer removes meanwhile is no finding. */
-static void inspect_checkpoint(struct hn_inspection *a, const struct hn_job *job, const char *run_dir, int64_t step) {
+static void inspect_checkpoint(
+    struct hn_inspection *a, const struct hn_job *job, const char *run_dir, int64_t step) {
     char name[HN_CHECKPOINT_SIZE], path[HN_FD_PATH_SIZE];
     struct hn_error found = {0};
     int fd;
@@ -89,22 +99,27 @@ static void inspect_checkpoint(struct hn_inspection *a, const struct hn_job *job
     hn_rundir_checkpoint(name, step, "state.safetensors");
     a->bytes += size_of(run_dir, name);
     hn_rundir_checkpoint(name, step, NULL);
-    if (rc && hn_rundir_has(run_dir, name, O_DIRECTORY) && hn_library_knows(a->db, "runs", job->id)) {
+    if (rc && hn_rundir_has(run_dir, name, O_DIRECTORY) &&
+        hn_library_knows(a->db, "runs", job->id)) {
         char text[700];
-        snprintf(text, sizeof text, "its checkpoint of step %lld: %.600s", (long long)step, found.message);
-        a->tell(a->ud, "job", job->id, text, hn_job_ended(job->status)
-            ? "restore it from a backup; the result itself is not concerned"
-            : "nothing: the job goes on from an older one, with a warning");
+        snprintf(text, sizeof text, "its checkpoint of step %lld: %.600s", (long long)step,
+            found.message);
+        a->tell(a->ud, "job", job->id, text,
+            hn_job_ended(job->status)
+                ? "restore it from a backup; the result itself is not concerned"
+                : "nothing: the job goes on from an older one, with a warning");
     }
 }
 
-static void inspect_checkpoints(struct hn_inspection *a, const struct hn_job *job, const char *run_dir) {
+static void inspect_checkpoints(
+    struct hn_inspection *a, const struct hn_job *job, const char *run_dir) {
     json_t *list = NULL, *checkpoint;
     size_t i;
     if (hn_db_checkpoints(a->db, job->n, &list, NULL))
         return;
     json_array_foreach(list, i, checkpoint)
-        inspect_checkpoint(a, job, run_dir, (int64_t)json_integer_value(json_object_get(checkpoint, "step")));
+        inspect_checkpoint(
+            a, job, run_dir, (int64_t)json_integer_value(json_object_get(checkpoint, "step")));
     json_decref(list);
 }
 
@@ -117,7 +132,8 @@ static void inspect_job(struct hn_inspection *a, const char *id) {
         inspect_artifacts(a, &job);
         if (there)
             inspect_checkpoints(a, &job, run_dir);
-        bool behind = there && !hn_job_ended(job.status) && job.ingested_bytes > 0 && size_of(run_dir, "events.jsonl") < job.ingested_bytes;
+        bool behind = there && !hn_job_ended(job.status) && job.ingested_bytes > 0 &&
+            size_of(run_dir, "events.jsonl") < job.ingested_bytes;
         if (behind && hn_library_knows(a->db, "runs", id))
             a->tell(a->ud, "job", id, "its events.jsonl is shorter than what was read from it",
                 "restore it from a backup, or cancel the job and submit it again");

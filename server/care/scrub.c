@@ -24,7 +24,8 @@ struct hn_scrub {
     _Atomic int64_t last_found, now_found, rounds;
 };
 
-int hn_scrub_create(const char *state, struct hn_store *store, int64_t days, struct hn_scrub **ret, struct hn_error *err) {
+int hn_scrub_create(const char *state, struct hn_store *store, int64_t days, struct hn_scrub **ret,
+    struct hn_error *err) {
     struct hn_scrub *scrub = hn_calloc(1, sizeof *scrub);
     if (!scrub)
         return hn_fail(err, HN_E_INTERNAL, "out of memory");
@@ -43,22 +44,26 @@ void hn_scrub_destroy(struct hn_scrub *scrub) {
     free(scrub);
 }
 
-static void tell(void *ud, const char *what, const char *name, const char *found, const char *advice) {
+static void tell(
+    void *ud, const char *what, const char *name, const char *found, const char *advice) {
     struct hn_scrub *scrub = ud;
     scrub->found++;
     atomic_store(&scrub->now_found, scrub->found);
-    hn_log(HN_LOG_ERROR, "damaged on the disk", "what", what, "name", name, "found", found, "do", advice, NULL);
+    hn_log(HN_LOG_ERROR, "damaged on the disk", "what", what, "name", name, "found", found, "do",
+        advice, NULL);
 }
 
 static void tell_store(void *ud, const char *text) {
-    tell(ud, "store", "hone.db", text, "stop the server and restore the latest backup that `honed check` finds whole");
+    tell(ud, "store", "hone.db", text,
+        "stop the server and restore the latest backup that `honed check` finds whole");
 }
 
 static void end_round(struct hn_scrub *scrub, struct hn_db *db) {
     struct hn_error err = {0};
     if (hn_db_check(db, tell_store, scrub, &err))
         tell_store(scrub, err.message);
-    hn_log(HN_LOG_INFO, "all files were compared with their hashes", "damaged", HN_N(scrub->found), NULL);
+    hn_log(HN_LOG_INFO, "all files were compared with their hashes", "damaged", HN_N(scrub->found),
+        NULL);
     atomic_store(&scrub->last_found, scrub->found);
     atomic_store(&scrub->now_found, 0);
     atomic_fetch_add(&scrub->rounds, 1);
@@ -84,7 +89,8 @@ static bool next(struct hn_scrub *scrub, struct hn_db *db, const char **ret) {
 
 void hn_scrub_step(struct hn_scrub *scrub, bool (*busy)(void *ud), void *ud) {
     const char *name;
-    if (!scrub->days || (scrub->kind == KINDS && hn_time_tick() - scrub->began < scrub->days * DAY_MS))
+    if (!scrub->days ||
+        (scrub->kind == KINDS && hn_time_tick() - scrub->began < scrub->days * DAY_MS))
         return;
     struct hn_db *db = hn_store_read(scrub->store, NULL);
     if (db && scrub->kind == KINDS) {

@@ -12,10 +12,15 @@
 static const struct {
     const char *name, *entry; /* an entry of the state folder, or what its name begins with */
 } kinds[HN_USAGE_KINDS] = {
-    [HN_USAGE_DATASETS] = {"datasets", "datasets"}, [HN_USAGE_MODELS] = {"models", "models"},
-    [HN_USAGE_RUNS] = {"runs", "runs"}, [HN_USAGE_EXPORTS] = {"exports", NULL},
-    [HN_USAGE_EVALUATIONS] = {"evaluations", "evaluations"}, [HN_USAGE_TOKENS] = {"tokens", "tokens"},
-    [HN_USAGE_LOST] = {"lost", "lost+found"}, [HN_USAGE_STORE] = {"store", "hone.db"}, [HN_USAGE_OTHER] = {"other", NULL},
+    [HN_USAGE_DATASETS] = {"datasets", "datasets"},
+    [HN_USAGE_MODELS] = {"models", "models"},
+    [HN_USAGE_RUNS] = {"runs", "runs"},
+    [HN_USAGE_EXPORTS] = {"exports", NULL},
+    [HN_USAGE_EVALUATIONS] = {"evaluations", "evaluations"},
+    [HN_USAGE_TOKENS] = {"tokens", "tokens"},
+    [HN_USAGE_LOST] = {"lost", "lost+found"},
+    [HN_USAGE_STORE] = {"store", "hone.db"},
+    [HN_USAGE_OTHER] = {"other", NULL},
 };
 
 const char *hn_usage_name(enum hn_usage_kind kind) {
@@ -29,12 +34,15 @@ static enum hn_usage_kind kind_of(const char *name) {
     return HN_USAGE_OTHER;
 }
 
-/* `linked`: whether files with other names count here. *ret_exports gets what lies in folders named exports, if not NULL. */
+/* `linked`: whether files with other names count here. *ret_exports gets what lies in folders named
+ * exports, if not NULL. */
 static int64_t walk(int at, const char *name, bool linked, int depth, int64_t *ret_exports) {
     struct stat st;
-    if (fstatat(at, name, &st, depth ? AT_SYMLINK_NOFOLLOW : 0)) /* a part of the state may lie on another disk */
+    if (fstatat(at, name, &st,
+            depth ? AT_SYMLINK_NOFOLLOW : 0)) /* a part of the state may lie on another disk */
         return 0;
-    int64_t bytes = (linked || S_ISDIR(st.st_mode) || st.st_nlink == 1) ? (int64_t)st.st_blocks * 512 : 0;
+    int64_t bytes =
+        (linked || S_ISDIR(st.st_mode) || st.st_nlink == 1) ? (int64_t)st.st_blocks * 512 : 0;
     if (!S_ISDIR(st.st_mode) || depth >= DEPTH_MAX)
         return bytes;
     int fd = openat(at, name, O_RDONLY | O_DIRECTORY | (depth ? O_NOFOLLOW : 0) | O_CLOEXEC);
@@ -67,7 +75,8 @@ void hn_usage_read(const char *state, struct hn_usage *ret) {
             continue;
         enum hn_usage_kind kind = kind_of(entry->d_name);
         bool library = kind == HN_USAGE_DATASETS || kind == HN_USAGE_MODELS;
-        ret->bytes[kind] += walk(dirfd(dir), entry->d_name, library, 0, kind == HN_USAGE_RUNS ? &ret->bytes[HN_USAGE_EXPORTS] : NULL);
+        ret->bytes[kind] += walk(dirfd(dir), entry->d_name, library, 0,
+            kind == HN_USAGE_RUNS ? &ret->bytes[HN_USAGE_EXPORTS] : NULL);
     }
     if (dir)
         closedir(dir);

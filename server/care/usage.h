@@ -1,14 +1,24 @@
 /*
- * What the state folder takes on the disk, by kind. A file that is linked from two places counts where it belongs: a run's
- * inputs are the library's.
+ * What the state folder takes on the disk, by kind. A file that is linked from two places counts
+ * where it belongs: a run's inputs are the library's.
  */
 #ifndef HN_USAGE_H
 #define HN_USAGE_H
 
 #include "server/base/state.h"
 
-enum hn_usage_kind { HN_USAGE_DATASETS, HN_USAGE_MODELS, HN_USAGE_RUNS, HN_USAGE_EXPORTS, HN_USAGE_EVALUATIONS, HN_USAGE_TOKENS,
-    HN_USAGE_LOST, HN_USAGE_STORE, HN_USAGE_OTHER, HN_USAGE_KINDS };
+enum hn_usage_kind {
+    HN_USAGE_DATASETS,
+    HN_USAGE_MODELS,
+    HN_USAGE_RUNS,
+    HN_USAGE_EXPORTS,
+    HN_USAGE_EVALUATIONS,
+    HN_USAGE_TOKENS,
+    HN_USAGE_LOST,
+    HN_USAGE_STORE,
+    HN_USAGE_OTHER,
+    HN_USAGE_KINDS
+};
 
 struct hn_usage {
     int64_t bytes[HN_USAGE_KINDS];

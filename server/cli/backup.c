@@ -1,11 +1,13 @@
 /*
- * honed backup: the state folder as of one moment, in a new folder that is a state folder itself. So restoring is the same
- * command with the folders exchanged, and a daemon can also run on the copy.
+ * honed backup: the state folder as of one moment, in a new folder that is a state folder itself.
+ * So restoring is the same command with the folders exchanged, and a daemon can also run on the
+ * copy.
  *
- * The store is copied first; files are never changed once they have their place, so those that it names can be linked or
- * copied afterwards while the daemon works. What was deleted meanwhile is forgotten in the copy. Of a run its checkpoints
- * come before its events: events may be ahead of a checkpoint, as after any death, never behind it. All is made in
- * FOLDER.part and renamed at the end: a backup is whole or not there.
+ * The store is copied first; files are never changed once they have their place, so those that it
+ * names can be linked or copied afterwards while the daemon works. What was deleted meanwhile is
+ * forgotten in the copy. Of a run its checkpoints come before its events: events may be ahead of a
+ * checkpoint, as after any death, never behind it. All is made in FOLDER.part and renamed at the
+ * end: a backup is whole or not there.
  */
 #include "server/cli/commands.h"
 #include "server/store/records.h"
@@ -22,7 +24,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* A file that others share: linked to the first copy again, so that a model counts once and not once a job. */
+/* A file that others share: linked to the first copy again, so that a model counts once and not
+ * once a job. */
 struct shared {
     dev_t dev;
     ino_t ino;
@@ -47,7 +50,8 @@ static const char *first_copy(const struct backup *b, const struct stat *st) {
     return NULL;
 }
 
-static int place_file(struct backup *b, int fd, const char *to, enum hn_blob_way way, struct hn_error *err) {
+static int place_file(
+    struct backup *b, int fd, const char *to, enum hn_blob_way way, struct hn_error *err) {
     char from[HN_FD_PATH_SIZE];
     struct stat st;
     if (fstat(fd, &st))
@@ -69,10 +73,13 @@ static int place_file(struct backup *b, int fd, const char *to, enum hn_blob_way
     return 0;
 }
 
-static int place(struct backup *b, const char *root, const char *from, const char *to, enum hn_blob_way way, struct hn_error *err);
+static int place(struct backup *b, const char *root, const char *from, const char *to,
+    enum hn_blob_way way, struct hn_error *err);
 
-/* Of a folder that goes away meanwhile nothing is left; of one in which a folder goes away, the rest. */
-static int place_folder(struct backup *b, const char *root, const char *from, const char *to, struct hn_error *err) {
+/* Of a folder that goes away meanwhile nothing is left; of one in which a folder goes away, the
+ * rest. */
+static int place_folder(
+    struct backup *b, const char *root, const char *from, const char *to, struct hn_error *err) {
     int fd, rc = hn_rundir_open(root, from, O_RDONLY | O_DIRECTORY, &fd, err);
     if (rc)
         return rc;
@@ -89,9 +96,11 @@ static int place_folder(struct backup *b, const char *root, const char *from, co
         bool tokens = inputs && strcmp(entry->d_name, "tokens") == 0; /* made again when needed */
         if (entry->d_name[0] == '.' || tokens || (model && !b->models))
             continue;
-        if (!hn_state_path(child, from, entry->d_name, NULL, NULL) || !hn_state_path(copy, to, entry->d_name, NULL, NULL))
+        if (!hn_state_path(child, from, entry->d_name, NULL, NULL) ||
+            !hn_state_path(copy, to, entry->d_name, NULL, NULL))
             rc = hn_fail(err, HN_E_INTERNAL, "path too long");
-        else if ((rc = place(b, root, child, copy, HN_BLOB_SHARED, err)) == HN_E_NOT_FOUND && entry->d_type == DT_DIR)
+        else if ((rc = place(b, root, child, copy, HN_BLOB_SHARED, err)) == HN_E_NOT_FOUND &&
+            entry->d_type == DT_DIR)
             rc = 0;
     }
     closedir(dir);
@@ -101,7 +110,8 @@ static int place_folder(struct backup *b, const char *root, const char *from, co
 }
 
 /* `from` relative to `root`. Links and what is neither file nor folder are left out. */
-static int place(struct backup *b, const char *root, const char *from, const char *to, enum hn_blob_way way, struct hn_error *err) {
+static int place(struct backup *b, const char *root, const char *from, const char *to,
+    enum hn_blob_way way, struct hn_error *err) {
     int fd, rc = hn_rundir_open(root, from, O_RDONLY, &fd, err);
     if (rc == HN_E_CONFLICT) {
         rc = place_folder(b, root, from, to, err);
@@ -118,9 +128,11 @@ static int place_run(struct backup *b, const char *from, const char *to, struct 
     static const struct {
         const char *name;
         enum hn_blob_way way;
-    } parts[] = {{"checkpoints", HN_BLOB_SHARED}, {"inputs", HN_BLOB_SHARED}, {"spec.json", HN_BLOB_SHARED},
-        {"trainer.log", HN_BLOB_OWN}, {"events.jsonl", HN_BLOB_OWN}, {"artifacts", HN_BLOB_SHARED}};
-    int rc = access(from, F_OK) == 0 ? hn_dir_create(to, err) : 0; /* a job that waits has no folder yet */
+    } parts[] = {{"checkpoints", HN_BLOB_SHARED}, {"inputs", HN_BLOB_SHARED},
+        {"spec.json", HN_BLOB_SHARED}, {"trainer.log", HN_BLOB_OWN}, {"events.jsonl", HN_BLOB_OWN},
+        {"artifacts", HN_BLOB_SHARED}};
+    /* a job that waits has no folder yet */
+    int rc = access(from, F_OK) == 0 ? hn_dir_create(to, err) : 0;
     for (size_t i = 0; !rc && i < sizeof parts / sizeof parts[0]; i++) {
         char copy[HN_PATH_SIZE];
         if (hn_state_path(copy, to, parts[i].name, NULL, NULL))
@@ -133,7 +145,8 @@ static int place_run(struct backup *b, const char *from, const char *to, struct 
 
 static int place_one(struct backup *b, const char *folder, const char *name, struct hn_error *err) {
     char from[HN_PATH_SIZE], to[HN_PATH_SIZE];
-    if (!hn_state_path(from, b->state, folder, name, NULL) || !hn_state_path(to, b->to, folder, name, NULL))
+    if (!hn_state_path(from, b->state, folder, name, NULL) ||
+        !hn_state_path(to, b->to, folder, name, NULL))
         return hn_fail(err, HN_E_INTERNAL, "path too long");
     int rc = folder[0] == 'r' ? place_run(b, from, to, err) : place_folder(b, from, ".", to, err);
     if ((!rc || rc == HN_E_NOT_FOUND) && !hn_library_knows(b->from, folder, name)) {
@@ -171,8 +184,9 @@ static int copy_all(struct backup *b, struct hn_error *err) {
     char path[HN_PATH_SIZE];
     int rc = hn_state_create(b->to, err);
     if (!rc)
-        rc = hn_state_path(path, b->to, "hone.db", NULL, NULL) ? hn_db_copy(b->from, path, err)
-                                                               : hn_fail(err, HN_E_INTERNAL, "path too long");
+        rc = hn_state_path(path, b->to, "hone.db", NULL, NULL)
+            ? hn_db_copy(b->from, path, err)
+            : hn_fail(err, HN_E_INTERNAL, "path too long");
     if (!rc)
         rc = hn_store_create(b->to, NULL, NULL, &b->store, err);
     if (!rc)
@@ -197,7 +211,8 @@ static int back_up(struct hn_session *s, const char *folder, bool models, struct
     if (!fits || n >= (int)sizeof b.to)
         return hn_fail(err, HN_E_INVALID_FIELD, "the path is too long");
     if (access(to, F_OK) == 0 || access(b.to, F_OK) == 0) {
-        hn_fail(err, HN_E_CONFLICT, "there is something at %.300s already", access(to, F_OK) == 0 ? to : b.to);
+        hn_fail(err, HN_E_CONFLICT, "there is something at %.300s already",
+            access(to, F_OK) == 0 ? to : b.to);
         hn_error_hint(err, "name a new folder, or move that one away");
         return HN_E_CONFLICT;
     }

@@ -1,7 +1,7 @@
 /*
- * `honed bench [PATH]`: what this machine reaches, and with a model what training it and asking it here would be like. The
- * run is a real one, in a folder of its own that goes again: rows made up on the spot, planned, trained in a child and read
- * from its events. No state folder is touched.
+ * `honed bench [PATH]`: what this machine reaches, and with a model what training it and asking it
+ * here would be like. The run is a real one, in a folder of its own that goes again: rows made up
+ * on the spot, planned, trained in a child and read from its events. No state folder is touched.
  */
 #include "server/cli/commands.h"
 #include "server/jobs/executor.h"
@@ -16,10 +16,10 @@
 #include <unistd.h>
 
 #define ROWS 64
-#define WORDS 200      /* of a row */
-#define STEPS 6        /* of which the first warms up */
-#define ANSWER 64      /* tokens */
-#define SECONDS 3600   /* the helper may take over a plan or an answer */
+#define WORDS 200    /* of a row */
+#define STEPS 6      /* of which the first warms up */
+#define ANSWER 64    /* tokens */
+#define SECONDS 3600 /* the helper may take over a plan or an answer */
 
 struct bench {
     struct hn_config config;
@@ -29,7 +29,8 @@ struct bench {
     bool encoder;
 };
 
-static int ask(struct bench *b, const char *op, json_t *params, json_t **ret, struct hn_error *err) {
+static int ask(
+    struct bench *b, const char *op, json_t *params, json_t **ret, struct hn_error *err) {
     const struct hn_question question = {.op = op, .params = params, .timeout_seconds = SECONDS};
     int rc = params ? hn_helper_call(b->helper, &question, ret, NULL, err)
                     : hn_fail(err, HN_E_INTERNAL, "out of memory");
@@ -47,11 +48,12 @@ static int show_machine(struct bench *b, struct hn_error *err) {
     int rc = ask(b, "machine.rate", json_pack("{s:I}", "threads", (json_int_t)threads), &rate, err);
     if (rc)
         return rc;
-    printf("kernels   %s, %s\n", hn_kernel_level(), json_string_value(json_object_get(rate, "kernels")));
-    printf("products  %.0f GFLOP/s with one thread, %.0f with %lld\n", number(rate, "product") / 1e9, number(rate, "products") / 1e9,
-        threads);
-    printf("memory    %.1f GB/s copied with one thread, %.1f with %lld\n", number(rate, "copy") / 1e9, number(rate, "copies") / 1e9,
-        threads);
+    printf("kernels   %s, %s\n", hn_kernel_level(),
+        json_string_value(json_object_get(rate, "kernels")));
+    printf("products  %.0f GFLOP/s with one thread, %.0f with %lld\n",
+        number(rate, "product") / 1e9, number(rate, "products") / 1e9, threads);
+    printf("memory    %.1f GB/s copied with one thread, %.1f with %lld\n",
+        number(rate, "copy") / 1e9, number(rate, "copies") / 1e9, threads);
     json_decref(rate);
     return 0;
 }
@@ -63,16 +65,17 @@ static int show_model(struct bench *b, struct hn_error *err) {
         return rc;
     const char *first = json_string_value(json_array_get(json_object_get(about, "tasks"), 0));
     b->encoder = first && strcmp(first, "generation") != 0;
-    printf("model     %s, %.1f million parameters, %s\n", json_string_value(json_object_get(about, "family")),
-        number(about, "parameters") / 1e6, json_string_value(json_object_get(about, "quantisation")));
+    printf("model     %s, %.1f million parameters, %s\n",
+        json_string_value(json_object_get(about, "family")), number(about, "parameters") / 1e6,
+        json_string_value(json_object_get(about, "quantisation")));
     json_decref(about);
     return 0;
 }
 
 /* Sentences without sense, of the same length and different words. */
 static int write_rows(const struct bench *b, struct hn_error *err) {
-    static const char *const words[] = {"the", "river", "under", "an", "old", "bridge", "carries", "seven", "boats", "of", "wood", "and",
-        "people", "who", "sing", "about", "winter"};
+    static const char *const words[] = {"the", "river", "under", "an", "old", "bridge", "carries",
+        "seven", "boats", "of", "wood", "and", "people", "who", "sing", "about", "winter"};
     enum { N = sizeof words / sizeof words[0] };
     FILE *f = fopen(b->rows, "we");
     unsigned seed = 1;
@@ -92,24 +95,29 @@ static int prepare(struct bench *b, double *ret_planned, struct hn_error *err) {
     char path[HN_PATH_SIZE], spec[HN_PATH_SIZE];
     json_t *plan = NULL;
     int64_t threads = b->config.threads;
-    if (!hn_state_path(b->inputs, b->dir, "inputs", NULL, NULL) || !hn_state_path(b->rows, b->dir, "inputs", "train", NULL) ||
+    if (!hn_state_path(b->inputs, b->dir, "inputs", NULL, NULL) ||
+        !hn_state_path(b->rows, b->dir, "inputs", "train", NULL) ||
         !hn_state_path(spec, b->dir, "spec.json", NULL, NULL))
         return hn_fail(err, HN_E_INTERNAL, "path too long");
     int rc = hn_dir_create(b->inputs, err);
     if (!rc)
         rc = write_rows(b, err);
     if (!rc)
-        rc = ask(b, "job.plan", json_pack("{s:{s:s,s:s},s:{s:s,s:s,s:s},s:s,s:{s:i,s:i,s:i},s:{s:i},s:[s],s:I,s:I}", "model", "path",
-            b->model, "sha256", "", "train", "path", b->rows, "sha256", "", "format", "jsonl", "validation", "none",
-            "hyperparameters", "max_steps", STEPS, "batch_size", 8, "epochs", 1, "samples", "rows", 0, "exports", "peft",
-            "memory_bytes", (json_int_t)b->config.memory, "threads", (json_int_t)threads), &plan, err);
+        rc = ask(b, "job.plan",
+            json_pack("{s:{s:s,s:s},s:{s:s,s:s,s:s},s:s,s:{s:i,s:i,s:i},s:{s:i},s:[s],s:I,s:I}",
+                "model", "path", b->model, "sha256", "", "train", "path", b->rows, "sha256", "",
+                "format", "jsonl", "validation", "none", "hyperparameters", "max_steps", STEPS,
+                "batch_size", 8, "epochs", 1, "samples", "rows", 0, "exports", "peft",
+                "memory_bytes", (json_int_t)b->config.memory, "threads", (json_int_t)threads),
+            &plan, err);
     if (rc)
         return rc;
     json_t *run = json_object_get(plan, "run"), *host = json_object_get(plan, "host");
     const char *file = json_string_value(json_object_get(json_object_get(run, "model"), "file"));
     *ret_planned = number(json_object_get(plan, "plan"), "peak_bytes");
     json_object_set_new(host, "threads", json_integer((json_int_t)threads));
-    json_t *whole = json_pack("{s:i,s:s,s:O,s:O}", "format", 1, "job", "bench", "run", run, "host", host);
+    json_t *whole =
+        json_pack("{s:i,s:s,s:O,s:O}", "format", 1, "job", "bench", "run", run, "host", host);
     if (!file || !hn_state_path(path, b->dir, file, NULL, NULL) || symlink(b->model, path) ||
         json_dump_file(whole, spec, JSON_COMPACT | JSON_REAL_PRECISION(17)))
         rc = hn_fail(err, HN_E_INTERNAL, "cannot write %s", spec);
@@ -124,7 +132,8 @@ static int run_trainer(const struct bench *b, struct hn_error *err) {
     while (!rc && hn_executor_local.alive(b->dir))
         usleep(50000);
     return rc || hn_executor_local.release(&process) == HN_EXIT_FINISHED
-        ? rc : hn_fail(err, HN_E_INTERNAL, "the trainer failed; what it said is above");
+        ? rc
+        : hn_fail(err, HN_E_INTERNAL, "the trainer failed; what it said is above");
 }
 
 static int rising(const void *a, const void *b) {
@@ -161,9 +170,12 @@ static int show_training(struct bench *b, struct hn_error *err) {
         rc = run_trainer(b, err);
     if (rc)
         return rc;
-    getrusage(RUSAGE_CHILDREN, &usage); /* the helper lives: the trainer is the only child that was waited for */
-    printf("training  %.0f tokens/s, LoRA, 8 rows a step, %lld threads; %.2f GB of memory, %.2f planned\n", median_rate(b),
-        (long long)b->config.threads, (double)usage.ru_maxrss * 1024 / 1e9, planned / 1e9);
+    /* the helper lives: the trainer is the only child that was waited for */
+    getrusage(RUSAGE_CHILDREN, &usage);
+    printf("training  %.0f tokens/s, LoRA, 8 rows a step, %lld threads; %.2f GB of memory, %.2f "
+           "planned\n",
+        median_rate(b), (long long)b->config.threads, (double)usage.ru_maxrss * 1024 / 1e9,
+        planned / 1e9);
     return 0;
 }
 
@@ -173,13 +185,18 @@ static int show_writing(struct bench *b, struct hn_error *err) {
         struct timespec begin, end;
         json_t *answer = NULL;
         clock_gettime(CLOCK_MONOTONIC, &begin);
-        int rc = ask(b, "predict", json_pack("{s:{s:s},s:[{s:s}],s:i}", "model", "path", b->model, "inputs", "prompt",
-            "Once upon a time", "max_tokens", ANSWER), &answer, err);
+        int rc = ask(b, "predict",
+            json_pack("{s:{s:s},s:[{s:s}],s:i}", "model", "path", b->model, "inputs", "prompt",
+                "Once upon a time", "max_tokens", ANSWER),
+            &answer, err);
         clock_gettime(CLOCK_MONOTONIC, &end);
         if (rc)
             return rc;
-        seconds = (double)(end.tv_sec - begin.tv_sec) + (double)(end.tv_nsec - begin.tv_nsec) * 1e-9;
-        tokens = number(json_object_get(json_array_get(json_object_get(answer, "data"), 0), "usage"), "completion_tokens");
+        seconds =
+            (double)(end.tv_sec - begin.tv_sec) + (double)(end.tv_nsec - begin.tv_nsec) * 1e-9;
+        tokens =
+            number(json_object_get(json_array_get(json_object_get(answer, "data"), 0), "usage"),
+                "completion_tokens");
         json_decref(answer);
     }
     printf("writing   %.1f tokens/s of one answer\n", tokens / seconds);
@@ -204,7 +221,9 @@ static int measure(struct bench *b, struct hn_error *err) {
     rc = show_model(b, err);
     if (rc)
         return rc;
-    if (snprintf(b->dir, sizeof b->dir, "%.900s/hone-bench-XXXXXX", tmp && *tmp ? tmp : "/tmp") < 0 || !mkdtemp(b->dir))
+    if (snprintf(b->dir, sizeof b->dir, "%.900s/hone-bench-XXXXXX", tmp && *tmp ? tmp : "/tmp") <
+            0 ||
+        !mkdtemp(b->dir))
         return hn_fail(err, HN_E_INTERNAL, "cannot make a folder in %s", b->dir);
     rc = show_training(b, err);
     if (rc)

@@ -1,7 +1,8 @@
 /*
- * honed check: what the store says against what the disk has: its own soundness, every data set, model, artifact
- * and checkpoint with its sha256, events of runs, and what nothing refers to. A line for each thing that is wrong, with what to do; changes
- * nothing. Beside a running daemon, too: what goes away while it is looked at is no finding.
+ * honed check: what the store says against what the disk has: its own soundness, every data set,
+ * model, artifact and checkpoint with its sha256, events of runs, and what nothing refers to. A
+ * line for each thing that is wrong, with what to do; changes nothing. Beside a running daemon,
+ * too: what goes away while it is looked at is no finding.
  */
 #include "server/cli/commands.h"
 #include "server/care/inspect.h"
@@ -18,14 +19,16 @@ struct audit {
     long long looked, wrong;
 };
 
-static void tell(void *ud, const char *what, const char *name, const char *found, const char *advice) {
+static void tell(
+    void *ud, const char *what, const char *name, const char *found, const char *advice) {
     struct audit *a = ud;
     a->wrong++;
     printf("BAD   %-9s %s: %s\n      %-9s \xE2\x86\x92 %s\n", what, name, found, "", advice);
 }
 
 static void look_at_store(void *ud, const char *text) {
-    tell(ud, "store", "hone.db", text, "stop the server and restore the latest backup that verifies");
+    tell(ud, "store", "hone.db", text,
+        "stop the server and restore the latest backup that verifies");
 }
 
 struct strays {
@@ -51,13 +54,15 @@ static void look_at_strays(struct audit *a) {
         hn_library_strays(&a->session->library, add_stray, &strays);
     json_object_foreach(twice, path, value)
         if (json_object_get(once, path))
-            tell(a, "stray", path, "nothing refers to it", "the next start of the server moves it to lost+found/");
+            tell(a, "stray", path, "nothing refers to it",
+                "the next start of the server moves it to lost+found/");
     json_decref(once);
     json_decref(twice);
 }
 
 static void look_at_all(struct audit *a, const char *folder) {
-    struct hn_inspection inspection = {.state = a->session->config.state, .db = a->db, .tell = tell, .ud = a};
+    struct hn_inspection inspection = {
+        .state = a->session->config.state, .db = a->db, .tell = tell, .ud = a};
     json_t *names = NULL, *name;
     size_t i;
     struct hn_error err = {0};
@@ -89,7 +94,8 @@ int hn_command_check(int argc, char **argv) {
         look_at_strays(&a);
     }
     hn_store_release(s.store, a.db);
-    printf("%s  %lld data sets, models, jobs and their files looked at, %lld wrong\n", a.wrong ? "BAD " : "ok  ", a.looked, a.wrong);
+    printf("%s  %lld data sets, models, jobs and their files looked at, %lld wrong\n",
+        a.wrong ? "BAD " : "ok  ", a.looked, a.wrong);
     hn_session_close(&s);
     return a.wrong ? 1 : 0;
 }

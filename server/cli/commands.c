@@ -1,4 +1,5 @@
-/* See commands.h. They open the store themselves: WAL and a busy time-out let two processes write. */
+/* See commands.h. They open the store themselves: WAL and a busy time-out let two processes
+ * write. */
 #include "server/cli/commands.h"
 #include "server/library/library.h"
 #include "server/base/config.h"
@@ -30,7 +31,8 @@ void hn_session_close(struct hn_session *s) {
     hn_config_finish(&s->config);
 }
 
-int hn_session_open(struct hn_session *s, int argc, char **argv, bool must_exist, struct hn_error *err) {
+int hn_session_open(
+    struct hn_session *s, int argc, char **argv, bool must_exist, struct hn_error *err) {
     char path[HN_PATH_SIZE];
     *s = (struct hn_session){.argv = argv};
     hn_config_init(&s->config);
@@ -38,8 +40,10 @@ int hn_session_open(struct hn_session *s, int argc, char **argv, bool must_exist
     if (!rc)
         rc = hn_config_resolve(&s->config, err);
     hn_log_setup(HN_LOG_WARNING, HN_LOG_TEXT);
-    if (!rc && must_exist && (!hn_state_path(path, s->config.state, "hone.db", NULL, NULL) || access(path, F_OK))) {
-        rc = hn_fail(err, HN_E_NOT_FOUND, "%.300s is no state folder: there is no hone.db in it", s->config.state);
+    if (!rc && must_exist &&
+        (!hn_state_path(path, s->config.state, "hone.db", NULL, NULL) || access(path, F_OK))) {
+        rc = hn_fail(err, HN_E_NOT_FOUND, "%.300s is no state folder: there is no hone.db in it",
+            s->config.state);
         hn_error_hint(err, "name the right one with --state");
     }
     if (!rc)
@@ -48,13 +52,15 @@ int hn_session_open(struct hn_session *s, int argc, char **argv, bool must_exist
         rc = hn_store_create(s->config.state, NULL, NULL, &s->store, err);
     if (!rc)
         rc = hn_helper_create("command", 1, s->config.helper_seconds, &s->helper, err);
-    s->library = (struct hn_library){.state = s->config.state, .store = s->store, .helper = s->helper};
+    s->library =
+        (struct hn_library){.state = s->config.state, .store = s->store, .helper = s->helper};
     if (rc)
         hn_session_close(s);
     return rc;
 }
 
-static int model_import(struct hn_session *s, const char *name, const char *path, struct hn_error *err) {
+static int model_import(
+    struct hn_session *s, const char *name, const char *path, struct hn_error *err) {
     json_t *record = NULL;
     if (!hn_name_valid(name)) {
         hn_fail(err, HN_E_INVALID_FIELD, "\"%.80s\" cannot be a model's name", name);
@@ -67,7 +73,8 @@ static int model_import(struct hn_session *s, const char *name, const char *path
     int rc = hn_model_import(&s->library, name, real, NULL, real, &record, NULL, err);
     free(real);
     if (!rc)
-        printf("%s: %s, %lld parameters, %s\n", name, json_string_value(json_object_get(record, "family")),
+        printf("%s: %s, %lld parameters, %s\n", name,
+            json_string_value(json_object_get(record, "family")),
             (long long)json_integer_value(json_object_get(record, "parameters")),
             json_string_value(json_object_get(record, "sha256")));
     json_decref(record);
@@ -81,7 +88,8 @@ static int model_list(struct hn_session *s, struct hn_error *err) {
     size_t i;
     int rc = db ? hn_db_model_list(db, NULL, 100000, &list, &more, err) : HN_E_INTERNAL;
     json_array_foreach(list, i, record) {
-        printf("%-32s %-10s %-8s %12lld bytes  %s\n", json_string_value(json_object_get(record, "name")),
+        printf("%-32s %-10s %-8s %12lld bytes  %s\n",
+            json_string_value(json_object_get(record, "name")),
             json_string_value(json_object_get(record, "family")),
             json_is_string(json_object_get(record, "quantisation"))
                 ? json_string_value(json_object_get(record, "quantisation"))
@@ -105,7 +113,8 @@ int hn_command_model(int argc, char **argv) {
     else if (s.argc == 1 && strcmp(s.argv[0], "list") == 0)
         rc = model_list(&s, &err);
     else
-        status = hn_usage("honed model import NAME PATH [--state D] | honed model list [--state D]");
+        status =
+            hn_usage("honed model import NAME PATH [--state D] | honed model list [--state D]");
     hn_session_close(&s);
     return rc ? hn_complain(&err) : status;
 }

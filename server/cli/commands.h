@@ -1,5 +1,5 @@
-/* The subcommands that work without a running daemon, or beside one: models, keys, backups, the look at the machine and its
- * speed. */
+/* The subcommands that work without a running daemon, or beside one: models, keys, backups, the
+ * look at the machine and its speed. */
 #ifndef HN_COMMANDS_H
 #define HN_COMMANDS_H
 
@@ -25,11 +25,12 @@ struct hn_session {
     char **argv;
 };
 /* Opens the store of the state folder that the settings name; `must_exist` makes none. */
-int hn_session_open(struct hn_session *session, int argc, char **argv, bool must_exist, struct hn_error *err);
+int hn_session_open(
+    struct hn_session *session, int argc, char **argv, bool must_exist, struct hn_error *err);
 void hn_session_close(struct hn_session *session);
 /* Takes "--word value" or "--word=value" out of argv; NULL when it is not there. */
 const char *hn_argument_take(int *argc, char **argv, const char *word);
-int hn_complain(const struct hn_error *err);  /* on standard error; 1 */
-int hn_usage(const char *text);               /* likewise; 2 */
+int hn_complain(const struct hn_error *err); /* on standard error; 1 */
+int hn_usage(const char *text);              /* likewise; 2 */
 
 #endif

@@ -1,6 +1,6 @@
 /*
- * honed doctor: what an operator would look at first, a line each, with what to do about it. Changes nothing: a state
- * folder that is not there yet is not made.
+ * honed doctor: what an operator would look at first, a line each, with what to do about it.
+ * Changes nothing: a state folder that is not there yet is not made.
  */
 #include "server/cli/commands.h"
 #include "server/base/config.h"
@@ -52,7 +52,8 @@ static struct finding look_at_kernels(const struct patient *p) {
 }
 
 static struct finding look_at_confinement(const struct patient *p) {
-    struct finding f = {.advice = "trainers and helpers run with the daemon's own rights; a kernel from 5.13 on with Landlock has more"};
+    struct finding f = {.advice = "trainers and helpers run with the daemon's own rights; a kernel "
+                                  "from 5.13 on with Landlock has more"};
     f.verdict = hn_confine_look(f.text, sizeof f.text) ? GOOD : DOUBTFUL;
     if (!p->config.confine) {
         f.verdict = DOUBTFUL;
@@ -64,19 +65,26 @@ static struct finding look_at_confinement(const struct patient *p) {
 
 static struct finding look_at_threads(const struct patient *p) {
     int64_t there = hn_machine_threads();
-    struct finding f = {.verdict = p->config.threads > there || p->config.slots > p->config.threads ? DOUBTFUL : GOOD,
-        .advice = "threads beyond the processors, or slots beyond the threads, slow each other down"};
-    snprintf(f.text, sizeof f.text, "%lld in %lld slots, of %lld processors", (long long)p->config.threads,
-        (long long)p->config.slots, (long long)there);
+    struct finding f = {.verdict = p->config.threads > there || p->config.slots > p->config.threads
+            ? DOUBTFUL
+            : GOOD,
+        .advice =
+            "threads beyond the processors, or slots beyond the threads, slow each other down"};
+    snprintf(f.text, sizeof f.text, "%lld in %lld slots, of %lld processors",
+        (long long)p->config.threads, (long long)p->config.slots, (long long)there);
     return f;
 }
 
 static struct finding look_at_memory(const struct patient *p) {
     int64_t there = hn_machine_memory(), given = p->config.memory;
-    struct finding f = {.verdict = given < 256 * MIB ? BAD : given > there ? DOUBTFUL : GOOD,
-        .advice = given < 256 * MIB ? "give trainers at least 256M with the setting memory"
-                                    : "lower the setting memory: the machine, or the limit of its cgroup, has less"};
-    snprintf(f.text, sizeof f.text, "%lld MiB for trainers, of %lld MiB (the cgroup's limit counts)", (long long)(given / MIB),
+    struct finding f = {.verdict = given < 256 * MIB ? BAD
+            : given > there                          ? DOUBTFUL
+                                                     : GOOD,
+        .advice = given < 256 * MIB
+            ? "give trainers at least 256M with the setting memory"
+            : "lower the setting memory: the machine, or the limit of its cgroup, has less"};
+    snprintf(f.text, sizeof f.text,
+        "%lld MiB for trainers, of %lld MiB (the cgroup's limit counts)", (long long)(given / MIB),
         (long long)(there / MIB));
     return f;
 }
@@ -87,8 +95,8 @@ static struct finding look_at_files(const struct patient *p) {
     getrlimit(RLIMIT_NOFILE, &limit);
     struct finding f = {.verdict = limit.rlim_max < FEW_FILES ? DOUBTFUL : GOOD,
         .advice = "raise it (LimitNOFILE=65536 in the unit): each connection takes one"};
-    snprintf(f.text, sizeof f.text, "%llu may be open, %llu at most", (unsigned long long)limit.rlim_cur,
-        (unsigned long long)limit.rlim_max);
+    snprintf(f.text, sizeof f.text, "%llu may be open, %llu at most",
+        (unsigned long long)limit.rlim_cur, (unsigned long long)limit.rlim_max);
     return f;
 }
 
@@ -106,7 +114,8 @@ static struct finding look_at_state(const struct patient *p) {
     existing_parent(p->config.state, parent);
     struct finding f = {.verdict = access(parent, W_OK | X_OK) ? BAD : GOOD,
         .advice = "choose another with --state, or run as the user that owns it"};
-    snprintf(f.text, sizeof f.text, "%.200s%s", p->config.state, p->state_there ? "" : " (will be made at the first start)");
+    snprintf(f.text, sizeof f.text, "%.200s%s", p->config.state,
+        p->state_there ? "" : " (will be made at the first start)");
     return f;
 }
 
@@ -114,7 +123,9 @@ static struct finding look_at_disk(const struct patient *p) {
     char parent[HN_PATH_SIZE];
     existing_parent(p->config.state, parent);
     int64_t room = hn_machine_disk_free(parent), reserve = p->config.disk_reserve;
-    struct finding f = {.verdict = room < reserve ? BAD : room < reserve + 2048 * MIB ? DOUBTFUL : GOOD,
+    struct finding f = {.verdict = room < reserve ? BAD
+            : room < reserve + 2048 * MIB         ? DOUBTFUL
+                                                  : GOOD,
         .advice = "free some space: uploads are refused and jobs wait below the reserve"};
     snprintf(f.text, sizeof f.text, "%lld MiB free, %lld kept in reserve", (long long)(room / MIB),
         (long long)(reserve / MIB));
@@ -134,7 +145,8 @@ static struct finding look_at_usage(const struct patient *p) {
 }
 
 static struct finding look_at_store(const struct patient *p) {
-    struct finding f = {.advice = "`honed serve` says what to do; `honed rebuild` makes a store from the folders"};
+    struct finding f = {
+        .advice = "`honed serve` says what to do; `honed rebuild` makes a store from the folders"};
     struct hn_store *store = NULL;
     struct hn_error err = {0};
     snprintf(f.text, sizeof f.text, "%s", p->in_use ? "in use" : "none yet");
@@ -149,9 +161,12 @@ static struct finding look_at_store(const struct patient *p) {
 
 /* The first of model_dirs that cannot be looked into. */
 static struct finding look_at_models(const struct patient *p) {
-    struct finding f = {.advice = "POST /models finds nothing there: make the folder, or correct the setting model_dirs"};
+    struct finding f = {
+        .advice =
+            "POST /models finds nothing there: make the folder, or correct the setting model_dirs"};
     char *list = strdup(p->config.model_dirs), *rest = list;
-    snprintf(f.text, sizeof f.text, "%.250s", *p->config.model_dirs ? p->config.model_dirs : "none to import from by the API");
+    snprintf(f.text, sizeof f.text, "%.250s",
+        *p->config.model_dirs ? p->config.model_dirs : "none to import from by the API");
     for (char *dir; list && f.verdict == GOOD && (dir = strsep(&rest, ":"));)
         if (*dir && access(dir, R_OK | X_OK)) {
             f.verdict = DOUBTFUL;
@@ -164,16 +179,22 @@ static struct finding look_at_models(const struct patient *p) {
 /* The settings are there both or not at all. */
 static struct finding look_at_tls(const struct patient *p) {
     const char *cert = p->config.tls_cert, *key = p->config.tls_key;
-    struct finding f = {.advice = "tls_cert and tls_key name a PEM file each, which the daemon's user may read"};
+    struct finding f = {
+        .advice = "tls_cert and tls_key name a PEM file each, which the daemon's user may read"};
     const char *bad = access(cert, R_OK) ? cert : access(key, R_OK) ? key : NULL;
     f.verdict = *cert && bad ? BAD : GOOD;
-    snprintf(f.text, sizeof f.text, "%.200s%s", !*cert ? "off" : bad ? bad : cert, f.verdict == BAD ? " cannot be read" : "");
+    snprintf(f.text, sizeof f.text, "%.200s%s",
+        !*cert    ? "off"
+            : bad ? bad
+                  : cert,
+        f.verdict == BAD ? " cannot be read" : "");
     return f;
 }
 
 static struct finding look_at_daemon(const struct patient *p) {
     struct finding f = {.advice = NULL};
-    snprintf(f.text, sizeof f.text, p->in_use ? "one runs on this state folder" : "none runs on this state folder");
+    snprintf(f.text, sizeof f.text,
+        p->in_use ? "one runs on this state folder" : "none runs on this state folder");
     return f;
 }
 
@@ -193,7 +214,8 @@ static struct finding look_at_address(const struct patient *p) {
         if (bind(fd, found->ai_addr, found->ai_addrlen))
             f.verdict = BAD;
     }
-    snprintf(f.text, sizeof f.text, "%.200s%s", p->config.listen, f.verdict == BAD ? " cannot be listened on" : "");
+    snprintf(f.text, sizeof f.text, "%.200s%s", p->config.listen,
+        f.verdict == BAD ? " cannot be listened on" : "");
     if (fd >= 0)
         close(fd);
     if (found)
@@ -205,10 +227,19 @@ static const struct {
     const char *what;
     struct finding (*look)(const struct patient *p);
 } looks[] = {
-    {"build", look_at_build}, {"kernels", look_at_kernels}, {"threads", look_at_threads}, {"memory", look_at_memory},
-    {"open files", look_at_files}, {"state folder", look_at_state}, {"disk", look_at_disk}, {"kept", look_at_usage},
+    {"build", look_at_build},
+    {"kernels", look_at_kernels},
+    {"threads", look_at_threads},
+    {"memory", look_at_memory},
+    {"open files", look_at_files},
+    {"state folder", look_at_state},
+    {"disk", look_at_disk},
+    {"kept", look_at_usage},
     {"store", look_at_store},
-    {"models", look_at_models}, {"tls", look_at_tls}, {"confinement", look_at_confinement}, {"daemon", look_at_daemon},
+    {"models", look_at_models},
+    {"tls", look_at_tls},
+    {"confinement", look_at_confinement},
+    {"daemon", look_at_daemon},
     {"address", look_at_address},
 };
 

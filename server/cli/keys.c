@@ -10,9 +10,10 @@
 #include <sys/random.h>
 #include <time.h>
 
-#define USAGE                                                                                                  \
-    "honed key create --name N --scope read|submit|admin [--see own|all] [--team T] [--expires 30d|2027-01-31]\n" \
-    "                       [--max_bytes 10G] [--max_queued N] [--max_running N] [--state D]\n"                   \
+#define USAGE                                                                                    \
+    "honed key create --name N --scope read|submit|admin [--see own|all] [--team T] [--expires " \
+    "30d|2027-01-31]\n"                                                                          \
+    "                       [--max_bytes 10G] [--max_queued N] [--max_running N] [--state D]\n"  \
     "       honed key list [--state D] | honed key revoke NAME|ID [--state D]"
 
 #define DAY_MS ((int64_t)24 * 3600 * 1000)
@@ -47,15 +48,18 @@ static bool is_plain(const char *text) {
 
 /* A span ("30d", "12h", "5m", "60s") from now, or the end of a day. */
 static int read_expiry(const char *text, char ret[HN_TIME_SIZE], struct hn_error *err) {
-    static const struct { char unit; int64_t ms; } units[] = {{'s', 1000}, {'m', 60000}, {'h', 3600000}, {'d', DAY_MS}};
+    static const struct {
+        char unit;
+        int64_t ms;
+    } units[] = {{'s', 1000}, {'m', 60000}, {'h', 3600000}, {'d', DAY_MS}};
     struct tm tm = {0};
     int64_t now = hn_time_ms(), at = -1, span;
     char *end = NULL;
     errno = 0;
     long long n = strtoll(text, &end, 10);
     for (size_t i = 0; i < sizeof units / sizeof units[0]; i++)
-        if (!errno && n > 0 && end[0] == units[i].unit && !end[1] && !__builtin_mul_overflow((int64_t)n, units[i].ms, &span) &&
-            span < YEARS_MS)
+        if (!errno && n > 0 && end[0] == units[i].unit && !end[1] &&
+            !__builtin_mul_overflow((int64_t)n, units[i].ms, &span) && span < YEARS_MS)
             at = now + span;
     const char *rest = strlen(text) == 10 ? strptime(text, "%Y-%m-%d", &tm) : NULL;
     if (rest && !*rest)
@@ -67,36 +71,47 @@ static int read_expiry(const char *text, char ret[HN_TIME_SIZE], struct hn_error
     return 0;
 }
 
-static int read_limit(const char *name, const char *text, bool size, int64_t *ret, struct hn_error *err) {
+static int read_limit(
+    const char *name, const char *text, bool size, int64_t *ret, struct hn_error *err) {
     if (!text || (hn_config_number(text, size, ret) && *ret > 0))
         return 0;
-    hn_fail(err, HN_E_INVALID_FIELD, "--%s: \"%.100s\" is not %s above 0", name, text, size ? "a size" : "a number");
-    hn_error_hint(err, "for example --%s %s; without it there is no limit", name, size ? "10G" : "5");
+    hn_fail(err, HN_E_INVALID_FIELD, "--%s: \"%.100s\" is not %s above 0", name, text,
+        size ? "a size" : "a number");
+    hn_error_hint(
+        err, "for example --%s %s; without it there is no limit", name, size ? "10G" : "5");
     return HN_E_INVALID_FIELD;
 }
 
-static int check_reach(const struct wish *wish, struct hn_key_insert *insert, struct hn_error *err) {
-    static const char *const scopes[] = {"read", "submit", "admin", NULL}, *const sights[] = {"own", "all", NULL};
+static int check_reach(
+    const struct wish *wish, struct hn_key_insert *insert, struct hn_error *err) {
+    static const char *const scopes[] = {"read", "submit", "admin", NULL},
+                             *const sights[] = {"own", "all", NULL};
     bool admin = strcmp(wish->scope, "admin") == 0;
     if (!is_one_of(wish->scope, scopes))
-        return refuse(err, "--scope must be read, submit or admin", "read looks, submit also trains, admin also takes in models");
+        return refuse(err, "--scope must be read, submit or admin",
+            "read looks, submit also trains, admin also takes in models");
     if (wish->see && !is_one_of(wish->see, sights))
-        return refuse(err, "--see must be own or all", "own: its own and its team's jobs and data sets; all: everybody's");
+        return refuse(err, "--see must be own or all",
+            "own: its own and its team's jobs and data sets; all: everybody's");
     if (wish->team && !hn_name_valid(wish->team))
-        return refuse(err, "--team: this cannot be the name of a team", "use 1 to 64 of a-z, 0-9, dot, underscore and dash");
+        return refuse(err, "--team: this cannot be the name of a team",
+            "use 1 to 64 of a-z, 0-9, dot, underscore and dash");
     insert->see = wish->see ? wish->see : admin ? "all" : "own";
     insert->team = wish->team;
     if (admin && strcmp(insert->see, "all") != 0)
-        return refuse(err, "a key of scope admin sees everything", "leave --see out, or use --scope submit");
+        return refuse(
+            err, "a key of scope admin sees everything", "leave --see out, or use --scope submit");
     if (strcmp(wish->scope, "read") == 0 && strcmp(insert->see, "own") == 0 && !wish->team)
         return refuse(err, "a key of scope read makes nothing, so it has nothing of its own to see",
             "give it a team (--team T) or let it see everything (--see all)");
     return 0;
 }
 
-static int read_wish(const struct wish *wish, struct hn_key_insert *insert, char expires[HN_TIME_SIZE], struct hn_error *err) {
+static int read_wish(const struct wish *wish, struct hn_key_insert *insert,
+    char expires[HN_TIME_SIZE], struct hn_error *err) {
     if (!*wish->name || strlen(wish->name) > 64 || !is_plain(wish->name))
-        return refuse(err, "--name must have 1 to 64 bytes of UTF-8 without control characters", "for example --name ci");
+        return refuse(err, "--name must have 1 to 64 bytes of UTF-8 without control characters",
+            "for example --name ci");
     int rc = check_reach(wish, insert, err);
     if (!rc && wish->expires)
         rc = read_expiry(wish->expires, expires, err);
@@ -111,7 +126,8 @@ static int read_wish(const struct wish *wish, struct hn_key_insert *insert, char
 static int create(struct hn_session *s, const struct wish *wish, struct hn_error *err) {
     unsigned char random[20];
     char secret[64] = "hone_", id[HN_ID_SIZE], hash[HN_SHA256_HEX], expires[HN_TIME_SIZE] = "";
-    struct hn_key_insert insert = {.id = id, .name = wish->name, .scope = wish->scope, .hash = hash};
+    struct hn_key_insert insert = {
+        .id = id, .name = wish->name, .scope = wish->scope, .hash = hash};
     int rc = read_wish(wish, &insert, expires, err);
     if (rc)
         return rc;
@@ -127,9 +143,11 @@ static int create(struct hn_session *s, const struct wish *wish, struct hn_error
     if (!rc)
         printf("%s\n", secret);
     if (!rc)
-        fprintf(stderr, "%s (%s, scope %s, sees %s%s%s%s%s) was created; the line above is its secret, shown this once\n", id,
-            wish->name, wish->scope, insert.see, wish->team ? ", team " : "", wish->team ? wish->team : "",
-            *expires ? ", expires " : "", expires);
+        fprintf(stderr,
+            "%s (%s, scope %s, sees %s%s%s%s%s) was created; the line above is its secret, shown "
+            "this once\n",
+            id, wish->name, wish->scope, insert.see, wish->team ? ", team " : "",
+            wish->team ? wish->team : "", *expires ? ", expires " : "", expires);
     return rc;
 }
 
@@ -151,7 +169,8 @@ static int list(struct hn_session *s, struct hn_error *err) {
     size_t i;
     int rc = db ? hn_db_key_list(db, &all, err) : HN_E_INTERNAL;
     json_array_foreach(all, i, key) {
-        printf("%s  %-8s %s", json_string_value(json_object_get(key, "id")), json_string_value(json_object_get(key, "scope")),
+        printf("%s  %-8s %s", json_string_value(json_object_get(key, "id")),
+            json_string_value(json_object_get(key, "scope")),
             json_string_value(json_object_get(key, "created_at")));
         print_text(key, "see", "sees");
         print_text(key, "team", "team");
@@ -175,10 +194,20 @@ static int revoke(struct hn_session *s, char *which, struct hn_error *err) {
 }
 
 static void take(struct wish *wish, int *argc, char **argv) {
-    const struct { const char *word; const char **value; } options[] = {
-        {"--name", &wish->name}, {"--scope", &wish->scope}, {"--see", &wish->see}, {"--team", &wish->team},
-        {"--expires", &wish->expires}, {"--max_bytes", &wish->max_bytes}, {"--max-bytes", &wish->max_bytes},
-        {"--max_queued", &wish->max_queued}, {"--max-queued", &wish->max_queued}, {"--max_running", &wish->max_running},
+    const struct {
+        const char *word;
+        const char **value;
+    } options[] = {
+        {"--name", &wish->name},
+        {"--scope", &wish->scope},
+        {"--see", &wish->see},
+        {"--team", &wish->team},
+        {"--expires", &wish->expires},
+        {"--max_bytes", &wish->max_bytes},
+        {"--max-bytes", &wish->max_bytes},
+        {"--max_queued", &wish->max_queued},
+        {"--max-queued", &wish->max_queued},
+        {"--max_running", &wish->max_running},
         {"--max-running", &wish->max_running},
     };
     for (size_t i = 0; i < sizeof options / sizeof options[0]; i++) {

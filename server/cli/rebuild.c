@@ -1,11 +1,13 @@
 /*
- * honed rebuild: a store from the folders, when hone.db is gone, damaged, empty or older than they are.
+ * honed rebuild: a store from the folders, when hone.db is gone, damaged, empty or older than they
+ * are.
  *
- * A store that is sound and of this folder stays and gets what it lacks; any other is moved to lost+found and a new one made.
- * Data sets, models and jobs come back with their ids from STATE/records/; where a record is missing (folders of earlier
- * versions) data sets and models are inspected and jobs are read from spec.json. What happened in a run is read from its
- * events.jsonl, as the daemon would. Not in the folders, so not to be had back: API keys, and jobs that had never begun.
- * What cannot be used goes to lost+found; nothing is deleted.
+ * A store that is sound and of this folder stays and gets what it lacks; any other is moved to
+ * lost+found and a new one made. Data sets, models and jobs come back with their ids from
+ * STATE/records/; where a record is missing (folders of earlier versions) data sets and models are
+ * inspected and jobs are read from spec.json. What happened in a run is read from its events.jsonl,
+ * as the daemon would. Not in the folders, so not to be had back: API keys, and jobs that had never
+ * begun. What cannot be used goes to lost+found; nothing is deleted.
  */
 #include "server/cli/commands.h"
 #include "server/base/log.h"
@@ -68,8 +70,10 @@ static int open_store(struct rebuild *r, struct hn_error *err) {
 }
 
 /* The files that a record of a data set or model speaks of must be there, to the byte. */
-static int check_files(const struct rebuild *r, const char *kind, const json_t *record, struct hn_error *err) {
-    return kind[0] == 'd' ? hn_dataset_check(NULL, r->state, record, err) : hn_model_check(NULL, r->state, record, err);
+static int check_files(
+    const struct rebuild *r, const char *kind, const json_t *record, struct hn_error *err) {
+    return kind[0] == 'd' ? hn_dataset_check(NULL, r->state, record, err)
+                          : hn_model_check(NULL, r->state, record, err);
 }
 
 static bool store_has(struct rebuild *r, const char *kind, const char *name) {
@@ -80,7 +84,8 @@ static bool store_has(struct rebuild *r, const char *kind, const char *name) {
     return has;
 }
 
-static int restore_one(struct rebuild *r, size_t kind, const char *kind_name, const char *name, struct hn_error *err) {
+static int restore_one(
+    struct rebuild *r, size_t kind, const char *kind_name, const char *name, struct hn_error *err) {
     struct hn_record record;
     int rc = hn_record_read(r->state, kind_name, name, &record, err);
     if (rc)
@@ -94,7 +99,8 @@ static int restore_one(struct rebuild *r, size_t kind, const char *kind_name, co
     return rc;
 }
 
-static void restore_recorded(struct rebuild *r, size_t kind, const char *kind_name, const char *what) {
+static void restore_recorded(
+    struct rebuild *r, size_t kind, const char *kind_name, const char *what) {
     json_t *names = NULL, *name;
     size_t i;
     struct hn_error err = {0};
@@ -109,7 +115,8 @@ static void restore_recorded(struct rebuild *r, size_t kind, const char *kind_na
 }
 
 /* Calls `each` for every folder of a kind that no record names. */
-static void each_unknown(struct rebuild *r, const char *folder, void (*each)(struct rebuild *r, const char *name)) {
+static void each_unknown(
+    struct rebuild *r, const char *folder, void (*each)(struct rebuild *r, const char *name)) {
     char path[HN_PATH_SIZE];
     DIR *dir = hn_state_path(path, r->state, folder, NULL, NULL) ? opendir(path) : NULL;
     for (struct dirent *entry; dir && (entry = readdir(dir));) {
@@ -129,10 +136,15 @@ static void inspect_dataset(struct rebuild *r, const char *sha256) {
     struct hn_error err = {0};
     json_t *record = NULL, *details = NULL, *file = json_pack("{s:s}", "sha256", sha256);
     bool existing;
-    int rc = strlen(sha256) == 64 && hn_state_path(path, r->state, "datasets", sha256, "data") && stat(path, &st) == 0
-        ? hn_dataset_check(NULL, r->state, file, &err) : hn_fail(&err, HN_E_NOT_FOUND, "there is no file \"data\" in it");
+    int rc = strlen(sha256) == 64 && hn_state_path(path, r->state, "datasets", sha256, "data") &&
+            stat(path, &st) == 0
+        ? hn_dataset_check(NULL, r->state, file, &err)
+        : hn_fail(&err, HN_E_NOT_FOUND, "there is no file \"data\" in it");
     snprintf(name, sizeof name, "%.12s", sha256);
-    struct hn_dataset_source source = {.path = path, .sha256 = sha256, .bytes = rc ? 0 : (uint64_t)st.st_size, .name = name,
+    struct hn_dataset_source source = {.path = path,
+        .sha256 = sha256,
+        .bytes = rc ? 0 : (uint64_t)st.st_size,
+        .name = name,
         .drop = true};
     if (!rc)
         rc = hn_dataset_import(&r->library, &source, &record, &existing, &details, &err);
@@ -146,13 +158,15 @@ static void inspect_dataset(struct rebuild *r, const char *sha256) {
 
 static void inspect_model(struct rebuild *r, const char *name) {
     struct hn_error err = {0};
-    int rc = hn_name_valid(name) ? hn_model_adopt(&r->library, name, &err) : hn_fail(&err, HN_E_INVALID_FIELD, "no model's name");
+    int rc = hn_name_valid(name) ? hn_model_adopt(&r->library, name, &err)
+                                 : hn_fail(&err, HN_E_INVALID_FIELD, "no model's name");
     if (rc)
         tell_failed(r, "model", name, err.message);
     r->restored[1] += !rc;
 }
 
-/* A job with all that its run has told, in one transaction: a rebuild that is killed has it whole or not at all. */
+/* A job with all that its run has told, in one transaction: a rebuild that is killed has it whole
+ * or not at all. */
 struct whole_job {
     struct hn_restore restore;
     struct hn_job *recorded;
@@ -165,7 +179,8 @@ static int restore_whole(struct hn_db *db, void *arg, struct hn_error *err) {
     struct whole_job *whole = arg;
     struct hn_job *job = whole->recorded;
     struct hn_ingest batch = {.id = job->id, .text = whole->events, .size = whole->size};
-    int rc = whole->known ? hn_db_ingest_from(db, &batch, err) : hn_db_restore(db, &whole->restore, err);
+    int rc =
+        whole->known ? hn_db_ingest_from(db, &batch, err) : hn_db_restore(db, &whole->restore, err);
     if (!rc)
         rc = hn_db_ingest(db, &batch, err);
     if (rc || hn_job_ended(job->status))
@@ -174,22 +189,27 @@ static int restore_whole(struct hn_db *db, void *arg, struct hn_error *err) {
     return hn_db_job_settle(db, &settle, err);
 }
 
-static int restore_job(struct rebuild *r, const struct hn_record *record, bool known, struct hn_error *err) {
+static int restore_job(
+    struct rebuild *r, const struct hn_record *record, bool known, struct hn_error *err) {
     struct hn_job job;
     char root[HN_PATH_SIZE], path[HN_PATH_SIZE], *text = NULL;
     size_t size = 0;
     int rc = hn_job_from_record(record->record, &job, err);
     if (rc)
         return rc;
-    if (!hn_state_path(root, r->state, "runs", job.id, NULL) || !hn_state_path(path, root, "events.jsonl", NULL, NULL))
+    if (!hn_state_path(root, r->state, "runs", job.id, NULL) ||
+        !hn_state_path(path, root, "events.jsonl", NULL, NULL))
         rc = hn_fail(err, HN_E_INTERNAL, "path too long");
     else if (access(root, F_OK))
         rc = hn_fail(err, HN_E_NOT_FOUND, "its run directory is gone");
     else if ((rc = hn_file_read(path, EVENTS_MAX, &text, &size, err)) == HN_E_NOT_FOUND)
         rc = 0;
     const char *last = size ? memrchr(text, '\n', size) : NULL;
-    struct whole_job whole = {.restore = {.kind = "runs", .n = record->n, .record = record->record}, .recorded = &job,
-        .events = text ? text : "", .size = last ? (size_t)(last - text) + 1 : 0, .known = known};
+    struct whole_job whole = {.restore = {.kind = "runs", .n = record->n, .record = record->record},
+        .recorded = &job,
+        .events = text ? text : "",
+        .size = last ? (size_t)(last - text) + 1 : 0,
+        .known = known};
     if (!rc)
         rc = hn_store_call(r->store, restore_whole, &whole, err);
     r->restored[2] += !rc;
@@ -198,13 +218,15 @@ static int restore_job(struct rebuild *r, const struct hn_record *record, bool k
     return rc;
 }
 
-/* Whether the store has the job as one that goes on, although its record tells its end: then the store is the older of the two. */
+/* Whether the store has the job as one that goes on, although its record tells its end: then the
+ * store is the older of the two. */
 static bool is_behind(struct rebuild *r, const char *id, const json_t *record) {
     const char *status = json_string_value(json_object_get(record, "status"));
     struct hn_job job;
     hn_job_init(&job);
     struct hn_db *db = hn_store_read(r->store, NULL);
-    bool behind = db && status && hn_job_ended(status) && hn_db_job_get(db, id, &job, NULL) == 0 && !hn_job_ended(job.status);
+    bool behind = db && status && hn_job_ended(status) && hn_db_job_get(db, id, &job, NULL) == 0 &&
+        !hn_job_ended(job.status);
     hn_store_release(r->store, db);
     hn_job_finish(&job);
     return behind;
@@ -230,7 +252,8 @@ static void restore_jobs(struct rebuild *r) {
     json_decref(names);
 }
 
-/* The name under which the store has a file with that hash; new reference, JSON null when it has none. */
+/* The name under which the store has a file with that hash; new reference, JSON null when it has
+ * none. */
 static json_t *name_of(struct rebuild *r, const char *kind, const json_t *input) {
     const char *sha256 = json_string_value(json_object_get(input, "sha256"));
     json_t *name = NULL;
@@ -248,22 +271,30 @@ static json_t *text(const json_t *value) {
     return text;
 }
 
-/* A record from spec.json alone: what the submission said of itself (names, metadata, what was automatic) is not in it. */
-static json_t *record_from_spec(struct rebuild *r, const char *id, const json_t *spec, int64_t made) {
+/* A record from spec.json alone: what the submission said of itself (names, metadata, what was
+ * automatic) is not in it. */
+static json_t *record_from_spec(
+    struct rebuild *r, const char *id, const json_t *spec, int64_t made) {
     const json_t *run = json_object_get(spec, "run"), *host = json_object_get(spec, "host");
-    const json_t *hyper = json_object_get(run, "hyperparameters"), *validation = json_object_get(run, "validation");
+    const json_t *hyper = json_object_get(run, "hyperparameters"),
+                 *validation = json_object_get(run, "validation");
     char time[HN_TIME_SIZE];
     hn_time_rfc3339(made, time);
-    json_t *model = name_of(r, "models", json_object_get(run, "model")), *data = name_of(r, "datasets", json_object_get(run, "train"));
-    json_t *request = json_pack("{s:O,s:O,s:O?,s:O?,s:O?}", "model", model, "dataset", data, "task", json_object_get(run, "task"),
-        "method", json_object_get(run, "method"), "hyperparameters", hyper);
-    json_t *record = json_pack("{s:s,s:s,s:s,s:O?,s:O?,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o}", "id", id, "owner", "", "status", "running",
-        "task", json_object_get(run, "task"), "method", json_object_get(run, "method"), "model", model, "dataset", data,
-        "validation_dataset", name_of(r, "datasets", validation), "test_dataset", name_of(r, "datasets", json_object_get(run, "test")),
-        "request", text(request), "hyperparameters", text(hyper), "run", text(run), "host", text(host));
+    json_t *model = name_of(r, "models", json_object_get(run, "model")),
+           *data = name_of(r, "datasets", json_object_get(run, "train"));
+    json_t *request = json_pack("{s:O,s:O,s:O?,s:O?,s:O?}", "model", model, "dataset", data, "task",
+        json_object_get(run, "task"), "method", json_object_get(run, "method"), "hyperparameters",
+        hyper);
+    json_t *record = json_pack("{s:s,s:s,s:s,s:O?,s:O?,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o}", "id", id,
+        "owner", "", "status", "running", "task", json_object_get(run, "task"), "method",
+        json_object_get(run, "method"), "model", model, "dataset", data, "validation_dataset",
+        name_of(r, "datasets", validation), "test_dataset",
+        name_of(r, "datasets", json_object_get(run, "test")), "request", text(request),
+        "hyperparameters", text(hyper), "run", text(run), "host", text(host));
     json_object_set_new(record, "validation", text(validation ? validation : json_null()));
     json_object_set_new(record, "created_at", json_string(time));
-    json_object_set_new(record, "peak_bytes", json_integer(json_integer_value(json_object_get(host, "memory_bytes"))));
+    json_object_set_new(record, "peak_bytes",
+        json_integer(json_integer_value(json_object_get(host, "memory_bytes"))));
     static const char *const objects[] = {"auto_why", "counts", "plan", "metadata"};
     for (size_t i = 0; i < sizeof objects / sizeof objects[0]; i++)
         json_object_set_new(record, objects[i], json_string("{}"));
@@ -281,9 +312,11 @@ static void read_spec(struct rebuild *r, const char *id) {
     json_t *spec = NULL;
     int rc = hn_id_valid("job", id) && hn_state_path(root, r->state, "runs", id, NULL) &&
             hn_state_path(path, root, "spec.json", NULL, NULL) && stat(path, &st) == 0
-        ? hn_json_load(path, (size_t)16 << 20, &spec, &err) : hn_fail(&err, HN_E_NOT_FOUND, "it has neither a record nor a spec.json");
+        ? hn_json_load(path, (size_t)16 << 20, &spec, &err)
+        : hn_fail(&err, HN_E_NOT_FOUND, "it has neither a record nor a spec.json");
     if (!rc) {
-        struct hn_record record = {.record = record_from_spec(r, id, spec, (int64_t)st.st_mtim.tv_sec * 1000)};
+        struct hn_record record = {
+            .record = record_from_spec(r, id, spec, (int64_t)st.st_mtim.tv_sec * 1000)};
         rc = restore_job(r, &record, false, &err);
         json_decref(record.record);
     }
@@ -353,8 +386,11 @@ int hn_command_rebuild(int argc, char **argv) {
     if (!rc)
         rc = open_and_rebuild(&r, &err);
     if (!rc)
-        printf("restored: %lld data sets, %lld models, %lld jobs; %lld could not be\n%s", r.restored[0], r.restored[1], r.restored[2],
-            r.failed, r.anew ? "API keys and jobs that had never begun are not in the folders: make new keys with `honed key create`\n" : "");
+        printf("restored: %lld data sets, %lld models, %lld jobs; %lld could not be\n%s",
+            r.restored[0], r.restored[1], r.restored[2], r.failed,
+            r.anew ? "API keys and jobs that had never begun are not in the folders: make new keys "
+                     "with `honed key create`\n"
+                   : "");
     if (lock >= 0)
         close(lock);
     hn_config_finish(&config);

@@ -5,7 +5,9 @@
 #include <string.h>
 
 static enum hn_scope scope_of(const char *name) {
-    return strcmp(name, "admin") == 0 ? HN_SCOPE_ADMIN : strcmp(name, "submit") == 0 ? HN_SCOPE_SUBMIT : HN_SCOPE_READ;
+    return strcmp(name, "admin") == 0 ? HN_SCOPE_ADMIN
+        : strcmp(name, "submit") == 0 ? HN_SCOPE_SUBMIT
+                                      : HN_SCOPE_READ;
 }
 
 bool hn_request_may(const struct hn_request *req, enum hn_scope needed) {
@@ -16,24 +18,30 @@ int hn_access_scope(const struct hn_request *req, enum hn_scope needed, struct h
     static const char *const names[] = {"open", "read", "submit", "admin"};
     if (hn_request_may(req, needed))
         return 0;
-    hn_fail(err, HN_E_FORBIDDEN, "this key has the scope \"%s\"; that needs \"%s\"", req->key.scope, names[needed]);
+    hn_fail(err, HN_E_FORBIDDEN, "this key has the scope \"%s\"; that needs \"%s\"", req->key.scope,
+        names[needed]);
     hn_error_hint(err, "use a key made with --scope %s", names[needed]);
     return HN_E_FORBIDDEN;
 }
 
 struct hn_reach hn_access_reach(const struct hn_request *req) {
-    return (struct hn_reach){.all = !req->server->keys_required || req->key.sees_all, .owner = req->key.id, .team = req->key.team};
+    return (struct hn_reach){.all = !req->server->keys_required || req->key.sees_all,
+        .owner = req->key.id,
+        .team = req->key.team};
 }
 
-static int check_job(struct hn_request *req, struct hn_db *db, const struct hn_reach *reach, struct hn_error *err) {
+static int check_job(
+    struct hn_request *req, struct hn_db *db, const struct hn_reach *reach, struct hn_error *err) {
     return hn_db_job_reached(db, reach, req->params[0], err);
 }
 
-static int check_dataset(struct hn_request *req, struct hn_db *db, const struct hn_reach *reach, struct hn_error *err) {
+static int check_dataset(
+    struct hn_request *req, struct hn_db *db, const struct hn_reach *reach, struct hn_error *err) {
     return hn_db_dataset_reached(db, reach, req->params[0], err);
 }
 
-static int check_evaluation(struct hn_request *req, struct hn_db *db, const struct hn_reach *reach, struct hn_error *err) {
+static int check_evaluation(
+    struct hn_request *req, struct hn_db *db, const struct hn_reach *reach, struct hn_error *err) {
     json_t *kept = NULL;
     bool reached = false;
     int rc = hn_evaluation_load(req->server->config->state, req->params[0], &kept, err);
@@ -45,9 +53,11 @@ static int check_evaluation(struct hn_request *req, struct hn_db *db, const stru
 }
 
 /* The figures are of the server as a whole, everybody's work in one. */
-static int check_figures(struct hn_request *req, struct hn_db *db, const struct hn_reach *reach, struct hn_error *err) {
+static int check_figures(
+    struct hn_request *req, struct hn_db *db, const struct hn_reach *reach, struct hn_error *err) {
     (void)req, (void)db, (void)reach;
-    hn_fail(err, HN_E_FORBIDDEN, "the figures are of all jobs together, and this key does not see all of them");
+    hn_fail(err, HN_E_FORBIDDEN,
+        "the figures are of all jobs together, and this key does not see all of them");
     hn_error_hint(err, "use a key made with --scope read --see all, or an admin's");
     return HN_E_FORBIDDEN;
 }
@@ -55,7 +65,8 @@ static int check_figures(struct hn_request *req, struct hn_db *db, const struct 
 /* What a path names, by its pattern's beginning. Asked only for those who do not see everything. */
 static const struct {
     const char *pattern;
-    int (*check)(struct hn_request *req, struct hn_db *db, const struct hn_reach *reach, struct hn_error *err);
+    int (*check)(struct hn_request *req, struct hn_db *db, const struct hn_reach *reach,
+        struct hn_error *err);
 } objects[] = {
     {"/jobs/{id}", check_job},
     {"/datasets/{id}", check_dataset},
@@ -81,7 +92,8 @@ int hn_access_dataset(struct hn_request *req, const char *id, json_t **ret, stru
     return rc ? rc : hn_db_dataset_get(db, id, ret, err);
 }
 
-int hn_access_job(struct hn_request *req, const char *id, struct hn_job *ret, struct hn_error *err) {
+int hn_access_job(
+    struct hn_request *req, const char *id, struct hn_job *ret, struct hn_error *err) {
     struct hn_reach reach = hn_access_reach(req);
     struct hn_db *db = hn_request_db(req, err);
     hn_job_init(ret);
@@ -94,13 +106,16 @@ bool hn_access_evaluation(struct hn_request *req, const json_t *evaluation) {
     const char *owner = json_string_value(json_object_get(evaluation, "owner"));
     struct hn_db *db = reach.all ? NULL : hn_request_db(req, NULL);
     bool reached = reach.all;
-    return reached || (db && hn_db_owner_reached(db, &reach, owner ? owner : "", &reached, NULL) == 0 && reached);
+    return reached ||
+        (db && hn_db_owner_reached(db, &reach, owner ? owner : "", &reached, NULL) == 0 && reached);
 }
 
 int hn_access_priority(const struct hn_request *req, int64_t priority, struct hn_error *err) {
     if (priority <= 0 || hn_request_may(req, HN_SCOPE_ADMIN))
         return 0;
-    hn_fail(err, HN_E_FORBIDDEN, "a priority above 0 is given by keys of scope \"admin\"; this one has \"%s\"", req->key.scope);
+    hn_fail(err, HN_E_FORBIDDEN,
+        "a priority above 0 is given by keys of scope \"admin\"; this one has \"%s\"",
+        req->key.scope);
     hn_error_field(err, "priority");
     hn_error_hint(err, "leave priority out, or lower it: from -100 to 0 any key may choose");
     return HN_E_FORBIDDEN;

@@ -1,12 +1,16 @@
 /*
- * Who may what. auth.c finds out who asks (req->key); here it is decided, for all routes, what that one may do:
+ * Who may what. auth.c finds out who asks (req->key); here it is decided, for all routes, what that
+ * one may do:
  *
- *   scope   what is done: read looks, submit also uploads, trains, asks and changes, admin also takes in models, sets priorities
- *           above 0 and deletes models. Each route says which it needs.
- *   reach   whose objects: one's own, those of one's team, or all. It is the same for looking and for changing.
+ *   scope   what is done: read looks, submit also uploads, trains, asks and changes, admin also
+ *           takes in models, sets priorities above 0 and deletes models. Each route says which it
+ *           needs.
+ *   reach   whose objects: one's own, those of one's team, or all. It is the same for looking and
+ *           for changing.
  *
- * What is out of reach is answered like what is not there (404), so that ids cannot be tried. Where no keys are required
- * everybody may everything. README's table "Who may what" is tested cell by cell.
+ * What is out of reach is answered like what is not there (404), so that ids cannot be tried. Where
+ * no keys are required everybody may everything. README's table "Who may what" is tested cell by
+ * cell.
  */
 #ifndef HN_ACCESS_H
 #define HN_ACCESS_H

@@ -15,7 +15,8 @@
 struct hn_audit {
     char path[HN_PATH_SIZE];
     int fd;
-    bool guest;      /* a command beside the daemon: one of the two makes room when the file is long */
+    /* a command beside the daemon: one of the two makes room when the file is long */
+    bool guest;
     bool complained; /* about a line that could not be written; once until one can */
 };
 
@@ -29,8 +30,9 @@ int hn_audit_create(const char *state, struct hn_audit **ret, struct hn_error *e
     if (!audit)
         return hn_fail(err, HN_E_INTERNAL, "out of memory");
     audit->fd = -1;
-    int rc = hn_state_path(audit->path, state, "audit.jsonl", NULL, NULL) ? open_file(audit, err)
-                                                                         : hn_fail(err, HN_E_INTERNAL, "path too long");
+    int rc = hn_state_path(audit->path, state, "audit.jsonl", NULL, NULL)
+        ? open_file(audit, err)
+        : hn_fail(err, HN_E_INTERNAL, "path too long");
     if (rc)
         hn_audit_destroy(audit);
     else
@@ -48,7 +50,8 @@ void hn_audit_destroy(struct hn_audit *audit) {
 static void look_at_file(struct hn_audit *audit) {
     char old[HN_PATH_SIZE + 2];
     struct stat own, named;
-    bool there = stat(audit->path, &named) == 0, known = audit->fd >= 0 && fstat(audit->fd, &own) == 0;
+    bool there = stat(audit->path, &named) == 0,
+         known = audit->fd >= 0 && fstat(audit->fd, &own) == 0;
     bool same = there && known && own.st_ino == named.st_ino && own.st_dev == named.st_dev;
     if (same && (audit->guest || own.st_size < HN_AUDIT_BYTES))
         return;
@@ -68,9 +71,11 @@ static json_t *text_or_null(const char *text) {
 static char *line_text(const struct hn_audit_line *line) {
     char now[HN_TIME_SIZE];
     hn_time_now(now);
-    json_t *json = json_pack("{s:s,s:o,s:o,s:o,s:o,s:o,s:o,s:i,s:o}", "time", now, "key", text_or_null(line->key), "name",
-        text_or_null(line->name), "address", text_or_null(line->address), "method", text_or_null(line->method), "route",
-        text_or_null(line->route), "object", text_or_null(line->object), "status", line->status, "error", text_or_null(line->error));
+    json_t *json = json_pack("{s:s,s:o,s:o,s:o,s:o,s:o,s:o,s:i,s:o}", "time", now, "key",
+        text_or_null(line->key), "name", text_or_null(line->name), "address",
+        text_or_null(line->address), "method", text_or_null(line->method), "route",
+        text_or_null(line->route), "object", text_or_null(line->object), "status", line->status,
+        "error", text_or_null(line->error));
     char *text = json ? json_dumps(json, JSON_COMPACT) : NULL;
     json_decref(json);
     return text;
@@ -83,9 +88,11 @@ void hn_audit_write(struct hn_audit *audit, const struct hn_audit_line *line) {
         return;
     look_at_file(audit);
     hn_buf_printf(&out, "%s\n", text);
-    bool written = audit->fd >= 0 && !out.failed && write(audit->fd, out.data, out.size) == (ssize_t)out.size;
+    bool written =
+        audit->fd >= 0 && !out.failed && write(audit->fd, out.data, out.size) == (ssize_t)out.size;
     if (!written && !audit->complained)
-        hn_log(HN_LOG_ERROR, "the audit log cannot be written", "path", audit->path, "error", strerror(errno), NULL);
+        hn_log(HN_LOG_ERROR, "the audit log cannot be written", "path", audit->path, "error",
+            strerror(errno), NULL);
     audit->complained = !written;
     hn_buf_free(&out);
     free(text);
@@ -95,8 +102,13 @@ void hn_audit_command(const char *state, const char *command, const char *object
     char user[32];
     struct hn_audit *audit = NULL;
     snprintf(user, sizeof user, "uid:%u", (unsigned)getuid());
-    struct hn_audit_line line = {.key = user, .address = "command line", .method = "COMMAND", .route = command, .object = object,
-        .status = rc ? 1 : 0, .error = rc ? hn_error_name(rc) : NULL};
+    struct hn_audit_line line = {.key = user,
+        .address = "command line",
+        .method = "COMMAND",
+        .route = command,
+        .object = object,
+        .status = rc ? 1 : 0,
+        .error = rc ? hn_error_name(rc) : NULL};
     if (hn_audit_create(state, &audit, NULL))
         hn_log(HN_LOG_WARNING, "the audit log cannot be written", "state", state, NULL);
     if (audit)

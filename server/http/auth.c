@@ -1,9 +1,10 @@
 /*
  * Who asks: host and origin checks, then the key. What it may do is decided in access.c.
  *
- * Beyond keys there is one danger: a web page in the browser of somebody who can reach the server. Its own requests carry
- * its origin, and one that rebinds its DNS name to the server's address still sends that name as Host; both are refused.
- * Where keys are needed any Host will do: such a page has none, and a proxy may pass on whatever name it is known by.
+ * Beyond keys there is one danger: a web page in the browser of somebody who can reach the server.
+ * Its own requests carry its origin, and one that rebinds its DNS name to the server's address
+ * still sends that name as Host; both are refused. Where keys are needed any Host will do: such a
+ * page has none, and a proxy may pass on whatever name it is known by.
  */
 #include "server/http/access.h"
 #include "server/http/http_internal.h"
@@ -11,28 +12,35 @@
 #include <stdio.h>
 #include <string.h>
 
-/* A name that no foreign name server can have made up: none, or one that the configuration knows. */
+/* A name that no foreign name server can have made up: none, or one that the configuration
+ * knows. */
 static bool host_known(const struct hn_config *config, const char *host) {
     char name[256], own[256], port[8];
     if (!host || !hn_host_split(host, name, sizeof name, port, sizeof port))
         return false;
-    return hn_host_is_loopback(name) || hn_host_is_address(name) || hn_host_listed(config->allowed_hosts, name) ||
-        (hn_host_split(config->listen, own, sizeof own, port, sizeof port) && strcasecmp(own, name) == 0);
+    return hn_host_is_loopback(name) || hn_host_is_address(name) ||
+        hn_host_listed(config->allowed_hosts, name) ||
+        (hn_host_split(config->listen, own, sizeof own, port, sizeof port) &&
+            strcasecmp(own, name) == 0);
 }
 
 static int check_host(const struct hn_request *req, struct hn_error *err) {
     const struct hn_config *config = req->server->config;
     const char *host = hn_request_header(req, "Host"), *origin = hn_request_header(req, "Origin");
     if (!req->server->keys_required && !host_known(config, host)) {
-        hn_fail(err, HN_E_FORBIDDEN, "this server is not known by the Host \"%.100s\", which may be a trick of a web page",
+        hn_fail(err, HN_E_FORBIDDEN,
+            "this server is not known by the Host \"%.100s\", which may be a trick of a web page",
             host ? host : "");
-        hn_error_hint(err, "use localhost or the server's IP address, or add the name to its setting allowed_hosts");
+        hn_error_hint(err,
+            "use localhost or the server's IP address, or add the name to its setting "
+            "allowed_hosts");
         return HN_E_FORBIDDEN;
     }
     if (!hn_origin_allowed(origin, host, config->allowed_hosts)) {
         hn_fail(err, HN_E_FORBIDDEN, "requests from the web page %.200s are not allowed", origin);
-        hn_error_hint(err, "only the server's own dashboard may call it from a browser; behind a proxy, add the proxy's name "
-                           "to the server's setting allowed_hosts");
+        hn_error_hint(err,
+            "only the server's own dashboard may call it from a browser; behind a proxy, add the "
+            "proxy's name to the server's setting allowed_hosts");
         return HN_E_FORBIDDEN;
     }
     return 0;
@@ -60,7 +68,8 @@ static int check_address(struct hn_exchange *x, int rc, struct hn_error *err) {
         return rc;
     x->barred = true;
     hn_fail(err, HN_E_RATE_LIMITED, "this address has sent too many wrong keys");
-    hn_error_hint(err, "try again with a good key, which is served at any time, or in %lld seconds", (long long)(wait + 999) / 1000);
+    hn_error_hint(err, "try again with a good key, which is served at any time, or in %lld seconds",
+        (long long)(wait + 999) / 1000);
     snprintf(seconds, sizeof seconds, "%lld", (long long)(wait + 999) / 1000);
     hn_reply_header(&x->req, "Retry-After", seconds);
     return HN_E_RATE_LIMITED;
@@ -75,14 +84,18 @@ static int identify(struct hn_exchange *x, struct hn_error *err) {
         return check_address(x, read_key(req, header, err), err);
     if (!peer) {
         hn_fail(err, HN_E_UNAUTHORIZED, "this server asks for a key");
-        hn_error_hint(err, "send the header Authorization: Bearer KEY; `honed key create` makes one");
+        hn_error_hint(
+            err, "send the header Authorization: Bearer KEY; `honed key create` makes one");
         return HN_E_UNAUTHORIZED;
     }
     req->key = *peer;
     if (peer->id[0])
         return 0;
-    hn_fail(err, HN_E_FORBIDDEN, "the local user %s has no scope on this socket", x->guard->address);
-    hn_error_hint(err, "the server's setting socket_users gives one to users and @groups; or send the header Authorization: Bearer KEY");
+    hn_fail(
+        err, HN_E_FORBIDDEN, "the local user %s has no scope on this socket", x->guard->address);
+    hn_error_hint(err,
+        "the server's setting socket_users gives one to users and @groups; or send the header "
+        "Authorization: Bearer KEY");
     return HN_E_FORBIDDEN;
 }
 
@@ -118,7 +131,8 @@ static const struct found *look_up(struct hn_http *http, const char *id, struct 
 }
 
 static bool same_reach(const struct hn_key *a, const struct hn_key *b) {
-    return a->sees_all == b->sees_all && strcmp(a->team, b->team) == 0 && strcmp(a->scope, b->scope) == 0;
+    return a->sees_all == b->sees_all && strcmp(a->team, b->team) == 0 &&
+        strcmp(a->scope, b->scope) == 0;
 }
 
 /* Whether the key would not be given this stream any more. */
@@ -127,7 +141,8 @@ static bool has_lost(struct hn_exchange *x, const struct found *f) {
     if (!f->lives || same_reach(&f->key, &x->req.key))
         return !f->lives;
     x->req.key = f->key;
-    bool lost = hn_access_scope(&x->req, x->req.route->scope, &err) || hn_access_path(&x->req, &err) == HN_E_NOT_FOUND;
+    bool lost = hn_access_scope(&x->req, x->req.route->scope, &err) ||
+        hn_access_path(&x->req, &err) == HN_E_NOT_FOUND;
     hn_request_db_release(&x->req);
     return lost;
 }
@@ -135,7 +150,8 @@ static bool has_lost(struct hn_exchange *x, const struct found *f) {
 void hn_auth_sweep(struct hn_http *http) {
     struct found all[FOUND] = {{.lives = false}};
     for (struct hn_exchange *x = http->first; x; x = x->next) {
-        if (!x->stream || x->phase != HN_PHASE_SENT || x->unseen || strncmp(x->req.key.id, "key_", 4) != 0)
+        if (!x->stream || x->phase != HN_PHASE_SENT || x->unseen ||
+            strncmp(x->req.key.id, "key_", 4) != 0)
             continue;
         const struct found *f = look_up(http, x->req.key.id, all);
         x->unseen = f && has_lost(x, f);

@@ -35,7 +35,8 @@ static struct entry *set_of(struct hn_failures *failures, const struct hn_addres
 
 static struct entry *find(struct entry *set, const struct hn_address *address) {
     for (size_t i = 0; i < WAYS; i++)
-        if (set[i].address.kind == address->kind && memcmp(set[i].address.bytes, address->bytes, sizeof address->bytes) == 0)
+        if (set[i].address.kind == address->kind &&
+            memcmp(set[i].address.bytes, address->bytes, sizeof address->bytes) == 0)
             return &set[i];
     return NULL;
 }
@@ -49,7 +50,8 @@ static struct entry *take(struct entry *set, const struct hn_address *address) {
     return oldest;
 }
 
-int64_t hn_failures_add(struct hn_failures *failures, const struct hn_address *address, int64_t now) {
+int64_t hn_failures_add(
+    struct hn_failures *failures, const struct hn_address *address, int64_t now) {
     struct entry *set = set_of(failures, address), *e = find(set, address);
     if (!e)
         e = take(set, address);
@@ -60,7 +62,8 @@ int64_t hn_failures_add(struct hn_failures *failures, const struct hn_address *a
     e->last = now;
     e->count++;
     if (e->count >= HN_FAILURES_FREE && now - e->good > HN_FAILURES_GOOD_MS) {
-        int64_t over = e->count - HN_FAILURES_FREE, wait = over < 16 ? (int64_t)1000 << over : HN_FAILURES_MOST_MS;
+        int64_t over = e->count - HN_FAILURES_FREE,
+                wait = over < 16 ? (int64_t)1000 << over : HN_FAILURES_MOST_MS;
         e->until = now + (wait < HN_FAILURES_MOST_MS ? wait : HN_FAILURES_MOST_MS);
     }
     return 0;

@@ -1,9 +1,10 @@
 /*
  * The dispatcher. See http.h.
  *
- * Life of a request: headers (route, keys, limits) → body → handler → reply. It is suspended while the pool works for it;
- * microhttpd never completes a suspended request, so the pool's pointer to it is always good. An error found early is
- * answered after the body was read when that is short; else at once, and its connection ends (hn_reply_early).
+ * Life of a request: headers (route, keys, limits) → body → handler → reply. It is suspended while
+ * the pool works for it; microhttpd never completes a suspended request, so the pool's pointer to
+ * it is always good. An error found early is answered after the body was read when that is short;
+ * else at once, and its connection ends (hn_reply_early).
  */
 #include "server/http/access.h"
 #include "server/http/audit.h"
@@ -16,7 +17,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define DRAIN_BYTES ((uint64_t)1 << 20) /* of a refused body that are read before the answer, to keep the connection */
+#define DRAIN_BYTES \
+    ((uint64_t)1    \
+        << 20) /* of a refused body that are read before the answer, to keep the connection */
 #define TLS_VERSIONS "NORMAL:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2"
 #define STOP_MS 5000
 
@@ -43,7 +46,8 @@ void hn_http_run(void *arg) {
         if (http->listeners[i].daemon)
             MHD_run(http->listeners[i].daemon);
     for (int i = 0; i < HN_LISTENERS; i++) {
-        if (!http->listeners[i].daemon || MHD_get_timeout(http->listeners[i].daemon, &wait) != MHD_YES)
+        if (!http->listeners[i].daemon ||
+            MHD_get_timeout(http->listeners[i].daemon, &wait) != MHD_YES)
             continue;
         soonest = timed && soonest < wait ? soonest : wait;
         timed = true;
@@ -54,7 +58,8 @@ void hn_http_run(void *arg) {
         hn_timer_stop(http->timer);
 }
 
-static const char *lookup(const struct hn_header *list, size_t n, const char *name, int (*compare)(const char *, const char *)) {
+static const char *lookup(const struct hn_header *list, size_t n, const char *name,
+    int (*compare)(const char *, const char *)) {
     for (size_t i = 0; i < n; i++)
         if (compare(list[i].name, name) == 0)
             return list[i].value;
@@ -105,19 +110,23 @@ struct collect {
     size_t n, room;
 };
 
-static enum MHD_Result collect_one(void *cls, enum MHD_ValueKind kind, const char *name, const char *value) {
+static enum MHD_Result collect_one(
+    void *cls, enum MHD_ValueKind kind, const char *name, const char *value) {
     (void)kind;
     struct collect *c = cls;
     if (c->n == c->room)
         return MHD_NO;
-    char *n = hn_request_copy(&c->x->req, name), *v = hn_request_copy(&c->x->req, value ? value : "");
+    char *n = hn_request_copy(&c->x->req, name),
+         *v = hn_request_copy(&c->x->req, value ? value : "");
     if (n && v)
         c->list[c->n++] = (struct hn_header){n, v};
     return MHD_YES;
 }
 
-static bool collect_all(struct hn_exchange *x, enum MHD_ValueKind kind, struct hn_header **list, size_t *n) {
-    int there = MHD_get_connection_values(x->connection, kind, NULL, NULL); /* its memory for a connection bounds them */
+static bool collect_all(
+    struct hn_exchange *x, enum MHD_ValueKind kind, struct hn_header **list, size_t *n) {
+    /* its memory for a connection bounds them */
+    int there = MHD_get_connection_values(x->connection, kind, NULL, NULL);
     struct collect c = {.x = x, .room = there > 0 ? (size_t)there : 0};
     c.list = hn_request_alloc(&x->req, c.room * sizeof *c.list);
     if (!c.list)
@@ -130,7 +139,8 @@ static bool collect_all(struct hn_exchange *x, enum MHD_ValueKind kind, struct h
 
 static int no_route(struct hn_exchange *x, const char *allowed, struct hn_error *err) {
     if (*allowed) {
-        hn_fail(err, HN_E_METHOD_NOT_ALLOWED, "%s does not know the method %s", x->req.path, x->req.method);
+        hn_fail(err, HN_E_METHOD_NOT_ALLOWED, "%s does not know the method %s", x->req.path,
+            x->req.method);
         hn_error_hint(err, "it knows %s", allowed);
         hn_reply_header(&x->req, "Allow", allowed);
         return HN_E_METHOD_NOT_ALLOWED;
@@ -143,7 +153,8 @@ static int no_route(struct hn_exchange *x, const char *allowed, struct hn_error 
 static int find_route(struct hn_exchange *x, struct hn_error *err) {
     const struct hn_api *api = x->http->api;
     char *scratch = hn_request_alloc(&x->req, strlen(x->req.path) + 8);
-    const char *method = strcmp(x->req.method, "HEAD") == 0 ? "GET" : x->req.method, *params[HN_PATH_PARAMS];
+    const char *method = strcmp(x->req.method, "HEAD") == 0 ? "GET" : x->req.method,
+               *params[HN_PATH_PARAMS];
     char allowed[128] = "";
     for (size_t i = 0; scratch && i < api->n_routes; i++) {
         const struct hn_route *route = &api->routes[i];
@@ -176,7 +187,8 @@ static bool query_known(const char *known, const char *name) {
     return false;
 }
 
-/* What names and values are made of goes into answers, records and the store: no bytes that are not text. */
+/* What names and values are made of goes into answers, records and the store: no bytes that are not
+ * text. */
 static int check_query(struct hn_exchange *x, struct hn_error *err) {
     const char *known = x->req.route->query;
     for (size_t i = 0; i < x->req.n_query; i++) {
@@ -190,22 +202,25 @@ static int check_query(struct hn_exchange *x, struct hn_error *err) {
             continue;
         hn_fail(err, HN_E_UNKNOWN_FIELD, "there is no query parameter \"%.64s\" here", name);
         hn_error_field(err, "%.64s", name);
-        hn_error_hint(err, known && *known ? "known here: %s" : "this path takes none%s", known ? known : "");
+        hn_error_hint(
+            err, known && *known ? "known here: %s" : "this path takes none%s", known ? known : "");
         return HN_E_UNKNOWN_FIELD;
     }
     return 0;
 }
 
-/* A client's own name for the request, when it is short and plain, stands in the log and the answer in place of ours. */
+/* A client's own name for the request, when it is short and plain, stands in the log and the answer
+ * in place of ours. */
 static void take_request_id(struct hn_request *req) {
     const char *id = hn_request_header(req, "X-Request-Id");
     size_t n = id ? strlen(id) : 0;
-    if (n && n < sizeof req->id && strspn(id, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-") == n)
+    if (n && n < sizeof req->id &&
+        strspn(id, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-") == n)
         memcpy(req->id, id, n + 1);
 }
 
-static struct hn_exchange *begin(struct hn_http *http, struct MHD_Connection *connection, const char *url,
-    const char *method) {
+static struct hn_exchange *begin(
+    struct hn_http *http, struct MHD_Connection *connection, const char *url, const char *method) {
     struct hn_exchange *x = hn_calloc(1, sizeof *x);
     if (!x)
         return NULL;
@@ -223,7 +238,8 @@ static struct hn_exchange *begin(struct hn_http *http, struct MHD_Connection *co
     hn_id_make("req", x->req.id);
     x->req.method = hn_request_copy(&x->req, method);
     x->req.path = hn_request_copy(&x->req, url);
-    if (!x->req.method || !x->req.path || !collect_all(x, MHD_HEADER_KIND, &x->req.headers, &x->req.n_headers) ||
+    if (!x->req.method || !x->req.path ||
+        !collect_all(x, MHD_HEADER_KIND, &x->req.headers, &x->req.n_headers) ||
         !collect_all(x, MHD_GET_ARGUMENT_KIND, &x->req.query, &x->req.n_query)) {
         free_exchange(x);
         return NULL;
@@ -259,15 +275,21 @@ static void answer_error(struct hn_exchange *x, const struct hn_error *err) {
     x->phase = HN_PHASE_REPLY;
 }
 
-/* Once, when the answer is known. Refusals of an address that only tries keys would fill the file; the daemon's log has them. */
+/* Once, when the answer is known. Refusals of an address that only tries keys would fill the file;
+ * the daemon's log has them. */
 static void audit(struct hn_exchange *x) {
     const struct hn_request *req = &x->req;
-    if (x->audited || x->barred || strcmp(req->method, "GET") == 0 || strcmp(req->method, "HEAD") == 0)
+    if (x->audited || x->barred || strcmp(req->method, "GET") == 0 ||
+        strcmp(req->method, "HEAD") == 0)
         return;
     x->audited = true;
-    struct hn_audit_line line = {.key = req->key.id, .name = req->key.name, .address = x->guard ? x->guard->address : NULL,
-        .method = req->method, .route = req->route ? req->route->pattern : NULL,
-        .object = req->object[0] || !req->route ? req->object : req->params[0], .status = x->status,
+    struct hn_audit_line line = {.key = req->key.id,
+        .name = req->key.name,
+        .address = x->guard ? x->guard->address : NULL,
+        .method = req->method,
+        .route = req->route ? req->route->pattern : NULL,
+        .object = req->object[0] || !req->route ? req->object : req->params[0],
+        .status = x->status,
         .error = x->err.code ? hn_error_name(x->err.code) : NULL};
     hn_audit_write(x->http->audit, &line);
 }
@@ -275,7 +297,8 @@ static void audit(struct hn_exchange *x) {
 static void count(struct hn_exchange *x) {
     audit(x);
     const struct hn_api *api = x->http->api;
-    struct hn_route_figures *row = &x->http->figures[x->req.route ? (size_t)(x->req.route - api->routes) : api->n_routes];
+    struct hn_route_figures *row =
+        &x->http->figures[x->req.route ? (size_t)(x->req.route - api->routes) : api->n_routes];
     if (x->status >= 100 && x->status < 600)
         row->counts[x->status / 100]++;
     hn_histogram_add(&row->delays, hn_bounds_quick, hn_time_micros() - x->began);
@@ -371,7 +394,8 @@ static enum MHD_Result on_body(struct hn_exchange *x, const char *data, size_t *
     return MHD_YES;
 }
 
-/* On whose account it is when helpers take turns: a key's, or, where none are used, an address's. */
+/* On whose account it is when helpers take turns: a key's, or, where none are used, an
+ * address's. */
 static void name_client(struct hn_exchange *x) {
     const char *name = x->req.key.id[0] ? x->req.key.id : x->guard ? x->guard->address : "-";
     snprintf(x->req.asker.client, sizeof x->req.asker.client, "%s", name);
@@ -395,8 +419,8 @@ static enum MHD_Result on_complete(struct hn_exchange *x) {
     return x->phase == HN_PHASE_REPLY ? send_reply(x) : MHD_YES;
 }
 
-static enum MHD_Result on_request(void *cls, struct MHD_Connection *connection, const char *url, const char *method,
-    const char *version, const char *data, size_t *size, void **state) {
+static enum MHD_Result on_request(void *cls, struct MHD_Connection *connection, const char *url,
+    const char *method, const char *version, const char *data, size_t *size, void **state) {
     struct hn_http *http = cls;
     struct hn_exchange *x = *state;
     if (x)
@@ -412,7 +436,8 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *connection, 
     return x->broken_frame || waits || bytes_left(x) > DRAIN_BYTES ? give_up(x) : MHD_YES;
 }
 
-static void on_completed(void *cls, struct MHD_Connection *connection, void **state, enum MHD_RequestTerminationCode code) {
+static void on_completed(void *cls, struct MHD_Connection *connection, void **state,
+    enum MHD_RequestTerminationCode code) {
     (void)cls;
     (void)connection;
     struct hn_exchange *x = *state;
@@ -420,11 +445,13 @@ static void on_completed(void *cls, struct MHD_Connection *connection, void **st
         return;
     *state = NULL;
     audit(x);
-    bool quiet = x->status < 400 && (strcmp(x->req.method, "GET") == 0 || strcmp(x->req.method, "HEAD") == 0);
-    hn_log(quiet ? HN_LOG_DEBUG : HN_LOG_INFO, "request", "req", x->req.id, "method", x->req.method, "path", x->req.path,
-        "route", x->req.route ? x->req.route->pattern : "-", "status", HN_N(x->status), "ms", HN_N((hn_time_micros() - x->began) / 1000), "key", x->req.key.id[0] ? x->req.key.id : "-",
-        "client", x->guard ? x->guard->address : "-",
-        "end", code == MHD_REQUEST_TERMINATED_COMPLETED_OK || x->answered ? "ok" : "broken", "error",
+    bool quiet = x->status < 400 &&
+        (strcmp(x->req.method, "GET") == 0 || strcmp(x->req.method, "HEAD") == 0);
+    hn_log(quiet ? HN_LOG_DEBUG : HN_LOG_INFO, "request", "req", x->req.id, "method", x->req.method,
+        "path", x->req.path, "route", x->req.route ? x->req.route->pattern : "-", "status",
+        HN_N(x->status), "ms", HN_N((hn_time_micros() - x->began) / 1000), "key",
+        x->req.key.id[0] ? x->req.key.id : "-", "client", x->guard ? x->guard->address : "-", "end",
+        code == MHD_REQUEST_TERMINATED_COMPLETED_OK || x->answered ? "ok" : "broken", "error",
         x->err.code ? x->err.message : NULL, NULL);
     free_exchange(x);
 }
@@ -447,7 +474,8 @@ static void on_log(void *cls, const char *format, va_list ap) {
 
 static void *on_target(void *cls, const char *target, struct MHD_Connection *connection) {
     (void)cls;
-    const union MHD_ConnectionInfo *info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
     if (info && info->socket_context)
         hn_frame_target(info->socket_context, target);
     return NULL;
@@ -462,16 +490,21 @@ static int check_exposure(struct hn_http *http, struct hn_error *err) {
         return 0;
     if (http->server->keys_required && *config->tls_cert)
         return 0;
-    hn_fail(err, HN_E_INVALID_FIELD, "listening on %s without %s would let anybody on the network %s", http->address,
-        http->server->keys_required ? "TLS" : "keys", http->server->keys_required ? "read the keys" : "use this server");
-    hn_error_hint(err, "set tls_cert and tls_key and require_keys = yes, put a TLS proxy before 127.0.0.1, or say "
-                       "insecure = yes");
+    hn_fail(err, HN_E_INVALID_FIELD,
+        "listening on %s without %s would let anybody on the network %s", http->address,
+        http->server->keys_required ? "TLS" : "keys",
+        http->server->keys_required ? "read the keys" : "use this server");
+    hn_error_hint(err,
+        "set tls_cert and tls_key and require_keys = yes, put a TLS proxy before 127.0.0.1, or say "
+        "insecure = yes");
     return HN_E_INVALID_FIELD;
 }
 
-static int start(struct hn_http *http, struct hn_listener *listener, struct hn_tls *with, struct hn_error *err) {
+static int start(
+    struct hn_http *http, struct hn_listener *listener, struct hn_tls *with, struct hn_error *err) {
     const struct hn_config *config = http->server->config;
-    unsigned flags = MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ITC | MHD_USE_ERROR_LOG | MHD_USE_NO_LISTEN_SOCKET;
+    unsigned flags = MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ITC | MHD_USE_ERROR_LOG |
+        MHD_USE_NO_LISTEN_SOCKET;
     struct MHD_OptionItem tls[] = {
         {MHD_OPTION_HTTPS_MEM_CERT, 0, NULL},
         {MHD_OPTION_HTTPS_MEM_KEY, 0, NULL},
@@ -485,19 +518,24 @@ static int start(struct hn_http *http, struct hn_listener *listener, struct hn_t
         tls[1].ptr_value = (void *)(uintptr_t)hn_tls_key(with);
         flags |= MHD_USE_TLS;
     }
-    listener->daemon = MHD_start_daemon(flags, 0, NULL, NULL, on_request, http, MHD_OPTION_EXTERNAL_LOGGER, on_log, NULL,
-        MHD_OPTION_NOTIFY_COMPLETED, on_completed, http, MHD_OPTION_URI_LOG_CALLBACK, on_target, http,
-        MHD_OPTION_NOTIFY_CONNECTION, on_connection, http, MHD_OPTION_CONNECTION_LIMIT,
-        (unsigned)config->max_connections * 2 + 64, MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)config->idle_seconds,
-        MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)96 << 10, MHD_OPTION_ARRAY, tls, MHD_OPTION_END);
+    listener->daemon = MHD_start_daemon(flags, 0, NULL, NULL, on_request, http,
+        MHD_OPTION_EXTERNAL_LOGGER, on_log, NULL, MHD_OPTION_NOTIFY_COMPLETED, on_completed, http,
+        MHD_OPTION_URI_LOG_CALLBACK, on_target, http, MHD_OPTION_NOTIFY_CONNECTION, on_connection,
+        http, MHD_OPTION_CONNECTION_LIMIT, (unsigned)config->max_connections * 2 + 64,
+        MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)config->idle_seconds,
+        MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)96 << 10, MHD_OPTION_ARRAY, tls,
+        MHD_OPTION_END);
     if (!listener->daemon)
         return hn_fail(err, HN_E_INTERNAL, "cannot start the HTTP server");
-    const union MHD_DaemonInfo *info = MHD_get_daemon_info(listener->daemon, MHD_DAEMON_INFO_EPOLL_FD);
-    return info ? hn_loop_watch(http->server->loop, info->epoll_fd, hn_http_run, http, &listener->watch, err)
+    const union MHD_DaemonInfo *info =
+        MHD_get_daemon_info(listener->daemon, MHD_DAEMON_INFO_EPOLL_FD);
+    return info ? hn_loop_watch(
+                      http->server->loop, info->epoll_fd, hn_http_run, http, &listener->watch, err)
                 : hn_fail(err, HN_E_INTERNAL, "this libmicrohttpd was built without epoll");
 }
 
-int hn_http_create(struct hn_server *server, const struct hn_api *api, struct hn_http **ret, struct hn_error *err) {
+int hn_http_create(struct hn_server *server, const struct hn_api *api, struct hn_http **ret,
+    struct hn_error *err) {
     struct hn_http *http = hn_calloc(1, sizeof *http);
     if (!http)
         return hn_fail(err, HN_E_INTERNAL, "out of memory");
@@ -513,7 +551,8 @@ int hn_http_create(struct hn_server *server, const struct hn_api *api, struct hn
     http->gone_timer = hn_timer_create(server->loop, hn_guard_look, http);
     http->figures = hn_calloc(api->n_routes + 1, sizeof *http->figures);
     http->failures = hn_failures_create();
-    int rc = http->figures && http->failures ? hn_listen_open(http, err) : hn_fail(err, HN_E_INTERNAL, "out of memory");
+    int rc = http->figures && http->failures ? hn_listen_open(http, err)
+                                             : hn_fail(err, HN_E_INTERNAL, "out of memory");
     for (size_t i = 0; !rc && i < api->n_routes; i++)
         http->figures[i].route = &api->routes[i];
     if (!rc)
@@ -541,7 +580,8 @@ int hn_http_create(struct hn_server *server, const struct hn_api *api, struct hn
 
 static void look_whether_stopped(void *arg) {
     struct hn_http *http = arg;
-    /* A suspended request must come back from the pool before microhttpd may end; the others may be cut off. */
+    /* A suspended request must come back from the pool before microhttpd may end; the others may be
+     * cut off. */
     bool suspended = false;
     for (struct hn_exchange *x = http->first; x; x = x->next) {
         if (x->stream && x->stream->asleep)
@@ -551,7 +591,8 @@ static void look_whether_stopped(void *arg) {
     if (http->first && (suspended || hn_time_tick() < http->stop_deadline))
         return;
     hn_timer_stop(http->stop_timer);
-    /* From here on nothing runs microhttpd: a request that it took up now would be suspended at its end, and abort it. */
+    /* From here on nothing runs microhttpd: a request that it took up now would be suspended at its
+     * end, and abort it. */
     hn_timer_stop(http->timer);
     for (int i = 0; i < HN_LISTENERS; i++) {
         hn_loop_unwatch(http->listeners[i].watch);

@@ -1,10 +1,12 @@
 /*
  * HTTP: a route table on libmicrohttpd in its external epoll mode, inside the event loop.
  *
- * microhttpd.h is included by http*.c only. A handler is a plain blocking function: it runs on the pool while its
- * request is suspended, may wait for the store or the helper, and sets a reply or returns an error. Handlers marked
- * HN_ON_LOOP run at once on the loop thread and must not block; those that may wait for a helper are HN_ON_WAITING. The dispatcher does what is the same for all: unknown
- * paths and methods, keys and scopes, body limits and types, uploads to disk with their sha256, clean-up.
+ * microhttpd.h is included by http*.c only. A handler is a plain blocking function: it runs on the
+ * pool while its request is suspended, may wait for the store or the helper, and sets a reply or
+ * returns an error. Handlers marked HN_ON_LOOP run at once on the loop thread and must not block;
+ * those that may wait for a helper are HN_ON_WAITING. The dispatcher does what is the same for all:
+ * unknown paths and methods, keys and scopes, body limits and types, uploads to disk with their
+ * sha256, clean-up.
  *
  * Everything a handler allocates with hn_request_* lives until the request is completed.
  */
@@ -20,7 +22,8 @@
 
 enum hn_scope { HN_SCOPE_OPEN, HN_SCOPE_READ, HN_SCOPE_SUBMIT, HN_SCOPE_ADMIN };
 
-/* Where a handler runs: the loop thread, the pool, or threads for what may wait long for others (loop.h). */
+/* Where a handler runs: the loop thread, the pool, or threads for what may wait long for others
+ * (loop.h). */
 enum hn_where { HN_ON_POOL, HN_ON_LOOP, HN_ON_WAITING };
 
 /* Bodies a route takes, or-ed. FORM parts with a file name go to disk, others to memory. */
@@ -50,7 +53,8 @@ struct hn_api {
 struct hn_part {
     const char *name, *filename, *content_type; /* filename NULL: a plain field */
     struct hn_buf data;                         /* of a field */
-    char *path;                                 /* of a file, below STATE/tmp; removed with the request */
+    /* of a file, below STATE/tmp; removed with the request */
+    char *path;
     char sha256[HN_SHA256_HEX];
     uint64_t bytes;
     void *sha;
@@ -58,15 +62,16 @@ struct hn_part {
     struct hn_part *next;
 };
 
-/* A body that is made while it is sent. `read` gives up to `max` bytes, or one of these. A blocking stream is read on the
- * pool; others on the loop, where WAIT sleeps until hn_stream_wake. */
+/* A body that is made while it is sent. `read` gives up to `max` bytes, or one of these. A blocking
+ * stream is read on the pool; others on the loop, where WAIT sleeps until hn_stream_wake. */
 enum { HN_STREAM_END = 0, HN_STREAM_ERROR = -1, HN_STREAM_WAIT = -2 };
 struct hn_stream {
     ssize_t (*read)(void *ud, char *buf, size_t max);
     void (*close)(void *ud); /* exactly once, whatever happens to the client */
     void *ud;
     bool blocking;
-    bool costly; /* somebody works for it: that the client has hung up is noticed also while it sleeps */
+    /* somebody works for it: that the client has hung up is noticed also while it sleeps */
+    bool costly;
     struct hn_request *request; /* set when sending begins; NULL before */
     bool asleep;
 };
@@ -85,11 +90,11 @@ struct hn_request {
     char object[72];   /* what the request made, for the audit log; hn_request_object */
     struct hn_header *headers, *query;
     size_t n_headers, n_query;
-    struct hn_buf body;     /* of a JSON body */
-    struct hn_part *parts;  /* of a form or file body */
+    struct hn_buf body;    /* of a JSON body */
+    struct hn_part *parts; /* of a form or file body */
     bool is_form;
-    json_t *details;        /* {"details","total"} to go with an error; owned */
-    struct hn_asker asker;  /* set when the handler begins; `gone` once the client has hung up */
+    json_t *details;       /* {"details","total"} to go with an error; owned */
+    struct hn_asker asker; /* set when the handler begins; `gone` once the client has hung up */
 };
 
 void *hn_request_alloc(struct hn_request *req, size_t size); /* zeroed; NULL when out of memory */
@@ -107,22 +112,27 @@ void hn_request_db_release(struct hn_request *req);
 
 /* Exactly one of these sets the reply. `data` is taken over and freed. */
 void hn_reply_bytes(struct hn_request *req, int status, const char *type, char *data, size_t size);
-void hn_reply_static(struct hn_request *req, int status, const char *type, const char *data, size_t size);
+void hn_reply_static(
+    struct hn_request *req, int status, const char *type, const char *data, size_t size);
 /* `count` bytes of an open file from `from`; the descriptor is taken over. */
-void hn_reply_file(struct hn_request *req, int status, const char *type, int fd, uint64_t from, uint64_t count);
+void hn_reply_file(
+    struct hn_request *req, int status, const char *type, int fd, uint64_t from, uint64_t count);
 /* The stream and what it points to must live until its close is called. */
-void hn_reply_stream(struct hn_request *req, int status, const char *type, struct hn_stream *stream);
+void hn_reply_stream(
+    struct hn_request *req, int status, const char *type, struct hn_stream *stream);
 void hn_reply_empty(struct hn_request *req, int status);
 void hn_reply_header(struct hn_request *req, const char *name, const char *value);
 bool hn_reply_is_set(const struct hn_request *req);
 
 void hn_stream_wake(struct hn_stream *stream); /* loop thread; harmless when it does not sleep */
 
-int hn_http_create(struct hn_server *server, const struct hn_api *api, struct hn_http **ret, struct hn_error *err);
+int hn_http_create(
+    struct hn_server *server, const struct hn_api *api, struct hn_http **ret, struct hn_error *err);
 /* Ends all streams and, when the last request is through (or after a few seconds), calls `done`. */
 void hn_http_stop(struct hn_http *http, hn_loop_fn done, void *arg);
 void hn_http_destroy(struct hn_http *http);
-/* The certificate of connections that come from now on; on an error the one before stays. Loop thread. */
+/* The certificate of connections that come from now on; on an error the one before stays. Loop
+ * thread. */
 int hn_http_renew(struct hn_http *http, const char *cert, const char *key, struct hn_error *err);
 /* "127.0.0.1:4663": where it really listens. */
 const char *hn_http_address(const struct hn_http *http);
@@ -132,7 +142,8 @@ socklen_t hn_http_socket(const struct hn_http *http, struct sockaddr_storage *re
 struct hn_route_figures {
     const struct hn_route *route; /* NULL: paths and methods that are none */
     uint64_t counts[6];           /* by class of status: index 1..5 */
-    struct hn_histogram delays;   /* from the request's headers to the answer's, not to the end of a long answer */
+    /* from the request's headers to the answer's, not to the end of a long answer */
+    struct hn_histogram delays;
 };
 int64_t hn_http_connections(const struct hn_http *http); /* open ones */
 int64_t hn_http_memory(const struct hn_http *http);      /* bytes that requests hold */

@@ -1,9 +1,9 @@
 /*
  * Bodies: JSON into memory, forms and files to disk while they arrive.
  *
- * Memory is bounded whatever a client sends: a JSON body, and all fields of a form together, by max_body, files by one
- * buffer of 256 KiB that the pool writes and hashes while the connection is suspended; all requests together by
- * request_memory. Of the files of a form one is open at a time.
+ * Memory is bounded whatever a client sends: a JSON body, and all fields of a form together, by
+ * max_body, files by one buffer of 256 KiB that the pool writes and hashes while the connection is
+ * suspended; all requests together by request_memory. Of the files of a form one is open at a time.
  */
 #include "server/http/http_internal.h"
 #include "server/base/machine.h"
@@ -38,7 +38,8 @@ static char *copy_filename(struct hn_request *req, const char *name) {
     return copy;
 }
 
-static struct hn_part *add_part(struct hn_exchange *x, const char *name, const char *filename, const char *type) {
+static struct hn_part *add_part(
+    struct hn_exchange *x, const char *name, const char *filename, const char *type) {
     struct hn_part *part = hn_request_alloc(&x->req, sizeof *part), **last = &x->req.parts;
     size_t n = 0;
     for (; *last; last = &(*last)->next)
@@ -67,18 +68,21 @@ static int open_file(struct hn_exchange *x, struct hn_part *part, struct hn_erro
 }
 
 static int too_large(struct hn_error *err, int64_t limit, const char *setting) {
-    hn_fail(err, HN_E_TOO_LARGE, "the body is larger than the limit of %lld bytes", (long long)limit);
+    hn_fail(
+        err, HN_E_TOO_LARGE, "the body is larger than the limit of %lld bytes", (long long)limit);
     hn_error_hint(err, "the server's setting %s decides; send less, or ask for more", setting);
     return HN_E_TOO_LARGE;
 }
 
 /* Appends, and counts what the buffer has grown by. */
-static int append(struct hn_exchange *x, struct hn_buf *to, const char *data, size_t size, struct hn_error *err) {
+static int append(
+    struct hn_exchange *x, struct hn_buf *to, const char *data, size_t size, struct hn_error *err) {
     size_t before = to->capacity;
     hn_buf_append(to, data, size);
     if (to->failed)
-        return to->ceiling && to->size + size > to->ceiling ? too_large(err, x->req.server->config->max_body, "max_body")
-                                                            : hn_fail(err, HN_E_INTERNAL, "out of memory");
+        return to->ceiling && to->size + size > to->ceiling
+            ? too_large(err, x->req.server->config->max_body, "max_body")
+            : hn_fail(err, HN_E_INTERNAL, "out of memory");
     return to->capacity > before ? hn_memory_take(x, to->capacity - before, err) : 0;
 }
 
@@ -94,8 +98,9 @@ static int64_t limit_of(const struct hn_exchange *x, const char **setting) {
     return x->body_kind == HN_BODY_JSON ? config->max_body : config->max_upload;
 }
 
-/* What `curl -d` says of any text; people forget the header, and the JSON reader tells better what is wrong. Pages of other
- * sites, which could send this type unasked, are kept out by their Origin. */
+/* What `curl -d` says of any text; people forget the header, and the JSON reader tells better what
+ * is wrong. Pages of other sites, which could send this type unasked, are kept out by their
+ * Origin. */
 #define PLAIN_CURL "application/x-www-form-urlencoded"
 
 /* Where a file may come as well, its name is in the query; JSON has it inside. */
@@ -104,14 +109,18 @@ static bool is_plain_json(const struct hn_exchange *x, const char *type) {
     return hn_media_is(type, PLAIN_CURL) && !named_file;
 }
 
-/* Files say themselves how they are packed; a packed body of another kind would have to be unpacked by us. */
+/* Files say themselves how they are packed; a packed body of another kind would have to be unpacked
+ * by us. */
 static int check_coding(const struct hn_exchange *x, struct hn_error *err) {
     const char *coding = hn_request_header(&x->req, "Content-Encoding");
-    if (!coding || strcasecmp(coding, "identity") == 0 || x->body_kind == HN_BODY_FILE || x->body_kind == HN_BODY_NONE)
+    if (!coding || strcasecmp(coding, "identity") == 0 || x->body_kind == HN_BODY_FILE ||
+        x->body_kind == HN_BODY_NONE)
         return 0;
-    hn_fail(err, HN_E_UNSUPPORTED_MEDIA_TYPE, "a body with Content-Encoding \"%.60s\" is not understood here", coding);
+    hn_fail(err, HN_E_UNSUPPORTED_MEDIA_TYPE,
+        "a body with Content-Encoding \"%.60s\" is not understood here", coding);
     hn_error_field(err, "Content-Encoding");
-    hn_error_hint(err, "send it as it is; only the file of a data set may be packed (gzip, zstd, xz, bzip2)");
+    hn_error_hint(
+        err, "send it as it is; only the file of a data set may be packed (gzip, zstd, xz, bzip2)");
     return HN_E_UNSUPPORTED_MEDIA_TYPE;
 }
 
@@ -120,14 +129,17 @@ static int choose(struct hn_exchange *x, bool has_body, struct hn_error *err) {
     const char *type = hn_request_header(&x->req, "Content-Type");
     if ((takes & HN_BODY_FORM) && hn_media_is(type, "multipart/form-data"))
         x->body_kind = HN_BODY_FORM;
-    else if ((takes & HN_BODY_JSON) && (!type || hn_media_is(type, "application/json") || is_plain_json(x, type)))
+    else if ((takes & HN_BODY_JSON) &&
+        (!type || hn_media_is(type, "application/json") || is_plain_json(x, type)))
         x->body_kind = HN_BODY_JSON;
     else if (takes & HN_BODY_FILE)
         x->body_kind = HN_BODY_FILE;
     else if (has_body && takes) {
-        hn_fail(err, HN_E_UNSUPPORTED_MEDIA_TYPE, "a body of type \"%.100s\" is not understood here", type ? type : "");
-        hn_error_hint(err, takes & HN_BODY_FORM ? "send application/json or multipart/form-data (curl -F)"
-                                                : "send -H 'Content-Type: application/json'");
+        hn_fail(err, HN_E_UNSUPPORTED_MEDIA_TYPE,
+            "a body of type \"%.100s\" is not understood here", type ? type : "");
+        hn_error_hint(err,
+            takes & HN_BODY_FORM ? "send application/json or multipart/form-data (curl -F)"
+                                 : "send -H 'Content-Type: application/json'");
         return HN_E_UNSUPPORTED_MEDIA_TYPE;
     } else {
         x->body_kind = HN_BODY_NONE; /* a body nobody asked for is read and not looked at */
@@ -135,7 +147,8 @@ static int choose(struct hn_exchange *x, bool has_body, struct hn_error *err) {
     return 0;
 }
 
-/* The part before the one that comes is complete: its last bytes go out, and its descriptor back. */
+/* The part before the one that comes is complete: its last bytes go out, and its descriptor
+ * back. */
 static int end_part(struct hn_exchange *x, struct hn_error *err) {
     int rc = hn_body_flush(x, err);
     struct hn_part *part = x->current;
@@ -149,8 +162,9 @@ static int end_part(struct hn_exchange *x, struct hn_error *err) {
     return rc;
 }
 
-static enum MHD_Result on_form(void *cls, enum MHD_ValueKind kind, const char *name, const char *filename, const char *type,
-    const char *encoding, const char *data, uint64_t offset, size_t size) {
+static enum MHD_Result on_form(void *cls, enum MHD_ValueKind kind, const char *name,
+    const char *filename, const char *type, const char *encoding, const char *data, uint64_t offset,
+    size_t size) {
     (void)kind;
     (void)encoding;
     struct hn_exchange *x = cls;
@@ -195,7 +209,8 @@ int hn_body_begin(struct hn_exchange *x, struct hn_error *err) {
     const struct hn_config *config = x->req.server->config;
     if (x->body_kind == HN_BODY_FORM || x->body_kind == HN_BODY_FILE) {
         int64_t free_bytes = hn_machine_disk_free(config->state);
-        if (free_bytes < config->disk_reserve || (unsigned long long)(free_bytes - config->disk_reserve) < declared)
+        if (free_bytes < config->disk_reserve ||
+            (unsigned long long)(free_bytes - config->disk_reserve) < declared)
             return disk_full(err);
     }
     if (x->body_kind == HN_BODY_FORM) {
@@ -209,7 +224,8 @@ int hn_body_begin(struct hn_exchange *x, struct hn_error *err) {
     }
     if (x->body_kind == HN_BODY_FILE) {
         x->current = add_part(x, "file", "", NULL);
-        return x->current ? open_file(x, x->current, err) : hn_fail(err, HN_E_INTERNAL, "out of memory");
+        return x->current ? open_file(x, x->current, err)
+                          : hn_fail(err, HN_E_INTERNAL, "out of memory");
     }
     return 0;
 }
@@ -224,7 +240,8 @@ int hn_body_take(struct hn_exchange *x, const char *data, size_t size, struct hn
         return append(x, &x->req.body, data, size, err);
     if (x->body_kind == HN_BODY_FILE)
         return append(x, &x->pending, data, size, err);
-    if (x->body_kind == HN_BODY_FORM && MHD_post_process(x->form, data, size) == MHD_NO && !x->failed) {
+    if (x->body_kind == HN_BODY_FORM && MHD_post_process(x->form, data, size) == MHD_NO &&
+        !x->failed) {
         hn_fail(err, HN_E_INVALID_FIELD, "the multipart body is damaged");
         hn_error_hint(err, "curl -F name=value -F dataset=@file makes a good one");
         return HN_E_INVALID_FIELD;
@@ -246,7 +263,8 @@ int hn_body_flush(struct hn_exchange *x, struct hn_error *err) {
         part->bytes += x->pending.size;
         rc = hn_write_all(part->fd, x->pending.data, x->pending.size, err);
         const struct hn_config *config = x->req.server->config;
-        if (rc == HN_E_DISK_FULL || (!rc && hn_machine_disk_free(config->state) < config->disk_reserve))
+        if (rc == HN_E_DISK_FULL ||
+            (!rc && hn_machine_disk_free(config->state) < config->disk_reserve))
             rc = disk_full(err);
     }
     hn_buf_clear(&x->pending);

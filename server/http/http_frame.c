@@ -1,11 +1,13 @@
 /*
- * Framing: a request whose end, host or headers two programs could read differently is refused, and its connection
- * closed; a proxy before us that reads it the other way would pass on one client's bytes as another's request.
+ * Framing: a request whose end, host or headers two programs could read differently is refused, and
+ * its connection closed; a proxy before us that reads it the other way would pass on one client's
+ * bytes as another's request.
  *
- * microhttpd takes the first of two equal headers and ends every text at a NUL byte. That bytes are missing is seen from
- * where the texts lie: up to version 0.9.76 it leaves request line and headers where they were read, and puts NUL bytes
- * in place of each line's end, so that the next line begins one or two bytes behind a value. (Later versions refuse NUL
- * bytes themselves.) A line that continues the one before it, which is forbidden by now, is refused by the same rule.
+ * microhttpd takes the first of two equal headers and ends every text at a NUL byte. That bytes are
+ * missing is seen from where the texts lie: up to version 0.9.76 it leaves request line and headers
+ * where they were read, and puts NUL bytes in place of each line's end, so that the next line
+ * begins one or two bytes behind a value. (Later versions refuse NUL bytes themselves.) A line that
+ * continues the one before it, which is forbidden by now, is refused by the same rule.
  */
 #include "server/http/http_internal.h"
 
@@ -22,8 +24,8 @@ void hn_frame_target(struct hn_link *link, const char *target) {
     link->n_arguments = query && query[1] ? 1 : 0;
     for (const char *s = query; s && *s; s++)
         link->n_arguments += *s == '&';
-    /* Too many would fill its memory for a connection, and be answered by microhttpd itself: it shall not see them. The
-     * text is its own buffer, which it takes apart in place after this. */
+    /* Too many would fill its memory for a connection, and be answered by microhttpd itself: it
+     * shall not see them. The text is its own buffer, which it takes apart in place after this. */
     if (link->n_arguments > ARGUMENTS_MAX)
         ((char *)(uintptr_t)query)[1] = 0;
 }
@@ -31,7 +33,8 @@ void hn_frame_target(struct hn_link *link, const char *target) {
 static int refuse(struct hn_error *err, const char *field, const char *what) {
     hn_fail(err, HN_E_INVALID_FIELD, "%s", what);
     hn_error_field(err, "%s", field);
-    hn_error_hint(err, "the connection is closed, as it is not certain where its next request would begin");
+    hn_error_hint(
+        err, "the connection is closed, as it is not certain where its next request would begin");
     return HN_E_INVALID_FIELD;
 }
 
@@ -46,7 +49,8 @@ static void next_text(struct lines *lines, const char *text) {
     lines->end = text + strlen(text);
 }
 
-static enum MHD_Result next_header(void *cls, enum MHD_ValueKind kind, const char *name, const char *value) {
+static enum MHD_Result next_header(
+    void *cls, enum MHD_ValueKind kind, const char *name, const char *value) {
     (void)kind;
     struct lines *lines = cls;
     next_text(lines, name);
@@ -83,10 +87,12 @@ int hn_frame_check(struct hn_exchange *x, const char *version, struct hn_error *
     const struct hn_request *req = &x->req;
     const char *coding = hn_request_header(req, "Transfer-Encoding");
     if (is_torn(x, version))
-        return refuse(err, "headers", "there is a NUL byte in the headers, or a header that goes on in a second line");
+        return refuse(err, "headers",
+            "there is a NUL byte in the headers, or a header that goes on in a second line");
     for (size_t i = 0; i < req->n_headers; i++)
         if (!is_token(req->headers[i].name))
-            return refuse(err, "headers", "the name of a header has a space or another character that it may not have");
+            return refuse(err, "headers",
+                "the name of a header has a space or another character that it may not have");
     if (count(req, "Content-Length") > 1)
         return refuse(err, "Content-Length", "the header Content-Length is there more than once");
     if (count(req, "Host") > 1)
@@ -96,15 +102,18 @@ int hn_frame_check(struct hn_exchange *x, const char *version, struct hn_error *
     if (count(req, "Authorization") > 1)
         return refuse(err, "Authorization", "the header Authorization is there more than once");
     if (coding && hn_request_header(req, "Content-Length"))
-        return refuse(err, "Content-Length", "Content-Length and Transfer-Encoding do not go together");
+        return refuse(
+            err, "Content-Length", "Content-Length and Transfer-Encoding do not go together");
     if (coding && (strcasecmp(coding, "chunked") != 0 || count(req, "Transfer-Encoding") > 1))
-        return refuse(err, "Transfer-Encoding", "of transfer encodings only \"chunked\" is understood");
+        return refuse(
+            err, "Transfer-Encoding", "of transfer encodings only \"chunked\" is understood");
     if (coding && strcmp(version, "HTTP/1.1") != 0)
         return refuse(err, "Transfer-Encoding", "there is no Transfer-Encoding before HTTP/1.1");
     if (x->guard && x->guard->nul)
         return refuse(err, "path", "there is a NUL byte (%00) in the path or the query");
     if (x->guard && x->guard->n_arguments > ARGUMENTS_MAX) {
-        hn_fail(err, HN_E_INVALID_FIELD, "the query has %zu parameters; at most %d are read", x->guard->n_arguments, ARGUMENTS_MAX);
+        hn_fail(err, HN_E_INVALID_FIELD, "the query has %zu parameters; at most %d are read",
+            x->guard->n_arguments, ARGUMENTS_MAX);
         hn_error_hint(err, "GET /openapi.json lists what each path knows");
         return HN_E_INVALID_FIELD;
     }

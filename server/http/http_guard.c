@@ -1,13 +1,15 @@
 /*
  * Connections, so that slow or greedy clients cannot take the server from the others.
  *
- * microhttpd's time-out counts silence, and a byte a minute is none. Here each connection has idle_seconds from its
- * opening, or its last answer, until the headers of a request are whole, and a body must keep a small pace. A cut is a
- * shutdown of the socket, after which microhttpd ends the connection in its own way.
+ * microhttpd's time-out counts silence, and a byte a minute is none. Here each connection has
+ * idle_seconds from its opening, or its last answer, until the headers of a request are whole, and
+ * a body must keep a small pace. A cut is a shutdown of the socket, after which microhttpd ends the
+ * connection in its own way.
  *
- * When there are as many connections as there may be, room is made for new ones: those that have waited longest for
- * the headers of a request are cut first, then bodies that come too slowly. A request that is worked on or answered is
- * never cut. Where nothing can be cut, the new client is told so: a few more than allowed are accepted for that.
+ * When there are as many connections as there may be, room is made for new ones: those that have
+ * waited longest for the headers of a request are cut first, then bodies that come too slowly. A
+ * request that is worked on or answered is never cut. Where nothing can be cut, the new client is
+ * told so: a few more than allowed are accepted for that.
  */
 #include "server/http/http_internal.h"
 #include "server/base/log.h"
@@ -24,8 +26,8 @@
 #include <sys/socket.h>
 
 #define PACE_BYTES 256 /* of a body, a second, over idle_seconds */
-#define CUT_MOST 32 /* connections at a time to make room for new ones */
-#define BODY_MS 2000 /* a body is not looked at before it had so long */
+#define CUT_MOST 32    /* connections at a time to make room for new ones */
+#define BODY_MS 2000   /* a body is not looked at before it had so long */
 
 /* A local user's connections count together, whatever key they bring. */
 static void read_peer(struct hn_http *http, struct hn_link *link) {
@@ -52,14 +54,17 @@ static struct hn_address address_of(const struct hn_link *link, bool four) {
     return from;
 }
 
-static void read_client(struct hn_http *http, struct MHD_Connection *connection, struct hn_link *link) {
-    const union MHD_ConnectionInfo *info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
+static void read_client(
+    struct hn_http *http, struct MHD_Connection *connection, struct hn_link *link) {
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
     const struct sockaddr *at = info ? info->client_addr : NULL;
     bool four = at && at->sa_family == AF_INET;
-    const void *from = !at              ? NULL
-        : four                      ? (const void *)&((const struct sockaddr_in *)(const void *)at)->sin_addr
-        : at->sa_family == AF_INET6 ? (const void *)&((const struct sockaddr_in6 *)(const void *)at)->sin6_addr
-                                    : NULL;
+    const void *from = !at ? NULL
+        : four             ? (const void *)&((const struct sockaddr_in *)(const void *)at)->sin_addr
+        : at->sa_family == AF_INET6
+        ? (const void *)&((const struct sockaddr_in6 *)(const void *)at)->sin6_addr
+        : NULL;
     if (!from) {
         read_peer(http, link);
         return;
@@ -100,7 +105,8 @@ static void end_waiting(struct hn_http *http, struct hn_link *link) {
 
 void hn_guard_open(struct hn_http *http, struct MHD_Connection *connection, void **context) {
     struct hn_link *link = hn_calloc(1, sizeof *link);
-    const union MHD_ConnectionInfo *fd = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+    const union MHD_ConnectionInfo *fd =
+        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
     *context = link;
     if (!link)
         return;
@@ -136,7 +142,8 @@ void hn_guard_close(struct hn_http *http, void **context) {
 }
 
 void hn_guard_begin(struct hn_exchange *x) {
-    const union MHD_ConnectionInfo *info = MHD_get_connection_info(x->connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(x->connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
     struct hn_link *link = x->guard = info ? info->socket_context : NULL;
     if (!link)
         return;
@@ -157,7 +164,8 @@ void hn_guard_end(struct hn_exchange *x) {
 }
 
 static void cut(struct hn_http *http, struct hn_link *link, const char *why) {
-    hn_log(HN_LOG_DEBUG, "connection cut", "why", why, "client", link->address, "req", link->x ? link->x->req.id : "-", NULL);
+    hn_log(HN_LOG_DEBUG, "connection cut", "why", why, "client", link->address, "req",
+        link->x ? link->x->req.id : "-", NULL);
     end_waiting(http, link);
     http->n_cut += !link->cut;
     link->cut = true;
@@ -170,13 +178,16 @@ static bool has_more(const struct hn_link *link) {
     return ioctl(link->fd, FIONREAD, &n) == 0 && n > 0;
 }
 
-/* Who has begun a request and not ended it shall know why it is cut. TLS has no place for that; and between two requests
- * a client takes what comes for the answer to its next one, while it asks again after a mere end. */
+/* Who has begun a request and not ended it shall know why it is cut. TLS has no place for that; and
+ * between two requests a client takes what comes for the answer to its next one, while it asks
+ * again after a mere end. */
 static void tell(const struct hn_http *http, const struct hn_link *link) {
-    static const char text[] = "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
+    static const char text[] = "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nConnection: "
+                               "close\r\nContent-Length: 0\r\n\r\n";
     struct tcp_info tcp;
     socklen_t size = sizeof tcp;
-    if ((http->tls && !link->peer) || (link->served && !link->x) || getsockopt(link->fd, IPPROTO_TCP, TCP_INFO, &tcp, &size) || !tcp.tcpi_bytes_received)
+    if ((http->tls && !link->peer) || (link->served && !link->x) ||
+        getsockopt(link->fd, IPPROTO_TCP, TCP_INFO, &tcp, &size) || !tcp.tcpi_bytes_received)
         return;
     if (send(link->fd, text, sizeof text - 1, MSG_DONTWAIT | MSG_NOSIGNAL) < 0) {
         /* It is being cut anyway. */
@@ -228,7 +239,9 @@ int hn_guard_check(struct hn_exchange *x, struct hn_error *err) {
         hn_fail(err, HN_E_BUSY, "all connections of this server are in use");
     else
         hn_fail(err, HN_E_RATE_LIMITED, "this address has as many connections as it may");
-    hn_error_hint(err, "try again in a few seconds; the server's settings max_connections and max_per_client decide");
+    hn_error_hint(err,
+        "try again in a few seconds; the server's settings max_connections and max_per_client "
+        "decide");
     hn_reply_header(&x->req, "Connection", "close");
     return link->refused;
 }
@@ -259,10 +272,12 @@ void hn_guard_sweep(void *arg) {
 
 /* Whether anything is done for the client that it would have to wait for. */
 static bool is_worked_for(const struct hn_exchange *x) {
-    return x && x->suspended && (x->phase == HN_PHASE_HANDLER || (x->stream && x->stream->costly && x->stream->asleep));
+    return x && x->suspended &&
+        (x->phase == HN_PHASE_HANDLER || (x->stream && x->stream->costly && x->stream->asleep));
 }
 
-/* One that has only closed its sending half looks the same: whoever wants an answer keeps the connection open. */
+/* One that has only closed its sending half looks the same: whoever wants an answer keeps the
+ * connection open. */
 static bool has_hung_up(int fd) {
     struct pollfd p = {.fd = fd, .events = POLLRDHUP};
     return fd >= 0 && poll(&p, 1, 0) > 0 && p.revents & (POLLRDHUP | POLLHUP | POLLERR);

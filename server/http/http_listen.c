@@ -1,14 +1,17 @@
 /*
- * The listening sockets, of the network and of the machine, and clients that were answered before they had finished sending.
+ * The listening sockets, of the network and of the machine, and clients that were answered before
+ * they had finished sending.
  *
- * Connections are accepted here and handed to microhttpd, which stops accepting for good where descriptors end. The
- * event loop says again and again that somebody waits, so nothing needs to be armed anew. When there is no room, or no
- * descriptor, those that have sent no whole request for longest make room (http_guard.c). Where nobody can, a client
- * is accepted with a descriptor that was kept for that, and told to come later; with TLS, where no word can be said
- * without a handshake, its connection is closed. When those are lent as well, accepting pauses for a moment.
+ * Connections are accepted here and handed to microhttpd, which stops accepting for good where
+ * descriptors end. The event loop says again and again that somebody waits, so nothing needs to be
+ * armed anew. When there is no room, or no descriptor, those that have sent no whole request for
+ * longest make room (http_guard.c). Where nobody can, a client is accepted with a descriptor that
+ * was kept for that, and told to come later; with TLS, where no word can be said without a
+ * handshake, its connection is closed. When those are lent as well, accepting pauses for a moment.
  *
- * Who is answered while it is still sending loses the answer when the socket is closed with bytes unread: the kernel
- * resets the connection. So a second descriptor of the socket outlives microhttpd's, and reads to the end.
+ * Who is answered while it is still sending loses the answer when the socket is closed with bytes
+ * unread: the kernel resets the connection. So a second descriptor of the socket outlives
+ * microhttpd's, and reads to the end.
  */
 #include "server/http/http_internal.h"
 #include "server/base/log.h"
@@ -29,7 +32,8 @@
 
 #define ACCEPTS 64 /* in a turn of the loop, for the others' sake */
 #define REFUSED 64 /* connections beyond the limit, to be told so */
-#define OTHERS 160 /* descriptors that are not for connections: the store's readers, files, children */
+#define OTHERS \
+    160 /* descriptors that are not for connections: the store's readers, files, children */
 #define NAP_MS 100
 #define LINGER_MS 60000 /* in all */
 #define SILENT_MS 5000  /* without a byte */
@@ -60,7 +64,8 @@ static void end_linger(struct hn_linger *linger) {
 static void read_away(void *arg) {
     struct hn_linger *linger = arg;
     for (int i = 0; i < 64; i++) {
-        ssize_t n = recv(linger->fd, NULL, (size_t)1 << 20, MSG_DONTWAIT | MSG_TRUNC); /* thrown away in the kernel */
+        /* thrown away in the kernel */
+        ssize_t n = recv(linger->fd, NULL, (size_t)1 << 20, MSG_DONTWAIT | MSG_TRUNC);
         if (n < 0 && (errno == EAGAIN || errno == EINTR))
             return;
         if (n <= 0) {
@@ -121,7 +126,8 @@ static bool end_oldest_linger(struct hn_http *http) {
     return oldest != NULL;
 }
 
-static int accept_one(const struct hn_listener *listener, struct sockaddr_storage *from, socklen_t *size) {
+static int accept_one(
+    const struct hn_listener *listener, struct sockaddr_storage *from, socklen_t *size) {
     *size = sizeof *from;
     return accept4(listener->fd, (struct sockaddr *)from, size, SOCK_NONBLOCK | SOCK_CLOEXEC);
 }
@@ -133,7 +139,8 @@ static void watch(void *arg) {
     struct hn_error err;
     for (int i = 0; i < HN_LISTENERS; i++) {
         struct hn_listener *l = &http->listeners[i];
-        if (!l->accept_watch && l->fd >= 0 && hn_loop_watch(http->server->loop, l->fd, on_accept, l, &l->accept_watch, &err))
+        if (!l->accept_watch && l->fd >= 0 &&
+            hn_loop_watch(http->server->loop, l->fd, on_accept, l, &l->accept_watch, &err))
             hn_timer_start(http->nap_timer, NAP_MS, 0);
     }
 }
@@ -154,21 +161,24 @@ static int free_slot(struct hn_http *http) {
         for (const struct hn_linger *l = http->lingering; l; l = l->next)
             lent = lent || l->slot == i;
         if (http->reserve[i] < 0 && !lent)
-            http->reserve[i] = open("/dev/null", O_RDONLY | O_CLOEXEC); /* it could not be had back then */
+            /* it could not be had back then */
+            http->reserve[i] = open("/dev/null", O_RDONLY | O_CLOEXEC);
         if (http->reserve[i] >= 0)
             found = i;
     }
     return found;
 }
 
-/* Answers a client that there is no descriptor for; false when there is none of the reserve either. */
+/* Answers a client that there is no descriptor for; false when there is none of the reserve
+ * either. */
 static bool refuse_one(const struct hn_listener *listener) {
     struct hn_http *http = listener->http;
     static const char text[] =
-        "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nRetry-After: 5\r\nConnection: close\r\n"
+        "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nRetry-After: "
+        "5\r\nConnection: close\r\n"
         "Content-Length: 128\r\n\r\n"
-        "{\"error\":{\"code\":\"busy\",\"message\":\"all connections of this server are in use\",\"field\":null,"
-        "\"hint\":\"try again in a few seconds\"}}";
+        "{\"error\":{\"code\":\"busy\",\"message\":\"all connections of this server are in "
+        "use\",\"field\":null,\"hint\":\"try again in a few seconds\"}}";
     struct sockaddr_storage from;
     socklen_t size;
     int slot = free_slot(http);
@@ -181,7 +191,8 @@ static bool refuse_one(const struct hn_listener *listener) {
         http->reserve[slot] = open("/dev/null", O_RDONLY | O_CLOEXEC);
         return false;
     }
-    if ((!http->tls || listener == &http->listeners[HN_LOCAL]) && send(fd, text, sizeof text - 1, MSG_DONTWAIT | MSG_NOSIGNAL) < 0) {
+    if ((!http->tls || listener == &http->listeners[HN_LOCAL]) &&
+        send(fd, text, sizeof text - 1, MSG_DONTWAIT | MSG_NOSIGNAL) < 0) {
         /* It has left already. */
     }
     linger(http, fd, slot);
@@ -192,12 +203,14 @@ static bool is_shortage(int error) {
     return error == EMFILE || error == ENFILE || error == ENOMEM || error == ENOBUFS;
 }
 
-static void take_in(const struct hn_listener *listener, int fd, const struct sockaddr_storage *from, socklen_t size) {
+static void take_in(const struct hn_listener *listener, int fd, const struct sockaddr_storage *from,
+    socklen_t size) {
     struct hn_http *http = listener->http;
     int64_t open = http->n_links - http->n_cut;
     if (open >= http->room && hn_guard_make_room(http, open >= http->room + REFUSED))
         hn_http_run(http);
-    MHD_add_connection(listener->daemon, fd, (const struct sockaddr *)from, size); /* closes it when it cannot */
+    /* closes it when it cannot */
+    MHD_add_connection(listener->daemon, fd, (const struct sockaddr *)from, size);
 }
 
 /* There is no descriptor for the next client; false when nothing can be done about that now. */
@@ -243,8 +256,10 @@ static int open_socket(struct hn_http *http, const struct addrinfo *at, struct h
     socklen_t size = sizeof got;
     char host[64] = "", port[8] = "";
     if (getsockname(*fd, (struct sockaddr *)&got, &size) == 0)
-        getnameinfo((struct sockaddr *)&got, size, host, sizeof host, port, sizeof port, NI_NUMERICHOST | NI_NUMERICSERV);
-    snprintf(http->address, sizeof http->address, strchr(host, ':') ? "[%s]:%s" : "%s:%s", host, port);
+        getnameinfo((struct sockaddr *)&got, size, host, sizeof host, port, sizeof port,
+            NI_NUMERICHOST | NI_NUMERICSERV);
+    snprintf(
+        http->address, sizeof http->address, strchr(host, ':') ? "[%s]:%s" : "%s:%s", host, port);
     http->loopback = hn_host_is_loopback(host);
     return 0;
 }
@@ -277,11 +292,14 @@ static int clear_path(const struct sockaddr_un *at, struct hn_error *err) {
         return HN_E_CONFLICT;
     }
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    bool used = fd >= 0 && (connect(fd, (const struct sockaddr *)at, sizeof *at) == 0 || errno != ECONNREFUSED);
+    bool used = fd >= 0 &&
+        (connect(fd, (const struct sockaddr *)at, sizeof *at) == 0 || errno != ECONNREFUSED);
     if (fd >= 0)
         close(fd);
     if (!used)
-        return unlink(at->sun_path) ? hn_fail_errno(err, errno, "cannot remove the old socket %s", at->sun_path) : 0;
+        return unlink(at->sun_path)
+            ? hn_fail_errno(err, errno, "cannot remove the old socket %s", at->sun_path)
+            : 0;
     hn_fail(err, HN_E_CONFLICT, "socket: another program listens at %.108s", at->sun_path);
     hn_error_hint(err, "stop it, or choose another path");
     return HN_E_CONFLICT;
@@ -291,9 +309,11 @@ static int bind_local(int fd, const struct sockaddr_un *at, bool everybody, stru
     int rc = clear_path(at, err);
     if (!rc && (bind(fd, (const struct sockaddr *)at, sizeof *at) || listen(fd, 4096))) {
         rc = hn_fail_errno(err, errno, "cannot listen on %s", at->sun_path);
-        hn_error_hint(err, "its folder must be there and belong to the daemon's user; the service has /run/honed");
+        hn_error_hint(err,
+            "its folder must be there and belong to the daemon's user; the service has /run/honed");
     }
-    /* Where keys are needed anybody may knock, as the kernel tells who it is; else nobody is asked, and only its own user may. */
+    /* Where keys are needed anybody may knock, as the kernel tells who it is; else nobody is asked,
+     * and only its own user may. */
     if (!rc && chmod(at->sun_path, everybody ? 0666 : 0600))
         rc = hn_fail_errno(err, errno, "cannot set the mode of %s", at->sun_path);
     return rc;
@@ -304,16 +324,19 @@ int hn_listen_local(struct hn_http *http, struct hn_error *err) {
     struct hn_listener *local = &http->listeners[HN_LOCAL];
     struct sockaddr_un at = {.sun_family = AF_UNIX};
     if (*config->socket_users && !(*config->socket && http->server->keys_required)) {
-        hn_fail(err, HN_E_INVALID_FIELD, "socket_users says who may what on the Unix socket, but %s",
+        hn_fail(err, HN_E_INVALID_FIELD,
+            "socket_users says who may what on the Unix socket, but %s",
             *config->socket ? "without required keys everybody may everything" : "there is none");
         hn_error_field(err, "socket_users");
-        hn_error_hint(err, "set socket = /run/honed/honed.sock and require_keys = yes, or leave socket_users out");
+        hn_error_hint(err,
+            "set socket = /run/honed/honed.sock and require_keys = yes, or leave socket_users out");
         return HN_E_INVALID_FIELD;
     }
     if (!*config->socket)
         return 0;
     if (config->socket[0] != '/' || strlen(config->socket) >= sizeof at.sun_path)
-        return hn_fail(err, HN_E_INVALID_FIELD, "socket: \"%.200s\" is not an absolute path of less than 108 bytes", config->socket);
+        return hn_fail(err, HN_E_INVALID_FIELD,
+            "socket: \"%.200s\" is not an absolute path of less than 108 bytes", config->socket);
     memcpy(at.sun_path, config->socket, strlen(config->socket));
     int rc = hn_peers_create(config->socket_users, &http->peers, err);
     if (rc)
@@ -334,11 +357,14 @@ static int64_t room_for(int64_t wanted) {
     struct rlimit limit;
     if (getrlimit(RLIMIT_NOFILE, &limit) || limit.rlim_cur == RLIM_INFINITY)
         return wanted;
-    int64_t all = (int64_t)limit.rlim_cur, others = all / 2 < OTHERS + REFUSED ? all / 2 : OTHERS + REFUSED;
+    int64_t all = (int64_t)limit.rlim_cur,
+            others = all / 2 < OTHERS + REFUSED ? all / 2 : OTHERS + REFUSED;
     if (wanted <= all - others)
         return wanted;
-    hn_log(HN_LOG_WARNING, "fewer connections than max_connections: a process may open so many files only", "files",
-        HN_N(all), "connections", HN_N(all - others), "hint", "raise LimitNOFILE of the service, or ulimit -n", NULL);
+    hn_log(HN_LOG_WARNING,
+        "fewer connections than max_connections: a process may open so many files only", "files",
+        HN_N(all), "connections", HN_N(all - others), "hint",
+        "raise LimitNOFILE of the service, or ulimit -n", NULL);
     return all - others;
 }
 
@@ -351,7 +377,9 @@ int hn_listen_begin(struct hn_http *http, struct hn_error *err) {
     int rc = 0;
     for (int i = 0; i < HN_LISTENERS && !rc; i++) {
         struct hn_listener *l = &http->listeners[i];
-        rc = l->fd >= 0 ? hn_loop_watch(http->server->loop, l->fd, on_accept, l, &l->accept_watch, err) : 0;
+        rc = l->fd >= 0
+            ? hn_loop_watch(http->server->loop, l->fd, on_accept, l, &l->accept_watch, err)
+            : 0;
     }
     return rc;
 }

@@ -1,9 +1,10 @@
 /*
  * Memory of requests: an arena for each, and one budget for all.
  *
- * What a request holds because of what a client sent or is slow to take (its body, the fields of a form, buffers of
- * uploads and streams, JSON while it is worked on, answers) is counted where it is allocated and given back when the
- * request ends. Beyond the setting request_memory such an allocation is refused, and the client told to come again.
+ * What a request holds because of what a client sent or is slow to take (its body, the fields of a
+ * form, buffers of uploads and streams, JSON while it is worked on, answers) is counted where it is
+ * allocated and given back when the request ends. Beyond the setting request_memory such an
+ * allocation is refused, and the client told to come again.
  */
 #include "server/http/http_internal.h"
 
@@ -27,7 +28,9 @@ int hn_memory_take(struct hn_exchange *x, size_t size, struct hn_error *err) {
     if (atomic_load_explicit(&x->http->memory, memory_order_relaxed) <= limit)
         return 0;
     hn_memory_give(x, size);
-    hn_fail(err, HN_E_BUSY, "the requests that are being worked on hold all memory that they may, %lld bytes", (long long)limit);
+    hn_fail(err, HN_E_BUSY,
+        "the requests that are being worked on hold all memory that they may, %lld bytes",
+        (long long)limit);
     hn_error_hint(err, "try again in a few seconds; the server's setting request_memory decides");
     return HN_E_BUSY;
 }
@@ -70,7 +73,10 @@ size_t hn_memory_of_json(const char *text, size_t size) {
     size_t total = size + VALUE_BYTES;
     for (size_t i = 0; i < size; i++) {
         char c = text[i];
-        total += c == '{' ? OBJECT_BYTES : c == '[' ? ARRAY_BYTES : c == ',' || c == ':' ? VALUE_BYTES : 0;
+        total += c == '{'          ? OBJECT_BYTES
+            : c == '['             ? ARRAY_BYTES
+            : c == ',' || c == ':' ? VALUE_BYTES
+                                   : 0;
     }
     return total;
 }

@@ -7,7 +7,8 @@
 #include <string.h>
 #include <strings.h>
 
-bool hn_path_match(const char *pattern, const char *path, char *scratch, const char *params[HN_PATH_PARAMS]) {
+bool hn_path_match(
+    const char *pattern, const char *path, char *scratch, const char *params[HN_PATH_PARAMS]) {
     size_t n = 0;
     for (size_t i = 0; i < HN_PATH_PARAMS; i++)
         params[i] = NULL;
@@ -38,13 +39,15 @@ static bool digits(const char **s, uint64_t *ret) {
     uint64_t value = 0;
     const char *start = *s;
     for (; isdigit((unsigned char)**s); (*s)++)
-        if (__builtin_mul_overflow(value, 10u, &value) || __builtin_add_overflow(value, (uint64_t)(**s - '0'), &value))
+        if (__builtin_mul_overflow(value, 10u, &value) ||
+            __builtin_add_overflow(value, (uint64_t)(**s - '0'), &value))
             return false;
     *ret = value;
     return *s != start;
 }
 
-enum hn_range hn_range_parse(const char *header, uint64_t size, uint64_t *ret_from, uint64_t *ret_count) {
+enum hn_range hn_range_parse(
+    const char *header, uint64_t size, uint64_t *ret_from, uint64_t *ret_count) {
     uint64_t from = 0, to = 0;
     if (!header || strncasecmp(header, "bytes=", 6) != 0 || strchr(header, ','))
         return HN_RANGE_NONE;
@@ -131,7 +134,8 @@ bool hn_origin_allowed(const char *origin, const char *host, const char *list) {
                                                                : NULL;
     if (authority && host && strcasecmp(authority, host) == 0)
         return true;
-    return authority && hn_host_split(authority, name, sizeof name, port, sizeof port) && hn_host_listed(list, name);
+    return authority && hn_host_split(authority, name, sizeof name, port, sizeof port) &&
+        hn_host_listed(list, name);
 }
 
 bool hn_media_is(const char *content_type, const char *wanted) {

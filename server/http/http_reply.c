@@ -14,7 +14,8 @@ static struct hn_exchange *of(struct hn_request *req) {
     return (struct hn_exchange *)req;
 }
 
-static struct hn_exchange *set(struct hn_request *req, enum hn_reply_kind kind, int status, const char *type) {
+static struct hn_exchange *set(
+    struct hn_request *req, enum hn_reply_kind kind, int status, const char *type) {
     struct hn_exchange *x = of(req);
     x->reply = kind;
     x->status = status;
@@ -36,7 +37,8 @@ void hn_reply_bytes(struct hn_request *req, int status, const char *type, char *
     }
 }
 
-void hn_reply_static(struct hn_request *req, int status, const char *type, const char *data, size_t size) {
+void hn_reply_static(
+    struct hn_request *req, int status, const char *type, const char *data, size_t size) {
     struct hn_exchange *x = set(req, HN_REPLY_STATIC, status, type);
     x->fixed = data;
     x->size = size;
@@ -46,14 +48,16 @@ void hn_reply_empty(struct hn_request *req, int status) {
     hn_reply_static(req, status, NULL, "", 0);
 }
 
-void hn_reply_file(struct hn_request *req, int status, const char *type, int fd, uint64_t from, uint64_t count) {
+void hn_reply_file(
+    struct hn_request *req, int status, const char *type, int fd, uint64_t from, uint64_t count) {
     struct hn_exchange *x = set(req, HN_REPLY_FILE, status, type);
     x->fd = fd;
     x->from = from;
     x->count = count;
 }
 
-void hn_reply_stream(struct hn_request *req, int status, const char *type, struct hn_stream *stream) {
+void hn_reply_stream(
+    struct hn_request *req, int status, const char *type, struct hn_stream *stream) {
     struct hn_exchange *x = set(req, HN_REPLY_STREAM, status, type);
     struct hn_error busy;
     x->stream = stream;
@@ -100,7 +104,8 @@ static void filled_ahead(void *arg) {
 
 static ssize_t read_blocking(struct hn_exchange *x, char *buf, size_t max) {
     if (x->ahead_at == x->ahead_size && x->ahead_end != 1)
-        return x->ahead_end == HN_STREAM_END ? MHD_CONTENT_READER_END_OF_STREAM : MHD_CONTENT_READER_END_WITH_ERROR;
+        return x->ahead_end == HN_STREAM_END ? MHD_CONTENT_READER_END_OF_STREAM
+                                             : MHD_CONTENT_READER_END_WITH_ERROR;
     if (x->ahead_at == x->ahead_size) {
         if (!x->ahead && !(x->ahead = malloc(AHEAD_BYTES)))
             return MHD_CONTENT_READER_END_WITH_ERROR;
@@ -120,7 +125,8 @@ static ssize_t read_stream(void *cls, uint64_t pos, char *buf, size_t max) {
     (void)pos;
     struct hn_exchange *x = cls;
     if (x->unseen)
-        return x->stream->blocking ? MHD_CONTENT_READER_END_WITH_ERROR : MHD_CONTENT_READER_END_OF_STREAM;
+        return x->stream->blocking ? MHD_CONTENT_READER_END_WITH_ERROR
+                                   : MHD_CONTENT_READER_END_OF_STREAM;
     if (x->stream->blocking)
         return read_blocking(x, buf, max);
     if (x->http->stopping)
@@ -135,9 +141,9 @@ static ssize_t read_stream(void *cls, uint64_t pos, char *buf, size_t max) {
             hn_guard_listen(x->http);
         return 0;
     }
-    return n > 0                ? n
-        : n == HN_STREAM_END    ? MHD_CONTENT_READER_END_OF_STREAM
-                                : MHD_CONTENT_READER_END_WITH_ERROR;
+    return n > 0             ? n
+        : n == HN_STREAM_END ? MHD_CONTENT_READER_END_OF_STREAM
+                             : MHD_CONTENT_READER_END_WITH_ERROR;
 }
 
 typedef void (*header_fn)(void *ud, const char *name, const char *value);
@@ -181,7 +187,8 @@ struct MHD_Response *hn_reply_build(struct hn_exchange *x) {
             x->data = NULL;
         break;
     case HN_REPLY_STATIC:
-        response = MHD_create_response_from_buffer(x->size, (void *)(uintptr_t)x->fixed, MHD_RESPMEM_PERSISTENT);
+        response = MHD_create_response_from_buffer(
+            x->size, (void *)(uintptr_t)x->fixed, MHD_RESPMEM_PERSISTENT);
         break;
     case HN_REPLY_FILE:
         response = MHD_create_response_from_fd_at_offset64(x->count, x->fd, x->from);
@@ -189,10 +196,13 @@ struct MHD_Response *hn_reply_build(struct hn_exchange *x) {
             x->fd = -1;
         break;
     case HN_REPLY_STREAM:
-        /* The exchange outlives the response: it is freed when the request is completed, after its last read. */
+        /* The exchange outlives the response: it is freed when the request is completed, after its
+         * last read. */
         x->stream->request = &x->req;
-        if (strcmp(x->req.method, "HEAD") == 0) { /* microhttpd would send the end of a chunked body */
-            response = MHD_create_response_from_buffer(0, (void *)(uintptr_t)"", MHD_RESPMEM_PERSISTENT);
+        if (strcmp(x->req.method, "HEAD") == 0) {
+            /* microhttpd would send the end of a chunked body */
+            response =
+                MHD_create_response_from_buffer(0, (void *)(uintptr_t) "", MHD_RESPMEM_PERSISTENT);
             break;
         }
         response = MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, 32768, read_stream, x, NULL);
@@ -206,9 +216,11 @@ struct MHD_Response *hn_reply_build(struct hn_exchange *x) {
 }
 
 void hn_reply_early(struct hn_exchange *x) {
-    const union MHD_ConnectionInfo *info = MHD_get_connection_info(x->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(x->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
     struct hn_buf out = {.ceiling = 65536};
-    hn_buf_printf(&out, "HTTP/1.1 %d %s\r\n", x->status, MHD_get_reason_phrase_for((unsigned)x->status));
+    hn_buf_printf(
+        &out, "HTTP/1.1 %d %s\r\n", x->status, MHD_get_reason_phrase_for((unsigned)x->status));
     each_header(x, write_header, &out);
     hn_buf_printf(&out, "Connection: close\r\nContent-Length: %zu\r\n\r\n", x->size);
     if (strcmp(x->req.method, "HEAD") != 0)

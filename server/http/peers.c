@@ -18,16 +18,25 @@ static const char *const scopes[] = {"read", "submit", "admin"};
 #define SCOPES (int)(sizeof scopes / sizeof scopes[0])
 
 struct hn_peers {
-    struct { bool group; unsigned id; int scope; } entries[ENTRIES];
+    struct {
+        bool group;
+        unsigned id;
+        int scope;
+    } entries[ENTRIES];
     size_t n_entries;
-    struct { uid_t uid; char name[HN_OWNER_SIZE]; } names[NAMES]; /* of users who were here */
+    struct {
+        uid_t uid;
+        char name[HN_OWNER_SIZE];
+    } names[NAMES]; /* of users who were here */
     size_t n_names, next_name;
 };
 
 static int refuse(struct hn_error *err, const char *entry, const char *what) {
     hn_fail(err, HN_E_INVALID_FIELD, "socket_users: \"%.100s\" %s", entry, what);
     hn_error_field(err, "socket_users");
-    hn_error_hint(err, "for example alice:submit,@ml:read: names of this machine's users and @groups, with read, submit or admin");
+    hn_error_hint(err,
+        "for example alice:submit,@ml:read: names of this machine's users and @groups, with read, "
+        "submit or admin");
     return HN_E_INVALID_FIELD;
 }
 
@@ -66,7 +75,8 @@ static int add_entry(struct hn_peers *peers, char *text, struct hn_error *err) {
     bool group = text[0] == '@';
     unsigned id;
     if (group ? !find_group(text + 1, &id) : !find_user(text, &id))
-        return refuse(err, whole, group ? "names no group of this machine" : "names no user of this machine");
+        return refuse(
+            err, whole, group ? "names no group of this machine" : "names no user of this machine");
     peers->entries[peers->n_entries].group = group;
     peers->entries[peers->n_entries].id = id;
     peers->entries[peers->n_entries++].scope = scope;
@@ -95,7 +105,8 @@ void hn_peers_destroy(struct hn_peers *peers) {
     free(peers);
 }
 
-/* "uid:NAME"; by number where the name is not known or too long. Asked once a user, as the answer may come from far away. */
+/* "uid:NAME"; by number where the name is not known or too long. Asked once a user, as the answer
+ * may come from far away. */
 static const char *owner_of(struct hn_peers *peers, uid_t uid) {
     char buf[NAME_BYTES];
     struct passwd entry, *found = NULL;
@@ -107,7 +118,8 @@ static const char *owner_of(struct hn_peers *peers, uid_t uid) {
         peers->n_names++;
     peers->names[at].uid = uid;
     char *name = peers->names[at].name;
-    if (getpwuid_r(uid, &entry, buf, sizeof buf, &found) == 0 && found && strlen(found->pw_name) + 5 <= sizeof peers->names[at].name)
+    if (getpwuid_r(uid, &entry, buf, sizeof buf, &found) == 0 && found &&
+        strlen(found->pw_name) + 5 <= sizeof peers->names[at].name)
         snprintf(name, sizeof peers->names[at].name, "uid:%s", found->pw_name);
     else
         snprintf(name, sizeof peers->names[at].name, "uid:%u", (unsigned)uid);
@@ -122,7 +134,8 @@ static bool is_member(unsigned group, const struct ucred *cred, const gid_t *gro
 }
 
 /* -1: none. */
-static int scope_of(const struct hn_peers *peers, const struct ucred *cred, const gid_t *groups, size_t n) {
+static int scope_of(
+    const struct hn_peers *peers, const struct ucred *cred, const gid_t *groups, size_t n) {
     int by_group = -1;
     if (cred->uid == 0 || cred->uid == geteuid())
         return SCOPES - 1;
@@ -130,7 +143,8 @@ static int scope_of(const struct hn_peers *peers, const struct ucred *cred, cons
         int scope = peers->entries[i].scope;
         if (!peers->entries[i].group && peers->entries[i].id == cred->uid)
             return scope;
-        if (peers->entries[i].group && scope > by_group && is_member(peers->entries[i].id, cred, groups, n))
+        if (peers->entries[i].group && scope > by_group &&
+            is_member(peers->entries[i].id, cred, groups, n))
             by_group = scope;
     }
     return by_group;
@@ -144,7 +158,8 @@ bool hn_peers_identify(struct hn_peers *peers, int fd, uid_t *ret_uid, struct hn
     if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &size))
         return false;
     if (getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, groups, &bytes))
-        bytes = 0; /* more than are looked at, or an old kernel: the first group is known all the same */
+        /* more than are looked at, or an old kernel: the first group is known all the same */
+        bytes = 0;
     int scope = scope_of(peers, &cred, groups, bytes / sizeof *groups);
     *ret_uid = cred.uid;
     if (scope < 0)

@@ -29,7 +29,8 @@ struct hn_watchdog {
     bool stop; /* under the lock */
 };
 
-static const char question[] = "GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+static const char question[] =
+    "GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
 
 /* Any status will do: an overloaded server is alive. */
 static bool is_answer(const char *text, ssize_t size) {
@@ -48,17 +49,22 @@ static bool ask_tls(int fd, unsigned limit_ms) {
     gnutls_certificate_credentials_t credentials = NULL;
     char text[64];
     bool good = gnutls_certificate_allocate_credentials(&credentials) >= 0 &&
-        gnutls_init(&session, GNUTLS_CLIENT | GNUTLS_NO_SIGNAL) >= 0 && gnutls_set_default_priority(session) >= 0 &&
+        gnutls_init(&session, GNUTLS_CLIENT | GNUTLS_NO_SIGNAL) >= 0 &&
+        gnutls_set_default_priority(session) >= 0 &&
         gnutls_credentials_set(session, GNUTLS_CRD_CERTIFICATE, credentials) >= 0;
     if (good) {
         gnutls_transport_set_int(session, fd);
         gnutls_handshake_set_timeout(session, limit_ms);
         int rc;
-        while ((rc = gnutls_handshake(session)) < 0 && rc != GNUTLS_E_AGAIN && !gnutls_error_is_fatal(rc)) {
+        while ((rc = gnutls_handshake(session)) < 0 && rc != GNUTLS_E_AGAIN &&
+            !gnutls_error_is_fatal(rc)) {
         }
-        good = rc >= 0 && gnutls_record_send(session, question, sizeof question - 1) == sizeof question - 1;
+        good = rc >= 0 &&
+            gnutls_record_send(session, question, sizeof question - 1) == sizeof question - 1;
         ssize_t n = GNUTLS_E_INTERRUPTED;
-        while (good && (n == GNUTLS_E_INTERRUPTED || (n < 0 && n != GNUTLS_E_AGAIN && !gnutls_error_is_fatal((int)n))))
+        while (good &&
+            (n == GNUTLS_E_INTERRUPTED ||
+                (n < 0 && n != GNUTLS_E_AGAIN && !gnutls_error_is_fatal((int)n))))
             n = gnutls_record_recv(session, text, sizeof text);
         good = good && is_answer(text, n);
     }
@@ -115,7 +121,8 @@ static void *run(void *arg) {
     return NULL;
 }
 
-int hn_watchdog_create(const struct hn_http *http, bool tls, struct hn_watchdog **ret, struct hn_error *err) {
+int hn_watchdog_create(
+    const struct hn_http *http, bool tls, struct hn_watchdog **ret, struct hn_error *err) {
     int64_t every = hn_notify_watchdog_ms();
     *ret = NULL;
     if (!every)

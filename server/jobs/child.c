@@ -9,7 +9,8 @@
 
 #define MAX_ARGS 8
 
-static const char *confined_to[2]; /* state folder, folders of models; set before any thread starts a child */
+/* state folder, folders of models; set before any thread starts a child */
+static const char *confined_to[2];
 
 void hn_child_confine(const char *state, const char *model_dirs) {
     confined_to[0] = state;
@@ -24,7 +25,7 @@ static const char *program(void) {
 
 int hn_child_spawn(const char *const *args, int fd, int log, int *ret_pid, struct hn_error *err) {
     const char *confine[] = {"--confine", confined_to[0], confined_to[1] ? confined_to[1] : ""};
-    char *argv[MAX_ARGS + 5] = {(char *)(uintptr_t)"honed"};
+    char *argv[MAX_ARGS + 5] = {(char *)(uintptr_t) "honed"};
     size_t n = 1;
     for (; args[n - 1] && n <= MAX_ARGS; n++)
         argv[n] = (char *)(uintptr_t)args[n - 1];
@@ -41,13 +42,15 @@ int hn_child_spawn(const char *const *args, int fd, int log, int *ret_pid, struc
     } else {
         posix_spawn_file_actions_adddup2(&actions, 0, 1);
     }
-    posix_spawn_file_actions_adddup2(&actions, fd, HN_CHILD_FD); /* also when equal: it clears close-on-exec */
+    /* also when equal: it clears close-on-exec */
+    posix_spawn_file_actions_adddup2(&actions, fd, HN_CHILD_FD);
     sigset_t none, all;
     sigemptyset(&none);
     sigfillset(&all);
     posix_spawnattr_setsigmask(&attr, &none);
     posix_spawnattr_setsigdefault(&attr, &all);
-    posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSID);
+    posix_spawnattr_setflags(
+        &attr, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSID);
     pid_t pid;
     int failed = posix_spawn(&pid, program(), &actions, &attr, argv, environ);
     posix_spawn_file_actions_destroy(&actions);

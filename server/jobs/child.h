@@ -1,6 +1,7 @@
 /*
- * Child processes of the daemon: this same program under another subcommand, with clean signals, a session of its own (a
- * terminal's Ctrl-C is the daemon's) and one descriptor handed over under a fixed number.
+ * Child processes of the daemon: this same program under another subcommand, with clean signals, a
+ * session of its own (a terminal's Ctrl-C is the daemon's) and one descriptor handed over under a
+ * fixed number.
  */
 #ifndef HN_CHILD_H
 #define HN_CHILD_H
@@ -9,11 +10,11 @@
 
 #define HN_CHILD_FD 3 /* the number under which a child finds what was handed to it */
 
-/* Children started from now on get `--confine STATE MODEL_DIRS` behind their arguments and confine themselves (confine.h). The strings
- * stay the caller's. */
+/* Children started from now on get `--confine STATE MODEL_DIRS` behind their arguments and confine
+ * themselves (confine.h). The strings stay the caller's. */
 void hn_child_confine(const char *state, const char *model_dirs);
-/* Spawns `honed ARGS…` (NULL-ended). Standard output and error go to the descriptor `log`; with -1 output goes nowhere and errors where
- * the daemon's go. Both descriptors stay open here. */
+/* Spawns `honed ARGS…` (NULL-ended). Standard output and error go to the descriptor `log`; with -1
+ * output goes nowhere and errors where the daemon's go. Both descriptors stay open here. */
 int hn_child_spawn(const char *const *args, int fd, int log, int *ret_pid, struct hn_error *err);
 
 #endif

@@ -1,7 +1,9 @@
 /*
- * Confinement of children: they work on files of strangers, so they see no more than their work needs.
+ * Confinement of children: they work on files of strangers, so they see no more than their work
+ * needs.
  *
- * Files by Landlock (kernel 5.13), TCP by Landlock too (6.7), system calls by seccomp. What a kernel has not is left out, and said.
+ * Files by Landlock (kernel 5.13), TCP by Landlock too (6.7), system calls by seccomp. What a
+ * kernel has not is left out, and said.
  */
 #ifndef HN_CONFINE_H
 #define HN_CONFINE_H
@@ -14,10 +16,11 @@ struct hn_place {
     bool write;
 };
 
-/* From now on this process (call it while it has one thread) opens files below these places, the system's libraries and what is told of
- * its processors only, makes no links and sockets, changes no modes, owners and times, runs no programs and looks into no other process:
- * it can make the system calls of a list. `ret`: what is in force, a sentence for the log. False when
- * something is missing. */
+/* From now on this process (call it while it has one thread) opens files below these places, the
+ * system's libraries and what is told of its processors only, makes no links and sockets, changes
+ * no modes, owners and times, runs no programs and looks into no other process: it can make the
+ * system calls of a list. `ret`: what is in force, a sentence for the log. False when something is
+ * missing. */
 bool hn_confine(const struct hn_place *places, size_t n, char *ret, size_t size);
 /* What this kernel offers, in the same words, without confining anything. */
 bool hn_confine_look(char *ret, size_t size);

@@ -34,7 +34,8 @@ static bool read_proc(int pid, const char *name, char *ret, size_t size) {
 /* A field of /proc/PID/stat, counted from 1; 0 when there is no such process. */
 static unsigned long long stat_field(int pid, int number) {
     char text[1024];
-    char *s = read_proc(pid, "stat", text, sizeof text) ? strrchr(text, ')') : NULL; /* the name may hold anything */
+    /* the name may hold anything */
+    char *s = read_proc(pid, "stat", text, sizeof text) ? strrchr(text, ')') : NULL;
     for (int field = 2; s && field < number; field++)
         s = strchr(s + 1, ' ');
     return s ? strtoull(s + 1, NULL, 10) : 0;
@@ -97,14 +98,16 @@ static void kill_previous(const char *run_dir) {
     local_attach(run_dir, &old);
     if (old.pidfd < 0)
         return;
-    hn_log(HN_LOG_WARNING, "a trainer without its lock killed", "run", run_dir, "pid", HN_N(old.pid), NULL);
+    hn_log(HN_LOG_WARNING, "a trainer without its lock killed", "run", run_dir, "pid",
+        HN_N(old.pid), NULL);
     local_signal(&old, SIGKILL);
     struct pollfd p = {.fd = old.pidfd, .events = POLLIN};
     poll(&p, 1, 5000);
     close(old.pidfd);
 }
 
-/* The trainer inherits a descriptor that is for reading only: what the file says is whom the daemon signals. */
+/* The trainer inherits a descriptor that is for reading only: what the file says is whom the daemon
+ * signals. */
 static int local_spawn(const char *run_dir, struct hn_process *ret, struct hn_error *err) {
     int fd, rc = hn_rundir_open(run_dir, "lock", O_RDONLY | O_CREAT, &fd, err);
     if (rc)
@@ -137,7 +140,8 @@ static bool local_alive(const char *run_dir) {
 static bool local_usage(const struct hn_process *process, int64_t *ret_cpu_ms, int64_t *ret_bytes) {
     char text[4096];
     const char *line = process->pid > 0 && read_proc(process->pid, "status", text, sizeof text)
-        ? strstr(text, "\nRssAnon:") : NULL;
+        ? strstr(text, "\nRssAnon:")
+        : NULL;
     if (!line) /* a dead one that is not reaped has none */
         return false;
     *ret_bytes = (int64_t)strtoull(line + strlen("\nRssAnon:"), NULL, 10) * 1024;

@@ -1,6 +1,7 @@
 /*
- * The feed: tells event streams that a job has something new. Commits come from the store thread; watchers live on the
- * loop. The feed carries no data: a woken stream reads the store, so nothing is lost between a read and a wake-up.
+ * The feed: tells event streams that a job has something new. Commits come from the store thread;
+ * watchers live on the loop. The feed carries no data: a woken stream reads the store, so nothing
+ * is lost between a read and a wake-up.
  */
 #ifndef HN_FEED_H
 #define HN_FEED_H

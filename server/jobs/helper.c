@@ -10,7 +10,8 @@
 #include <string.h>
 
 #define REST_MS 60000
-#define TURNS (2 * HN_HELPER_QUEUE) /* clients whose last turn is remembered: more than can wait at a time */
+#define TURNS \
+    (2 * HN_HELPER_QUEUE) /* clients whose last turn is remembered: more than can wait at a time */
 
 /* On the stack of a thread that waits for a child. */
 struct waiter {
@@ -25,7 +26,7 @@ struct waiter {
 struct place {
     struct hn_helper_child child;
     const struct waiter *user; /* NULL: free */
-    bool floor; /* for brief requests only */
+    bool floor;                /* for brief requests only */
 };
 
 struct turn {
@@ -58,7 +59,9 @@ int hn_helper_create(const char *name, int64_t children, int64_t seconds, struct
     helper->n_places = (size_t)children;
     for (size_t i = 0; i < helper->n_places; i++) {
         struct hn_helper_child *child = &helper->places[i].child;
-        *child = (struct hn_helper_child){.name = name, .silence_ms = seconds * 1000, .stop = &helper->stop,
+        *child = (struct hn_helper_child){.name = name,
+            .silence_ms = seconds * 1000,
+            .stop = &helper->stop,
             .deaths = &helper->deaths};
         hn_helper_child_init(child);
         helper->places[i].floor = i == 0 && children > 1;
@@ -121,7 +124,8 @@ static void note_turn(struct hn_helper *helper, const char *client) {
     turn->served = ++helper->served;
 }
 
-/* Where the pointer to the next one for this place is kept; NULL when nobody waits whom it may serve. */
+/* Where the pointer to the next one for this place is kept; NULL when nobody waits whom it may
+ * serve. */
 static struct waiter **next_for(struct hn_helper *helper, const struct place *place) {
     struct waiter **best = NULL;
     uint64_t least = UINT64_MAX;
@@ -160,7 +164,8 @@ static void share_out(struct hn_helper *helper) {
         if (!helper->places[i].user && (link = next_for(helper, &helper->places[i])))
             give(helper, &helper->places[i], link);
     for (size_t i = 0; i < helper->n_places; i++)
-        if (helper->places[i].user && !helper->places[i].floor && waits_for(helper, &helper->places[i]))
+        if (helper->places[i].user && !helper->places[i].floor &&
+            waits_for(helper, &helper->places[i]))
             atomic_store(&helper->places[i].child.pause, true);
 }
 
@@ -218,12 +223,13 @@ static void give_back(struct hn_helper *helper, struct waiter *w) {
     pthread_mutex_unlock(&helper->lock);
 }
 
-int hn_helper_call(struct hn_helper *helper, const struct hn_question *question, json_t **ret, json_t **ret_details,
-    struct hn_error *err) {
+int hn_helper_call(struct hn_helper *helper, const struct hn_question *question, json_t **ret,
+    json_t **ret_details, struct hn_error *err) {
     struct hn_error local = {0};
     if (!err)
         err = &local;
-    struct waiter w = {.question = question, .client = question->asker ? question->asker->client : ""};
+    struct waiter w = {
+        .question = question, .client = question->asker ? question->asker->client : ""};
     pthread_cond_init(&w.given, NULL);
     int rc = take_place(helper, &w, err);
     if (!rc) {

@@ -1,13 +1,15 @@
 /*
  * Helpers: child processes that parse what comes from outside. See engine.h for their wire.
  *
- * A pool has a few children of one kind, started on demand, replaced when they die or hang, ended after a minute without
- * work. Each does one request at a time. Two pools serve the daemon: one for data and planning, one for predictions. A
- * hostile file that kills or hangs a child costs the caller's request and nothing else.
+ * A pool has a few children of one kind, started on demand, replaced when they die or hang, ended
+ * after a minute without work. Each does one request at a time. Two pools serve the daemon: one for
+ * data and planning, one for predictions. A hostile file that kills or hangs a child costs the
+ * caller's request and nothing else.
  *
- * Who waits is served in turns: the client that was served longest ago comes next, and each client's own requests in the
- * order in which they came. One child of a pool takes none but brief requests, so that these never wait for long ones. A
- * long list of predictions is paused for another client's request and gone on with when its turn comes again.
+ * Who waits is served in turns: the client that was served longest ago comes next, and each
+ * client's own requests in the order in which they came. One child of a pool takes none but brief
+ * requests, so that these never wait for long ones. A long list of predictions is paused for
+ * another client's request and gone on with when its turn comes again.
  *
  * Calls block their thread; hn_loop_work_waiting has threads for that.
  */
@@ -37,21 +39,27 @@ struct hn_question {
     const char *op;
     const json_t *params;
     const struct hn_asker *asker; /* NULL: the daemon itself */
-    bool brief;          /* known to be answered soon */
-    int timeout_seconds; /* for the whole answer, without the time in the queue; 0: as long as the helper shows that it works */
+    bool brief;                   /* known to be answered soon */
+    /* for the whole answer, without the time in the queue; 0: as long as the helper shows that it
+     * works */
+    int timeout_seconds;
     hn_helper_chunk_fn chunk;
-    bool (*unwanted)(void *ud); /* instead of asker->gone: whether nobody waits any more. May be NULL */
-    void *ud;            /* of both */
+    /* instead of asker->gone: whether nobody waits any more. May be NULL */
+    bool (*unwanted)(void *ud);
+    void *ud; /* of both */
 };
 
 /* `seconds`: a child without a sign of life for so long is ended. */
-int hn_helper_create(const char *name, int64_t children, int64_t seconds, struct hn_helper **ret, struct hn_error *err);
-void hn_helper_destroy(struct hn_helper *helper);
-int hn_helper_deaths(const struct hn_helper *helper); /* of its children, without those that were ended as nobody needed them */
-/* Blocks: any thread but the loop's. On success *ret is a new reference. When the helper answered with an error,
- * *ret_details (nullable) gets {"details":[…],"total":N} if it told any. */
-int hn_helper_call(struct hn_helper *helper, const struct hn_question *question, json_t **ret, json_t **ret_details,
+int hn_helper_create(const char *name, int64_t children, int64_t seconds, struct hn_helper **ret,
     struct hn_error *err);
+void hn_helper_destroy(struct hn_helper *helper);
+/* of its children, without those that were ended as nobody needed them */
+int hn_helper_deaths(const struct hn_helper *helper);
+/* Blocks: any thread but the loop's. On success *ret is a new reference. When the helper answered
+ * with an error,
+ * *ret_details (nullable) gets {"details":[…],"total":N} if it told any. */
+int hn_helper_call(struct hn_helper *helper, const struct hn_question *question, json_t **ret,
+    json_t **ret_details, struct hn_error *err);
 /* Ends idle children; to be called now and then. */
 void hn_helper_rest(struct hn_helper *helper);
 /* Makes the running calls and all later ones fail: the daemon stops. Any thread. */

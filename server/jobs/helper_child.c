@@ -79,7 +79,8 @@ static int broken(struct hn_error *err) {
     return HN_E_INTERNAL;
 }
 
-int hn_helper_wanted(const struct hn_question *question, const atomic_bool *stop, struct hn_error *err) {
+int hn_helper_wanted(
+    const struct hn_question *question, const atomic_bool *stop, struct hn_error *err) {
     if (atomic_load(stop))
         return hn_fail(err, HN_E_BUSY, "the server is shutting down");
     bool unwanted = question->unwanted ? question->unwanted(question->ud)
@@ -91,16 +92,19 @@ int hn_helper_wanted(const struct hn_question *question, const atomic_bool *stop
 static int is_late(const struct talk *t, bool silent, struct hn_error *err) {
     int64_t now = hn_time_tick();
     if (now >= t->deadline) {
-        hn_fail(err, HN_E_BUSY, "the helper did not answer in %d seconds", t->question->timeout_seconds);
+        hn_fail(err, HN_E_BUSY, "the helper did not answer in %d seconds",
+            t->question->timeout_seconds);
         hn_error_hint(err, "try again, or with less data");
         return HN_E_BUSY;
     }
     if (!silent || now - t->alive < t->child->silence_ms)
         return 0;
     hn_fail(err, HN_E_BUSY,
-        "the helper process showed no sign of life for %lld seconds over this request, and was replaced",
+        "the helper process showed no sign of life for %lld seconds over this request, and was "
+        "replaced",
         (long long)t->child->silence_ms / 1000);
-    hn_error_hint(err, "try again; the server's setting helper_seconds says how long it may be silent");
+    hn_error_hint(
+        err, "try again; the server's setting helper_seconds says how long it may be silent");
     return HN_E_BUSY;
 }
 
@@ -136,7 +140,8 @@ static int await(struct talk *t, short events, struct hn_error *err) {
 
 static int send_line(struct talk *t, const struct hn_buf *line, struct hn_error *err) {
     for (size_t sent = 0; sent < line->size;) {
-        ssize_t n = send(t->child->fd, line->data + sent, line->size - sent, MSG_NOSIGNAL | MSG_DONTWAIT);
+        ssize_t n =
+            send(t->child->fd, line->data + sent, line->size - sent, MSG_NOSIGNAL | MSG_DONTWAIT);
         if (n > 0) {
             sent += (size_t)n;
             t->alive = hn_time_tick();
@@ -233,8 +238,8 @@ static int converse(struct talk *t, json_t **ret, json_t **ret_details, struct h
 }
 
 static int write_request(const struct talk *t, struct hn_buf *line, struct hn_error *err) {
-    json_t *request = json_pack("{s:I,s:s,s:O,s:I}", "id", (json_int_t)t->id, "op", t->question->op, "params",
-        t->question->params, "beat", (json_int_t)(t->child->silence_ms / BEATS));
+    json_t *request = json_pack("{s:I,s:s,s:O,s:I}", "id", (json_int_t)t->id, "op", t->question->op,
+        "params", t->question->params, "beat", (json_int_t)(t->child->silence_ms / BEATS));
     char *text = request ? json_dumps(request, JSON_COMPACT) : NULL;
     json_decref(request);
     if (!text)
@@ -245,14 +250,18 @@ static int write_request(const struct talk *t, struct hn_buf *line, struct hn_er
     return line->failed ? hn_fail(err, HN_E_TOO_LARGE, "the request is too large") : 0;
 }
 
-int hn_helper_child_ask(struct hn_helper_child *child, const struct hn_question *question, json_t **ret,
-    json_t **ret_details, struct hn_error *err) {
+int hn_helper_child_ask(struct hn_helper_child *child, const struct hn_question *question,
+    json_t **ret, json_t **ret_details, struct hn_error *err) {
     int64_t now = hn_time_tick(), timeout = (int64_t)question->timeout_seconds * 1000;
-    struct talk t = {.child = child, .question = question, .id = ++child->next_id, .alive = now,
+    struct talk t = {.child = child,
+        .question = question,
+        .id = ++child->next_id,
+        .alive = now,
         .deadline = timeout ? now + timeout : INT64_MAX};
     struct hn_buf line = {.ceiling = LINE_MAX_BYTES};
     int rc = write_request(&t, &line, err);
-    /* A child that died while it rested is noticed by its closed socket and replaced before it costs a request. */
+    /* A child that died while it rested is noticed by its closed socket and replaced before it
+     * costs a request. */
     char probe;
     if (child->fd >= 0 && recv(child->fd, &probe, 1, MSG_PEEK | MSG_DONTWAIT) >= 0)
         lose(child);
@@ -264,8 +273,8 @@ int hn_helper_child_ask(struct hn_helper_child *child, const struct hn_question 
         rc = converse(&t, ret, ret_details, err);
     hn_buf_free(&line);
     if (rc && !t.whole) {
-        hn_log(t.unwanted ? HN_LOG_DEBUG : HN_LOG_WARNING, "helper ended", "helper", child->name, "op", question->op,
-            "error", err->message, NULL);
+        hn_log(t.unwanted ? HN_LOG_DEBUG : HN_LOG_WARNING, "helper ended", "helper", child->name,
+            "op", question->op, "error", err->message, NULL);
         (t.unwanted ? hn_helper_child_end : lose)(child);
     }
     child->last_used = hn_time_tick();

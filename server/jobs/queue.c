@@ -1,7 +1,8 @@
 /* See queue.h. */
 #include "server/jobs/queue.h"
 
-int hn_queue_pick(struct hn_queue_candidate *candidates, size_t n, const struct hn_queue_limits *limits) {
+int hn_queue_pick(
+    struct hn_queue_candidate *candidates, size_t n, const struct hn_queue_limits *limits) {
     int picked = -1;
     bool reserved = false;
     int64_t room = limits->memory - limits->used;
@@ -10,7 +11,8 @@ int hn_queue_pick(struct hn_queue_candidate *candidates, size_t n, const struct 
         if (c->blocked_since > limits->now)
             c->blocked_since = limits->now;
         /* No delay is that long: the clock was set back since. */
-        bool delayed = c->not_before > limits->now && c->not_before - limits->now <= HN_QUEUE_DELAY_MS;
+        bool delayed =
+            c->not_before > limits->now && c->not_before - limits->now <= HN_QUEUE_DELAY_MS;
         if (!delayed || !c->reason)
             c->reason = "waiting_for_slot";
         if (picked >= 0 || delayed)

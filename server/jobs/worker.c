@@ -1,4 +1,5 @@
-/* See worker.h. All that a worker knows about its run it can learn again: the store and the run directory are the state. */
+/* See worker.h. All that a worker knows about its run it can learn again: the store and the run
+ * directory are the state. */
 #include "server/jobs/worker.h"
 #include "server/jobs/executor.h"
 #include "server/base/log.h"
@@ -20,12 +21,13 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#define TICK_MS 200          /* how often events are read: a few times a second */
-#define IDLE_MS 2000         /* how often an idle slot looks at the queue unasked */
-#define READ_MAX (4 << 20)   /* bytes of events.jsonl in one transaction */
-#define BUSY_FACTOR 24       /* a silent trainer that computes gets that many times hang_seconds */
-#define USAGE_MS 300         /* how often a trainer's CPU time and memory are looked at */
-#define MEMORY_SLACK ((int64_t)512 << 20) /* what a process may need beyond its plan, and as much again as planned */
+#define TICK_MS 200        /* how often events are read: a few times a second */
+#define IDLE_MS 2000       /* how often an idle slot looks at the queue unasked */
+#define READ_MAX (4 << 20) /* bytes of events.jsonl in one transaction */
+#define BUSY_FACTOR 24     /* a silent trainer that computes gets that many times hang_seconds */
+#define USAGE_MS 300       /* how often a trainer's CPU time and memory are looked at */
+#define MEMORY_SLACK \
+    ((int64_t)512 << 20) /* what a process may need beyond its plan, and as much again as planned */
 #define GRACE_BYTES_A_SECOND (20 << 20) /* the grace grows by what a slow disk writes in it */
 
 struct worker {
@@ -33,9 +35,9 @@ struct worker {
     pthread_t thread;
     bool started;
     int number;
-    int wake;              /* eventfd */
-    char job[HN_ID_SIZE];  /* to begin with, from before the start; "" if none */
-    bool once;             /* beyond the slots: ends after that job */
+    int wake;             /* eventfd */
+    char job[HN_ID_SIZE]; /* to begin with, from before the start; "" if none */
+    bool once;            /* beyond the slots: ends after that job */
 };
 
 struct hn_workers {
@@ -59,17 +61,18 @@ struct run {
     const char *id;
     char dir[HN_PATH_SIZE];
     struct hn_process process;
-    int fd;                     /* events.jsonl, -1 until it exists */
-    int64_t offset;             /* ingested so far */
-    int64_t last_growth;        /* tick */
-    int64_t last_work, cpu_ms;  /* tick at which it was last seen to have computed; its CPU time then */
-    int64_t looked;             /* tick of the last look at its usage */
-    int64_t peak_bytes;         /* planned */
+    int fd;              /* events.jsonl, -1 until it exists */
+    int64_t offset;      /* ingested so far */
+    int64_t last_growth; /* tick */
+    /* tick at which it was last seen to have computed; its CPU time then */
+    int64_t last_work, cpu_ms;
+    int64_t looked;     /* tick of the last look at its usage */
+    int64_t peak_bytes; /* planned */
     char requested[16];
     int64_t checkpoint_bytes;
-    int64_t term_at, kill_at;   /* ticks; 0: not asked yet */
+    int64_t term_at, kill_at; /* ticks; 0: not asked yet */
     bool nudged, hung, greedy;
-    bool had_trainer;           /* this daemon has started one, or met it alive */
+    bool had_trainer;            /* this daemon has started one, or met it alive */
     char code[32], message[512]; /* the worker's own verdict */
 };
 
@@ -87,7 +90,8 @@ static void poke(int fd) {
     }
 }
 
-/* Whole lines from the offset on; what is behind the last newline is torn and stays for the next time. */
+/* Whole lines from the offset on; what is behind the last newline is torn and stays for the next
+ * time. */
 static int read_lines(struct run *run, struct hn_buf *text, struct hn_error *err) {
     int rc = run->fd < 0 ? hn_rundir_open(run->dir, "events.jsonl", O_RDONLY, &run->fd, err) : 0;
     if (rc)
@@ -123,7 +127,8 @@ static int read_lines(struct run *run, struct hn_buf *text, struct hn_error *err
 static int ingest(struct run *run, bool *more, struct hn_error *err) {
     struct hn_buf text = {0};
     int rc = read_lines(run, &text, err);
-    struct hn_ingest batch = {.id = run->id, .text = text.data ? text.data : "", .size = text.size, .from = run->offset};
+    struct hn_ingest batch = {
+        .id = run->id, .text = text.data ? text.data : "", .size = text.size, .from = run->offset};
     if (!rc)
         rc = hn_store_call(run->worker->all->store, hn_db_ingest, &batch, err);
     if (!rc) {
@@ -135,10 +140,12 @@ static int ingest(struct run *run, bool *more, struct hn_error *err) {
         if (text.size)
             run->last_growth = run->last_work = hn_time_tick();
         if (batch.skipped)
-            hn_log(HN_LOG_WARNING, "lines of events.jsonl skipped", "job", run->id, "lines", HN_N(batch.skipped), NULL);
+            hn_log(HN_LOG_WARNING, "lines of events.jsonl skipped", "job", run->id, "lines",
+                HN_N(batch.skipped), NULL);
     }
     *more = !rc && text.size > 0;
-    if (rc == HN_E_CONFLICT && batch.from != run->offset) { /* written after all by a commit that seemed to fail */
+    if (rc == HN_E_CONFLICT && batch.from != run->offset) {
+        /* written after all by a commit that seemed to fail */
         run->offset = batch.from;
         *more = true;
         rc = 0;
@@ -152,13 +159,15 @@ static void ingest_all(struct run *run) {
     while (more) {
         struct hn_error err = {0};
         if (ingest(run, &more, &err)) {
-            hn_log(HN_LOG_ERROR, "cannot ingest events", "job", run->id, "error", err.message, NULL);
+            hn_log(
+                HN_LOG_ERROR, "cannot ingest events", "job", run->id, "error", err.message, NULL);
             return;
         }
     }
 }
 
-/* SIGTERM first; a cancelled run gets a second one (leave at once) after half the grace; SIGKILL at its end. */
+/* SIGTERM first; a cancelled run gets a second one (leave at once) after half the grace; SIGKILL at
+ * its end. */
 static void press(struct run *run, const char *why) {
     const struct hn_workers *all = run->worker->all;
     const struct hn_executor *executor = all->executor;
@@ -166,7 +175,8 @@ static void press(struct run *run, const char *why) {
     if (run->process.pidfd < 0)
         executor->attach(run->dir, &run->process);
     if (!run->term_at) {
-        int64_t grace = all->config->grace_seconds * 1000 + run->checkpoint_bytes * 1000 / GRACE_BYTES_A_SECOND;
+        int64_t grace =
+            all->config->grace_seconds * 1000 + run->checkpoint_bytes * 1000 / GRACE_BYTES_A_SECOND;
         hn_log(HN_LOG_INFO, "trainer asked to stop", "job", run->id, "why", why, NULL);
         executor->signal(&run->process, SIGTERM);
         run->term_at = now;
@@ -175,13 +185,15 @@ static void press(struct run *run, const char *why) {
         hn_log(HN_LOG_WARNING, "trainer killed: the grace is over", "job", run->id, NULL);
         executor->signal(&run->process, SIGKILL);
         run->kill_at = now + 5000;
-    } else if (!run->nudged && strcmp(why, "cancel") == 0 && now > run->term_at + (run->kill_at - run->term_at) / 2) {
+    } else if (!run->nudged && strcmp(why, "cancel") == 0 &&
+        now > run->term_at + (run->kill_at - run->term_at) / 2) {
         executor->signal(&run->process, SIGTERM);
         run->nudged = true;
     }
 }
 
-/* A living trainer computes, however slow its steps are; one that was stopped, or waits for ever, does not. */
+/* A living trainer computes, however slow its steps are; one that was stopped, or waits for ever,
+ * does not. */
 static void look_at_usage(struct run *run) {
     const struct hn_executor *executor = run->worker->all->executor;
     int64_t now = hn_time_tick(), cpu_ms, bytes;
@@ -196,11 +208,14 @@ static void look_at_usage(struct run *run) {
         run->last_work = now;
         run->cpu_ms = cpu_ms;
     }
-    if (!run->greedy && run->peak_bytes < INT64_MAX / 4 && bytes > 2 * run->peak_bytes + MEMORY_SLACK) {
+    if (!run->greedy && run->peak_bytes < INT64_MAX / 4 &&
+        bytes > 2 * run->peak_bytes + MEMORY_SLACK) {
         run->greedy = true;
         snprintf(run->code, sizeof run->code, "memory_exceeded");
-        snprintf(run->message, sizeof run->message, "the trainer used %lld MB of memory where %lld MB were planned, and was "
-            "stopped before it took what others need", (long long)(bytes >> 20), (long long)(run->peak_bytes >> 20));
+        snprintf(run->message, sizeof run->message,
+            "the trainer used %lld MB of memory where %lld MB were planned, and was stopped before "
+            "it took what others need",
+            (long long)(bytes >> 20), (long long)(run->peak_bytes >> 20));
         executor->signal(&run->process, SIGKILL);
     }
 }
@@ -223,8 +238,10 @@ static void control(struct run *run) {
         press(run, "resume"); /* asked to stop, then not any more: it is on its way out */
     } else if (run->hung || is_hung(run, &silent)) {
         if (!run->hung)
-            snprintf(run->message, sizeof run->message, "the trainer told nothing for %lld seconds and was stopped; "
-                "hang_seconds is how long one may do nothing", (long long)(silent / 1000));
+            snprintf(run->message, sizeof run->message,
+                "the trainer told nothing for %lld seconds and was stopped; hang_seconds is how "
+                "long one may do nothing",
+                (long long)(silent / 1000));
         run->hung = true;
         snprintf(run->code, sizeof run->code, "hung");
         press(run, "hung");
@@ -232,7 +249,8 @@ static void control(struct run *run) {
 }
 
 static void wait_a_little(struct run *run) {
-    struct pollfd p[2] = {{.fd = run->worker->wake, .events = POLLIN}, {.fd = run->process.pidfd, .events = POLLIN}};
+    struct pollfd p[2] = {
+        {.fd = run->worker->wake, .events = POLLIN}, {.fd = run->process.pidfd, .events = POLLIN}};
     poll(p, 2, TICK_MS); /* a negative pidfd is ignored */
     clear_wake(run->worker->wake);
 }
@@ -268,18 +286,20 @@ static int begin(struct run *run, struct hn_error *err) {
     if (!rc && all->executor->alive(run->dir)) {
         all->executor->attach(run->dir, &run->process);
         run->had_trainer = true;
-        hn_log(HN_LOG_INFO, "attached to a running trainer", "job", run->id, "pid", HN_N(run->process.pid), NULL);
+        hn_log(HN_LOG_INFO, "attached to a running trainer", "job", run->id, "pid",
+            HN_N(run->process.pid), NULL);
     } else if (!rc && run->worker->job[0] == 0) {
         int64_t threads = all->config->threads / all->config->slots;
-        rc = hn_rundir_prepare(all->seen, all->config->state, &job, db, threads > 0 ? threads : 1, err);
+        rc = hn_rundir_prepare(
+            all->seen, all->config->state, &job, db, threads > 0 ? threads : 1, err);
         if (!rc)
             rc = hn_record_note(all->config->state, db, "runs", run->id, err);
         if (!rc)
             rc = all->executor->spawn(run->dir, &run->process, err);
         run->had_trainer = !rc;
         if (!rc)
-            hn_log(HN_LOG_INFO, "trainer started", "job", run->id, "pid", HN_N(run->process.pid), "attempt",
-                HN_N(job.attempts), NULL);
+            hn_log(HN_LOG_INFO, "trainer started", "job", run->id, "pid", HN_N(run->process.pid),
+                "attempt", HN_N(job.attempts), NULL);
     }
     hn_store_release(all->store, db);
     hn_job_finish(&job);
@@ -291,7 +311,8 @@ static bool has_finished(const struct run *run) {
     struct hn_job job;
     hn_job_init(&job);
     struct hn_db *db = hn_store_read(store, NULL);
-    bool finished = db && hn_db_job_get(db, run->id, &job, NULL) == 0 && job.verdict && strcmp(job.verdict, "finished") == 0;
+    bool finished = db && hn_db_job_get(db, run->id, &job, NULL) == 0 && job.verdict &&
+        strcmp(job.verdict, "finished") == 0;
     hn_store_release(store, db);
     hn_job_finish(&job);
     return finished;
@@ -302,11 +323,16 @@ static void settle(struct run *run) {
     hn_rundir_tidy(run->dir);
     if (has_finished(run))
         hn_rundir_forget_tokens(run->dir);
-    struct hn_job_settle settle = {.id = run->id, .draining = atomic_load(&all->draining), .had_trainer = run->had_trainer,
-        .code = run->code[0] ? run->code : NULL, .message = run->message};
+    struct hn_job_settle settle = {.id = run->id,
+        .draining = atomic_load(&all->draining),
+        .had_trainer = run->had_trainer,
+        .code = run->code[0] ? run->code : NULL,
+        .message = run->message};
     struct hn_error err = {0};
-    /* The job's end must not be lost to a full disk: try until it is written or the daemon leaves. */
-    while (hn_store_call(all->store, hn_db_job_settle, &settle, &err) && !atomic_load(&all->draining)) {
+    /* The job's end must not be lost to a full disk: try until it is written or the daemon
+     * leaves. */
+    while (hn_store_call(all->store, hn_db_job_settle, &settle, &err) &&
+        !atomic_load(&all->draining)) {
         hn_log(HN_LOG_ERROR, "cannot settle a job", "job", run->id, "error", err.message, NULL);
         poll(NULL, 0, IDLE_MS);
     }
@@ -314,7 +340,8 @@ static void settle(struct run *run) {
     hn_log(HN_LOG_INFO, "run ended", "job", run->id, NULL);
 }
 
-/* The job's run from here to its settled end. The worker's `job` is set when it was running before this daemon. */
+/* The job's run from here to its settled end. The worker's `job` is set when it was running before
+ * this daemon. */
 static void run_job(struct worker *worker, const char *id) {
     struct hn_workers *all = worker->all;
     struct run *run = hn_calloc(1, sizeof *run);
@@ -351,8 +378,10 @@ static bool leaving(const struct hn_workers *all) {
 
 static void claim_and_run(struct worker *worker) {
     struct hn_workers *all = worker->all;
-    struct hn_job_claim claim = {.limits = {.memory = all->config->memory, .now = hn_time_ms(),
-        .disk_free = hn_machine_disk_free(all->config->state) - all->config->disk_reserve}};
+    struct hn_job_claim claim = {
+        .limits = {.memory = all->config->memory,
+            .now = hn_time_ms(),
+            .disk_free = hn_machine_disk_free(all->config->state) - all->config->disk_reserve}};
     struct hn_error err = {0};
     int rc = hn_store_call(all->store, hn_db_job_claim, &claim, &err);
     if (!rc && claim.id[0]) {
@@ -364,7 +393,8 @@ static void claim_and_run(struct worker *worker) {
     if (rc)
         hn_log(HN_LOG_ERROR, "cannot claim a job", "error", err.message, NULL);
     struct pollfd p = {.fd = worker->wake, .events = POLLIN};
-    poll(&p, 1, rc || claim.waiting ? IDLE_MS : -1); /* delays end and disks get room by themselves; an empty queue does not fill */
+    /* delays end and disks get room by themselves; an empty queue does not fill */
+    poll(&p, 1, rc || claim.waiting ? IDLE_MS : -1);
     clear_wake(worker->wake);
 }
 
@@ -405,8 +435,8 @@ static int start_all(struct hn_workers *all, struct hn_error *err) {
     return rc;
 }
 
-int hn_workers_create(const struct hn_config *config, struct hn_store *store, struct hn_seen *seen, struct hn_workers **ret,
-    struct hn_error *err) {
+int hn_workers_create(const struct hn_config *config, struct hn_store *store, struct hn_seen *seen,
+    struct hn_workers **ret, struct hn_error *err) {
     struct hn_workers *all = hn_calloc(1, sizeof *all);
     char(*running)[HN_ID_SIZE] = NULL;
     size_t n_running = 0, slots = (size_t)config->slots;

@@ -1,8 +1,9 @@
 /*
- * Workers: one thread a slot. Each claims a job, runs its trainer, ingests its events and settles its end.
+ * Workers: one thread a slot. Each claims a job, runs its trainer, ingests its events and settles
+ * its end.
  *
- * At start the jobs in `running` come first: a trainer that still lives is attached to, a dead one is settled. The
- * daemon's own death thus changes no job's status.
+ * At start the jobs in `running` come first: a trainer that still lives is attached to, a dead one
+ * is settled. The daemon's own death thus changes no job's status.
  */
 #ifndef HN_WORKER_H
 #define HN_WORKER_H
@@ -14,11 +15,13 @@
 
 struct hn_workers;
 
-int hn_workers_create(const struct hn_config *config, struct hn_store *store, struct hn_seen *seen, struct hn_workers **ret,
-    struct hn_error *err);
-/* Something may have changed: a job was queued, or something is asked of a running one. Any thread. */
+int hn_workers_create(const struct hn_config *config, struct hn_store *store, struct hn_seen *seen,
+    struct hn_workers **ret, struct hn_error *err);
+/* Something may have changed: a job was queued, or something is asked of a running one. Any
+ * thread. */
 void hn_workers_wake(struct hn_workers *workers);
-/* Stop claiming; ask every trainer to write its state and leave; `done` is called from the last thread. */
+/* Stop claiming; ask every trainer to write its state and leave; `done` is called from the last
+ * thread. */
 void hn_workers_drain(struct hn_workers *workers, void (*done)(void *arg), void *arg);
 /* Leave now; trainers go on and are attached to by the next daemon. */
 void hn_workers_abandon(struct hn_workers *workers);
@@ -27,7 +30,7 @@ void hn_workers_destroy(struct hn_workers *workers);
 int hn_workers_busy(struct hn_workers *workers);
 
 struct hn_worker_figures {
-    struct hn_histogram waits; /* of jobs in the queue, from queued or requeued to claimed */
+    struct hn_histogram waits;     /* of jobs in the queue, from queued or requeued to claimed */
     _Atomic int64_t steps, tokens; /* trained */
 };
 const struct hn_worker_figures *hn_workers_figures(const struct hn_workers *workers);

@@ -31,12 +31,14 @@ static size_t collect(const char *state, struct kept **ret) {
     DIR *dir = hn_state_path(path, state, "evaluations", NULL, NULL) ? opendir(path) : NULL;
     for (struct dirent *entry; dir && (entry = readdir(dir));) {
         struct stat folder, rows;
-        if (!hn_id_valid("eval", entry->d_name) || !hn_state_path(path, state, "evaluations", entry->d_name, NULL) ||
+        if (!hn_id_valid("eval", entry->d_name) ||
+            !hn_state_path(path, state, "evaluations", entry->d_name, NULL) ||
             stat(path, &folder) || !hn_grow(&list, &capacity, n + 1, sizeof *list))
             continue;
         list[n] = (struct kept){.made = folder.st_mtim};
         memcpy(list[n].id, entry->d_name, strlen(entry->d_name) + 1);
-        if (hn_state_path(path, state, "evaluations", entry->d_name, "rows.jsonl") && !stat(path, &rows))
+        if (hn_state_path(path, state, "evaluations", entry->d_name, "rows.jsonl") &&
+            !stat(path, &rows))
             list[n].bytes = rows.st_size;
         n++;
     }
@@ -52,7 +54,8 @@ static size_t collect(const char *state, struct kept **ret) {
 static bool belongs_to(const char *state, const char *id, const char *owner) {
     char path[HN_PATH_SIZE];
     json_t *answer = NULL;
-    if (!hn_state_path(path, state, "evaluations", id, "evaluation.json") || hn_json_load(path, ANSWER_BYTES, &answer, NULL))
+    if (!hn_state_path(path, state, "evaluations", id, "evaluation.json") ||
+        hn_json_load(path, ANSWER_BYTES, &answer, NULL))
         return true;
     const char *found = json_string_value(json_object_get(answer, "owner"));
     bool same = strcmp(found ? found : "", owner) == 0;
@@ -60,7 +63,8 @@ static bool belongs_to(const char *state, const char *id, const char *owner) {
     return same;
 }
 
-/* Removes the oldest of that owner past what is kept of each. Two at once do no harm: what is gone already is no error. */
+/* Removes the oldest of that owner past what is kept of each. Two at once do no harm: what is gone
+ * already is no error. */
 static void prune(const char *state, const char *owner) {
     char path[HN_PATH_SIZE];
     struct kept *list;
@@ -82,7 +86,8 @@ int64_t hn_evaluations_expire(const char *state, int64_t limit, int64_t bytes, c
     struct kept *list;
     int64_t freed = 0;
     for (size_t i = collect(state, &list); i-- > 0 && freed < bytes;)
-        if (list[i].made.tv_sec < limit && hn_state_path(path, state, "evaluations", list[i].id, NULL)) {
+        if (list[i].made.tv_sec < limit &&
+            hn_state_path(path, state, "evaluations", list[i].id, NULL)) {
             freed += list[i].bytes;
             hn_dir_remove(path, NULL);
             hn_log(HN_LOG_INFO, "evaluation deleted", "evaluation", list[i].id, "why", why, NULL);
@@ -106,18 +111,21 @@ json_t *hn_evaluation_list(const char *state) {
     return out;
 }
 
-int hn_evaluation_begin(const char *state, char ret_id[HN_ID_SIZE], char ret_dir[HN_PATH_SIZE], struct hn_error *err) {
+int hn_evaluation_begin(
+    const char *state, char ret_id[HN_ID_SIZE], char ret_dir[HN_PATH_SIZE], struct hn_error *err) {
     hn_id_make("eval", ret_id);
     if (!hn_state_path(ret_dir, state, "tmp", ret_id, NULL))
         return hn_fail(err, HN_E_INTERNAL, "path too long");
     return hn_dir_create(ret_dir, err);
 }
 
-int hn_evaluation_keep(const char *state, const char *id, const char *dir, const json_t *answer, struct hn_error *err) {
+int hn_evaluation_keep(const char *state, const char *id, const char *dir, const json_t *answer,
+    struct hn_error *err) {
     char path[HN_PATH_SIZE];
     char *text = json_dumps(answer, JSON_COMPACT | JSON_REAL_PRECISION(15));
     int rc = text && hn_state_path(path, dir, "evaluation.json", NULL, NULL)
-        ? hn_file_write_durable(path, text, strlen(text), err) : hn_fail(err, HN_E_INTERNAL, "out of memory");
+        ? hn_file_write_durable(path, text, strlen(text), err)
+        : hn_fail(err, HN_E_INTERNAL, "out of memory");
     free(text);
     if (!rc && hn_state_path(path, state, "evaluations", id, NULL))
         rc = hn_dir_publish(dir, path, err);
@@ -128,9 +136,12 @@ int hn_evaluation_keep(const char *state, const char *id, const char *dir, const
     return rc;
 }
 
-int hn_evaluation_path(const char *state, const char *id, const char *file, char ret[HN_PATH_SIZE], struct hn_error *err) {
-    return hn_id_valid("eval", id) && hn_state_path(ret, state, "evaluations", id, file) && !access(ret, F_OK)
-        ? 0 : hn_evaluation_missing(id, err);
+int hn_evaluation_path(const char *state, const char *id, const char *file, char ret[HN_PATH_SIZE],
+    struct hn_error *err) {
+    return hn_id_valid("eval", id) && hn_state_path(ret, state, "evaluations", id, file) &&
+            !access(ret, F_OK)
+        ? 0
+        : hn_evaluation_missing(id, err);
 }
 
 int hn_evaluation_load(const char *state, const char *id, json_t **ret, struct hn_error *err) {

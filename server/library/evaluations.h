@@ -1,6 +1,7 @@
 /*
- * Evaluations that were made: STATE/evaluations/<id>/ with evaluation.json, the answer as it was given, and rows.jsonl,
- * every row with what was predicted. Of each owner the newest are kept, by number and by bytes.
+ * Evaluations that were made: STATE/evaluations/<id>/ with evaluation.json, the answer as it was
+ * given, and rows.jsonl, every row with what was predicted. Of each owner the newest are kept, by
+ * number and by bytes.
  */
 #ifndef HN_EVALUATIONS_H
 #define HN_EVALUATIONS_H
@@ -12,10 +13,13 @@
 #define HN_EVALUATIONS_BYTES ((int64_t)1 << 30)
 
 /* A new folder below STATE/tmp for one. The caller removes it, whatever comes of it. */
-int hn_evaluation_begin(const char *state, char ret_id[HN_ID_SIZE], char ret_dir[HN_PATH_SIZE], struct hn_error *err);
+int hn_evaluation_begin(
+    const char *state, char ret_id[HN_ID_SIZE], char ret_dir[HN_PATH_SIZE], struct hn_error *err);
 /* Moves the folder to its place with `answer` beside what it holds; the oldest make room. */
-int hn_evaluation_keep(const char *state, const char *id, const char *dir, const json_t *answer, struct hn_error *err);
-/* Removes those from before `limit` (seconds since 1970), the oldest first, until `bytes` are freed; what they took. */
+int hn_evaluation_keep(
+    const char *state, const char *id, const char *dir, const json_t *answer, struct hn_error *err);
+/* Removes those from before `limit` (seconds since 1970), the oldest first, until `bytes` are
+ * freed; what they took. */
 int64_t hn_evaluations_expire(const char *state, int64_t limit, int64_t bytes, const char *why);
 /* All answers that are kept, the newest first. New reference. */
 json_t *hn_evaluation_list(const char *state);
@@ -23,6 +27,7 @@ json_t *hn_evaluation_list(const char *state);
 int hn_evaluation_load(const char *state, const char *id, json_t **ret, struct hn_error *err);
 int hn_evaluation_missing(const char *id, struct hn_error *err); /* HN_E_NOT_FOUND */
 /* The path of a file of it, or of its folder (file NULL). HN_E_NOT_FOUND. */
-int hn_evaluation_path(const char *state, const char *id, const char *file, char ret[HN_PATH_SIZE], struct hn_error *err);
+int hn_evaluation_path(const char *state, const char *id, const char *file, char ret[HN_PATH_SIZE],
+    struct hn_error *err);
 
 #endif

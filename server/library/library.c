@@ -1,6 +1,7 @@
 /*
- * See library.h. Order makes it safe: a file is placed and synced before its record is written, and a record is deleted
- * before its file; a crash in between leaves a folder without a record, which the next start removes.
+ * See library.h. Order makes it safe: a file is placed and synced before its record is written, and
+ * a record is deleted before its file; a crash in between leaves a folder without a record, which
+ * the next start removes.
  */
 #include "server/library/library.h"
 #include "server/care/ballast.h"
@@ -27,7 +28,8 @@
 #define INSPECT_SECONDS 1800
 #define BRIEF_BYTES ((uint64_t)1 << 20) /* of a data set that is looked at in no time */
 
-/* Taking in and removing files of one name exclude each other, also between the daemon and the command line. */
+/* Taking in and removing files of one name exclude each other, also between the daemon and the
+ * command line. */
 static int lock_library(const char *state) {
     char path[HN_PATH_SIZE];
     if (!hn_state_path(path, state, "library.lock", NULL, NULL))
@@ -55,31 +57,40 @@ json_t *hn_record_public(const json_t *record) {
 
 json_t *hn_dataset_params(const char *state, const json_t *record) {
     char path[HN_PATH_SIZE];
-    hn_state_path(path, state, "datasets", json_string_value(json_object_get(record, "sha256")), "data");
-    return json_pack("{s:s,s:O,s:O,s:O,s:O}", "path", path, "format", json_object_get(record, "format"), "columns",
-        json_object_get(record, "columns"), "on_error", json_object_get(record, "on_error"), "sha256",
+    hn_state_path(
+        path, state, "datasets", json_string_value(json_object_get(record, "sha256")), "data");
+    return json_pack("{s:s,s:O,s:O,s:O,s:O}", "path", path, "format",
+        json_object_get(record, "format"), "columns", json_object_get(record, "columns"),
+        "on_error", json_object_get(record, "on_error"), "sha256",
         json_object_get(record, "sha256"));
 }
 
 static json_t *dataset_record(const struct hn_dataset_source *source, const json_t *seen) {
     int64_t dropped = (int64_t)json_integer_value(json_object_get(seen, "dropped"));
-    json_t *warnings = json_object_get(seen, "warnings"), *columns = json_object_get(seen, "columns");
+    json_t *warnings = json_object_get(seen, "warnings"),
+           *columns = json_object_get(seen, "columns");
     /* Where nothing was dropped, dropping and refusing read the file the same way. */
     return json_pack("{s:s,s:s,s:O,s:O,s:I,s:I,s:s,s:I,s:o,s:s}", "name", source->name, "format",
-        json_string_value(json_object_get(seen, "format")), "columns", columns, "tasks", json_object_get(seen, "tasks"),
-        "rows", (json_int_t)json_integer_value(json_object_get(seen, "rows")), "bytes", (json_int_t)source->bytes,
-        "sha256", source->sha256, "dropped", (json_int_t)dropped, "warnings",
-        json_is_array(warnings) ? json_incref(warnings) : json_array(), "on_error", dropped ? "drop" : "refuse");
+        json_string_value(json_object_get(seen, "format")), "columns", columns, "tasks",
+        json_object_get(seen, "tasks"), "rows",
+        (json_int_t)json_integer_value(json_object_get(seen, "rows")), "bytes",
+        (json_int_t)source->bytes, "sha256", source->sha256, "dropped", (json_int_t)dropped,
+        "warnings", json_is_array(warnings) ? json_incref(warnings) : json_array(), "on_error",
+        dropped ? "drop" : "refuse");
 }
 
-static int inspect_dataset(const struct hn_library *library, const struct hn_dataset_source *source, json_t **ret,
-    json_t **ret_details, struct hn_error *err) {
-    json_t *params = json_pack("{s:s,s:s?,s:o,s:s}", "path", source->path, "format", source->format, "columns",
-        source->columns ? json_incref((json_t *)(uintptr_t)source->columns) : json_null(), "on_error",
-        source->drop ? "drop" : "refuse");
+static int inspect_dataset(const struct hn_library *library, const struct hn_dataset_source *source,
+    json_t **ret, json_t **ret_details, struct hn_error *err) {
+    json_t *params =
+        json_pack("{s:s,s:s?,s:o,s:s}", "path", source->path, "format", source->format, "columns",
+            source->columns ? json_incref((json_t *)(uintptr_t)source->columns) : json_null(),
+            "on_error", source->drop ? "drop" : "refuse");
     json_t *seen = NULL;
-    const struct hn_question question = {.op = "dataset.inspect", .params = params, .asker = library->asker,
-        .brief = source->bytes <= BRIEF_BYTES, .timeout_seconds = INSPECT_SECONDS};
+    const struct hn_question question = {.op = "dataset.inspect",
+        .params = params,
+        .asker = library->asker,
+        .brief = source->bytes <= BRIEF_BYTES,
+        .timeout_seconds = INSPECT_SECONDS};
     int rc = hn_helper_call(library->helper, &question, &seen, ret_details, err);
     json_decref(params);
     if (!rc && !(*ret = dataset_record(source, seen)))
@@ -91,15 +102,17 @@ static int inspect_dataset(const struct hn_library *library, const struct hn_dat
 void hn_library_take_back(const struct hn_library *library, const char *folder, const char *name) {
     char path[HN_PATH_SIZE];
     struct hn_db *db = hn_store_read(library->store, NULL);
-    if (db && !hn_library_knows(db, folder, name) && hn_state_path(path, library->state, folder, name, NULL))
+    if (db && !hn_library_knows(db, folder, name) &&
+        hn_state_path(path, library->state, folder, name, NULL))
         hn_dir_remove(path, NULL);
     hn_store_release(library->store, db);
 }
 
-/* The uploaded file to its place; *placed tells whether it was not there before. A file that is there and has other bytes than
- * its name says was damaged: the upload, whose bytes were just hashed, takes its place. */
-static int place_dataset(const struct hn_library *library, const struct hn_dataset_source *source, bool *placed,
-    struct hn_error *err) {
+/* The uploaded file to its place; *placed tells whether it was not there before. A file that is
+ * there and has other bytes than its name says was damaged: the upload, whose bytes were just
+ * hashed, takes its place. */
+static int place_dataset(const struct hn_library *library, const struct hn_dataset_source *source,
+    bool *placed, struct hn_error *err) {
     char dir[HN_PATH_SIZE], data[HN_PATH_SIZE];
     if (!hn_state_path(dir, library->state, "datasets", source->sha256, NULL) ||
         !hn_state_path(data, library->state, "datasets", source->sha256, "data"))
@@ -126,7 +139,11 @@ static bool is_compressed(const char *path) {
     static const struct {
         const char *bytes;
         size_t n;
-    } magics[] = {{"\x1F\x8B", 2}, {"\x28\xB5\x2F\xFD", 4}, {"\xFD" "7zXZ", 5}, {"BZh", 3}};
+    } magics[] = {{"\x1F\x8B", 2}, {"\x28\xB5\x2F\xFD", 4},
+        {"\xFD"
+         "7zXZ",
+            5},
+        {"BZh", 3}};
     char head[8] = "";
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     ssize_t n = fd < 0 ? 0 : read(fd, head, sizeof head);
@@ -143,15 +160,18 @@ struct unpacked {
     char path[HN_PATH_SIZE], sha256[HN_SHA256_HEX];
 };
 
-static int unpack(const struct hn_library *library, struct hn_dataset_source *source, struct unpacked *u,
-    struct hn_error *err) {
+static int unpack(const struct hn_library *library, struct hn_dataset_source *source,
+    struct unpacked *u, struct hn_error *err) {
     char unique[HN_ID_SIZE];
     json_t *answer = NULL, *details = NULL;
     hn_id_make("raw", unique);
     if (!hn_state_path(u->path, library->state, "tmp", unique, NULL))
         return hn_fail(err, HN_E_INTERNAL, "path too long");
-    json_t *params = json_pack("{s:s,s:s,s:I}", "path", source->path, "to", u->path, "limit", (json_int_t)library->max_upload);
-    const struct hn_question question = {.op = "dataset.unpack", .params = params, .asker = library->asker,
+    json_t *params = json_pack("{s:s,s:s,s:I}", "path", source->path, "to", u->path, "limit",
+        (json_int_t)library->max_upload);
+    const struct hn_question question = {.op = "dataset.unpack",
+        .params = params,
+        .asker = library->asker,
         .timeout_seconds = INSPECT_SECONDS};
     int rc = hn_helper_call(library->helper, &question, &answer, &details, err);
     const char *sha256 = json_string_value(json_object_get(answer, "sha256"));
@@ -169,8 +189,8 @@ static int unpack(const struct hn_library *library, struct hn_dataset_source *so
     return rc;
 }
 
-static int import_plain(const struct hn_library *library, const struct hn_dataset_source *source, json_t **ret,
-    bool *ret_existing, json_t **ret_details, struct hn_error *err) {
+static int import_plain(const struct hn_library *library, const struct hn_dataset_source *source,
+    json_t **ret, bool *ret_existing, json_t **ret_details, struct hn_error *err) {
     json_t *record = NULL;
     bool placed = false;
     int rc = inspect_dataset(library, source, &record, ret_details, err);
@@ -178,11 +198,13 @@ static int import_plain(const struct hn_library *library, const struct hn_datase
         return rc;
     int lock = lock_library(library->state);
     rc = place_dataset(library, source, &placed, err);
-    struct hn_dataset_insert insert = {.record = record, .owner = source->owner, .provisional = source->provisional};
+    struct hn_dataset_insert insert = {
+        .record = record, .owner = source->owner, .provisional = source->provisional};
     if (!rc)
         rc = hn_store_call(library->store, hn_db_dataset_insert, &insert, err);
     if (!rc && !insert.existing && !source->provisional)
-        hn_record_update(library->state, library->store, "datasets", json_string_value(json_object_get(record, "id")));
+        hn_record_update(library->state, library->store, "datasets",
+            json_string_value(json_object_get(record, "id")));
     if (rc && placed)
         hn_library_take_back(library, "datasets", source->sha256);
     unlock_library(lock);
@@ -195,8 +217,8 @@ static int import_plain(const struct hn_library *library, const struct hn_datase
     return 0;
 }
 
-int hn_dataset_import(const struct hn_library *library, const struct hn_dataset_source *source, json_t **ret,
-    bool *ret_existing, json_t **ret_details, struct hn_error *err) {
+int hn_dataset_import(const struct hn_library *library, const struct hn_dataset_source *source,
+    json_t **ret, bool *ret_existing, json_t **ret_details, struct hn_error *err) {
     struct hn_dataset_source plain = *source;
     struct unpacked u = {.path = ""};
     int rc = is_compressed(source->path) ? unpack(library, &plain, &u, err) : 0;
@@ -207,7 +229,8 @@ int hn_dataset_import(const struct hn_library *library, const struct hn_dataset_
     return rc;
 }
 
-static int remove_dataset(const struct hn_library *library, hn_store_fn from_store, const char *id, struct hn_error *err) {
+static int remove_dataset(const struct hn_library *library, hn_store_fn from_store, const char *id,
+    struct hn_error *err) {
     struct hn_dataset_delete del = {.id = id};
     char dir[HN_PATH_SIZE];
     int lock = lock_library(library->state);
@@ -230,9 +253,11 @@ void hn_dataset_take_back(const struct hn_library *library, const char *id) {
     remove_dataset(library, hn_db_dataset_take_back, id, NULL);
 }
 
-/* Of a folder only what a model consists of is taken, not the pictures and training scripts beside it. */
+/* Of a folder only what a model consists of is taken, not the pictures and training scripts beside
+ * it. */
 static bool model_file(const char *name) {
-    static const char *const endings[] = {".gguf", ".safetensors", ".json", ".txt", ".model", ".jinja"};
+    static const char *const endings[] = {
+        ".gguf", ".safetensors", ".json", ".txt", ".model", ".jinja"};
     size_t n = strlen(name);
     for (size_t i = 0; i < sizeof endings / sizeof endings[0]; i++) {
         size_t m = strlen(endings[i]);
@@ -243,7 +268,8 @@ static bool model_file(const char *name) {
 }
 
 /* {"name","size","sha256"}: what the file has to be whenever it is used. */
-static int note_file(const struct hn_library *library, const char *path, const char *name, json_t *files, struct hn_error *err) {
+static int note_file(const struct hn_library *library, const char *path, const char *name,
+    json_t *files, struct hn_error *err) {
     char hash[HN_SHA256_HEX];
     struct stat st;
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
@@ -256,12 +282,15 @@ static int note_file(const struct hn_library *library, const char *path, const c
     int rc = hn_seen_hash(library->seen, fd, path, hash, err);
     close(fd);
     if (!rc)
-        json_array_append_new(files, json_pack("{s:s,s:I,s:s}", "name", name, "size", (json_int_t)st.st_size, "sha256", hash));
+        json_array_append_new(files,
+            json_pack(
+                "{s:s,s:I,s:s}", "name", name, "size", (json_int_t)st.st_size, "sha256", hash));
     return rc;
 }
 
 /* All files of a folder that was taken in before. */
-static int note_folder(const struct hn_library *library, const char *dir, json_t *files, struct hn_error *err) {
+static int note_folder(
+    const struct hn_library *library, const char *dir, json_t *files, struct hn_error *err) {
     char path[HN_PATH_SIZE];
     DIR *d = opendir(dir);
     if (!d)
@@ -288,7 +317,8 @@ bool hn_model_allowed(const char *dirs, const char *path) {
     return found;
 }
 
-/* Where a model is taken from. What is open is looked at, not its path again: a link that is exchanged meanwhile changes nothing. */
+/* Where a model is taken from. What is open is looked at, not its path again: a link that is
+ * exchanged meanwhile changes nothing. */
 struct origin {
     const struct hn_library *library;
     const char *within; /* folders as of model_dirs, or NULL: any */
@@ -296,7 +326,8 @@ struct origin {
     json_t *files;
 };
 
-/* Opens what the name means at last, links followed, without reading it; -1 when that is not there or not allowed. */
+/* Opens what the name means at last, links followed, without reading it; -1 when that is not there
+ * or not allowed. */
 static int open_within(const struct origin *o, int at, const char *name, struct stat *st) {
     char link[HN_FD_PATH_SIZE], real[HN_PATH_SIZE];
     int fd = openat(at, name, O_PATH | O_CLOEXEC);
@@ -324,8 +355,11 @@ static int refuse_link(const struct origin *o, const char *name, struct hn_error
     hn_fail(err, code, "the file %s of the folder is a link to something that is not there%s", name,
         o->within ? ", or not in the allowed folders" : "");
     hn_error_field(err, "path");
-    hn_error_hint(err, o->within ? "put what it means into the folder itself, or its folder into the setting model_dirs: %s"
-                                 : "put what it means in its place%s", o->within ? o->within : "");
+    hn_error_hint(err,
+        o->within ? "put what it means into the folder itself, or its folder into the setting "
+                    "model_dirs: %s"
+                  : "put what it means in its place%s",
+        o->within ? o->within : "");
     return code;
 }
 
@@ -335,8 +369,10 @@ static int take_entry(const struct origin *o, int folder, const char *name, stru
     if (fd < 0)
         return refuse_link(o, name, err);
     if (S_ISREG(st.st_mode))
-        rc = json_array_size(o->files) < HN_MODEL_FILES ? take_file(o, fd, name, err)
-            : hn_fail(err, HN_E_MODEL_INVALID, "the folder holds more than %d files", HN_MODEL_FILES);
+        rc = json_array_size(o->files) < HN_MODEL_FILES
+            ? take_file(o, fd, name, err)
+            : hn_fail(
+                  err, HN_E_MODEL_INVALID, "the folder holds more than %d files", HN_MODEL_FILES);
     close(fd);
     return rc;
 }
@@ -367,7 +403,8 @@ static const char *entry_of(const struct stat *st) {
     return S_ISDIR(st->st_mode) ? "" : "model.gguf";
 }
 
-static int take_model(const struct origin *o, const char *path, const char **entry, struct hn_error *err) {
+static int take_model(
+    const struct origin *o, const char *path, const char **entry, struct hn_error *err) {
     struct stat st;
     int fd = open_within(o, AT_FDCWD, path, &st);
     if (fd < 0) {
@@ -377,20 +414,23 @@ static int take_model(const struct origin *o, const char *path, const char **ent
     }
     *entry = entry_of(&st);
     int rc = S_ISDIR(st.st_mode) || S_ISREG(st.st_mode)
-        ? hn_dir_create(o->dir, err) : hn_fail(err, HN_E_INVALID_FIELD, "%s is neither a file nor a folder", path);
+        ? hn_dir_create(o->dir, err)
+        : hn_fail(err, HN_E_INVALID_FIELD, "%s is neither a file nor a folder", path);
     if (!rc)
         rc = S_ISDIR(st.st_mode) ? take_folder(o, fd, path, err) : take_file(o, fd, *entry, err);
     close(fd);
     return rc;
 }
 
-static int inspect_model(const struct hn_library *library, const char *dir, const char *entry, json_t **ret,
-    json_t **ret_details, struct hn_error *err) {
+static int inspect_model(const struct hn_library *library, const char *dir, const char *entry,
+    json_t **ret, json_t **ret_details, struct hn_error *err) {
     char path[HN_PATH_SIZE];
     if (!hn_state_path(path, dir, *entry ? entry : NULL, NULL, NULL))
         return hn_fail(err, HN_E_INTERNAL, "path too long");
     json_t *params = json_pack("{s:s}", "path", path);
-    const struct hn_question question = {.op = "model.inspect", .params = params, .asker = library->asker,
+    const struct hn_question question = {.op = "model.inspect",
+        .params = params,
+        .asker = library->asker,
         .timeout_seconds = INSPECT_SECONDS};
     int rc = hn_helper_call(library->helper, &question, ret, ret_details, err);
     json_decref(params);
@@ -401,11 +441,13 @@ static int inspect_model(const struct hn_library *library, const char *dir, cons
     return rc;
 }
 
-int hn_model_import(const struct hn_library *library, const char *name, const char *path, const char *within, const char *source,
-    json_t **ret, json_t **ret_details, struct hn_error *err) {
+int hn_model_import(const struct hn_library *library, const char *name, const char *path,
+    const char *within, const char *source, json_t **ret, json_t **ret_details,
+    struct hn_error *err) {
     char tmp[HN_PATH_SIZE], final[HN_PATH_SIZE], unique[HN_ID_SIZE], staging[HN_ID_SIZE + 8];
     const char *entry = "";
-    /* Not in tmp/, where the helper that looks at it may write: its files can be hard links to the user's own. */
+    /* Not in tmp/, where the helper that looks at it may write: its files can be hard links to the
+     * user's own. */
     hn_id_make("mdl", unique);
     snprintf(staging, sizeof staging, ".tmp-%s", unique);
     if (!hn_state_path(tmp, library->state, "models", staging, NULL) ||
@@ -416,7 +458,9 @@ int hn_model_import(const struct hn_library *library, const char *name, const ch
     int rc = take_model(&origin, path, &entry, err);
     if (!rc)
         rc = inspect_model(library, tmp, entry, &record, ret_details, err);
-    if (!rc && *entry && !json_equal(json_object_get(record, "sha256"), json_object_get(json_array_get(files, 0), "sha256")))
+    if (!rc && *entry &&
+        !json_equal(
+            json_object_get(record, "sha256"), json_object_get(json_array_get(files, 0), "sha256")))
         rc = hn_fail(err, HN_E_CONFLICT, "%s was changed while it was imported", path);
     int lock = lock_library(library->state);
     struct hn_db *db = rc ? NULL : hn_store_read(library->store, err);
@@ -432,7 +476,8 @@ int hn_model_import(const struct hn_library *library, const char *name, const ch
     bool placed = false;
     if (!rc) {
         if (access(final, F_OK) == 0)
-            rc = hn_lost_keep(library->state, "models", name, "it stood where a model is imported, and no record names it", err);
+            rc = hn_lost_keep(library->state, "models", name,
+                "it stood where a model is imported, and no record names it", err);
         if (!rc)
             rc = hn_dir_publish(tmp, final, err);
         placed = !rc;
@@ -465,7 +510,8 @@ int hn_model_adopt(const struct hn_library *library, const char *name, struct hn
     char dir[HN_PATH_SIZE], path[HN_PATH_SIZE];
     const char *entry = "model.gguf";
     json_t *files = json_array(), *record = NULL;
-    if (!hn_state_path(dir, library->state, "models", name, NULL) || !hn_state_path(path, dir, entry, NULL, NULL))
+    if (!hn_state_path(dir, library->state, "models", name, NULL) ||
+        !hn_state_path(path, dir, entry, NULL, NULL))
         return hn_fail(err, HN_E_INTERNAL, "path too long");
     if (access(path, F_OK))
         entry = "";
@@ -487,7 +533,8 @@ int hn_model_adopt(const struct hn_library *library, const char *name, struct hn
 int hn_model_remove(const struct hn_library *library, const char *name, struct hn_error *err) {
     char dir[HN_PATH_SIZE];
     int lock = lock_library(library->state);
-    int rc = hn_ballast_call(library->state, library->store, hn_db_model_delete, (void *)(uintptr_t)name, err);
+    int rc = hn_ballast_call(
+        library->state, library->store, hn_db_model_delete, (void *)(uintptr_t)name, err);
     if (!rc)
         hn_record_forget(library->state, "models", name);
     if (!rc && hn_state_path(dir, library->state, "models", name, NULL))
@@ -499,10 +546,13 @@ int hn_model_remove(const struct hn_library *library, const char *name, struct h
 int hn_job_remove(const struct hn_library *library, const char *id, struct hn_error *err) {
     char dir[HN_PATH_SIZE];
     if (!hn_id_valid("job", id) || !hn_state_path(dir, library->state, "runs", id, NULL))
-        return hn_store_call(library->store, hn_db_job_delete, (void *)(uintptr_t)id, err); /* which knows no such job */
-    int rc = hn_ballast_call(library->state, library->store, hn_db_job_delete, (void *)(uintptr_t)id, err);
+        /* which knows no such job */
+        return hn_store_call(library->store, hn_db_job_delete, (void *)(uintptr_t)id, err);
+    int rc = hn_ballast_call(
+        library->state, library->store, hn_db_job_delete, (void *)(uintptr_t)id, err);
     if (rc == HN_E_DISK_FULL) {
-        /* A long history needs more room in the store's log than there is: the files go first. The store has said that it may. */
+        /* A long history needs more room in the store's log than there is: the files go first. The
+         * store has said that it may. */
         hn_dir_remove(dir, NULL);
         rc = hn_store_call(library->store, hn_db_job_delete, (void *)(uintptr_t)id, err);
     }
@@ -518,8 +568,8 @@ bool hn_library_knows(struct hn_db *db, const char *folder, const char *name) {
     json_t *record = NULL;
     if (folder[0] == 'd')
         return hn_db_dataset_file_used(db, name, &used, NULL) != 0 || used;
-    int rc = folder[0] == 'm' ? hn_db_model_get(db, name, &record, NULL)
-                              : hn_db_job_exists(db, name);
+    int rc =
+        folder[0] == 'm' ? hn_db_model_get(db, name, &record, NULL) : hn_db_job_exists(db, name);
     json_decref(record);
     return rc != HN_E_NOT_FOUND;
 }
@@ -530,7 +580,8 @@ void hn_library_strays(const struct hn_library *library, hn_stray_fn each, void 
     int lock = lock_library(library->state);
     for (size_t i = 0; db && i < sizeof folders / sizeof folders[0]; i++) {
         char path[HN_PATH_SIZE];
-        DIR *dir = hn_state_path(path, library->state, folders[i], NULL, NULL) ? opendir(path) : NULL;
+        DIR *dir =
+            hn_state_path(path, library->state, folders[i], NULL, NULL) ? opendir(path) : NULL;
         for (struct dirent *entry; dir && (entry = readdir(dir));)
             if (entry->d_name[0] != '.' && !hn_library_knows(db, folders[i], entry->d_name))
                 each(ud, folders[i], entry->d_name);
@@ -541,14 +592,19 @@ void hn_library_strays(const struct hn_library *library, hn_stray_fn each, void 
     hn_store_release(library->store, db);
 }
 
-static int refuse_older(const struct hn_library *library, const char *what, const char *kind, const char *name, struct hn_error *err) {
-    hn_fail(err, HN_E_CONFLICT, "hone.db is older than the folders: %s %s/%s; nothing was changed", what, kind, name);
-    hn_error_hint(err, "put the newer hone.db (and hone.db-wal) back, or add what it lacks with `honed rebuild --state %.200s`",
+static int refuse_older(const struct hn_library *library, const char *what, const char *kind,
+    const char *name, struct hn_error *err) {
+    hn_fail(err, HN_E_CONFLICT, "hone.db is older than the folders: %s %s/%s; nothing was changed",
+        what, kind, name);
+    hn_error_hint(err,
+        "put the newer hone.db (and hone.db-wal) back, or add what it lacks with `honed rebuild "
+        "--state %.200s`",
         library->state);
     return HN_E_CONFLICT;
 }
 
-/* A record's file is written after its commit: one that tells the end of a job which the store takes for a running one is newer. */
+/* A record's file is written after its commit: one that tells the end of a job which the store
+ * takes for a running one is newer. */
 static int look_at_ends(const struct hn_library *library, struct hn_db *db, struct hn_error *err) {
     json_t *ids = NULL, *id;
     char own[HN_ID_SIZE];
@@ -562,16 +618,18 @@ static int look_at_ends(const struct hn_library *library, struct hn_db *db, stru
             continue;
         const char *status = json_string_value(json_object_get(record.record, "status"));
         if (strcmp(record.store, own) == 0 && status && hn_job_ended(status))
-            rc = refuse_older(library, "it does not know the end of", "runs", json_string_value(id), err);
+            rc = refuse_older(
+                library, "it does not know the end of", "runs", json_string_value(id), err);
         json_decref(record.record);
     }
     json_decref(ids);
     return rc;
 }
 
-/* Files of records that this store does not have: what it deleted, or, with numbers it has not reached, what it never knew. */
-static int look_at_records(const struct hn_library *library, struct hn_db *db, const char *kind, json_t **ret_old,
-    struct hn_error *err) {
+/* Files of records that this store does not have: what it deleted, or, with numbers it has not
+ * reached, what it never knew. */
+static int look_at_records(const struct hn_library *library, struct hn_db *db, const char *kind,
+    json_t **ret_old, struct hn_error *err) {
     char own[HN_ID_SIZE];
     json_t *names = NULL, *name;
     int64_t last = 0;

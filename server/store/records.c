@@ -66,12 +66,14 @@ static const struct {
 } kinds[] = {{"datasets", hn_db_dataset_get}, {"models", hn_db_model_get}, {"runs", job_record}};
 #define KINDS (sizeof kinds / sizeof kinds[0])
 
-int hn_record_note(const char *state, struct hn_db *db, const char *kind, const char *name, struct hn_error *err) {
+int hn_record_note(
+    const char *state, struct hn_db *db, const char *kind, const char *name, struct hn_error *err) {
     char path[HN_PATH_SIZE], store[HN_ID_SIZE], dir[HN_PATH_SIZE];
     json_t *record = NULL;
     int64_t n = 0;
     int rc = path_of(path, state, kind, name) && hn_state_path(dir, state, "records", kind, NULL)
-        ? hn_db_identity(db, store, err) : hn_fail(err, HN_E_INTERNAL, "path too long");
+        ? hn_db_identity(db, store, err)
+        : hn_fail(err, HN_E_INTERNAL, "path too long");
     for (size_t i = 0; !rc && i < KINDS; i++)
         if (strcmp(kinds[i].kind, kind) == 0)
             rc = kinds[i].get(db, name, &record, err);
@@ -79,23 +81,27 @@ int hn_record_note(const char *state, struct hn_db *db, const char *kind, const 
         rc = hn_db_number_of(db, kind, name, &n, err);
     if (!rc)
         rc = hn_dir_create(dir, err);
-    json_t *whole = rc ? NULL : json_pack("{s:i,s:s,s:I,s:O}", "format", 1, "store", store, "n", (json_int_t)n, "record", record);
+    json_t *whole = rc ? NULL
+                       : json_pack("{s:i,s:s,s:I,s:O}", "format", 1, "store", store, "n",
+                             (json_int_t)n, "record", record);
     char *text = whole ? json_dumps(whole, JSON_COMPACT | JSON_REAL_PRECISION(17)) : NULL;
     if (!rc)
-        rc = text ? hn_file_write_durable(path, text, strlen(text), err) : hn_fail(err, HN_E_INTERNAL, "out of memory");
+        rc = text ? hn_file_write_durable(path, text, strlen(text), err)
+                  : hn_fail(err, HN_E_INTERNAL, "out of memory");
     free(text);
     json_decref(whole);
     json_decref(record);
     return rc;
 }
 
-void hn_record_update(const char *state, struct hn_store *store, const char *kind, const char *name) {
+void hn_record_update(
+    const char *state, struct hn_store *store, const char *kind, const char *name) {
     struct hn_error err = {0};
     struct hn_db *db = hn_store_read(store, &err);
     int rc = db ? hn_record_note(state, db, kind, name, &err) : HN_E_INTERNAL;
     if (rc && rc != HN_E_NOT_FOUND)
-        hn_log(HN_LOG_WARNING, "cannot write a record's file; the store has it", "kind", kind, "name", name, "error",
-            err.message, NULL);
+        hn_log(HN_LOG_WARNING, "cannot write a record's file; the store has it", "kind", kind,
+            "name", name, "error", err.message, NULL);
     hn_store_release(store, db);
 }
 
@@ -105,7 +111,8 @@ void hn_record_forget(const char *state, const char *kind, const char *name) {
         unlink(path);
 }
 
-int hn_record_read(const char *state, const char *kind, const char *name, struct hn_record *ret, struct hn_error *err) {
+int hn_record_read(const char *state, const char *kind, const char *name, struct hn_record *ret,
+    struct hn_error *err) {
     char path[HN_PATH_SIZE];
     json_t *json = NULL;
     if (!path_of(path, state, kind, name))
@@ -113,10 +120,13 @@ int hn_record_read(const char *state, const char *kind, const char *name, struct
     int rc = hn_json_load(path, RECORD_MAX, &json, err);
     const char *store = json_string_value(json_object_get(json, "store"));
     json_t *record = json_object_get(json, "record");
-    if (!rc && (!store || strlen(store) >= HN_ID_SIZE || !json_is_object(record) || json_integer_value(json_object_get(json, "format")) != 1))
+    if (!rc &&
+        (!store || strlen(store) >= HN_ID_SIZE || !json_is_object(record) ||
+            json_integer_value(json_object_get(json, "format")) != 1))
         rc = hn_fail(err, HN_E_INVALID_FIELD, "%s is no record of this version", path);
     if (!rc) {
-        *ret = (struct hn_record){.n = (int64_t)json_integer_value(json_object_get(json, "n")), .record = json_incref(record)};
+        *ret = (struct hn_record){.n = (int64_t)json_integer_value(json_object_get(json, "n")),
+            .record = json_incref(record)};
         snprintf(ret->store, sizeof ret->store, "%s", store);
     }
     json_decref(json);
@@ -150,8 +160,10 @@ int hn_records_complete(const char *state, struct hn_db *db, struct hn_error *er
         json_array_foreach(names, k, name) {
             char path[HN_PATH_SIZE], run[HN_PATH_SIZE];
             const char *text = json_string_value(name);
-            bool folder = i < 2 || (hn_state_path(run, state, "runs", text, NULL) && access(run, F_OK) == 0);
-            if (!rc && folder && path_of(path, state, kinds[i].kind, text) && access(path, F_OK) != 0)
+            bool folder =
+                i < 2 || (hn_state_path(run, state, "runs", text, NULL) && access(run, F_OK) == 0);
+            if (!rc && folder && path_of(path, state, kinds[i].kind, text) &&
+                access(path, F_OK) != 0)
                 rc = hn_record_note(state, db, kinds[i].kind, text, err);
         }
         json_decref(names);

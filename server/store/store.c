@@ -37,8 +37,8 @@ struct hn_store {
     void *ud;
     struct hn_histogram commits;
     struct hn_places places;
-    bool log_grew;  /* since it was last moved; the store thread's own */
-    int64_t moved;  /* tick of that */
+    bool log_grew; /* since it was last moved; the store thread's own */
+    int64_t moved; /* tick of that */
 
     pthread_mutex_t lock; /* guards all below and every call's rc and done */
     pthread_cond_t arrived, finished;
@@ -71,9 +71,11 @@ static void run_group(struct hn_db *db, struct call *group) {
     int rc = hn_db_script(db, "BEGIN IMMEDIATE", &err);
     for (struct call *call = group; call && !rc; call = call->next) {
         run_one(db, call);
-        /* Some failures (no memory, no disk) undo the whole transaction: the next savepoint would be one of its own. */
+        /* Some failures (no memory, no disk) undo the whole transaction: the next savepoint would
+         * be one of its own. */
         if (!hn_db_in_transaction(db))
-            rc = hn_fail(&err, HN_E_INTERNAL, "the store gave up the transaction: %.200s", call->err.message);
+            rc = hn_fail(&err, HN_E_INTERNAL, "the store gave up the transaction: %.200s",
+                call->err.message);
     }
     if (!rc && (rc = hn_db_script(db, "COMMIT", &err)))
         hn_db_script(db, "ROLLBACK", NULL);
@@ -88,9 +90,10 @@ static void run_group(struct hn_db *db, struct call *group) {
 }
 
 /*
- * What was committed lies in the log (hone.db-wal) until it is moved into hone.db; whoever copies or loses the one file of the
- * two has the other as it was. So the log is moved soon: after a second without commits, and every few seconds among them.
- * Readers are not waited for; what they hold back is moved the next time.
+ * What was committed lies in the log (hone.db-wal) until it is moved into hone.db; whoever copies
+ * or loses the one file of the two has the other as it was. So the log is moved soon: after a
+ * second without commits, and every few seconds among them. Readers are not waited for; what they
+ * hold back is moved the next time.
  */
 static void move_log(struct hn_store *store) {
     if (hn_db_script(store->writer, "PRAGMA wal_checkpoint(PASSIVE)", NULL) == 0)
@@ -113,7 +116,8 @@ static void wait_for_work(struct hn_store *store) {
     while (!store->first && !store->stop) {
         if (!store->log_grew) {
             pthread_cond_wait(&store->arrived, &store->lock);
-        } else if (pthread_cond_clockwait(&store->arrived, &store->lock, CLOCK_MONOTONIC, &until) == ETIMEDOUT) {
+        } else if (pthread_cond_clockwait(&store->arrived, &store->lock, CLOCK_MONOTONIC, &until) ==
+            ETIMEDOUT) {
             pthread_mutex_unlock(&store->lock);
             rest(store);
             pthread_mutex_lock(&store->lock);
@@ -171,8 +175,8 @@ static int identify(struct hn_db *db, const char *state, bool anew, struct hn_er
     return rc;
 }
 
-static int create(const char *state, hn_store_commit_fn on_commit, void *ud, bool anew, struct hn_store **ret,
-    struct hn_error *err) {
+static int create(const char *state, hn_store_commit_fn on_commit, void *ud, bool anew,
+    struct hn_store **ret, struct hn_error *err) {
     struct hn_store *store = hn_calloc(1, sizeof *store);
     if (!store)
         return hn_fail(err, HN_E_INTERNAL, "out of memory");
@@ -184,7 +188,9 @@ static int create(const char *state, hn_store_commit_fn on_commit, void *ud, boo
     store->last = &store->first;
     store->on_commit = on_commit;
     store->ud = ud;
-    int rc = hn_state_path(store->path, state, "hone.db", NULL, NULL) ? 0 : hn_fail(err, HN_E_INTERNAL, "path too long");
+    int rc = hn_state_path(store->path, state, "hone.db", NULL, NULL)
+        ? 0
+        : hn_fail(err, HN_E_INTERNAL, "path too long");
     if (!rc && !anew)
         rc = hn_identity_expect(state, err);
     if (!rc)
@@ -211,7 +217,8 @@ static int create(const char *state, hn_store_commit_fn on_commit, void *ud, boo
     return 0;
 }
 
-int hn_store_create(const char *state, hn_store_commit_fn on_commit, void *ud, struct hn_store **ret, struct hn_error *err) {
+int hn_store_create(const char *state, hn_store_commit_fn on_commit, void *ud,
+    struct hn_store **ret, struct hn_error *err) {
     return create(state, on_commit, ud, false, ret, err);
 }
 

@@ -1,4 +1,5 @@
-/* The store as a whole: a copy of it while it is written to, what it says should be on the disk, whether it is sound. */
+/* The store as a whole: a copy of it while it is written to, what it says should be on the disk,
+ * whether it is sound. */
 #include "server/store/store_backup.h"
 #include "server/store/store_db.h"
 
@@ -41,8 +42,8 @@ int hn_db_copy(struct hn_db *db, const char *path, struct hn_error *err) {
     return rc;
 }
 
-static int each_text(struct hn_db *db, const char *sql, void (*each)(void *ud, const char *text), void *ud,
-    struct hn_error *err) {
+static int each_text(struct hn_db *db, const char *sql, void (*each)(void *ud, const char *text),
+    void *ud, struct hn_error *err) {
     struct hn_rows rows;
     int rc = hn_rows_open(&rows, db, err, sql, "");
     while (!rc && (rc = hn_rows_next(&rows, err)) == 1) {
@@ -73,9 +74,9 @@ int hn_db_forget(struct hn_db *db, void *arg, struct hn_error *err) {
     return hn_db_run(db, err, kinds[kind_of(forget->folder)].forget, "s", forget->name);
 }
 
-#define SMALL_PAGES 65536   /* 256 MB: written anew in a moment */
-#define SPARE_PAGES 128     /* that stay free for what comes next */
-#define SHRINK_PAGES 4096   /* in one transaction */
+#define SMALL_PAGES 65536 /* 256 MB: written anew in a moment */
+#define SPARE_PAGES 128   /* that stay free for what comes next */
+#define SHRINK_PAGES 4096 /* in one transaction */
 
 int hn_db_make_shrinkable(struct hn_db *db, struct hn_error *err) {
     int64_t mode = 0, pages = 0, unused = 0;
@@ -104,17 +105,25 @@ int hn_db_quick_check(struct hn_db *db, struct hn_error *err) {
     int rc = hn_rows_open(&rows, db, err, "PRAGMA quick_check(1)", "");
     if (!rc && (rc = hn_rows_next(&rows, err)) == 1) {
         const char *text = hn_rows_text(&rows, 0);
-        rc = text && strcmp(text, "ok") == 0 ? 0 : hn_fail(err, HN_E_INTERNAL, "hone.db is damaged: %.300s", text ? text : "");
+        rc = text && strcmp(text, "ok") == 0
+            ? 0
+            : hn_fail(err, HN_E_INTERNAL, "hone.db is damaged: %.300s", text ? text : "");
         if (rc)
-            hn_error_hint(err, "restore the latest backup that `honed check` finds whole, or make a store from the folders with "
-                               "`honed rebuild`");
+            hn_error_hint(err,
+                "restore the latest backup that `honed check` finds whole, or make a store from "
+                "the folders with `honed rebuild`");
     }
     hn_rows_close(&rows);
     return rc;
 }
 
-int hn_db_check(struct hn_db *db, void (*each)(void *ud, const char *text), void *ud, struct hn_error *err) {
-    int rc = each_text(db, "SELECT * FROM pragma_integrity_check WHERE integrity_check<>'ok'", each, ud, err);
-    return rc ? rc : each_text(db, "SELECT 'a row of '||\"table\"||' belongs to no '||parent FROM pragma_foreign_key_check",
-        each, ud, err);
+int hn_db_check(
+    struct hn_db *db, void (*each)(void *ud, const char *text), void *ud, struct hn_error *err) {
+    int rc = each_text(
+        db, "SELECT * FROM pragma_integrity_check WHERE integrity_check<>'ok'", each, ud, err);
+    return rc ? rc
+              : each_text(db,
+                    "SELECT 'a row of '||\"table\"||' belongs to no '||parent FROM "
+                    "pragma_foreign_key_check",
+                    each, ud, err);
 }

@@ -21,8 +21,9 @@ static int fail(struct hn_db *db, struct hn_error *err, const char *what) {
         return hn_fail(err, HN_E_BUSY, "the store is locked by another process");
     if (code == SQLITE_CORRUPT || code == SQLITE_NOTADB) {
         hn_fail(err, HN_E_INTERNAL, "hone.db is damaged: %s", text);
-        hn_error_hint(err, "stop the server; restore the latest backup that `honed check` finds whole, or make a store from the "
-                           "folders with `honed rebuild`");
+        hn_error_hint(err,
+            "stop the server; restore the latest backup that `honed check` finds whole, or make a "
+            "store from the folders with `honed rebuild`");
         return HN_E_INTERNAL;
     }
     return hn_fail(err, HN_E_INTERNAL, "the store: %.80s: %s", what, text);
@@ -47,17 +48,21 @@ int hn_db_open(const char *path, bool writer, struct hn_db **ret, struct hn_erro
         hn_db_close(db);
         return rc;
     }
-    if (writer && sqlite3_db_readonly(db->handle, "main") == 1) { /* SQLite falls back to that by itself */
+    if (writer && sqlite3_db_readonly(db->handle, "main") == 1) {
+        /* SQLite falls back to that by itself */
         hn_fail(err, HN_E_INTERNAL, "the store %.300s cannot be written", path);
-        hn_error_hint(err, "it must belong to the user that the server runs as, on a disk that may be written");
+        hn_error_hint(err,
+            "it must belong to the user that the server runs as, on a disk that may be written");
         hn_db_close(db);
         return HN_E_INTERNAL;
     }
     sqlite3_busy_timeout(db->handle, 15000);
-    /* A queue of 100,000 does not fit the usual cache of 2 MB, and a log of 4 MB was moved into the file twenty times a second. */
+    /* A queue of 100,000 does not fit the usual cache of 2 MB, and a log of 4 MB was moved into the
+     * file twenty times a second. */
     rc = hn_db_script(db,
-        writer ? "PRAGMA auto_vacuum=INCREMENTAL; PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON; PRAGMA temp_store=MEMORY; "
-                 "PRAGMA cache_size=-8000; PRAGMA wal_autocheckpoint=4000"
+        writer ? "PRAGMA auto_vacuum=INCREMENTAL; PRAGMA journal_mode=WAL; PRAGMA "
+                 "synchronous=FULL; PRAGMA foreign_keys=ON; PRAGMA temp_store=MEMORY; PRAGMA "
+                 "cache_size=-8000; PRAGMA wal_autocheckpoint=4000"
                : "PRAGMA query_only=ON; PRAGMA temp_store=MEMORY",
         err);
     if (rc) {
@@ -98,7 +103,8 @@ int hn_db_migrate(struct hn_db *db, struct hn_error *err) {
             rc = hn_db_script(db, pragma, err);
     }
     if (!rc && have > (int64_t)known) {
-        rc = hn_fail(err, HN_E_CONFLICT, "the state folder was written by a newer version (schema %lld, this one knows %zu)",
+        rc = hn_fail(err, HN_E_CONFLICT,
+            "the state folder was written by a newer version (schema %lld, this one knows %zu)",
             (long long)have, known);
         hn_error_hint(err, "run the newer version of honed, or choose another folder with --state");
     }
@@ -121,7 +127,8 @@ static int prepare(struct hn_db *db, const char *sql, struct hn_rows *rows, stru
         rows->stmt = slot->stmt;
         return 0;
     }
-    if (sqlite3_prepare_v3(db->handle, sql, -1, SQLITE_PREPARE_PERSISTENT, &rows->stmt, NULL) != SQLITE_OK)
+    if (sqlite3_prepare_v3(db->handle, sql, -1, SQLITE_PREPARE_PERSISTENT, &rows->stmt, NULL) !=
+        SQLITE_OK)
         return fail(db, err, sql);
     char *copy;
     if (db->n_cache < sizeof db->cache / sizeof db->cache[0] && (copy = strdup(sql))) {
@@ -132,23 +139,27 @@ static int prepare(struct hn_db *db, const char *sql, struct hn_rows *rows, stru
     return 0;
 }
 
-static int bind(struct hn_rows *rows, struct hn_error *err, const char *sql, const char *types, va_list ap) {
+static int bind(
+    struct hn_rows *rows, struct hn_error *err, const char *sql, const char *types, va_list ap) {
     int rc = SQLITE_OK;
     for (int i = 1; *types && rc == SQLITE_OK; i++, types++) {
         if (*types == 's') {
             const char *text = va_arg(ap, const char *);
-            rc = text ? sqlite3_bind_text(rows->stmt, i, text, -1, SQLITE_TRANSIENT) : sqlite3_bind_null(rows->stmt, i);
+            rc = text ? sqlite3_bind_text(rows->stmt, i, text, -1, SQLITE_TRANSIENT)
+                      : sqlite3_bind_null(rows->stmt, i);
         } else if (*types == 'i') {
             rc = sqlite3_bind_int64(rows->stmt, i, va_arg(ap, int64_t));
         } else {
             double value = va_arg(ap, double);
-            rc = isnan(value) ? sqlite3_bind_null(rows->stmt, i) : sqlite3_bind_double(rows->stmt, i, value);
+            rc = isnan(value) ? sqlite3_bind_null(rows->stmt, i)
+                              : sqlite3_bind_double(rows->stmt, i, value);
         }
     }
     return rc == SQLITE_OK ? 0 : fail(rows->db, err, sql);
 }
 
-int hn_rows_open(struct hn_rows *rows, struct hn_db *db, struct hn_error *err, const char *sql, const char *types, ...) {
+int hn_rows_open(struct hn_rows *rows, struct hn_db *db, struct hn_error *err, const char *sql,
+    const char *types, ...) {
     int rc = prepare(db, sql, rows, err);
     if (rc)
         return rc;
@@ -197,9 +208,10 @@ void hn_rows_close(struct hn_rows *rows) {
     *rows = (struct hn_rows){0};
 }
 
-/* Runs a statement up to its first row: 1 a row, 0 none, negative an error. The caller closes `rows` in every case. */
-static int first_row(struct hn_rows *rows, struct hn_db *db, struct hn_error *err, const char *sql, const char *types,
-    va_list ap) {
+/* Runs a statement up to its first row: 1 a row, 0 none, negative an error. The caller closes
+ * `rows` in every case. */
+static int first_row(struct hn_rows *rows, struct hn_db *db, struct hn_error *err, const char *sql,
+    const char *types, va_list ap) {
     int rc = prepare(db, sql, rows, err);
     if (!rc)
         rc = bind(rows, err, sql, types, ap);
@@ -216,8 +228,8 @@ int hn_db_run(struct hn_db *db, struct hn_error *err, const char *sql, const cha
     return rc < 0 ? rc : 0;
 }
 
-int hn_db_number(struct hn_db *db, int64_t missing, int64_t *ret, struct hn_error *err, const char *sql,
-    const char *types, ...) {
+int hn_db_number(struct hn_db *db, int64_t missing, int64_t *ret, struct hn_error *err,
+    const char *sql, const char *types, ...) {
     struct hn_rows rows;
     va_list ap;
     va_start(ap, types);

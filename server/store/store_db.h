@@ -1,8 +1,8 @@
 /*
  * What the store_*.c files share: prepared statements with bound arguments in one call.
  *
- * `types` has one letter an argument: s text (NULL gives SQL NULL), i int64_t, d double (NaN gives NULL).
- * Statements are prepared once per connection and kept.
+ * `types` has one letter an argument: s text (NULL gives SQL NULL), i int64_t, d double (NaN gives
+ * NULL). Statements are prepared once per connection and kept.
  */
 #ifndef HN_STORE_DB_H
 #define HN_STORE_DB_H
@@ -21,14 +21,17 @@ struct hn_statement {
     bool busy;
 };
 
-/* The queue as it was at one version of the store, for all readers to look places up in; see hn_db_job_position. */
+/* The queue as it was at one version of the store, for all readers to look places up in; see
+ * hn_db_job_position. */
 struct hn_places {
-    atomic_int_fast64_t commits;    /* of the store so far: its version */
-    pthread_mutex_t lock;           /* guards all below */
-    int64_t version;                /* that was last looked at; -1: none */
-    int64_t at;                     /* tick when it was read */
-    bool filled;                    /* `jobs` is the queue of some version */
-    struct { int64_t priority, n; } *jobs; /* in their order */
+    atomic_int_fast64_t commits; /* of the store so far: its version */
+    pthread_mutex_t lock;        /* guards all below */
+    int64_t version;             /* that was last looked at; -1: none */
+    int64_t at;                  /* tick when it was read */
+    bool filled;                 /* `jobs` is the queue of some version */
+    struct {
+        int64_t priority, n;
+    } * jobs; /* in their order */
     size_t n_jobs, capacity;
 };
 
@@ -59,15 +62,18 @@ int64_t hn_db_changes(struct hn_db *db);
 int64_t hn_db_last_id(struct hn_db *db);
 bool hn_db_is_duplicate(struct hn_db *db); /* the last failure was a broken UNIQUE */
 /* One number of one row; `missing` when there is no row or it is NULL. */
-int hn_db_number(struct hn_db *db, int64_t missing, int64_t *ret, struct hn_error *err, const char *sql,
-    const char *types, ...);
+int hn_db_number(struct hn_db *db, int64_t missing, int64_t *ret, struct hn_error *err,
+    const char *sql, const char *types, ...);
 /* The first column of all rows, as a new array of strings. */
 int hn_db_texts(struct hn_db *db, json_t **ret, struct hn_error *err, const char *sql);
 void hn_db_touch(struct hn_db *db, const char *job);
 
-int hn_rows_open(struct hn_rows *rows, struct hn_db *db, struct hn_error *err, const char *sql, const char *types, ...);
-int hn_rows_next(struct hn_rows *rows, struct hn_error *err); /* 1 a row, 0 the end, negative an error */
-const char *hn_rows_text(struct hn_rows *rows, int column);   /* borrowed until the next step; NULL for NULL */
+int hn_rows_open(struct hn_rows *rows, struct hn_db *db, struct hn_error *err, const char *sql,
+    const char *types, ...);
+/* 1 a row, 0 the end, negative an error */
+int hn_rows_next(struct hn_rows *rows, struct hn_error *err);
+/* borrowed until the next step; NULL for NULL */
+const char *hn_rows_text(struct hn_rows *rows, int column);
 int64_t hn_rows_int(struct hn_rows *rows, int column);
 double hn_rows_real(struct hn_rows *rows, int column); /* NaN for NULL */
 bool hn_rows_null(struct hn_rows *rows, int column);

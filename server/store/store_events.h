@@ -1,6 +1,7 @@
 /*
- * What a run tells: events, metrics, checkpoints, artifacts. Ingested in one transaction with the offset they were read
- * up to, so that each line of events.jsonl counts exactly once whenever the daemon dies.
+ * What a run tells: events, metrics, checkpoints, artifacts. Ingested in one transaction with the
+ * offset they were read up to, so that each line of events.jsonl counts exactly once whenever the
+ * daemon dies.
  */
 #ifndef HN_STORE_EVENTS_H
 #define HN_STORE_EVENTS_H
@@ -9,43 +10,51 @@
 
 struct hn_ingest {
     const char *id;
-    const char *text;     /* whole lines of events.jsonl from `from` on */
+    const char *text; /* whole lines of events.jsonl from `from` on */
     size_t size;
-    int64_t from;         /* the offset the store must have; otherwise HN_E_CONFLICT, and it is set to what the store has */
+    /* the offset the store must have; otherwise HN_E_CONFLICT, and it is set to what the store
+     * has */
+    int64_t from;
     /* out */
     int64_t lines, skipped;
     int64_t steps, tokens; /* trained since the last time */
-    char requested[16];   /* what is asked of the job now, "" if nothing */
+    char requested[16];    /* what is asked of the job now, "" if nothing */
     int64_t checkpoint_bytes;
 };
 int hn_db_ingest(struct hn_db *db, void *ingest, struct hn_error *err);
-/* Leaves of text and size what the store has not read yet, and sets `from` to where that begins. For a file from its beginning. */
+/* Leaves of text and size what the store has not read yet, and sets `from` to where that begins.
+ * For a file from its beginning. */
 int hn_db_ingest_from(struct hn_db *db, struct hn_ingest *ingest, struct hn_error *err);
 
-/* {"seq","time","type","data"} of up to `limit` events after `seq`, as JSON texts handed to `each`. */
-typedef void (*hn_event_fn)(void *ud, int64_t seq, const char *time, const char *type, const char *data);
-int hn_db_events(struct hn_db *db, int64_t job, int64_t after, int64_t limit, const char *type /* NULL: all */,
-    hn_event_fn each, void *ud, struct hn_error *err);
+/* {"seq","time","type","data"} of up to `limit` events after `seq`, as JSON texts handed to
+ * `each`. */
+typedef void (*hn_event_fn)(
+    void *ud, int64_t seq, const char *time, const char *type, const char *data);
+int hn_db_events(struct hn_db *db, int64_t job, int64_t after, int64_t limit,
+    const char *type /* NULL: all */, hn_event_fn each, void *ud, struct hn_error *err);
 
 struct hn_metric {
-    int64_t seq, step, tokens; /* tokens -1: null */
+    int64_t seq, step, tokens;                                       /* tokens -1: null */
     double epoch, loss, learning_rate, grad_norm, tokens_per_second; /* NaN: null */
-    const char *val;  /* JSON object, or NULL in a training row */
+    const char *val; /* JSON object, or NULL in a training row */
     const char *time;
 };
 typedef void (*hn_metric_fn)(void *ud, const struct hn_metric *metric);
-int hn_db_metrics(struct hn_db *db, int64_t job, int64_t after, int64_t limit, hn_metric_fn each, void *ud,
+int hn_db_metrics(struct hn_db *db, int64_t job, int64_t after, int64_t limit, hn_metric_fn each,
+    void *ud, struct hn_error *err);
+/* At most about `points` training rows, with every bucket's least and greatest loss kept, and all
+ * evaluations. */
+int hn_db_metrics_thin(struct hn_db *db, int64_t job, int64_t points, hn_metric_fn each, void *ud,
     struct hn_error *err);
-/* At most about `points` training rows, with every bucket's least and greatest loss kept, and all evaluations. */
-int hn_db_metrics_thin(struct hn_db *db, int64_t job, int64_t points, hn_metric_fn each, void *ud, struct hn_error *err);
 /* Names of the val_ columns, val_loss first: a new array of strings. */
 int hn_db_metric_names(struct hn_db *db, int64_t job, json_t **ret, struct hn_error *err);
 
 /* New references to arrays in the API's shape. */
 int hn_db_checkpoints(struct hn_db *db, int64_t job, json_t **ret, struct hn_error *err);
-int hn_db_artifacts(struct hn_db *db, int64_t job, const char *after, int64_t limit, json_t **ret, struct hn_error *err);
-/* One file's size and hash; HN_E_NOT_FOUND. */
-int hn_db_artifact(struct hn_db *db, int64_t job, const char *path, int64_t *ret_size, char ret_sha256[HN_SHA256_HEX],
+int hn_db_artifacts(struct hn_db *db, int64_t job, const char *after, int64_t limit, json_t **ret,
     struct hn_error *err);
+/* One file's size and hash; HN_E_NOT_FOUND. */
+int hn_db_artifact(struct hn_db *db, int64_t job, const char *path, int64_t *ret_size,
+    char ret_sha256[HN_SHA256_HEX], struct hn_error *err);
 
 #endif

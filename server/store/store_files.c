@@ -30,20 +30,25 @@ static int64_t integer(const json_t *record, const char *name) {
 
 static char *compact(const json_t *record, const char *name) {
     const json_t *value = json_object_get(record, name);
-    return value ? json_dumps(value, JSON_COMPACT | JSON_SORT_KEYS | JSON_ENCODE_ANY) : strdup("null");
+    return value ? json_dumps(value, JSON_COMPACT | JSON_SORT_KEYS | JSON_ENCODE_ANY)
+                 : strdup("null");
 }
 
-#define DATASET "id,name,format,columns,tasks,rows,bytes,sha256,dropped,warnings,created_at,on_error,owner"
+#define DATASET \
+    "id,name,format,columns,tasks,rows,bytes,sha256,dropped,warnings,created_at,on_error,owner"
 
 static json_t *read_dataset(struct hn_rows *rows) {
-    return json_pack("{s:s,s:s,s:s,s:o,s:o,s:I,s:I,s:s,s:I,s:o,s:s,s:s,s:s}", "id", hn_rows_text(rows, 0), "name",
-        hn_rows_text(rows, 1), "format", hn_rows_text(rows, 2), "columns", parsed(rows, 3), "tasks", parsed(rows, 4),
-        "rows", (json_int_t)hn_rows_int(rows, 5), "bytes", (json_int_t)hn_rows_int(rows, 6), "sha256",
-        hn_rows_text(rows, 7), "dropped", (json_int_t)hn_rows_int(rows, 8), "warnings", parsed(rows, 9), "created_at",
-        hn_rows_text(rows, 10), "on_error", hn_rows_text(rows, 11), "owner", hn_rows_text(rows, 12));
+    return json_pack("{s:s,s:s,s:s,s:o,s:o,s:I,s:I,s:s,s:I,s:o,s:s,s:s,s:s}", "id",
+        hn_rows_text(rows, 0), "name", hn_rows_text(rows, 1), "format", hn_rows_text(rows, 2),
+        "columns", parsed(rows, 3), "tasks", parsed(rows, 4), "rows",
+        (json_int_t)hn_rows_int(rows, 5), "bytes", (json_int_t)hn_rows_int(rows, 6), "sha256",
+        hn_rows_text(rows, 7), "dropped", (json_int_t)hn_rows_int(rows, 8), "warnings",
+        parsed(rows, 9), "created_at", hn_rows_text(rows, 10), "on_error", hn_rows_text(rows, 11),
+        "owner", hn_rows_text(rows, 12));
 }
 
-static int one(struct hn_rows *rows, json_t *(*reader)(struct hn_rows *), json_t **ret, struct hn_error *err) {
+static int one(
+    struct hn_rows *rows, json_t *(*reader)(struct hn_rows *), json_t **ret, struct hn_error *err) {
     int rc = hn_rows_next(rows, err);
     if (rc == 1)
         *ret = reader(rows);
@@ -51,8 +56,8 @@ static int one(struct hn_rows *rows, json_t *(*reader)(struct hn_rows *), json_t
     return rc;
 }
 
-static int page(struct hn_rows *rows, json_t *(*reader)(struct hn_rows *), int64_t limit, json_t **ret, bool *ret_more,
-    struct hn_error *err) {
+static int page(struct hn_rows *rows, json_t *(*reader)(struct hn_rows *), int64_t limit,
+    json_t **ret, bool *ret_more, struct hn_error *err) {
     json_t *list = json_array();
     int rc;
     *ret_more = false;
@@ -75,11 +80,14 @@ static int page(struct hn_rows *rows, json_t *(*reader)(struct hn_rows *), int64
 int hn_db_dataset_insert(struct hn_db *db, void *arg, struct hn_error *err) {
     struct hn_dataset_insert *insert = arg;
     json_t *record = insert->record, *existing = NULL;
-    char *columns = compact(record, "columns"), *tasks = compact(record, "tasks"), *warnings = compact(record, "warnings");
+    char *columns = compact(record, "columns"), *tasks = compact(record, "tasks"),
+         *warnings = compact(record, "warnings");
     const char *owner = insert->owner ? insert->owner : "";
     struct hn_rows rows;
-    int rc = hn_rows_open(&rows, db, err, "SELECT " DATASET " FROM datasets WHERE sha256=?1 AND format=?2 AND columns=?3 "
-        "AND on_error=?4 AND owner=?5", "sssss", string(record, "sha256"), string(record, "format"), columns,
+    int rc = hn_rows_open(&rows, db, err,
+        "SELECT " DATASET
+        " FROM datasets WHERE sha256=?1 AND format=?2 AND columns=?3 AND on_error=?4 AND owner=?5",
+        "sssss", string(record, "sha256"), string(record, "format"), columns,
         string(record, "on_error"), owner);
     if (!rc)
         rc = one(&rows, read_dataset, &existing, err);
@@ -88,7 +96,8 @@ int hn_db_dataset_insert(struct hn_db *db, void *arg, struct hn_error *err) {
         json_object_clear(record);
         json_object_update(record, existing);
         json_decref(existing);
-        rc = hn_db_run(db, err, "UPDATE datasets SET provisional=0 WHERE id=?1 AND provisional", "s", string(record, "id"));
+        rc = hn_db_run(db, err, "UPDATE datasets SET provisional=0 WHERE id=?1 AND provisional",
+            "s", string(record, "id"));
     } else if (rc == 0 && !(rc = hn_db_quota_bytes(db, owner, integer(record, "bytes"), err))) {
         char id[HN_ID_SIZE], now[HN_TIME_SIZE];
         hn_id_make("ds", id);
@@ -96,11 +105,14 @@ int hn_db_dataset_insert(struct hn_db *db, void *arg, struct hn_error *err) {
         json_object_set_new(record, "id", json_string(id));
         json_object_set_new(record, "created_at", json_string(now));
         json_object_set_new(record, "owner", json_string(owner));
-        rc = hn_db_run(db, err, "INSERT INTO datasets (id,name,format,columns,tasks,rows,bytes,sha256,dropped,warnings,"
-            "created_at,on_error,provisional,owner) VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14)", "sssssiisisssis", id,
-            string(record, "name"), string(record, "format"), columns, tasks, integer(record, "rows"),
-            integer(record, "bytes"), string(record, "sha256"), integer(record, "dropped"), warnings, now,
-            string(record, "on_error"), (int64_t)insert->provisional, owner);
+        rc = hn_db_run(db, err,
+            "INSERT INTO datasets "
+            "(id,name,format,columns,tasks,rows,bytes,sha256,dropped,warnings,created_at,on_error,"
+            "provisional,owner) VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14)",
+            "sssssiisisssis", id, string(record, "name"), string(record, "format"), columns, tasks,
+            integer(record, "rows"), integer(record, "bytes"), string(record, "sha256"),
+            integer(record, "dropped"), warnings, now, string(record, "on_error"),
+            (int64_t)insert->provisional, owner);
     }
     free(columns);
     free(tasks);
@@ -122,18 +134,21 @@ int hn_db_dataset_get(struct hn_db *db, const char *id, json_t **ret, struct hn_
     return rc == 1 ? 0 : rc < 0 ? rc : hn_db_dataset_missing(err, id);
 }
 
-int hn_db_dataset_list(struct hn_db *db, const struct hn_reach *reach, const char *after, int64_t limit, json_t **ret,
-    bool *ret_more, struct hn_error *err) {
+int hn_db_dataset_list(struct hn_db *db, const struct hn_reach *reach, const char *after,
+    int64_t limit, json_t **ret, bool *ret_more, struct hn_error *err) {
     struct hn_rows rows;
-    int rc = hn_rows_open(&rows, db, err, "SELECT " DATASET " FROM datasets WHERE NOT provisional AND (?1 IS NULL OR "
-        "n<(SELECT n FROM datasets WHERE id=?1 AND " HN_REACHES("owner", 3, 4, 5) ")) AND " HN_REACHES("owner", 3, 4, 5)
-        " ORDER BY n DESC LIMIT ?2", "siiss", after, limit + 1, (int64_t)reach->all, reach->owner, reach->team);
+    int rc = hn_rows_open(&rows, db, err,
+        "SELECT " DATASET " FROM datasets WHERE NOT provisional AND (?1 IS NULL OR n<(SELECT n "
+        "FROM datasets WHERE id=?1 AND " HN_REACHES("owner", 3, 4, 5) ")) AND " HN_REACHES(
+            "owner", 3, 4, 5) " ORDER BY n DESC LIMIT ?2",
+        "siiss", after, limit + 1, (int64_t)reach->all, reach->owner, reach->team);
     return rc ? rc : page(&rows, read_dataset, limit, ret, ret_more, err);
 }
 
 int hn_db_dataset_file_used(struct hn_db *db, const char *sha256, bool *ret, struct hn_error *err) {
     int64_t n;
-    int rc = hn_db_number(db, 0, &n, err, "SELECT count(*) FROM datasets WHERE sha256=?1", "s", sha256);
+    int rc =
+        hn_db_number(db, 0, &n, err, "SELECT count(*) FROM datasets WHERE sha256=?1", "s", sha256);
     if (!rc)
         *ret = n > 0;
     return rc;
@@ -142,12 +157,17 @@ int hn_db_dataset_file_used(struct hn_db *db, const char *sha256, bool *ret, str
 int hn_db_datasets_unused(struct hn_db *db, const char *time, json_t **ret, struct hn_error *err) {
     struct hn_rows rows;
     json_t *list = json_array();
-    int rc = hn_rows_open(&rows, db, err, "SELECT d.id,d.bytes FROM datasets d WHERE d.created_at<?1 AND NOT d.provisional AND d.id NOT IN "
-        "(SELECT dataset FROM jobs UNION SELECT validation_dataset FROM jobs WHERE validation_dataset IS NOT NULL UNION SELECT "
-        "test_dataset FROM jobs WHERE test_dataset IS NOT NULL UNION SELECT json_extract(value,'$.dataset') FROM "
-        "jobs,json_each(jobs.datasets) WHERE jobs.datasets IS NOT NULL) ORDER BY d.n LIMIT 100", "s", time);
+    int rc = hn_rows_open(&rows, db, err,
+        "SELECT d.id,d.bytes FROM datasets d WHERE d.created_at<?1 AND NOT d.provisional AND d.id "
+        "NOT IN (SELECT dataset FROM jobs UNION SELECT validation_dataset FROM jobs WHERE "
+        "validation_dataset IS NOT NULL UNION SELECT test_dataset FROM jobs WHERE test_dataset IS "
+        "NOT NULL UNION SELECT json_extract(value,'$.dataset') FROM jobs,json_each(jobs.datasets) "
+        "WHERE jobs.datasets IS NOT NULL) ORDER BY d.n LIMIT 100",
+        "s", time);
     while (!rc && (rc = hn_rows_next(&rows, err)) == 1) {
-        json_array_append_new(list, json_pack("{s:s,s:I}", "id", hn_rows_text(&rows, 0), "bytes", (json_int_t)hn_rows_int(&rows, 1)));
+        json_array_append_new(list,
+            json_pack("{s:s,s:I}", "id", hn_rows_text(&rows, 0), "bytes",
+                (json_int_t)hn_rows_int(&rows, 1)));
         rc = 0;
     }
     hn_rows_close(&rows);
@@ -159,13 +179,14 @@ int hn_db_datasets_unused(struct hn_db *db, const char *time, json_t **ret, stru
 }
 
 static int refuse_in_use(struct hn_error *err, const char *what, const char *name, int64_t jobs) {
-    hn_fail(err, HN_E_CONFLICT, "%s %s is used by %lld job%s that %s not ended", what, name, (long long)jobs,
-        jobs == 1 ? "" : "s", jobs == 1 ? "has" : "have");
+    hn_fail(err, HN_E_CONFLICT, "%s %s is used by %lld job%s that %s not ended", what, name,
+        (long long)jobs, jobs == 1 ? "" : "s", jobs == 1 ? "has" : "have");
     hn_error_hint(err, "wait for them or cancel them first");
     return HN_E_CONFLICT;
 }
 
-static int delete_dataset(struct hn_db *db, struct hn_dataset_delete *del, const json_t *record, struct hn_error *err) {
+static int delete_dataset(
+    struct hn_db *db, struct hn_dataset_delete *del, const json_t *record, struct hn_error *err) {
     bool used = true;
     int rc = hn_db_run(db, err, "DELETE FROM datasets WHERE id=?1", "s", del->id);
     if (!rc)
@@ -182,8 +203,10 @@ int hn_db_dataset_delete(struct hn_db *db, void *arg, struct hn_error *err) {
     int64_t jobs = 0;
     int rc = hn_db_dataset_get(db, del->id, &record, err);
     if (!rc)
-        rc = hn_db_number(db, 0, &jobs, err, "SELECT count(*) FROM jobs j WHERE " HN_JOB_USES(1) " AND "
-            "status IN ('queued','running','paused')", "s", del->id);
+        rc = hn_db_number(db, 0, &jobs, err,
+            "SELECT count(*) FROM jobs j WHERE " HN_JOB_USES(
+                1) " AND status IN ('queued','running','paused')",
+            "s", del->id);
     if (!rc && jobs)
         rc = refuse_in_use(err, "data set", del->id, jobs);
     if (!rc)
@@ -196,7 +219,8 @@ int hn_db_dataset_take_back(struct hn_db *db, void *arg, struct hn_error *err) {
     struct hn_dataset_delete *del = arg;
     json_t *record = NULL;
     int64_t provisional = 0;
-    int rc = hn_db_number(db, 0, &provisional, err, "SELECT provisional FROM datasets WHERE id=?1", "s", del->id);
+    int rc = hn_db_number(
+        db, 0, &provisional, err, "SELECT provisional FROM datasets WHERE id=?1", "s", del->id);
     if (rc || !provisional)
         return rc;
     rc = hn_db_dataset_get(db, del->id, &record, err);
@@ -210,15 +234,19 @@ int hn_db_datasets_provisional(struct hn_db *db, json_t **ret_ids, struct hn_err
     return hn_db_texts(db, ret_ids, err, "SELECT id FROM datasets WHERE provisional");
 }
 
-#define MODEL "name,family,format,quantisation,parameters,context,vocab,tasks,source,sha256,bytes,chat_template,created_at,entry,files"
+#define MODEL                                                                                  \
+    "name,family,format,quantisation,parameters,context,vocab,tasks,source,sha256,bytes,chat_" \
+    "template,created_at,entry,files"
 
 static json_t *read_model(struct hn_rows *rows) {
-    return json_pack("{s:s,s:s,s:s,s:o,s:I,s:I,s:I,s:o,s:o,s:s,s:I,s:b,s:s,s:s,s:o}", "name", hn_rows_text(rows, 0),
-        "family", hn_rows_text(rows, 1), "format", hn_rows_text(rows, 2), "quantisation", text_or_null(rows, 3),
-        "parameters", (json_int_t)hn_rows_int(rows, 4), "context", (json_int_t)hn_rows_int(rows, 5), "vocab",
-        (json_int_t)hn_rows_int(rows, 6), "tasks", parsed(rows, 7), "source", text_or_null(rows, 8), "sha256",
-        hn_rows_text(rows, 9), "bytes", (json_int_t)hn_rows_int(rows, 10), "chat_template", (int)hn_rows_int(rows, 11),
-        "created_at", hn_rows_text(rows, 12), "entry", hn_rows_text(rows, 13), "files", parsed(rows, 14));
+    return json_pack("{s:s,s:s,s:s,s:o,s:I,s:I,s:I,s:o,s:o,s:s,s:I,s:b,s:s,s:s,s:o}", "name",
+        hn_rows_text(rows, 0), "family", hn_rows_text(rows, 1), "format", hn_rows_text(rows, 2),
+        "quantisation", text_or_null(rows, 3), "parameters", (json_int_t)hn_rows_int(rows, 4),
+        "context", (json_int_t)hn_rows_int(rows, 5), "vocab", (json_int_t)hn_rows_int(rows, 6),
+        "tasks", parsed(rows, 7), "source", text_or_null(rows, 8), "sha256", hn_rows_text(rows, 9),
+        "bytes", (json_int_t)hn_rows_int(rows, 10), "chat_template", (int)hn_rows_int(rows, 11),
+        "created_at", hn_rows_text(rows, 12), "entry", hn_rows_text(rows, 13), "files",
+        parsed(rows, 14));
 }
 
 int hn_db_model_insert(struct hn_db *db, void *arg, struct hn_error *err) {
@@ -226,15 +254,20 @@ int hn_db_model_insert(struct hn_db *db, void *arg, struct hn_error *err) {
     char now[HN_TIME_SIZE], *tasks = compact(record, "tasks"), *files = compact(record, "files");
     hn_time_now(now);
     json_object_set_new(record, "created_at", json_string(now));
-    int rc = hn_db_run(db, err, "INSERT INTO models (" MODEL ") VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15)",
-        "ssssiiisssiisss", string(record, "name"), string(record, "family"), string(record, "format"),
-        string(record, "quantisation"), integer(record, "parameters"), integer(record, "context"),
-        integer(record, "vocab"), tasks, string(record, "source"), string(record, "sha256"), integer(record, "bytes"),
-        (int64_t)json_is_true(json_object_get(record, "chat_template")), now, string(record, "entry"), files);
+    int rc = hn_db_run(db, err,
+        "INSERT INTO models (" MODEL
+        ") VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15)",
+        "ssssiiisssiisss", string(record, "name"), string(record, "family"),
+        string(record, "format"), string(record, "quantisation"), integer(record, "parameters"),
+        integer(record, "context"), integer(record, "vocab"), tasks, string(record, "source"),
+        string(record, "sha256"), integer(record, "bytes"),
+        (int64_t)json_is_true(json_object_get(record, "chat_template")), now,
+        string(record, "entry"), files);
     if (rc && hn_db_is_duplicate(db)) {
         rc = hn_fail(err, HN_E_CONFLICT, "there is already a model \"%s\"", string(record, "name"));
         hn_error_field(err, "name");
-        hn_error_hint(err, "choose another name, or DELETE /models/%s first", string(record, "name"));
+        hn_error_hint(
+            err, "choose another name, or DELETE /models/%s first", string(record, "name"));
     }
     free(tasks);
     free(files);
@@ -243,7 +276,8 @@ int hn_db_model_insert(struct hn_db *db, void *arg, struct hn_error *err) {
 
 static int no_model(struct hn_error *err, const char *name) {
     hn_fail(err, HN_E_NOT_FOUND, "there is no model \"%.64s\"", name);
-    hn_error_hint(err, "GET /models lists them; `honed model import NAME PATH` or POST /models adds one");
+    hn_error_hint(
+        err, "GET /models lists them; `honed model import NAME PATH` or POST /models adds one");
     return HN_E_NOT_FOUND;
 }
 
@@ -255,19 +289,24 @@ int hn_db_model_get(struct hn_db *db, const char *name, json_t **ret, struct hn_
     return rc == 1 ? 0 : rc < 0 ? rc : no_model(err, name);
 }
 
-int hn_db_model_list(struct hn_db *db, const char *after, int64_t limit, json_t **ret, bool *ret_more,
-    struct hn_error *err) {
+int hn_db_model_list(struct hn_db *db, const char *after, int64_t limit, json_t **ret,
+    bool *ret_more, struct hn_error *err) {
     struct hn_rows rows;
-    int rc = hn_rows_open(&rows, db, err, "SELECT " MODEL " FROM models WHERE ?1 IS NULL OR n<(SELECT n FROM models WHERE "
-        "name=?1) ORDER BY n DESC LIMIT ?2", "si", after, limit + 1);
+    int rc = hn_rows_open(&rows, db, err,
+        "SELECT " MODEL " FROM models WHERE ?1 IS NULL OR n<(SELECT n FROM models WHERE name=?1) "
+        "ORDER BY n DESC LIMIT ?2",
+        "si", after, limit + 1);
     return rc ? rc : page(&rows, read_model, limit, ret, ret_more, err);
 }
 
 int hn_db_model_delete(struct hn_db *db, void *arg, struct hn_error *err) {
     const char *name = arg;
     int64_t jobs = 0;
-    int rc = hn_db_number(db, 0, &jobs, err, "SELECT count(*) FROM jobs WHERE status IN ('queued','running','paused') AND (model=?1 "
-        "OR EXISTS (SELECT 1 FROM json_each(jobs.host,'$.verify_on') WHERE json_extract(value,'$.name')=?1))", "s", name);
+    int rc = hn_db_number(db, 0, &jobs, err,
+        "SELECT count(*) FROM jobs WHERE status IN ('queued','running','paused') AND (model=?1 OR "
+        "EXISTS (SELECT 1 FROM json_each(jobs.host,'$.verify_on') WHERE "
+        "json_extract(value,'$.name')=?1))",
+        "s", name);
     if (!rc && jobs)
         rc = refuse_in_use(err, "model", name, jobs);
     if (!rc)
@@ -275,7 +314,9 @@ int hn_db_model_delete(struct hn_db *db, void *arg, struct hn_error *err) {
     return rc || hn_db_changes(db) ? rc : no_model(err, name);
 }
 
-int hn_db_library_bytes(struct hn_db *db, int64_t *ret_datasets, int64_t *ret_models, struct hn_error *err) {
-    int rc = hn_db_number(db, 0, ret_datasets, err, "SELECT sum(bytes) FROM (SELECT DISTINCT sha256,bytes FROM datasets)", "");
+int hn_db_library_bytes(
+    struct hn_db *db, int64_t *ret_datasets, int64_t *ret_models, struct hn_error *err) {
+    int rc = hn_db_number(db, 0, ret_datasets, err,
+        "SELECT sum(bytes) FROM (SELECT DISTINCT sha256,bytes FROM datasets)", "");
     return rc ? rc : hn_db_number(db, 0, ret_models, err, "SELECT sum(bytes) FROM models", "");
 }

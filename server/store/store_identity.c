@@ -15,7 +15,8 @@
 static const char *const folders[] = {"runs", "models", "datasets"};
 static const char *const records[] = {"records/runs", "records/models", "records/datasets"};
 
-/* The first of three folders that holds something; NULL when all are empty. Names with a dot in front are half-made things. */
+/* The first of three folders that holds something; NULL when all are empty. Names with a dot in
+ * front are half-made things. */
 static const char *populated(const char *state, const char *const list[3]) {
     const char *found = NULL;
     for (size_t i = 0; i < 3 && !found; i++) {
@@ -32,8 +33,10 @@ static const char *populated(const char *state, const char *const list[3]) {
 
 static int refuse(struct hn_error *err, const char *state, const char *what) {
     hn_fail(err, HN_E_CONFLICT, "%.300s: %s; nothing was changed", state, what);
-    hn_error_hint(err, "put the right hone.db (and hone.db-wal) back, restore a backup, or make a store from the folders with "
-                       "`honed rebuild --state %.200s`", state);
+    hn_error_hint(err,
+        "put the right hone.db (and hone.db-wal) back, restore a backup, or make a store from the "
+        "folders with `honed rebuild --state %.200s`",
+        state);
     return HN_E_CONFLICT;
 }
 
@@ -43,14 +46,16 @@ int hn_identity_rebuilding(const char *state, bool begins, struct hn_error *err)
         return hn_fail(err, HN_E_INTERNAL, "path too long");
     if (begins)
         return hn_file_write_durable(path, "", 0, err);
-    return unlink(path) && errno != ENOENT ? hn_fail_errno(err, errno, "cannot remove %s", path) : hn_file_sync(state, err);
+    return unlink(path) && errno != ENOENT ? hn_fail_errno(err, errno, "cannot remove %s", path)
+                                           : hn_file_sync(state, err);
 }
 
 int hn_identity_expect(const char *state, struct hn_error *err) {
     char path[HN_PATH_SIZE], text[160];
     struct stat st;
     if (hn_state_path(path, state, "rebuilding", NULL, NULL) && access(path, F_OK) == 0) {
-        hn_fail(err, HN_E_CONFLICT, "%.300s: a rebuild of the store was broken off; nothing was changed", state);
+        hn_fail(err, HN_E_CONFLICT,
+            "%.300s: a rebuild of the store was broken off; nothing was changed", state);
         hn_error_hint(err, "run `honed rebuild --state %.200s` again, to its end", state);
         return HN_E_CONFLICT;
     }
@@ -62,7 +67,8 @@ int hn_identity_expect(const char *state, struct hn_error *err) {
     const char *folder = missing || st.st_size == 0 ? populated(state, folders) : NULL;
     if (!folder)
         return 0;
-    snprintf(text, sizeof text, "hone.db is %s although %s/ is not empty", missing ? "missing" : "empty", folder);
+    snprintf(text, sizeof text, "hone.db is %s although %s/ is not empty",
+        missing ? "missing" : "empty", folder);
     return refuse(err, state, text);
 }
 
@@ -120,8 +126,8 @@ int hn_db_last_number(struct hn_db *db, const char *kind, int64_t *ret, struct h
 
 static int knows_nothing(struct hn_db *db, bool *ret, struct hn_error *err) {
     int64_t numbers;
-    int rc = hn_db_number(db, 0, &numbers, err, "SELECT sum(seq) FROM sqlite_sequence WHERE name IN ('datasets','models','jobs')",
-        "");
+    int rc = hn_db_number(db, 0, &numbers, err,
+        "SELECT sum(seq) FROM sqlite_sequence WHERE name IN ('datasets','models','jobs')", "");
     *ret = numbers == 0;
     return rc;
 }
@@ -137,13 +143,16 @@ int hn_identity_matches(struct hn_db *db, const char *state, struct hn_error *er
     if (rc || !populated(state, folders))
         return rc;
     bool same = own[0] && strcmp(own, known) == 0;
-    /* A death between the very first file and its record leaves a folder, but no record's file: that is no lost store. */
+    /* A death between the very first file and its record leaves a folder, but no record's file:
+     * that is no lost store. */
     if (nothing && !(same && !populated(state, records)))
         return refuse(err, state, "hone.db has no records although the folders are not empty");
     if (own[0] && known[0] && !same)
-        return refuse(err, state, "hone.db is the store of another state folder (store.json names another one)");
+        return refuse(err, state,
+            "hone.db is the store of another state folder (store.json names another one)");
     if (!own[0] && known[0])
-        return refuse(err, state, "hone.db is older than the folders (it has no id, and store.json has one)");
+        return refuse(
+            err, state, "hone.db is older than the folders (it has no id, and store.json has one)");
     return 0;
 }
 

@@ -1,8 +1,10 @@
 /*
- * Ingestion: lines of events.jsonl become rows. A table says what each type changes besides the stream itself.
+ * Ingestion: lines of events.jsonl become rows. A table says what each type changes besides the
+ * stream itself.
  *
- * The trainer numbers its lines; a number seen before is skipped, a line that is no event is skipped and counted, and
- * the offset moves over both: a damaged line can neither stop the stream nor be counted twice.
+ * The trainer numbers its lines; a number seen before is skipped, a line that is no event is
+ * skipped and counted, and the offset moves over both: a damaged line can neither stop the stream
+ * nor be counted twice.
  */
 #include "server/store/store_db.h"
 #include "server/store/store_events.h"
@@ -45,8 +47,8 @@ static char *dump(const json_t *value) {
 
 static int on_started(struct run *run, const json_t *data, const char *time, struct hn_error *err) {
     (void)time;
-    return hn_db_run(run->db, err, "UPDATE jobs SET kernels=coalesce(?2,kernels) WHERE n=?1", "is", run->job,
-        text(data, "kernels"));
+    return hn_db_run(run->db, err, "UPDATE jobs SET kernels=coalesce(?2,kernels) WHERE n=?1", "is",
+        run->job, text(data, "kernels"));
 }
 
 /* The plan as the trainer found it goes before what the helper foretold. */
@@ -62,8 +64,10 @@ static int on_plan(struct run *run, const json_t *data, const char *time, struct
         if (json_object_get(data, counts[i]))
             json_object_set(c, counts[i], json_object_get(data, counts[i]));
     char *ptext = dump(p), *ctext = dump(c);
-    int rc = hn_db_run(run->db, err, "UPDATE jobs SET total_steps=max(?2,total_steps*(?2<=0)), plan=json_patch(plan,?3), "
-        "counts=json_patch(counts,?4) WHERE n=?1", "iiss", run->job, whole(data, "steps"), ptext, ctext);
+    int rc = hn_db_run(run->db, err,
+        "UPDATE jobs SET total_steps=max(?2,total_steps*(?2<=0)), plan=json_patch(plan,?3), "
+        "counts=json_patch(counts,?4) WHERE n=?1",
+        "iiss", run->job, whole(data, "steps"), ptext, ctext);
     free(ptext);
     free(ctext);
     json_decref(p);
@@ -77,11 +81,11 @@ static int add_levels(struct run *run, int64_t seq, double loss, struct hn_error
     for (int64_t level = 1; level <= LEVELS && !rc; level++) {
         width *= 8;
         rc = hn_db_run(run->db, err,
-            "INSERT INTO metric_levels (job,level,bucket,min_seq,min_loss,max_seq,max_loss) VALUES (?1,?2,?3,?4,?5,?4,?5) "
-            "ON CONFLICT (job,level,bucket) DO UPDATE SET "
-            "min_seq=CASE WHEN excluded.min_loss<min_loss THEN excluded.min_seq ELSE min_seq END, "
-            "min_loss=min(min_loss,excluded.min_loss), "
-            "max_seq=CASE WHEN excluded.max_loss>max_loss THEN excluded.max_seq ELSE max_seq END, "
+            "INSERT INTO metric_levels (job,level,bucket,min_seq,min_loss,max_seq,max_loss) VALUES "
+            "(?1,?2,?3,?4,?5,?4,?5) ON CONFLICT (job,level,bucket) DO UPDATE SET min_seq=CASE WHEN "
+            "excluded.min_loss<min_loss THEN excluded.min_seq ELSE min_seq END, "
+            "min_loss=min(min_loss,excluded.min_loss), max_seq=CASE WHEN "
+            "excluded.max_loss>max_loss THEN excluded.max_seq ELSE max_seq END, "
             "max_loss=max(max_loss,excluded.max_loss)",
             "iiiid", run->job, level, (seq - 1) / width, seq, loss);
     }
@@ -93,17 +97,21 @@ static int on_step(struct run *run, const json_t *data, const char *time, struct
     int64_t seq = run->next_metric++;
     run->step = whole(data, "step");
     run->tokens = whole(data, "tokens");
-    int rc = hn_db_run(run->db, err, "INSERT INTO metrics (job,seq,step,epoch,tokens,loss,learning_rate,grad_norm,"
-        "tokens_per_second,val,time) VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,NULL,?10)", "iiididddds", run->job, seq,
-        run->step, real(data, "epoch"), run->tokens, loss, real(data, "learning_rate"),
-        real(data, "grad_norm"), real(data, "tokens_per_second"), time);
+    int rc = hn_db_run(run->db, err,
+        "INSERT INTO metrics "
+        "(job,seq,step,epoch,tokens,loss,learning_rate,grad_norm,tokens_per_second,val,time) "
+        "VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,NULL,?10)",
+        "iiididddds", run->job, seq, run->step, real(data, "epoch"), run->tokens, loss,
+        real(data, "learning_rate"), real(data, "grad_norm"), real(data, "tokens_per_second"),
+        time);
     if (!rc && !isnan(loss))
         rc = add_levels(run, seq, loss, err);
     if (!rc) /* step_seconds: a slow mean, for the time that is left */
-        rc = hn_db_run(run->db, err, "UPDATE jobs SET step=?2, epoch=?3, tokens=?4, loss=?5, tokens_per_second=?6, "
-            "step_seconds=coalesce(0.9*step_seconds+0.1*?7,?7,step_seconds) WHERE n=?1", "iididdd", run->job,
-            run->step, real(data, "epoch"), run->tokens, loss, real(data, "tokens_per_second"),
-            real(data, "seconds"));
+        rc = hn_db_run(run->db, err,
+            "UPDATE jobs SET step=?2, epoch=?3, tokens=?4, loss=?5, tokens_per_second=?6, "
+            "step_seconds=coalesce(0.9*step_seconds+0.1*?7,?7,step_seconds) WHERE n=?1",
+            "iididdd", run->job, run->step, real(data, "epoch"), run->tokens, loss,
+            real(data, "tokens_per_second"), real(data, "seconds"));
     return rc;
 }
 
@@ -117,7 +125,8 @@ static json_t *val_part(const json_t *data) {
     return val;
 }
 
-static int note_best(struct run *run, int64_t step, const char *metric, double value, struct hn_error *err) {
+static int note_best(
+    struct run *run, int64_t step, const char *metric, double value, struct hn_error *err) {
     json_t *best = json_pack("{s:I,s:s,s:o}", "step", (json_int_t)step, "metric", metric, "value",
         isnan(value) ? json_null() : json_real(value));
     char *line = dump(best);
@@ -131,14 +140,15 @@ static int on_eval(struct run *run, const json_t *data, const char *time, struct
     json_t *val = val_part(data);
     char *line = dump(val);
     int64_t step = whole(data, "step"), seq = run->next_metric++;
-    int rc = hn_db_run(run->db, err, "INSERT INTO metrics (job,seq,step,epoch,tokens,val,time) SELECT ?1,?2,?3,"
-        "CASE WHEN ?3=0 THEN 0.0 ELSE epoch END,CASE WHEN ?3=0 THEN 0 ELSE tokens END,?4,?5 FROM jobs WHERE n=?1",
+    int rc = hn_db_run(run->db, err,
+        "INSERT INTO metrics (job,seq,step,epoch,tokens,val,time) SELECT ?1,?2,?3,CASE WHEN ?3=0 "
+        "THEN 0.0 ELSE epoch END,CASE WHEN ?3=0 THEN 0 ELSE tokens END,?4,?5 FROM jobs WHERE n=?1",
         "iiiss", run->job, seq, step, line, time);
     free(line);
     json_decref(val);
     if (!rc)
-        rc = hn_db_run(run->db, err, "UPDATE jobs SET val_loss=coalesce(?2,val_loss) WHERE n=?1", "id", run->job,
-            real(data, "val_loss"));
+        rc = hn_db_run(run->db, err, "UPDATE jobs SET val_loss=coalesce(?2,val_loss) WHERE n=?1",
+            "id", run->job, real(data, "val_loss"));
     if (!rc && json_is_true(json_object_get(data, "best"))) {
         const char *metric = run->metric_for_best;
         if (!json_object_get(data, metric))
@@ -148,22 +158,27 @@ static int on_eval(struct run *run, const json_t *data, const char *time, struct
     return rc;
 }
 
-static int on_checkpoint(struct run *run, const json_t *data, const char *time, struct hn_error *err) {
-    int64_t step = whole(data, "step"), bytes = whole(data, "bytes"), best = json_is_true(json_object_get(data, "best"));
+static int on_checkpoint(
+    struct run *run, const json_t *data, const char *time, struct hn_error *err) {
+    int64_t step = whole(data, "step"), bytes = whole(data, "bytes"),
+            best = json_is_true(json_object_get(data, "best"));
     int rc = 0;
     if (best)
         rc = hn_db_run(run->db, err, "UPDATE checkpoints SET best=0 WHERE job=?1", "i", run->job);
     if (!rc)
         rc = hn_db_run(run->db, err,
-            "INSERT OR REPLACE INTO checkpoints (job,step,epoch,bytes,best,metrics,created_at) SELECT ?1,?2,epoch,?3,?4,"
-            "json_patch(coalesce((SELECT val FROM metrics WHERE job=?1 AND step=?2 AND val IS NOT NULL ORDER BY seq DESC "
-            "LIMIT 1),'{}'),coalesce((SELECT json_object('loss',loss) FROM metrics WHERE job=?1 AND step=?2 AND val IS "
-            "NULL ORDER BY seq DESC LIMIT 1),'{}')),?5 FROM jobs WHERE n=?1",
+            "INSERT OR REPLACE INTO checkpoints (job,step,epoch,bytes,best,metrics,created_at) "
+            "SELECT ?1,?2,epoch,?3,?4,json_patch(coalesce((SELECT val FROM metrics WHERE job=?1 "
+            "AND step=?2 AND val IS NOT NULL ORDER BY seq DESC LIMIT 1),'{}'),coalesce((SELECT "
+            "json_object('loss',loss) FROM metrics WHERE job=?1 AND step=?2 AND val IS NULL ORDER "
+            "BY seq DESC LIMIT 1),'{}')),?5 FROM jobs WHERE n=?1",
             "iiiis", run->job, step, bytes, best, time);
     if (!rc) /* a new checkpoint is progress: deaths are counted from here */
-        rc = hn_db_run(run->db, err, "UPDATE jobs SET deaths=CASE WHEN ?2>coalesce(checkpoint_step,-1) THEN 0 ELSE deaths "
-            "END, checkpoint_step=max(?2,coalesce(checkpoint_step,-1)), checkpoint_bytes=?3 WHERE n=?1", "iii", run->job,
-            step, bytes);
+        rc = hn_db_run(run->db, err,
+            "UPDATE jobs SET deaths=CASE WHEN ?2>coalesce(checkpoint_step,-1) THEN 0 ELSE deaths "
+            "END, checkpoint_step=max(?2,coalesce(checkpoint_step,-1)), checkpoint_bytes=?3 WHERE "
+            "n=?1",
+            "iii", run->job, step, bytes);
     return rc;
 }
 
@@ -184,22 +199,28 @@ static bool path_ok(const char *path) {
     return true;
 }
 
-static int on_artifact(struct run *run, const json_t *data, const char *time, struct hn_error *err) {
+static int on_artifact(
+    struct run *run, const json_t *data, const char *time, struct hn_error *err) {
     (void)time;
     const char *path = text(data, "path"), *sha = text(data, "sha256");
     if (!path || !sha || strlen(sha) != 64 || !path_ok(path))
         return 0;
     /* An export is verified before its files are told; its name is their folder. */
-    return hn_db_run(run->db, err, "INSERT OR REPLACE INTO artifacts (job,path,size,sha256,verified) VALUES (?1,?2,?3,?4,"
-        "(SELECT json_extract(v.value,'$.passed') FROM jobs,json_each(jobs.verification) v WHERE jobs.n=?1 AND "
-        "?2 LIKE json_extract(v.value,'$.artifact')||'/%'))", "isis", run->job, path, whole(data, "size"), sha);
+    return hn_db_run(run->db, err,
+        "INSERT OR REPLACE INTO artifacts (job,path,size,sha256,verified) VALUES "
+        "(?1,?2,?3,?4,(SELECT json_extract(v.value,'$.passed') FROM "
+        "jobs,json_each(jobs.verification) v WHERE jobs.n=?1 AND ?2 LIKE "
+        "json_extract(v.value,'$.artifact')||'/%'))",
+        "isis", run->job, path, whole(data, "size"), sha);
 }
 
-static int on_verified(struct run *run, const json_t *data, const char *time, struct hn_error *err) {
+static int on_verified(
+    struct run *run, const json_t *data, const char *time, struct hn_error *err) {
     (void)time;
     char *line = dump(data);
-    int rc = hn_db_run(run->db, err, "UPDATE jobs SET verification=json_insert(verification,'$[#]',json(?2)) WHERE n=?1",
-        "is", run->job, line);
+    int rc = hn_db_run(run->db, err,
+        "UPDATE jobs SET verification=json_insert(verification,'$[#]',json(?2)) WHERE n=?1", "is",
+        run->job, line);
     free(line);
     return rc;
 }
@@ -212,25 +233,38 @@ static int on_test(struct run *run, const json_t *data, const char *time, struct
     return rc;
 }
 
-static int on_finished(struct run *run, const json_t *data, const char *time, struct hn_error *err) {
+static int on_finished(
+    struct run *run, const json_t *data, const char *time, struct hn_error *err) {
     (void)time;
     const json_t *exported = json_object_get(data, "exported_step");
-    return json_is_integer(exported) ? hn_db_run(run->db, err, "UPDATE jobs SET exported_step=?2 WHERE n=?1", "ii",
-        run->job, (int64_t)json_integer_value(exported)) : 0;
+    return json_is_integer(exported)
+        ? hn_db_run(run->db, err, "UPDATE jobs SET exported_step=?2 WHERE n=?1", "ii", run->job,
+              (int64_t)json_integer_value(exported))
+        : 0;
 }
 
 static const struct {
     const char *type;
     int (*apply)(struct run *run, const json_t *data, const char *time, struct hn_error *err);
 } effects[] = {
-    {"started", on_started},       {"plan", on_plan},         {"step", on_step},         {"eval", on_eval},
-    {"checkpoint", on_checkpoint}, {"artifact", on_artifact}, {"verified", on_verified}, {"finished", on_finished},
+    {"started", on_started},
+    {"plan", on_plan},
+    {"step", on_step},
+    {"eval", on_eval},
+    {"checkpoint", on_checkpoint},
+    {"artifact", on_artifact},
+    {"verified", on_verified},
+    {"finished", on_finished},
     {"test", on_test},
-    {"resumed", NULL},             {"sample", NULL},          {"warning", NULL},         {"interrupted", NULL},
+    {"resumed", NULL},
+    {"sample", NULL},
+    {"warning", NULL},
+    {"interrupted", NULL},
     {"failed", NULL},
 };
 
-static int apply(struct run *run, const char *type, const json_t *data, const char *time, struct hn_error *err) {
+static int apply(
+    struct run *run, const char *type, const json_t *data, const char *time, struct hn_error *err) {
     for (size_t i = 0; i < sizeof effects / sizeof effects[0]; i++)
         if (strcmp(effects[i].type, type) == 0)
             return effects[i].apply ? effects[i].apply(run, data, time, err) : 0;
@@ -239,15 +273,18 @@ static int apply(struct run *run, const char *type, const json_t *data, const ch
 
 /* A trainer may not forge what only the daemon says. */
 static bool type_ok(const char *type) {
-    static const char *const own[] = {"queued", "claimed", "paused", "cancelled", "requeued", "succeeded"};
+    static const char *const own[] = {
+        "queued", "claimed", "paused", "cancelled", "requeued", "succeeded"};
     for (size_t i = 0; i < sizeof own / sizeof own[0]; i++)
         if (strcmp(own[i], type) == 0)
             return false;
-    return *type && strlen(type) <= 32 && strspn(type, "abcdefghijklmnopqrstuvwxyz_") == strlen(type);
+    return *type && strlen(type) <= 32 &&
+        strspn(type, "abcdefghijklmnopqrstuvwxyz_") == strlen(type);
 }
 
 /* One line; *counted tells whether it was an event not seen before. */
-static int add_line(struct run *run, const char *line, size_t size, bool *counted, struct hn_error *err) {
+static int add_line(
+    struct run *run, const char *line, size_t size, bool *counted, struct hn_error *err) {
     json_t *event = NULL;
     *counted = false;
     if (hn_json_parse(line, size, &event, NULL))
@@ -266,11 +303,15 @@ static int add_line(struct run *run, const char *line, size_t size, bool *counte
     }
     *counted = true;
     char *body = dump(data);
-    int rc = body ? hn_db_run(run->db, err, "INSERT INTO events (job,seq,time,type,data) VALUES (?1,?2,?3,?4,?5)", "iisss",
-        run->job, run->next_seq, time, type, body) : hn_fail(err, HN_E_INTERNAL, "out of memory");
+    int rc = body ? hn_db_run(run->db, err,
+                        "INSERT INTO events (job,seq,time,type,data) VALUES (?1,?2,?3,?4,?5)",
+                        "iisss", run->job, run->next_seq, time, type, body)
+                  : hn_fail(err, HN_E_INTERNAL, "out of memory");
     if (!rc)
-        rc = hn_db_run(run->db, err, "UPDATE jobs SET verdict=?2, verdict_data=CASE WHEN ?2 IN "
-            "('finished','failed','interrupted') THEN ?3 END WHERE n=?1", "iss", run->job, type, body);
+        rc = hn_db_run(run->db, err,
+            "UPDATE jobs SET verdict=?2, verdict_data=CASE WHEN ?2 IN "
+            "('finished','failed','interrupted') THEN ?3 END WHERE n=?1",
+            "iss", run->job, type, body);
     if (!rc)
         rc = apply(run, type, data, time, err);
     run->n = n;
@@ -282,9 +323,12 @@ static int add_line(struct run *run, const char *line, size_t size, bool *counte
 
 static int open_run(struct run *run, struct hn_ingest *ingest, struct hn_error *err) {
     struct hn_rows rows;
-    int rc = hn_rows_open(&rows, run->db, err, "SELECT n,ingested_bytes,ingested_n,next_seq,next_metric,"
-        "coalesce(requested,''),coalesce(json_extract(hyperparameters,'$.metric_for_best'),'val_loss'),checkpoint_bytes,step,"
-        "tokens FROM jobs WHERE id=?1", "s", ingest->id);
+    int rc = hn_rows_open(&rows, run->db, err,
+        "SELECT "
+        "n,ingested_bytes,ingested_n,next_seq,next_metric,coalesce(requested,''),coalesce(json_"
+        "extract(hyperparameters,'$.metric_for_best'),'val_loss'),checkpoint_bytes,step,tokens "
+        "FROM jobs WHERE id=?1",
+        "s", ingest->id);
     if (rc)
         return rc;
     rc = hn_rows_next(&rows, err);
@@ -324,8 +368,11 @@ int hn_db_ingest(struct hn_db *db, void *arg, struct hn_error *err) {
         at += size + 1;
     }
     if (!rc && ingest->size)
-        rc = hn_db_run(db, err, "UPDATE jobs SET ingested_bytes=?2, ingested_n=?3, next_seq=?4, next_metric=?5 WHERE n=?1",
-            "iiiii", run.job, ingest->from + (int64_t)ingest->size, run.n, run.next_seq, run.next_metric);
+        rc = hn_db_run(db, err,
+            "UPDATE jobs SET ingested_bytes=?2, ingested_n=?3, next_seq=?4, next_metric=?5 WHERE "
+            "n=?1",
+            "iiiii", run.job, ingest->from + (int64_t)ingest->size, run.n, run.next_seq,
+            run.next_metric);
     ingest->steps = run.step - step;
     ingest->tokens = run.tokens - tokens;
     if (!rc && ingest->lines)
@@ -335,7 +382,8 @@ int hn_db_ingest(struct hn_db *db, void *arg, struct hn_error *err) {
 
 int hn_db_ingest_from(struct hn_db *db, struct hn_ingest *ingest, struct hn_error *err) {
     int64_t have = 0;
-    int rc = hn_db_number(db, 0, &have, err, "SELECT ingested_bytes FROM jobs WHERE id=?1", "s", ingest->id);
+    int rc = hn_db_number(
+        db, 0, &have, err, "SELECT ingested_bytes FROM jobs WHERE id=?1", "s", ingest->id);
     size_t skip = rc || have < 0 ? 0 : (size_t)have < ingest->size ? (size_t)have : ingest->size;
     ingest->text += skip;
     ingest->size -= skip;

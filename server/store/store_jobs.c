@@ -1,4 +1,5 @@
-/* Jobs: records, lists, requests from outside. The claim and the settling of runs are in store_runs.c. */
+/* Jobs: records, lists, requests from outside. The claim and the settling of runs are in
+ * store_runs.c. */
 #include "server/store/store_jobs.h"
 #include "server/store/store_db.h"
 
@@ -14,7 +15,7 @@ static const char columns[] = ""
 #define HN_JOB(TYPE, name) "j." #name ","
 #include "server/store/job.def"
 #undef HN_JOB
-    "0";
+                              "0";
 
 void hn_job_init(struct hn_job *job) {
 #define EMPTY_TEXT NULL
@@ -36,7 +37,8 @@ void hn_job_finish(struct hn_job *job) {
 }
 
 bool hn_job_ended(const char *status) {
-    return strcmp(status, "succeeded") == 0 || strcmp(status, "failed") == 0 || strcmp(status, "cancelled") == 0;
+    return strcmp(status, "succeeded") == 0 || strcmp(status, "failed") == 0 ||
+        strcmp(status, "cancelled") == 0;
 }
 
 static char *copy_text(struct hn_rows *rows, int column) {
@@ -85,12 +87,14 @@ int hn_db_job_exists(struct hn_db *db, const char *id) {
 }
 
 /* Where the list goes on: the number of the job with that id. */
-static int cursor(struct hn_db *db, const struct hn_job_filter *filter, int64_t *ret, struct hn_error *err) {
+static int cursor(
+    struct hn_db *db, const struct hn_job_filter *filter, int64_t *ret, struct hn_error *err) {
     *ret = filter->ascending ? 0 : INT64_MAX;
     if (!filter->after)
         return 0;
-    int rc = hn_db_number(db, -1, ret, err, "SELECT n FROM jobs WHERE id=?1 AND " HN_REACHES("owner", 2, 3, 4), "siss",
-        filter->after, (int64_t)filter->reach.all, filter->reach.owner, filter->reach.team);
+    int rc = hn_db_number(db, -1, ret, err,
+        "SELECT n FROM jobs WHERE id=?1 AND " HN_REACHES("owner", 2, 3, 4), "siss", filter->after,
+        (int64_t)filter->reach.all, filter->reach.owner, filter->reach.team);
     if (!rc && *ret < 0) {
         hn_fail(err, HN_E_INVALID_FIELD, "after: there is no job \"%.40s\"", filter->after);
         hn_error_field(err, "after");
@@ -101,35 +105,38 @@ static int cursor(struct hn_db *db, const struct hn_job_filter *filter, int64_t 
 }
 
 static int build_list(struct hn_buf *sql, const struct hn_job_filter *filter) {
-    hn_buf_printf(sql, "SELECT %s FROM jobs j WHERE j.n %s ?1 AND (?2 IS NULL OR j.status=?2) AND (?3 IS NULL OR "
-        "j.model=?3) AND (?4 IS NULL OR j.task=?4) AND (?5 IS NULL OR " HN_JOB_USES(5) ")", columns,
-        filter->ascending ? ">" : "<");
+    hn_buf_printf(sql,
+        "SELECT %s FROM jobs j WHERE j.n %s ?1 AND (?2 IS NULL OR j.status=?2) AND (?3 IS NULL OR "
+        "j.model=?3) AND (?4 IS NULL OR j.task=?4) AND (?5 IS NULL OR " HN_JOB_USES(5) ")",
+        columns, filter->ascending ? ">" : "<");
     /* A metadata filter is bound as one JSON object of the wanted pairs, whatever their number. */
-    hn_buf_text(sql, " AND NOT EXISTS (SELECT 1 FROM json_each(?6) w WHERE NOT EXISTS (SELECT 1 FROM "
+    hn_buf_text(sql,
+        " AND NOT EXISTS (SELECT 1 FROM json_each(?6) w WHERE NOT EXISTS (SELECT 1 FROM "
         "json_each(j.metadata) m WHERE m.key=w.key AND m.value=w.value))");
     hn_buf_text(sql, " AND (?8 IS NULL OR j.verifies=?8) AND " HN_REACHES("j.owner", 9, 10, 11));
     hn_buf_printf(sql, " ORDER BY j.n %s LIMIT ?7", filter->ascending ? "ASC" : "DESC");
     return sql->failed ? HN_E_INTERNAL : 0;
 }
 
-int hn_db_job_list(struct hn_db *db, const struct hn_job_filter *filter, void (*each)(void *ud, const struct hn_job *),
-    void *ud, bool *ret_more, struct hn_error *err) {
+int hn_db_job_list(struct hn_db *db, const struct hn_job_filter *filter,
+    void (*each)(void *ud, const struct hn_job *), void *ud, bool *ret_more, struct hn_error *err) {
     int64_t from;
     int rc = cursor(db, filter, &from, err);
     if (rc)
         return rc;
     json_t *wanted = json_object();
     for (size_t i = 0; i < filter->n_metadata; i++)
-        json_object_set_new(wanted, filter->metadata_keys[i], json_string(filter->metadata_values[i]));
+        json_object_set_new(
+            wanted, filter->metadata_keys[i], json_string(filter->metadata_values[i]));
     char *pairs = json_dumps(wanted, JSON_COMPACT);
     json_decref(wanted);
     struct hn_buf sql = {0};
     struct hn_rows rows = {0};
     rc = build_list(&sql, filter);
     if (!rc)
-        rc = hn_rows_open(&rows, db, err, sql.data, "isssssisiss", from, filter->status, filter->model, filter->task,
-            filter->dataset, pairs, filter->limit + 1, filter->verifies, (int64_t)filter->reach.all, filter->reach.owner,
-            filter->reach.team);
+        rc = hn_rows_open(&rows, db, err, sql.data, "isssssisiss", from, filter->status,
+            filter->model, filter->task, filter->dataset, pairs, filter->limit + 1,
+            filter->verifies, (int64_t)filter->reach.all, filter->reach.owner, filter->reach.team);
     bool more = false;
     for (int64_t n = 0; !rc; n++) {
         int got = hn_rows_next(&rows, err);
@@ -156,11 +163,15 @@ int hn_db_job_list(struct hn_db *db, const struct hn_job_filter *filter, void (*
 
 static int fill_places(struct hn_db *db, struct hn_places *p, struct hn_error *err) {
     struct hn_rows rows;
-    int rc = hn_rows_open(&rows, db, err, "SELECT priority,n FROM jobs INDEXED BY jobs_waiting WHERE status='queued' ORDER BY "
-        "priority DESC,n", "");
+    int rc = hn_rows_open(&rows, db, err,
+        "SELECT priority,n FROM jobs INDEXED BY jobs_waiting WHERE status='queued' ORDER BY "
+        "priority DESC,n",
+        "");
     p->n_jobs = 0;
     while (!rc && (rc = hn_rows_next(&rows, err)) == 1) {
-        rc = hn_grow(&p->jobs, &p->capacity, p->n_jobs + 1, sizeof *p->jobs) ? 0 : hn_fail(err, HN_E_INTERNAL, "out of memory");
+        rc = hn_grow(&p->jobs, &p->capacity, p->n_jobs + 1, sizeof *p->jobs)
+            ? 0
+            : hn_fail(err, HN_E_INTERNAL, "out of memory");
         if (rc)
             break;
         p->jobs[p->n_jobs].priority = hn_rows_int(&rows, 0);
@@ -175,8 +186,9 @@ static int64_t place_of(const struct hn_places *p, const struct hn_job *job) {
     size_t low = 0, high = p->n_jobs;
     while (low < high) {
         size_t middle = low + (high - low) / 2;
-        bool before = p->jobs[middle].priority != job->priority ? p->jobs[middle].priority > job->priority
-                                                                : p->jobs[middle].n < job->n;
+        bool before = p->jobs[middle].priority != job->priority
+            ? p->jobs[middle].priority > job->priority
+            : p->jobs[middle].n < job->n;
         if (before)
             low = middle + 1;
         else
@@ -186,19 +198,24 @@ static int64_t place_of(const struct hn_places *p, const struct hn_job *job) {
 }
 
 /*
- * Counting takes as long as the queue is. Who asks once counts; who asks again while nothing changed (a list, many readers) reads the queue
- * once and looks places up. In a long queue places may be a moment old, so that thousands of submissions a second do not each count it.
+ * Counting takes as long as the queue is. Who asks once counts; who asks again while nothing
+ * changed (a list, many readers) reads the queue once and looks places up. In a long queue places
+ * may be a moment old, so that thousands of submissions a second do not each count it.
  */
 #define LONG_QUEUE 256
 #define PLACES_MS 250
 
-static int count_before(struct hn_db *db, const struct hn_job *job, int64_t *ret, struct hn_error *err) {
-    return hn_db_number(db, 0, ret, err, "SELECT count(*) + 1 FROM jobs INDEXED BY jobs_waiting WHERE status='queued' AND "
-        "(priority > ?1 OR (priority = ?1 AND n < ?2))", "ii", job->priority, job->n);
+static int count_before(
+    struct hn_db *db, const struct hn_job *job, int64_t *ret, struct hn_error *err) {
+    return hn_db_number(db, 0, ret, err,
+        "SELECT count(*) + 1 FROM jobs INDEXED BY jobs_waiting WHERE status='queued' AND (priority "
+        "> ?1 OR (priority = ?1 AND n < ?2))",
+        "ii", job->priority, job->n);
 }
 
 /* With p->lock held. */
-static int find_place(struct hn_db *db, struct hn_places *p, const struct hn_job *job, int64_t *ret, struct hn_error *err) {
+static int find_place(struct hn_db *db, struct hn_places *p, const struct hn_job *job, int64_t *ret,
+    struct hn_error *err) {
     int64_t version = atomic_load(&p->commits), now = hn_time_tick();
     bool same = p->version == version, crowded = p->n_jobs > LONG_QUEUE;
     int rc = 0;
@@ -219,7 +236,8 @@ static int find_place(struct hn_db *db, struct hn_places *p, const struct hn_job
     return rc;
 }
 
-int hn_db_job_position(struct hn_db *db, const struct hn_job *job, int64_t *ret, struct hn_error *err) {
+int hn_db_job_position(
+    struct hn_db *db, const struct hn_job *job, int64_t *ret, struct hn_error *err) {
     struct hn_places *p = db->places;
     *ret = 0;
     if (strcmp(job->status, "queued") != 0)
@@ -237,8 +255,11 @@ int hn_db_event_add(struct hn_db *db, int64_t job, const char *id, const char *t
     char now[HN_TIME_SIZE], *text = json_dumps(data, JSON_COMPACT | JSON_REAL_PRECISION(15));
     json_decref(data);
     hn_time_now(now);
-    int rc = text ? hn_db_run(db, err, "INSERT INTO events (job,seq,time,type,data) SELECT n,next_seq,?2,?3,?4 FROM jobs "
-        "WHERE n=?1", "isss", job, now, type, text) : hn_fail(err, HN_E_INTERNAL, "out of memory");
+    int rc = text ? hn_db_run(db, err,
+                        "INSERT INTO events (job,seq,time,type,data) SELECT n,next_seq,?2,?3,?4 "
+                        "FROM jobs WHERE n=?1",
+                        "isss", job, now, type, text)
+                  : hn_fail(err, HN_E_INTERNAL, "out of memory");
     free(text);
     if (!rc)
         rc = hn_db_run(db, err, "UPDATE jobs SET next_seq=next_seq+1 WHERE n=?1", "i", job);
@@ -246,17 +267,19 @@ int hn_db_event_add(struct hn_db *db, int64_t job, const char *id, const char *t
     return rc;
 }
 
-int hn_db_idempotent(struct hn_db *db, const char *owner, const char *key, const char *body, char ret[HN_ID_SIZE],
-    struct hn_error *err) {
+int hn_db_idempotent(struct hn_db *db, const char *owner, const char *key, const char *body,
+    char ret[HN_ID_SIZE], struct hn_error *err) {
     struct hn_rows rows;
     ret[0] = 0;
-    int rc = hn_rows_open(&rows, db, err, "SELECT body,job FROM idempotency WHERE owner=?1 AND key=?2 AND created_ms>?3",
-        "ssi", owner, key, hn_time_ms() - DAY_MS);
+    int rc = hn_rows_open(&rows, db, err,
+        "SELECT body,job FROM idempotency WHERE owner=?1 AND key=?2 AND created_ms>?3", "ssi",
+        owner, key, hn_time_ms() - DAY_MS);
     if (rc)
         return rc;
     rc = hn_rows_next(&rows, err);
     if (rc == 1 && strcmp(hn_rows_text(&rows, 0), body) != 0) {
-        rc = hn_fail(err, HN_E_CONFLICT, "this Idempotency-Key was used for another request in the last 24 hours");
+        rc = hn_fail(err, HN_E_CONFLICT,
+            "this Idempotency-Key was used for another request in the last 24 hours");
         hn_error_field(err, "Idempotency-Key");
         hn_error_hint(err, "send a new key with every new job");
     } else if (rc == 1) {
@@ -269,35 +292,47 @@ int hn_db_idempotent(struct hn_db *db, const char *owner, const char *key, const
 
 static int insert_row(struct hn_db *db, const struct hn_job *job, struct hn_error *err) {
     return hn_db_run(db, err,
-        "INSERT INTO jobs (id,name,owner,status,reason_code,reason_message,task,method,model,dataset,validation_dataset,"
-        "validation,request,hyperparameters,auto_why,counts,plan,run,host,metadata,priority,peak_bytes,total_steps,"
-        "created_at,test_dataset,datasets,verifies) VALUES (?1,?2,?3,'queued','waiting_for_slot','waiting for a free slot',?4,?5,?6,?7,?8,"
-        "?9,?10,?11,?12,?13,?14,?15,?16,?17,?18,?19,?20,?21,?22,?23,?24)",
-        "sssssssssssssssssiiissss", job->id, job->name, job->owner, job->task, job->method, job->model, job->dataset,
-        job->validation_dataset, job->validation, job->request, job->hyperparameters, job->auto_why, job->counts,
-        job->plan, job->run, job->host, job->metadata, job->priority, job->peak_bytes, job->total_steps,
-        job->created_at, job->test_dataset, job->datasets, job->verifies);
+        "INSERT INTO jobs "
+        "(id,name,owner,status,reason_code,reason_message,task,method,model,dataset,validation_"
+        "dataset,validation,request,hyperparameters,auto_why,counts,plan,run,host,metadata,"
+        "priority,peak_bytes,total_steps,created_at,test_dataset,datasets,verifies) VALUES "
+        "(?1,?2,?3,'queued','waiting_for_slot','waiting for a free "
+        "slot',?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17,?18,?19,?20,?21,?22,?23,?24)",
+        "sssssssssssssssssiiissss", job->id, job->name, job->owner, job->task, job->method,
+        job->model, job->dataset, job->validation_dataset, job->validation, job->request,
+        job->hyperparameters, job->auto_why, job->counts, job->plan, job->run, job->host,
+        job->metadata, job->priority, job->peak_bytes, job->total_steps, job->created_at,
+        job->test_dataset, job->datasets, job->verifies);
 }
 
-/* What the plan was made from must still be there, and within the client's reach, when the job becomes visible. */
-static int inputs_exist(struct hn_db *db, const struct hn_job *job, const struct hn_reach *reach, struct hn_error *err) {
+/* What the plan was made from must still be there, and within the client's reach, when the job
+ * becomes visible. */
+static int inputs_exist(struct hn_db *db, const struct hn_job *job, const struct hn_reach *reach,
+    struct hn_error *err) {
     int64_t model, missing = 0;
-    int rc = hn_db_number(db, 0, &model, err, "SELECT 1 FROM models WHERE name=?1", "s", job->model);
+    int rc =
+        hn_db_number(db, 0, &model, err, "SELECT 1 FROM models WHERE name=?1", "s", job->model);
     if (!rc)
-        rc = hn_db_number(db, 0, &missing, err, "SELECT count(*) FROM (SELECT ?1 AS id UNION SELECT ?2 UNION SELECT ?3 UNION "
-            "SELECT json_extract(value,'$.dataset') FROM json_each(?4)) w WHERE w.id IS NOT NULL AND NOT EXISTS (SELECT 1 "
-            "FROM datasets d WHERE d.id=w.id AND " HN_REACHES("d.owner", 5, 6, 7) ")", "ssssiss", job->dataset, job->validation_dataset,
-            job->test_dataset, job->datasets ? job->datasets : "[]", (int64_t)reach->all, reach->owner, reach->team);
+        rc = hn_db_number(db, 0, &missing, err,
+            "SELECT count(*) FROM (SELECT ?1 AS id UNION SELECT ?2 UNION SELECT ?3 UNION SELECT "
+            "json_extract(value,'$.dataset') FROM json_each(?4)) w WHERE w.id IS NOT NULL AND NOT "
+            "EXISTS (SELECT 1 FROM datasets d WHERE d.id=w.id AND " HN_REACHES(
+                "d.owner", 5, 6, 7) ")",
+            "ssssiss", job->dataset, job->validation_dataset, job->test_dataset,
+            job->datasets ? job->datasets : "[]", (int64_t)reach->all, reach->owner, reach->team);
     if (!rc && (!model || missing))
-        rc = hn_fail(err, HN_E_CONFLICT, "the model or data set was deleted while the job was being planned");
+        rc = hn_fail(err, HN_E_CONFLICT,
+            "the model or data set was deleted while the job was being planned");
     return rc;
 }
 
 /* Those that came with the submission are there to stay now. */
 static int accept_datasets(struct hn_db *db, const struct hn_job *job, struct hn_error *err) {
-    return hn_db_run(db, err, "UPDATE datasets SET provisional=0 WHERE provisional AND (id IN (?1,?2,?3) OR id IN (SELECT "
-        "json_extract(value,'$.dataset') FROM json_each(?4)))", "ssss", job->dataset, job->validation_dataset,
-        job->test_dataset, job->datasets ? job->datasets : "[]");
+    return hn_db_run(db, err,
+        "UPDATE datasets SET provisional=0 WHERE provisional AND (id IN (?1,?2,?3) OR id IN "
+        "(SELECT json_extract(value,'$.dataset') FROM json_each(?4)))",
+        "ssss", job->dataset, job->validation_dataset, job->test_dataset,
+        job->datasets ? job->datasets : "[]");
 }
 
 int hn_db_job_insert(struct hn_db *db, void *arg, struct hn_error *err) {
@@ -309,10 +344,13 @@ int hn_db_job_insert(struct hn_db *db, void *arg, struct hn_error *err) {
         rc = hn_db_idempotent(db, job->owner, insert->key, insert->key_body, insert->existing, err);
         if (rc || insert->existing[0])
             return rc;
-        rc = hn_db_run(db, err, "DELETE FROM idempotency WHERE created_ms<=?1", "i", hn_time_ms() - DAY_MS);
+        rc = hn_db_run(
+            db, err, "DELETE FROM idempotency WHERE created_ms<=?1", "i", hn_time_ms() - DAY_MS);
         if (!rc)
-            rc = hn_db_run(db, err, "INSERT OR REPLACE INTO idempotency (owner,key,body,job,created_ms) VALUES "
-                "(?1,?2,?3,?4,?5)", "ssssi", job->owner, insert->key, insert->key_body, job->id, hn_time_ms());
+            rc = hn_db_run(db, err,
+                "INSERT OR REPLACE INTO idempotency (owner,key,body,job,created_ms) VALUES "
+                "(?1,?2,?3,?4,?5)",
+                "ssssi", job->owner, insert->key, insert->key_body, job->id, hn_time_ms());
     }
     if (!rc)
         rc = inputs_exist(db, job, &insert->reach, err);
@@ -338,24 +376,31 @@ int hn_db_job_insert(struct hn_db *db, void *arg, struct hn_error *err) {
 
 static int refuse_verb(struct hn_error *err, const struct hn_job *job, const char *verb) {
     hn_fail(err, HN_E_CONFLICT, "job %s is %s; it cannot be %s", job->id, job->status,
-        verb[0] == 'c' ? "cancelled" : verb[0] == 'p' ? "paused" : "resumed");
-    hn_error_hint(err, hn_job_ended(job->status) ? "it has ended; POST /jobs with its \"request\" starts it anew"
-                                                  : "GET /jobs/%s tells its state", job->id);
+        verb[0] == 'c'       ? "cancelled"
+            : verb[0] == 'p' ? "paused"
+                             : "resumed");
+    hn_error_hint(err,
+        hn_job_ended(job->status) ? "it has ended; POST /jobs with its \"request\" starts it anew"
+                                  : "GET /jobs/%s tells its state",
+        job->id);
     return HN_E_CONFLICT;
 }
 
-static int move(struct hn_db *db, const struct hn_job *job, const char *status, const char *event, struct hn_error *err) {
+static int move(struct hn_db *db, const struct hn_job *job, const char *status, const char *event,
+    struct hn_error *err) {
     char now[HN_TIME_SIZE];
     hn_time_now(now);
-    int rc = hn_db_run(db, err, "UPDATE jobs SET status=?2, requested=NULL, blocked_since=0, not_before=0, "
-        "reason_code=CASE WHEN ?2='queued' THEN 'waiting_for_slot' END, "
-        "reason_message=CASE WHEN ?2='queued' THEN 'waiting for a free slot' END, "
-        "finished_at=CASE WHEN ?2='cancelled' THEN ?3 ELSE finished_at END WHERE n=?1",
+    int rc = hn_db_run(db, err,
+        "UPDATE jobs SET status=?2, requested=NULL, blocked_since=0, not_before=0, "
+        "reason_code=CASE WHEN ?2='queued' THEN 'waiting_for_slot' END, reason_message=CASE WHEN "
+        "?2='queued' THEN 'waiting for a free slot' END, finished_at=CASE WHEN ?2='cancelled' THEN "
+        "?3 ELSE finished_at END WHERE n=?1",
         "iss", job->n, status, now);
     return rc ? rc : hn_db_event_add(db, job->n, job->id, event, json_object(), err);
 }
 
-static int want(struct hn_db *db, const struct hn_job *job, const char *requested, struct hn_error *err) {
+static int want(
+    struct hn_db *db, const struct hn_job *job, const char *requested, struct hn_error *err) {
     hn_db_touch(db, job->id);
     return hn_db_run(db, err, "UPDATE jobs SET requested=?2 WHERE n=?1", "is", job->n, requested);
 }
@@ -365,7 +410,8 @@ static int ask_cancel(struct hn_db *db, const struct hn_job *job, struct hn_erro
         return 0;
     if (strcmp(job->status, "running") == 0)
         return want(db, job, "cancel", err);
-    return hn_job_ended(job->status) ? refuse_verb(err, job, "cancel") : move(db, job, "cancelled", "cancelled", err);
+    return hn_job_ended(job->status) ? refuse_verb(err, job, "cancel")
+                                     : move(db, job, "cancelled", "cancelled", err);
 }
 
 static int ask_pause(struct hn_db *db, const struct hn_job *job, struct hn_error *err) {
@@ -373,12 +419,14 @@ static int ask_pause(struct hn_db *db, const struct hn_job *job, struct hn_error
         return 0;
     if (strcmp(job->status, "queued") == 0)
         return move(db, job, "paused", "paused", err);
-    if (strcmp(job->status, "running") != 0 || (job->requested && strcmp(job->requested, "cancel") == 0))
+    if (strcmp(job->status, "running") != 0 ||
+        (job->requested && strcmp(job->requested, "cancel") == 0))
         return refuse_verb(err, job, "pause");
     return want(db, job, "pause", err);
 }
 
-/* A pause that is still under way is taken back: the trainer stops all the same, and the job is queued again. */
+/* A pause that is still under way is taken back: the trainer stops all the same, and the job is
+ * queued again. */
 static int ask_resume(struct hn_db *db, const struct hn_job *job, struct hn_error *err) {
     if (strcmp(job->status, "paused") == 0) {
         int rc = hn_db_quota_queued(db, job->owner, err);
@@ -395,8 +443,9 @@ int hn_db_job_ask(struct hn_db *db, void *arg, struct hn_error *err) {
     hn_job_init(&job);
     int rc = hn_db_job_get(db, ask->id, &job, err);
     if (!rc)
-        rc = ask->verb[0] == 'c' ? ask_cancel(db, &job, err)
-            : ask->verb[0] == 'p' ? ask_pause(db, &job, err) : ask_resume(db, &job, err);
+        rc = ask->verb[0] == 'c'  ? ask_cancel(db, &job, err)
+            : ask->verb[0] == 'p' ? ask_pause(db, &job, err)
+                                  : ask_resume(db, &job, err);
     hn_job_finish(&job);
     return rc;
 }
@@ -404,10 +453,10 @@ int hn_db_job_ask(struct hn_db *db, void *arg, struct hn_error *err) {
 int hn_db_job_patch(struct hn_db *db, void *arg, struct hn_error *err) {
     const struct hn_job_patch *patch = arg;
     int rc = hn_db_run(db, err,
-        "UPDATE jobs SET name=CASE WHEN ?2 THEN ?3 ELSE name END, metadata=CASE WHEN ?4 THEN ?5 ELSE metadata END, "
-        "priority=CASE WHEN ?6 THEN ?7 ELSE priority END WHERE id=?1",
-        "sisisii", patch->id, (int64_t)patch->set_name, patch->name, (int64_t)patch->set_metadata, patch->metadata,
-        (int64_t)patch->set_priority, patch->priority);
+        "UPDATE jobs SET name=CASE WHEN ?2 THEN ?3 ELSE name END, metadata=CASE WHEN ?4 THEN ?5 "
+        "ELSE metadata END, priority=CASE WHEN ?6 THEN ?7 ELSE priority END WHERE id=?1",
+        "sisisii", patch->id, (int64_t)patch->set_name, patch->name, (int64_t)patch->set_metadata,
+        patch->metadata, (int64_t)patch->set_priority, patch->priority);
     return rc || hn_db_changes(db) ? rc : hn_db_job_missing(err, patch->id);
 }
 
@@ -417,7 +466,8 @@ int hn_db_job_delete(struct hn_db *db, void *arg, struct hn_error *err) {
     hn_job_init(&job);
     int rc = hn_db_job_get(db, id, &job, err);
     if (!rc && !hn_job_ended(job.status)) {
-        rc = hn_fail(err, HN_E_CONFLICT, "job %s is %s; only ended jobs can be deleted", id, job.status);
+        rc = hn_fail(
+            err, HN_E_CONFLICT, "job %s is %s; only ended jobs can be deleted", id, job.status);
         hn_error_hint(err, "POST /jobs/%s/cancel ends it", id);
     }
     if (!rc)
@@ -428,7 +478,8 @@ int hn_db_job_delete(struct hn_db *db, void *arg, struct hn_error *err) {
     return rc;
 }
 
-static int collect(struct hn_rows *rows, char (**ret)[HN_ID_SIZE], size_t *ret_n, struct hn_error *err) {
+static int collect(
+    struct hn_rows *rows, char (**ret)[HN_ID_SIZE], size_t *ret_n, struct hn_error *err) {
     char(*ids)[HN_ID_SIZE] = NULL;
     size_t n = 0, capacity = 0;
     int rc;
@@ -449,25 +500,32 @@ static int collect(struct hn_rows *rows, char (**ret)[HN_ID_SIZE], size_t *ret_n
     return 0;
 }
 
-int hn_db_jobs_running(struct hn_db *db, char (**ret)[HN_ID_SIZE], size_t *ret_n, struct hn_error *err) {
+int hn_db_jobs_running(
+    struct hn_db *db, char (**ret)[HN_ID_SIZE], size_t *ret_n, struct hn_error *err) {
     struct hn_rows rows;
-    int rc = hn_rows_open(&rows, db, err, "SELECT id FROM jobs WHERE status='running' ORDER BY n", "");
+    int rc =
+        hn_rows_open(&rows, db, err, "SELECT id FROM jobs WHERE status='running' ORDER BY n", "");
     return rc ? rc : collect(&rows, ret, ret_n, err);
 }
 
 int hn_db_jobs_unended(struct hn_db *db, json_t **ret, struct hn_error *err) {
-    return hn_db_texts(db, ret, err, "SELECT id FROM jobs WHERE status IN ('queued','running','paused')");
+    return hn_db_texts(
+        db, ret, err, "SELECT id FROM jobs WHERE status IN ('queued','running','paused')");
 }
 
-int hn_db_jobs_older(struct hn_db *db, const char *time, char (**ret)[HN_ID_SIZE], size_t *ret_n, struct hn_error *err) {
+int hn_db_jobs_older(struct hn_db *db, const char *time, char (**ret)[HN_ID_SIZE], size_t *ret_n,
+    struct hn_error *err) {
     struct hn_rows rows;
-    int rc = hn_rows_open(&rows, db, err, "SELECT id FROM jobs WHERE status IN ('succeeded','failed','cancelled') AND "
-        "finished_at<?1 ORDER BY n LIMIT 100", "s", time);
+    int rc = hn_rows_open(&rows, db, err,
+        "SELECT id FROM jobs WHERE status IN ('succeeded','failed','cancelled') AND finished_at<?1 "
+        "ORDER BY n LIMIT 100",
+        "s", time);
     return rc ? rc : collect(&rows, ret, ret_n, err);
 }
 
 int hn_db_jobs_memory(struct hn_db *db, int64_t *ret, struct hn_error *err) {
-    return hn_db_number(db, 0, ret, err, "SELECT sum(peak_bytes) FROM jobs WHERE status='running'", "");
+    return hn_db_number(
+        db, 0, ret, err, "SELECT sum(peak_bytes) FROM jobs WHERE status='running'", "");
 }
 
 int hn_db_jobs_count(struct hn_db *db, json_t **ret, struct hn_error *err) {

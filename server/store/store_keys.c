@@ -1,4 +1,5 @@
-/* API keys: only the sha256 of a secret is kept. A secret has 160 bits of randomness, so a plain hash is enough. */
+/* API keys: only the sha256 of a secret is kept. A secret has 160 bits of randomness, so a plain
+ * hash is enough. */
 #include "server/store/store_db.h"
 #include "server/store/store_files.h"
 
@@ -11,14 +12,17 @@
 /* `honed key revoke NAME` must mean one key. */
 static int check_name(struct hn_db *db, const char *name, struct hn_error *err) {
     struct hn_rows rows;
-    int rc = hn_rows_open(&rows, db, err, "SELECT id FROM keys WHERE name=?1 AND revoked_at IS NULL", "s", name);
+    int rc = hn_rows_open(
+        &rows, db, err, "SELECT id FROM keys WHERE name=?1 AND revoked_at IS NULL", "s", name);
     if (rc)
         return rc;
     rc = hn_rows_next(&rows, err);
     if (rc == 1) {
-        rc = hn_fail(err, HN_E_CONFLICT, "there is a key \"%s\" already (%s)", name, hn_rows_text(&rows, 0));
+        rc = hn_fail(
+            err, HN_E_CONFLICT, "there is a key \"%s\" already (%s)", name, hn_rows_text(&rows, 0));
         hn_error_field(err, "--name");
-        hn_error_hint(err, "use another name, or revoke that one first: honed key revoke %s", hn_rows_text(&rows, 0));
+        hn_error_hint(err, "use another name, or revoke that one first: honed key revoke %s",
+            hn_rows_text(&rows, 0));
     }
     hn_rows_close(&rows);
     return rc;
@@ -29,10 +33,15 @@ int hn_db_key_insert(struct hn_db *db, void *arg, struct hn_error *err) {
     char now[HN_TIME_SIZE];
     hn_time_now(now);
     int rc = check_name(db, key->name, err);
-    return rc ? rc : hn_db_run(db, err, "INSERT INTO keys (id,name,scope,hash,created_at,see,team,expires_at,max_bytes,max_queued,max_running) "
-        "VALUES (?1,?2,?3,?4,?5,?6,?7,?8,nullif(?9,0),nullif(?10,0),nullif(?11,0))", "ssssssssiii", key->id, key->name, key->scope,
-        key->hash, now, key->see ? key->see : "all", key->team ? key->team : "", key->expires_at, key->max_bytes, key->max_queued,
-        key->max_running);
+    return rc
+        ? rc
+        : hn_db_run(db, err,
+              "INSERT INTO keys "
+              "(id,name,scope,hash,created_at,see,team,expires_at,max_bytes,max_queued,max_running)"
+              " VALUES (?1,?2,?3,?4,?5,?6,?7,?8,nullif(?9,0),nullif(?10,0),nullif(?11,0))",
+              "ssssssssiii", key->id, key->name, key->scope, key->hash, now,
+              key->see ? key->see : "all", key->team ? key->team : "", key->expires_at,
+              key->max_bytes, key->max_queued, key->max_running);
 }
 
 static json_t *limit(struct hn_rows *rows, int column) {
@@ -41,16 +50,22 @@ static json_t *limit(struct hn_rows *rows, int column) {
 
 int hn_db_key_list(struct hn_db *db, json_t **ret, struct hn_error *err) {
     struct hn_rows rows;
-    int rc = hn_rows_open(&rows, db, err, "SELECT id,name,scope,created_at,revoked_at,see,team,expires_at,max_bytes,max_queued,"
-        "max_running FROM keys ORDER BY created_at", "");
+    int rc = hn_rows_open(&rows, db, err,
+        "SELECT "
+        "id,name,scope,created_at,revoked_at,see,team,expires_at,max_bytes,max_queued,max_running "
+        "FROM keys ORDER BY created_at",
+        "");
     if (rc)
         return rc;
     json_t *list = json_array();
     while ((rc = hn_rows_next(&rows, err)) == 1)
-        json_array_append_new(list, json_pack("{s:s,s:s,s:s,s:s,s:s?,s:s,s:s,s:s?,s:o,s:o,s:o}", "id", hn_rows_text(&rows, 0), "name",
-            hn_rows_text(&rows, 1), "scope", hn_rows_text(&rows, 2), "created_at", hn_rows_text(&rows, 3), "revoked_at",
-            hn_rows_text(&rows, 4), "see", hn_rows_text(&rows, 5), "team", hn_rows_text(&rows, 6), "expires_at",
-            hn_rows_text(&rows, 7), "max_bytes", limit(&rows, 8), "max_queued", limit(&rows, 9), "max_running", limit(&rows, 10)));
+        json_array_append_new(list,
+            json_pack("{s:s,s:s,s:s,s:s,s:s?,s:s,s:s,s:s?,s:o,s:o,s:o}", "id",
+                hn_rows_text(&rows, 0), "name", hn_rows_text(&rows, 1), "scope",
+                hn_rows_text(&rows, 2), "created_at", hn_rows_text(&rows, 3), "revoked_at",
+                hn_rows_text(&rows, 4), "see", hn_rows_text(&rows, 5), "team",
+                hn_rows_text(&rows, 6), "expires_at", hn_rows_text(&rows, 7), "max_bytes",
+                limit(&rows, 8), "max_queued", limit(&rows, 9), "max_running", limit(&rows, 10)));
     hn_rows_close(&rows);
     if (rc)
         json_decref(list);
@@ -63,8 +78,9 @@ int hn_db_key_revoke(struct hn_db *db, void *arg, struct hn_error *err) {
     const char *which = arg;
     char now[HN_TIME_SIZE];
     hn_time_now(now);
-    int rc = hn_db_run(db, err, "UPDATE keys SET revoked_at=?2 WHERE (id=?1 OR name=?1) AND revoked_at IS NULL", "ss", which,
-        now);
+    int rc = hn_db_run(db, err,
+        "UPDATE keys SET revoked_at=?2 WHERE (id=?1 OR name=?1) AND revoked_at IS NULL", "ss",
+        which, now);
     if (rc || hn_db_changes(db))
         return rc;
     hn_fail(err, HN_E_NOT_FOUND, "there is no living key \"%.64s\"", which);
@@ -87,12 +103,14 @@ static void read_key(struct hn_rows *rows, struct hn_key *ret) {
     snprintf(ret->name, sizeof ret->name, "%s", hn_rows_text(rows, 5));
 }
 
-/* All hashes are looked at to the last byte, so that time tells nothing about how near a guess came. */
+/* All hashes are looked at to the last byte, so that time tells nothing about how near a guess
+ * came. */
 int hn_db_key_find(struct hn_db *db, const char *hash, struct hn_key *ret, struct hn_error *err) {
     struct hn_rows rows;
     char now[HN_TIME_SIZE];
     hn_time_now(now);
-    int rc = hn_rows_open(&rows, db, err, "SELECT hash,id,scope,see,team,name FROM keys WHERE " LIVES, "s", now);
+    int rc = hn_rows_open(
+        &rows, db, err, "SELECT hash,id,scope,see,team,name FROM keys WHERE " LIVES, "s", now);
     if (rc)
         return rc;
     bool found = false;
@@ -114,7 +132,8 @@ int hn_db_key_get(struct hn_db *db, const char *id, struct hn_key *ret, struct h
     struct hn_rows rows;
     char now[HN_TIME_SIZE];
     hn_time_now(now);
-    int rc = hn_rows_open(&rows, db, err, "SELECT 0,id,scope,see,team,name FROM keys WHERE id=?2 AND " LIVES, "ss", now, id);
+    int rc = hn_rows_open(&rows, db, err,
+        "SELECT 0,id,scope,see,team,name FROM keys WHERE id=?2 AND " LIVES, "ss", now, id);
     if (!rc && (rc = hn_rows_next(&rows, err)) == 1)
         read_key(&rows, ret);
     hn_rows_close(&rows);

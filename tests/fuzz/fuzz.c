@@ -1,7 +1,8 @@
 /*
- * Fuzz targets: one a kind of input that comes from outside. Built once a target with HN_FUZZ_TARGET naming it: with libFuzzer
- * (`meson setup -Dfuzz=true`, clang), or with a main of its own that runs files and folders of inputs, which is how what was found once is
- * run again in every build. What they assert is what ASan and UBSan find, and the few invariants written here.
+ * Fuzz targets: one a kind of input that comes from outside. Built once a target with
+ * HN_FUZZ_TARGET naming it: with libFuzzer (`meson setup -Dfuzz=true`, clang), or with a main of
+ * its own that runs files and folders of inputs, which is how what was found once is run again in
+ * every build. What they assert is what ASan and UBSan find, and the few invariants written here.
  */
 #include "engine/data/dataset.h"
 #include "engine/train/events.h"
@@ -93,23 +94,28 @@ static void safetensors(const uint8_t *data, size_t size) {
     close(fd);
 }
 
-/* Weights that fit a configuration of one layer, so that more of it is looked at than its being alone. */
+/* Weights that fit a configuration of one layer, so that more of it is looked at than its being
+ * alone. */
 static void lay_weights(void) {
     static const float zeros[16 * 8]; /* as many as the largest has */
     static const struct {
         const char *name;
         size_t rows, cols;
-    } of[] = {{"embed_tokens", 11, 8}, {"norm", 8, 0}, {"layers.0.input_layernorm", 8, 0}, {"layers.0.post_attention_layernorm", 8, 0},
-        {"layers.0.self_attn.q_proj", 8, 8}, {"layers.0.self_attn.k_proj", 4, 8}, {"layers.0.self_attn.v_proj", 4, 8},
-        {"layers.0.self_attn.o_proj", 8, 8}, {"layers.0.mlp.gate_proj", 16, 8}, {"layers.0.mlp.up_proj", 16, 8},
-        {"layers.0.mlp.down_proj", 8, 16}};
+    } of[] = {{"embed_tokens", 11, 8}, {"norm", 8, 0}, {"layers.0.input_layernorm", 8, 0},
+        {"layers.0.post_attention_layernorm", 8, 0}, {"layers.0.self_attn.q_proj", 8, 8},
+        {"layers.0.self_attn.k_proj", 4, 8}, {"layers.0.self_attn.v_proj", 4, 8},
+        {"layers.0.self_attn.o_proj", 8, 8}, {"layers.0.mlp.gate_proj", 16, 8},
+        {"layers.0.mlp.up_proj", 16, 8}, {"layers.0.mlp.down_proj", 8, 16}};
     enum { N = sizeof of / sizeof of[0] };
     char names[N][64], path[128];
     struct hn_safetensor_out out[N];
     for (size_t i = 0; i < N; i++) {
         snprintf(names[i], sizeof names[i], "model.%s.weight", of[i].name);
-        out[i] = (struct hn_safetensor_out){.name = names[i], .n_dims = of[i].cols ? 2 : 1, .dims = {of[i].rows, of[i].cols},
-            .type = HN_F32, .values = zeros};
+        out[i] = (struct hn_safetensor_out){.name = names[i],
+            .n_dims = of[i].cols ? 2 : 1,
+            .dims = {of[i].rows, of[i].cols},
+            .type = HN_F32,
+            .values = zeros};
     }
     snprintf(path, sizeof path, "%s/model.safetensors", folder);
     assert(hn_safetensors_write(path, out, N, NULL, NULL, NULL, NULL) == 0);
@@ -134,7 +140,8 @@ static void tokenizer(const uint8_t *data, size_t size) {
     struct hn_error err = {0};
     struct hn_codec codec = {0};
     folder_with("config.json", (const uint8_t *)config_json, sizeof config_json - 1);
-    snprintf(model_folder.dir, sizeof model_folder.dir, "%s", folder_with("tokenizer.json", data, size));
+    snprintf(
+        model_folder.dir, sizeof model_folder.dir, "%s", folder_with("tokenizer.json", data, size));
     json_t *parsed = NULL;
     if (!hn_json_parse(config_json, sizeof config_json - 1, &parsed, &err))
         model_folder.config = parsed;
@@ -152,8 +159,12 @@ static void template(const uint8_t *data, size_t size) {
     struct hn_template *compiled = NULL;
     struct hn_rendered out = {0};
     struct hn_error err = {0};
-    json_t *messages = json_pack("[{s:s,s:s},{s:s,s:s}]", "role", "user", "content", "Hi \xc3\xa9", "role", "assistant", "content", "Yes");
-    struct hn_template_input in = {.messages = messages, .add_generation_prompt = true, .bos_token = "<s>", .eos_token = "</s>",
+    json_t *messages = json_pack("[{s:s,s:s},{s:s,s:s}]", "role", "user", "content", "Hi \xc3\xa9",
+        "role", "assistant", "content", "Yes");
+    struct hn_template_input in = {.messages = messages,
+        .add_generation_prompt = true,
+        .bos_token = "<s>",
+        .eos_token = "</s>",
         .date = "2026-01-31"};
     if (!hn_template_compile((const char *)data, size, &compiled, &err))
         hn_template_render(compiled, &in, &out, &err);
@@ -260,7 +271,8 @@ static target *const the_target = HN_FUZZ_TARGET;
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
-    target *const unused[] = {gguf, model, safetensors, config, tokenizer, template, dataset, unpack, body, spec, events, http, request};
+    target *const unused[] = {gguf, model, safetensors, config, tokenizer, template, dataset,
+        unpack, body, spec, events, http, request};
     (void)unused;
     the_target(data, size);
     return 0;

@@ -42,7 +42,8 @@ static void fill_store(void) {
     sqlite3 *db;
     snprintf(path, sizeof path, "%s/hone.db", state);
     assert(hn_file_read(HN_FUZZ_STORE, 16 << 20, &script, &size, NULL) == 0);
-    assert(sqlite3_open(path, &db) == SQLITE_OK && sqlite3_exec(db, script, NULL, NULL, NULL) == SQLITE_OK);
+    assert(sqlite3_open(path, &db) == SQLITE_OK &&
+        sqlite3_exec(db, script, NULL, NULL, NULL) == SQLITE_OK);
     sqlite3_close(db);
     free(script);
 }
@@ -80,13 +81,15 @@ static void start(void) {
     set(&config, "max_upload", "1000000");
     set(&config, "idle_seconds", "1");
     setenv("HONED_TEST_EXE", "/bin/false", 1); /* helpers and trainers that die at once */
-    assert(hn_config_resolve(&config, &err) == 0 && pthread_create(&thread, NULL, serve, &config) == 0);
+    assert(hn_config_resolve(&config, &err) == 0 &&
+        pthread_create(&thread, NULL, serve, &config) == 0);
 }
 
 /* From an address of its own each time: the ports of one would all be waiting soon. */
 static int call(void) {
     static uint32_t caller;
-    struct sockaddr_in from = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK + 1 + caller++ % 0xfffff0)};
+    struct sockaddr_in from = {
+        .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK + 1 + caller++ % 0xfffff0)};
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     assert(fd >= 0 && bind(fd, (struct sockaddr *)&from, sizeof from) == 0);
     for (int tries = 0; connect(fd, (struct sockaddr *)&address, sizeof address); tries++) {
@@ -112,8 +115,8 @@ static bool hear(int fd, struct timeval patience, char *answer, size_t *n) {
     return got == 0 || errno != EAGAIN;
 }
 
-/* The end of what is sent comes when it has been read: microhttpd misses one that arrives with the bytes before it, and keeps the
- * connection until it has been idle for too long. */
+/* The end of what is sent comes when it has been read: microhttpd misses one that arrives with the
+ * bytes before it, and keeps the connection until it has been idle for too long. */
 void hn_fuzz_request(const uint8_t *data, size_t size) {
     static char answer[ANSWER];
     size_t n = 0;

@@ -1,6 +1,7 @@
 /*
- * For tests: a library that is preloaded into a daemon and works in its trainers only. As soon as one is confined and begins, it tries what
- * a hostile model file might make it do. A line for each in the trainer's log: "escape NAME: errno".
+ * For tests: a library that is preloaded into a daemon and works in its trainers only. As soon as
+ * one is confined and begins, it tries what a hostile model file might make it do. A line for each
+ * in the trainer's log: "escape NAME: errno".
  */
 #include <dlfcn.h>
 #include <errno.h>
@@ -100,7 +101,8 @@ static void try_inputs(const char *model) {
     tell("input move", rename(model, in("checkpoints/model")));
     tell("input replace", rename(in("events.jsonl"), model));
     tell("input link", link(model, in("checkpoints/model")));
-    tell("input shared map", mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0) == MAP_FAILED ? -1 : 0);
+    tell("input shared map",
+        mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0) == MAP_FAILED ? -1 : 0);
     close(fd);
 }
 

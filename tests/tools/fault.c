@@ -1,10 +1,12 @@
 /*
- * Makes chosen calls of a daemon and its children fail. Preloaded; told what to do by the file FAULT_CONTROL, which is mapped by all of
- * them and by the test, so that a fault can be set while they run and counts over all processes:
+ * Makes chosen calls of a daemon and its children fail. Preloaded; told what to do by the file
+ * FAULT_CONTROL, which is mapped by all of them and by the test, so that a fault can be set while
+ * they run and counts over all processes:
  *
- *   int64 who (1 serve, 2 train, 4 helper), what (1 memory, 2 write, 4 sync, 8 spawn, 16 threads), countdown (the fault is at 1),
- *   repeat (how many calls fail from there on), error (an errno; 0: a write that is short by half), fired, clock (seconds that the
- *   wall clock is ahead), seen (calls of the kind since it was set)
+ *   int64 who (1 serve, 2 train, 4 helper), what (1 memory, 2 write, 4 sync, 8 spawn, 16 threads),
+ *   countdown (the fault is at 1), repeat (how many calls fail from there on), error (an errno; 0:
+ *   a write that is short by half), fired, clock (seconds that the wall clock is ahead), seen
+ *   (calls of the kind since it was set)
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -40,7 +42,10 @@ __attribute__((constructor)) static void begin(void) {
     ssize_t n = fd < 0 ? 0 : read(fd, line, sizeof line - 1);
     close(fd);
     const char *word = n > 0 ? line + strlen(line) + 1 : "";
-    self = strcmp(word, "serve") == 0 ? 1 : strcmp(word, "train") == 0 ? 2 : strcmp(word, "helper") == 0 ? 4 : 0;
+    self = strcmp(word, "serve") == 0 ? 1
+        : strcmp(word, "train") == 0  ? 2
+        : strcmp(word, "helper") == 0 ? 4
+                                      : 0;
     fd = path ? open(path, O_RDWR | O_CLOEXEC) : -1;
     if (fd < 0)
         return;
@@ -63,9 +68,15 @@ static int fails(int what) {
     return 1;
 }
 
-void *malloc(size_t size) { return fails(MEMORY) ? NULL : __libc_malloc(size); }
-void *calloc(size_t n, size_t size) { return fails(MEMORY) ? NULL : __libc_calloc(n, size); }
-void *realloc(void *p, size_t size) { return fails(MEMORY) ? NULL : __libc_realloc(p, size); }
+void *malloc(size_t size) {
+    return fails(MEMORY) ? NULL : __libc_malloc(size);
+}
+void *calloc(size_t n, size_t size) {
+    return fails(MEMORY) ? NULL : __libc_calloc(n, size);
+}
+void *realloc(void *p, size_t size) {
+    return fails(MEMORY) ? NULL : __libc_realloc(p, size);
+}
 
 /* Files other than the logs that hang on 1 and 2. */
 static int durable(int fd) {
@@ -111,19 +122,22 @@ int fdatasync(int fd) {
     return fails(SYNC) ? -1 : next(fd);
 }
 
-int posix_spawn(pid_t *pid, const char *path, const posix_spawn_file_actions_t *actions, const posix_spawnattr_t *attr, char *const argv[],
-    char *const envp[]) {
-    static int (*next)(pid_t *, const char *, const posix_spawn_file_actions_t *, const posix_spawnattr_t *, char *const[], char *const[]);
+int posix_spawn(pid_t *pid, const char *path, const posix_spawn_file_actions_t *actions,
+    const posix_spawnattr_t *attr, char *const argv[], char *const envp[]) {
+    static int (*next)(pid_t *, const char *, const posix_spawn_file_actions_t *,
+        const posix_spawnattr_t *, char *const[], char *const[]);
     if (!next)
-        next = (int (*)(pid_t *, const char *, const posix_spawn_file_actions_t *, const posix_spawnattr_t *, char *const[],
-            char *const[]))dlsym(RTLD_NEXT, "posix_spawn");
+        next = (int (*)(pid_t *, const char *, const posix_spawn_file_actions_t *,
+            const posix_spawnattr_t *, char *const[], char *const[]))dlsym(RTLD_NEXT,
+            "posix_spawn");
     return fails(SPAWN) ? errno : next(pid, path, actions, attr, argv, envp);
 }
 
 int pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*run)(void *), void *arg) {
     static int (*next)(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *);
     if (!next)
-        next = (int (*)(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *))dlsym(RTLD_NEXT, "pthread_create");
+        next = (int (*)(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *))dlsym(
+            RTLD_NEXT, "pthread_create");
     return fails(THREAD) ? errno : next(thread, attr, run, arg);
 }
 

@@ -1,13 +1,16 @@
 /*
- * Runs the engine's ops on token rows given as JSON and writes raw floats, for comparison with other programs.
+ * Runs the engine's ops on token rows given as JSON and writes raw floats, for comparison with
+ * other programs.
  *
  *   probe REQUEST.json
- *   {"model":PATH, "rows":[[id…]…], "weights":[[w…]…] (per token, as examples have them), "what":"logits"|"loss",
- *    "table":"fast"|"ref", "threads":N, "recompute":bool, "lora":{"hyperparameters":{…}, "values":PATH of raw
- * f32}|null, "full":bool (the base's own weights are trained), "steps":N, "learning_rate":R (N steps of AdamW on
- * these rows), "head":{"problem":N, "outputs":N, "targets":[[label…]…], "types":[[…]…], "values":[[…]…]} (a task's
- * head; targets, types and weights per token, values per row), "dropout":R, "dump":PATH (the parameter vector at the
- * start), "out":PATH (logits, or the gradients of the parameter vector)} Prints
+ *   {"model":PATH, "rows":[[id…]…], "weights":[[w…]…] (per token, as examples have them),
+ *    "what":"logits"|"loss", "table":"fast"|"ref", "threads":N, "recompute":bool,
+ *    "lora":{"hyperparameters":{…}, "values":PATH of raw
+ * f32}|null, "full":bool (the base's own weights are trained), "steps":N, "learning_rate":R (N
+ * steps of AdamW on these rows), "head":{"problem":N, "outputs":N, "targets":[[label…]…],
+ * "types":[[…]…], "values":[[…]…]} (a task's head; targets, types and weights per token, values per
+ * row), "dropout":R, "dump":PATH (the parameter vector at the start), "out":PATH (logits, or the
+ * gradients of the parameter vector)} Prints
  * {"loss","losses","correct","params","arena_bytes","names":[{"name","a","b","rank","in","out"}],
  * "table":[{"name","offset","rows","cols"}]}.
  */
@@ -58,7 +61,8 @@ static int dequantise(const json_t *request) {
     return 0;
 }
 
-/* {"what":"metrics","problem":N,"outputs":K,"logits":PATH of raw f32,"truth":PATH of raw f32 (labels, or [n, K])} */
+/* {"what":"metrics","problem":N,"outputs":K,"logits":PATH of raw f32,"truth":PATH of raw f32
+ * (labels, or [n, K])} */
 static int metrics(const json_t *request) {
     struct hn_error err = {0};
     const char *logits = "", *truth = "";
@@ -110,8 +114,8 @@ static int text_metrics(const json_t *request) {
     return status;
 }
 
-/* {"what":"tokenizer","model":PATH,"out":FOLDER}: the exported tokenizer files of a GGUF file, which needs no
- * tensors. */
+/* {"what":"tokenizer","model":PATH,"out":FOLDER}: the exported tokenizer files of a GGUF file,
+ * which needs no tensors. */
 static int tokenizer(const char *model, const char *folder) {
     struct hn_error err = {0};
     struct hn_run run = {.model.config.context = 2048};
@@ -158,7 +162,8 @@ int main(int argc, char **argv) {
     }
     hn_json_int(request, "threads", 1, 64, &threads, &err);
     hn_json_bool(request, "recompute", &recompute, &err);
-    const struct hn_op_table *table = strcmp(table_name, "fast") == 0 ? &hn_ops_fast : &hn_ops_ref32;
+    const struct hn_op_table *table =
+        strcmp(table_name, "fast") == 0 ? &hn_ops_fast : &hn_ops_ref32;
     struct hn_model model;
     check(hn_blas_open(&err), &err);
     check(hn_model_open(&model, path, &err), &err);
@@ -184,8 +189,8 @@ int main(int argc, char **argv) {
         hn_params_assign(&model);
     else if (head)
         hn_params_assign_head(&model, adapter.n_params, !adapter.n);
-    check(
-        full ? hn_params_from_model(&vector, &model, &err) : hn_params_from_adapter(&vector, &adapter, &model, &err),
+    check(full ? hn_params_from_model(&vector, &model, &err)
+               : hn_params_from_adapter(&vector, &adapter, &model, &err),
         &err);
     check(hn_params_add_optimizer(&vector, &err), &err);
     float *params = vector.values, *grads = vector.grads;
@@ -224,18 +229,21 @@ int main(int argc, char **argv) {
     ex.targets = hn_calloc(total, sizeof *ex.targets);
     ex.types = hn_calloc(total, sizeof *ex.types);
     ex.values = hn_calloc(n * (ex.outputs + 1), sizeof *ex.values);
-    const json_t *targets = json_object_get(head, "targets"), *types = json_object_get(head, "types"),
+    const json_t *targets = json_object_get(head, "targets"),
+                 *types = json_object_get(head, "types"),
                  *numbers = json_object_get(head, "values");
     for (size_t i = 0; i < n; i++)
         for (size_t k = 0; k < ex.outputs; k++)
-            ex.values[i * ex.outputs + k] = (float)json_number_value(json_array_get(json_array_get(numbers, i), k));
+            ex.values[i * ex.outputs + k] =
+                (float)json_number_value(json_array_get(json_array_get(numbers, i), k));
     for (size_t i = 0, at = 0; i < n; i++) {
         json_t *row = json_array_get(rows, i), *w = json_array_get(weights, i);
         for (size_t k = 0; k < json_array_size(row); k++, at++) {
             ex.tokens[at] = (int32_t)json_integer_value(json_array_get(row, k));
             ex.weights[at] = weights ? (float)json_number_value(json_array_get(w, k)) : 1;
             sum += k || head ? (double)ex.weights[at] : 0;
-            ex.targets[at] = (int32_t)json_integer_value(json_array_get(json_array_get(targets, i), k));
+            ex.targets[at] =
+                (int32_t)json_integer_value(json_array_get(json_array_get(targets, i), k));
             ex.types[at] = (uint8_t)json_integer_value(json_array_get(json_array_get(types, i), k));
         }
         ex.starts[i + 1] = at;
@@ -252,15 +260,16 @@ int main(int argc, char **argv) {
         .dropout = dropout,
         .attention_dropout = dropout,
         .head_dropout = dropout};
-    struct hn_plan_options po = {
-        .caps = {.dims = {total, total}, .threads = (unsigned)threads}, .train = !logits, .recompute = recompute};
+    struct hn_plan_options po = {.caps = {.dims = {total, total}, .threads = (unsigned)threads},
+        .train = !logits,
+        .recompute = recompute};
     check(hn_phase_make(&phase, &model, &go, &po, &err), &err);
     struct hn_batch_store store;
     check(hn_batch_init(&store, total, &err), &err);
     for (size_t i = 0; i < n; i++) {
         if (logits && !head)
-            hn_batch_add_tokens(&store, ex.tokens + ex.starts[i], ex.starts[i + 1] - ex.starts[i], 0,
-                ex.starts[i + 1] - ex.starts[i]);
+            hn_batch_add_tokens(&store, ex.tokens + ex.starts[i], ex.starts[i + 1] - ex.starts[i],
+                0, ex.starts[i + 1] - ex.starts[i]);
         else
             hn_batch_add(&store, &ex, i, (uint32_t)i, sum);
     }
@@ -283,7 +292,8 @@ int main(int argc, char **argv) {
     hn_json_number(request, "learning_rate", 0, 1, &rate, &err);
     for (int64_t s = 1; s <= steps; s++) {
         json_array_append_new(losses, json_real(sums.loss));
-        hn_params_update(&vector, &(struct hn_adamw_options){rate, 0.9, 0.999, 1e-8, 0, 1, (size_t)s}, x.pool);
+        hn_params_update(
+            &vector, &(struct hn_adamw_options){rate, 0.9, 0.999, 1e-8, 0, 1, (size_t)s}, x.pool);
         hn_params_zero_grads(&vector, x.pool);
         sums = (struct hn_loss_sums){0};
         hn_exec_run(&x, table);
@@ -303,16 +313,18 @@ int main(int argc, char **argv) {
     for (size_t i = 0; i < adapter.n; i++)
         json_array_append_new(names,
             json_pack("{s:s,s:I,s:I,s:I,s:I,s:I}", "name", adapter.loras[i].weight->hf_name, "a",
-                (json_int_t)adapter.loras[i].a, "b", (json_int_t)adapter.loras[i].b, "rank", (json_int_t)adapter.rank,
-                "in", (json_int_t)adapter.loras[i].weight->cols, "out", (json_int_t)adapter.loras[i].weight->rows));
+                (json_int_t)adapter.loras[i].a, "b", (json_int_t)adapter.loras[i].b, "rank",
+                (json_int_t)adapter.rank, "in", (json_int_t)adapter.loras[i].weight->cols, "out",
+                (json_int_t)adapter.loras[i].weight->rows));
     json_t *entries = json_array();
     for (size_t i = 0; i < vector.n; i++)
         json_array_append_new(entries,
-            json_pack("{s:s,s:I,s:I,s:I}", "name", vector.table[i].name, "offset", (json_int_t)vector.table[i].offset,
-                "rows", (json_int_t)vector.table[i].rows, "cols", (json_int_t)vector.table[i].cols));
-    json_t *reply = json_pack("{s:f,s:o,s:o,s:I,s:I,s:I,s:o}", "loss", first, "losses", losses, "table", entries,
-        "correct", (json_int_t)sums.correct, "params", (json_int_t)vector.size, "arena_bytes",
-        (json_int_t)phase.plan.arena_bytes, "names", names);
+            json_pack("{s:s,s:I,s:I,s:I}", "name", vector.table[i].name, "offset",
+                (json_int_t)vector.table[i].offset, "rows", (json_int_t)vector.table[i].rows,
+                "cols", (json_int_t)vector.table[i].cols));
+    json_t *reply = json_pack("{s:f,s:o,s:o,s:I,s:I,s:I,s:o}", "loss", first, "losses", losses,
+        "table", entries, "correct", (json_int_t)sums.correct, "params", (json_int_t)vector.size,
+        "arena_bytes", (json_int_t)phase.plan.arena_bytes, "names", names);
     json_dumpf(reply, stdout, JSON_COMPACT);
     puts("");
     json_decref(reply);

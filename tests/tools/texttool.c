@@ -1,8 +1,9 @@
 /*
- * texttool MODEL (a GGUF file, or a folder, which needs no weights): tokenizes and renders for the parity tests. One
- * JSON object a line in, one a line out.
+ * texttool MODEL (a GGUF file, or a folder, which needs no weights): tokenizes and renders for the
+ * parity tests. One JSON object a line in, one a line out.
  *
- *   {"op":"encode","text":"…"|"hex":"…","special":bool} → {"ids":[…],"offsets":[…],"spans":[[begin,end],…]}
+ *   {"op":"encode","text":"…"|"hex":"…","special":bool} →
+ *   {"ids":[…],"offsets":[…],"spans":[[begin,end],…]}
  *   {"op":"ends"} → {"ids":[…]}, those that end a turn
  *   {"op":"wrap","text":"…","pair":"…" or absent} → {"ids":[…],"types":[…],"begin":[a,b]}
  *   {"op":"render","messages":[…],"tools","add_generation_prompt","date","template"} →
@@ -48,7 +49,8 @@ static json_t *op_encode(struct tool *tool, const json_t *in) {
     struct hn_ids ids = {0};
     struct hn_error err = {0};
     get_text(in, &text);
-    uint16_t *origin = json_is_true(json_object_get(in, "special")) ? hn_calloc(text.size, sizeof *origin) : NULL;
+    uint16_t *origin =
+        json_is_true(json_object_get(in, "special")) ? hn_calloc(text.size, sizeof *origin) : NULL;
     json_t *out;
     if (hn_tokenizer_encode(tool->codec.tokenizer, text.data, text.size, origin, &ids, &err)) {
         out = failure(&err);
@@ -77,10 +79,11 @@ static json_t *op_wrap(struct tool *tool, const json_t *in) {
     int rc = 0;
     for (int i = 0; !rc && i < 2; i++)
         if (texts[i])
-            rc = hn_tokenizer_encode(tool->codec.tokenizer, json_string_value(texts[i]), json_string_length(texts[i]),
-                NULL, &ids[i], &err);
+            rc = hn_tokenizer_encode(tool->codec.tokenizer, json_string_value(texts[i]),
+                json_string_length(texts[i]), NULL, &ids[i], &err);
     if (!rc)
-        rc = hn_tokenizer_wrap(tool->codec.tokenizer, &ids[0], texts[1] ? &ids[1] : NULL, &seq, &err);
+        rc = hn_tokenizer_wrap(
+            tool->codec.tokenizer, &ids[0], texts[1] ? &ids[1] : NULL, &seq, &err);
     json_t *list = json_array(), *types = json_array();
     for (size_t i = 0; i < seq.n; i++) {
         json_array_append_new(list, json_integer(seq.ids[i]));
@@ -121,12 +124,14 @@ static json_t *op_time(struct tool *tool, const json_t *in) {
     }
     clock_gettime(CLOCK_MONOTONIC, &b);
     hn_buf_free(&text);
-    return json_pack("{s:f, s:I}", "seconds", (double)(b.tv_sec - a.tv_sec) + 1e-9 * (double)(b.tv_nsec - a.tv_nsec),
-        "tokens", (json_int_t)tokens);
+    return json_pack("{s:f, s:I}", "seconds",
+        (double)(b.tv_sec - a.tv_sec) + 1e-9 * (double)(b.tv_nsec - a.tv_nsec), "tokens",
+        (json_int_t)tokens);
 }
 
 /* The codec with the request's own template, if it brings one. */
-static int with_template(const struct tool *tool, const json_t *in, struct hn_codec *ret, struct hn_error *err) {
+static int with_template(
+    const struct tool *tool, const json_t *in, struct hn_codec *ret, struct hn_error *err) {
     const json_t *source = json_object_get(in, "template");
     *ret = tool->codec;
     ret->turn = NULL;
@@ -134,10 +139,11 @@ static int with_template(const struct tool *tool, const json_t *in, struct hn_co
     if (json_is_string(source))
         ret->chat_tools = NULL;
     snprintf(ret->date, sizeof ret->date, "%s",
-        json_is_string(json_object_get(in, "date")) ? json_string_value(json_object_get(in, "date")) : "2026-01-31");
-    return json_is_string(source)
-               ? hn_template_compile(json_string_value(source), json_string_length(source), &ret->chat, err)
-               : 0;
+        json_is_string(json_object_get(in, "date")) ? json_string_value(json_object_get(in, "date"))
+                                                    : "2026-01-31");
+    return json_is_string(source) ? hn_template_compile(json_string_value(source),
+                                        json_string_length(source), &ret->chat, err)
+                                  : 0;
 }
 
 static json_t *runs(const struct hn_rendered *text) {
@@ -168,11 +174,12 @@ static json_t *op_render(struct tool *tool, const json_t *in) {
     if (!rc && !codec.chat)
         rc = hn_fail(&err, HN_E_UNSUPPORTED, "the model has no chat template");
     if (!rc)
-        rc = hn_template_render(input.tools && codec.chat_tools ? codec.chat_tools : codec.chat, &input, &text, &err);
-    json_t *out =
-        rc ? failure(&err)
-           : json_pack("{s:o, s:o}", "text", json_stringn(text.text.data ? text.text.data : "", text.text.size),
-                 "origins", runs(&text));
+        rc = hn_template_render(
+            input.tools && codec.chat_tools ? codec.chat_tools : codec.chat, &input, &text, &err);
+    json_t *out = rc ? failure(&err)
+                     : json_pack("{s:o, s:o}", "text",
+                           json_stringn(text.text.data ? text.text.data : "", text.text.size),
+                           "origins", runs(&text));
     hn_rendered_free(&text);
     if (codec.chat != tool->codec.chat)
         hn_template_destroy(codec.chat);
@@ -185,7 +192,7 @@ static json_t *op_example(struct tool *tool, const json_t *in) {
     struct hn_error err = {0};
     struct hn_encode_options options = {.max_length = SIZE_MAX, .vocab = SIZE_MAX};
     enum hn_columns columns = json_object_get(in, "messages") ? HN_ROWS_MESSAGES
-                              : json_object_get(in, "prompt") ? HN_ROWS_PROMPT_COMPLETION
+        : json_object_get(in, "prompt")                       ? HN_ROWS_PROMPT_COMPLETION
                                                               : HN_ROWS_TEXT;
     int rc = with_template(tool, in, &codec, &err);
     if (!rc)
@@ -198,8 +205,9 @@ static json_t *op_example(struct tool *tool, const json_t *in) {
         json_array_append_new(weights, json_real((double)encoded.weights[i]));
         json_array_append_new(offsets, json_integer(encoded.ids.offsets[i]));
     }
-    json_t *out =
-        rc ? failure(&err) : json_pack("{s:O, s:O, s:O}", "ids", ids, "weights", weights, "offsets", offsets);
+    json_t *out = rc
+        ? failure(&err)
+        : json_pack("{s:O, s:O, s:O}", "ids", ids, "weights", weights, "offsets", offsets);
     json_decref(ids);
     json_decref(weights);
     json_decref(offsets);
@@ -248,7 +256,8 @@ int main(int argc, char **argv) {
     char *line = NULL;
     size_t capacity = 0;
     ssize_t n;
-    if (argc != 2 || open_text(&tool.model, argv[1], &err) || hn_codec_open(&tool.model, &tool.codec, &err)) {
+    if (argc != 2 || open_text(&tool.model, argv[1], &err) ||
+        hn_codec_open(&tool.model, &tool.codec, &err)) {
         fprintf(stderr, "%s\n", argc != 2 ? "usage: texttool MODEL < requests" : err.message);
         hn_model_close(&tool.model);
         return 1;

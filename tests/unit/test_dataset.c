@@ -1,4 +1,5 @@
-/* Data sets: formats and layouts that are recognised, problems that are named, files that are odd. */
+/* Data sets: formats and layouts that are recognised, problems that are named, files that are
+ * odd. */
 #include "engine/data/dataset.h"
 #include "tests/unit/tiny_model.h"
 
@@ -6,8 +7,8 @@
 #include <stdarg.h>
 #include <cmocka.h>
 
-static int open_text(struct hn_dataset *data, const void *text, size_t size, const struct hn_dataset_options *options,
-    struct hn_error *err) {
+static int open_text(struct hn_dataset *data, const void *text, size_t size,
+    const struct hn_dataset_options *options, struct hn_error *err) {
     char path[64];
     tiny_file(path, text, size);
     int rc = hn_dataset_open(data, path, options, err);
@@ -37,70 +38,87 @@ static void test_layouts(void **state) {
         enum hn_columns kind;
         size_t rows;
     } cases[] = {
-        {"{\"messages\":[{\"role\":\"user\",\"content\":\"a\"},{\"role\":\"assistant\",\"content\":\"b\",\"weight\":"
-         "0.5}]}\n",
+        {"{\"messages\":[{\"role\":\"user\",\"content\":\"a\"},{\"role\":\"assistant\",\"content\":"
+         "\"b\",\"weight\":0.5}]}\n",
             NULL, "jsonl",
-            "{\"messages\":[{\"role\":\"user\",\"content\":\"a\"},{\"role\":\"assistant\",\"content\":\"b\","
-            "\"weight\":0.5}]}",
+            "{\"messages\":[{\"role\":\"user\",\"content\":\"a\"},{\"role\":\"assistant\","
+            "\"content\":\"b\",\"weight\":0.5}]}",
             "generation", HN_ROWS_MESSAGES, 1},
-        {"{\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"a\"},{\"type\":\"text\","
-         "\"text\":\"b\"}]}],\"tools\":[]}",
-            NULL, "jsonl", "{\"messages\":[{\"role\":\"user\",\"content\":\"a\\nb\"}],\"tools\":[]}", "generation",
+        {"{\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"a\"},{"
+         "\"type\":\"text\",\"text\":\"b\"}]}],\"tools\":[]}",
+            NULL, "jsonl",
+            "{\"messages\":[{\"role\":\"user\",\"content\":\"a\\nb\"}],\"tools\":[]}", "generation",
             HN_ROWS_MESSAGES, 1},
         {"\xEF\xBB\xBF{\"prompt\":\"p\",\"completion\":\"c\"}\r\n\r\n  "
          "\n{\"prompt\":\"q\",\"completion\":\"\\u00e9\"}",
-            NULL, "jsonl", "{\"prompt\":\"q\",\"completion\":\"\xC3\xA9\"}", "generation", HN_ROWS_PROMPT_COMPLETION,
-            2},
-        {"{\"question\":\"p\",\"answer\":\"c\"}", "{\"prompt\":\"question\",\"completion\":\"answer\"}", "jsonl",
+            NULL, "jsonl", "{\"prompt\":\"q\",\"completion\":\"\xC3\xA9\"}", "generation",
+            HN_ROWS_PROMPT_COMPLETION, 2},
+        {"{\"question\":\"p\",\"answer\":\"c\"}",
+            "{\"prompt\":\"question\",\"completion\":\"answer\"}", "jsonl",
             "{\"prompt\":\"p\",\"completion\":\"c\"}", "generation", HN_ROWS_PROMPT_COMPLETION, 1},
         {"{\"text\":\"a\"}", NULL, "jsonl", "{\"text\":\"a\"}", "generation", HN_ROWS_TEXT, 1},
         {"{\"text\":\"a\",\"label\":\"x\"}\n{\"text\":\"b\",\"label\":\"y\"}", NULL, "jsonl",
             "{\"text\":\"b\",\"label\":\"y\"}", "classification", HN_ROWS_TEXT_LABEL, 2},
-        {"{\"context\":\"\xC3\xA9 two\",\"question\":\"q\",\"answers\":{\"text\":[\"two\"],\"answer_start\":[2]}}",
+        {"{\"context\":\"\xC3\xA9 "
+         "two\",\"question\":\"q\",\"answers\":{\"text\":[\"two\"],\"answer_start\":[2]}}",
             NULL, "jsonl",
-            "{\"context\":\"\xC3\xA9 two\",\"question\":\"q\",\"answers\":{\"text\":[\"two\"],\"answer_start\":[2]}}",
+            "{\"context\":\"\xC3\xA9 "
+            "two\",\"question\":\"q\",\"answers\":{\"text\":[\"two\"],\"answer_start\":[2]}}",
             "qa", HN_ROWS_QA, 1},
         {"{\"tokens\":[\"a\",\"b\"],\"tags\":[\"O\",\"B-X\"]}", NULL, "jsonl",
-            "{\"tokens\":[\"a\",\"b\"],\"tags\":[\"O\",\"B-X\"]}", "token_classification", HN_ROWS_TOKENS_TAGS, 1},
+            "{\"tokens\":[\"a\",\"b\"],\"tags\":[\"O\",\"B-X\"]}", "token_classification",
+            HN_ROWS_TOKENS_TAGS, 1},
         {"{\"prompt\":\"p\",\"chosen\":\"c\",\"rejected\":\"r\"}", NULL, "jsonl",
-            "{\"prompt\":\"p\",\"chosen\":\"c\",\"rejected\":\"r\"}", "preference", HN_ROWS_PREFERENCE, 1},
+            "{\"prompt\":\"p\",\"chosen\":\"c\",\"rejected\":\"r\"}", "preference",
+            HN_ROWS_PREFERENCE, 1},
         {"[ "
-         "{\"instruction\":\"i\",\"input\":\"n\",\"output\":\"o\"},\n{\"instruction\":\"i\",\"input\":\"\","
-         "\"output\":\"o\"}\n]\n",
+         "{\"instruction\":\"i\",\"input\":\"n\",\"output\":\"o\"},\n{\"instruction\":\"i\","
+         "\"input\":\"\",\"output\":\"o\"}\n]\n",
             NULL, "json",
-            "{\"messages\":[{\"role\":\"user\",\"content\":\"i\"},{\"role\":\"assistant\",\"content\":\"o\"}]}",
+            "{\"messages\":[{\"role\":\"user\",\"content\":\"i\"},{\"role\":\"assistant\","
+            "\"content\":\"o\"}]}",
             "generation", HN_ROWS_MESSAGES, 2},
         {"{\"instruction\":\"i\",\"input\":\"n\",\"output\":\"o\"}", NULL, "jsonl",
-            "{\"messages\":[{\"role\":\"user\",\"content\":\"i\\n\\nn\"},{\"role\":\"assistant\",\"content\":\"o\"}]"
-            "}",
+            "{\"messages\":[{\"role\":\"user\",\"content\":\"i\\n\\nn\"},{\"role\":\"assistant\","
+            "\"content\":\"o\"}]}",
             "generation", HN_ROWS_MESSAGES, 1},
-        {"{\"conversations\":[{\"from\":\"human\",\"value\":\"h\"},{\"from\":\"gpt\",\"value\":\"g\"}],\"system\":"
-         "\"s\"}",
+        {"{\"conversations\":[{\"from\":\"human\",\"value\":\"h\"},{\"from\":\"gpt\",\"value\":"
+         "\"g\"}],\"system\":\"s\"}",
             NULL, "jsonl",
-            "{\"messages\":[{\"role\":\"system\",\"content\":\"s\"},{\"role\":\"user\",\"content\":\"h\"},{\"role\":"
-            "\"assistant\",\"content\":\"g\"}]}",
+            "{\"messages\":[{\"role\":\"system\",\"content\":\"s\"},{\"role\":\"user\",\"content\":"
+            "\"h\"},{\"role\":\"assistant\",\"content\":\"g\"}]}",
             "generation", HN_ROWS_MESSAGES, 1},
-        {"text,label\n\"a, \"\"b\"\"\nc\",1\r\nd,0.5\n", NULL, "csv", "{\"text\":\"d\",\"label\":0.5}",
-            "classification", HN_ROWS_TEXT_LABEL, 2},
-        {"prompt;completion\np;\"c;\nd\"\n", NULL, "csv", "{\"prompt\":\"p\",\"completion\":\"c;\\nd\"}",
-            "generation", HN_ROWS_PROMPT_COMPLETION, 1},
+        {"text,label\n\"a, \"\"b\"\"\nc\",1\r\nd,0.5\n", NULL, "csv",
+            "{\"text\":\"d\",\"label\":0.5}", "classification", HN_ROWS_TEXT_LABEL, 2},
+        {"prompt;completion\np;\"c;\nd\"\n", NULL, "csv",
+            "{\"prompt\":\"p\",\"completion\":\"c;\\nd\"}", "generation", HN_ROWS_PROMPT_COMPLETION,
+            1},
         {"a \"quoted\" word\t1\n", "{\"text\":\"col1\",\"label\":\"col2\"}", "tsv",
-            "{\"text\":\"a \\\"quoted\\\" word\",\"label\":1}", "classification", HN_ROWS_TEXT_LABEL, 1},
-        {"{\"context\":\"a two\",\"question\":\"q\",\"answers\":[{\"text\":\"two\",\"answer_start\":2}]}", NULL, "jsonl",
-            "{\"context\":\"a two\",\"question\":\"q\",\"answers\":{\"text\":[\"two\"],\"answer_start\":[2]}}", "qa",
-            HN_ROWS_QA, 1},
-        {"{\"conversations\":[{\"role\":\"user\",\"content\":\"h\"},{\"role\":\"assistant\",\"content\":\"g\"}]}", NULL, "jsonl",
-            "{\"messages\":[{\"role\":\"user\",\"content\":\"h\"},{\"role\":\"assistant\",\"content\":\"g\"}]}", "generation",
-            HN_ROWS_MESSAGES, 1},
-        {"text\n\"a, b\"\n\"c\nd\"\n", NULL, "csv", "{\"text\":\"c\\nd\"}", "generation", HN_ROWS_TEXT, 2},
-        {"\"Prompt\", Completion\np,c\n", NULL, "csv", "{\"prompt\":\"p\",\"completion\":\"c\"}", "generation",
-            HN_ROWS_PROMPT_COMPLETION, 1},
-        {"sentence\tlabel\nso it is\t1\n", NULL, "tsv", "{\"text\":\"so it is\",\"label\":1}", "classification",
+            "{\"text\":\"a \\\"quoted\\\" word\",\"label\":1}", "classification",
             HN_ROWS_TEXT_LABEL, 1},
-        {"review,sentiment\na,x\nb,y\nc,x\nd,y\ne,x\nf,y\ng,x\nh,y\ni,x\nj,y\nk,x\nl,y\nm,x\nn,y\n", NULL, "csv",
-            "{\"text\":\"n\",\"label\":\"y\"}", "classification", HN_ROWS_TEXT_LABEL, 14},
-        {"a,x\nb,y\nc,x\nd,y\ne,x\nf,y\ng,x\nh,y\ni,x\nj,y\n", NULL, "csv", "{\"text\":\"j\",\"label\":\"y\"}",
-            "classification", HN_ROWS_TEXT_LABEL, 10},
+        {"{\"context\":\"a "
+         "two\",\"question\":\"q\",\"answers\":[{\"text\":\"two\",\"answer_start\":2}]}",
+            NULL, "jsonl",
+            "{\"context\":\"a "
+            "two\",\"question\":\"q\",\"answers\":{\"text\":[\"two\"],\"answer_start\":[2]}}",
+            "qa", HN_ROWS_QA, 1},
+        {"{\"conversations\":[{\"role\":\"user\",\"content\":\"h\"},{\"role\":\"assistant\","
+         "\"content\":\"g\"}]}",
+            NULL, "jsonl",
+            "{\"messages\":[{\"role\":\"user\",\"content\":\"h\"},{\"role\":\"assistant\","
+            "\"content\":\"g\"}]}",
+            "generation", HN_ROWS_MESSAGES, 1},
+        {"text\n\"a, b\"\n\"c\nd\"\n", NULL, "csv", "{\"text\":\"c\\nd\"}", "generation",
+            HN_ROWS_TEXT, 2},
+        {"\"Prompt\", Completion\np,c\n", NULL, "csv", "{\"prompt\":\"p\",\"completion\":\"c\"}",
+            "generation", HN_ROWS_PROMPT_COMPLETION, 1},
+        {"sentence\tlabel\nso it is\t1\n", NULL, "tsv", "{\"text\":\"so it is\",\"label\":1}",
+            "classification", HN_ROWS_TEXT_LABEL, 1},
+        {"review,sentiment\na,x\nb,y\nc,x\nd,y\ne,x\nf,y\ng,x\nh,y\ni,x\nj,y\nk,x\nl,y\nm,x\nn,y\n",
+            NULL, "csv", "{\"text\":\"n\",\"label\":\"y\"}", "classification", HN_ROWS_TEXT_LABEL,
+            14},
+        {"a,x\nb,y\nc,x\nd,y\ne,x\nf,y\ng,x\nh,y\ni,x\nj,y\n", NULL, "csv",
+            "{\"text\":\"j\",\"label\":\"y\"}", "classification", HN_ROWS_TEXT_LABEL, 10},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         struct hn_dataset data;
@@ -179,7 +197,8 @@ static void test_messages(void **state) {
         {"{}", "messages", "list of messages"},
         {"[5]", "messages[0]", "object"},
         {"[{\"content\":\"a\"}]", "messages[0]", "no role"},
-        {"[{\"role\":\"user\",\"content\":\"a\"},{\"role\":\"robot\",\"content\":\"a\"}]", "messages[1]", "robot"},
+        {"[{\"role\":\"user\",\"content\":\"a\"},{\"role\":\"robot\",\"content\":\"a\"}]",
+            "messages[1]", "robot"},
         {"[{\"role\":\"user\"}]", "messages[0]", "no content"},
         {"[{\"role\":\"user\",\"content\":5}]", "messages[0]", "no text"},
         {"[{\"role\":\"assistant\",\"content\":\"\"}]", "messages[0]", "empty"},
@@ -197,8 +216,8 @@ static void test_messages(void **state) {
         hn_dataset_close(&data);
     }
     static const char calls[] =
-        "{\"messages\":[{\"role\":\"user\",\"content\":\"a\"},{\"role\":\"assistant\",\"content\":null,"
-        "\"tool_calls\":[{\"function\":{\"name\":\"f\",\"arguments\":{}}}]}]}";
+        "{\"messages\":[{\"role\":\"user\",\"content\":\"a\"},{\"role\":\"assistant\",\"content\":"
+        "null,\"tool_calls\":[{\"function\":{\"name\":\"f\",\"arguments\":{}}}]}]}";
     struct hn_dataset data;
     assert_int_equal(open_text(&data, calls, sizeof calls - 1, NULL, NULL), 0);
     hn_dataset_close(&data);
@@ -245,7 +264,9 @@ static void test_odd_files(void **state) {
         {"{\"x\":1}", 7, "\"x\""},
         {"[{\"text\":\"a\"}", 13, "closed"},
         {"[{\"text\":\"a\"}] x", 16, "behind"},
-        {"[{}},1}]", 8, "JSON"}, {"[,,]", 4, "JSON"}, {"[", 1, "no rows"},
+        {"[{}},1}]", 8, "JSON"},
+        {"[,,]", 4, "JSON"},
+        {"[", 1, "no rows"},
         {"[]", 2, "no rows"},
         {"text,label\n\"a,b\n", 16, "never closed"},
         {"text,label\na\n", 13, "columns"},
@@ -254,7 +275,8 @@ static void test_odd_files(void **state) {
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         struct hn_dataset data;
         struct hn_error err = {0};
-        assert_int_equal(open_text(&data, cases[i].bytes, cases[i].size, NULL, &err), HN_E_DATASET_INVALID);
+        assert_int_equal(
+            open_text(&data, cases[i].bytes, cases[i].size, NULL, &err), HN_E_DATASET_INVALID);
         if (!strstr(err.message, cases[i].says))
             fail_msg("case %zu: %s", i, err.message);
         assert_true(err.hint[0] != 0);
@@ -291,8 +313,9 @@ static void test_many_problems(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_layouts), cmocka_unit_test(test_problems),
-        cmocka_unit_test(test_messages), cmocka_unit_test(test_warnings), cmocka_unit_test(test_odd_files),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_layouts),
+        cmocka_unit_test(test_problems), cmocka_unit_test(test_messages),
+        cmocka_unit_test(test_warnings), cmocka_unit_test(test_odd_files),
         cmocka_unit_test(test_many_problems)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

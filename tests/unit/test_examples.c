@@ -1,4 +1,5 @@
-/* Rows to tokens: what is trained, overflow, BOS, prompts, the validation split, and the preview of a row. */
+/* Rows to tokens: what is trained, overflow, BOS, prompts, the validation split, and the preview of
+ * a row. */
 #include "engine/data/examples.h"
 #include "engine/helper/call.h"
 #include "tests/unit/tiny_model.h"
@@ -19,7 +20,8 @@ static void set_up(struct fixture *f, bool bos, const char *chat, const char *ro
     tiny_write(f->model, "gpt-2", bos, chat);
     tiny_file(f->file, rows, strlen(rows));
     assert_int_equal(hn_gguf_open(&f->gguf, f->model, NULL), 0);
-    if (hn_codec_from_gguf(&f->gguf, &f->codec, &err) || hn_dataset_open(&f->data, f->file, NULL, &err))
+    if (hn_codec_from_gguf(&f->gguf, &f->codec, &err) ||
+        hn_dataset_open(&f->data, f->file, NULL, &err))
         fail_msg("%s", err.message);
 }
 
@@ -38,7 +40,8 @@ static const struct hn_encode_options plain = {.task = HN_TASK_GENERATION,
     .vocab = TINY_VOCAB};
 
 /* The text of the targets of a row. */
-static void targets(const struct fixture *f, const struct hn_examples *ex, size_t row, struct hn_buf *out) {
+static void targets(
+    const struct fixture *f, const struct hn_examples *ex, size_t row, struct hn_buf *out) {
     hn_buf_clear(out);
     hn_buf_append(out, "", 0);
     assert_true(ex->weights[ex->starts[row]] == 0);
@@ -47,16 +50,19 @@ static void targets(const struct fixture *f, const struct hn_examples *ex, size_
             hn_tokenizer_decode(f->codec.tokenizer, ex->tokens[i], true, out);
 }
 
-#define CHAT(a, b)                                                                                                   \
-    "{\"messages\":[{\"role\":\"user\",\"content\":\"hi\"},{\"role\":\"assistant\",\"content\":\"" a "\"},"          \
-    "{\"role\":\"user\",\"content\":\"<|im_end|>\"},{\"role\":\"assistant\",\"content\":\"two\"" b "}]}\n"
+#define CHAT(a, b)                                                                                 \
+    "{\"messages\":[{\"role\":\"user\",\"content\":\"hi\"},{\"role\":\"assistant\",\"content\":"   \
+    "\"" a "\"},"                                                                                  \
+    "{\"role\":\"user\",\"content\":\"<|im_end|>\"},{\"role\":\"assistant\",\"content\":\"two\"" b \
+    "}]}\n"
 
 static void test_chat(void **state) {
     struct fixture f;
     struct hn_examples ex;
     struct hn_buf text = {0};
     (void)state;
-    set_up(&f, false, TINY_CHATML, CHAT("hello", "") CHAT("x", ",\"weight\":0") CHAT("x", ",\"weight\":0.25"));
+    set_up(&f, false, TINY_CHATML,
+        CHAT("hello", "") CHAT("x", ",\"weight\":0") CHAT("x", ",\"weight\":0.25"));
     assert_int_equal(hn_examples_encode(&f.codec, &f.data, NULL, 3, &plain, &ex, NULL), 0);
     assert_int_equal(ex.n_rows, 3);
     targets(&f, &ex, 0, &text);
@@ -67,7 +73,8 @@ static void test_chat(void **state) {
     assert_string_equal(text.data, "x<|im_end|>two<|im_end|>");
     assert_true(ex.weights[ex.starts[3] - 2] == 0.25f);
     assert_true(ex.weights[ex.starts[3] - 1] == 0); /* the newline behind the end of the turn */
-    size_t stops = 0;                               /* four turns end; the user's own "<|im_end|>" is ordinary text */
+    /* four turns end; the user's own "<|im_end|>" is ordinary text */
+    size_t stops = 0;
     for (size_t i = ex.starts[0]; i < ex.starts[1]; i++)
         stops += ex.tokens[i] == TINY_STOP;
     assert_int_equal(stops, 4);
@@ -76,21 +83,21 @@ static void test_chat(void **state) {
     tear_down(&f);
 }
 
-/* What the template writes inside the turn, before and behind the message's own bytes, is trained as well. */
+/* What the template writes inside the turn, before and behind the message's own bytes, is trained
+ * as well. */
 static void test_turn_of_template(void **state) {
-    static const char chat[] = "{% for m in messages %}<|im_start|>{{ m.role }}\n{% if m.tool_calls %}<tool>{{ "
-                               "m.tool_calls[0].function.name }}</tool>"
-                               "{% else %}{{ m.content }}{% endif %}<|im_end|>\n{% endfor %}{% if "
-                               "add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
+    static const char chat[] =
+        "{% for m in messages %}<|im_start|>{{ m.role }}\n{% if m.tool_calls %}<tool>{{ "
+        "m.tool_calls[0].function.name }}</tool>{% else %}{{ m.content }}{% endif %}<|im_end|>\n{% "
+        "endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
     struct fixture f;
     struct hn_examples ex;
     struct hn_buf text = {0};
     (void)state;
     set_up(&f, false, chat,
-        "{\"messages\":[{\"role\":\"user\",\"content\":\"a\"},{\"role\":\"assistant\",\"content\":null,\"tool_"
-        "calls\":"
-        "[{\"function\":{\"name\":\"f\",\"arguments\":{}}}]},{\"role\":\"tool\",\"content\":\"r\"},{\"role\":"
-        "\"assistant\",\"content\":\"b\"}]}\n");
+        "{\"messages\":[{\"role\":\"user\",\"content\":\"a\"},{\"role\":\"assistant\",\"content\":"
+        "null,\"tool_calls\":[{\"function\":{\"name\":\"f\",\"arguments\":{}}}]},{\"role\":"
+        "\"tool\",\"content\":\"r\"},{\"role\":\"assistant\",\"content\":\"b\"}]}\n");
     assert_int_equal(hn_examples_encode(&f.codec, &f.data, NULL, 1, &plain, &ex, NULL), 0);
     targets(&f, &ex, 0, &text);
     assert_string_equal(text.data, "<tool>f</tool><|im_end|>b<|im_end|>");
@@ -105,7 +112,8 @@ static void test_completion(void **state) {
     struct hn_buf text = {0};
     (void)state;
     /* "he" + "llo" would be the one token hello together: then both are tokenised apart */
-    set_up(&f, true, NULL, "{\"prompt\":\"a\",\"completion\":\" b\"}\n{\"prompt\":\"he\",\"completion\":\"llo\"}\n");
+    set_up(&f, true, NULL,
+        "{\"prompt\":\"a\",\"completion\":\" b\"}\n{\"prompt\":\"he\",\"completion\":\"llo\"}\n");
     assert_int_equal(hn_examples_encode(&f.codec, &f.data, NULL, 2, &plain, &ex, NULL), 0);
     assert_int_equal(ex.tokens[0], TINY_START);
     targets(&f, &ex, 0, &text);
@@ -145,11 +153,13 @@ static void test_overflow(void **state) {
     assert_int_equal(ex.rows[0], 1);
     hn_examples_finish(&ex);
     o.overflow = HN_OVERFLOW_ERROR;
-    assert_int_equal(hn_examples_encode(&f.codec, &f.data, NULL, 3, &o, &ex, &err), HN_E_DATASET_INVALID);
+    assert_int_equal(
+        hn_examples_encode(&f.codec, &f.data, NULL, 3, &o, &ex, &err), HN_E_DATASET_INVALID);
     assert_non_null(strstr(err.message, "line 1"));
     o = plain;
     o.vocab = 10;
-    assert_int_equal(hn_examples_encode(&f.codec, &f.data, NULL, 3, &o, &ex, &err), HN_E_MODEL_INVALID);
+    assert_int_equal(
+        hn_examples_encode(&f.codec, &f.data, NULL, 3, &o, &ex, &err), HN_E_MODEL_INVALID);
     tear_down(&f);
 }
 
@@ -166,7 +176,8 @@ static void test_prompts(void **state) {
     hn_prompt_finish(&prompt);
     json_t *text = json_string("<|im_end|>");
     assert_int_equal(hn_prompt_from_input(&f.codec, text, &prompt, NULL), 0);
-    assert_string_equal(prompt.text.data, "<|im_start|>user\n<|im_end|><|im_end|>\n<|im_start|>assistant\n");
+    assert_string_equal(
+        prompt.text.data, "<|im_start|>user\n<|im_end|><|im_end|>\n<|im_start|>assistant\n");
     size_t stops = 0;
     for (size_t i = 0; i < prompt.ids.n; i++)
         stops += prompt.ids.ids[i] == TINY_STOP;
@@ -186,7 +197,8 @@ static void test_split(void **state) {
     size_t *held, *again, n, m;
     (void)state;
     for (int i = 0; i < 1000; i++)
-        hn_buf_printf(&rows, "{\"text\":\"t%d\",\"label\":\"%s\"}\n", i, i % 10 ? "common" : "rare");
+        hn_buf_printf(
+            &rows, "{\"text\":\"t%d\",\"label\":\"%s\"}\n", i, i % 10 ? "common" : "rare");
     set_up(&f, false, NULL, rows.data);
     assert_int_equal(hn_split_validation(&f.data, 0.1, &held, &n, NULL), 0);
     assert_int_equal(n, 100);
@@ -212,10 +224,10 @@ static void test_preview(void **state) {
     json_t *result = NULL;
     (void)state;
     set_up(&f, false, TINY_CHATML,
-        CHAT("hello", "") "{\"messages\":[{\"role\":\"user\",\"content\":\"\xC3\xA9\"},{\"role\":\"assistant\","
-                          "\"content\":\"b\"}]}\n");
-    json_t *params = json_pack("{s:{s:s}, s:{s:s}, s:i, s:{s:i}}", "model", "path", f.model, "data", "path", f.file,
-        "row", 2, "hyperparameters", "max_length", 8);
+        CHAT("hello", "") "{\"messages\":[{\"role\":\"user\",\"content\":\"\xC3\xA9\"},{\"role\":"
+                          "\"assistant\",\"content\":\"b\"}]}\n");
+    json_t *params = json_pack("{s:{s:s}, s:{s:s}, s:i, s:{s:i}}", "model", "path", f.model, "data",
+        "path", f.file, "row", 2, "hyperparameters", "max_length", 8);
     if (hn_op_dataset_preview(&call, params, &result, &err))
         fail_msg("%s", err.message);
     assert_int_equal(json_integer_value(json_object_get(result, "line")), 2);
@@ -228,14 +240,16 @@ static void test_preview(void **state) {
     assert_true(json_is_null(json_object_get(first, "message")));
     assert_string_equal(json_string_value(json_object_get(part, "bytes")), "c3");
     assert_int_equal(json_integer_value(json_object_get(part, "message")), 0);
-    assert_string_equal(json_string_value(json_object_get(json_array_get(tokens, 8), "state")), "truncated");
+    assert_string_equal(
+        json_string_value(json_object_get(json_array_get(tokens, 8), "state")), "truncated");
     assert_string_equal(json_string_value(json_object_get(result, "dropped")), "no_target");
     json_decref(result);
     result = NULL;
     json_object_set_new(params, "row", json_integer(3));
     assert_int_equal(hn_op_dataset_preview(&call, params, &result, &err), HN_E_NOT_FOUND);
     assert_null(result);
-    assert_int_equal(hn_op_dataset_inspect(&call, json_object_get(params, "data"), &result, &err), 0);
+    assert_int_equal(
+        hn_op_dataset_inspect(&call, json_object_get(params, "data"), &result, &err), 0);
     assert_int_equal(json_integer_value(json_object_get(result, "rows")), 2);
     json_decref(result);
     json_decref(params);
@@ -243,8 +257,9 @@ static void test_preview(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_chat), cmocka_unit_test(test_turn_of_template),
-        cmocka_unit_test(test_completion), cmocka_unit_test(test_overflow), cmocka_unit_test(test_prompts),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_chat),
+        cmocka_unit_test(test_turn_of_template), cmocka_unit_test(test_completion),
+        cmocka_unit_test(test_overflow), cmocka_unit_test(test_prompts),
         cmocka_unit_test(test_split), cmocka_unit_test(test_preview)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,7 +1,7 @@
 /*
- * GGUF and safetensors files that are damaged or hostile: whatever bytes they hold, opening gives an error or a model
- * whose every value can be read. Meant for the sanitizers' build; a few thousand random mutations and cuts, the same
- * each time.
+ * GGUF and safetensors files that are damaged or hostile: whatever bytes they hold, opening gives
+ * an error or a model whose every value can be read. Meant for the sanitizers' build; a few
+ * thousand random mutations and cuts, the same each time.
  */
 #include "tests/unit/tiny.h"
 
@@ -112,6 +112,7 @@ static void test_safetensors(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_gguf), cmocka_unit_test(test_safetensors)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_gguf), cmocka_unit_test(test_safetensors)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -11,7 +11,8 @@ static void test_patterns(void **state) {
     (void)state;
     char scratch[64];
     const char *p[HN_PATH_PARAMS];
-    assert_true(hn_path_match("/jobs/{id}/artifacts/{path*}", "/jobs/j1/artifacts/a/b.txt", scratch, p));
+    assert_true(
+        hn_path_match("/jobs/{id}/artifacts/{path*}", "/jobs/j1/artifacts/a/b.txt", scratch, p));
     assert_string_equal(p[0], "j1");
     assert_string_equal(p[1], "a/b.txt");
     assert_null(p[2]);
@@ -23,7 +24,8 @@ static void test_patterns(void **state) {
     assert_true(hn_path_match("/", "/", scratch, p));
 }
 
-static void check_range(const char *text, uint64_t size, enum hn_range wanted, uint64_t from, uint64_t count) {
+static void check_range(
+    const char *text, uint64_t size, enum hn_range wanted, uint64_t from, uint64_t count) {
     uint64_t f = 0, c = 0;
     assert_int_equal(hn_range_parse(text, size, &f, &c), wanted);
     if (wanted == HN_RANGE_OK) {
@@ -64,7 +66,8 @@ static void test_hosts(void **state) {
     assert_false(hn_host_split("[::1", host, sizeof host, port, sizeof port));
     assert_false(hn_host_split("a:b", host, sizeof host, port, sizeof port));
     assert_false(hn_host_split("", host, sizeof host, port, sizeof port));
-    assert_false(hn_host_split("a-host-name-that-is-longer-than-the-buffer", host, sizeof host, port, sizeof port));
+    assert_false(hn_host_split(
+        "a-host-name-that-is-longer-than-the-buffer", host, sizeof host, port, sizeof port));
     assert_true(hn_host_is_loopback("LOCALHOST"));
     assert_true(hn_host_is_loopback("app.localhost"));
     assert_true(hn_host_is_loopback("127.1.2.3"));
@@ -72,9 +75,12 @@ static void test_hosts(void **state) {
     assert_false(hn_host_is_loopback("localhost.evil.example"));
     assert_false(hn_host_is_loopback("0.0.0.0"));
     assert_true(hn_host_is_address("10.0.0.5") && hn_host_is_address("fe80::1"));
-    assert_false(hn_host_is_address("10.0.0.5.evil.example") || hn_host_is_address("0x7f.1") || hn_host_is_address(""));
-    assert_true(hn_host_listed("a.example, b.example", "B.example") && hn_host_listed("a.example,b", "a.example"));
-    assert_false(hn_host_listed("a.example,b", "example") || hn_host_listed("a.example", "a.example.evil") || hn_host_listed("", ""));
+    assert_false(hn_host_is_address("10.0.0.5.evil.example") || hn_host_is_address("0x7f.1") ||
+        hn_host_is_address(""));
+    assert_true(hn_host_listed("a.example, b.example", "B.example") &&
+        hn_host_listed("a.example,b", "a.example"));
+    assert_false(hn_host_listed("a.example,b", "example") ||
+        hn_host_listed("a.example", "a.example.evil") || hn_host_listed("", ""));
 }
 
 static void test_origins_media_tags(void **state) {

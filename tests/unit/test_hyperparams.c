@@ -21,11 +21,11 @@ static void test_round_trip(void **state) {
     hn_hyperparams_defaults(&a);
     assert_true(hn_is_auto(a.learning_rate));
     assert_int_equal(a.batch_size, HN_AUTO_INT);
-    assert_int_equal(read_text(&a,
-                         "{\"learning_rate\":1e-4,\"epochs\":3,\"schedule\":\"cosine\",\"lora_targets\":[\"v_proj\","
-                         "\"q_proj\",\"v_proj\"],"
-                         "\"warmup_steps\":10,\"rslora\":true}",
-                         NULL),
+    assert_int_equal(
+        read_text(&a,
+            "{\"learning_rate\":1e-4,\"epochs\":3,\"schedule\":\"cosine\",\"lora_targets\":[\"v_"
+            "proj\",\"q_proj\",\"v_proj\"],\"warmup_steps\":10,\"rslora\":true}",
+            NULL),
         0);
     assert_string_equal(a.lora_targets.names, "q_proj,v_proj");
     json_t *out = hn_hyperparams_write(&a, HN_HP_ALL);
@@ -89,7 +89,7 @@ static void test_metric_names(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_round_trip), cmocka_unit_test(test_refusals),
-        cmocka_unit_test(test_metric_names)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_round_trip),
+        cmocka_unit_test(test_refusals), cmocka_unit_test(test_metric_names)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

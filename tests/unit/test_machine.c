@@ -23,8 +23,10 @@ static void test_limits_of_groups(void **state) {
     (void)state;
     char groups[] = "/tmp/hone-groups-XXXXXX";
     assert_non_null(mkdtemp(groups));
-    const char *in_two = "0::/a/b/c\n", *in_one = "9:cpu,cpuacct:/x\n4:memory:/x/y\n1:name=systemd:/z\n0::/\n";
-    assert_true(hn_machine_group_memory(in_two, groups) == INT64_MAX && hn_machine_group_memory("", groups) == INT64_MAX);
+    const char *in_two = "0::/a/b/c\n",
+               *in_one = "9:cpu,cpuacct:/x\n4:memory:/x/y\n1:name=systemd:/z\n0::/\n";
+    assert_true(hn_machine_group_memory(in_two, groups) == INT64_MAX &&
+        hn_machine_group_memory("", groups) == INT64_MAX);
     put(groups, "/a/b/c", "memory.max", "max\n");
     assert_true(hn_machine_group_memory(in_two, groups) == INT64_MAX);
     put(groups, "/a/b", "memory.max", "5000\n");

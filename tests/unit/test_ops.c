@@ -1,7 +1,7 @@
 /*
- * The computation on a tiny model: every gradient of the double-precision definition against finite differences; the
- * fast ops against the definition; the same bits for any thread count, with recomputation and on dirty memory; the
- * key-value cache against the plain forward pass.
+ * The computation on a tiny model: every gradient of the double-precision definition against finite
+ * differences; the fast ops against the definition; the same bits for any thread count, with
+ * recomputation and on dirty memory; the key-value cache against the plain forward pass.
  */
 #include "tests/unit/tiny.h"
 
@@ -31,7 +31,8 @@ struct setting {
 };
 
 enum { OUTPUTS = 3 };
-/* Coordinates that finite differences are taken of; with sanitizers the point is that the memory is right. */
+/* Coordinates that finite differences are taken of; with sanitizers the point is that the memory is
+ * right. */
 #ifdef __SANITIZE_ADDRESS__
 enum { COORDINATES = 15 };
 #else
@@ -42,23 +43,29 @@ static const struct setting settings[] = {
     {"lora on q4_1", &hn_arch_llama, HN_Q4_1, false, 0, 0, NULL, false, HN_PROBLEM_TOKENS, 0},
     {"lora on q8_0, some modules, smoothing", &hn_arch_llama, HN_Q8_0, false, 0, 0.1,
         "[\"q_proj\",\"v_proj\",\"up_proj\"]", true, HN_PROBLEM_TOKENS, 0},
-    {"lora with dropout", &hn_arch_llama, HN_F32, false, 0.25, 0, NULL, false, HN_PROBLEM_TOKENS, 0},
+    {"lora with dropout", &hn_arch_llama, HN_F32, false, 0.25, 0, NULL, false, HN_PROBLEM_TOKENS,
+        0},
     {"full", &hn_arch_llama, HN_F32, true, 0, 0, NULL, false, HN_PROBLEM_TOKENS, 0},
-    {"full with smoothing", &hn_arch_llama, HN_F32, true, 0, 0.2, NULL, false, HN_PROBLEM_TOKENS, 0},
+    {"full with smoothing", &hn_arch_llama, HN_F32, true, 0, 0.2, NULL, false, HN_PROBLEM_TOKENS,
+        0},
     {"qwen2, full: biases", &hn_arch_qwen2, HN_F32, true, 0, 0, NULL, false, HN_PROBLEM_TOKENS, 0},
-    {"qwen3, full: norms of heads", &hn_arch_qwen3, HN_F32, true, 0, 0, NULL, false, HN_PROBLEM_TOKENS, 0},
+    {"qwen3, full: norms of heads", &hn_arch_qwen3, HN_F32, true, 0, 0, NULL, false,
+        HN_PROBLEM_TOKENS, 0},
     {"qwen3, lora", &hn_arch_qwen3, HN_Q8_0, false, 0, 0, NULL, false, HN_PROBLEM_TOKENS, 0},
-    {"gemma3, full: windows, GELU, norms behind", &hn_arch_gemma3, HN_F32, true, 0, 0, NULL, false, HN_PROBLEM_TOKENS,
-        0},
+    {"gemma3, full: windows, GELU, norms behind", &hn_arch_gemma3, HN_F32, true, 0, 0, NULL, false,
+        HN_PROBLEM_TOKENS, 0},
     {"gemma3, lora", &hn_arch_gemma3, HN_Q8_0, false, 0, 0, NULL, false, HN_PROBLEM_TOKENS, 0},
-    {"gpt2, full: LayerNorm, positions, biases", &hn_arch_gpt2, HN_F32, true, 0, 0, NULL, false, HN_PROBLEM_TOKENS,
-        0},
+    {"gpt2, full: LayerNorm, positions, biases", &hn_arch_gpt2, HN_F32, true, 0, 0, NULL, false,
+        HN_PROBLEM_TOKENS, 0},
     {"gpt2, lora", &hn_arch_gpt2, HN_Q8_0, false, 0.1, 0, NULL, false, HN_PROBLEM_TOKENS, 0},
-    {"bert, full, classes, dropout", &hn_arch_bert, HN_F32, true, 0, 0.1, NULL, false, HN_PROBLEM_CLASSES, 0.2},
-    {"bert, lora, several labels", &hn_arch_bert, HN_Q8_0, false, 0.1, 0, NULL, false, HN_PROBLEM_MULTI, 0},
+    {"bert, full, classes, dropout", &hn_arch_bert, HN_F32, true, 0, 0.1, NULL, false,
+        HN_PROBLEM_CLASSES, 0.2},
+    {"bert, lora, several labels", &hn_arch_bert, HN_Q8_0, false, 0.1, 0, NULL, false,
+        HN_PROBLEM_MULTI, 0},
     {"bert, full, tags", &hn_arch_bert, HN_F32, true, 0, 0, NULL, false, HN_PROBLEM_TAGS, 0.1},
     {"bert, full, spans", &hn_arch_bert, HN_F32, true, 0, 0, NULL, false, HN_PROBLEM_SPAN, 0.1},
-    {"llama, lora, a number", &hn_arch_llama, HN_Q8_0, false, 0, 0, NULL, false, HN_PROBLEM_VALUE, 0},
+    {"llama, lora, a number", &hn_arch_llama, HN_Q8_0, false, 0, 0, NULL, false, HN_PROBLEM_VALUE,
+        0},
 };
 #define SETTINGS (sizeof settings / sizeof settings[0])
 
@@ -82,7 +89,8 @@ static size_t train_weights(struct hn_model *model, size_t at) {
     return at;
 }
 
-static void make_examples(struct hn_examples *ex, const size_t *lengths, size_t rows, enum hn_problem problem) {
+static void make_examples(
+    struct hn_examples *ex, const size_t *lengths, size_t rows, enum hn_problem problem) {
     size_t total = 0;
     for (size_t i = 0; i < rows; i++)
         total += lengths[i];
@@ -101,8 +109,9 @@ static void make_examples(struct hn_examples *ex, const size_t *lengths, size_t 
             ex->weights[at] = (k * 7 + i) % 3 ? 0.5f + (float)(k % 4) * 0.25f : 0;
             if (ex->aligned && problem != HN_PROBLEM_TAGS)
                 ex->weights[at] = k == 0 ? 0.5f + (float)i : 0;
-            ex->targets[at] =
-                (int32_t)(problem == HN_PROBLEM_MULTI || problem == HN_PROBLEM_VALUE ? i : (at + i) % OUTPUTS);
+            ex->targets[at] = (int32_t)(problem == HN_PROBLEM_MULTI || problem == HN_PROBLEM_VALUE
+                    ? i
+                    : (at + i) % OUTPUTS);
             ex->types[at] = k > lengths[i] / 2;
         }
         for (size_t k = 0; k < 2 && ex->spans; k++)
@@ -113,13 +122,15 @@ static void make_examples(struct hn_examples *ex, const size_t *lengths, size_t 
     }
 }
 
-static void bench_open(struct bench *b, const struct setting *s, const size_t *lengths, size_t rows) {
+static void bench_open(
+    struct bench *b, const struct setting *s, const size_t *lengths, size_t rows) {
     struct hn_error err = {0};
     memset(b, 0, sizeof *b);
     tiny_open_family(&b->tiny, s->arch, s->type);
     if (s->problem)
-        assert_int_equal(
-            hn_model_set_head(&b->tiny.model, s->problem, s->problem == HN_PROBLEM_SPAN ? 2 : OUTPUTS, &err), 0);
+        assert_int_equal(hn_model_set_head(&b->tiny.model, s->problem,
+                             s->problem == HN_PROBLEM_SPAN ? 2 : OUTPUTS, &err),
+            0);
     hn_hyperparams_defaults(&b->hp);
     b->hp.lora_rank = 3;
     b->hp.lora_dropout = s->lora_dropout;
@@ -162,9 +173,10 @@ static void bench_close(struct bench *b) {
     tiny_close(&b->tiny);
 }
 
-/* One forward and backward pass; grads in the table's precision, zeroed here. `dirt`: what the arena holds before. */
-static double run(struct bench *b, const struct setting *s, const struct hn_op_table *table, unsigned threads,
-    bool recompute, int dirt, const void *params, void *grads) {
+/* One forward and backward pass; grads in the table's precision, zeroed here. `dirt`: what the
+ * arena holds before. */
+static double run(struct bench *b, const struct setting *s, const struct hn_op_table *table,
+    unsigned threads, bool recompute, int dirt, const void *params, void *grads) {
     struct hn_error err = {0};
     struct hn_phase phase;
     struct hn_batch_store store;
@@ -187,7 +199,8 @@ static double run(struct bench *b, const struct setting *s, const struct hn_op_t
         assert_true(hn_batch_add(&store, &b->ex, i, (uint32_t)(10 + i), weight));
     struct hn_loss_sums sums = {0};
     uint8_t *arena =
-        aligned_alloc(64, (phase.plan.arena_bytes + 63) / 64 * 64); /* on the heap: ASan guards its ends */
+        /* on the heap: ASan guards its ends */
+        aligned_alloc(64, (phase.plan.arena_bytes + 63) / 64 * 64);
     memset(arena, dirt, phase.plan.arena_bytes);
     struct hn_exec x = {.plan = &phase.plan,
         .batch = &store.batch,
@@ -214,13 +227,14 @@ static void test_finite_differences(void **state) {
     for (size_t k = 0; k < SETTINGS; k++) {
         struct bench b;
         bench_open(&b, &settings[k], lengths, 3);
-        double *grads = hn_calloc(b.n_params, sizeof *grads), *scratch = hn_calloc(b.n_params, sizeof *scratch),
-               largest = 0, worst = 0;
+        double *grads = hn_calloc(b.n_params, sizeof *grads),
+               *scratch = hn_calloc(b.n_params, sizeof *scratch), largest = 0, worst = 0;
         run(&b, &settings[k], &hn_ops_ref64, 1, false, 0, b.params, grads);
         for (size_t i = 0; i < b.n_params; i++)
             largest = fabs(grads[i]) > largest ? fabs(grads[i]) : largest;
         assert_true(largest > 1e-4);
-        /* A spread of coordinates over all matrices; the step balances truncation (h²) and cancellation (1e-16 / h).
+        /* A spread of coordinates over all matrices; the step balances truncation (h²) and
+         * cancellation (1e-16 / h).
          */
         for (size_t i = 0; i < b.n_params; i += b.n_params / COORDINATES + 1) {
             double kept = b.params[i], h = 1e-5;
@@ -242,13 +256,16 @@ static void test_finite_differences(void **state) {
 }
 
 static void test_fast_against_definition(void **state) {
-    static const size_t lengths[] = {300, 3, 6, 77, 64, 65, 130, 257, 5, 1100}; /* crosses every block size */
+    /* crosses every block size */
+    static const size_t lengths[] = {300, 3, 6, 77, 64, 65, 130, 257, 5, 1100};
     enum { LENGTHS = sizeof lengths / sizeof lengths[0], LONG = 8 };
     (void)state;
     for (size_t k = 0; k < SETTINGS; k++) {
         struct bench b;
-        bench_open(&b, &settings[k], lengths, k % LONG ? LENGTHS - 1 : LENGTHS); /* the longest takes its time */
-        float *params = hn_calloc(b.n_params, 4), *fast = hn_calloc(b.n_params, 4), *again = hn_calloc(b.n_params, 4);
+        /* the longest takes its time */
+        bench_open(&b, &settings[k], lengths, k % LONG ? LENGTHS - 1 : LENGTHS);
+        float *params = hn_calloc(b.n_params, 4), *fast = hn_calloc(b.n_params, 4),
+              *again = hn_calloc(b.n_params, 4);
         double *exact = hn_calloc(b.n_params, 8), largest = 0, worst = 0;
         for (size_t i = 0; i < b.n_params; i++)
             b.params[i] = (double)(params[i] = (float)b.params[i]);
@@ -256,12 +273,13 @@ static void test_fast_against_definition(void **state) {
         double loss = run(&b, &settings[k], &hn_ops_fast, 1, false, 0, params, fast);
         for (size_t i = 0; i < b.n_params; i++) {
             largest = fabs(exact[i]) > largest ? fabs(exact[i]) : largest;
-            worst = fabs((double)fast[i] - exact[i]) > worst ? fabs((double)fast[i] - exact[i]) : worst;
+            worst =
+                fabs((double)fast[i] - exact[i]) > worst ? fabs((double)fast[i] - exact[i]) : worst;
         }
         /* f32 round-off of sums over some hundred terms through two layers. */
         if (!(fabs(loss - loss64) < 1e-5 * loss64) || !(worst < 5e-5 * largest))
-            print_error("%s: loss %.9g, exactly %.9g; worst gradient %g of %g\n", settings[k].name, loss, loss64,
-                worst, largest);
+            print_error("%s: loss %.9g, exactly %.9g; worst gradient %g of %g\n", settings[k].name,
+                loss, loss64, worst, largest);
         assert_true(fabs(loss - loss64) < 1e-5 * loss64);
         assert_true(worst < 5e-5 * largest);
         const struct {
@@ -270,8 +288,8 @@ static void test_fast_against_definition(void **state) {
             int dirt;
         } variants[] = {{2, false, 0}, {3, false, 0xFF}, {2, true, 0xFF}};
         for (size_t v = 0; v < 3; v++) {
-            double same = run(&b, &settings[k], &hn_ops_fast, variants[v].threads, variants[v].recompute,
-                variants[v].dirt, params, again);
+            double same = run(&b, &settings[k], &hn_ops_fast, variants[v].threads,
+                variants[v].recompute, variants[v].dirt, params, again);
             assert_memory_equal(&same, &loss, sizeof loss);
             assert_memory_equal(again, fast, b.n_params * sizeof *fast);
         }
@@ -285,10 +303,10 @@ static void test_fast_against_definition(void **state) {
     }
 }
 
-/* The token behind `past` cached ones as `copies` sequences of one next token each, with a piece of another text
- * behind them: each gives the very bits that it gives alone. */
-static void check_company(struct hn_compute *compute, const struct hn_phase *cached, const float *params,
-    const int32_t *tokens, uint32_t past, uint32_t row, const float *alone) {
+/* The token behind `past` cached ones as `copies` sequences of one next token each, with a piece of
+ * another text behind them: each gives the very bits that it gives alone. */
+static void check_company(struct hn_compute *compute, const struct hn_phase *cached,
+    const float *params, const int32_t *tokens, uint32_t past, uint32_t row, const float *alone) {
     enum { COPIES = 6 };
     uint32_t pasts[COPIES + 1], rows[COPIES + 1];
     struct hn_exec x = {.params = params};
@@ -323,8 +341,8 @@ static void test_cache_of(const struct setting *setting) {
     go.cached = true;
     po.caps = (struct hn_caps){.dims = {40, 40}, .threads = 2, .cache_rows = 200};
     assert_int_equal(hn_phase_make(&cached, &b.tiny.model, &go, &po, &err), 0);
-    size_t bytes =
-        plain.plan.arena_bytes > cached.plan.arena_bytes ? plain.plan.arena_bytes : cached.plan.arena_bytes;
+    size_t bytes = plain.plan.arena_bytes > cached.plan.arena_bytes ? plain.plan.arena_bytes
+                                                                    : cached.plan.arena_bytes;
     assert_int_equal(hn_compute_init(&compute, 2, bytes, 90, &err), 0);
     float *params = hn_calloc(b.n_params, 4), *whole = hn_calloc(90 * TINY_VOCAB, 4);
     for (size_t i = 0; i < b.n_params; i++)
@@ -334,7 +352,8 @@ static void test_cache_of(const struct setting *setting) {
     hn_batch_add_tokens(&compute.batch, b.ex.tokens, 90, 0, 90);
     hn_compute_run(&compute, &plain, &x);
     memcpy(whole, hn_buffer(&x, plain.plan.logits), 90 * TINY_VOCAB * 4);
-    /* The same tokens in pieces of 40, 40, then one by one as next tokens, behind a cache that begins at row 17. */
+    /* The same tokens in pieces of 40, 40, then one by one as next tokens, behind a cache that
+     * begins at row 17. */
     for (size_t at = 0; at < 90;) {
         size_t n = at < 80 ? 40 : 1;
         uint32_t past = (uint32_t)at, row = 17;
@@ -369,9 +388,10 @@ static void test_cache(void **state) {
             test_cache_of(&settings[i]);
 }
 
-/* The first rows and columns of an operand that was packed whole, beside the product of those alone. */
-static void check_operand(const struct hn_operand *b, bool trans_a, size_t m, size_t n, size_t k, const float *a,
-    size_t lda, bool add, float *out, float *other, float *scratch) {
+/* The first rows and columns of an operand that was packed whole, beside the product of those
+ * alone. */
+static void check_operand(const struct hn_operand *b, bool trans_a, size_t m, size_t n, size_t k,
+    const float *a, size_t lda, bool add, float *out, float *other, float *scratch) {
     for (size_t i = 0; i < m * n; i++)
         out[i] = other[i] = 0.25f;
     hn_gemm(trans_a, b->trans, m, n, k, 2, a, lda, b->values, b->ld, add, out, n, scratch);
@@ -384,14 +404,17 @@ static void test_fast_products(void **state) {
     static const struct {
         bool trans_a, trans_b, add;
         size_t m, n, k;
-    } cases[] = {{false, false, false, 29, 70, 100}, {false, true, true, 13, 33, 900}, {true, false, true, 50, 17, 40},
-        {true, false, false, 12, 96, 1600}, {false, false, true, 25, 300, 768}, {false, true, false, 1, 1, 1}};
+    } cases[] = {{false, false, false, 29, 70, 100}, {false, true, true, 13, 33, 900},
+        {true, false, true, 50, 17, 40}, {true, false, false, 12, 96, 1600},
+        {false, false, true, 25, 300, 768}, {false, true, false, 1, 1, 1}};
     enum { MOST = 1 << 21 };
-    float *a = hn_calloc(MOST, sizeof *a), *b = hn_calloc(MOST, sizeof *b), *scratch = hn_calloc(HN_GEMM_SCRATCH, sizeof *scratch);
+    float *a = hn_calloc(MOST, sizeof *a), *b = hn_calloc(MOST, sizeof *b),
+          *scratch = hn_calloc(HN_GEMM_SCRATCH, sizeof *scratch);
     float *c[2] = {hn_calloc(MOST, sizeof **c), hn_calloc(MOST, sizeof **c)};
     (void)state;
     for (size_t t = 0; t < sizeof cases / sizeof cases[0]; t++) {
-        size_t m = cases[t].m, n = cases[t].n, k = cases[t].k, across = cases[t].trans_a ? m : k, along = cases[t].trans_a ? k : m;
+        size_t m = cases[t].m, n = cases[t].n, k = cases[t].k, across = cases[t].trans_a ? m : k,
+               along = cases[t].trans_a ? k : m;
         size_t ldb = cases[t].trans_b ? k : n, page = (across + 1023) / 1024 * 1024;
         size_t strides[] = {across, page, page + 16};
         for (size_t i = 0; i < n * k; i++)
@@ -400,25 +423,28 @@ static void test_fast_products(void **state) {
             size_t lda = strides[s];
             float *out = c[s > 0];
             for (size_t i = 0; i < along * across; i++)
-                a[i / across * lda + i % across] = (float)hn_random_unit(1, HN_PURPOSE_SHUFFLE, t, i) - 0.5f;
+                a[i / across * lda + i % across] =
+                    (float)hn_random_unit(1, HN_PURPOSE_SHUFFLE, t, i) - 0.5f;
             for (size_t i = 0; i < m * n; i++)
                 out[i] = 0.25f;
-            hn_gemm(cases[t].trans_a, cases[t].trans_b, m, n, k, 2, a, lda, b, ldb, cases[t].add, out, n, scratch);
+            hn_gemm(cases[t].trans_a, cases[t].trans_b, m, n, k, 2, a, lda, b, ldb, cases[t].add,
+                out, n, scratch);
             if (s)
                 assert_memory_equal(out, c[0], m * n * sizeof *out);
             for (size_t i = 0; i < m * n; i++) {
                 double sum = 0;
                 for (size_t q = 0; q < k; q++)
                     sum += (double)a[cases[t].trans_a ? q * lda + i / n : i / n * lda + q] *
-                           (double)b[cases[t].trans_b ? i % n * ldb + q : q * ldb + i % n];
+                        (double)b[cases[t].trans_b ? i % n * ldb + q : q * ldb + i % n];
                 assert_true(fabs(2 * sum + (cases[t].add ? 0.25 : 0) - (double)out[i]) < 1e-4);
             }
         }
-        struct hn_operand operand = {cases[t].trans_b, k, n, ldb, b, hn_calloc(hn_operand_size(k, n), sizeof *b)};
+        struct hn_operand operand = {
+            cases[t].trans_b, k, n, ldb, b, hn_calloc(hn_operand_size(k, n), sizeof *b)};
         hn_operand_pack(&operand);
         for (size_t part = 0; part < 3; part++)
-            check_operand(&operand, cases[t].trans_a, m, n - n / 3 * (part & 1), k - k / 4 * (part > 1), a, strides[2],
-                cases[t].add, c[0], c[1], scratch);
+            check_operand(&operand, cases[t].trans_a, m, n - n / 3 * (part & 1),
+                k - k / 4 * (part > 1), a, strides[2], cases[t].add, c[0], c[1], scratch);
         free(operand.packed);
     }
     free(a);
@@ -435,7 +461,8 @@ int main(int argc, char **argv) { /* a pattern of names: those tests only */
         return 1;
     }
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_finite_differences),
-        cmocka_unit_test(test_fast_against_definition), cmocka_unit_test(test_fast_products), cmocka_unit_test(test_cache)};
+        cmocka_unit_test(test_fast_against_definition), cmocka_unit_test(test_fast_products),
+        cmocka_unit_test(test_cache)};
     if (argc > 1)
         cmocka_set_test_filter(argv[1]);
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -10,7 +10,11 @@
 #define MINUTE ((int64_t)60 * 1000)
 
 static struct hn_queue_limits limits(int64_t used) {
-    return (struct hn_queue_limits){.memory = 100, .used = used, .disk_free = 1000, .now = 100 * MINUTE, .nothing_runs = used == 0};
+    return (struct hn_queue_limits){.memory = 100,
+        .used = used,
+        .disk_free = 1000,
+        .now = 100 * MINUTE,
+        .nothing_runs = used == 0};
 }
 
 static void test_first_that_fits(void **state) {
@@ -30,7 +34,8 @@ static void test_first_that_fits(void **state) {
 static void test_nobody_passes_for_ever(void **state) {
     (void)state;
     struct hn_queue_limits l = limits(50);
-    struct hn_queue_candidate c[] = {{.peak_bytes = 60, .blocked_since = l.now - 9 * MINUTE}, {.peak_bytes = 1}};
+    struct hn_queue_candidate c[] = {
+        {.peak_bytes = 60, .blocked_since = l.now - 9 * MINUTE}, {.peak_bytes = 1}};
     assert_int_equal(hn_queue_pick(c, 2, &l), 1);
     c[0].blocked_since = l.now - 11 * MINUTE;
     assert_int_equal(hn_queue_pick(c, 2, &l), -1);
@@ -65,7 +70,8 @@ static void test_alone_everything_runs(void **state) {
 static void test_a_clock_set_back(void **state) {
     (void)state;
     struct hn_queue_limits l = limits(0);
-    struct hn_queue_candidate c[] = {{.peak_bytes = 1, .not_before = l.now + 90 * MINUTE, .blocked_since = l.now + MINUTE}};
+    struct hn_queue_candidate c[] = {
+        {.peak_bytes = 1, .not_before = l.now + 90 * MINUTE, .blocked_since = l.now + MINUTE}};
     assert_int_equal(hn_queue_pick(c, 1, &l), 0);
     assert_int_equal(c[0].blocked_since, l.now);
     c[0].not_before = l.now + 1000;

@@ -27,14 +27,20 @@ long syscall(long number, ...) {
         errno = ENOSYS;
         return -1;
     }
-    struct open_how { uint64_t flags, mode, resolve; } *how = (void *)c;
+    struct open_how {
+        uint64_t flags, mode, resolve;
+    } *how = (void *)c;
     assert_int_equal(how->resolve, 0x08 | 0x04); /* RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS */
     long result;
 #if defined(__x86_64__)
     register long r10 __asm__("r10") = d;
-    __asm__ volatile("syscall" : "=a"(result) : "a"(number), "D"(a), "S"(b), "d"(c), "r"(r10) : "rcx", "r11", "memory");
+    __asm__ volatile("syscall"
+                     : "=a"(result)
+                     : "a"(number), "D"(a), "S"(b), "d"(c), "r"(r10)
+                     : "rcx", "r11", "memory");
 #else
-    register long x8 __asm__("x8") = number, x0 __asm__("x0") = a, x1 __asm__("x1") = b, x2 __asm__("x2") = c, x3 __asm__("x3") = d;
+    register long x8 __asm__("x8") = number, x0 __asm__("x0") = a, x1 __asm__("x1") = b,
+                     x2 __asm__("x2") = c, x3 __asm__("x3") = d;
     __asm__ volatile("svc 0" : "+r"(x0) : "r"(x8), "r"(x1), "r"(x2), "r"(x3) : "memory");
     result = x0;
 #endif
@@ -61,7 +67,8 @@ static int make(void **state) {
     put("run/folder/deep/file");
     const struct {
         const char *name, *to;
-    } links[] = {{"run/link", "file"}, {"run/out", "../secret"}, {"run/folder/up", ".."}, {"run/way", "folder"}, {"run/nothing", "none"}};
+    } links[] = {{"run/link", "file"}, {"run/out", "../secret"}, {"run/folder/up", ".."},
+        {"run/way", "folder"}, {"run/nothing", "none"}};
     for (size_t i = 0; i < sizeof links / sizeof links[0]; i++) {
         snprintf(path, sizeof path, "%s/%s", root, links[i].name);
         assert_int_equal(symlink(links[i].to, path), 0);
@@ -82,14 +89,17 @@ static void look(void) {
     static const struct {
         const char *path;
         int flags, code;
-    } cases[] = {{"file", O_RDONLY, 0}, {"folder/deep/file", O_RDONLY, 0}, {"folder/deep", O_RDONLY | O_DIRECTORY, 0},
-        {".", O_RDONLY | O_DIRECTORY, 0}, {"new", O_WRONLY | O_CREAT, 0}, {"none", O_RDONLY, HN_E_NOT_FOUND},
-        {"folder/none/file", O_RDONLY, HN_E_NOT_FOUND}, {"link", O_RDONLY, HN_E_CONFLICT}, {"out", O_RDONLY, HN_E_CONFLICT},
-        {"far", O_RDONLY, HN_E_CONFLICT}, {"way/deep/file", O_RDONLY, HN_E_CONFLICT}, {"folder/up/file", O_RDONLY, HN_E_CONFLICT},
-        {"way", O_RDONLY | O_DIRECTORY, HN_E_CONFLICT}, {"nothing", O_WRONLY | O_CREAT, HN_E_CONFLICT},
-        {"../secret", O_RDONLY, HN_E_CONFLICT}, {"folder/../../secret", O_RDONLY, HN_E_CONFLICT}, {"/etc/passwd", O_RDONLY, HN_E_CONFLICT},
-        {"pipe", O_RDONLY, HN_E_CONFLICT}, {"pipe", O_WRONLY, HN_E_CONFLICT}, {"folder", O_RDONLY, HN_E_CONFLICT},
-        {"file", O_RDONLY | O_DIRECTORY, HN_E_CONFLICT}};
+    } cases[] = {{"file", O_RDONLY, 0}, {"folder/deep/file", O_RDONLY, 0},
+        {"folder/deep", O_RDONLY | O_DIRECTORY, 0}, {".", O_RDONLY | O_DIRECTORY, 0},
+        {"new", O_WRONLY | O_CREAT, 0}, {"none", O_RDONLY, HN_E_NOT_FOUND},
+        {"folder/none/file", O_RDONLY, HN_E_NOT_FOUND}, {"link", O_RDONLY, HN_E_CONFLICT},
+        {"out", O_RDONLY, HN_E_CONFLICT}, {"far", O_RDONLY, HN_E_CONFLICT},
+        {"way/deep/file", O_RDONLY, HN_E_CONFLICT}, {"folder/up/file", O_RDONLY, HN_E_CONFLICT},
+        {"way", O_RDONLY | O_DIRECTORY, HN_E_CONFLICT},
+        {"nothing", O_WRONLY | O_CREAT, HN_E_CONFLICT}, {"../secret", O_RDONLY, HN_E_CONFLICT},
+        {"folder/../../secret", O_RDONLY, HN_E_CONFLICT}, {"/etc/passwd", O_RDONLY, HN_E_CONFLICT},
+        {"pipe", O_RDONLY, HN_E_CONFLICT}, {"pipe", O_WRONLY, HN_E_CONFLICT},
+        {"folder", O_RDONLY, HN_E_CONFLICT}, {"file", O_RDONLY | O_DIRECTORY, HN_E_CONFLICT}};
     char run[200], made[220];
     snprintf(run, sizeof run, "%s/run", root);
     snprintf(made, sizeof made, "%s/none", run);
@@ -122,6 +132,7 @@ static void test_without_openat2(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_with_openat2), cmocka_unit_test(test_without_openat2)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_with_openat2), cmocka_unit_test(test_without_openat2)};
     return cmocka_run_group_tests(tests, make, clear);
 }

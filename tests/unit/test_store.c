@@ -1,4 +1,5 @@
-/* The store's promises: a job's life by its rules, each line of events once, a failed call undone alone. */
+/* The store's promises: a job's life by its rules, each line of events once, a failed call undone
+ * alone. */
 #include "server/store/store_events.h"
 #include "server/store/store_files.h"
 #include "server/store/store_jobs.h"
@@ -44,8 +45,8 @@ static int teardown(void **state) {
 }
 
 static void add_inputs(struct world *w) {
-    json_t *model = json_pack("{s:s,s:s,s:s,s:[s],s:s,s:s,s:[]}", "name", "m", "family", "f", "format", "gguf",
-        "tasks", "t", "sha256", "00", "entry", "model.gguf", "files");
+    json_t *model = json_pack("{s:s,s:s,s:s,s:[s],s:s,s:s,s:[]}", "name", "m", "family", "f",
+        "format", "gguf", "tasks", "t", "sha256", "00", "entry", "model.gguf", "files");
     assert_int_equal(hn_store_call(w->store, hn_db_model_insert, model, NULL), 0);
     struct hn_error err = {0};
     assert_int_equal(hn_store_call(w->store, hn_db_model_insert, model, &err), HN_E_CONFLICT);
@@ -55,15 +56,17 @@ static void add_inputs(struct world *w) {
 
 static char *make_dataset(struct world *w) {
     struct hn_dataset_insert insert = {
-        .record = json_pack("{s:s,s:s,s:{},s:[],s:i,s:i,s:s,s:i,s:s,s:[]}", "name", "d", "format", "jsonl", "columns",
-            "tasks", "rows", 1, "bytes", 2, "sha256", "ab", "dropped", 0, "on_error", "refuse", "warnings")};
+        .record = json_pack("{s:s,s:s,s:{},s:[],s:i,s:i,s:s,s:i,s:s,s:[]}", "name", "d", "format",
+            "jsonl", "columns", "tasks", "rows", 1, "bytes", 2, "sha256", "ab", "dropped", 0,
+            "on_error", "refuse", "warnings")};
     assert_int_equal(hn_store_call(w->store, hn_db_dataset_insert, &insert, NULL), 0);
     char *id = strdup(json_string_value(json_object_get(insert.record, "id")));
     json_decref(insert.record);
     return id;
 }
 
-static void make_job(struct world *w, const char *id, const char *dataset, int64_t priority, const char *owner) {
+static void make_job(
+    struct world *w, const char *id, const char *dataset, int64_t priority, const char *owner) {
     struct hn_job job;
     hn_job_init(&job);
     char *texts[] = {(char *)(uintptr_t) "{}"};
@@ -72,8 +75,8 @@ static void make_job(struct world *w, const char *id, const char *dataset, int64
     job.task = job.method = (char *)(uintptr_t) "x";
     job.model = (char *)(uintptr_t) "m";
     job.dataset = (char *)(uintptr_t)dataset;
-    job.request = job.hyperparameters = job.auto_why = job.counts = job.plan = job.run = job.host = job.metadata =
-        texts[0];
+    job.request = job.hyperparameters = job.auto_why = job.counts = job.plan = job.run = job.host =
+        job.metadata = texts[0];
     job.priority = priority;
     job.peak_bytes = 10;
     job.total_steps = 3;
@@ -151,7 +154,8 @@ static void test_events_count_once(void **state) {
         "{\"n\":1,\"time\":\"t\",\"type\":\"step\",\"data\":{\"step\":1,\"loss\":2.5}}\n"
         "{\"n\":1,\"time\":\"t\",\"type\":\"step\",\"data\":{\"step\":1,\"loss\":2.5}}\n"
         "not json\n{\"n\":2,\"time\":\"t\",\"type\":\"succeeded\",\"data\":{}}\n"
-        "{\"n\":2,\"time\":\"t\",\"type\":\"artifact\",\"data\":{\"path\":\"../x\",\"size\":1,\"sha256\":\"0\"}}\n";
+        "{\"n\":2,\"time\":\"t\",\"type\":\"artifact\",\"data\":{\"path\":\"../"
+        "x\",\"size\":1,\"sha256\":\"0\"}}\n";
     assert_int_equal(feed(w, "job_b", 0, lines), 2);
     assert_int_equal(feed(w, "job_b", 0, lines), HN_E_CONFLICT);
     json_t *list = NULL;
@@ -195,7 +199,8 @@ static void test_three_deaths(void **state) {
         assert_int_equal(hn_store_call(w->store, hn_db_job_claim, &c, NULL), 0);
         assert_string_equal(c.id, "job_c");
         if (death == 1) { /* a checkpoint in between starts the count again */
-            const char *line = "{\"n\":1,\"time\":\"t\",\"type\":\"checkpoint\",\"data\":{\"step\":2,\"bytes\":5}}\n";
+            const char *line = "{\"n\":1,\"time\":\"t\",\"type\":\"checkpoint\",\"data\":{\"step\":"
+                               "2,\"bytes\":5}}\n";
             assert_int_equal(feed(w, "job_c", at, line), 1);
             at += (int64_t)strlen(line);
         }
@@ -211,7 +216,8 @@ static void test_keys_take_turns(void **state) {
     struct world *w = *state;
     add_inputs(w);
     char *data = make_dataset(w);
-    const char *const jobs[][2] = {{"job_1", "a"}, {"job_2", "a"}, {"job_3", "b"}, {"job_4", "b"}, {"job_5", "a"}};
+    const char *const jobs[][2] = {
+        {"job_1", "a"}, {"job_2", "a"}, {"job_3", "b"}, {"job_4", "b"}, {"job_5", "a"}};
     for (size_t i = 0; i < 5; i++)
         make_job(w, jobs[i][0], data, i == 4 ? 1 : 0, jobs[i][1]);
     const char *const order[] = {"job_5", "job_3", "job_1", "job_4", "job_2"};
@@ -234,7 +240,8 @@ static void *add_many(void *arg) {
         hn_id_make("key", id);
         struct hn_key_insert key = {.id = id, .name = "n", .scope = "read", .hash = id};
         assert_int_equal(hn_store_call(w->store, hn_db_key_insert, &key, NULL), 0);
-        assert_int_equal(hn_store_call(w->store, add_and_fail, (char[]){"key_undone"}, NULL), HN_E_INVALID_FIELD);
+        assert_int_equal(hn_store_call(w->store, add_and_fail, (char[]){"key_undone"}, NULL),
+            HN_E_INVALID_FIELD);
     }
     return NULL;
 }

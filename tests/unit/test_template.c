@@ -1,5 +1,5 @@
-/* Chat templates: what is rendered, where every byte comes from, what is refused, and that hostile ones come to an
- * end. */
+/* Chat templates: what is rendered, where every byte comes from, what is refused, and that hostile
+ * ones come to an end. */
 #include "engine/template/template.h"
 
 #include <setjmp.h>
@@ -11,10 +11,12 @@
 #include <cmocka.h>
 
 static const char conversation[] =
-    "[{\"role\":\"system\",\"content\":\"Be kind.\"},{\"role\":\"user\",\"content\":\" Hi \\u00e9\\n\"},"
-    "{\"role\":\"assistant\",\"content\":\"Yes\",\"tags\":[\"x\",\"y\"],\"n\":3,\"r\":2.5,\"none\":null}]";
+    "[{\"role\":\"system\",\"content\":\"Be kind.\"},{\"role\":\"user\",\"content\":\" Hi "
+    "\\u00e9\\n\"},{\"role\":\"assistant\",\"content\":\"Yes\",\"tags\":[\"x\",\"y\"],\"n\":3,"
+    "\"r\":2.5,\"none\":null}]";
 
-static int render_within(const char *source, int64_t milliseconds, struct hn_rendered *out, struct hn_error *err) {
+static int render_within(
+    const char *source, int64_t milliseconds, struct hn_rendered *out, struct hn_error *err) {
     struct hn_template *tpl = NULL;
     json_t *messages = json_loads(conversation, 0, NULL);
     struct hn_template_input in = {.messages = messages,
@@ -46,56 +48,69 @@ static void test_renders(void **state) {
         {"a \n {%- if true -%} \n x {%- endif %}\n\nb", "ax\nb"},
         {"{% raw %}{{ x }}{% endraw %}", "{{ x }}"},
         {"{{ bos_token }}{{ messages|length }}{{ eos_token }}", "<s>3</s>"},
-        {"{% for m in messages %}{{ loop.index }}{{ m.role[0] }}{% if not loop.last %},{% endif %}{% endfor %}",
+        {"{% for m in messages %}{{ loop.index }}{{ m.role[0] }}{% if not loop.last %},{% endif "
+         "%}{% endfor %}",
             "1s,2u,3a"},
-        {"{% for m in messages if m.role != 'system' %}{{ loop.index0 }}{{ m['role'] }} {% else %}none{% endfor %}",
+        {"{% for m in messages if m.role != 'system' %}{{ loop.index0 }}{{ m['role'] }} {% else "
+         "%}none{% endfor %}",
             "0user 1assistant "},
         {"{% for x in [] %}{% else %}none{% endfor %}", "none"},
         {"{% for a, b in {'x': 1, 'y': 2}.items() %}{{ a }}={{ b }};{% endfor %}", "x=1;y=2;"},
-        {"{% for i in range(5) %}{% if i == 1 %}{% continue %}{% endif %}{% if i == 3 %}{% break %}{% endif %}{{ i "
-         "}}{% endfor %}",
+        {"{% for i in range(5) %}{% if i == 1 %}{% continue %}{% endif %}{% if i == 3 %}{% break "
+         "%}{% endif %}{{ i }}{% endfor %}",
             "02"},
         {"{% set x = 1 %}{% for i in [1, 2] %}{% set x = 5 %}{% endfor %}{{ x }}", "1"},
-        {"{% set ns = namespace(x=1) %}{% for i in [1, 2] %}{% set ns.x = ns.x + i %}{% endfor %}{{ ns.x }}", "4"},
+        {"{% set ns = namespace(x=1) %}{% for i in [1, 2] %}{% set ns.x = ns.x + i %}{% endfor "
+         "%}{{ ns.x }}",
+            "4"},
         {"{% set x %}a{{ 1 }}{% endset %}{{ x|upper }}", "A1"},
-        {"{% macro f(a, b='!') %}{{ a }}{{ b }}{% endmacro %}{{ f('x') }}{{ f('y', b='?') }}", "x!y?"},
-        {"{% macro f(n) %}{% if n %}{{ n }}{{ f(n - 1) }}{% endif %}{% endmacro %}{{ f(3) }}", "321"},
+        {"{% macro f(a, b='!') %}{{ a }}{{ b }}{% endmacro %}{{ f('x') }}{{ f('y', b='?') }}",
+            "x!y?"},
+        {"{% macro f(n) %}{% if n %}{{ n }}{{ f(n - 1) }}{% endif %}{% endmacro %}{{ f(3) }}",
+            "321"},
         {"{% macro box() %}[{{ caller() }}]{% endmacro %}{% call box() %}in{% endcall %}", "[in]"},
         {"{% filter upper %}a{{ 'b' }}{% endfilter %}", "AB"},
         {"{% with x = 2, y = 3 %}{{ x * y }}{% endwith %}{{ x is defined }}", "6False"},
         {"{% generation %}{{ messages[2].content }}{% endgeneration %}", "Yes"},
         {"{{ 7 // 2 }} {{ -7 // 2 }} {{ -7 % 3 }} {{ 2 ** 10 }} {{ 7 / 2 }} {{ 1 ~ 'a' ~ none }}",
             "3 -4 2 1024 3.5 1aNone"},
-        {"{{ 1 < 2 < 3 }} {{ 'a' in 'cat' }} {{ 4 not in [1, 2] }} {{ not 0 and 'x' or 'y' }}", "True True True x"},
+        {"{{ 1 < 2 < 3 }} {{ 'a' in 'cat' }} {{ 4 not in [1, 2] }} {{ not 0 and 'x' or 'y' }}",
+            "True True True x"},
         {"{{ 'yes' if messages else 'no' }}{{ 'x' if false }}", "yes"},
         {"{{ [1, 2.0, 'a\\'b', none, true, (1,)] }}", "[1, 2.0, \"a'b\", None, True, (1,)]"},
-        {"{{ 'h\xC3\xA9llo'[1] }}{{ 'hello'[-3:] }}{{ 'hello'[::-1] }}{{ [1, 2, 3][1:] }}", "\xC3\xA9lloolleh[2, 3]"},
+        {"{{ 'h\xC3\xA9llo'[1] }}{{ 'hello'[-3:] }}{{ 'hello'[::-1] }}{{ [1, 2, 3][1:] }}",
+            "\xC3\xA9lloolleh[2, 3]"},
         {"{{ messages[1].content|trim }}|{{ messages[1].content.strip().split(' ')|join('+') }}",
             "Hi \xC3\xA9|Hi+\xC3\xA9"},
         {"{{ messages[2]|tojson }}",
-            "{\"role\": \"assistant\", \"content\": \"Yes\", \"tags\": [\"x\", \"y\"], \"n\": 3, \"r\": 2.5, "
-            "\"none\": null}"},
+            "{\"role\": \"assistant\", \"content\": \"Yes\", \"tags\": [\"x\", \"y\"], \"n\": 3, "
+            "\"r\": 2.5, \"none\": null}"},
         {"{{ {'a': [1, {'b': 'c\\n'}]}|tojson(indent=2) }}",
             "{\n  \"a\": [\n    1,\n    {\n      \"b\": \"c\\n\"\n    }\n  ]\n}"},
         {"{{ messages|map(attribute='role')|join(',') }}", "system,user,assistant"},
-        {"{{ (messages|selectattr('role', 'equalto', 'user')|list)|length }}{{ messages|rejectattr('n', "
-         "'defined')|list|length }}",
+        {"{{ (messages|selectattr('role', 'equalto', 'user')|list)|length }}{{ "
+         "messages|rejectattr('n', 'defined')|list|length }}",
             "12"},
-        {"{{ [3, 1, 2]|sort }}{{ ['b', 'A']|sort|first }}{{ [1, 1, 2]|unique|list }}{{ {'b': 1, 'a': 2}|dictsort }}",
+        {"{{ [3, 1, 2]|sort }}{{ ['b', 'A']|sort|first }}{{ [1, 1, 2]|unique|list }}{{ {'b': 1, "
+         "'a': 2}|dictsort }}",
             "[1, 2, 3]A[1, 2][('a', 2), ('b', 1)]"},
-        {"{{ x|default('d') }}{{ ''|default('e', true) }}{{ '3'|int + 1 }}{{ 'a b'|title }}{{ 'a'|capitalize }}",
+        {"{{ x|default('d') }}{{ ''|default('e', true) }}{{ '3'|int + 1 }}{{ 'a b'|title }}{{ "
+         "'a'|capitalize }}",
             "de4A BA"},
-        {"{{ 'a\\nb'|indent(2) }}{{ 'x'|replace('x', 'yy') }}{{ [1, 2]|sum }}{{ 2.5|round|int }}", "a\n  byy32"},
-        {"{{ messages is iterable }}{{ 'a' is string }}{{ 1 is number }}{{ none is none }}{{ {} is mapping }}{{ x is "
-         "undefined }}",
+        {"{{ 'a\\nb'|indent(2) }}{{ 'x'|replace('x', 'yy') }}{{ [1, 2]|sum }}{{ 2.5|round|int }}",
+            "a\n  byy32"},
+        {"{{ messages is iterable }}{{ 'a' is string }}{{ 1 is number }}{{ none is none }}{{ {} is "
+         "mapping }}{{ x is undefined }}",
             "TrueTrueTrueTrueTrueTrue"},
-        {"{{ 'a.b.c'.split('.', 1) }}{{ 'abc'.startswith(('x', 'a')) }}{{ 'aXb'.lower().upper() }}{{ ' a '.lstrip() "
-         "}}|",
+        {"{{ 'a.b.c'.split('.', 1) }}{{ 'abc'.startswith(('x', 'a')) }}{{ 'aXb'.lower().upper() "
+         "}}{{ ' a '.lstrip() }}|",
             "['a', 'b.c']TrueAXBa |"},
         {"{{ strftime_now('%d %b %Y') }}", "31 Jan 2026"},
-        {"{{ messages[0].get('x', 'none') }}{{ messages[0].keys()|list }}{{ '%s-%02d' % ('a', 3) }}",
+        {"{{ messages[0].get('x', 'none') }}{{ messages[0].keys()|list }}{{ '%s-%02d' % ('a', 3) "
+         "}}",
             "none['role', 'content']a-03"},
-        {"{{ 0.1 + 0.2 }} {{ 1e20 }} {{ 1.0 }} {{ 100000 * 1.5 }}", "0.30000000000000004 1e+20 1.0 150000.0"},
+        {"{{ 0.1 + 0.2 }} {{ 1e20 }} {{ 1.0 }} {{ 100000 * 1.5 }}",
+            "0.30000000000000004 1e+20 1.0 150000.0"},
         {"{{ undefined_name }}{{ messages[0].nothing }}{{ messages[9] is defined }}", "False"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
@@ -112,19 +127,19 @@ static void test_renders(void **state) {
 static void test_origins(void **state) {
     (void)state;
     struct hn_rendered out = {0};
-    /* role: the template's; content: the message's, through strip, slices, case, concatenation, joins and captured
-     * blocks */
-    assert_int_equal(render("{{ messages[2].role }}:{{ messages[2].content.upper()[1:] + '!' }}{% set x %}<{{ "
-                            "messages[1].content|trim }}>"
-                            "{% endset %}{{ x }}{{ [messages[0].content, 'a']|join('-') }}{{ tools }}",
+    /* role: the template's; content: the message's, through strip, slices, case, concatenation,
+     * joins and captured blocks */
+    assert_int_equal(render("{{ messages[2].role }}:{{ messages[2].content.upper()[1:] + '!' }}{% "
+                            "set x %}<{{ messages[1].content|trim }}>{% endset %}{{ x }}{{ "
+                            "[messages[0].content, 'a']|join('-') }}{{ tools }}",
                          &out, NULL),
         0);
     assert_string_equal(out.text.data, "assistant:ES!<Hi \xC3\xA9>Be kind.-aNone");
     static const struct {
         const char *text;
         uint16_t origin;
-    } parts[] = {{"assistant:", 0}, {"ES", 3}, {"!<", 0}, {"Hi \xC3\xA9", 2}, {">", 0}, {"Be kind.", 1},
-        {"-aNone", 0}};
+    } parts[] = {{"assistant:", 0}, {"ES", 3}, {"!<", 0}, {"Hi \xC3\xA9", 2}, {">", 0},
+        {"Be kind.", 1}, {"-aNone", 0}};
     size_t at = 0;
     for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++)
         for (size_t k = 0; k < strlen(parts[i].text); k++, at++)
@@ -140,7 +155,8 @@ static void test_refusals(void **state) {
         int code;
         const char *says;
     } cases[] = {
-        {"{{ raise_exception('Roles must alternate') }}", HN_E_DATASET_INVALID, "Roles must alternate"},
+        {"{{ raise_exception('Roles must alternate') }}", HN_E_DATASET_INVALID,
+            "Roles must alternate"},
         {"a\n\n{% include 'x' %}", HN_E_UNSUPPORTED, "line 3"},
         {"{{ x|sing }}", HN_E_UNSUPPORTED, "sing"},
         {"{{ x is purple }}", HN_E_UNSUPPORTED, "purple"},
@@ -167,8 +183,9 @@ static void test_refusals(void **state) {
 }
 
 /* Two lists, as deep as loops can make them. */
-#define DEEP                                                                                                         \
-    "{% set ns = namespace(x=[], y=[]) %}{% for a in range(99999) %}{% set ns.x = [ns.x] %}{% set ns.y = [ns.y] %}{% endfor %}"
+#define DEEP                                                                                    \
+    "{% set ns = namespace(x=[], y=[]) %}{% for a in range(99999) %}{% set ns.x = [ns.x] %}{% " \
+    "set ns.y = [ns.y] %}{% endfor %}"
 
 static double seconds_now(void) {
     struct timespec t;
@@ -179,12 +196,16 @@ static double seconds_now(void) {
 /* Work on 8 MB again and again: whatever it is, it counts. */
 static void test_work(void **state) {
     (void)state;
-    static const char *const work[] = {"s|length", "s[-1]", "s.find('y')", "s.rfind(h)", "s.removeprefix(h)", "s.endswith((h, h))",
-        "s == t", "[s, t]|sort", "'x'.strip(s)", "s.rsplit(h)", "s|reverse", "{s: 1, t: 2}|tojson(sort_keys=true)", "'{}'.format(s)"};
+    static const char *const work[] = {"s|length", "s[-1]", "s.find('y')", "s.rfind(h)",
+        "s.removeprefix(h)", "s.endswith((h, h))", "s == t", "[s, t]|sort", "'x'.strip(s)",
+        "s.rsplit(h)", "s|reverse", "{s: 1, t: 2}|tojson(sort_keys=true)", "'{}'.format(s)"};
     for (size_t i = 0; i < sizeof work / sizeof work[0]; i++) {
         char source[600];
-        snprintf(source, sizeof source, "{%% set k = 'x' * 1000 %%}{%% set s = k * 8000 %%}{%% set t = k ~ k * 7999 %%}{%% set h = k * 4000 %%}"
-            "{%% for a in range(9999) %%}{%% for b in range(9999) %%}{%% if %s %%}{%% endif %%}{%% endfor %%}{%% endfor %%}", work[i]);
+        snprintf(source, sizeof source,
+            "{%% set k = 'x' * 1000 %%}{%% set s = k * 8000 %%}{%% set t = k ~ k * 7999 %%}{%% set "
+            "h = k * 4000 %%}{%% for a in range(9999) %%}{%% for b in range(9999) %%}{%% if %s "
+            "%%}{%% endif %%}{%% endfor %%}{%% endfor %%}",
+            work[i]);
         struct hn_rendered out = {0};
         struct hn_error err = {0};
         double begun = seconds_now();
@@ -201,9 +222,12 @@ static void test_clock(void **state) {
     (void)state;
     struct hn_rendered out = {0};
     struct hn_error err = {0};
-    int rc = render_within("a\n{% for a in range(9999) %}{% for b in range(999) %}{% endfor %}{% endfor %}", 2, &out, &err);
+    int rc = render_within(
+        "a\n{% for a in range(9999) %}{% for b in range(999) %}{% endfor %}{% endfor %}", 2, &out,
+        &err);
     assert_int_equal(rc, HN_E_MODEL_INVALID);
-    assert_string_equal(err.message, "the chat template fails in line 2: one conversation takes it more than 0.002 seconds");
+    assert_string_equal(err.message,
+        "the chat template fails in line 2: one conversation takes it more than 0.002 seconds");
     hn_rendered_free(&out);
 }
 
@@ -237,8 +261,10 @@ static void test_numbers(void **state) {
         struct hn_rendered out = {0};
         struct hn_error err = {0};
         int rc = render(cases[i].source, &out, &err);
-        if (!rc != (cases[i].want != NULL) || (!rc && strcmp(out.text.data ? out.text.data : "", cases[i].want) != 0))
-            fail_msg("%s: %d %s %s", cases[i].source, rc, err.message, out.text.data ? out.text.data : "");
+        if (!rc != (cases[i].want != NULL) ||
+            (!rc && strcmp(out.text.data ? out.text.data : "", cases[i].want) != 0))
+            fail_msg("%s: %d %s %s", cases[i].source, rc, err.message,
+                out.text.data ? out.text.data : "");
         hn_rendered_free(&out);
     }
 }
@@ -247,17 +273,19 @@ static void test_bounds(void **state) {
     (void)state;
     static const char *const hostile[] = {
         "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}",
-        "{% for a in range(99999) %}{% for b in range(99999) %}{% for c in range(99999) %}{% endfor %}{% endfor %}{% "
-        "endfor %}",
-        "{% set ns = namespace(x='aaaaaaaa') %}{% for a in range(99) %}{% set ns.x = ns.x + ns.x %}{% endfor %}",
+        "{% for a in range(99999) %}{% for b in range(99999) %}{% for c in range(99999) %}{% "
+        "endfor %}{% endfor %}{% endfor %}",
+        "{% set ns = namespace(x='aaaaaaaa') %}{% for a in range(99) %}{% set ns.x = ns.x + ns.x "
+        "%}{% endfor %}",
         "{{ 'x' * 99999999999 }}",
         "{{ 2 ** 99999999999 }}",
         "{{ range(99999999999) }}",
-        "{% set ns = namespace(x=[]) %}{% for a in range(99999) %}{% set ns.x = [ns.x] %}{% endfor %}{{ ns.x }}",
-        "{% set ns = namespace(x=[]) %}{% for a in range(99999) %}{% set ns.x = [ns.x] %}{% endfor %}{{ ns.x|tojson "
-        "}}",
-        "{% set ns = namespace(x=[0]) %}{% for a in range(60) %}{% set ns.x = [ns.x, ns.x] %}{% endfor %}{{ ns.x == "
-        "[ns.x] }}{{ ns.x }}",
+        "{% set ns = namespace(x=[]) %}{% for a in range(99999) %}{% set ns.x = [ns.x] %}{% endfor "
+        "%}{{ ns.x }}",
+        "{% set ns = namespace(x=[]) %}{% for a in range(99999) %}{% set ns.x = [ns.x] %}{% endfor "
+        "%}{{ ns.x|tojson }}",
+        "{% set ns = namespace(x=[0]) %}{% for a in range(60) %}{% set ns.x = [ns.x, ns.x] %}{% "
+        "endfor %}{{ ns.x == [ns.x] }}{{ ns.x }}",
         DEEP "{{ ns.x == ns.y }}",
         DEEP "{{ ns.x < ns.y }}",
         DEEP "{{ ns.x in [ns.y] }}",
@@ -290,8 +318,9 @@ static void test_bounds(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_renders), cmocka_unit_test(test_origins),
-        cmocka_unit_test(test_refusals), cmocka_unit_test(test_bounds), cmocka_unit_test(test_work),
-        cmocka_unit_test(test_clock), cmocka_unit_test(test_numbers)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_renders),
+        cmocka_unit_test(test_origins), cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_bounds), cmocka_unit_test(test_work), cmocka_unit_test(test_clock),
+        cmocka_unit_test(test_numbers)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,4 +1,5 @@
-/* Byte-level BPE on a tiny vocabulary: merges, added tokens and origins, repair, offsets, long words, pre-tokenizers.
+/* Byte-level BPE on a tiny vocabulary: merges, added tokens and origins, repair, offsets, long
+ * words, pre-tokenizers.
  */
 #include "engine/template/template.h"
 #include "engine/tokenizer/tokenizer.h"
@@ -37,8 +38,8 @@ static void expect(const struct fixture *f, const char *text, size_t size, const
     assert_memory_equal(ids.ids, want, n * sizeof *want);
     hn_ids_free(&ids);
 }
-#define EXPECT(f, text, origin, ...)                                                                                 \
-    expect(f, text, strlen(text), origin, (const int32_t[]){__VA_ARGS__},                                            \
+#define EXPECT(f, text, origin, ...)                                      \
+    expect(f, text, strlen(text), origin, (const int32_t[]){__VA_ARGS__}, \
         sizeof((const int32_t[]){__VA_ARGS__}) / sizeof(int32_t))
 
 static void test_merges(void **state) {
@@ -183,9 +184,9 @@ static void test_utf8(void **state) {
     static const struct {
         const char *text;
         size_t good, bad;
-    } cases[] = {{"abc", 3, 0}, {"\xC3\xA9", 2, 0}, {"\xED\xA0\x80", 0, 1}, {"a\xF4\x90\x80\x80", 1, 1},
-        {"\xF0\x9F\x92", 0, 3}, {"\xF0\x9F\x92x", 0, 3}, {"12345678\xFF", 8, 1}, {"\xC1\x81", 0, 1},
-        {"\xE0\x80\x80", 0, 1}};
+    } cases[] = {{"abc", 3, 0}, {"\xC3\xA9", 2, 0}, {"\xED\xA0\x80", 0, 1},
+        {"a\xF4\x90\x80\x80", 1, 1}, {"\xF0\x9F\x92", 0, 3}, {"\xF0\x9F\x92x", 0, 3},
+        {"12345678\xFF", 8, 1}, {"\xC1\x81", 0, 1}, {"\xE0\x80\x80", 0, 1}};
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         size_t size = strlen(cases[i].text), good = hn_utf8_valid(cases[i].text, size);
         assert_int_equal(good, cases[i].good);
@@ -195,8 +196,10 @@ static void test_utf8(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_merges), cmocka_unit_test(test_long_words),
-        cmocka_unit_test(test_added_tokens), cmocka_unit_test(test_repair), cmocka_unit_test(test_composition),
-        cmocka_unit_test(test_specials), cmocka_unit_test(test_unknown), cmocka_unit_test(test_utf8)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_merges),
+        cmocka_unit_test(test_long_words), cmocka_unit_test(test_added_tokens),
+        cmocka_unit_test(test_repair), cmocka_unit_test(test_composition),
+        cmocka_unit_test(test_specials), cmocka_unit_test(test_unknown),
+        cmocka_unit_test(test_utf8)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -70,20 +70,22 @@ struct tiny {
     struct hn_model model;
 };
 
-static void tiny_put(
-    struct hn_gguf_writer *w, struct hn_buf *data, const char *name, enum hn_dtype type, size_t rows, size_t cols) {
+static void tiny_put(struct hn_gguf_writer *w, struct hn_buf *data, const char *name,
+    enum hn_dtype type, size_t rows, size_t cols) {
     static const char zeros[64];
     float *values = malloc(rows * cols * sizeof *values);
     size_t begin = data->size, ne[2] = {cols, rows};
     for (size_t i = 0; i < rows * cols; i++)
-        values[i] = rows == 1 ? 1 + 0.1f * tiny_random(w->n_tensors, i) : 0.3f * tiny_random(w->n_tensors, i);
+        values[i] = rows == 1 ? 1 + 0.1f * tiny_random(w->n_tensors, i)
+                              : 0.3f * tiny_random(w->n_tensors, i);
     tiny_encode(type, values, rows * cols, data);
     hn_gguf_put_tensor(w, name, type, rows == 1 ? 1 : 2, ne, data->size - begin);
     hn_buf_append(data, zeros, hn_gguf_padding(data->size - begin));
     free(values);
 }
 
-static void tiny_put_u32(struct hn_gguf_writer *w, const struct hn_arch *arch, const char *suffix, uint32_t value) {
+static void tiny_put_u32(
+    struct hn_gguf_writer *w, const struct hn_arch *arch, const char *suffix, uint32_t value) {
     char key[96];
     snprintf(key, sizeof key, "%s.%s", arch->gguf_arch, suffix);
     hn_gguf_put_u32(w, key, value);
@@ -97,11 +99,13 @@ static void tiny_put_sizes(struct hn_gguf_writer *w, const struct hn_arch *arch)
     tiny_put_u32(w, arch, "attention.head_count", TINY_HEADS);
     tiny_put_u32(w, arch, "attention.head_count_kv", (uint32_t)tiny_kv_heads(arch));
     tiny_put_u32(w, arch, "context_length", TINY_CONTEXT);
-    tiny_put_u32(w, arch, "attention.sliding_window", 70); /* gemma3 only: one layer slides, one does not */
+    /* gemma3 only: one layer slides, one does not */
+    tiny_put_u32(w, arch, "attention.sliding_window", 70);
     tiny_put_u32(w, arch, "attention.sliding_window_pattern", 2);
 }
 
-/* Writes the file and opens it; exits on failure. Optional weights are written, too, unless the family is Llama. */
+/* Writes the file and opens it; exits on failure. Optional weights are written, too, unless the
+ * family is Llama. */
 static void tiny_open_family(struct tiny *t, const struct hn_arch *arch, enum hn_dtype type) {
     struct hn_gguf_writer w = {0};
     struct hn_buf header = {0}, data = {0};
@@ -133,8 +137,9 @@ static void tiny_open_family(struct tiny *t, const struct hn_arch *arch, enum hn
     hn_gguf_finish_header(&w, &header);
     strcpy(t->path, "/tmp/hone-tiny-XXXXXX");
     int fd = mkstemp(t->path);
-    if (fd < 0 || hn_write_all(fd, header.data, header.size, &err) || hn_write_all(fd, data.data, data.size, &err) ||
-        close(fd) || hn_model_open(&t->model, t->path, &err)) {
+    if (fd < 0 || hn_write_all(fd, header.data, header.size, &err) ||
+        hn_write_all(fd, data.data, data.size, &err) || close(fd) ||
+        hn_model_open(&t->model, t->path, &err)) {
         fprintf(stderr, "tiny model: %s\n", err.message);
         exit(1);
     }

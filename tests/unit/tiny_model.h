@@ -1,6 +1,6 @@
 /*
- * A tiny GGUF file for tests of text: all 256 byte tokens, a few merges, three control tokens, a chat template. No
- * tensors.
+ * A tiny GGUF file for tests of text: all 256 byte tokens, a few merges, three control tokens, a
+ * chat template. No tensors.
  */
 #ifndef TINY_MODEL_H
 #define TINY_MODEL_H
@@ -13,17 +13,18 @@
 #include <string.h>
 #include <unistd.h>
 
-/* Ids: 0 <|endoftext|>, 1 <|im_start|>, 2 <|im_end|>, 3 + b the byte b, then the products of tiny_merges in order,
- * then the added tokens <tool> and four spaces. */
+/* Ids: 0 <|endoftext|>, 1 <|im_start|>, 2 <|im_end|>, 3 + b the byte b, then the products of
+ * tiny_merges in order, then the added tokens <tool> and four spaces. */
 enum { TINY_END = 0, TINY_START = 1, TINY_STOP = 2, TINY_BYTES = 3, TINY_MERGED = 259 };
-static const char *const tiny_merges[] = {"h e", "l l", "he ll", "hell o", "\xC4\xA0 w", "o r", "a b", "ab ab",
-    "\xC4\xA0 \xC4\xA0"};
+static const char *const tiny_merges[] = {
+    "h e", "l l", "he ll", "hell o", "\xC4\xA0 w", "o r", "a b", "ab ab", "\xC4\xA0 \xC4\xA0"};
 #define TINY_MERGES (sizeof tiny_merges / sizeof tiny_merges[0])
 enum { TINY_TOOL = TINY_MERGED + 9, TINY_SPACES, TINY_VOCAB };
 
-#define TINY_CHATML                                                                                                  \
-    "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\\n' + m['content'] + '<|im_end|>' + '\\n' }}{% "       \
-    "endfor %}"                                                                                                      \
+#define TINY_CHATML                                                                               \
+    "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\\n' + m['content'] + '<|im_end|>' " \
+    "+ '\\n' }}{% "                                                                               \
+    "endfor %}"                                                                                   \
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
 
 /* GPT-2's character for a byte. */
@@ -38,7 +39,8 @@ static inline void tiny_byte(int byte, char *ret) {
     ret[hn_utf8_put(c, ret)] = 0;
 }
 
-static inline void tiny_strings(struct hn_gguf_writer *w, const char *key, char (*texts)[24], size_t n) {
+static inline void tiny_strings(
+    struct hn_gguf_writer *w, const char *key, char (*texts)[24], size_t n) {
     struct hn_view *views = calloc(n, sizeof *views);
     for (size_t i = 0; i < n; i++)
         views[i] = (struct hn_view){texts[i], strlen(texts[i])};
@@ -47,7 +49,8 @@ static inline void tiny_strings(struct hn_gguf_writer *w, const char *key, char 
     free(views);
 }
 
-/* Writes the file to a temporary path (kept in `path`), which the caller unlinks. `chat` NULL: no template. */
+/* Writes the file to a temporary path (kept in `path`), which the caller unlinks. `chat` NULL: no
+ * template. */
 static inline void tiny_write(char path[64], const char *pre, bool add_bos, const char *chat) {
     static char tokens[TINY_VOCAB][24], merges[TINY_MERGES][24];
     int32_t types[TINY_VOCAB];
@@ -63,7 +66,8 @@ static inline void tiny_write(char path[64], const char *pre, bool add_bos, cons
     for (size_t i = 0; i < TINY_MERGES; i++) {
         const char *space = strchr(tiny_merges[i], ' ');
         snprintf(merges[i], 24, "%s", tiny_merges[i]);
-        snprintf(tokens[TINY_MERGED + i], 24, "%.*s%s", (int)(space - tiny_merges[i]), tiny_merges[i], space + 1);
+        snprintf(tokens[TINY_MERGED + i], 24, "%.*s%s", (int)(space - tiny_merges[i]),
+            tiny_merges[i], space + 1);
     }
     snprintf(tokens[TINY_TOOL], 24, "<tool>");
     snprintf(tokens[TINY_SPACES], 24, "    ");
@@ -73,8 +77,8 @@ static inline void tiny_write(char path[64], const char *pre, bool add_bos, cons
     hn_gguf_put_string(&w, "tokenizer.ggml.pre", pre);
     tiny_strings(&w, "tokenizer.ggml.tokens", tokens, TINY_VOCAB);
     tiny_strings(&w, "tokenizer.ggml.merges", merges, TINY_MERGES);
-    struct hn_gguf_kv kv = {{"tokenizer.ggml.token_type", 25}, HN_GGUF_ARRAY, HN_GGUF_I32, TINY_VOCAB,
-        (const uint8_t *)types, NULL};
+    struct hn_gguf_kv kv = {{"tokenizer.ggml.token_type", 25}, HN_GGUF_ARRAY, HN_GGUF_I32,
+        TINY_VOCAB, (const uint8_t *)types, NULL};
     hn_gguf_put_copy(&w, &kv);
     hn_gguf_put_u32(&w, "tokenizer.ggml.bos_token_id", TINY_START);
     hn_gguf_put_u32(&w, "tokenizer.ggml.eos_token_id", TINY_STOP);
