@@ -3,6 +3,7 @@
 #define HN_SERVE_H
 
 #include "server/http/http.h"
+#include "server/server.h"
 
 /* Returns a process exit status; errors go to the log. `argv` has the options again that `config`
  * was read from: SIGHUP reads them and their file anew, for the level of the log and the

@@ -6,10 +6,11 @@
 #ifndef HN_CARE_H
 #define HN_CARE_H
 
-#include "server/server.h"
 #include "server/care/usage.h"
 
 struct hn_care;
+struct hn_scrub;
+struct hn_server;
 
 /* The first round begins with the loop. */
 int hn_care_create(struct hn_server *server, struct hn_care **ret, struct hn_error *err);

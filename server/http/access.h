@@ -15,7 +15,7 @@
 #ifndef HN_ACCESS_H
 #define HN_ACCESS_H
 
-#include "server/http/http.h"
+#include "server/http/request.h"
 #include "server/store/store_jobs.h"
 
 /* Points into the request. */

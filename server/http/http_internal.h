@@ -5,6 +5,7 @@
 #include "server/http/failures.h"
 #include "server/http/http.h"
 #include "server/http/peers.h"
+#include "server/server.h"
 
 struct MHD_Connection;
 struct MHD_Daemon;

@@ -3,7 +3,7 @@
 #ifndef HN_HELPER_CHILD_H
 #define HN_HELPER_CHILD_H
 
-#include "server/jobs/helper.h"
+#include "server/jobs/question.h"
 
 #define HN_HELPER_TICK_MS 100 /* how often a waiting thread looks whether it still has to */
 

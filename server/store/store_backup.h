@@ -4,7 +4,9 @@
 #ifndef HN_STORE_BACKUP_H
 #define HN_STORE_BACKUP_H
 
-#include "server/store/store.h"
+#include "engine/engine.h"
+
+struct hn_db;
 
 /* Into a new file, as of one commit, while others write. */
 int hn_db_copy(struct hn_db *db, const char *path, struct hn_error *err);

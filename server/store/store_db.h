@@ -7,7 +7,8 @@
 #ifndef HN_STORE_DB_H
 #define HN_STORE_DB_H
 
-#include "server/store/store.h"
+#include "engine/engine.h"
+#include "server/base/id.h"
 
 #include <pthread.h>
 #include <stdatomic.h>

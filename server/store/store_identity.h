@@ -9,7 +9,7 @@
 #ifndef HN_STORE_IDENTITY_H
 #define HN_STORE_IDENTITY_H
 
-#include "server/store/store.h"
+#include "server/store/store_db.h"
 
 /* STATE/rebuilding is there while `honed rebuild` works: a store that it has not finished would
  * take the rest for rubbish. */
