@@ -3,7 +3,7 @@
  * it lies. The rows themselves are parsed again when asked for, so memory grows with the number of
  * rows only (20 bytes each).
  */
-#include "engine/data/dataset_format.h"
+#include "engine/data/dataset_internal.h"
 #include "engine/data/rows.h"
 #include "engine/base/json.h"
 #include "engine/base/pulse.h"

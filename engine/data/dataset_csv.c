@@ -8,7 +8,7 @@
  * those inside are doubled, as spreadsheets write it. Labels that are numbers become numbers;
  * everything else is a text.
  */
-#include "engine/data/dataset_format.h"
+#include "engine/data/dataset_internal.h"
 #include "engine/data/rows.h"
 #include "engine/base/utf8.h"
 

@@ -1,5 +1,5 @@
 /* Rows in JSON: one object a line (jsonl), or one array of objects (json). See dataset_format.h. */
-#include "engine/data/dataset_format.h"
+#include "engine/data/dataset_internal.h"
 #include "engine/data/rows.h"
 #include "engine/base/utf8.h"
 

@@ -4,7 +4,7 @@
  * numbers the question in it. Articles are found by the key "paragraphs", which no text can spell
  * in JSON without escaping its quotes.
  */
-#include "engine/data/dataset_format.h"
+#include "engine/data/dataset_internal.h"
 #include "engine/data/rows.h"
 
 #include <stdio.h>

@@ -35,23 +35,6 @@ static size_t least(size_t a, size_t b) {
     return a < b ? a : b;
 }
 
-static size_t key_parts(size_t length) {
-    return least((length + HN_KEY_BLOCK - 1) / HN_KEY_BLOCK, HN_KEY_PARTS);
-}
-
-size_t hn_attention_scratch(size_t head_dim, bool backward) {
-    size_t scores = HN_QUERY_BLOCK * HN_KEY_BLOCK,
-           straight = hn_operand_size(HN_KEY_BLOCK, head_dim),
-           turned = hn_operand_size(head_dim, HN_KEY_BLOCK);
-    return backward ? 2 * scores + 2 * turned + straight
-                    : scores + 2 * HN_QUERY_BLOCK * HN_HEADS_TOGETHER + turned + straight;
-}
-
-/* delta, dK, dV, and dQ of the other parts */
-size_t hn_attention_work(size_t heads, size_t head_dim, size_t tokens) {
-    return tokens ? tokens * heads * (1 + (1 + key_parts(tokens)) * head_dim) : 0;
-}
-
 static struct attention describe(struct hn_exec *x, const struct hn_step *step) {
     const struct hn_op *op = step->op;
     struct attention a = {.x = x,
@@ -347,7 +330,7 @@ static void backward_part(void *context, size_t task, unsigned thread) {
     struct head_back h = head_at(a, task % heads / a->heads, task % a->heads, part);
     struct keys keys = keys_of(a, h.s, h.head);
     float *p = hn_op_room(a->x, thread), *packed = p + 2 * HN_QUERY_BLOCK * HN_KEY_BLOCK;
-    if (part >= key_parts(h.length))
+    if (part >= hn_key_parts(h.length))
         return;
     clear_rows(h.dq, h.ld_dq, h.length, a->d);
     for (size_t j0 = part * HN_KEY_BLOCK; j0 < h.length; j0 += HN_KEY_PARTS * HN_KEY_BLOCK) {
@@ -391,7 +374,7 @@ static void sum_rows(void *context, size_t block, unsigned thread) {
     size_t i0, s = find_block(b, block, &i0), length = b->starts[s + 1] - b->starts[s];
     (void)thread;
     for (size_t i = i0; i < least(i0 + HN_QUERY_BLOCK, length); i++)
-        sum_row(a, b->starts[s] + i, key_parts(length));
+        sum_row(a, b->starts[s] + i, hn_key_parts(length));
 }
 
 void hn_attention_backward(struct hn_exec *x, const struct hn_step *step) {
@@ -406,6 +389,6 @@ void hn_attention_backward(struct hn_exec *x, const struct hn_step *step) {
     a.dv = a.dk + tokens * a.q_cols;
     a.dq = a.dv + tokens * a.q_cols;
     hn_pool_run(x->pool, (tokens + HN_ROW_BLOCK - 1) / HN_ROW_BLOCK, delta_rows, &a);
-    hn_pool_run(x->pool, x->batch->n_sequences * a.heads * key_parts(tokens), backward_part, &a);
+    hn_pool_run(x->pool, x->batch->n_sequences * a.heads * hn_key_parts(tokens), backward_part, &a);
     hn_pool_run(x->pool, count_blocks(x->batch), sum_rows, &a);
 }

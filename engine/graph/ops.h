@@ -59,29 +59,12 @@ struct hn_exec {
 
 typedef void hn_op_fn(struct hn_exec *x, const struct hn_step *step);
 
-struct hn_op_info {
-    const char *name;
-    unsigned reads_in, reads_out; /* bit i: the backward pass reads the value of in[i], out[i] */
-    bool cheap;                   /* computed again rather than kept */
-    /* in[1], where present, is added to out0: its gradient is that of out0 */
-    bool residual;
-    /* out0 may take the place of in0, and in0's gradient that of out0 */
-    bool in_place;
-    /* forward and backward in one (the loss): only the backward step is run in training */
-    bool at_once;
-};
-extern const struct hn_op_info hn_op_infos[HN_OPS];
-
 struct hn_op_table {
     size_t value_bytes;
     hn_op_fn *forward[HN_OPS], *backward[HN_OPS];
 };
 extern const struct hn_op_table hn_ops_ref32, hn_ops_ref64;
 extern const struct hn_op_table hn_ops_fast;
-
-/* Values a thread needs as scratch for this op, and columns × rows of its work buffer (0: none). */
-size_t hn_op_scratch(const struct hn_op *op, bool backward);
-size_t hn_op_work(const struct hn_op *op, bool backward, const struct hn_caps *caps);
 
 /* Runs all steps of the plan on x->batch. */
 void hn_exec_run(struct hn_exec *x, const struct hn_op_table *table);

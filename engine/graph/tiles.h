@@ -5,6 +5,8 @@
 #ifndef HN_TILES_H
 #define HN_TILES_H
 
+#include <stddef.h>
+
 enum {
     /* Rows a task of a product; no sum depends on them. Each task packs its columns of the weight
      * anew, so that many rows are better, where the columns alone give every thread its share of
@@ -27,5 +29,11 @@ enum {
     /* rows a task of the adapters' inner tensors without dropout: A is packed for each */
     HN_MID_ROWS = 256,
 };
+
+/* Parts into which the keys of a sequence of this length are dealt out. */
+static inline size_t hn_key_parts(size_t length) {
+    size_t blocks = (length + HN_KEY_BLOCK - 1) / HN_KEY_BLOCK;
+    return blocks < HN_KEY_PARTS ? blocks : HN_KEY_PARTS;
+}
 
 #endif

@@ -4,7 +4,7 @@
  * name.
  */
 #include "engine/tokenizer/hf_tokenizer.h"
-#include "engine/tokenizer/tokenizer_kind.h"
+#include "engine/tokenizer/tokenizer_internal.h"
 
 struct parts {
     int32_t values[2 * HN_PARTS_MAX];

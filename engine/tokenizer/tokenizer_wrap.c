@@ -5,7 +5,7 @@
  * The parts come from the file's post-processor (folder_text.c), or follow from the kind: BERT's
  * [CLS] and [SEP], else BOS and EOS where the file wants them added.
  */
-#include "engine/tokenizer/tokenizer_kind.h"
+#include "engine/tokenizer/tokenizer_internal.h"
 #include "engine/base/utf8.h"
 
 #include <stdlib.h>
