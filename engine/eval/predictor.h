@@ -5,6 +5,7 @@
 #ifndef HN_PREDICTOR_H
 #define HN_PREDICTOR_H
 
+#include "engine/data/prompt.h"
 #include "engine/run/compute.h"
 #include "engine/eval/generate.h"
 #include "engine/helper/call.h"

@@ -64,7 +64,7 @@ int hn_op_dataset_inspect(
             json_array_append_new(tasks, json_string(*task));
         *ret = json_pack("{s:s, s:O, s:o, s:I, s:I, s:O}", "format", data->format, "columns",
             data->mapping, "tasks", tasks, "rows", (json_int_t)data->n_rows, "dropped",
-            (json_int_t)data->dropped, "warnings", data->warnings);
+            (json_int_t)data->dropped, "warnings", data->issues.warnings);
         rc = *ret ? 0 : hn_fail(err, HN_E_INTERNAL, "out of memory");
     }
     hn_dataset_close(data);

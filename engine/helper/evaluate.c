@@ -1,5 +1,6 @@
 /* evaluate: loss and metrics of a base model, a job's result or a checkpoint of it on any data set;
  * of models that write, also metrics of the answers they write to the rows. */
+#include "engine/data/prompt.h"
 #include "engine/eval/evaluate.h"
 #include "engine/base/json.h"
 #include "engine/eval/predictor.h"

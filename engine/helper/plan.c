@@ -502,7 +502,7 @@ static int plan_loaded(
     if (!rc)
         rc = load(p, &spec, &run, err);
     if (rc == HN_E_DATASET_INVALID)
-        hn_helper_issues(call, run.train_data.n_issues ? &run.train_data : &run.validation_data);
+        hn_helper_issues(call, run.train_data.issues.n ? &run.train_data : &run.validation_data);
     if (!rc) {
         hn_planning_choose_after(p, &run, auto_length);
         rc = squeeze(p, &spec, &run, auto_micro, err);

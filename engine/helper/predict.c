@@ -1,5 +1,6 @@
 /* predict: answers of a base model, or of a job's result, to a list of inputs. The model stays open
  * between calls. */
+#include "engine/data/prompt.h"
 #include "engine/base/buf.h"
 #include "engine/run/checkpoint.h"
 #include "engine/export/export.h"

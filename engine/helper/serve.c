@@ -56,14 +56,14 @@ int hn_helper_data(const json_t *object, const char **path, struct hn_dataset_op
 }
 
 void hn_helper_issues(struct hn_helper_call *call, const struct hn_dataset *data) {
-    size_t listed = sizeof data->issues / sizeof data->issues[0];
-    if (!data->n_issues)
+    size_t listed = HN_ISSUES_LISTED;
+    if (!data->issues.n)
         return;
     json_decref(call->details);
     call->details = json_array();
-    call->total = data->n_issues;
-    for (size_t i = 0; i < data->n_issues && i < listed; i++) {
-        const struct hn_issue *issue = &data->issues[i];
+    call->total = data->issues.n;
+    for (size_t i = 0; i < data->issues.n && i < listed; i++) {
+        const struct hn_issue *issue = &data->issues.list[i];
         json_t *row = json_pack("{s:I, s:s, s:s, s:s}", "line", (json_int_t)issue->line, "field",
             issue->field, "message", issue->message, "hint", issue->hint);
         if (row && issue->column)

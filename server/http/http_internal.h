@@ -69,10 +69,9 @@ struct hn_exchange {
     struct MHD_Connection *connection;
     enum hn_phase phase;
     bool suspended;
-    int64_t began;           /* hn_time_micros */
-    struct hn_chunk *chunks; /* the arena */
-    int64_t held;            /* bytes counted in the server's budget */
-    struct hn_db *db;
+    int64_t began;                    /* hn_time_micros */
+    struct hn_chunk *chunks;          /* the arena */
+    int64_t held;                     /* bytes counted in the server's budget */
     struct hn_exchange *next, **link; /* all living ones */
     struct hn_link *guard;
 

@@ -1,5 +1,6 @@
 /* See request.h. */
-#include "server/http/http_internal.h"
+#include "server/http/request.h"
+#include "server/server.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -26,14 +27,12 @@ void hn_request_object(struct hn_request *req, const char *object) {
 }
 
 struct hn_db *hn_request_db(struct hn_request *req, struct hn_error *err) {
-    struct hn_exchange *x = (struct hn_exchange *)req;
-    if (!x->db)
-        x->db = hn_store_read(req->server->store, err);
-    return x->db;
+    if (!req->db)
+        req->db = hn_store_read(req->server->store, err);
+    return req->db;
 }
 
 void hn_request_db_release(struct hn_request *req) {
-    struct hn_exchange *x = (struct hn_exchange *)req;
-    hn_store_release(req->server->store, x->db);
-    x->db = NULL;
+    hn_store_release(req->server->store, req->db);
+    req->db = NULL;
 }

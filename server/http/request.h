@@ -82,6 +82,7 @@ struct hn_request {
     char object[72];   /* what the request made, for the audit log; hn_request_object */
     struct hn_header *headers, *query;
     size_t n_headers, n_query;
+    struct hn_db *db;      /* hn_request_db */
     struct hn_buf body;    /* of a JSON body */
     struct hn_part *parts; /* of a form or file body */
     bool is_form;

@@ -1,5 +1,7 @@
 /* Rows to tokens: what is trained, overflow, BOS, prompts, the validation split, and the preview of
  * a row. */
+#include "engine/data/split.h"
+#include "engine/data/prompt.h"
 #include "engine/data/examples.h"
 #include "engine/helper/call.h"
 #include "tests/unit/tiny_model.h"
