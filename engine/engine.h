@@ -15,8 +15,8 @@
  *
  * What both sides share is re-exported: errors, buffers, durable files and hashes, JSON access.
  */
-#ifndef HN_ENGINE_H
-#define HN_ENGINE_H
+#ifndef HN_ENGINE_ENGINE_H
+#define HN_ENGINE_ENGINE_H
 
 #include "engine/base/buf.h"
 #include "engine/base/error.h"

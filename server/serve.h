@@ -1,6 +1,6 @@
 /* `honed serve`: puts the daemon together, runs it, takes it apart. */
-#ifndef HN_SERVE_H
-#define HN_SERVE_H
+#ifndef HN_SERVER_SERVE_H
+#define HN_SERVER_SERVE_H
 
 #include "server/http/http.h"
 #include "server/server.h"

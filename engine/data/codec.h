@@ -1,6 +1,6 @@
 /* The codec of one model: its tokenizer, its chat template and its special ids. */
-#ifndef HN_CODEC_H
-#define HN_CODEC_H
+#ifndef HN_ENGINE_DATA_CODEC_H
+#define HN_ENGINE_DATA_CODEC_H
 
 #include "engine/model/model.h"
 #include "engine/template/template.h"

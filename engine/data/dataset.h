@@ -5,8 +5,8 @@
  * the fix (the first 100, and the total). With `drop` bad rows are left out and counted; with
  * `refuse` one bad row refuses the file.
  */
-#ifndef HN_DATASET_H
-#define HN_DATASET_H
+#ifndef HN_ENGINE_DATA_DATASET_H
+#define HN_ENGINE_DATA_DATASET_H
 
 #include "engine/base/buf.h"
 #include "engine/base/error.h"

@@ -2,8 +2,8 @@
  * One row as tokens with the weight of every target, and the text they came from. Internal to
  * examples, prompts, preview.
  */
-#ifndef HN_ENCODE_H
-#define HN_ENCODE_H
+#ifndef HN_ENGINE_DATA_ENCODE_H
+#define HN_ENGINE_DATA_ENCODE_H
 
 #include "engine/base/buf.h"
 #include "engine/data/codec.h"

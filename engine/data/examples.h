@@ -1,8 +1,8 @@
 /*
  * Examples: the rows of a data set as token ids with the weight of every target, ready to train on.
  */
-#ifndef HN_EXAMPLES_H
-#define HN_EXAMPLES_H
+#ifndef HN_ENGINE_DATA_EXAMPLES_H
+#define HN_ENGINE_DATA_EXAMPLES_H
 
 #include "engine/data/dataset.h"
 #include "engine/data/encode.h"

@@ -1,6 +1,6 @@
 /* What is wrong or odd about the rows of a file, for a person. */
-#ifndef HN_ISSUES_H
-#define HN_ISSUES_H
+#ifndef HN_ENGINE_DATA_ISSUES_H
+#define HN_ENGINE_DATA_ISSUES_H
 
 #include <jansson.h>
 #include <stddef.h>

@@ -3,8 +3,8 @@
  * logits, and what each label's rows count in the loss. Found in the training data when a job is
  * planned, then part of its specification.
  */
-#ifndef HN_LABELS_H
-#define HN_LABELS_H
+#ifndef HN_ENGINE_DATA_LABELS_H
+#define HN_ENGINE_DATA_LABELS_H
 
 #include "engine/data/dataset.h"
 #include "engine/base/error.h"

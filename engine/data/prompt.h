@@ -1,6 +1,6 @@
 /* What a model is asked to go on with: a row without its last answer, or a prediction input. */
-#ifndef HN_PROMPT_H
-#define HN_PROMPT_H
+#ifndef HN_ENGINE_DATA_PROMPT_H
+#define HN_ENGINE_DATA_PROMPT_H
 
 #include "engine/data/codec.h"
 #include "engine/data/dataset.h"

@@ -7,8 +7,8 @@
  * conversations), which are turned into messages. Internal to dataset*.c, but for the names of
  * tasks.
  */
-#ifndef HN_ROWS_H
-#define HN_ROWS_H
+#ifndef HN_ENGINE_DATA_ROWS_H
+#define HN_ENGINE_DATA_ROWS_H
 
 #include "engine/base/error.h"
 #include "engine/data/issues.h"

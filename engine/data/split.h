@@ -1,6 +1,6 @@
 /* The validation part of a data set. */
-#ifndef HN_SPLIT_H
-#define HN_SPLIT_H
+#ifndef HN_ENGINE_DATA_SPLIT_H
+#define HN_ENGINE_DATA_SPLIT_H
 
 #include "engine/data/dataset.h"
 

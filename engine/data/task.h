@@ -1,6 +1,6 @@
 /* The tasks that a model can be adapted to. */
-#ifndef HN_TASK_H
-#define HN_TASK_H
+#ifndef HN_ENGINE_DATA_TASK_H
+#define HN_ENGINE_DATA_TASK_H
 
 enum hn_task {
     HN_TASK_GENERATION,

@@ -8,8 +8,8 @@
  * matrices un-permuted (hn_row_to_hf). Layouts: PEFT's save_pretrained (LoRA), llama.cpp's
  * convert_lora_to_gguf.py, Transformers' save_pretrained (merged).
  */
-#ifndef HN_EXPORT_H
-#define HN_EXPORT_H
+#ifndef HN_ENGINE_EXPORT_EXPORT_H
+#define HN_ENGINE_EXPORT_EXPORT_H
 
 #include "engine/run/params.h"
 #include "engine/run/run.h"

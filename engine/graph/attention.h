@@ -1,6 +1,6 @@
 /* Blockwise attention; see attention.c. */
-#ifndef HN_ATTENTION_H
-#define HN_ATTENTION_H
+#ifndef HN_ENGINE_GRAPH_ATTENTION_H
+#define HN_ENGINE_GRAPH_ATTENTION_H
 
 #include "engine/graph/ops.h"
 

@@ -6,8 +6,8 @@
  * batch. There is no padding anywhere: sequences lie packed behind each other. A graph holds no
  * numbers and no memory of tensors; the same graph is planned for training and for evaluation.
  */
-#ifndef HN_GRAPH_H
-#define HN_GRAPH_H
+#ifndef HN_ENGINE_GRAPH_GRAPH_H
+#define HN_ENGINE_GRAPH_GRAPH_H
 
 #include "engine/model/adapter.h"
 #include "engine/base/error.h"

@@ -3,8 +3,8 @@
  * dequantised into the thread's scratch as they are needed. The inner dimension is never split
  * between threads.
  */
-#ifndef HN_LINEAR_H
-#define HN_LINEAR_H
+#ifndef HN_ENGINE_GRAPH_LINEAR_H
+#define HN_ENGINE_GRAPH_LINEAR_H
 
 #include "engine/graph/ops.h"
 

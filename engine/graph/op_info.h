@@ -2,8 +2,8 @@
  * What the planner has to know of each kind of op: what its backward pass reads, whether it is
  * computed again rather than kept, and how much room it needs. How an op is computed is in ops.h.
  */
-#ifndef HN_OP_INFO_H
-#define HN_OP_INFO_H
+#ifndef HN_ENGINE_GRAPH_OP_INFO_H
+#define HN_ENGINE_GRAPH_OP_INFO_H
 
 #include "engine/graph/graph.h"
 

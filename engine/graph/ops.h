@@ -6,8 +6,8 @@
  * compared with its definition by test, and every backward of the definition with finite
  * differences in double.
  */
-#ifndef HN_OPS_H
-#define HN_OPS_H
+#ifndef HN_ENGINE_GRAPH_OPS_H
+#define HN_ENGINE_GRAPH_OPS_H
 
 #include "engine/kernels/gemm.h"
 #include "engine/graph/plan.h"

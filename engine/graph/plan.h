@@ -7,8 +7,8 @@
  * offset in one arena. `arena_bytes` is exact: nothing else is allocated per step. Recomputation
  * changes no number, since a recomputed op repeats the same operations on the same values.
  */
-#ifndef HN_PLAN_H
-#define HN_PLAN_H
+#ifndef HN_ENGINE_GRAPH_PLAN_H
+#define HN_ENGINE_GRAPH_PLAN_H
 
 #include "engine/graph/op_info.h"
 

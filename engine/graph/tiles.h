@@ -2,8 +2,8 @@
  * Sizes in which work is cut up. Those that a sum depends on follow from shapes only, never from
  * the number of threads: that keeps bits the same. Measured in bench/SPEED.md.
  */
-#ifndef HN_TILES_H
-#define HN_TILES_H
+#ifndef HN_ENGINE_GRAPH_TILES_H
+#define HN_ENGINE_GRAPH_TILES_H
 
 #include <stddef.h>
 

@@ -2,8 +2,8 @@
  * The helper's ops: one row each in helper.c, one function each in op_*.c. Wire and parameters:
  * engine.h.
  */
-#ifndef HN_HELPER_H
-#define HN_HELPER_H
+#ifndef HN_ENGINE_HELPER_CALL_H
+#define HN_ENGINE_HELPER_CALL_H
 
 #include "engine/data/dataset.h"
 #include "engine/base/error.h"

@@ -4,6 +4,7 @@
 #include "engine/eval/evaluate.h"
 #include "engine/base/json.h"
 #include "engine/eval/predictor.h"
+#include "engine/helper/call.h"
 #include "engine/eval/text_metrics.h"
 
 #include <errno.h>
@@ -196,7 +197,7 @@ int hn_op_evaluate(
     if (!rc)
         rc = hn_json_string(params, "rows_to", &rows, err);
     if (!rc)
-        rc = hn_predictor_find(call, path, json_is_object(source) ? source : NULL, err);
+        rc = hn_predictor_find(call->predictor, path, json_is_object(source) ? source : NULL, err);
     if (!rc)
         rc = open_rows(call, params, e, err);
     const struct hn_predictor *p = *call->predictor;

@@ -6,8 +6,8 @@
  * weights there are under which names, and how a forward pass is put together (graph.h). Nothing
  * else in the engine knows family names.
  */
-#ifndef HN_MODEL_H
-#define HN_MODEL_H
+#ifndef HN_ENGINE_MODEL_MODEL_H
+#define HN_ENGINE_MODEL_MODEL_H
 
 #include "engine/formats/dtype.h"
 #include "engine/base/error.h"

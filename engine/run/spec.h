@@ -6,8 +6,8 @@
  * and artifact bytes depend on nothing else but the inputs it names, the build and the CPU level.
  * `host` changes no result.
  */
-#ifndef HN_SPEC_H
-#define HN_SPEC_H
+#ifndef HN_ENGINE_RUN_SPEC_H
+#define HN_ENGINE_RUN_SPEC_H
 
 #include "engine/formats/dtype.h"
 #include "engine/engine.h"

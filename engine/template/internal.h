@@ -13,8 +13,8 @@
  * yields undefined values and loops end. So expressions need no checks after every step. All memory
  * is the render's arena.
  */
-#ifndef HN_TEMPLATE_IMPL_H
-#define HN_TEMPLATE_IMPL_H
+#ifndef HN_ENGINE_TEMPLATE_INTERNAL_H
+#define HN_ENGINE_TEMPLATE_INTERNAL_H
 
 #include "engine/base/arena.h"
 #include "engine/formats/gguf.h"

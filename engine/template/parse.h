@@ -4,8 +4,8 @@
  *
  * Errors are sticky: once p->rc is set every function returns NULL or false and consumes nothing.
  */
-#ifndef HN_TEMPLATE_PARSE_H
-#define HN_TEMPLATE_PARSE_H
+#ifndef HN_ENGINE_TEMPLATE_PARSE_H
+#define HN_ENGINE_TEMPLATE_PARSE_H
 
 #include "engine/template/lex.h"
 

@@ -2,8 +2,8 @@
  * Python's string operations on values with origins, shared by filters and methods. Internal to
  * template*.c.
  */
-#ifndef HN_TEMPLATE_STRINGS_H
-#define HN_TEMPLATE_STRINGS_H
+#ifndef HN_ENGINE_TEMPLATE_STRINGS_H
+#define HN_ENGINE_TEMPLATE_STRINGS_H
 
 #include "engine/template/internal.h"
 

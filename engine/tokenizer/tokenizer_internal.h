@@ -2,8 +2,8 @@
  * What the kinds of tokenizers share, and the row each of them adds: internal to tokenizer.c and
  * the kinds' files.
  */
-#ifndef HN_TOKENIZER_KIND_H
-#define HN_TOKENIZER_KIND_H
+#ifndef HN_ENGINE_TOKENIZER_TOKENIZER_INTERNAL_H
+#define HN_ENGINE_TOKENIZER_TOKENIZER_INTERNAL_H
 
 #include "engine/formats/gguf.h"
 #include "engine/tokenizer/tokenizer.h"

@@ -3,8 +3,8 @@
  * time goes (retain_days, retain_bytes, lost_days), the ballast is taken, the disk is measured, and
  * some of what is kept is compared with its hashes.
  */
-#ifndef HN_CARE_H
-#define HN_CARE_H
+#ifndef HN_SERVER_CARE_CARE_H
+#define HN_SERVER_CARE_CARE_H
 
 #include "server/care/usage.h"
 

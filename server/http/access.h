@@ -12,8 +12,8 @@
  * no keys are required everybody may everything. README's table "Who may what" is tested cell by
  * cell.
  */
-#ifndef HN_ACCESS_H
-#define HN_ACCESS_H
+#ifndef HN_SERVER_HTTP_ACCESS_H
+#define HN_SERVER_HTTP_ACCESS_H
 
 #include "server/http/request.h"
 #include "server/store/store_jobs.h"

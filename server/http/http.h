@@ -5,8 +5,8 @@
  * unknown paths and methods, keys and scopes, body limits and types, uploads to disk with their
  * sha256, clean-up. What a handler sees is in request.h.
  */
-#ifndef HN_HTTP_H
-#define HN_HTTP_H
+#ifndef HN_SERVER_HTTP_HTTP_H
+#define HN_SERVER_HTTP_HTTP_H
 
 #include "server/base/loop.h"
 #include "server/base/prometheus.h"

@@ -1,6 +1,6 @@
 /* What the http*.c files share. */
-#ifndef HN_HTTP_INTERNAL_H
-#define HN_HTTP_INTERNAL_H
+#ifndef HN_SERVER_HTTP_HTTP_INTERNAL_H
+#define HN_SERVER_HTTP_HTTP_INTERNAL_H
 
 #include "server/http/failures.h"
 #include "server/http/http.h"

@@ -8,8 +8,8 @@
  *
  * Everything a handler allocates with hn_request_* lives until the request is completed.
  */
-#ifndef HN_REQUEST_H
-#define HN_REQUEST_H
+#ifndef HN_SERVER_HTTP_REQUEST_H
+#define HN_SERVER_HTTP_REQUEST_H
 
 #include "server/http/http_parse.h"
 #include "server/jobs/question.h"

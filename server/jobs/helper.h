@@ -13,8 +13,8 @@
  *
  * Calls block their thread; hn_loop_work_waiting has threads for that.
  */
-#ifndef HN_HELPER_H
-#define HN_HELPER_H
+#ifndef HN_SERVER_JOBS_HELPER_H
+#define HN_SERVER_JOBS_HELPER_H
 
 #include "server/jobs/question.h"
 

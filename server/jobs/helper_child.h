@@ -1,7 +1,7 @@
 /* One child of a pool of helpers and the talk with it. Used by the one thread that has it; see
  * helper.h. */
-#ifndef HN_HELPER_CHILD_H
-#define HN_HELPER_CHILD_H
+#ifndef HN_SERVER_JOBS_HELPER_CHILD_H
+#define HN_SERVER_JOBS_HELPER_CHILD_H
 
 #include "server/jobs/question.h"
 

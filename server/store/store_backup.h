@@ -1,8 +1,8 @@
 /* The store as a whole, for backups and their check. `folder` is one of "datasets", "models",
  * "runs" below STATE; each name in it is a record's: a data set's sha256, a model's name, a job's
  * id. */
-#ifndef HN_STORE_BACKUP_H
-#define HN_STORE_BACKUP_H
+#ifndef HN_SERVER_STORE_STORE_BACKUP_H
+#define HN_SERVER_STORE_STORE_BACKUP_H
 
 #include "engine/engine.h"
 

@@ -1,7 +1,7 @@
 /* Data sets, models and keys in the store. Records go in and out in the API's JSON shape, plus what
  * only the daemon needs (`entry`, `files` of a model; `on_error` of a data set). */
-#ifndef HN_STORE_FILES_H
-#define HN_STORE_FILES_H
+#ifndef HN_SERVER_STORE_STORE_FILES_H
+#define HN_SERVER_STORE_STORE_FILES_H
 
 #include "server/store/store_owners.h"
 

@@ -6,8 +6,8 @@
  * state folder must never be taken for the truth about them: whatever it does not know would look
  * like rubbish.
  */
-#ifndef HN_STORE_IDENTITY_H
-#define HN_STORE_IDENTITY_H
+#ifndef HN_SERVER_STORE_STORE_IDENTITY_H
+#define HN_SERVER_STORE_STORE_IDENTITY_H
 
 #include "server/store/store_db.h"
 

@@ -6,8 +6,8 @@
  *   queued → running | paused | cancelled;  running → succeeded | failed | cancelled | paused |
  *   queued; paused → queued | cancelled
  */
-#ifndef HN_STORE_JOBS_H
-#define HN_STORE_JOBS_H
+#ifndef HN_SERVER_STORE_STORE_JOBS_H
+#define HN_SERVER_STORE_STORE_JOBS_H
 
 #include "server/store/queue.h"
 #include "server/store/store_owners.h"

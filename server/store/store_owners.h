@@ -4,8 +4,8 @@
  * An owner is the id of a key, "uid:NAME" of a local user, or '' of what was made where no keys
  * were needed. Objects of '' are reached by those alone who see everything.
  */
-#ifndef HN_STORE_OWNERS_H
-#define HN_STORE_OWNERS_H
+#ifndef HN_SERVER_STORE_STORE_OWNERS_H
+#define HN_SERVER_STORE_STORE_OWNERS_H
 
 #include "server/store/store.h"
 
