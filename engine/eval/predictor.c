@@ -1,4 +1,5 @@
 /* See predictor.h. */
+#include "engine/families/load.h"
 #include "engine/eval/predictor.h"
 #include "engine/base/buf.h"
 #include "engine/base/json.h"
@@ -170,7 +171,8 @@ static int open_predictor(
 }
 
 size_t hn_predictor_limit(const struct hn_predictor *p) {
-    return p->run.model.config.context < HN_MAX_CONTEXT ? p->run.model.config.context : HN_MAX_CONTEXT;
+    return p->run.model.config.context < HN_ANSWER_CONTEXT ? p->run.model.config.context
+                                                           : HN_ANSWER_CONTEXT;
 }
 
 /* Room for `tokens` a sequence in the key-value cache: grown in powers of two, since most calls are
@@ -264,7 +266,7 @@ int hn_writing_read(
     const json_t *stop = json_object_get(params, "stop");
     struct hn_generate_options *o = &w->options;
     *o = (struct hn_generate_options){.top_p = 1, .stop = w->stops};
-    int rc = hn_json_int(params, "max_tokens", 1, HN_MAX_CONTEXT, &max_tokens, err);
+    int rc = hn_json_int(params, "max_tokens", 1, HN_ANSWER_CONTEXT, &max_tokens, err);
     if (!rc)
         rc = hn_json_int(params, "top_k", 0, 1 << 20, &top_k, err);
     if (!rc)

@@ -26,7 +26,10 @@ int hn_predictor_find(
     struct hn_predictor **kept, const char *path, const json_t *source, struct hn_error *err);
 void hn_predictor_destroy(struct hn_predictor *predictor);
 
-enum { HN_STOPS = 16, HN_MAX_CONTEXT = 4096 }; /* texts that end an answer; tokens of a sequence */
+enum {
+    HN_STOPS = 16,
+    HN_ANSWER_CONTEXT = 4096
+}; /* texts that end an answer; tokens of a sequence */
 
 /* How answers are written, as a request says it. `stops` are borrowed from it. */
 struct hn_writing {

@@ -7,6 +7,7 @@
  * run's export_dtype, to nearest even. The folder is read back as any other base model is
  * (publish.c), so that the comparison measures what the rounding costs.
  */
+#include "engine/families/load.h"
 #include "engine/base/buf.h"
 #include "engine/data/encode.h"
 #include "engine/export/export.h"

@@ -3,6 +3,7 @@
  * dataset.preview: one row as the model would see it: every token, and whether it is trained,
  * masked or cut off.
  */
+#include "engine/families/load.h"
 #include "engine/data/encode.h"
 #include "engine/model/model.h"
 #include "engine/helper/call.h"

@@ -1,4 +1,5 @@
 /* model.inspect: what a model file is, and its hash. */
+#include "engine/families/load.h"
 #include "engine/data/examples.h"
 #include "engine/base/file.h"
 #include "engine/helper/call.h"

@@ -4,6 +4,7 @@
  *
  * The figures are those of the trainer itself: the same code loads and plans.
  */
+#include "engine/families/load.h"
 #include "engine/helper/plan.h"
 #include "engine/run/batch.h"
 #include "engine/run/checkpoint.h"

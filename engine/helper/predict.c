@@ -14,7 +14,7 @@
 #include <unistd.h>
 
 #define MAX_INPUTS 1024
-#define MAX_TOKENS 256   /* of an answer, where the request does not say */
+#define MAX_TOKENS 256 /* of an answer, where the request does not say */
 
 /* A call whose inputs are a part of a longer list, from `first` on. */
 struct piece_of {

@@ -196,27 +196,14 @@ struct hn_model {
     char quantisation[32]; /* the type that holds most parameters of the layers */
 };
 
-/* `path` is a GGUF file or a Hugging Face folder. Owner calls hn_model_close in every case. */
-int hn_model_open(struct hn_model *model, const char *path, struct hn_error *err);
-/* Puts a task's head on the open model: its weights from the file where they are there in this
- * shape, else new ones, and marks what the task does without. HN_E_UNSUPPORTED when the family has
- * no such head. */
-int hn_model_set_head(
-    struct hn_model *model, enum hn_problem problem, size_t outputs, struct hn_error *err);
-/* Only what text needs: the file, its family and context; no weights. */
-int hn_model_peek(struct hn_model *model, const char *path, struct hn_error *err);
-void hn_model_close(struct hn_model *model);
-/* Gives the mapped pages back to the system until they are read again. */
-void hn_model_release(const struct hn_model *model);
-/* config.json for Transformers: the folder's own, or made from the GGUF file's fields. New
- * reference, NULL when out of memory. */
-json_t *hn_model_describe(const struct hn_model *model);
 const struct hn_weight *hn_model_weight(const struct hn_model *model, int layer, enum hn_role role);
 
 /* The shape that a configuration gives to a role; 1 row for vectors. And whether every layer has
  * it. Heads of tasks have their shape from hn_model_set_head. */
 void hn_role_shape(const struct hn_config *config, enum hn_role role, size_t *rows, size_t *cols);
 bool hn_role_in_layers(const struct hn_role_names *names);
+bool hn_role_is_vector(enum hn_role role);
+bool hn_role_exists(const struct hn_role_names *names); /* whether the family has it */
 
 /* out[cols] or out[rows, cols]: the weight's values as f32. */
 void hn_weight_row(const struct hn_weight *weight, size_t row, float *out);

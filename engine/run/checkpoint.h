@@ -7,7 +7,7 @@
 #ifndef HN_ENGINE_RUN_CHECKPOINT_H
 #define HN_ENGINE_RUN_CHECKPOINT_H
 
-#include "engine/engine.h"
+#include "engine/run/checkpoint_check.h"
 #include "engine/run/params.h"
 
 #include <jansson.h>

@@ -1,4 +1,5 @@
 /* See params.h. Work is cut into blocks of fixed size, so that sums do not depend on threads. */
+#include "engine/families/load.h"
 #include "engine/run/params.h"
 #include "engine/base/buf.h"
 #include "engine/base/rng.h"

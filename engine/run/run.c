@@ -1,4 +1,5 @@
 /* See run.h. */
+#include "engine/families/load.h"
 #include "engine/data/split.h"
 #include "engine/run/run.h"
 #include "engine/run/batch.h"

@@ -10,11 +10,11 @@
 #define HN_ENGINE_RUN_SPEC_H
 
 #include "engine/formats/dtype.h"
-#include "engine/engine.h"
 #include "engine/base/error.h"
 #include "engine/data/examples.h"
 #include "engine/base/file.h"
 #include "engine/hyperparams.h"
+#include "engine/limits.h"
 #include "engine/data/labels.h"
 
 #include <jansson.h>

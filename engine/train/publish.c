@@ -3,8 +3,10 @@
  * and its logits compared with the trainer's own on held-out rows, then the folder is published by
  * one rename.
  */
+#include "engine/families/load.h"
 #include "engine/train/publish.h"
-#include "engine/engine.h"
+#include "engine/base/build.h"
+#include "engine/kernels/level.h"
 #include "engine/base/buf.h"
 #include "engine/export/export.h"
 #include "engine/base/file.h"

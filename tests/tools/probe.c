@@ -14,6 +14,7 @@
  * {"loss","losses","correct","params","arena_bytes","names":[{"name","a","b","rank","in","out"}],
  * "table":[{"name","offset","rows","cols"}]}.
  */
+#include "engine/families/load.h"
 #include "engine/run/batch.h"
 #include "engine/kernels/blas.h"
 #include "engine/export/export_tokenizer.h"

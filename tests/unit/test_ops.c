@@ -5,6 +5,7 @@
  */
 #include "tests/unit/tiny.h"
 
+#include "engine/families/load.h"
 #include "engine/run/batch.h"
 #include "engine/kernels/blas.h"
 #include "engine/base/buf.h"

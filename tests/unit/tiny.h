@@ -2,6 +2,7 @@
 #ifndef TESTS_TINY_H
 #define TESTS_TINY_H
 
+#include "engine/families/load.h"
 #include "engine/families/arch.h"
 #include "engine/formats/gguf.h"
 #include "engine/model/model.h"
