@@ -263,14 +263,14 @@ int hn_row_encode(const struct hn_codec *codec, enum hn_columns columns, const j
     free(out->origins);
     out->origins = NULL;
     out->again = false;
-    enum hn_problem problem = options->labels ? options->labels->problem : HN_PROBLEM_TOKENS;
-    if (columns == HN_ROWS_TEXT_LABEL && problem != HN_PROBLEM_TOKENS)
+    enum hn_objective problem = options->labels ? options->labels->objective : HN_OBJECTIVE_TOKENS;
+    if (columns == HN_ROWS_TEXT_LABEL && problem != HN_OBJECTIVE_TOKENS)
         return hn_encode_labelled(codec, row, options, out, err);
-    if (columns == HN_ROWS_TOKENS_TAGS && problem == HN_PROBLEM_TAGS)
+    if (columns == HN_ROWS_TOKENS_TAGS && problem == HN_OBJECTIVE_TAGS)
         return hn_encode_tagged(codec, row, options, out, err);
-    if (columns == HN_ROWS_QA && problem == HN_PROBLEM_SPAN)
+    if (columns == HN_ROWS_QA && problem == HN_OBJECTIVE_SPAN)
         return hn_encode_asked(codec, row, options, out, err);
-    if (problem != HN_PROBLEM_TOKENS || (size_t)columns >= sizeof encoders / sizeof encoders[0] ||
+    if (problem != HN_OBJECTIVE_TOKENS || (size_t)columns >= sizeof encoders / sizeof encoders[0] ||
         !encoders[columns])
         return hn_fail(err, HN_E_UNSUPPORTED, "these columns cannot be trained on as %s",
             hn_task_name(options->task));

@@ -44,11 +44,11 @@ void hn_examples_finish(struct hn_examples *ex) {
 }
 
 void hn_examples_begin(struct hn_examples *ex, const struct hn_labels *labels) {
-    enum hn_problem problem = labels ? labels->problem : HN_PROBLEM_TOKENS;
-    bool values =
-        problem == HN_PROBLEM_SPAN || problem == HN_PROBLEM_MULTI || problem == HN_PROBLEM_VALUE;
-    *ex = (struct hn_examples){.aligned = problem != HN_PROBLEM_TOKENS,
-        .spans = problem == HN_PROBLEM_SPAN,
+    enum hn_objective problem = labels ? labels->objective : HN_OBJECTIVE_TOKENS;
+    bool values = problem == HN_OBJECTIVE_SPAN || problem == HN_OBJECTIVE_MULTI ||
+        problem == HN_OBJECTIVE_VALUE;
+    *ex = (struct hn_examples){.aligned = problem != HN_OBJECTIVE_TOKENS,
+        .spans = problem == HN_OBJECTIVE_SPAN,
         .outputs = values ? hn_labels_outputs(labels) : 0};
 }
 

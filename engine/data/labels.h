@@ -15,7 +15,7 @@
 #define HN_LABELS_MAX 4096
 
 struct hn_labels {
-    enum hn_problem problem;
+    enum hn_objective objective;
     json_t *names;  /* [n] texts; NULL for problems without labels */
     json_t *index;  /* name → number */
     float *weights; /* [n] of a label's rows in the loss, or NULL: all 1 */

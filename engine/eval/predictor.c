@@ -125,11 +125,11 @@ static int open_model(struct hn_predictor *p, const char *path, bool own, struct
     int rc = hn_model_open(&p->run.model, path, err);
     if (!rc && own)
         rc = hn_labels_of_model(&p->spec.labels, &p->run.model, err);
-    if (!rc && own && p->spec.labels.problem == HN_PROBLEM_TOKENS && p->run.model.arch->encoder)
+    if (!rc && own && p->spec.labels.objective == HN_OBJECTIVE_TOKENS && p->run.model.arch->encoder)
         rc = no_head(&p->run.model, err);
     if (!rc)
         rc = hn_model_set_head(
-            &p->run.model, p->spec.labels.problem, hn_labels_outputs(&p->spec.labels), err);
+            &p->run.model, p->spec.labels.objective, hn_labels_outputs(&p->spec.labels), err);
     return rc ? rc : hn_codec_open(&p->run.model, &p->run.codec, err);
 }
 
@@ -139,7 +139,7 @@ static int open_base(struct hn_predictor *p, const char *path, struct hn_error *
     int rc = open_model(p, path, true, err);
     size_t context = p->run.model.config.context;
     p->spec.hp.max_length = (int64_t)(context < BASE_LENGTH ? context : BASE_LENGTH);
-    if (!rc && p->run.model.head.fresh)
+    if (!rc && p->run.model.head.is_new)
         rc = hn_fail(
             err, HN_E_MODEL_INVALID, "the model's file lacks the head that its config.json names");
     return rc;
@@ -245,7 +245,7 @@ static int make_head_room(struct hn_predictor *p, size_t tokens, struct hn_error
 }
 
 /* A text, or a list of them. */
-static int read_stops(const json_t *stop, struct hn_writing *w, struct hn_error *err) {
+static int read_stops(const json_t *stop, struct hn_sampling *w, struct hn_error *err) {
     size_t n = json_is_array(stop) ? json_array_size(stop) : stop && !json_is_null(stop);
     for (size_t i = 0; i < n; i++) {
         const char *text = json_string_value(json_is_array(stop) ? json_array_get(stop, i) : stop);
@@ -260,8 +260,8 @@ static int read_stops(const json_t *stop, struct hn_writing *w, struct hn_error 
     return 0;
 }
 
-int hn_writing_read(
-    const json_t *params, int64_t max_tokens, struct hn_writing *w, struct hn_error *err) {
+int hn_sampling_read(
+    const json_t *params, int64_t max_tokens, struct hn_sampling *w, struct hn_error *err) {
     int64_t top_k = 0, seed = 0;
     const json_t *stop = json_object_get(params, "stop");
     struct hn_generate_options *o = &w->options;
@@ -283,7 +283,7 @@ int hn_writing_read(
     return rc;
 }
 
-int hn_predictor_write(struct hn_predictor *p, const struct hn_prompt *prompts, size_t n,
+int hn_predictor_generate(struct hn_predictor *p, const struct hn_prompt *prompts, size_t n,
     const struct hn_generate_options *options, struct hn_generated *results, hn_piece_fn *piece,
     void *user, struct hn_error *err) {
     struct hn_ids *ids = hn_calloc(n, sizeof *ids);

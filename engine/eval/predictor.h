@@ -32,17 +32,17 @@ enum {
 }; /* texts that end an answer; tokens of a sequence */
 
 /* How answers are written, as a request says it. `stops` are borrowed from it. */
-struct hn_writing {
+struct hn_sampling {
     struct hn_generate_options options; /* points into the same object */
     const char *stops[HN_STOPS];
 };
 /* "max_tokens" (or as given), "temperature", "top_p", "top_k", "seed", "stop". */
-int hn_writing_read(
-    const json_t *params, int64_t max_tokens, struct hn_writing *ret, struct hn_error *err);
+int hn_sampling_read(
+    const json_t *params, int64_t max_tokens, struct hn_sampling *ret, struct hn_error *err);
 /* Tokens that a prompt and its answer may have together. */
 size_t hn_predictor_limit(const struct hn_predictor *predictor);
 /* hn_generate with the predictor's model, and room made for these prompts. */
-int hn_predictor_write(struct hn_predictor *predictor, const struct hn_prompt *prompts, size_t n,
+int hn_predictor_generate(struct hn_predictor *predictor, const struct hn_prompt *prompts, size_t n,
     const struct hn_generate_options *options, struct hn_generated *results, hn_piece_fn *piece,
     void *user, struct hn_error *err);
 /* The answers of a task's head to the inputs of a request. New reference. */

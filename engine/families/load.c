@@ -139,7 +139,7 @@ static int add_weight(struct hn_model *model, enum hn_role role, int layer, stru
 }
 
 static int add_weights(struct hn_model *model, struct hn_error *err) {
-    const struct hn_config *c = &model->config;
+    const struct hn_model_config *c = &model->config;
     model->weights = hn_calloc((c->layers + 1) * HN_ROLES, sizeof *model->weights);
     int rc = model->weights ? 0 : hn_fail(err, HN_E_INTERNAL, "out of memory");
     for (int role = 0; !rc && role < HN_ROLES; role++) {
@@ -287,11 +287,11 @@ int hn_model_open(struct hn_model *model, const char *path, struct hn_error *err
     return rc;
 }
 
-static void set_idle(struct hn_model *model, enum hn_role role) {
+static void set_unused(struct hn_model *model, enum hn_role role) {
     struct hn_weight *w = model->by_role[role];
-    if (!w || w->idle || w == model->by_role[HN_ROLE_EMBED])
+    if (!w || w->unused || w == model->by_role[HN_ROLE_EMBED])
         return;
-    w->idle = true;
+    w->unused = true;
     model->parameters -= w->rows * w->cols;
 }
 
@@ -318,7 +318,7 @@ static int add_head_weight(struct hn_model *model, enum hn_role role, const char
         if (rc)
             return rc;
     } else {
-        model->head.fresh = true;
+        model->head.is_new = true;
     }
     model->n_weights++;
     model->parameters += w->rows * w->cols;
@@ -328,7 +328,7 @@ static int add_head_weight(struct hn_model *model, enum hn_role role, const char
 
 static int read_head_dropout(
     struct hn_model *model, const struct hn_head_names *names, struct hn_error *err) {
-    struct hn_config *c = &model->config;
+    struct hn_model_config *c = &model->config;
     c->head_dropout = c->dropout;
     if (names->dropout && model->is_folder)
         c->head_dropout =
@@ -340,33 +340,33 @@ static int read_head_dropout(
 }
 
 int hn_model_set_head(
-    struct hn_model *model, enum hn_problem problem, size_t outputs, struct hn_error *err) {
+    struct hn_model *model, enum hn_objective objective, size_t outputs, struct hn_error *err) {
     static const struct {
         enum hn_head_kind kind;
         const char *task;
-    } heads[HN_PROBLEMS] = {[HN_PROBLEM_CLASSES] = {HN_HEAD_SEQUENCE, "classification"},
-        [HN_PROBLEM_MULTI] = {HN_HEAD_SEQUENCE, "classification"},
-        [HN_PROBLEM_VALUE] = {HN_HEAD_SEQUENCE, "regression"},
-        [HN_PROBLEM_TAGS] = {HN_HEAD_TOKENS, "token classification"},
-        [HN_PROBLEM_SPAN] = {HN_HEAD_SPAN, "extractive question answering"}};
-    if (problem == HN_PROBLEM_TOKENS && model->arch->encoder) {
+    } heads[HN_OBJECTIVES] = {[HN_OBJECTIVE_CLASSES] = {HN_HEAD_SEQUENCE, "classification"},
+        [HN_OBJECTIVE_MULTI] = {HN_HEAD_SEQUENCE, "classification"},
+        [HN_OBJECTIVE_VALUE] = {HN_HEAD_SEQUENCE, "regression"},
+        [HN_OBJECTIVE_TAGS] = {HN_HEAD_TOKENS, "token classification"},
+        [HN_OBJECTIVE_SPAN] = {HN_HEAD_SPAN, "extractive question answering"}};
+    if (objective == HN_OBJECTIVE_TOKENS && model->arch->encoder) {
         hn_fail(err, HN_E_UNSUPPORTED, "%s models are encoders, which write no text",
             model->config.family);
         hn_error_hint(err,
             "use a decoder (llama, qwen2, gpt2 …), or a data set with labels, answers or tags");
         return HN_E_UNSUPPORTED;
     }
-    if (problem == HN_PROBLEM_TOKENS)
+    if (objective == HN_OBJECTIVE_TOKENS)
         return 0;
-    const struct hn_head_names *names = &model->arch->heads[heads[problem].kind];
+    const struct hn_head_names *names = &model->arch->heads[heads[objective].kind];
     if (!names->score)
         return hn_fail(err, HN_E_UNSUPPORTED, "there is no head for %s on %s models",
-            heads[problem].task, model->config.family);
-    model->head = (struct hn_head){.problem = problem, .names = names, .outputs = outputs};
-    set_idle(model, HN_ROLE_HEAD);
+            heads[objective].task, model->config.family);
+    model->head = (struct hn_head){.objective = objective, .names = names, .outputs = outputs};
+    set_unused(model, HN_ROLE_HEAD);
     if (!names->pooled) {
-        set_idle(model, HN_ROLE_POOLER);
-        set_idle(model, HN_ROLE_POOLER_BIAS);
+        set_unused(model, HN_ROLE_POOLER);
+        set_unused(model, HN_ROLE_POOLER_BIAS);
     }
     int rc = read_head_dropout(model, names, err);
     if (!rc && names->pooled && !model->by_role[HN_ROLE_POOLER]) {

@@ -25,10 +25,11 @@ struct attention {
     const float *qkv, *lse_in, *out_in, *dout;
     float *out, *lse, *din, *delta, *dk, *dv, *dq, *cache; /* dq: of all parts but the first */
     float scale;
-    bool causal, alone; /* alone: a sequence of one next token (hn_batch.n_next), without packing */
-    size_t together;    /* heads of a forward task */
-    size_t window;      /* keys a query sees; SIZE_MAX: all */
-    double dropout;     /* 0 outside training */
+    bool causal,
+        alone;       /* alone: a sequence of one next token (hn_batch.n_decode), without packing */
+    size_t together; /* heads of a forward task */
+    size_t window;   /* keys a query sees; SIZE_MAX: all */
+    double dropout;  /* 0 outside training */
 };
 
 static size_t least(size_t a, size_t b) {
@@ -212,7 +213,7 @@ static void forward_block(void *context, size_t task, unsigned thread) {
     const struct hn_batch *b = a->x->batch;
     size_t sets = a->heads / a->together, head = task % sets * a->together, i0,
            s = find_block(b, task / sets, &i0);
-    own.alone = s < b->n_next;
+    own.alone = s < b->n_decode;
     size_t length = b->starts[s + 1] - b->starts[s], m = least(HN_QUERY_BLOCK, length - i0),
            row = b->starts[s] + i0;
     struct keys keys = keys_of(a, s, head);
@@ -243,7 +244,7 @@ static void forward_block(void *context, size_t task, unsigned thread) {
 
 /* Heads of a group share packed keys and values; next tokens pack nothing, and are few. */
 static size_t heads_together(const struct attention *a) {
-    size_t n = a->x->batch->n_next ? 1 : least(a->group, HN_HEADS_TOGETHER);
+    size_t n = a->x->batch->n_decode ? 1 : least(a->group, HN_HEADS_TOGETHER);
     while (a->group % n)
         n--;
     return n;

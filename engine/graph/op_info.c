@@ -9,7 +9,7 @@ const struct hn_op_info hn_op_infos[HN_OPS] = {
     [HN_OP_LAYERNORM] = {.name = "layernorm", .reads_in = 1, .cheap = true, .residual = true},
     [HN_OP_HEADNORM] = {.name = "headnorm", .reads_in = 1, .cheap = true},
     [HN_OP_LINEAR] = {.name = "linear", .reads_in = 1, .reads_out = 2, .residual = true},
-    [HN_OP_ANGLES] = {.name = "angles"},
+    [HN_OP_ROPE_TABLE] = {.name = "angles"},
     [HN_OP_ROPE] = {.name = "rope", .reads_in = 2, .in_place = true},
     [HN_OP_ATTENTION] = {.name = "attention", .reads_in = 1, .reads_out = 3},
     [HN_OP_GLU] = {.name = "glu", .reads_in = 1, .cheap = true},

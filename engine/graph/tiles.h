@@ -27,7 +27,7 @@ enum {
     HN_ROW_BLOCK = 32,    /* rows a task of an elementwise op */
     HN_DROPOUT_ROWS = 64, /* rows whose dropped inputs exist at the same time */
     /* rows a task of the adapters' inner tensors without dropout: A is packed for each */
-    HN_MID_ROWS = 256,
+    HN_LORA_ROWS = 256,
 };
 
 /* Parts into which the keys of a sequence of this length are dealt out. */

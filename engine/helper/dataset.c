@@ -32,7 +32,7 @@ static int open_data(struct hn_helper_call *call, const json_t *params, struct h
     return rc;
 }
 
-int hn_op_dataset_unpack(
+int hn_helper_dataset_unpack(
     struct hn_helper_call *call, const json_t *params, json_t **ret, struct hn_error *err) {
     const char *path, *to = NULL;
     int64_t limit = 0;
@@ -53,7 +53,7 @@ int hn_op_dataset_unpack(
     return rc;
 }
 
-int hn_op_dataset_inspect(
+int hn_helper_dataset_inspect(
     struct hn_helper_call *call, const json_t *params, json_t **ret, struct hn_error *err) {
     struct hn_dataset *data = hn_calloc(1, sizeof *data);
     if (!data)
@@ -192,7 +192,7 @@ static int preview_row(
     return rc;
 }
 
-int hn_op_dataset_preview(
+int hn_helper_dataset_preview(
     struct hn_helper_call *call, const json_t *params, json_t **ret, struct hn_error *err) {
     const char *path = NULL, *date = "2000-01-01"; /* templates that print the date need one */
     int64_t row = 1;

@@ -42,7 +42,7 @@ static int write_exports(
     return rc;
 }
 
-int hn_op_export(
+int hn_helper_export(
     struct hn_helper_call *call, const json_t *params, json_t **ret, struct hn_error *err) {
     const json_t *source = json_object_get(params, "source");
     const char *path, *to = NULL;

@@ -53,7 +53,7 @@ static int read_prompt(
     return rc;
 }
 
-static int answer(struct hn_helper_call *call, const json_t *inputs, const struct hn_writing *w,
+static int answer(struct hn_helper_call *call, const json_t *inputs, const struct hn_sampling *w,
     bool stream, json_t **ret, struct hn_error *err) {
     struct hn_predictor *p = *call->predictor;
     struct piece_of of = {call, w->options.first};
@@ -64,7 +64,7 @@ static int answer(struct hn_helper_call *call, const json_t *inputs, const struc
     for (size_t i = 0; !rc && i < n; i++)
         rc = read_prompt(p, json_array_get(inputs, i), &prompts[i], err);
     if (!rc)
-        rc = hn_predictor_write(
+        rc = hn_predictor_generate(
             p, prompts, n, &w->options, results, stream ? send_piece : NULL, &of, err);
     json_t *data = json_array();
     size_t done = 0;
@@ -86,15 +86,15 @@ static int answer(struct hn_helper_call *call, const json_t *inputs, const struc
     return rc;
 }
 
-int hn_op_predict(
+int hn_helper_predict(
     struct hn_helper_call *call, const json_t *params, json_t **ret, struct hn_error *err) {
     const json_t *inputs = json_object_get(params, "inputs"),
                  *source = json_object_get(params, "source");
     const char *path;
-    struct hn_writing writing = {0};
+    struct hn_sampling writing = {0};
     bool stream = false;
     int64_t first = 0;
-    int rc = hn_writing_read(params, MAX_TOKENS, &writing, err);
+    int rc = hn_sampling_read(params, MAX_TOKENS, &writing, err);
     if (!rc)
         rc = hn_json_int(params, "first", 0, MAX_INPUTS, &first, err);
     if (!rc)
@@ -114,7 +114,7 @@ int hn_op_predict(
         return rc;
     writing.options.first = (size_t)first;
     writing.options.pause = call->pause;
-    if ((*call->predictor)->run.model.head.problem != HN_PROBLEM_TOKENS)
+    if ((*call->predictor)->run.model.head.objective != HN_OBJECTIVE_TOKENS)
         return hn_predictor_answer(*call->predictor, inputs, ret, err);
     return answer(call, inputs, &writing, stream, ret, err);
 }

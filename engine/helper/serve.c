@@ -18,19 +18,19 @@
 #define FIRST_BEAT_MS 500  /* until the request is read that says how many it wants */
 #define IDLE_BEAT_MS 60000 /* without a request: none is sent */
 
-static const struct op {
+static const struct request_kind {
     const char *name;
     hn_helper_fn *run;
-} ops[] = {
-    {"dataset.inspect", hn_op_dataset_inspect},
-    {"dataset.unpack", hn_op_dataset_unpack},
-    {"dataset.preview", hn_op_dataset_preview},
-    {"model.inspect", hn_op_model_inspect},
-    {"job.plan", hn_op_job_plan},
-    {"predict", hn_op_predict},
-    {"evaluate", hn_op_evaluate},
-    {"export", hn_op_export},
-    {"machine.rate", hn_op_machine_rate},
+} kinds[] = {
+    {"dataset.inspect", hn_helper_dataset_inspect},
+    {"dataset.unpack", hn_helper_dataset_unpack},
+    {"dataset.preview", hn_helper_dataset_preview},
+    {"model.inspect", hn_helper_model_inspect},
+    {"job.plan", hn_helper_job_plan},
+    {"predict", hn_helper_predict},
+    {"evaluate", hn_helper_evaluate},
+    {"export", hn_helper_export},
+    {"machine.rate", hn_helper_machine_rate},
 };
 
 /*
@@ -89,10 +89,10 @@ static json_t *dispatch(struct hn_helper_call *call, const json_t *request) {
     json_t *result = NULL;
     call->id = json_integer_value(json_object_get(request, "id"));
     int rc = hn_fail(&err, HN_E_INTERNAL, "the helper has no such op");
-    for (size_t i = 0; name && i < sizeof ops / sizeof ops[0]; i++)
-        if (strcmp(ops[i].name, name) == 0) {
+    for (size_t i = 0; name && i < sizeof kinds / sizeof kinds[0]; i++)
+        if (strcmp(kinds[i].name, name) == 0) {
             err = (struct hn_error){0};
-            rc = ops[i].run(call, params, &result, &err);
+            rc = kinds[i].run(call, params, &result, &err);
         }
     if (rc && !err.code)
         hn_fail(&err, rc, "%s", hn_error_text(rc));

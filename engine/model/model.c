@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-void hn_role_shape(const struct hn_config *c, enum hn_role role, size_t *rows, size_t *cols) {
+void hn_role_shape(const struct hn_model_config *c, enum hn_role role, size_t *rows, size_t *cols) {
     size_t q = c->heads * c->head_dim, kv = c->kv_heads * c->head_dim, h = c->hidden;
     const size_t shapes[HN_ROLES][2] = {
         [HN_ROLE_EMBED] = {c->vocab, h},

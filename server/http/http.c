@@ -264,7 +264,7 @@ static void audit(struct hn_exchange *x) {
 static void count(struct hn_exchange *x) {
     audit(x);
     const struct hn_api *api = x->http->api;
-    struct hn_route_figures *row =
+    struct hn_route_metrics *row =
         &x->http->figures[x->req.route ? (size_t)(x->req.route - api->routes) : api->n_routes];
     if (x->status >= 100 && x->status < 600)
         row->counts[x->status / 100]++;
@@ -603,7 +603,7 @@ const char *hn_http_address(const struct hn_http *http) {
     return http->address;
 }
 
-const struct hn_route_figures *hn_http_figures(const struct hn_http *http, size_t *ret_n) {
+const struct hn_route_metrics *hn_http_metrics(const struct hn_http *http, size_t *ret_n) {
     *ret_n = http->api->n_routes + 1;
     return http->figures;
 }

@@ -36,7 +36,7 @@ const char *hn_http_address(const struct hn_http *http);
 /* The same as the socket has it; its size, 0 when it does not listen. */
 socklen_t hn_http_socket(const struct hn_http *http, struct sockaddr_storage *ret);
 /* What was answered so far, a row a route and one more. For the metrics page; loop thread. */
-struct hn_route_figures {
+struct hn_route_metrics {
     const struct hn_route *route; /* NULL: paths and methods that are none */
     uint64_t counts[6];           /* by class of status: index 1..5 */
     /* from the request's headers to the answer's, not to the end of a long answer */
@@ -44,6 +44,6 @@ struct hn_route_figures {
 };
 int64_t hn_http_connections(const struct hn_http *http); /* open ones */
 int64_t hn_http_memory(const struct hn_http *http);      /* bytes that requests hold */
-const struct hn_route_figures *hn_http_figures(const struct hn_http *http, size_t *ret_n);
+const struct hn_route_metrics *hn_http_metrics(const struct hn_http *http, size_t *ret_n);
 
 #endif

@@ -142,7 +142,7 @@ struct hn_http {
     int64_t stop_deadline;
     hn_loop_fn stop_done;
     void *stop_arg;
-    struct hn_route_figures *figures; /* a row a route, and one of what has none */
+    struct hn_route_metrics *figures; /* a row a route, and one of what has none */
 };
 
 /* http.c */

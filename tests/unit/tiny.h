@@ -113,7 +113,7 @@ static void tiny_open_family(struct tiny *t, const struct hn_arch *arch, enum hn
     struct hn_error err = {0};
     char name[64];
     size_t d = TINY_HIDDEN / TINY_HEADS;
-    struct hn_config c = {.hidden = TINY_HIDDEN,
+    struct hn_model_config c = {.hidden = TINY_HIDDEN,
         .heads = TINY_HEADS,
         .kv_heads = tiny_kv_heads(arch),
         .token_types = 2,
