@@ -1,3 +1,12 @@
+/*
+ * Room api. The native routes: one table, one file a resource.
+ *
+ * Nouns: route, handler.
+ * Ownership: Handlers own nothing beyond their request.
+ * May include: engine/tables server/base server/care server/http server/jobs server/library
+ *   server/server.h server/store.
+ */
+
 /* The handlers of all resources, one file each; routes.c says what leads to them. All are
  * hn_handler_fn. */
 #ifndef HN_API_HANDLERS_H

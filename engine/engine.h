@@ -1,4 +1,9 @@
 /*
+ * Room engine.
+ * May include: engine/base engine/hyperparams engine/kernels engine/run engine/tables.
+ */
+
+/*
  * The engine as the daemon sees it. server/ and api/ include this header and no other of engine/.
  *
  * Three nouns:

@@ -1,4 +1,12 @@
 /*
+ * Room engine/hyperparams. The table of hyperparameters as a struct, read from and written as JSON.
+ *
+ * Nouns: hyperparameters; a part of them (of the run, or of the host).
+ * Ownership: Plain values without memory of their own.
+ * May include: engine/base engine/tables.
+ */
+
+/*
  * Hyperparameters: the struct, its JSON reader and writer, all made from hyperparams.def.
  *
  * Safe on hostile JSON; used by the daemon to refuse early and by the engine to read a run's spec.

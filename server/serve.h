@@ -1,3 +1,12 @@
+/*
+ * Room server. Puts the daemon together, runs it and takes it apart; main() is here.
+ *
+ * Nouns: daemon.
+ * Ownership: It owns all parts and ends them in the reverse order.
+ * May include: api server/base server/care server/cli server/http server/jobs server/server.h
+ *   server/store.
+ */
+
 /* `honed serve`: puts the daemon together, runs it, takes it apart. */
 #ifndef HN_SERVER_SERVE_H
 #define HN_SERVER_SERVE_H

@@ -1,3 +1,8 @@
+/*
+ * Room server/server.h.
+ * May include: server/base server/jobs server/library server/store.
+ */
+
 /* What a running daemon consists of; handlers reach everything through it. Owned by
  * server/serve.c. */
 #ifndef HN_SERVER_SERVER_H

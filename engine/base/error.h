@@ -1,4 +1,14 @@
 /*
+ * Room engine/base. What every other room stands on, and what knows nothing above it.
+ *
+ * Nouns: error (a code, a sentence, a hint), buffer, arena, map (a file in memory), pulse (a sign
+ *   that work goes on).
+ * Ownership: A buffer, arena or map belongs to whoever declared it; JSON references are told at
+ *   each function.
+ * May include: engine/tables.
+ */
+
+/*
  * Errors: a code for programs, a sentence and a hint for people.
  *
  * Fallible functions return 0 or one of the negative HN_E_* codes and fill the nullable `struct

@@ -1,4 +1,16 @@
 /*
+ * Room engine/data. A hostile file becomes rows, and rows become tokens with the weight of every
+ * target.
+ *
+ * Nouns: data set, row, layout (which columns make a row), issue, codec (tokenizer and template of
+ *   a model), labels, example (an encoded row), prompt.
+ * Ownership: A data set owns its map and the places of its rows; examples own their arrays, or
+ *   borrow a token file's.
+ * May include: engine/base engine/formats engine/hyperparams engine/model engine/template
+ *   engine/tokenizer.
+ */
+
+/*
  * Data sets: a file of rows in one of the accepted formats, parsed and validated line by line.
  *
  * The file is hostile: any bytes, any size. Every bad row is reported with line, column, field and

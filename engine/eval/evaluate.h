@@ -1,4 +1,13 @@
 /*
+ * Room engine/eval. How good a model is, and what it answers.
+ *
+ * Nouns: evaluation (loss and metrics of examples), generator, sampling parameters, predictor (an
+ *   open model that answers requests).
+ * Ownership: A predictor owns its model, parameters and memory.
+ * May include: engine/base engine/data engine/export engine/families engine/kernels engine/run.
+ */
+
+/*
  * Evaluation: loss and metrics of examples under given parameters, by a planned phase without
  * training.
  */

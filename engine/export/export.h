@@ -1,4 +1,12 @@
 /*
+ * Room engine/export. Trained parameters become files that other software loads, and are read back.
+ *
+ * Nouns: exporter (a format: a row of a table), merged weights.
+ * Ownership: Files are written into a folder that the caller gives and publishes.
+ * May include: engine/base engine/data engine/families engine/formats engine/run engine/tokenizer.
+ */
+
+/*
  * Exports: the finished run's parameters in the formats other software loads, and reading them
  * back.
  *

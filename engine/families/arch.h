@@ -1,4 +1,12 @@
 /*
+ * Room engine/families. The model families, a page each, and opening a model of any of them.
+ *
+ * Nouns: architecture (how a family is configured, built, named and described).
+ * Ownership: An open model is closed with hn_model_close.
+ * May include: engine/base engine/graph engine/model.
+ */
+
+/*
  * The list of model families, and what their descriptions share: reading a configuration that
  * stands either in a GGUF file's fields or in a folder's config.json.
  */

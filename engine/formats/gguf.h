@@ -1,4 +1,13 @@
 /*
+ * Room engine/formats. Bytes of models on disk: reading and writing the files, and decoding their
+ * blocks.
+ *
+ * Nouns: GGUF file, safetensors file, model folder, dtype (a type of stored values).
+ * Ownership: An open file owns its map; tensors and views point into it.
+ * May include: engine/base.
+ */
+
+/*
  * GGUF files (versions 2 and 3, little-endian): validated reading through a map, and writing.
  *
  * Everything in the file is hostile until checked: counts have ceilings, every offset and product

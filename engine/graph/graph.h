@@ -1,4 +1,13 @@
 /*
+ * Room engine/graph. What is computed, in which order, and where it lies in memory.
+ *
+ * Nouns: op, graph (ops of a model), plan (steps with places in one arena), phase (a graph with its
+ *   plan), batch (packed sequences).
+ * Ownership: A plan points into its graph; the arena belongs to run/compute.
+ * May include: engine/base engine/kernels engine/model.
+ */
+
+/*
  * Graph: the list of ops that computes one forward pass, as an arch_*.c describes it.
  *
  * Tensors are two-dimensional, row-major; the row count is a symbol (tokens, targets …) whose

@@ -18,8 +18,8 @@
 /* Packed sequences. Arrays belong to the caller. */
 struct hn_batch {
     size_t n_tokens, n_sequences, n_targets;
-    /* the first n_decode sequences are one token each, the next of a text that is being written: its
-     * products are hn_dots_weight's; all of them are targets */
+    /* the first n_decode sequences are one token each, the next of a text that is being written:
+     * its products are hn_dots_weight's; all of them are targets */
     size_t n_decode;
     const int32_t *tokens;     /* [n_tokens] ids */
     const uint32_t *positions; /* [n_tokens] place in the sequence, from 0 */

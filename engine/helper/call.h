@@ -1,4 +1,14 @@
 /*
+ * Room engine/helper. The helper process: requests of the daemon that touch hostile files, one file
+ * each.
+ *
+ * Nouns: call (a request being answered), plan (what a job would need), predict, evaluate, export.
+ * Ownership: A call lives for one request; the predictor stays open between them.
+ * May include: engine engine/base engine/data engine/eval engine/export engine/families
+ *   engine/kernels engine/model engine/run.
+ */
+
+/*
  * The helper's ops: one row each in helper.c, one function each in op_*.c. Wire and parameters:
  * engine.h.
  */

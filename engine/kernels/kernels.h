@@ -1,4 +1,14 @@
 /*
+ * Room engine/kernels. Matmuls and elementwise loops for each CPU level, and the threads that share
+ * them out. Packed panels are known here only.
+ *
+ * Nouns: kernel set (a CPU level's functions), panel and operand (a matrix packed for gemm), pool
+ *   (threads).
+ * Ownership: All arrays belong to the caller; the pool owns its threads.
+ * May include: engine/base engine/formats engine/model.
+ */
+
+/*
  * Kernels: inner loops over contiguous floats, compiled once per CPU level from one source
  * (kernels.c).
  *

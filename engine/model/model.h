@@ -1,4 +1,13 @@
 /*
+ * Room engine/model. The types that describe a model. Opening one is in families/.
+ *
+ * Nouns: role (what a weight is for), weight, configuration, head (of a task), architecture,
+ *   adapter (LoRA).
+ * Ownership: A model owns its weights' list; the values lie in the file's map.
+ * May include: engine/base engine/formats engine/hyperparams.
+ */
+
+/*
  * A base model: its configuration and its weights, mapped read-only from a GGUF file (or a Hugging
  * Face folder).
  *

@@ -1,4 +1,15 @@
 /*
+ * Room engine/run. A run's identity and its state: what it was asked to do, and how far it is.
+ *
+ * Nouns: specification, run (everything it names, opened and planned), parameter vector, batch
+ *   order, checkpoint, token file.
+ * Ownership: A run borrows its specification; parameters own three arrays: values, gradients,
+ *   moments.
+ * May include: engine/base engine/data engine/families engine/formats engine/graph
+ *   engine/hyperparams engine/kernels engine/model engine/tables.
+ */
+
+/*
  * Run: everything a specification stands for, opened, tokenised and planned: model, data, adapter,
  * phases, memory.
  *

@@ -256,8 +256,8 @@ void hn_scope_set(struct hn_tpl_render *r, int32_t symbol, struct hn_tpl_value v
 struct hn_tpl_value hn_tpl_render_fail(struct hn_tpl_render *r, int code, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 /* Counts work, before it is done; false when the limit is reached (sticky). Memory counts itself
- * (hn_tpl_render_alloc, hn_build); what else takes longer for larger values counts with hn_tpl_render_bytes
- * or a step an item. */
+ * (hn_tpl_render_alloc, hn_build); what else takes longer for larger values counts with
+ * hn_tpl_render_bytes or a step an item. */
 bool hn_tpl_render_work(struct hn_tpl_render *r, size_t steps);
 bool hn_tpl_render_bytes(struct hn_tpl_render *r, size_t bytes);
 /* The same for what calls itself; where it is true, r->depth-- when done. */

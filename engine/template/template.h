@@ -1,4 +1,12 @@
 /*
+ * Room engine/template. Chats become text, by the model's own Jinja template.
+ *
+ * Nouns: template, render, origin (whose text a byte is).
+ * Ownership: A compiled template is immutable; what a render makes lies in its arena until it ends.
+ * May include: engine/base engine/formats.
+ */
+
+/*
  * Chat templates: the model's own Jinja template, rendered as Transformers renders it (trim_blocks,
  * lstrip_blocks).
  *

@@ -1,4 +1,15 @@
 /*
+ * Room engine/tokenizer. Text becomes token ids, and ids text, as the model's own tokenizer does
+ * it.
+ *
+ * Nouns: tokenizer, kind (BPE, SentencePiece, unigram, WordPiece), vocabulary, ids with their
+ *   offsets.
+ * Ownership: A tokenizer is immutable and owns its tables; ids belong to the caller. hf_*.c turn
+ *   tokenizer.json into the fields of GGUF.
+ * May include: engine/base engine/formats engine/template.
+ */
+
+/*
  * Tokenizers: bytes to ids and back, exactly as the model's own tokenizer does it.
  *
  * A tokenizer is immutable after creation and may be used from several threads.

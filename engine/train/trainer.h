@@ -1,4 +1,15 @@
 /*
+ * Room engine/train. The trainer process: steps, evaluations, checkpoints, and artifacts at the
+ * end.
+ *
+ * Nouns: trainer, event (a line of events.jsonl), sample (an answer written during training).
+ * Ownership: The trainer owns the run and its parameters; files are written durably, each under its
+ *   final name only when it is whole.
+ * May include: engine engine/base engine/data engine/eval engine/export engine/families
+ *   engine/kernels engine/run.
+ */
+
+/*
  * The trainer's state, shared by the files that make it up: train.c (steps), written.c (answers),
  * publish.c (artifacts).
  */

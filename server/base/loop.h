@@ -1,4 +1,14 @@
 /*
+ * Room server/base. What every part of the daemon stands on: the event loop, settings, the log, ids
+ * and times, the state folder.
+ *
+ * Nouns: loop (the one thread that serves HTTP) and its pools, setting, log line, state folder,
+ *   blob (a file that is shared by linking).
+ * Ownership: The loop owns its timers and threads.
+ * May include: engine.
+ */
+
+/*
  * The event loop: the one thread that serves HTTP, and the pool that does what may block.
  *
  * uv.h is included by loop.c alone. Everything here belongs to the loop thread except hn_loop_post,

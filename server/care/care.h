@@ -1,4 +1,13 @@
 /*
+ * Room server/care. What the daemon does once a minute: retention, comparison of content with
+ * hashes, disk use.
+ *
+ * Nouns: care, scrub, usage.
+ * Ownership: It owns nothing but its timer.
+ * May include: server/base server/jobs server/library server/server.h server/store.
+ */
+
+/*
  * What the daemon does once a minute, in a thread of the pool: idle helpers end, what is kept for a
  * time goes (retain_days, retain_bytes, lost_days), the ballast is taken, the disk is measured, and
  * some of what is kept is compared with its hashes.

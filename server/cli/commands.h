@@ -1,3 +1,11 @@
+/*
+ * Room server/cli. The subcommands of honed that work without a running daemon, or beside one.
+ *
+ * Nouns: command, session (settings and an open store), backup, rebuild, doctor.
+ * Ownership: A session closes what it opened.
+ * May include: server/base server/care server/http server/jobs server/library server/store.
+ */
+
 /* The subcommands that work without a running daemon, or beside one: models, keys, backups, the
  * look at the machine and its speed. */
 #ifndef HN_SERVER_CLI_COMMANDS_H

@@ -1,4 +1,13 @@
 /*
+ * Room server/http. HTTP on libmicrohttpd: connections, bodies, replies, who asks and who may.
+ *
+ * Nouns: request, part (of a form), reply, stream, guard (of a connection), reach (whose objects a
+ *   key sees).
+ * Ownership: What a handler allocates with hn_request_… lives until the request is completed.
+ * May include: engine server/base server/jobs server/library server/server.h server/store.
+ */
+
+/*
  * HTTP: a route table on libmicrohttpd in its external epoll mode, inside the event loop.
  *
  * microhttpd.h is included by http*.c only. The dispatcher does what is the same for all routes:

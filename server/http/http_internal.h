@@ -12,7 +12,7 @@ struct MHD_Daemon;
 struct MHD_PostProcessor;
 struct MHD_Response;
 
-enum hn_phase {
+enum hn_stage {
     HN_PHASE_BODY,    /* the body is arriving */
     HN_PHASE_FLUSH,   /* suspended while a piece of it is written */
     HN_PHASE_HANDLER, /* suspended while the handler runs */
@@ -67,7 +67,7 @@ struct hn_exchange {
     struct hn_request req;
     struct hn_http *http;
     struct MHD_Connection *connection;
-    enum hn_phase phase;
+    enum hn_stage phase;
     bool suspended;
     int64_t began;                    /* hn_time_micros */
     struct hn_chunk *chunks;          /* the arena */

@@ -1,4 +1,14 @@
 /*
+ * Room server/jobs. Jobs as processes: claiming, starting and confining trainers, reading their
+ * events, asking helpers.
+ *
+ * Nouns: worker (a slot), executor, run directory, child, helper pool, feed (who is told of
+ *   commits).
+ * Ownership: A worker owns its trainer's process; a run directory is written by its trainer alone.
+ * May include: engine server/base server/store.
+ */
+
+/*
  * Workers: one thread a slot. Each claims a job, runs its trainer, ingests its events and settles
  * its end.
  *

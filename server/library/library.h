@@ -1,4 +1,12 @@
 /*
+ * Room server/library. Data sets, models and evaluations that were taken in; known by their sha256.
+ *
+ * Nouns: data set, model, evaluation, upload.
+ * Ownership: Files in the library are never changed.
+ * May include: server/base server/jobs server/store.
+ */
+
+/*
  * The library: data sets and models that were taken in. Everything in it is read-only and known by
  * its sha256.
  */

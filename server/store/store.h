@@ -1,4 +1,13 @@
 /*
+ * Room server/store. SQLite: one writer thread, many readers; and the copies of its records beside
+ * the folders.
+ *
+ * Nouns: store, record, migration, identity, queue (which job is next).
+ * Ownership: A reader is given back with hn_store_release.
+ * May include: engine server/base.
+ */
+
+/*
  * The store: SQLite, one writer thread, many readers.
  *
  * One thread owns the writing connection. Callers hand it a function; it runs all that wait inside

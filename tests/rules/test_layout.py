@@ -8,6 +8,7 @@ import pytest
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 FILES = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
 SOURCES = [f for f in FILES if f.endswith((".c", ".h")) and f.split("/")[0] in ("engine", "server", "api")]
+CODE = {f for f in FILES if f.endswith((".c", ".h", ".def")) and f.split("/")[0] in ("engine", "server", "api")}
 INCLUDE = re.compile(r'^\s*#\s*include\s*[<"]([^>"]+)[>"]', re.M)
 
 
@@ -33,6 +34,94 @@ def test_outside_sees_the_narrow_engine():
     narrow = {"engine/engine.h", "engine/hyperparams.def", "engine/errors.def"}
     files = [f for f in SOURCES if f.startswith(("server/", "api/"))]
     assert offenders(files, lambda f, i: i.startswith("engine/") and i not in narrow) == []
+
+
+FACE = re.compile(r"\A/\*\n \* Room ([\w./]+)\.(.*?)\*/", re.S)
+
+
+def room(path):
+    """The folder of a file; tables of the engine's root and the two headers that hold everything together count apart."""
+    if path in ("engine/errors.def", "engine/hyperparams.def", "engine/job_request.def", "engine/limits.h"):
+        return "engine/tables"
+    if path.startswith("engine/hyperparams."):
+        return "engine/hyperparams"
+    return path if path == "server/server.h" else str(pathlib.PurePath(path).parent)
+
+
+def faces():
+    """Room → the rooms that it may include, as its main header's first comment says."""
+    found = {}
+    for f in SOURCES:
+        if m := FACE.match((ROOT / f).read_text()):
+            may = re.search(r"May include: ([^.]*(?:\.h[^.]*)*)\.", m[2].replace("\n *", ""))
+            assert room(f) == m[1] and m[1] not in found and may, f
+            found[m[1]] = set(may[1].split())
+    return found
+
+
+def test_rooms_include_what_their_face_allows():
+    allowed = faces() | {"engine/tables": set()}
+    assert {room(f) for f in CODE} == set(allowed), "each folder has one main header that begins with \"Room …\""
+    used = {r: set() for r in allowed}
+    for f in CODE:
+        for i in includes(f):
+            if i in CODE and room(i) != room(f):
+                used[room(f)].add(room(i))
+    assert used == allowed
+
+
+def circles(nodes, arrows):
+    """Nodes that lie on a circle: what is left when all without arrows were taken away, again and again."""
+    left = {n: set(arrows(n)) - {n} for n in nodes}
+    while free := [n for n in left if not left[n] & left.keys()]:
+        for n in free:
+            del left[n]
+    return sorted(left)
+
+
+def test_rooms_lie_on_floors():
+    allowed = faces()
+    assert circles(allowed, lambda r: allowed[r]) == []
+
+
+def unit(path):
+    """A source, its header and the header that its parts share are one."""
+    folder, name = path.rsplit("/", 1)
+    stem = name.split(".")[0].removesuffix("_internal")
+    return f"{folder}/{pathlib.PurePath(folder).name if stem == 'internal' else stem}"
+
+
+def test_no_circle_of_files():
+    arrows = {}
+    for f in CODE:
+        arrows.setdefault(unit(f), set()).update(unit(i) for i in includes(f) if i in CODE)
+    assert circles(arrows, lambda u: arrows[u]) == []
+
+
+def test_one_name_one_meaning():
+    """Types, macros and guards that a header introduces are introduced once; guards are made of the path."""
+    where, bad = {}, []
+    for f in [f for f in SOURCES if f.endswith(".h")]:
+        text = (ROOT / f).read_text()
+        guard = re.search(r"^#ifndef (\w+)$", text, re.M)
+        if not guard or guard[1] != "HN_" + re.sub(r"\W", "_", f).upper():
+            bad.append(f"{f}: guard")
+        for name in re.findall(r"^(?:struct|enum|union) (\w+) \{", text, re.M) + re.findall(r"^#define (\w+)", text, re.M):
+            if where.setdefault(name, f) != f:
+                bad.append(f"{name}: {where[name]} and {f}")
+    tags = {n: f for n, f in where.items() if n.startswith("hn_")}
+    bad += [f"{n}: {tags[n]} and {f}" for f in SOURCES if f.endswith(".c")
+            for n in re.findall(r"^(?:struct|enum|union) (\w+) \{", (ROOT / f).read_text(), re.M) if tags.get(n, f) != f and
+            not (ROOT / tags[n]).read_text().count(f"struct {n};")]
+    assert bad == []
+
+
+def test_format():
+    """clang-format, and 100 columns also in comments, which it leaves alone."""
+    files = [f for f in FILES if f.endswith((".c", ".h"))]
+    done = subprocess.run(["clang-format", "--dry-run", "-Werror", *files], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[:4000]
+    assert [f"{f}:{n}" for f in files for n, line in enumerate((ROOT / f).read_text().splitlines(), 1) if len(line) > 100] == []
 
 
 @pytest.mark.parametrize("header,doors", [
