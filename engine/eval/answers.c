@@ -112,9 +112,9 @@ static json_t *tag_names(const struct hn_labels *labels, const int32_t *tags, si
     return names;
 }
 
-int hn_metrics_tags(const struct hn_run *run, const float *logits, const int32_t *targets,
+int hn_metrics_tags(const struct hn_loaded *loaded, const float *logits, const int32_t *targets,
     const struct hn_examples *ex, json_t *out, json_t *answers) {
-    const struct hn_labels *labels = &run->spec->labels;
+    const struct hn_labels *labels = &loaded->spec->labels;
     size_t k = hn_labels_outputs(labels), at = 0, right = 0, common = 0, predicted = 0, actual = 0,
            longest = 1;
     for (size_t row = 0; row < ex->n_rows; row++) {
@@ -266,13 +266,13 @@ json_t *hn_answer_span(
 
 /* Encodes the windows of a row again, since examples keep no offsets, and looks for the best span
  * in their logits. */
-static int read_row(const struct hn_run *run, const struct hn_examples *ex,
+static int read_row(const struct hn_loaded *loaded, const struct hn_examples *ex,
     const struct hn_encode_options *o, const json_t *row, size_t *at, size_t source,
     const float *logits, struct hn_encoded *e, struct hn_best_span *span, struct hn_error *err) {
     int rc = 0;
     e->window = 0;
     do {
-        rc = hn_row_encode(&run->codec, HN_ROWS_QA, row, o, e, err);
+        rc = hn_row_encode(&loaded->codec, HN_ROWS_QA, row, o, e, err);
         if (!rc && *at < ex->n_rows && ex->rows[*at] == source &&
             ex->starts[*at + 1] - ex->starts[*at] == e->ids.n) {
             hn_span_consider(span, e, logits + 2 * ex->starts[*at]);
@@ -282,9 +282,10 @@ static int read_row(const struct hn_run *run, const struct hn_examples *ex,
     return rc;
 }
 
-int hn_metrics_spans(const struct hn_run *run, const float *logits, const struct hn_examples *ex,
-    const struct hn_dataset *data, json_t *out, json_t *answers, struct hn_error *err) {
-    struct hn_encode_options o = hn_run_encode_options(run);
+int hn_metrics_spans(const struct hn_loaded *loaded, const float *logits,
+    const struct hn_examples *ex, const struct hn_dataset *data, json_t *out, json_t *answers,
+    struct hn_error *err) {
+    struct hn_encode_options o = hn_loaded_encode_options(loaded);
     struct hn_encoded e = {0};
     struct hn_text_metrics sums = {.wanted = HN_TEXT_SQUAD};
     int rc = 0;
@@ -294,12 +295,12 @@ int hn_metrics_spans(const struct hn_run *run, const float *logits, const struct
         size_t before = at;
         rc = hn_dataset_row(data, ex->rows[at], &row, err);
         if (!rc)
-            rc = read_row(run, ex, &o, row, &at, ex->rows[at], logits, &e, &span, err);
+            rc = read_row(loaded, ex, &o, row, &at, ex->rows[at], logits, &e, &span, err);
         if (!rc && at == before)
             rc = hn_fail(err, HN_E_INTERNAL, "the windows of a row are not those of its examples");
         if (!rc) {
             answer = hn_answer_span(
-                &span, &run->spec->labels, json_string_value(json_object_get(row, "context")));
+                &span, &loaded->spec->labels, json_string_value(json_object_get(row, "context")));
             hn_text_metrics_add(
                 &sums, json_object_get(answer, "answer"), json_object_get(row, "answers"), answer);
         }

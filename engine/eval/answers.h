@@ -6,7 +6,7 @@
 #define HN_ENGINE_EVAL_ANSWERS_H
 
 #include "engine/data/encode.h"
-#include "engine/run/run.h"
+#include "engine/run/loaded.h"
 
 #include <jansson.h>
 
@@ -40,11 +40,12 @@ json_t *hn_answer_span(
 
 /* entity_f1 and accuracy, as seqeval computes them; logits and targets of the examples' targets in
  * order. `answers` (or NULL) gets {"tags","correct"} of each row. */
-int hn_metrics_tags(const struct hn_run *run, const float *logits, const int32_t *targets,
+int hn_metrics_tags(const struct hn_loaded *loaded, const float *logits, const int32_t *targets,
     const struct hn_examples *ex, json_t *out, json_t *answers);
 /* exact_match and f1 in percent, as SQuAD's script computes them; logits of all tokens. `answers`
  * (or NULL) gets hn_answer_span's of each row with its scores. */
-int hn_metrics_spans(const struct hn_run *run, const float *logits, const struct hn_examples *ex,
-    const struct hn_dataset *data, json_t *out, json_t *answers, struct hn_error *err);
+int hn_metrics_spans(const struct hn_loaded *loaded, const float *logits,
+    const struct hn_examples *ex, const struct hn_dataset *data, json_t *out, json_t *answers,
+    struct hn_error *err);
 
 #endif

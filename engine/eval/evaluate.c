@@ -48,18 +48,19 @@ static int measure_classes(const struct gathered *g, struct hn_evaluation *e) {
     return rc;
 }
 
-static int measure(const struct hn_run *run, const struct gathered *g, const struct hn_examples *ex,
-    const struct hn_dataset *data, struct hn_evaluation *e, json_t *answers, struct hn_error *err) {
+static int measure(const struct hn_loaded *loaded, const struct gathered *g,
+    const struct hn_examples *ex, const struct hn_dataset *data, struct hn_evaluation *e,
+    json_t *answers, struct hn_error *err) {
     int rc = 0;
-    switch (run->model.head.objective) {
+    switch (loaded->model.head.objective) {
     case HN_OBJECTIVE_CLASSES:
         rc = measure_classes(g, e);
         break;
     case HN_OBJECTIVE_TAGS:
-        rc = hn_metrics_tags(run, g->logits, g->targets, ex, e->metrics, answers);
+        rc = hn_metrics_tags(loaded, g->logits, g->targets, ex, e->metrics, answers);
         break;
     case HN_OBJECTIVE_SPAN:
-        return hn_metrics_spans(run, g->logits, ex, data, e->metrics, answers, err);
+        return hn_metrics_spans(loaded, g->logits, ex, data, e->metrics, answers, err);
     case HN_OBJECTIVE_MULTI:
         rc = hn_metrics_multi(g->logits, ex->values, g->n, g->outputs, e->metrics);
         break;
@@ -86,9 +87,9 @@ static void share_losses(const struct hn_exec *x, struct example_loss *first) {
 }
 
 /* The answer of a head without text: which label, labels or value, and whether that is right. */
-static json_t *answer_of(
-    const struct hn_run *run, const struct gathered *g, const struct hn_examples *ex, size_t i) {
-    const struct hn_labels *labels = &run->spec->labels;
+static json_t *answer_of(const struct hn_loaded *loaded, const struct gathered *g,
+    const struct hn_examples *ex, size_t i) {
+    const struct hn_labels *labels = &loaded->spec->labels;
     const float *logits = g->logits + i * g->outputs;
     json_t *answer = hn_answer_sequence(labels, logits);
     bool right = true;
@@ -138,22 +139,22 @@ static int tell_rows(const struct hn_examples *ex, const struct hn_dataset *data
     return 0;
 }
 
-static int gather_rows(const struct hn_run *run, const struct gathered *all,
+static int gather_rows(const struct hn_loaded *loaded, const struct gathered *all,
     const struct hn_examples *ex, const struct hn_dataset *data, const struct example_loss *losses,
     json_t *answers, struct hn_evaluation *e, struct hn_error *err) {
-    bool head = run->model.head.objective != HN_OBJECTIVE_TOKENS && !json_array_size(answers);
+    bool head = loaded->model.head.objective != HN_OBJECTIVE_TOKENS && !json_array_size(answers);
     for (size_t i = 0; head && i < ex->n_rows; i++)
-        json_array_append_new(answers, answer_of(run, all, ex, i));
+        json_array_append_new(answers, answer_of(loaded, all, ex, i));
     e->rows = json_array();
     return tell_rows(ex, data, losses, answers, e->rows, err);
 }
 
-int hn_evaluate(struct hn_compute *compute, const struct hn_phase *phase, const struct hn_run *run,
-    const float *params, const struct hn_examples *ex, const struct hn_dataset *data, bool rows,
-    struct hn_evaluation *ret, struct hn_error *err) {
+int hn_evaluate(struct hn_compute *compute, const struct hn_phase *phase,
+    const struct hn_loaded *loaded, const float *params, const struct hn_examples *ex,
+    const struct hn_dataset *data, bool rows, struct hn_evaluation *ret, struct hn_error *err) {
     struct hn_loss_sums sums = {0};
-    struct gathered all = {.outputs = run->model.head.outputs};
-    bool head = run->model.head.objective != HN_OBJECTIVE_TOKENS;
+    struct gathered all = {.outputs = loaded->model.head.outputs};
+    bool head = loaded->model.head.objective != HN_OBJECTIVE_TOKENS;
     struct example_loss *losses = rows ? hn_calloc(ex->n_rows, sizeof *losses) : NULL;
     struct hn_exec x = {.params = params,
         .sums = &sums,
@@ -178,14 +179,14 @@ int hn_evaluate(struct hn_compute *compute, const struct hn_phase *phase, const 
     int rc = ok && ret->metrics ? 0 : hn_fail(err, HN_E_INTERNAL, "out of memory");
     ret->loss = sums.loss;
     if (!rc && head) {
-        rc = measure(run, &all, ex, data, ret, answers, err);
+        rc = measure(loaded, &all, ex, data, ret, answers, err);
     } else if (!rc) {
         json_object_set_new(ret->metrics, "perplexity", hn_json_float((float)exp(sums.loss)));
         json_object_set_new(ret->metrics, "token_accuracy",
             hn_json_float(targets ? (float)((double)sums.correct / (double)targets) : 0));
     }
     if (!rc && rows)
-        rc = gather_rows(run, &all, ex, data, losses, answers, ret, err);
+        rc = gather_rows(loaded, &all, ex, data, losses, answers, ret, err);
     json_decref(answers);
     free(losses);
     free(x.row_losses);

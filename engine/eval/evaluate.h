@@ -15,7 +15,7 @@
 #define HN_ENGINE_EVAL_EVALUATE_H
 
 #include "engine/run/compute.h"
-#include "engine/run/run.h"
+#include "engine/run/loaded.h"
 
 #include <jansson.h>
 
@@ -32,9 +32,9 @@ struct hn_evaluation {
 
 /* `phase` ends in the loss (its logits can be read, see plan.h); `data` is what `ex` was made from.
  * Owner calls hn_evaluation_finish. */
-int hn_evaluate(struct hn_compute *compute, const struct hn_phase *phase, const struct hn_run *run,
-    const float *params, const struct hn_examples *ex, const struct hn_dataset *data, bool rows,
-    struct hn_evaluation *ret, struct hn_error *err);
+int hn_evaluate(struct hn_compute *compute, const struct hn_phase *phase,
+    const struct hn_loaded *loaded, const float *params, const struct hn_examples *ex,
+    const struct hn_dataset *data, bool rows, struct hn_evaluation *ret, struct hn_error *err);
 void hn_evaluation_finish(struct hn_evaluation *e);
 
 #endif

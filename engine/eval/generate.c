@@ -3,7 +3,7 @@
 #include "engine/base/buf.h"
 #include "engine/kernels/kernels.h"
 #include "engine/base/rng.h"
-#include "engine/run/run.h"
+#include "engine/run/loaded.h"
 
 #include <math.h>
 #include <stdlib.h>

@@ -8,14 +8,14 @@
 #include <unistd.h>
 
 int hn_predict_phase(
-    struct hn_phase *phase, const struct hn_run *run, size_t longest, struct hn_error *err) {
+    struct hn_phase *phase, const struct hn_loaded *loaded, size_t longest, struct hn_error *err) {
     size_t tokens = longest > HN_PREDICT_TOKENS ? longest : HN_PREDICT_TOKENS;
     struct hn_graph_options graph = {
-        .adapter = run->adapter.n ? &run->adapter : NULL, .logits = true};
+        .adapter = loaded->adapter.n ? &loaded->adapter : NULL, .logits = true};
     struct hn_plan_options plan = {
         .caps = {.dims = {[HN_DIM_TOKENS] = tokens, [HN_DIM_TARGETS] = tokens},
             .threads = (unsigned)sysconf(_SC_NPROCESSORS_ONLN)}};
-    return hn_phase_make(phase, &run->model, &graph, &plan, err);
+    return hn_phase_make(phase, &loaded->model, &graph, &plan, err);
 }
 
 /* Words of a text, apart at white space. */
@@ -72,13 +72,14 @@ static enum hn_columns columns_of(enum hn_objective problem) {
                                         : HN_ROWS_TEXT_LABEL;
 }
 
-static int add_windows(struct hn_head_inputs *in, const struct hn_run *run, const json_t *row,
+static int add_windows(struct hn_head_inputs *in, const struct hn_loaded *loaded, const json_t *row,
     size_t index, struct hn_encoded *e, struct hn_error *err) {
-    struct hn_encode_options o = hn_run_encode_options(run);
+    struct hn_encode_options o = hn_loaded_encode_options(loaded);
     int rc = 0;
     e->window = 0;
     do {
-        rc = hn_row_encode(&run->codec, columns_of(run->model.head.objective), row, &o, e, err);
+        rc = hn_row_encode(
+            &loaded->codec, columns_of(loaded->model.head.objective), row, &o, e, err);
         if (!rc)
             rc = hn_examples_add(&in->examples, e, e->ids.n, index, (uint32_t)index + 1, err);
         in->longest = e->ids.n > in->longest ? e->ids.n : in->longest;
@@ -86,16 +87,16 @@ static int add_windows(struct hn_head_inputs *in, const struct hn_run *run, cons
     return rc;
 }
 
-int hn_head_inputs_read(struct hn_head_inputs *in, const struct hn_run *run, const json_t *inputs,
-    struct hn_error *err) {
-    enum hn_objective problem = run->model.head.objective;
+int hn_head_inputs_read(struct hn_head_inputs *in, const struct hn_loaded *loaded,
+    const json_t *inputs, struct hn_error *err) {
+    enum hn_objective problem = loaded->model.head.objective;
     struct hn_encoded e = {0};
     *in = (struct hn_head_inputs){.rows = json_array()};
-    hn_examples_begin(&in->examples, &run->spec->labels);
+    hn_examples_begin(&in->examples, &loaded->spec->labels);
     int rc = in->rows ? 0 : hn_fail(err, HN_E_INTERNAL, "out of memory");
     for (size_t i = 0; !rc && i < json_array_size(inputs); i++) {
         json_t *row = row_of(problem, json_array_get(inputs, i));
-        rc = row ? add_windows(in, run, row, i, &e, err) : refuse(problem, i, err);
+        rc = row ? add_windows(in, loaded, row, i, &e, err) : refuse(problem, i, err);
         json_array_append_new(in->rows, row);
     }
     hn_encoded_finish(&e);
@@ -120,9 +121,9 @@ static size_t logit_rows(const struct hn_examples *ex, size_t i) {
 
 /* Logits of all examples, in order; caller frees. */
 static int compute_logits(struct hn_compute *compute, const struct hn_phase *phase,
-    const struct hn_run *run, const float *params, const struct hn_examples *ex, float **ret,
+    const struct hn_loaded *loaded, const float *params, const struct hn_examples *ex, float **ret,
     struct hn_error *err) {
-    size_t outputs = run->model.head.outputs, rows = 0, at = 0;
+    size_t outputs = loaded->model.head.outputs, rows = 0, at = 0;
     struct hn_exec x = {.params = params};
     for (size_t i = 0; i < ex->n_rows; i++)
         rows += logit_rows(ex, i);
@@ -153,18 +154,18 @@ static int compute_logits(struct hn_compute *compute, const struct hn_phase *pha
 }
 
 /* The windows of one input, encoded again for their offsets. */
-static int answer_text(const struct hn_run *run, const json_t *row, const float *logits,
+static int answer_text(const struct hn_loaded *loaded, const json_t *row, const float *logits,
     const struct hn_examples *ex, size_t *example, size_t *at, json_t **ret, struct hn_error *err) {
-    enum hn_objective problem = run->model.head.objective;
-    const struct hn_labels *labels = &run->spec->labels;
+    enum hn_objective problem = loaded->model.head.objective;
+    const struct hn_labels *labels = &loaded->spec->labels;
     const json_t *context = json_object_get(row, "context");
-    struct hn_encode_options o = hn_run_encode_options(run);
+    struct hn_encode_options o = hn_loaded_encode_options(loaded);
     struct hn_encoded e = {0};
     struct hn_best_span span = {0};
-    size_t outputs = run->model.head.outputs;
+    size_t outputs = loaded->model.head.outputs;
     int rc = 0;
     do {
-        rc = hn_row_encode(&run->codec, columns_of(problem), row, &o, &e, err);
+        rc = hn_row_encode(&loaded->codec, columns_of(problem), row, &o, &e, err);
         if (!rc && problem == HN_OBJECTIVE_SPAN)
             hn_span_consider(&span, &e, logits + *at * outputs);
         else if (!rc)
@@ -179,22 +180,22 @@ static int answer_text(const struct hn_run *run, const json_t *row, const float 
 }
 
 int hn_predict_head(struct hn_compute *compute, const struct hn_phase *phase,
-    const struct hn_run *run, const float *params, const struct hn_head_inputs *in, json_t **ret,
-    struct hn_error *err) {
+    const struct hn_loaded *loaded, const float *params, const struct hn_head_inputs *in,
+    json_t **ret, struct hn_error *err) {
     const struct hn_examples *ex = &in->examples;
-    enum hn_objective problem = run->model.head.objective;
+    enum hn_objective problem = loaded->model.head.objective;
     float *logits = NULL;
     json_t *data = json_array();
-    int rc = compute_logits(compute, phase, run, params, ex, &logits, err);
+    int rc = compute_logits(compute, phase, loaded, params, ex, &logits, err);
     for (size_t i = 0, example = 0, at = 0; !rc && i < json_array_size(in->rows); i++) {
         json_t *one = NULL;
         if (problem == HN_OBJECTIVE_TAGS || problem == HN_OBJECTIVE_SPAN) {
-            rc =
-                answer_text(run, json_array_get(in->rows, i), logits, ex, &example, &at, &one, err);
+            rc = answer_text(
+                loaded, json_array_get(in->rows, i), logits, ex, &example, &at, &one, err);
         } else {
             if (logit_rows(ex, example))
-                one =
-                    hn_answer_sequence(&run->spec->labels, logits + run->model.head.outputs * at++);
+                one = hn_answer_sequence(
+                    &loaded->spec->labels, logits + loaded->model.head.outputs * at++);
             else
                 one = json_pack("{s:n}", "label");
             example++;

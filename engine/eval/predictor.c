@@ -22,7 +22,7 @@ void hn_predictor_destroy(struct hn_predictor *p) {
     hn_compute_finish(&p->compute);
     hn_phase_finish(&p->phase);
     hn_params_finish(&p->params);
-    hn_run_finish(&p->run);
+    hn_loaded_finish(&p->loaded);
     hn_spec_finish(&p->spec);
     free(p->key);
     free(p);
@@ -34,7 +34,7 @@ static int read_exported(struct hn_predictor *p, const char *run_dir, struct hn_
     for (size_t i = 0; i < hn_n_exporters; i++) {
         snprintf(dir, sizeof dir, "%s/artifacts/%s", run_dir, hn_exporters[i].dir);
         if (!hn_exporters[i].is_model && access(dir, R_OK) == 0)
-            return hn_exporters[i].read(&p->run, &p->params, dir, p->params.values, err);
+            return hn_exporters[i].read(&p->loaded, &p->params, dir, p->params.values, err);
     }
     return hn_fail(err, HN_E_CONFLICT,
         "the job has no exported result yet; ask for \"step\":\"last\" while it runs");
@@ -70,7 +70,7 @@ static int no_checkpoint(struct hn_error *err, size_t step) {
 static int read_step(
     struct hn_predictor *p, const char *run_dir, size_t step, struct hn_error *err) {
     return step ? hn_checkpoint_read(run_dir, step, &p->params, NULL, NULL, err)
-                : hn_run_start_params(&p->run, run_dir, &p->params, err);
+                : hn_loaded_start_params(&p->loaded, run_dir, &p->params, err);
 }
 
 /* `which`: "last", "best" or a step's number. */
@@ -122,24 +122,25 @@ static int no_head(const struct hn_model *model, struct hn_error *err) {
 
 /* `own`: the model's own head, if it was trained for a task; else that of the job. */
 static int open_model(struct hn_predictor *p, const char *path, bool own, struct hn_error *err) {
-    int rc = hn_model_open(&p->run.model, path, err);
+    int rc = hn_model_open(&p->loaded.model, path, err);
     if (!rc && own)
-        rc = hn_labels_of_model(&p->spec.labels, &p->run.model, err);
-    if (!rc && own && p->spec.labels.objective == HN_OBJECTIVE_TOKENS && p->run.model.arch->encoder)
-        rc = no_head(&p->run.model, err);
+        rc = hn_labels_of_model(&p->spec.labels, &p->loaded.model, err);
+    if (!rc && own && p->spec.labels.objective == HN_OBJECTIVE_TOKENS &&
+        p->loaded.model.arch->encoder)
+        rc = no_head(&p->loaded.model, err);
     if (!rc)
         rc = hn_model_set_head(
-            &p->run.model, p->spec.labels.objective, hn_labels_outputs(&p->spec.labels), err);
-    return rc ? rc : hn_codec_open(&p->run.model, &p->run.codec, err);
+            &p->loaded.model, p->spec.labels.objective, hn_labels_outputs(&p->spec.labels), err);
+    return rc ? rc : hn_codec_open(&p->loaded.model, &p->loaded.codec, err);
 }
 
 /* A base alone: rows as long as it was made for, within reason; a head must be in its file. */
 static int open_base(struct hn_predictor *p, const char *path, struct hn_error *err) {
     hn_hyperparams_defaults(&p->spec.hp);
     int rc = open_model(p, path, true, err);
-    size_t context = p->run.model.config.context;
+    size_t context = p->loaded.model.config.context;
     p->spec.hp.max_length = (int64_t)(context < BASE_LENGTH ? context : BASE_LENGTH);
-    if (!rc && p->run.model.head.is_new)
+    if (!rc && p->loaded.model.head.is_new)
         rc = hn_fail(
             err, HN_E_MODEL_INVALID, "the model's file lacks the head that its config.json names");
     return rc;
@@ -152,7 +153,7 @@ static int open_predictor(
     const json_t *step = json_object_get(source, "step");
     bool exported =
         !step || (json_is_string(step) && strcmp(json_string_value(step), "exported") == 0);
-    p->run.spec = &p->spec;
+    p->loaded.spec = &p->spec;
     if (!json_is_object(source))
         return open_base(p, path, err);
     int rc = read_source_spec(p, source, &run_dir, err);
@@ -162,17 +163,17 @@ static int open_predictor(
         return open_model(p, merged, false, err);
     rc = open_model(p, path, false, err);
     if (!rc)
-        rc = hn_run_choose_params(&p->run, err);
+        rc = hn_loaded_choose_params(&p->loaded, err);
     if (!rc)
-        rc = hn_run_make_params(&p->run, &p->params, err);
+        rc = hn_loaded_make_params(&p->loaded, &p->params, err);
     if (rc)
         return rc;
     return exported ? read_exported(p, run_dir, err) : read_checkpoint(p, run_dir, step, err);
 }
 
 size_t hn_predictor_limit(const struct hn_predictor *p) {
-    return p->run.model.config.context < HN_ANSWER_CONTEXT ? p->run.model.config.context
-                                                           : HN_ANSWER_CONTEXT;
+    return p->loaded.model.config.context < HN_ANSWER_CONTEXT ? p->loaded.model.config.context
+                                                              : HN_ANSWER_CONTEXT;
 }
 
 /* Room for `tokens` a sequence in the key-value cache: grown in powers of two, since most calls are
@@ -188,8 +189,8 @@ static int make_room(struct hn_predictor *p, size_t tokens, struct hn_error *err
     hn_compute_finish(&p->compute);
     hn_phase_finish(&p->phase);
     p->context = 0;
-    int rc = hn_sample_phase(&p->phase, &p->run.model, p->run.adapter.n ? &p->run.adapter : NULL,
-        SLOTS, context, threads, err);
+    int rc = hn_sample_phase(&p->phase, &p->loaded.model,
+        p->loaded.adapter.n ? &p->loaded.adapter : NULL, SLOTS, context, threads, err);
     if (!rc)
         rc = hn_compute_init(&p->compute, threads, p->phase.plan.arena_bytes, HN_SAMPLE_CHUNK, err);
     p->context = rc ? 0 : context;
@@ -236,7 +237,7 @@ static int make_head_room(struct hn_predictor *p, size_t tokens, struct hn_error
     hn_compute_finish(&p->compute);
     hn_phase_finish(&p->phase);
     p->context = 0;
-    int rc = hn_predict_phase(&p->phase, &p->run, tokens, err);
+    int rc = hn_predict_phase(&p->phase, &p->loaded, tokens, err);
     if (!rc)
         rc = hn_compute_init(
             &p->compute, p->phase.plan.caps.threads, p->phase.plan.arena_bytes, tokens, err);
@@ -296,8 +297,8 @@ int hn_predictor_generate(struct hn_predictor *p, const struct hn_prompt *prompt
                  : hn_fail(err, HN_E_INTERNAL, "out of memory");
     struct hn_generator g = {.compute = &p->compute,
         .phase = &p->phase,
-        .model = &p->run.model,
-        .codec = &p->run.codec,
+        .model = &p->loaded.model,
+        .codec = &p->loaded.codec,
         .params = p->params.values,
         .slots = SLOTS,
         .context = p->context};
@@ -310,11 +311,11 @@ int hn_predictor_generate(struct hn_predictor *p, const struct hn_prompt *prompt
 int hn_predictor_answer(
     struct hn_predictor *p, const json_t *inputs, json_t **ret, struct hn_error *err) {
     struct hn_head_inputs in;
-    int rc = hn_head_inputs_read(&in, &p->run, inputs, err);
+    int rc = hn_head_inputs_read(&in, &p->loaded, inputs, err);
     if (!rc)
         rc = make_head_room(p, in.longest, err);
     if (!rc)
-        rc = hn_predict_head(&p->compute, &p->phase, &p->run, p->params.values, &in, ret, err);
+        rc = hn_predict_head(&p->compute, &p->phase, &p->loaded, p->params.values, &in, ret, err);
     hn_head_inputs_finish(&in);
     return rc;
 }

@@ -8,12 +8,12 @@
 #include "engine/data/prompt.h"
 #include "engine/run/compute.h"
 #include "engine/eval/generate.h"
-#include "engine/run/run.h"
+#include "engine/run/loaded.h"
 
 struct hn_predictor {
     char *key; /* canonical text of model and source */
     struct hn_spec spec;
-    struct hn_run run;
+    struct hn_loaded loaded;
     struct hn_params params;
     struct hn_phase phase; /* of predictions, with `context` tokens of room */
     struct hn_compute compute;

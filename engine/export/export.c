@@ -101,13 +101,13 @@ int hn_export_list(const char *root, const char *dir, json_t *files, struct hn_e
     return rc;
 }
 
-json_t *hn_export_provenance(const struct hn_run *run) {
-    return json_pack("{s:s, s:s, s:s}", "hone.run", run->spec->run_sha256, "hone.base",
-        run->spec->model_sha256, "hone.data",
-        run->spec->train.sha256 ? run->spec->train.sha256 : "");
+json_t *hn_export_provenance(const struct hn_loaded *loaded) {
+    return json_pack("{s:s, s:s, s:s}", "hone.run", loaded->spec->run_sha256, "hone.base",
+        loaded->spec->model_sha256, "hone.data",
+        loaded->spec->train.sha256 ? loaded->spec->train.sha256 : "");
 }
 
-const char *hn_export_class(const struct hn_run *run) {
+const char *hn_export_class(const struct hn_loaded *loaded) {
     static const char *const classes[HN_OBJECTIVES] = {
         [HN_OBJECTIVE_TOKENS] = "AutoModelForCausalLM",
         [HN_OBJECTIVE_CLASSES] = "AutoModelForSequenceClassification",
@@ -115,21 +115,21 @@ const char *hn_export_class(const struct hn_run *run) {
         [HN_OBJECTIVE_VALUE] = "AutoModelForSequenceClassification",
         [HN_OBJECTIVE_TAGS] = "AutoModelForTokenClassification",
         [HN_OBJECTIVE_SPAN] = "AutoModelForQuestionAnswering"};
-    return classes[run->model.head.objective];
+    return classes[loaded->model.head.objective];
 }
 
-void hn_export_head(const struct hn_run *run, json_t *config) {
+void hn_export_head(const struct hn_loaded *loaded, json_t *config) {
     static const char *const problems[HN_OBJECTIVES] = {
         [HN_OBJECTIVE_CLASSES] = "single_label_classification",
         [HN_OBJECTIVE_MULTI] = "multi_label_classification",
         [HN_OBJECTIVE_VALUE] = "regression"};
-    const struct hn_head *head = &run->model.head;
+    const struct hn_head *head = &loaded->model.head;
     if (!head->names)
         return;
     json_t *names = json_object(), *numbers = json_object();
     for (size_t i = 0; i < head->outputs; i++) {
         char number[24], label[32];
-        const char *name = hn_label_name(&run->spec->labels, i);
+        const char *name = hn_label_name(&loaded->spec->labels, i);
         snprintf(number, sizeof number, "%zu", i);
         snprintf(label, sizeof label, "LABEL_%zu", i);
         name = *name ? name : label;

@@ -20,7 +20,7 @@
 #define HN_ENGINE_EXPORT_EXPORT_H
 
 #include "engine/run/params.h"
-#include "engine/run/run.h"
+#include "engine/run/loaded.h"
 
 struct hn_exporter {
     enum hn_export bit;
@@ -28,10 +28,10 @@ struct hn_exporter {
     const char *file; /* of a model: what is opened below dir; NULL: dir itself */
     /* a model of its own, read back by opening it; else `read` fills the trained parameters */
     bool is_model;
-    int (*write)(const struct hn_run *run, const struct hn_params *params, const char *dir,
+    int (*write)(const struct hn_loaded *loaded, const struct hn_params *params, const char *dir,
         struct hn_error *err);
     /* Fills values[params->size] from the folder. NULL for models. */
-    int (*read)(const struct hn_run *run, const struct hn_params *params, const char *dir,
+    int (*read)(const struct hn_loaded *loaded, const struct hn_params *params, const char *dir,
         float *values, struct hn_error *err);
 };
 
@@ -46,7 +46,7 @@ size_t hn_row_to_hf(
 size_t hn_row_to_gguf(const struct hn_model *model, const struct hn_weight *weight, size_t row);
 /* {"hone.run","hone.base","hone.data"}: hashes that go into an artifact's metadata. New
  * reference. */
-json_t *hn_export_provenance(const struct hn_run *run);
+json_t *hn_export_provenance(const struct hn_loaded *loaded);
 /* Adds {"path","size","sha256"} of each file in root/dir to `files`, sorted by name; paths are
  * relative to root. */
 int hn_export_list(const char *root, const char *dir, json_t *files, struct hn_error *err);
@@ -58,30 +58,30 @@ int hn_export_json(const char *path, json_t *json, struct hn_error *err);
 int hn_export_text(const char *path, struct hn_buf *text, struct hn_error *err);
 /* Sets what config.json says of a task's head: class, labels, kind of problem. Nothing without
  * one. */
-void hn_export_head(const struct hn_run *run, json_t *config);
+void hn_export_head(const struct hn_loaded *loaded, json_t *config);
 /* The Transformers class that loads the result: "AutoModelForCausalLM" … */
-const char *hn_export_class(const struct hn_run *run);
+const char *hn_export_class(const struct hn_loaded *loaded);
 /* The base model's own name for people: general.name, or its family. */
 void hn_base_name(const struct hn_model *model, char *out, size_t size);
 
-int hn_peft_write(const struct hn_run *run, const struct hn_params *params, const char *dir,
+int hn_peft_write(const struct hn_loaded *loaded, const struct hn_params *params, const char *dir,
     struct hn_error *err);
-int hn_peft_read(const struct hn_run *run, const struct hn_params *params, const char *dir,
+int hn_peft_read(const struct hn_loaded *loaded, const struct hn_params *params, const char *dir,
     float *values, struct hn_error *err);
-int hn_gguf_adapter_write(const struct hn_run *run, const struct hn_params *params, const char *dir,
-    struct hn_error *err);
-int hn_gguf_adapter_read(const struct hn_run *run, const struct hn_params *params, const char *dir,
-    float *values, struct hn_error *err);
+int hn_gguf_adapter_write(const struct hn_loaded *loaded, const struct hn_params *params,
+    const char *dir, struct hn_error *err);
+int hn_gguf_adapter_read(const struct hn_loaded *loaded, const struct hn_params *params,
+    const char *dir, float *values, struct hn_error *err);
 /* HN_E_UNSUPPORTED, for the field exports, when a GGUF file cannot say what the model does. */
 int hn_merged_gguf_check(const struct hn_model *model, struct hn_error *err);
 /* Type in which the file holds a weight. */
-enum hn_dtype hn_merged_gguf_type(const struct hn_run *run, const struct hn_weight *weight);
-int hn_merged_gguf_write(const struct hn_run *run, const struct hn_params *params, const char *dir,
-    struct hn_error *err);
+enum hn_dtype hn_merged_gguf_type(const struct hn_loaded *loaded, const struct hn_weight *weight);
+int hn_merged_gguf_write(const struct hn_loaded *loaded, const struct hn_params *params,
+    const char *dir, struct hn_error *err);
 /* HN_E_INVALID_FIELD, for max_shard_bytes, when the weights would lie in more files than a folder
  * may have. */
-int hn_merged_check(const struct hn_run *run, struct hn_error *err);
-int hn_merged_write(const struct hn_run *run, const struct hn_params *params, const char *dir,
+int hn_merged_check(const struct hn_loaded *loaded, struct hn_error *err);
+int hn_merged_write(const struct hn_loaded *loaded, const struct hn_params *params, const char *dir,
     struct hn_error *err);
 
 #endif

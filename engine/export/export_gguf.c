@@ -19,11 +19,11 @@ static void tensor_name(const struct hn_param *p, char *out, size_t size) {
 
 /* Copies a matrix between the engine's row order and the GGUF file's: rows of B are the adapted
  * matrix's own. */
-static void reorder(const struct hn_run *run, const struct hn_param *p, const float *from,
+static void reorder(const struct hn_loaded *loaded, const struct hn_param *p, const float *from,
     float *to, bool to_gguf) {
     bool is_b = strstr(p->name, ".lora_B.");
     for (size_t r = 0; r < p->rows; r++) {
-        size_t row = is_b ? hn_row_to_gguf(&run->model, p->weight, r) : r;
+        size_t row = is_b ? hn_row_to_gguf(&loaded->model, p->weight, r) : r;
         memcpy(to + (to_gguf ? row : r) * p->cols, from + (to_gguf ? r : row) * p->cols,
             p->cols * sizeof *to);
     }
@@ -34,15 +34,15 @@ static float stored_alpha(const struct hn_hyperparams *hp) {
     return (float)(hp->rslora ? hp->lora_alpha * sqrt((double)hp->lora_rank) : hp->lora_alpha);
 }
 
-static void put_metadata(struct hn_gguf_writer *w, const struct hn_run *run) {
+static void put_metadata(struct hn_gguf_writer *w, const struct hn_loaded *loaded) {
     char name[256];
-    hn_base_name(&run->model, name, sizeof name);
+    hn_base_name(&loaded->model, name, sizeof name);
     hn_gguf_put_string(w, "general.type", "adapter");
-    hn_gguf_put_string(w, "general.architecture", run->model.arch->gguf_arch);
+    hn_gguf_put_string(w, "general.architecture", loaded->model.arch->gguf_arch);
     hn_gguf_put_string(w, "general.name", name);
     hn_gguf_put_string(w, "adapter.type", "lora");
-    hn_gguf_put_f32(w, "adapter.lora.alpha", stored_alpha(&run->spec->hp));
-    json_t *provenance = hn_export_provenance(run);
+    hn_gguf_put_f32(w, "adapter.lora.alpha", stored_alpha(&loaded->spec->hp));
+    json_t *provenance = hn_export_provenance(loaded);
     const char *key;
     json_t *value;
     json_object_foreach(provenance, key, value)
@@ -50,13 +50,13 @@ static void put_metadata(struct hn_gguf_writer *w, const struct hn_run *run) {
     json_decref(provenance);
 }
 
-static int write_adapter(const struct hn_run *run, const struct hn_params *params, const char *path,
-    struct hn_error *err) {
+static int write_adapter(const struct hn_loaded *loaded, const struct hn_params *params,
+    const char *path, struct hn_error *err) {
     struct hn_gguf_writer w = {0};
     struct hn_buf header = {0};
     static const char zeros[64];
     char name[HN_NAME + 16];
-    put_metadata(&w, run);
+    put_metadata(&w, loaded);
     for (size_t i = 0; i < params->n; i++) {
         const struct hn_param *p = &params->table[i];
         tensor_name(p, name, sizeof name);
@@ -79,7 +79,7 @@ static int write_adapter(const struct hn_run *run, const struct hn_params *param
             rc = hn_fail(err, HN_E_INTERNAL, "out of memory");
             break;
         }
-        reorder(run, p, params->values + p->offset, values, true);
+        reorder(loaded, p, params->values + p->offset, values, true);
         if (!(rc = hn_write_all(fd, values, bytes, err)))
             rc = hn_write_all(fd, zeros, hn_gguf_padding(bytes), err);
         free(values);
@@ -92,18 +92,18 @@ static int write_adapter(const struct hn_run *run, const struct hn_params *param
 
 /* The chat template comes from the base file itself, which Ollama reads; what ends a turn is said
  * here. */
-static int write_modelfile(const struct hn_run *run, const char *path, struct hn_error *err) {
+static int write_modelfile(const struct hn_loaded *loaded, const char *path, struct hn_error *err) {
     struct hn_buf text = {0};
     hn_buf_printf(&text,
         "# Put the base model's file (sha256 %s) beside this one as base.gguf, then: ollama create "
         "NAME -f Modelfile\n"
         "FROM ./base.gguf\nADAPTER ./adapter.gguf\n",
-        run->spec->model_sha256);
-    for (size_t id = 0; id < hn_tokenizer_vocab(run->codec.tokenizer); id++) {
+        loaded->spec->model_sha256);
+    for (size_t id = 0; id < hn_tokenizer_vocab(loaded->codec.tokenizer); id++) {
         struct hn_buf token = {0};
-        if (!hn_tokenizer_is_end(run->codec.tokenizer, (int32_t)id))
+        if (!hn_tokenizer_is_end(loaded->codec.tokenizer, (int32_t)id))
             continue;
-        hn_tokenizer_decode(run->codec.tokenizer, (int32_t)id, true, &token);
+        hn_tokenizer_decode(loaded->codec.tokenizer, (int32_t)id, true, &token);
         if (token.size && !strpbrk(token.data, "\"\n\\"))
             hn_buf_printf(&text, "PARAMETER stop \"%s\"\n", token.data);
         hn_buf_free(&token);
@@ -111,26 +111,26 @@ static int write_modelfile(const struct hn_run *run, const char *path, struct hn
     return hn_export_text(path, &text, err);
 }
 
-int hn_gguf_adapter_write(const struct hn_run *run, const struct hn_params *params, const char *dir,
-    struct hn_error *err) {
+int hn_gguf_adapter_write(const struct hn_loaded *loaded, const struct hn_params *params,
+    const char *dir, struct hn_error *err) {
     char path[4096];
     snprintf(path, sizeof path, "%s/adapter.gguf", dir);
-    int rc = write_adapter(run, params, path, err);
+    int rc = write_adapter(loaded, params, path, err);
     snprintf(path, sizeof path, "%s/Modelfile", dir);
-    return rc ? rc : write_modelfile(run, path, err);
+    return rc ? rc : write_modelfile(loaded, path, err);
 }
 
-int hn_gguf_adapter_read(const struct hn_run *run, const struct hn_params *params, const char *dir,
-    float *values, struct hn_error *err) {
+int hn_gguf_adapter_read(const struct hn_loaded *loaded, const struct hn_params *params,
+    const char *dir, float *values, struct hn_error *err) {
     char path[4096], name[HN_NAME + 16];
     struct hn_gguf gguf;
     snprintf(path, sizeof path, "%s/adapter.gguf", dir);
     int rc = hn_gguf_open(&gguf, path, err);
     double scale =
-        rc ? 0 : hn_gguf_float(&gguf, "adapter.lora.alpha", 0) / (double)run->spec->hp.lora_rank;
-    if (!rc && fabs(scale - run->adapter.scale) > 1e-6 * run->adapter.scale)
+        rc ? 0 : hn_gguf_float(&gguf, "adapter.lora.alpha", 0) / (double)loaded->spec->hp.lora_rank;
+    if (!rc && fabs(scale - loaded->adapter.scale) > 1e-6 * loaded->adapter.scale)
         rc = hn_fail(err, HN_E_EXPORT_MISMATCH, "%s: the stored scale %g is not the trained one %g",
-            path, scale, run->adapter.scale);
+            path, scale, loaded->adapter.scale);
     for (size_t i = 0; !rc && i < params->n; i++) {
         const struct hn_param *p = &params->table[i];
         tensor_name(p, name, sizeof name);
@@ -139,7 +139,7 @@ int hn_gguf_adapter_read(const struct hn_run *run, const struct hn_params *param
             rc = hn_fail(err, HN_E_EXPORT_MISMATCH, "%s: tensor %s is missing or has another shape",
                 path, name);
         else
-            reorder(run, p, (const float *)(const void *)t->data, values + p->offset, false);
+            reorder(loaded, p, (const float *)(const void *)t->data, values + p->offset, false);
     }
     hn_gguf_close(&gguf);
     return rc;

@@ -23,14 +23,14 @@
 
 /* What the rows of a folder's tensors are made from. */
 struct source {
-    const struct hn_run *run;
+    const struct hn_loaded *loaded;
     const struct hn_params *params;
     const struct hn_weight *whole; /* the transposed weight that `values` holds, or NULL */
     float *values;                 /* [the largest transposed weight] */
 };
 
-static bool is_transposed(const struct hn_run *run, const struct hn_weight *w) {
-    return run->model.arch->names[w->role].transposed;
+static bool is_transposed(const struct hn_loaded *loaded, const struct hn_weight *w) {
+    return loaded->model.arch->names[w->role].transposed;
 }
 
 /* Hugging Face stores GPT-2's matrices as [in, out] (Conv1D): such a one is made as a whole
@@ -38,7 +38,7 @@ static bool is_transposed(const struct hn_run *run, const struct hn_weight *w) {
 static void transpose(struct source *s, const struct hn_weight *w) {
     float *row = s->values + w->rows * w->cols;
     for (size_t r = 0; r < w->rows; r++) {
-        hn_merged_row(s->run, s->params, w, r, row);
+        hn_merged_row(s->loaded, s->params, w, r, row);
         for (size_t c = 0; c < w->cols; c++)
             s->values[c * w->rows + r] = row[c];
     }
@@ -60,27 +60,27 @@ static size_t row_from_hf(
 static void fill_row(void *context, const struct hn_safetensor_out *t, size_t row, float *out) {
     struct source *s = context;
     const struct hn_weight *w = t->source;
-    float offset = s->run->model.arch->names[w->role].offset;
-    if (is_transposed(s->run, w)) {
+    float offset = s->loaded->model.arch->names[w->role].offset;
+    if (is_transposed(s->loaded, w)) {
         if (s->whole != w)
             transpose(s, w);
         memcpy(out, s->values + row * w->rows, w->rows * sizeof *out);
         return;
     }
-    hn_merged_row(s->run, s->params, w, row_from_hf(&s->run->model.config, w, row), out);
+    hn_merged_row(s->loaded, s->params, w, row_from_hf(&s->loaded->model.config, w, row), out);
     for (size_t c = 0; offset > 0 && c < w->cols; c++)
         out[c] -= offset;
 }
 
 /* The folder's tensors in the model's order, n <= model->n_weights of them. Caller frees; NULL when
  * out of memory. */
-static struct hn_safetensor_out *list_tensors(const struct hn_run *run, size_t *ret_n) {
-    const struct hn_model *model = &run->model;
+static struct hn_safetensor_out *list_tensors(const struct hn_loaded *loaded, size_t *ret_n) {
+    const struct hn_model *model = &loaded->model;
     struct hn_safetensor_out *out = hn_calloc(model->n_weights, sizeof *out);
     size_t n = 0;
     for (size_t i = 0; out && i < model->n_weights; i++) {
         const struct hn_weight *w = &model->weights[i];
-        bool turned = is_transposed(run, w);
+        bool turned = is_transposed(loaded, w);
         if (w->unused)
             continue;
         out[n++] = (struct hn_safetensor_out){.name = w->hf_name,
@@ -89,7 +89,7 @@ static struct hn_safetensor_out *list_tensors(const struct hn_run *run, size_t *
                 w->vector    ? 0
                     : turned ? w->rows
                              : w->cols},
-            .type = run->spec->export_dtype,
+            .type = loaded->spec->export_dtype,
             .source = w};
     }
     *ret_n = n;
@@ -115,18 +115,18 @@ static size_t count_shards(const struct hn_safetensor_out *tensors, size_t n, in
     return shards;
 }
 
-int hn_merged_check(const struct hn_run *run, struct hn_error *err) {
+int hn_merged_check(const struct hn_loaded *loaded, struct hn_error *err) {
     size_t n, shards;
-    struct hn_safetensor_out *tensors = list_tensors(run, &n);
+    struct hn_safetensor_out *tensors = list_tensors(loaded, &n);
     if (!tensors)
         return hn_fail(err, HN_E_INTERNAL, "out of memory");
-    shards = count_shards(tensors, n, run->spec->max_shard_bytes);
+    shards = count_shards(tensors, n, loaded->spec->max_shard_bytes);
     free(tensors);
     if (shards <= HN_FOLDER_SHARDS)
         return 0;
     hn_fail(err, HN_E_INVALID_FIELD,
         "files of %lld bytes would be %zu for this model, more than the %d a folder may have",
-        (long long)run->spec->max_shard_bytes, shards, HN_FOLDER_SHARDS);
+        (long long)loaded->spec->max_shard_bytes, shards, HN_FOLDER_SHARDS);
     hn_error_field(err, "max_shard_bytes");
     hn_error_hint(err, "raise it, or leave it out for %lld", HN_SHARD_BYTES);
     return HN_E_INVALID_FIELD;
@@ -134,16 +134,16 @@ int hn_merged_check(const struct hn_run *run, struct hn_error *err) {
 
 /* One file without a number where everything fits, else files with an index of which tensor is
  * where, both as save_pretrained names them. */
-static int write_shards(const struct hn_run *run, const char *dir,
+static int write_shards(const struct hn_loaded *loaded, const char *dir,
     const struct hn_safetensor_out *tensors, size_t n, struct source *source,
     struct hn_error *err) {
-    size_t shards = count_shards(tensors, n, run->spec->max_shard_bytes), values = 0, bytes = 0,
+    size_t shards = count_shards(tensors, n, loaded->spec->max_shard_bytes), values = 0, bytes = 0,
            count;
-    json_t *metadata = hn_export_provenance(run), *map = json_object();
+    json_t *metadata = hn_export_provenance(loaded), *map = json_object();
     char path[4200], name[64] = "model.safetensors";
     int rc = 0;
     for (size_t i = 0, shard = 1; !rc && i < n; i += count, shard++) {
-        count = next_shard(tensors + i, n - i, run->spec->max_shard_bytes);
+        count = next_shard(tensors + i, n - i, loaded->spec->max_shard_bytes);
         if (shards > 1)
             snprintf(name, sizeof name, "model-%05zu-of-%05zu.safetensors", shard, shards);
         snprintf(path, sizeof path, "%.4096s/%s", dir, name);
@@ -165,18 +165,18 @@ static int write_shards(const struct hn_run *run, const char *dir,
     return rc;
 }
 
-static int write_tensors(const struct hn_run *run, const struct hn_params *params, const char *dir,
-    struct hn_error *err) {
-    struct source source = {.run = run, .params = params};
+static int write_tensors(const struct hn_loaded *loaded, const struct hn_params *params,
+    const char *dir, struct hn_error *err) {
+    struct source source = {.loaded = loaded, .params = params};
     size_t n = 0, largest = 0;
-    struct hn_safetensor_out *tensors = list_tensors(run, &n);
+    struct hn_safetensor_out *tensors = list_tensors(loaded, &n);
     for (size_t i = 0; tensors && i < n; i++) {
         const struct hn_weight *w = tensors[i].source;
-        if (is_transposed(run, w) && (w->rows + 1) * w->cols > largest)
+        if (is_transposed(loaded, w) && (w->rows + 1) * w->cols > largest)
             largest = (w->rows + 1) * w->cols;
     }
     int rc = tensors && (source.values = hn_calloc(largest, sizeof *source.values))
-        ? write_shards(run, dir, tensors, n, &source, err)
+        ? write_shards(loaded, dir, tensors, n, &source, err)
         : hn_fail(err, HN_E_INTERNAL, "out of memory");
     free(tensors);
     free(source.values);
@@ -188,45 +188,45 @@ static const char *dtype_name(enum hn_dtype type) {
 }
 
 /* The tokens named by id in the configuration; a missing one is left out. */
-static void add_ids(const struct hn_run *run, json_t *to) {
-    int64_t pad = hn_gguf_int(&run->model.gguf, "tokenizer.ggml.padding_token_id", -1);
-    int32_t bos = hn_tokenizer_bos(run->codec.tokenizer),
-            eos = hn_tokenizer_eos(run->codec.tokenizer);
+static void add_ids(const struct hn_loaded *loaded, json_t *to) {
+    int64_t pad = hn_gguf_int(&loaded->model.gguf, "tokenizer.ggml.padding_token_id", -1);
+    int32_t bos = hn_tokenizer_bos(loaded->codec.tokenizer),
+            eos = hn_tokenizer_eos(loaded->codec.tokenizer);
     if (bos >= 0)
         json_object_set_new(to, "bos_token_id", json_integer(bos));
     if (eos >= 0)
         json_object_set_new(to, "eos_token_id", json_integer(eos));
-    if (pad >= 0 && (size_t)pad < run->model.config.vocab)
+    if (pad >= 0 && (size_t)pad < loaded->model.config.vocab)
         json_object_set_new(to, "pad_token_id", json_integer((json_int_t)pad));
 }
 
 /* Version 4 of Transformers reads torch_dtype, version 5 dtype. */
-static json_t *make_config(const struct hn_run *run) {
-    json_t *config = hn_model_describe(&run->model);
-    add_ids(run, config);
-    hn_export_head(run, config);
-    json_object_set_new(config, "torch_dtype", json_string(dtype_name(run->spec->export_dtype)));
-    json_object_set_new(config, "dtype", json_string(dtype_name(run->spec->export_dtype)));
+static json_t *make_config(const struct hn_loaded *loaded) {
+    json_t *config = hn_model_describe(&loaded->model);
+    add_ids(loaded, config);
+    hn_export_head(loaded, config);
+    json_object_set_new(config, "torch_dtype", json_string(dtype_name(loaded->spec->export_dtype)));
+    json_object_set_new(config, "dtype", json_string(dtype_name(loaded->spec->export_dtype)));
     return config;
 }
 
 /* Generation stops at every token that ends a turn or a text, as it does here. */
-static json_t *make_generation_config(const struct hn_run *run) {
+static json_t *make_generation_config(const struct hn_loaded *loaded) {
     json_t *config = json_object(), *ends = json_array();
-    for (size_t id = 0; id < hn_tokenizer_vocab(run->codec.tokenizer); id++)
-        if (hn_tokenizer_is_end(run->codec.tokenizer, (int32_t)id))
+    for (size_t id = 0; id < hn_tokenizer_vocab(loaded->codec.tokenizer); id++)
+        if (hn_tokenizer_is_end(loaded->codec.tokenizer, (int32_t)id))
             json_array_append_new(ends, json_integer((json_int_t)id));
-    add_ids(run, config);
+    add_ids(loaded, config);
     if (json_array_size(ends))
         json_object_set(config, "eos_token_id", ends);
     json_decref(ends);
     return config;
 }
 
-static int write_readme(const struct hn_run *run, const char *path, struct hn_error *err) {
+static int write_readme(const struct hn_loaded *loaded, const char *path, struct hn_error *err) {
     char base[256];
     struct hn_buf text = {0};
-    hn_base_name(&run->model, base, sizeof base);
+    hn_base_name(&loaded->model, base, sizeof base);
     hn_buf_printf(&text,
         "---\nlibrary_name: transformers\n---\n# %s, fine-tuned\n\n"
         "%s, beginning from the base model as it is stored: %s, sha256 `%s`. Values are kept here "
@@ -235,28 +235,28 @@ static int write_readme(const struct hn_run *run, const char *path, struct hn_er
         "`AutoTokenizer.from_pretrained(THIS_FOLDER)`.\n\n"
         "Run `%s`, training data sha256 `%s`.\n",
         base,
-        run->spec->method == HN_METHOD_FULL ? "All weights were trained"
-            : run->spec->method == HN_METHOD_LORA
+        loaded->spec->method == HN_METHOD_FULL ? "All weights were trained"
+            : loaded->spec->method == HN_METHOD_LORA
             ? "An adapter was trained and added to the base's weights"
             : "The head was trained on top of the base's weights",
-        run->model.quantisation, run->spec->model_sha256, dtype_name(run->spec->export_dtype),
-        hn_export_class(run), run->spec->run_sha256,
-        run->spec->train.sha256 ? run->spec->train.sha256 : "");
+        loaded->model.quantisation, loaded->spec->model_sha256,
+        dtype_name(loaded->spec->export_dtype), hn_export_class(loaded), loaded->spec->run_sha256,
+        loaded->spec->train.sha256 ? loaded->spec->train.sha256 : "");
     return hn_export_text(path, &text, err);
 }
 
-int hn_merged_write(const struct hn_run *run, const struct hn_params *params, const char *dir,
+int hn_merged_write(const struct hn_loaded *loaded, const struct hn_params *params, const char *dir,
     struct hn_error *err) {
     char path[4096];
-    int rc = write_tensors(run, params, dir, err);
+    int rc = write_tensors(loaded, params, dir, err);
     snprintf(path, sizeof path, "%s/config.json", dir);
     if (!rc)
-        rc = hn_export_json(path, make_config(run), err);
+        rc = hn_export_json(path, make_config(loaded), err);
     snprintf(path, sizeof path, "%s/generation_config.json", dir);
-    if (!rc && !run->model.head.names)
-        rc = hn_export_json(path, make_generation_config(run), err);
+    if (!rc && !loaded->model.head.names)
+        rc = hn_export_json(path, make_generation_config(loaded), err);
     snprintf(path, sizeof path, "%s/README.md", dir);
     if (!rc)
-        rc = write_readme(run, path, err);
-    return rc ? rc : hn_tokenizer_files_write(run, dir, err);
+        rc = write_readme(loaded, path, err);
+    return rc ? rc : hn_tokenizer_files_write(loaded, dir, err);
 }

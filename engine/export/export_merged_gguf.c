@@ -150,8 +150,9 @@ static bool is_replaced(const struct hn_model *model, struct hn_view key) {
         (key.size > 5 && memcmp(key.data, "hone.", 5) == 0);
 }
 
-static int put_metadata(struct hn_gguf_writer *w, const struct hn_run *run, struct hn_error *err) {
-    const struct hn_model *model = &run->model;
+static int put_metadata(
+    struct hn_gguf_writer *w, const struct hn_loaded *loaded, struct hn_error *err) {
+    const struct hn_model *model = &loaded->model;
     int rc = 0;
     if (model->is_folder) {
         put_config(w, model);
@@ -160,9 +161,9 @@ static int put_metadata(struct hn_gguf_writer *w, const struct hn_run *run, stru
     for (size_t i = 0; i < model->gguf.n_kv; i++)
         if (!is_replaced(model, model->gguf.kv[i].key))
             hn_gguf_put_copy(w, &model->gguf.kv[i]);
-    hn_gguf_put_u32(w, "general.file_type", file_type(run->spec->gguf_dtype));
+    hn_gguf_put_u32(w, "general.file_type", file_type(loaded->spec->gguf_dtype));
     hn_gguf_put_u32(w, "general.quantization_version", 2);
-    json_t *provenance = hn_export_provenance(run);
+    json_t *provenance = hn_export_provenance(loaded);
     const char *key;
     json_t *value;
     json_object_foreach(provenance, key, value)
@@ -171,8 +172,8 @@ static int put_metadata(struct hn_gguf_writer *w, const struct hn_run *run, stru
     return rc;
 }
 
-enum hn_dtype hn_merged_gguf_type(const struct hn_run *run, const struct hn_weight *w) {
-    enum hn_dtype type = run->spec->gguf_dtype;
+enum hn_dtype hn_merged_gguf_type(const struct hn_loaded *loaded, const struct hn_weight *w) {
+    enum hn_dtype type = loaded->spec->gguf_dtype;
     if (w->vector || w->role == HN_ROLE_POSITION)
         return HN_F32;
     return w->cols % hn_dtype_info((int)type)->block ? HN_F16 : type;
@@ -189,10 +190,10 @@ static size_t row_from_gguf(const struct hn_model *model, const struct hn_weight
     return row;
 }
 
-static int write_tensor(int fd, const struct hn_run *run, const struct hn_params *params,
+static int write_tensor(int fd, const struct hn_loaded *loaded, const struct hn_params *params,
     const struct hn_weight *w, struct hn_error *err) {
     static const char zeros[64];
-    const struct hn_dtype_info *type = hn_dtype_info((int)hn_merged_gguf_type(run, w));
+    const struct hn_dtype_info *type = hn_dtype_info((int)hn_merged_gguf_type(loaded, w));
     size_t bytes = hn_dtype_bytes(type, w->cols), block = 65536 / bytes + 1;
     float *row = hn_calloc(w->cols, sizeof *row);
     uint8_t *out = hn_calloc(block, bytes);
@@ -200,7 +201,7 @@ static int write_tensor(int fd, const struct hn_run *run, const struct hn_params
     for (size_t r = 0; !rc && r < w->rows; r += block) {
         size_t n = w->rows - r < block ? w->rows - r : block;
         for (size_t i = 0; i < n; i++) {
-            hn_merged_row(run, params, w, row_from_gguf(&run->model, w, r + i), row);
+            hn_merged_row(loaded, params, w, row_from_gguf(&loaded->model, w, r + i), row);
             type->quantise(out + i * bytes, row, w->cols);
         }
         rc = hn_write_all(fd, out, n * bytes, err);
@@ -210,16 +211,16 @@ static int write_tensor(int fd, const struct hn_run *run, const struct hn_params
     return rc ? rc : hn_write_all(fd, zeros, hn_gguf_padding(w->rows * bytes), err);
 }
 
-static int write_file(const struct hn_run *run, const struct hn_params *params, const char *path,
-    struct hn_error *err) {
-    const struct hn_model *model = &run->model;
+static int write_file(const struct hn_loaded *loaded, const struct hn_params *params,
+    const char *path, struct hn_error *err) {
+    const struct hn_model *model = &loaded->model;
     struct hn_gguf_writer w = {0};
     struct hn_buf header = {0};
-    int rc = put_metadata(&w, run, err);
+    int rc = put_metadata(&w, loaded, err);
     for (size_t i = 0; i < model->n_weights; i++) {
         const struct hn_weight *v = &model->weights[i];
-        const struct hn_dtype_info *type = hn_dtype_info((int)hn_merged_gguf_type(run, v));
-        hn_gguf_put_tensor(&w, v->gguf_name, hn_merged_gguf_type(run, v), v->vector ? 1 : 2,
+        const struct hn_dtype_info *type = hn_dtype_info((int)hn_merged_gguf_type(loaded, v));
+        hn_gguf_put_tensor(&w, v->gguf_name, hn_merged_gguf_type(loaded, v), v->vector ? 1 : 2,
             (size_t[]){v->cols, v->rows}, v->rows * hn_dtype_bytes(type, v->cols));
     }
     const struct hn_gguf_tensor *factors = hn_gguf_tensor(&model->gguf, "rope_freqs.weight");
@@ -234,7 +235,7 @@ static int write_file(const struct hn_run *run, const struct hn_params *params, 
     if (!rc)
         rc = hn_write_all(fd, header.data, header.size, err);
     for (size_t i = 0; !rc && i < model->n_weights; i++)
-        rc = write_tensor(fd, run, params, &model->weights[i], err);
+        rc = write_tensor(fd, loaded, params, &model->weights[i], err);
     if (!rc && factors)
         rc = hn_write_all(fd, factors->data, factors->bytes, err);
     if (fd >= 0 && close(fd) && !rc)
@@ -249,11 +250,11 @@ static int write_modelfile(const char *path, struct hn_error *err) {
     return hn_export_text(path, &text, err);
 }
 
-int hn_merged_gguf_write(const struct hn_run *run, const struct hn_params *params, const char *dir,
-    struct hn_error *err) {
+int hn_merged_gguf_write(const struct hn_loaded *loaded, const struct hn_params *params,
+    const char *dir, struct hn_error *err) {
     char path[4096];
     snprintf(path, sizeof path, "%s/model.gguf", dir);
-    int rc = write_file(run, params, path, err);
+    int rc = write_file(loaded, params, path, err);
     snprintf(path, sizeof path, "%s/Modelfile", dir);
     return rc ? rc : write_modelfile(path, err);
 }

@@ -26,15 +26,15 @@ static void reorder(const struct hn_model_config *config, const struct hn_param 
     }
 }
 
-static int write_tensors(const struct hn_run *run, const struct hn_params *params, const char *path,
-    struct hn_error *err) {
+static int write_tensors(const struct hn_loaded *loaded, const struct hn_params *params,
+    const char *path, struct hn_error *err) {
     struct hn_safetensor_out *out = hn_calloc(params->n, sizeof *out);
     char(*names)[HN_NAME + 48] = hn_calloc(params->n, sizeof *names);
     float *values = hn_calloc(params->size, sizeof *values);
     int rc = out && names && values ? 0 : hn_fail(err, HN_E_INTERNAL, "out of memory");
     for (size_t i = 0; !rc && i < params->n; i++) {
         const struct hn_param *p = &params->table[i];
-        reorder(&run->model.config, p, params->values + p->offset, values + p->offset, true);
+        reorder(&loaded->model.config, p, params->values + p->offset, values + p->offset, true);
         snprintf(names[i], sizeof names[i], PREFIX "%s", p->name);
         out[i] = (struct hn_safetensor_out){.name = names[i],
             .n_dims = p->weight->vector ? 1 : 2,
@@ -42,7 +42,7 @@ static int write_tensors(const struct hn_run *run, const struct hn_params *param
             .type = HN_F32,
             .values = values + p->offset};
     }
-    json_t *metadata = hn_export_provenance(run);
+    json_t *metadata = hn_export_provenance(loaded);
     if (!rc)
         rc = hn_safetensors_write(path, out, params->n, metadata, NULL, NULL, err);
     json_decref(metadata);
@@ -60,12 +60,12 @@ static bool holds(const json_t *list, const char *name) {
 }
 
 /* Short names of the adapted modules, each once, in the order of the family's table. */
-static json_t *target_modules(const struct hn_run *run) {
+static json_t *target_modules(const struct hn_loaded *loaded) {
     json_t *list = json_array();
     for (int role = 0; role < HN_ROLES; role++)
-        for (size_t i = 0; i < run->adapter.n; i++)
-            if (run->adapter.loras[i].weight->role == (enum hn_role)role) {
-                const char *module = run->model.arch->names[role].module;
+        for (size_t i = 0; i < loaded->adapter.n; i++)
+            if (loaded->adapter.loras[i].weight->role == (enum hn_role)role) {
+                const char *module = loaded->model.arch->names[role].module;
                 if (!holds(list, module))
                     json_array_append_new(list, json_string(module));
                 break;
@@ -74,9 +74,9 @@ static json_t *target_modules(const struct hn_run *run) {
 }
 
 /* PEFT's fan_in_fan_out: the base's matrices are stored [in, out] (GPT-2's Conv1D). */
-static bool is_transposed(const struct hn_run *run) {
-    for (size_t i = 0; i < run->adapter.n; i++)
-        if (run->model.arch->names[run->adapter.loras[i].weight->role].transposed)
+static bool is_transposed(const struct hn_loaded *loaded) {
+    for (size_t i = 0; i < loaded->adapter.n; i++)
+        if (loaded->model.arch->names[loaded->adapter.loras[i].weight->role].transposed)
             return true;
     return false;
 }
@@ -90,9 +90,9 @@ static json_t *number(double value) {
 }
 
 /* Modules that are trained as a whole, the head; null without one. */
-static json_t *saved_modules(const struct hn_run *run) {
-    const struct hn_head_names *names = run->model.head.names;
-    const struct hn_weight *pooler = run->model.by_role[HN_ROLE_POOLER];
+static json_t *saved_modules(const struct hn_loaded *loaded) {
+    const struct hn_head_names *names = loaded->model.head.names;
+    const struct hn_weight *pooler = loaded->model.by_role[HN_ROLE_POOLER];
     json_t *list = names ? json_array() : json_null();
     for (const char *s = names ? names->saved : ""; *s;) {
         size_t n = strcspn(s, ",");
@@ -104,33 +104,34 @@ static json_t *saved_modules(const struct hn_run *run) {
     return list;
 }
 
-static const char *task_type(const struct hn_run *run) {
+static const char *task_type(const struct hn_loaded *loaded) {
     static const char *const types[HN_OBJECTIVES] = {[HN_OBJECTIVE_TOKENS] = "CAUSAL_LM",
         [HN_OBJECTIVE_CLASSES] = "SEQ_CLS",
         [HN_OBJECTIVE_MULTI] = "SEQ_CLS",
         [HN_OBJECTIVE_VALUE] = "SEQ_CLS",
         [HN_OBJECTIVE_TAGS] = "TOKEN_CLS",
         [HN_OBJECTIVE_SPAN] = "QUESTION_ANS"};
-    return types[run->model.head.objective];
+    return types[loaded->model.head.objective];
 }
 
-static json_t *make_config(const struct hn_run *run) {
-    const struct hn_hyperparams *hp = &run->spec->hp;
+static json_t *make_config(const struct hn_loaded *loaded) {
+    const struct hn_hyperparams *hp = &loaded->spec->hp;
     char base[256];
-    hn_base_name(&run->model, base, sizeof base);
+    hn_base_name(&loaded->model, base, sizeof base);
     return json_pack("{s:s, s:s, s:s, s:n, s:b, s:I, s:o, s:o, s:o, s:s, s:b, s:b, s:b, s:b, s:o, "
                      "s:{}, s:{}, s:n, s:n}",
-        "peft_type", "LORA", "task_type", task_type(run), "base_model_name_or_path", base,
+        "peft_type", "LORA", "task_type", task_type(loaded), "base_model_name_or_path", base,
         "revision", "inference_mode", 1, "r", (json_int_t)hp->lora_rank, "lora_alpha",
         number(hp->lora_alpha), "lora_dropout", json_real(hp->lora_dropout), "target_modules",
-        target_modules(run), "bias", "none", "fan_in_fan_out", is_transposed(run), "use_rslora",
-        hp->rslora, "use_dora", 0, "init_lora_weights", 1, "modules_to_save", saved_modules(run),
-        "rank_pattern", "alpha_pattern", "layers_to_transform", "layers_pattern");
+        target_modules(loaded), "bias", "none", "fan_in_fan_out", is_transposed(loaded),
+        "use_rslora", hp->rslora, "use_dora", 0, "init_lora_weights", 1, "modules_to_save",
+        saved_modules(loaded), "rank_pattern", "alpha_pattern", "layers_to_transform",
+        "layers_pattern");
 }
 
 /* How to load the base that the adapter goes on. */
-static void tell_loading(const struct hn_run *run, struct hn_buf *text) {
-    if (!run->model.head.names) {
+static void tell_loading(const struct hn_loaded *loaded, struct hn_buf *text) {
+    if (!loaded->model.head.names) {
         hn_buf_text(text,
             "- With llama.cpp: `llama-server -m BASE.gguf --lora adapter.gguf` (the `gguf` folder "
             "of the same job).\n"
@@ -142,47 +143,47 @@ static void tell_loading(const struct hn_run *run, struct hn_buf *text) {
     hn_buf_printf(text,
         "- With PEFT: `model = %s.from_pretrained(BASE, num_labels=%zu)`, then\n"
         "  `PeftModel.from_pretrained(model, THIS_FOLDER)`. The head is in the adapter.\n\n",
-        hn_export_class(run), run->model.head.outputs);
-    for (size_t i = 0; i < json_array_size(run->spec->labels.names); i++)
+        hn_export_class(loaded), loaded->model.head.outputs);
+    for (size_t i = 0; i < json_array_size(loaded->spec->labels.names); i++)
         hn_buf_printf(
-            text, "%s%zu: %s", i ? ", " : "Labels: ", i, hn_label_name(&run->spec->labels, i));
-    if (json_array_size(run->spec->labels.names))
+            text, "%s%zu: %s", i ? ", " : "Labels: ", i, hn_label_name(&loaded->spec->labels, i));
+    if (json_array_size(loaded->spec->labels.names))
         hn_buf_text(text, ".\n\n");
 }
 
-static int write_readme(const struct hn_run *run, const char *path, struct hn_error *err) {
+static int write_readme(const struct hn_loaded *loaded, const char *path, struct hn_error *err) {
     char base[256];
     struct hn_buf text = {0};
-    hn_base_name(&run->model, base, sizeof base);
+    hn_base_name(&loaded->model, base, sizeof base);
     hn_buf_printf(&text,
         "---\nlibrary_name: peft\n---\n# LoRA adapter of %s\n\n"
         "Trained on the base model as it is stored: %s, sha256 `%s`. Answers are the trainer's own "
         "over exactly that base;\n"
         "over another precision of the same model they are near.\n\n",
-        base, run->model.quantisation, run->spec->model_sha256);
-    tell_loading(run, &text);
+        base, loaded->model.quantisation, loaded->spec->model_sha256);
+    tell_loading(loaded, &text);
     hn_buf_printf(&text, "Rank %lld, alpha %.10g%s. Run `%s`, training data sha256 `%s`.\n",
-        (long long)run->spec->hp.lora_rank, run->spec->hp.lora_alpha,
-        run->spec->hp.rslora ? " (rank-stabilised)" : "", run->spec->run_sha256,
-        run->spec->train.sha256 ? run->spec->train.sha256 : "");
+        (long long)loaded->spec->hp.lora_rank, loaded->spec->hp.lora_alpha,
+        loaded->spec->hp.rslora ? " (rank-stabilised)" : "", loaded->spec->run_sha256,
+        loaded->spec->train.sha256 ? loaded->spec->train.sha256 : "");
     return hn_export_text(path, &text, err);
 }
 
-int hn_peft_write(const struct hn_run *run, const struct hn_params *params, const char *dir,
+int hn_peft_write(const struct hn_loaded *loaded, const struct hn_params *params, const char *dir,
     struct hn_error *err) {
     char path[4096];
     snprintf(path, sizeof path, "%s/adapter_model.safetensors", dir);
-    int rc = write_tensors(run, params, path, err);
+    int rc = write_tensors(loaded, params, path, err);
     snprintf(path, sizeof path, "%s/adapter_config.json", dir);
     if (!rc)
-        rc = hn_export_json(path, make_config(run), err);
+        rc = hn_export_json(path, make_config(loaded), err);
     snprintf(path, sizeof path, "%s/README.md", dir);
     if (!rc)
-        rc = write_readme(run, path, err);
-    return rc ? rc : hn_tokenizer_files_write(run, dir, err);
+        rc = write_readme(loaded, path, err);
+    return rc ? rc : hn_tokenizer_files_write(loaded, dir, err);
 }
 
-int hn_peft_read(const struct hn_run *run, const struct hn_params *params, const char *dir,
+int hn_peft_read(const struct hn_loaded *loaded, const struct hn_params *params, const char *dir,
     float *values, struct hn_error *err) {
     char path[4096], name[HN_NAME + 48];
     struct hn_safetensors st;
@@ -198,8 +199,8 @@ int hn_peft_read(const struct hn_run *run, const struct hn_params *params, const
             rc = hn_fail(err, HN_E_EXPORT_MISMATCH, "%s: tensor %s is missing or has another shape",
                 path, name);
         else
-            reorder(&run->model.config, p, (const float *)(const void *)t->data, values + p->offset,
-                false);
+            reorder(&loaded->model.config, p, (const float *)(const void *)t->data,
+                values + p->offset, false);
     }
     hn_safetensors_close(&st);
     return rc;

@@ -95,9 +95,9 @@ static json_t *post_processor(const struct hn_codec *codec, const char *bos) {
     return json_pack("{s:s, s:[o, o]}", "type", "Sequence", "processors", byte_level, template);
 }
 
-static json_t *tokenizer_json(const struct hn_run *run, const struct hn_pre_rule *rule,
+static json_t *tokenizer_json(const struct hn_loaded *loaded, const struct hn_pre_rule *rule,
     const struct hn_gguf_kv *tokens, const char *bos) {
-    const struct hn_gguf *gguf = &run->model.gguf;
+    const struct hn_gguf *gguf = &loaded->model.gguf;
     json_t *model = bpe_model(tokens, hn_gguf_find(gguf, "tokenizer.ggml.merges"), rule);
     if (!model)
         return NULL;
@@ -106,7 +106,7 @@ static json_t *tokenizer_json(const struct hn_run *run, const struct hn_pre_rule
         added_tokens(tokens, hn_gguf_find(gguf, "tokenizer.ggml.token_type"),
             hn_gguf_find(gguf, HN_KEY_ADDED)),
         "normalizer", rule->nfc ? json_pack("{s:s}", "type", "NFC") : json_null(), "pre_tokenizer",
-        hn_pre_rule_json(rule), "post_processor", post_processor(&run->codec, bos), "decoder",
+        hn_pre_rule_json(rule), "post_processor", post_processor(&loaded->codec, bos), "decoder",
         "type", "ByteLevel", "add_prefix_space", 1, "trim_offsets", 1, "use_regex", 1, "model",
         model);
 }
@@ -122,9 +122,9 @@ static int write_json(const char *dir, const char *name, json_t *json, struct hn
     return rc;
 }
 
-static int write_template(const struct hn_run *run, const char *dir, struct hn_error *err) {
+static int write_template(const struct hn_loaded *loaded, const char *dir, struct hn_error *err) {
     char path[4300];
-    struct hn_view chat = hn_gguf_string(&run->model.gguf, "tokenizer.chat_template");
+    struct hn_view chat = hn_gguf_string(&loaded->model.gguf, "tokenizer.chat_template");
     snprintf(path, sizeof path, "%.4096s/chat_template.jinja", dir);
     return chat.size ? hn_file_write_durable(path, chat.data, chat.size, err) : 0;
 }
@@ -141,7 +141,7 @@ static json_t *special_tokens(const char *bos, const char *eos, const char *unk,
 }
 
 /* A folder's own files, as they are. */
-static int copy_files(const struct hn_run *run, const char *dir, struct hn_error *err) {
+static int copy_files(const struct hn_loaded *loaded, const char *dir, struct hn_error *err) {
     static const char *const names[] = {"tokenizer.json", "tokenizer_config.json",
         "special_tokens_map.json", "added_tokens.json", "vocab.txt", "vocab.json", "merges.txt",
         "tokenizer.model", "chat_template.jinja", "chat_template.json"};
@@ -149,7 +149,7 @@ static int copy_files(const struct hn_run *run, const char *dir, struct hn_error
     for (size_t i = 0; !rc && i < sizeof names / sizeof names[0]; i++) {
         char path[4400], *text = NULL;
         size_t size;
-        snprintf(path, sizeof path, "%.4096s/%s", run->model.folder.dir, names[i]);
+        snprintf(path, sizeof path, "%.4096s/%s", loaded->model.folder.dir, names[i]);
         if (access(path, R_OK))
             continue;
         rc = hn_file_read(path, (size_t)256 << 20, &text, &size, err);
@@ -161,10 +161,11 @@ static int copy_files(const struct hn_run *run, const char *dir, struct hn_error
     return rc;
 }
 
-int hn_tokenizer_files_write(const struct hn_run *run, const char *dir, struct hn_error *err) {
-    const struct hn_gguf *gguf = &run->model.gguf;
-    if (run->model.is_folder)
-        return copy_files(run, dir, err);
+int hn_tokenizer_files_write(
+    const struct hn_loaded *loaded, const char *dir, struct hn_error *err) {
+    const struct hn_gguf *gguf = &loaded->model.gguf;
+    if (loaded->model.is_folder)
+        return copy_files(loaded, dir, err);
     const struct hn_gguf_kv *tokens = hn_gguf_find(gguf, "tokenizer.ggml.tokens");
     struct hn_view pre = hn_gguf_string(gguf, "tokenizer.ggml.pre");
     const struct hn_pre_rule *rule =
@@ -186,12 +187,12 @@ int hn_tokenizer_files_write(const struct hn_run *run, const char *dir, struct h
     json_t *config = special_tokens(bos, eos, unk, pad ? pad : eos);
     json_object_set_new(config, "tokenizer_class", json_string("PreTrainedTokenizerFast"));
     json_object_set_new(
-        config, "model_max_length", json_integer((json_int_t)run->model.config.context));
+        config, "model_max_length", json_integer((json_int_t)loaded->model.config.context));
     json_object_set_new(config, "clean_up_tokenization_spaces", json_false());
     struct hn_view chat = hn_gguf_string(gguf, "tokenizer.chat_template");
     if (chat.size)
         json_object_set_new(config, "chat_template", text_of(chat));
-    int rc = write_json(dir, "tokenizer.json", tokenizer_json(run, rule, tokens, bos), err);
+    int rc = write_json(dir, "tokenizer.json", tokenizer_json(loaded, rule, tokens, bos), err);
     if (rc)
         json_decref(config);
     else
@@ -199,5 +200,5 @@ int hn_tokenizer_files_write(const struct hn_run *run, const char *dir, struct h
     if (!rc)
         rc = write_json(
             dir, "special_tokens_map.json", special_tokens(bos, eos, unk, pad ? pad : eos), err);
-    return rc ? rc : write_template(run, dir, err);
+    return rc ? rc : write_template(loaded, dir, err);
 }

@@ -6,10 +6,10 @@
 #ifndef HN_ENGINE_EXPORT_EXPORT_TOKENIZER_H
 #define HN_ENGINE_EXPORT_EXPORT_TOKENIZER_H
 
-#include "engine/run/run.h"
+#include "engine/run/loaded.h"
 
 /* Writes the files into `dir`. A tokenizer that cannot be said in these files (its texts are not
  * UTF-8) is left out: adapters load without. Bytes depend on the model file only. */
-int hn_tokenizer_files_write(const struct hn_run *run, const char *dir, struct hn_error *err);
+int hn_tokenizer_files_write(const struct hn_loaded *loaded, const char *dir, struct hn_error *err);
 
 #endif

@@ -39,7 +39,7 @@ static int refuse(struct hn_error *err, int code, const char *message) {
 static int read_generate(const struct hn_predictor *p, const json_t *generate, struct evaluation *e,
     struct hn_error *err) {
     static const char *const known[] = {"max_tokens", "stop", NULL};
-    bool writes = p->run.model.head.objective == HN_OBJECTIVE_TOKENS,
+    bool writes = p->loaded.model.head.objective == HN_OBJECTIVE_TOKENS,
          absent = !generate || json_is_null(generate);
     if (!absent && !json_is_boolean(generate) && !json_is_object(generate))
         return refuse(err, HN_E_INVALID_FIELD,
@@ -69,7 +69,7 @@ static int open_rows(
     const struct hn_predictor *p = *call->predictor;
     const char *path;
     struct hn_dataset_options options;
-    struct hn_encode_options o = hn_run_encode_options(&p->run);
+    struct hn_encode_options o = hn_loaded_encode_options(&p->loaded);
     int rc = hn_helper_data(json_object_get(params, "data"), &path, &options, err);
     if (!rc)
         rc = hn_dataset_open(&e->data, path, &options, err);
@@ -77,7 +77,7 @@ static int open_rows(
         hn_helper_issues(call, &e->data);
     if (!rc)
         rc = hn_examples_encode(
-            &p->run.codec, &e->data, NULL, e->data.n_rows, &o, &e->examples, err);
+            &p->loaded.codec, &e->data, NULL, e->data.n_rows, &o, &e->examples, err);
     if (!rc && !e->examples.n_rows)
         rc = hn_fail(err, HN_E_DATASET_INVALID, "no row of the data set has a target to evaluate");
     return rc;
@@ -86,7 +86,7 @@ static int open_rows(
 static int make_phase(const struct hn_predictor *p, struct evaluation *e, struct hn_error *err) {
     size_t tokens = EVALUATE_TOKENS;
     unsigned threads = (unsigned)sysconf(_SC_NPROCESSORS_ONLN);
-    struct hn_graph_options graph = {.adapter = p->run.adapter.n ? &p->run.adapter : NULL};
+    struct hn_graph_options graph = {.adapter = p->loaded.adapter.n ? &p->loaded.adapter : NULL};
     for (size_t i = 0; i < e->examples.n_rows; i++) {
         size_t n = hn_row_length(&e->examples, i);
         tokens = n > tokens ? n : tokens;
@@ -94,7 +94,7 @@ static int make_phase(const struct hn_predictor *p, struct evaluation *e, struct
     struct hn_plan_options plan = {
         .caps = {
             .dims = {[HN_DIM_TOKENS] = tokens, [HN_DIM_TARGETS] = tokens}, .threads = threads}};
-    int rc = hn_phase_make(&e->phase, &p->run.model, &graph, &plan, err);
+    int rc = hn_phase_make(&e->phase, &p->loaded.model, &graph, &plan, err);
     return rc ? rc : hn_compute_init(&e->compute, threads, e->phase.plan.arena_bytes, tokens, err);
 }
 
@@ -119,7 +119,8 @@ static int write_group(
     size_t rows[GROUP], n = 0;
     int rc = 0;
     for (; !rc && *next < e->examples.n_rows && n < GROUP; ++*next) {
-        rc = hn_prompt_from_row(&p->run.codec, &e->data, e->examples.rows[*next], &prompts[n], err);
+        rc = hn_prompt_from_row(
+            &p->loaded.codec, &e->data, e->examples.rows[*next], &prompts[n], err);
         if (!rc && prompts[n].ids.n && prompts[n].ids.n < hn_predictor_limit(p)) {
             rows[n++] = *next;
         } else {
@@ -206,8 +207,8 @@ int hn_helper_evaluate(
     if (!rc)
         rc = make_phase(p, e, err);
     if (!rc)
-        rc = hn_evaluate(&e->compute, &e->phase, &p->run, p->params.values, &e->examples, &e->data,
-            true, &e->result, err);
+        rc = hn_evaluate(&e->compute, &e->phase, &p->loaded, p->params.values, &e->examples,
+            &e->data, true, &e->result, err);
     if (!rc && e->texts.wanted)
         rc = write_answers(call, e, err);
     if (!rc && rows)

@@ -35,7 +35,7 @@ static int write_exports(
         snprintf(dir, sizeof dir, "%.4096s/%s", root, e->dir);
         rc = hn_dir_create(dir, err);
         if (!rc)
-            rc = e->write(&p->run, &p->params, dir, err);
+            rc = e->write(&p->loaded, &p->params, dir, err);
         if (!rc)
             rc = list_export(root, e->dir, files, err);
     }

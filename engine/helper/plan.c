@@ -339,25 +339,26 @@ static double estimate_seconds(const struct hn_planning *p, const struct hn_run 
     const double rate = 0.6 * hn_rate_product();
     double rows = (double)run->steps * (double)p->hp.batch_size,
            mean = (double)run->train.n_tokens / (double)run->train.n_rows;
-    double flops =
-        rows * mean * (p->method == HN_METHOD_FULL ? 6 : 4.6) * (double)run->model.parameters;
+    double flops = rows * mean * (p->method == HN_METHOD_FULL ? 6 : 4.6) *
+        (double)run->loaded.model.parameters;
     double evaluations =
         run->validation.n_rows ? (double)run->steps / (double)p->hp.eval_every + 2 : 0;
-    flops += evaluations * (double)run->validation.n_tokens * 2 * (double)run->model.parameters;
+    flops +=
+        evaluations * (double)run->validation.n_tokens * 2 * (double)run->loaded.model.parameters;
     return flops / (rate * (double)(p->threads > 0 ? p->threads : 1)) + 5;
 }
 
 /* Checkpoints (values and two moments each), one more while the next is written, and the
  * results. */
 static size_t disk_bytes(const struct hn_planning *p, const struct hn_run *run) {
-    const struct hn_spec *spec = run->spec;
-    size_t values = run->n_params * sizeof(float),
+    const struct hn_spec *spec = run->loaded.spec;
+    size_t values = run->loaded.n_params * sizeof(float),
            bytes = values * 3 * (size_t)(p->hp.keep_checkpoints + 2);
     bytes += values * (size_t)__builtin_popcount(spec->exports & (HN_EXPORT_PEFT | HN_EXPORT_GGUF));
     if (spec->exports & HN_EXPORT_MERGED)
-        bytes += run->model.parameters * hn_dtype_info((int)spec->export_dtype)->bytes;
+        bytes += run->loaded.model.parameters * hn_dtype_info((int)spec->export_dtype)->bytes;
     if (spec->exports & HN_EXPORT_MERGED_GGUF)
-        bytes += hn_dtype_bytes(hn_dtype_info((int)spec->gguf_dtype), run->model.parameters);
+        bytes += hn_dtype_bytes(hn_dtype_info((int)spec->gguf_dtype), run->loaded.model.parameters);
     return bytes + (8 << 20); /* tokenizer files, events, log */
 }
 
@@ -431,7 +432,7 @@ static json_t *answer(
 /* The earlier run must have trained the very matrices that this one trains. */
 static int check_init(const struct hn_run *run, const char *path, struct hn_error *err) {
     struct hn_params params;
-    int rc = hn_run_make_params(run, &params, err);
+    int rc = hn_loaded_make_params(&run->loaded, &params, err);
     if (!rc)
         rc = hn_checkpoint_read_values(path, &params, true, err);
     hn_params_finish(&params);
@@ -509,9 +510,9 @@ static int plan_loaded(
         rc = fit_memory(p, &spec, &run, auto_micro, err);
     }
     if (!rc && spec.exports & HN_EXPORT_MERGED_GGUF)
-        rc = hn_merged_gguf_check(&run.model, err);
+        rc = hn_merged_gguf_check(&run.loaded.model, err);
     if (!rc && spec.exports & HN_EXPORT_MERGED)
-        rc = hn_merged_check(&run, err);
+        rc = hn_merged_check(&run.loaded, err);
     if (!rc && p->init_path)
         rc = check_init(&run, p->init_path, err);
     if (!rc)

@@ -48,7 +48,7 @@ static int read_prompt(
     json_t *asked = json_is_string(input) && trained_on_texts(p)
         ? json_pack("{s:O}", "prompt", input)
         : json_incref(input);
-    int rc = hn_prompt_from_input(&p->run.codec, asked, ret, err);
+    int rc = hn_prompt_from_input(&p->loaded.codec, asked, ret, err);
     json_decref(asked);
     return rc;
 }
@@ -114,7 +114,7 @@ int hn_helper_predict(
         return rc;
     writing.options.first = (size_t)first;
     writing.options.pause = call->pause;
-    if ((*call->predictor)->run.model.head.objective != HN_OBJECTIVE_TOKENS)
+    if ((*call->predictor)->loaded.model.head.objective != HN_OBJECTIVE_TOKENS)
         return hn_predictor_answer(*call->predictor, inputs, ret, err);
     return answer(call, inputs, &writing, stream, ret, err);
 }

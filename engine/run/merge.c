@@ -4,9 +4,9 @@
 
 #include <string.h>
 
-void hn_merged_row(const struct hn_run *run, const struct hn_params *params,
+void hn_merged_row(const struct hn_loaded *loaded, const struct hn_params *params,
     const struct hn_weight *w, size_t row, float *out) {
-    const struct hn_adapter *adapter = &run->adapter;
+    const struct hn_adapter *adapter = &loaded->adapter;
     const struct hn_lora *lora = adapter->n ? hn_adapter_find(adapter, w) : NULL;
     if (w->param != SIZE_MAX) {
         memcpy(out, params->values + w->param + row * w->cols, w->cols * sizeof *out);

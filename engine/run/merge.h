@@ -4,11 +4,11 @@
 #define HN_ENGINE_RUN_MERGE_H
 
 #include "engine/run/params.h"
-#include "engine/run/run.h"
+#include "engine/run/loaded.h"
 
 /* out[cols] = row of the weight in the engine's order: its trained values, else W + s·B·A (see
  * adapter.h). */
-void hn_merged_row(const struct hn_run *run, const struct hn_params *params,
+void hn_merged_row(const struct hn_loaded *loaded, const struct hn_params *params,
     const struct hn_weight *weight, size_t row, float *out);
 
 #endif

@@ -18,10 +18,6 @@
  * run; measured. */
 #define PROCESS_BYTES ((size_t)48 << 20)
 
-static void full_path(char *out, size_t size, const char *dir, const char *file) {
-    snprintf(out, size, "%s%s%s", file[0] == '/' ? "" : dir, file[0] == '/' ? "" : "/", file);
-}
-
 /* A file of the run through hn_dataset_open or hn_dataset_append. */
 typedef int open_fn(
     struct hn_dataset *, const char *, const struct hn_dataset_options *, struct hn_error *);
@@ -31,7 +27,7 @@ static int open_data(open_fn *open, struct hn_dataset *data, const char *dir,
     char path[4096];
     struct hn_dataset_options options = {
         .format = source->format, .columns = source->columns, .drop = source->drop};
-    full_path(path, sizeof path, dir, source->file);
+    hn_spec_path(path, sizeof path, dir, source->file);
     return open(data, path, &options, err);
 }
 
@@ -66,7 +62,7 @@ static int open_training(
  * epoch, so that an epoch is always the same rows. Takes over `rows` (sorted).
  */
 static size_t *weigh_rows(const struct hn_run *run, size_t *rows, size_t *n, struct hn_error *err) {
-    const struct hn_spec *spec = run->spec;
+    const struct hn_spec *spec = run->loaded.spec;
     size_t counts[HN_SPEC_MORE + 1] = {0}, total = 0, *out = NULL;
     for (int pass = 0; pass < 2; pass++) {
         memset(counts, 0, sizeof counts);
@@ -90,25 +86,13 @@ static size_t *weigh_rows(const struct hn_run *run, size_t *rows, size_t *n, str
     return out;
 }
 
-struct hn_encode_options hn_run_encode_options(const struct hn_run *run) {
-    const struct hn_spec *spec = run->spec;
-    return (struct hn_encode_options){.task = spec->task,
-        .max_length = (size_t)spec->hp.max_length,
-        .overflow = (enum hn_overflow)spec->hp.overflow,
-        .loss_on = (enum hn_loss_on)spec->hp.loss_on,
-        .vocab = run->model.config.vocab,
-        .labels = &spec->labels,
-        .encoder = run->model.arch->encoder,
-        .token_types = run->model.config.token_types};
-}
-
 /* Leaves out of rows[*n], which are to be trained on, what dedupe and drop_leaks say. */
 static int deduplicate_rows(const struct hn_run *run, size_t *rows, size_t *n, const size_t *held,
     size_t n_held, struct hn_error *err) {
     struct hn_row_set seen = {0};
     size_t before = *n;
     int rc = 0;
-    if (run->spec->drop_leaks) {
+    if (run->loaded.spec->drop_leaks) {
         rc = hn_row_set_add(&seen, &run->train_data, held, n_held, err);
         if (!rc)
             rc = hn_row_set_add(
@@ -116,8 +100,8 @@ static int deduplicate_rows(const struct hn_run *run, size_t *rows, size_t *n, c
         if (!rc)
             rc = hn_row_set_add(&seen, &run->test_data, NULL, run->test_data.n_rows, err);
     }
-    if (!rc && (run->spec->drop_leaks || run->spec->dedupe))
-        rc = hn_row_set_sift(&seen, &run->train_data, rows, n, run->spec->dedupe, err);
+    if (!rc && (run->loaded.spec->drop_leaks || run->loaded.spec->dedupe))
+        rc = hn_row_set_sift(&seen, &run->train_data, rows, n, run->loaded.spec->dedupe, err);
     hn_row_set_finish(&seen);
     if (!rc && before && !*n) {
         hn_fail(err, HN_E_DATASET_INVALID,
@@ -132,16 +116,16 @@ static int deduplicate_rows(const struct hn_run *run, size_t *rows, size_t *n, c
 static int encode_set(struct hn_run *run, const struct hn_dataset *data, const size_t *rows,
     size_t n, size_t left_out, enum hn_token_set set, struct hn_examples *ex,
     struct hn_token_writer *writer, struct hn_error *err) {
-    struct hn_encode_options options = hn_run_encode_options(run);
-    int rc = hn_examples_stream(
-        &run->codec, data, rows, n, &options, writer ? hn_token_writer_add : NULL, writer, ex, err);
+    struct hn_encode_options options = hn_loaded_encode_options(&run->loaded);
+    int rc = hn_examples_stream(&run->loaded.codec, data, rows, n, &options,
+        writer ? hn_token_writer_add : NULL, writer, ex, err);
     ex->rows_total += left_out;
     ex->dropped += left_out;
     return rc || !writer ? rc : hn_token_writer_end(writer, set, ex, err);
 }
 
 static int encode_all(struct hn_run *run, struct hn_token_writer *writer, struct hn_error *err) {
-    const struct hn_spec *spec = run->spec;
+    const struct hn_spec *spec = run->loaded.spec;
     const struct hn_dataset *data = &run->train_data, *other = &run->validation_data;
     size_t *held = NULL, *kept = NULL, n_held = 0, n_kept = data->n_rows;
     int rc = 0;
@@ -196,7 +180,7 @@ static void forget_rows(struct hn_run *run) {
 
 static bool read_tokens(struct hn_run *run, const char *path) {
     struct hn_examples *sets[HN_TOKEN_SETS] = {&run->train, &run->validation, &run->test};
-    return hn_token_file_open(path, run->spec, &run->tokens, sets, &run->dataset_bytes);
+    return hn_token_file_open(path, run->loaded.spec, &run->tokens, sets, &run->dataset_bytes);
 }
 
 /* HN_E_CONFLICT: the rows are good, but the file cannot be written. */
@@ -208,7 +192,7 @@ static int write_tokens(struct hn_run *run, const char *path, struct hn_error *e
     if (begun)
         rc = encode_all(run, &writer, &local);
     if (!rc)
-        rc = hn_token_writer_publish(&writer, run->spec, run->dataset_bytes, &local);
+        rc = hn_token_writer_publish(&writer, run->loaded.spec, run->dataset_bytes, &local);
     hn_token_writer_finish(&writer);
     forget_rows(run);
     if (!rc && read_tokens(run, path))
@@ -241,12 +225,14 @@ static bool spec_has_head(const struct hn_spec *spec) {
  * none. */
 static int choose_samples(struct hn_run *run, struct hn_error *err) {
     const struct hn_examples *ex = run->validation.n_rows ? &run->validation : &run->train;
-    if (spec_has_head(run->spec)) /* it writes no text */
+    if (spec_has_head(run->loaded.spec)) /* it writes no text */
         return 0;
-    run->sample_data = ex == &run->validation && run->spec->validation.file ? &run->validation_data
-                                                                            : &run->train_data;
-    size_t n =
-        (size_t)run->spec->sample_rows < ex->n_rows ? (size_t)run->spec->sample_rows : ex->n_rows;
+    run->sample_data = ex == &run->validation && run->loaded.spec->validation.file
+        ? &run->validation_data
+        : &run->train_data;
+    size_t n = (size_t)run->loaded.spec->sample_rows < ex->n_rows
+        ? (size_t)run->loaded.spec->sample_rows
+        : ex->n_rows;
     if (!(run->sample_rows = hn_calloc(n, sizeof *run->sample_rows)))
         return hn_fail(err, HN_E_INTERNAL, "out of memory");
     for (size_t i = 0; i < n; i++)
@@ -269,100 +255,21 @@ static void find_longest(struct hn_run *run, const struct hn_examples *ex) {
     }
 }
 
-int hn_run_choose_params(struct hn_run *run, struct hn_error *err) {
-    int rc;
-    switch (run->spec->method) {
-    case HN_METHOD_LORA:
-        rc = hn_adapter_init(&run->adapter, &run->model, &run->spec->hp, err);
-        run->n_params = hn_params_assign_head(&run->model, run->adapter.n_params, false);
-        return rc;
-    case HN_METHOD_FULL:
-        run->n_params = hn_params_assign(&run->model);
-        return 0;
-    default:
-        run->n_params =
-            run->spec->labels.objective ? hn_params_assign_head(&run->model, 0, true) : 0;
-        if (run->n_params)
-            return 0;
-        hn_fail(err, HN_E_UNSUPPORTED, "method head needs a task with a head of its own");
-        hn_error_field(err, "method");
-        return HN_E_UNSUPPORTED;
-    }
-}
-
-int hn_run_make_params(const struct hn_run *run, struct hn_params *params, struct hn_error *err) {
-    return run->spec->method == HN_METHOD_FULL
-        ? hn_params_from_model(params, &run->model, err)
-        : hn_params_from_adapter(params, &run->adapter, &run->model, err);
-}
-
-/* The values of another job's checkpoint, which must be those that were planned with. */
-static int read_init(
-    const struct hn_run *run, const char *dir, struct hn_params *params, struct hn_error *err) {
-    char path[4096], hash[HN_SHA256_HEX];
-    full_path(path, sizeof path, dir, run->spec->init_file);
-    int rc = run->spec->init_sha256 ? hn_sha256_file(path, hash, NULL, err) : 0;
-    if (!rc && run->spec->init_sha256 && strcmp(hash, run->spec->init_sha256) != 0)
-        rc = hn_fail(err, HN_E_CONFLICT,
-            "%s is damaged: its content is not that of the checkpoint that init_from names", path);
-    return rc ? rc : hn_checkpoint_read_values(path, params, false, err);
-}
-
-int hn_run_start_params(
-    const struct hn_run *run, const char *dir, struct hn_params *params, struct hn_error *err) {
-    if (run->spec->init_file)
-        return read_init(run, dir, params, err);
-    if (run->adapter.n)
-        hn_adapter_start(&run->adapter, &run->spec->hp, params->values);
-    hn_params_start(&run->model, (uint64_t)run->spec->hp.seed, params->values);
-    return 0;
-}
-
-/* The same model but for the types of its weights. */
-static bool same_shape(const struct hn_model *a, const struct hn_model *b) {
-    const struct hn_model_config *x = &a->config, *y = &b->config;
-    return a->arch == b->arch && x->layers == y->layers && x->hidden == y->hidden &&
-        x->heads == y->heads && x->kv_heads == y->kv_heads && x->head_dim == y->head_dim &&
-        x->ffn == y->ffn && x->vocab == y->vocab;
-}
-
-int hn_run_open_other(
-    const struct hn_run *run, size_t i, const char *dir, struct hn_run *ret, struct hn_error *err) {
-    char path[4096];
-    const struct hn_source *source = &run->spec->verify_on[i];
-    *ret = (struct hn_run){.spec = run->spec, .threads = run->threads};
-    full_path(path, sizeof path, dir, source->file);
-    int rc = hn_model_open(&ret->model, path, err);
-    if (!rc && !same_shape(&run->model, &ret->model)) {
-        rc = hn_fail(err, HN_E_INVALID_FIELD,
-            "%s is not the base in another precision: its shape is another",
-            source->name ? source->name : "a model of verify_on");
-        hn_error_hint(err,
-            "name the same model in another type: its original folder, or a GGUF of Q8_0 or F16");
-    }
-    if (rc)
-        hn_error_field(err, "verify_on[%zu]", i);
-    if (!rc)
-        rc =
-            hn_model_set_head(&ret->model, run->model.head.objective, run->model.head.outputs, err);
-    return rc ? rc : hn_run_choose_params(ret, err);
-}
-
 /* All of them once, so that what does not fit is told before training. */
 static int look_at_others(struct hn_run *run, const char *dir, struct hn_error *err) {
     int rc = 0;
-    for (size_t i = 0; !rc && i < run->spec->n_verify_on; i++) {
-        struct hn_run other;
-        rc = hn_run_open_other(run, i, dir, &other, err);
+    for (size_t i = 0; !rc && i < run->loaded.spec->n_verify_on; i++) {
+        struct hn_loaded other;
+        rc = hn_loaded_open_other(&run->loaded, i, dir, &other, err);
         if (!rc && other.model.mapped_bytes > run->other_bytes)
             run->other_bytes = other.model.mapped_bytes;
-        hn_run_finish(&other);
+        hn_loaded_finish(&other);
     }
     return rc;
 }
 
 int hn_run_open_data(struct hn_run *run, const char *dir, struct hn_error *err) {
-    const struct hn_spec *spec = run->spec;
+    const struct hn_spec *spec = run->loaded.spec;
     int rc = run->train_data.n_rows ? 0 : open_training(&run->train_data, dir, spec, err);
     if (!rc && spec->validation.file && !run->validation_data.n_rows)
         rc = open_data(hn_dataset_open, &run->validation_data, dir, &spec->validation, err);
@@ -372,25 +279,15 @@ int hn_run_open_data(struct hn_run *run, const char *dir, struct hn_error *err) 
 }
 
 bool hn_run_reads_texts(const struct hn_run *run) {
-    return run->n_sample_rows || run->spec->hp.eval_generate ||
-        run->spec->labels.objective == HN_OBJECTIVE_SPAN;
+    return run->n_sample_rows || run->loaded.spec->hp.eval_generate ||
+        run->loaded.spec->labels.objective == HN_OBJECTIVE_SPAN;
 }
 
 int hn_run_load(struct hn_run *run, const struct hn_spec *spec, const char *dir, const char *tokens,
     struct hn_error *err) {
-    char path[4096];
-    *run = (struct hn_run){.spec = spec};
-    run->threads =
-        spec->threads > 0 ? (unsigned)spec->threads : (unsigned)sysconf(_SC_NPROCESSORS_ONLN);
-    full_path(path, sizeof path, dir, spec->model_file);
-    int rc = hn_model_open(&run->model, path, err);
-    if (!rc)
-        rc = hn_model_set_head(
-            &run->model, spec->labels.objective, hn_labels_outputs(&spec->labels), err);
-    if (!rc)
-        rc = hn_codec_open(&run->model, &run->codec, err);
-    if (!rc && spec->template_date)
-        snprintf(run->codec.date, sizeof run->codec.date, "%s", spec->template_date);
+    *run = (struct hn_run){.threads = spec->threads > 0 ? (unsigned)spec->threads
+                                                        : (unsigned)sysconf(_SC_NPROCESSORS_ONLN)};
+    int rc = hn_loaded_open(&run->loaded, spec, dir, err);
     if (!rc)
         rc = load_rows(run, dir, tokens, err);
     if (!rc && run->train.n_rows == 0) {
@@ -402,7 +299,7 @@ int hn_run_load(struct hn_run *run, const struct hn_spec *spec, const char *dir,
             "shows what is trained");
     }
     if (!rc)
-        rc = hn_run_choose_params(run, err);
+        rc = hn_loaded_choose_params(&run->loaded, err);
     if (!rc)
         rc = choose_samples(run, err);
     if (!rc)
@@ -417,23 +314,12 @@ int hn_run_load(struct hn_run *run, const struct hn_spec *spec, const char *dir,
     return rc;
 }
 
-int hn_sample_phase(struct hn_phase *phase, const struct hn_model *model,
-    const struct hn_adapter *adapter, size_t slots, size_t context, unsigned threads,
-    struct hn_error *err) {
-    struct hn_graph_options graph = {.adapter = adapter, .logits = true, .cached = true};
-    struct hn_plan_options plan = {
-        .caps = {.dims = {[HN_DIM_TOKENS] = HN_SAMPLE_CHUNK, [HN_DIM_TARGETS] = slots},
-            .cache_rows = slots * context,
-            .threads = threads}};
-    return hn_phase_make(phase, model, &graph, &plan, err);
-}
-
 static size_t ceil_div(size_t a, size_t b) {
     return (a + b - 1) / b;
 }
 
 static int count_steps(struct hn_run *run, struct hn_error *err) {
-    const struct hn_hyperparams *hp = &run->spec->hp;
+    const struct hn_hyperparams *hp = &run->loaded.spec->hp;
     run->steps_per_epoch = ceil_div(run->train.n_rows, (size_t)hp->batch_size);
     double steps = ceil(hp->epochs * (double)run->steps_per_epoch - 1e-9);
     if (!(steps >= 1 && steps < 1e12))
@@ -528,11 +414,13 @@ static int largest_evaluation(
 
 /* What reading merged models back maps, one at a time. */
 static size_t merged_bytes(const struct hn_run *run) {
-    const struct hn_dtype_info *folder = hn_dtype_info((int)run->spec->export_dtype),
-                               *file = hn_dtype_info((int)run->spec->gguf_dtype);
-    size_t a = run->spec->exports & HN_EXPORT_MERGED ? run->model.parameters * folder->bytes : 0;
-    size_t b = run->spec->exports & HN_EXPORT_MERGED_GGUF
-        ? hn_dtype_bytes(file, run->model.parameters)
+    const struct hn_dtype_info *folder = hn_dtype_info((int)run->loaded.spec->export_dtype),
+                               *file = hn_dtype_info((int)run->loaded.spec->gguf_dtype);
+    size_t a = run->loaded.spec->exports & HN_EXPORT_MERGED
+        ? run->loaded.model.parameters * folder->bytes
+        : 0;
+    size_t b = run->loaded.spec->exports & HN_EXPORT_MERGED_GGUF
+        ? hn_dtype_bytes(file, run->loaded.model.parameters)
         : 0;
     return a > b ? a : b;
 }
@@ -547,9 +435,10 @@ static size_t rows_bytes(const struct hn_run *run) {
 /* The larger of training and of reading results back, when gradients and moments are gone. */
 static void sum_memory(struct hn_run *run) {
     struct hn_memory *m = &run->memory;
-    *m = (struct hn_memory){.process = PROCESS_BYTES, .params = 4 * sizeof(float) * run->n_params};
+    *m = (struct hn_memory){
+        .process = PROCESS_BYTES, .params = 4 * sizeof(float) * run->loaded.n_params};
     /* A full run reads the file only to begin, before gradients and moments take any memory. */
-    m->mapped = run->spec->method == HN_METHOD_FULL ? 0 : run->model.mapped_bytes;
+    m->mapped = run->loaded.spec->method == HN_METHOD_FULL ? 0 : run->loaded.model.mapped_bytes;
     for (int i = 0; i < HN_PHASES; i++)
         m->arena =
             run->phases[i].plan.arena_bytes > m->arena ? run->phases[i].plan.arena_bytes : m->arena;
@@ -562,15 +451,15 @@ static void sum_memory(struct hn_run *run) {
 }
 
 int hn_run_plan(struct hn_run *run, struct hn_error *err) {
-    const struct hn_spec *spec = run->spec;
+    const struct hn_spec *spec = run->loaded.spec;
     for (int i = 0; i < HN_PHASES; i++)
         hn_phase_finish(&run->phases[i]);
     int rc = count_steps(run, err);
     size_t tokens = (size_t)spec->hp.micro_batch_tokens;
     tokens = tokens > run->longest ? tokens : run->longest; /* a row is never split */
-    const struct hn_model_config *config = &run->model.config;
+    const struct hn_model_config *config = &run->loaded.model.config;
     bool own = spec->hp.dropout >= config->dropout && spec->hp.dropout <= config->dropout;
-    struct hn_graph_options loss = {.adapter = run->adapter.n ? &run->adapter : NULL,
+    struct hn_graph_options loss = {.adapter = run->loaded.adapter.n ? &run->loaded.adapter : NULL,
         .label_smoothing = spec->hp.label_smoothing,
         .dropout = spec->hp.dropout,
         .attention_dropout = spec->hp.attention_dropout,
@@ -584,7 +473,7 @@ int hn_run_plan(struct hn_run *run, struct hn_error *err) {
         rc = largest_batch(&run->train, tokens, (size_t)spec->hp.batch_size, plan.caps.dims, err);
     run->batch_tokens = plan.caps.dims[HN_DIM_TOKENS];
     if (!rc)
-        rc = hn_phase_make(&run->phases[HN_PHASE_TRAIN], &run->model, &loss, &plan, err);
+        rc = hn_phase_make(&run->phases[HN_PHASE_TRAIN], &run->loaded.model, &loss, &plan, err);
     plan.train = false;
     if (!rc && evaluates(run))
         rc = largest_evaluation(run, tokens, plan.caps.dims, err);
@@ -593,13 +482,13 @@ int hn_run_plan(struct hn_run *run, struct hn_error *err) {
     if (run->batch_tokens < HN_SAMPLE_CHUNK)
         run->batch_tokens = HN_SAMPLE_CHUNK;
     if (!rc && evaluates(run))
-        rc = hn_phase_make(&run->phases[HN_PHASE_EVAL], &run->model, &eval, &plan, err);
+        rc = hn_phase_make(&run->phases[HN_PHASE_EVAL], &run->loaded.model, &eval, &plan, err);
     plan.caps.dims[HN_DIM_TARGETS] = spec_has_head(spec) ? run->longest : HN_VERIFY_TARGETS;
     plan.caps.dims[HN_DIM_TOKENS] = run->longest;
     if (!rc)
-        rc = hn_phase_make(&run->phases[HN_PHASE_VERIFY], &run->model, &verify, &plan, err);
+        rc = hn_phase_make(&run->phases[HN_PHASE_VERIFY], &run->loaded.model, &verify, &plan, err);
     if (!rc && (run->n_sample_rows || spec->hp.eval_generate))
-        rc = hn_sample_phase(&run->phases[HN_PHASE_SAMPLE], &run->model, loss.adapter,
+        rc = hn_sample_phase(&run->phases[HN_PHASE_SAMPLE], &run->loaded.model, loss.adapter,
             HN_SAMPLE_SLOTS, (size_t)spec->hp.max_length + (size_t)spec->sample_tokens,
             run->threads, err);
     if (!rc)
@@ -612,10 +501,8 @@ void hn_run_finish(struct hn_run *run) {
     for (int i = 0; i < HN_PHASES; i++)
         hn_phase_finish(&run->phases[i]);
     free(run->sample_rows);
-    hn_adapter_finish(&run->adapter);
     forget_rows(run);
     close_data(run);
-    hn_codec_finish(&run->codec);
-    hn_model_close(&run->model);
+    hn_loaded_finish(&run->loaded);
     *run = (struct hn_run){0};
 }

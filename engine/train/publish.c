@@ -91,8 +91,9 @@ static void compare_row(struct agreement *a, const float *ours, const float *the
 static int compare_exports(struct hn_trainer *t, const struct candidate *other, size_t max_rows,
     struct agreement *a, struct hn_error *err) {
     const struct hn_examples *ex = t->run.validation.n_rows ? &t->run.validation : &t->run.train;
-    const struct candidate own = {&t->run.model, &t->run.phases[HN_PHASE_VERIFY], t->params.values};
-    size_t vocab = t->run.model.head.outputs;
+    const struct candidate own = {
+        &t->run.loaded.model, &t->run.phases[HN_PHASE_VERIFY], t->params.values};
+    size_t vocab = t->run.loaded.model.head.outputs;
     float *ours = hn_calloc(HN_VERIFY_TARGETS * vocab, sizeof *ours),
           *theirs = hn_calloc(HN_VERIFY_TARGETS * vocab, sizeof *theirs);
     *a = (struct agreement){0};
@@ -147,18 +148,18 @@ static void round_row(enum hn_dtype type, size_t n, float *values) {
 static bool holds_weight(const struct hn_trainer *t, const struct hn_exporter *e,
     const struct hn_weight *own, const struct hn_weight *other, float *ours, float *theirs) {
     bool gguf = e->bit == HN_EXPORT_MERGED_GGUF;
-    enum hn_dtype type = gguf ? hn_merged_gguf_type(&t->run, own) : t->spec.export_dtype;
+    enum hn_dtype type = gguf ? hn_merged_gguf_type(&t->run.loaded, own) : t->spec.export_dtype;
     float share = type == HN_F32 ? 0 : type == HN_F16 ? 0x1p-11f : 0x1p-8f;
     float step = type == HN_F16 ? 0x1p-25f : type == HN_BF16 ? 0x1p-134f : 0;
-    float offset = gguf ? 0 : t->run.model.arch->names[own->role].offset,
+    float offset = gguf ? 0 : t->run.loaded.model.arch->names[own->role].offset,
           slack = offset > 0 ? 0x1p-23f : 0;
     if (own->rows != other->rows || own->cols != other->cols)
         return false;
     for (size_t r = 0; r < own->rows; r++) {
-        hn_merged_row(&t->run, &t->params, own, r, ours);
+        hn_merged_row(&t->run.loaded, &t->params, own, r, ours);
         hn_weight_row(other,
-            gguf ? hn_row_to_gguf(&t->run.model, own, r)
-                 : hn_row_to_hf(&t->run.model.config, own, r),
+            gguf ? hn_row_to_gguf(&t->run.loaded.model, own, r)
+                 : hn_row_to_hf(&t->run.loaded.model.config, own, r),
             theirs);
         if (type != HN_F32 && type != HN_F16 &&
             type != HN_BF16) /* blocks: as the type's own rounding has it */
@@ -175,7 +176,7 @@ static bool holds_weight(const struct hn_trainer *t, const struct hn_exporter *e
 
 static bool holds_values(
     const struct hn_trainer *t, const struct hn_exporter *e, const struct hn_model *other) {
-    const struct hn_model *own = &t->run.model;
+    const struct hn_model *own = &t->run.loaded.model;
     size_t widest = 0;
     for (size_t i = 0; i < own->n_weights; i++)
         widest = own->weights[i].cols > widest ? own->weights[i].cols : widest;
@@ -201,10 +202,10 @@ struct finding {
 static int verify_parameters(struct hn_trainer *t, const struct hn_exporter *e, const char *dir,
     struct finding *f, struct hn_error *err) {
     float *values = hn_calloc(t->params.size, sizeof *values);
-    struct candidate other = {&t->run.model, &t->run.phases[HN_PHASE_VERIFY], values};
+    struct candidate other = {&t->run.loaded.model, &t->run.phases[HN_PHASE_VERIFY], values};
     if (!values)
         return hn_fail(err, HN_E_INTERNAL, "out of memory");
-    f->unreadable = e->read(&t->run, &t->params, dir, values, &f->problem) != 0;
+    f->unreadable = e->read(&t->run.loaded, &t->params, dir, values, &f->problem) != 0;
     /* Values that are the trainer's to the bit give its logits to the bit: one row shows it, more
      * would take seconds. */
     size_t rows =
@@ -216,7 +217,7 @@ static int verify_parameters(struct hn_trainer *t, const struct hn_exporter *e, 
 
 static int verify_model(struct hn_trainer *t, const struct hn_exporter *e, const char *dir,
     struct finding *f, struct hn_error *err) {
-    const struct hn_head *head = &t->run.model.head;
+    const struct hn_head *head = &t->run.loaded.model.head;
     struct hn_plan_options plan = {.caps = t->run.phases[HN_PHASE_VERIFY].plan.caps};
     struct hn_graph_options graph = {.logits = true};
     struct hn_model model = {0};
@@ -283,12 +284,12 @@ static int verify_on(struct hn_trainer *t, const struct hn_exporter *e, const ch
     struct hn_params params = {0};
     struct hn_phase phase = {0};
     struct agreement a;
-    struct hn_run other;
-    int rc = hn_run_open_other(&t->run, i, t->dir, &other, &problem), made = 0;
+    struct hn_loaded other;
+    int rc = hn_loaded_open_other(&t->run.loaded, i, t->dir, &other, &problem), made = 0;
     struct hn_graph_options graph = {
         .adapter = other.adapter.n ? &other.adapter : NULL, .logits = true};
     if (!rc)
-        rc = hn_run_make_params(&other, &params, &problem);
+        rc = hn_loaded_make_params(&other, &params, &problem);
     if (!rc)
         rc = e->read(&other, &params, dir, params.values, &problem);
     if (!rc)
@@ -307,7 +308,7 @@ static int verify_on(struct hn_trainer *t, const struct hn_exporter *e, const ch
         made = tell_agreement(t, e, base, &a, isfinite(a.max_diff), err);
     hn_phase_finish(&phase);
     hn_params_finish(&params);
-    hn_run_finish(&other);
+    hn_loaded_finish(&other);
     return made;
 }
 
@@ -323,14 +324,14 @@ static int tell_folder(
 static int write_manifest(
     struct hn_trainer *t, const char *root, json_t *files, struct hn_error *err) {
     char path[4200], base[256], kernels[256];
-    hn_base_name(&t->run.model, base, sizeof base);
+    hn_base_name(&t->run.loaded.model, base, sizeof base);
     hn_compute_name(kernels, sizeof kernels);
     snprintf(path, sizeof path, "%s/manifest.json", root);
     const char *validation = t->spec.validation.sha256;
     json_t *manifest =
         json_pack("{s:i, s:s, s:{s:s, s:s, s:s}, s:{s:s, s:s?}, s:I, s:s, s:s, s:b, s:O}", "format",
             1, "run", t->spec.run_sha256, "base", "name", base, "sha256", t->spec.model_sha256,
-            "quantisation", t->run.model.quantisation, "data", "train",
+            "quantisation", t->run.loaded.model.quantisation, "data", "train",
             t->spec.train.sha256 ? t->spec.train.sha256 : "", "validation", validation,
             "exported_step", (json_int_t)t->exported_step, "build", hn_build_name(), "kernels",
             kernels, "kernels_changed", t->progress.kernels_changed, "files", files);
@@ -352,7 +353,7 @@ static int make_export(struct hn_trainer *t, const struct hn_exporter *e, const 
     snprintf(dir, sizeof dir, "%s/%s", root, e->dir);
     int rc = hn_dir_create(dir, err);
     if (!rc)
-        rc = e->write(&t->run, &t->params, dir, err);
+        rc = e->write(&t->run.loaded, &t->params, dir, err);
     if (!rc)
         rc = verify(t, e, dir, &ok, err);
     if (rc)

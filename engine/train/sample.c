@@ -27,15 +27,15 @@ static int write_group(struct hn_trainer *t, const struct hn_dataset *data, cons
     size_t of[GROUP], count = 0;
     struct hn_generator g = {.compute = &t->compute,
         .phase = &t->run.phases[HN_PHASE_SAMPLE],
-        .model = &t->run.model,
-        .codec = &t->run.codec,
+        .model = &t->run.loaded.model,
+        .codec = &t->run.loaded.codec,
         .params = t->params.values,
         .slots = HN_SAMPLE_SLOTS,
         .context = (size_t)(t->spec.hp.max_length + t->spec.sample_tokens)};
     struct hn_generate_options o = {.max_tokens = (size_t)t->spec.sample_tokens, .top_p = 1};
     int rc = 0;
     for (size_t i = 0; !rc && i < n; i++) {
-        rc = hn_prompt_from_row(&t->run.codec, data, rows[i], &prompts[count], err);
+        rc = hn_prompt_from_row(&t->run.loaded.codec, data, rows[i], &prompts[count], err);
         if (!rc && prompts[count].ids.n && prompts[count].ids.n < g.context) {
             ids[count] = prompts[count].ids;
             of[count++] = rows[i];

@@ -273,7 +273,7 @@ static int evaluate(struct hn_trainer *t, bool *ret_best, struct hn_error *err) 
         return 0;
     const struct hn_dataset *data =
         t->spec.validation.file ? &run->validation_data : &run->train_data;
-    int rc = hn_evaluate(&t->compute, &run->phases[HN_PHASE_EVAL], run, t->params.values,
+    int rc = hn_evaluate(&t->compute, &run->phases[HN_PHASE_EVAL], &run->loaded, t->params.values,
         &run->validation, data, false, &e, err);
     if (rc)
         return rc;
@@ -390,7 +390,7 @@ static int choose_exported(struct hn_trainer *t, struct hn_error *err) {
     if (t->exported_step)
         return read_best(t, err);
     /* nothing was better than the beginning */
-    return hn_run_start_params(&t->run, t->dir, &t->params, err);
+    return hn_loaded_start_params(&t->run.loaded, t->dir, &t->params, err);
 }
 
 /* The rows that nothing has looked at so far, once, with what is exported. */
@@ -401,8 +401,8 @@ static int test(struct hn_trainer *t, struct hn_error *err) {
     json_t *value;
     if (!t->run.test.n_rows)
         return 0;
-    int rc = hn_evaluate(&t->compute, &t->run.phases[HN_PHASE_EVAL], &t->run, t->params.values,
-        &t->run.test, &t->run.test_data, false, &e, err);
+    int rc = hn_evaluate(&t->compute, &t->run.phases[HN_PHASE_EVAL], &t->run.loaded,
+        t->params.values, &t->run.test, &t->run.test_data, false, &e, err);
     if (rc)
         return rc;
     if ((rc = hn_trainer_compare(t, &t->run.test, &t->run.test_data, e.metrics, err))) {
@@ -611,7 +611,7 @@ static int prepare(struct hn_trainer *t, struct hn_error *err) {
     if (!rc)
         rc = hn_run_plan(&t->run, err);
     if (!rc)
-        rc = hn_run_make_params(&t->run, &t->params, err);
+        rc = hn_loaded_make_params(&t->run.loaded, &t->params, err);
     if (!rc)
         rc = hn_params_add_optimizer(&t->params, err);
     if (!rc)
@@ -620,7 +620,7 @@ static int prepare(struct hn_trainer *t, struct hn_error *err) {
     if (!rc && !(t->order = hn_calloc(t->run.train.n_rows, sizeof *t->order)))
         rc = hn_fail(err, HN_E_INTERNAL, "out of memory");
     t->order_epoch = SIZE_MAX;
-    return rc ? rc : hn_run_start_params(&t->run, t->dir, &t->params, err);
+    return rc ? rc : hn_loaded_start_params(&t->run.loaded, t->dir, &t->params, err);
 }
 
 /* RUN_DIR/lock: held by flock while a trainer lives; tells who it is. Whoever hands it over has

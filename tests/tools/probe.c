@@ -119,11 +119,11 @@ static int text_metrics(const json_t *request) {
  * which needs no tensors. */
 static int tokenizer(const char *model, const char *folder) {
     struct hn_error err = {0};
-    struct hn_run run = {.model.config.context = 2048};
-    check(hn_gguf_open(&run.model.gguf, model, &err), &err);
-    check(hn_codec_from_gguf(&run.model.gguf, &run.codec, &err), &err);
-    check(hn_tokenizer_files_write(&run, folder, &err), &err);
-    hn_run_finish(&run);
+    struct hn_loaded loaded = {.model.config.context = 2048};
+    check(hn_gguf_open(&loaded.model.gguf, model, &err), &err);
+    check(hn_codec_from_gguf(&loaded.model.gguf, &loaded.codec, &err), &err);
+    check(hn_tokenizer_files_write(&loaded, folder, &err), &err);
+    hn_loaded_finish(&loaded);
     puts("{}");
     return 0;
 }
