@@ -6,8 +6,8 @@
  *   a model), labels, example (an encoded row), prompt.
  * Ownership: A data set owns its map and the places of its rows; examples own their arrays, or
  *   borrow a token file's.
- * May include: engine/base engine/formats engine/hyperparams engine/model engine/template
- *   engine/tokenizer.
+ * May include: engine/base engine/formats engine/hyperparams engine/model engine/tables
+ *   engine/template engine/tokenizer.
  */
 
 /*

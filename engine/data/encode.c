@@ -256,6 +256,23 @@ static int (*const encoders[])(
     [HN_ROWS_QA] = encode_question,
 };
 
+/* Rows of a task's head. */
+static const struct {
+    enum hn_columns columns;
+    int (*encode)(const struct hn_codec *codec, const json_t *row,
+        const struct hn_encode_options *options, struct hn_encoded *e, struct hn_error *err);
+} objectives[HN_OBJECTIVES] = {
+#define HN_OBJECTIVE(NAME, name, HEAD, LABELLED, VALUES, head_task, auto_class, problem_type, \
+    peft_type, best, others, COLUMNS, encode, loss, measure, input)                           \
+    [HN_OBJECTIVE_##NAME] = {COLUMNS, encode},
+#include "engine/objective.def"
+#undef HN_OBJECTIVE
+};
+
+enum hn_columns hn_objective_columns(enum hn_objective objective) {
+    return objectives[objective].columns;
+}
+
 int hn_row_encode(const struct hn_codec *codec, enum hn_columns columns, const json_t *row,
     const struct hn_encode_options *options, struct hn_encoded *out, struct hn_error *err) {
     out->ids.n = 0;
@@ -263,14 +280,11 @@ int hn_row_encode(const struct hn_codec *codec, enum hn_columns columns, const j
     free(out->origins);
     out->origins = NULL;
     out->again = false;
-    enum hn_objective problem = options->labels ? options->labels->objective : HN_OBJECTIVE_TOKENS;
-    if (columns == HN_ROWS_TEXT_LABEL && problem != HN_OBJECTIVE_TOKENS)
-        return hn_encode_labelled(codec, row, options, out, err);
-    if (columns == HN_ROWS_TOKENS_TAGS && problem == HN_OBJECTIVE_TAGS)
-        return hn_encode_tagged(codec, row, options, out, err);
-    if (columns == HN_ROWS_QA && problem == HN_OBJECTIVE_SPAN)
-        return hn_encode_asked(codec, row, options, out, err);
-    if (problem != HN_OBJECTIVE_TOKENS || (size_t)columns >= sizeof encoders / sizeof encoders[0] ||
+    enum hn_objective objective =
+        options->labels ? options->labels->objective : HN_OBJECTIVE_TOKENS;
+    if (objectives[objective].encode && objectives[objective].columns == columns)
+        return objectives[objective].encode(codec, row, options, out, err);
+    if (objectives[objective].encode || (size_t)columns >= sizeof encoders / sizeof encoders[0] ||
         !encoders[columns])
         return hn_fail(err, HN_E_UNSUPPORTED, "these columns cannot be trained on as %s",
             hn_task_name(options->task));

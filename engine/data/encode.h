@@ -59,6 +59,8 @@ size_t hn_encoded_targets(const struct hn_encoded *e, size_t n);
 int hn_question_row(const struct hn_codec *codec, const json_t *row, enum hn_columns *ret_columns,
     json_t **ret, struct hn_error *err);
 
+/* The columns that rows of a task's head have. */
+enum hn_columns hn_objective_columns(enum hn_objective objective);
 /* The rows of a task's head; part of hn_row_encode. */
 int hn_encode_labelled(const struct hn_codec *codec, const json_t *row,
     const struct hn_encode_options *options, struct hn_encoded *e, struct hn_error *err);

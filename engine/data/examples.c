@@ -4,6 +4,7 @@
  * refused, and all is counted.
  */
 #include "engine/data/examples.h"
+#include "engine/model/objective.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -44,12 +45,10 @@ void hn_examples_finish(struct hn_examples *ex) {
 }
 
 void hn_examples_begin(struct hn_examples *ex, const struct hn_labels *labels) {
-    enum hn_objective problem = labels ? labels->objective : HN_OBJECTIVE_TOKENS;
-    bool values = problem == HN_OBJECTIVE_SPAN || problem == HN_OBJECTIVE_MULTI ||
-        problem == HN_OBJECTIVE_VALUE;
-    *ex = (struct hn_examples){.aligned = problem != HN_OBJECTIVE_TOKENS,
-        .spans = problem == HN_OBJECTIVE_SPAN,
-        .outputs = values ? hn_labels_outputs(labels) : 0};
+    enum hn_objective objective = labels ? labels->objective : HN_OBJECTIVE_TOKENS;
+    *ex = (struct hn_examples){.aligned = objective != HN_OBJECTIVE_TOKENS,
+        .spans = objective == HN_OBJECTIVE_SPAN,
+        .outputs = hn_objectives[objective].has_values ? hn_labels_outputs(labels) : 0};
 }
 
 static bool keep_targets(struct hn_examples *ex, const struct hn_encoded *e, size_t n) {

@@ -2,18 +2,12 @@
 #include "engine/data/labels.h"
 #include "engine/base/buf.h"
 #include "engine/base/json.h"
+#include "engine/model/objective.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-static const char *const problems[HN_OBJECTIVES] = {[HN_OBJECTIVE_TOKENS] = "tokens",
-    [HN_OBJECTIVE_CLASSES] = "classes",
-    [HN_OBJECTIVE_MULTI] = "multi_label",
-    [HN_OBJECTIVE_VALUE] = "value",
-    [HN_OBJECTIVE_TAGS] = "tags",
-    [HN_OBJECTIVE_SPAN] = "span"};
 
 /* The label's text: into `room` for what is not a text. NULL for lists and objects. */
 static const char *label_text(const json_t *label, char room[32]) {
@@ -277,35 +271,32 @@ int hn_labels_find(struct hn_labels *ret, const struct hn_dataset *data, const j
     return rc;
 }
 
-/* The problem of a class of Transformers; HN_OBJECTIVE_TOKENS when it has no head of a task. */
-static enum hn_objective problem_of(const struct hn_model *model) {
-    static const enum hn_objective problems_of_heads[HN_HEADS] = {
-        [HN_HEAD_SEQUENCE] = HN_OBJECTIVE_CLASSES,
-        [HN_HEAD_TOKENS] = HN_OBJECTIVE_TAGS,
-        [HN_HEAD_SPAN] = HN_OBJECTIVE_SPAN};
+/* The objective of a class of Transformers; HN_OBJECTIVE_TOKENS when it has no head of a task. A
+ * head for several objectives is the first's unless "problem_type" names another. */
+static enum hn_objective objective_of(const struct hn_model *model) {
     const json_t *config = model->folder.config;
     const char *name =
                    json_string_value(json_array_get(json_object_get(config, "architectures"), 0)),
-               *kind = json_string_value(json_object_get(config, "problem_type"));
-    for (int i = 0; name && i < HN_HEADS; i++) {
-        if (!model->arch->heads[i].score || strcmp(model->arch->heads[i].hf_class, name) != 0)
+               *type = json_string_value(json_object_get(config, "problem_type"));
+    enum hn_objective found = HN_OBJECTIVE_TOKENS;
+    for (int i = 0; name && i < HN_OBJECTIVES; i++) {
+        const struct hn_objective_info *o = &hn_objectives[i];
+        if (o->head == HN_HEADS || !model->arch->heads[o->head].score ||
+            strcmp(model->arch->heads[o->head].hf_class, name) != 0)
             continue;
-        if (i == HN_HEAD_SEQUENCE && kind && strcmp(kind, "multi_label_classification") == 0)
-            return HN_OBJECTIVE_MULTI;
-        if (i == HN_HEAD_SEQUENCE && kind && strcmp(kind, "regression") == 0)
-            return HN_OBJECTIVE_VALUE;
-        return problems_of_heads[i];
+        if (found == HN_OBJECTIVE_TOKENS ||
+            (type && o->problem_type && strcmp(type, o->problem_type) == 0))
+            found = (enum hn_objective)i;
     }
-    return HN_OBJECTIVE_TOKENS;
+    return found;
 }
 
 int hn_labels_of_model(struct hn_labels *ret, const struct hn_model *model, struct hn_error *err) {
     const json_t *names = json_object_get(model->folder.config, "id2label");
-    *ret =
-        (struct hn_labels){.objective = model->is_folder ? problem_of(model) : HN_OBJECTIVE_TOKENS,
-            .unanswerable = true};
-    if (ret->objective == HN_OBJECTIVE_TOKENS || ret->objective == HN_OBJECTIVE_VALUE ||
-        ret->objective == HN_OBJECTIVE_SPAN)
+    *ret = (struct hn_labels){
+        .objective = model->is_folder ? objective_of(model) : HN_OBJECTIVE_TOKENS,
+        .unanswerable = true};
+    if (!hn_objectives[ret->objective].labelled)
         return 0;
     /* Transformers' own default */
     size_t n = json_object_size(names) ? json_object_size(names) : 2;
@@ -326,18 +317,18 @@ int hn_labels_of_model(struct hn_labels *ret, const struct hn_model *model, stru
 }
 
 int hn_labels_read(struct hn_labels *ret, const json_t *run, struct hn_error *err) {
-    const char *problem = problems[0];
+    const char *problem = hn_objectives[HN_OBJECTIVE_TOKENS].name;
     const json_t *weights = json_object_get(run, "label_weights");
     *ret = (struct hn_labels){.objective = HN_OBJECTIVES};
     int rc = hn_json_string(run, "problem", &problem, err);
     for (int i = 0; !rc && problem && i < HN_OBJECTIVES; i++)
-        if (strcmp(problem, problems[i]) == 0)
+        if (strcmp(problem, hn_objectives[i].name) == 0)
             ret->objective = (enum hn_objective)i;
     ret->names = json_incref(json_object_get(run, "labels"));
     size_t n = json_array_size(ret->names);
-    bool labelled = ret->objective == HN_OBJECTIVE_CLASSES ||
-        ret->objective == HN_OBJECTIVE_MULTI || ret->objective == HN_OBJECTIVE_TAGS;
-    if (!rc && (ret->objective == HN_OBJECTIVES || (labelled && (n < 1 || n > HN_LABELS_MAX))))
+    if (!rc &&
+        (ret->objective == HN_OBJECTIVES ||
+            (hn_objectives[ret->objective].labelled && (n < 1 || n > HN_LABELS_MAX))))
         rc = hn_fail(err, HN_E_INVALID_FIELD,
             "spec: \"problem\" is not known, or \"labels\" does not go with it");
     if (!rc)
@@ -361,7 +352,7 @@ int hn_labels_write(const struct hn_labels *l, json_t *run, struct hn_error *err
     json_t *weights = l->weights ? json_array() : NULL;
     for (size_t i = 0; weights && i < json_array_size(l->names); i++)
         json_array_append_new(weights, hn_json_float(l->weights[i]));
-    json_object_set_new(run, "problem", json_string(problems[l->objective]));
+    json_object_set_new(run, "problem", json_string(hn_objectives[l->objective].name));
     json_object_set(run, "labels", l->names ? l->names : json_null());
     if (weights)
         json_object_set_new(run, "label_weights", weights);

@@ -48,27 +48,52 @@ static int measure_classes(const struct gathered *g, struct hn_evaluation *e) {
     return rc;
 }
 
-static int measure(const struct hn_loaded *loaded, const struct gathered *g,
-    const struct hn_examples *ex, const struct hn_dataset *data, struct hn_evaluation *e,
-    json_t *answers, struct hn_error *err) {
-    int rc = 0;
-    switch (loaded->model.head.objective) {
-    case HN_OBJECTIVE_CLASSES:
-        rc = measure_classes(g, e);
-        break;
-    case HN_OBJECTIVE_TAGS:
-        rc = hn_metrics_tags(loaded, g->logits, g->targets, ex, e->metrics, answers);
-        break;
-    case HN_OBJECTIVE_SPAN:
-        return hn_metrics_spans(loaded, g->logits, ex, data, e->metrics, answers, err);
-    case HN_OBJECTIVE_MULTI:
-        rc = hn_metrics_multi(g->logits, ex->values, g->n, g->outputs, e->metrics);
-        break;
-    default:
-        rc = hn_metrics_values(g->logits, ex->values, g->n, e->metrics);
-    }
+/* What is measured: gathered logits of examples, and where their metrics and answers go. */
+struct measured {
+    const struct hn_loaded *loaded;
+    const struct gathered *g;
+    const struct hn_examples *ex;
+    const struct hn_dataset *data;
+    struct hn_evaluation *e;
+    json_t *answers;
+};
+
+static int memory(int rc, struct hn_error *err) {
     return rc ? hn_fail(err, HN_E_INTERNAL, "out of memory") : 0;
 }
+
+static int measure_labels(const struct measured *m, struct hn_error *err) {
+    return memory(measure_classes(m->g, m->e), err);
+}
+
+static int measure_tags(const struct measured *m, struct hn_error *err) {
+    int rc =
+        hn_metrics_tags(m->loaded, m->g->logits, m->g->targets, m->ex, m->e->metrics, m->answers);
+    return memory(rc, err);
+}
+
+static int measure_spans(const struct measured *m, struct hn_error *err) {
+    return hn_metrics_spans(
+        m->loaded, m->g->logits, m->ex, m->data, m->e->metrics, m->answers, err);
+}
+
+static int measure_multi(const struct measured *m, struct hn_error *err) {
+    int rc = hn_metrics_multi(m->g->logits, m->ex->values, m->g->n, m->g->outputs, m->e->metrics);
+    return memory(rc, err);
+}
+
+static int measure_values(const struct measured *m, struct hn_error *err) {
+    return memory(hn_metrics_values(m->g->logits, m->ex->values, m->g->n, m->e->metrics), err);
+}
+
+/* NULL: the loss is all there is. */
+static int (*const measures[HN_OBJECTIVES])(const struct measured *m, struct hn_error *err) = {
+#define HN_OBJECTIVE(NAME, name, HEAD, LABELLED, VALUES, head_task, auto_class, problem_type, \
+    peft_type, best, others, COLUMNS, encode, loss, measure, input)                           \
+    [HN_OBJECTIVE_##NAME] = measure,
+#include "engine/objective.def"
+#undef HN_OBJECTIVE
+};
 
 /* Of one example: sums over its targets. */
 struct example_loss {
@@ -179,7 +204,8 @@ int hn_evaluate(struct hn_compute *compute, const struct hn_phase *phase,
     int rc = ok && ret->metrics ? 0 : hn_fail(err, HN_E_INTERNAL, "out of memory");
     ret->loss = sums.loss;
     if (!rc && head) {
-        rc = measure(loaded, &all, ex, data, ret, answers, err);
+        const struct measured m = {loaded, &all, ex, data, ret, answers};
+        rc = measures[loaded->model.head.objective](&m, err);
     } else if (!rc) {
         json_object_set_new(ret->metrics, "perplexity", hn_json_float((float)exp(sums.loss)));
         json_object_set_new(ret->metrics, "token_accuracy",

@@ -4,7 +4,8 @@
  * Nouns: evaluation (loss and metrics of examples), generator, sampling parameters, predictor (an
  *   open model that answers requests).
  * Ownership: A predictor owns its model, parameters and memory.
- * May include: engine/base engine/data engine/export engine/families engine/kernels engine/run.
+ * May include: engine/base engine/data engine/export engine/families engine/kernels engine/model
+ *   engine/run engine/tables.
  */
 
 /*

@@ -1,4 +1,5 @@
 /* See predict_head.h. */
+#include "engine/model/objective.h"
 #include "engine/eval/predict_head.h"
 #include "engine/eval/answers.h"
 #include "engine/base/buf.h"
@@ -35,15 +36,15 @@ static bool has_text(const json_t *object, const char *name) {
 }
 
 /* The input as a row of the task's data; NULL when it is none. */
-static json_t *row_of(enum hn_objective problem, const json_t *input) {
+static json_t *row_of(enum hn_objective objective, const json_t *input) {
     json_t *plain =
         json_is_object(input) ? json_object_get(input, "text") : (json_t *)(uintptr_t)input;
-    if (problem == HN_OBJECTIVE_SPAN)
+    if (objective == HN_OBJECTIVE_SPAN)
         return has_text(input, "question") && has_text(input, "context")
             ? json_pack("{s:O, s:O}", "question", json_object_get(input, "question"), "context",
                   json_object_get(input, "context"))
             : NULL;
-    if (problem != HN_OBJECTIVE_TAGS)
+    if (objective != HN_OBJECTIVE_TAGS)
         return json_is_string(plain) ? json_pack("{s:O}", "text", plain) : NULL;
     json_t *words =
         json_is_object(input) ? json_object_get(input, "tokens") : (json_t *)(uintptr_t)input;
@@ -57,19 +58,11 @@ static json_t *row_of(enum hn_objective problem, const json_t *input) {
         : NULL;
 }
 
-static int refuse(enum hn_objective problem, size_t index, struct hn_error *err) {
-    hn_fail(err, HN_E_INVALID_FIELD, "inputs[%zu] must be %s", index,
-        problem == HN_OBJECTIVE_SPAN       ? "an object with the texts \"question\" and \"context\""
-            : problem == HN_OBJECTIVE_TAGS ? "a text, or a list of words that are not empty"
-                                           : "a text");
+static int refuse(enum hn_objective objective, size_t index, struct hn_error *err) {
+    hn_fail(
+        err, HN_E_INVALID_FIELD, "inputs[%zu] must be %s", index, hn_objectives[objective].input);
     hn_error_field(err, "inputs");
     return HN_E_INVALID_FIELD;
-}
-
-static enum hn_columns columns_of(enum hn_objective problem) {
-    return problem == HN_OBJECTIVE_SPAN ? HN_ROWS_QA
-        : problem == HN_OBJECTIVE_TAGS  ? HN_ROWS_TOKENS_TAGS
-                                        : HN_ROWS_TEXT_LABEL;
 }
 
 static int add_windows(struct hn_head_inputs *in, const struct hn_loaded *loaded, const json_t *row,
@@ -79,7 +72,7 @@ static int add_windows(struct hn_head_inputs *in, const struct hn_loaded *loaded
     e->window = 0;
     do {
         rc = hn_row_encode(
-            &loaded->codec, columns_of(loaded->model.head.objective), row, &o, e, err);
+            &loaded->codec, hn_objective_columns(loaded->model.head.objective), row, &o, e, err);
         if (!rc)
             rc = hn_examples_add(&in->examples, e, e->ids.n, index, (uint32_t)index + 1, err);
         in->longest = e->ids.n > in->longest ? e->ids.n : in->longest;
@@ -89,14 +82,14 @@ static int add_windows(struct hn_head_inputs *in, const struct hn_loaded *loaded
 
 int hn_head_inputs_read(struct hn_head_inputs *in, const struct hn_loaded *loaded,
     const json_t *inputs, struct hn_error *err) {
-    enum hn_objective problem = loaded->model.head.objective;
+    enum hn_objective objective = loaded->model.head.objective;
     struct hn_encoded e = {0};
     *in = (struct hn_head_inputs){.rows = json_array()};
     hn_examples_begin(&in->examples, &loaded->spec->labels);
     int rc = in->rows ? 0 : hn_fail(err, HN_E_INTERNAL, "out of memory");
     for (size_t i = 0; !rc && i < json_array_size(inputs); i++) {
-        json_t *row = row_of(problem, json_array_get(inputs, i));
-        rc = row ? add_windows(in, loaded, row, i, &e, err) : refuse(problem, i, err);
+        json_t *row = row_of(objective, json_array_get(inputs, i));
+        rc = row ? add_windows(in, loaded, row, i, &e, err) : refuse(objective, i, err);
         json_array_append_new(in->rows, row);
     }
     hn_encoded_finish(&e);
@@ -156,7 +149,7 @@ static int compute_logits(struct hn_compute *compute, const struct hn_phase *pha
 /* The windows of one input, encoded again for their offsets. */
 static int answer_text(const struct hn_loaded *loaded, const json_t *row, const float *logits,
     const struct hn_examples *ex, size_t *example, size_t *at, json_t **ret, struct hn_error *err) {
-    enum hn_objective problem = loaded->model.head.objective;
+    enum hn_objective objective = loaded->model.head.objective;
     const struct hn_labels *labels = &loaded->spec->labels;
     const json_t *context = json_object_get(row, "context");
     struct hn_encode_options o = hn_loaded_encode_options(loaded);
@@ -165,15 +158,15 @@ static int answer_text(const struct hn_loaded *loaded, const json_t *row, const 
     size_t outputs = loaded->model.head.outputs;
     int rc = 0;
     do {
-        rc = hn_row_encode(&loaded->codec, columns_of(problem), row, &o, &e, err);
-        if (!rc && problem == HN_OBJECTIVE_SPAN)
+        rc = hn_row_encode(&loaded->codec, hn_objective_columns(objective), row, &o, &e, err);
+        if (!rc && objective == HN_OBJECTIVE_SPAN)
             hn_span_consider(&span, &e, logits + *at * outputs);
         else if (!rc)
             *ret = hn_answer_tags(labels, &e, row, logits + *at * outputs);
         *at += logit_rows(ex, *example);
         ++*example;
     } while (!rc && e.again);
-    if (!rc && problem == HN_OBJECTIVE_SPAN)
+    if (!rc && objective == HN_OBJECTIVE_SPAN)
         *ret = hn_answer_span(&span, labels, json_string_value(context));
     hn_encoded_finish(&e);
     return rc;
@@ -183,13 +176,13 @@ int hn_predict_head(struct hn_compute *compute, const struct hn_phase *phase,
     const struct hn_loaded *loaded, const float *params, const struct hn_head_inputs *in,
     json_t **ret, struct hn_error *err) {
     const struct hn_examples *ex = &in->examples;
-    enum hn_objective problem = loaded->model.head.objective;
+    enum hn_objective objective = loaded->model.head.objective;
     float *logits = NULL;
     json_t *data = json_array();
     int rc = compute_logits(compute, phase, loaded, params, ex, &logits, err);
     for (size_t i = 0, example = 0, at = 0; !rc && i < json_array_size(in->rows); i++) {
         json_t *one = NULL;
-        if (problem == HN_OBJECTIVE_TAGS || problem == HN_OBJECTIVE_SPAN) {
+        if (objective == HN_OBJECTIVE_TAGS || objective == HN_OBJECTIVE_SPAN) {
             rc = answer_text(
                 loaded, json_array_get(in->rows, i), logits, ex, &example, &at, &one, err);
         } else {

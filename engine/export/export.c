@@ -1,4 +1,5 @@
 /* The list of exports and what they share; see export.h. */
+#include "engine/model/objective.h"
 #include "engine/export/export.h"
 #include "engine/base/buf.h"
 #include "engine/base/file.h"
@@ -108,21 +109,10 @@ json_t *hn_export_provenance(const struct hn_loaded *loaded) {
 }
 
 const char *hn_export_class(const struct hn_loaded *loaded) {
-    static const char *const classes[HN_OBJECTIVES] = {
-        [HN_OBJECTIVE_TOKENS] = "AutoModelForCausalLM",
-        [HN_OBJECTIVE_CLASSES] = "AutoModelForSequenceClassification",
-        [HN_OBJECTIVE_MULTI] = "AutoModelForSequenceClassification",
-        [HN_OBJECTIVE_VALUE] = "AutoModelForSequenceClassification",
-        [HN_OBJECTIVE_TAGS] = "AutoModelForTokenClassification",
-        [HN_OBJECTIVE_SPAN] = "AutoModelForQuestionAnswering"};
-    return classes[loaded->model.head.objective];
+    return hn_objectives[loaded->model.head.objective].auto_class;
 }
 
 void hn_export_head(const struct hn_loaded *loaded, json_t *config) {
-    static const char *const problems[HN_OBJECTIVES] = {
-        [HN_OBJECTIVE_CLASSES] = "single_label_classification",
-        [HN_OBJECTIVE_MULTI] = "multi_label_classification",
-        [HN_OBJECTIVE_VALUE] = "regression"};
     const struct hn_head *head = &loaded->model.head;
     if (!head->names)
         return;
@@ -139,8 +129,9 @@ void hn_export_head(const struct hn_loaded *loaded, json_t *config) {
     json_object_set_new(config, "architectures", json_pack("[s]", head->names->hf_class));
     json_object_set_new(config, "id2label", names);
     json_object_set_new(config, "label2id", numbers);
-    if (problems[head->objective])
-        json_object_set_new(config, "problem_type", json_string(problems[head->objective]));
+    if (hn_objectives[head->objective].problem_type)
+        json_object_set_new(
+            config, "problem_type", json_string(hn_objectives[head->objective].problem_type));
     else
         json_object_del(config, "problem_type");
 }

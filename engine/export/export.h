@@ -3,7 +3,8 @@
  *
  * Nouns: exporter (a format: a row of a table), merged weights.
  * Ownership: Files are written into a folder that the caller gives and publishes.
- * May include: engine/base engine/data engine/families engine/formats engine/run engine/tokenizer.
+ * May include: engine/base engine/data engine/families engine/formats engine/model engine/run
+ *   engine/tokenizer.
  */
 
 /*

@@ -1,5 +1,6 @@
 /* PEFT's adapter folder: adapter_model.safetensors, adapter_config.json, README.md, tokenizer
  * files; see export.h. */
+#include "engine/model/objective.h"
 #include "engine/base/buf.h"
 #include "engine/export/export.h"
 #include "engine/export/export_tokenizer.h"
@@ -105,13 +106,7 @@ static json_t *saved_modules(const struct hn_loaded *loaded) {
 }
 
 static const char *task_type(const struct hn_loaded *loaded) {
-    static const char *const types[HN_OBJECTIVES] = {[HN_OBJECTIVE_TOKENS] = "CAUSAL_LM",
-        [HN_OBJECTIVE_CLASSES] = "SEQ_CLS",
-        [HN_OBJECTIVE_MULTI] = "SEQ_CLS",
-        [HN_OBJECTIVE_VALUE] = "SEQ_CLS",
-        [HN_OBJECTIVE_TAGS] = "TOKEN_CLS",
-        [HN_OBJECTIVE_SPAN] = "QUESTION_ANS"};
-    return types[loaded->model.head.objective];
+    return hn_objectives[loaded->model.head.objective].peft_type;
 }
 
 static json_t *make_config(const struct hn_loaded *loaded) {

@@ -1,4 +1,5 @@
 /* See load.h. */
+#include "engine/model/objective.h"
 #include "engine/families/load.h"
 #include "engine/families/arch.h"
 #include "engine/base/buf.h"
@@ -341,14 +342,6 @@ static int read_head_dropout(
 
 int hn_model_set_head(
     struct hn_model *model, enum hn_objective objective, size_t outputs, struct hn_error *err) {
-    static const struct {
-        enum hn_head_kind kind;
-        const char *task;
-    } heads[HN_OBJECTIVES] = {[HN_OBJECTIVE_CLASSES] = {HN_HEAD_SEQUENCE, "classification"},
-        [HN_OBJECTIVE_MULTI] = {HN_HEAD_SEQUENCE, "classification"},
-        [HN_OBJECTIVE_VALUE] = {HN_HEAD_SEQUENCE, "regression"},
-        [HN_OBJECTIVE_TAGS] = {HN_HEAD_TOKENS, "token classification"},
-        [HN_OBJECTIVE_SPAN] = {HN_HEAD_SPAN, "extractive question answering"}};
     if (objective == HN_OBJECTIVE_TOKENS && model->arch->encoder) {
         hn_fail(err, HN_E_UNSUPPORTED, "%s models are encoders, which write no text",
             model->config.family);
@@ -358,10 +351,10 @@ int hn_model_set_head(
     }
     if (objective == HN_OBJECTIVE_TOKENS)
         return 0;
-    const struct hn_head_names *names = &model->arch->heads[heads[objective].kind];
+    const struct hn_head_names *names = &model->arch->heads[hn_objectives[objective].head];
     if (!names->score)
         return hn_fail(err, HN_E_UNSUPPORTED, "there is no head for %s on %s models",
-            heads[objective].task, model->config.family);
+            hn_objectives[objective].head_task, model->config.family);
     model->head = (struct hn_head){.objective = objective, .names = names, .outputs = outputs};
     set_unused(model, HN_ROLE_HEAD);
     if (!names->pooled) {

@@ -4,7 +4,7 @@
  * Nouns: op, graph (ops of a model), plan (steps with places in one arena), phase (a graph with its
  *   plan), batch (packed sequences).
  * Ownership: A plan points into its graph; the arena belongs to run/compute.
- * May include: engine/base engine/kernels engine/model.
+ * May include: engine/base engine/kernels engine/model engine/tables.
  */
 
 /*

@@ -712,59 +712,88 @@ static real cross_entropy(const struct hn_step *step, const real *logits, real *
     return lse - (1 - smoothing) * logits[target * stride] - smoothing * mean;
 }
 
-/* Mean over the outputs of BCEWithLogitsLoss, or of the squared error, against values[n]. */
-static real against_values(const struct hn_step *step, const real *logits, real *din, size_t n,
-    const float *values, real weight, bool *ret_correct) {
-    bool labels = step->op->attr.criterion.objective == HN_OBJECTIVE_MULTI;
-    real loss = 0;
-    *ret_correct = labels;
-    for (size_t v = 0; v < n; v++) {
-        real z = logits[v], y = (real)values[v], slope;
-        if (labels) {
-            double size = fabs((double)z);
-            loss += ((z > 0 ? z : 0) - z * y + (real)log1p(exp(-size))) / (real)n;
-            slope = (real)(1 / (1 + exp(-(double)z))) - y;
-            *ret_correct = *ret_correct && (z > 0) == (values[v] > 0.5f);
-        } else {
-            loss += (z - y) * (z - y) / (real)n;
-            slope = 2 * (z - y);
-        }
-        put_gradient(step, din, v, weight * slope / (real)n);
+/* The loss of target number i; din gets its gradient. `correct`: the head's answer is right. */
+struct criterion {
+    struct hn_exec *x;
+    const struct hn_step *step;
+    const real *logits;
+    real *din; /* NULL outside training */
+    size_t n;  /* outputs */
+    bool correct;
+};
+
+static real label_loss(struct criterion *c, size_t i, real weight) {
+    return cross_entropy(c->step, c->logits + i * c->n, c->din ? c->din + i * c->n : NULL, c->n, 1,
+        (size_t)c->x->batch->target_ids[i], weight, (real)c->step->op->attr.criterion.smoothing,
+        &c->correct);
+}
+
+/* Targets 2s and 2s + 1 are the first and the last token of sequence s's answer. */
+static real span_loss(struct criterion *c, size_t i, real weight) {
+    const struct hn_batch *b = c->x->batch;
+    size_t first = b->starts[i / 2], rows = b->starts[i / 2 + 1] - first, at = first * c->n + i % 2;
+    return cross_entropy(c->step, c->logits + at, c->din ? c->din + at : NULL, rows, c->n,
+        b->target_rows[i] - first, weight, 0, &c->correct);
+}
+
+static const float *values_of(const struct criterion *c, size_t i) {
+    return c->x->batch->values + (size_t)c->x->batch->target_ids[i] * c->n;
+}
+
+/* Mean over the outputs of BCEWithLogitsLoss. */
+static real binary_loss(struct criterion *c, size_t i, real weight) {
+    const real *logits = c->logits + i * c->n;
+    const float *values = values_of(c, i);
+    real *din = c->din ? c->din + i * c->n : NULL, loss = 0;
+    c->correct = true;
+    for (size_t v = 0; v < c->n; v++) {
+        real z = logits[v], y = (real)values[v];
+        double size = fabs((double)z);
+        loss += ((z > 0 ? z : 0) - z * y + (real)log1p(exp(-size))) / (real)c->n;
+        real slope = (real)(1 / (1 + exp(-(double)z))) - y;
+        c->correct = c->correct && (z > 0) == (values[v] > 0.5f);
+        put_gradient(c->step, din, v, weight * slope / (real)c->n);
     }
     return loss;
 }
 
-static void add_loss(struct hn_exec *x, size_t target, real loss, bool correct) {
-    x->sums->loss += (double)x->batch->target_weights[target] * (double)loss;
-    x->sums->correct += correct;
-    if (x->row_losses)
-        x->row_losses[target] = (double)loss;
+/* Mean over the outputs of the squared error. */
+static real square_loss(struct criterion *c, size_t i, real weight) {
+    const real *logits = c->logits + i * c->n;
+    const float *values = values_of(c, i);
+    real *din = c->din ? c->din + i * c->n : NULL, loss = 0;
+    c->correct = false;
+    for (size_t v = 0; v < c->n; v++) {
+        real z = logits[v], y = (real)values[v];
+        loss += (z - y) * (z - y) / (real)c->n;
+        real slope = 2 * (z - y);
+        put_gradient(c->step, din, v, weight * slope / (real)c->n);
+    }
+    return loss;
 }
+
+static real (*const losses[HN_OBJECTIVES])(struct criterion *c, size_t i, real weight) = {
+#define HN_OBJECTIVE(NAME, name, HEAD, LABELLED, VALUES, head_task, auto_class, problem_type, \
+    peft_type, best, others, COLUMNS, encode, loss, measure, input)                           \
+    [HN_OBJECTIVE_##NAME] = loss,
+#include "engine/objective.def"
+#undef HN_OBJECTIVE
+};
 
 /* The loss of a task's head; its logits are few, so that plain loops serve training as well. */
 static void criterion_both(struct hn_exec *x, const struct hn_step *step) {
-    const struct hn_batch *b = x->batch;
-    enum hn_objective problem = step->op->attr.criterion.objective;
-    size_t n = x->plan->buffers[step->in[0]].cols;
-    const real *logits = hn_buffer(x, step->in[0]);
-    real *din = hn_buffer(x, step->din[0]), smoothing = (real)step->op->attr.criterion.smoothing,
-         loss;
-    bool correct;
-    for (size_t i = 0; i < b->n_targets; i++) {
-        real weight = (real)b->target_weights[i];
-        if (problem == HN_OBJECTIVE_SPAN) {
-            size_t first = b->starts[i / 2], rows = b->starts[i / 2 + 1] - first,
-                   at = first * n + i % 2;
-            loss = cross_entropy(step, logits + at, din ? din + at : NULL, rows, n,
-                b->target_rows[i] - first, weight, 0, &correct);
-        } else if (problem == HN_OBJECTIVE_MULTI || problem == HN_OBJECTIVE_VALUE) {
-            loss = against_values(step, logits + i * n, din ? din + i * n : NULL, n,
-                b->values + (size_t)b->target_ids[i] * n, weight, &correct);
-        } else {
-            loss = cross_entropy(step, logits + i * n, din ? din + i * n : NULL, n, 1,
-                (size_t)b->target_ids[i], weight, smoothing, &correct);
-        }
-        add_loss(x, i, loss, correct);
+    struct criterion c = {.x = x,
+        .step = step,
+        .logits = hn_buffer(x, step->in[0]),
+        .din = hn_buffer(x, step->din[0]),
+        .n = x->plan->buffers[step->in[0]].cols};
+    for (size_t i = 0; i < x->batch->n_targets; i++) {
+        real weight = (real)x->batch->target_weights[i],
+             loss = losses[step->op->attr.criterion.objective](&c, i, weight);
+        x->sums->loss += (double)x->batch->target_weights[i] * (double)loss;
+        x->sums->correct += c.correct;
+        if (x->row_losses)
+            x->row_losses[i] = (double)loss;
     }
 }
 

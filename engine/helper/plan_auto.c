@@ -2,6 +2,7 @@
  * What "auto" becomes. It depends on the model, the task, the data and the slot's configured
  * memory, never on what is free at the moment; each choice comes with its reason.
  */
+#include "engine/model/objective.h"
 #include "engine/helper/plan.h"
 
 #include <math.h>
@@ -65,20 +66,8 @@ static int resolve_dropout(
 
 /* The metric that decides by default, and those that the problem has. */
 static int resolve_metric(struct hn_planning *p, struct hn_error *err) {
-    static const struct {
-        const char *first, *others;
-    } metrics[HN_OBJECTIVES] = {
-        [HN_OBJECTIVE_TOKENS] = {"val_loss", "val_perplexity val_token_accuracy"},
-        [HN_OBJECTIVE_CLASSES] = {"val_accuracy",
-            "val_loss val_f1_macro val_f1_weighted val_precision val_recall val_mcc val_auc "
-            "val_ece"},
-        [HN_OBJECTIVE_MULTI] = {"val_f1_macro",
-            "val_loss val_accuracy val_f1_weighted val_precision val_recall val_auc"},
-        [HN_OBJECTIVE_VALUE] = {"val_spearman", "val_loss val_pearson val_mse"},
-        [HN_OBJECTIVE_TAGS] = {"val_entity_f1", "val_loss val_accuracy"},
-        [HN_OBJECTIVE_SPAN] = {"val_f1", "val_loss val_exact_match"}};
-    const char *first = metrics[p->labels.objective].first,
-               *others = metrics[p->labels.objective].others;
+    const char *first = hn_objectives[p->labels.objective].best_metric,
+               *others = hn_objectives[p->labels.objective].other_metrics;
     if (p->hp.eval_generate && p->labels.objective != HN_OBJECTIVE_TOKENS) {
         hn_fail(err, HN_E_UNSUPPORTED, "this task's head writes no text that could be compared");
         hn_error_field(err, "hyperparameters.eval_generate");

@@ -4,7 +4,7 @@
  * Nouns: role (what a weight is for), weight, configuration, head (of a task), architecture,
  *   adapter (LoRA).
  * Ownership: A model owns its weights' list; the values lie in the file's map.
- * May include: engine/base engine/formats engine/hyperparams.
+ * May include: engine/base engine/formats engine/hyperparams engine/tables.
  */
 
 /*

@@ -41,7 +41,7 @@ FACE = re.compile(r"\A/\*\n \* Room ([\w./]+)\.(.*?)\*/", re.S)
 
 def room(path):
     """The folder of a file; tables of the engine's root and the two headers that hold everything together count apart."""
-    if path in ("engine/errors.def", "engine/hyperparams.def", "engine/job_request.def", "engine/limits.h"):
+    if path in ("engine/errors.def", "engine/hyperparams.def", "engine/job_request.def", "engine/objective.def", "engine/limits.h"):
         return "engine/tables"
     if path.startswith("engine/hyperparams."):
         return "engine/hyperparams"
