@@ -148,6 +148,8 @@ def test_named_tests_exist():
     for path in [*(ROOT / "web/manual").glob("*.md"), ROOT / "CONTRIBUTING.md", ROOT / "README.md"]:
         named = set(re.findall(r"\btest_\w+\.(?:py|c)\b", path.read_text()))
         assert named <= existing, path
+    told = (ROOT / "web/manual/code.md").read_text()
+    assert [name for name in sorted(existing) if (ROOT / "tests/e2e" / name).exists() and name not in told] == []
 
 
 def test_links_of_files_in_the_repository():
