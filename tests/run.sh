@@ -105,7 +105,7 @@ python_tools() {
 }
 
 install_packages || exit 1
-for tool in bc strace chromium; do # chromium: the dashboard's tests
+for tool in bc strace chromium groff; do # chromium: the dashboard's tests; groff: those of the man pages
     command -v $tool >/dev/null || as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $tool >/dev/null
 done
 fetch_model

@@ -134,6 +134,13 @@ def test_metrics_are_all_defined():
     assert set(names) - {"auto"} == defined
 
 
+def test_fields_of_a_job_are_all_named(daemon):
+    """The table in the tour of the API against JobRequest of /openapi.json."""
+    fields = daemon.get("/openapi.json").json()["components"]["schemas"]["JobRequest"]["properties"]
+    rows = (ROOT / "web/manual/api.md").read_text().split("| field of a job |")[1].split("\n\n")[0].splitlines()[2:]
+    assert sorted(fields) == sorted(name for row in rows for name in re.findall(r"`(\w+)`", row.split("|")[1]))
+
+
 def test_example_settings():
     """The example names every setting once, commented out, with the standard value where there is one."""
     found = re.findall(r"^#(\w+) = (.*)$", (ROOT / "deploy/honed.conf.example").read_text(), re.M)
