@@ -3,7 +3,7 @@
 #include "api/handlers.h"
 #include "server/base/id.h"
 #include "server/jobs/rundir.h"
-#include "server/base/tar.h"
+#include "server/jobs/tar.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -3,8 +3,8 @@
  * one plan have most of theirs in common), and whole replies about a job as long as nothing was
  * committed since. Any thread.
  */
-#ifndef HN_KEPT_H
-#define HN_KEPT_H
+#ifndef HN_API_CACHE_H
+#define HN_API_CACHE_H
 
 #include "server/http/http.h"
 

@@ -5,6 +5,7 @@
 
 #include "api/reply.h"
 #include "server/http/access.h"
+#include "server/server.h"
 #include "server/base/state.h"
 #include "server/store/store_events.h"
 #include "server/store/store_jobs.h"

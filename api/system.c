@@ -85,7 +85,7 @@ static void write_jobs(const struct page *p, const char *name) {
 }
 
 /* The labels of a row; false for a route that nobody has asked yet, which has no lines. */
-static bool labels_of(const struct hn_route_figures *row, char ret[256]) {
+static bool labels_of(const struct hn_route_metrics *row, char ret[256]) {
     snprintf(ret, 256, "method=\"%s\",route=\"%s\",", row->route ? row->route->method : "other",
         row->route ? row->route->pattern : "none");
     return hn_histogram_count(&row->delays) > 0;
@@ -94,7 +94,7 @@ static bool labels_of(const struct hn_route_figures *row, char ret[256]) {
 static void write_requests(const struct page *p, const char *name) {
     size_t n;
     char labels[256];
-    const struct hn_route_figures *rows = hn_http_figures(p->server->http, &n);
+    const struct hn_route_metrics *rows = hn_http_metrics(p->server->http, &n);
     for (size_t i = 0; i < n; i++)
         for (int class = 1; class <= 5 && labels_of(&rows[i], labels); class ++)
             if (rows[i].counts[class])
@@ -105,7 +105,7 @@ static void write_requests(const struct page *p, const char *name) {
 static void write_delays(const struct page *p, const char *name) {
     size_t n;
     char labels[256];
-    const struct hn_route_figures *rows = hn_http_figures(p->server->http, &n);
+    const struct hn_route_metrics *rows = hn_http_metrics(p->server->http, &n);
     for (size_t i = 0; i < n; i++)
         if (labels_of(&rows[i], labels))
             hn_histogram_write(&rows[i].delays, hn_bounds_quick, name, labels, p->out);

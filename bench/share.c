@@ -9,6 +9,7 @@
  * "shapes": [[m, n, k, times a step], …]}: floating-point operations and the least seconds that all
  * of a step's products took.
  */
+#include "engine/families/load.h"
 #include "engine/kernels/blas.h"
 #include "engine/base/buf.h"
 #include "engine/kernels/kernels.h"

@@ -13,28 +13,22 @@
  * The daemon never sees a tensor, a token or a weight, and never opens OpenBLAS: both entry points
  * below run in child processes of their own (`honed train DIR`, `honed helper`).
  *
- * What both sides share is re-exported: errors, buffers, durable files and hashes, JSON access.
+ * What both sides share is re-exported: errors, buffers, durable files and hashes, JSON access,
+ * bounds of fields, the build and the CPU level.
  */
-#ifndef HN_ENGINE_H
-#define HN_ENGINE_H
+#ifndef HN_ENGINE_ENGINE_H
+#define HN_ENGINE_ENGINE_H
 
 #include "engine/base/buf.h"
+#include "engine/base/build.h"
 #include "engine/base/error.h"
 #include "engine/base/file.h"
-#include "engine/hyperparams.h"
 #include "engine/base/json.h"
 #include "engine/base/utf8.h"
-
-/* Training data sets of one job, and the weight of each: how often an epoch sees each of its
- * rows. */
-#define HN_DATASETS_MAX 16
-#define HN_WEIGHT_MIN 0.001
-#define HN_WEIGHT_MAX 100
-/* Bytes of weights in one file of a merged folder, unless asked otherwise, and what may be asked
- * for at most. */
-#define HN_SHARD_BYTES 5000000000LL
-#define HN_SHARD_BYTES_MAX 9007199254740991LL
-#define HN_VERIFY_ON_MAX 4 /* other precisions of the base that a result is tried on */
+#include "engine/hyperparams.h"
+#include "engine/kernels/level.h"
+#include "engine/limits.h"
+#include "engine/run/checkpoint_check.h"
 
 /* Exit statuses of the trainer. Hints for people; the last event in events.jsonl is the verdict. */
 enum hn_train_exit {
@@ -119,18 +113,5 @@ int hn_train(const char *run_dir, int lock_fd);
  *     and bytes a second copied, of one thread and of all at once
  */
 int hn_helper_serve(int fd);
-
-/* Whether the files of a checkpoint (checkpoints/step-N/) have the bytes that its state.json
- * vouches for: HN_E_CONFLICT names the one that has not. Only hashes; nothing of it is
- * interpreted. */
-int hn_checkpoint_check_folder(const char *folder, struct hn_error *err);
-
-/* The CPU level that products and elementwise loops run at here: "avx512", "avx2", "portable";
- * HONE_KERNELS may name a lower one than the CPU's best. Whether that is a name there is. */
-const char *hn_kernel_level(void);
-bool hn_kernel_asked(struct hn_error *err);
-
-/* Version and build of this binary, for --version and records. */
-const char *hn_build_name(void);
 
 #endif

@@ -3,8 +3,8 @@
  *
  * Safe on hostile JSON; used by the daemon to refuse early and by the engine to read a run's spec.
  */
-#ifndef HN_HYPERPARAMS_H
-#define HN_HYPERPARAMS_H
+#ifndef HN_ENGINE_HYPERPARAMS_H
+#define HN_ENGINE_HYPERPARAMS_H
 
 #include "engine/base/error.h"
 

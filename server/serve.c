@@ -6,7 +6,7 @@
  * level of the log are read anew.
  */
 #include "server/serve.h"
-#include "server/care/ballast.h"
+#include "server/store/ballast.h"
 #include "server/care/care.h"
 #include "server/jobs/child.h"
 #include "server/base/log.h"

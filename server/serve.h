@@ -1,8 +1,9 @@
 /* `honed serve`: puts the daemon together, runs it, takes it apart. */
-#ifndef HN_SERVE_H
-#define HN_SERVE_H
+#ifndef HN_SERVER_SERVE_H
+#define HN_SERVER_SERVE_H
 
 #include "server/http/http.h"
+#include "server/server.h"
 
 /* Returns a process exit status; errors go to the log. `argv` has the options again that `config`
  * was read from: SIGHUP reads them and their file anew, for the level of the log and the

@@ -1,7 +1,7 @@
 /* What a running daemon consists of; handlers reach everything through it. Owned by
  * server/serve.c. */
-#ifndef HN_SERVER_H
-#define HN_SERVER_H
+#ifndef HN_SERVER_SERVER_H
+#define HN_SERVER_SERVER_H
 
 #include "server/base/config.h"
 #include "server/jobs/feed.h"

@@ -1,8 +1,8 @@
 /*
  * An arena: many small allocations with one ceiling, freed together.
  */
-#ifndef HN_ARENA_H
-#define HN_ARENA_H
+#ifndef HN_ENGINE_BASE_ARENA_H
+#define HN_ENGINE_BASE_ARENA_H
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -1,8 +1,8 @@
 /*
  * Memory helpers: a growing byte buffer with a ceiling, checked sizes, checked allocation.
  */
-#ifndef HN_BUF_H
-#define HN_BUF_H
+#ifndef HN_ENGINE_BASE_BUF_H
+#define HN_ENGINE_BASE_BUF_H
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -5,8 +5,8 @@
  * hn_error *` that is their last parameter. Outputs (`ret_…`) are untouched on failure. The table
  * is errors.def.
  */
-#ifndef HN_ERROR_H
-#define HN_ERROR_H
+#ifndef HN_ENGINE_BASE_ERROR_H
+#define HN_ENGINE_BASE_ERROR_H
 
 #include <stddef.h>
 

@@ -4,8 +4,8 @@
  * Durable means: written to `.tmp-…` beside the target, fsynced, renamed over it, the folder
  * fsynced. A reader sees the old file or the new one, never a part.
  */
-#ifndef HN_FILE_H
-#define HN_FILE_H
+#ifndef HN_ENGINE_BASE_FILE_H
+#define HN_ENGINE_BASE_FILE_H
 
 #include "engine/base/error.h"
 

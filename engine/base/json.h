@@ -1,8 +1,8 @@
 /*
  * JSON access on top of jansson: strict reading of untrusted objects, canonical writing.
  */
-#ifndef HN_JSON_H
-#define HN_JSON_H
+#ifndef HN_ENGINE_BASE_JSON_H
+#define HN_ENGINE_BASE_JSON_H
 
 #include "engine/base/error.h"
 

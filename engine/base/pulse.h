@@ -4,8 +4,8 @@
  * takes a count that stands still for a sign that it hangs; a running process whose loop never ends
  * does not move it.
  */
-#ifndef HN_PULSE_H
-#define HN_PULSE_H
+#ifndef HN_ENGINE_BASE_PULSE_H
+#define HN_ENGINE_BASE_PULSE_H
 
 #include <stdint.h>
 

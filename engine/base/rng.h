@@ -5,8 +5,8 @@
  *
  * Philox 4x32-10 (Salmon et al., "Parallel Random Numbers: As Easy as 1, 2, 3", SC 2011).
  */
-#ifndef HN_RNG_H
-#define HN_RNG_H
+#ifndef HN_ENGINE_BASE_RNG_H
+#define HN_ENGINE_BASE_RNG_H
 
 #include <stdint.h>
 

@@ -2,8 +2,8 @@
  * UTF-8: decoding of checked text, checking, and repair as Python's bytes.decode("utf-8",
  * errors="replace") does it.
  */
-#ifndef HN_UTF8_H
-#define HN_UTF8_H
+#ifndef HN_ENGINE_BASE_UTF8_H
+#define HN_ENGINE_BASE_UTF8_H
 
 #include "engine/base/buf.h"
 

@@ -3,7 +3,7 @@
  * it lies. The rows themselves are parsed again when asked for, so memory grows with the number of
  * rows only (20 bytes each).
  */
-#include "engine/data/dataset_format.h"
+#include "engine/data/dataset_internal.h"
 #include "engine/data/rows.h"
 #include "engine/base/json.h"
 #include "engine/base/pulse.h"
@@ -14,67 +14,12 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#define WARNING_LINES 20
-#define WARNINGS 50
 #define FEW_ROWS 10
 #define READ_BEHIND ((size_t)64 << 20)
 
 static const struct hn_dataset_format *const formats[] = {
     &hn_format_squad, &hn_format_jsonl, &hn_format_json, &hn_format_tsv, &hn_format_csv};
 #define FORMATS (sizeof formats / sizeof formats[0])
-
-/* Cuts at a whole character, so that what is shown stays UTF-8. */
-static void copy_text(char *to, size_t capacity, const char *from) {
-    size_t size = strlen(from);
-    if (size >= capacity) {
-        size = capacity - 1;
-        while (size > 0 && (from[size] & 0xC0) == 0x80)
-            size--;
-    }
-    memcpy(to, from, size);
-    to[size] = 0;
-}
-
-void hn_dataset_issue(struct hn_dataset *data, size_t line, size_t column, const char *field,
-    const char *hint, const char *format, ...) {
-    if (data->n_issues < sizeof data->issues / sizeof data->issues[0]) {
-        struct hn_issue *issue = &data->issues[data->n_issues];
-        char text[512];
-        va_list ap;
-        va_start(ap, format);
-        vsnprintf(text, sizeof text, format, ap);
-        va_end(ap);
-        *issue = (struct hn_issue){.line = line, .column = column};
-        copy_text(issue->message, sizeof issue->message, text);
-        copy_text(issue->field, sizeof issue->field, field);
-        copy_text(issue->hint, sizeof issue->hint, hint);
-    }
-    data->n_issues++;
-}
-
-void hn_dataset_warn(
-    struct hn_dataset *data, const char *code, size_t line, const char *format, ...) {
-    char text[512], message[512];
-    json_t *warning, *found = NULL;
-    size_t i;
-    va_list ap;
-    va_start(ap, format);
-    vsnprintf(text, sizeof text, format, ap);
-    va_end(ap);
-    copy_text(message, sizeof message, text);
-    json_array_foreach(data->warnings, i, warning)
-        if (strcmp(json_string_value(json_object_get(warning, "code")), code) == 0 &&
-            strcmp(json_string_value(json_object_get(warning, "message")), message) == 0)
-            found = warning;
-    if (!found && json_array_size(data->warnings) < WARNINGS) {
-        found = json_pack("{s:s, s:s, s:[]}", "code", code, "message", message, "lines");
-        if (found && json_array_append_new(data->warnings, found))
-            found = NULL;
-    }
-    json_t *lines = json_object_get(found, "lines");
-    if (line && lines && json_array_size(lines) < WARNING_LINES)
-        json_array_append_new(lines, json_integer((json_int_t)line));
-}
 
 static int invalid(struct hn_error *err, const char *hint, const char *message) {
     hn_fail(err, HN_E_DATASET_INVALID, "%s", message);
@@ -166,7 +111,7 @@ static void list_columns(const json_t *row, char *ret, size_t size) {
 static bool check_row(
     struct hn_dataset *data, const json_t *row, const struct hn_span *span, const json_t *given) {
     const struct hn_layout *layout = hn_layout_find(row, given);
-    struct hn_row_place place = {data, span->line};
+    struct hn_row_place place = {&data->issues, span->line};
     char columns[160];
     if (!data->layout && layout) {
         data->layout = layout;
@@ -176,7 +121,7 @@ static bool check_row(
     if (!data->layout) {
         const char *first = json_string_value(json_array_get(data->header, 0));
         list_columns(row, columns, sizeof columns);
-        hn_dataset_issue(data, span->line, 0, "columns",
+        hn_issue_add(&data->issues, span->line, 0, "columns",
             first && strcmp(first, "col1") == 0
                 ? "say which is which: columns={\"prompt\": \"col1\", \"completion\": \"col2\"}, "
                   "or by the names that the file's first line has, which is then no row"
@@ -187,7 +132,7 @@ static bool check_row(
     }
     if (layout && hn_layout_columns(layout) != data->columns &&
         !(data->columns == HN_ROWS_TEXT && hn_layout_columns(layout) == HN_ROWS_TEXT_LABEL)) {
-        hn_dataset_issue(data, span->line, 0, "columns",
+        hn_issue_add(&data->issues, span->line, 0, "columns",
             "put rows of different kinds into different files",
             "this row has %s, but the rows before have %s", hn_layout_title(layout),
             hn_layout_title(data->layout));
@@ -210,7 +155,7 @@ static bool check_label_type(struct hn_dataset *data, const json_t *row, size_t 
         *type = now;
     if (*type == now)
         return true;
-    hn_dataset_issue(data, line, 0, "label",
+    hn_issue_add(&data->issues, line, 0, "label",
         "write all labels as texts, all as numbers, or all as lists",
         "label is of another type than the labels before");
     return false;
@@ -232,7 +177,8 @@ static int read_rows(struct hn_dataset *data, const struct hn_dataset_format *fo
             return hn_fail(err, HN_E_TOO_LARGE, "the file has more than %u lines", UINT32_MAX);
         json_t *row = format->parse(data, &span, &fault);
         if (!row)
-            hn_dataset_issue(data, fault.line, fault.column, "", fault.hint, "%s", fault.message);
+            hn_issue_add(
+                &data->issues, fault.line, fault.column, "", fault.hint, "%s", fault.message);
         bool good = row && check_row(data, row, &span, options->columns) &&
             check_label_type(data, row, span.line, &label_type);
         json_decref(row);
@@ -246,13 +192,14 @@ static int read_rows(struct hn_dataset *data, const struct hn_dataset_format *fo
 
 /* Names the first lines that are left out, so that they can be looked at. */
 static void warn_dropped(struct hn_dataset *data, size_t rows) {
-    hn_dataset_warn(data, "dropped_rows", 0,
+    hn_issue_warn(&data->issues, "dropped_rows", 0,
         "%zu of %zu rows cannot be used and are left out; the first: %s", data->dropped, rows,
-        data->n_issues ? data->issues[0].message : "");
-    json_t *warning = json_array_get(data->warnings, json_array_size(data->warnings) - 1),
+        data->issues.n ? data->issues.list[0].message : "");
+    json_t *warning =
+               json_array_get(data->issues.warnings, json_array_size(data->issues.warnings) - 1),
            *lines = json_array();
-    for (size_t i = 0; i < data->n_issues && i < sizeof data->issues / sizeof data->issues[0]; i++)
-        json_array_append_new(lines, json_integer((json_int_t)data->issues[i].line));
+    for (size_t i = 0; i < data->issues.n && i < HN_ISSUES_LISTED; i++)
+        json_array_append_new(lines, json_integer((json_int_t)data->issues.list[i].line));
     const char *code = json_string_value(json_object_get(warning, "code"));
     if (code && strcmp(code, "dropped_rows") == 0) /* else the list of warnings was full */
         json_object_set(warning, "lines", lines);
@@ -261,17 +208,17 @@ static void warn_dropped(struct hn_dataset *data, size_t rows) {
 
 static int judge(
     struct hn_dataset *data, const struct hn_dataset_options *options, struct hn_error *err) {
-    const struct hn_issue *first = &data->issues[0];
+    const struct hn_issue *first = &data->issues.list[0];
     size_t rows = data->n_rows + data->dropped;
-    if (rows == 0 && data->n_issues == 0)
+    if (rows == 0 && data->issues.n == 0)
         return invalid(err, "a data set needs at least one row", "the file has no rows");
-    if (data->n_issues && (!options->drop || data->n_rows == 0)) {
+    if (data->issues.n && (!options->drop || data->n_rows == 0)) {
         char column[32] = "";
         if (first->column)
             snprintf(column, sizeof column, ", column %zu", first->column);
         hn_fail(err, HN_E_DATASET_INVALID,
             "%zu of %zu rows cannot be used; the first is line %zu%s: %s",
-            data->dropped ? data->dropped : data->n_issues, rows, first->line, column,
+            data->dropped ? data->dropped : data->issues.n, rows, first->line, column,
             first->message);
         hn_error_hint(err, "%s%s", first->hint,
             data->n_rows ? "; or send on_error=drop to leave such rows out" : "");
@@ -280,8 +227,8 @@ static int judge(
     if (data->dropped)
         warn_dropped(data, rows);
     if (data->n_rows < FEW_ROWS)
-        hn_dataset_warn(data, "few_rows", 0, "%zu row%s: very little to learn from", data->n_rows,
-            data->n_rows == 1 ? "" : "s");
+        hn_issue_warn(&data->issues, "few_rows", 0, "%zu row%s: very little to learn from",
+            data->n_rows, data->n_rows == 1 ? "" : "s");
     return 0;
 }
 
@@ -290,7 +237,7 @@ int hn_dataset_open(struct hn_dataset *ret, const char *path,
     static const struct hn_dataset_options none;
     const struct hn_dataset_format *format;
     struct hn_error local = {0};
-    *ret = (struct hn_dataset){.warnings = json_array()};
+    *ret = (struct hn_dataset){.issues.warnings = json_array()};
     options = options ? options : &none;
     int rc = hn_layout_check_mapping(options->columns, err);
     if (rc)
@@ -368,7 +315,7 @@ void hn_dataset_close(struct hn_dataset *data) {
     json_decref(data->mapping);
     json_decref(data->given);
     json_decref(data->header);
-    json_decref(data->warnings);
+    json_decref(data->issues.warnings);
     free(data->offsets);
     free(data->sizes);
     free(data->lines);

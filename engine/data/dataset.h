@@ -5,32 +5,18 @@
  * the fix (the first 100, and the total). With `drop` bad rows are left out and counted; with
  * `refuse` one bad row refuses the file.
  */
-#ifndef HN_DATASET_H
-#define HN_DATASET_H
+#ifndef HN_ENGINE_DATA_DATASET_H
+#define HN_ENGINE_DATA_DATASET_H
 
 #include "engine/base/buf.h"
 #include "engine/base/error.h"
 #include "engine/base/file.h"
+#include "engine/data/issues.h"
+#include "engine/data/rows.h"
 
 #include <jansson.h>
 #include <stdbool.h>
 #include <stdint.h>
-
-enum hn_columns { /* what a row consists of */
-    HN_ROWS_MESSAGES,
-    HN_ROWS_PROMPT_COMPLETION,
-    HN_ROWS_TEXT,
-    HN_ROWS_TEXT_LABEL,
-    HN_ROWS_QA,
-    HN_ROWS_TOKENS_TAGS,
-    HN_ROWS_PREFERENCE,
-};
-
-/* One problem of the file, for a person. */
-struct hn_issue {
-    size_t line, column; /* column in bytes; 0 when it concerns the whole row */
-    char field[64], message[256], hint[256];
-};
 
 struct hn_dataset_options {
     const char *format; /* "jsonl" … or NULL: recognised */
@@ -40,7 +26,6 @@ struct hn_dataset_options {
 };
 
 struct hn_dataset_format;
-struct hn_layout;
 
 struct hn_dataset {
     struct hn_map map;
@@ -53,9 +38,7 @@ struct hn_dataset {
     uint32_t *lines; /* [n_rows] line in its file, from 1 */
     uint32_t *parts; /* [n_rows] which of the rows in that text, from 0 */
     size_t dropped;
-    size_t n_issues; /* all of them */
-    struct hn_issue issues[100];
-    json_t *warnings; /* [{"code","message","lines"}] */
+    struct hn_issues issues;
     size_t offsets_capacity, sizes_capacity, lines_capacity, parts_capacity;
     /* Further files, whose rows come behind this one's. */
     struct hn_dataset *more; /* [n_more] */

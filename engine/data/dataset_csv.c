@@ -8,7 +8,7 @@
  * those inside are doubled, as spreadsheets write it. Labels that are numbers become numbers;
  * everything else is a text.
  */
-#include "engine/data/dataset_format.h"
+#include "engine/data/dataset_internal.h"
 #include "engine/data/rows.h"
 #include "engine/base/utf8.h"
 
@@ -311,7 +311,7 @@ static void complete_header(struct hn_dataset *data, json_t *header) {
     size_t other = strcmp(names[0], "label") == 0 ? 1 : 0;
     if (strcmp(names[1 - other], "label") != 0 || hn_layout_knows(names[other]))
         return;
-    hn_dataset_warn(data, "guessed_columns", 0,
+    hn_issue_warn(&data->issues, "guessed_columns", 0,
         "the column \"%.80s\" is taken as the text of the label", names[other]);
     json_array_set_new(header, other, json_string("text"));
 }
@@ -321,7 +321,7 @@ static void guess_columns(struct hn_row_scan *scan, const json_t *first, bool *r
     struct hn_dataset *data = scan->data;
     data->header = guess_header(scan, data->delimiter, first, ret_named);
     if (data->header)
-        hn_dataset_warn(data, "guessed_columns", 0,
+        hn_issue_warn(&data->issues, "guessed_columns", 0,
             "%s; column %s is taken as the label, the other as the text",
             *ret_named ? "the first line is taken as a header" : "the file has no header",
             strcmp(json_string_value(json_array_get(data->header, 0)), "label") == 0 ? "1" : "2");
@@ -390,7 +390,7 @@ static bool next_record(struct hn_row_scan *scan, struct hn_span *ret) {
                 /* go on line by line: no later quote can be trusted, and the search must not be
                  * repeated */
                 scan->by_line = true;
-                hn_dataset_issue(data, line, 0, "",
+                hn_issue_add(&data->issues, line, 0, "",
                     "double the quotes inside a field, and close the field with a quote",
                     "a quote that is opened in this row is never closed");
             }

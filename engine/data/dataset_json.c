@@ -1,5 +1,5 @@
 /* Rows in JSON: one object a line (jsonl), or one array of objects (json). See dataset_format.h. */
-#include "engine/data/dataset_format.h"
+#include "engine/data/dataset_internal.h"
 #include "engine/data/rows.h"
 #include "engine/base/utf8.h"
 
@@ -138,7 +138,7 @@ static bool next_element(struct hn_row_scan *scan, struct hn_span *ret) {
         scan->at++;
         skip_blank(scan);
         if (scan->at < size)
-            hn_dataset_issue(scan->data, scan->line, 0, "", "one file holds one array",
+            hn_issue_add(&scan->data->issues, scan->line, 0, "", "one file holds one array",
                 "there is more text behind the end of the array");
         scan->at = size;
         return false;
@@ -148,7 +148,7 @@ static bool next_element(struct hn_row_scan *scan, struct hn_span *ret) {
         scan->line += text[i] == '\n';
     *ret = (struct hn_span){begin, end - begin, line, 0};
     if (end == size)
-        hn_dataset_issue(scan->data, scan->line, 0, "", "the file may have been cut short",
+        hn_issue_add(&scan->data->issues, scan->line, 0, "", "the file may have been cut short",
             "the array is never closed by ]");
     scan->at = end < size && text[end] == ',' ? end + 1 : end;
     return true;

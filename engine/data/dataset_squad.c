@@ -4,7 +4,7 @@
  * numbers the question in it. Articles are found by the key "paragraphs", which no text can spell
  * in JSON without escaping its quotes.
  */
-#include "engine/data/dataset_format.h"
+#include "engine/data/dataset_internal.h"
 #include "engine/data/rows.h"
 
 #include <stdio.h>
@@ -58,7 +58,7 @@ static bool next_paragraph(struct hn_row_scan *scan, struct hn_span *ret) {
     size_t end = hn_json_value_end(text, size, scan->at);
     *ret = (struct hn_span){.offset = scan->at, .size = end - scan->at, .line = scan->line};
     if (end == size)
-        hn_dataset_issue(scan->data, scan->line, 0, "", "the file may have been cut short",
+        hn_issue_add(&scan->data->issues, scan->line, 0, "", "the file may have been cut short",
             "a paragraph is never closed");
     count_lines(scan, end);
     return true;
@@ -69,7 +69,7 @@ static size_t count_questions(struct hn_dataset *data, const struct hn_span *par
     json_t *object = hn_row_parse_json(data, paragraph, &fault);
     size_t n = json_array_size(json_object_get(object, "qas"));
     if (!object)
-        hn_dataset_issue(data, fault.line, fault.column, "", fault.hint, "%s", fault.message);
+        hn_issue_add(&data->issues, fault.line, fault.column, "", fault.hint, "%s", fault.message);
     json_decref(object);
     return n;
 }

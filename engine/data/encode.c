@@ -25,56 +25,6 @@ static int no_memory(struct hn_error *err) {
     return hn_fail(err, HN_E_INTERNAL, "out of memory");
 }
 
-int hn_codec_encode(const struct hn_codec *codec, const char *text, size_t size,
-    const uint16_t *origins, struct hn_ids *ids, struct hn_error *err) {
-    size_t first = ids->n;
-    int32_t bos = hn_tokenizer_bos(codec->tokenizer);
-    int rc = hn_tokenizer_encode(codec->tokenizer, text ? text : "", size, origins, ids, err);
-    if (rc || !hn_tokenizer_adds_bos(codec->tokenizer) ||
-        (ids->n > first && ids->ids[first] == bos))
-        return rc;
-    if (!hn_ids_push(ids, bos, 0, 0))
-        return no_memory(err);
-    memmove(ids->ids + first + 1, ids->ids + first, (ids->n - 1 - first) * sizeof *ids->ids);
-    memmove(ids->offsets + first + 1, ids->offsets + first,
-        (ids->n - 1 - first) * sizeof *ids->offsets);
-    memmove(ids->ends + first + 1, ids->ends + first, (ids->n - 1 - first) * sizeof *ids->ends);
-    ids->ids[first] = bos;
-    ids->offsets[first] = ids->ends[first] = 0;
-    return 0;
-}
-
-static void special_text(const struct hn_codec *codec, int32_t id, struct hn_buf *out) {
-    hn_buf_append(out, "", 0);
-    if (id >= 0)
-        hn_tokenizer_decode(codec->tokenizer, id, true, out);
-}
-
-int hn_codec_render(const struct hn_codec *codec, const json_t *messages, const json_t *tools,
-    bool generation_prompt, struct hn_rendered *out, struct hn_error *err) {
-    struct hn_buf bos = {0}, eos = {0};
-    if (!codec->chat) {
-        hn_fail(err, HN_E_UNSUPPORTED,
-            "the model has no chat template, so messages cannot be laid out for it");
-        hn_error_hint(err, "send rows of prompt and completion, or use an instruction-tuned model");
-        return HN_E_UNSUPPORTED;
-    }
-    special_text(codec, hn_tokenizer_bos(codec->tokenizer), &bos);
-    special_text(codec, hn_tokenizer_eos(codec->tokenizer), &eos);
-    struct hn_template_input in = {.messages = messages,
-        .tools = json_is_array(tools) ? tools : NULL,
-        .add_generation_prompt = generation_prompt,
-        .bos_token = bos.data,
-        .eos_token = eos.data,
-        .date = codec->date[0] ? codec->date : NULL};
-    const struct hn_template *chat =
-        in.tools && codec->chat_tools ? codec->chat_tools : codec->chat;
-    int rc = bos.failed || eos.failed ? no_memory(err) : hn_template_render(chat, &in, out, err);
-    hn_buf_free(&bos);
-    hn_buf_free(&eos);
-    return rc;
-}
-
 static bool reserve_weights(struct hn_encoded *e, float weight) {
     if (!hn_grow(&e->weights, &e->weights_capacity, e->ids.n, sizeof *e->weights))
         return false;
@@ -313,14 +263,14 @@ int hn_row_encode(const struct hn_codec *codec, enum hn_columns columns, const j
     free(out->origins);
     out->origins = NULL;
     out->again = false;
-    enum hn_problem problem = options->labels ? options->labels->problem : HN_PROBLEM_TOKENS;
-    if (columns == HN_ROWS_TEXT_LABEL && problem != HN_PROBLEM_TOKENS)
+    enum hn_objective problem = options->labels ? options->labels->objective : HN_OBJECTIVE_TOKENS;
+    if (columns == HN_ROWS_TEXT_LABEL && problem != HN_OBJECTIVE_TOKENS)
         return hn_encode_labelled(codec, row, options, out, err);
-    if (columns == HN_ROWS_TOKENS_TAGS && problem == HN_PROBLEM_TAGS)
+    if (columns == HN_ROWS_TOKENS_TAGS && problem == HN_OBJECTIVE_TAGS)
         return hn_encode_tagged(codec, row, options, out, err);
-    if (columns == HN_ROWS_QA && problem == HN_PROBLEM_SPAN)
+    if (columns == HN_ROWS_QA && problem == HN_OBJECTIVE_SPAN)
         return hn_encode_asked(codec, row, options, out, err);
-    if (problem != HN_PROBLEM_TOKENS || (size_t)columns >= sizeof encoders / sizeof encoders[0] ||
+    if (problem != HN_OBJECTIVE_TOKENS || (size_t)columns >= sizeof encoders / sizeof encoders[0] ||
         !encoders[columns])
         return hn_fail(err, HN_E_UNSUPPORTED, "these columns cannot be trained on as %s",
             hn_task_name(options->task));

@@ -2,10 +2,26 @@
  * One row as tokens with the weight of every target, and the text they came from. Internal to
  * examples, prompts, preview.
  */
-#ifndef HN_ENCODE_H
-#define HN_ENCODE_H
+#ifndef HN_ENGINE_DATA_ENCODE_H
+#define HN_ENGINE_DATA_ENCODE_H
 
-#include "engine/data/examples.h"
+#include "engine/base/buf.h"
+#include "engine/data/codec.h"
+#include "engine/data/labels.h"
+#include "engine/data/rows.h"
+#include "engine/data/task.h"
+#include "engine/hyperparams.h"
+
+struct hn_encode_options {
+    enum hn_task task;
+    size_t max_length;
+    enum hn_overflow overflow;
+    enum hn_loss_on loss_on;
+    size_t vocab;                   /* the model's embedding rows; ids past it are an error */
+    const struct hn_labels *labels; /* NULL: next tokens */
+    bool encoder;
+    size_t token_types;
+};
 
 struct hn_encoded {
     struct hn_ids ids; /* offsets into text; an added BOS begins at 0, an added EOS at text.size */
@@ -50,16 +66,5 @@ int hn_encode_tagged(const struct hn_codec *codec, const json_t *row,
     const struct hn_encode_options *options, struct hn_encoded *e, struct hn_error *err);
 int hn_encode_asked(const struct hn_codec *codec, const json_t *row,
     const struct hn_encode_options *options, struct hn_encoded *e, struct hn_error *err);
-
-/* Finds out with what text the chat template begins an assistant's turn; done by
- * hn_codec_from_gguf. */
-void hn_codec_prepare(struct hn_codec *codec);
-/* Renders a conversation for the codec's model; HN_E_UNSUPPORTED when it has no chat template. */
-int hn_codec_render(const struct hn_codec *codec, const json_t *messages, const json_t *tools,
-    bool generation_prompt, struct hn_rendered *out, struct hn_error *err);
-/* Appends the ids of a text, after a BOS where the tokenizer adds one and the text does not begin
- * with it already. */
-int hn_codec_encode(const struct hn_codec *codec, const char *text, size_t size,
-    const uint16_t *origins, struct hn_ids *ids, struct hn_error *err);
 
 #endif

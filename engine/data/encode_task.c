@@ -105,7 +105,7 @@ static int set_target(const struct hn_labels *labels, const json_t *label, size_
     struct hn_encoded *e, struct hn_error *err) {
     double value;
     e->weights[place] = 1;
-    if (labels->problem == HN_PROBLEM_CLASSES) {
+    if (labels->objective == HN_OBJECTIVE_CLASSES) {
         int32_t number = hn_label_number(labels, label);
         if (number < 0)
             return unknown_label(label, err);
@@ -113,7 +113,7 @@ static int set_target(const struct hn_labels *labels, const json_t *label, size_
         e->weights[place] = labels->weights ? labels->weights[number] : 1;
         return 0;
     }
-    if (labels->problem == HN_PROBLEM_VALUE) {
+    if (labels->objective == HN_OBJECTIVE_VALUE) {
         if (!hn_label_value(label, &value))
             return unknown_label(label, err);
         e->values[0] = (float)value;

@@ -1,92 +1,15 @@
 /*
- * The rows of a data set as packed tokens, and the codec that makes them; see examples.h. How a row
+ * The rows of a data set as packed tokens; see examples.h. How a row
  * becomes tokens and targets stands in encode.c; here rows that do not fit are cut, dropped or
  * refused, and all is counted.
  */
-#include "engine/data/encode.h"
-#include "engine/formats/gguf.h"
+#include "engine/data/examples.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define PIECE_TOKENS ((size_t)1 << 20) /* that are held before they are handed on */
-
-static const char *const task_names[] = {
-    "generation", "classification", "qa", "token_classification", "preference"};
-
-const char *hn_task_name(enum hn_task task) {
-    return task_names[task];
-}
-
-int hn_task_from_name(const char *name) {
-    for (size_t i = 0; i < sizeof task_names / sizeof task_names[0]; i++)
-        if (strcmp(task_names[i], name) == 0)
-            return (int)i;
-    return -1;
-}
-
-/*
- * The text with which the template asks for an answer: what add_generation_prompt adds to a
- * conversation. Templates that add nothing, or that refuse this conversation, leave it empty; it is
- * only an aid (encode.c).
- */
-void hn_codec_prepare(struct hn_codec *codec) {
-    char date[sizeof codec->date];
-    json_t *messages = json_pack("[{s:s, s:s}]", "role", "user", "content", "Hello");
-    struct hn_rendered without = {0}, with = {0};
-    memcpy(date, codec->date, sizeof date);
-    snprintf(codec->date, sizeof codec->date, "2000-01-01");
-    if (messages && !hn_codec_render(codec, messages, NULL, false, &without, NULL) &&
-        !hn_codec_render(codec, messages, NULL, true, &with, NULL)) {
-        size_t n = without.text.size, more = with.text.size > n ? with.text.size - n : 0;
-        if (more && (n == 0 || memcmp(without.text.data, with.text.data, n) == 0) &&
-            (codec->turn = hn_calloc(more, 1))) {
-            memcpy(codec->turn, with.text.data + n, more);
-            codec->turn_size = more;
-        }
-    }
-    memcpy(codec->date, date, sizeof date);
-    hn_rendered_free(&without);
-    hn_rendered_free(&with);
-    json_decref(messages);
-}
-
-int hn_codec_from_gguf(const struct hn_gguf *gguf, struct hn_codec *ret, struct hn_error *err) {
-    struct hn_codec codec = {0};
-    int rc = hn_tokenizer_from_gguf(gguf, &codec.tokenizer, err);
-    struct hn_view chat = hn_gguf_string(gguf, "tokenizer.chat_template");
-    if (!rc && chat.size)
-        rc = hn_template_compile(chat.data, chat.size, &codec.chat, err);
-    chat = hn_gguf_string(gguf, "tokenizer.chat_template.tool_use");
-    if (!rc && codec.chat && chat.size)
-        rc = hn_template_compile(chat.data, chat.size, &codec.chat_tools, err);
-    if (rc) {
-        hn_codec_finish(&codec);
-        return rc;
-    }
-    if (codec.chat)
-        hn_codec_prepare(&codec);
-    *ret = codec;
-    return 0;
-}
-
-int hn_codec_open(const struct hn_model *model, struct hn_codec *ret, struct hn_error *err) {
-    if (model->is_folder && !model->gguf.n_kv) {
-        hn_fail(err, HN_E_MODEL_INVALID, "the model's folder has no tokenizer.json");
-        hn_error_hint(err, "AutoTokenizer.from_pretrained(…).save_pretrained(FOLDER) writes it");
-        return HN_E_MODEL_INVALID;
-    }
-    return hn_codec_from_gguf(&model->gguf, ret, err);
-}
-
-void hn_codec_finish(struct hn_codec *codec) {
-    hn_tokenizer_destroy(codec->tokenizer);
-    hn_template_destroy(codec->chat);
-    hn_template_destroy(codec->chat_tools);
-    free(codec->turn);
-    *codec = (struct hn_codec){0};
-}
 
 struct hn_examples_array hn_examples_array(struct hn_examples *ex, size_t i) {
 #define ARRAY(name, n) \
@@ -121,11 +44,11 @@ void hn_examples_finish(struct hn_examples *ex) {
 }
 
 void hn_examples_begin(struct hn_examples *ex, const struct hn_labels *labels) {
-    enum hn_problem problem = labels ? labels->problem : HN_PROBLEM_TOKENS;
-    bool values =
-        problem == HN_PROBLEM_SPAN || problem == HN_PROBLEM_MULTI || problem == HN_PROBLEM_VALUE;
-    *ex = (struct hn_examples){.aligned = problem != HN_PROBLEM_TOKENS,
-        .spans = problem == HN_PROBLEM_SPAN,
+    enum hn_objective problem = labels ? labels->objective : HN_OBJECTIVE_TOKENS;
+    bool values = problem == HN_OBJECTIVE_SPAN || problem == HN_OBJECTIVE_MULTI ||
+        problem == HN_OBJECTIVE_VALUE;
+    *ex = (struct hn_examples){.aligned = problem != HN_OBJECTIVE_TOKENS,
+        .spans = problem == HN_OBJECTIVE_SPAN,
         .outputs = values ? hn_labels_outputs(labels) : 0};
 }
 

@@ -1,43 +1,11 @@
 /*
  * Examples: the rows of a data set as token ids with the weight of every target, ready to train on.
- *
- * Also the codec that makes them: tokenizer + chat template + special ids of one model.
  */
-#ifndef HN_EXAMPLES_H
-#define HN_EXAMPLES_H
+#ifndef HN_ENGINE_DATA_EXAMPLES_H
+#define HN_ENGINE_DATA_EXAMPLES_H
 
 #include "engine/data/dataset.h"
-#include "engine/base/error.h"
-#include "engine/hyperparams.h"
-#include "engine/data/labels.h"
-#include "engine/model/model.h"
-#include "engine/template/template.h"
-#include "engine/tokenizer/tokenizer.h"
-
-struct hn_codec {
-    struct hn_tokenizer *tokenizer;
-    struct hn_template *chat; /* NULL when the model has none */
-    /* of conversations with tools, where the model has one of its own; else NULL */
-    struct hn_template *chat_tools;
-    char date[16]; /* for the template; "" = none */
-    /* [turn_size] what add_generation_prompt adds: the begin of an assistant's turn; may be NULL */
-    char *turn;
-    size_t turn_size;
-};
-/* Of an open model, which must stay open while the codec lives. */
-int hn_codec_open(const struct hn_model *model, struct hn_codec *ret, struct hn_error *err);
-int hn_codec_from_gguf(const struct hn_gguf *gguf, struct hn_codec *ret, struct hn_error *err);
-void hn_codec_finish(struct hn_codec *codec);
-
-enum hn_task {
-    HN_TASK_GENERATION,
-    HN_TASK_CLASSIFICATION,
-    HN_TASK_QA,
-    HN_TASK_TOKEN_CLASSIFICATION,
-    HN_TASK_PREFERENCE
-};
-const char *hn_task_name(enum hn_task task);
-int hn_task_from_name(const char *name); /* -1 when unknown */
+#include "engine/data/encode.h"
 
 /* Packed rows: row i is tokens[starts[i] .. starts[i+1]). */
 struct hn_examples {
@@ -75,7 +43,6 @@ struct hn_examples_array hn_examples_array(struct hn_examples *ex, size_t i);
 size_t hn_examples_bytes(const struct hn_examples *ex); /* of all arrays */
 /* Lets go of the memory that rows of a file were read into; they are read again when needed. */
 void hn_examples_release(const struct hn_examples *ex);
-struct hn_encoded;
 /* No rows yet, for this kind of target. */
 void hn_examples_begin(struct hn_examples *ex, const struct hn_labels *labels);
 /* Appends the first n tokens of an encoded row; `row` and `line` are kept with it. */
@@ -83,16 +50,6 @@ int hn_examples_add(struct hn_examples *ex, const struct hn_encoded *e, size_t n
     uint32_t line, struct hn_error *err);
 void hn_examples_finish(struct hn_examples *ex);
 
-struct hn_encode_options {
-    enum hn_task task;
-    size_t max_length;
-    enum hn_overflow overflow;
-    enum hn_loss_on loss_on;
-    size_t vocab;                   /* the model's embedding rows; ids past it are an error */
-    const struct hn_labels *labels; /* NULL: next tokens */
-    bool encoder;
-    size_t token_types;
-};
 /* Encodes the kept rows named by `rows` (NULL: all `n_rows` = data->n_rows of them), in that
  * order. */
 int hn_examples_encode(const struct hn_codec *codec, const struct hn_dataset *data,
@@ -105,28 +62,5 @@ typedef int hn_examples_flush(void *user, struct hn_examples *ex, struct hn_erro
 int hn_examples_stream(const struct hn_codec *codec, const struct hn_dataset *data,
     const size_t *rows, size_t n_rows, const struct hn_encode_options *options,
     hn_examples_flush *flush, void *user, struct hn_examples *ret, struct hn_error *err);
-
-/* A row as a prompt for generation: ids up to where the last answer begins, the prompt as text and
- * the reference answer. HN_E_UNSUPPORTED for rows without an answer (plain text: the first half of
- * the row becomes the prompt). Caller frees with hn_prompt_finish. */
-struct hn_prompt {
-    struct hn_ids ids;
-    struct hn_buf text, reference;
-};
-int hn_prompt_from_row(const struct hn_codec *codec, const struct hn_dataset *data, size_t row,
-    struct hn_prompt *ret, struct hn_error *err);
-/* The same for a prediction input: a string (raw text for models without a template, else one user
- * message), an array of messages, or {"prompt": raw text}. */
-int hn_prompt_from_input(
-    const struct hn_codec *codec, const json_t *input, struct hn_prompt *ret, struct hn_error *err);
-void hn_prompt_finish(struct hn_prompt *prompt);
-/* What a written answer to it is compared with: the answers of a question (`row` as hn_dataset_row
- * has it), else the text that training would teach. New reference. */
-json_t *hn_prompt_references(const struct hn_prompt *prompt, const json_t *row);
-
-/* Deterministic split independent of any seed: the rows (0-based) of the validation part, sorted,
- * in *ret_rows (caller frees). Stratified by label where the data has labels. */
-int hn_split_validation(const struct hn_dataset *data, double fraction, size_t **ret_rows,
-    size_t *ret_n, struct hn_error *err);
 
 #endif

@@ -8,12 +8,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char *const problems[HN_PROBLEMS] = {[HN_PROBLEM_TOKENS] = "tokens",
-    [HN_PROBLEM_CLASSES] = "classes",
-    [HN_PROBLEM_MULTI] = "multi_label",
-    [HN_PROBLEM_VALUE] = "value",
-    [HN_PROBLEM_TAGS] = "tags",
-    [HN_PROBLEM_SPAN] = "span"};
+static const char *const problems[HN_OBJECTIVES] = {[HN_OBJECTIVE_TOKENS] = "tokens",
+    [HN_OBJECTIVE_CLASSES] = "classes",
+    [HN_OBJECTIVE_MULTI] = "multi_label",
+    [HN_OBJECTIVE_VALUE] = "value",
+    [HN_OBJECTIVE_TAGS] = "tags",
+    [HN_OBJECTIVE_SPAN] = "span"};
 
 /* The label's text: into `room` for what is not a text. NULL for lists and objects. */
 static const char *label_text(const json_t *label, char room[32]) {
@@ -160,7 +160,7 @@ static int weigh(
     if (!weights || json_is_null(weights) || (kind && strcmp(kind, "none") == 0))
         return 0;
     int rc = 0;
-    if ((l->problem != HN_PROBLEM_CLASSES && l->problem != HN_PROBLEM_TAGS) ||
+    if ((l->objective != HN_OBJECTIVE_CLASSES && l->objective != HN_OBJECTIVE_TAGS) ||
         !((kind && strcmp(kind, "balanced") == 0) || json_is_object(weights)))
         rc = hn_fail(err, HN_E_INVALID_FIELD,
             "class_weights is \"none\", \"balanced\" or an object from label to weight, for tasks "
@@ -206,11 +206,11 @@ static json_t *texts_of(const json_t *given) {
 static int choose(struct hn_labels *l, const struct survey *s, const struct hn_dataset *data,
     const json_t *given, struct hn_error *err) {
     bool tags = data->columns == HN_ROWS_TOKENS_TAGS, named = given && !json_is_null(given);
-    l->problem = tags                      ? HN_PROBLEM_TAGS
-        : s->lists                         ? HN_PROBLEM_MULTI
-        : s->points && !s->texts && !named ? HN_PROBLEM_VALUE
-                                           : HN_PROBLEM_CLASSES;
-    if (l->problem == HN_PROBLEM_VALUE)
+    l->objective = tags                    ? HN_OBJECTIVE_TAGS
+        : s->lists                         ? HN_OBJECTIVE_MULTI
+        : s->points && !s->texts && !named ? HN_OBJECTIVE_VALUE
+                                           : HN_OBJECTIVE_CLASSES;
+    if (l->objective == HN_OBJECTIVE_VALUE)
         return 0;
     if (named &&
         (!json_is_array(given) || !json_array_size(given) ||
@@ -232,7 +232,7 @@ static int choose(struct hn_labels *l, const struct survey *s, const struct hn_d
             err, "is the label column the right one? map it with columns={\"label\":\"…\"}");
         return HN_E_DATASET_INVALID;
     }
-    if (!rc && n < 2 && l->problem == HN_PROBLEM_CLASSES) {
+    if (!rc && n < 2 && l->objective == HN_OBJECTIVE_CLASSES) {
         hn_fail(err, HN_E_DATASET_INVALID,
             "all rows have the same label \"%.60s\": there is nothing to tell apart",
             hn_label_name(l, 0));
@@ -250,7 +250,7 @@ static bool lacks_answer(const json_t *answers) {
 static int find_unanswerable(
     struct hn_labels *l, const struct hn_dataset *data, struct hn_error *err) {
     int rc = 0;
-    l->problem = HN_PROBLEM_SPAN;
+    l->objective = HN_OBJECTIVE_SPAN;
     for (size_t row = 0; !rc && !l->unanswerable && row < data->n_rows; row++) {
         json_t *object = NULL;
         rc = hn_dataset_row(data, row, &object, err);
@@ -277,12 +277,12 @@ int hn_labels_find(struct hn_labels *ret, const struct hn_dataset *data, const j
     return rc;
 }
 
-/* The problem of a class of Transformers; HN_PROBLEM_TOKENS when it has no head of a task. */
-static enum hn_problem problem_of(const struct hn_model *model) {
-    static const enum hn_problem problems_of_heads[HN_HEADS] = {
-        [HN_HEAD_SEQUENCE] = HN_PROBLEM_CLASSES,
-        [HN_HEAD_TOKENS] = HN_PROBLEM_TAGS,
-        [HN_HEAD_SPAN] = HN_PROBLEM_SPAN};
+/* The problem of a class of Transformers; HN_OBJECTIVE_TOKENS when it has no head of a task. */
+static enum hn_objective problem_of(const struct hn_model *model) {
+    static const enum hn_objective problems_of_heads[HN_HEADS] = {
+        [HN_HEAD_SEQUENCE] = HN_OBJECTIVE_CLASSES,
+        [HN_HEAD_TOKENS] = HN_OBJECTIVE_TAGS,
+        [HN_HEAD_SPAN] = HN_OBJECTIVE_SPAN};
     const json_t *config = model->folder.config;
     const char *name =
                    json_string_value(json_array_get(json_object_get(config, "architectures"), 0)),
@@ -291,20 +291,21 @@ static enum hn_problem problem_of(const struct hn_model *model) {
         if (!model->arch->heads[i].score || strcmp(model->arch->heads[i].hf_class, name) != 0)
             continue;
         if (i == HN_HEAD_SEQUENCE && kind && strcmp(kind, "multi_label_classification") == 0)
-            return HN_PROBLEM_MULTI;
+            return HN_OBJECTIVE_MULTI;
         if (i == HN_HEAD_SEQUENCE && kind && strcmp(kind, "regression") == 0)
-            return HN_PROBLEM_VALUE;
+            return HN_OBJECTIVE_VALUE;
         return problems_of_heads[i];
     }
-    return HN_PROBLEM_TOKENS;
+    return HN_OBJECTIVE_TOKENS;
 }
 
 int hn_labels_of_model(struct hn_labels *ret, const struct hn_model *model, struct hn_error *err) {
     const json_t *names = json_object_get(model->folder.config, "id2label");
-    *ret = (struct hn_labels){
-        .problem = model->is_folder ? problem_of(model) : HN_PROBLEM_TOKENS, .unanswerable = true};
-    if (ret->problem == HN_PROBLEM_TOKENS || ret->problem == HN_PROBLEM_VALUE ||
-        ret->problem == HN_PROBLEM_SPAN)
+    *ret =
+        (struct hn_labels){.objective = model->is_folder ? problem_of(model) : HN_OBJECTIVE_TOKENS,
+            .unanswerable = true};
+    if (ret->objective == HN_OBJECTIVE_TOKENS || ret->objective == HN_OBJECTIVE_VALUE ||
+        ret->objective == HN_OBJECTIVE_SPAN)
         return 0;
     /* Transformers' own default */
     size_t n = json_object_size(names) ? json_object_size(names) : 2;
@@ -327,16 +328,16 @@ int hn_labels_of_model(struct hn_labels *ret, const struct hn_model *model, stru
 int hn_labels_read(struct hn_labels *ret, const json_t *run, struct hn_error *err) {
     const char *problem = problems[0];
     const json_t *weights = json_object_get(run, "label_weights");
-    *ret = (struct hn_labels){.problem = HN_PROBLEMS};
+    *ret = (struct hn_labels){.objective = HN_OBJECTIVES};
     int rc = hn_json_string(run, "problem", &problem, err);
-    for (int i = 0; !rc && problem && i < HN_PROBLEMS; i++)
+    for (int i = 0; !rc && problem && i < HN_OBJECTIVES; i++)
         if (strcmp(problem, problems[i]) == 0)
-            ret->problem = (enum hn_problem)i;
+            ret->objective = (enum hn_objective)i;
     ret->names = json_incref(json_object_get(run, "labels"));
     size_t n = json_array_size(ret->names);
-    bool labelled = ret->problem == HN_PROBLEM_CLASSES || ret->problem == HN_PROBLEM_MULTI ||
-        ret->problem == HN_PROBLEM_TAGS;
-    if (!rc && (ret->problem == HN_PROBLEMS || (labelled && (n < 1 || n > HN_LABELS_MAX))))
+    bool labelled = ret->objective == HN_OBJECTIVE_CLASSES ||
+        ret->objective == HN_OBJECTIVE_MULTI || ret->objective == HN_OBJECTIVE_TAGS;
+    if (!rc && (ret->objective == HN_OBJECTIVES || (labelled && (n < 1 || n > HN_LABELS_MAX))))
         rc = hn_fail(err, HN_E_INVALID_FIELD,
             "spec: \"problem\" is not known, or \"labels\" does not go with it");
     if (!rc)
@@ -355,16 +356,16 @@ int hn_labels_read(struct hn_labels *ret, const json_t *run, struct hn_error *er
 }
 
 int hn_labels_write(const struct hn_labels *l, json_t *run, struct hn_error *err) {
-    if (l->problem == HN_PROBLEM_TOKENS)
+    if (l->objective == HN_OBJECTIVE_TOKENS)
         return 0;
     json_t *weights = l->weights ? json_array() : NULL;
     for (size_t i = 0; weights && i < json_array_size(l->names); i++)
         json_array_append_new(weights, hn_json_float(l->weights[i]));
-    json_object_set_new(run, "problem", json_string(problems[l->problem]));
+    json_object_set_new(run, "problem", json_string(problems[l->objective]));
     json_object_set(run, "labels", l->names ? l->names : json_null());
     if (weights)
         json_object_set_new(run, "label_weights", weights);
-    if (l->problem == HN_PROBLEM_SPAN)
+    if (l->objective == HN_OBJECTIVE_SPAN)
         json_object_set_new(run, "unanswerable", json_boolean(l->unanswerable));
     return json_object_get(run, "labels") ? 0 : hn_fail(err, HN_E_INTERNAL, "out of memory");
 }
@@ -377,10 +378,10 @@ void hn_labels_finish(struct hn_labels *l) {
 }
 
 size_t hn_labels_outputs(const struct hn_labels *l) {
-    return l->problem == HN_PROBLEM_TOKENS ? 0
-        : l->problem == HN_PROBLEM_VALUE   ? 1
-        : l->problem == HN_PROBLEM_SPAN    ? 2
-                                           : json_array_size(l->names);
+    return l->objective == HN_OBJECTIVE_TOKENS ? 0
+        : l->objective == HN_OBJECTIVE_VALUE   ? 1
+        : l->objective == HN_OBJECTIVE_SPAN    ? 2
+                                               : json_array_size(l->names);
 }
 
 int32_t hn_label_number(const struct hn_labels *l, const json_t *label) {

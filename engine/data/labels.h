@@ -3,8 +3,8 @@
  * logits, and what each label's rows count in the loss. Found in the training data when a job is
  * planned, then part of its specification.
  */
-#ifndef HN_LABELS_H
-#define HN_LABELS_H
+#ifndef HN_ENGINE_DATA_LABELS_H
+#define HN_ENGINE_DATA_LABELS_H
 
 #include "engine/data/dataset.h"
 #include "engine/base/error.h"
@@ -15,7 +15,7 @@
 #define HN_LABELS_MAX 4096
 
 struct hn_labels {
-    enum hn_problem problem;
+    enum hn_objective objective;
     json_t *names;  /* [n] texts; NULL for problems without labels */
     json_t *index;  /* name → number */
     float *weights; /* [n] of a label's rows in the loss, or NULL: all 1 */

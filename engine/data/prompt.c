@@ -1,6 +1,7 @@
 /*
  * Prompts for generation, from rows and from prediction inputs; see examples.h.
  */
+#include "engine/data/prompt.h"
 #include "engine/data/encode.h"
 #include "engine/base/json.h"
 #include "engine/data/rows.h"

@@ -3,8 +3,8 @@
  * order of its keys, columns that are not used and how the file spells it make no difference. Known
  * by 128 bits of their SHA-256.
  */
-#ifndef HN_ROW_SET_H
-#define HN_ROW_SET_H
+#ifndef HN_ENGINE_DATA_ROW_SET_H
+#define HN_ENGINE_DATA_ROW_SET_H
 
 #include "engine/data/dataset.h"
 

@@ -28,7 +28,7 @@ struct hn_layout {
 
 static bool problem(
     const struct hn_row_place *place, const char *field, const char *hint, const char *what) {
-    hn_dataset_issue(place->data, place->line, 0, field, hint, "%s %s", field, what);
+    hn_issue_add(place->issues, place->line, 0, field, hint, "%s %s", field, what);
     return false;
 }
 
@@ -147,7 +147,7 @@ static void warn_missing_answer(
     if (json_string_length(first) &&
         !memmem(json_string_value(context), json_string_length(context), json_string_value(first),
             json_string_length(first)))
-        hn_dataset_warn(place->data, "answer_not_found", place->line,
+        hn_issue_warn(place->issues, "answer_not_found", place->line,
             "the answer does not stand in the context: encoders, which point at it, leave such "
             "rows out");
 }
@@ -168,7 +168,7 @@ static bool check_qa(const struct hn_row_place *place, const json_t *row) {
             at += hn_utf8_length((unsigned char)text[at]);
         if (start < 0 || json_string_length(answer) > size - at ||
             memcmp(text + at, json_string_value(answer), json_string_length(answer)) != 0) {
-            hn_dataset_issue(place->data, place->line, 0, "answers",
+            hn_issue_add(place->issues, place->line, 0, "answers",
                 "answer_start counts characters from 0",
                 "the answer \"%.40s\" does not stand at character %lld of context",
                 json_string_value(answer), start);
@@ -184,7 +184,7 @@ static bool check_pairs(const struct hn_row_place *place, const json_t *row) {
            tags = json_array_size(json_object_get(row, "tags"));
     if (tokens == tags)
         return true;
-    hn_dataset_issue(place->data, place->line, 0, "tags", "write one tag for each token",
+    hn_issue_add(place->issues, place->line, 0, "tags", "write one tag for each token",
         "there are %zu tokens but %zu tags", tokens, tags);
     return false;
 }
@@ -227,7 +227,7 @@ static bool check_message(
     if (!role)
         return problem(place, name, "give each message a role such as \"user\"", "has no role");
     if (!is_role(role)) {
-        hn_dataset_issue(place->data, place->line, 0, name,
+        hn_issue_add(place->issues, place->line, 0, name,
             "roles are system, developer, user, assistant, tool",
             "%s has the unknown role \"%.40s\"", name, role);
         return false;
@@ -280,7 +280,7 @@ static bool check_messages(
         target = target || is_target(message);
     }
     if (!target && strcmp(name, "messages") == 0)
-        hn_dataset_warn(place->data, "no_target", place->line,
+        hn_issue_warn(place->issues, "no_target", place->line,
             "rows without an assistant message to train on are left out of training");
     return true;
 }
@@ -575,7 +575,7 @@ static void warn_ignored(const struct hn_layout *layout, const json_t *row, cons
         for (size_t i = 0; i < FIELDS && layout->fields[i].name; i++)
             used = used || strcmp(file_name(layout->fields[i].name, mapping), key) == 0;
         if (!used)
-            hn_dataset_warn(place->data, "ignored_column", place->line,
+            hn_issue_warn(place->issues, "ignored_column", place->line,
                 "the column \"%.80s\" is not used", key);
     }
 }
@@ -588,7 +588,7 @@ bool hn_layout_check(const struct hn_layout *layout, const json_t *row, const js
         if (!value && field->optional)
             continue;
         if (!value) {
-            hn_dataset_issue(place->data, place->line, 0, field->name,
+            hn_issue_add(place->issues, place->line, 0, field->name,
                 "every row needs the same columns", "the column \"%.60s\" is missing",
                 file_name(field->name, mapping));
             return false;
@@ -619,20 +619,20 @@ json_t *hn_layout_convert(
 }
 
 int hn_messages_read(const json_t *messages, json_t **ret, struct hn_error *err) {
-    struct hn_dataset *data = hn_calloc(1, sizeof *data); /* only for its list of problems */
-    json_t *row = data ? json_pack("{s:o}", "messages", json_deep_copy(messages)) : NULL;
+    struct hn_issues *issues = hn_calloc(1, sizeof *issues);
+    json_t *row = issues ? json_pack("{s:o}", "messages", json_deep_copy(messages)) : NULL;
     int rc = row ? 0 : hn_fail(err, HN_E_INTERNAL, "out of memory");
-    struct hn_row_place place = {data, 0};
+    struct hn_row_place place = {issues, 0};
     if (!rc && !check_messages(&place, "messages", json_object_get(row, "messages"))) {
-        rc = hn_fail(err, HN_E_INVALID_FIELD, "%s", data->issues[0].message);
-        hn_error_field(err, "%s", data->issues[0].field);
-        hn_error_hint(err, "%s", data->issues[0].hint);
+        rc = hn_fail(err, HN_E_INVALID_FIELD, "%s", issues->list[0].message);
+        hn_error_field(err, "%s", issues->list[0].field);
+        hn_error_hint(err, "%s", issues->list[0].hint);
     }
     if (!rc) {
         convert_messages(row);
         *ret = json_incref(json_object_get(row, "messages"));
     }
     json_decref(row);
-    free(data);
+    free(issues);
     return rc;
 }

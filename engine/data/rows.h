@@ -7,26 +7,31 @@
  * conversations), which are turned into messages. Internal to dataset*.c, but for the names of
  * tasks.
  */
-#ifndef HN_ROWS_H
-#define HN_ROWS_H
+#ifndef HN_ENGINE_DATA_ROWS_H
+#define HN_ENGINE_DATA_ROWS_H
 
-#include "engine/data/dataset.h"
+#include "engine/base/error.h"
+#include "engine/data/issues.h"
+
+#include <stdbool.h>
+
+enum hn_columns { /* what a row consists of */
+    HN_ROWS_MESSAGES,
+    HN_ROWS_PROMPT_COMPLETION,
+    HN_ROWS_TEXT,
+    HN_ROWS_TEXT_LABEL,
+    HN_ROWS_QA,
+    HN_ROWS_TOKENS_TAGS,
+    HN_ROWS_PREFERENCE,
+};
 
 struct hn_layout;
 
 /* Where the row being checked stands, and where its problems go. */
 struct hn_row_place {
-    struct hn_dataset *data;
+    struct hn_issues *issues;
     size_t line;
 };
-
-/* Adds a problem; `column` 0 when it concerns the whole row. */
-void hn_dataset_issue(struct hn_dataset *data, size_t line, size_t column, const char *field,
-    const char *hint, const char *format, ...) __attribute__((format(printf, 6, 7)));
-/* Notes a line under a warning's code; the first 20 lines are kept. `text` is the warning's
- * sentence, taken once. */
-void hn_dataset_warn(struct hn_dataset *data, const char *code, size_t line, const char *format,
-    ...) __attribute__((format(printf, 4, 5)));
 
 /* Checks the mapping given by a person: known names on the left, strings on the right. */
 int hn_layout_check_mapping(const json_t *columns, struct hn_error *err);
@@ -39,7 +44,7 @@ enum hn_columns hn_layout_columns(const struct hn_layout *layout);
 const char *const *hn_layout_tasks(const struct hn_layout *layout);
 /* Our name → the file's, for the columns that this row has. */
 json_t *hn_layout_mapping(const struct hn_layout *layout, const json_t *row, const json_t *mapping);
-/* True when the row can be used; otherwise its problems were added to place->data. */
+/* True when the row can be used; otherwise its problems were added to place->issues. */
 bool hn_layout_check(const struct hn_layout *layout, const json_t *row, const json_t *mapping,
     const struct hn_row_place *place);
 /* The row under our names; new reference, NULL when out of memory. `row` was checked. */

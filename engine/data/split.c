@@ -2,7 +2,7 @@
  * Which rows are held out for validation: a draw keyed by the row's index alone, so that it is the
  * same whatever the seed, and stratified by label where there are labels.
  */
-#include "engine/data/examples.h"
+#include "engine/data/split.h"
 #include "engine/base/json.h"
 #include "engine/base/rng.h"
 

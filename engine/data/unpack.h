@@ -1,6 +1,6 @@
 /* Compressed files (gzip, zstd, xz, bzip2), unpacked in bounded memory. */
-#ifndef HN_UNPACK_H
-#define HN_UNPACK_H
+#ifndef HN_ENGINE_DATA_UNPACK_H
+#define HN_ENGINE_DATA_UNPACK_H
 
 #include "engine/base/error.h"
 #include "engine/base/file.h"

@@ -28,12 +28,12 @@ static double probability(const float *logits, size_t k, size_t i) {
 json_t *hn_answer_sequence(const struct hn_labels *labels, const float *logits) {
     size_t k = hn_labels_outputs(labels);
     json_t *chances = json_object(), *chosen = json_array(), *out;
-    if (labels->problem == HN_PROBLEM_VALUE) {
+    if (labels->objective == HN_OBJECTIVE_VALUE) {
         json_decref(chances);
         json_decref(chosen);
         return json_pack("{s:o}", "value", hn_json_float(logits[0]));
     }
-    bool multi = labels->problem == HN_PROBLEM_MULTI;
+    bool multi = labels->objective == HN_OBJECTIVE_MULTI;
     for (size_t i = 0; i < k; i++) {
         double p = multi ? 1 / (1 + exp(-(double)logits[i])) : probability(logits, k, i);
         json_object_set_new(chances, hn_label_name(labels, i), hn_json_float((float)p));

@@ -2,8 +2,8 @@
  * From a head's logits to what a person reads: labels with probabilities, a value, entities, an
  * answer's span; and the metrics of tags and spans, which need the text.
  */
-#ifndef HN_ANSWERS_H
-#define HN_ANSWERS_H
+#ifndef HN_ENGINE_EVAL_ANSWERS_H
+#define HN_ENGINE_EVAL_ANSWERS_H
 
 #include "engine/data/encode.h"
 #include "engine/run/run.h"

@@ -51,16 +51,16 @@ static int measure_classes(const struct gathered *g, struct hn_evaluation *e) {
 static int measure(const struct hn_run *run, const struct gathered *g, const struct hn_examples *ex,
     const struct hn_dataset *data, struct hn_evaluation *e, json_t *answers, struct hn_error *err) {
     int rc = 0;
-    switch (run->model.head.problem) {
-    case HN_PROBLEM_CLASSES:
+    switch (run->model.head.objective) {
+    case HN_OBJECTIVE_CLASSES:
         rc = measure_classes(g, e);
         break;
-    case HN_PROBLEM_TAGS:
+    case HN_OBJECTIVE_TAGS:
         rc = hn_metrics_tags(run, g->logits, g->targets, ex, e->metrics, answers);
         break;
-    case HN_PROBLEM_SPAN:
+    case HN_OBJECTIVE_SPAN:
         return hn_metrics_spans(run, g->logits, ex, data, e->metrics, answers, err);
-    case HN_PROBLEM_MULTI:
+    case HN_OBJECTIVE_MULTI:
         rc = hn_metrics_multi(g->logits, ex->values, g->n, g->outputs, e->metrics);
         break;
     default:
@@ -92,12 +92,12 @@ static json_t *answer_of(
     const float *logits = g->logits + i * g->outputs;
     json_t *answer = hn_answer_sequence(labels, logits);
     bool right = true;
-    if (labels->problem == HN_PROBLEM_CLASSES)
+    if (labels->objective == HN_OBJECTIVE_CLASSES)
         right = strcmp(json_string_value(json_object_get(answer, "label")),
                     hn_label_name(labels, (size_t)g->targets[i])) == 0;
-    for (size_t c = 0; labels->problem == HN_PROBLEM_MULTI && c < g->outputs; c++)
+    for (size_t c = 0; labels->objective == HN_OBJECTIVE_MULTI && c < g->outputs; c++)
         right = right && (logits[c] > 0) == (ex->values[i * g->outputs + c] > 0.5f);
-    if (labels->problem != HN_PROBLEM_VALUE)
+    if (labels->objective != HN_OBJECTIVE_VALUE)
         json_object_set_new(answer, "correct", json_boolean(right));
     return answer;
 }
@@ -141,7 +141,7 @@ static int tell_rows(const struct hn_examples *ex, const struct hn_dataset *data
 static int gather_rows(const struct hn_run *run, const struct gathered *all,
     const struct hn_examples *ex, const struct hn_dataset *data, const struct example_loss *losses,
     json_t *answers, struct hn_evaluation *e, struct hn_error *err) {
-    bool head = run->model.head.problem != HN_PROBLEM_TOKENS && !json_array_size(answers);
+    bool head = run->model.head.objective != HN_OBJECTIVE_TOKENS && !json_array_size(answers);
     for (size_t i = 0; head && i < ex->n_rows; i++)
         json_array_append_new(answers, answer_of(run, all, ex, i));
     e->rows = json_array();
@@ -153,7 +153,7 @@ int hn_evaluate(struct hn_compute *compute, const struct hn_phase *phase, const 
     struct hn_evaluation *ret, struct hn_error *err) {
     struct hn_loss_sums sums = {0};
     struct gathered all = {.outputs = run->model.head.outputs};
-    bool head = run->model.head.problem != HN_PROBLEM_TOKENS;
+    bool head = run->model.head.objective != HN_OBJECTIVE_TOKENS;
     struct example_loss *losses = rows ? hn_calloc(ex->n_rows, sizeof *losses) : NULL;
     struct hn_exec x = {.params = params,
         .sums = &sums,

@@ -2,8 +2,8 @@
  * Evaluation: loss and metrics of examples under given parameters, by a planned phase without
  * training.
  */
-#ifndef HN_EVALUATE_H
-#define HN_EVALUATE_H
+#ifndef HN_ENGINE_EVAL_EVALUATE_H
+#define HN_ENGINE_EVAL_EVALUATE_H
 
 #include "engine/run/compute.h"
 #include "engine/run/run.h"

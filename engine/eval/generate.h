@@ -5,8 +5,8 @@
  * (seed, input, position), so an answer does not depend on what else is generated. Ends at an
  * end-of-turn token, a stop string, max_tokens or the end of the context.
  */
-#ifndef HN_GENERATE_H
-#define HN_GENERATE_H
+#ifndef HN_ENGINE_EVAL_GENERATE_H
+#define HN_ENGINE_EVAL_GENERATE_H
 
 #include "engine/run/compute.h"
 #include "engine/data/examples.h"

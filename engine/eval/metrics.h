@@ -6,8 +6,8 @@
  * defined (one class only, no variance) is left out. Precision and recall: with two classes those
  * of the second, else the mean over the classes that occur; a class never predicted counts 0.
  */
-#ifndef HN_METRICS_H
-#define HN_METRICS_H
+#ifndef HN_ENGINE_EVAL_METRICS_H
+#define HN_ENGINE_EVAL_METRICS_H
 
 #include <jansson.h>
 #include <stddef.h>

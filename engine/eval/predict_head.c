@@ -35,15 +35,15 @@ static bool has_text(const json_t *object, const char *name) {
 }
 
 /* The input as a row of the task's data; NULL when it is none. */
-static json_t *row_of(enum hn_problem problem, const json_t *input) {
+static json_t *row_of(enum hn_objective problem, const json_t *input) {
     json_t *plain =
         json_is_object(input) ? json_object_get(input, "text") : (json_t *)(uintptr_t)input;
-    if (problem == HN_PROBLEM_SPAN)
+    if (problem == HN_OBJECTIVE_SPAN)
         return has_text(input, "question") && has_text(input, "context")
             ? json_pack("{s:O, s:O}", "question", json_object_get(input, "question"), "context",
                   json_object_get(input, "context"))
             : NULL;
-    if (problem != HN_PROBLEM_TAGS)
+    if (problem != HN_OBJECTIVE_TAGS)
         return json_is_string(plain) ? json_pack("{s:O}", "text", plain) : NULL;
     json_t *words =
         json_is_object(input) ? json_object_get(input, "tokens") : (json_t *)(uintptr_t)input;
@@ -57,19 +57,19 @@ static json_t *row_of(enum hn_problem problem, const json_t *input) {
         : NULL;
 }
 
-static int refuse(enum hn_problem problem, size_t index, struct hn_error *err) {
+static int refuse(enum hn_objective problem, size_t index, struct hn_error *err) {
     hn_fail(err, HN_E_INVALID_FIELD, "inputs[%zu] must be %s", index,
-        problem == HN_PROBLEM_SPAN       ? "an object with the texts \"question\" and \"context\""
-            : problem == HN_PROBLEM_TAGS ? "a text, or a list of words that are not empty"
-                                         : "a text");
+        problem == HN_OBJECTIVE_SPAN       ? "an object with the texts \"question\" and \"context\""
+            : problem == HN_OBJECTIVE_TAGS ? "a text, or a list of words that are not empty"
+                                           : "a text");
     hn_error_field(err, "inputs");
     return HN_E_INVALID_FIELD;
 }
 
-static enum hn_columns columns_of(enum hn_problem problem) {
-    return problem == HN_PROBLEM_SPAN ? HN_ROWS_QA
-        : problem == HN_PROBLEM_TAGS  ? HN_ROWS_TOKENS_TAGS
-                                      : HN_ROWS_TEXT_LABEL;
+static enum hn_columns columns_of(enum hn_objective problem) {
+    return problem == HN_OBJECTIVE_SPAN ? HN_ROWS_QA
+        : problem == HN_OBJECTIVE_TAGS  ? HN_ROWS_TOKENS_TAGS
+                                        : HN_ROWS_TEXT_LABEL;
 }
 
 static int add_windows(struct hn_head_inputs *in, const struct hn_run *run, const json_t *row,
@@ -78,7 +78,7 @@ static int add_windows(struct hn_head_inputs *in, const struct hn_run *run, cons
     int rc = 0;
     e->window = 0;
     do {
-        rc = hn_row_encode(&run->codec, columns_of(run->model.head.problem), row, &o, e, err);
+        rc = hn_row_encode(&run->codec, columns_of(run->model.head.objective), row, &o, e, err);
         if (!rc)
             rc = hn_examples_add(&in->examples, e, e->ids.n, index, (uint32_t)index + 1, err);
         in->longest = e->ids.n > in->longest ? e->ids.n : in->longest;
@@ -88,7 +88,7 @@ static int add_windows(struct hn_head_inputs *in, const struct hn_run *run, cons
 
 int hn_head_inputs_read(struct hn_head_inputs *in, const struct hn_run *run, const json_t *inputs,
     struct hn_error *err) {
-    enum hn_problem problem = run->model.head.problem;
+    enum hn_objective problem = run->model.head.objective;
     struct hn_encoded e = {0};
     *in = (struct hn_head_inputs){.rows = json_array()};
     hn_examples_begin(&in->examples, &run->spec->labels);
@@ -155,7 +155,7 @@ static int compute_logits(struct hn_compute *compute, const struct hn_phase *pha
 /* The windows of one input, encoded again for their offsets. */
 static int answer_text(const struct hn_run *run, const json_t *row, const float *logits,
     const struct hn_examples *ex, size_t *example, size_t *at, json_t **ret, struct hn_error *err) {
-    enum hn_problem problem = run->model.head.problem;
+    enum hn_objective problem = run->model.head.objective;
     const struct hn_labels *labels = &run->spec->labels;
     const json_t *context = json_object_get(row, "context");
     struct hn_encode_options o = hn_run_encode_options(run);
@@ -165,14 +165,14 @@ static int answer_text(const struct hn_run *run, const json_t *row, const float 
     int rc = 0;
     do {
         rc = hn_row_encode(&run->codec, columns_of(problem), row, &o, &e, err);
-        if (!rc && problem == HN_PROBLEM_SPAN)
+        if (!rc && problem == HN_OBJECTIVE_SPAN)
             hn_span_consider(&span, &e, logits + *at * outputs);
         else if (!rc)
             *ret = hn_answer_tags(labels, &e, row, logits + *at * outputs);
         *at += logit_rows(ex, *example);
         ++*example;
     } while (!rc && e.again);
-    if (!rc && problem == HN_PROBLEM_SPAN)
+    if (!rc && problem == HN_OBJECTIVE_SPAN)
         *ret = hn_answer_span(&span, labels, json_string_value(context));
     hn_encoded_finish(&e);
     return rc;
@@ -182,13 +182,13 @@ int hn_predict_head(struct hn_compute *compute, const struct hn_phase *phase,
     const struct hn_run *run, const float *params, const struct hn_head_inputs *in, json_t **ret,
     struct hn_error *err) {
     const struct hn_examples *ex = &in->examples;
-    enum hn_problem problem = run->model.head.problem;
+    enum hn_objective problem = run->model.head.objective;
     float *logits = NULL;
     json_t *data = json_array();
     int rc = compute_logits(compute, phase, run, params, ex, &logits, err);
     for (size_t i = 0, example = 0, at = 0; !rc && i < json_array_size(in->rows); i++) {
         json_t *one = NULL;
-        if (problem == HN_PROBLEM_TAGS || problem == HN_PROBLEM_SPAN) {
+        if (problem == HN_OBJECTIVE_TAGS || problem == HN_OBJECTIVE_SPAN) {
             rc =
                 answer_text(run, json_array_get(in->rows, i), logits, ex, &example, &at, &one, err);
         } else {

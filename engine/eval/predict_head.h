@@ -1,6 +1,6 @@
 /* Predictions of a task's head for a list of inputs: labels, values, entities, answers. */
-#ifndef HN_PREDICT_HEAD_H
-#define HN_PREDICT_HEAD_H
+#ifndef HN_ENGINE_EVAL_PREDICT_HEAD_H
+#define HN_ENGINE_EVAL_PREDICT_HEAD_H
 
 #include "engine/run/compute.h"
 #include "engine/run/run.h"

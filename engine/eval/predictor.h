@@ -2,12 +2,12 @@
  * The model that a helper has open for predictions and evaluations: a base, or a job's result over
  * it. It stays open between calls; another one takes its place.
  */
-#ifndef HN_PREDICTOR_H
-#define HN_PREDICTOR_H
+#ifndef HN_ENGINE_EVAL_PREDICTOR_H
+#define HN_ENGINE_EVAL_PREDICTOR_H
 
+#include "engine/data/prompt.h"
 #include "engine/run/compute.h"
 #include "engine/eval/generate.h"
-#include "engine/helper/call.h"
 #include "engine/run/run.h"
 
 struct hn_predictor {
@@ -20,27 +20,33 @@ struct hn_predictor {
     size_t context;
 };
 
-/* Makes call->predictor the one for these parameters. source: {"run_dir","step"}, or NULL for the
- * base alone. */
+/* Makes *kept the predictor for these parameters: the one that it is already, or a new one in its
+ * place. source: {"run_dir","step"}, or NULL for the base alone. */
 int hn_predictor_find(
-    struct hn_helper_call *call, const char *path, const json_t *source, struct hn_error *err);
+    struct hn_predictor **kept, const char *path, const json_t *source, struct hn_error *err);
 void hn_predictor_destroy(struct hn_predictor *predictor);
 
-enum { HN_STOPS = 16 };
+enum {
+    HN_STOPS = 16,
+    HN_ANSWER_CONTEXT = 4096
+}; /* texts that end an answer; tokens of a sequence */
 
 /* How answers are written, as a request says it. `stops` are borrowed from it. */
-struct hn_writing {
+struct hn_sampling {
     struct hn_generate_options options; /* points into the same object */
     const char *stops[HN_STOPS];
 };
 /* "max_tokens" (or as given), "temperature", "top_p", "top_k", "seed", "stop". */
-int hn_writing_read(
-    const json_t *params, int64_t max_tokens, struct hn_writing *ret, struct hn_error *err);
+int hn_sampling_read(
+    const json_t *params, int64_t max_tokens, struct hn_sampling *ret, struct hn_error *err);
 /* Tokens that a prompt and its answer may have together. */
 size_t hn_predictor_limit(const struct hn_predictor *predictor);
 /* hn_generate with the predictor's model, and room made for these prompts. */
-int hn_predictor_write(struct hn_predictor *predictor, const struct hn_prompt *prompts, size_t n,
+int hn_predictor_generate(struct hn_predictor *predictor, const struct hn_prompt *prompts, size_t n,
     const struct hn_generate_options *options, struct hn_generated *results, hn_piece_fn *piece,
     void *user, struct hn_error *err);
+/* The answers of a task's head to the inputs of a request. New reference. */
+int hn_predictor_answer(
+    struct hn_predictor *predictor, const json_t *inputs, json_t **ret, struct hn_error *err);
 
 #endif

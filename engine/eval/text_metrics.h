@@ -5,8 +5,8 @@
  *
  * Answers are added one by one; what is summed up is whole numbers, but for the means over rows.
  */
-#ifndef HN_TEXT_METRICS_H
-#define HN_TEXT_METRICS_H
+#ifndef HN_ENGINE_EVAL_TEXT_METRICS_H
+#define HN_ENGINE_EVAL_TEXT_METRICS_H
 
 #include "engine/base/buf.h"
 

@@ -18,7 +18,8 @@ const struct hn_exporter hn_exporters[] = {
 const size_t hn_n_exporters = sizeof hn_exporters / sizeof hn_exporters[0];
 
 /* GGUF stores a head's rows as pairs (2i, 2i+1), Hugging Face as halves (i, i + d/2). */
-size_t hn_row_to_hf(const struct hn_config *config, const struct hn_weight *weight, size_t row) {
+size_t hn_row_to_hf(
+    const struct hn_model_config *config, const struct hn_weight *weight, size_t row) {
     if (!config->rope_interleaved || (weight->role != HN_ROLE_Q && weight->role != HN_ROLE_K))
         return row;
     size_t d = config->head_dim, head = row / d, i = row % d;
@@ -26,7 +27,7 @@ size_t hn_row_to_hf(const struct hn_config *config, const struct hn_weight *weig
 }
 
 size_t hn_row_to_gguf(const struct hn_model *model, const struct hn_weight *weight, size_t row) {
-    const struct hn_config *config = &model->config;
+    const struct hn_model_config *config = &model->config;
     if (config->rope_interleaved || strcmp(model->arch->gguf_arch, "llama") != 0 ||
         (weight->role != HN_ROLE_Q && weight->role != HN_ROLE_K))
         return row;
@@ -107,20 +108,21 @@ json_t *hn_export_provenance(const struct hn_run *run) {
 }
 
 const char *hn_export_class(const struct hn_run *run) {
-    static const char *const classes[HN_PROBLEMS] = {[HN_PROBLEM_TOKENS] = "AutoModelForCausalLM",
-        [HN_PROBLEM_CLASSES] = "AutoModelForSequenceClassification",
-        [HN_PROBLEM_MULTI] = "AutoModelForSequenceClassification",
-        [HN_PROBLEM_VALUE] = "AutoModelForSequenceClassification",
-        [HN_PROBLEM_TAGS] = "AutoModelForTokenClassification",
-        [HN_PROBLEM_SPAN] = "AutoModelForQuestionAnswering"};
-    return classes[run->model.head.problem];
+    static const char *const classes[HN_OBJECTIVES] = {
+        [HN_OBJECTIVE_TOKENS] = "AutoModelForCausalLM",
+        [HN_OBJECTIVE_CLASSES] = "AutoModelForSequenceClassification",
+        [HN_OBJECTIVE_MULTI] = "AutoModelForSequenceClassification",
+        [HN_OBJECTIVE_VALUE] = "AutoModelForSequenceClassification",
+        [HN_OBJECTIVE_TAGS] = "AutoModelForTokenClassification",
+        [HN_OBJECTIVE_SPAN] = "AutoModelForQuestionAnswering"};
+    return classes[run->model.head.objective];
 }
 
 void hn_export_head(const struct hn_run *run, json_t *config) {
-    static const char *const problems[HN_PROBLEMS] = {
-        [HN_PROBLEM_CLASSES] = "single_label_classification",
-        [HN_PROBLEM_MULTI] = "multi_label_classification",
-        [HN_PROBLEM_VALUE] = "regression"};
+    static const char *const problems[HN_OBJECTIVES] = {
+        [HN_OBJECTIVE_CLASSES] = "single_label_classification",
+        [HN_OBJECTIVE_MULTI] = "multi_label_classification",
+        [HN_OBJECTIVE_VALUE] = "regression"};
     const struct hn_head *head = &run->model.head;
     if (!head->names)
         return;
@@ -137,8 +139,8 @@ void hn_export_head(const struct hn_run *run, json_t *config) {
     json_object_set_new(config, "architectures", json_pack("[s]", head->names->hf_class));
     json_object_set_new(config, "id2label", names);
     json_object_set_new(config, "label2id", numbers);
-    if (problems[head->problem])
-        json_object_set_new(config, "problem_type", json_string(problems[head->problem]));
+    if (problems[head->objective])
+        json_object_set_new(config, "problem_type", json_string(problems[head->objective]));
     else
         json_object_del(config, "problem_type");
 }

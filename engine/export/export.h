@@ -8,8 +8,8 @@
  * matrices un-permuted (hn_row_to_hf). Layouts: PEFT's save_pretrained (LoRA), llama.cpp's
  * convert_lora_to_gguf.py, Transformers' save_pretrained (merged).
  */
-#ifndef HN_EXPORT_H
-#define HN_EXPORT_H
+#ifndef HN_ENGINE_EXPORT_EXPORT_H
+#define HN_ENGINE_EXPORT_EXPORT_H
 
 #include "engine/run/params.h"
 #include "engine/run/run.h"
@@ -31,7 +31,8 @@ extern const struct hn_exporter hn_exporters[];
 extern const size_t hn_n_exporters;
 
 /* Row of the Hugging Face matrix that the engine's row `row` of this weight becomes. */
-size_t hn_row_to_hf(const struct hn_config *config, const struct hn_weight *weight, size_t row);
+size_t hn_row_to_hf(
+    const struct hn_model_config *config, const struct hn_weight *weight, size_t row);
 /* Row of the GGUF matrix that it becomes: differs where a Hugging Face folder goes into
  * architecture llama. */
 size_t hn_row_to_gguf(const struct hn_model *model, const struct hn_weight *weight, size_t row);

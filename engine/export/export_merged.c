@@ -7,6 +7,7 @@
  * run's export_dtype, to nearest even. The folder is read back as any other base model is
  * (publish.c), so that the comparison measures what the rounding costs.
  */
+#include "engine/families/load.h"
 #include "engine/base/buf.h"
 #include "engine/data/encode.h"
 #include "engine/export/export.h"
@@ -45,7 +46,8 @@ static void transpose(struct source *s, const struct hn_weight *w) {
 }
 
 /* The engine's row that Hugging Face's row is. */
-static size_t row_from_hf(const struct hn_config *config, const struct hn_weight *w, size_t row) {
+static size_t row_from_hf(
+    const struct hn_model_config *config, const struct hn_weight *w, size_t row) {
     size_t d = config->head_dim, first = row / d * d;
     if (!config->rope_interleaved || (w->role != HN_ROLE_Q && w->role != HN_ROLE_K))
         return row;
@@ -79,7 +81,7 @@ static struct hn_safetensor_out *list_tensors(const struct hn_run *run, size_t *
     for (size_t i = 0; out && i < model->n_weights; i++) {
         const struct hn_weight *w = &model->weights[i];
         bool turned = is_transposed(run, w);
-        if (w->idle)
+        if (w->unused)
             continue;
         out[n++] = (struct hn_safetensor_out){.name = w->hf_name,
             .n_dims = w->vector ? 1 : 2,

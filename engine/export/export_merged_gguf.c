@@ -40,7 +40,7 @@ static bool is_plain(const struct hn_rope *rope, size_t head_dim) {
 }
 
 int hn_merged_gguf_check(const struct hn_model *model, struct hn_error *err) {
-    const struct hn_config *c = &model->config;
+    const struct hn_model_config *c = &model->config;
     bool gemma = model->arch->gguf_arch && strcmp(model->arch->gguf_arch, "gemma3") == 0;
     if (!model->is_folder)
         return 0;
@@ -73,7 +73,7 @@ static void put_real(
 }
 
 static void put_config(struct hn_gguf_writer *w, const struct hn_model *model) {
-    const struct hn_config *c = &model->config;
+    const struct hn_model_config *c = &model->config;
     char name[256];
     hn_base_name(model, name, sizeof name);
     hn_gguf_put_string(w, "general.architecture", model->arch->gguf_arch);

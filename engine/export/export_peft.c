@@ -17,8 +17,8 @@ static bool is_b(const struct hn_param *param) {
 }
 
 /* Copies a parameter between the engine's row order and Hugging Face's. */
-static void reorder(const struct hn_config *config, const struct hn_param *param, const float *from,
-    float *to, bool to_hf) {
+static void reorder(const struct hn_model_config *config, const struct hn_param *param,
+    const float *from, float *to, bool to_hf) {
     for (size_t r = 0; r < param->rows; r++) {
         size_t hf = is_b(param) ? hn_row_to_hf(config, param->weight, r) : r;
         memcpy(to + (to_hf ? hf : r) * param->cols, from + (to_hf ? r : hf) * param->cols,
@@ -105,13 +105,13 @@ static json_t *saved_modules(const struct hn_run *run) {
 }
 
 static const char *task_type(const struct hn_run *run) {
-    static const char *const types[HN_PROBLEMS] = {[HN_PROBLEM_TOKENS] = "CAUSAL_LM",
-        [HN_PROBLEM_CLASSES] = "SEQ_CLS",
-        [HN_PROBLEM_MULTI] = "SEQ_CLS",
-        [HN_PROBLEM_VALUE] = "SEQ_CLS",
-        [HN_PROBLEM_TAGS] = "TOKEN_CLS",
-        [HN_PROBLEM_SPAN] = "QUESTION_ANS"};
-    return types[run->model.head.problem];
+    static const char *const types[HN_OBJECTIVES] = {[HN_OBJECTIVE_TOKENS] = "CAUSAL_LM",
+        [HN_OBJECTIVE_CLASSES] = "SEQ_CLS",
+        [HN_OBJECTIVE_MULTI] = "SEQ_CLS",
+        [HN_OBJECTIVE_VALUE] = "SEQ_CLS",
+        [HN_OBJECTIVE_TAGS] = "TOKEN_CLS",
+        [HN_OBJECTIVE_SPAN] = "QUESTION_ANS"};
+    return types[run->model.head.objective];
 }
 
 static json_t *make_config(const struct hn_run *run) {

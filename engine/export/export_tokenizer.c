@@ -8,7 +8,7 @@
 #include "engine/export/export_tokenizer.h"
 #include "engine/base/json.h"
 #include "engine/tokenizer/pretokenize.h"
-#include "engine/tokenizer/tokenizer_kind.h"
+#include "engine/tokenizer/tokenizer_internal.h"
 #include "engine/tokenizer/vocab.h"
 
 #include <stdio.h>

@@ -3,8 +3,8 @@
  * tokenizer_config.json, special_tokens_map.json and chat_template.jinja, made from a GGUF file's
  * metadata.
  */
-#ifndef HN_EXPORT_TOKENIZER_H
-#define HN_EXPORT_TOKENIZER_H
+#ifndef HN_ENGINE_EXPORT_EXPORT_TOKENIZER_H
+#define HN_ENGINE_EXPORT_EXPORT_TOKENIZER_H
 
 #include "engine/run/run.h"
 

@@ -98,7 +98,7 @@ struct size_key {
 };
 
 int hn_arch_read_sizes(struct hn_model *model, struct hn_error *err) {
-    struct hn_config *c = &model->config;
+    struct hn_model_config *c = &model->config;
     const struct size_key keys[] = {
         {{"block_count", "num_hidden_layers|n_layers|n_layer"}, &c->layers, -1, HN_MAX_LAYERS},
         {{"embedding_length", "hidden_size|n_embd|dim"}, &c->hidden, -1, 65536},
@@ -162,7 +162,7 @@ int hn_arch_read_sizes(struct hn_model *model, struct hn_error *err) {
 /* layer_types says it for each layer; older files by a pattern, by max_window_layers or for all at
  * once. */
 int hn_arch_read_windows(struct hn_model *model, size_t pattern, struct hn_error *err) {
-    struct hn_config *c = &model->config;
+    struct hn_model_config *c = &model->config;
     double window = hn_arch_number(
         model, (struct hn_arch_key){"attention.sliding_window", "sliding_window"}, 0);
     const json_t *types = hn_arch_json(model, "layer_types");

@@ -2,8 +2,8 @@
  * The list of model families, and what their descriptions share: reading a configuration that
  * stands either in a GGUF file's fields or in a folder's config.json.
  */
-#ifndef HN_ARCH_H
-#define HN_ARCH_H
+#ifndef HN_ENGINE_FAMILIES_ARCH_H
+#define HN_ENGINE_FAMILIES_ARCH_H
 
 #include "engine/model/model.h"
 

@@ -19,7 +19,7 @@ struct number_key {
 };
 
 static int read_dropouts(struct hn_model *model, struct hn_error *err) {
-    struct hn_config *c = &model->config;
+    struct hn_model_config *c = &model->config;
     struct number_key keys[] = {
         {{NULL, "hidden_dropout_prob|dropout"}, &c->dropout, 0.1},
         {{NULL, "attention_probs_dropout_prob|attention_dropout"}, &c->attention_dropout, 0.1},
@@ -35,7 +35,7 @@ static int read_dropouts(struct hn_model *model, struct hn_error *err) {
 }
 
 static int configure(struct hn_model *model, struct hn_error *err) {
-    struct hn_config *c = &model->config;
+    struct hn_model_config *c = &model->config;
     const char *positions = json_string_value(hn_arch_json(model, "position_embedding_type"));
     c->layer_norm = true;
     int rc = hn_arch_read_sizes(model, err);
@@ -63,7 +63,7 @@ static int configure(struct hn_model *model, struct hn_error *err) {
 /* Positions are counted from behind the padding id, and the first rows of their table are never
  * used. */
 static int configure_roberta(struct hn_model *model, struct hn_error *err) {
-    struct hn_config *c = &model->config;
+    struct hn_model_config *c = &model->config;
     int rc = configure(model, err);
     double pad = hn_arch_number(model, (struct hn_arch_key){NULL, "pad_token_id"}, 1);
     if (!rc && !(pad >= 0 && pad + 1 < (double)c->context))
@@ -100,7 +100,7 @@ static void build(struct hn_graph *g) {
 
 /* Of GGUF files; folders have a config.json of their own. */
 static json_t *describe(const struct hn_model *model) {
-    const struct hn_config *c = &model->config;
+    const struct hn_model_config *c = &model->config;
     return json_pack("{s:[s], s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:o}", "architectures",
         model->arch->hf_class, "model_type", model->arch->hf_type, "vocab_size",
         (json_int_t)c->vocab, "hidden_size", (json_int_t)c->hidden, "intermediate_size",

@@ -38,7 +38,7 @@ static void build(struct hn_graph *g) {
 }
 
 static json_t *describe(const struct hn_model *model) {
-    const struct hn_config *c = &model->config;
+    const struct hn_model_config *c = &model->config;
     return json_pack("{s:[s], s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:o, s:f, s:b, s:b}",
         "architectures", model->arch->hf_class, "model_type", model->arch->hf_type, "vocab_size",
         (json_int_t)c->vocab, "n_embd", (json_int_t)c->hidden, "n_inner", (json_int_t)c->ffn,

@@ -34,7 +34,7 @@ static int configure_windowed(struct hn_model *model, struct hn_error *err) {
 }
 
 static int configure_gemma3(struct hn_model *model, struct hn_error *err) {
-    struct hn_config *c = &model->config;
+    struct hn_model_config *c = &model->config;
     int rc = configure_common(model, err);
     if (!rc)
         rc = hn_arch_read_windows(model, 6, err);
@@ -86,7 +86,7 @@ static void build(struct hn_graph *g) {
 /* What all of them say. The rotary base stands twice: version 5 reads rope_parameters, version 4
  * rope_theta. */
 static json_t *describe(const struct hn_model *model) {
-    const struct hn_config *c = &model->config;
+    const struct hn_model_config *c = &model->config;
     json_t *out = json_pack("{s:[s], s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o, "
                             "s:{s:s, s:o}, s:f, s:f, s:b, s:b}",
         "architectures", model->arch->hf_class, "model_type", model->arch->hf_type, "vocab_size",
@@ -115,7 +115,7 @@ static json_t *describe_llama(const struct hn_model *model) {
 }
 
 static json_t *describe_gemma3(const struct hn_model *model) {
-    const struct hn_config *c = &model->config;
+    const struct hn_model_config *c = &model->config;
     json_t *out = describe(model), *types = json_array();
     size_t window = 0;
     for (size_t l = 0; l < c->layers; l++) {

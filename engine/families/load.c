@@ -1,80 +1,11 @@
-/* See model.h. */
-#include "engine/model/model.h"
+/* See load.h. */
+#include "engine/families/load.h"
 #include "engine/families/arch.h"
 #include "engine/base/buf.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-void hn_role_shape(const struct hn_config *c, enum hn_role role, size_t *rows, size_t *cols) {
-    size_t q = c->heads * c->head_dim, kv = c->kv_heads * c->head_dim, h = c->hidden;
-    const size_t shapes[HN_ROLES][2] = {
-        [HN_ROLE_EMBED] = {c->vocab, h},
-        [HN_ROLE_POSITION] = {c->context + c->position_offset, h},
-        [HN_ROLE_TOKEN_TYPE] = {c->token_types, h},
-        [HN_ROLE_EMBED_NORM] = {1, h},
-        [HN_ROLE_EMBED_NORM_BIAS] = {1, h},
-        [HN_ROLE_POOLER] = {h, h},
-        [HN_ROLE_POOLER_BIAS] = {1, h},
-        [HN_ROLE_HEAD] = {c->vocab, h},
-        [HN_ROLE_ATTN_NORM] = {1, h},
-        [HN_ROLE_ATTN_NORM_BIAS] = {1, h},
-        [HN_ROLE_POST_ATTN_NORM] = {1, h},
-        [HN_ROLE_FFN_NORM] = {1, h},
-        [HN_ROLE_FFN_NORM_BIAS] = {1, h},
-        [HN_ROLE_POST_FFN_NORM] = {1, h},
-        [HN_ROLE_OUT_NORM] = {1, h},
-        [HN_ROLE_OUT_NORM_BIAS] = {1, h},
-        [HN_ROLE_QKV] = {q + 2 * kv, h},
-        [HN_ROLE_QKV_BIAS] = {1, q + 2 * kv},
-        [HN_ROLE_Q] = {q, h},
-        [HN_ROLE_Q_BIAS] = {1, q},
-        [HN_ROLE_K] = {kv, h},
-        [HN_ROLE_K_BIAS] = {1, kv},
-        [HN_ROLE_V] = {kv, h},
-        [HN_ROLE_V_BIAS] = {1, kv},
-        [HN_ROLE_Q_NORM] = {1, c->head_dim},
-        [HN_ROLE_K_NORM] = {1, c->head_dim},
-        [HN_ROLE_O] = {h, q},
-        [HN_ROLE_O_BIAS] = {1, h},
-        [HN_ROLE_GATE] = {c->ffn, h},
-        [HN_ROLE_GATE_BIAS] = {1, c->ffn},
-        [HN_ROLE_UP] = {c->ffn, h},
-        [HN_ROLE_UP_BIAS] = {1, c->ffn},
-        [HN_ROLE_DOWN] = {h, c->ffn},
-        [HN_ROLE_DOWN_BIAS] = {1, h},
-    };
-    *rows = shapes[role][0];
-    *cols = shapes[role][1];
-}
-
-static bool is_vector(enum hn_role role) {
-    static const bool matrices[HN_ROLES] = {[HN_ROLE_EMBED] = true,
-        [HN_ROLE_POSITION] = true,
-        [HN_ROLE_TOKEN_TYPE] = true,
-        [HN_ROLE_QKV] = true,
-        [HN_ROLE_Q] = true,
-        [HN_ROLE_K] = true,
-        [HN_ROLE_V] = true,
-        [HN_ROLE_O] = true,
-        [HN_ROLE_GATE] = true,
-        [HN_ROLE_UP] = true,
-        [HN_ROLE_DOWN] = true,
-        [HN_ROLE_POOLER] = true,
-        [HN_ROLE_DENSE] = true,
-        [HN_ROLE_SCORE] = true,
-        [HN_ROLE_HEAD] = true};
-    return !matrices[role];
-}
-
-static bool has_role(const struct hn_role_names *names) {
-    return names->gguf || names->hf;
-}
-
-bool hn_role_in_layers(const struct hn_role_names *names) {
-    return has_role(names) && strstr(names->gguf ? names->gguf : names->hf, "%d");
-}
 
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wformat-nonliteral"
@@ -182,7 +113,7 @@ static int add_weight(struct hn_model *model, enum hn_role role, int layer, stru
     *w = (struct hn_weight){.role = role,
         .layer = layer,
         .param = SIZE_MAX,
-        .vector = is_vector(role),
+        .vector = hn_role_is_vector(role),
         .transposed = model->is_folder && names->transposed};
     name_weight(w, names, layer);
     hn_role_shape(&model->config, role, &w->rows, &w->cols);
@@ -208,12 +139,12 @@ static int add_weight(struct hn_model *model, enum hn_role role, int layer, stru
 }
 
 static int add_weights(struct hn_model *model, struct hn_error *err) {
-    const struct hn_config *c = &model->config;
+    const struct hn_model_config *c = &model->config;
     model->weights = hn_calloc((c->layers + 1) * HN_ROLES, sizeof *model->weights);
     int rc = model->weights ? 0 : hn_fail(err, HN_E_INTERNAL, "out of memory");
     for (int role = 0; !rc && role < HN_ROLES; role++) {
         const struct hn_role_names *names = &model->arch->names[role];
-        if (!has_role(names))
+        if (!hn_role_exists(names))
             continue;
         if (hn_role_in_layers(names)) {
             if (!(model->layers[role] = hn_calloc(c->layers, sizeof *model->layers[role])))
@@ -356,11 +287,11 @@ int hn_model_open(struct hn_model *model, const char *path, struct hn_error *err
     return rc;
 }
 
-static void set_idle(struct hn_model *model, enum hn_role role) {
+static void set_unused(struct hn_model *model, enum hn_role role) {
     struct hn_weight *w = model->by_role[role];
-    if (!w || w->idle || w == model->by_role[HN_ROLE_EMBED])
+    if (!w || w->unused || w == model->by_role[HN_ROLE_EMBED])
         return;
-    w->idle = true;
+    w->unused = true;
     model->parameters -= w->rows * w->cols;
 }
 
@@ -374,7 +305,7 @@ static int add_head_weight(struct hn_model *model, enum hn_role role, const char
         .param = SIZE_MAX,
         .rows = rows,
         .cols = model->config.hidden,
-        .vector = is_vector(role)};
+        .vector = hn_role_is_vector(role)};
     if (w->vector) {
         w->cols = rows;
         w->rows = 1;
@@ -387,7 +318,7 @@ static int add_head_weight(struct hn_model *model, enum hn_role role, const char
         if (rc)
             return rc;
     } else {
-        model->head.fresh = true;
+        model->head.is_new = true;
     }
     model->n_weights++;
     model->parameters += w->rows * w->cols;
@@ -397,7 +328,7 @@ static int add_head_weight(struct hn_model *model, enum hn_role role, const char
 
 static int read_head_dropout(
     struct hn_model *model, const struct hn_head_names *names, struct hn_error *err) {
-    struct hn_config *c = &model->config;
+    struct hn_model_config *c = &model->config;
     c->head_dropout = c->dropout;
     if (names->dropout && model->is_folder)
         c->head_dropout =
@@ -409,33 +340,33 @@ static int read_head_dropout(
 }
 
 int hn_model_set_head(
-    struct hn_model *model, enum hn_problem problem, size_t outputs, struct hn_error *err) {
+    struct hn_model *model, enum hn_objective objective, size_t outputs, struct hn_error *err) {
     static const struct {
         enum hn_head_kind kind;
         const char *task;
-    } heads[HN_PROBLEMS] = {[HN_PROBLEM_CLASSES] = {HN_HEAD_SEQUENCE, "classification"},
-        [HN_PROBLEM_MULTI] = {HN_HEAD_SEQUENCE, "classification"},
-        [HN_PROBLEM_VALUE] = {HN_HEAD_SEQUENCE, "regression"},
-        [HN_PROBLEM_TAGS] = {HN_HEAD_TOKENS, "token classification"},
-        [HN_PROBLEM_SPAN] = {HN_HEAD_SPAN, "extractive question answering"}};
-    if (problem == HN_PROBLEM_TOKENS && model->arch->encoder) {
+    } heads[HN_OBJECTIVES] = {[HN_OBJECTIVE_CLASSES] = {HN_HEAD_SEQUENCE, "classification"},
+        [HN_OBJECTIVE_MULTI] = {HN_HEAD_SEQUENCE, "classification"},
+        [HN_OBJECTIVE_VALUE] = {HN_HEAD_SEQUENCE, "regression"},
+        [HN_OBJECTIVE_TAGS] = {HN_HEAD_TOKENS, "token classification"},
+        [HN_OBJECTIVE_SPAN] = {HN_HEAD_SPAN, "extractive question answering"}};
+    if (objective == HN_OBJECTIVE_TOKENS && model->arch->encoder) {
         hn_fail(err, HN_E_UNSUPPORTED, "%s models are encoders, which write no text",
             model->config.family);
         hn_error_hint(err,
             "use a decoder (llama, qwen2, gpt2 …), or a data set with labels, answers or tags");
         return HN_E_UNSUPPORTED;
     }
-    if (problem == HN_PROBLEM_TOKENS)
+    if (objective == HN_OBJECTIVE_TOKENS)
         return 0;
-    const struct hn_head_names *names = &model->arch->heads[heads[problem].kind];
+    const struct hn_head_names *names = &model->arch->heads[heads[objective].kind];
     if (!names->score)
         return hn_fail(err, HN_E_UNSUPPORTED, "there is no head for %s on %s models",
-            heads[problem].task, model->config.family);
-    model->head = (struct hn_head){.problem = problem, .names = names, .outputs = outputs};
-    set_idle(model, HN_ROLE_HEAD);
+            heads[objective].task, model->config.family);
+    model->head = (struct hn_head){.objective = objective, .names = names, .outputs = outputs};
+    set_unused(model, HN_ROLE_HEAD);
     if (!names->pooled) {
-        set_idle(model, HN_ROLE_POOLER);
-        set_idle(model, HN_ROLE_POOLER_BIAS);
+        set_unused(model, HN_ROLE_POOLER);
+        set_unused(model, HN_ROLE_POOLER_BIAS);
     }
     int rc = read_head_dropout(model, names, err);
     if (!rc && names->pooled && !model->by_role[HN_ROLE_POOLER]) {
@@ -476,22 +407,4 @@ void hn_model_release(const struct hn_model *model) {
 
 json_t *hn_model_describe(const struct hn_model *model) {
     return model->is_folder ? json_deep_copy(model->folder.config) : model->arch->describe(model);
-}
-
-const struct hn_weight *hn_model_weight(
-    const struct hn_model *model, int layer, enum hn_role role) {
-    return layer < 0          ? model->by_role[role]
-        : model->layers[role] ? model->layers[role][layer]
-                              : NULL;
-}
-
-void hn_weight_row(const struct hn_weight *weight, size_t row, float *out) {
-    const struct hn_dtype_info *info = hn_dtype_info(weight->type);
-    const uint8_t *data = weight->data;
-    if (!weight->transposed) {
-        info->dequantise(out, data + row * hn_dtype_bytes(info, weight->cols), weight->cols);
-        return;
-    }
-    for (size_t c = 0; c < weight->cols; c++) /* one value a block: see check_shape */
-        info->dequantise(out + c, data + (c * weight->rows + row) * info->bytes, 1);
 }

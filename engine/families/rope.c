@@ -134,7 +134,7 @@ static int apply(struct hn_rope *rope, const struct scaling *s, struct hn_error 
 }
 
 int hn_rope_configure(struct hn_model *model, struct hn_error *err) {
-    struct hn_config *c = &model->config;
+    struct hn_model_config *c = &model->config;
     /* Version 5 of Transformers keeps base and scaling in rope_parameters, where there are two
      * kinds of layers one for each; version 4 in rope_theta, rope_local_base_freq and rope_scaling,
      * which both versions put first. */

@@ -3,7 +3,7 @@
  * value = what the block's bytes say, computed in f32 in the order of the reference (gguf-py), so
  * that results agree to the bit.
  */
-#include "engine/formats/dtype_impl.h"
+#include "engine/formats/dtype_internal.h"
 
 #include <math.h>
 #include <string.h>

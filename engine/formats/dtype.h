@@ -5,8 +5,8 @@
  * functions below must be a multiple of the type's block. Block layouts:
  * https://github.com/ggml-org/ggml/blob/master/src/ggml-common.h
  */
-#ifndef HN_DTYPE_H
-#define HN_DTYPE_H
+#ifndef HN_ENGINE_FORMATS_DTYPE_H
+#define HN_ENGINE_FORMATS_DTYPE_H
 
 #include <stddef.h>
 #include <stdint.h>

@@ -3,7 +3,7 @@
  * scaled and given signs. Blocks hold 256 values; their layouts are ggml-common.h's, the arithmetic
  * is in the order of gguf-py's quants.py.
  */
-#include "engine/formats/dtype_impl.h"
+#include "engine/formats/dtype_internal.h"
 
 /* A point packs one number a value: which of the lattice's few sizes it has. */
 struct lattice {

@@ -3,7 +3,7 @@
  * the 4-bit types with a table of values. Layouts: ggml-common.h; the order of operations is
  * gguf-py's, so that results agree to the bit (tests/parity/test_dequantise.py).
  */
-#include "engine/formats/dtype_impl.h"
+#include "engine/formats/dtype_internal.h"
 
 #include <string.h>
 

@@ -2,8 +2,8 @@
  * A Hugging Face model folder: config.json and the safetensors files with the weights, one or
  * several (https://huggingface.co/docs/transformers/main_classes/model#sharded-checkpoints).
  */
-#ifndef HN_FOLDER_H
-#define HN_FOLDER_H
+#ifndef HN_ENGINE_FORMATS_FOLDER_H
+#define HN_ENGINE_FORMATS_FOLDER_H
 
 #include "engine/formats/gguf.h"
 #include "engine/formats/safetensors.h"

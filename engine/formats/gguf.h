@@ -7,8 +7,8 @@
  * NUL-terminated in the file; views carry lengths. Format:
  * https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
  */
-#ifndef HN_GGUF_H
-#define HN_GGUF_H
+#ifndef HN_ENGINE_FORMATS_GGUF_H
+#define HN_ENGINE_FORMATS_GGUF_H
 
 #include "engine/base/buf.h"
 #include "engine/formats/dtype.h"

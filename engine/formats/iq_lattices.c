@@ -3,7 +3,7 @@
  * of the file format, as ggml's ggml-common.h has them, packed here as one number a point.
  * dtype_iq.c says how a point is read.
  */
-#include "engine/formats/dtype_impl.h"
+#include "engine/formats/dtype_internal.h"
 
 /* clang-format off */
 /* IQ2_XXS */

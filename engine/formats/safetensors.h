@@ -6,8 +6,8 @@
  * shape, no overlap, a header of at most 100 MB. Writing puts tensors in the order given and
  * `"format":"pt"` into the metadata, without which Transformers refuses the file.
  */
-#ifndef HN_SAFETENSORS_H
-#define HN_SAFETENSORS_H
+#ifndef HN_ENGINE_FORMATS_SAFETENSORS_H
+#define HN_ENGINE_FORMATS_SAFETENSORS_H
 
 #include "engine/formats/dtype.h"
 #include "engine/base/error.h"

@@ -25,31 +25,15 @@ struct attention {
     const float *qkv, *lse_in, *out_in, *dout;
     float *out, *lse, *din, *delta, *dk, *dv, *dq, *cache; /* dq: of all parts but the first */
     float scale;
-    bool causal, alone; /* alone: a sequence of one next token (hn_batch.n_next), without packing */
-    size_t together;    /* heads of a forward task */
-    size_t window;      /* keys a query sees; SIZE_MAX: all */
-    double dropout;     /* 0 outside training */
+    bool causal,
+        alone;       /* alone: a sequence of one next token (hn_batch.n_decode), without packing */
+    size_t together; /* heads of a forward task */
+    size_t window;   /* keys a query sees; SIZE_MAX: all */
+    double dropout;  /* 0 outside training */
 };
 
 static size_t least(size_t a, size_t b) {
     return a < b ? a : b;
-}
-
-static size_t key_parts(size_t length) {
-    return least((length + HN_KEY_BLOCK - 1) / HN_KEY_BLOCK, HN_KEY_PARTS);
-}
-
-size_t hn_attention_scratch(size_t head_dim, bool backward) {
-    size_t scores = HN_QUERY_BLOCK * HN_KEY_BLOCK,
-           straight = hn_operand_size(HN_KEY_BLOCK, head_dim),
-           turned = hn_operand_size(head_dim, HN_KEY_BLOCK);
-    return backward ? 2 * scores + 2 * turned + straight
-                    : scores + 2 * HN_QUERY_BLOCK * HN_HEADS_TOGETHER + turned + straight;
-}
-
-/* delta, dK, dV, and dQ of the other parts */
-size_t hn_attention_work(size_t heads, size_t head_dim, size_t tokens) {
-    return tokens ? tokens * heads * (1 + (1 + key_parts(tokens)) * head_dim) : 0;
 }
 
 static struct attention describe(struct hn_exec *x, const struct hn_step *step) {
@@ -229,7 +213,7 @@ static void forward_block(void *context, size_t task, unsigned thread) {
     const struct hn_batch *b = a->x->batch;
     size_t sets = a->heads / a->together, head = task % sets * a->together, i0,
            s = find_block(b, task / sets, &i0);
-    own.alone = s < b->n_next;
+    own.alone = s < b->n_decode;
     size_t length = b->starts[s + 1] - b->starts[s], m = least(HN_QUERY_BLOCK, length - i0),
            row = b->starts[s] + i0;
     struct keys keys = keys_of(a, s, head);
@@ -260,7 +244,7 @@ static void forward_block(void *context, size_t task, unsigned thread) {
 
 /* Heads of a group share packed keys and values; next tokens pack nothing, and are few. */
 static size_t heads_together(const struct attention *a) {
-    size_t n = a->x->batch->n_next ? 1 : least(a->group, HN_HEADS_TOGETHER);
+    size_t n = a->x->batch->n_decode ? 1 : least(a->group, HN_HEADS_TOGETHER);
     while (a->group % n)
         n--;
     return n;
@@ -347,7 +331,7 @@ static void backward_part(void *context, size_t task, unsigned thread) {
     struct head_back h = head_at(a, task % heads / a->heads, task % a->heads, part);
     struct keys keys = keys_of(a, h.s, h.head);
     float *p = hn_op_room(a->x, thread), *packed = p + 2 * HN_QUERY_BLOCK * HN_KEY_BLOCK;
-    if (part >= key_parts(h.length))
+    if (part >= hn_key_parts(h.length))
         return;
     clear_rows(h.dq, h.ld_dq, h.length, a->d);
     for (size_t j0 = part * HN_KEY_BLOCK; j0 < h.length; j0 += HN_KEY_PARTS * HN_KEY_BLOCK) {
@@ -391,7 +375,7 @@ static void sum_rows(void *context, size_t block, unsigned thread) {
     size_t i0, s = find_block(b, block, &i0), length = b->starts[s + 1] - b->starts[s];
     (void)thread;
     for (size_t i = i0; i < least(i0 + HN_QUERY_BLOCK, length); i++)
-        sum_row(a, b->starts[s] + i, key_parts(length));
+        sum_row(a, b->starts[s] + i, hn_key_parts(length));
 }
 
 void hn_attention_backward(struct hn_exec *x, const struct hn_step *step) {
@@ -406,6 +390,6 @@ void hn_attention_backward(struct hn_exec *x, const struct hn_step *step) {
     a.dv = a.dk + tokens * a.q_cols;
     a.dq = a.dv + tokens * a.q_cols;
     hn_pool_run(x->pool, (tokens + HN_ROW_BLOCK - 1) / HN_ROW_BLOCK, delta_rows, &a);
-    hn_pool_run(x->pool, x->batch->n_sequences * a.heads * key_parts(tokens), backward_part, &a);
+    hn_pool_run(x->pool, x->batch->n_sequences * a.heads * hn_key_parts(tokens), backward_part, &a);
     hn_pool_run(x->pool, count_blocks(x->batch), sum_rows, &a);
 }

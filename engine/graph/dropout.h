@@ -4,8 +4,8 @@
  * micro-batches and threads change nothing. Three kinds: of an adapter's input, of hidden states,
  * and of attention's probabilities, where the head is the lane and the key the channel.
  */
-#ifndef HN_DROPOUT_H
-#define HN_DROPOUT_H
+#ifndef HN_ENGINE_GRAPH_DROPOUT_H
+#define HN_ENGINE_GRAPH_DROPOUT_H
 
 #include "engine/graph/ops.h"
 #include "engine/base/rng.h"

@@ -88,7 +88,7 @@ int hn_graph_linear(
 }
 
 int hn_graph_head_norm(struct hn_graph *g, int layer, int qkv) {
-    const struct hn_config *config = &g->model->config;
+    const struct hn_model_config *config = &g->model->config;
     const struct hn_weight *q = hn_model_weight(g->model, layer, HN_ROLE_Q_NORM);
     if (!q)
         return qkv;
@@ -104,10 +104,10 @@ int hn_graph_head_norm(struct hn_graph *g, int layer, int qkv) {
 }
 
 static int angles(struct hn_graph *g, bool local) {
-    const struct hn_config *config = &g->model->config;
+    const struct hn_model_config *config = &g->model->config;
     if (g->angles[local] < 0) {
         g->angles[local] = add_tensor(g, HN_DIM_TOKENS, config->head_dim);
-        struct hn_op *op = add_op(g, HN_OP_ANGLES, -1, -1, g->angles[local]);
+        struct hn_op *op = add_op(g, HN_OP_ROPE_TABLE, -1, -1, g->angles[local]);
         op->attr.angles.table = local ? &config->local_rope : &config->rope;
         op->attr.angles.head_dim = config->head_dim;
     }
@@ -115,7 +115,7 @@ static int angles(struct hn_graph *g, bool local) {
 }
 
 int hn_graph_rope(struct hn_graph *g, int layer, int qkv) {
-    const struct hn_config *config = &g->model->config;
+    const struct hn_model_config *config = &g->model->config;
     int turns = angles(g, config->has_local_rope && config->window[layer]);
     int out = add_tensor(g, HN_DIM_TOKENS, g->tensors[qkv].cols);
     struct hn_op *op = add_op(g, HN_OP_ROPE, layer, qkv, out);
@@ -128,7 +128,7 @@ int hn_graph_rope(struct hn_graph *g, int layer, int qkv) {
 }
 
 int hn_graph_attention(struct hn_graph *g, int layer, int qkv, bool causal) {
-    const struct hn_config *config = &g->model->config;
+    const struct hn_model_config *config = &g->model->config;
     int out = add_tensor(g, HN_DIM_TOKENS, config->heads * config->head_dim);
     int lse = add_tensor(g, HN_DIM_TOKENS, config->heads);
     struct hn_op *op = add_op(g, HN_OP_ATTENTION, layer, qkv, out);
@@ -180,7 +180,7 @@ static int gather(struct hn_graph *g, int layer, int x) {
 
 void hn_graph_narrow(struct hn_graph *g, int layer, int *x, int *residual) {
     bool last = (size_t)layer + 1 == g->model->config.layers;
-    if (!last || g->options->cached || g->model->head.problem == HN_PROBLEM_SPAN)
+    if (!last || g->options->cached || g->model->head.objective == HN_OBJECTIVE_SPAN)
         return;
     *x = gather(g, layer, *x);
     *residual = gather(g, layer, *residual);
@@ -204,12 +204,12 @@ void hn_graph_finish_head(struct hn_graph *g, int x) {
     const struct hn_head *head = &g->model->head;
     const struct hn_head_names *names = head->names;
     double p = g->options->head_dropout;
-    if (head->problem == HN_PROBLEM_TOKENS) {
+    if (head->objective == HN_OBJECTIVE_TOKENS) {
         vocabulary_head(g, x);
         return;
     }
     /* norms work row by row */
-    x = final_norm(g, head->problem == HN_PROBLEM_SPAN ? x : gather(g, -1, x));
+    x = final_norm(g, head->objective == HN_OBJECTIVE_SPAN ? x : gather(g, -1, x));
     if (names->pooled) {
         x = hn_graph_linear(g, -1, x, -1, 1, (enum hn_role[]){HN_ROLE_POOLER});
         x = hn_graph_activate(g, -1, x, HN_TANH);
@@ -224,7 +224,7 @@ void hn_graph_finish_head(struct hn_graph *g, int x) {
     if (g->options->logits)
         return;
     struct hn_op *op = add_op(g, HN_OP_CRITERION, -1, g->logits, -1);
-    op->attr.criterion.problem = head->problem;
+    op->attr.criterion.objective = head->objective;
     op->attr.criterion.smoothing = g->options->label_smoothing;
 }
 

@@ -6,8 +6,8 @@
  * batch. There is no padding anywhere: sequences lie packed behind each other. A graph holds no
  * numbers and no memory of tensors; the same graph is planned for training and for evaluation.
  */
-#ifndef HN_GRAPH_H
-#define HN_GRAPH_H
+#ifndef HN_ENGINE_GRAPH_GRAPH_H
+#define HN_ENGINE_GRAPH_GRAPH_H
 
 #include "engine/model/adapter.h"
 #include "engine/base/error.h"
@@ -39,7 +39,7 @@ enum hn_op_kind {
     HN_OP_LINEAR,
     /* → out0 [tokens, head_dim] = cosines, then sines, of the angle by which each pair of a head
      * turns */
-    HN_OP_ANGLES,
+    HN_OP_ROPE_TABLE,
     /* in0, in1 angles → out0: rotates the query and key heads of a [q|k|v] tensor, in place */
     HN_OP_ROPE,
     /* in0 [q|k|v] → out0 [tokens, heads·head_dim], out1 [tokens, heads] log-sum-exp */
@@ -111,7 +111,7 @@ struct hn_op {
             size_t cols;
         } dropout;
         struct {
-            enum hn_problem problem;
+            enum hn_objective objective;
             double smoothing;
         } criterion;
         enum hn_activation activation; /* of GLU and ACTIVATE */

@@ -183,7 +183,7 @@ struct linear_task {
 };
 
 static void cut_up(struct linear_task *t, size_t most_columns) {
-    t->mid_cut = cut_of(t->rows, t->dropout ? HN_DROPOUT_ROWS : HN_MID_ROWS);
+    t->mid_cut = cut_of(t->rows, t->dropout ? HN_DROPOUT_ROWS : HN_LORA_ROWS);
     for (size_t p = 0; p < t->l->n_parts; p++) {
         t->col_cut[p] = cut_of(t->l->weights[p]->rows, most_columns);
         t->first_tile[p + 1] = t->first_tile[p] + t->col_cut[p].count;
@@ -324,7 +324,7 @@ void hn_linear_forward(struct hn_exec *x, const struct hn_step *step) {
     t.residual = hn_buffer(x, step->in[1]);
     t.out = hn_buffer(x, step->out[0]);
     t.mid = hn_buffer(x, step->out[1]);
-    size_t next = t.dim == HN_DIM_TOKENS ? x->batch->n_next : 0;
+    size_t next = t.dim == HN_DIM_TOKENS ? x->batch->n_decode : 0;
     forward_rows(t, 0, next, true);
     forward_rows(t, next, t.rows - next, false);
 }

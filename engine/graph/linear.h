@@ -3,15 +3,15 @@
  * dequantised into the thread's scratch as they are needed. The inner dimension is never split
  * between threads.
  */
-#ifndef HN_LINEAR_H
-#define HN_LINEAR_H
+#ifndef HN_ENGINE_GRAPH_LINEAR_H
+#define HN_ENGINE_GRAPH_LINEAR_H
 
 #include "engine/graph/ops.h"
 
 /* out[rows, w.rows] (leading dimension ldo) = in[rows, w.cols] · Wᵀ */
 void hn_product_nt(struct hn_exec *x, float *out, size_t ldo, const float *in,
     const struct hn_weight *w, size_t rows);
-/* The same for rows of next tokens (hn_batch.n_next). */
+/* The same for rows of next tokens (hn_batch.n_decode). */
 void hn_product_next(struct hn_exec *x, float *out, size_t ldo, const float *in,
     const struct hn_weight *w, size_t rows);
 /* out[rows, w.cols] (+)= in[rows, w.rows] (leading dimension ldi) · W */

@@ -6,8 +6,8 @@
  * compared with its definition by test, and every backward of the definition with finite
  * differences in double.
  */
-#ifndef HN_OPS_H
-#define HN_OPS_H
+#ifndef HN_ENGINE_GRAPH_OPS_H
+#define HN_ENGINE_GRAPH_OPS_H
 
 #include "engine/kernels/gemm.h"
 #include "engine/graph/plan.h"
@@ -18,9 +18,9 @@
 /* Packed sequences. Arrays belong to the caller. */
 struct hn_batch {
     size_t n_tokens, n_sequences, n_targets;
-    /* the first n_next sequences are one token each, the next of a text that is being written: its
+    /* the first n_decode sequences are one token each, the next of a text that is being written: its
      * products are hn_dots_weight's; all of them are targets */
-    size_t n_next;
+    size_t n_decode;
     const int32_t *tokens;     /* [n_tokens] ids */
     const uint32_t *positions; /* [n_tokens] place in the sequence, from 0 */
     const uint32_t *types;     /* [n_tokens] which text of a pair: token type */
@@ -59,29 +59,12 @@ struct hn_exec {
 
 typedef void hn_op_fn(struct hn_exec *x, const struct hn_step *step);
 
-struct hn_op_info {
-    const char *name;
-    unsigned reads_in, reads_out; /* bit i: the backward pass reads the value of in[i], out[i] */
-    bool cheap;                   /* computed again rather than kept */
-    /* in[1], where present, is added to out0: its gradient is that of out0 */
-    bool residual;
-    /* out0 may take the place of in0, and in0's gradient that of out0 */
-    bool in_place;
-    /* forward and backward in one (the loss): only the backward step is run in training */
-    bool at_once;
-};
-extern const struct hn_op_info hn_op_infos[HN_OPS];
-
 struct hn_op_table {
     size_t value_bytes;
     hn_op_fn *forward[HN_OPS], *backward[HN_OPS];
 };
 extern const struct hn_op_table hn_ops_ref32, hn_ops_ref64;
 extern const struct hn_op_table hn_ops_fast;
-
-/* Values a thread needs as scratch for this op, and columns × rows of its work buffer (0: none). */
-size_t hn_op_scratch(const struct hn_op *op, bool backward);
-size_t hn_op_work(const struct hn_op *op, bool backward, const struct hn_caps *caps);
 
 /* Runs all steps of the plan on x->batch. */
 void hn_exec_run(struct hn_exec *x, const struct hn_op_table *table);

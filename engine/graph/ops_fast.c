@@ -438,7 +438,7 @@ static void logits_forward(struct hn_exec *x, const struct hn_step *step) {
     const struct hn_weight *w = step->op->attr.head.weight;
     const float *in = hn_buffer(x, step->in[0]);
     float *out = hn_buffer(x, step->out[0]);
-    size_t next = x->batch->n_next;
+    size_t next = x->batch->n_decode;
     hn_product_next(x, out, w->rows, in, w, next);
     hn_product_nt(
         x, out + next * w->rows, w->rows, in + next * w->cols, w, x->batch->n_targets - next);
@@ -519,7 +519,7 @@ const struct hn_op_table hn_ops_fast = {
         [HN_OP_LAYERNORM] = norm_forward,
         [HN_OP_HEADNORM] = headnorm_both,
         [HN_OP_LINEAR] = hn_linear_forward,
-        [HN_OP_ANGLES] = angles_forward,
+        [HN_OP_ROPE_TABLE] = angles_forward,
         [HN_OP_ROPE] = rope_both,
         [HN_OP_ATTENTION] = hn_attention_forward,
         [HN_OP_GLU] = glu_both,

@@ -715,7 +715,7 @@ static real cross_entropy(const struct hn_step *step, const real *logits, real *
 /* Mean over the outputs of BCEWithLogitsLoss, or of the squared error, against values[n]. */
 static real against_values(const struct hn_step *step, const real *logits, real *din, size_t n,
     const float *values, real weight, bool *ret_correct) {
-    bool labels = step->op->attr.criterion.problem == HN_PROBLEM_MULTI;
+    bool labels = step->op->attr.criterion.objective == HN_OBJECTIVE_MULTI;
     real loss = 0;
     *ret_correct = labels;
     for (size_t v = 0; v < n; v++) {
@@ -744,7 +744,7 @@ static void add_loss(struct hn_exec *x, size_t target, real loss, bool correct) 
 /* The loss of a task's head; its logits are few, so that plain loops serve training as well. */
 static void criterion_both(struct hn_exec *x, const struct hn_step *step) {
     const struct hn_batch *b = x->batch;
-    enum hn_problem problem = step->op->attr.criterion.problem;
+    enum hn_objective problem = step->op->attr.criterion.objective;
     size_t n = x->plan->buffers[step->in[0]].cols;
     const real *logits = hn_buffer(x, step->in[0]);
     real *din = hn_buffer(x, step->din[0]), smoothing = (real)step->op->attr.criterion.smoothing,
@@ -752,12 +752,12 @@ static void criterion_both(struct hn_exec *x, const struct hn_step *step) {
     bool correct;
     for (size_t i = 0; i < b->n_targets; i++) {
         real weight = (real)b->target_weights[i];
-        if (problem == HN_PROBLEM_SPAN) {
+        if (problem == HN_OBJECTIVE_SPAN) {
             size_t first = b->starts[i / 2], rows = b->starts[i / 2 + 1] - first,
                    at = first * n + i % 2;
             loss = cross_entropy(step, logits + at, din ? din + at : NULL, rows, n,
                 b->target_rows[i] - first, weight, 0, &correct);
-        } else if (problem == HN_PROBLEM_MULTI || problem == HN_PROBLEM_VALUE) {
+        } else if (problem == HN_OBJECTIVE_MULTI || problem == HN_OBJECTIVE_VALUE) {
             loss = against_values(step, logits + i * n, din ? din + i * n : NULL, n,
                 b->values + (size_t)b->target_ids[i] * n, weight, &correct);
         } else {
@@ -775,7 +775,7 @@ const struct hn_op_table HN_REF_TABLE = {
         [HN_OP_LAYERNORM] = layernorm_forward,
         [HN_OP_HEADNORM] = headnorm_forward,
         [HN_OP_LINEAR] = linear_forward,
-        [HN_OP_ANGLES] = angles_forward,
+        [HN_OP_ROPE_TABLE] = angles_forward,
         [HN_OP_ROPE] = rope_forward,
         [HN_OP_ATTENTION] = attention_forward,
         [HN_OP_GLU] = glu_forward,

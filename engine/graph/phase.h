@@ -2,8 +2,8 @@
  * Phase: one graph with its plan, ready to run in a shared arena (train, evaluate, generate,
  * verify).
  */
-#ifndef HN_PHASE_H
-#define HN_PHASE_H
+#ifndef HN_ENGINE_GRAPH_PHASE_H
+#define HN_ENGINE_GRAPH_PHASE_H
 
 #include "engine/graph/ops.h"
 

@@ -9,7 +9,6 @@
  */
 #include "engine/graph/plan.h"
 #include "engine/base/buf.h"
-#include "engine/graph/ops.h"
 
 #include <stdint.h>
 #include <stdlib.h>

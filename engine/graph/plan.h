@@ -7,16 +7,10 @@
  * offset in one arena. `arena_bytes` is exact: nothing else is allocated per step. Recomputation
  * changes no number, since a recomputed op repeats the same operations on the same values.
  */
-#ifndef HN_PLAN_H
-#define HN_PLAN_H
+#ifndef HN_ENGINE_GRAPH_PLAN_H
+#define HN_ENGINE_GRAPH_PLAN_H
 
-#include "engine/graph/graph.h"
-
-struct hn_caps {
-    size_t dims[HN_DIMS]; /* capacity of tokens, targets */
-    size_t cache_rows;    /* rows of the key-value cache a layer, 0 without */
-    unsigned threads;
-};
+#include "engine/graph/op_info.h"
 
 /* One execution of an op. Buffers by number, -1 where absent or not wanted. */
 struct hn_step {

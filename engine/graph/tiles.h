@@ -2,8 +2,10 @@
  * Sizes in which work is cut up. Those that a sum depends on follow from shapes only, never from
  * the number of threads: that keeps bits the same. Measured in bench/SPEED.md.
  */
-#ifndef HN_TILES_H
-#define HN_TILES_H
+#ifndef HN_ENGINE_GRAPH_TILES_H
+#define HN_ENGINE_GRAPH_TILES_H
+
+#include <stddef.h>
 
 enum {
     /* Rows a task of a product; no sum depends on them. Each task packs its columns of the weight
@@ -25,7 +27,13 @@ enum {
     HN_ROW_BLOCK = 32,    /* rows a task of an elementwise op */
     HN_DROPOUT_ROWS = 64, /* rows whose dropped inputs exist at the same time */
     /* rows a task of the adapters' inner tensors without dropout: A is packed for each */
-    HN_MID_ROWS = 256,
+    HN_LORA_ROWS = 256,
 };
+
+/* Parts into which the keys of a sequence of this length are dealt out. */
+static inline size_t hn_key_parts(size_t length) {
+    size_t blocks = (length + HN_KEY_BLOCK - 1) / HN_KEY_BLOCK;
+    return blocks < HN_KEY_PARTS ? blocks : HN_KEY_PARTS;
+}
 
 #endif

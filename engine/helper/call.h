@@ -2,8 +2,8 @@
  * The helper's ops: one row each in helper.c, one function each in op_*.c. Wire and parameters:
  * engine.h.
  */
-#ifndef HN_HELPER_H
-#define HN_HELPER_H
+#ifndef HN_ENGINE_HELPER_CALL_H
+#define HN_ENGINE_HELPER_CALL_H
 
 #include "engine/data/dataset.h"
 #include "engine/base/error.h"
@@ -28,9 +28,9 @@ struct hn_helper_call {
 /* Each returns 0 and a new reference in *ret, or an error. */
 typedef int hn_helper_fn(
     struct hn_helper_call *call, const json_t *params, json_t **ret, struct hn_error *err);
-hn_helper_fn hn_op_dataset_inspect, hn_op_dataset_unpack, hn_op_dataset_preview,
-    hn_op_model_inspect, hn_op_job_plan, hn_op_predict, hn_op_evaluate, hn_op_export,
-    hn_op_machine_rate;
+hn_helper_fn hn_helper_dataset_inspect, hn_helper_dataset_unpack, hn_helper_dataset_preview,
+    hn_helper_model_inspect, hn_helper_job_plan, hn_helper_predict, hn_helper_evaluate,
+    hn_helper_export, hn_helper_machine_rate;
 
 /* Sends {"id","chunk"} before the result; takes over `chunk`. */
 int hn_helper_chunk(struct hn_helper_call *call, json_t *chunk, struct hn_error *err);

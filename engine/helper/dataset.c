@@ -3,6 +3,7 @@
  * dataset.preview: one row as the model would see it: every token, and whether it is trained,
  * masked or cut off.
  */
+#include "engine/families/load.h"
 #include "engine/data/encode.h"
 #include "engine/model/model.h"
 #include "engine/helper/call.h"
@@ -31,7 +32,7 @@ static int open_data(struct hn_helper_call *call, const json_t *params, struct h
     return rc;
 }
 
-int hn_op_dataset_unpack(
+int hn_helper_dataset_unpack(
     struct hn_helper_call *call, const json_t *params, json_t **ret, struct hn_error *err) {
     const char *path, *to = NULL;
     int64_t limit = 0;
@@ -52,7 +53,7 @@ int hn_op_dataset_unpack(
     return rc;
 }
 
-int hn_op_dataset_inspect(
+int hn_helper_dataset_inspect(
     struct hn_helper_call *call, const json_t *params, json_t **ret, struct hn_error *err) {
     struct hn_dataset *data = hn_calloc(1, sizeof *data);
     if (!data)
@@ -64,7 +65,7 @@ int hn_op_dataset_inspect(
             json_array_append_new(tasks, json_string(*task));
         *ret = json_pack("{s:s, s:O, s:o, s:I, s:I, s:O}", "format", data->format, "columns",
             data->mapping, "tasks", tasks, "rows", (json_int_t)data->n_rows, "dropped",
-            (json_int_t)data->dropped, "warnings", data->warnings);
+            (json_int_t)data->dropped, "warnings", data->issues.warnings);
         rc = *ret ? 0 : hn_fail(err, HN_E_INTERNAL, "out of memory");
     }
     hn_dataset_close(data);
@@ -191,7 +192,7 @@ static int preview_row(
     return rc;
 }
 
-int hn_op_dataset_preview(
+int hn_helper_dataset_preview(
     struct hn_helper_call *call, const json_t *params, json_t **ret, struct hn_error *err) {
     const char *path = NULL, *date = "2000-01-01"; /* templates that print the date need one */
     int64_t row = 1;

@@ -1,8 +1,10 @@
 /* evaluate: loss and metrics of a base model, a job's result or a checkpoint of it on any data set;
  * of models that write, also metrics of the answers they write to the rows. */
+#include "engine/data/prompt.h"
 #include "engine/eval/evaluate.h"
 #include "engine/base/json.h"
 #include "engine/eval/predictor.h"
+#include "engine/helper/call.h"
 #include "engine/eval/text_metrics.h"
 
 #include <errno.h>
@@ -21,7 +23,7 @@ struct evaluation {
     struct hn_phase phase;
     struct hn_compute compute;
     struct hn_evaluation result;
-    struct hn_writing writing;
+    struct hn_sampling writing;
     /* of written answers; none are wanted where there is nothing to write */
     struct hn_text_metrics texts;
 };
@@ -37,7 +39,7 @@ static int refuse(struct hn_error *err, int code, const char *message) {
 static int read_generate(const struct hn_predictor *p, const json_t *generate, struct evaluation *e,
     struct hn_error *err) {
     static const char *const known[] = {"max_tokens", "stop", NULL};
-    bool writes = p->run.model.head.problem == HN_PROBLEM_TOKENS,
+    bool writes = p->run.model.head.objective == HN_OBJECTIVE_TOKENS,
          absent = !generate || json_is_null(generate);
     if (!absent && !json_is_boolean(generate) && !json_is_object(generate))
         return refuse(err, HN_E_INVALID_FIELD,
@@ -45,7 +47,7 @@ static int read_generate(const struct hn_predictor *p, const json_t *generate, s
     int rc = json_is_object(generate) ? hn_json_known(generate, known, "generate.", err) : 0;
     if (rc)
         return rc;
-    if ((rc = hn_writing_read(generate, ANSWER_TOKENS, &e->writing, err))) {
+    if ((rc = hn_sampling_read(generate, ANSWER_TOKENS, &e->writing, err))) {
         hn_error_inside(err, "generate");
         return rc;
     }
@@ -127,7 +129,7 @@ static int write_group(
         }
     }
     if (!rc)
-        rc = hn_predictor_write(p, prompts, n, &e->writing.options, results, NULL, NULL, err);
+        rc = hn_predictor_generate(p, prompts, n, &e->writing.options, results, NULL, NULL, err);
     for (size_t i = 0; i < n; i++) {
         if (!rc)
             take_answer(e, json_array_get(e->result.rows, rows[i]), &prompts[i], &results[i]);
@@ -184,7 +186,7 @@ static json_t *answer(const struct hn_predictor *p, const struct evaluation *e) 
     return out;
 }
 
-int hn_op_evaluate(
+int hn_helper_evaluate(
     struct hn_helper_call *call, const json_t *params, json_t **ret, struct hn_error *err) {
     const json_t *source = json_object_get(params, "source");
     const char *path, *rows = NULL;
@@ -195,7 +197,7 @@ int hn_op_evaluate(
     if (!rc)
         rc = hn_json_string(params, "rows_to", &rows, err);
     if (!rc)
-        rc = hn_predictor_find(call, path, json_is_object(source) ? source : NULL, err);
+        rc = hn_predictor_find(call->predictor, path, json_is_object(source) ? source : NULL, err);
     if (!rc)
         rc = open_rows(call, params, e, err);
     const struct hn_predictor *p = *call->predictor;

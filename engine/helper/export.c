@@ -5,6 +5,7 @@
 #include "engine/export/export.h"
 #include "engine/base/json.h"
 #include "engine/eval/predictor.h"
+#include "engine/helper/call.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -41,7 +42,7 @@ static int write_exports(
     return rc;
 }
 
-int hn_op_export(
+int hn_helper_export(
     struct hn_helper_call *call, const json_t *params, json_t **ret, struct hn_error *err) {
     const json_t *source = json_object_get(params, "source");
     const char *path, *to = NULL;
@@ -52,7 +53,7 @@ int hn_op_export(
     if (!rc && (!to || !json_is_integer(json_object_get(source, "step"))))
         rc = hn_fail(err, HN_E_MISSING_FIELD, "to and source.step are needed");
     if (!rc)
-        rc = hn_predictor_find(call, path, source, err);
+        rc = hn_predictor_find(call->predictor, path, source, err);
     if (rc)
         return rc;
     snprintf(list, sizeof list, "%.4096s/manifest.json", to);

@@ -1,4 +1,5 @@
 /* model.inspect: what a model file is, and its hash. */
+#include "engine/families/load.h"
 #include "engine/data/examples.h"
 #include "engine/base/file.h"
 #include "engine/helper/call.h"
@@ -21,7 +22,7 @@ static json_t *tasks_of(const struct hn_model *model) {
     return list;
 }
 
-int hn_op_model_inspect(
+int hn_helper_model_inspect(
     struct hn_helper_call *call, const json_t *params, json_t **ret, struct hn_error *err) {
     const char *path;
     struct hn_model model = {0};

@@ -4,6 +4,7 @@
  *
  * The figures are those of the trainer itself: the same code loads and plans.
  */
+#include "engine/families/load.h"
 #include "engine/helper/plan.h"
 #include "engine/run/batch.h"
 #include "engine/run/checkpoint.h"
@@ -91,7 +92,7 @@ static void list_exports(unsigned bits, char *out, size_t size) {
 
 static json_t *exports_json(const struct hn_planning *p, struct hn_error *err) {
     const json_t *asked = json_object_get(p->params, "exports");
-    bool head = p->labels.problem != HN_PROBLEM_TOKENS;
+    bool head = p->labels.objective != HN_OBJECTIVE_TOKENS;
     unsigned bits = hn_method_exports(p->method, head);
     char possible[96];
     list_exports(bits, possible, sizeof possible);
@@ -283,8 +284,8 @@ static bool fits(const struct hn_planning *p, const struct hn_run *run) {
 /* Makes the run smaller where that changes no result that was asked for: smaller micro-batches,
  * then recomputation.
  */
-static int squeeze(struct hn_planning *p, struct hn_spec *spec, struct hn_run *run, bool auto_micro,
-    struct hn_error *err) {
+static int fit_memory(struct hn_planning *p, struct hn_spec *spec, struct hn_run *run,
+    bool auto_micro, struct hn_error *err) {
     int rc = plan_again(p, spec, run, err);
     while (!rc && auto_micro && !fits(p, run) && p->hp.micro_batch_tokens > SMALLEST_MICRO_BATCH &&
         (size_t)p->hp.micro_batch_tokens > run->longest) {
@@ -502,10 +503,10 @@ static int plan_loaded(
     if (!rc)
         rc = load(p, &spec, &run, err);
     if (rc == HN_E_DATASET_INVALID)
-        hn_helper_issues(call, run.train_data.n_issues ? &run.train_data : &run.validation_data);
+        hn_helper_issues(call, run.train_data.issues.n ? &run.train_data : &run.validation_data);
     if (!rc) {
         hn_planning_choose_after(p, &run, auto_length);
-        rc = squeeze(p, &spec, &run, auto_micro, err);
+        rc = fit_memory(p, &spec, &run, auto_micro, err);
     }
     if (!rc && spec.exports & HN_EXPORT_MERGED_GGUF)
         rc = hn_merged_gguf_check(&run.model, err);
@@ -609,7 +610,7 @@ static int look_at_data(struct hn_helper_call *call, struct hn_planning *p, stru
     return rc;
 }
 
-int hn_op_job_plan(
+int hn_helper_job_plan(
     struct hn_helper_call *call, const json_t *params, json_t **ret, struct hn_error *err) {
     struct hn_planning p = {.params = params,
         .reasons = json_object(),
@@ -617,10 +618,10 @@ int hn_op_job_plan(
         .now = "2000-01-01",
         .threads = 1};
     hn_hyperparams_defaults(&p.hp);
-    const json_t *knobs = json_object_get(params, "hyperparameters");
+    const json_t *given = json_object_get(params, "hyperparameters");
     int rc = hn_helper_path(json_object_get(params, "model"), &p.model_path, err);
-    if (!rc && knobs && !json_is_null(knobs))
-        rc = hn_hyperparams_read(&p.hp, knobs, "hyperparameters.", err);
+    if (!rc && given && !json_is_null(given))
+        rc = hn_hyperparams_read(&p.hp, given, "hyperparameters.", err);
     if (!rc)
         rc = hn_json_string(params, "now", &p.now, err);
     if (!rc)

@@ -2,8 +2,8 @@
  * What job.plan has found and decided so far, and the choices that "auto" leaves to it
  * (engine/helper/plan_auto.c).
  */
-#ifndef HN_OP_PLAN_H
-#define HN_OP_PLAN_H
+#ifndef HN_ENGINE_HELPER_PLAN_H
+#define HN_ENGINE_HELPER_PLAN_H
 
 #include "engine/run/run.h"
 

@@ -67,19 +67,19 @@ static int resolve_dropout(
 static int resolve_metric(struct hn_planning *p, struct hn_error *err) {
     static const struct {
         const char *first, *others;
-    } metrics[HN_PROBLEMS] = {
-        [HN_PROBLEM_TOKENS] = {"val_loss", "val_perplexity val_token_accuracy"},
-        [HN_PROBLEM_CLASSES] = {"val_accuracy",
+    } metrics[HN_OBJECTIVES] = {
+        [HN_OBJECTIVE_TOKENS] = {"val_loss", "val_perplexity val_token_accuracy"},
+        [HN_OBJECTIVE_CLASSES] = {"val_accuracy",
             "val_loss val_f1_macro val_f1_weighted val_precision val_recall val_mcc val_auc "
             "val_ece"},
-        [HN_PROBLEM_MULTI] = {"val_f1_macro",
+        [HN_OBJECTIVE_MULTI] = {"val_f1_macro",
             "val_loss val_accuracy val_f1_weighted val_precision val_recall val_auc"},
-        [HN_PROBLEM_VALUE] = {"val_spearman", "val_loss val_pearson val_mse"},
-        [HN_PROBLEM_TAGS] = {"val_entity_f1", "val_loss val_accuracy"},
-        [HN_PROBLEM_SPAN] = {"val_f1", "val_loss val_exact_match"}};
-    const char *first = metrics[p->labels.problem].first,
-               *others = metrics[p->labels.problem].others;
-    if (p->hp.eval_generate && p->labels.problem != HN_PROBLEM_TOKENS) {
+        [HN_OBJECTIVE_VALUE] = {"val_spearman", "val_loss val_pearson val_mse"},
+        [HN_OBJECTIVE_TAGS] = {"val_entity_f1", "val_loss val_accuracy"},
+        [HN_OBJECTIVE_SPAN] = {"val_f1", "val_loss val_exact_match"}};
+    const char *first = metrics[p->labels.objective].first,
+               *others = metrics[p->labels.objective].others;
+    if (p->hp.eval_generate && p->labels.objective != HN_OBJECTIVE_TOKENS) {
         hn_fail(err, HN_E_UNSUPPORTED, "this task's head writes no text that could be compared");
         hn_error_field(err, "hyperparameters.eval_generate");
         return HN_E_UNSUPPORTED;
@@ -102,7 +102,7 @@ static int resolve_metric(struct hn_planning *p, struct hn_error *err) {
         return 0;
     hn_fail(err, HN_E_UNSUPPORTED, "metric_for_best of this task is one of: %s %s", first, others);
     hn_error_field(err, "hyperparameters.metric_for_best");
-    if (p->labels.problem == HN_PROBLEM_TOKENS && !p->hp.eval_generate)
+    if (p->labels.objective == HN_OBJECTIVE_TOKENS && !p->hp.eval_generate)
         hn_error_hint(
             err, "set eval_generate, and answers are written and compared at every evaluation");
     return HN_E_UNSUPPORTED;
@@ -119,8 +119,8 @@ static void choose_rate(struct hn_planning *p, const struct hn_model *model, siz
     static const double decoder[3][4] = {
         {5e-4, 5e-4, 3e-4, 2e-4}, {5e-5, 5e-5, 2e-5, 1e-5}, {1e-3, 1e-3, 1e-3, 1e-3}};
     static const char *const what[3] = {"adapters", "all the weights", "the head"};
-    bool few =
-        p->method == HN_METHOD_LORA && p->labels.problem == HN_PROBLEM_TOKENS && rows < FEW_ROWS;
+    bool few = p->method == HN_METHOD_LORA && p->labels.objective == HN_OBJECTIVE_TOKENS &&
+        rows < FEW_ROWS;
     p->hp.learning_rate =
         (model->arch->encoder ? encoder : decoder)[p->method][width] * (few ? 2 : 1);
     hn_planning_because(p, "learning_rate", "%.3g: %s of %s %zu wide%s", p->hp.learning_rate,
@@ -145,7 +145,7 @@ int hn_planning_choose(struct hn_planning *p, const struct hn_model *model, stru
         rc = resolve_metric(p, err);
     if (rc)
         return rc;
-    bool head = p->labels.problem != HN_PROBLEM_TOKENS;
+    bool head = p->labels.objective != HN_OBJECTIVE_TOKENS;
     if (hp->batch_size == HN_AUTO_INT) {
         hp->batch_size = head    ? (train_rows >= 2000         ? 32
                                            : train_rows >= 500 ? 16

@@ -19,7 +19,7 @@ static void measure(void *context, size_t task, unsigned thread) {
     m->copy[task] = hn_rate_copy();
 }
 
-int hn_op_machine_rate(
+int hn_helper_machine_rate(
     struct hn_helper_call *call, const json_t *params, json_t **ret, struct hn_error *err) {
     struct measured *m = hn_calloc(1, sizeof *m);
     struct hn_pool *pool = NULL;

@@ -18,60 +18,20 @@
 #define FIRST_BEAT_MS 500  /* until the request is read that says how many it wants */
 #define IDLE_BEAT_MS 60000 /* without a request: none is sent */
 
-static const struct op {
+static const struct request_kind {
     const char *name;
     hn_helper_fn *run;
-} ops[] = {
-    {"dataset.inspect", hn_op_dataset_inspect},
-    {"dataset.unpack", hn_op_dataset_unpack},
-    {"dataset.preview", hn_op_dataset_preview},
-    {"model.inspect", hn_op_model_inspect},
-    {"job.plan", hn_op_job_plan},
-    {"predict", hn_op_predict},
-    {"evaluate", hn_op_evaluate},
-    {"export", hn_op_export},
-    {"machine.rate", hn_op_machine_rate},
+} kinds[] = {
+    {"dataset.inspect", hn_helper_dataset_inspect},
+    {"dataset.unpack", hn_helper_dataset_unpack},
+    {"dataset.preview", hn_helper_dataset_preview},
+    {"model.inspect", hn_helper_model_inspect},
+    {"job.plan", hn_helper_job_plan},
+    {"predict", hn_helper_predict},
+    {"evaluate", hn_helper_evaluate},
+    {"export", hn_helper_export},
+    {"machine.rate", hn_helper_machine_rate},
 };
-
-int hn_helper_path(const json_t *object, const char **path, struct hn_error *err) {
-    *path = NULL;
-    int rc = hn_json_string(object, "path", path, err);
-    return rc || *path ? rc : hn_fail(err, HN_E_MISSING_FIELD, "path is missing");
-}
-
-int hn_helper_data(const json_t *object, const char **path, struct hn_dataset_options *options,
-    struct hn_error *err) {
-    const char *on_error = "refuse";
-    *options = (struct hn_dataset_options){0};
-    int rc = hn_helper_path(object, path, err);
-    if (!rc)
-        rc = hn_json_string(object, "format", &options->format, err);
-    if (!rc)
-        rc = hn_json_string(object, "on_error", &on_error, err);
-    options->columns = json_object_get(object, "columns");
-    if (json_is_null(options->columns))
-        options->columns = NULL;
-    options->drop = strcmp(on_error, "drop") == 0;
-    return rc;
-}
-
-void hn_helper_issues(struct hn_helper_call *call, const struct hn_dataset *data) {
-    size_t listed = sizeof data->issues / sizeof data->issues[0];
-    if (!data->n_issues)
-        return;
-    json_decref(call->details);
-    call->details = json_array();
-    call->total = data->n_issues;
-    for (size_t i = 0; i < data->n_issues && i < listed; i++) {
-        const struct hn_issue *issue = &data->issues[i];
-        json_t *row = json_pack("{s:I, s:s, s:s, s:s}", "line", (json_int_t)issue->line, "field",
-            issue->field, "message", issue->message, "hint", issue->hint);
-        if (row && issue->column)
-            json_object_set_new(row, "column", json_integer((json_int_t)issue->column));
-        if (row)
-            json_array_append_new(call->details, row);
-    }
-}
 
 /*
  * The socket. A thread of its own reads it, so that a pause or the caller's end is heard while an
@@ -129,10 +89,10 @@ static json_t *dispatch(struct hn_helper_call *call, const json_t *request) {
     json_t *result = NULL;
     call->id = json_integer_value(json_object_get(request, "id"));
     int rc = hn_fail(&err, HN_E_INTERNAL, "the helper has no such op");
-    for (size_t i = 0; name && i < sizeof ops / sizeof ops[0]; i++)
-        if (strcmp(ops[i].name, name) == 0) {
+    for (size_t i = 0; name && i < sizeof kinds / sizeof kinds[0]; i++)
+        if (strcmp(kinds[i].name, name) == 0) {
             err = (struct hn_error){0};
-            rc = ops[i].run(call, params, &result, &err);
+            rc = kinds[i].run(call, params, &result, &err);
         }
     if (rc && !err.code)
         hn_fail(&err, rc, "%s", hn_error_text(rc));

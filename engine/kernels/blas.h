@@ -6,8 +6,8 @@
  * It reads OPENBLAS_CORETYPE only while it loads. A user's own setting wins. One thread inside: the
  * engine's pool splits the work (pool.h), which keeps bits independent of the thread count.
  */
-#ifndef HN_BLAS_H
-#define HN_BLAS_H
+#ifndef HN_ENGINE_KERNELS_BLAS_H
+#define HN_ENGINE_KERNELS_BLAS_H
 
 #include "engine/base/error.h"
 

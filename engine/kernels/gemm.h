@@ -5,8 +5,8 @@
  * B is packed block by block into the caller's scratch; a quantised weight is dequantised on the
  * way, block by block, so no more of it than a block is ever held in f32.
  */
-#ifndef HN_GEMM_H
-#define HN_GEMM_H
+#ifndef HN_ENGINE_KERNELS_GEMM_H
+#define HN_ENGINE_KERNELS_GEMM_H
 
 #include "engine/kernels/gemm_kernels.h"
 #include "engine/model/model.h"

@@ -5,8 +5,8 @@
  * − 1, zeros past the end. Every element of C is one chain of fused multiply-adds over k in order,
  * whatever m and n are: a row's bits do not depend on the rows beside it.
  */
-#ifndef HN_GEMM_KERNELS_H
-#define HN_GEMM_KERNELS_H
+#ifndef HN_ENGINE_KERNELS_GEMM_KERNELS_H
+#define HN_ENGINE_KERNELS_GEMM_KERNELS_H
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -6,8 +6,8 @@
  * sixteen partial sums folded in a fixed tree, so a result depends on the CPU level (fused
  * multiply-adds) but on nothing else.
  */
-#ifndef HN_KERNELS_H
-#define HN_KERNELS_H
+#ifndef HN_ENGINE_KERNELS_KERNELS_H
+#define HN_ENGINE_KERNELS_KERNELS_H
 
 #include "engine/formats/dtype.h"
 #include "engine/kernels/gemm_kernels.h"

@@ -1,6 +1,6 @@
 /* Chooses the kernels by CPU feature; see kernels.h. */
-#include "engine/engine.h"
 #include "engine/kernels/kernels.h"
+#include "engine/kernels/level.h"
 
 #include <stdatomic.h>
 #include <stdlib.h>

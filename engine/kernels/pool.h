@@ -6,8 +6,8 @@
  * thread 0 and works too. All threads compute with flush-to-zero set: moments of rarely touched
  * rows decay into denormals, which x86 computes a hundred times slower.
  */
-#ifndef HN_POOL_H
-#define HN_POOL_H
+#ifndef HN_ENGINE_KERNELS_POOL_H
+#define HN_ENGINE_KERNELS_POOL_H
 
 #include "engine/base/error.h"
 

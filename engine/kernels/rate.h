@@ -1,7 +1,7 @@
 /* How fast this machine computes and moves memory, measured in a moment: for estimates and `honed
  * bench`. */
-#ifndef HN_RATE_H
-#define HN_RATE_H
+#ifndef HN_ENGINE_KERNELS_RATE_H
+#define HN_ENGINE_KERNELS_RATE_H
 
 /* Floating-point operations a second that one thread reaches in a product. Any thread; OpenBLAS is
  * opened where needed. */

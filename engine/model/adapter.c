@@ -73,7 +73,7 @@ static void add_group(struct hn_adapter *adapter, const struct hn_model *model,
     size_t first = adapter->n;
     for (; *roles != HN_ROLES; roles++) {
         const struct hn_weight *w = hn_model_weight(model, layer, *roles);
-        if (!w || w->idle || !w->data || !is_target(model, hp, *roles))
+        if (!w || w->unused || !w->data || !is_target(model, hp, *roles))
             continue;
         adapter->loras[adapter->n++] = (struct hn_lora){.weight = w, .a = adapter->n_params};
         adapter->n_params += adapter->rank * w->cols;

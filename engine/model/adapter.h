@@ -7,8 +7,8 @@
  * √5), B at zero. The matrices of parts that share an input ([q|k|v], [gate|up]) lie together: all
  * their A, then all their B, so that one product serves all of them.
  */
-#ifndef HN_ADAPTER_H
-#define HN_ADAPTER_H
+#ifndef HN_ENGINE_MODEL_ADAPTER_H
+#define HN_ENGINE_MODEL_ADAPTER_H
 
 #include "engine/base/error.h"
 #include "engine/hyperparams.h"

@@ -6,8 +6,8 @@
  * weights there are under which names, and how a forward pass is put together (graph.h). Nothing
  * else in the engine knows family names.
  */
-#ifndef HN_MODEL_H
-#define HN_MODEL_H
+#ifndef HN_ENGINE_MODEL_MODEL_H
+#define HN_ENGINE_MODEL_MODEL_H
 
 #include "engine/formats/dtype.h"
 #include "engine/base/error.h"
@@ -84,7 +84,7 @@ struct hn_weight {
     /* one-dimensional in files; norms and biases, which weight decay leaves alone */
     bool vector;
     bool transposed; /* stored as [cols, rows] (GPT-2's Conv1D) */
-    bool idle;       /* the task does without it: not computed, not trained, not exported */
+    bool unused;     /* the task does without it: not computed, not trained, not exported */
     size_t param;    /* offset in the parameter vector when it is trained itself, else SIZE_MAX */
 };
 
@@ -96,7 +96,7 @@ struct hn_rope {
     double inverse[HN_MAX_HEAD_DIM / 2], scale, base;
 };
 
-struct hn_config {
+struct hn_model_config {
     char family[32]; /* "llama" */
     size_t layers, hidden, heads, kv_heads, head_dim, ffn, vocab, context;
     /* position_offset: row of the first token's position (RoBERTa: 2) */
@@ -119,15 +119,15 @@ struct hn_config {
 };
 
 /* What a row's target is, and so the loss. */
-enum hn_problem {
-    HN_PROBLEM_TOKENS,  /* the next token, by the vocabulary's head */
-    HN_PROBLEM_CLASSES, /* one of the labels: cross entropy */
-    HN_PROBLEM_MULTI,   /* any of the labels: binary cross entropy, the labels' mean */
-    HN_PROBLEM_VALUE,   /* a number: squared error */
-    HN_PROBLEM_TAGS,    /* one of the labels for each word */
+enum hn_objective {
+    HN_OBJECTIVE_TOKENS,  /* the next token, by the vocabulary's head */
+    HN_OBJECTIVE_CLASSES, /* one of the labels: cross entropy */
+    HN_OBJECTIVE_MULTI,   /* any of the labels: binary cross entropy, the labels' mean */
+    HN_OBJECTIVE_VALUE,   /* a number: squared error */
+    HN_OBJECTIVE_TAGS,    /* one of the labels for each word */
     /* first and last token of the answer: cross entropy over the sequence, mean of the two */
-    HN_PROBLEM_SPAN,
-    HN_PROBLEMS,
+    HN_OBJECTIVE_SPAN,
+    HN_OBJECTIVES,
 };
 
 /* A head as Transformers has it for a family: input → [pooler, tanh] → [dropout] → [dense,
@@ -144,10 +144,10 @@ struct hn_head_names {
 enum hn_head_kind { HN_HEAD_SEQUENCE, HN_HEAD_TOKENS, HN_HEAD_SPAN, HN_HEADS };
 
 struct hn_head {
-    enum hn_problem problem;
-    const struct hn_head_names *names; /* NULL for HN_PROBLEM_TOKENS */
+    enum hn_objective objective;
+    const struct hn_head_names *names; /* NULL for HN_OBJECTIVE_TOKENS */
     size_t outputs;                    /* columns of the logits */
-    bool fresh;                        /* a part of it is not in the file and begins at random */
+    bool is_new;                       /* a part of it is not in the file and begins at random */
 };
 
 struct hn_model;
@@ -182,7 +182,7 @@ struct hn_arch {
 
 struct hn_model {
     const struct hn_arch *arch;
-    struct hn_config config;
+    struct hn_model_config config;
     struct hn_head head;
     /* a Hugging Face folder: `folder` is open, and `gguf` has its tokenizer's fields only */
     bool is_folder;
@@ -196,27 +196,15 @@ struct hn_model {
     char quantisation[32]; /* the type that holds most parameters of the layers */
 };
 
-/* `path` is a GGUF file or a Hugging Face folder. Owner calls hn_model_close in every case. */
-int hn_model_open(struct hn_model *model, const char *path, struct hn_error *err);
-/* Puts a task's head on the open model: its weights from the file where they are there in this
- * shape, else new ones, and marks what the task does without. HN_E_UNSUPPORTED when the family has
- * no such head. */
-int hn_model_set_head(
-    struct hn_model *model, enum hn_problem problem, size_t outputs, struct hn_error *err);
-/* Only what text needs: the file, its family and context; no weights. */
-int hn_model_peek(struct hn_model *model, const char *path, struct hn_error *err);
-void hn_model_close(struct hn_model *model);
-/* Gives the mapped pages back to the system until they are read again. */
-void hn_model_release(const struct hn_model *model);
-/* config.json for Transformers: the folder's own, or made from the GGUF file's fields. New
- * reference, NULL when out of memory. */
-json_t *hn_model_describe(const struct hn_model *model);
 const struct hn_weight *hn_model_weight(const struct hn_model *model, int layer, enum hn_role role);
 
 /* The shape that a configuration gives to a role; 1 row for vectors. And whether every layer has
  * it. Heads of tasks have their shape from hn_model_set_head. */
-void hn_role_shape(const struct hn_config *config, enum hn_role role, size_t *rows, size_t *cols);
+void hn_role_shape(
+    const struct hn_model_config *config, enum hn_role role, size_t *rows, size_t *cols);
 bool hn_role_in_layers(const struct hn_role_names *names);
+bool hn_role_is_vector(enum hn_role role);
+bool hn_role_exists(const struct hn_role_names *names); /* whether the family has it */
 
 /* out[cols] or out[rows, cols]: the weight's values as f32. */
 void hn_weight_row(const struct hn_weight *weight, size_t row, float *out);

@@ -143,6 +143,6 @@ bool hn_batch_add_tokens(
 bool hn_batch_add_next(struct hn_batch_store *store, int32_t id, size_t past) {
     if (!hn_batch_add_tokens(store, &id, 1, past, 1))
         return false;
-    store->batch.n_next++;
+    store->batch.n_decode++;
     return true;
 }

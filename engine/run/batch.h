@@ -5,8 +5,8 @@
  * can influence a loss in a causal model, and the last target itself is never an input). Of rows
  * for a task's head (`aligned`), all.
  */
-#ifndef HN_BATCH_H
-#define HN_BATCH_H
+#ifndef HN_ENGINE_RUN_BATCH_H
+#define HN_ENGINE_RUN_BATCH_H
 
 #include "engine/data/examples.h"
 #include "engine/graph/ops.h"

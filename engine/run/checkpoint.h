@@ -4,10 +4,10 @@
  * Random numbers and the data's order are functions of the step (rng.h), so nothing else is state.
  * Published by rename after fsync: a checkpoint is whole or absent.
  */
-#ifndef HN_CHECKPOINT_H
-#define HN_CHECKPOINT_H
+#ifndef HN_ENGINE_RUN_CHECKPOINT_H
+#define HN_ENGINE_RUN_CHECKPOINT_H
 
-#include "engine/engine.h"
+#include "engine/run/checkpoint_check.h"
 #include "engine/run/params.h"
 
 #include <jansson.h>

@@ -2,8 +2,8 @@
  * Compute: the resources that all phases of a process share: threads, arena, one batch; and running
  * a phase on it.
  */
-#ifndef HN_COMPUTE_H
-#define HN_COMPUTE_H
+#ifndef HN_ENGINE_RUN_COMPUTE_H
+#define HN_ENGINE_RUN_COMPUTE_H
 
 #include "engine/run/batch.h"
 #include "engine/graph/phase.h"

@@ -1,7 +1,7 @@
 /* The finished model's weights, row by row: trained values, or the base's with the adapter
  * added. */
-#ifndef HN_MERGE_H
-#define HN_MERGE_H
+#ifndef HN_ENGINE_RUN_MERGE_H
+#define HN_ENGINE_RUN_MERGE_H
 
 #include "engine/run/params.h"
 #include "engine/run/run.h"

@@ -1,4 +1,5 @@
 /* See params.h. Work is cut into blocks of fixed size, so that sums do not depend on threads. */
+#include "engine/families/load.h"
 #include "engine/run/params.h"
 #include "engine/base/buf.h"
 #include "engine/base/rng.h"
@@ -84,7 +85,7 @@ int hn_params_from_adapter(struct hn_params *params, const struct hn_adapter *ad
 size_t hn_params_assign(struct hn_model *model) {
     size_t size = 0;
     for (size_t i = 0; i < model->n_weights; i++) {
-        if (model->weights[i].idle)
+        if (model->weights[i].unused)
             continue;
         model->weights[i].param = size;
         /* all lie in the file, so the sum cannot overflow */
@@ -97,7 +98,7 @@ size_t hn_params_assign_head(struct hn_model *model, size_t first, bool pooler) 
     for (size_t i = 0; i < model->n_weights; i++) {
         struct hn_weight *w = &model->weights[i];
         bool head = w->role >= (pooler ? HN_ROLE_POOLER : HN_ROLE_DENSE) &&
-            w->role <= HN_ROLE_SCORE_BIAS && !w->idle;
+            w->role <= HN_ROLE_SCORE_BIAS && !w->unused;
         if (!head && w->data) /* what is new is trained, too: a pooler that the file lacks */
             continue;
         w->param = first;

@@ -5,8 +5,8 @@
  * What lies where is the table: the adapter's matrices (method lora), or the base's own weights
  * (method full).
  */
-#ifndef HN_PARAMS_H
-#define HN_PARAMS_H
+#ifndef HN_ENGINE_RUN_PARAMS_H
+#define HN_ENGINE_RUN_PARAMS_H
 
 #include "engine/model/adapter.h"
 #include "engine/kernels/kernels.h"

@@ -1,4 +1,6 @@
 /* See run.h. */
+#include "engine/families/load.h"
+#include "engine/data/split.h"
 #include "engine/run/run.h"
 #include "engine/run/batch.h"
 #include "engine/base/buf.h"
@@ -101,7 +103,7 @@ struct hn_encode_options hn_run_encode_options(const struct hn_run *run) {
 }
 
 /* Leaves out of rows[*n], which are to be trained on, what dedupe and drop_leaks say. */
-static int sift_rows(const struct hn_run *run, size_t *rows, size_t *n, const size_t *held,
+static int deduplicate_rows(const struct hn_run *run, size_t *rows, size_t *n, const size_t *held,
     size_t n_held, struct hn_error *err) {
     struct hn_row_set seen = {0};
     size_t before = *n;
@@ -149,7 +151,7 @@ static int encode_all(struct hn_run *run, struct hn_token_writer *writer, struct
         rc = hn_fail(err, HN_E_INTERNAL, "out of memory");
     size_t whole = n_kept;
     if (!rc)
-        rc = sift_rows(run, kept, &n_kept, held, n_held, err);
+        rc = deduplicate_rows(run, kept, &n_kept, held, n_held, err);
     size_t left_out = whole - n_kept;
     if (!rc && !(kept = weigh_rows(run, kept, &n_kept, err)))
         rc = HN_E_INTERNAL;
@@ -232,7 +234,7 @@ static int load_rows(struct hn_run *run, const char *dir, const char *path, stru
 }
 
 static bool spec_has_head(const struct hn_spec *spec) {
-    return spec->labels.problem != HN_PROBLEM_TOKENS;
+    return spec->labels.objective != HN_OBJECTIVE_TOKENS;
 }
 
 /* Samples come from the validation rows, spread evenly; from the training rows where there are
@@ -278,7 +280,8 @@ int hn_run_choose_params(struct hn_run *run, struct hn_error *err) {
         run->n_params = hn_params_assign(&run->model);
         return 0;
     default:
-        run->n_params = run->spec->labels.problem ? hn_params_assign_head(&run->model, 0, true) : 0;
+        run->n_params =
+            run->spec->labels.objective ? hn_params_assign_head(&run->model, 0, true) : 0;
         if (run->n_params)
             return 0;
         hn_fail(err, HN_E_UNSUPPORTED, "method head needs a task with a head of its own");
@@ -317,7 +320,7 @@ int hn_run_start_params(
 
 /* The same model but for the types of its weights. */
 static bool same_shape(const struct hn_model *a, const struct hn_model *b) {
-    const struct hn_config *x = &a->config, *y = &b->config;
+    const struct hn_model_config *x = &a->config, *y = &b->config;
     return a->arch == b->arch && x->layers == y->layers && x->hidden == y->hidden &&
         x->heads == y->heads && x->kv_heads == y->kv_heads && x->head_dim == y->head_dim &&
         x->ffn == y->ffn && x->vocab == y->vocab;
@@ -340,7 +343,8 @@ int hn_run_open_other(
     if (rc)
         hn_error_field(err, "verify_on[%zu]", i);
     if (!rc)
-        rc = hn_model_set_head(&ret->model, run->model.head.problem, run->model.head.outputs, err);
+        rc =
+            hn_model_set_head(&ret->model, run->model.head.objective, run->model.head.outputs, err);
     return rc ? rc : hn_run_choose_params(ret, err);
 }
 
@@ -369,7 +373,7 @@ int hn_run_open_data(struct hn_run *run, const char *dir, struct hn_error *err) 
 
 bool hn_run_reads_texts(const struct hn_run *run) {
     return run->n_sample_rows || run->spec->hp.eval_generate ||
-        run->spec->labels.problem == HN_PROBLEM_SPAN;
+        run->spec->labels.objective == HN_OBJECTIVE_SPAN;
 }
 
 int hn_run_load(struct hn_run *run, const struct hn_spec *spec, const char *dir, const char *tokens,
@@ -382,7 +386,7 @@ int hn_run_load(struct hn_run *run, const struct hn_spec *spec, const char *dir,
     int rc = hn_model_open(&run->model, path, err);
     if (!rc)
         rc = hn_model_set_head(
-            &run->model, spec->labels.problem, hn_labels_outputs(&spec->labels), err);
+            &run->model, spec->labels.objective, hn_labels_outputs(&spec->labels), err);
     if (!rc)
         rc = hn_codec_open(&run->model, &run->codec, err);
     if (!rc && spec->template_date)
@@ -564,7 +568,7 @@ int hn_run_plan(struct hn_run *run, struct hn_error *err) {
     int rc = count_steps(run, err);
     size_t tokens = (size_t)spec->hp.micro_batch_tokens;
     tokens = tokens > run->longest ? tokens : run->longest; /* a row is never split */
-    const struct hn_config *config = &run->model.config;
+    const struct hn_model_config *config = &run->model.config;
     bool own = spec->hp.dropout >= config->dropout && spec->hp.dropout <= config->dropout;
     struct hn_graph_options loss = {.adapter = run->adapter.n ? &run->adapter : NULL,
         .label_smoothing = spec->hp.label_smoothing,

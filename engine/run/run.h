@@ -5,8 +5,8 @@
  * Made by the trainer before it starts and by job.plan to answer what a run would need; so both
  * give the same answer.
  */
-#ifndef HN_RUN_H
-#define HN_RUN_H
+#ifndef HN_ENGINE_RUN_RUN_H
+#define HN_ENGINE_RUN_RUN_H
 
 #include "engine/model/adapter.h"
 #include "engine/data/examples.h"

@@ -165,15 +165,15 @@ static int read_run(struct hn_spec *s, struct hn_error *err) {
 }
 
 static int read_host(struct hn_spec *s, struct hn_error *err) {
-    json_t *knobs = json_object();
+    json_t *fields = json_object();
     static const char *const names[] = {"log_every", "save_every", "keep_checkpoints", "threads"};
     for (size_t i = 0; i < 4; i++) {
         json_t *value = json_object_get(s->host, names[i]);
         if (value)
-            json_object_set(knobs, names[i], value);
+            json_object_set(fields, names[i], value);
     }
-    int rc = hn_hyperparams_read(&s->hp, knobs, "host.", err);
-    json_decref(knobs);
+    int rc = hn_hyperparams_read(&s->hp, fields, "host.", err);
+    json_decref(fields);
     s->threads = s->hp.threads == HN_AUTO_INT ? 0 : s->hp.threads;
     if (!rc)
         rc = read_sources(json_object_get(s->host, "verify_on"), "host.verify_on", s->verify_on,

@@ -6,15 +6,15 @@
  * and artifact bytes depend on nothing else but the inputs it names, the build and the CPU level.
  * `host` changes no result.
  */
-#ifndef HN_SPEC_H
-#define HN_SPEC_H
+#ifndef HN_ENGINE_RUN_SPEC_H
+#define HN_ENGINE_RUN_SPEC_H
 
 #include "engine/formats/dtype.h"
-#include "engine/engine.h"
 #include "engine/base/error.h"
 #include "engine/data/examples.h"
 #include "engine/base/file.h"
 #include "engine/hyperparams.h"
+#include "engine/limits.h"
 #include "engine/data/labels.h"
 
 #include <jansson.h>

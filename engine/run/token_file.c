@@ -38,12 +38,12 @@ void hn_token_key(const struct hn_spec *spec, char ret[HN_SHA256_HEX]) {
     /* What changes no token; anything unknown counts as if it did. */
     static const char *const others[] = {"method", "init", "exports", "export_step", "export_dtype",
         "gguf_dtype", "max_shard_bytes", "samples", "recompute", "hyperparameters"};
-    static const char *const knobs[] = {"overflow", "loss_on"};
+    static const char *const fields[] = {"overflow", "loss_on"};
     json_t *key = json_copy((json_t *)(uintptr_t)spec->run);
     const json_t *hp = json_object_get(key, "hyperparameters");
     json_object_set_new(key, "build", json_string(HN_BUILD));
-    for (size_t i = 0; i < sizeof knobs / sizeof knobs[0]; i++)
-        json_object_set(key, knobs[i], json_object_get(hp, knobs[i]));
+    for (size_t i = 0; i < sizeof fields / sizeof fields[0]; i++)
+        json_object_set(key, fields[i], json_object_get(hp, fields[i]));
     for (size_t i = 0; i < sizeof others / sizeof others[0]; i++)
         json_object_del(key, others[i]);
     /* Names that inputs have here or there are not what they are. */

@@ -6,8 +6,8 @@
  * machine's byte order, behind a header that names what they were made from. It is a cache: whoever
  * misses it makes it again.
  */
-#ifndef HN_TOKEN_FILE_H
-#define HN_TOKEN_FILE_H
+#ifndef HN_ENGINE_RUN_TOKEN_FILE_H
+#define HN_ENGINE_RUN_TOKEN_FILE_H
 
 #include "engine/data/examples.h"
 #include "engine/base/file.h"

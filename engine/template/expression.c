@@ -8,10 +8,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-static struct hn_node *parse_condition(struct hn_parser *p, bool with_choice);
-static struct hn_node *parse_unary(struct hn_parser *p, bool with_filter);
+static struct hn_tpl_node *parse_condition(struct hn_parser *p, bool with_choice);
+static struct hn_tpl_node *parse_unary(struct hn_parser *p, bool with_filter);
 
-struct hn_node *hn_parse_fail(
+struct hn_tpl_node *hn_parse_fail(
     struct hn_parser *p, int code, const char *what, struct hn_view name) {
     if (!p->rc) {
         p->rc = hn_fail(p->err, code, "the chat template %s in line %u: %s%.*s",
@@ -32,7 +32,7 @@ static const char *token_name(const struct hn_tpl_token *t) {
     return names[t->kind];
 }
 
-struct hn_node *hn_parse_unexpected(struct hn_parser *p) {
+struct hn_tpl_node *hn_parse_unexpected(struct hn_parser *p) {
     if (p->at->kind == HN_T_OP || p->at->kind == HN_T_NAME)
         return hn_parse_fail(p, HN_E_MODEL_INVALID, "unexpected ", p->at->text);
     const char *name = token_name(p->at);
@@ -40,8 +40,8 @@ struct hn_node *hn_parse_unexpected(struct hn_parser *p) {
         p, HN_E_MODEL_INVALID, "unexpected ", (struct hn_view){name, strlen(name)});
 }
 
-struct hn_node *hn_parse_node(struct hn_parser *p, enum hn_node_kind kind) {
-    struct hn_node *n = p->rc ? NULL : hn_arena_alloc(&p->tpl->arena, 1, sizeof *n);
+struct hn_tpl_node *hn_parse_node(struct hn_parser *p, enum hn_tpl_node_kind kind) {
+    struct hn_tpl_node *n = p->rc ? NULL : hn_arena_alloc(&p->tpl->arena, 1, sizeof *n);
     if (!n) {
         if (!p->rc)
             p->rc = hn_fail(p->err, HN_E_TOO_LARGE, "the chat template needs too much memory");
@@ -107,8 +107,8 @@ int32_t hn_parse_symbol(struct hn_parser *p, struct hn_view name) {
     return (int32_t)tpl->n_symbols++;
 }
 
-struct hn_node *hn_parse_name(struct hn_parser *p, struct hn_view name) {
-    struct hn_node *n = hn_parse_node(p, HN_N_NAME);
+struct hn_tpl_node *hn_parse_name(struct hn_parser *p, struct hn_view name) {
+    struct hn_tpl_node *n = hn_parse_node(p, HN_N_NAME);
     if (!n)
         return NULL;
     n->name = name;
@@ -117,16 +117,16 @@ struct hn_node *hn_parse_name(struct hn_parser *p, struct hn_view name) {
     return n;
 }
 
-static struct hn_node *constant(struct hn_parser *p, struct hn_value value) {
-    struct hn_node *n = hn_parse_node(p, HN_N_CONST);
+static struct hn_tpl_node *constant(struct hn_parser *p, struct hn_tpl_value value) {
+    struct hn_tpl_node *n = hn_parse_node(p, HN_N_CONST);
     if (n)
         n->value = value;
     return n;
 }
 
-static struct hn_node *binary(
-    struct hn_parser *p, enum hn_op op, struct hn_node *a, struct hn_node *b) {
-    struct hn_node *n = hn_parse_node(p, HN_N_BINARY);
+static struct hn_tpl_node *binary(
+    struct hn_parser *p, enum hn_tpl_operator op, struct hn_tpl_node *a, struct hn_tpl_node *b) {
+    struct hn_tpl_node *n = hn_parse_node(p, HN_N_BINARY);
     if (n) {
         n->op = (uint8_t)op;
         n->a = a;
@@ -136,14 +136,14 @@ static struct hn_node *binary(
 }
 
 /* Appends to a list whose last link is *tail; returns the new last link. */
-struct hn_node **hn_parse_append(struct hn_node **tail, struct hn_node *item) {
+struct hn_tpl_node **hn_parse_append(struct hn_tpl_node **tail, struct hn_tpl_node *item) {
     *tail = item;
     return item ? &item->next : tail;
 }
 
 /* Expressions up to `close`, separated by commas. */
-static struct hn_node *parse_list(struct hn_parser *p, const char *close) {
-    struct hn_node *first = NULL, **tail = &first;
+static struct hn_tpl_node *parse_list(struct hn_parser *p, const char *close) {
+    struct hn_tpl_node *first = NULL, **tail = &first;
     while (!p->rc && !hn_parse_is_op(p, close)) {
         if (first)
             hn_parse_expect_op(p, ",");
@@ -155,8 +155,8 @@ static struct hn_node *parse_list(struct hn_parser *p, const char *close) {
     return first;
 }
 
-static struct hn_node *parse_arguments(struct hn_parser *p) {
-    struct hn_node *first = NULL, **tail = &first;
+static struct hn_tpl_node *parse_arguments(struct hn_parser *p) {
+    struct hn_tpl_node *first = NULL, **tail = &first;
     while (!p->rc && !hn_parse_is_op(p, ")")) {
         if (first)
             hn_parse_expect_op(p, ",");
@@ -164,14 +164,14 @@ static struct hn_node *parse_arguments(struct hn_parser *p) {
             break;
         if (hn_parse_is_op(p, "*") || hn_parse_is_op(p, "**"))
             return hn_parse_fail(p, HN_E_UNSUPPORTED, "arguments unpacked by ", p->at->text);
-        struct hn_node *keyword = NULL;
+        struct hn_tpl_node *keyword = NULL;
         if (p->at->kind == HN_T_NAME && p->at[1].kind == HN_T_OP &&
             hn_view_is(p->at[1].text, "=")) {
             if ((keyword = hn_parse_node(p, HN_N_KEYWORD)))
                 keyword->name = p->at->text;
             p->at += 2;
         }
-        struct hn_node *value = hn_parse_expression(p);
+        struct hn_tpl_node *value = hn_parse_expression(p);
         if (keyword)
             keyword->a = value;
         tail = hn_parse_append(tail, keyword ? keyword : value);
@@ -181,11 +181,12 @@ static struct hn_node *parse_arguments(struct hn_parser *p) {
 }
 
 /* A tuple without parentheses, or the one expression. */
-struct hn_node *hn_parse_tuple(struct hn_parser *p, bool with_choice) {
-    struct hn_node *first = parse_condition(p, with_choice), **tail = first ? &first->next : &first;
+struct hn_tpl_node *hn_parse_tuple(struct hn_parser *p, bool with_choice) {
+    struct hn_tpl_node *first = parse_condition(p, with_choice),
+                       **tail = first ? &first->next : &first;
     if (p->rc || !hn_parse_is_op(p, ","))
         return first;
-    struct hn_node *n = hn_parse_node(p, HN_N_LIST);
+    struct hn_tpl_node *n = hn_parse_node(p, HN_N_LIST);
     while (hn_parse_skip_op(p, ",")) {
         if (p->at->kind == HN_T_BLOCK_END || p->at->kind == HN_T_PRINT_END ||
             hn_parse_is_op(p, ")") || hn_parse_is_op(p, "="))
@@ -199,8 +200,8 @@ struct hn_node *hn_parse_tuple(struct hn_parser *p, bool with_choice) {
     return n;
 }
 
-static struct hn_node *parse_dict(struct hn_parser *p) {
-    struct hn_node *n = hn_parse_node(p, HN_N_DICT), *first = NULL, **tail = &first;
+static struct hn_tpl_node *parse_dict(struct hn_parser *p) {
+    struct hn_tpl_node *n = hn_parse_node(p, HN_N_DICT), *first = NULL, **tail = &first;
     while (!p->rc && !hn_parse_is_op(p, "}")) {
         if (first)
             hn_parse_expect_op(p, ",");
@@ -216,14 +217,14 @@ static struct hn_node *parse_dict(struct hn_parser *p) {
     return n;
 }
 
-static struct hn_node *parse_number(struct hn_parser *p) {
+static struct hn_tpl_node *parse_number(struct hn_parser *p) {
     char text[64], *end;
     size_t n = 0;
     for (size_t i = 0; i < p->at->text.size && n + 1 < sizeof text; i++)
         if (p->at->text.data[i] != '_')
             text[n++] = p->at->text.data[i];
     text[n] = 0;
-    struct hn_value value;
+    struct hn_tpl_value value;
     errno = 0;
     if (p->at->kind == HN_T_FLOAT) {
         value = hn_real(strtod(text, &end));
@@ -241,13 +242,13 @@ static struct hn_node *parse_number(struct hn_parser *p) {
     return constant(p, value);
 }
 
-static struct hn_node *parse_strings(struct hn_parser *p) {
-    struct hn_node *n = constant(p, hn_string(p->at->text.data, p->at->text.size));
+static struct hn_tpl_node *parse_strings(struct hn_parser *p) {
+    struct hn_tpl_node *n = constant(p, hn_string(p->at->text.data, p->at->text.size));
     p->at++;
     if (!n || p->at->kind != HN_T_STRING)
         return n;
     /* adjacent strings are one */
-    struct hn_node *joined = hn_parse_node(p, HN_N_CONCAT), **tail = &n->next;
+    struct hn_tpl_node *joined = hn_parse_node(p, HN_N_CONCAT), **tail = &n->next;
     for (; !p->rc && p->at->kind == HN_T_STRING; p->at++)
         tail = hn_parse_append(tail, constant(p, hn_string(p->at->text.data, p->at->text.size)));
     if (joined)
@@ -255,10 +256,10 @@ static struct hn_node *parse_strings(struct hn_parser *p) {
     return joined;
 }
 
-static struct hn_node *parse_primary(struct hn_parser *p) {
+static struct hn_tpl_node *parse_primary(struct hn_parser *p) {
     static const struct {
         const char *name;
-        struct hn_value value;
+        struct hn_tpl_value value;
     } constants[] = {
         {"true", {.kind = HN_V_BOOL, .truth = true}},
         {"True", {.kind = HN_V_BOOL, .truth = true}},
@@ -284,7 +285,7 @@ static struct hn_node *parse_primary(struct hn_parser *p) {
         break;
     }
     if (hn_parse_skip_op(p, "(")) {
-        struct hn_node *n =
+        struct hn_tpl_node *n =
             hn_parse_is_op(p, ")") ? hn_parse_node(p, HN_N_LIST) : hn_parse_tuple(p, true);
         if (n && hn_parse_is_op(p, ")") && n->kind == HN_N_LIST && !n->list)
             n->flag = true;
@@ -292,7 +293,7 @@ static struct hn_node *parse_primary(struct hn_parser *p) {
         return n;
     }
     if (hn_parse_skip_op(p, "[")) {
-        struct hn_node *n = hn_parse_node(p, HN_N_LIST), *list = parse_list(p, "]");
+        struct hn_tpl_node *n = hn_parse_node(p, HN_N_LIST), *list = parse_list(p, "]");
         if (n)
             n->list = list;
         return n;
@@ -303,8 +304,8 @@ static struct hn_node *parse_primary(struct hn_parser *p) {
 }
 
 /* What stands in a[…]. */
-static struct hn_node *parse_subscript(struct hn_parser *p, struct hn_node *object) {
-    struct hn_node *parts[3] = {NULL};
+static struct hn_tpl_node *parse_subscript(struct hn_parser *p, struct hn_tpl_node *object) {
+    struct hn_tpl_node *parts[3] = {NULL};
     size_t colons = 0;
     while (!p->rc && !hn_parse_is_op(p, "]")) {
         if (hn_parse_skip_op(p, ":")) {
@@ -316,7 +317,7 @@ static struct hn_node *parse_subscript(struct hn_parser *p, struct hn_node *obje
             return hn_parse_unexpected(p);
         parts[colons] = hn_parse_expression(p);
     }
-    struct hn_node *n = hn_parse_node(p, colons ? HN_N_SLICE : HN_N_ITEM);
+    struct hn_tpl_node *n = hn_parse_node(p, colons ? HN_N_SLICE : HN_N_ITEM);
     hn_parse_expect_op(p, "]");
     if (!n || (!colons && !parts[0]))
         return hn_parse_unexpected(p);
@@ -327,8 +328,8 @@ static struct hn_node *parse_subscript(struct hn_parser *p, struct hn_node *obje
     return n;
 }
 
-static struct hn_node *parse_call(struct hn_parser *p, struct hn_node *callee) {
-    struct hn_node *n = hn_parse_node(p, HN_N_CALL), *list = parse_arguments(p);
+static struct hn_tpl_node *parse_call(struct hn_parser *p, struct hn_tpl_node *callee) {
+    struct hn_tpl_node *n = hn_parse_node(p, HN_N_CALL), *list = parse_arguments(p);
     if (n) {
         n->a = callee;
         n->list = list;
@@ -336,16 +337,16 @@ static struct hn_node *parse_call(struct hn_parser *p, struct hn_node *callee) {
     return n;
 }
 
-static struct hn_node *parse_postfix(struct hn_parser *p, struct hn_node *n) {
+static struct hn_tpl_node *parse_postfix(struct hn_parser *p, struct hn_tpl_node *n) {
     for (size_t links = 0; !p->rc; links++) {
         if (links == HN_TPL_NESTING_MAX)
             return hn_parse_fail(
                 p, HN_E_MODEL_INVALID, "too long a chain of accesses", (struct hn_view){"", 0});
         if (hn_parse_skip_op(p, ".")) {
-            struct hn_node *inner = n;
+            struct hn_tpl_node *inner = n;
             if (p->at->kind == HN_T_INT) {
                 n = hn_parse_node(p, HN_N_ITEM);
-                struct hn_node *index = parse_number(p);
+                struct hn_tpl_node *index = parse_number(p);
                 if (n)
                     n->b = index;
             } else if ((n = hn_parse_node(p, HN_N_ATTRIBUTE))) {
@@ -375,8 +376,8 @@ static struct hn_view parse_dotted(struct hn_parser *p) {
     return name;
 }
 
-struct hn_node *hn_parse_filter(struct hn_parser *p, struct hn_node *inner) {
-    struct hn_node *n = hn_parse_node(p, HN_N_FILTER);
+struct hn_tpl_node *hn_parse_filter(struct hn_parser *p, struct hn_tpl_node *inner) {
+    struct hn_tpl_node *n = hn_parse_node(p, HN_N_FILTER);
     struct hn_view name = parse_dotted(p);
     if (!n)
         return NULL;
@@ -388,8 +389,8 @@ struct hn_node *hn_parse_filter(struct hn_parser *p, struct hn_node *inner) {
     return n;
 }
 
-static struct hn_node *parse_test(struct hn_parser *p, struct hn_node *inner) {
-    struct hn_node *n = hn_parse_node(p, HN_N_TEST);
+static struct hn_tpl_node *parse_test(struct hn_parser *p, struct hn_tpl_node *inner) {
+    struct hn_tpl_node *n = hn_parse_node(p, HN_N_TEST);
     if (!n)
         return NULL;
     n->flag = hn_parse_skip_name(p, "not");
@@ -412,7 +413,7 @@ static struct hn_node *parse_test(struct hn_parser *p, struct hn_node *inner) {
     return n;
 }
 
-static struct hn_node *parse_filters(struct hn_parser *p, struct hn_node *n) {
+static struct hn_tpl_node *parse_filters(struct hn_parser *p, struct hn_tpl_node *n) {
     for (size_t links = 0; !p->rc; links++) {
         if (links == HN_TPL_NESTING_MAX)
             return hn_parse_fail(
@@ -429,14 +430,14 @@ static struct hn_node *parse_filters(struct hn_parser *p, struct hn_node *n) {
     return n;
 }
 
-static struct hn_node *parse_unary(struct hn_parser *p, bool with_filter) {
-    struct hn_node *n = NULL;
+static struct hn_tpl_node *parse_unary(struct hn_parser *p, bool with_filter) {
+    struct hn_tpl_node *n = NULL;
     if (!hn_parse_enter(p))
         return NULL;
     if (hn_parse_is_op(p, "-") || hn_parse_is_op(p, "+")) {
         n = hn_parse_node(p, hn_parse_is_op(p, "-") ? HN_N_NEGATE : HN_N_PLUS);
         p->at++;
-        struct hn_node *inner = parse_unary(p, false);
+        struct hn_tpl_node *inner = parse_unary(p, false);
         if (n)
             n->a = inner;
     } else {
@@ -448,21 +449,21 @@ static struct hn_node *parse_unary(struct hn_parser *p, bool with_filter) {
     return n;
 }
 
-static struct hn_node *parse_pow(struct hn_parser *p) {
-    struct hn_node *left = parse_unary(p, true);
+static struct hn_tpl_node *parse_pow(struct hn_parser *p) {
+    struct hn_tpl_node *left = parse_unary(p, true);
     while (hn_parse_skip_op(p, "**"))
-        left = binary(p, HN_OP_POW, left, parse_unary(p, true));
+        left = binary(p, HN_TPL_OP_POW, left, parse_unary(p, true));
     return left;
 }
 
 struct level {
     const char *text;
-    enum hn_op op;
+    enum hn_tpl_operator op;
 };
 
-static struct hn_node *parse_level(struct hn_parser *p, const struct level *ops, size_t n,
-    struct hn_node *(*inner)(struct hn_parser *)) {
-    struct hn_node *left = inner(p);
+static struct hn_tpl_node *parse_level(struct hn_parser *p, const struct level *ops, size_t n,
+    struct hn_tpl_node *(*inner)(struct hn_parser *)) {
+    struct hn_tpl_node *left = inner(p);
     for (size_t links = 0; !p->rc; links++) {
         size_t i = 0;
         while (i < n && !hn_parse_skip_op(p, ops[i].text))
@@ -477,17 +478,17 @@ static struct hn_node *parse_level(struct hn_parser *p, const struct level *ops,
     return left;
 }
 
-static struct hn_node *parse_product(struct hn_parser *p) {
-    static const struct level ops[] = {
-        {"*", HN_OP_MUL}, {"/", HN_OP_DIV}, {"//", HN_OP_FLOORDIV}, {"%", HN_OP_MOD}};
+static struct hn_tpl_node *parse_product(struct hn_parser *p) {
+    static const struct level ops[] = {{"*", HN_TPL_OP_MUL}, {"/", HN_TPL_OP_DIV},
+        {"//", HN_TPL_OP_FLOORDIV}, {"%", HN_TPL_OP_MOD}};
     return parse_level(p, ops, 4, parse_pow);
 }
 
-static struct hn_node *parse_concat(struct hn_parser *p) {
-    struct hn_node *first = parse_product(p), **tail = first ? &first->next : &first;
+static struct hn_tpl_node *parse_concat(struct hn_parser *p) {
+    struct hn_tpl_node *first = parse_product(p), **tail = first ? &first->next : &first;
     if (p->rc || !hn_parse_is_op(p, "~"))
         return first;
-    struct hn_node *n = hn_parse_node(p, HN_N_CONCAT);
+    struct hn_tpl_node *n = hn_parse_node(p, HN_N_CONCAT);
     while (hn_parse_skip_op(p, "~"))
         tail = hn_parse_append(tail, parse_product(p));
     if (n)
@@ -495,41 +496,41 @@ static struct hn_node *parse_concat(struct hn_parser *p) {
     return n;
 }
 
-static struct hn_node *parse_sum(struct hn_parser *p) {
-    static const struct level ops[] = {{"+", HN_OP_ADD}, {"-", HN_OP_SUB}};
+static struct hn_tpl_node *parse_sum(struct hn_parser *p) {
+    static const struct level ops[] = {{"+", HN_TPL_OP_ADD}, {"-", HN_TPL_OP_SUB}};
     return parse_level(p, ops, 2, parse_concat);
 }
 
-static bool comparison(struct hn_parser *p, enum hn_op *ret) {
-    static const struct level ops[] = {{"==", HN_OP_EQ}, {"!=", HN_OP_NE}, {"<", HN_OP_LT},
-        {"<=", HN_OP_LE}, {">", HN_OP_GT}, {">=", HN_OP_GE}};
+static bool comparison(struct hn_parser *p, enum hn_tpl_operator *ret) {
+    static const struct level ops[] = {{"==", HN_TPL_OP_EQ}, {"!=", HN_TPL_OP_NE},
+        {"<", HN_TPL_OP_LT}, {"<=", HN_TPL_OP_LE}, {">", HN_TPL_OP_GT}, {">=", HN_TPL_OP_GE}};
     for (size_t i = 0; i < 6; i++)
         if (hn_parse_skip_op(p, ops[i].text)) {
             *ret = ops[i].op;
             return true;
         }
     if (hn_parse_skip_name(p, "in")) {
-        *ret = HN_OP_IN;
+        *ret = HN_TPL_OP_IN;
         return true;
     }
     if (!p->rc && hn_parse_is_name(p, "not") && p->at[1].kind == HN_T_NAME &&
         hn_view_is(p->at[1].text, "in")) {
         p->at += 2;
-        *ret = HN_OP_NOT_IN;
+        *ret = HN_TPL_OP_NOT_IN;
         return true;
     }
     return false;
 }
 
-static struct hn_node *parse_compare(struct hn_parser *p) {
-    struct hn_node *first = parse_sum(p), *n = NULL, **tail = NULL;
-    enum hn_op op;
+static struct hn_tpl_node *parse_compare(struct hn_parser *p) {
+    struct hn_tpl_node *first = parse_sum(p), *n = NULL, **tail = NULL;
+    enum hn_tpl_operator op;
     while (comparison(p, &op)) {
         if (!n && (n = hn_parse_node(p, HN_N_COMPARE))) {
             n->a = first;
             tail = &n->list;
         }
-        struct hn_node *operand = hn_parse_node(p, HN_N_BINARY), *right = parse_sum(p);
+        struct hn_tpl_node *operand = hn_parse_node(p, HN_N_BINARY), *right = parse_sum(p);
         if (!n || !operand)
             return NULL;
         operand->op = (uint8_t)op;
@@ -539,26 +540,26 @@ static struct hn_node *parse_compare(struct hn_parser *p) {
     return n ? n : first;
 }
 
-static struct hn_node *parse_not(struct hn_parser *p) {
+static struct hn_tpl_node *parse_not(struct hn_parser *p) {
     if (!hn_parse_is_name(p, "not"))
         return parse_compare(p);
-    struct hn_node *n = hn_parse_node(p, HN_N_NOT);
+    struct hn_tpl_node *n = hn_parse_node(p, HN_N_NOT);
     p->at++;
-    struct hn_node *inner = hn_parse_enter(p) ? parse_not(p) : NULL;
+    struct hn_tpl_node *inner = hn_parse_enter(p) ? parse_not(p) : NULL;
     p->nesting--;
     if (n)
         n->a = inner;
     return n;
 }
 
-static struct hn_node *parse_logic(struct hn_parser *p, const char *word, enum hn_node_kind kind,
-    struct hn_node *(*inner)(struct hn_parser *)) {
-    struct hn_node *left = inner(p);
+static struct hn_tpl_node *parse_logic(struct hn_parser *p, const char *word,
+    enum hn_tpl_node_kind kind, struct hn_tpl_node *(*inner)(struct hn_parser *)) {
+    struct hn_tpl_node *left = inner(p);
     for (size_t links = 0; hn_parse_skip_name(p, word); links++) {
         if (links == HN_TPL_NESTING_MAX)
             return hn_parse_fail(
                 p, HN_E_MODEL_INVALID, "too long a chain of operators", (struct hn_view){"", 0});
-        struct hn_node *n = hn_parse_node(p, kind), *right = inner(p);
+        struct hn_tpl_node *n = hn_parse_node(p, kind), *right = inner(p);
         if (!n)
             return NULL;
         n->a = left;
@@ -568,17 +569,17 @@ static struct hn_node *parse_logic(struct hn_parser *p, const char *word, enum h
     return left;
 }
 
-static struct hn_node *parse_and(struct hn_parser *p) {
+static struct hn_tpl_node *parse_and(struct hn_parser *p) {
     return parse_logic(p, "and", HN_N_AND, parse_not);
 }
 
-static struct hn_node *parse_condition(struct hn_parser *p, bool with_choice) {
+static struct hn_tpl_node *parse_condition(struct hn_parser *p, bool with_choice) {
     if (!hn_parse_enter(p))
         return NULL;
-    struct hn_node *value = parse_logic(p, "or", HN_N_OR, parse_and);
+    struct hn_tpl_node *value = parse_logic(p, "or", HN_N_OR, parse_and);
     while (with_choice && hn_parse_skip_name(p, "if")) {
-        struct hn_node *n = hn_parse_node(p, HN_N_CHOOSE),
-                       *test = parse_logic(p, "or", HN_N_OR, parse_and), *other = NULL;
+        struct hn_tpl_node *n = hn_parse_node(p, HN_N_CHOOSE),
+                           *test = parse_logic(p, "or", HN_N_OR, parse_and), *other = NULL;
         if (hn_parse_skip_name(p, "else"))
             other = parse_condition(p, true);
         if (!n)
@@ -592,6 +593,6 @@ static struct hn_node *parse_condition(struct hn_parser *p, bool with_choice) {
     return p->rc ? NULL : value;
 }
 
-struct hn_node *hn_parse_expression(struct hn_parser *p) {
+struct hn_tpl_node *hn_parse_expression(struct hn_parser *p) {
     return parse_condition(p, true);
 }

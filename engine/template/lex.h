@@ -1,8 +1,8 @@
 /*
  * Tokens of a chat template; see template_lex.c. Internal to template*.c.
  */
-#ifndef HN_TEMPLATE_LEX_H
-#define HN_TEMPLATE_LEX_H
+#ifndef HN_ENGINE_TEMPLATE_LEX_H
+#define HN_ENGINE_TEMPLATE_LEX_H
 
 #include "engine/template/internal.h"
 

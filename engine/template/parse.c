@@ -8,16 +8,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-static struct hn_node *parse_body(struct hn_parser *p, const char *const *ends);
+static struct hn_tpl_node *parse_body(struct hn_parser *p, const char *const *ends);
 
 /* Names to assign to: one, or several with commas, perhaps in parentheses; `ns.name` where
  * allowed. */
-static struct hn_node *parse_target(struct hn_parser *p, bool with_namespace) {
+static struct hn_tpl_node *parse_target(struct hn_parser *p, bool with_namespace) {
     bool parentheses = hn_parse_skip_op(p, "(");
-    struct hn_node *first = hn_parse_name(p, hn_parse_expect_name(p)),
-                   **tail = first ? &first->next : &first;
+    struct hn_tpl_node *first = hn_parse_name(p, hn_parse_expect_name(p)),
+                       **tail = first ? &first->next : &first;
     if (with_namespace && first && hn_parse_skip_op(p, ".")) {
-        struct hn_node *n = hn_parse_node(p, HN_N_ATTRIBUTE);
+        struct hn_tpl_node *n = hn_parse_node(p, HN_N_ATTRIBUTE);
         if (n) {
             n->a = first;
             n->name = hn_parse_expect_name(p);
@@ -25,7 +25,7 @@ static struct hn_node *parse_target(struct hn_parser *p, bool with_namespace) {
         return n;
     }
     if (hn_parse_is_op(p, ",")) {
-        struct hn_node *n = hn_parse_node(p, HN_N_LIST);
+        struct hn_tpl_node *n = hn_parse_node(p, HN_N_LIST);
         while (hn_parse_skip_op(p, ",") && p->at->kind == HN_T_NAME && !hn_parse_is_name(p, "in"))
             tail = hn_parse_append(tail, hn_parse_name(p, hn_parse_expect_name(p)));
         if (n)
@@ -47,18 +47,18 @@ static void end_tag(struct hn_parser *p) {
 }
 
 /* Body up to {% word %}, which is consumed. */
-static struct hn_node *parse_block(struct hn_parser *p, const char *word) {
+static struct hn_tpl_node *parse_block(struct hn_parser *p, const char *word) {
     const char *const ends[] = {word, NULL};
     end_tag(p);
-    struct hn_node *body = parse_body(p, ends);
+    struct hn_tpl_node *body = parse_body(p, ends);
     hn_parse_skip_name(p, word);
     end_tag(p);
     return body;
 }
 
-static struct hn_node *parse_if(struct hn_parser *p) {
+static struct hn_tpl_node *parse_if(struct hn_parser *p) {
     static const char *const ends[] = {"elif", "else", "endif", NULL};
-    struct hn_node *n = hn_parse_node(p, HN_S_IF);
+    struct hn_tpl_node *n = hn_parse_node(p, HN_S_IF);
     if (!n || !hn_parse_enter(p))
         return NULL;
     n->a = hn_parse_tuple(p, true);
@@ -76,9 +76,9 @@ static struct hn_node *parse_if(struct hn_parser *p) {
     return n;
 }
 
-static struct hn_node *parse_for(struct hn_parser *p) {
+static struct hn_tpl_node *parse_for(struct hn_parser *p) {
     static const char *const ends[] = {"else", "endfor", NULL};
-    struct hn_node *n = hn_parse_node(p, HN_S_FOR);
+    struct hn_tpl_node *n = hn_parse_node(p, HN_S_FOR);
     if (!n)
         return NULL;
     n->a = parse_target(p, false);
@@ -101,8 +101,8 @@ static struct hn_node *parse_for(struct hn_parser *p) {
 }
 
 /* The chain behind {% filter %} and {% set x | … %}; its innermost value is the block's text. */
-static struct hn_node *parse_chain(struct hn_parser *p, bool need_pipe) {
-    struct hn_node *n = hn_parse_node(p, HN_N_NAME);
+static struct hn_tpl_node *parse_chain(struct hn_parser *p, bool need_pipe) {
+    struct hn_tpl_node *n = hn_parse_node(p, HN_N_NAME);
     if (n)
         n->symbol = -1;
     if (!need_pipe)
@@ -112,8 +112,8 @@ static struct hn_node *parse_chain(struct hn_parser *p, bool need_pipe) {
     return n;
 }
 
-static struct hn_node *parse_set(struct hn_parser *p) {
-    struct hn_node *n = hn_parse_node(p, HN_S_SET);
+static struct hn_tpl_node *parse_set(struct hn_parser *p) {
+    struct hn_tpl_node *n = hn_parse_node(p, HN_S_SET);
     if (!n)
         return NULL;
     n->a = parse_target(p, true);
@@ -129,13 +129,13 @@ static struct hn_node *parse_set(struct hn_parser *p) {
 }
 
 /* Parameters with their defaults: NAME nodes whose a is the default. */
-static struct hn_node *parse_parameters(struct hn_parser *p) {
-    struct hn_node *first = NULL, **tail = &first;
+static struct hn_tpl_node *parse_parameters(struct hn_parser *p) {
+    struct hn_tpl_node *first = NULL, **tail = &first;
     hn_parse_expect_op(p, "(");
     while (!p->rc && !hn_parse_is_op(p, ")")) {
         if (first)
             hn_parse_expect_op(p, ",");
-        struct hn_node *param = hn_parse_name(p, hn_parse_expect_name(p));
+        struct hn_tpl_node *param = hn_parse_name(p, hn_parse_expect_name(p));
         if (param && hn_parse_skip_op(p, "="))
             param->a = hn_parse_expression(p);
         tail = hn_parse_append(tail, param);
@@ -144,8 +144,8 @@ static struct hn_node *parse_parameters(struct hn_parser *p) {
     return first;
 }
 
-static struct hn_node *parse_macro(struct hn_parser *p) {
-    struct hn_node *n = hn_parse_node(p, HN_S_MACRO);
+static struct hn_tpl_node *parse_macro(struct hn_parser *p) {
+    struct hn_tpl_node *n = hn_parse_node(p, HN_S_MACRO);
     if (!n)
         return NULL;
     n->name = hn_parse_expect_name(p);
@@ -155,8 +155,8 @@ static struct hn_node *parse_macro(struct hn_parser *p) {
     return n;
 }
 
-static struct hn_node *parse_call_block(struct hn_parser *p) {
-    struct hn_node *n = hn_parse_node(p, HN_S_CALL);
+static struct hn_tpl_node *parse_call_block(struct hn_parser *p) {
+    struct hn_tpl_node *n = hn_parse_node(p, HN_S_CALL);
     if (!n)
         return NULL;
     if (hn_parse_is_op(p, "("))
@@ -168,8 +168,8 @@ static struct hn_node *parse_call_block(struct hn_parser *p) {
     return n;
 }
 
-static struct hn_node *parse_filter_block(struct hn_parser *p) {
-    struct hn_node *n = hn_parse_node(p, HN_S_FILTER);
+static struct hn_tpl_node *parse_filter_block(struct hn_parser *p) {
+    struct hn_tpl_node *n = hn_parse_node(p, HN_S_FILTER);
     if (n) {
         n->a = parse_chain(p, false);
         n->list = parse_block(p, "endfilter");
@@ -177,12 +177,12 @@ static struct hn_node *parse_filter_block(struct hn_parser *p) {
     return n;
 }
 
-static struct hn_node *parse_with(struct hn_parser *p) {
-    struct hn_node *n = hn_parse_node(p, HN_S_WITH), **tail = n ? &n->a : NULL;
+static struct hn_tpl_node *parse_with(struct hn_parser *p) {
+    struct hn_tpl_node *n = hn_parse_node(p, HN_S_WITH), **tail = n ? &n->a : NULL;
     while (!p->rc && p->at->kind != HN_T_BLOCK_END) {
         if (n->a)
             hn_parse_expect_op(p, ",");
-        struct hn_node *set = hn_parse_node(p, HN_S_SET);
+        struct hn_tpl_node *set = hn_parse_node(p, HN_S_SET);
         if (!set)
             return NULL;
         set->a = parse_target(p, false);
@@ -195,36 +195,36 @@ static struct hn_node *parse_with(struct hn_parser *p) {
     return n;
 }
 
-static struct hn_node *parse_generation(struct hn_parser *p) {
-    struct hn_node *n = hn_parse_node(p, HN_S_SCOPE);
+static struct hn_tpl_node *parse_generation(struct hn_parser *p) {
+    struct hn_tpl_node *n = hn_parse_node(p, HN_S_SCOPE);
     if (n)
         n->list = parse_block(p, "endgeneration");
     return n;
 }
 
-static struct hn_node *parse_print(struct hn_parser *p) {
-    struct hn_node *n = hn_parse_node(p, HN_S_PRINT);
+static struct hn_tpl_node *parse_print(struct hn_parser *p) {
+    struct hn_tpl_node *n = hn_parse_node(p, HN_S_PRINT);
     if (n)
         n->a = hn_parse_tuple(p, true);
     end_tag(p);
     return n;
 }
 
-static struct hn_node *parse_break(struct hn_parser *p) {
-    struct hn_node *n = hn_parse_node(p, HN_S_BREAK);
+static struct hn_tpl_node *parse_break(struct hn_parser *p) {
+    struct hn_tpl_node *n = hn_parse_node(p, HN_S_BREAK);
     end_tag(p);
     return n;
 }
 
-static struct hn_node *parse_continue(struct hn_parser *p) {
-    struct hn_node *n = hn_parse_node(p, HN_S_CONTINUE);
+static struct hn_tpl_node *parse_continue(struct hn_parser *p) {
+    struct hn_tpl_node *n = hn_parse_node(p, HN_S_CONTINUE);
     end_tag(p);
     return n;
 }
 
 static const struct {
     const char *word;
-    struct hn_node *(*parse)(struct hn_parser *p);
+    struct hn_tpl_node *(*parse)(struct hn_parser *p);
 } statements[] = {
     {"if", parse_if},
     {"for", parse_for},
@@ -239,10 +239,10 @@ static const struct {
     {"continue", parse_continue},
 };
 
-static struct hn_node *parse_statement(struct hn_parser *p) {
+static struct hn_tpl_node *parse_statement(struct hn_parser *p) {
     for (size_t i = 0; i < sizeof statements / sizeof statements[0]; i++)
         if (hn_parse_skip_name(p, statements[i].word)) {
-            struct hn_node *n = hn_parse_enter(p) ? statements[i].parse(p) : NULL;
+            struct hn_tpl_node *n = hn_parse_enter(p) ? statements[i].parse(p) : NULL;
             p->nesting--;
             return n;
         }
@@ -262,8 +262,8 @@ static bool at_end(const struct hn_parser *p, const char *const *ends) {
 
 /* Nodes up to a block whose word is one of `ends`; the parser then stands on it. NULL: up to the
  * source's end. */
-static struct hn_node *parse_body(struct hn_parser *p, const char *const *ends) {
-    struct hn_node *first = NULL, **tail = &first;
+static struct hn_tpl_node *parse_body(struct hn_parser *p, const char *const *ends) {
+    struct hn_tpl_node *first = NULL, **tail = &first;
     while (!p->rc) {
         const struct hn_tpl_token *t = p->at;
         if (t->kind == HN_T_END) {
@@ -276,12 +276,12 @@ static struct hn_node *parse_body(struct hn_parser *p, const char *const *ends) 
         }
         p->at++;
         if (t->kind == HN_T_DATA) {
-            struct hn_node *n = hn_parse_node(p, HN_S_TEXT);
+            struct hn_tpl_node *n = hn_parse_node(p, HN_S_TEXT);
             if (n)
                 n->value = hn_string(t->text.data, t->text.size);
             tail = hn_parse_append(tail, n);
         } else if (t->kind == HN_T_PRINT_BEGIN) {
-            struct hn_node *n = hn_parse_node(p, HN_S_PRINT);
+            struct hn_tpl_node *n = hn_parse_node(p, HN_S_PRINT);
             if (n)
                 n->a = hn_parse_tuple(p, true);
             if (!p->rc && p->at->kind != HN_T_PRINT_END)

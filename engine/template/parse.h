@@ -4,8 +4,8 @@
  *
  * Errors are sticky: once p->rc is set every function returns NULL or false and consumes nothing.
  */
-#ifndef HN_TEMPLATE_PARSE_H
-#define HN_TEMPLATE_PARSE_H
+#ifndef HN_ENGINE_TEMPLATE_PARSE_H
+#define HN_ENGINE_TEMPLATE_PARSE_H
 
 #include "engine/template/lex.h"
 
@@ -17,10 +17,11 @@ struct hn_parser {
     int rc;
 };
 
-struct hn_node *hn_parse_fail(struct hn_parser *p, int code, const char *what, struct hn_view name);
-struct hn_node *hn_parse_unexpected(struct hn_parser *p);
-struct hn_node *hn_parse_node(struct hn_parser *p, enum hn_node_kind kind);
-struct hn_node *hn_parse_name(struct hn_parser *p, struct hn_view name);
+struct hn_tpl_node *hn_parse_fail(
+    struct hn_parser *p, int code, const char *what, struct hn_view name);
+struct hn_tpl_node *hn_parse_unexpected(struct hn_parser *p);
+struct hn_tpl_node *hn_parse_node(struct hn_parser *p, enum hn_tpl_node_kind kind);
+struct hn_tpl_node *hn_parse_name(struct hn_parser *p, struct hn_view name);
 int32_t hn_parse_symbol(struct hn_parser *p, struct hn_view name);
 /* one level of nesting; the caller counts p->nesting down */
 bool hn_parse_enter(struct hn_parser *p);
@@ -31,13 +32,13 @@ bool hn_parse_skip_name(struct hn_parser *p, const char *name);
 void hn_parse_expect_op(struct hn_parser *p, const char *op);
 struct hn_view hn_parse_expect_name(struct hn_parser *p);
 /* Appends to a list whose last link is *tail; returns the new last link. */
-struct hn_node **hn_parse_append(struct hn_node **tail, struct hn_node *item);
+struct hn_tpl_node **hn_parse_append(struct hn_tpl_node **tail, struct hn_tpl_node *item);
 
-struct hn_node *hn_parse_expression(struct hn_parser *p);
+struct hn_tpl_node *hn_parse_expression(struct hn_parser *p);
 /* A tuple without parentheses, or the one expression; `with_choice`: an inline if may stand in
  * it. */
-struct hn_node *hn_parse_tuple(struct hn_parser *p, bool with_choice);
+struct hn_tpl_node *hn_parse_tuple(struct hn_parser *p, bool with_choice);
 /* What stands behind "|", applied to `inner`. */
-struct hn_node *hn_parse_filter(struct hn_parser *p, struct hn_node *inner);
+struct hn_tpl_node *hn_parse_filter(struct hn_parser *p, struct hn_tpl_node *inner);
 
 #endif

@@ -15,8 +15,8 @@ static size_t previous(const char *text, size_t end) {
 }
 
 static bool strips(
-    struct hn_render *r, const struct hn_value *chars, const char *text, size_t length) {
-    if (!hn_render_work(r, 1 + (hn_is_missing(chars) ? 0 : chars->size / 8)))
+    struct hn_tpl_render *r, const struct hn_tpl_value *chars, const char *text, size_t length) {
+    if (!hn_tpl_render_work(r, 1 + (hn_is_missing(chars) ? 0 : chars->size / 8)))
         return false;
     if (hn_is_missing(chars))
         return hn_utf8_is_space(hn_utf8_get(text));
@@ -27,11 +27,11 @@ static bool strips(
     return false;
 }
 
-struct hn_value hn_string_strip(
-    struct hn_render *r, struct hn_value s, struct hn_value chars, bool left, bool right) {
+struct hn_tpl_value hn_string_strip(struct hn_tpl_render *r, struct hn_tpl_value s,
+    struct hn_tpl_value chars, bool left, bool right) {
     size_t begin = 0, end = s.size;
     if (!hn_is_missing(&chars) && chars.kind != HN_V_STRING)
-        return hn_render_fail(
+        return hn_tpl_render_fail(
             r, HN_E_DATASET_INVALID, "strip needs a string, not %s", hn_value_type(&chars));
     while (left && begin < end &&
         strips(r, &chars, s.text + begin, hn_utf8_length((unsigned char)s.text[begin])))
@@ -57,7 +57,7 @@ static bool is_cased(uint32_t c) {
 
 /* Simple case mapping, and U+00DF, the one letter of everyday text whose upper case is two. */
 static void put_case(
-    struct hn_render *r, struct hn_builder *b, uint32_t c, int how, uint16_t origin) {
+    struct hn_tpl_render *r, struct hn_tpl_builder *b, uint32_t c, int how, uint16_t origin) {
     char text[8];
     utf8proc_int32_t in = (utf8proc_int32_t)c;
     if (c == 0xDF && how > 0) {
@@ -78,10 +78,11 @@ static bool ends_word(uint32_t c, enum hn_case how) {
     return hn_utf8_is_space(c) || (c < 0x80 && c && strchr("-({[<", (int)c));
 }
 
-struct hn_value hn_string_case(struct hn_render *r, struct hn_value s, enum hn_case how) {
-    struct hn_builder b = {0};
+struct hn_tpl_value hn_string_case(
+    struct hn_tpl_render *r, struct hn_tpl_value s, enum hn_case how) {
+    struct hn_tpl_builder b = {0};
     bool word = true;
-    for (size_t i = 0; i < s.size && hn_render_work(r, 1);
+    for (size_t i = 0; i < s.size && hn_tpl_render_work(r, 1);
          i += hn_utf8_length((unsigned char)s.text[i])) {
         uint32_t c = hn_utf8_get(s.text + i);
         int to = 0;
@@ -99,9 +100,9 @@ struct hn_value hn_string_case(struct hn_render *r, struct hn_value s, enum hn_c
     return hn_build_end(&b);
 }
 
-bool hn_string_is(struct hn_render *r, struct hn_value s, enum hn_class what) {
+bool hn_string_is(struct hn_tpl_render *r, struct hn_tpl_value s, enum hn_class what) {
     bool any = false;
-    for (size_t i = 0; i < s.size && hn_render_work(r, 1);
+    for (size_t i = 0; i < s.size && hn_tpl_render_work(r, 1);
          i += hn_utf8_length((unsigned char)s.text[i])) {
         uint32_t c = hn_utf8_get(s.text + i);
         utf8proc_category_t k = utf8proc_category((utf8proc_int32_t)c);
@@ -134,9 +135,10 @@ bool hn_string_is(struct hn_render *r, struct hn_value s, enum hn_class what) {
     return any;
 }
 
-struct hn_value hn_string_join(struct hn_render *r, struct hn_value glue, struct hn_value items) {
-    struct hn_builder b = {0};
-    for (size_t i = 0; i < items.size && hn_render_work(r, 1); i++) {
+struct hn_tpl_value hn_string_join(
+    struct hn_tpl_render *r, struct hn_tpl_value glue, struct hn_tpl_value items) {
+    struct hn_tpl_builder b = {0};
+    for (size_t i = 0; i < items.size && hn_tpl_render_work(r, 1); i++) {
         if (i)
             hn_build_value(r, &b, &glue);
         hn_build_value(r, &b, &items.items[i]);
@@ -144,18 +146,18 @@ struct hn_value hn_string_join(struct hn_render *r, struct hn_value glue, struct
     return hn_build_end(&b);
 }
 
-struct hn_value hn_string_replace(struct hn_render *r, struct hn_value s, struct hn_value old,
-    struct hn_value fresh, int64_t limit) {
-    struct hn_builder b = {0};
+struct hn_tpl_value hn_string_replace(struct hn_tpl_render *r, struct hn_tpl_value s,
+    struct hn_tpl_value old, struct hn_tpl_value fresh, int64_t limit) {
+    struct hn_tpl_builder b = {0};
     size_t at = 0;
-    if (!hn_render_work(r, 1 + s.size / 16))
+    if (!hn_tpl_render_work(r, 1 + s.size / 16))
         return s;
     while (limit != 0 && !r->rc) {
         const char *found =
             old.size ? memmem(s.text + at, s.size - at, old.text, old.size) : s.text + at;
         if (!found)
             break;
-        struct hn_value before = hn_value_slice(&s, at, (size_t)(found - s.text));
+        struct hn_tpl_value before = hn_value_slice(&s, at, (size_t)(found - s.text));
         hn_build_value(r, &b, &before);
         hn_build_value(r, &b, &fresh);
         at = (size_t)(found - s.text) + old.size;
@@ -163,27 +165,27 @@ struct hn_value hn_string_replace(struct hn_render *r, struct hn_value s, struct
         if (!old.size) { /* Python puts the new text between all characters */
             if (at == s.size)
                 break;
-            struct hn_value one =
+            struct hn_tpl_value one =
                 hn_value_slice(&s, at, at + hn_utf8_length((unsigned char)s.text[at]));
             hn_build_value(r, &b, &one);
             at += one.size;
         }
     }
-    struct hn_value rest = hn_value_slice(&s, at, s.size);
+    struct hn_tpl_value rest = hn_value_slice(&s, at, s.size);
     hn_build_value(r, &b, &rest);
     return hn_build_end(&b);
 }
 
 /* A list that grows in the arena. */
 struct items {
-    struct hn_value *items;
+    struct hn_tpl_value *items;
     size_t n, capacity;
 };
 
-static void add(struct hn_render *r, struct items *list, struct hn_value v) {
+static void add(struct hn_tpl_render *r, struct items *list, struct hn_tpl_value v) {
     if (list->n == list->capacity) {
         size_t capacity = list->capacity ? 2 * list->capacity : 16;
-        struct hn_value *items = hn_render_alloc(r, capacity, sizeof *items);
+        struct hn_tpl_value *items = hn_tpl_render_alloc(r, capacity, sizeof *items);
         if (!items)
             return;
         if (list->n)
@@ -195,7 +197,7 @@ static void add(struct hn_render *r, struct items *list, struct hn_value v) {
 }
 
 /* Bytes of the line end at text[at], 0 if none. */
-static size_t line_end(const struct hn_value *s, size_t at) {
+static size_t line_end(const struct hn_tpl_value *s, size_t at) {
     uint32_t c = hn_utf8_get(s->text + at);
     if (c == '\r' && at + 1 < s->size && s->text[at + 1] == '\n')
         return 2;
@@ -204,10 +206,10 @@ static size_t line_end(const struct hn_value *s, size_t at) {
     return is ? hn_utf8_length((unsigned char)s->text[at]) : 0;
 }
 
-struct hn_value hn_string_lines(struct hn_render *r, struct hn_value s, bool keep) {
+struct hn_tpl_value hn_string_lines(struct hn_tpl_render *r, struct hn_tpl_value s, bool keep) {
     struct items list = {0};
     size_t begin = 0;
-    for (size_t at = 0; at < s.size && hn_render_work(r, 1);) {
+    for (size_t at = 0; at < s.size && hn_tpl_render_work(r, 1);) {
         size_t end = line_end(&s, at);
         if (end) {
             add(r, &list, hn_value_slice(&s, begin, keep ? at + end : at));
@@ -220,14 +222,14 @@ struct hn_value hn_string_lines(struct hn_render *r, struct hn_value s, bool kee
     return hn_list(list.items, list.n);
 }
 
-static bool space_at(const struct hn_value *s, size_t at) {
+static bool space_at(const struct hn_tpl_value *s, size_t at) {
     return hn_utf8_is_space(hn_utf8_get(s->text + at));
 }
 
 static void split_spaces(
-    struct hn_render *r, const struct hn_value *s, int64_t limit, struct items *list) {
+    struct hn_tpl_render *r, const struct hn_tpl_value *s, int64_t limit, struct items *list) {
     size_t at = 0;
-    while (hn_render_work(r, 1)) {
+    while (hn_tpl_render_work(r, 1)) {
         while (at < s->size && space_at(s, at))
             at += hn_utf8_length((unsigned char)s->text[at]);
         if (at == s->size)
@@ -245,9 +247,9 @@ static void split_spaces(
 }
 
 static void split_spaces_right(
-    struct hn_render *r, const struct hn_value *s, int64_t limit, struct items *list) {
+    struct hn_tpl_render *r, const struct hn_tpl_value *s, int64_t limit, struct items *list) {
     size_t end = s->size;
-    while (hn_render_work(r, 1)) {
+    while (hn_tpl_render_work(r, 1)) {
         while (end > 0 && space_at(s, previous(s->text, end)))
             end = previous(s->text, end);
         if (end == 0)
@@ -264,11 +266,11 @@ static void split_spaces_right(
     }
 }
 
-static void split_at(struct hn_render *r, const struct hn_value *s, struct hn_value sep,
+static void split_at(struct hn_tpl_render *r, const struct hn_tpl_value *s, struct hn_tpl_value sep,
     int64_t limit, struct items *list) {
     size_t at = 0;
     const char *found;
-    while (hn_render_work(r, 1) && (limit < 0 || (int64_t)list->n < limit) &&
+    while (hn_tpl_render_work(r, 1) && (limit < 0 || (int64_t)list->n < limit) &&
         (found = memmem(s->text + at, s->size - at, sep.text, sep.size))) {
         add(r, list, hn_value_slice(s, at, (size_t)(found - s->text)));
         at = (size_t)(found - s->text) + sep.size;
@@ -276,12 +278,12 @@ static void split_at(struct hn_render *r, const struct hn_value *s, struct hn_va
     add(r, list, hn_value_slice(s, at, s->size));
 }
 
-static void split_at_right(struct hn_render *r, const struct hn_value *s, struct hn_value sep,
-    int64_t limit, struct items *list) {
+static void split_at_right(struct hn_tpl_render *r, const struct hn_tpl_value *s,
+    struct hn_tpl_value sep, int64_t limit, struct items *list) {
     size_t end = s->size;
     for (size_t at = end;
-         at >= sep.size && hn_render_work(r, 1) && (limit < 0 || (int64_t)list->n < limit);) {
-        if (!hn_render_bytes(r, sep.size) ||
+         at >= sep.size && hn_tpl_render_work(r, 1) && (limit < 0 || (int64_t)list->n < limit);) {
+        if (!hn_tpl_render_bytes(r, sep.size) ||
             memcmp(s->text + at - sep.size, sep.text, sep.size) != 0) {
             at--;
             continue;
@@ -292,30 +294,30 @@ static void split_at_right(struct hn_render *r, const struct hn_value *s, struct
     add(r, list, hn_value_slice(s, 0, end));
 }
 
-struct hn_value hn_string_split(
-    struct hn_render *r, struct hn_value s, struct hn_value sep, int64_t limit, bool from_right) {
+struct hn_tpl_value hn_string_split(struct hn_tpl_render *r, struct hn_tpl_value s,
+    struct hn_tpl_value sep, int64_t limit, bool from_right) {
     struct items list = {0};
-    if (!hn_render_work(r, 1 + s.size / 16))
+    if (!hn_tpl_render_work(r, 1 + s.size / 16))
         return hn_undefined();
     if (hn_is_missing(&sep)) {
         (from_right ? split_spaces_right : split_spaces)(r, &s, limit, &list);
     } else if (sep.kind != HN_V_STRING || !sep.size) {
-        return hn_render_fail(
+        return hn_tpl_render_fail(
             r, HN_E_DATASET_INVALID, "split needs a separator that is a string and not empty");
     } else {
         (from_right ? split_at_right : split_at)(r, &s, sep, limit, &list);
     }
     for (size_t i = 0; from_right && i < list.n / 2; i++) {
-        struct hn_value v = list.items[i];
+        struct hn_tpl_value v = list.items[i];
         list.items[i] = list.items[list.n - 1 - i];
         list.items[list.n - 1 - i] = v;
     }
     return hn_list(list.items, list.n);
 }
 
-struct hn_value hn_dict_items(struct hn_render *r, const struct hn_dict *dict) {
-    struct hn_value *items = hn_render_alloc(r, dict->n, sizeof *items);
-    struct hn_value *parts = hn_render_alloc(r, dict->n, 2 * sizeof *parts);
+struct hn_tpl_value hn_dict_items(struct hn_tpl_render *r, const struct hn_tpl_dict *dict) {
+    struct hn_tpl_value *items = hn_tpl_render_alloc(r, dict->n, sizeof *items);
+    struct hn_tpl_value *parts = hn_tpl_render_alloc(r, dict->n, 2 * sizeof *parts);
     for (size_t i = 0; items && parts && i < dict->n; i++) {
         parts[2 * i] = dict->pairs[i].key;
         parts[2 * i + 1] = dict->pairs[i].value;

@@ -38,17 +38,18 @@ void hn_template_destroy(struct hn_template *tpl) {
 }
 
 /* Names the template uses and the caller gives; a name it does not use needs no binding. */
-static void give(struct hn_render *r, const char *name, struct hn_value value) {
+static void give(struct hn_tpl_render *r, const char *name, struct hn_tpl_value value) {
     for (size_t i = 0; i < r->tpl->n_symbols; i++)
         if (hn_view_is(r->tpl->symbols[i], name))
             hn_scope_set(r, (int32_t)i, value);
 }
 
-static struct hn_value special(const char *text) {
+static struct hn_tpl_value special(const char *text) {
     return text ? hn_string(text, strlen(text)) : hn_undefined();
 }
 
-static int finish(struct hn_render *r, const struct hn_builder *built, struct hn_rendered *out) {
+static int finish(
+    struct hn_tpl_render *r, const struct hn_tpl_builder *built, struct hn_rendered *out) {
     size_t before = out->text.size;
     hn_buf_append(&out->text, built->text, built->size);
     if (out->text.failed ||
@@ -61,11 +62,11 @@ static int finish(struct hn_render *r, const struct hn_builder *built, struct hn
 
 int hn_template_render(const struct hn_template *tpl, const struct hn_template_input *in,
     struct hn_rendered *out, struct hn_error *err) {
-    struct hn_render r = {.tpl = tpl, .in = in, .err = err, .arena.ceiling = HN_TPL_ARENA_MAX};
-    struct hn_scope root = {0};
+    struct hn_tpl_render r = {.tpl = tpl, .in = in, .err = err, .arena.ceiling = HN_TPL_ARENA_MAX};
+    struct hn_tpl_scope root = {0};
     r.limit_ms = in->milliseconds ? in->milliseconds : HN_TEMPLATE_SECONDS * 1000;
-    r.deadline_ms = hn_render_now() + r.limit_ms;
-    struct hn_builder built = {0};
+    r.deadline_ms = hn_tpl_render_now() + r.limit_ms;
+    struct hn_tpl_builder built = {0};
     r.scope = &root;
     r.out = &built;
     give(&r, "messages", hn_value_messages(&r, in->messages));
@@ -74,7 +75,7 @@ int hn_template_render(const struct hn_template *tpl, const struct hn_template_i
     give(&r, "add_generation_prompt", hn_truth(in->add_generation_prompt));
     give(&r, "bos_token", special(in->bos_token));
     give(&r, "eos_token", special(in->eos_token));
-    hn_render_body(&r, tpl->body);
+    hn_tpl_render_body(&r, tpl->body);
     int rc = r.rc ? r.rc : finish(&r, &built, out);
     hn_arena_finish(&r.arena);
     return rc;

@@ -8,8 +8,8 @@
  * HN_E_UNSUPPORTED naming it, with its line. Rendering is bounded in steps, depth, memory and time,
  * so a hostile template ends in an error.
  */
-#ifndef HN_TEMPLATE_H
-#define HN_TEMPLATE_H
+#ifndef HN_ENGINE_TEMPLATE_TEMPLATE_H
+#define HN_ENGINE_TEMPLATE_TEMPLATE_H
 
 #include "engine/base/buf.h"
 #include "engine/base/error.h"

@@ -11,13 +11,13 @@
 #include <string.h>
 #include <utf8proc.h>
 
-const char *hn_value_type(const struct hn_value *v) {
+const char *hn_value_type(const struct hn_tpl_value *v) {
     static const char *const names[] = {"Undefined", "NoneType", "bool", "int", "float", "str",
         "list", "dict", "Namespace", "Macro", "function", "method", "LoopContext", "nothing"};
     return v->kind == HN_V_LIST && v->tuple ? "tuple" : names[v->kind];
 }
 
-int64_t hn_value_int(const struct hn_value *v) {
+int64_t hn_value_int(const struct hn_tpl_value *v) {
     if (v->kind == HN_V_FLOAT)
         return v->real >= 0x1p63 ? INT64_MAX
             : v->real < -0x1p63  ? INT64_MIN
@@ -26,11 +26,11 @@ int64_t hn_value_int(const struct hn_value *v) {
     return v->kind == HN_V_BOOL ? v->truth : v->kind == HN_V_INT ? v->integer : 0;
 }
 
-double hn_value_real(const struct hn_value *v) {
+double hn_value_real(const struct hn_tpl_value *v) {
     return v->kind == HN_V_FLOAT ? v->real : (double)hn_value_int(v);
 }
 
-bool hn_value_true(const struct hn_value *v) {
+bool hn_value_true(const struct hn_tpl_value *v) {
     switch (v->kind) {
     case HN_V_UNDEFINED:
     case HN_V_NONE:
@@ -52,7 +52,8 @@ bool hn_value_true(const struct hn_value *v) {
     }
 }
 
-static bool equal(struct hn_render *r, const struct hn_value *a, const struct hn_value *b) {
+static bool equal(
+    struct hn_tpl_render *r, const struct hn_tpl_value *a, const struct hn_tpl_value *b) {
     if (hn_is_number(a) && hn_is_number(b))
         return a->kind == HN_V_FLOAT || b->kind == HN_V_FLOAT ? hn_value_real(a) == hn_value_real(b)
                                                               : hn_value_int(a) == hn_value_int(b);
@@ -61,7 +62,7 @@ static bool equal(struct hn_render *r, const struct hn_value *a, const struct hn
     bool same = true;
     switch (a->kind) {
     case HN_V_STRING:
-        return a->size == b->size && hn_render_bytes(r, a->size) &&
+        return a->size == b->size && hn_tpl_render_bytes(r, a->size) &&
             memcmp(a->text, b->text, a->size) == 0;
     case HN_V_LIST:
         same = a->size == b->size && a->tuple == b->tuple;
@@ -71,7 +72,7 @@ static bool equal(struct hn_render *r, const struct hn_value *a, const struct hn
     case HN_V_DICT:
         same = a->dict->n == b->dict->n;
         for (size_t i = 0; same && i < a->dict->n; i++) {
-            const struct hn_value *other = hn_dict_get(r, b->dict, &a->dict->pairs[i].key);
+            const struct hn_tpl_value *other = hn_dict_get(r, b->dict, &a->dict->pairs[i].key);
             same = other && hn_value_equal(r, &a->dict->pairs[i].value, other);
         }
         return same;
@@ -85,15 +86,16 @@ static bool equal(struct hn_render *r, const struct hn_value *a, const struct hn
     }
 }
 
-bool hn_value_equal(struct hn_render *r, const struct hn_value *a, const struct hn_value *b) {
-    if (!hn_render_deeper(r))
+bool hn_value_equal(
+    struct hn_tpl_render *r, const struct hn_tpl_value *a, const struct hn_tpl_value *b) {
+    if (!hn_tpl_render_deeper(r))
         return false;
     bool same = equal(r, a, b);
     r->depth--;
     return same && !r->rc;
 }
 
-static int compare_text(const struct hn_value *a, const struct hn_value *b, bool fold) {
+static int compare_text(const struct hn_tpl_value *a, const struct hn_tpl_value *b, bool fold) {
     size_t i = 0, j = 0;
     while (fold && i < a->size && j < b->size) {
         utf8proc_int32_t x = utf8proc_tolower((utf8proc_int32_t)hn_utf8_get(a->text + i));
@@ -109,8 +111,8 @@ static int compare_text(const struct hn_value *a, const struct hn_value *b, bool
     return order ? order : (a->size > b->size) - (a->size < b->size);
 }
 
-static int compare(
-    struct hn_render *r, const struct hn_value *a, const struct hn_value *b, bool fold) {
+static int compare(struct hn_tpl_render *r, const struct hn_tpl_value *a,
+    const struct hn_tpl_value *b, bool fold) {
     if (hn_is_number(a) && hn_is_number(b)) {
         if (a->kind != HN_V_FLOAT && b->kind != HN_V_FLOAT)
             return (hn_value_int(a) > hn_value_int(b)) - (hn_value_int(a) < hn_value_int(b));
@@ -118,7 +120,7 @@ static int compare(
         return (x > y) - (x < y);
     }
     if (a->kind == HN_V_STRING && b->kind == HN_V_STRING)
-        return hn_render_bytes(r,
+        return hn_tpl_render_bytes(r,
                    (size_t)(a->size < b->size ? a->size : b->size) * (fold ? HN_TPL_STEP_BYTES : 1))
             ? compare_text(a, b, fold)
             : 0;
@@ -128,30 +130,30 @@ static int compare(
                 return hn_value_compare(r, &a->items[i], &b->items[i], fold);
         return (a->size > b->size) - (a->size < b->size);
     }
-    hn_render_fail(
+    hn_tpl_render_fail(
         r, HN_E_DATASET_INVALID, "%s and %s cannot be ordered", hn_value_type(a), hn_value_type(b));
     return 0;
 }
 
-int hn_value_compare(
-    struct hn_render *r, const struct hn_value *a, const struct hn_value *b, bool fold) {
-    if (!hn_render_deeper(r))
+int hn_value_compare(struct hn_tpl_render *r, const struct hn_tpl_value *a,
+    const struct hn_tpl_value *b, bool fold) {
+    if (!hn_tpl_render_deeper(r))
         return 0;
     int order = compare(r, a, b, fold);
     r->depth--;
     return order;
 }
 
-bool hn_value_contains(
-    struct hn_render *r, const struct hn_value *container, const struct hn_value *item) {
+bool hn_value_contains(struct hn_tpl_render *r, const struct hn_tpl_value *container,
+    const struct hn_tpl_value *item) {
     switch (container->kind) {
     case HN_V_STRING:
         if (item->kind != HN_V_STRING) {
-            hn_render_fail(r, HN_E_DATASET_INVALID, "\"in\" a string needs a string, not %s",
+            hn_tpl_render_fail(r, HN_E_DATASET_INVALID, "\"in\" a string needs a string, not %s",
                 hn_value_type(item));
             return false;
         }
-        return hn_render_bytes(r, (size_t)container->size + item->size) &&
+        return hn_tpl_render_bytes(r, (size_t)container->size + item->size) &&
             memmem(container->text, container->size, item->text, item->size) != NULL;
     case HN_V_LIST:
         for (size_t i = 0; i < container->size && !r->rc; i++)
@@ -164,14 +166,14 @@ bool hn_value_contains(
     case HN_V_UNDEFINED:
         return false;
     default:
-        hn_render_fail(
+        hn_tpl_render_fail(
             r, HN_E_DATASET_INVALID, "\"in\" cannot look into %s", hn_value_type(container));
         return false;
     }
 }
 
-struct hn_value hn_value_slice(const struct hn_value *string, size_t begin, size_t end) {
-    struct hn_value part = *string;
+struct hn_tpl_value hn_value_slice(const struct hn_tpl_value *string, size_t begin, size_t end) {
+    struct hn_tpl_value part = *string;
     part.text += begin;
     part.size = (uint32_t)(end - begin);
     if (part.origins)
@@ -179,22 +181,23 @@ struct hn_value hn_value_slice(const struct hn_value *string, size_t begin, size
     return part;
 }
 
-size_t hn_value_characters(struct hn_render *r, const struct hn_value *string) {
-    return hn_render_bytes(r, 4 * (size_t)string->size) ? hn_utf8_count(string->text, string->size)
-                                                        : 0;
+size_t hn_value_characters(struct hn_tpl_render *r, const struct hn_tpl_value *string) {
+    return hn_tpl_render_bytes(r, 4 * (size_t)string->size)
+        ? hn_utf8_count(string->text, string->size)
+        : 0;
 }
 
-struct hn_value *hn_dict_get(
-    struct hn_render *r, const struct hn_dict *dict, const struct hn_value *key) {
+struct hn_tpl_value *hn_dict_get(
+    struct hn_tpl_render *r, const struct hn_tpl_dict *dict, const struct hn_tpl_value *key) {
     for (size_t i = 0; i < dict->n && !r->rc; i++)
         if (hn_value_equal(r, &dict->pairs[i].key, key))
             return &dict->pairs[i].value;
     return NULL;
 }
 
-struct hn_value *hn_dict_get_text(const struct hn_dict *dict, struct hn_view key) {
+struct hn_tpl_value *hn_dict_get_text(const struct hn_tpl_dict *dict, struct hn_view key) {
     for (size_t i = 0; i < dict->n; i++) {
-        const struct hn_value *k = &dict->pairs[i].key;
+        const struct hn_tpl_value *k = &dict->pairs[i].key;
         if (k->kind == HN_V_STRING && k->size == key.size &&
             memcmp(k->text, key.data, key.size) == 0)
             return &dict->pairs[i].value;
@@ -202,16 +205,16 @@ struct hn_value *hn_dict_get_text(const struct hn_dict *dict, struct hn_view key
     return NULL;
 }
 
-void hn_dict_set(
-    struct hn_render *r, struct hn_dict *dict, struct hn_value key, struct hn_value value) {
-    struct hn_value *found = hn_dict_get(r, dict, &key);
+void hn_dict_set(struct hn_tpl_render *r, struct hn_tpl_dict *dict, struct hn_tpl_value key,
+    struct hn_tpl_value value) {
+    struct hn_tpl_value *found = hn_dict_get(r, dict, &key);
     if (found) {
         *found = value;
         return;
     }
     if (dict->n == dict->capacity) {
         size_t capacity = dict->capacity ? 2 * dict->capacity : 8;
-        struct hn_pair *pairs = hn_render_alloc(r, capacity, sizeof *pairs);
+        struct hn_tpl_pair *pairs = hn_tpl_render_alloc(r, capacity, sizeof *pairs);
         if (!pairs)
             return;
         if (dict->n)
@@ -219,22 +222,22 @@ void hn_dict_set(
         dict->pairs = pairs;
         dict->capacity = capacity;
     }
-    dict->pairs[dict->n++] = (struct hn_pair){key, value};
+    dict->pairs[dict->n++] = (struct hn_tpl_pair){key, value};
 }
 
-static bool reserve(struct hn_render *r, struct hn_builder *b, size_t extra) {
+static bool reserve(struct hn_tpl_render *r, struct hn_tpl_builder *b, size_t extra) {
     size_t need = b->size + extra;
     if (r->rc || need <= b->capacity)
         return !r->rc;
     if (need > INT32_MAX / 2) {
-        hn_render_fail(r, HN_E_TOO_LARGE, "the text grows too long");
+        hn_tpl_render_fail(r, HN_E_TOO_LARGE, "the text grows too long");
         return false;
     }
     size_t capacity = b->capacity ? 2 * b->capacity : 64;
     while (capacity < need)
         capacity *= 2;
-    char *text = hn_render_alloc(r, capacity, 1);
-    uint16_t *origins = hn_render_alloc(r, capacity, sizeof *origins);
+    char *text = hn_tpl_render_alloc(r, capacity, 1);
+    uint16_t *origins = hn_tpl_render_alloc(r, capacity, sizeof *origins);
     if (!text || !origins)
         return false;
     if (b->size) {
@@ -247,9 +250,9 @@ static bool reserve(struct hn_render *r, struct hn_builder *b, size_t extra) {
     return true;
 }
 
-void hn_build(
-    struct hn_render *r, struct hn_builder *b, const char *text, size_t size, uint16_t origin) {
-    if (!hn_render_bytes(r, 4 * size) || !reserve(r, b, size) || !size)
+void hn_build(struct hn_tpl_render *r, struct hn_tpl_builder *b, const char *text, size_t size,
+    uint16_t origin) {
+    if (!hn_tpl_render_bytes(r, 4 * size) || !reserve(r, b, size) || !size)
         return;
     memcpy(b->text + b->size, text, size);
     for (size_t i = 0; i < size; i++)
@@ -257,12 +260,13 @@ void hn_build(
     b->size += size;
 }
 
-void hn_build_value(struct hn_render *r, struct hn_builder *b, const struct hn_value *string) {
+void hn_build_value(
+    struct hn_tpl_render *r, struct hn_tpl_builder *b, const struct hn_tpl_value *string) {
     if (!string->origins) {
         hn_build(r, b, string->text, string->size, string->origin);
         return;
     }
-    if (!hn_render_bytes(r, 4 * (size_t)string->size) || !reserve(r, b, string->size) ||
+    if (!hn_tpl_render_bytes(r, 4 * (size_t)string->size) || !reserve(r, b, string->size) ||
         !string->size)
         return;
     memcpy(b->text + b->size, string->text, string->size);
@@ -270,8 +274,8 @@ void hn_build_value(struct hn_render *r, struct hn_builder *b, const struct hn_v
     b->size += string->size;
 }
 
-struct hn_value hn_build_end(const struct hn_builder *b) {
-    struct hn_value v = hn_string(b->size ? b->text : "", b->size);
+struct hn_tpl_value hn_build_end(const struct hn_tpl_builder *b) {
+    struct hn_tpl_value v = hn_string(b->size ? b->text : "", b->size);
     v.origins = b->size ? b->origins : NULL;
     return v;
 }
@@ -298,7 +302,7 @@ static void float_text(double real, char *ret, size_t size) {
     }
 }
 
-static size_t scalar_text(const struct hn_value *v, char *ret, size_t size) {
+static size_t scalar_text(const struct hn_tpl_value *v, char *ret, size_t size) {
     switch (v->kind) {
     case HN_V_NONE:
         return (size_t)snprintf(ret, size, "None");
@@ -318,7 +322,8 @@ static size_t scalar_text(const struct hn_value *v, char *ret, size_t size) {
     }
 }
 
-static void repr_string(struct hn_render *r, struct hn_builder *b, const struct hn_value *s) {
+static void repr_string(
+    struct hn_tpl_render *r, struct hn_tpl_builder *b, const struct hn_tpl_value *s) {
     char quote = memchr(s->text, '\'', s->size) && !memchr(s->text, '"', s->size) ? '"' : '\'';
     uint16_t origin = s->size ? hn_origin_at(s, 0) : s->origin;
     hn_build(r, b, &quote, 1, origin);
@@ -339,9 +344,9 @@ static void repr_string(struct hn_render *r, struct hn_builder *b, const struct 
     hn_build(r, b, &quote, 1, origin);
 }
 
-static void repr(struct hn_render *r, struct hn_builder *b, const struct hn_value *v) {
+static void repr(struct hn_tpl_render *r, struct hn_tpl_builder *b, const struct hn_tpl_value *v) {
     char text[64];
-    if (!hn_render_deeper(r))
+    if (!hn_tpl_render_deeper(r))
         return;
     if (v->kind == HN_V_STRING) {
         repr_string(r, b, v);
@@ -368,10 +373,10 @@ static void repr(struct hn_render *r, struct hn_builder *b, const struct hn_valu
     r->depth--;
 }
 
-struct hn_value hn_value_text(struct hn_render *r, struct hn_value v) {
+struct hn_tpl_value hn_value_text(struct hn_tpl_render *r, struct hn_tpl_value v) {
     if (v.kind == HN_V_STRING)
         return v;
-    struct hn_builder b = {0};
+    struct hn_tpl_builder b = {0};
     if (v.kind == HN_V_LIST || v.kind == HN_V_DICT) {
         repr(r, &b, &v);
     } else {
@@ -381,8 +386,8 @@ struct hn_value hn_value_text(struct hn_render *r, struct hn_value v) {
     return r->rc ? hn_string("", 0) : hn_build_end(&b);
 }
 
-struct hn_value hn_value_list(struct hn_render *r, struct hn_value v) {
-    struct hn_value *items;
+struct hn_tpl_value hn_value_list(struct hn_tpl_render *r, struct hn_tpl_value v) {
+    struct hn_tpl_value *items;
     size_t n = 0;
     switch (v.kind) {
     case HN_V_LIST:
@@ -390,7 +395,7 @@ struct hn_value hn_value_list(struct hn_render *r, struct hn_value v) {
     case HN_V_UNDEFINED:
         return hn_list(NULL, 0);
     case HN_V_STRING:
-        if (!(items = hn_render_alloc(r, hn_value_characters(r, &v), sizeof *items)))
+        if (!(items = hn_tpl_render_alloc(r, hn_value_characters(r, &v), sizeof *items)))
             return hn_list(NULL, 0);
         for (size_t i = 0, length; i < v.size; i += length) {
             length = hn_utf8_length((unsigned char)v.text[i]);
@@ -398,31 +403,33 @@ struct hn_value hn_value_list(struct hn_render *r, struct hn_value v) {
         }
         return hn_list(items, n);
     case HN_V_DICT:
-        if (!(items = hn_render_alloc(r, v.dict->n, sizeof *items)))
+        if (!(items = hn_tpl_render_alloc(r, v.dict->n, sizeof *items)))
             return hn_list(NULL, 0);
         for (; n < v.dict->n; n++)
             items[n] = v.dict->pairs[n].key;
         return hn_list(items, n);
     default:
-        hn_render_fail(r, HN_E_DATASET_INVALID, "%s cannot be iterated over", hn_value_type(&v));
+        hn_tpl_render_fail(
+            r, HN_E_DATASET_INVALID, "%s cannot be iterated over", hn_value_type(&v));
         return hn_list(NULL, 0);
     }
 }
 
-static struct hn_value text_from_json(const json_t *json, uint16_t origin) {
-    struct hn_value v = hn_string(json_string_value(json), json_string_length(json));
+static struct hn_tpl_value text_from_json(const json_t *json, uint16_t origin) {
+    struct hn_tpl_value v = hn_string(json_string_value(json), json_string_length(json));
     v.origin = origin;
     return v;
 }
 
-struct hn_value hn_value_from_json(struct hn_render *r, const json_t *json, uint16_t origin) {
-    struct hn_value v = hn_none();
-    if (!hn_render_work(r, 1))
+struct hn_tpl_value hn_value_from_json(
+    struct hn_tpl_render *r, const json_t *json, uint16_t origin) {
+    struct hn_tpl_value v = hn_none();
+    if (!hn_tpl_render_work(r, 1))
         return v;
     switch (json_typeof(json)) {
     case JSON_STRING:
         if (json_string_length(json) > INT32_MAX / 4)
-            hn_render_fail(r, HN_E_TOO_LARGE, "a text of the row is too long");
+            hn_tpl_render_fail(r, HN_E_TOO_LARGE, "a text of the row is too long");
         else
             v = text_from_json(json, origin);
         break;
@@ -438,7 +445,7 @@ struct hn_value hn_value_from_json(struct hn_render *r, const json_t *json, uint
         break;
     case JSON_ARRAY: {
         size_t n = json_array_size(json);
-        struct hn_value *items = hn_render_alloc(r, n, sizeof *items);
+        struct hn_tpl_value *items = hn_tpl_render_alloc(r, n, sizeof *items);
         for (size_t i = 0; items && i < n && !r->rc; i++)
             items[i] = hn_value_from_json(r, json_array_get(json, i), origin);
         v = hn_list(items, items ? n : 0);
@@ -447,17 +454,18 @@ struct hn_value hn_value_from_json(struct hn_render *r, const json_t *json, uint
     case JSON_OBJECT: {
         const char *key;
         json_t *member;
-        struct hn_dict *dict = hn_render_alloc(r, 1, sizeof *dict);
+        struct hn_tpl_dict *dict = hn_tpl_render_alloc(r, 1, sizeof *dict);
         if (!dict ||
-            !(dict->pairs = hn_render_alloc(r, json_object_size(json), sizeof *dict->pairs)))
+            !(dict->pairs = hn_tpl_render_alloc(r, json_object_size(json), sizeof *dict->pairs)))
             break;
         dict->capacity = json_object_size(json);
         json_object_foreach((json_t *)(uintptr_t)json, key, member) {
-            struct hn_value name = hn_string(key, strlen(key));
+            struct hn_tpl_value name = hn_string(key, strlen(key));
             name.origin = origin;
-            dict->pairs[dict->n++] = (struct hn_pair){name, hn_value_from_json(r, member, origin)};
+            dict->pairs[dict->n++] =
+                (struct hn_tpl_pair){name, hn_value_from_json(r, member, origin)};
         }
-        v = (struct hn_value){.kind = HN_V_DICT, .dict = dict};
+        v = (struct hn_tpl_value){.kind = HN_V_DICT, .dict = dict};
         break;
     }
     case JSON_NULL:
@@ -486,15 +494,16 @@ static uint16_t member_origin(const char *key, const json_t *value, uint16_t mes
 }
 
 static void set_member(
-    struct hn_render *r, struct hn_dict *dict, const char *key, struct hn_value value) {
+    struct hn_tpl_render *r, struct hn_tpl_dict *dict, const char *key, struct hn_tpl_value value) {
     hn_dict_set(r, dict, hn_string(key, strlen(key)), value);
 }
 
 /* As Transformers hands messages to a template: reasoning under each of its names. `weight` is ours
  * and left out. */
-static struct hn_value message_value(struct hn_render *r, const json_t *message, uint16_t origin) {
+static struct hn_tpl_value message_value(
+    struct hn_tpl_render *r, const json_t *message, uint16_t origin) {
     static const char *const reasoning[] = {"reasoning_content", "thinking", "reasoning"};
-    struct hn_dict *dict = hn_render_alloc(r, 1, sizeof *dict);
+    struct hn_tpl_dict *dict = hn_tpl_render_alloc(r, 1, sizeof *dict);
     const json_t *thought = NULL;
     const char *key;
     json_t *member;
@@ -511,23 +520,23 @@ static struct hn_value message_value(struct hn_render *r, const json_t *message,
                 r, dict, key, hn_value_from_json(r, member, member_origin(key, member, origin)));
     if (thought)
         set_member(r, dict, "reasoning_content", hn_value_from_json(r, thought, origin));
-    return (struct hn_value){.kind = HN_V_DICT, .dict = dict, .origin = origin};
+    return (struct hn_tpl_value){.kind = HN_V_DICT, .dict = dict, .origin = origin};
 }
 
-struct hn_value hn_value_messages(struct hn_render *r, const json_t *messages) {
+struct hn_tpl_value hn_value_messages(struct hn_tpl_render *r, const json_t *messages) {
     size_t n = json_array_size(messages);
     if (n >= HN_ORIGIN_DATA - 1) {
-        hn_render_fail(r, HN_E_TOO_LARGE, "a conversation of %zu messages is too long", n);
+        hn_tpl_render_fail(r, HN_E_TOO_LARGE, "a conversation of %zu messages is too long", n);
         return hn_none();
     }
-    struct hn_value *items = hn_render_alloc(r, n, sizeof *items);
+    struct hn_tpl_value *items = hn_tpl_render_alloc(r, n, sizeof *items);
     for (size_t i = 0; items && i < n && !r->rc; i++)
         items[i] = message_value(r, json_array_get(messages, i), (uint16_t)(i + 1));
     return items ? hn_list(items, n) : hn_none();
 }
 
 static void json_string_text(
-    struct hn_render *r, struct hn_builder *b, const struct hn_value *s, bool ascii) {
+    struct hn_tpl_render *r, struct hn_tpl_builder *b, const struct hn_tpl_value *s, bool ascii) {
     static const char names[] = "\"\\\b\f\n\r\t", letters[] = "\"\\bfnrt";
     uint16_t origin = s->size ? hn_origin_at(s, 0) : s->origin;
     hn_build(r, b, "\"", 1, origin);
@@ -550,7 +559,7 @@ static void json_string_text(
     hn_build(r, b, "\"", 1, origin);
 }
 
-static void json_newline(struct hn_render *r, struct hn_builder *b,
+static void json_newline(struct hn_tpl_render *r, struct hn_tpl_builder *b,
     const struct hn_json_style *style, size_t depth, uint16_t origin) {
     if (style->indent.kind != HN_V_STRING)
         return;
@@ -561,28 +570,28 @@ static void json_newline(struct hn_render *r, struct hn_builder *b,
 
 static int compare_keys(const void *a, const void *b) {
     return compare_text(
-        &((const struct hn_pair *)a)->key, &((const struct hn_pair *)b)->key, false);
+        &((const struct hn_tpl_pair *)a)->key, &((const struct hn_tpl_pair *)b)->key, false);
 }
 
-static void json_dict(struct hn_render *r, struct hn_builder *b, struct hn_value v,
+static void json_dict(struct hn_tpl_render *r, struct hn_tpl_builder *b, struct hn_tpl_value v,
     const struct hn_json_style *style, size_t depth) {
-    struct hn_pair *pairs = v.dict->pairs;
+    struct hn_tpl_pair *pairs = v.dict->pairs;
     size_t n = v.dict->n;
     if (style->sorted && n) {
-        if (!(pairs = hn_render_alloc(r, n, sizeof *pairs)))
+        if (!(pairs = hn_tpl_render_alloc(r, n, sizeof *pairs)))
             return;
         memcpy(pairs, v.dict->pairs, n * sizeof *pairs);
         size_t longest = 0, rounds = 1;
         for (size_t i = 0; i < n; i++) {
             if (pairs[i].key.kind != HN_V_STRING) {
-                hn_render_fail(r, HN_E_DATASET_INVALID, "keys to sort must be strings");
+                hn_tpl_render_fail(r, HN_E_DATASET_INVALID, "keys to sort must be strings");
                 return;
             }
             longest = pairs[i].key.size > longest ? pairs[i].key.size : longest;
         }
         for (size_t i = n; i > 1; i /= 2)
             rounds++;
-        if (!hn_render_work(r, n * rounds * (1 + longest / HN_TPL_STEP_BYTES)))
+        if (!hn_tpl_render_work(r, n * rounds * (1 + longest / HN_TPL_STEP_BYTES)))
             return;
         qsort(pairs, n, sizeof *pairs, compare_keys);
     }
@@ -591,9 +600,9 @@ static void json_dict(struct hn_render *r, struct hn_builder *b, struct hn_value
         if (i)
             hn_build(r, b, style->item, strlen(style->item), v.origin);
         json_newline(r, b, style, depth + 1, v.origin);
-        struct hn_value key = pairs[i].key;
+        struct hn_tpl_value key = pairs[i].key;
         if (key.kind != HN_V_STRING) {
-            struct hn_builder text = {0};
+            struct hn_tpl_builder text = {0};
             hn_value_to_json(r, &text, key, style, depth + 1);
             key = hn_build_end(&text);
         }
@@ -606,13 +615,13 @@ static void json_dict(struct hn_render *r, struct hn_builder *b, struct hn_value
     hn_build(r, b, "}", 1, v.origin);
 }
 
-void hn_value_to_json(struct hn_render *r, struct hn_builder *b, struct hn_value v,
+void hn_value_to_json(struct hn_tpl_render *r, struct hn_tpl_builder *b, struct hn_tpl_value v,
     const struct hn_json_style *style, size_t depth) {
     char text[64];
-    if (!hn_render_work(r, 1))
+    if (!hn_tpl_render_work(r, 1))
         return;
     if (depth > HN_TPL_DEPTH_MAX) {
-        hn_render_fail(r, HN_E_DATASET_INVALID, "a value is nested too deeply for tojson");
+        hn_tpl_render_fail(r, HN_E_DATASET_INVALID, "a value is nested too deeply for tojson");
         return;
     }
     switch (v.kind) {
@@ -652,6 +661,7 @@ void hn_value_to_json(struct hn_render *r, struct hn_builder *b, struct hn_value
         json_dict(r, b, v, style, depth);
         break;
     default:
-        hn_render_fail(r, HN_E_DATASET_INVALID, "%s cannot be written as JSON", hn_value_type(&v));
+        hn_tpl_render_fail(
+            r, HN_E_DATASET_INVALID, "%s cannot be written as JSON", hn_value_type(&v));
     }
 }

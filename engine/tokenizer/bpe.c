@@ -19,7 +19,7 @@
  * its bytes, and words, if the file asks for any, begin at spaces.
  */
 #include "engine/tokenizer/pretokenize.h"
-#include "engine/tokenizer/tokenizer_kind.h"
+#include "engine/tokenizer/tokenizer_internal.h"
 #include "engine/base/utf8.h"
 
 #include <stdlib.h>

@@ -4,8 +4,8 @@
  * hostile: every step through the trie is checked, and what would not be whole characters is no
  * match.
  */
-#ifndef HN_CHARSMAP_H
-#define HN_CHARSMAP_H
+#ifndef HN_ENGINE_TOKENIZER_CHARSMAP_H
+#define HN_ENGINE_TOKENIZER_CHARSMAP_H
 
 #include "engine/base/error.h"
 #include "engine/formats/gguf.h"

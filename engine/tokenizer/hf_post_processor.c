@@ -4,10 +4,10 @@
  * name.
  */
 #include "engine/tokenizer/hf_tokenizer.h"
-#include "engine/tokenizer/tokenizer_kind.h"
+#include "engine/tokenizer/tokenizer_internal.h"
 
 struct parts {
-    int32_t values[2 * HN_PARTS_MAX];
+    int32_t values[2 * HN_WRAP_PARTS_MAX];
     size_t n;
 };
 
@@ -18,8 +18,8 @@ struct wrap {
 };
 
 static bool add(struct parts *parts, json_int_t id, json_int_t type) {
-    if (parts->n + 2 > 2 * HN_PARTS_MAX || id < HN_PART_SECOND || id >= INT32_MAX || type < 0 ||
-        type >= 1 << 16)
+    if (parts->n + 2 > 2 * HN_WRAP_PARTS_MAX || id < HN_PART_SECOND || id >= INT32_MAX ||
+        type < 0 || type >= 1 << 16)
         return false;
     parts->values[parts->n++] = (int32_t)id;
     parts->values[parts->n++] = (int32_t)type;
@@ -101,7 +101,7 @@ static int read_processor(struct wrap *wrap, const json_t *processor, struct hn_
         return 0;
     return hn_fail(err, HN_E_MODEL_INVALID,
         "tokenizer.json: the post-processor names tokens without ids, or more than %d parts",
-        HN_PARTS_MAX);
+        HN_WRAP_PARTS_MAX);
 }
 
 /* Language models see BOS before a text and nothing else: a file that puts other tokens there is

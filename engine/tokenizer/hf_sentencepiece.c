@@ -9,7 +9,7 @@
  */
 #include "engine/base/buf.h"
 #include "engine/tokenizer/hf_tokenizer.h"
-#include "engine/tokenizer/tokenizer_kind.h"
+#include "engine/tokenizer/tokenizer_internal.h"
 #include "engine/tokenizer/vocab.h"
 
 #include <stdio.h>

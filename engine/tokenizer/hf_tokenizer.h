@@ -2,8 +2,8 @@
  * What the parts of a folder's conversion share (folder_text.c tells the whole): the files read,
  * the tokens by id, and the GGUF fields being written. Internal to folder_*.c.
  */
-#ifndef HN_FOLDER_TEXT_H
-#define HN_FOLDER_TEXT_H
+#ifndef HN_ENGINE_TOKENIZER_HF_TOKENIZER_H
+#define HN_ENGINE_TOKENIZER_HF_TOKENIZER_H
 
 #include "engine/formats/folder.h"
 

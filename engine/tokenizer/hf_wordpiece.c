@@ -6,7 +6,7 @@
 #include "engine/base/buf.h"
 #include "engine/tokenizer/hf_tokenizer.h"
 #include "engine/base/json.h"
-#include "engine/tokenizer/tokenizer_kind.h"
+#include "engine/tokenizer/tokenizer_internal.h"
 #include "engine/base/utf8.h"
 
 #include <stdio.h>

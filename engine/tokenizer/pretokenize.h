@@ -6,8 +6,8 @@
  * what lies between them; each further one cuts those pieces again. The last stage's pieces are the
  * words. A look-ahead sees nothing behind its own piece, as in the reference.
  */
-#ifndef HN_PRETOKENIZE_H
-#define HN_PRETOKENIZE_H
+#ifndef HN_ENGINE_TOKENIZER_PRETOKENIZE_H
+#define HN_ENGINE_TOKENIZER_PRETOKENIZE_H
 
 #include "engine/base/error.h"
 

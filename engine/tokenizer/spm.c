@@ -6,7 +6,7 @@
  * itself (vocab.c), so that text is looked up as it stands.
  */
 #include "engine/base/buf.h"
-#include "engine/tokenizer/tokenizer_kind.h"
+#include "engine/tokenizer/tokenizer_internal.h"
 #include "engine/base/utf8.h"
 
 #include <stdlib.h>

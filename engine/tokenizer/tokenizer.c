@@ -13,7 +13,7 @@
  * others, in what these left.
  */
 #include "engine/template/template.h"
-#include "engine/tokenizer/tokenizer_kind.h"
+#include "engine/tokenizer/tokenizer_internal.h"
 #include "engine/base/utf8.h"
 
 #include <stdlib.h>

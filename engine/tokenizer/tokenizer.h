@@ -3,8 +3,8 @@
  *
  * A tokenizer is immutable after creation and may be used from several threads.
  */
-#ifndef HN_TOKENIZER_H
-#define HN_TOKENIZER_H
+#ifndef HN_ENGINE_TOKENIZER_TOKENIZER_H
+#define HN_ENGINE_TOKENIZER_TOKENIZER_H
 
 #include "engine/base/buf.h"
 #include "engine/base/error.h"

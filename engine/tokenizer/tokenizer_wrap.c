@@ -5,7 +5,7 @@
  * The parts come from the file's post-processor (folder_text.c), or follow from the kind: BERT's
  * [CLS] and [SEP], else BOS and EOS where the file wants them added.
  */
-#include "engine/tokenizer/tokenizer_kind.h"
+#include "engine/tokenizer/tokenizer_internal.h"
 #include "engine/base/utf8.h"
 
 #include <stdlib.h>
@@ -18,7 +18,7 @@ void hn_sequence_free(struct hn_sequence *seq) {
 }
 
 static void add_part(struct hn_tokenizer *tok, bool pair, int32_t id, int32_t type) {
-    tok->parts[pair][tok->n_parts[pair]++] = (struct hn_part){id, type};
+    tok->parts[pair][tok->n_parts[pair]++] = (struct hn_wrap_part){id, type};
 }
 
 /* [begin] text [end], and for a pair the same again; BERT's second text has no begin of its own. */
@@ -37,7 +37,7 @@ static int read_parts(
     struct hn_tokenizer *tok, const struct hn_gguf_kv *list, bool pair, struct hn_error *err) {
     size_t seen[2] = {0, 0};
     bool fits = list->type == HN_GGUF_ARRAY && list->element == HN_GGUF_I32 &&
-        list->count <= 2 * HN_PARTS_MAX;
+        list->count <= 2 * HN_WRAP_PARTS_MAX;
     for (size_t i = 0; fits && i + 1 < list->count; i += 2) {
         int64_t id = hn_gguf_array_int(list, i), type = hn_gguf_array_int(list, i + 1);
         fits = id >= HN_PART_SECOND && id < (int64_t)tok->vocab.n && type >= 0 && type < 1 << 16;
@@ -84,7 +84,7 @@ size_t hn_tokenizer_wrap_size(const struct hn_tokenizer *tok, bool pair) {
 
 int hn_tokenizer_wrap(const struct hn_tokenizer *tok, const struct hn_ids *a,
     const struct hn_ids *b, struct hn_sequence *ret, struct hn_error *err) {
-    const struct hn_part *parts = tok->parts[b != NULL];
+    const struct hn_wrap_part *parts = tok->parts[b != NULL];
     size_t total = a->n + (b ? b->n : 0) + hn_tokenizer_wrap_size(tok, b != NULL);
     struct hn_sequence seq = {
         .ids = hn_calloc(total, sizeof *seq.ids), .types = hn_calloc(total, sizeof *seq.types)};

@@ -11,7 +11,7 @@
  */
 #include "engine/base/buf.h"
 #include "engine/tokenizer/charsmap.h"
-#include "engine/tokenizer/tokenizer_kind.h"
+#include "engine/tokenizer/tokenizer_internal.h"
 #include "engine/base/utf8.h"
 
 #include <math.h>

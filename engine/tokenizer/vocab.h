@@ -6,8 +6,8 @@
  * found by hn_vocab_find: control and added tokens are matched by tokenizer.c under rules of its
  * own.
  */
-#ifndef HN_VOCAB_H
-#define HN_VOCAB_H
+#ifndef HN_ENGINE_TOKENIZER_VOCAB_H
+#define HN_ENGINE_TOKENIZER_VOCAB_H
 
 #include "engine/base/error.h"
 #include "engine/formats/gguf.h"

@@ -13,7 +13,7 @@
  * tests/parity/test_wordpiece.py tries every character.
  */
 #include "engine/base/buf.h"
-#include "engine/tokenizer/tokenizer_kind.h"
+#include "engine/tokenizer/tokenizer_internal.h"
 #include "engine/base/utf8.h"
 
 #include <stdlib.h>

@@ -5,8 +5,8 @@
  * writes no second line but compares; a difference becomes one warning `not_reproduced`. Opening
  * cuts off a torn last line.
  */
-#ifndef HN_EVENTS_H
-#define HN_EVENTS_H
+#ifndef HN_ENGINE_TRAIN_EVENTS_H
+#define HN_ENGINE_TRAIN_EVENTS_H
 
 #include "engine/base/error.h"
 

@@ -3,8 +3,10 @@
  * and its logits compared with the trainer's own on held-out rows, then the folder is published by
  * one rename.
  */
+#include "engine/families/load.h"
 #include "engine/train/publish.h"
-#include "engine/engine.h"
+#include "engine/base/build.h"
+#include "engine/kernels/level.h"
 #include "engine/base/buf.h"
 #include "engine/export/export.h"
 #include "engine/base/file.h"
@@ -182,7 +184,7 @@ static bool holds_values(
     for (size_t i = 0; same && i < own->n_weights; i++) {
         const struct hn_weight *w = &own->weights[i],
                                *v = hn_model_weight(other, w->layer, w->role);
-        same = w->idle || (v && v->data && holds_weight(t, e, w, v, rows, rows + widest));
+        same = w->unused || (v && v->data && holds_weight(t, e, w, v, rows, rows + widest));
     }
     free(rows);
     return same;
@@ -224,8 +226,8 @@ static int verify_model(struct hn_trainer *t, const struct hn_exporter *e, const
     snprintf(path, sizeof path, "%.4096s%s%s", dir, e->file ? "/" : "", e->file ? e->file : "");
     int rc = hn_model_open(&model, path, &f->problem), made = 0;
     if (!rc)
-        rc = hn_model_set_head(&model, head->problem, head->outputs, &f->problem);
-    if (!rc && (model.head.fresh || !holds_values(t, e, &model)))
+        rc = hn_model_set_head(&model, head->objective, head->outputs, &f->problem);
+    if (!rc && (model.head.is_new || !holds_values(t, e, &model)))
         rc = hn_fail(&f->problem, HN_E_EXPORT_MISMATCH,
             "the values in %s are not the finished ones", e->dir);
     f->unreadable = rc != 0;

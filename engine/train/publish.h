@@ -1,6 +1,6 @@
 /* Artifacts of a finished run: written, read back, compared, published; see publish.c. */
-#ifndef HN_PUBLISH_H
-#define HN_PUBLISH_H
+#ifndef HN_ENGINE_TRAIN_PUBLISH_H
+#define HN_ENGINE_TRAIN_PUBLISH_H
 
 #include "engine/train/trainer.h"
 

@@ -1,5 +1,6 @@
 /* Answers that are written during training: samples to read, and those that are measured. See
  * trainer.h. */
+#include "engine/data/prompt.h"
 #include "engine/eval/generate.h"
 #include "engine/base/json.h"
 #include "engine/eval/text_metrics.h"

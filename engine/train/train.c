@@ -17,8 +17,6 @@
 #include "engine/run/run.h"
 #include "engine/train/trainer.h"
 
-#include "build_id.h"
-
 #include <errno.h>
 #include <fcntl.h>
 #include <math.h>
@@ -37,10 +35,6 @@ static void on_stop(int signal) {
     (void)signal;
     if (++stop_requests > 1)
         _exit(HN_EXIT_INTERRUPTED);
-}
-
-const char *hn_build_name(void) {
-    return HN_VERSION " " HN_BUILD;
 }
 
 static double now(void) {

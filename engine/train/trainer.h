@@ -2,8 +2,8 @@
  * The trainer's state, shared by the files that make it up: train.c (steps), written.c (answers),
  * publish.c (artifacts).
  */
-#ifndef HN_TRAINER_H
-#define HN_TRAINER_H
+#ifndef HN_ENGINE_TRAIN_TRAINER_H
+#define HN_ENGINE_TRAIN_TRAINER_H
 
 #include "engine/run/checkpoint.h"
 #include "engine/run/compute.h"

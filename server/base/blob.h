@@ -2,8 +2,8 @@
  * Sharing files without copying them: reflink where the file system can, hard link where it may,
  * copy otherwise.
  */
-#ifndef HN_BLOB_H
-#define HN_BLOB_H
+#ifndef HN_SERVER_BASE_BLOB_H
+#define HN_SERVER_BASE_BLOB_H
 
 #include "engine/engine.h"
 

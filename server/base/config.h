@@ -6,8 +6,8 @@
  * Everything is checked at start: a wrong setting stops the daemon with a sentence, it never
  * surfaces later.
  */
-#ifndef HN_CONFIG_H
-#define HN_CONFIG_H
+#ifndef HN_SERVER_BASE_CONFIG_H
+#define HN_SERVER_BASE_CONFIG_H
 
 #include "engine/engine.h"
 

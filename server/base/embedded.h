@@ -1,7 +1,7 @@
 /* Files compiled into the binary by server/embed.py: the migrations, the dashboard, the manual,
  * the API's shapes. Lists end with a NULL name. */
-#ifndef HN_EMBEDDED_H
-#define HN_EMBEDDED_H
+#ifndef HN_SERVER_BASE_EMBEDDED_H
+#define HN_SERVER_BASE_EMBEDDED_H
 
 #include <stddef.h>
 

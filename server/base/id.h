@@ -5,8 +5,8 @@
  * to collide in any number of jobs a machine can hold, short enough to type. Times are RFC 3339 UTC
  * with milliseconds, so that text order is time order and the store can compare them as they are.
  */
-#ifndef HN_ID_H
-#define HN_ID_H
+#ifndef HN_SERVER_BASE_ID_H
+#define HN_SERVER_BASE_ID_H
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -5,8 +5,8 @@
  * Values from outside are quoted and escaped, so that a request cannot forge a line. Safe from any
  * thread: each line is one write(2).
  */
-#ifndef HN_LOG_H
-#define HN_LOG_H
+#ifndef HN_SERVER_BASE_LOG_H
+#define HN_SERVER_BASE_LOG_H
 
 #include <stdint.h>
 

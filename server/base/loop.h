@@ -5,8 +5,8 @@
  * which any thread may call. Work handed to the pool runs in parallel; its `after` runs on the
  * loop.
  */
-#ifndef HN_LOOP_H
-#define HN_LOOP_H
+#ifndef HN_SERVER_BASE_LOOP_H
+#define HN_SERVER_BASE_LOOP_H
 
 #include "engine/engine.h"
 

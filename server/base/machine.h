@@ -2,8 +2,8 @@
  * What the machine has: memory, processors, free disk. Limits of the control group (a service's, a
  * container's) count, not only the hardware.
  */
-#ifndef HN_MACHINE_H
-#define HN_MACHINE_H
+#ifndef HN_SERVER_BASE_MACHINE_H
+#define HN_SERVER_BASE_MACHINE_H
 
 #include <stdint.h>
 

@@ -1,7 +1,7 @@
 /* systemd's notification protocol: one datagram to $NOTIFY_SOCKET. Does nothing when not run by
  * systemd. */
-#ifndef HN_NOTIFY_H
-#define HN_NOTIFY_H
+#ifndef HN_SERVER_BASE_NOTIFY_H
+#define HN_SERVER_BASE_NOTIFY_H
 
 #include <stdint.h>
 

@@ -6,8 +6,8 @@
  * daemon, as Prometheus expects. A reader may see a histogram between two additions; each of its
  * numbers only grows.
  */
-#ifndef HN_FIGURE_H
-#define HN_FIGURE_H
+#ifndef HN_SERVER_BASE_PROMETHEUS_H
+#define HN_SERVER_BASE_PROMETHEUS_H
 
 #include "engine/engine.h"
 

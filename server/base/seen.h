@@ -4,8 +4,8 @@
  * last read whole is not read again. Whatever else happens to a file moves its ctime; what happens
  * below the file system is found by the scrub (scrub.h).
  */
-#ifndef HN_SEEN_H
-#define HN_SEEN_H
+#ifndef HN_SERVER_BASE_SEEN_H
+#define HN_SERVER_BASE_SEEN_H
 
 #include "engine/engine.h"
 

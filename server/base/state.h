@@ -9,8 +9,8 @@
  * tokens/ holds tokenised rows of recent plans (engine/run/token_file.h) and is emptied whenever a
  * data set is deleted: one can read the texts in them.
  */
-#ifndef HN_STATE_H
-#define HN_STATE_H
+#ifndef HN_SERVER_BASE_STATE_H
+#define HN_SERVER_BASE_STATE_H
 
 #include "engine/engine.h"
 

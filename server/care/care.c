@@ -1,12 +1,13 @@
 /* See care.h. */
 #include "server/care/care.h"
-#include "server/care/ballast.h"
+#include "server/store/ballast.h"
 #include "server/library/evaluations.h"
 #include "server/base/log.h"
-#include "server/care/lost.h"
+#include "server/base/lost.h"
 #include "server/care/scrub.h"
 #include "server/store/store_files.h"
 #include "server/store/store_jobs.h"
+#include "server/server.h"
 
 #include <dirent.h>
 #include <pthread.h>

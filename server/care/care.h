@@ -3,13 +3,14 @@
  * time goes (retain_days, retain_bytes, lost_days), the ballast is taken, the disk is measured, and
  * some of what is kept is compared with its hashes.
  */
-#ifndef HN_CARE_H
-#define HN_CARE_H
+#ifndef HN_SERVER_CARE_CARE_H
+#define HN_SERVER_CARE_CARE_H
 
-#include "server/server.h"
 #include "server/care/usage.h"
 
 struct hn_care;
+struct hn_scrub;
+struct hn_server;
 
 /* The first round begins with the loop. */
 int hn_care_create(struct hn_server *server, struct hn_care **ret, struct hn_error *err);

@@ -3,8 +3,8 @@
  * sha256, checkpoints, events. For `honed check`, which looks at all, and for the daemon's scrub,
  * which does so bit by bit.
  */
-#ifndef HN_INSPECT_H
-#define HN_INSPECT_H
+#ifndef HN_SERVER_CARE_INSPECT_H
+#define HN_SERVER_CARE_INSPECT_H
 
 #include "server/store/store.h"
 

@@ -3,8 +3,8 @@
  * compares it with its hashes. That finds what happens below the file system, where no time stamp
  * moves, before somebody needs the file.
  */
-#ifndef HN_SCRUB_H
-#define HN_SCRUB_H
+#ifndef HN_SERVER_CARE_SCRUB_H
+#define HN_SERVER_CARE_SCRUB_H
 
 #include "server/store/store.h"
 

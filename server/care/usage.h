@@ -2,8 +2,8 @@
  * What the state folder takes on the disk, by kind. A file that is linked from two places counts
  * where it belongs: a run's inputs are the library's.
  */
-#ifndef HN_USAGE_H
-#define HN_USAGE_H
+#ifndef HN_SERVER_CARE_USAGE_H
+#define HN_SERVER_CARE_USAGE_H
 
 #include "server/base/state.h"
 

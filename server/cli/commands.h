@@ -1,7 +1,7 @@
 /* The subcommands that work without a running daemon, or beside one: models, keys, backups, the
  * look at the machine and its speed. */
-#ifndef HN_COMMANDS_H
-#define HN_COMMANDS_H
+#ifndef HN_SERVER_CLI_COMMANDS_H
+#define HN_SERVER_CLI_COMMANDS_H
 
 #include "server/base/config.h"
 #include "server/library/library.h"

@@ -11,7 +11,7 @@
  */
 #include "server/cli/commands.h"
 #include "server/base/log.h"
-#include "server/care/lost.h"
+#include "server/base/lost.h"
 #include "server/store/records.h"
 #include "server/jobs/rundir.h"
 #include "server/store/store_events.h"

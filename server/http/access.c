@@ -1,6 +1,7 @@
 /* See access.h. */
 #include "server/http/access.h"
 #include "server/library/evaluations.h"
+#include "server/server.h"
 
 #include <string.h>
 

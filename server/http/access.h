@@ -12,10 +12,10 @@
  * no keys are required everybody may everything. The manual's table "Who may what" is tested cell by
  * cell.
  */
-#ifndef HN_ACCESS_H
-#define HN_ACCESS_H
+#ifndef HN_SERVER_HTTP_ACCESS_H
+#define HN_SERVER_HTTP_ACCESS_H
 
-#include "server/http/http.h"
+#include "server/http/request.h"
 #include "server/store/store_jobs.h"
 
 /* Points into the request. */

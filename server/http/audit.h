@@ -10,8 +10,8 @@
  * before) and a new one is begun; whoever wants to keep more moves it away, which is noticed at the
  * next line.
  */
-#ifndef HN_AUDIT_H
-#define HN_AUDIT_H
+#ifndef HN_SERVER_HTTP_AUDIT_H
+#define HN_SERVER_HTTP_AUDIT_H
 
 #include "engine/engine.h"
 

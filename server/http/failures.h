@@ -4,8 +4,8 @@
  * the waiting of its address, which may be that of a proxy. The table is of a fixed size: the
  * address whose last failure is longest ago makes room. One thread.
  */
-#ifndef HN_FAILURES_H
-#define HN_FAILURES_H
+#ifndef HN_SERVER_HTTP_FAILURES_H
+#define HN_SERVER_HTTP_FAILURES_H
 
 #include <stdint.h>
 

@@ -58,39 +58,6 @@ void hn_http_run(void *arg) {
         hn_timer_stop(http->timer);
 }
 
-static const char *lookup(const struct hn_header *list, size_t n, const char *name,
-    int (*compare)(const char *, const char *)) {
-    for (size_t i = 0; i < n; i++)
-        if (compare(list[i].name, name) == 0)
-            return list[i].value;
-    return NULL;
-}
-
-const char *hn_request_header(const struct hn_request *req, const char *name) {
-    return lookup(req->headers, req->n_headers, name, strcasecmp);
-}
-
-const char *hn_request_query(const struct hn_request *req, const char *name) {
-    return lookup(req->query, req->n_query, name, strcmp);
-}
-
-void hn_request_object(struct hn_request *req, const char *object) {
-    snprintf(req->object, sizeof req->object, "%s", object);
-}
-
-struct hn_db *hn_request_db(struct hn_request *req, struct hn_error *err) {
-    struct hn_exchange *x = (struct hn_exchange *)req;
-    if (!x->db)
-        x->db = hn_store_read(req->server->store, err);
-    return x->db;
-}
-
-void hn_request_db_release(struct hn_request *req) {
-    struct hn_exchange *x = (struct hn_exchange *)req;
-    hn_store_release(req->server->store, x->db);
-    x->db = NULL;
-}
-
 static void free_exchange(struct hn_exchange *x) {
     hn_guard_end(x);
     *x->link = x->next;
@@ -297,7 +264,7 @@ static void audit(struct hn_exchange *x) {
 static void count(struct hn_exchange *x) {
     audit(x);
     const struct hn_api *api = x->http->api;
-    struct hn_route_figures *row =
+    struct hn_route_metrics *row =
         &x->http->figures[x->req.route ? (size_t)(x->req.route - api->routes) : api->n_routes];
     if (x->status >= 100 && x->status < 600)
         row->counts[x->status / 100]++;
@@ -636,7 +603,7 @@ const char *hn_http_address(const struct hn_http *http) {
     return http->address;
 }
 
-const struct hn_route_figures *hn_http_figures(const struct hn_http *http, size_t *ret_n) {
+const struct hn_route_metrics *hn_http_metrics(const struct hn_http *http, size_t *ret_n) {
     *ret_n = http->api->n_routes + 1;
     return http->figures;
 }

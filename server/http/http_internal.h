@@ -1,10 +1,11 @@
 /* What the http*.c files share. */
-#ifndef HN_HTTP_INTERNAL_H
-#define HN_HTTP_INTERNAL_H
+#ifndef HN_SERVER_HTTP_HTTP_INTERNAL_H
+#define HN_SERVER_HTTP_HTTP_INTERNAL_H
 
 #include "server/http/failures.h"
 #include "server/http/http.h"
 #include "server/http/peers.h"
+#include "server/server.h"
 
 struct MHD_Connection;
 struct MHD_Daemon;
@@ -68,10 +69,9 @@ struct hn_exchange {
     struct MHD_Connection *connection;
     enum hn_phase phase;
     bool suspended;
-    int64_t began;           /* hn_time_micros */
-    struct hn_chunk *chunks; /* the arena */
-    int64_t held;            /* bytes counted in the server's budget */
-    struct hn_db *db;
+    int64_t began;                    /* hn_time_micros */
+    struct hn_chunk *chunks;          /* the arena */
+    int64_t held;                     /* bytes counted in the server's budget */
     struct hn_exchange *next, **link; /* all living ones */
     struct hn_link *guard;
 
@@ -142,7 +142,7 @@ struct hn_http {
     int64_t stop_deadline;
     hn_loop_fn stop_done;
     void *stop_arg;
-    struct hn_route_figures *figures; /* a row a route, and one of what has none */
+    struct hn_route_metrics *figures; /* a row a route, and one of what has none */
 };
 
 /* http.c */

@@ -1,6 +1,6 @@
 /* The small grammars of HTTP that the daemon reads itself: pure functions on hostile text. */
-#ifndef HN_HTTP_PARSE_H
-#define HN_HTTP_PARSE_H
+#ifndef HN_SERVER_HTTP_HTTP_PARSE_H
+#define HN_SERVER_HTTP_HTTP_PARSE_H
 
 #include <stdbool.h>
 #include <stddef.h>

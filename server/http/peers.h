@@ -5,8 +5,8 @@
  * admins. What a local user makes belongs to "uid:NAME"; read and admin see everything, submit its
  * own.
  */
-#ifndef HN_PEERS_H
-#define HN_PEERS_H
+#ifndef HN_SERVER_HTTP_PEERS_H
+#define HN_SERVER_HTTP_PEERS_H
 
 #include "server/store/store_files.h"
 

@@ -4,8 +4,8 @@
  * a server that runs but takes no more clients is started again. Without a watchdog in the
  * environment nothing runs.
  */
-#ifndef HN_WATCHDOG_H
-#define HN_WATCHDOG_H
+#ifndef HN_SERVER_HTTP_WATCHDOG_H
+#define HN_SERVER_HTTP_WATCHDOG_H
 
 #include "server/http/http.h"
 

@@ -3,8 +3,8 @@
  * watchers live on the loop. The feed carries no data: a woken stream reads the store, so nothing
  * is lost between a read and a wake-up.
  */
-#ifndef HN_FEED_H
-#define HN_FEED_H
+#ifndef HN_SERVER_JOBS_FEED_H
+#define HN_SERVER_JOBS_FEED_H
 
 #include "server/base/id.h"
 #include "server/base/loop.h"

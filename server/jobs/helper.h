@@ -13,41 +13,15 @@
  *
  * Calls block their thread; hn_loop_work_waiting has threads for that.
  */
-#ifndef HN_HELPER_H
-#define HN_HELPER_H
+#ifndef HN_SERVER_JOBS_HELPER_H
+#define HN_SERVER_JOBS_HELPER_H
 
-#include "engine/engine.h"
-
-#include <stdatomic.h>
+#include "server/jobs/question.h"
 
 #define HN_HELPER_QUEUE 48        /* requests that may wait for a pool */
 #define HN_HELPER_CLIENT_QUEUE 16 /* of one client */
-#define HN_CLIENT_SIZE 64
 
 struct hn_helper;
-
-/* On whose account a request is, and whether somebody still waits for its answer. */
-struct hn_asker {
-    char client[HN_CLIENT_SIZE]; /* key or address; "" is the daemon itself */
-    atomic_bool gone;
-};
-
-/* A streamed piece of the answer; non-zero gives the request up (the child is ended). */
-typedef int (*hn_helper_chunk_fn)(void *ud, const json_t *chunk);
-
-struct hn_question {
-    const char *op;
-    const json_t *params;
-    const struct hn_asker *asker; /* NULL: the daemon itself */
-    bool brief;                   /* known to be answered soon */
-    /* for the whole answer, without the time in the queue; 0: as long as the helper shows that it
-     * works */
-    int timeout_seconds;
-    hn_helper_chunk_fn chunk;
-    /* instead of asker->gone: whether nobody waits any more. May be NULL */
-    bool (*unwanted)(void *ud);
-    void *ud; /* of both */
-};
 
 /* `seconds`: a child without a sign of life for so long is ended. */
 int hn_helper_create(const char *name, int64_t children, int64_t seconds, struct hn_helper **ret,

@@ -1,8 +1,8 @@
 /*
  * Run directories: STATE/runs/<job id>/ with spec.json and inputs/ made from the job's record.
  */
-#ifndef HN_RUNDIR_H
-#define HN_RUNDIR_H
+#ifndef HN_SERVER_JOBS_RUNDIR_H
+#define HN_SERVER_JOBS_RUNDIR_H
 
 #include "server/base/blob.h"
 #include "server/jobs/confine.h"

@@ -5,8 +5,8 @@
  * At start the jobs in `running` come first: a trainer that still lives is attached to, a dead one
  * is settled. The daemon's own death thus changes no job's status.
  */
-#ifndef HN_WORKER_H
-#define HN_WORKER_H
+#ifndef HN_SERVER_JOBS_WORKER_H
+#define HN_SERVER_JOBS_WORKER_H
 
 #include "server/base/config.h"
 #include "server/base/prometheus.h"

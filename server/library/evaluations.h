@@ -3,8 +3,8 @@
  * given, and rows.jsonl, every row with what was predicted. Of each owner the newest are kept, by
  * number and by bytes.
  */
-#ifndef HN_EVALUATIONS_H
-#define HN_EVALUATIONS_H
+#ifndef HN_SERVER_LIBRARY_EVALUATIONS_H
+#define HN_SERVER_LIBRARY_EVALUATIONS_H
 
 #include "server/base/id.h"
 #include "server/base/state.h"

@@ -4,9 +4,9 @@
  * the next start removes.
  */
 #include "server/library/library.h"
-#include "server/care/ballast.h"
+#include "server/store/ballast.h"
 #include "server/base/id.h"
-#include "server/care/lost.h"
+#include "server/base/lost.h"
 #include "server/store/records.h"
 #include "server/jobs/rundir.h"
 #include "server/store/store_identity.h"

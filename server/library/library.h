@@ -2,8 +2,8 @@
  * The library: data sets and models that were taken in. Everything in it is read-only and known by
  * its sha256.
  */
-#ifndef HN_LIBRARY_H
-#define HN_LIBRARY_H
+#ifndef HN_SERVER_LIBRARY_LIBRARY_H
+#define HN_SERVER_LIBRARY_LIBRARY_H
 
 #include "server/jobs/helper.h"
 #include "server/base/seen.h"

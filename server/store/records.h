@@ -10,8 +10,8 @@
  * it, so one whose number is greater than any the store has given proves that the store is older
  * than the folders.
  */
-#ifndef HN_RECORDS_H
-#define HN_RECORDS_H
+#ifndef HN_SERVER_STORE_RECORDS_H
+#define HN_SERVER_STORE_RECORDS_H
 
 #include "server/base/state.h"
 #include "server/store/store_jobs.h"

@@ -9,8 +9,8 @@
  * A function that runs in the store must not block on anything but the store.
  * sqlite3.h is included by store*.c only; everyone else sees the typed functions of store_*.h.
  */
-#ifndef HN_STORE_H
-#define HN_STORE_H
+#ifndef HN_SERVER_STORE_STORE_H
+#define HN_SERVER_STORE_STORE_H
 
 #include "engine/engine.h"
 #include "server/base/prometheus.h"

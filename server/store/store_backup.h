@@ -1,10 +1,12 @@
 /* The store as a whole, for backups and their check. `folder` is one of "datasets", "models",
  * "runs" below STATE; each name in it is a record's: a data set's sha256, a model's name, a job's
  * id. */
-#ifndef HN_STORE_BACKUP_H
-#define HN_STORE_BACKUP_H
+#ifndef HN_SERVER_STORE_STORE_BACKUP_H
+#define HN_SERVER_STORE_STORE_BACKUP_H
 
-#include "server/store/store.h"
+#include "engine/engine.h"
+
+struct hn_db;
 
 /* Into a new file, as of one commit, while others write. */
 int hn_db_copy(struct hn_db *db, const char *path, struct hn_error *err);

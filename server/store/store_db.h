@@ -4,10 +4,11 @@
  * `types` has one letter an argument: s text (NULL gives SQL NULL), i int64_t, d double (NaN gives
  * NULL). Statements are prepared once per connection and kept.
  */
-#ifndef HN_STORE_DB_H
-#define HN_STORE_DB_H
+#ifndef HN_SERVER_STORE_STORE_DB_H
+#define HN_SERVER_STORE_STORE_DB_H
 
-#include "server/store/store.h"
+#include "engine/engine.h"
+#include "server/base/id.h"
 
 #include <pthread.h>
 #include <stdatomic.h>

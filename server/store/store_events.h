@@ -3,8 +3,8 @@
  * offset they were read up to, so that each line of events.jsonl counts exactly once whenever the
  * daemon dies.
  */
-#ifndef HN_STORE_EVENTS_H
-#define HN_STORE_EVENTS_H
+#ifndef HN_SERVER_STORE_STORE_EVENTS_H
+#define HN_SERVER_STORE_STORE_EVENTS_H
 
 #include "server/store/store.h"
 

@@ -120,12 +120,6 @@ int hn_db_dataset_insert(struct hn_db *db, void *arg, struct hn_error *err) {
     return rc;
 }
 
-int hn_db_dataset_missing(struct hn_error *err, const char *id) {
-    hn_fail(err, HN_E_NOT_FOUND, "there is no data set \"%.40s\"", id);
-    hn_error_hint(err, "GET /datasets lists them; POST /datasets uploads one");
-    return HN_E_NOT_FOUND;
-}
-
 int hn_db_dataset_get(struct hn_db *db, const char *id, json_t **ret, struct hn_error *err) {
     struct hn_rows rows;
     int rc = hn_rows_open(&rows, db, err, "SELECT " DATASET " FROM datasets WHERE id=?1", "s", id);

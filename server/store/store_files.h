@@ -1,7 +1,7 @@
 /* Data sets, models and keys in the store. Records go in and out in the API's JSON shape, plus what
  * only the daemon needs (`entry`, `files` of a model; `on_error` of a data set). */
-#ifndef HN_STORE_FILES_H
-#define HN_STORE_FILES_H
+#ifndef HN_SERVER_STORE_STORE_FILES_H
+#define HN_SERVER_STORE_STORE_FILES_H
 
 #include "server/store/store_owners.h"
 
@@ -14,7 +14,6 @@ struct hn_dataset_insert {
 };
 int hn_db_dataset_insert(struct hn_db *db, void *insert, struct hn_error *err);
 int hn_db_dataset_get(struct hn_db *db, const char *id, json_t **ret, struct hn_error *err);
-int hn_db_dataset_missing(struct hn_error *err, const char *id); /* HN_E_NOT_FOUND */
 int hn_db_dataset_list(struct hn_db *db, const struct hn_reach *reach, const char *after,
     int64_t limit, json_t **ret, bool *ret_more, struct hn_error *err);
 struct hn_dataset_delete {

@@ -6,10 +6,10 @@
  * state folder must never be taken for the truth about them: whatever it does not know would look
  * like rubbish.
  */
-#ifndef HN_STORE_IDENTITY_H
-#define HN_STORE_IDENTITY_H
+#ifndef HN_SERVER_STORE_STORE_IDENTITY_H
+#define HN_SERVER_STORE_STORE_IDENTITY_H
 
-#include "server/store/store.h"
+#include "server/store/store_db.h"
 
 /* STATE/rebuilding is there while `honed rebuild` works: a store that it has not finished would
  * take the rest for rubbish. */

@@ -60,12 +60,6 @@ static void read_job(struct hn_rows *rows, struct hn_job *job) {
 #undef HN_JOB
 }
 
-int hn_db_job_missing(struct hn_error *err, const char *id) {
-    hn_fail(err, HN_E_NOT_FOUND, "there is no job \"%.40s\"", id);
-    hn_error_hint(err, "GET /jobs lists the jobs");
-    return HN_E_NOT_FOUND;
-}
-
 int hn_db_job_get(struct hn_db *db, const char *id, struct hn_job *ret, struct hn_error *err) {
     char sql[2048];
     snprintf(sql, sizeof sql, "SELECT %s FROM jobs j WHERE j.id=?1", columns);

@@ -6,10 +6,10 @@
  *   queued → running | paused | cancelled;  running → succeeded | failed | cancelled | paused |
  *   queued; paused → queued | cancelled
  */
-#ifndef HN_STORE_JOBS_H
-#define HN_STORE_JOBS_H
+#ifndef HN_SERVER_STORE_STORE_JOBS_H
+#define HN_SERVER_STORE_STORE_JOBS_H
 
-#include "server/jobs/queue.h"
+#include "server/store/queue.h"
 #include "server/store/store_owners.h"
 
 #define HN_JOB_CTYPE_TEXT char *
@@ -33,7 +33,6 @@ bool hn_job_ended(const char *status);
     "json_each(j.datasets) WHERE json_extract(value,'$.dataset')=?" #N "))"
 
 int hn_db_job_get(struct hn_db *db, const char *id, struct hn_job *ret, struct hn_error *err);
-int hn_db_job_missing(struct hn_error *err, const char *id); /* HN_E_NOT_FOUND */
 
 /* 0, HN_E_NOT_FOUND, or another error when it cannot be told. */
 int hn_db_job_exists(struct hn_db *db, const char *id);

@@ -1,8 +1,18 @@
 /* See store_owners.h. */
 #include "server/store/store_owners.h"
 #include "server/store/store_db.h"
-#include "server/store/store_files.h"
-#include "server/store/store_jobs.h"
+
+int hn_db_job_missing(struct hn_error *err, const char *id) {
+    hn_fail(err, HN_E_NOT_FOUND, "there is no job \"%.40s\"", id);
+    hn_error_hint(err, "GET /jobs lists the jobs");
+    return HN_E_NOT_FOUND;
+}
+
+int hn_db_dataset_missing(struct hn_error *err, const char *id) {
+    hn_fail(err, HN_E_NOT_FOUND, "there is no data set \"%.40s\"", id);
+    hn_error_hint(err, "GET /datasets lists them; POST /datasets uploads one");
+    return HN_E_NOT_FOUND;
+}
 
 int hn_db_job_reached(
     struct hn_db *db, const struct hn_reach *reach, const char *id, struct hn_error *err) {

@@ -4,8 +4,8 @@
  * An owner is the id of a key, "uid:NAME" of a local user, or '' of what was made where no keys
  * were needed. Objects of '' are reached by those alone who see everything.
  */
-#ifndef HN_STORE_OWNERS_H
-#define HN_STORE_OWNERS_H
+#ifndef HN_SERVER_STORE_STORE_OWNERS_H
+#define HN_SERVER_STORE_STORE_OWNERS_H
 
 #include "server/store/store.h"
 
@@ -23,6 +23,9 @@ struct hn_reach {
     " IN (SELECT id FROM keys WHERE "                                                 \
     "team=?" #T ")))))"
 
+/* HN_E_NOT_FOUND. */
+int hn_db_job_missing(struct hn_error *err, const char *id);
+int hn_db_dataset_missing(struct hn_error *err, const char *id);
 /* 0, or HN_E_NOT_FOUND in the same words for what is not there and what is out of reach. */
 int hn_db_job_reached(
     struct hn_db *db, const struct hn_reach *reach, const char *id, struct hn_error *err);

@@ -1,8 +1,8 @@
 /* Records by kind ("datasets" by id, "models" by name, "runs" by job id) as server/store/records.h
  * keeps them beside the folders, and the way back into a store; see server/cli/rebuild.c. The
  * restoring ones run inside hn_store_call. */
-#ifndef HN_STORE_RESTORE_H
-#define HN_STORE_RESTORE_H
+#ifndef HN_SERVER_STORE_STORE_RESTORE_H
+#define HN_SERVER_STORE_STORE_RESTORE_H
 
 #include "server/store/store_jobs.h"
 

@@ -4,6 +4,7 @@
  * its own that runs files and folders of inputs, which is how what was found once is run again in
  * every build. What they assert is what ASan and UBSan find, and the few invariants written here.
  */
+#include "engine/families/load.h"
 #include "engine/data/dataset.h"
 #include "engine/train/events.h"
 #include "engine/data/examples.h"

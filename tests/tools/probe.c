@@ -14,6 +14,7 @@
  * {"loss","losses","correct","params","arena_bytes","names":[{"name","a","b","rank","in","out"}],
  * "table":[{"name","offset","rows","cols"}]}.
  */
+#include "engine/families/load.h"
 #include "engine/run/batch.h"
 #include "engine/kernels/blas.h"
 #include "engine/export/export_tokenizer.h"
@@ -71,7 +72,7 @@ static int metrics(const json_t *request) {
     size_t size, other;
     hn_json_string(request, "logits", &logits, &err);
     hn_json_string(request, "truth", &truth, &err);
-    hn_json_int(request, "problem", 0, HN_PROBLEMS - 1, &problem, &err);
+    hn_json_int(request, "problem", 0, HN_OBJECTIVES - 1, &problem, &err);
     hn_json_int(request, "outputs", 1, 10000, &k, &err);
     check(hn_file_read(logits, 1 << 28, &a, &size, &err), &err);
     check(hn_file_read(truth, 1 << 28, &b, &other, &err), &err);
@@ -81,9 +82,9 @@ static int metrics(const json_t *request) {
     int32_t *targets = hn_calloc(n, sizeof *targets);
     for (size_t i = 0; i < n; i++)
         targets[i] = (int32_t)y[i];
-    if (problem == HN_PROBLEM_CLASSES)
+    if (problem == HN_OBJECTIVE_CLASSES)
         hn_metrics_classes(z, targets, n, (size_t)k, NULL, out);
-    else if (problem == HN_PROBLEM_MULTI)
+    else if (problem == HN_OBJECTIVE_MULTI)
         hn_metrics_multi(z, y, n, (size_t)k, out);
     else
         hn_metrics_values(z, y, n, out);
@@ -170,10 +171,10 @@ int main(int argc, char **argv) {
 
     const json_t *head = json_object_get(request, "head");
     int64_t problem = 0, outputs = 0;
-    hn_json_int(head, "problem", 0, HN_PROBLEMS - 1, &problem, &err);
+    hn_json_int(head, "problem", 0, HN_OBJECTIVES - 1, &problem, &err);
     hn_json_int(head, "outputs", 0, 1000, &outputs, &err);
     if (head)
-        check(hn_model_set_head(&model, (enum hn_problem)problem, (size_t)outputs, &err), &err);
+        check(hn_model_set_head(&model, (enum hn_objective)problem, (size_t)outputs, &err), &err);
 
     struct hn_adapter adapter = {0};
     json_t *lora = json_object_get(request, "lora");
@@ -224,7 +225,7 @@ int main(int argc, char **argv) {
     ex.starts = hn_calloc(n + 1, sizeof *ex.starts);
     double sum = 0;
     ex.aligned = head != NULL;
-    ex.spans = problem == HN_PROBLEM_SPAN;
+    ex.spans = problem == HN_OBJECTIVE_SPAN;
     ex.outputs = ex.spans ? 2 : (size_t)outputs;
     ex.targets = hn_calloc(total, sizeof *ex.targets);
     ex.types = hn_calloc(total, sizeof *ex.types);

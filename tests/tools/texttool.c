@@ -12,6 +12,7 @@
  *   {"op":"time","text":"…","repeat":N} → {"seconds":…,"tokens":…}
  * A failure answers {"error":"…","code":"…"}.
  */
+#include "engine/families/load.h"
 #include "engine/data/encode.h"
 #include "engine/model/model.h"
 

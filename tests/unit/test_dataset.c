@@ -167,14 +167,14 @@ static void test_problems(void **state) {
         hn_buf_text(&file, "\n");
         hn_buf_text(&file, good);
         assert_int_equal(open_text(&data, file.data, file.size, NULL, &err), HN_E_DATASET_INVALID);
-        assert_int_equal(data.n_issues, 1);
-        assert_int_equal(data.issues[0].line, 2);
+        assert_int_equal(data.issues.n, 1);
+        assert_int_equal(data.issues.list[0].line, 2);
         if (cases[i].column)
-            assert_int_equal(data.issues[0].column, cases[i].column);
-        assert_string_equal(data.issues[0].field, cases[i].field);
-        if (!strstr(data.issues[0].message, cases[i].says))
-            fail_msg("%s: %s", cases[i].line, data.issues[0].message);
-        assert_true(data.issues[0].hint[0] != 0 && err.hint[0] != 0);
+            assert_int_equal(data.issues.list[0].column, cases[i].column);
+        assert_string_equal(data.issues.list[0].field, cases[i].field);
+        if (!strstr(data.issues.list[0].message, cases[i].says))
+            fail_msg("%s: %s", cases[i].line, data.issues.list[0].message);
+        assert_true(data.issues.list[0].hint[0] != 0 && err.hint[0] != 0);
         assert_non_null(strstr(err.message, "line 2"));
         hn_dataset_close(&data);
         /* with drop the others are kept */
@@ -210,9 +210,9 @@ static void test_messages(void **state) {
         struct hn_dataset data;
         snprintf(file, sizeof file, "{\"messages\":%s}\n", cases[i].messages);
         assert_int_equal(open_text(&data, file, strlen(file), NULL, NULL), HN_E_DATASET_INVALID);
-        assert_string_equal(data.issues[0].field, cases[i].field);
-        if (!strstr(data.issues[0].message, cases[i].says))
-            fail_msg("%s: %s", file, data.issues[0].message);
+        assert_string_equal(data.issues.list[0].field, cases[i].field);
+        if (!strstr(data.issues.list[0].message, cases[i].says))
+            fail_msg("%s: %s", file, data.issues.list[0].message);
         hn_dataset_close(&data);
     }
     static const char calls[] =
@@ -226,7 +226,7 @@ static void test_messages(void **state) {
 static void expect_warning(const struct hn_dataset *data, const char *code, size_t lines) {
     json_t *warning;
     size_t i;
-    json_array_foreach(data->warnings, i, warning)
+    json_array_foreach(data->issues.warnings, i, warning)
         if (strcmp(json_string_value(json_object_get(warning, "code")), code) == 0) {
             assert_int_equal(json_array_size(json_object_get(warning, "lines")), lines);
             return;
@@ -306,8 +306,8 @@ static void test_many_problems(void **state) {
         hn_buf_text(&file, "nonsense}\n");
     struct hn_dataset_options options = {.format = "jsonl"};
     assert_int_equal(open_text(&data, file.data, file.size, &options, NULL), HN_E_DATASET_INVALID);
-    assert_int_equal(data.n_issues, 250);
-    assert_int_equal(data.issues[99].line, 100);
+    assert_int_equal(data.issues.n, 250);
+    assert_int_equal(data.issues.list[99].line, 100);
     hn_dataset_close(&data);
     hn_buf_free(&file);
 }

@@ -1,5 +1,7 @@
 /* Rows to tokens: what is trained, overflow, BOS, prompts, the validation split, and the preview of
  * a row. */
+#include "engine/data/split.h"
+#include "engine/data/prompt.h"
 #include "engine/data/examples.h"
 #include "engine/helper/call.h"
 #include "tests/unit/tiny_model.h"
@@ -228,7 +230,7 @@ static void test_preview(void **state) {
                           "\"assistant\",\"content\":\"b\"}]}\n");
     json_t *params = json_pack("{s:{s:s}, s:{s:s}, s:i, s:{s:i}}", "model", "path", f.model, "data",
         "path", f.file, "row", 2, "hyperparameters", "max_length", 8);
-    if (hn_op_dataset_preview(&call, params, &result, &err))
+    if (hn_helper_dataset_preview(&call, params, &result, &err))
         fail_msg("%s", err.message);
     assert_int_equal(json_integer_value(json_object_get(result, "line")), 2);
     assert_string_equal(json_string_value(json_object_get(result, "rendered")),
@@ -246,10 +248,10 @@ static void test_preview(void **state) {
     json_decref(result);
     result = NULL;
     json_object_set_new(params, "row", json_integer(3));
-    assert_int_equal(hn_op_dataset_preview(&call, params, &result, &err), HN_E_NOT_FOUND);
+    assert_int_equal(hn_helper_dataset_preview(&call, params, &result, &err), HN_E_NOT_FOUND);
     assert_null(result);
     assert_int_equal(
-        hn_op_dataset_inspect(&call, json_object_get(params, "data"), &result, &err), 0);
+        hn_helper_dataset_inspect(&call, json_object_get(params, "data"), &result, &err), 0);
     assert_int_equal(json_integer_value(json_object_get(result, "rows")), 2);
     json_decref(result);
     json_decref(params);

@@ -5,6 +5,7 @@
  */
 #include "tests/unit/tiny.h"
 
+#include "engine/families/load.h"
 #include "engine/formats/safetensors.h"
 
 #include <fcntl.h>

@@ -5,6 +5,7 @@
  */
 #include "tests/unit/tiny.h"
 
+#include "engine/families/load.h"
 #include "engine/run/batch.h"
 #include "engine/kernels/blas.h"
 #include "engine/base/buf.h"
@@ -26,8 +27,8 @@ struct setting {
     double lora_dropout, smoothing;
     const char *targets; /* JSON, or NULL for all */
     bool rslora;
-    enum hn_problem problem; /* of the head */
-    double dropout;          /* of hidden states and attention */
+    enum hn_objective objective; /* of the head */
+    double dropout;              /* of hidden states and attention */
 };
 
 enum { OUTPUTS = 3 };
@@ -40,31 +41,32 @@ enum { COORDINATES = 150 };
 #endif
 
 static const struct setting settings[] = {
-    {"lora on q4_1", &hn_arch_llama, HN_Q4_1, false, 0, 0, NULL, false, HN_PROBLEM_TOKENS, 0},
+    {"lora on q4_1", &hn_arch_llama, HN_Q4_1, false, 0, 0, NULL, false, HN_OBJECTIVE_TOKENS, 0},
     {"lora on q8_0, some modules, smoothing", &hn_arch_llama, HN_Q8_0, false, 0, 0.1,
-        "[\"q_proj\",\"v_proj\",\"up_proj\"]", true, HN_PROBLEM_TOKENS, 0},
-    {"lora with dropout", &hn_arch_llama, HN_F32, false, 0.25, 0, NULL, false, HN_PROBLEM_TOKENS,
+        "[\"q_proj\",\"v_proj\",\"up_proj\"]", true, HN_OBJECTIVE_TOKENS, 0},
+    {"lora with dropout", &hn_arch_llama, HN_F32, false, 0.25, 0, NULL, false, HN_OBJECTIVE_TOKENS,
         0},
-    {"full", &hn_arch_llama, HN_F32, true, 0, 0, NULL, false, HN_PROBLEM_TOKENS, 0},
-    {"full with smoothing", &hn_arch_llama, HN_F32, true, 0, 0.2, NULL, false, HN_PROBLEM_TOKENS,
+    {"full", &hn_arch_llama, HN_F32, true, 0, 0, NULL, false, HN_OBJECTIVE_TOKENS, 0},
+    {"full with smoothing", &hn_arch_llama, HN_F32, true, 0, 0.2, NULL, false, HN_OBJECTIVE_TOKENS,
         0},
-    {"qwen2, full: biases", &hn_arch_qwen2, HN_F32, true, 0, 0, NULL, false, HN_PROBLEM_TOKENS, 0},
+    {"qwen2, full: biases", &hn_arch_qwen2, HN_F32, true, 0, 0, NULL, false, HN_OBJECTIVE_TOKENS,
+        0},
     {"qwen3, full: norms of heads", &hn_arch_qwen3, HN_F32, true, 0, 0, NULL, false,
-        HN_PROBLEM_TOKENS, 0},
-    {"qwen3, lora", &hn_arch_qwen3, HN_Q8_0, false, 0, 0, NULL, false, HN_PROBLEM_TOKENS, 0},
+        HN_OBJECTIVE_TOKENS, 0},
+    {"qwen3, lora", &hn_arch_qwen3, HN_Q8_0, false, 0, 0, NULL, false, HN_OBJECTIVE_TOKENS, 0},
     {"gemma3, full: windows, GELU, norms behind", &hn_arch_gemma3, HN_F32, true, 0, 0, NULL, false,
-        HN_PROBLEM_TOKENS, 0},
-    {"gemma3, lora", &hn_arch_gemma3, HN_Q8_0, false, 0, 0, NULL, false, HN_PROBLEM_TOKENS, 0},
+        HN_OBJECTIVE_TOKENS, 0},
+    {"gemma3, lora", &hn_arch_gemma3, HN_Q8_0, false, 0, 0, NULL, false, HN_OBJECTIVE_TOKENS, 0},
     {"gpt2, full: LayerNorm, positions, biases", &hn_arch_gpt2, HN_F32, true, 0, 0, NULL, false,
-        HN_PROBLEM_TOKENS, 0},
-    {"gpt2, lora", &hn_arch_gpt2, HN_Q8_0, false, 0.1, 0, NULL, false, HN_PROBLEM_TOKENS, 0},
+        HN_OBJECTIVE_TOKENS, 0},
+    {"gpt2, lora", &hn_arch_gpt2, HN_Q8_0, false, 0.1, 0, NULL, false, HN_OBJECTIVE_TOKENS, 0},
     {"bert, full, classes, dropout", &hn_arch_bert, HN_F32, true, 0, 0.1, NULL, false,
-        HN_PROBLEM_CLASSES, 0.2},
+        HN_OBJECTIVE_CLASSES, 0.2},
     {"bert, lora, several labels", &hn_arch_bert, HN_Q8_0, false, 0.1, 0, NULL, false,
-        HN_PROBLEM_MULTI, 0},
-    {"bert, full, tags", &hn_arch_bert, HN_F32, true, 0, 0, NULL, false, HN_PROBLEM_TAGS, 0.1},
-    {"bert, full, spans", &hn_arch_bert, HN_F32, true, 0, 0, NULL, false, HN_PROBLEM_SPAN, 0.1},
-    {"llama, lora, a number", &hn_arch_llama, HN_Q8_0, false, 0, 0, NULL, false, HN_PROBLEM_VALUE,
+        HN_OBJECTIVE_MULTI, 0},
+    {"bert, full, tags", &hn_arch_bert, HN_F32, true, 0, 0, NULL, false, HN_OBJECTIVE_TAGS, 0.1},
+    {"bert, full, spans", &hn_arch_bert, HN_F32, true, 0, 0, NULL, false, HN_OBJECTIVE_SPAN, 0.1},
+    {"llama, lora, a number", &hn_arch_llama, HN_Q8_0, false, 0, 0, NULL, false, HN_OBJECTIVE_VALUE,
         0},
 };
 #define SETTINGS (sizeof settings / sizeof settings[0])
@@ -81,7 +83,7 @@ struct bench {
 /* The base's own weights as parameters, behind the adapter's. */
 static size_t train_weights(struct hn_model *model, size_t at) {
     for (size_t i = 0; i < model->n_weights; i++) {
-        if (model->weights[i].idle)
+        if (model->weights[i].unused)
             continue;
         model->weights[i].param = at;
         at += model->weights[i].rows * model->weights[i].cols;
@@ -90,7 +92,7 @@ static size_t train_weights(struct hn_model *model, size_t at) {
 }
 
 static void make_examples(
-    struct hn_examples *ex, const size_t *lengths, size_t rows, enum hn_problem problem) {
+    struct hn_examples *ex, const size_t *lengths, size_t rows, enum hn_objective objective) {
     size_t total = 0;
     for (size_t i = 0; i < rows; i++)
         total += lengths[i];
@@ -98,8 +100,8 @@ static void make_examples(
         .tokens = hn_calloc(total, 4),
         .weights = hn_calloc(total, 4),
         .starts = hn_calloc(rows + 1, sizeof(size_t)),
-        .aligned = problem != HN_PROBLEM_TOKENS,
-        .spans = problem == HN_PROBLEM_SPAN,
+        .aligned = objective != HN_OBJECTIVE_TOKENS,
+        .spans = objective == HN_OBJECTIVE_SPAN,
         .targets = hn_calloc(total, 4),
         .types = hn_calloc(total, 1),
         .values = hn_calloc(rows * OUTPUTS, 4)};
@@ -107,11 +109,12 @@ static void make_examples(
         for (size_t k = 0; k < lengths[i]; k++, at++) {
             ex->tokens[at] = (int32_t)(hn_random_u64(5, HN_PURPOSE_INIT, i, k) % TINY_VOCAB);
             ex->weights[at] = (k * 7 + i) % 3 ? 0.5f + (float)(k % 4) * 0.25f : 0;
-            if (ex->aligned && problem != HN_PROBLEM_TAGS)
+            if (ex->aligned && objective != HN_OBJECTIVE_TAGS)
                 ex->weights[at] = k == 0 ? 0.5f + (float)i : 0;
-            ex->targets[at] = (int32_t)(problem == HN_PROBLEM_MULTI || problem == HN_PROBLEM_VALUE
-                    ? i
-                    : (at + i) % OUTPUTS);
+            ex->targets[at] =
+                (int32_t)(objective == HN_OBJECTIVE_MULTI || objective == HN_OBJECTIVE_VALUE
+                        ? i
+                        : (at + i) % OUTPUTS);
             ex->types[at] = k > lengths[i] / 2;
         }
         for (size_t k = 0; k < 2 && ex->spans; k++)
@@ -127,9 +130,9 @@ static void bench_open(
     struct hn_error err = {0};
     memset(b, 0, sizeof *b);
     tiny_open_family(&b->tiny, s->arch, s->type);
-    if (s->problem)
-        assert_int_equal(hn_model_set_head(&b->tiny.model, s->problem,
-                             s->problem == HN_PROBLEM_SPAN ? 2 : OUTPUTS, &err),
+    if (s->objective)
+        assert_int_equal(hn_model_set_head(&b->tiny.model, s->objective,
+                             s->objective == HN_OBJECTIVE_SPAN ? 2 : OUTPUTS, &err),
             0);
     hn_hyperparams_defaults(&b->hp);
     b->hp.lora_rank = 3;
@@ -152,7 +155,7 @@ static void bench_open(
                 const struct hn_weight *w = &b->tiny.model.weights[i];
                 for (size_t c = 0; !w->data && c < w->cols; c++)
                     row[c] = 0.3f * tiny_random(i, r * w->cols + c);
-                if (w->idle)
+                if (w->unused)
                     continue;
                 if (w->data)
                     hn_weight_row(w, r, row);
@@ -163,7 +166,7 @@ static void bench_open(
         for (size_t i = 0; i < b->n_params; i++)
             b->params[i] = 0.2 * (double)tiny_random(99, i);
     }
-    make_examples(&b->ex, lengths, rows, s->problem);
+    make_examples(&b->ex, lengths, rows, s->objective);
 }
 
 static void bench_close(struct bench *b) {
@@ -384,7 +387,7 @@ static void test_cache_of(const struct setting *setting) {
 static void test_cache(void **state) {
     (void)state;
     for (size_t i = 0; i < SETTINGS; i++)
-        if (!settings[i].problem)
+        if (!settings[i].objective)
             test_cache_of(&settings[i]);
 }
 

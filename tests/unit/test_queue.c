@@ -1,5 +1,5 @@
 /* The queue's decision, case by case. */
-#include "server/jobs/queue.h"
+#include "server/store/queue.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -2,6 +2,7 @@
 #ifndef TESTS_TINY_H
 #define TESTS_TINY_H
 
+#include "engine/families/load.h"
 #include "engine/families/arch.h"
 #include "engine/formats/gguf.h"
 #include "engine/model/model.h"
@@ -112,7 +113,7 @@ static void tiny_open_family(struct tiny *t, const struct hn_arch *arch, enum hn
     struct hn_error err = {0};
     char name[64];
     size_t d = TINY_HIDDEN / TINY_HEADS;
-    struct hn_config c = {.hidden = TINY_HIDDEN,
+    struct hn_model_config c = {.hidden = TINY_HIDDEN,
         .heads = TINY_HEADS,
         .kv_heads = tiny_kv_heads(arch),
         .token_types = 2,

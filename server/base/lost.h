@@ -3,8 +3,8 @@
  * folder that the store does not know may be the only copy of somebody's data. It goes away by age
  * (setting lost_days).
  */
-#ifndef HN_LOST_H
-#define HN_LOST_H
+#ifndef HN_SERVER_BASE_LOST_H
+#define HN_SERVER_BASE_LOST_H
 
 #include "server/base/state.h"
 

@@ -1,6 +1,6 @@
 /* What dtype*.c share: rows of the table that stand in the other files, and the tables of those. */
-#ifndef HN_DTYPE_IMPL_H
-#define HN_DTYPE_IMPL_H
+#ifndef HN_ENGINE_FORMATS_DTYPE_INTERNAL_H
+#define HN_ENGINE_FORMATS_DTYPE_INTERNAL_H
 
 #include "engine/formats/dtype.h"
 

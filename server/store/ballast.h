@@ -2,8 +2,8 @@
  * STATE/ballast: space that is taken while there is enough, and given back when a full disk would
  * not even let anything be deleted: a deletion first writes to the store's log.
  */
-#ifndef HN_BALLAST_H
-#define HN_BALLAST_H
+#ifndef HN_SERVER_STORE_BALLAST_H
+#define HN_SERVER_STORE_BALLAST_H
 
 #include "server/store/store.h"
 

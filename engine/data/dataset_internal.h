@@ -2,8 +2,8 @@
  * File formats of data sets: where the rows lie, and a row as a JSON object. Internal to
  * dataset*.c.
  */
-#ifndef HN_DATASET_FORMAT_H
-#define HN_DATASET_FORMAT_H
+#ifndef HN_ENGINE_DATA_DATASET_INTERNAL_H
+#define HN_ENGINE_DATA_DATASET_INTERNAL_H
 
 #include "engine/data/dataset.h"
 

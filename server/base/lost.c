@@ -1,6 +1,6 @@
 /* See lost.h. The name of an entry begins with the time at which it came in, as
  * "20260131T120000Z-". */
-#include "server/care/lost.h"
+#include "server/base/lost.h"
 #include "server/base/id.h"
 #include "server/base/log.h"
 

@@ -1,5 +1,5 @@
 /* See tar.h. */
-#include "server/base/tar.h"
+#include "server/jobs/tar.h"
 #include "server/jobs/rundir.h"
 
 #include <errno.h>

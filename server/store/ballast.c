@@ -1,5 +1,5 @@
 /* See ballast.h. */
-#include "server/care/ballast.h"
+#include "server/store/ballast.h"
 #include "server/base/log.h"
 #include "server/base/machine.h"
 #include "server/base/state.h"

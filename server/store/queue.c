@@ -1,5 +1,5 @@
 /* See queue.h. */
-#include "server/jobs/queue.h"
+#include "server/store/queue.h"
 
 int hn_queue_pick(
     struct hn_queue_candidate *candidates, size_t n, const struct hn_queue_limits *limits) {

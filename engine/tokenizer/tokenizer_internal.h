@@ -2,8 +2,8 @@
  * What the kinds of tokenizers share, and the row each of them adds: internal to tokenizer.c and
  * the kinds' files.
  */
-#ifndef HN_TOKENIZER_KIND_H
-#define HN_TOKENIZER_KIND_H
+#ifndef HN_ENGINE_TOKENIZER_TOKENIZER_INTERNAL_H
+#define HN_ENGINE_TOKENIZER_TOKENIZER_INTERNAL_H
 
 #include "engine/formats/gguf.h"
 #include "engine/tokenizer/tokenizer.h"
@@ -42,7 +42,7 @@ enum { HN_TRIM_NONE, HN_TRIM_SPACES, HN_TRIM_BUT_PREFIX };
  * begin if it begins with none. */
 enum { HN_PREFIX_NONE, HN_PREFIX_EACH, HN_PREFIX_MISSING, HN_PREFIX_FIRST };
 enum { HN_PART_FIRST = -1, HN_PART_SECOND = -2 }; /* the texts in HN_KEY_SINGLE and HN_KEY_PAIR */
-#define HN_PARTS_MAX 32
+#define HN_WRAP_PARTS_MAX 32
 #define HN_ENDS_MAX 32
 
 struct hn_tokenizer_kind {
@@ -66,7 +66,7 @@ struct hn_added { /* a control or added token, matched in the text itself */
     uint8_t flags; /* HN_ADDED_… */
 };
 
-struct hn_part {
+struct hn_wrap_part {
     int32_t id, type;
 };
 
@@ -82,9 +82,9 @@ struct hn_tokenizer {
     uint32_t added_first[257];
     int32_t ends[HN_ENDS_MAX]; /* ids that end a turn or a text */
     size_t n_ends;
-    int prefix;                            /* HN_PREFIX_…, set by the kind's load */
-    int trim;                              /* HN_TRIM_… */
-    struct hn_part parts[2][HN_PARTS_MAX]; /* of a single text, of a pair */
+    int prefix;                                      /* HN_PREFIX_…, set by the kind's load */
+    int trim;                                        /* HN_TRIM_… */
+    struct hn_wrap_part parts[2][HN_WRAP_PARTS_MAX]; /* of a single text, of a pair */
     size_t n_parts[2];
 };
 

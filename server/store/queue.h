@@ -6,8 +6,8 @@
  * does not fit lets smaller ones pass for ten minutes; after that it reserves: nobody passes until
  * it fits. So small jobs use the gaps, and no job starves.
  */
-#ifndef HN_QUEUE_H
-#define HN_QUEUE_H
+#ifndef HN_SERVER_STORE_QUEUE_H
+#define HN_SERVER_STORE_QUEUE_H
 
 #include <stdbool.h>
 #include <stddef.h>

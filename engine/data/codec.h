@@ -1,0 +1,34 @@
+/* The codec of one model: its tokenizer, its chat template and its special ids. */
+#ifndef HN_ENGINE_DATA_CODEC_H
+#define HN_ENGINE_DATA_CODEC_H
+
+#include "engine/model/model.h"
+#include "engine/template/template.h"
+#include "engine/tokenizer/tokenizer.h"
+
+struct hn_codec {
+    struct hn_tokenizer *tokenizer;
+    struct hn_template *chat; /* NULL when the model has none */
+    /* of conversations with tools, where the model has one of its own; else NULL */
+    struct hn_template *chat_tools;
+    char date[16]; /* for the template; "" = none */
+    /* [turn_size] what add_generation_prompt adds: the begin of an assistant's turn; may be NULL */
+    char *turn;
+    size_t turn_size;
+};
+/* Of an open model, which must stay open while the codec lives. */
+int hn_codec_open(const struct hn_model *model, struct hn_codec *ret, struct hn_error *err);
+int hn_codec_from_gguf(const struct hn_gguf *gguf, struct hn_codec *ret, struct hn_error *err);
+void hn_codec_finish(struct hn_codec *codec);
+/* Finds out with what text the chat template begins an assistant's turn; done by
+ * hn_codec_from_gguf. */
+void hn_codec_prepare(struct hn_codec *codec);
+/* Renders a conversation for the codec's model; HN_E_UNSUPPORTED when it has no chat template. */
+int hn_codec_render(const struct hn_codec *codec, const json_t *messages, const json_t *tools,
+    bool generation_prompt, struct hn_rendered *out, struct hn_error *err);
+/* Appends the ids of a text, after a BOS where the tokenizer adds one and the text does not begin
+ * with it already. */
+int hn_codec_encode(const struct hn_codec *codec, const char *text, size_t size,
+    const uint16_t *origins, struct hn_ids *ids, struct hn_error *err);
+
+#endif

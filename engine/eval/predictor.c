@@ -1,0 +1,320 @@
+/* See predictor.h. */
+#include "engine/families/load.h"
+#include "engine/eval/predictor.h"
+#include "engine/base/buf.h"
+#include "engine/base/json.h"
+#include "engine/eval/predict_head.h"
+#include "engine/export/export.h"
+#include "engine/run/checkpoint.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define SLOTS 16 /* sequences that are answered at the same time */
+#define SMALLEST_CONTEXT 256
+#define BASE_LENGTH 2048 /* tokens of a row, where no job says how many */
+
+void hn_predictor_destroy(struct hn_predictor *p) {
+    if (!p)
+        return;
+    hn_compute_finish(&p->compute);
+    hn_phase_finish(&p->phase);
+    hn_params_finish(&p->params);
+    hn_run_finish(&p->run);
+    hn_spec_finish(&p->spec);
+    free(p->key);
+    free(p);
+}
+
+/* Parameters of the exported result: from the first export that holds them alone. */
+static int read_exported(struct hn_predictor *p, const char *run_dir, struct hn_error *err) {
+    char dir[4096];
+    for (size_t i = 0; i < hn_n_exporters; i++) {
+        snprintf(dir, sizeof dir, "%s/artifacts/%s", run_dir, hn_exporters[i].dir);
+        if (!hn_exporters[i].is_model && access(dir, R_OK) == 0)
+            return hn_exporters[i].read(&p->run, &p->params, dir, p->params.values, err);
+    }
+    return hn_fail(err, HN_E_CONFLICT,
+        "the job has no exported result yet; ask for \"step\":\"last\" while it runs");
+}
+
+/* Whether the exported result is a model of its own only: then its folder is opened in the base's
+ * place. */
+static bool is_merged_only(const char *run_dir, char *ret, size_t size) {
+    bool model = false;
+    for (size_t i = 0; i < hn_n_exporters; i++) {
+        char dir[4096];
+        snprintf(dir, sizeof dir, "%s/artifacts/%s", run_dir, hn_exporters[i].dir);
+        if (access(dir, R_OK))
+            continue;
+        if (!hn_exporters[i].is_model)
+            return false;
+        if (!model)
+            snprintf(ret, size, "%.4096s%s%s", dir, hn_exporters[i].file ? "/" : "",
+                hn_exporters[i].file ? hn_exporters[i].file : "");
+        model = true;
+    }
+    return model;
+}
+
+static int no_checkpoint(struct hn_error *err, size_t step) {
+    hn_fail(err, HN_E_NOT_FOUND, "the job has no checkpoint of step %zu", step);
+    hn_error_field(err, "step");
+    hn_error_hint(err, "GET /jobs/{id}/checkpoints lists those that are kept; 0 is the beginning");
+    return HN_E_NOT_FOUND;
+}
+
+/* Parameters as of a step; before the first one they are what the run began with. */
+static int read_step(
+    struct hn_predictor *p, const char *run_dir, size_t step, struct hn_error *err) {
+    return step ? hn_checkpoint_read(run_dir, step, &p->params, NULL, NULL, err)
+                : hn_run_start_params(&p->run, run_dir, &p->params, err);
+}
+
+/* `which`: "last", "best" or a step's number. */
+static int read_checkpoint(
+    struct hn_predictor *p, const char *run_dir, const json_t *which, struct hn_error *err) {
+    size_t *steps = NULL, n = 0, wanted = (size_t)json_integer_value(which), last = 0;
+    struct hn_progress progress = {0};
+    bool found = json_is_integer(which) && wanted == 0;
+    int rc = hn_checkpoint_list(run_dir, &steps, &n, err);
+    for (size_t i = 0; !rc && i < n; i++) {
+        last = steps[i];
+        found = found || last == wanted;
+    }
+    free(steps);
+    if (rc)
+        return rc;
+    if (json_is_integer(which))
+        return found ? read_step(p, run_dir, wanted, err) : no_checkpoint(err, wanted);
+    if (!last)
+        return hn_fail(err, HN_E_CONFLICT, "the job has no checkpoint yet");
+    rc = hn_checkpoint_read(run_dir, last, &p->params, &progress, NULL, err);
+    if (!rc && strcmp(json_string_value(which), "best") == 0 && progress.has_best &&
+        progress.best_step != last)
+        rc = read_step(p, run_dir, progress.best_step, err);
+    return rc;
+}
+
+static int read_source_spec(
+    struct hn_predictor *p, const json_t *source, const char **run_dir, struct hn_error *err) {
+    char path[4096];
+    json_t *json = NULL;
+    int rc = hn_json_string(source, "run_dir", run_dir, err);
+    if (!rc && !*run_dir)
+        rc = hn_fail(err, HN_E_MISSING_FIELD, "source.run_dir is missing");
+    snprintf(path, sizeof path, "%s/spec.json", *run_dir ? *run_dir : "");
+    if (!rc)
+        rc = hn_json_load(path, 16 << 20, &json, err);
+    return rc ? rc : hn_spec_read(&p->spec, json, err);
+}
+
+static int no_head(const struct hn_model *model, struct hn_error *err) {
+    hn_fail(err, HN_E_UNSUPPORTED,
+        "%s models are encoders, and this one has no head that could answer", model->config.family);
+    hn_error_hint(err,
+        "ask a job that was trained on it, or import a folder with a head, such as a job's "
+        "merged/");
+    return HN_E_UNSUPPORTED;
+}
+
+/* `own`: the model's own head, if it was trained for a task; else that of the job. */
+static int open_model(struct hn_predictor *p, const char *path, bool own, struct hn_error *err) {
+    int rc = hn_model_open(&p->run.model, path, err);
+    if (!rc && own)
+        rc = hn_labels_of_model(&p->spec.labels, &p->run.model, err);
+    if (!rc && own && p->spec.labels.objective == HN_OBJECTIVE_TOKENS && p->run.model.arch->encoder)
+        rc = no_head(&p->run.model, err);
+    if (!rc)
+        rc = hn_model_set_head(
+            &p->run.model, p->spec.labels.objective, hn_labels_outputs(&p->spec.labels), err);
+    return rc ? rc : hn_codec_open(&p->run.model, &p->run.codec, err);
+}
+
+/* A base alone: rows as long as it was made for, within reason; a head must be in its file. */
+static int open_base(struct hn_predictor *p, const char *path, struct hn_error *err) {
+    hn_hyperparams_defaults(&p->spec.hp);
+    int rc = open_model(p, path, true, err);
+    size_t context = p->run.model.config.context;
+    p->spec.hp.max_length = (int64_t)(context < BASE_LENGTH ? context : BASE_LENGTH);
+    if (!rc && p->run.model.head.is_new)
+        rc = hn_fail(
+            err, HN_E_MODEL_INVALID, "the model's file lacks the head that its config.json names");
+    return rc;
+}
+
+static int open_predictor(
+    struct hn_predictor *p, const char *path, const json_t *source, struct hn_error *err) {
+    const char *run_dir = NULL;
+    char merged[4300];
+    const json_t *step = json_object_get(source, "step");
+    bool exported =
+        !step || (json_is_string(step) && strcmp(json_string_value(step), "exported") == 0);
+    p->run.spec = &p->spec;
+    if (!json_is_object(source))
+        return open_base(p, path, err);
+    int rc = read_source_spec(p, source, &run_dir, err);
+    if (rc)
+        return rc;
+    if (exported && is_merged_only(run_dir, merged, sizeof merged))
+        return open_model(p, merged, false, err);
+    rc = open_model(p, path, false, err);
+    if (!rc)
+        rc = hn_run_choose_params(&p->run, err);
+    if (!rc)
+        rc = hn_run_make_params(&p->run, &p->params, err);
+    if (rc)
+        return rc;
+    return exported ? read_exported(p, run_dir, err) : read_checkpoint(p, run_dir, step, err);
+}
+
+size_t hn_predictor_limit(const struct hn_predictor *p) {
+    return p->run.model.config.context < HN_ANSWER_CONTEXT ? p->run.model.config.context
+                                                           : HN_ANSWER_CONTEXT;
+}
+
+/* Room for `tokens` a sequence in the key-value cache: grown in powers of two, since most calls are
+ * short. */
+static int make_room(struct hn_predictor *p, size_t tokens, struct hn_error *err) {
+    size_t limit = hn_predictor_limit(p), context = SMALLEST_CONTEXT;
+    unsigned threads = (unsigned)sysconf(_SC_NPROCESSORS_ONLN);
+    while (context < tokens)
+        context *= 2;
+    context = context < limit ? context : limit;
+    if (context <= p->context)
+        return 0;
+    hn_compute_finish(&p->compute);
+    hn_phase_finish(&p->phase);
+    p->context = 0;
+    int rc = hn_sample_phase(&p->phase, &p->run.model, p->run.adapter.n ? &p->run.adapter : NULL,
+        SLOTS, context, threads, err);
+    if (!rc)
+        rc = hn_compute_init(&p->compute, threads, p->phase.plan.arena_bytes, HN_SAMPLE_CHUNK, err);
+    p->context = rc ? 0 : context;
+    return rc;
+}
+
+/* The predictor for these parameters: the one kept from the last call, or a new one in its
+ * place. */
+int hn_predictor_find(
+    struct hn_predictor **kept, const char *path, const json_t *source, struct hn_error *err) {
+    json_t *key = json_pack("{s:s, s:O?}", "model", path, "source", source);
+    char *text = key ? hn_json_canonical(key) : NULL;
+    json_decref(key);
+    if (!text)
+        return hn_fail(err, HN_E_INTERNAL, "out of memory");
+    const json_t *step = json_object_get(source, "step");
+    bool moving = step && !json_is_integer(step) &&
+        strcmp(json_string_value(step) ? json_string_value(step) : "", "exported") != 0;
+    if (*kept && strcmp((*kept)->key, text) == 0 && !moving) {
+        free(text);
+        return 0;
+    }
+    hn_predictor_destroy(*kept);
+    *kept = NULL;
+    struct hn_predictor *p = hn_calloc(1, sizeof *p);
+    if (!p) {
+        free(text);
+        return hn_fail(err, HN_E_INTERNAL, "out of memory");
+    }
+    p->key = text;
+    int rc = open_predictor(p, path, source, err);
+    if (rc)
+        hn_predictor_destroy(p);
+    else
+        *kept = p;
+    return rc;
+}
+
+/* Room for rows of `tokens` tokens in the phase of a task's head. */
+static int make_head_room(struct hn_predictor *p, size_t tokens, struct hn_error *err) {
+    tokens = tokens > HN_PREDICT_TOKENS ? tokens : HN_PREDICT_TOKENS;
+    if (tokens <= p->context)
+        return 0;
+    hn_compute_finish(&p->compute);
+    hn_phase_finish(&p->phase);
+    p->context = 0;
+    int rc = hn_predict_phase(&p->phase, &p->run, tokens, err);
+    if (!rc)
+        rc = hn_compute_init(
+            &p->compute, p->phase.plan.caps.threads, p->phase.plan.arena_bytes, tokens, err);
+    p->context = rc ? 0 : tokens;
+    return rc;
+}
+
+/* A text, or a list of them. */
+static int read_stops(const json_t *stop, struct hn_sampling *w, struct hn_error *err) {
+    size_t n = json_is_array(stop) ? json_array_size(stop) : stop && !json_is_null(stop);
+    for (size_t i = 0; i < n; i++) {
+        const char *text = json_string_value(json_is_array(stop) ? json_array_get(stop, i) : stop);
+        if (!text || !*text || i >= HN_STOPS) {
+            hn_fail(err, HN_E_INVALID_FIELD,
+                "stop must be a text or a list of at most %d texts, none of them empty", HN_STOPS);
+            hn_error_field(err, "stop");
+            return HN_E_INVALID_FIELD;
+        }
+        w->stops[w->options.n_stop++] = text;
+    }
+    return 0;
+}
+
+int hn_sampling_read(
+    const json_t *params, int64_t max_tokens, struct hn_sampling *w, struct hn_error *err) {
+    int64_t top_k = 0, seed = 0;
+    const json_t *stop = json_object_get(params, "stop");
+    struct hn_generate_options *o = &w->options;
+    *o = (struct hn_generate_options){.top_p = 1, .stop = w->stops};
+    int rc = hn_json_int(params, "max_tokens", 1, HN_ANSWER_CONTEXT, &max_tokens, err);
+    if (!rc)
+        rc = hn_json_int(params, "top_k", 0, 1 << 20, &top_k, err);
+    if (!rc)
+        rc = hn_json_int(params, "seed", 0, INT64_MAX, &seed, err);
+    if (!rc)
+        rc = hn_json_number(params, "temperature", 0, 100, &o->temperature, err);
+    if (!rc)
+        rc = hn_json_number(params, "top_p", 0, 1, &o->top_p, err);
+    if (!rc)
+        rc = read_stops(stop, w, err);
+    o->max_tokens = (size_t)max_tokens;
+    o->top_k = (size_t)top_k;
+    o->seed = (uint64_t)seed;
+    return rc;
+}
+
+int hn_predictor_generate(struct hn_predictor *p, const struct hn_prompt *prompts, size_t n,
+    const struct hn_generate_options *options, struct hn_generated *results, hn_piece_fn *piece,
+    void *user, struct hn_error *err) {
+    struct hn_ids *ids = hn_calloc(n, sizeof *ids);
+    size_t longest = 0;
+    for (size_t i = 0; ids && i < n; i++) {
+        ids[i] = prompts[i].ids;
+        longest = ids[i].n > longest ? ids[i].n : longest;
+    }
+    int rc = ids ? make_room(p, longest + options->max_tokens, err)
+                 : hn_fail(err, HN_E_INTERNAL, "out of memory");
+    struct hn_generator g = {.compute = &p->compute,
+        .phase = &p->phase,
+        .model = &p->run.model,
+        .codec = &p->run.codec,
+        .params = p->params.values,
+        .slots = SLOTS,
+        .context = p->context};
+    if (!rc)
+        rc = hn_generate(&g, ids, n, options, results, piece, user, err);
+    free(ids);
+    return rc;
+}
+
+int hn_predictor_answer(
+    struct hn_predictor *p, const json_t *inputs, json_t **ret, struct hn_error *err) {
+    struct hn_head_inputs in;
+    int rc = hn_head_inputs_read(&in, &p->run, inputs, err);
+    if (!rc)
+        rc = make_head_room(p, in.longest, err);
+    if (!rc)
+        rc = hn_predict_head(&p->compute, &p->phase, &p->run, p->params.values, &in, ret, err);
+    hn_head_inputs_finish(&in);
+    return rc;
+}
