@@ -159,6 +159,14 @@ def test_named_tests_exist():
     assert [name for name in sorted(existing) if (ROOT / "tests/e2e" / name).exists() and name not in told] == []
 
 
+def test_named_files_exist():
+    """Files and folders of the source that the manual and CONTRIBUTING.md name."""
+    for path in [*(ROOT / "web/manual").glob("*.md"), ROOT / "CONTRIBUTING.md", ROOT / "README.md"]:
+        named = re.findall(r"(?<![\w/.])(?:engine|server|api|web|tests|bench|deploy|migrations)/[\w/.-]*\b/?(?![*\w])", path.read_text())
+        missing = [name for name in named if "NAME" not in name and not (ROOT / name.rstrip(".")).exists()]
+        assert missing == [], path
+
+
 def test_links_of_files_in_the_repository():
     for path in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *(ROOT / "web/manual").glob("*.md")]:
         for link in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", path.read_text()):
