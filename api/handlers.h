@@ -65,6 +65,7 @@ int hn_system_ready(struct hn_request *req, struct hn_error *err);
 int hn_system_metrics(struct hn_request *req, struct hn_error *err);
 int hn_system_openapi(struct hn_request *req, struct hn_error *err);
 int hn_web_file(struct hn_request *req, struct hn_error *err);
+int hn_web_manual(struct hn_request *req, struct hn_error *err);
 
 /* Shared by several resources. */
 /* by params[0]; finish it always */

@@ -14,6 +14,9 @@
 static const struct hn_route routes[] = {
     {"GET", "/", hn_web_file, HN_SCOPE_OPEN, NO, LOOP, "", "the dashboard"},
     {"GET", "/web/{file}", hn_web_file, HN_SCOPE_OPEN, NO, LOOP, "", "the dashboard's files"},
+    {"GET", "/manual", hn_web_manual, HN_SCOPE_OPEN, NO, LOOP, "", "the manual"},
+    {"GET", "/manual/", hn_web_manual, HN_SCOPE_OPEN, NO, LOOP, "", "the manual"},
+    {"GET", "/manual/{page}", hn_web_manual, HN_SCOPE_OPEN, NO, LOOP, "", "a page of the manual"},
     {"GET", "/healthz", hn_system_health, HN_SCOPE_OPEN, NO, LOOP, "", "the process is alive"},
     {"GET", "/readyz", hn_system_ready, HN_SCOPE_OPEN, NO, LOOP, "",
         "jobs are taken; 503 while shutting down"},

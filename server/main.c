@@ -1,5 +1,5 @@
-/* The command line: one row a subcommand. Only here do the HTTP layer and the API's route table
- * meet. */
+/* The command line: one row of commands.def a subcommand. Only here do the HTTP layer and the API's
+ * route table meet. */
 #include "api/routes.h"
 #include "server/cli/commands.h"
 #include "server/jobs/executor.h"
@@ -158,25 +158,9 @@ static const struct {
     const char *name, *synopsis, *what; /* what NULL: not shown */
     int (*run)(int argc, char **argv);
 } commands[] = {
-    {"serve", "serve [--config F] [--listen A:P] [--state D]",
-        "run the server (serve --help lists all settings)", command_serve},
-    {"train", "train RUN_DIR", "run or resume one run directory, without a server", command_train},
-    {"model", "model import NAME PATH | list", "take in a GGUF file or a Hugging Face folder",
-        hn_command_model},
-    {"key", "key create --name N --scope S | list | revoke N",
-        "API keys: scope, whose jobs they see, expiry, quotas", hn_command_key},
-    {"backup", "backup FOLDER [--models no] [--state D]",
-        "copy the state into a new folder, beside a running server", hn_command_backup},
-    {"check", "check [--state D]", "compare the store with the disk, file by file",
-        hn_command_check},
-    {"rebuild", "rebuild [--state D]", "make the store anew from the folders when hone.db was lost",
-        hn_command_rebuild},
-    {"doctor", "doctor [--state D]", "look whether this machine is ready", hn_command_doctor},
-    {"bench", "bench [PATH] [--threads N]",
-        "what this machine reaches; with a model, training and asking it", hn_command_bench},
-    {"helper", "", NULL, command_helper},
-    {"--version", "--version", "print the version and build", command_version},
-    {"--help", "--help", "print this", command_help},
+#define HN_COMMAND(name, synopsis, what, run) {name, synopsis, what, run},
+#include "server/cli/commands.def"
+#undef HN_COMMAND
 };
 #define COMMANDS (sizeof commands / sizeof commands[0])
 

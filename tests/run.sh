@@ -105,7 +105,8 @@ python_tools() {
 }
 
 install_packages || exit 1
-for tool in bc strace clang-format chromium; do # chromium: the dashboard's tests
+# chromium: the dashboard's tests; groff: those of the man pages; clang-format: the rules
+for tool in bc strace chromium clang-format groff; do
     command -v $tool >/dev/null || as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $tool >/dev/null
 done
 fetch_model

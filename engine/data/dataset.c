@@ -73,11 +73,11 @@ static int choose_format(struct hn_row_scan *scan, const char *name,
     if (!name)
         return invalid(err,
             "write one JSON object a line, such as {\"prompt\": \"…\", \"completion\": \"…\"}, or "
-            "CSV with a header",
+            "CSV with a header; see /manual/data",
             "the file's format is not recognised");
     hn_fail(err, HN_E_INVALID_FIELD, "the format \"%.40s\" is not known", name);
     hn_error_field(err, "format");
-    hn_error_hint(err, "known formats: %s", known);
+    hn_error_hint(err, "known formats: %s; see /manual/data", known);
     return HN_E_INVALID_FIELD;
 }
 

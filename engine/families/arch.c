@@ -41,7 +41,7 @@ int hn_arch_find(const struct hn_model *model, const struct hn_arch **ret, struc
     else if (arch.data)
         snprintf(name, sizeof name, "%.*s", (int)(arch.size < 63 ? arch.size : 63), arch.data);
     hn_fail(err, HN_E_UNSUPPORTED, "models of architecture \"%s\" are not supported", name);
-    hn_error_hint(err, "supported: %s", list);
+    hn_error_hint(err, "supported: %s; see /manual/exports#base-models", list);
     return HN_E_UNSUPPORTED;
 }
 

@@ -10,7 +10,7 @@ int hn_model_open(struct hn_model *model, const char *path, struct hn_error *err
  * shape, else new ones, and marks what the task does without. HN_E_UNSUPPORTED when the family has
  * no such head. */
 int hn_model_set_head(
-    struct hn_model *model, enum hn_objective problem, size_t outputs, struct hn_error *err);
+    struct hn_model *model, enum hn_objective objective, size_t outputs, struct hn_error *err);
 /* Only what text needs: the file, its family and context; no weights. */
 int hn_model_peek(struct hn_model *model, const char *path, struct hn_error *err);
 void hn_model_close(struct hn_model *model);

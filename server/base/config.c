@@ -354,3 +354,19 @@ char *hn_config_help(void) {
     }
     return out.data;
 }
+
+json_t *hn_config_schema(void) {
+    static const char *const types[] = {"text", "number", "size", "yes|no", "word"};
+    json_t *list = json_array();
+    for (size_t i = 0; i < OPTIONS; i++) {
+        const struct option *option = &options[i];
+        json_t *row = json_pack("{s:s,s:s,s:s?,s:s}", "name", option->name, "type",
+            types[option->type], "default", option->standard, "help", option->help);
+        if (option->type == COUNT || option->type == SIZE) {
+            json_object_set_new(row, "min", json_integer((json_int_t)option->min));
+            json_object_set_new(row, "max", json_integer((json_int_t)option->max));
+        }
+        json_array_append_new(list, row);
+    }
+    return list;
+}

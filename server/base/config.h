@@ -52,5 +52,8 @@ int hn_config_arguments(
 int hn_config_resolve(struct hn_config *config, struct hn_error *err);
 /* The options, one a line, for --help. Caller frees. */
 char *hn_config_help(void);
+/* [{"name","type","default","min","max","help"}], for the manual; "default" null: found out at
+ * start. */
+json_t *hn_config_schema(void);
 
 #endif

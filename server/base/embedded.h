@@ -1,5 +1,5 @@
-/* Files compiled into the binary by server/embed.py: the migrations, the dashboard, the API's
- * shapes. Lists end with a NULL name. */
+/* Files compiled into the binary by server/embed.py: the migrations, the dashboard, the manual,
+ * the API's shapes. Lists end with a NULL name. */
 #ifndef HN_SERVER_BASE_EMBEDDED_H
 #define HN_SERVER_BASE_EMBEDDED_H
 
@@ -13,6 +13,7 @@ struct hn_embedded {
 
 extern const struct hn_embedded hn_embedded_migrations[];
 extern const struct hn_embedded hn_embedded_web[];
+extern const struct hn_embedded hn_embedded_manual[];
 extern const struct hn_embedded hn_embedded_schemas[];
 
 #endif

@@ -3,7 +3,8 @@
  *
  * Nouns: command, session (settings and an open store), backup, rebuild, doctor.
  * Ownership: A session closes what it opened.
- * May include: server/base server/care server/http server/jobs server/library server/store.
+ * May include: engine/tables server/base server/care server/http server/jobs server/library
+ *   server/store.
  */
 
 /* The subcommands that work without a running daemon, or beside one: models, keys, backups, the

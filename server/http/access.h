@@ -9,8 +9,8 @@
  *           for changing.
  *
  * What is out of reach is answered like what is not there (404), so that ids cannot be tried. Where
- * no keys are required everybody may everything. README's table "Who may what" is tested cell by
- * cell.
+ * no keys are required everybody may everything. The manual's table "Who may what" is tested cell
+ * by cell.
  */
 #ifndef HN_SERVER_HTTP_ACCESS_H
 #define HN_SERVER_HTTP_ACCESS_H

@@ -84,8 +84,9 @@ static int identify(struct hn_exchange *x, struct hn_error *err) {
         return check_address(x, read_key(req, header, err), err);
     if (!peer) {
         hn_fail(err, HN_E_UNAUTHORIZED, "this server asks for a key");
-        hn_error_hint(
-            err, "send the header Authorization: Bearer KEY; `honed key create` makes one");
+        hn_error_hint(err,
+            "send the header Authorization: Bearer KEY; `honed key create` makes one, see "
+            "/manual/security");
         return HN_E_UNAUTHORIZED;
     }
     req->key = *peer;

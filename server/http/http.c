@@ -113,7 +113,7 @@ static int no_route(struct hn_exchange *x, const char *allowed, struct hn_error 
         return HN_E_METHOD_NOT_ALLOWED;
     }
     hn_fail(err, HN_E_NOT_FOUND, "there is nothing at %.200s", x->req.path);
-    hn_error_hint(err, "GET /openapi.json describes all paths");
+    hn_error_hint(err, "GET /openapi.json describes all paths, and /manual/api is a tour of them");
     return HN_E_NOT_FOUND;
 }
 

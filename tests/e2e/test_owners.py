@@ -1,4 +1,4 @@
-"""Owners: README's table "Who may what" cell by cell, and what else keys, teams, quotas and local users are promised."""
+"""Owners: the manual's table "Who may what" cell by cell, and what else keys, teams, quotas and local users are promised."""
 import hashlib
 import json
 import os
@@ -61,8 +61,8 @@ def refused(reply, status, code):
 # ---- the table ----
 
 def table():
-    """{row: {role: cell}} of README's section."""
-    section = (ROOT / "README.md").read_text().split("## Who may what")[1].split("\n## ")[0]
+    """{row: {role: cell}} of the manual's section."""
+    section = (ROOT / "web/manual/security.md").read_text().split("## Who may what")[1].split("\n## ")[0]
     lines = [[c.strip() for c in line.strip().strip("|").split("|")] for line in section.splitlines() if line.startswith("|")]
     return {line[0]: dict(zip(lines[0][1:], line[1:])) for line in lines[2:]}
 
@@ -134,7 +134,7 @@ def uses(w, role):
 
 
 ACTIONS = {
-    "dashboard, `/healthz`, `/readyz`, `/openapi.json`": get("/", "/healthz", "/readyz", "/openapi.json"),
+    "dashboard, manual, `/healthz`, `/readyz`, `/openapi.json`": get("/", "/manual/", "/manual/data", "/healthz", "/readyz", "/openapi.json"),
     "models: look": get("/models", "/models/base"),
     "models: predict, evaluate": lambda w, role: [("POST", "/models/base/predict", {"inputs": ["a"]}),
                                                   ("POST", "/models/base/evaluate", {"dataset": w.own[role] or w.data})],
