@@ -42,7 +42,8 @@ static int read_evaluate(
     return rc;
 }
 
-/* Has it made, keeps it and answers. `about` says of what it is; taken over, as is `params`. */
+/* Runs the evaluation, stores it and replies. `about` says of what it is; taken over, as is
+ * `params`. */
 static int reply_evaluation(
     struct hn_request *req, json_t *params, json_t *about, struct hn_error *err) {
     const char *state = req->server->config->state;

@@ -17,7 +17,6 @@
 #include <unistd.h>
 
 #define PENDING_BYTES ((size_t)64 << 20)
-#define MAX_TOKENS 256   /* of an answer, where the request does not say, as the engine has it */
 #define BRIEF_TOKENS 256 /* of all answers of a request that is answered soon; and of its inputs: */
 #define BRIEF_BYTES 4096
 
@@ -76,7 +75,7 @@ static bool is_brief(const json_t *params) {
     json_t *inputs = json_object_get(params, "inputs"),
            *tokens = json_object_get(params, "max_tokens");
     size_t n = json_array_size(inputs);
-    int64_t each = tokens ? (int64_t)json_integer_value(tokens) : MAX_TOKENS;
+    int64_t each = tokens ? (int64_t)json_integer_value(tokens) : HN_MAX_TOKENS;
     if (each > BRIEF_TOKENS || n > (size_t)(BRIEF_TOKENS / each))
         return false;
     return json_dumpb(inputs, NULL, 0, JSON_COMPACT) <= BRIEF_BYTES;
@@ -198,16 +197,16 @@ static int read_body(struct hn_request *req, json_t **ret, bool *ret_stream, str
         rc = hn_json_known(body, known, "", err);
     const json_t *inputs = json_object_get(body, "inputs");
     if (!rc &&
-        (!json_is_array(inputs) || !json_array_size(inputs) || json_array_size(inputs) > 1024)) {
+        (!json_is_array(inputs) || !json_array_size(inputs) || json_array_size(inputs) > HN_INPUTS_MAX)) {
         rc = hn_fail(err, inputs ? HN_E_INVALID_FIELD : HN_E_MISSING_FIELD,
-            "inputs must be a list of 1 to 1024 inputs");
+            "inputs must be a list of 1 to %d inputs", HN_INPUTS_MAX);
         hn_error_field(err, "inputs");
         hn_error_hint(err, "for example {\"inputs\":[\"What is Hone?\"]}");
     }
     if (!rc)
         rc = hn_json_int(body, "max_tokens", 1, 1 << 20, &whole, err);
     if (!rc)
-        rc = hn_json_int(body, "top_k", 0, 1 << 24, &whole, err);
+        rc = hn_json_int(body, "top_k", 0, HN_TOP_K_MAX, &whole, err);
     if (!rc)
         rc = hn_json_int(body, "seed", 0, INT64_MAX, &whole, err);
     if (!rc)

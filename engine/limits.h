@@ -9,6 +9,13 @@
 /* Bytes of weights in one file of a merged folder, by default and at most. */
 #define HN_SHARD_BYTES 5000000000LL
 #define HN_SHARD_BYTES_MAX 9007199254740991LL
+/* Of predictions: inputs of a request, tokens of an answer where the request does not say, and the
+ * bound of top_k. */
+#define HN_INPUTS_MAX 1024
+#define HN_MAX_TOKENS 256
+#define HN_TOP_K_MAX (1 << 20)
+/* Tokens of a row at most, where max_length is auto. */
+#define HN_AUTO_MAX_LENGTH 2048
 #define HN_VERIFY_ON_MAX 4 /* other precisions of the base that a result is tried on */
 
 #endif

@@ -19,7 +19,7 @@ struct hn_labels {
     json_t *names;  /* [n] texts; NULL for problems without labels */
     json_t *index;  /* name → number */
     float *weights; /* [n] of a label's rows in the loss, or NULL: all 1 */
-    /* spans: that there is no answer is an answer, since the training data has such rows */
+    /* spans: questions without an answer are supported, since the training data has some */
     bool unanswerable;
 };
 

@@ -1,6 +1,7 @@
 /* See predictor.h. */
 #include "engine/families/load.h"
 #include "engine/eval/predictor.h"
+#include "engine/limits.h"
 #include "engine/base/buf.h"
 #include "engine/base/json.h"
 #include "engine/eval/predict_head.h"
@@ -269,7 +270,7 @@ int hn_sampling_read(
     *o = (struct hn_generate_options){.top_p = 1, .stop = w->stops};
     int rc = hn_json_int(params, "max_tokens", 1, HN_ANSWER_CONTEXT, &max_tokens, err);
     if (!rc)
-        rc = hn_json_int(params, "top_k", 0, 1 << 20, &top_k, err);
+        rc = hn_json_int(params, "top_k", 0, HN_TOP_K_MAX, &top_k, err);
     if (!rc)
         rc = hn_json_int(params, "seed", 0, INT64_MAX, &seed, err);
     if (!rc)

@@ -64,7 +64,7 @@ static void tile_nn(const struct hn_exec *x, float *out, size_t ldo, const float
         (struct hn_addend){add ? out : NULL, ldo, NULL}, out, ldo, scratch);
 }
 
-/* Columns a task of rows that stand alone: small, so that threads end together. */
+/* Output columns of a decoding task: small, so that threads end together. */
 #define NEXT_COLS 32
 
 struct product {

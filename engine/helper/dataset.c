@@ -3,6 +3,7 @@
  * dataset.preview: one row as the model would see it: every token, and whether it is trained,
  * masked or cut off.
  */
+#include "engine/limits.h"
 #include "engine/families/load.h"
 #include "engine/data/encode.h"
 #include "engine/model/model.h"
@@ -15,7 +16,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define AUTO_MAX_LENGTH 2048 /* as for a job whose max_length is auto (op_plan.c) */
 
 static int open_data(struct hn_helper_call *call, const json_t *params, struct hn_dataset *data,
     struct hn_error *err) {
@@ -155,8 +155,8 @@ static int read_options(struct preview *p, const json_t *params, struct hn_error
     }
     int64_t context = (int64_t)p->model.config.context;
     int64_t length = hp.max_length != HN_AUTO_INT ? hp.max_length
-        : context < AUTO_MAX_LENGTH               ? context
-                                                  : AUTO_MAX_LENGTH;
+        : context < HN_AUTO_MAX_LENGTH               ? context
+                                                  : HN_AUTO_MAX_LENGTH;
     p->options = (struct hn_encode_options){.task = (enum hn_task)number,
         .max_length = length > 0 ? (size_t)length : 1,
         .overflow = (enum hn_overflow)hp.overflow,

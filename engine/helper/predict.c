@@ -1,5 +1,6 @@
 /* predict: answers of a base model, or of a job's result, to a list of inputs. The model stays open
  * between calls. */
+#include "engine/limits.h"
 #include "engine/data/prompt.h"
 #include "engine/base/buf.h"
 #include "engine/eval/generate.h"
@@ -13,8 +14,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#define MAX_INPUTS 1024
-#define MAX_TOKENS 256 /* of an answer, where the request does not say */
 
 /* A call whose inputs are a part of a longer list, from `first` on. */
 struct piece_of {
@@ -94,16 +93,16 @@ int hn_helper_predict(
     struct hn_sampling writing = {0};
     bool stream = false;
     int64_t first = 0;
-    int rc = hn_sampling_read(params, MAX_TOKENS, &writing, err);
+    int rc = hn_sampling_read(params, HN_MAX_TOKENS, &writing, err);
     if (!rc)
-        rc = hn_json_int(params, "first", 0, MAX_INPUTS, &first, err);
+        rc = hn_json_int(params, "first", 0, HN_INPUTS_MAX, &first, err);
     if (!rc)
         rc = hn_json_bool(params, "stream", &stream, err);
     if (!rc &&
         (!json_is_array(inputs) || !json_array_size(inputs) ||
-            json_array_size(inputs) > MAX_INPUTS)) {
+            json_array_size(inputs) > HN_INPUTS_MAX)) {
         rc = hn_fail(err, HN_E_INVALID_FIELD,
-            "inputs must be a list of 1 to %d texts or conversations", MAX_INPUTS);
+            "inputs must be a list of 1 to %d texts or conversations", HN_INPUTS_MAX);
         hn_error_field(err, "inputs");
     }
     if (!rc)

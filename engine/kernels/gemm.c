@@ -23,7 +23,8 @@ static size_t depth_of(size_t k, size_t block) {
     return parts < 2 || block > 32 ? HN_GEMM_DEPTH : ((k + parts - 1) / parts + 31) / 32 * 32;
 }
 
-/* For products that cannot add on their way: C = add. Whether C holds anything then. */
+/* OpenBLAS cannot add residual and bias while it writes: C is filled with them first. True if the
+ * product must then be accumulated into C. */
 static bool begin(size_t m, size_t n, struct hn_addend add, float *c, size_t ldc) {
     for (size_t r = 0; r < m; r++) {
         float *row = c + r * ldc;

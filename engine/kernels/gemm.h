@@ -54,7 +54,7 @@ struct hn_weight_part {
 void hn_gemm_weight(bool trans_w, size_t m, size_t n, size_t k, const float *a, size_t lda,
     const struct hn_weight_part *w, struct hn_addend add, float *c, size_t ldc, float *scratch);
 
-/* C[m, n] = A[m, k] · Wᵀ + add for a few rows that stand alone (the next tokens of generation): the
+/* C[m, n] = A[m, k] · Wᵀ + add for the few rows of decoding (one token a sequence): the
  * part's rows are dequantised one by one and multiplied with all of A's, without packing. A row's
  * bits depend on nothing beside it, but they are not those of hn_gemm_weight. */
 void hn_dots_weight(size_t m, size_t n, size_t k, const float *a, size_t lda,

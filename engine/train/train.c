@@ -487,7 +487,7 @@ static void name_computer(char *out) {
 }
 
 /* The checkpoint may come from another CPU or an earlier build: the run goes on, but its bytes are
- * nobody else's. */
+ * no longer those of a run on either alone. */
 static int tell_kernels(struct hn_trainer *t, struct hn_error *err) {
     char here[HN_COMPUTED_BY], text[2 * HN_COMPUTED_BY + 120];
     struct hn_progress *p = &t->progress;

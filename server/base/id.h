@@ -25,6 +25,7 @@ bool hn_name_valid(const char *name);
 
 void hn_time_rfc3339(int64_t milliseconds, char ret[HN_TIME_SIZE]);
 void hn_time_now(char ret[HN_TIME_SIZE]);
+#define HN_DAY_MS ((int64_t)24 * 3600 * 1000)
 int64_t hn_time_ms(void);   /* since 1970, for records */
 int64_t hn_time_tick(void); /* monotonic milliseconds, for time-outs */
 /* on the monotonic clock, for pthread_cond_clockwait */

@@ -47,8 +47,8 @@ struct hn_loop {
     struct work *waiting, **last_waiting;
 };
 
-/* What may not be lost and has nobody to tell: a wake-up without memory waits for some. Losing it
- * would hang a request for ever, dying would end everybody else's. */
+/* Retries the allocation until it succeeds: the callers, wake-ups of requests, have no error path.
+ * Losing one would hang its request for ever; ending the process would end everybody's. */
 static void *insist(size_t size) {
     void *found;
     while (!(found = hn_calloc(1, size)))

@@ -17,7 +17,6 @@
 
 #define FIRST_MS 1000
 #define MEASURE_MS (10 * 60 * 1000)
-#define DAY_MS ((int64_t)24 * 3600 * 1000)
 
 struct hn_care {
     struct hn_server *server;
@@ -122,12 +121,12 @@ static void retain_by_age(struct hn_server *server) {
     int64_t days = server->config->retain_days, now = hn_time_ms();
     if (!days)
         return;
-    hn_time_rfc3339(now - days * DAY_MS, limit);
+    hn_time_rfc3339(now - days * HN_DAY_MS, limit);
     remove_jobs(server, limit, INT64_MAX, "older than retain_days");
     remove_datasets(server, limit, INT64_MAX, "older than retain_days, and no job names it");
-    remove_exports(server, (now - days * DAY_MS) / 1000, INT64_MAX, "older than retain_days");
+    remove_exports(server, (now - days * HN_DAY_MS) / 1000, INT64_MAX, "older than retain_days");
     hn_evaluations_expire(
-        server->config->state, (now - days * DAY_MS) / 1000, INT64_MAX, "older than retain_days");
+        server->config->state, (now - days * HN_DAY_MS) / 1000, INT64_MAX, "older than retain_days");
 }
 
 /* What can be made again goes first, then what is oldest. Models and what is waiting or running are

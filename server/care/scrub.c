@@ -9,7 +9,6 @@
 #include <stdlib.h>
 
 #define STEP_BYTES ((int64_t)256 << 20)
-#define DAY_MS ((int64_t)24 * 3600 * 1000)
 
 static const char *const kinds[] = {"datasets", "models", "runs"};
 #define KINDS (sizeof kinds / sizeof kinds[0])
@@ -90,7 +89,7 @@ static bool next(struct hn_scrub *scrub, struct hn_db *db, const char **ret) {
 void hn_scrub_step(struct hn_scrub *scrub, bool (*busy)(void *ud), void *ud) {
     const char *name;
     if (!scrub->days ||
-        (scrub->kind == KINDS && hn_time_tick() - scrub->began < scrub->days * DAY_MS))
+        (scrub->kind == KINDS && hn_time_tick() - scrub->began < scrub->days * HN_DAY_MS))
         return;
     struct hn_db *db = hn_store_read(scrub->store, NULL);
     if (db && scrub->kind == KINDS) {

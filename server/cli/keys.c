@@ -16,8 +16,7 @@
     "                       [--max_bytes 10G] [--max_queued N] [--max_running N] [--state D]\n"  \
     "       honed key list [--state D] | honed key revoke NAME|ID [--state D]"
 
-#define DAY_MS ((int64_t)24 * 3600 * 1000)
-#define YEARS_MS (100 * 366 * DAY_MS)
+#define YEARS_MS (100 * 366 * HN_DAY_MS)
 
 /* Texts as given, NULL where absent. */
 struct wish {
@@ -51,7 +50,7 @@ static int read_expiry(const char *text, char ret[HN_TIME_SIZE], struct hn_error
     static const struct {
         char unit;
         int64_t ms;
-    } units[] = {{'s', 1000}, {'m', 60000}, {'h', 3600000}, {'d', DAY_MS}};
+    } units[] = {{'s', 1000}, {'m', 60000}, {'h', 3600000}, {'d', HN_DAY_MS}};
     struct tm tm = {0};
     int64_t now = hn_time_ms(), at = -1, span;
     char *end = NULL;
@@ -63,7 +62,7 @@ static int read_expiry(const char *text, char ret[HN_TIME_SIZE], struct hn_error
             at = now + span;
     const char *rest = strlen(text) == 10 ? strptime(text, "%Y-%m-%d", &tm) : NULL;
     if (rest && !*rest)
-        at = (int64_t)timegm(&tm) * 1000 + DAY_MS - 1;
+        at = (int64_t)timegm(&tm) * 1000 + HN_DAY_MS - 1;
     if (at <= now || at > now + YEARS_MS)
         return refuse(err, "--expires must be a span or a date that is still to come",
             "for example 12h, 30d, or 2027-01-31 (until the end of that day, UTC)");

@@ -237,9 +237,9 @@ static int check(struct hn_exchange *x, const char *version, struct hn_error *er
     return rc ? rc : hn_body_begin(x, err);
 }
 
+/* Any thread; the phase is the loop's. */
 static void answer_error(struct hn_exchange *x, const struct hn_error *err) {
     x->http->api->fail(&x->req, err, x->req.details);
-    x->phase = HN_PHASE_REPLY;
 }
 
 /* Once, when the answer is known. Refusals of an address that only tries keys would fill the file;
@@ -371,6 +371,7 @@ static void name_client(struct hn_exchange *x) {
 static enum MHD_Result on_complete(struct hn_exchange *x) {
     if (x->phase == HN_PHASE_BODY && x->failed) {
         answer_error(x, &x->err);
+        x->phase = HN_PHASE_REPLY;
     } else if (x->phase == HN_PHASE_BODY && x->req.route->where == HN_ON_LOOP) {
         handle(x);
         x->phase = HN_PHASE_REPLY;

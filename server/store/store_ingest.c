@@ -51,7 +51,7 @@ static int on_started(struct run *run, const json_t *data, const char *time, str
         run->job, text(data, "kernels"));
 }
 
-/* The plan as the trainer found it goes before what the helper foretold. */
+/* The trainer's plan overrides the helper's estimate. */
 static int on_plan(struct run *run, const json_t *data, const char *time, struct hn_error *err) {
     (void)time;
     static const char *const plan[] = {"peak_bytes", "micro_batch_tokens", "recompute"};
