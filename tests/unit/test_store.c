@@ -228,7 +228,7 @@ static void test_keys_take_turns(void **state) {
 }
 
 static int add_and_fail(struct hn_db *db, void *arg, struct hn_error *err) {
-    struct hn_key_insert key = {.id = arg, .name = "n", .scope = "read", .hash = arg};
+    struct hn_key_insert key = {.id = arg, .name = arg, .scope = "read", .hash = arg};
     int rc = hn_db_key_insert(db, &key, err);
     return rc ? rc : hn_fail(err, HN_E_INVALID_FIELD, "on purpose");
 }
@@ -238,7 +238,7 @@ static void *add_many(void *arg) {
     for (int i = 0; i < 50; i++) {
         char id[HN_ID_SIZE];
         hn_id_make("key", id);
-        struct hn_key_insert key = {.id = id, .name = "n", .scope = "read", .hash = id};
+        struct hn_key_insert key = {.id = id, .name = id, .scope = "read", .hash = id};
         assert_int_equal(hn_store_call(w->store, hn_db_key_insert, &key, NULL), 0);
         assert_int_equal(hn_store_call(w->store, add_and_fail, (char[]){"key_undone"}, NULL),
             HN_E_INVALID_FIELD);
