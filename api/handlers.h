@@ -86,8 +86,6 @@ int hn_metrics_csv(struct hn_request *req, int64_t job, int64_t after, int64_t l
 int hn_dataset_take(struct hn_request *req, struct hn_part *part, const char *name,
     const char *format, const json_t *columns, const char *on_error, bool provisional, json_t **ret,
     bool *ret_new, struct hn_error *err);
-/* metadata as POST and PATCH take it. */
-int hn_metadata_check(const json_t *metadata, struct hn_error *err);
 /* The JSON text of a query or form field as an object; NULL text gives NULL. */
 int hn_columns_parse(const char *text, json_t **ret, struct hn_error *err);
 

@@ -17,11 +17,6 @@
 #include <time.h>
 #include <unistd.h>
 
-static const char *const known_fields[] = {"model", "dataset", "validation", "test", "task",
-    "method", "hyperparameters", "exports", "export_step", "export_dtype", "samples", "labels",
-    "class_weights", "dedupe", "drop_leaks", "priority", "init_from", "gguf_dtype",
-    "max_shard_bytes", "verify_on", "name", "metadata", "columns", "format", "on_error", NULL};
-
 /* One submission on its way. */
 struct submission {
     struct hn_request *req;
@@ -51,34 +46,20 @@ static int bad_field(
     return code;
 }
 
-/* Names that hold JSON in a form; the others are text as they stand. */
-static json_t *form_value(const struct hn_part *part) {
-    static const char *const texts[] = {"model", "dataset", "test", "task", "method", "export_step",
-        "export_dtype", "gguf_dtype", "name", "format", "on_error"};
-    const char *text = part->data.data ? part->data.data : "";
-    json_t *value = NULL;
-    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++)
-        if (strcmp(part->name, texts[i]) == 0 &&
-            (strcmp(part->name, "dataset") != 0 || text[0] != '['))
-            return json_string(text);
-    /* "auto", "none", ds_… are plain words; numbers, lists and objects are JSON. */
-    if (hn_json_parse(text, strlen(text), &value, NULL))
-        value = json_string(text);
-    return value;
-}
-
 static int read_form(struct submission *s, struct hn_error *err) {
     s->request = json_object();
     for (struct hn_part *part = s->req->parts; part; part = part->next) {
         bool file = part->filename != NULL;
-        if (file && strcmp(part->name, "dataset") != 0 && strcmp(part->name, "validation") != 0)
+        if (file && !hn_job_request_takes_file(part->name))
             return bad_field(err, HN_E_INVALID_FIELD, part->name,
                 "only dataset and validation may be files",
                 "curl -F dataset=@train.jsonl -F model=NAME");
         if (json_object_get(s->request, part->name))
             return bad_field(err, HN_E_INVALID_FIELD, part->name, "the form names a field twice",
                 "send each part once");
-        json_t *value = file ? json_sprintf("sha256:%s", part->sha256) : form_value(part);
+        const char *text = part->data.data ? part->data.data : "";
+        json_t *value =
+            file ? json_sprintf("sha256:%s", part->sha256) : hn_job_request_form(part->name, text);
         if (!value || json_object_set_new(s->request, part->name, value))
             return bad_field(err, HN_E_INVALID_FIELD, part->name, "a form field is not valid UTF-8",
                 "send UTF-8");
@@ -89,47 +70,13 @@ static int read_form(struct submission *s, struct hn_error *err) {
 static int read_request(struct submission *s, struct hn_error *err) {
     int rc = s->req->is_form ? read_form(s, err) : hn_body_object(s->req, &s->request, err);
     if (!rc)
-        rc = hn_json_known(s->request, known_fields, "", err);
-    const json_t *columns = json_object_get(s->request, "columns");
-    if (!rc && columns && !json_is_object(columns) && !json_is_null(columns))
-        rc = bad_field(err, HN_E_INVALID_FIELD, "columns", "columns must be a JSON object",
-            "for example {\"prompt\":\"question\",\"completion\":\"answer\"}");
+        rc = hn_job_request_check(s->request, err);
+    if (!rc)
+        rc = hn_access_priority(
+            s->req, json_integer_value(json_object_get(s->request, "priority")), err);
+    json_t *columns = json_object_get(s->request, "columns");
     if (json_is_object(columns))
-        s->columns = json_incref((json_t *)(uintptr_t)columns);
-    return rc;
-}
-
-/* Plain fields: types and ranges. What they mean together is the plan's business. */
-static int check_plain(const struct submission *s, struct hn_error *err) {
-    static const char *const words[] = {
-        "task", "method", "export_step", "export_dtype", "gguf_dtype", "format", "on_error"};
-    const json_t *r = s->request, *metadata = json_object_get(r, "metadata");
-    const char *text = NULL;
-    int64_t priority = 0, shard = 0;
-    bool flag;
-    int rc = hn_json_string(r, "name", &text, err);
-    if (!rc && text && strlen(text) > 200)
-        rc = bad_field(
-            err, HN_E_INVALID_FIELD, "name", "name has more than 200 characters", "shorten it");
-    for (size_t i = 0; i < sizeof words / sizeof words[0] && !rc; i++)
-        rc = hn_json_string(r, words[i], &text, err);
-    if (!rc)
-        rc = hn_json_int(r, "priority", -100, 100, &priority, err);
-    if (!rc)
-        rc = hn_access_priority(s->req, priority, err);
-    if (!rc)
-        rc = hn_json_int(r, "max_shard_bytes", 1, HN_SHARD_BYTES_MAX, &shard, err);
-    if (!rc)
-        rc = hn_json_bool(r, "dedupe", &flag, err);
-    if (!rc)
-        rc = hn_json_bool(r, "drop_leaks", &flag, err);
-    if (!rc && metadata && !json_is_null(metadata))
-        rc = hn_metadata_check(metadata, err);
-    struct hn_hyperparams hp;
-    hn_hyperparams_defaults(&hp);
-    const json_t *given = json_object_get(r, "hyperparameters");
-    if (!rc && given && !json_is_null(given))
-        rc = hn_hyperparams_read(&hp, given, "hyperparameters.", err);
+        s->columns = json_incref(columns);
     return rc;
 }
 
@@ -414,9 +361,6 @@ static int place_init(const struct submission *s, const char *job, struct hn_err
 }
 
 static int ask_plan(struct submission *s, json_t *validation, struct hn_error *err) {
-    static const char *const passed[] = {"task", "method", "exports", "export_step", "export_dtype",
-        "samples", "labels", "class_weights", "dedupe", "drop_leaks", "gguf_dtype",
-        "max_shard_bytes"};
     const struct hn_config *config = s->req->server->config;
     char path[HN_PATH_SIZE], today[16];
     time_t now = time(NULL);
@@ -424,21 +368,16 @@ static int ask_plan(struct submission *s, json_t *validation, struct hn_error *e
     strftime(today, sizeof today, "%Y-%m-%d", gmtime_r(&now, &tm));
     if (!hn_model_path(path, config->state, s->model))
         return hn_fail(err, HN_E_INTERNAL, "path too long");
-    json_t *hyper = json_object_get(s->request, "hyperparameters");
     int64_t threads = config->threads / config->slots;
-    json_t *params = json_pack("{s:{s:s,s:O,s:O},s:o,s:o,s:o,s:I,s:I,s:s}", "model", "path", path,
+    json_t *params = json_pack("{s:{s:s,s:O,s:O},s:o,s:o,s:I,s:I,s:s}", "model", "path", path,
         "sha256", json_object_get(s->model, "sha256"), "name", json_object_get(s->model, "name"),
         "train", hn_dataset_params(config->state, s->train), "validation", validation,
-        "hyperparameters", json_is_object(hyper) ? json_incref(hyper) : json_object(),
         "memory_bytes", (json_int_t)(config->memory / config->slots), "threads",
         (json_int_t)(threads > 0 ? threads : 1), "now", today);
     if (hn_state_path(path, config->state, "tokens", NULL, NULL) && config->token_cache)
         json_object_set_new(params, "tokens",
             json_pack("{s:s,s:I}", "folder", path, "bytes", (json_int_t)config->token_cache));
-    for (size_t i = 0; i < sizeof passed / sizeof passed[0]; i++) {
-        json_t *value = json_object_get(s->request, passed[i]);
-        json_object_set(params, passed[i], value ? value : json_null());
-    }
+    hn_job_request_pass(s->request, params);
     if (s->init)
         json_object_set(params, "init", s->init);
     if (s->others)
@@ -612,8 +551,6 @@ static int submit(struct submission *s, struct hn_error *err) {
     json_t *validation = NULL;
     bool done = false;
     int rc = read_request(s, err);
-    if (!rc)
-        rc = check_plain(s, err);
     if (!rc)
         rc = check_key(s, &done, err);
     if (rc || done)

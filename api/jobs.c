@@ -89,21 +89,6 @@ int hn_jobs_resume(struct hn_request *req, struct hn_error *err) {
     return ask(req, "resume", err);
 }
 
-int hn_metadata_check(const json_t *metadata, struct hn_error *err) {
-    const char *key;
-    json_t *value;
-    bool good = json_is_object(metadata) && json_object_size(metadata) <= 16;
-    json_object_foreach((json_t *)(uintptr_t)metadata, key, value)
-        good = good && strlen(key) <= 64 && *key && json_is_string(value) &&
-            json_string_length(value) <= 512;
-    if (good)
-        return 0;
-    hn_fail(err, HN_E_INVALID_FIELD,
-        "metadata must be an object of at most 16 texts (keys to 64, values to 512 bytes)");
-    hn_error_field(err, "metadata");
-    return HN_E_INVALID_FIELD;
-}
-
 int hn_jobs_patch(struct hn_request *req, struct hn_error *err) {
     static const char *const known[] = {"name", "metadata", "priority", NULL};
     json_t *body = NULL;
@@ -124,7 +109,7 @@ int hn_jobs_patch(struct hn_request *req, struct hn_error *err) {
         rc = hn_access_priority(req, patch.priority, err);
     const json_t *pairs = json_object_get(body, "metadata");
     if (!rc && pairs && !json_is_null(pairs)) {
-        rc = hn_metadata_check(pairs, err);
+        rc = hn_job_metadata_check(pairs, err);
         patch.set_metadata = true;
         patch.metadata = metadata = json_dumps(pairs, JSON_COMPACT);
     }

@@ -1,7 +1,7 @@
 /*
  * The engine as the daemon sees it. server/ and api/ include this header and no other of engine/.
  *
- * Three nouns:
+ * Four nouns:
  *   run directory    the protocol between daemon and trainer: spec.json in; events.jsonl,
  *                    checkpoints/ and artifacts/ out. The daemon creates it, the trainer appends to
  *                    it, nobody else writes there while `lock` is held.
@@ -9,6 +9,7 @@
  *                    for the daemon: one JSON request a line, over a socket. A hostile file may
  *                    kill it, which costs that request only.
  *   hyperparameters  a table (hyperparams.def); plain data, safe to read in the daemon itself.
+ *   job request      a table (job_request.def) of the fields of a submission; the same.
  *
  * The daemon never sees a tensor, a token or a weight, and never opens OpenBLAS: both entry points
  * below run in child processes of their own (`honed train DIR`, `honed helper`).
@@ -23,6 +24,7 @@
 #include "engine/base/file.h"
 #include "engine/hyperparams.h"
 #include "engine/base/json.h"
+#include "engine/job_request.h"
 #include "engine/base/utf8.h"
 
 /* Training data sets of one job, and the weight of each: how often an epoch sees each of its
@@ -30,10 +32,6 @@
 #define HN_DATASETS_MAX 16
 #define HN_WEIGHT_MIN 0.001
 #define HN_WEIGHT_MAX 100
-/* Bytes of weights in one file of a merged folder, unless asked otherwise, and what may be asked
- * for at most. */
-#define HN_SHARD_BYTES 5000000000LL
-#define HN_SHARD_BYTES_MAX 9007199254740991LL
 #define HN_VERIFY_ON_MAX 4 /* other precisions of the base that a result is tried on */
 
 /* Exit statuses of the trainer. Hints for people; the last event in events.jsonl is the verdict. */
@@ -85,10 +83,8 @@ int hn_train(const char *run_dir, int lock_fd);
  *                     "validation":null|FILE(DATA)|{"fraction":F}|"none"|"auto",
  *                     "test":null|FILE(DATA), "verify_on":absent|[FILE(MODEL), …],
  *                     "init":null|{"path" of a checkpoint's state.safetensors,"job","step"},
- *                     the request's own fields, each null where it is not given:
- *                     "task","method","hyperparameters","exports","export_step","export_dtype",
- *                     "gguf_dtype","max_shard_bytes","samples","labels","class_weights","dedupe",
- *                     "drop_leaks",
+ *                     the request's own fields of the parts PLAN, RUN and GIVEN of
+ *                     job_request.def, each null where it is not given,
  *                     and the machine:
  *                     "tokens":absent|{"folder","bytes"} where tokenised rows are kept
  *                     (host.tokens names this run's), "memory_bytes","threads","now":"2026-01-31"

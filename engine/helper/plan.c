@@ -203,7 +203,6 @@ static json_t *make_spec(const struct hn_planning *p, bool real, struct hn_error
                  *train = json_object_get(p->params, "train");
     const char *sha = json_string_value(json_object_get(model, "sha256")),
                *step = json_string_value(json_object_get(p->params, "export_step"));
-    const char *dtype = json_string_value(json_object_get(p->params, "export_dtype"));
     bool validated = p->validation_path || p->fraction > 0;
     if (step && strcmp(step, "best") != 0 && strcmp(step, "last") != 0) {
         hn_fail(err, HN_E_INVALID_FIELD, "export_step must be \"best\" or \"last\"");
@@ -219,33 +218,28 @@ static json_t *make_spec(const struct hn_planning *p, bool real, struct hn_error
                                                   real ? p->validation_path : "inputs/validation")
         : p->fraction > 0                   ? json_pack("{s:f}", "fraction", p->fraction)
                                             : json_null();
-    json_t *run =
-        json_pack("{s:s, s:s, s:{s:s, s:s}, s:o, s:o, s:o, s:n, s:o, s:o, s:s, s:s, s:o, s:b, s:s}",
-            "task", hn_task_name(p->task), "method", hn_method_name(p->method), "model", "sha256",
-            sha ? sha : "", "file",
-            real                              ? p->model_path
-                : hn_is_folder(p->model_path) ? "inputs/model"
-                                              : "inputs/model.gguf",
-            "train", source_json(train, real ? p->train_path : "inputs/train"), "validation",
-            validation, "init", init_json(p, real), "labels", "hyperparameters",
-            hn_hyperparams_write(&p->hp, HN_HP_RUN), "exports", exports, "export_step",
-            step            ? step
-                : validated ? "best"
-                            : "last",
-            "export_dtype", dtype ? dtype : "f32", "samples", samples, "recompute", p->recompute,
-            "template_date", p->now);
+    json_t *run = json_pack("{s:s, s:s, s:{s:s, s:s}, s:o, s:o, s:o, s:n, s:o, s:o, s:s}", "task",
+        hn_task_name(p->task), "method", hn_method_name(p->method), "model", "sha256",
+        sha ? sha : "", "file",
+        real                              ? p->model_path
+            : hn_is_folder(p->model_path) ? "inputs/model"
+                                          : "inputs/model.gguf",
+        "train", source_json(train, real ? p->train_path : "inputs/train"), "validation",
+        validation, "init", init_json(p, real), "labels", "hyperparameters",
+        hn_hyperparams_write(&p->hp, HN_HP_RUN), "exports", exports, "export_step",
+        step            ? step
+            : validated ? "best"
+                        : "last");
+    hn_spec_write_fields(run, p->params, HN_JOB_RUN);
+    json_object_set_new(run, "samples", samples);
+    json_object_set_new(run, "recompute", json_boolean(p->recompute));
+    json_object_set_new(run, "template_date", json_string(p->now));
     if (json_array_size(json_object_get(p->params, "more")))
         json_object_set_new(run, "more", more_json(p, real));
     if (p->test_path)
         json_object_set_new(run, "test",
             source_json(json_object_get(p->params, "test"), real ? p->test_path : "inputs/test"));
-    /* In the run's identity only where given. */
-    static const char *const asked[] = {"gguf_dtype", "max_shard_bytes", "dedupe", "drop_leaks"};
-    for (size_t i = 0; i < sizeof asked / sizeof asked[0]; i++) {
-        json_t *value = json_object_get(p->params, asked[i]);
-        if (value && !json_is_null(value) && !json_is_false(value))
-            json_object_set(run, asked[i], value);
-    }
+    hn_spec_write_fields(run, p->params, HN_JOB_GIVEN);
     if (hn_labels_write(&p->labels, run, err)) {
         json_decref(run);
         return NULL;

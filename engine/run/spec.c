@@ -2,6 +2,7 @@
 #include "engine/run/spec.h"
 #include "engine/base/json.h"
 
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -33,10 +34,9 @@ unsigned hn_method_exports(enum hn_method method, bool head) {
                                     : merged;
 }
 
-/* One of the types that merged results can have, in small letters or as GGUF's tools write them;
- * `fallback` when the field is absent. */
-static int read_dtype(const json_t *run, const char *field, const char *fallback, bool blocks,
-    enum hn_dtype *ret, struct hn_error *err) {
+/* One of the types that merged results can have, in small letters or as GGUF's tools write them. */
+static int read_dtype(
+    const char *name, const struct hn_job_field *field, enum hn_dtype *ret, struct hn_error *err) {
     static const struct {
         const char *name;
         enum hn_dtype type;
@@ -44,19 +44,92 @@ static int read_dtype(const json_t *run, const char *field, const char *fallback
     } dtypes[] = {{"f32", HN_F32, true, true}, {"f16", HN_F16, true, true},
         {"bf16", HN_BF16, true, false}, {"q8_0", HN_Q8_0, false, true},
         {"q4_0", HN_Q4_0, false, true}};
-    const char *name = fallback;
-    int rc = hn_json_string(run, field, &name, err);
-    for (size_t i = 0; !rc && i < sizeof dtypes / sizeof dtypes[0]; i++)
+    bool blocks = field->kind == HN_JOB_GGUF_DTYPE;
+    for (size_t i = 0; i < sizeof dtypes / sizeof dtypes[0]; i++)
         if ((blocks ? dtypes[i].gguf : dtypes[i].folder) && strcasecmp(dtypes[i].name, name) == 0) {
             *ret = dtypes[i].type;
             return 0;
         }
-    if (!rc) {
-        rc = hn_fail(err, HN_E_INVALID_FIELD, "%s must be %s", field,
-            blocks ? "\"f32\", \"f16\", \"q8_0\" or \"q4_0\"" : "\"f32\", \"f16\" or \"bf16\"");
-        hn_error_field(err, "%s", field);
+    hn_fail(err, HN_E_INVALID_FIELD, "%s must be %s", field->name,
+        blocks ? "\"f32\", \"f16\", \"q8_0\" or \"q4_0\"" : "\"f32\", \"f16\" or \"bf16\"");
+    hn_error_field(err, "%s", field->name);
+    return HN_E_INVALID_FIELD;
+}
+
+/* Where a field's value goes in the specification; NULL: it has no member there. */
+static void *member_of(struct hn_spec *spec, const struct hn_job_field *field) {
+#define AT_RUN(name) {#name, offsetof(struct hn_spec, name)},
+#define AT_GIVEN(name) {#name, offsetof(struct hn_spec, name)},
+#define AT_INPUT(name)
+#define AT_PLAN(name)
+#define AT_UPLOAD(name)
+#define AT_JOB(name)
+#define AT_NOTE(name)
+    static const struct {
+        const char *name;
+        size_t offset;
+    } members[] = {
+#define HN_JOB_FIELD(name, KIND, min, max, FORM, PART, standard, help) AT_##PART(name)
+#include "engine/job_request.def"
+#undef HN_JOB_FIELD
+    };
+    for (size_t i = 0; i < sizeof members / sizeof members[0]; i++)
+        if (strcmp(members[i].name, field->name) == 0)
+            return (char *)spec + members[i].offset;
+    return NULL;
+}
+
+static int read_field(struct hn_spec *spec, const struct hn_job_field *field, const json_t *from,
+    struct hn_error *err) {
+    const char *text = field->text;
+    int64_t number = field->number;
+    bool flag = number != 0;
+    void *member = member_of(spec, field);
+    int rc;
+    switch (member ? field->kind : HN_JOB_ANY) {
+    case HN_JOB_DTYPE:
+    case HN_JOB_GGUF_DTYPE:
+        rc = hn_json_string(from, field->name, &text, err);
+        return rc ? rc : read_dtype(text, field, member, err);
+    case HN_JOB_INT:
+        rc = hn_json_int(from, field->name, field->min, field->max, &number, err);
+        *(int64_t *)member = number;
+        return rc;
+    case HN_JOB_BOOL:
+        rc = hn_json_bool(from, field->name, &flag, err);
+        *(bool *)member = flag;
+        return rc;
+    case HN_JOB_TEXT:
+    case HN_JOB_WORD:
+        rc = hn_json_string(from, field->name, &text, err);
+        *(const char **)member = text;
+        return rc;
+    default:
+        return hn_fail(err, HN_E_INTERNAL, "%s has no place in a specification", field->name);
     }
+}
+
+int hn_spec_read_fields(struct hn_spec *spec, const json_t *from, struct hn_error *err) {
+    size_t n;
+    const struct hn_job_field *fields = hn_job_fields(&n);
+    int rc = 0;
+    for (size_t i = 0; !rc && i < n; i++)
+        if (fields[i].part & (HN_JOB_RUN | HN_JOB_GIVEN))
+            rc = read_field(spec, &fields[i], from, err);
     return rc;
+}
+
+void hn_spec_write_fields(json_t *run, const json_t *from, enum hn_job_part part) {
+    size_t n;
+    const struct hn_job_field *fields = hn_job_fields(&n);
+    for (size_t i = 0; i < n; i++) {
+        json_t *value = json_object_get(from, fields[i].name);
+        bool given = value && !json_is_null(value) && !json_is_false(value);
+        if (fields[i].part != part || (part == HN_JOB_GIVEN && !given))
+            continue;
+        json_object_set_new(
+            run, fields[i].name, given ? json_incref(value) : hn_job_field_standard(&fields[i]));
+    }
 }
 
 static int read_method(const json_t *run, enum hn_method *ret, struct hn_error *err) {
@@ -127,15 +200,9 @@ static int read_run(struct hn_spec *s, struct hn_error *err) {
         (rc = read_source(validation, &s->validation, err)) ||
         (rc = read_source(json_object_get(run, "test"), &s->test, err)) ||
         (rc = hn_json_number(validation, "fraction", 0, 1, &s->validation_fraction, err)) ||
-        (rc = read_exports(run, &s->exports, err)) ||
-        (rc = read_dtype(run, "export_dtype", "f32", false, &s->export_dtype, err)) ||
-        (rc = read_dtype(run, "gguf_dtype", "f16", true, &s->gguf_dtype, err)) ||
-        (rc = hn_json_int(
-             run, "max_shard_bytes", 1, HN_SHARD_BYTES_MAX, &s->max_shard_bytes, err)) ||
+        (rc = read_exports(run, &s->exports, err)) || (rc = hn_spec_read_fields(s, run, err)) ||
         (rc = hn_json_string(run, "export_step", &export_step, err)) ||
         (rc = hn_json_bool(run, "recompute", &s->recompute, err)) ||
-        (rc = hn_json_bool(run, "dedupe", &s->dedupe, err)) ||
-        (rc = hn_json_bool(run, "drop_leaks", &s->drop_leaks, err)) ||
         (rc = hn_json_string(run, "template_date", &s->template_date, err)) ||
         (rc = hn_json_int(samples, "rows", 0, 1000, &s->sample_rows, err)) ||
         (rc = hn_json_int(samples, "max_tokens", 1, 100000, &s->sample_tokens, err)) ||
@@ -187,7 +254,6 @@ int hn_spec_read(struct hn_spec *spec, json_t *json, struct hn_error *err) {
         .host = json_object_get(json, "host"),
         .job = "",
         .model_sha256 = "",
-        .max_shard_bytes = HN_SHARD_BYTES,
         .sample_tokens = 128};
     hn_hyperparams_defaults(&spec->hp);
     int64_t format = 0;
