@@ -157,6 +157,7 @@ static int read_source(const json_t *object, struct hn_source *s, struct hn_erro
         s->columns = NULL;
     s->drop = strcmp(on_error, "drop") == 0;
     s->weight = 1;
+    s->weighed = json_is_number(json_object_get(object, "weight"));
     return hn_json_number(object, "weight", HN_WEIGHT_MIN, HN_WEIGHT_MAX, &s->weight, err);
 }
 
@@ -208,6 +209,9 @@ static int read_run(struct hn_spec *s, struct hn_error *err) {
         (rc = hn_json_int(samples, "max_tokens", 1, 100000, &s->sample_tokens, err)) ||
         (rc = hn_json_string(json_object_get(run, "init"), "file", &s->init_file, err)) ||
         (rc = hn_json_string(json_object_get(run, "init"), "sha256", &s->init_sha256, err)) ||
+        (rc = hn_json_string(json_object_get(run, "init"), "job", &s->init_job, err)) ||
+        (rc = hn_json_int(
+             json_object_get(run, "init"), "step", 0, INT64_MAX, &s->init_step, err)) ||
         (rc = hn_labels_read(&s->labels, run, err)) ||
         (rc = hn_hyperparams_read(
              &s->hp, json_object_get(run, "hyperparameters"), "hyperparameters.", err)))
@@ -245,6 +249,8 @@ static int read_host(struct hn_spec *s, struct hn_error *err) {
     if (!rc)
         rc = read_sources(json_object_get(s->host, "verify_on"), "host.verify_on", s->verify_on,
             HN_VERIFY_ON_MAX, &s->n_verify_on, err);
+    if (!rc)
+        rc = hn_json_string(s->host, "tokens", &s->tokens, err);
     return rc ? rc : hn_json_int(s->host, "memory_bytes", 0, INT64_MAX, &s->memory_bytes, err);
 }
 
@@ -252,6 +258,7 @@ int hn_spec_read(struct hn_spec *spec, json_t *json, struct hn_error *err) {
     *spec = (struct hn_spec){.json = json,
         .run = json_object_get(json, "run"),
         .host = json_object_get(json, "host"),
+        .given = json_object_get(json, "run"),
         .job = "",
         .model_sha256 = "",
         .sample_tokens = 128};
@@ -274,6 +281,90 @@ int hn_spec_read(struct hn_spec *spec, json_t *json, struct hn_error *err) {
     if (rc)
         hn_spec_finish(spec);
     return rc;
+}
+
+static json_t *write_source(const struct hn_source *s) {
+    json_t *source = json_pack("{s:s, s:s, s:s, s:O, s:s}", "file", s->file, "sha256",
+        s->sha256 ? s->sha256 : "", "format", s->format ? s->format : "jsonl", "columns",
+        s->columns ? s->columns : json_null(), "on_error", s->drop ? "drop" : "refuse");
+    if (s->weighed)
+        json_object_set_new(source, "weight", json_real(s->weight));
+    return source;
+}
+
+static json_t *write_validation(const struct hn_spec *s) {
+    return s->validation.file        ? write_source(&s->validation)
+        : s->validation_fraction > 0 ? json_pack("{s:f}", "fraction", s->validation_fraction)
+                                     : json_null();
+}
+
+/* The run that this one begins from. */
+static json_t *write_init(const struct hn_spec *s) {
+    return s->init_file
+        ? json_pack("{s:s, s:s, s:s?, s:o}", "file", s->init_file, "sha256", s->init_sha256, "job",
+              s->init_job, "step", s->init_step > 0 ? json_integer(s->init_step) : json_null())
+        : json_null();
+}
+
+/* As they were sent, in that order. */
+static json_t *write_exports(const struct hn_spec *s) {
+    json_t *sent = json_object_get(s->given, "exports");
+    if (json_is_array(sent))
+        return json_copy(sent);
+    json_t *list = json_array();
+    for (unsigned bit = 1; bit <= HN_EXPORT_MERGED_GGUF; bit *= 2)
+        if (s->exports & bit)
+            json_array_append_new(list, json_string(hn_export_name((enum hn_export)bit)));
+    return list;
+}
+
+static json_t *write_run(const struct hn_spec *s) {
+    json_t *run = json_pack("{s:s, s:s, s:{s:s, s:s}, s:o, s:o, s:o, s:n, s:o, s:o, s:s}", "task",
+        hn_task_name(s->task), "method", hn_method_name(s->method), "model", "sha256",
+        s->model_sha256, "file", s->model_file, "train", write_source(&s->train), "validation",
+        write_validation(s), "init", write_init(s), "labels", "hyperparameters",
+        hn_hyperparams_write(&s->hp, HN_HP_RUN), "exports", write_exports(s), "export_step",
+        s->export_best ? "best" : "last");
+    hn_spec_write_fields(run, s->given, HN_JOB_RUN);
+    json_object_set_new(run, "samples",
+        json_pack("{s:I, s:I}", "rows", (json_int_t)s->sample_rows, "max_tokens",
+            (json_int_t)s->sample_tokens));
+    json_object_set_new(run, "recompute", json_boolean(s->recompute));
+    json_object_set_new(run, "template_date", json_string(s->template_date));
+    json_t *more = s->n_more ? json_array() : NULL;
+    for (size_t i = 0; i < s->n_more; i++)
+        json_array_append_new(more, write_source(&s->more[i]));
+    if (more)
+        json_object_set_new(run, "more", more);
+    if (s->test.file)
+        json_object_set_new(run, "test", write_source(&s->test));
+    hn_spec_write_fields(run, s->given, HN_JOB_GIVEN);
+    return run;
+}
+
+/* What changes no result. Other precisions of the base do not either. */
+static json_t *write_host(const struct hn_spec *s) {
+    json_t *host = hn_hyperparams_write(&s->hp, HN_HP_HOST);
+    json_t *others = s->n_verify_on ? json_array() : NULL;
+    for (size_t i = 0; i < s->n_verify_on; i++)
+        json_array_append_new(others,
+            json_pack("{s:s?, s:s?, s:s}", "name", s->verify_on[i].name, "sha256",
+                s->verify_on[i].sha256, "file", s->verify_on[i].file));
+    if (others)
+        json_object_set_new(host, "verify_on", others);
+    json_object_set_new(host, "memory_bytes", json_integer((json_int_t)s->memory_bytes));
+    if (s->tokens)
+        json_object_set_new(host, "tokens", json_string(s->tokens));
+    return host;
+}
+
+json_t *hn_spec_write(const struct hn_spec *spec) {
+    json_t *run = write_run(spec), *host = write_host(spec);
+    if (run && host && hn_labels_write(&spec->labels, run, NULL) == 0)
+        return json_pack("{s:i, s:o, s:o}", "format", 1, "run", run, "host", host);
+    json_decref(run);
+    json_decref(host);
+    return NULL;
 }
 
 void hn_spec_finish(struct hn_spec *spec) {

@@ -35,6 +35,7 @@ struct hn_source {
     const char *name; /* of a model; else NULL */
     const json_t *columns;
     bool drop;
+    bool weighed;  /* the weight was given */
     double weight; /* training rows: how often each is seen in an epoch */
 };
 
@@ -58,11 +59,17 @@ struct hn_spec {
 #define HN_JOB_FIELD(name, KIND, min, max, FORM, PART, standard, help) HN_SPEC_IN_##PART(KIND, name)
 #include "engine/job_request.def"
 #undef HN_JOB_FIELD
-    json_t *json;             /* the whole file */
+    json_t *json;             /* the whole file; NULL: not written yet */
     const json_t *run, *host; /* into json */
+    /* the fields of parts RUN and GIVEN, and "exports", as they were sent: an object that the
+     * specification does not own */
+    const json_t *given;
     char run_sha256[HN_SHA256_HEX];
     const char *init_file; /* values to begin from, as a checkpoint has them; or NULL */
     const char *init_sha256;
+    const char *init_job; /* that they are of, with its step; NULL where that is not told */
+    int64_t init_step;
+    const char *tokens; /* name of the file with the tokenised rows, or NULL */
     const char *job, *model_file, *model_sha256, *template_date;
     enum hn_task task;
     struct hn_labels labels;
@@ -91,6 +98,9 @@ unsigned hn_method_exports(enum hn_method method, bool head);
 /* Takes over `json` (also on failure). */
 int hn_spec_read(struct hn_spec *spec, json_t *json, struct hn_error *err);
 void hn_spec_finish(struct hn_spec *spec);
+/* The specification as JSON, from all members but `json`, `run`, `host` and `job`. New reference;
+ * NULL: out of memory. */
+json_t *hn_spec_write(const struct hn_spec *spec);
 /* The submission's fields of parts RUN and GIVEN, of an object that has them by their names. */
 int hn_spec_read_fields(struct hn_spec *spec, const json_t *from, struct hn_error *err);
 /* Writes those of one part into the run's identity as they stand in `from`. */

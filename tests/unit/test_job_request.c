@@ -119,6 +119,57 @@ static void test_identity(void **state) {
     json_decref(request);
 }
 
+/* A specification that was read is written again as it stood. */
+static void test_written_again(void **state) {
+    (void)state;
+    static const char text[] =
+        "{\"format\":1,\"run\":{\"task\":\"classification\",\"method\":\"lora\",\"model\":{"
+        "\"sha256\":"
+        "\"m\",\"file\":\"inputs/model\"},\"train\":{\"file\":\"inputs/"
+        "train\",\"sha256\":\"t\",\"format\":"
+        "\"csv\",\"columns\":{\"text\":\"a\"},\"on_error\":\"drop\",\"weight\":2.0},\"validation\":"
+        "{"
+        "\"fraction\":0.25},\"init\":{\"file\":\"inputs/"
+        "init.safetensors\",\"sha256\":\"i\",\"job\":"
+        "\"job_1\",\"step\":7},\"labels\":[\"x\",\"y\"],\"exports\":[\"merged\",\"peft\"],\"export_"
+        "step\":"
+        "\"best\",\"export_dtype\":\"BF16\",\"samples\":{\"rows\":0,\"max_tokens\":5},"
+        "\"recompute\":true,"
+        "\"template_date\":\"2026-01-31\",\"more\":[{\"file\":\"inputs/"
+        "train-2\",\"sha256\":\"u\",\"format\":"
+        "\"jsonl\",\"columns\":null,\"on_error\":\"refuse\",\"weight\":0.5}],\"test\":{\"file\":"
+        "\"inputs/"
+        "test\",\"sha256\":\"v\",\"format\":\"jsonl\",\"columns\":null,\"on_error\":\"refuse\"},"
+        "\"dedupe\":true,\"max_shard_bytes\":1000,\"problem\":\"classes\"},\"host\":{\"verify_"
+        "on\":[{"
+        "\"name\":\"o\",\"sha256\":\"p\",\"file\":\"inputs/"
+        "verify-1.gguf\"}],\"memory_bytes\":9,\"tokens\":"
+        "\"k-8\"}}";
+    struct hn_hyperparams hp;
+    hn_hyperparams_defaults(&hp);
+    hp.epochs = hp.learning_rate = 1;
+    hp.batch_size = hp.micro_batch_tokens = hp.max_length = hp.eval_every = 16;
+    hp.dropout = hp.attention_dropout = 0;
+    json_t *json = parse(text), *host = json_object_get(json, "host"),
+           *knobs = hn_hyperparams_write(&hp, HN_HP_HOST);
+    json_object_set_new(
+        json_object_get(json, "run"), "hyperparameters", hn_hyperparams_write(&hp, HN_HP_RUN));
+    json_object_update(host, knobs);
+    json_decref(knobs);
+    struct hn_spec spec;
+    struct hn_error err = {0};
+    if (hn_spec_read(&spec, json_incref(json), &err))
+        fail_msg("%s", err.message);
+    json_t *again = hn_spec_write(&spec);
+    char *was = hn_json_canonical(json), *is = hn_json_canonical(again);
+    assert_string_equal(was, is);
+    free(was);
+    free(is);
+    json_decref(again);
+    json_decref(json);
+    hn_spec_finish(&spec);
+}
+
 static void test_schema(void **state) {
     (void)state;
     size_t n;
@@ -142,6 +193,7 @@ int main(void) {
         cmocka_unit_test(test_length),
         cmocka_unit_test(test_forms),
         cmocka_unit_test(test_identity),
+        cmocka_unit_test(test_written_again),
         cmocka_unit_test(test_schema),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
