@@ -1,6 +1,7 @@
 /* /datasets. The daemon stores and hashes; the helper reads and judges. */
 #include "api/handlers.h"
 #include "server/jobs/rundir.h"
+#include "server/library/upload.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -32,47 +33,32 @@ struct hn_library hn_request_library(const struct hn_request *req) {
     return library;
 }
 
-int hn_dataset_take(struct hn_request *req, struct hn_part *part, const char *name,
-    const char *format, const json_t *columns, const char *on_error, bool provisional, json_t **ret,
-    bool *ret_new, struct hn_error *err) {
-    bool drop = on_error && strcmp(on_error, "drop") == 0;
-    if (on_error && !drop && strcmp(on_error, "refuse") != 0) {
-        hn_fail(err, HN_E_INVALID_FIELD, "on_error must be refuse or drop");
-        hn_error_field(err, "on_error");
-        return HN_E_INVALID_FIELD;
-    }
-    if (!part->bytes) {
-        hn_fail(err, HN_E_DATASET_INVALID, "the data set is empty");
-        hn_error_hint(err, "curl --data-binary @train.jsonl, or -F file=@train.jsonl");
-        return HN_E_DATASET_INVALID;
-    }
-    const char *file = part->filename && *part->filename ? part->filename : "dataset";
-    const char *slash = strrchr(file, '/');
-    struct hn_dataset_source source = {.path = part->path,
-        .sha256 = part->sha256,
-        .bytes = part->bytes,
-        .name = name && *name ? name
-            : slash           ? slash + 1
-                              : file,
-        .format = format,
-        .columns = columns,
-        .drop = drop,
-        .owner = req->key.id,
-        .provisional = provisional};
-    struct hn_library library = hn_request_library(req);
-    bool existing = false;
-    int rc = hn_dataset_import(&library, &source, ret, &existing, &req->details, err);
-    if (!rc && ret_new)
-        *ret_new = !existing;
-    return rc;
-}
-
 /* A field of the form, or the query parameter of that name. */
 static const char *field(const struct hn_request *req, const char *name) {
     for (const struct hn_part *part = req->parts; part; part = part->next)
         if (!part->filename && strcmp(part->name, name) == 0)
             return part->data.data ? part->data.data : "";
     return hn_request_query(req, name);
+}
+
+/* Takes in an uploaded part; *ret_existing: whether its owner had the data set before. */
+static int take(struct hn_request *req, const struct hn_part *part, const json_t *columns,
+    json_t **ret, bool *ret_existing, struct hn_error *err) {
+    const char *name = field(req, "name"), *format = field(req, "format");
+    struct hn_upload upload = {.path = part->path,
+        .sha256 = part->sha256,
+        .filename = part->filename,
+        .bytes = part->bytes};
+    struct hn_library library = hn_request_library(req);
+    struct hn_dataset_source source;
+    int rc = hn_upload_source(&upload, field(req, "on_error"), &source, err);
+    if (rc)
+        return rc;
+    source.name = name && *name ? name : source.name;
+    source.format = format && *format ? format : NULL;
+    source.columns = columns;
+    source.owner = req->key.id;
+    return hn_dataset_import(&library, &source, ret, ret_existing, &req->details, err);
 }
 
 static int file_part(struct hn_request *req, struct hn_part **ret, struct hn_error *err) {
@@ -105,18 +91,17 @@ int hn_datasets_create(struct hn_request *req, struct hn_error *err) {
     int rc = file_part(req, &part, err);
     if (rc)
         return rc;
-    const char *name = field(req, "name"), *format = field(req, "format");
+    const char *name = field(req, "name");
     if (name && strlen(name) > 200)
         return hn_fail(err, HN_E_INVALID_FIELD, "name has more than 200 characters");
-    bool fresh = false;
+    bool existing = false;
     rc = hn_columns_parse(field(req, "columns"), &columns, err);
     if (!rc)
-        rc = hn_dataset_take(req, part, name, format && *format ? format : NULL, columns,
-            field(req, "on_error"), false, &record, &fresh, err);
+        rc = take(req, part, columns, &record, &existing, err);
     if (!rc)
         hn_request_object(req, json_string_value(json_object_get(record, "id")));
     if (!rc)
-        rc = hn_reply_json(req, fresh ? 201 : 200, hn_record_public(record), err);
+        rc = hn_reply_json(req, existing ? 200 : 201, hn_record_public(record), err);
     json_decref(record);
     json_decref(columns);
     return rc;

@@ -74,16 +74,9 @@ int hn_job_load(struct hn_request *req, struct hn_job *ret, struct hn_error *err
  * library. HN_E_CONFLICT before the job has started. */
 int hn_job_model(struct hn_request *req, const struct hn_job *job, const char *run_dir,
     char path[HN_PATH_SIZE], struct hn_error *err);
-/* Its checkpoints that are still kept, oldest first, as contract section 7 has them. */
-int hn_job_checkpoints(
-    struct hn_request *req, const struct hn_job *job, json_t **ret, struct hn_error *err);
 /* Fills "model" and "source" of the helper's params for a job's result or a checkpoint of it.
  * `step` as in a request. */
 int hn_job_source(struct hn_request *req, const json_t *step, json_t *params, struct hn_error *err);
-/* The helper's job.plan, or what it said to the same parameters lately. New reference to what
- * others read too: not to be changed. "texts" has its parts as they stand in a job's record;
- * details go to the request's. */
-int hn_plan_ask(struct hn_request *req, const json_t *params, json_t **ret, struct hn_error *err);
 /* The library, with helpers asked on the account of the request. */
 struct hn_library hn_request_library(const struct hn_request *req);
 /* contract section 2 */
@@ -92,13 +85,6 @@ int hn_job_reply(struct hn_request *req, int status, const char *id, struct hn_e
 /* Streams rows after `after`, at most `limit`, or about `points` of all, as CSV. */
 int hn_metrics_csv(struct hn_request *req, int64_t job, int64_t after, int64_t limit,
     int64_t points, struct hn_error *err);
-/* Takes in an uploaded part; *ret_new tells whether the data set was not there before. on_error:
- * NULL, "refuse", "drop". */
-int hn_dataset_take(struct hn_request *req, struct hn_part *part, const char *name,
-    const char *format, const json_t *columns, const char *on_error, bool provisional, json_t **ret,
-    bool *ret_new, struct hn_error *err);
-/* metadata as POST and PATCH take it. */
-int hn_metadata_check(const json_t *metadata, struct hn_error *err);
 /* The JSON text of a query or form field as an object; NULL text gives NULL. */
 int hn_columns_parse(const char *text, json_t **ret, struct hn_error *err);
 

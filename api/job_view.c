@@ -112,6 +112,7 @@ json_t *hn_job_json(struct hn_db *db, const struct hn_job *job) {
     for (size_t i = 0; i < sizeof fields / sizeof fields[0]; i++)
         json_object_set_new(
             object, fields[i].name, fields[i].value ? fields[i].value : json_null());
+    hn_job_request_show(json_object_get(object, "request"), object);
     return object;
 }
 

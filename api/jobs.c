@@ -73,7 +73,6 @@ static int ask(struct hn_request *req, const char *verb, struct hn_error *err) {
     int rc = hn_store_call(req->server->store, hn_db_job_ask, &question, err);
     if (rc)
         return rc;
-    hn_workers_wake(req->server->workers);
     return hn_job_reply(req, 200, req->params[0], err);
 }
 
@@ -89,25 +88,11 @@ int hn_jobs_resume(struct hn_request *req, struct hn_error *err) {
     return ask(req, "resume", err);
 }
 
-int hn_metadata_check(const json_t *metadata, struct hn_error *err) {
-    const char *key;
-    json_t *value;
-    bool good = json_is_object(metadata) && json_object_size(metadata) <= 16;
-    json_object_foreach((json_t *)(uintptr_t)metadata, key, value)
-        good = good && strlen(key) <= 64 && *key && json_is_string(value) &&
-            json_string_length(value) <= 512;
-    if (good)
-        return 0;
-    hn_fail(err, HN_E_INVALID_FIELD,
-        "metadata must be an object of at most 16 texts (keys to 64, values to 512 bytes)");
-    hn_error_field(err, "metadata");
-    return HN_E_INVALID_FIELD;
-}
-
 int hn_jobs_patch(struct hn_request *req, struct hn_error *err) {
     static const char *const known[] = {"name", "metadata", "priority", NULL};
     json_t *body = NULL;
     struct hn_job_patch patch = {.id = req->params[0]};
+    struct hn_submitter who = hn_access_submitter(req);
     char *metadata = NULL;
     int rc = hn_body_object(req, &body, err);
     if (!rc)
@@ -121,10 +106,10 @@ int hn_jobs_patch(struct hn_request *req, struct hn_error *err) {
     if (!rc)
         rc = hn_json_int(body, "priority", -100, 100, &patch.priority, err);
     if (!rc)
-        rc = hn_access_priority(req, patch.priority, err);
+        rc = hn_submitter_priority(&who, patch.priority, err);
     const json_t *pairs = json_object_get(body, "metadata");
     if (!rc && pairs && !json_is_null(pairs)) {
-        rc = hn_metadata_check(pairs, err);
+        rc = hn_job_metadata_check(pairs, err);
         patch.set_metadata = true;
         patch.metadata = metadata = json_dumps(pairs, JSON_COMPACT);
     }
@@ -164,33 +149,13 @@ int hn_jobs_log(struct hn_request *req, struct hn_error *err) {
     return rc;
 }
 
-/* Older ones are removed by the trainer; these are on the disk. */
-int hn_job_checkpoints(
-    struct hn_request *req, const struct hn_job *job, json_t **ret, struct hn_error *err) {
-    json_t *all = NULL, *checkpoint;
-    char run_dir[HN_PATH_SIZE], name[HN_CHECKPOINT_SIZE];
-    size_t i;
-    if (!hn_state_path(run_dir, req->server->config->state, "runs", job->id, NULL))
-        return hn_fail(err, HN_E_INTERNAL, "path too long");
-    int rc = hn_db_checkpoints(hn_request_db(req, err), job->n, &all, err);
-    if (rc)
-        return rc;
-    *ret = json_array();
-    json_array_foreach(all, i, checkpoint) {
-        hn_rundir_checkpoint(name, json_integer_value(json_object_get(checkpoint, "step")), NULL);
-        if (hn_rundir_has(run_dir, name, O_DIRECTORY))
-            json_array_append(*ret, checkpoint);
-    }
-    json_decref(all);
-    return 0;
-}
-
 int hn_jobs_checkpoints(struct hn_request *req, struct hn_error *err) {
     struct hn_job job;
     json_t *kept = NULL;
     int rc = hn_job_load(req, &job, err);
     if (!rc)
-        rc = hn_job_checkpoints(req, &job, &kept, err);
+        rc = hn_rundir_checkpoints(
+            req->server->config->state, hn_request_db(req, err), &job, &kept, err);
     hn_job_finish(&job);
     return rc ? rc : hn_reply_json(req, 200, json_pack("{s:o}", "data", kept), err);
 }

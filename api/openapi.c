@@ -1,9 +1,10 @@
 /*
- * /openapi.json: made from the route table, the hyperparameter table and schemas.json, which says
- * in short what goes in and comes out: {"name": TYPE}, where the name may end with ? (it may be
- * missing) and TYPE is a type of JSON schema or a schema's name, with ? behind it where null is one
- * of its values; "list T", "page T" ({"data","next"}), "one a b c" of these words, "either A B",
- * "any", or an object of the same kind. Tests hold the answers against it.
+ * /openapi.json: made from the route table, the tables of hyperparameters and of a submission's
+ * fields, and schemas.json, which says in short what else goes in and comes out: {"name": TYPE},
+ * where the name may end with ? (it may be missing) and TYPE is a type of JSON schema or a schema's
+ * name, with ? behind it where null is one of its values; "list T", "page T" ({"data","next"}),
+ * "one a b c" of these words, "either A B", "any", or an object of the same kind. Tests hold the
+ * answers against it.
  */
 #include "api/handlers.h"
 #include "api/routes.h"
@@ -186,38 +187,6 @@ static json_t *hyperparameter_schema(void) {
         "{s:s,s:b,s:o}", "type", "object", "additionalProperties", 0, "properties", properties);
 }
 
-static json_t *job_request_schema(void) {
-    static const char *const words[] = {"model", "test", "task", "method", "export_step",
-        "export_dtype", "gguf_dtype", "name", "format", "on_error"};
-    static const char *const any[] = {"validation", "exports", "samples", "labels", "class_weights",
-        "metadata", "init_from", "verify_on", "columns"};
-    json_t *properties = json_object();
-    for (size_t i = 0; i < sizeof words / sizeof words[0]; i++)
-        json_object_set_new(properties, words[i], json_pack("{s:s}", "type", "string"));
-    for (size_t i = 0; i < sizeof any / sizeof any[0]; i++)
-        json_object_set_new(properties, any[i], json_object());
-    json_object_set_new(properties, "dedupe", json_pack("{s:s}", "type", "boolean"));
-    json_object_set_new(properties, "drop_leaks", json_pack("{s:s}", "type", "boolean"));
-    json_object_set_new(properties, "dataset",
-        json_pack(
-            "{s:[{s:s},{s:s,s:i,s:i,s:{s:[{s:s},{s:s,s:b,s:[s],s:{s:{s:s},s:{s:s,s:f,s:i}}}]}}]}",
-            "oneOf", "type", "string", "type", "array", "minItems", 1, "maxItems", HN_DATASETS_MAX,
-            "items", "oneOf", "type", "string", "type", "object", "additionalProperties", 0,
-            "required", "dataset", "properties", "dataset", "type", "string", "weight", "type",
-            "number", "minimum", HN_WEIGHT_MIN, "maximum", HN_WEIGHT_MAX));
-    json_object_set_new(properties, "priority",
-        json_pack("{s:s,s:i,s:i}", "type", "integer", "minimum", -100, "maximum", 100));
-    json_object_set_new(properties, "max_shard_bytes",
-        json_pack("{s:s,s:s,s:i,s:I,s:I}", "description",
-            "bytes of weights in one file of a merged folder; more go into several, with an index",
-            "type", "integer", "minimum", 1, "maximum", (json_int_t)HN_SHARD_BYTES_MAX, "default",
-            (json_int_t)HN_SHARD_BYTES));
-    json_object_set_new(properties, "hyperparameters",
-        json_pack("{s:s}", "$ref", "#/components/schemas/Hyperparameters"));
-    return json_pack("{s:s,s:b,s:[s,s],s:o}", "type", "object", "additionalProperties", 0,
-        "required", "model", "dataset", "properties", properties);
-}
-
 static json_t *evaluate_request_schema(void) {
     json_t *writing = json_pack("{s:s,s:b,s:{s:{s:s,s:i,s:i},s:{s:[s,s]}}}", "type", "object",
         "additionalProperties", 0, "properties", "max_tokens", "type", "integer", "minimum", 1,
@@ -265,11 +234,12 @@ int hn_system_openapi(struct hn_request *req, struct hn_error *err) {
         }
         json_object_set_new(path, method, operation(route, pattern, shapes));
     }
-    json_t *schemas = json_pack("{s:o,s:o,s:o,s:o}", "JobRequest", job_request_schema(),
+    json_t *schemas = json_pack("{s:o,s:o,s:o,s:o}", "JobRequest", hn_job_request_schema(),
         "EvaluateRequest", evaluate_request_schema(), "Hyperparameters", hyperparameter_schema(),
         "Error", error_schema());
     json_object_foreach(json_object_get(shapes, "schemas"), name, shape)
         json_object_set_new(schemas, name, schema_of(shape));
+    hn_job_request_show_schema(json_object_get(schemas, "Job"));
     json_decref(shapes);
     return hn_reply_json(req, 200,
         json_pack("{s:s,s:{s:s,s:s},s:o,s:{s:{s:{s:s,s:s}},s:o}}", "openapi", "3.1.0", "info",

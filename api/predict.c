@@ -197,7 +197,8 @@ static int read_body(struct hn_request *req, json_t **ret, bool *ret_stream, str
         rc = hn_json_known(body, known, "", err);
     const json_t *inputs = json_object_get(body, "inputs");
     if (!rc &&
-        (!json_is_array(inputs) || !json_array_size(inputs) || json_array_size(inputs) > HN_INPUTS_MAX)) {
+        (!json_is_array(inputs) || !json_array_size(inputs) ||
+            json_array_size(inputs) > HN_INPUTS_MAX)) {
         rc = hn_fail(err, inputs ? HN_E_INVALID_FIELD : HN_E_MISSING_FIELD,
             "inputs must be a list of 1 to %d inputs", HN_INPUTS_MAX);
         hn_error_field(err, "inputs");

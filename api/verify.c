@@ -1,9 +1,7 @@
 /*
- * /jobs/{id}/verify: whether a result can be had again. A verification is a job like others, of the
- * same run part and hence the same bytes, at the lowest priority; it can be watched, paused and
- * cancelled, and survives whatever jobs survive. One that is to repeat the last steps alone is
- * given the first run's checkpoints up to there and goes on from them as any interrupted run does.
- * The answer is made when it is asked for, from three hashes a file: as told by the first run, as
+ * /jobs/{id}/verify: whether a result can be had again. A verification is a job like others
+ * (submit.h); it can be watched, paused and cancelled, and survives whatever jobs survive. The
+ * answer is made when it is asked for, from three hashes a file: as told by the first run, as
  * on the disk now, as told by the second run; and from both runs' state after the last step, since
  * what is exported may be of an earlier one.
  */
@@ -18,180 +16,35 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define PRIORITY (-100)
 #define FILES 100000
 #define STATE_FILE "state.safetensors"
 
-/* Both runs must see the same base; the data sets are told apart by their ids, which never change
- * their bytes. */
-static int check_base(struct hn_request *req, const struct hn_job *job, struct hn_error *err) {
-    struct hn_db *db = hn_request_db(req, err);
-    json_t *model = NULL, *run = NULL;
-    int rc = db ? hn_db_model_get(db, job->model, &model, err) : HN_E_INTERNAL;
-    if (!rc)
-        rc = hn_json_parse(job->run, strlen(job->run), &run, err);
-    if (rc == HN_E_NOT_FOUND ||
-        (!rc &&
-            !json_equal(json_object_get(model, "sha256"),
-                json_object_get(json_object_get(run, "model"), "sha256")))) {
-        rc = hn_fail(err, HN_E_CONFLICT,
-            "the base of job %s, model %s, was deleted or replaced since", job->id, job->model);
-        hn_error_hint(err, "import the same model under the same name again");
-    }
-    json_decref(model);
-    json_decref(run);
-    return rc;
-}
-
-/* {"last_steps":N} of the body: the newest kept checkpoint of at least N steps before the end; no
- * body: step 0. */
-static int choose_begin(
-    struct hn_request *req, const struct hn_job *job, int64_t *ret_step, struct hn_error *err) {
+/* {"last_steps":N}, or no body. */
+static int read_body(struct hn_request *req, int64_t *ret_last, struct hn_error *err) {
     static const char *const known[] = {"last_steps", NULL};
-    json_t *body = NULL, *kept = NULL, *checkpoint;
-    int64_t last = 0;
-    size_t i;
-    *ret_step = 0;
+    json_t *body = NULL;
     int rc = hn_body_object(req, &body, err);
     if (!rc)
         rc = hn_json_known(body, known, "", err);
     if (!rc)
-        rc = hn_json_int(body, "last_steps", 1, INT64_MAX, &last, err);
+        rc = hn_json_int(body, "last_steps", 1, INT64_MAX, ret_last, err);
     json_decref(body);
-    if (!rc && last)
-        rc = hn_job_checkpoints(req, job, &kept, err);
-    json_array_foreach(kept, i, checkpoint) {
-        int64_t step = json_integer_value(json_object_get(checkpoint, "step"));
-        *ret_step = step <= job->step - last ? step : *ret_step;
-    }
-    json_decref(kept);
-    if (!rc && last && !*ret_step) {
-        rc = hn_fail(err, HN_E_CONFLICT,
-            "job %s keeps no checkpoint of %lld or more steps before its end, step %lld", job->id,
-            (long long)last, (long long)job->step);
-        hn_error_field(err, "last_steps");
-        hn_error_hint(err,
-            "GET /jobs/%s/checkpoints lists those that are kept; without last_steps all steps are "
-            "run again",
-            job->id);
-    }
-    return rc;
-}
-
-/* The parameters it began from lie in its own folder alone. */
-static int place_init(const char *state, const char *from, const char *to, struct hn_error *err) {
-    static const char name[] = "inputs/init.safetensors";
-    char run_dir[HN_PATH_SIZE], target[HN_PATH_SIZE];
-    if (!hn_state_path(run_dir, state, "runs", from, NULL) ||
-        !hn_state_path(target, state, "runs", to, name))
-        return hn_fail(err, HN_E_INTERNAL, "path too long");
-    int rc = hn_rundir_keep(run_dir, name, target, HN_BLOB_SHARED, err);
-    return rc == HN_E_NOT_FOUND ? 0 : rc;
-}
-
-/* Those up to the step: it goes on from the last of them, and an earlier one may be the best of the
- * run. */
-static int place_checkpoints(struct hn_request *req, const struct hn_job *from, const char *to,
-    int64_t last, struct hn_error *err) {
-    static const char *const files[] = {STATE_FILE, "state.json"};
-    const char *state = req->server->config->state;
-    json_t *kept = NULL, *checkpoint;
-    size_t i;
-    int rc = last ? hn_job_checkpoints(req, from, &kept, err) : 0;
-    json_array_foreach(kept, i, checkpoint) {
-        char run_dir[HN_PATH_SIZE], target[HN_PATH_SIZE], name[HN_CHECKPOINT_SIZE];
-        int64_t step = json_integer_value(json_object_get(checkpoint, "step"));
-        for (size_t k = 0; !rc && step <= last && k < sizeof files / sizeof files[0]; k++) {
-            hn_rundir_checkpoint(name, step, files[k]);
-            /* Not linked: the second trainer may write in its checkpoints. */
-            rc = hn_state_path(run_dir, state, "runs", from->id, NULL) &&
-                    hn_state_path(target, state, "runs", to, name)
-                ? hn_rundir_keep(run_dir, name, target, HN_BLOB_OWN, err)
-                : hn_fail(err, HN_E_INTERNAL, "path too long");
-        }
-    }
-    json_decref(kept);
-    return rc;
-}
-
-/* host changes no result; there it is remembered where the run began. */
-static int note_begin(struct hn_job *job, int64_t step, struct hn_error *err) {
-    json_t *host = NULL;
-    int rc = hn_json_parse(job->host, strlen(job->host), &host, err);
-    if (rc)
-        return rc;
-    json_object_set_new(host, "from_step", json_integer(step));
-    free(job->host);
-    job->host = json_dumps(host, JSON_COMPACT);
-    json_decref(host);
-    return job->host ? 0 : hn_fail(err, HN_E_INTERNAL, "out of memory");
-}
-
-static int64_t begin_of(const struct hn_job *job) {
-    json_t *host = NULL;
-    int64_t step = 0;
-    if (!hn_json_parse(job->host, strlen(job->host), &host, NULL))
-        hn_json_int(host, "from_step", 0, INT64_MAX, &step, NULL);
-    json_decref(host);
-    return step;
-}
-
-/* The first job's record becomes the second's: what a run changes in it is not inserted. */
-static int insert_again(struct hn_request *req, struct hn_job *job, int64_t step,
-    char ret_id[HN_ID_SIZE], struct hn_error *err) {
-    char now[HN_TIME_SIZE];
-    const char *state = req->server->config->state;
-    struct hn_job_insert insert = {.job = job, .reach = hn_access_reach(req)};
-    hn_id_make("job", ret_id);
-    hn_time_now(now);
-    int rc = place_init(state, job->id, ret_id, err);
-    if (!rc)
-        rc = place_checkpoints(req, job, ret_id, step, err);
-    if (!rc)
-        rc = note_begin(job, step, err);
-    free(job->verifies);
-    job->verifies = job->id;
-    job->id = strdup(ret_id);
-    free(job->created_at);
-    job->created_at = strdup(now);
-    free(job->owner);
-    job->owner = strdup(req->key.id);
-    job->priority = PRIORITY;
-    if (!rc && (!job->id || !job->created_at || !job->owner))
-        rc = hn_fail(err, HN_E_INTERNAL, "out of memory");
-    if (!rc)
-        rc = hn_store_call(req->server->store, hn_db_job_insert, &insert, err);
-    if (rc)
-        hn_library_take_back(&req->server->library, "runs", ret_id);
     return rc;
 }
 
 int hn_jobs_verify(struct hn_request *req, struct hn_error *err) {
+    struct hn_submitter who = hn_access_submitter(req);
     struct hn_job job;
     char id[HN_ID_SIZE];
-    int64_t step = 0;
+    int64_t last = 0;
     int rc = hn_job_load(req, &job, err);
-    if (!rc && atomic_load(&req->server->draining))
-        rc = hn_fail(err, HN_E_BUSY, "the server is shutting down");
-    if (!rc && strcmp(job.status, "succeeded") != 0) {
-        rc = hn_fail(
-            err, HN_E_CONFLICT, "job %s is %s; only a result can be verified", job.id, job.status);
-        hn_error_hint(err, "wait until its \"artifacts_ready\" is true");
-    }
-    if (!rc && job.verifies) {
-        rc = hn_fail(err, HN_E_CONFLICT, "job %s is itself a verification", job.id);
-        hn_error_hint(err, "verify %s again", job.verifies);
-    }
     if (!rc)
-        rc = check_base(req, &job, err);
+        rc = read_body(req, &last, err);
     if (!rc)
-        rc = choose_begin(req, &job, &step, err);
-    if (!rc)
-        rc = insert_again(req, &job, step, id, err);
+        rc = hn_submit_again(req->server, &who, &job, last, id, err);
     hn_job_finish(&job);
     if (rc)
         return rc;
-    hn_workers_wake(req->server->workers);
     hn_request_object(req, id);
     return hn_job_reply(req, 201, id, err);
 }
@@ -279,7 +132,7 @@ static void add_verification(void *ud, const struct hn_job *job) {
     }
     json_array_append_new(a->list,
         json_pack("{s:s,s:I,s:s,s:o,s:o,s:o,s:s,s:s?}", "job", job->id, "from_step",
-            (json_int_t)begin_of(job), "status", job->status, "status_reason",
+            (json_int_t)hn_submit_began(job), "status", job->status, "status_reason",
             job->reason_code
                 ? json_pack("{s:s,s:s?}", "code", job->reason_code, "message", job->reason_message)
                 : json_null(),

@@ -6,7 +6,7 @@
 /*
  * The engine as the daemon sees it. server/ and api/ include this header and no other of engine/.
  *
- * Three nouns:
+ * Four nouns:
  *   run directory    the protocol between daemon and trainer: spec.json in; events.jsonl,
  *                    checkpoints/ and artifacts/ out. The daemon creates it, the trainer appends to
  *                    it, nobody else writes there while `lock` is held.
@@ -14,6 +14,7 @@
  *                    for the daemon: one JSON request a line, over a socket. A hostile file may
  *                    kill it, which costs that request only.
  *   hyperparameters  a table (hyperparams.def); plain data, safe to read in the daemon itself.
+ *   job request      a table (job_request.def) of the fields of a submission; the same.
  *
  * The daemon never sees a tensor, a token or a weight, and never opens OpenBLAS: both entry points
  * below run in child processes of their own (`honed train DIR`, `honed helper`).
@@ -29,6 +30,7 @@
 #include "engine/base/error.h"
 #include "engine/base/file.h"
 #include "engine/base/json.h"
+#include "engine/job_request.h"
 #include "engine/base/utf8.h"
 #include "engine/hyperparams.h"
 #include "engine/kernels/level.h"
@@ -84,10 +86,8 @@ int hn_train(const char *run_dir, int lock_fd);
  *                     "validation":null|FILE(DATA)|{"fraction":F}|"none"|"auto",
  *                     "test":null|FILE(DATA), "verify_on":absent|[FILE(MODEL), …],
  *                     "init":null|{"path" of a checkpoint's state.safetensors,"job","step"},
- *                     the request's own fields, each null where it is not given:
- *                     "task","method","hyperparameters","exports","export_step","export_dtype",
- *                     "gguf_dtype","max_shard_bytes","samples","labels","class_weights","dedupe",
- *                     "drop_leaks",
+ *                     the request's own fields of the parts PLAN, RUN and GIVEN of
+ *                     job_request.def, each null where it is not given,
  *                     and the machine:
  *                     "tokens":absent|{"folder","bytes"} where tokenised rows are kept
  *                     (host.tokens names this run's), "memory_bytes","threads","now":"2026-01-31"

@@ -29,6 +29,7 @@ struct daemon {
     int lock_fd;
     bool stopping_http;
     struct hn_watchdog *watchdog;
+    struct hn_subscription feed; /* of the server's feed */
     int argc;
     char **argv;
 };
@@ -108,7 +109,10 @@ static int open_store(struct daemon *d, struct hn_error *err) {
     if (!rc)
         rc = hn_feed_create(s->loop, &s->feed, err);
     if (!rc)
-        rc = hn_store_create(s->config->state, hn_feed_commit, s->feed, &s->store, err);
+        rc = hn_store_create(s->config->state, &s->store, err);
+    d->feed = (struct hn_subscription){.fn = hn_feed_commit, .ud = s->feed};
+    if (!rc)
+        hn_store_subscribe(s->store, &d->feed);
     if (!rc && !(s->loop_db = hn_store_read(s->store, err)))
         rc = HN_E_INTERNAL;
     if (!rc)

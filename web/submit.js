@@ -1,24 +1,22 @@
-// The form: fields of the job, and every hyperparameter as the server's own schema describes it.
+// The form: the job's fields and the hyperparameters as the server's own schema describes them.
 import * as api from "/web/api.js";
 import { bytes, duration, el, field, problem, table } from "/web/dom.js";
 
 const common = ["epochs", "batch_size", "learning_rate", "max_length", "lora_rank", "lora_alpha", "seed", "eval_every"];
+const first = ["model", "dataset", "file", "validation", "method", "name"];
 
-function control(name, schema, value) {
+const standard = (schema) => (schema.default === undefined || schema.default === null ? "default" : `default (${schema.default})`);
+
+function control(name, schema, value, write = JSON.stringify) {
   const shown = value ?? "";
-  if (schema.enum) {
-    return el("select", { name }, el("option", { value: "" }, `default (${schema.default})`),
-      schema.enum.map((v) => el("option", { value: JSON.stringify(v), selected: v === value }, v)));
-  }
-  if (schema.type === "boolean") {
-    return el("select", { name }, el("option", { value: "" }, `default (${schema.default})`),
-      [true, false].map((v) => el("option", { value: String(v), selected: v === value }, String(v))));
-  }
-  return el("input", { name, value: typeof shown === "object" ? JSON.stringify(shown) : shown, placeholder: `default: ${schema.default ?? "none"}`,
-    inputmode: String(schema.type).includes("string") ? "text" : "decimal" });
+  const choices = schema.enum ?? (schema.type === "boolean" ? [true, false] : null);
+  if (choices)
+    return el("select", { name }, el("option", { value: "" }, standard(schema)),
+      choices.map((v) => el("option", { value: write(v), selected: v === value }, String(v))));
+  return el("input", { name, value: typeof shown === "object" ? JSON.stringify(shown) : shown, maxlength: schema.maxLength,
+    placeholder: schema.default === undefined ? "" : `default: ${schema.default ?? "none"}`,
+    inputmode: ["integer", "number"].includes([schema.type].flat()[0]) && ![schema.type].flat().includes("string") ? "decimal" : "text" });
 }
-
-const shown = ["model", "dataset", "validation", "method", "name", "hyperparameters"];
 
 function read(text) {
   try { return JSON.parse(text); } catch { return text; }
@@ -29,33 +27,38 @@ export async function submit(main, signal, from) {
     api.get("/openapi.json"), api.get("/models?limit=1000"), api.get("/datasets?limit=1000"), from ? api.get(`/jobs/${from}`) : null,
   ]);
   const base = old?.request ?? {};
-  const schema = spec.components.schemas.Hyperparameters.properties;
+  const schemas = spec.components.schemas;
   const answer = el("div", { "aria-live": "polite" });
-  const model = el("select", { name: "model", required: true }, models.data.map((m) => el("option", { value: m.name, selected: m.name === base.model }, m.name)));
-  const dataset = el("select", { name: "dataset" }, el("option", { value: "" }, "upload a file"),
-    Array.isArray(base.dataset) ? el("option", { value: JSON.stringify(base.dataset), selected: true }, `the ${base.dataset.length} of before`) : null,
-    datasets.data.map((d) => el("option", { value: d.id, selected: d.id === base.dataset }, `${d.name} (${d.rows} rows)`)));
   const file = el("input", { type: "file", name: "file" });
-  const validation = el("input", { name: "validation", placeholder: "auto, none, 0.1 or ds_…", value: typeof base.validation === "object" ? JSON.stringify(base.validation) : base.validation ?? "" });
-  const method = el("select", { name: "method" }, ["", "lora", "full", "head"].map((m) => el("option", { value: m, selected: m === base.method }, m || "default")));
-  const name = el("input", { name: "name", maxlength: 200, value: base.name ?? "" });
-  const knobs = Object.entries(schema).map(([key, s]) => [key, field(key, control(key, s, base.hyperparameters?.[key]), s.description)]);
+  // What needs more than its schema says; hyperparameters are fields of their own.
+  const special = {
+    model: () => el("select", { name: "model", required: true }, models.data.map((m) => el("option", { value: m.name, selected: m.name === base.model }, m.name))),
+    dataset: () => el("select", { name: "dataset" }, el("option", { value: "" }, "upload a file"),
+      Array.isArray(base.dataset) ? el("option", { value: JSON.stringify(base.dataset), selected: true }, `the ${base.dataset.length} of before`) : null,
+      datasets.data.map((d) => el("option", { value: d.id, selected: d.id === base.dataset }, `${d.name} (${d.rows} rows)`))),
+    hyperparameters: () => null,
+  };
+  const help = (name, schema) => (name === "model" && !models.data.length ? "none yet: honed model import NAME PATH" : schema.description);
+  const fields = Object.entries(schemas.JobRequest.properties).map(([name, schema]) => {
+    const node = name in special ? special[name]() : control(name, schema, base[name], String);
+    return node && { name, node, label: field(name, node, help(name, schema)) };
+  }).filter(Boolean);
+  fields.push({ name: "file", label: field("file", file, "JSONL, JSON, CSV or TSV") });
+  const knobs = Object.entries(schemas.Hyperparameters.properties).map(([name, schema]) => {
+    const node = control(name, schema, base.hyperparameters?.[name]);
+    return { name, node, label: field(name, node, schema.description) };
+  });
+  const labels = (list, names) => names.map((name) => list.find((f) => f.name === name)?.label).filter(Boolean);
+  const others = (list, names) => list.filter((f) => !names.includes(f.name)).map((f) => f.label);
 
   const body = () => {
     const hyperparameters = {};
-    for (const [key, node] of knobs) {
-      const value = node.querySelector("input,select").value.trim();
-      if (value !== "") hyperparameters[key] = read(value);
-    }
+    for (const { name, node } of knobs)
+      if (node.value.trim() !== "") hyperparameters[name] = read(node.value.trim());
     const form = new FormData();
-    for (const [key, value] of Object.entries(base)) // what this page does not show stays as it was
-      if (!shown.includes(key) && value !== null) form.set(key, typeof value === "string" ? value : JSON.stringify(value));
-    form.set("model", model.value);
-    if (dataset.value) form.set("dataset", dataset.value);
-    else if (file.files[0]) form.set("dataset", file.files[0]);
-    if (validation.value.trim()) form.set("validation", validation.value.trim());
-    if (method.value) form.set("method", method.value);
-    if (name.value.trim()) form.set("name", name.value.trim());
+    for (const { name, node } of fields)
+      if (node && node.value.trim() !== "") form.set(name, node.value.trim());
+    if (!form.has("dataset") && file.files[0]) form.set("dataset", file.files[0]);
     form.set("hyperparameters", JSON.stringify(hyperparameters));
     return form;
   };
@@ -74,10 +77,10 @@ export async function submit(main, signal, from) {
     event.preventDefault();
     attempt(async () => { location.hash = `#/jobs/${(await api.post("/jobs", body())).id}`; });
   };
+  const grid = (nodes) => el("div", { class: "grid" }, nodes);
+  const more = (nodes) => el("details", {}, el("summary", {}, "All others"), grid(nodes));
   main.replaceChildren(el("h1", {}, from ? "Submit again" : "New job"), el("form", { onsubmit: send },
-    el("section", {}, el("div", { class: "grid" }, field("model", model, models.data.length ? "" : "none yet: honed model import NAME PATH"),
-      field("data set", dataset), field("file", file, "JSONL, JSON, CSV or TSV"), field("validation", validation), field("method", method), field("name", name))),
-    el("section", {}, el("h2", {}, "Hyperparameters"), el("div", { class: "grid" }, knobs.filter(([k]) => common.includes(k)).map(([, n]) => n)),
-      el("details", {}, el("summary", {}, "All others"), el("div", { class: "grid" }, knobs.filter(([k]) => !common.includes(k)).map(([, n]) => n)))),
+    el("section", {}, grid(labels(fields, first)), more(others(fields, first))),
+    el("section", {}, el("h2", {}, "Hyperparameters"), grid(labels(knobs, common)), more(others(knobs, common))),
     el("p", { class: "row" }, el("button", { class: "main" }, "Start"), el("button", { type: "button", onclick: dry }, "What would it take?")), answer));
 }

@@ -5,7 +5,7 @@
  * Nouns: call (a request being answered), plan (what a job would need), predict, evaluate, export.
  * Ownership: A call lives for one request; the predictor stays open between them.
  * May include: engine engine/base engine/data engine/eval engine/export engine/families
- *   engine/kernels engine/model engine/run.
+ *   engine/kernels engine/model engine/run engine/tables.
  */
 
 /*

@@ -16,7 +16,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-
 static int open_data(struct hn_helper_call *call, const json_t *params, struct hn_dataset *data,
     struct hn_error *err) {
     const char *path;
@@ -155,7 +154,7 @@ static int read_options(struct preview *p, const json_t *params, struct hn_error
     }
     int64_t context = (int64_t)p->model.config.context;
     int64_t length = hp.max_length != HN_AUTO_INT ? hp.max_length
-        : context < HN_AUTO_MAX_LENGTH               ? context
+        : context < HN_AUTO_MAX_LENGTH            ? context
                                                   : HN_AUTO_MAX_LENGTH;
     p->options = (struct hn_encode_options){.task = (enum hn_task)number,
         .max_length = length > 0 ? (size_t)length : 1,

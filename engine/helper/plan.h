@@ -15,19 +15,16 @@
 
 struct hn_planning {
     const json_t *params;
-    struct hn_hyperparams hp;
+    /* What is planned, with the paths of the inputs here until it is written. */
+    struct hn_spec spec;
     json_t *reasons, *warnings;
-    const char *model_path, *train_path, *validation_path, *test_path, *init_path, *now;
-    char tokens[HN_SHA256_HEX + 24]; /* name of the file with the tokenised rows; "" without one */
+    char tokens[HN_SHA256_HEX + 24]; /* name of the file with the tokenised rows */
+    /* names of inputs in a run directory: of further training data, of other precisions */
+    char more[HN_SPEC_MORE][48], others[HN_VERIFY_ON_MAX][48];
     char init_sha256[HN_SHA256_HEX];
-    enum hn_task task;
-    struct hn_labels labels;
-    enum hn_method method;
-    double fraction;     /* of the training rows that are held out */
     size_t rows;         /* of all training data sets */
     double weighed_rows; /* the same, each as often as its data set's weight has it in an epoch */
-    int64_t memory_bytes, threads;
-    bool recompute, encoder;
+    bool encoder;
 };
 
 /* Why the hyperparameter `name` has its value; the last reason stays. */

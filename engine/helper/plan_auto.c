@@ -11,7 +11,6 @@
 #include <string.h>
 
 #define FEW_ROWS 300
-#define AUTO_MAX_LENGTH 2048
 
 static json_t *sentence(const char *format, va_list ap) __attribute__((format(printf, 1, 0)));
 
@@ -40,16 +39,16 @@ static void choose_dropout(
     struct hn_planning *p, const char *name, double *rate, double own, bool encoder) {
     if (!hn_is_auto(*rate))
         return;
-    *rate = encoder && p->method != HN_METHOD_LORA ? own : 0;
-    const char *why = !encoder        ? "decoders are trained without"
-        : p->method == HN_METHOD_LORA ? "adapters are small enough to do without"
-                                      : "as the model was made";
+    *rate = encoder && p->spec.method != HN_METHOD_LORA ? own : 0;
+    const char *why = !encoder             ? "decoders are trained without"
+        : p->spec.method == HN_METHOD_LORA ? "adapters are small enough to do without"
+                                           : "as the model was made";
     hn_planning_because(p, name, "%.3g: %s", *rate, why);
 }
 
 static int resolve_dropout(
     struct hn_planning *p, const struct hn_model *model, struct hn_error *err) {
-    struct hn_hyperparams *hp = &p->hp;
+    struct hn_hyperparams *hp = &p->spec.hp;
     bool encoder = model->arch->encoder;
     if (!encoder && (hp->dropout > 0 || hp->attention_dropout > 0)) {
         hn_fail(err, HN_E_UNSUPPORTED,
@@ -66,22 +65,23 @@ static int resolve_dropout(
 
 /* The metric that decides by default, and those that the problem has. */
 static int resolve_metric(struct hn_planning *p, struct hn_error *err) {
-    const char *first = hn_objectives[p->labels.objective].best_metric,
-               *others = hn_objectives[p->labels.objective].other_metrics;
-    if (p->hp.eval_generate && p->labels.objective != HN_OBJECTIVE_TOKENS) {
+    const char *first = hn_objectives[p->spec.labels.objective].best_metric,
+               *others = hn_objectives[p->spec.labels.objective].other_metrics;
+    if (p->spec.hp.eval_generate && p->spec.labels.objective != HN_OBJECTIVE_TOKENS) {
         hn_fail(err, HN_E_UNSUPPORTED, "this task's head writes no text that could be compared");
         hn_error_field(err, "hyperparameters.eval_generate");
         return HN_E_UNSUPPORTED;
     }
-    if (p->hp.eval_generate) { /* of questions, whether they are answered counts */
-        first = p->task == HN_TASK_QA ? "val_f1" : first;
+    if (p->spec.hp.eval_generate) { /* of questions, whether they are answered counts */
+        first = p->spec.task == HN_TASK_QA ? "val_f1" : first;
         others = "val_loss val_perplexity val_token_accuracy val_exact_match val_f1 val_rouge_l "
                  "val_chrf val_bleu";
     }
-    const char *asked = hn_metric_name(p->hp.metric_for_best);
-    if (p->hp.metric_for_best == HN_METRIC_AUTO) {
-        for (p->hp.metric_for_best = 1; strcmp(hn_metric_name(p->hp.metric_for_best), first) != 0;)
-            p->hp.metric_for_best++;
+    const char *asked = hn_metric_name(p->spec.hp.metric_for_best);
+    if (p->spec.hp.metric_for_best == HN_METRIC_AUTO) {
+        for (p->spec.hp.metric_for_best = 1;
+             strcmp(hn_metric_name(p->spec.hp.metric_for_best), first) != 0;)
+            p->spec.hp.metric_for_best++;
         hn_planning_because(p, "metric_for_best", "%s: what the task is judged by", first);
         return 0;
     }
@@ -91,7 +91,7 @@ static int resolve_metric(struct hn_planning *p, struct hn_error *err) {
         return 0;
     hn_fail(err, HN_E_UNSUPPORTED, "metric_for_best of this task is one of: %s %s", first, others);
     hn_error_field(err, "hyperparameters.metric_for_best");
-    if (p->labels.objective == HN_OBJECTIVE_TOKENS && !p->hp.eval_generate)
+    if (p->spec.labels.objective == HN_OBJECTIVE_TOKENS && !p->spec.hp.eval_generate)
         hn_error_hint(
             err, "set eval_generate, and answers are written and compared at every evaluation");
     return HN_E_UNSUPPORTED;
@@ -108,12 +108,12 @@ static void choose_rate(struct hn_planning *p, const struct hn_model *model, siz
     static const double decoder[3][4] = {
         {5e-4, 5e-4, 3e-4, 2e-4}, {5e-5, 5e-5, 2e-5, 1e-5}, {1e-3, 1e-3, 1e-3, 1e-3}};
     static const char *const what[3] = {"adapters", "all the weights", "the head"};
-    bool few = p->method == HN_METHOD_LORA && p->labels.objective == HN_OBJECTIVE_TOKENS &&
-        rows < FEW_ROWS;
-    p->hp.learning_rate =
-        (model->arch->encoder ? encoder : decoder)[p->method][width] * (few ? 2 : 1);
-    hn_planning_because(p, "learning_rate", "%.3g: %s of %s %zu wide%s", p->hp.learning_rate,
-        what[p->method], model->arch->encoder ? "an encoder" : "a decoder", hidden,
+    bool few = p->spec.method == HN_METHOD_LORA &&
+        p->spec.labels.objective == HN_OBJECTIVE_TOKENS && rows < FEW_ROWS;
+    p->spec.hp.learning_rate =
+        (model->arch->encoder ? encoder : decoder)[p->spec.method][width] * (few ? 2 : 1);
+    hn_planning_because(p, "learning_rate", "%.3g: %s of %s %zu wide%s", p->spec.hp.learning_rate,
+        what[p->spec.method], model->arch->encoder ? "an encoder" : "a decoder", hidden,
         few ? ", twice as much for few rows" : "");
 }
 
@@ -127,14 +127,14 @@ static double choose_epochs(enum hn_method method, bool head, size_t rows) {
 
 /* What can be chosen before the rows are tokenised. */
 int hn_planning_choose(struct hn_planning *p, const struct hn_model *model, struct hn_error *err) {
-    struct hn_hyperparams *hp = &p->hp;
-    size_t train_rows = (size_t)(p->weighed_rows * (1 - p->fraction) + 0.5);
+    struct hn_hyperparams *hp = &p->spec.hp;
+    size_t train_rows = (size_t)(p->weighed_rows * (1 - p->spec.validation_fraction) + 0.5);
     int rc = resolve_dropout(p, model, err);
     if (!rc)
         rc = resolve_metric(p, err);
     if (rc)
         return rc;
-    bool head = p->labels.objective != HN_OBJECTIVE_TOKENS;
+    bool head = p->spec.labels.objective != HN_OBJECTIVE_TOKENS;
     if (hp->batch_size == HN_AUTO_INT) {
         hp->batch_size = head    ? (train_rows >= 2000         ? 32
                                            : train_rows >= 500 ? 16
@@ -146,7 +146,7 @@ int hn_planning_choose(struct hn_planning *p, const struct hn_model *model, stru
             (long long)hp->batch_size, train_rows);
     }
     if (hn_is_auto(hp->epochs)) {
-        hp->epochs = choose_epochs(p->method, head, train_rows);
+        hp->epochs = choose_epochs(p->spec.method, head, train_rows);
         hn_planning_because(p, "epochs",
             "%.3g for %zu training rows: about enough steps to settle without learning rows by "
             "heart",
@@ -155,8 +155,9 @@ int hn_planning_choose(struct hn_planning *p, const struct hn_model *model, stru
     if (hn_is_auto(hp->learning_rate))
         choose_rate(p, model, train_rows);
     if (hp->max_length == HN_AUTO_INT)
-        hp->max_length = (int64_t)(model->config.context < AUTO_MAX_LENGTH ? model->config.context
-                                                                           : AUTO_MAX_LENGTH);
+        hp->max_length =
+            (int64_t)(model->config.context < HN_AUTO_MAX_LENGTH ? model->config.context
+                                                                 : HN_AUTO_MAX_LENGTH);
     else if ((size_t)hp->max_length > model->config.context)
         hn_planning_warn(p, "beyond_context",
             "max_length %lld is longer than the %zu tokens the model was made for",
@@ -166,7 +167,7 @@ int hn_planning_choose(struct hn_planning *p, const struct hn_model *model, stru
 
 /* What depends on the tokenised rows. */
 void hn_planning_choose_after(struct hn_planning *p, const struct hn_run *run, bool auto_length) {
-    struct hn_hyperparams *hp = &p->hp;
+    struct hn_hyperparams *hp = &p->spec.hp;
     size_t longest = 0;
     const struct hn_examples *sets[] = {&run->train, &run->validation};
     for (int k = 0; k < 2; k++)

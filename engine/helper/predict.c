@@ -14,7 +14,6 @@
 #include <string.h>
 #include <unistd.h>
 
-
 /* A call whose inputs are a part of a longer list, from `first` on. */
 struct piece_of {
     struct hn_helper_call *call;

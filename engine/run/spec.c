@@ -2,6 +2,7 @@
 #include "engine/run/spec.h"
 #include "engine/base/json.h"
 
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -33,10 +34,9 @@ unsigned hn_method_exports(enum hn_method method, bool head) {
                                     : merged;
 }
 
-/* One of the types that merged results can have, in small letters or as GGUF's tools write them;
- * `fallback` when the field is absent. */
-static int read_dtype(const json_t *run, const char *field, const char *fallback, bool blocks,
-    enum hn_dtype *ret, struct hn_error *err) {
+/* One of the types that merged results can have, in small letters or as GGUF's tools write them. */
+static int read_dtype(
+    const char *name, const struct hn_job_field *field, enum hn_dtype *ret, struct hn_error *err) {
     static const struct {
         const char *name;
         enum hn_dtype type;
@@ -44,19 +44,92 @@ static int read_dtype(const json_t *run, const char *field, const char *fallback
     } dtypes[] = {{"f32", HN_F32, true, true}, {"f16", HN_F16, true, true},
         {"bf16", HN_BF16, true, false}, {"q8_0", HN_Q8_0, false, true},
         {"q4_0", HN_Q4_0, false, true}};
-    const char *name = fallback;
-    int rc = hn_json_string(run, field, &name, err);
-    for (size_t i = 0; !rc && i < sizeof dtypes / sizeof dtypes[0]; i++)
+    bool blocks = field->kind == HN_JOB_GGUF_DTYPE;
+    for (size_t i = 0; i < sizeof dtypes / sizeof dtypes[0]; i++)
         if ((blocks ? dtypes[i].gguf : dtypes[i].folder) && strcasecmp(dtypes[i].name, name) == 0) {
             *ret = dtypes[i].type;
             return 0;
         }
-    if (!rc) {
-        rc = hn_fail(err, HN_E_INVALID_FIELD, "%s must be %s", field,
-            blocks ? "\"f32\", \"f16\", \"q8_0\" or \"q4_0\"" : "\"f32\", \"f16\" or \"bf16\"");
-        hn_error_field(err, "%s", field);
+    hn_fail(err, HN_E_INVALID_FIELD, "%s must be %s", field->name,
+        blocks ? "\"f32\", \"f16\", \"q8_0\" or \"q4_0\"" : "\"f32\", \"f16\" or \"bf16\"");
+    hn_error_field(err, "%s", field->name);
+    return HN_E_INVALID_FIELD;
+}
+
+/* Where a field's value goes in the specification; NULL: it has no member there. */
+static void *member_of(struct hn_spec *spec, const struct hn_job_field *field) {
+#define AT_RUN(name) {#name, offsetof(struct hn_spec, name)},
+#define AT_GIVEN(name) {#name, offsetof(struct hn_spec, name)},
+#define AT_INPUT(name)
+#define AT_PLAN(name)
+#define AT_UPLOAD(name)
+#define AT_JOB(name)
+#define AT_NOTE(name)
+    static const struct {
+        const char *name;
+        size_t offset;
+    } members[] = {
+#define HN_JOB_FIELD(name, KIND, min, max, FORM, PART, standard, help) AT_##PART(name)
+#include "engine/job_request.def"
+#undef HN_JOB_FIELD
+    };
+    for (size_t i = 0; i < sizeof members / sizeof members[0]; i++)
+        if (strcmp(members[i].name, field->name) == 0)
+            return (char *)spec + members[i].offset;
+    return NULL;
+}
+
+static int read_field(struct hn_spec *spec, const struct hn_job_field *field, const json_t *from,
+    struct hn_error *err) {
+    const char *text = field->text;
+    int64_t number = field->number;
+    bool flag = number != 0;
+    void *member = member_of(spec, field);
+    int rc;
+    switch (member ? field->kind : HN_JOB_ANY) {
+    case HN_JOB_DTYPE:
+    case HN_JOB_GGUF_DTYPE:
+        rc = hn_json_string(from, field->name, &text, err);
+        return rc ? rc : read_dtype(text, field, member, err);
+    case HN_JOB_INT:
+        rc = hn_json_int(from, field->name, field->min, field->max, &number, err);
+        *(int64_t *)member = number;
+        return rc;
+    case HN_JOB_BOOL:
+        rc = hn_json_bool(from, field->name, &flag, err);
+        *(bool *)member = flag;
+        return rc;
+    case HN_JOB_TEXT:
+    case HN_JOB_WORD:
+        rc = hn_json_string(from, field->name, &text, err);
+        *(const char **)member = text;
+        return rc;
+    default:
+        return hn_fail(err, HN_E_INTERNAL, "%s has no place in a specification", field->name);
     }
+}
+
+int hn_spec_read_fields(struct hn_spec *spec, const json_t *from, struct hn_error *err) {
+    size_t n;
+    const struct hn_job_field *fields = hn_job_fields(&n);
+    int rc = 0;
+    for (size_t i = 0; !rc && i < n; i++)
+        if (fields[i].part & (HN_JOB_RUN | HN_JOB_GIVEN))
+            rc = read_field(spec, &fields[i], from, err);
     return rc;
+}
+
+void hn_spec_write_fields(json_t *run, const json_t *from, enum hn_job_part part) {
+    size_t n;
+    const struct hn_job_field *fields = hn_job_fields(&n);
+    for (size_t i = 0; i < n; i++) {
+        json_t *value = json_object_get(from, fields[i].name);
+        bool given = value && !json_is_null(value) && !json_is_false(value);
+        if (fields[i].part != part || (part == HN_JOB_GIVEN && !given))
+            continue;
+        json_object_set_new(
+            run, fields[i].name, given ? json_incref(value) : hn_job_field_standard(&fields[i]));
+    }
 }
 
 static int read_method(const json_t *run, enum hn_method *ret, struct hn_error *err) {
@@ -84,6 +157,7 @@ static int read_source(const json_t *object, struct hn_source *s, struct hn_erro
         s->columns = NULL;
     s->drop = strcmp(on_error, "drop") == 0;
     s->weight = 1;
+    s->weighed = json_is_number(json_object_get(object, "weight"));
     return hn_json_number(object, "weight", HN_WEIGHT_MIN, HN_WEIGHT_MAX, &s->weight, err);
 }
 
@@ -127,20 +201,17 @@ static int read_run(struct hn_spec *s, struct hn_error *err) {
         (rc = read_source(validation, &s->validation, err)) ||
         (rc = read_source(json_object_get(run, "test"), &s->test, err)) ||
         (rc = hn_json_number(validation, "fraction", 0, 1, &s->validation_fraction, err)) ||
-        (rc = read_exports(run, &s->exports, err)) ||
-        (rc = read_dtype(run, "export_dtype", "f32", false, &s->export_dtype, err)) ||
-        (rc = read_dtype(run, "gguf_dtype", "f16", true, &s->gguf_dtype, err)) ||
-        (rc = hn_json_int(
-             run, "max_shard_bytes", 1, HN_SHARD_BYTES_MAX, &s->max_shard_bytes, err)) ||
+        (rc = read_exports(run, &s->exports, err)) || (rc = hn_spec_read_fields(s, run, err)) ||
         (rc = hn_json_string(run, "export_step", &export_step, err)) ||
         (rc = hn_json_bool(run, "recompute", &s->recompute, err)) ||
-        (rc = hn_json_bool(run, "dedupe", &s->dedupe, err)) ||
-        (rc = hn_json_bool(run, "drop_leaks", &s->drop_leaks, err)) ||
         (rc = hn_json_string(run, "template_date", &s->template_date, err)) ||
         (rc = hn_json_int(samples, "rows", 0, 1000, &s->sample_rows, err)) ||
         (rc = hn_json_int(samples, "max_tokens", 1, 100000, &s->sample_tokens, err)) ||
         (rc = hn_json_string(json_object_get(run, "init"), "file", &s->init_file, err)) ||
         (rc = hn_json_string(json_object_get(run, "init"), "sha256", &s->init_sha256, err)) ||
+        (rc = hn_json_string(json_object_get(run, "init"), "job", &s->init_job, err)) ||
+        (rc = hn_json_int(
+             json_object_get(run, "init"), "step", 0, INT64_MAX, &s->init_step, err)) ||
         (rc = hn_labels_read(&s->labels, run, err)) ||
         (rc = hn_hyperparams_read(
              &s->hp, json_object_get(run, "hyperparameters"), "hyperparameters.", err)))
@@ -178,6 +249,8 @@ static int read_host(struct hn_spec *s, struct hn_error *err) {
     if (!rc)
         rc = read_sources(json_object_get(s->host, "verify_on"), "host.verify_on", s->verify_on,
             HN_VERIFY_ON_MAX, &s->n_verify_on, err);
+    if (!rc)
+        rc = hn_json_string(s->host, "tokens", &s->tokens, err);
     return rc ? rc : hn_json_int(s->host, "memory_bytes", 0, INT64_MAX, &s->memory_bytes, err);
 }
 
@@ -185,9 +258,9 @@ int hn_spec_read(struct hn_spec *spec, json_t *json, struct hn_error *err) {
     *spec = (struct hn_spec){.json = json,
         .run = json_object_get(json, "run"),
         .host = json_object_get(json, "host"),
+        .given = json_object_get(json, "run"),
         .job = "",
         .model_sha256 = "",
-        .max_shard_bytes = HN_SHARD_BYTES,
         .sample_tokens = 128};
     hn_hyperparams_defaults(&spec->hp);
     int64_t format = 0;
@@ -208,6 +281,90 @@ int hn_spec_read(struct hn_spec *spec, json_t *json, struct hn_error *err) {
     if (rc)
         hn_spec_finish(spec);
     return rc;
+}
+
+static json_t *write_source(const struct hn_source *s) {
+    json_t *source = json_pack("{s:s, s:s, s:s, s:O, s:s}", "file", s->file, "sha256",
+        s->sha256 ? s->sha256 : "", "format", s->format ? s->format : "jsonl", "columns",
+        s->columns ? s->columns : json_null(), "on_error", s->drop ? "drop" : "refuse");
+    if (s->weighed)
+        json_object_set_new(source, "weight", json_real(s->weight));
+    return source;
+}
+
+static json_t *write_validation(const struct hn_spec *s) {
+    return s->validation.file        ? write_source(&s->validation)
+        : s->validation_fraction > 0 ? json_pack("{s:f}", "fraction", s->validation_fraction)
+                                     : json_null();
+}
+
+/* The run that this one begins from. */
+static json_t *write_init(const struct hn_spec *s) {
+    return s->init_file
+        ? json_pack("{s:s, s:s, s:s?, s:o}", "file", s->init_file, "sha256", s->init_sha256, "job",
+              s->init_job, "step", s->init_step > 0 ? json_integer(s->init_step) : json_null())
+        : json_null();
+}
+
+/* As they were sent, in that order. */
+static json_t *write_exports(const struct hn_spec *s) {
+    json_t *sent = json_object_get(s->given, "exports");
+    if (json_is_array(sent))
+        return json_copy(sent);
+    json_t *list = json_array();
+    for (unsigned bit = 1; bit <= HN_EXPORT_MERGED_GGUF; bit *= 2)
+        if (s->exports & bit)
+            json_array_append_new(list, json_string(hn_export_name((enum hn_export)bit)));
+    return list;
+}
+
+static json_t *write_run(const struct hn_spec *s) {
+    json_t *run = json_pack("{s:s, s:s, s:{s:s, s:s}, s:o, s:o, s:o, s:n, s:o, s:o, s:s}", "task",
+        hn_task_name(s->task), "method", hn_method_name(s->method), "model", "sha256",
+        s->model_sha256, "file", s->model_file, "train", write_source(&s->train), "validation",
+        write_validation(s), "init", write_init(s), "labels", "hyperparameters",
+        hn_hyperparams_write(&s->hp, HN_HP_RUN), "exports", write_exports(s), "export_step",
+        s->export_best ? "best" : "last");
+    hn_spec_write_fields(run, s->given, HN_JOB_RUN);
+    json_object_set_new(run, "samples",
+        json_pack("{s:I, s:I}", "rows", (json_int_t)s->sample_rows, "max_tokens",
+            (json_int_t)s->sample_tokens));
+    json_object_set_new(run, "recompute", json_boolean(s->recompute));
+    json_object_set_new(run, "template_date", json_string(s->template_date));
+    json_t *more = s->n_more ? json_array() : NULL;
+    for (size_t i = 0; i < s->n_more; i++)
+        json_array_append_new(more, write_source(&s->more[i]));
+    if (more)
+        json_object_set_new(run, "more", more);
+    if (s->test.file)
+        json_object_set_new(run, "test", write_source(&s->test));
+    hn_spec_write_fields(run, s->given, HN_JOB_GIVEN);
+    return run;
+}
+
+/* What changes no result. Other precisions of the base do not either. */
+static json_t *write_host(const struct hn_spec *s) {
+    json_t *host = hn_hyperparams_write(&s->hp, HN_HP_HOST);
+    json_t *others = s->n_verify_on ? json_array() : NULL;
+    for (size_t i = 0; i < s->n_verify_on; i++)
+        json_array_append_new(others,
+            json_pack("{s:s?, s:s?, s:s}", "name", s->verify_on[i].name, "sha256",
+                s->verify_on[i].sha256, "file", s->verify_on[i].file));
+    if (others)
+        json_object_set_new(host, "verify_on", others);
+    json_object_set_new(host, "memory_bytes", json_integer((json_int_t)s->memory_bytes));
+    if (s->tokens)
+        json_object_set_new(host, "tokens", json_string(s->tokens));
+    return host;
+}
+
+json_t *hn_spec_write(const struct hn_spec *spec) {
+    json_t *run = write_run(spec), *host = write_host(spec);
+    if (run && host && hn_labels_write(&spec->labels, run, NULL) == 0)
+        return json_pack("{s:i, s:o, s:o}", "format", 1, "run", run, "host", host);
+    json_decref(run);
+    json_decref(host);
+    return NULL;
 }
 
 void hn_spec_finish(struct hn_spec *spec) {

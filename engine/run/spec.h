@@ -14,6 +14,7 @@
 #include "engine/data/examples.h"
 #include "engine/base/file.h"
 #include "engine/hyperparams.h"
+#include "engine/job_request.h"
 #include "engine/limits.h"
 #include "engine/data/labels.h"
 
@@ -35,15 +36,41 @@ struct hn_source {
     const char *name; /* of a model; else NULL */
     const json_t *columns;
     bool drop;
+    bool weighed;  /* the weight was given */
     double weight; /* training rows: how often each is seen in an epoch */
 };
 
+/* Members for the fields of a submission that stand in the run's identity as sent (parts RUN and
+ * GIVEN of job_request.def): `name`, as read. */
+#define HN_SPEC_DTYPE(name) enum hn_dtype name;
+#define HN_SPEC_GGUF_DTYPE(name) enum hn_dtype name;
+#define HN_SPEC_INT(name) int64_t name;
+#define HN_SPEC_BOOL(name) bool name;
+#define HN_SPEC_TEXT(name) const char *name;
+#define HN_SPEC_WORD(name) const char *name;
+#define HN_SPEC_IN_RUN(KIND, name) HN_SPEC_##KIND(name)
+#define HN_SPEC_IN_GIVEN(KIND, name) HN_SPEC_##KIND(name)
+#define HN_SPEC_IN_INPUT(KIND, name)
+#define HN_SPEC_IN_PLAN(KIND, name)
+#define HN_SPEC_IN_UPLOAD(KIND, name)
+#define HN_SPEC_IN_JOB(KIND, name)
+#define HN_SPEC_IN_NOTE(KIND, name)
+
 struct hn_spec {
-    json_t *json;             /* the whole file */
+#define HN_JOB_FIELD(name, KIND, min, max, FORM, PART, standard, help) HN_SPEC_IN_##PART(KIND, name)
+#include "engine/job_request.def"
+#undef HN_JOB_FIELD
+    json_t *json;             /* the whole file; NULL: not written yet */
     const json_t *run, *host; /* into json */
+    /* the fields of parts RUN and GIVEN, and "exports", as they were sent: an object that the
+     * specification does not own */
+    const json_t *given;
     char run_sha256[HN_SHA256_HEX];
     const char *init_file; /* values to begin from, as a checkpoint has them; or NULL */
     const char *init_sha256;
+    const char *init_job; /* that they are of, with its step; NULL where that is not told */
+    int64_t init_step;
+    const char *tokens; /* name of the file with the tokenised rows, or NULL */
     const char *job, *model_file, *model_sha256, *template_date;
     enum hn_task task;
     struct hn_labels labels;
@@ -56,15 +83,10 @@ struct hn_spec {
     struct hn_source test;
     double validation_fraction; /* 0: not split off */
     struct hn_hyperparams hp;
-    unsigned exports;           /* bits of hn_export */
-    enum hn_dtype export_dtype; /* F32, F16 or BF16: of merged exports */
-    int64_t max_shard_bytes;    /* of the weights in one file of a merged folder */
-    enum hn_dtype gguf_dtype;   /* F32, F16, Q8_0 or Q4_0: of matrices in merged_gguf */
+    unsigned exports;                             /* bits of hn_export */
     struct hn_source verify_on[HN_VERIFY_ON_MAX]; /* other precisions of the base */
     size_t n_verify_on;
     bool export_best, recompute;
-    /* leave out training rows that stand there before, or among the validation or test rows */
-    bool dedupe, drop_leaks;
     int64_t sample_rows, sample_tokens, threads, memory_bytes;
 };
 
@@ -77,5 +99,12 @@ unsigned hn_method_exports(enum hn_method method, bool head);
 /* Takes over `json` (also on failure). */
 int hn_spec_read(struct hn_spec *spec, json_t *json, struct hn_error *err);
 void hn_spec_finish(struct hn_spec *spec);
+/* The specification as JSON, from all members but `json`, `run`, `host` and `job`. New reference;
+ * NULL: out of memory. */
+json_t *hn_spec_write(const struct hn_spec *spec);
+/* The submission's fields of parts RUN and GIVEN, of an object that has them by their names. */
+int hn_spec_read_fields(struct hn_spec *spec, const json_t *from, struct hn_error *err);
+/* Writes those of one part into the run's identity as they stand in `from`. */
+void hn_spec_write_fields(json_t *run, const json_t *from, enum hn_job_part part);
 
 #endif

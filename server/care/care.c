@@ -125,8 +125,8 @@ static void retain_by_age(struct hn_server *server) {
     remove_jobs(server, limit, INT64_MAX, "older than retain_days");
     remove_datasets(server, limit, INT64_MAX, "older than retain_days, and no job names it");
     remove_exports(server, (now - days * HN_DAY_MS) / 1000, INT64_MAX, "older than retain_days");
-    hn_evaluations_expire(
-        server->config->state, (now - days * HN_DAY_MS) / 1000, INT64_MAX, "older than retain_days");
+    hn_evaluations_expire(server->config->state, (now - days * HN_DAY_MS) / 1000, INT64_MAX,
+        "older than retain_days");
 }
 
 /* What can be made again goes first, then what is oldest. Models and what is waiting or running are

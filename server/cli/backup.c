@@ -188,7 +188,7 @@ static int copy_all(struct backup *b, struct hn_error *err) {
             ? hn_db_copy(b->from, path, err)
             : hn_fail(err, HN_E_INTERNAL, "path too long");
     if (!rc)
-        rc = hn_store_create(b->to, NULL, NULL, &b->store, err);
+        rc = hn_store_create(b->to, &b->store, err);
     if (!rc)
         rc = place_all(b, "datasets", err);
     if (!rc && b->models)

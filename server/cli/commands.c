@@ -49,7 +49,7 @@ int hn_session_open(
     if (!rc)
         rc = hn_state_create(s->config.state, err);
     if (!rc)
-        rc = hn_store_create(s->config.state, NULL, NULL, &s->store, err);
+        rc = hn_store_create(s->config.state, &s->store, err);
     if (!rc)
         rc = hn_helper_create("command", 1, s->config.helper_seconds, &s->helper, err);
     s->library =

@@ -152,7 +152,7 @@ static struct finding look_at_store(const struct patient *p) {
     snprintf(f.text, sizeof f.text, "%s", p->in_use ? "in use" : "none yet");
     if (!p->state_there || p->in_use)
         return f;
-    int rc = hn_store_create(p->config.state, NULL, NULL, &store, &err);
+    int rc = hn_store_create(p->config.state, &store, &err);
     f.verdict = rc ? BAD : GOOD;
     snprintf(f.text, sizeof f.text, "%.290s", rc ? err.message : "opens and is of this version");
     hn_store_destroy(store);

@@ -93,15 +93,6 @@ int hn_access_dataset(struct hn_request *req, const char *id, json_t **ret, stru
     return rc ? rc : hn_db_dataset_get(db, id, ret, err);
 }
 
-int hn_access_job(
-    struct hn_request *req, const char *id, struct hn_job *ret, struct hn_error *err) {
-    struct hn_reach reach = hn_access_reach(req);
-    struct hn_db *db = hn_request_db(req, err);
-    hn_job_init(ret);
-    int rc = db ? hn_db_job_reached(db, &reach, id, err) : HN_E_INTERNAL;
-    return rc ? rc : hn_db_job_get(db, id, ret, err);
-}
-
 bool hn_access_evaluation(struct hn_request *req, const json_t *evaluation) {
     struct hn_reach reach = hn_access_reach(req);
     const char *owner = json_string_value(json_object_get(evaluation, "owner"));
@@ -111,13 +102,10 @@ bool hn_access_evaluation(struct hn_request *req, const json_t *evaluation) {
         (db && hn_db_owner_reached(db, &reach, owner ? owner : "", &reached, NULL) == 0 && reached);
 }
 
-int hn_access_priority(const struct hn_request *req, int64_t priority, struct hn_error *err) {
-    if (priority <= 0 || hn_request_may(req, HN_SCOPE_ADMIN))
-        return 0;
-    hn_fail(err, HN_E_FORBIDDEN,
-        "a priority above 0 is given by keys of scope \"admin\"; this one has \"%s\"",
-        req->key.scope);
-    hn_error_field(err, "priority");
-    hn_error_hint(err, "leave priority out, or lower it: from -100 to 0 any key may choose");
-    return HN_E_FORBIDDEN;
+struct hn_submitter hn_access_submitter(const struct hn_request *req) {
+    return (struct hn_submitter){.owner = req->key.id,
+        .scope = req->key.scope,
+        .admin = hn_request_may(req, HN_SCOPE_ADMIN),
+        .reach = hn_access_reach(req),
+        .asker = &req->asker};
 }

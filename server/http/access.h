@@ -16,7 +16,7 @@
 #define HN_SERVER_HTTP_ACCESS_H
 
 #include "server/http/request.h"
-#include "server/store/store_jobs.h"
+#include "server/jobs/submit.h"
 
 /* Points into the request. */
 struct hn_reach hn_access_reach(const struct hn_request *req);
@@ -24,12 +24,11 @@ struct hn_reach hn_access_reach(const struct hn_request *req);
 int hn_access_scope(const struct hn_request *req, enum hn_scope needed, struct hn_error *err);
 /* Before any handler: the object that the path names must be within reach; HN_E_NOT_FOUND. */
 int hn_access_path(struct hn_request *req, struct hn_error *err);
-/* Objects that a body names. New reference; finish the job always. */
+/* A data set that a body names. New reference. */
 int hn_access_dataset(struct hn_request *req, const char *id, json_t **ret, struct hn_error *err);
-int hn_access_job(struct hn_request *req, const char *id, struct hn_job *ret, struct hn_error *err);
 /* Whether an evaluation, as it is kept, is within reach. */
 bool hn_access_evaluation(struct hn_request *req, const json_t *evaluation);
-/* A job's priority: above 0 it goes before the others' jobs, which only admins may decide. */
-int hn_access_priority(const struct hn_request *req, int64_t priority, struct hn_error *err);
+/* Who submits by this request. Points into it. */
+struct hn_submitter hn_access_submitter(const struct hn_request *req);
 
 #endif

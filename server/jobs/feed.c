@@ -81,7 +81,8 @@ static void deliver(void *arg) {
         wake(feed, jobs[i]);
 }
 
-void hn_feed_commit(void *arg, const char *job) {
+void hn_feed_commit(void *arg, const char *job, unsigned what) {
+    (void)what;
     struct hn_feed *feed = arg;
     pthread_mutex_lock(&feed->lock);
     bool known = false, post = !feed->posted;

@@ -20,7 +20,8 @@ struct hn_watch {
 
 int hn_feed_create(struct hn_loop *loop, struct hn_feed **ret, struct hn_error *err);
 void hn_feed_destroy(struct hn_feed *feed);
-void hn_feed_commit(void *feed, const char *job); /* any thread; an hn_store_commit_fn */
+/* An hn_store_commit_fn; any thread. */
+void hn_feed_commit(void *feed, const char *job, unsigned what);
 void hn_feed_watch(struct hn_feed *feed, struct hn_watch *watch);
 void hn_feed_unwatch(struct hn_watch *watch); /* also when it does not watch */
 void hn_feed_wake_all(struct hn_feed *feed);

@@ -1,6 +1,7 @@
 /* See rundir.h. Inputs are linked at the claim, so a waiting job costs no space and an ended one
  * keeps what it used. */
 #include "server/jobs/rundir.h"
+#include "server/store/store_events.h"
 #include "server/store/store_files.h"
 
 #include <dirent.h>
@@ -398,4 +399,25 @@ int hn_rundir_prepare(struct hn_seen *seen, const char *state, const struct hn_j
     json_decref(model);
     json_decref(run);
     return rc;
+}
+
+/* Older ones are removed by the trainer; these are on the disk. */
+int hn_rundir_checkpoints(const char *state, struct hn_db *db, const struct hn_job *job,
+    json_t **ret, struct hn_error *err) {
+    json_t *all = NULL, *checkpoint;
+    char run_dir[HN_PATH_SIZE], name[HN_CHECKPOINT_SIZE];
+    size_t i;
+    if (!hn_state_path(run_dir, state, "runs", job->id, NULL))
+        return hn_fail(err, HN_E_INTERNAL, "path too long");
+    int rc = hn_db_checkpoints(db, job->n, &all, err);
+    if (rc)
+        return rc;
+    *ret = json_array();
+    json_array_foreach(all, i, checkpoint) {
+        hn_rundir_checkpoint(name, json_integer_value(json_object_get(checkpoint, "step")), NULL);
+        if (hn_rundir_has(run_dir, name, O_DIRECTORY))
+            json_array_append(*ret, checkpoint);
+    }
+    json_decref(all);
+    return 0;
 }

@@ -53,6 +53,9 @@ int hn_rundir_keep(const char *run_dir, const char *from, const char *to, enum h
 void hn_rundir_checkpoint(char ret[HN_CHECKPOINT_SIZE], int64_t step, const char *file);
 /* Whether something is there that hn_rundir_open would open. */
 bool hn_rundir_has(const char *run_dir, const char *path, int flags);
+/* A job's checkpoints that are still kept, oldest first, as the contract has them. */
+int hn_rundir_checkpoints(const char *state, struct hn_db *db, const struct hn_job *job,
+    json_t **ret, struct hn_error *err);
 #define HN_MODEL_FILES 512 /* of one model, at most */
 /* The content of the model's files, and of a data set's, compared with what was taken in:
  * HN_E_MODEL_INVALID, HN_E_DATASET_INVALID. `seen` NULL: read whole. */

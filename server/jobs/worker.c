@@ -45,6 +45,7 @@ struct hn_workers {
     struct hn_store *store;
     struct hn_seen *seen;
     const struct hn_executor *executor;
+    struct hn_subscription subscription;
     struct worker *list;
     size_t n;
     atomic_bool draining, abandoned;
@@ -88,6 +89,19 @@ static void poke(int fd) {
     if (write(fd, &one, sizeof one) < 0) {
         /* Full means that it is awake already. */
     }
+}
+
+static void wake_all(struct hn_workers *all) {
+    for (size_t i = 0; i < all->n; i++)
+        poke(all->list[i].wake);
+}
+
+/* There is work, or memory is free again, or something is asked of a job that runs. An
+ * hn_store_commit_fn. */
+static void on_commit(void *arg, const char *job, unsigned what) {
+    (void)job;
+    if (what & (HN_COMMIT_QUEUED | HN_COMMIT_STATE | HN_COMMIT_ENDED))
+        wake_all(arg);
 }
 
 /* Whole lines from the offset on; what is behind the last newline is torn and stays for the next
@@ -369,7 +383,6 @@ static void run_job(struct worker *worker, const char *id) {
         close(run->process.pidfd);
     free(run);
     atomic_fetch_sub(&all->busy, 1);
-    hn_workers_wake(all); /* memory is free again */
 }
 
 static bool leaving(const struct hn_workers *all) {
@@ -465,6 +478,8 @@ int hn_workers_create(const struct hn_config *config, struct hn_store *store, st
             rc = hn_fail_errno(err, errno, "cannot make an eventfd");
     }
     free(running);
+    all->subscription = (struct hn_subscription){.fn = on_commit, .ud = all};
+    hn_store_subscribe(store, &all->subscription);
     if (!rc)
         rc = start_all(all, err);
     if (rc) {
@@ -476,11 +491,6 @@ int hn_workers_create(const struct hn_config *config, struct hn_store *store, st
     return 0;
 }
 
-void hn_workers_wake(struct hn_workers *workers) {
-    for (size_t i = 0; i < workers->n; i++)
-        poke(workers->list[i].wake);
-}
-
 void hn_workers_drain(struct hn_workers *workers, void (*done)(void *arg), void *arg) {
     pthread_mutex_lock(&workers->lock);
     workers->arg = arg;
@@ -489,19 +499,20 @@ void hn_workers_drain(struct hn_workers *workers, void (*done)(void *arg), void 
         workers->done = done;
     pthread_mutex_unlock(&workers->lock);
     atomic_store(&workers->draining, true);
-    hn_workers_wake(workers);
+    wake_all(workers);
     if (gone)
         done(arg);
 }
 
 void hn_workers_abandon(struct hn_workers *workers) {
     atomic_store(&workers->abandoned, true);
-    hn_workers_wake(workers);
+    wake_all(workers);
 }
 
 void hn_workers_destroy(struct hn_workers *workers) {
     if (!workers)
         return;
+    hn_store_unsubscribe(workers->store, &workers->subscription);
     for (size_t i = 0; i < workers->n; i++) {
         if (workers->list[i].started)
             pthread_join(workers->list[i].thread, NULL);

@@ -5,7 +5,7 @@
  * Nouns: worker (a slot), executor, run directory, child, helper pool, feed (who is told of
  *   commits).
  * Ownership: A worker owns its trainer's process; a run directory is written by its trainer alone.
- * May include: engine server/base server/store.
+ * May include: engine server/base server/library server/server.h server/store.
  */
 
 /*
@@ -25,11 +25,9 @@
 
 struct hn_workers;
 
+/* They subscribe to the store: what is queued, ends or is asked for wakes them. */
 int hn_workers_create(const struct hn_config *config, struct hn_store *store, struct hn_seen *seen,
     struct hn_workers **ret, struct hn_error *err);
-/* Something may have changed: a job was queued, or something is asked of a running one. Any
- * thread. */
-void hn_workers_wake(struct hn_workers *workers);
 /* Stop claiming; ask every trainer to write its state and leave; `done` is called from the last
  * thread. */
 void hn_workers_drain(struct hn_workers *workers, void (*done)(void *arg), void *arg);

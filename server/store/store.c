@@ -24,7 +24,7 @@ struct call {
     int rc;
     bool done;
     struct call *next;
-    char touched[8][HN_ID_SIZE];
+    struct hn_touched touched[HN_TOUCHED_MAX];
     size_t n_touched;
 };
 
@@ -33,8 +33,8 @@ struct hn_store {
     struct hn_db *writer; /* the store thread's own */
     pthread_t thread;
     bool started;
-    hn_store_commit_fn on_commit;
-    void *ud;
+    pthread_mutex_t subscribers_lock; /* held while they are called */
+    struct hn_subscription *subscribers;
     struct hn_histogram commits;
     struct hn_places places;
     bool log_grew; /* since it was last moved; the store thread's own */
@@ -127,6 +127,15 @@ static void wait_for_work(struct hn_store *store) {
     }
 }
 
+static void tell_subscribers(struct hn_store *store, const struct call *group) {
+    pthread_mutex_lock(&store->subscribers_lock);
+    for (const struct call *call = group; call; call = call->next)
+        for (size_t i = 0; !call->rc && i < call->n_touched; i++)
+            for (const struct hn_subscription *s = store->subscribers; s; s = s->next)
+                s->fn(s->ud, call->touched[i].job, call->touched[i].what);
+    pthread_mutex_unlock(&store->subscribers_lock);
+}
+
 static void *run_thread(void *arg) {
     struct hn_store *store = arg;
     pthread_mutex_lock(&store->lock);
@@ -142,9 +151,7 @@ static void *run_thread(void *arg) {
         run_group(store->writer, group);
         hn_histogram_add(&store->commits, hn_bounds_quick, hn_time_micros() - began);
         atomic_fetch_add(&store->places.commits, 1);
-        for (struct call *call = group; call; call = call->next)
-            for (size_t i = 0; store->on_commit && !call->rc && i < call->n_touched; i++)
-                store->on_commit(store->ud, call->touched[i]);
+        tell_subscribers(store, group);
         pthread_mutex_lock(&store->lock);
         for (struct call *call = group, *next; call; call = next) {
             next = call->next; /* the caller's stack may be gone once done is seen */
@@ -175,19 +182,17 @@ static int identify(struct hn_db *db, const char *state, bool anew, struct hn_er
     return rc;
 }
 
-static int create(const char *state, hn_store_commit_fn on_commit, void *ud, bool anew,
-    struct hn_store **ret, struct hn_error *err) {
+static int create(const char *state, bool anew, struct hn_store **ret, struct hn_error *err) {
     struct hn_store *store = hn_calloc(1, sizeof *store);
     if (!store)
         return hn_fail(err, HN_E_INTERNAL, "out of memory");
     pthread_mutex_init(&store->lock, NULL);
+    pthread_mutex_init(&store->subscribers_lock, NULL);
     pthread_mutex_init(&store->places.lock, NULL);
     store->places.version = -1;
     pthread_cond_init(&store->arrived, NULL);
     pthread_cond_init(&store->finished, NULL);
     store->last = &store->first;
-    store->on_commit = on_commit;
-    store->ud = ud;
     int rc = hn_state_path(store->path, state, "hone.db", NULL, NULL)
         ? 0
         : hn_fail(err, HN_E_INTERNAL, "path too long");
@@ -217,13 +222,12 @@ static int create(const char *state, hn_store_commit_fn on_commit, void *ud, boo
     return 0;
 }
 
-int hn_store_create(const char *state, hn_store_commit_fn on_commit, void *ud,
-    struct hn_store **ret, struct hn_error *err) {
-    return create(state, on_commit, ud, false, ret, err);
+int hn_store_create(const char *state, struct hn_store **ret, struct hn_error *err) {
+    return create(state, false, ret, err);
 }
 
 int hn_store_create_anew(const char *state, struct hn_store **ret, struct hn_error *err) {
-    return create(state, NULL, NULL, true, ret, err);
+    return create(state, true, ret, err);
 }
 
 void hn_store_destroy(struct hn_store *store) {
@@ -244,9 +248,27 @@ void hn_store_destroy(struct hn_store *store) {
     pthread_cond_destroy(&store->finished);
     pthread_cond_destroy(&store->arrived);
     pthread_mutex_destroy(&store->lock);
+    pthread_mutex_destroy(&store->subscribers_lock);
     pthread_mutex_destroy(&store->places.lock);
     free(store->places.jobs);
     free(store);
+}
+
+void hn_store_subscribe(struct hn_store *store, struct hn_subscription *subscription) {
+    pthread_mutex_lock(&store->subscribers_lock);
+    subscription->next = store->subscribers;
+    store->subscribers = subscription;
+    pthread_mutex_unlock(&store->subscribers_lock);
+}
+
+void hn_store_unsubscribe(struct hn_store *store, struct hn_subscription *subscription) {
+    pthread_mutex_lock(&store->subscribers_lock);
+    struct hn_subscription **link = &store->subscribers;
+    while (*link && *link != subscription)
+        link = &(*link)->next;
+    if (*link)
+        *link = subscription->next;
+    pthread_mutex_unlock(&store->subscribers_lock);
 }
 
 int hn_store_call(struct hn_store *store, hn_store_fn fn, void *arg, struct hn_error *err) {

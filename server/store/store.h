@@ -28,18 +28,36 @@
 struct hn_db;
 struct hn_store;
 
-/* Called on the store thread after a commit, once per job whose record or events changed. */
-typedef void (*hn_store_commit_fn)(void *ud, const char *job);
+/* What a commit brought about a job, or-ed. */
+enum hn_commit {
+    HN_COMMIT_QUEUED = 1,     /* it came into the queue: new, resumed or requeued */
+    HN_COMMIT_STATE = 2,      /* its status, or what is asked of it, changed */
+    HN_COMMIT_ENDED = 4,      /* it ended */
+    HN_COMMIT_CHECKPOINT = 8, /* it has a new checkpoint */
+    HN_COMMIT_METRICS = 16,   /* it has new rows of metrics */
+    HN_COMMIT_EVENTS = 32     /* it has other new events */
+};
+/* Called on the store thread after a commit, before those return who asked for it, once per call of
+ * the store and job that it changed. It must not block, nor call the store. */
+typedef void (*hn_store_commit_fn)(void *ud, const char *job, unsigned what);
+/* The subscriber's own, until it is taken back or the store is destroyed. */
+struct hn_subscription {
+    hn_store_commit_fn fn;
+    void *ud;
+    struct hn_subscription *next;
+};
 /* Runs on the store thread inside a transaction; a failure undoes what it did and nothing else. */
 typedef int (*hn_store_fn)(struct hn_db *db, void *arg, struct hn_error *err);
 
 /* Opens (creating and migrating) STATE/hone.db and starts the thread. HN_E_CONFLICT when hone.db
  * cannot be the store of the folders beside it; see store_identity.h. */
-int hn_store_create(const char *state, hn_store_commit_fn on_commit, void *ud,
-    struct hn_store **ret, struct hn_error *err);
+int hn_store_create(const char *state, struct hn_store **ret, struct hn_error *err);
 /* The same whatever the folders say: for `honed rebuild`, which makes the store from them. */
 int hn_store_create_anew(const char *state, struct hn_store **ret, struct hn_error *err);
 void hn_store_destroy(struct hn_store *store);
+/* Any thread. Once unsubscribed it is called no more; harmless when it never was subscribed. */
+void hn_store_subscribe(struct hn_store *store, struct hn_subscription *subscription);
+void hn_store_unsubscribe(struct hn_store *store, struct hn_subscription *subscription);
 /* Blocks until fn's work is committed or refused. Any thread but the loop's. */
 int hn_store_call(struct hn_store *store, hn_store_fn fn, void *arg, struct hn_error *err);
 /* A read-only connection for one thread; NULL with *err filled when none can be opened. Give it

@@ -270,10 +270,16 @@ bool hn_db_is_duplicate(struct hn_db *db) {
     return code == SQLITE_CONSTRAINT_UNIQUE || code == SQLITE_CONSTRAINT_PRIMARYKEY;
 }
 
-void hn_db_touch(struct hn_db *db, const char *job) {
-    for (size_t i = 0; i < db->n_touched; i++)
-        if (strcmp(db->touched[i], job) == 0)
-            return;
-    if (db->n_touched < sizeof db->touched / sizeof db->touched[0])
-        snprintf(db->touched[db->n_touched++], HN_ID_SIZE, "%s", job);
+void hn_db_touch(struct hn_db *db, const char *job, unsigned what) {
+    size_t i = 0;
+    while (i < db->n_touched && strcmp(db->touched[i].job, job) != 0)
+        i++;
+    if (i == HN_TOUCHED_MAX)
+        return;
+    if (i == db->n_touched) {
+        snprintf(db->touched[i].job, HN_ID_SIZE, "%s", job);
+        db->touched[i].what = 0;
+        db->n_touched++;
+    }
+    db->touched[i].what |= what;
 }

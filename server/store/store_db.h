@@ -36,12 +36,19 @@ struct hn_places {
     size_t n_jobs, capacity;
 };
 
+/* A job that a function changed, and what of it (enum hn_commit). */
+#define HN_TOUCHED_MAX 8
+struct hn_touched {
+    char job[HN_ID_SIZE];
+    unsigned what;
+};
+
 struct hn_db {
     struct sqlite3 *handle;
     struct hn_places *places; /* the store's; NULL: of a connection that no store made */
     struct hn_statement cache[160];
     size_t n_cache;
-    char touched[8][HN_ID_SIZE]; /* jobs changed by the running function; hn_db_touch */
+    struct hn_touched touched[HN_TOUCHED_MAX]; /* by the running function; hn_db_touch */
     size_t n_touched;
     struct hn_db *next; /* in the pool of readers */
 };
@@ -67,7 +74,8 @@ int hn_db_number(struct hn_db *db, int64_t missing, int64_t *ret, struct hn_erro
     const char *sql, const char *types, ...);
 /* The first column of all rows, as a new array of strings. */
 int hn_db_texts(struct hn_db *db, json_t **ret, struct hn_error *err, const char *sql);
-void hn_db_touch(struct hn_db *db, const char *job);
+/* Notes for the subscribers that the running function changed the job. */
+void hn_db_touch(struct hn_db *db, const char *job, unsigned what);
 
 int hn_rows_open(struct hn_rows *rows, struct hn_db *db, struct hn_error *err, const char *sql,
     const char *types, ...);

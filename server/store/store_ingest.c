@@ -22,6 +22,7 @@ struct run {
     const char *id;
     int64_t n, next_seq, next_metric, step, tokens;
     char metric_for_best[64];
+    unsigned what; /* its lines bring (enum hn_commit) */
 };
 
 static double real(const json_t *data, const char *name) {
@@ -246,28 +247,31 @@ static int on_finished(
 static const struct {
     const char *type;
     int (*apply)(struct run *run, const json_t *data, const char *time, struct hn_error *err);
+    unsigned what; /* subscribers are told besides HN_COMMIT_EVENTS */
 } effects[] = {
-    {"started", on_started},
-    {"plan", on_plan},
-    {"step", on_step},
-    {"eval", on_eval},
-    {"checkpoint", on_checkpoint},
-    {"artifact", on_artifact},
-    {"verified", on_verified},
-    {"finished", on_finished},
-    {"test", on_test},
-    {"resumed", NULL},
-    {"sample", NULL},
-    {"warning", NULL},
-    {"interrupted", NULL},
-    {"failed", NULL},
+    {"started", on_started, 0},
+    {"plan", on_plan, 0},
+    {"step", on_step, HN_COMMIT_METRICS},
+    {"eval", on_eval, HN_COMMIT_METRICS},
+    {"checkpoint", on_checkpoint, HN_COMMIT_CHECKPOINT},
+    {"artifact", on_artifact, 0},
+    {"verified", on_verified, 0},
+    {"finished", on_finished, 0},
+    {"test", on_test, 0},
+    {"resumed", NULL, 0},
+    {"sample", NULL, 0},
+    {"warning", NULL, 0},
+    {"interrupted", NULL, 0},
+    {"failed", NULL, 0},
 };
 
 static int apply(
     struct run *run, const char *type, const json_t *data, const char *time, struct hn_error *err) {
     for (size_t i = 0; i < sizeof effects / sizeof effects[0]; i++)
-        if (strcmp(effects[i].type, type) == 0)
+        if (strcmp(effects[i].type, type) == 0) {
+            run->what |= effects[i].what;
             return effects[i].apply ? effects[i].apply(run, data, time, err) : 0;
+        }
     return 0; /* a newer trainer's event: kept in the stream, means nothing here */
 }
 
@@ -376,7 +380,7 @@ int hn_db_ingest(struct hn_db *db, void *arg, struct hn_error *err) {
     ingest->steps = run.step - step;
     ingest->tokens = run.tokens - tokens;
     if (!rc && ingest->lines)
-        hn_db_touch(db, ingest->id);
+        hn_db_touch(db, ingest->id, HN_COMMIT_EVENTS | run.what);
     return rc;
 }
 

@@ -244,6 +244,22 @@ int hn_db_job_position(
     return rc;
 }
 
+/* What subscribers are told of the daemon's own events. */
+static unsigned commit_of(const char *type) {
+    static const struct {
+        const char *type;
+        unsigned what;
+    } known[] = {{"queued", HN_COMMIT_QUEUED | HN_COMMIT_STATE},
+        {"requeued", HN_COMMIT_QUEUED | HN_COMMIT_STATE}, {"claimed", HN_COMMIT_STATE},
+        {"paused", HN_COMMIT_STATE}, {"cancelled", HN_COMMIT_STATE | HN_COMMIT_ENDED},
+        {"succeeded", HN_COMMIT_STATE | HN_COMMIT_ENDED},
+        {"failed", HN_COMMIT_STATE | HN_COMMIT_ENDED}};
+    for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)
+        if (strcmp(known[i].type, type) == 0)
+            return HN_COMMIT_EVENTS | known[i].what;
+    return HN_COMMIT_EVENTS;
+}
+
 int hn_db_event_add(struct hn_db *db, int64_t job, const char *id, const char *type, json_t *data,
     struct hn_error *err) {
     char now[HN_TIME_SIZE], *text = json_dumps(data, JSON_COMPACT | JSON_REAL_PRECISION(15));
@@ -257,7 +273,7 @@ int hn_db_event_add(struct hn_db *db, int64_t job, const char *id, const char *t
     free(text);
     if (!rc)
         rc = hn_db_run(db, err, "UPDATE jobs SET next_seq=next_seq+1 WHERE n=?1", "i", job);
-    hn_db_touch(db, id);
+    hn_db_touch(db, id, commit_of(type));
     return rc;
 }
 
@@ -395,7 +411,7 @@ static int move(struct hn_db *db, const struct hn_job *job, const char *status, 
 
 static int want(
     struct hn_db *db, const struct hn_job *job, const char *requested, struct hn_error *err) {
-    hn_db_touch(db, job->id);
+    hn_db_touch(db, job->id, HN_COMMIT_STATE);
     return hn_db_run(db, err, "UPDATE jobs SET requested=?2 WHERE n=?1", "is", job->n, requested);
 }
 

@@ -167,7 +167,7 @@ static int end(struct hn_db *db, const struct hn_job *job, const char *status, c
     const char *message, struct hn_error *err) {
     char now[HN_TIME_SIZE];
     hn_time_now(now);
-    hn_db_touch(db, job->id);
+    hn_db_touch(db, job->id, HN_COMMIT_STATE | HN_COMMIT_ENDED);
     return hn_db_run(db, err,
         "UPDATE jobs SET status=?2, requested=NULL, reason_code=?3, reason_message=?4, "
         "finished_at=?5 WHERE n=?1",

@@ -39,6 +39,24 @@ def test_probes_and_descriptions(daemon):
     assert daemon.get("/").headers["Content-Type"].startswith("text/html")
 
 
+def test_description(daemon):
+    """A text for people: shown with the job and in lists, from JSON and from a form, no part of what is run."""
+    text = "3rd try: *twice* the rows\n" + "ü" * 2000
+    plain, told = daemon.job(), daemon.job(description=text)
+    assert daemon.look(told)["description"] == text == daemon.look(told)["request"]["description"] and daemon.look(plain)["description"] is None
+    assert [j["description"] for j in daemon.get("/jobs").json()["data"]] == [text, None]
+    formed = daemon.post("/jobs", files={"dataset": ("d", rows())}, data={"model": "base", "description": "5"})
+    assert formed.json()["description"] == "5", formed.text
+    specs = [(daemon.state / "runs" / daemon.wait(job, "succeeded")["id"] / "spec.json").read_text() for job in (plain, told)]
+    assert "twice" not in specs[1] and json.loads(specs[0])["run"] == json.loads(specs[1])["run"]
+    body = {"model": "base", "dataset": daemon.dataset()}
+    error(daemon.post("/jobs", json=body | {"description": "ü" * 2049}), 400, "invalid_field", "description")
+    error(daemon.post("/jobs", json=body | {"description": 5}), 400, "invalid_field", "description")
+    assert "description" in error(daemon.post("/jobs", json=body | {"descripton": "x"}), 400, "unknown_field", "descripton")["hint"]
+    schemas = daemon.get("/openapi.json").json()["components"]["schemas"]
+    assert schemas["JobRequest"]["properties"]["description"]["maxLength"] == 4096 and "description" in schemas["Job"]["properties"]
+
+
 def test_dispatcher(daemon):
     assert "hint" in error(daemon.get("/nowhere"), 404, "not_found")
     reply = requests.put(daemon.url + "/jobs")

@@ -61,3 +61,21 @@ def test_evaluations_of_a_job(start, tmp_path, browser):
     assert [e["id"] for e in daemon.get(f"/evaluations?dataset={ids['train']}").json()["data"]] == [elsewhere]
     assert daemon.get("/evaluations?job=job_none").json()["data"] == [] and len(daemon.get("/evaluations").json()["data"]) == 2
     assert not [c for c in browser.complaints if "404" not in str(c)], browser.complaints
+
+
+def test_form_has_every_field(daemon, browser):
+    """As the schema names them; a job that is submitted again keeps what it was sent."""
+    body = {"model": "base", "dataset": daemon.dataset(), "validation": {"fraction": 0.25}, "method": "lora", "name": "again", "description": "one\u00a0more",
+            "priority": -3, "dedupe": True, "exports": ["peft"], "export_dtype": "BF16", "metadata": {"a": "5"},
+            "hyperparameters": {"max_steps": 2, "schedule": "cosine", "lora_targets": ["q_proj"]}}
+    job = daemon.post("/jobs", json=body).json()["id"]
+    schemas = daemon.get("/openapi.json").json()["components"]["schemas"]
+    browser.open(f"{daemon.url}/#/new?from={job}")
+    browser.wait("document.querySelector('form button.main') !== null")
+    named = browser.run("[...document.querySelectorAll('form input, form select')].map((e) => e.name).filter(Boolean)")
+    assert sorted(named) == sorted([n for n in schemas["JobRequest"]["properties"] if n != "hyperparameters"] + list(schemas["Hyperparameters"]["properties"]) + ["file"])
+    browser.run("document.querySelector('form button.main').click()")
+    browser.wait(f"/jobs.job_/.test(location.hash) && !location.hash.includes({json.dumps(job)})")
+    (again,) = [j for j in daemon.get("/jobs").json()["data"] if j["id"] != job]
+    assert again["request"] == body
+    assert not browser.complaints, browser.complaints

@@ -43,7 +43,7 @@ def room(path):
     """The folder of a file; tables of the engine's root and the two headers that hold everything together count apart."""
     if path in ("engine/errors.def", "engine/hyperparams.def", "engine/job_request.def", "engine/objective.def", "engine/limits.h"):
         return "engine/tables"
-    if path.startswith("engine/hyperparams."):
+    if path.startswith(("engine/hyperparams.", "engine/job_request.")):
         return "engine/hyperparams"
     return path if path == "server/server.h" else str(pathlib.PurePath(path).parent)
 

@@ -17,19 +17,31 @@ struct world {
     char folder[64];
     struct hn_store *store;
     struct hn_db *db;
-    char last[HN_ID_SIZE];
+    struct hn_subscription subscription;
+    char last[HN_ID_SIZE]; /* what it was told of last */
+    unsigned what;         /* all that it was told since look() */
 };
 
-static void on_commit(void *ud, const char *job) {
+static void on_commit(void *ud, const char *job, unsigned what) {
     struct world *w = ud;
     snprintf(w->last, sizeof w->last, "%s", job);
+    w->what |= what;
+}
+
+/* What was told since the last time. */
+static unsigned look(struct world *w) {
+    unsigned what = w->what;
+    w->what = 0;
+    return what;
 }
 
 static int setup(void **state) {
     struct world *w = calloc(1, sizeof *w);
     strcpy(w->folder, "/tmp/hone-store-XXXXXX");
-    if (!mkdtemp(w->folder) || hn_store_create(w->folder, on_commit, w, &w->store, NULL))
+    if (!mkdtemp(w->folder) || hn_store_create(w->folder, &w->store, NULL))
         return -1;
+    w->subscription = (struct hn_subscription){.fn = on_commit, .ud = w};
+    hn_store_subscribe(w->store, &w->subscription);
     w->db = hn_store_read(w->store, NULL);
     *state = w;
     return 0;
@@ -144,6 +156,54 @@ static void test_life(void **state) {
     free(same);
 }
 
+/* What each change is told as; a refused one is not told, and nobody is told after the end of a
+ * subscription. */
+static void test_subscribers(void **state) {
+    enum { Q = HN_COMMIT_QUEUED, S = HN_COMMIT_STATE, E = HN_COMMIT_ENDED, V = HN_COMMIT_EVENTS };
+    struct world *w = *state, other = {.store = w->store};
+    other.subscription = (struct hn_subscription){.fn = on_commit, .ud = &other};
+    hn_store_subscribe(w->store, &other.subscription);
+    add_inputs(w);
+    char *data = make_dataset(w);
+    assert_int_equal(look(w), 0);
+    make_job(w, "job_s", data, 0, "");
+    assert_int_equal(look(w), Q | S | V);
+    claim(w);
+    assert_int_equal(look(w), S | V);
+    claim(w);
+    assert_int_equal(look(w), 0);
+    const char *step = "{\"n\":1,\"type\":\"step\",\"data\":{\"step\":1,\"loss\":2.5}}\n",
+               *kept = "{\"n\":2,\"type\":\"checkpoint\",\"data\":{\"step\":1,\"bytes\":9}}\n",
+               *done = "{\"n\":3,\"type\":\"finished\",\"data\":{\"step\":1}}\n";
+    assert_int_equal(feed(w, "job_s", 0, step), 1);
+    assert_int_equal(look(w), HN_COMMIT_METRICS | V);
+    assert_int_equal(feed(w, "job_s", (int64_t)strlen(step), kept), 1);
+    assert_int_equal(look(w), HN_COMMIT_CHECKPOINT | V);
+    assert_int_equal(feed(w, "job_s", 0, kept), HN_E_CONFLICT);
+    assert_int_equal(look(w), 0);
+    assert_int_equal(ask(w, "job_s", "pause"), 0);
+    assert_int_equal(look(w), S);
+    settle(w, "job_s");
+    assert_int_equal(look(w), S | V);
+    assert_int_equal(ask(w, "job_s", "resume"), 0);
+    assert_int_equal(look(w), Q | S | V);
+    claim(w);
+    settle(w, "job_s"); /* a death */
+    assert_int_equal(look(w), Q | S | V);
+    hn_store_unsubscribe(w->store, &other.subscription);
+    hn_store_unsubscribe(w->store, &other.subscription);
+    assert_int_equal(look(&other), Q | S | V | HN_COMMIT_METRICS | HN_COMMIT_CHECKPOINT);
+    assert_int_equal(ask(w, "job_s", "pause"), 0);
+    assert_int_equal(ask(w, "job_s", "resume"), 0);
+    claim(w);
+    assert_int_equal(feed(w, "job_s", (int64_t)(strlen(step) + strlen(kept)), done), 1);
+    look(w);
+    settle(w, "job_s");
+    assert_int_equal(look(w), S | E | V);
+    assert_int_equal(look(&other), 0);
+    free(data);
+}
+
 static void test_events_count_once(void **state) {
     struct world *w = *state;
     add_inputs(w);
@@ -228,7 +288,7 @@ static void test_keys_take_turns(void **state) {
 }
 
 static int add_and_fail(struct hn_db *db, void *arg, struct hn_error *err) {
-    struct hn_key_insert key = {.id = arg, .name = "undone", .scope = "read", .hash = arg};
+    struct hn_key_insert key = {.id = arg, .name = arg, .scope = "read", .hash = arg};
     int rc = hn_db_key_insert(db, &key, err);
     return rc ? rc : hn_fail(err, HN_E_INVALID_FIELD, "on purpose");
 }
@@ -262,6 +322,7 @@ static void test_groups(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_life, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_subscribers, setup, teardown),
         cmocka_unit_test_setup_teardown(test_events_count_once, setup, teardown),
         cmocka_unit_test_setup_teardown(test_three_deaths, setup, teardown),
         cmocka_unit_test_setup_teardown(test_no_trainer_no_death, setup, teardown),

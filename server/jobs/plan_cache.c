@@ -1,9 +1,6 @@
-/*
- * Plans that were asked for lately. A plan depends on nothing but its parameters, which name models
- * and data by their hashes: the same job submitted again, or tried with dry_run before, is not
- * planned twice. All who ask share one tree, which nobody may change.
- */
-#include "api/handlers.h"
+/* See plan_cache.h. */
+#include "server/jobs/plan_cache.h"
+#include "server/base/id.h"
 
 #include <pthread.h>
 #include <stdlib.h>
@@ -51,7 +48,7 @@ static struct kept *take_oldest(const char *key) {
 }
 
 /* Until the entry, which is being made, is made or given up. */
-static int wait_for(struct kept *entry, const struct hn_request *req, struct hn_error *err) {
+static int wait_for(struct kept *entry, const struct hn_asker *asker, struct hn_error *err) {
     uint64_t asked = entry->asked;
     int rc = 0;
     if (waiting >= WAITING_MOST) {
@@ -65,7 +62,7 @@ static int wait_for(struct kept *entry, const struct hn_request *req, struct hn_
     do {
         struct timespec until = hn_time_later(TICK_MS);
         pthread_cond_clockwait(&changed, &lock, CLOCK_MONOTONIC, &until);
-        if (atomic_load(&req->asker.gone))
+        if (asker && atomic_load(&asker->gone))
             rc = hn_fail(err, HN_E_BUSY, "the client went away");
     } while (!rc && entry->pending && entry->asked == asked);
     waiting--;
@@ -75,13 +72,13 @@ static int wait_for(struct kept *entry, const struct hn_request *req, struct hn_
 
 /* The plan, a reference of the caller's; else *ret_entry (or NULL) is to be filled. Whoever asks
  * what another is asking waits. */
-static int find(const char *key, const struct hn_request *req, json_t **ret,
+static int find(const char *key, const struct hn_asker *asker, json_t **ret,
     struct kept **ret_entry, struct hn_error *err) {
     struct kept *found;
     int rc = 0;
     pthread_mutex_lock(&lock);
     while (!rc && (found = entry_of(key)) && found->pending)
-        rc = wait_for(found, req, err);
+        rc = wait_for(found, asker, err);
     if (!rc && found) {
         found->used = ++uses;
         *ret = json_incref(found->plan);
@@ -121,14 +118,14 @@ static void write_out(json_t *plan) {
 
 /* On whose behalf a plan is made. */
 struct asking {
-    const struct hn_request *req;
+    const struct hn_asker *asker;
     const struct kept *entry; /* may be NULL */
 };
 
 /* While others wait for the plan, it is made also when the client that asked first has gone. */
 static bool is_unwanted(void *ud) {
     const struct asking *a = ud;
-    if (!atomic_load(&a->req->asker.gone))
+    if (!a->asker || !atomic_load(&a->asker->gone))
         return false;
     pthread_mutex_lock(&lock);
     bool wanted = a->entry && a->entry->waiting;
@@ -136,26 +133,27 @@ static bool is_unwanted(void *ud) {
     return !wanted;
 }
 
-int hn_plan_ask(struct hn_request *req, const json_t *params, json_t **ret, struct hn_error *err) {
+int hn_plan_ask(struct hn_helper *helper, const struct hn_asker *asker, const json_t *params,
+    json_t **ret, json_t **ret_details, struct hn_error *err) {
     char key[HN_SHA256_HEX], *canonical = hn_json_canonical(params);
-    struct asking asking = {.req = req};
+    struct asking asking = {.asker = asker};
     struct kept *entry;
     if (!canonical)
         return hn_fail(err, HN_E_INTERNAL, "out of memory");
     hn_sha256(canonical, strlen(canonical), key);
     free(canonical);
     *ret = NULL;
-    int rc = find(key, req, ret, &entry, err);
+    int rc = find(key, asker, ret, &entry, err);
     if (rc || *ret)
         return rc;
     asking.entry = entry;
     const struct hn_question question = {.op = "job.plan",
         .params = params,
-        .asker = &req->asker,
+        .asker = asker,
         .timeout_seconds = PLAN_SECONDS,
         .unwanted = is_unwanted,
         .ud = &asking};
-    rc = hn_helper_call(req->server->data_helper, &question, ret, &req->details, err);
+    rc = hn_helper_call(helper, &question, ret, ret_details, err);
     if (!rc)
         write_out(*ret);
     fill(entry, rc ? NULL : *ret);
