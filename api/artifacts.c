@@ -2,8 +2,8 @@
  * archive. */
 #include "api/handlers.h"
 #include "server/base/id.h"
-#include "server/jobs/rundir.h"
-#include "server/jobs/tar.h"
+#include "server/process/rundir.h"
+#include "server/process/tar.h"
 
 #include <errno.h>
 #include <fcntl.h>

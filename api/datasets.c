@@ -1,6 +1,6 @@
 /* /datasets. The daemon stores and hashes; the helper reads and judges. */
 #include "api/handlers.h"
-#include "server/jobs/rundir.h"
+#include "server/process/rundir.h"
 #include "server/library/upload.h"
 
 #include <stdio.h>

@@ -5,7 +5,7 @@
  */
 #include "api/handlers.h"
 #include "server/library/evaluations.h"
-#include "server/jobs/rundir.h"
+#include "server/process/rundir.h"
 
 #include <fcntl.h>
 #include <stdlib.h>

@@ -7,6 +7,7 @@
  * is sent; who asks again after that gets 204, which tells an EventSource to stop.
  */
 #include "api/handlers.h"
+#include "server/jobs/feed.h"
 
 #include <stdio.h>
 #include <stdlib.h>

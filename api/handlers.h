@@ -4,7 +4,7 @@
  * Nouns: route, handler.
  * Ownership: Handlers own nothing beyond their request.
  * May include: engine/tables server/base server/care server/http server/jobs server/library
- *   server/server.h server/store.
+ *   server/process server/server.h server/store.
  */
 
 /* The handlers of all resources, one file each; routes.c says what leads to them. All are

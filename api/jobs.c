@@ -1,6 +1,6 @@
 /* /jobs: lists, one job, its changes. Submission is in job_create.c. */
 #include "api/handlers.h"
-#include "server/jobs/rundir.h"
+#include "server/process/rundir.h"
 
 #include <fcntl.h>
 #include <stdio.h>

@@ -8,7 +8,7 @@
  * requests: then it is asked again for those that are left, until all are answered.
  */
 #include "api/handlers.h"
-#include "server/jobs/rundir.h"
+#include "server/process/rundir.h"
 
 #include <pthread.h>
 #include <stdio.h>

@@ -5,6 +5,7 @@
 #include "server/care/scrub.h"
 #include "server/base/machine.h"
 #include "server/store/store_files.h"
+#include "server/jobs/worker.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -6,7 +6,7 @@
  * what is exported may be of an earlier one.
  */
 #include "api/handlers.h"
-#include "server/jobs/rundir.h"
+#include "server/process/rundir.h"
 #include "server/store/store_files.h"
 
 #include <fcntl.h>

@@ -2,8 +2,8 @@
  * route table meet. */
 #include "api/routes.h"
 #include "server/cli/commands.h"
-#include "server/jobs/executor.h"
-#include "server/jobs/rundir.h"
+#include "server/process/executor.h"
+#include "server/process/rundir.h"
 #include "server/serve.h"
 
 #include <stdio.h>

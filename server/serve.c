@@ -8,13 +8,15 @@
 #include "server/serve.h"
 #include "server/store/ballast.h"
 #include "server/care/care.h"
-#include "server/jobs/child.h"
+#include "server/process/child.h"
 #include "server/base/log.h"
 #include "server/base/notify.h"
 #include "server/base/state.h"
 #include "server/store/store_backup.h"
 #include "server/store/store_jobs.h"
 #include "server/http/watchdog.h"
+#include "server/jobs/feed.h"
+#include "server/jobs/worker.h"
 
 #include <fcntl.h>
 #include <signal.h>

@@ -1,6 +1,6 @@
 /*
  * Room server/server.h.
- * May include: server/base server/jobs server/library server/store.
+ * May include: server/base server/library server/process server/store.
  */
 
 /* What a running daemon consists of; handlers reach everything through it. Owned by
@@ -9,17 +9,17 @@
 #define HN_SERVER_SERVER_H
 
 #include "server/base/config.h"
-#include "server/jobs/feed.h"
-#include "server/jobs/helper.h"
+#include "server/process/helper.h"
 #include "server/library/library.h"
 #include "server/base/loop.h"
 #include "server/store/store.h"
-#include "server/jobs/worker.h"
 
 #include <stdatomic.h>
 
 struct hn_care;
+struct hn_feed;
 struct hn_http;
+struct hn_workers;
 
 struct hn_server {
     struct hn_config *config;

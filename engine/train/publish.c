@@ -368,7 +368,7 @@ static int make_export(struct hn_trainer *t, const struct hn_exporter *e, const 
 }
 
 /* In its place, not renamed to it: a confined trainer may not write the run directory itself, where
- * its inputs and its lock are named (server/jobs/rundir.h). */
+ * its inputs and its lock are named (server/process/rundir.h). */
 int hn_publish_artifacts(struct hn_trainer *t, struct hn_error *err) {
     char root[4096];
     snprintf(root, sizeof root, "%s/artifacts", t->dir);

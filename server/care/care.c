@@ -8,6 +8,7 @@
 #include "server/store/store_files.h"
 #include "server/store/store_jobs.h"
 #include "server/server.h"
+#include "server/jobs/worker.h"
 
 #include <dirent.h>
 #include <pthread.h>

@@ -4,7 +4,7 @@
  *
  * Nouns: care, scrub, usage.
  * Ownership: It owns nothing but its timer.
- * May include: server/base server/jobs server/library server/server.h server/store.
+ * May include: server/base server/jobs server/library server/process server/server.h server/store.
  */
 
 /*

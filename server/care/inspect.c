@@ -1,7 +1,7 @@
 /* See inspect.h. Files are read from the disk, not from what the system still holds of them. */
 #include "server/care/inspect.h"
 #include "server/library/library.h"
-#include "server/jobs/rundir.h"
+#include "server/process/rundir.h"
 #include "server/store/store_events.h"
 #include "server/store/store_files.h"
 

@@ -11,7 +11,7 @@
  */
 #include "server/cli/commands.h"
 #include "server/store/records.h"
-#include "server/jobs/rundir.h"
+#include "server/process/rundir.h"
 #include "server/store/store_backup.h"
 #include "server/store/store_files.h"
 

@@ -4,7 +4,7 @@
  * on the spot, planned, trained in a child and read from its events. No state folder is touched.
  */
 #include "server/cli/commands.h"
-#include "server/jobs/executor.h"
+#include "server/process/executor.h"
 #include "server/base/machine.h"
 #include "server/base/state.h"
 

@@ -3,7 +3,7 @@
  *
  * Nouns: command, session (settings and an open store), backup, rebuild, doctor.
  * Ownership: A session closes what it opened.
- * May include: engine/tables server/base server/care server/http server/jobs server/library
+ * May include: engine/tables server/base server/care server/http server/library server/process
  *   server/store.
  */
 

@@ -4,7 +4,7 @@
  */
 #include "server/cli/commands.h"
 #include "server/base/config.h"
-#include "server/jobs/confine.h"
+#include "server/process/confine.h"
 #include "server/base/machine.h"
 #include "server/base/state.h"
 #include "server/store/store.h"

@@ -13,7 +13,7 @@
 #include "server/base/log.h"
 #include "server/base/lost.h"
 #include "server/store/records.h"
-#include "server/jobs/rundir.h"
+#include "server/process/rundir.h"
 #include "server/store/store_events.h"
 #include "server/store/store_files.h"
 #include "server/store/store_identity.h"

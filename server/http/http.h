@@ -4,7 +4,8 @@
  * Nouns: request, part (of a form), reply, stream, guard (of a connection), reach (whose objects a
  *   key sees).
  * Ownership: What a handler allocates with hn_request_… lives until the request is completed.
- * May include: engine server/base server/jobs server/library server/server.h server/store.
+ * May include: engine server/base server/jobs server/library server/process server/server.h
+ *   server/store.
  */
 
 /*

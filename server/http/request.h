@@ -12,7 +12,7 @@
 #define HN_SERVER_HTTP_REQUEST_H
 
 #include "server/http/http_parse.h"
-#include "server/jobs/question.h"
+#include "server/process/question.h"
 #include "server/store/store_files.h"
 
 #include <sys/types.h>

@@ -6,7 +6,7 @@
 #ifndef HN_SERVER_JOBS_PLAN_CACHE_H
 #define HN_SERVER_JOBS_PLAN_CACHE_H
 
-#include "server/jobs/helper.h"
+#include "server/process/helper.h"
 
 /* The helper's job.plan, or what it said to the same parameters lately. New reference to what
  * others read too: not to be changed. "texts" has its parts as they stand in a job's record.

@@ -1,8 +1,9 @@
 /* See submit.h. */
 #include "server/jobs/submit_internal.h"
 #include "server/jobs/plan_cache.h"
-#include "server/jobs/rundir.h"
+#include "server/process/rundir.h"
 #include "server/store/records.h"
+#include "server/server.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -15,8 +15,10 @@
 #define HN_SERVER_JOBS_SUBMIT_H
 
 #include "server/library/upload.h"
-#include "server/server.h"
+#include "server/process/question.h"
 #include "server/store/store_jobs.h"
+
+struct hn_server;
 
 /* On whose behalf. */
 struct hn_submitter {

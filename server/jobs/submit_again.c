@@ -4,8 +4,9 @@
  * there and goes on from them as any interrupted run does.
  */
 #include "server/jobs/submit.h"
-#include "server/jobs/rundir.h"
+#include "server/process/rundir.h"
 #include "server/store/store_files.h"
+#include "server/server.h"
 
 #include <stdlib.h>
 #include <string.h>

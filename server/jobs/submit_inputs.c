@@ -3,8 +3,9 @@
  * up within the submitter's reach, and compared with what was taken in.
  */
 #include "server/jobs/submit_internal.h"
-#include "server/jobs/rundir.h"
+#include "server/process/rundir.h"
 #include "server/store/store_files.h"
+#include "server/server.h"
 
 #include <stdio.h>
 #include <string.h>

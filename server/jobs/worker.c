@@ -1,11 +1,11 @@
 /* See worker.h. All that a worker knows about its run it can learn again: the store and the run
  * directory are the state. */
 #include "server/jobs/worker.h"
-#include "server/jobs/executor.h"
+#include "server/process/executor.h"
 #include "server/base/log.h"
 #include "server/base/machine.h"
 #include "server/store/records.h"
-#include "server/jobs/rundir.h"
+#include "server/process/rundir.h"
 #include "server/store/store_events.h"
 #include "server/store/store_jobs.h"
 

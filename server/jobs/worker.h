@@ -1,11 +1,11 @@
 /*
- * Room server/jobs. Jobs as processes: claiming, starting and confining trainers, reading their
- * events, asking helpers.
+ * Room server/jobs. From a submission to a job's end: planning and queueing, a slot for each
+ * trainer, reading its events, and who is told of them.
  *
- * Nouns: worker (a slot), executor, run directory, child, helper pool, feed (who is told of
- *   commits).
- * Ownership: A worker owns its trainer's process; a run directory is written by its trainer alone.
- * May include: engine server/base server/library server/server.h server/store.
+ * Nouns: submission, plan (as a helper answers it), worker (a slot), feed (streams that are woken
+ *   by commits).
+ * Ownership: A submission's outputs are its caller's; a worker owns its trainer's process.
+ * May include: server/base server/library server/process server/server.h server/store.
  */
 
 /*

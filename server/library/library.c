@@ -8,7 +8,7 @@
 #include "server/base/id.h"
 #include "server/base/lost.h"
 #include "server/store/records.h"
-#include "server/jobs/rundir.h"
+#include "server/process/rundir.h"
 #include "server/store/store_identity.h"
 #include "server/store/store_restore.h"
 #include "server/store/store_files.h"

@@ -3,7 +3,7 @@
  *
  * Nouns: data set, model, evaluation, upload.
  * Ownership: Files in the library are never changed.
- * May include: server/base server/jobs server/store.
+ * May include: server/base server/process server/store.
  */
 
 /*
@@ -13,7 +13,7 @@
 #ifndef HN_SERVER_LIBRARY_LIBRARY_H
 #define HN_SERVER_LIBRARY_LIBRARY_H
 
-#include "server/jobs/helper.h"
+#include "server/process/helper.h"
 #include "server/base/seen.h"
 #include "server/base/state.h"
 #include "server/store/store.h"

@@ -1,5 +1,5 @@
 /* What hn_rundir_open opens and what not, with the kernel's openat2 and without it. */
-#include "server/jobs/rundir.h"
+#include "server/process/rundir.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -1,6 +1,6 @@
 /* See tar.h. */
-#include "server/jobs/tar.h"
-#include "server/jobs/rundir.h"
+#include "server/process/tar.h"
+#include "server/process/rundir.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -3,8 +3,8 @@
  * session of its own (a terminal's Ctrl-C is the daemon's) and one descriptor handed over under a
  * fixed number.
  */
-#ifndef HN_SERVER_JOBS_CHILD_H
-#define HN_SERVER_JOBS_CHILD_H
+#ifndef HN_SERVER_PROCESS_CHILD_H
+#define HN_SERVER_PROCESS_CHILD_H
 
 #include "engine/engine.h"
 

@@ -1,6 +1,6 @@
 /* See helper.h. The thread that asks does the talking itself, with a child that it was given. */
-#include "server/jobs/helper.h"
-#include "server/jobs/helper_child.h"
+#include "server/process/helper.h"
+#include "server/process/helper_child.h"
 #include "server/base/id.h"
 #include "server/base/log.h"
 

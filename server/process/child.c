@@ -1,5 +1,5 @@
 /* See child.h. posix_spawn, not fork: the daemon has threads and may be large. */
-#include "server/jobs/child.h"
+#include "server/process/child.h"
 
 #include <fcntl.h>
 #include <signal.h>

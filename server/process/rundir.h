@@ -1,11 +1,11 @@
 /*
  * Run directories: STATE/runs/<job id>/ with spec.json and inputs/ made from the job's record.
  */
-#ifndef HN_SERVER_JOBS_RUNDIR_H
-#define HN_SERVER_JOBS_RUNDIR_H
+#ifndef HN_SERVER_PROCESS_RUNDIR_H
+#define HN_SERVER_PROCESS_RUNDIR_H
 
 #include "server/base/blob.h"
-#include "server/jobs/confine.h"
+#include "server/process/confine.h"
 #include "server/base/seen.h"
 #include "server/base/state.h"
 #include "server/store/store_jobs.h"

@@ -1,6 +1,6 @@
 /* What a helper is asked, and for whom. */
-#ifndef HN_SERVER_JOBS_QUESTION_H
-#define HN_SERVER_JOBS_QUESTION_H
+#ifndef HN_SERVER_PROCESS_QUESTION_H
+#define HN_SERVER_PROCESS_QUESTION_H
 
 #include "engine/engine.h"
 

@@ -7,8 +7,8 @@
  * moment at which a living trainer looks dead. A confined trainer can neither write nor replace the
  * file (rundir.h); one that lets go of the lock is killed when that is noticed.
  */
-#ifndef HN_SERVER_JOBS_EXECUTOR_H
-#define HN_SERVER_JOBS_EXECUTOR_H
+#ifndef HN_SERVER_PROCESS_EXECUTOR_H
+#define HN_SERVER_PROCESS_EXECUTOR_H
 
 #include "engine/engine.h"
 

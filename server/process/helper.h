@@ -1,4 +1,14 @@
 /*
+ * Room server/process. Child processes: trainers and helpers, what they may do, and the folders
+ * that they share with the daemon.
+ *
+ * Nouns: child, confinement (Landlock and seccomp), helper pool, question (of a helper), run
+ *   directory, executor (how a trainer is started).
+ * Ownership: A pool owns its children; a run directory is written by its trainer alone.
+ * May include: engine server/base server/store.
+ */
+
+/*
  * Helpers: child processes that parse what comes from outside. See engine.h for their wire.
  *
  * A pool has a few children of one kind, started on demand, replaced when they die or hang, ended
@@ -13,10 +23,10 @@
  *
  * Calls block their thread; hn_loop_work_waiting has threads for that.
  */
-#ifndef HN_SERVER_JOBS_HELPER_H
-#define HN_SERVER_JOBS_HELPER_H
+#ifndef HN_SERVER_PROCESS_HELPER_H
+#define HN_SERVER_PROCESS_HELPER_H
 
-#include "server/jobs/question.h"
+#include "server/process/question.h"
 
 #define HN_HELPER_QUEUE 48        /* requests that may wait for a pool */
 #define HN_HELPER_CLIENT_QUEUE 16 /* of one client */

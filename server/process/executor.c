@@ -1,8 +1,8 @@
 /* Trainers as child processes of this machine. See executor.h. */
-#include "server/jobs/executor.h"
-#include "server/jobs/child.h"
+#include "server/process/executor.h"
+#include "server/process/child.h"
 #include "server/base/log.h"
-#include "server/jobs/rundir.h"
+#include "server/process/rundir.h"
 
 #include <errno.h>
 #include <fcntl.h>

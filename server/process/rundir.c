@@ -1,6 +1,6 @@
 /* See rundir.h. Inputs are linked at the claim, so a waiting job costs no space and an ended one
  * keeps what it used. */
-#include "server/jobs/rundir.h"
+#include "server/process/rundir.h"
 #include "server/store/store_events.h"
 #include "server/store/store_files.h"
 

@@ -1,9 +1,9 @@
 /* One child of a pool of helpers and the talk with it. Used by the one thread that has it; see
  * helper.h. */
-#ifndef HN_SERVER_JOBS_HELPER_CHILD_H
-#define HN_SERVER_JOBS_HELPER_CHILD_H
+#ifndef HN_SERVER_PROCESS_HELPER_CHILD_H
+#define HN_SERVER_PROCESS_HELPER_CHILD_H
 
-#include "server/jobs/question.h"
+#include "server/process/question.h"
 
 #define HN_HELPER_TICK_MS 100 /* how often a waiting thread looks whether it still has to */
 

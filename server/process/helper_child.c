@@ -1,6 +1,6 @@
 /* See helper_child.h. */
-#include "server/jobs/helper_child.h"
-#include "server/jobs/child.h"
+#include "server/process/helper_child.h"
+#include "server/process/child.h"
 #include "server/base/id.h"
 #include "server/base/log.h"
 

@@ -1,6 +1,6 @@
 /* See confine.h. Landlock has no library: its three calls are made directly, as its documentation
  * shows them. */
-#include "server/jobs/confine.h"
+#include "server/process/confine.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -190,7 +190,7 @@ static void on_refused(int number, siginfo_t *info, void *context) {
     int call = info->si_syscall, error = call > NEWEST ? ENOSYS : EPERM, saved = errno;
     int n = snprintf(text, sizeof text,
         "confined: system call %d was refused (the list of those allowed is in "
-        "server/jobs/confine.c)\n",
+        "server/process/confine.c)\n",
         call);
     (void)number;
     if (write(2, text, (size_t)n) < 0) {

@@ -5,8 +5,8 @@
  * Files by Landlock (kernel 5.13), TCP by Landlock too (6.7), system calls by seccomp. What a
  * kernel has not is left out, and said.
  */
-#ifndef HN_SERVER_JOBS_CONFINE_H
-#define HN_SERVER_JOBS_CONFINE_H
+#ifndef HN_SERVER_PROCESS_CONFINE_H
+#define HN_SERVER_PROCESS_CONFINE_H
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -5,8 +5,8 @@
  * POSIX ustar with GNU's binary sizes beyond 8 GiB. The same files give the same bytes: sorted
  * names, no times, no owners.
  */
-#ifndef HN_SERVER_JOBS_TAR_H
-#define HN_SERVER_JOBS_TAR_H
+#ifndef HN_SERVER_PROCESS_TAR_H
+#define HN_SERVER_PROCESS_TAR_H
 
 #include "engine/engine.h"
 
