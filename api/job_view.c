@@ -27,10 +27,11 @@ static json_t *progress(const struct hn_job *job) {
     json_t *eta = runs && job->total_steps > job->step && !isnan(job->step_seconds)
         ? json_real(round((double)(job->total_steps - job->step) * job->step_seconds * 10) / 10)
         : json_null();
-    return json_pack("{s:I,s:I,s:o,s:I,s:f,s:o,s:o}", "step", (json_int_t)job->step, "total_steps",
-        (json_int_t)job->total_steps, "epoch", real(job->epoch), "tokens", (json_int_t)job->tokens,
-        "fraction", fraction > 1 ? 1.0 : fraction, "tokens_per_second",
-        real(job->tokens_per_second), "eta_seconds", eta);
+    return HN_JSON_OBJECT({"step", json_integer(job->step)},
+        {"total_steps", json_integer(job->total_steps)}, {"epoch", real(job->epoch)},
+        {"tokens", json_integer(job->tokens)},
+        {"fraction", json_real(fraction > 1 ? 1.0 : fraction)},
+        {"tokens_per_second", real(job->tokens_per_second)}, {"eta_seconds", eta});
 }
 
 static json_t *validation(const struct hn_job *job) {

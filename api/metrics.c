@@ -9,11 +9,11 @@ static json_t *real(double value) {
 }
 
 static json_t *metric_json(const struct hn_metric *m) {
-    json_t *row = json_pack("{s:I,s:I,s:o,s:o,s:o,s:o,s:o,s:o,s:n}", "seq", (json_int_t)m->seq,
-        "step", (json_int_t)m->step, "epoch", real(m->epoch), "tokens",
-        m->tokens < 0 ? json_null() : json_integer(m->tokens), "loss", real(m->loss),
-        "learning_rate", real(m->learning_rate), "grad_norm", real(m->grad_norm),
-        "tokens_per_second", real(m->tokens_per_second), "val_loss");
+    json_t *row = HN_JSON_OBJECT({"seq", json_integer(m->seq)}, {"step", json_integer(m->step)},
+        {"epoch", real(m->epoch)},
+        {"tokens", m->tokens < 0 ? json_null() : json_integer(m->tokens)}, {"loss", real(m->loss)},
+        {"learning_rate", real(m->learning_rate)}, {"grad_norm", real(m->grad_norm)},
+        {"tokens_per_second", real(m->tokens_per_second)}, {"val_loss", json_null()});
     json_t *val = NULL;
     if (m->val && hn_json_parse(m->val, strlen(m->val), &val, NULL) == 0)
         json_object_update(row, val);

@@ -131,14 +131,15 @@ static void add_verification(void *ud, const struct hn_job *job) {
         json_array_append_new(files, compare_ends(a, job, &same_end));
     }
     json_array_append_new(a->list,
-        json_pack("{s:s,s:I,s:s,s:o,s:o,s:o,s:s,s:s?}", "job", job->id, "from_step",
-            (json_int_t)hn_submit_began(job), "status", job->status, "status_reason",
-            job->reason_code
-                ? json_pack("{s:s,s:s?}", "code", job->reason_code, "message", job->reason_message)
-                : json_null(),
-            "same", done ? json_boolean(same && same_end) : json_null(), "files",
-            files ? files : json_array(), "created_at", job->created_at, "finished_at",
-            job->finished_at));
+        HN_JSON_OBJECT({"job", json_string(job->id)},
+            {"from_step", json_integer(hn_submit_began(job))}, {"status", json_string(job->status)},
+            {"status_reason",
+                job->reason_code ? json_pack("{s:s,s:s?}", "code", job->reason_code, "message",
+                                       job->reason_message)
+                                 : json_null()},
+            {"same", done ? json_boolean(same && same_end) : json_null()},
+            {"files", files ? files : json_array()}, {"created_at", json_string(job->created_at)},
+            {"finished_at", hn_json_string_or_null(job->finished_at)}));
     json_decref(second);
 }
 

@@ -205,3 +205,26 @@ json_t *hn_json_text(const char *text, size_t size) {
     hn_buf_free(&clean);
     return whole;
 }
+
+json_t *hn_json_object(const struct hn_json_member *members, size_t n) {
+    json_t *object = json_object();
+    bool whole = object != NULL;
+    for (size_t i = 0; i < n; i++)
+        whole = json_object_set_new(object, members[i].name, members[i].value) == 0 && whole;
+    if (whole)
+        return object;
+    json_decref(object);
+    return NULL;
+}
+
+json_t *hn_json_share(const json_t *value) {
+    return json_incref((json_t *)(uintptr_t)value);
+}
+
+json_t *hn_json_share_or_null(const json_t *value) {
+    return value ? hn_json_share(value) : json_null();
+}
+
+json_t *hn_json_string_or_null(const char *text) {
+    return text ? json_string(text) : json_null();
+}

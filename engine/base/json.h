@@ -33,6 +33,22 @@ int hn_json_number(const json_t *object, const char *name, double min, double ma
     struct hn_error *err);
 int hn_json_bool(const json_t *object, const char *name, bool *ret, struct hn_error *err);
 
+/* A new object of these members, in their order; takes over the values. NULL, with all values given
+ * up, when one of them is NULL. For long objects, where json_pack's arguments could not be told
+ * apart. */
+struct hn_json_member {
+    const char *name;
+    json_t *value;
+};
+json_t *hn_json_object(const struct hn_json_member *members, size_t n);
+#define HN_JSON_OBJECT(...)                                      \
+    hn_json_object((const struct hn_json_member[]){__VA_ARGS__}, \
+        sizeof(struct hn_json_member[]){__VA_ARGS__} / sizeof(struct hn_json_member))
+/* A new reference to the value; the other two give null for NULL. */
+json_t *hn_json_share(const json_t *value);
+json_t *hn_json_share_or_null(const json_t *value);
+json_t *hn_json_string_or_null(const char *text);
+
 /* Sorted keys, no spaces, floats with 17 significant digits: the text that hashes are made of.
  * Caller frees. */
 char *hn_json_canonical(const json_t *value);

@@ -181,11 +181,12 @@ static json_t *entity_json(const struct entity *found, const struct hn_buf *text
     const size_t *begins, const json_t *words, double score) {
     size_t begin = begins[found->first],
            end = begins[found->last] + json_string_length(json_array_get(words, found->last));
-    return json_pack("{s:s, s:o, s:I, s:I, s:I, s:I, s:o}", "label", found->kind, "text",
-        hn_json_text(text->data + begin, end - begin), "start",
-        (json_int_t)hn_utf8_count(text->data, begin), "end",
-        (json_int_t)hn_utf8_count(text->data, end), "first", (json_int_t)found->first, "last",
-        (json_int_t)found->last, "score", hn_json_float((float)score));
+    return HN_JSON_OBJECT({"label", json_string(found->kind)},
+        {"text", hn_json_text(text->data + begin, end - begin)},
+        {"start", json_integer(hn_utf8_count(text->data, begin))},
+        {"end", json_integer(hn_utf8_count(text->data, end))},
+        {"first", json_integer(found->first)}, {"last", json_integer(found->last)},
+        {"score", hn_json_float((float)score)});
 }
 
 json_t *hn_answer_tags(const struct hn_labels *labels, const struct hn_encoded *e,

@@ -1,5 +1,6 @@
 /* PEFT's adapter folder: adapter_model.safetensors, adapter_config.json, README.md, tokenizer
  * files; see export.h. */
+#include "engine/base/json.h"
 #include "engine/model/objective.h"
 #include "engine/base/buf.h"
 #include "engine/export/export.h"
@@ -113,15 +114,17 @@ static json_t *make_config(const struct hn_loaded *loaded) {
     const struct hn_hyperparams *hp = &loaded->spec->hp;
     char base[256];
     hn_base_name(&loaded->model, base, sizeof base);
-    return json_pack("{s:s, s:s, s:s, s:n, s:b, s:I, s:o, s:o, s:o, s:s, s:b, s:b, s:b, s:b, s:o, "
-                     "s:{}, s:{}, s:n, s:n}",
-        "peft_type", "LORA", "task_type", task_type(loaded), "base_model_name_or_path", base,
-        "revision", "inference_mode", 1, "r", (json_int_t)hp->lora_rank, "lora_alpha",
-        number(hp->lora_alpha), "lora_dropout", json_real(hp->lora_dropout), "target_modules",
-        target_modules(loaded), "bias", "none", "fan_in_fan_out", is_transposed(loaded),
-        "use_rslora", hp->rslora, "use_dora", 0, "init_lora_weights", 1, "modules_to_save",
-        saved_modules(loaded), "rank_pattern", "alpha_pattern", "layers_to_transform",
-        "layers_pattern");
+    return HN_JSON_OBJECT({"peft_type", json_string("LORA")},
+        {"task_type", json_string(task_type(loaded))},
+        {"base_model_name_or_path", json_string(base)}, {"revision", json_null()},
+        {"inference_mode", json_boolean(1)}, {"r", json_integer(hp->lora_rank)},
+        {"lora_alpha", number(hp->lora_alpha)}, {"lora_dropout", json_real(hp->lora_dropout)},
+        {"target_modules", target_modules(loaded)}, {"bias", json_string("none")},
+        {"fan_in_fan_out", json_boolean(is_transposed(loaded))},
+        {"use_rslora", json_boolean(hp->rslora)}, {"use_dora", json_boolean(0)},
+        {"init_lora_weights", json_boolean(1)}, {"modules_to_save", saved_modules(loaded)},
+        {"rank_pattern", json_object()}, {"alpha_pattern", json_object()},
+        {"layers_to_transform", json_null()}, {"layers_pattern", json_null()});
 }
 
 /* How to load the base that the adapter goes on. */

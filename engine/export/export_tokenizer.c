@@ -54,10 +54,12 @@ static json_t *added_tokens(const struct hn_gguf_kv *tokens, const struct hn_ggu
             continue;
         int64_t flags = flags_of(flagged, id);
         json_array_append_new(list,
-            json_pack("{s:I, s:o, s:b, s:b, s:b, s:b, s:b}", "id", (json_int_t)id, "content",
-                text_of(tokens->strings[id]), "single_word", (flags & HN_ADDED_WORD) != 0, "lstrip",
-                (flags & HN_ADDED_LSTRIP) != 0, "rstrip", (flags & HN_ADDED_RSTRIP) != 0,
-                "normalized", (flags & HN_ADDED_NORMALIZED) != 0, "special", type == CONTROL));
+            HN_JSON_OBJECT({"id", json_integer(id)}, {"content", text_of(tokens->strings[id])},
+                {"single_word", json_boolean((flags & HN_ADDED_WORD) != 0)},
+                {"lstrip", json_boolean((flags & HN_ADDED_LSTRIP) != 0)},
+                {"rstrip", json_boolean((flags & HN_ADDED_RSTRIP) != 0)},
+                {"normalized", json_boolean((flags & HN_ADDED_NORMALIZED) != 0)},
+                {"special", json_boolean(type == CONTROL)}));
     }
     return list;
 }
@@ -74,9 +76,11 @@ static json_t *bpe_model(const struct hn_gguf_kv *tokens, const struct hn_gguf_k
         }
     for (size_t i = 0; i < merges->count; i++)
         json_array_append_new(pairs, text_of(merges->strings[i]));
-    return json_pack("{s:s, s:n, s:n, s:n, s:n, s:b, s:b, s:b, s:o, s:o}", "type", "BPE", "dropout",
-        "unk_token", "continuing_subword_prefix", "end_of_word_suffix", "fuse_unk", 0,
-        "byte_fallback", 0, "ignore_merges", rule->whole_words, "vocab", vocab, "merges", pairs);
+    return HN_JSON_OBJECT({"type", json_string("BPE")}, {"dropout", json_null()},
+        {"unk_token", json_null()}, {"continuing_subword_prefix", json_null()},
+        {"end_of_word_suffix", json_null()}, {"fuse_unk", json_boolean(0)},
+        {"byte_fallback", json_boolean(0)}, {"ignore_merges", json_boolean(rule->whole_words)},
+        {"vocab", vocab}, {"merges", pairs});
 }
 
 /* BOS before the text where the tokenizer adds one. */
@@ -86,11 +90,22 @@ static json_t *post_processor(const struct hn_codec *codec, const char *bos) {
     if (!bos || !hn_tokenizer_adds_bos(codec->tokenizer))
         return byte_level;
     json_t *first = json_pack("{s:{s:s, s:i}}", "SpecialToken", "id", bos, "type_id", 0);
-    json_t *template = json_pack("{s:s, s:[O, {s:{s:s, s:i}}], s:[O, {s:{s:s, s:i}}, {s:{s:s, "
-                                 "s:i}}], s:{s:{s:s, s:[i], s:[s]}}}",
-        "type", "TemplateProcessing", "single", first, "Sequence", "id", "A", "type_id", 0, "pair",
-        first, "Sequence", "id", "A", "type_id", 0, "Sequence", "id", "B", "type_id", 1,
-        "special_tokens", bos, "id", bos, "ids", hn_tokenizer_bos(codec->tokenizer), "tokens", bos);
+    json_t *template = HN_JSON_OBJECT({"type", json_string("TemplateProcessing")},
+        {"single",
+            json_pack("[o,o]", hn_json_share(first),
+                HN_JSON_OBJECT({"Sequence",
+                    HN_JSON_OBJECT({"id", json_string("A")}, {"type_id", json_integer(0)})}))},
+        {"pair",
+            json_pack("[o,o,o]", hn_json_share(first),
+                HN_JSON_OBJECT({"Sequence",
+                    HN_JSON_OBJECT({"id", json_string("A")}, {"type_id", json_integer(0)})}),
+                HN_JSON_OBJECT({"Sequence",
+                    HN_JSON_OBJECT({"id", json_string("B")}, {"type_id", json_integer(1)})}))},
+        {"special_tokens",
+            HN_JSON_OBJECT({bos,
+                HN_JSON_OBJECT({"id", json_string(bos)},
+                    {"ids", json_pack("[o]", json_integer(hn_tokenizer_bos(codec->tokenizer)))},
+                    {"tokens", json_pack("[o]", json_string(bos))})})});
     json_decref(first);
     return json_pack("{s:s, s:[o, o]}", "type", "Sequence", "processors", byte_level, template);
 }
@@ -101,14 +116,19 @@ static json_t *tokenizer_json(const struct hn_loaded *loaded, const struct hn_pr
     json_t *model = bpe_model(tokens, hn_gguf_find(gguf, "tokenizer.ggml.merges"), rule);
     if (!model)
         return NULL;
-    return json_pack("{s:s, s:n, s:n, s:o, s:o, s:o, s:o, s:{s:s, s:b, s:b, s:b}, s:o}", "version",
-        "1.0", "truncation", "padding", "added_tokens",
-        added_tokens(tokens, hn_gguf_find(gguf, "tokenizer.ggml.token_type"),
-            hn_gguf_find(gguf, HN_KEY_ADDED)),
-        "normalizer", rule->nfc ? json_pack("{s:s}", "type", "NFC") : json_null(), "pre_tokenizer",
-        hn_pre_rule_json(rule), "post_processor", post_processor(&loaded->codec, bos), "decoder",
-        "type", "ByteLevel", "add_prefix_space", 1, "trim_offsets", 1, "use_regex", 1, "model",
-        model);
+    return HN_JSON_OBJECT({"version", json_string("1.0")}, {"truncation", json_null()},
+        {"padding", json_null()},
+        {"added_tokens",
+            added_tokens(tokens, hn_gguf_find(gguf, "tokenizer.ggml.token_type"),
+                hn_gguf_find(gguf, HN_KEY_ADDED))},
+        {"normalizer", rule->nfc ? json_pack("{s:s}", "type", "NFC") : json_null()},
+        {"pre_tokenizer", hn_pre_rule_json(rule)},
+        {"post_processor", post_processor(&loaded->codec, bos)},
+        {"decoder",
+            HN_JSON_OBJECT({"type", json_string("ByteLevel")},
+                {"add_prefix_space", json_boolean(1)}, {"trim_offsets", json_boolean(1)},
+                {"use_regex", json_boolean(1)})},
+        {"model", model});
 }
 
 /* Takes over `json`; one that is NULL (not UTF-8 somewhere) is left out. */

@@ -101,14 +101,14 @@ static void build(struct hn_graph *g) {
 /* Of GGUF files; folders have a config.json of their own. */
 static json_t *describe(const struct hn_model *model) {
     const struct hn_model_config *c = &model->config;
-    return json_pack("{s:[s], s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:o}", "architectures",
-        model->arch->hf_class, "model_type", model->arch->hf_type, "vocab_size",
-        (json_int_t)c->vocab, "hidden_size", (json_int_t)c->hidden, "intermediate_size",
-        (json_int_t)c->ffn, "num_hidden_layers", (json_int_t)c->layers, "num_attention_heads",
-        (json_int_t)c->heads, "max_position_embeddings",
-        (json_int_t)(c->context + c->position_offset), "type_vocab_size",
-        (json_int_t)c->token_types, "hidden_act", "gelu", "layer_norm_eps",
-        hn_json_float((float)c->norm_eps));
+    return HN_JSON_OBJECT({"architectures", json_pack("[o]", json_string(model->arch->hf_class))},
+        {"model_type", json_string(model->arch->hf_type)}, {"vocab_size", json_integer(c->vocab)},
+        {"hidden_size", json_integer(c->hidden)}, {"intermediate_size", json_integer(c->ffn)},
+        {"num_hidden_layers", json_integer(c->layers)},
+        {"num_attention_heads", json_integer(c->heads)},
+        {"max_position_embeddings", json_integer((c->context + c->position_offset))},
+        {"type_vocab_size", json_integer(c->token_types)}, {"hidden_act", json_string("gelu")},
+        {"layer_norm_eps", hn_json_float((float)c->norm_eps)});
 }
 
 #define BERT_NAMES(prefix)                                                                         \

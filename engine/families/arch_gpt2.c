@@ -39,13 +39,14 @@ static void build(struct hn_graph *g) {
 
 static json_t *describe(const struct hn_model *model) {
     const struct hn_model_config *c = &model->config;
-    return json_pack("{s:[s], s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:o, s:f, s:b, s:b}",
-        "architectures", model->arch->hf_class, "model_type", model->arch->hf_type, "vocab_size",
-        (json_int_t)c->vocab, "n_embd", (json_int_t)c->hidden, "n_inner", (json_int_t)c->ffn,
-        "n_layer", (json_int_t)c->layers, "n_head", (json_int_t)c->heads, "n_positions",
-        (json_int_t)c->context, "activation_function", "gelu_new", "layer_norm_epsilon",
-        hn_json_float((float)c->norm_eps), "initializer_range", 0.02, "tie_word_embeddings",
-        c->tied, "use_cache", 1);
+    return HN_JSON_OBJECT({"architectures", json_pack("[o]", json_string(model->arch->hf_class))},
+        {"model_type", json_string(model->arch->hf_type)}, {"vocab_size", json_integer(c->vocab)},
+        {"n_embd", json_integer(c->hidden)}, {"n_inner", json_integer(c->ffn)},
+        {"n_layer", json_integer(c->layers)}, {"n_head", json_integer(c->heads)},
+        {"n_positions", json_integer(c->context)}, {"activation_function", json_string("gelu_new")},
+        {"layer_norm_epsilon", hn_json_float((float)c->norm_eps)},
+        {"initializer_range", json_real(0.02)}, {"tie_word_embeddings", json_boolean(c->tied)},
+        {"use_cache", json_boolean(1)});
 }
 
 #define LAYER "transformer.h.%d."

@@ -87,17 +87,21 @@ static void build(struct hn_graph *g) {
  * rope_theta. */
 static json_t *describe(const struct hn_model *model) {
     const struct hn_model_config *c = &model->config;
-    json_t *out = json_pack("{s:[s], s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o, "
-                            "s:{s:s, s:o}, s:f, s:f, s:b, s:b}",
-        "architectures", model->arch->hf_class, "model_type", model->arch->hf_type, "vocab_size",
-        (json_int_t)c->vocab, "hidden_size", (json_int_t)c->hidden, "intermediate_size",
-        (json_int_t)c->ffn, "num_hidden_layers", (json_int_t)c->layers, "num_attention_heads",
-        (json_int_t)c->heads, "num_key_value_heads", (json_int_t)c->kv_heads, "head_dim",
-        (json_int_t)c->head_dim, "max_position_embeddings", (json_int_t)c->context, "rms_norm_eps",
-        hn_json_float((float)c->norm_eps), "rope_theta", hn_json_float((float)c->rope.base),
-        "rope_parameters", "rope_type", "default", "rope_theta", hn_json_float((float)c->rope.base),
-        "initializer_range", 0.02, "attention_dropout", 0.0, "tie_word_embeddings", c->tied,
-        "use_cache", 1);
+    json_t *out = HN_JSON_OBJECT(
+        {"architectures", json_pack("[o]", json_string(model->arch->hf_class))},
+        {"model_type", json_string(model->arch->hf_type)}, {"vocab_size", json_integer(c->vocab)},
+        {"hidden_size", json_integer(c->hidden)}, {"intermediate_size", json_integer(c->ffn)},
+        {"num_hidden_layers", json_integer(c->layers)},
+        {"num_attention_heads", json_integer(c->heads)},
+        {"num_key_value_heads", json_integer(c->kv_heads)}, {"head_dim", json_integer(c->head_dim)},
+        {"max_position_embeddings", json_integer(c->context)},
+        {"rms_norm_eps", hn_json_float((float)c->norm_eps)},
+        {"rope_theta", hn_json_float((float)c->rope.base)},
+        {"rope_parameters",
+            HN_JSON_OBJECT({"rope_type", json_string("default")},
+                {"rope_theta", hn_json_float((float)c->rope.base)})},
+        {"initializer_range", json_real(0.02)}, {"attention_dropout", json_real(0.0)},
+        {"tie_word_embeddings", json_boolean(c->tied)}, {"use_cache", json_boolean(1)});
     if (out && strcmp(model->arch->hf_type, "gemma3_text") != 0)
         json_object_set_new(out, "hidden_act", json_string("silu"));
     return out;

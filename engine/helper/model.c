@@ -1,4 +1,5 @@
 /* model.inspect: what a model file is, and its hash. */
+#include "engine/base/json.h"
 #include "engine/families/load.h"
 #include "engine/data/examples.h"
 #include "engine/base/file.h"
@@ -43,12 +44,14 @@ int hn_helper_model_inspect(
         rc = model.is_folder ? hn_folder_hash(path, hash, &bytes, err)
                              : hn_sha256_file(path, hash, &bytes, err);
     if (!rc)
-        *ret = json_pack("{s:s, s:s, s:s, s:I, s:I, s:I, s:o, s:b, s:s, s:I}", "family",
-            model.config.family, "format", model.is_folder ? "safetensors" : "gguf", "quantisation",
-            model.quantisation, "parameters", (json_int_t)model.parameters, "context",
-            (json_int_t)model.config.context, "vocab", (json_int_t)model.config.vocab, "tasks",
-            tasks_of(&model), "chat_template", codec.chat != NULL, "sha256", hash, "bytes",
-            (json_int_t)bytes);
+        *ret = HN_JSON_OBJECT({"family", json_string(model.config.family)},
+            {"format", json_string(model.is_folder ? "safetensors" : "gguf")},
+            {"quantisation", json_string(model.quantisation)},
+            {"parameters", json_integer(model.parameters)},
+            {"context", json_integer(model.config.context)},
+            {"vocab", json_integer(model.config.vocab)}, {"tasks", tasks_of(&model)},
+            {"chat_template", json_boolean(codec.chat != NULL)}, {"sha256", json_string(hash)},
+            {"bytes", json_integer(bytes)});
     hn_codec_finish(&codec);
     hn_model_close(&model);
     return rc;

@@ -353,12 +353,12 @@ static json_t *answer(struct hn_planning *p, struct hn_run *run, struct hn_error
         ? json_pack("{s:f, s:I}", "fraction", p->spec.validation_fraction, "rows",
               (json_int_t)run->validation.n_rows)
         : json_null();
-    json_t *dry = json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:O, s:o}", "peak_bytes",
-        (json_int_t)run->memory.peak, "disk_bytes", disk, "steps", (json_int_t)run->steps, "rows",
-        (json_int_t)ex->n_rows, "tokens", (json_int_t)ex->n_tokens, "target_tokens",
-        (json_int_t)ex->target_tokens, "dropped", (json_int_t)ex->dropped, "truncated",
-        (json_int_t)ex->truncated, "seconds_estimate", seconds, "hyperparameters", resolved,
-        "alternatives", other);
+    json_t *dry = HN_JSON_OBJECT({"peak_bytes", json_integer(run->memory.peak)},
+        {"disk_bytes", json_integer(disk)}, {"steps", json_integer(run->steps)},
+        {"rows", json_integer(ex->n_rows)}, {"tokens", json_integer(ex->n_tokens)},
+        {"target_tokens", json_integer(ex->target_tokens)}, {"dropped", json_integer(ex->dropped)},
+        {"truncated", json_integer(ex->truncated)}, {"seconds_estimate", json_real(seconds)},
+        {"hyperparameters", hn_json_share(resolved)}, {"alternatives", other});
     if (validated && !run->validation.n_rows)
         hn_planning_warn(p, "no_validation",
             "no validation row is left to evaluate on (%zu of %zu dropped): raise max_length or "
@@ -374,17 +374,23 @@ static json_t *answer(struct hn_planning *p, struct hn_run *run, struct hn_error
             spec->dedupe || spec->drop_leaks
                 ? "they are doubles or leaks, or no target is left in them"
                 : "no target is left in them");
-    json_t *out = json_pack("{s:O, s:O, s:s, s:s, s:o, s:O, s:o, s:{s:I, s:I, s:I, s:I, s:I}, s:O, "
-                            "s:{s:I, s:I, s:b, s:I}, s:o}",
-        "run", json_object_get(final, "run"), "host", json_object_get(final, "host"), "task",
-        hn_task_name(p->spec.task), "method", hn_method_name(p->spec.method), "hyperparameters",
-        resolved, "auto", p->reasons, "validation", validation, "counts", "rows",
-        (json_int_t)ex->rows_total, "used", (json_int_t)ex->n_rows, "dropped",
-        (json_int_t)ex->dropped, "truncated", (json_int_t)ex->truncated, "target_tokens",
-        (json_int_t)ex->target_tokens, "warnings", p->warnings, "plan", "peak_bytes",
-        (json_int_t)run->memory.peak, "micro_batch_tokens",
-        (json_int_t)p->spec.hp.micro_batch_tokens, "recompute", p->spec.recompute, "disk_bytes",
-        disk, "dry_run", dry);
+    json_t *out = HN_JSON_OBJECT({"run", hn_json_share(json_object_get(final, "run"))},
+        {"host", hn_json_share(json_object_get(final, "host"))},
+        {"task", json_string(hn_task_name(p->spec.task))},
+        {"method", json_string(hn_method_name(p->spec.method))}, {"hyperparameters", resolved},
+        {"auto", hn_json_share(p->reasons)}, {"validation", validation},
+        {"counts",
+            HN_JSON_OBJECT({"rows", json_integer(ex->rows_total)},
+                {"used", json_integer(ex->n_rows)}, {"dropped", json_integer(ex->dropped)},
+                {"truncated", json_integer(ex->truncated)},
+                {"target_tokens", json_integer(ex->target_tokens)})},
+        {"warnings", hn_json_share(p->warnings)},
+        {"plan",
+            HN_JSON_OBJECT({"peak_bytes", json_integer(run->memory.peak)},
+                {"micro_batch_tokens", json_integer(p->spec.hp.micro_batch_tokens)},
+                {"recompute", json_boolean(p->spec.recompute)},
+                {"disk_bytes", json_integer(disk)})},
+        {"dry_run", dry});
     json_decref(final);
     return out;
 }

@@ -20,14 +20,16 @@ static void step_path(char *out, const char *run_dir, size_t step) {
 
 /* jansson's shortest exact form of a double. */
 static json_t *progress_json(const struct hn_progress *p, const char *run_sha256) {
-    return json_pack("{s:i, s:s, s:I, s:I, s:I, s:f, s:f, s:I, s:I, s:f, s:f, s:b, s:I, s:s, s:b}",
-        "format", 1, "run", run_sha256, "step", (json_int_t)p->step, "tokens",
-        (json_int_t)p->tokens, "target_tokens", (json_int_t)p->target_tokens, "window_loss",
-        p->window_loss, "window_weight", p->window_weight, "window_tokens",
-        (json_int_t)p->window_tokens, "best_step", (json_int_t)p->best_step, "best_value",
-        p->best_value, "best_loss", p->best_loss, "has_best", p->has_best, "evaluations_since_best",
-        (json_int_t)p->evaluations_since_best, "computed_by", p->computed_by, "kernels_changed",
-        p->kernels_changed);
+    return HN_JSON_OBJECT({"format", json_integer(1)}, {"run", json_string(run_sha256)},
+        {"step", json_integer(p->step)}, {"tokens", json_integer(p->tokens)},
+        {"target_tokens", json_integer(p->target_tokens)},
+        {"window_loss", json_real(p->window_loss)}, {"window_weight", json_real(p->window_weight)},
+        {"window_tokens", json_integer(p->window_tokens)},
+        {"best_step", json_integer(p->best_step)}, {"best_value", json_real(p->best_value)},
+        {"best_loss", json_real(p->best_loss)}, {"has_best", json_boolean(p->has_best)},
+        {"evaluations_since_best", json_integer(p->evaluations_since_best)},
+        {"computed_by", json_string(p->computed_by)},
+        {"kernels_changed", json_boolean(p->kernels_changed)});
 }
 
 static const char *const array_names[] = {"values", "first", "second"};

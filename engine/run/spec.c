@@ -319,12 +319,15 @@ static json_t *write_exports(const struct hn_spec *s) {
 }
 
 static json_t *write_run(const struct hn_spec *s) {
-    json_t *run = json_pack("{s:s, s:s, s:{s:s, s:s}, s:o, s:o, s:o, s:n, s:o, s:o, s:s}", "task",
-        hn_task_name(s->task), "method", hn_method_name(s->method), "model", "sha256",
-        s->model_sha256, "file", s->model_file, "train", write_source(&s->train), "validation",
-        write_validation(s), "init", write_init(s), "labels", "hyperparameters",
-        hn_hyperparams_write(&s->hp, HN_HP_RUN), "exports", write_exports(s), "export_step",
-        s->export_best ? "best" : "last");
+    json_t *run = HN_JSON_OBJECT({"task", json_string(hn_task_name(s->task))},
+        {"method", json_string(hn_method_name(s->method))},
+        {"model",
+            HN_JSON_OBJECT(
+                {"sha256", json_string(s->model_sha256)}, {"file", json_string(s->model_file)})},
+        {"train", write_source(&s->train)}, {"validation", write_validation(s)},
+        {"init", write_init(s)}, {"labels", json_null()},
+        {"hyperparameters", hn_hyperparams_write(&s->hp, HN_HP_RUN)}, {"exports", write_exports(s)},
+        {"export_step", json_string(s->export_best ? "best" : "last")});
     hn_spec_write_fields(run, s->given, HN_JOB_RUN);
     json_object_set_new(run, "samples",
         json_pack("{s:I, s:I}", "rows", (json_int_t)s->sample_rows, "max_tokens",

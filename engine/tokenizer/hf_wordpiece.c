@@ -94,11 +94,12 @@ static const char *special_text(const struct hn_text *t, const char *name, const
 static void put_added(
     json_t *list, json_int_t id, const char *content, const json_t *flags, bool special) {
     json_array_append_new(list,
-        json_pack("{s:I, s:s, s:b, s:b, s:b, s:b, s:b}", "id", id, "content", content, "special",
-            special, "lstrip", json_is_true(json_object_get(flags, "lstrip")), "rstrip",
-            json_is_true(json_object_get(flags, "rstrip")), "single_word",
-            json_is_true(json_object_get(flags, "single_word")), "normalized",
-            json_is_true(json_object_get(flags, "normalized"))));
+        HN_JSON_OBJECT({"id", json_integer(id)}, {"content", json_string(content)},
+            {"special", json_boolean(special)},
+            {"lstrip", json_boolean(json_is_true(json_object_get(flags, "lstrip")))},
+            {"rstrip", json_boolean(json_is_true(json_object_get(flags, "rstrip")))},
+            {"single_word", json_boolean(json_is_true(json_object_get(flags, "single_word")))},
+            {"normalized", json_boolean(json_is_true(json_object_get(flags, "normalized")))}));
 }
 
 /* The five special tokens, and what tokenizer_config.json's added_tokens_decoder has besides. */
@@ -139,15 +140,20 @@ static bool says(const struct hn_text *t, const char *key, bool fallback) {
 
 static json_t *build(const struct hn_text *t, json_t *vocab) {
     const json_t *strip = json_object_get(t->config, "strip_accents");
-    return json_pack(
-        "{s:o, s:{s:s, s:b, s:b, s:b, s:O?}, s:{s:s}, s:o, s:{s:s, s:s, s:s, s:i, s:O}}",
-        "added_tokens", added_tokens(t, vocab), "normalizer", "type", "BertNormalizer",
-        "clean_text", 1, "handle_chinese_chars", says(t, "tokenize_chinese_chars", true),
-        "lowercase", says(t, "do_lower_case", true), "strip_accents",
-        json_is_boolean(strip) ? strip : NULL, "pre_tokenizer", "type", "BertPreTokenizer",
-        "post_processor", processor(t, vocab), "model", "type", "WordPiece", "unk_token",
-        special_text(t, "unk", "[UNK]"), "continuing_subword_prefix", "##",
-        "max_input_chars_per_word", MAX_WORD_CHARS, "vocab", vocab);
+    return HN_JSON_OBJECT({"added_tokens", added_tokens(t, vocab)},
+        {"normalizer",
+            HN_JSON_OBJECT({"type", json_string("BertNormalizer")}, {"clean_text", json_boolean(1)},
+                {"handle_chinese_chars", json_boolean(says(t, "tokenize_chinese_chars", true))},
+                {"lowercase", json_boolean(says(t, "do_lower_case", true))},
+                {"strip_accents", hn_json_share_or_null(json_is_boolean(strip) ? strip : NULL)})},
+        {"pre_tokenizer", HN_JSON_OBJECT({"type", json_string("BertPreTokenizer")})},
+        {"post_processor", processor(t, vocab)},
+        {"model",
+            HN_JSON_OBJECT({"type", json_string("WordPiece")},
+                {"unk_token", json_string(special_text(t, "unk", "[UNK]"))},
+                {"continuing_subword_prefix", json_string("##")},
+                {"max_input_chars_per_word", json_integer(MAX_WORD_CHARS)},
+                {"vocab", hn_json_share(vocab)})});
 }
 
 int hn_text_from_vocab_txt(const struct hn_text *t, json_t **ret, struct hn_error *err) {

@@ -248,12 +248,15 @@ static int tell_agreement(struct hn_trainer *t, const struct hn_exporter *e,
     const struct hn_source *base, const struct agreement *a, bool passed, struct hn_error *err) {
     double n = (double)(a->targets ? a->targets : 1);
     return hn_events_add(&t->events, "verified",
-        json_pack("{s:s, s:s?, s:s?, s:I, s:o, s:o, s:o, s:o, s:b}", "artifact", e->dir, "base",
-            base ? base->name : NULL, "base_sha256", base ? base->sha256 : t->spec.model_sha256,
-            "rows", (json_int_t)a->rows, "max_abs_logit_diff", hn_json_float((float)a->max_diff),
-            "mean_kl", hn_json_float((float)(a->kl / n)), "argmax_agreement",
-            hn_json_float((float)((double)a->same_argmax / n)), "tolerance",
-            base ? json_null() : json_real(tolerance_of(e, &t->spec)), "passed", passed),
+        HN_JSON_OBJECT({"artifact", json_string(e->dir)},
+            {"base", hn_json_string_or_null(base ? base->name : NULL)},
+            {"base_sha256", hn_json_string_or_null(base ? base->sha256 : t->spec.model_sha256)},
+            {"rows", json_integer(a->rows)},
+            {"max_abs_logit_diff", hn_json_float((float)a->max_diff)},
+            {"mean_kl", hn_json_float((float)(a->kl / n))},
+            {"argmax_agreement", hn_json_float((float)((double)a->same_argmax / n))},
+            {"tolerance", base ? json_null() : json_real(tolerance_of(e, &t->spec))},
+            {"passed", json_boolean(passed)}),
         err);
 }
 
@@ -328,13 +331,19 @@ static int write_manifest(
     hn_compute_name(kernels, sizeof kernels);
     snprintf(path, sizeof path, "%s/manifest.json", root);
     const char *validation = t->spec.validation.sha256;
-    json_t *manifest =
-        json_pack("{s:i, s:s, s:{s:s, s:s, s:s}, s:{s:s, s:s?}, s:I, s:s, s:s, s:b, s:O}", "format",
-            1, "run", t->spec.run_sha256, "base", "name", base, "sha256", t->spec.model_sha256,
-            "quantisation", t->run.loaded.model.quantisation, "data", "train",
-            t->spec.train.sha256 ? t->spec.train.sha256 : "", "validation", validation,
-            "exported_step", (json_int_t)t->exported_step, "build", hn_build_name(), "kernels",
-            kernels, "kernels_changed", t->progress.kernels_changed, "files", files);
+    json_t *manifest = HN_JSON_OBJECT({"format", json_integer(1)},
+        {"run", json_string(t->spec.run_sha256)},
+        {"base",
+            HN_JSON_OBJECT({"name", json_string(base)},
+                {"sha256", json_string(t->spec.model_sha256)},
+                {"quantisation", json_string(t->run.loaded.model.quantisation)})},
+        {"data",
+            HN_JSON_OBJECT({"train", json_string(t->spec.train.sha256 ? t->spec.train.sha256 : "")},
+                {"validation", hn_json_string_or_null(validation)})},
+        {"exported_step", json_integer(t->exported_step)}, {"build", json_string(hn_build_name())},
+        {"kernels", json_string(kernels)},
+        {"kernels_changed", json_boolean(t->progress.kernels_changed)},
+        {"files", hn_json_share(files)});
     char *text = manifest ? json_dumps(manifest, JSON_INDENT(2)) : NULL;
     json_decref(manifest);
     int rc = text ? hn_file_write_durable(path, text, strlen(text), err)

@@ -6,6 +6,7 @@
  * evaluation, at the last step and when SIGTERM asks for a stop. A start with checkpoints present
  * goes on from the newest. See events.h for why a recomputed step writes no second line.
  */
+#include "engine/base/json.h"
 #include "engine/run/checkpoint.h"
 #include "engine/run/compute.h"
 #include "engine/engine.h"
@@ -189,12 +190,13 @@ static int log_step(struct hn_trainer *t, const struct step_result *r, struct hn
         t->run.steps, p->window_loss / p->window_weight, r->norm,
         (double)p->window_tokens / t->window_seconds, left);
     int rc = hn_events_add(&t->events, "step",
-        json_pack("{s:I, s:o, s:o, s:o, s:o, s:I, s:I, s:o, s:o}", "step", (json_int_t)p->step,
-            "epoch", f32(epoch_of(t, p->step)), "loss", f32(p->window_loss / p->window_weight),
-            "learning_rate", f32(hn_learning_rate(&t->spec.hp, p->step, t->run.steps)), "grad_norm",
-            f32(r->norm), "tokens", (json_int_t)p->tokens, "target_tokens",
-            (json_int_t)p->target_tokens, "tokens_per_second",
-            f32((double)p->window_tokens / t->window_seconds), "seconds", f32(t->window_seconds)),
+        HN_JSON_OBJECT({"step", json_integer(p->step)}, {"epoch", f32(epoch_of(t, p->step))},
+            {"loss", f32(p->window_loss / p->window_weight)},
+            {"learning_rate", f32(hn_learning_rate(&t->spec.hp, p->step, t->run.steps))},
+            {"grad_norm", f32(r->norm)}, {"tokens", json_integer(p->tokens)},
+            {"target_tokens", json_integer(p->target_tokens)},
+            {"tokens_per_second", f32((double)p->window_tokens / t->window_seconds)},
+            {"seconds", f32(t->window_seconds)}),
         err);
     p->window_loss = p->window_weight = t->window_seconds = 0;
     p->window_tokens = 0;
@@ -469,13 +471,15 @@ static int announce(struct hn_trainer *t, struct hn_error *err) {
         t->run.memory.peak >> 20);
     if (!rc)
         rc = hn_events_add(&t->events, "plan",
-            json_pack("{s:I, s:I, s:I, s:I, s:b, s:I, s:I, s:I, s:I, s:I, s:I}", "peak_bytes",
-                (json_int_t)t->run.memory.peak, "arena_bytes", (json_int_t)t->run.memory.arena,
-                "mapped_bytes", (json_int_t)t->run.memory.mapped, "micro_batch_tokens",
-                (json_int_t)t->spec.hp.micro_batch_tokens, "recompute", t->spec.recompute, "steps",
-                (json_int_t)t->run.steps, "rows", (json_int_t)ex->n_rows, "dropped",
-                (json_int_t)ex->dropped, "truncated", (json_int_t)ex->truncated, "tokens",
-                (json_int_t)ex->n_tokens, "target_tokens", (json_int_t)ex->target_tokens),
+            HN_JSON_OBJECT({"peak_bytes", json_integer(t->run.memory.peak)},
+                {"arena_bytes", json_integer(t->run.memory.arena)},
+                {"mapped_bytes", json_integer(t->run.memory.mapped)},
+                {"micro_batch_tokens", json_integer(t->spec.hp.micro_batch_tokens)},
+                {"recompute", json_boolean(t->spec.recompute)},
+                {"steps", json_integer(t->run.steps)}, {"rows", json_integer(ex->n_rows)},
+                {"dropped", json_integer(ex->dropped)}, {"truncated", json_integer(ex->truncated)},
+                {"tokens", json_integer(ex->n_tokens)},
+                {"target_tokens", json_integer(ex->target_tokens)}),
             err);
     return rc;
 }

@@ -104,11 +104,20 @@ static int prepare(struct bench *b, double *ret_planned, struct hn_error *err) {
         rc = write_rows(b, err);
     if (!rc)
         rc = ask(b, "job.plan",
-            json_pack("{s:{s:s,s:s},s:{s:s,s:s,s:s},s:s,s:{s:i,s:i,s:i},s:{s:i},s:[s],s:I,s:I}",
-                "model", "path", b->model, "sha256", "", "train", "path", b->rows, "sha256", "",
-                "format", "jsonl", "validation", "none", "hyperparameters", "max_steps", STEPS,
-                "batch_size", 8, "epochs", 1, "samples", "rows", 0, "exports", "peft",
-                "memory_bytes", (json_int_t)b->config.memory, "threads", (json_int_t)threads),
+            HN_JSON_OBJECT(
+                {"model",
+                    HN_JSON_OBJECT({"path", json_string(b->model)}, {"sha256", json_string("")})},
+                {"train",
+                    HN_JSON_OBJECT({"path", json_string(b->rows)}, {"sha256", json_string("")},
+                        {"format", json_string("jsonl")})},
+                {"validation", json_string("none")},
+                {"hyperparameters",
+                    HN_JSON_OBJECT({"max_steps", json_integer(STEPS)},
+                        {"batch_size", json_integer(8)}, {"epochs", json_integer(1)})},
+                {"samples", HN_JSON_OBJECT({"rows", json_integer(0)})},
+                {"exports", json_pack("[o]", json_string("peft"))},
+                {"memory_bytes", json_integer(b->config.memory)},
+                {"threads", json_integer(threads)}),
             &plan, err);
     if (rc)
         return rc;

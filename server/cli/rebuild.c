@@ -285,12 +285,14 @@ static json_t *record_from_spec(
     json_t *request = json_pack("{s:O,s:O,s:O?,s:O?,s:O?}", "model", model, "dataset", data, "task",
         json_object_get(run, "task"), "method", json_object_get(run, "method"), "hyperparameters",
         hyper);
-    json_t *record = json_pack("{s:s,s:s,s:s,s:O?,s:O?,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o}", "id", id,
-        "owner", "", "status", "running", "task", json_object_get(run, "task"), "method",
-        json_object_get(run, "method"), "model", model, "dataset", data, "validation_dataset",
-        name_of(r, "datasets", validation), "test_dataset",
-        name_of(r, "datasets", json_object_get(run, "test")), "request", text(request),
-        "hyperparameters", text(hyper), "run", text(run), "host", text(host));
+    json_t *record = HN_JSON_OBJECT({"id", json_string(id)}, {"owner", json_string("")},
+        {"status", json_string("running")},
+        {"task", hn_json_share_or_null(json_object_get(run, "task"))},
+        {"method", hn_json_share_or_null(json_object_get(run, "method"))}, {"model", model},
+        {"dataset", data}, {"validation_dataset", name_of(r, "datasets", validation)},
+        {"test_dataset", name_of(r, "datasets", json_object_get(run, "test"))},
+        {"request", text(request)}, {"hyperparameters", text(hyper)}, {"run", text(run)},
+        {"host", text(host)});
     json_object_set_new(record, "validation", text(validation ? validation : json_null()));
     json_object_set_new(record, "created_at", json_string(time));
     json_object_set_new(record, "peak_bytes",

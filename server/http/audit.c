@@ -71,11 +71,11 @@ static json_t *text_or_null(const char *text) {
 static char *line_text(const struct hn_audit_line *line) {
     char now[HN_TIME_SIZE];
     hn_time_now(now);
-    json_t *json = json_pack("{s:s,s:o,s:o,s:o,s:o,s:o,s:o,s:i,s:o}", "time", now, "key",
-        text_or_null(line->key), "name", text_or_null(line->name), "address",
-        text_or_null(line->address), "method", text_or_null(line->method), "route",
-        text_or_null(line->route), "object", text_or_null(line->object), "status", line->status,
-        "error", text_or_null(line->error));
+    json_t *json = HN_JSON_OBJECT({"time", json_string(now)}, {"key", text_or_null(line->key)},
+        {"name", text_or_null(line->name)}, {"address", text_or_null(line->address)},
+        {"method", text_or_null(line->method)}, {"route", text_or_null(line->route)},
+        {"object", text_or_null(line->object)}, {"status", json_integer(line->status)},
+        {"error", text_or_null(line->error)});
     char *text = json ? json_dumps(json, JSON_COMPACT) : NULL;
     json_decref(json);
     return text;

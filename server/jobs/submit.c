@@ -55,11 +55,14 @@ static int ask_plan(struct hn_submitting *s, json_t *validation, struct hn_error
         return hn_fail(err, HN_E_INTERNAL, "path too long");
     }
     int64_t threads = config->threads / config->slots;
-    json_t *params = json_pack("{s:{s:s,s:O,s:O},s:o,s:o,s:I,s:I,s:s}", "model", "path", path,
-        "sha256", json_object_get(s->model, "sha256"), "name", json_object_get(s->model, "name"),
-        "train", hn_dataset_params(config->state, s->train), "validation", validation,
-        "memory_bytes", (json_int_t)(config->memory / config->slots), "threads",
-        (json_int_t)(threads > 0 ? threads : 1), "now", today);
+    json_t *params =
+        HN_JSON_OBJECT({"model",
+                           HN_JSON_OBJECT({"path", json_string(path)},
+                               {"sha256", hn_json_share(json_object_get(s->model, "sha256"))},
+                               {"name", hn_json_share(json_object_get(s->model, "name"))})},
+            {"train", hn_dataset_params(config->state, s->train)}, {"validation", validation},
+            {"memory_bytes", json_integer((config->memory / config->slots))},
+            {"threads", json_integer((threads > 0 ? threads : 1))}, {"now", json_string(today)});
     if (hn_state_path(path, config->state, "tokens", NULL, NULL) && config->token_cache)
         json_object_set_new(params, "tokens",
             json_pack("{s:s,s:I}", "folder", path, "bytes", (json_int_t)config->token_cache));

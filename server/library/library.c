@@ -70,13 +70,15 @@ static json_t *dataset_record(const struct hn_dataset_source *source, const json
     json_t *warnings = json_object_get(seen, "warnings"),
            *columns = json_object_get(seen, "columns");
     /* Where nothing was dropped, dropping and refusing read the file the same way. */
-    return json_pack("{s:s,s:s,s:O,s:O,s:I,s:I,s:s,s:I,s:o,s:s}", "name", source->name, "format",
-        json_string_value(json_object_get(seen, "format")), "columns", columns, "tasks",
-        json_object_get(seen, "tasks"), "rows",
-        (json_int_t)json_integer_value(json_object_get(seen, "rows")), "bytes",
-        (json_int_t)source->bytes, "sha256", source->sha256, "dropped", (json_int_t)dropped,
-        "warnings", json_is_array(warnings) ? json_incref(warnings) : json_array(), "on_error",
-        dropped ? "drop" : "refuse");
+    return HN_JSON_OBJECT({"name", json_string(source->name)},
+        {"format", json_string(json_string_value(json_object_get(seen, "format")))},
+        {"columns", hn_json_share(columns)},
+        {"tasks", hn_json_share(json_object_get(seen, "tasks"))},
+        {"rows", json_integer(json_integer_value(json_object_get(seen, "rows")))},
+        {"bytes", json_integer(source->bytes)}, {"sha256", json_string(source->sha256)},
+        {"dropped", json_integer(dropped)},
+        {"warnings", json_is_array(warnings) ? json_incref(warnings) : json_array()},
+        {"on_error", json_string(dropped ? "drop" : "refuse")});
 }
 
 static int inspect_dataset(const struct hn_library *library, const struct hn_dataset_source *source,

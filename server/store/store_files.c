@@ -38,13 +38,16 @@ static char *compact(const json_t *record, const char *name) {
     "id,name,format,columns,tasks,rows,bytes,sha256,dropped,warnings,created_at,on_error,owner"
 
 static json_t *read_dataset(struct hn_rows *rows) {
-    return json_pack("{s:s,s:s,s:s,s:o,s:o,s:I,s:I,s:s,s:I,s:o,s:s,s:s,s:s}", "id",
-        hn_rows_text(rows, 0), "name", hn_rows_text(rows, 1), "format", hn_rows_text(rows, 2),
-        "columns", parsed(rows, 3), "tasks", parsed(rows, 4), "rows",
-        (json_int_t)hn_rows_int(rows, 5), "bytes", (json_int_t)hn_rows_int(rows, 6), "sha256",
-        hn_rows_text(rows, 7), "dropped", (json_int_t)hn_rows_int(rows, 8), "warnings",
-        parsed(rows, 9), "created_at", hn_rows_text(rows, 10), "on_error", hn_rows_text(rows, 11),
-        "owner", hn_rows_text(rows, 12));
+    return HN_JSON_OBJECT({"id", json_string(hn_rows_text(rows, 0))},
+        {"name", json_string(hn_rows_text(rows, 1))},
+        {"format", json_string(hn_rows_text(rows, 2))}, {"columns", parsed(rows, 3)},
+        {"tasks", parsed(rows, 4)}, {"rows", json_integer(hn_rows_int(rows, 5))},
+        {"bytes", json_integer(hn_rows_int(rows, 6))},
+        {"sha256", json_string(hn_rows_text(rows, 7))},
+        {"dropped", json_integer(hn_rows_int(rows, 8))}, {"warnings", parsed(rows, 9)},
+        {"created_at", json_string(hn_rows_text(rows, 10))},
+        {"on_error", json_string(hn_rows_text(rows, 11))},
+        {"owner", json_string(hn_rows_text(rows, 12))});
 }
 
 static int one(
@@ -233,14 +236,17 @@ int hn_db_datasets_provisional(struct hn_db *db, json_t **ret_ids, struct hn_err
     "template,created_at,entry,files"
 
 static json_t *read_model(struct hn_rows *rows) {
-    return json_pack("{s:s,s:s,s:s,s:o,s:I,s:I,s:I,s:o,s:o,s:s,s:I,s:b,s:s,s:s,s:o}", "name",
-        hn_rows_text(rows, 0), "family", hn_rows_text(rows, 1), "format", hn_rows_text(rows, 2),
-        "quantisation", text_or_null(rows, 3), "parameters", (json_int_t)hn_rows_int(rows, 4),
-        "context", (json_int_t)hn_rows_int(rows, 5), "vocab", (json_int_t)hn_rows_int(rows, 6),
-        "tasks", parsed(rows, 7), "source", text_or_null(rows, 8), "sha256", hn_rows_text(rows, 9),
-        "bytes", (json_int_t)hn_rows_int(rows, 10), "chat_template", (int)hn_rows_int(rows, 11),
-        "created_at", hn_rows_text(rows, 12), "entry", hn_rows_text(rows, 13), "files",
-        parsed(rows, 14));
+    return HN_JSON_OBJECT({"name", json_string(hn_rows_text(rows, 0))},
+        {"family", json_string(hn_rows_text(rows, 1))},
+        {"format", json_string(hn_rows_text(rows, 2))}, {"quantisation", text_or_null(rows, 3)},
+        {"parameters", json_integer(hn_rows_int(rows, 4))},
+        {"context", json_integer(hn_rows_int(rows, 5))},
+        {"vocab", json_integer(hn_rows_int(rows, 6))}, {"tasks", parsed(rows, 7)},
+        {"source", text_or_null(rows, 8)}, {"sha256", json_string(hn_rows_text(rows, 9))},
+        {"bytes", json_integer(hn_rows_int(rows, 10))},
+        {"chat_template", json_boolean((int)hn_rows_int(rows, 11))},
+        {"created_at", json_string(hn_rows_text(rows, 12))},
+        {"entry", json_string(hn_rows_text(rows, 13))}, {"files", parsed(rows, 14)});
 }
 
 int hn_db_model_insert(struct hn_db *db, void *arg, struct hn_error *err) {

@@ -60,12 +60,16 @@ int hn_db_key_list(struct hn_db *db, json_t **ret, struct hn_error *err) {
     json_t *list = json_array();
     while ((rc = hn_rows_next(&rows, err)) == 1)
         json_array_append_new(list,
-            json_pack("{s:s,s:s,s:s,s:s,s:s?,s:s,s:s,s:s?,s:o,s:o,s:o}", "id",
-                hn_rows_text(&rows, 0), "name", hn_rows_text(&rows, 1), "scope",
-                hn_rows_text(&rows, 2), "created_at", hn_rows_text(&rows, 3), "revoked_at",
-                hn_rows_text(&rows, 4), "see", hn_rows_text(&rows, 5), "team",
-                hn_rows_text(&rows, 6), "expires_at", hn_rows_text(&rows, 7), "max_bytes",
-                limit(&rows, 8), "max_queued", limit(&rows, 9), "max_running", limit(&rows, 10)));
+            HN_JSON_OBJECT({"id", json_string(hn_rows_text(&rows, 0))},
+                {"name", json_string(hn_rows_text(&rows, 1))},
+                {"scope", json_string(hn_rows_text(&rows, 2))},
+                {"created_at", json_string(hn_rows_text(&rows, 3))},
+                {"revoked_at", hn_json_string_or_null(hn_rows_text(&rows, 4))},
+                {"see", json_string(hn_rows_text(&rows, 5))},
+                {"team", json_string(hn_rows_text(&rows, 6))},
+                {"expires_at", hn_json_string_or_null(hn_rows_text(&rows, 7))},
+                {"max_bytes", limit(&rows, 8)}, {"max_queued", limit(&rows, 9)},
+                {"max_running", limit(&rows, 10)}));
     hn_rows_close(&rows);
     if (rc)
         json_decref(list);

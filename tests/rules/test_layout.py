@@ -177,3 +177,14 @@ def test_every_crossing_name_has_the_prefix():
             if not m.group(1).startswith("hn_") and "static" not in m.group(0) and m.group(1) != "__attribute__":
                 bad.append(f"{f}: {m.group(1)}")
     assert bad == []
+
+
+def test_long_objects_name_each_value():
+    """json_pack of more than six pairs puts names far from their values: HN_JSON_OBJECT keeps them together."""
+    bad = []
+    for f in SOURCES:
+        for m in re.finditer(r'json_pack\(\s*((?:"[^"]*"\s*)+)', (ROOT / f).read_text()):
+            form = "".join(re.findall(r'"([^"]*)"', m[1]))
+            if form.count("s:") > 6 and form.count("{") == 1:
+                bad.append(f"{f}: {form}")
+    assert bad == []
