@@ -114,7 +114,7 @@ int hn_train(const char *run_dir, int lock_fd);
  *                     with the same list in its manifest.json
  *     → {"files":[{"path","kind","size","sha256","verified":null}]}
  *   machine.rate      {"threads"}
- *     → {"kernels","product","products","copy","copies"}: operations a second in matrix products
+ *     → {"kernels","product","products","copy","copies"}: operations a second in matmuls
  *     and bytes a second copied, of one thread and of all at once
  */
 int hn_helper_serve(int fd);

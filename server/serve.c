@@ -16,6 +16,7 @@
 #include "server/store/store_jobs.h"
 #include "server/http/watchdog.h"
 #include "server/jobs/feed.h"
+#include "server/jobs/plan_cache.h"
 #include "server/jobs/worker.h"
 
 #include <fcntl.h>
@@ -181,6 +182,7 @@ static void finish(struct daemon *d) {
     if (s->loop)
         hn_loop_destroy(s->loop);
     hn_care_destroy(s->care);
+    hn_plans_destroy(s->plans);
     hn_helper_destroy(s->data_helper);
     hn_helper_destroy(s->predict_helper);
     if (s->store) {

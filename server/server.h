@@ -19,6 +19,7 @@
 struct hn_care;
 struct hn_feed;
 struct hn_http;
+struct hn_plans;
 struct hn_workers;
 
 struct hn_server {
@@ -29,6 +30,7 @@ struct hn_server {
     struct hn_feed *feed;
     struct hn_workers *workers;
     struct hn_helper *data_helper, *predict_helper;
+    struct hn_plans *plans;
     struct hn_library library;
     struct hn_seen *seen;
     struct hn_http *http;

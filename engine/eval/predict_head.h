@@ -7,7 +7,7 @@
 
 #include <jansson.h>
 
-/* Tokens computed at once: enough for products near their best rate. */
+/* Tokens computed at once: enough for matmuls near their best rate. */
 enum { HN_PREDICT_TOKENS = 1024 };
 
 /* A phase for rows of up to `longest` tokens. */

@@ -75,7 +75,7 @@ static int configure_roberta(struct hn_model *model, struct hn_error *err) {
     return 0;
 }
 
-/* residual + dropout(linear(x)): without dropout the product adds the residual itself. */
+/* residual + dropout(linear(x)): without dropout the matmul adds the residual itself. */
 static int linear_onto(struct hn_graph *g, int l, int x, int residual, enum hn_role role) {
     double p = g->options->dropout;
     x = hn_graph_linear(g, l, x, p > 0 ? -1 : residual, 1, &role);

@@ -84,7 +84,7 @@ static void append_to_cache(const struct attention *a) {
                 a->qkv + i * a->cols + a->q_cols, 2 * a->kv_cols * sizeof *a->cache);
 }
 
-/* A block of keys and values as operands of products, packed in a thread's room behind its other
+/* A block of keys and values as operands of matmuls, packed in a thread's room behind its other
  * values. */
 struct key_block {
     const float *keys, *values;
@@ -103,7 +103,7 @@ static float *pack(struct hn_operand *b, bool trans, const float *rows, size_t s
     size_t d, float *room) {
     *b = (struct hn_operand){trans, trans ? d : n, trans ? n : d, stride, rows, room};
     hn_operand_pack(b);
-    return room + hn_operand_size(b->k, b->n);
+    return room + hn_operand_room(b->k, b->n);
 }
 
 /* Scores of m query rows against the first n keys of a block, masked; row r sees keys up to

@@ -23,7 +23,7 @@ static struct cut cut_of(size_t n, size_t most) {
     return (struct cut){width ? (n + width - 1) / width : 0, width};
 }
 
-/* Rows of a product whose columns are cut into so many tasks. OpenBLAS (where there are no kernels
+/* Rows of a matmul whose columns are cut into so many tasks. OpenBLAS (where there are no kernels
  * of our own) may round the last rows of a call in another way than those before them, as its
  * Haswell kernels do: there the cut must not depend on threads. */
 static struct cut cut_rows(const struct hn_exec *x, size_t rows, size_t column_tasks) {
@@ -32,14 +32,15 @@ static struct cut cut_rows(const struct hn_exec *x, size_t rows, size_t column_t
     return cut_of(rows, enough ? HN_TILE_ROWS : HN_TILE_ROWS_SHARED);
 }
 
-/* Columns of a product that run along a weight's stored blocks: those of 256 values are dequantised
+/* Columns of a matmul that run along a weight's stored blocks: those of 256 values are dequantised
  * whole, so that a matrix of them is cut at multiples of 256 only. */
-_Static_assert(HN_GEMM_DEPTH % 256 == 0 && HN_GEMM_COLUMNS % 256 == 0 && HN_TILE_COLS % 32 == 0,
-    "products must cut where quantised blocks begin");
+_Static_assert(
+    HN_GEMM_DEPTH % 256 == 0 && HN_GEMM_COLUMNS % 256 == 0 && HN_GEMM_TASK_COLUMNS % 32 == 0,
+    "matmuls must be cut where quantised blocks begin");
 
 static struct cut cut_blocks(const struct hn_weight *w, size_t n) {
     bool large = w->param == SIZE_MAX && hn_dtype_info((int)w->type)->block > 32;
-    return cut_of(n, large ? HN_GEMM_COLUMNS : HN_TILE_COLS);
+    return cut_of(n, large ? HN_GEMM_COLUMNS : HN_GEMM_TASK_COLUMNS);
 }
 
 static struct hn_weight_part part_at(
@@ -67,7 +68,7 @@ static void tile_nn(const struct hn_exec *x, float *out, size_t ldo, const float
 /* Output columns of a decoding task: small, so that threads end together. */
 #define NEXT_COLS 32
 
-struct product {
+struct matmul {
     struct hn_exec *x;
     float *out;
     const float *in, *other;
@@ -79,7 +80,7 @@ struct product {
 };
 
 static void task_nt(void *context, size_t task, unsigned thread) {
-    const struct product *p = context;
+    const struct matmul *p = context;
     size_t n0 = task % p->cols.count * p->cols.width, r0 = task / p->cols.count * p->row_cut.width;
     tile_nt(p->x, p->out + r0 * p->ldo + n0, p->ldo, p->in + r0 * p->ldi, p->ldi, p->w, n0,
         least(n0 + p->cols.width, p->w->rows), least(p->row_cut.width, p->rows - r0),
@@ -88,20 +89,20 @@ static void task_nt(void *context, size_t task, unsigned thread) {
 
 void hn_product_nt(struct hn_exec *x, float *out, size_t ldo, const float *in,
     const struct hn_weight *w, size_t rows) {
-    struct product p = {.x = x,
+    struct matmul p = {.x = x,
         .out = out,
         .in = in,
         .w = w,
         .ldo = ldo,
         .ldi = w->cols,
         .rows = rows,
-        .cols = cut_of(w->rows, HN_TILE_COLS)};
+        .cols = cut_of(w->rows, HN_GEMM_TASK_COLUMNS)};
     p.row_cut = cut_rows(x, rows, p.cols.count);
     hn_pool_run(x->pool, p.cols.count * p.row_cut.count, task_nt, &p);
 }
 
 static void task_next(void *context, size_t task, unsigned thread) {
-    const struct product *p = context;
+    const struct matmul *p = context;
     size_t n0 = task * NEXT_COLS, n1 = least(n0 + NEXT_COLS, p->w->rows);
     struct hn_weight_part part = part_at(p->x, p->w, n0, 0);
     hn_dots_weight(p->rows, n1 - n0, p->w->cols, p->in, p->ldi, &part, (struct hn_addend){0},
@@ -110,13 +111,13 @@ static void task_next(void *context, size_t task, unsigned thread) {
 
 void hn_product_next(struct hn_exec *x, float *out, size_t ldo, const float *in,
     const struct hn_weight *w, size_t rows) {
-    struct product p = {
+    struct matmul p = {
         .x = x, .out = out, .in = in, .w = w, .ldo = ldo, .ldi = w->cols, .rows = rows};
     hn_pool_run(x->pool, rows ? (w->rows + NEXT_COLS - 1) / NEXT_COLS : 0, task_next, &p);
 }
 
 static void task_nn(void *context, size_t task, unsigned thread) {
-    const struct product *p = context;
+    const struct matmul *p = context;
     size_t c0 = task % p->cols.count * p->cols.width, r0 = task / p->cols.count * p->row_cut.width;
     tile_nn(p->x, p->out + r0 * p->ldo + c0, p->ldo, p->in + r0 * p->ldi, p->ldi, p->w, c0,
         least(c0 + p->cols.width, p->w->cols), least(p->row_cut.width, p->rows - r0), p->add,
@@ -125,7 +126,7 @@ static void task_nn(void *context, size_t task, unsigned thread) {
 
 void hn_product_nn(struct hn_exec *x, float *out, bool add, const float *in, size_t ldi,
     const struct hn_weight *w, size_t rows) {
-    struct product p = {.x = x,
+    struct matmul p = {.x = x,
         .out = out,
         .in = in,
         .w = w,
@@ -139,7 +140,7 @@ void hn_product_nn(struct hn_exec *x, float *out, bool add, const float *in, siz
 }
 
 static void task_tn(void *context, size_t task, unsigned thread) {
-    const struct product *p = context;
+    const struct matmul *p = context;
     size_t n0 = task % p->cols.count * p->cols.width, m0 = task / p->cols.count * p->row_cut.width;
     hn_gemm(true, false, least(p->row_cut.width, p->m - m0), least(p->cols.width, p->n - n0),
         p->rows, p->alpha, p->in + m0, p->ldi, p->other + n0, p->ld_other, true,
@@ -148,7 +149,7 @@ static void task_tn(void *context, size_t task, unsigned thread) {
 
 void hn_product_tn(struct hn_exec *x, float *grad, float alpha, const float *a, size_t lda,
     size_t m, const float *b, size_t ldb, size_t n, size_t rows) {
-    struct product p = {.x = x,
+    struct matmul p = {.x = x,
         .out = grad,
         .in = a,
         .other = b,
@@ -159,9 +160,10 @@ void hn_product_tn(struct hn_exec *x, float *grad, float alpha, const float *a, 
         .m = m,
         .n = n,
         .alpha = alpha,
-        .cols = cut_of(n, HN_TILE_COLS)};
+        .cols = cut_of(n, HN_GEMM_TASK_COLUMNS)};
     /* few columns: rows give the tasks */
-    p.row_cut = n > HN_TILE_COLS ? cut_rows(x, m, p.cols.count) : cut_of(m, HN_TILE_COLS);
+    p.row_cut =
+        n > HN_GEMM_TASK_COLUMNS ? cut_rows(x, m, p.cols.count) : cut_of(m, HN_GEMM_TASK_COLUMNS);
     hn_pool_run(x->pool, p.cols.count * p.row_cut.count, task_tn, &p);
 }
 
@@ -200,7 +202,7 @@ static struct linear_task describe(struct hn_exec *x, const struct hn_step *step
         .dim = dim,
         .mids = l->n_adapted * l->lora_rank,
         .dropout = x->dropout_on && l->lora_dropout > 0};
-    cut_up(&t, HN_TILE_COLS);
+    cut_up(&t, HN_GEMM_TASK_COLUMNS);
     for (size_t p = 0, adapted = 0; p < l->n_parts; p++) {
         t.columns[p + 1] = t.columns[p] + l->weights[p]->rows;
         t.adapted[p] = adapted;
@@ -312,7 +314,7 @@ static void forward_rows(struct linear_task t, size_t first, size_t rows, bool a
     t.out += first * t.l->out;
     t.mid = t.mids ? t.mid + first * t.mids : NULL;
     t.residual = t.residual ? t.residual + first * t.l->out : NULL;
-    cut_up(&t, alone ? NEXT_COLS : HN_TILE_COLS);
+    cut_up(&t, alone ? NEXT_COLS : HN_GEMM_TASK_COLUMNS);
     if (t.mids)
         hn_pool_run(t.x->pool, t.mid_cut.count, mid_rows, &t);
     hn_pool_run(t.x->pool, t.first_tile[t.l->n_parts] * t.row_cut.count, forward_tile, &t);
@@ -445,7 +447,7 @@ void hn_linear_backward(struct hn_exec *x, const struct hn_step *step) {
     hn_pool_run(x->pool, (l->out + 63) / 64, bias_columns, &t);
     if (!t.din)
         return;
-    t.col_cut[0] = cut_of(l->in, HN_TILE_COLS);
+    t.col_cut[0] = cut_of(l->in, HN_GEMM_TASK_COLUMNS);
     for (size_t p = 0; p < l->n_parts; p++)
         if (cut_blocks(l->weights[p], l->in).width > t.col_cut[0].width)
             t.col_cut[0] = cut_blocks(l->weights[p], l->in);

@@ -1,5 +1,5 @@
 /*
- * Products with weights, tiled over the pool; the weight may be quantised, then panels of it are
+ * Matmuls with weights, tiled over the pool; the weight may be quantised, then panels of it are
  * dequantised into the thread's scratch as they are needed. The inner dimension is never split
  * between threads.
  */

@@ -23,8 +23,8 @@ const struct hn_op_info hn_op_infos[HN_OPS] = {
 
 static size_t attention_scratch(size_t head_dim, bool backward) {
     size_t scores = HN_QUERY_BLOCK * HN_KEY_BLOCK,
-           straight = hn_operand_size(HN_KEY_BLOCK, head_dim),
-           turned = hn_operand_size(head_dim, HN_KEY_BLOCK);
+           straight = hn_operand_room(HN_KEY_BLOCK, head_dim),
+           turned = hn_operand_room(head_dim, HN_KEY_BLOCK);
     return backward ? 2 * scores + 2 * turned + straight
                     : scores + 2 * HN_QUERY_BLOCK * HN_HEADS_TOGETHER + turned + straight;
 }

@@ -19,7 +19,7 @@
 struct hn_batch {
     size_t n_tokens, n_sequences, n_targets;
     /* the first n_decode sequences are one token each, the next of a text that is being written:
-     * its products are hn_dots_weight's; all of them are targets */
+     * its matmuls are hn_dots_weight's; all of them are targets */
     size_t n_decode;
     const int32_t *tokens;     /* [n_tokens] ids */
     const uint32_t *positions; /* [n_tokens] place in the sequence, from 0 */
@@ -78,7 +78,7 @@ static inline size_t hn_rows(const struct hn_exec *x, enum hn_dim dim) {
 static inline void *hn_scratch(const struct hn_exec *x, unsigned thread) {
     return x->arena + x->plan->scratch_offset + thread * x->plan->scratch_bytes;
 }
-/* An op's own part of its scratch, behind what products need. */
+/* An op's own part of its scratch, behind what matmuls need. */
 static inline void *hn_op_room(const struct hn_exec *x, unsigned thread) {
     return (float *)hn_scratch(x, thread) + HN_GEMM_SCRATCH;
 }

@@ -1,5 +1,5 @@
 /*
- * The fast ops: tiles over the pool's threads, products by BLAS on blocks whose size depends on
+ * The fast ops: tiles over the pool's threads, matmuls by BLAS on blocks whose size depends on
  * shapes only. Each is compared with its plain-loop definition (ops_ref.c) by
  * tests/unit/test_ops.c. Attention is in attention.c.
  */

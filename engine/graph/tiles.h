@@ -13,10 +13,7 @@ enum {
      * tasks. */
     HN_TILE_ROWS = 2048,
     HN_TILE_ROWS_SHARED = 512,
-    HN_TILE_TASKS = 3, /* a thread's share */
-    /* output columns a task of a product: three panels; 576 are six tasks, which two threads
-     * share */
-    HN_TILE_COLS = 96,
+    HN_TILE_TASKS = 3,  /* a thread's share */
     HN_LOSS_ROWS = 256, /* target rows whose logits exist at the same time */
     HN_QUERY_BLOCK = 64,
     HN_KEY_BLOCK = 256,

@@ -192,7 +192,7 @@ void hn_planning_choose_after(struct hn_planning *p, const struct hn_run *run, b
     if (hp->micro_batch_tokens == HN_AUTO_INT) {
         hp->micro_batch_tokens = HN_AUTO_MICRO_BATCH;
         hn_planning_because(p, "micro_batch_tokens",
-            "%d: products are near their best rate from there on, and memory stays small",
+            "%d: matmuls are near their best rate from there on, and memory stays small",
             HN_AUTO_MICRO_BATCH);
     }
     size_t per_epoch = (run->train.n_rows + (size_t)hp->batch_size - 1) / (size_t)hp->batch_size;

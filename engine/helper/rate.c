@@ -1,4 +1,4 @@
-/* machine.rate: what products and copies of memory reach here, with one thread and with all of them
+/* machine.rate: what matmuls and copies of memory reach here, with one thread and with all of them
  * at once. */
 #include "engine/kernels/blas.h"
 #include "engine/helper/call.h"

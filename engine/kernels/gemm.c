@@ -24,7 +24,7 @@ static size_t depth_of(size_t k, size_t block) {
 }
 
 /* OpenBLAS cannot add residual and bias while it writes: C is filled with them first. True if the
- * product must then be accumulated into C. */
+ * matmul must then be accumulated into C. */
 static bool begin(size_t m, size_t n, struct hn_addend add, float *c, size_t ldc) {
     for (size_t r = 0; r < m; r++) {
         float *row = c + r * ldc;
@@ -50,7 +50,7 @@ static struct hn_addend addend_at(struct hn_addend add, size_t j, size_t t, floa
 /* A packed block with the rows of A in chunks, each of which all panels pass over while it is in
  * the cache. */
 static void multiply(const struct hn_gemm_kernels *g, bool turned, size_t m, size_t n, size_t k,
-    float alpha, const float *a, size_t lda, const float *packed, struct hn_addend add, float *c,
+    float alpha, const float *a, size_t lda, const void *packed, struct hn_addend add, float *c,
     size_t ldc) {
     size_t chunk = HN_GEMM_CHUNK / HN_GEMM_DEPTH / ROWS * ROWS;
     for (size_t i = 0; i < m; i += chunk)
@@ -89,7 +89,7 @@ void hn_gemm(bool trans_a, bool trans_b, size_t m, size_t n, size_t k, float alp
 
 #define PANEL 32 /* columns of a panel are a divisor of it, whichever the kernel */
 
-size_t hn_operand_size(size_t k, size_t n) {
+size_t hn_operand_room(size_t k, size_t n) {
     return k * ((n + PANEL - 1) / PANEL * PANEL);
 }
 
@@ -112,7 +112,8 @@ void hn_gemm_operand(bool trans_a, size_t m, size_t n, size_t k, float alpha, co
          j += g->nr) /* a panel at a time: its rows are b->k, of which k are taken */
         for (size_t t = 0; t < k; t += most)
             multiply(g, trans_a, m, least(g->nr, n - j), least(most, k - t), alpha,
-                a + (trans_a ? t * lda : t), lda, b->packed + j * b->k + t * g->nr,
+                a + (trans_a ? t * lda : t), lda,
+                (const char *)b->packed + (j * b->k + t * g->nr) * g->value_bytes,
                 addend_at(own, j, t, c, ldc), c + j, ldc);
 }
 

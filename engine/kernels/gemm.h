@@ -1,5 +1,5 @@
 /*
- * Single-threaded matrix products on row-major f32: the engine's own kernels where the CPU has AVX2
+ * Single-threaded matmuls on row-major f32: the engine's own kernels where the CPU has AVX2
  * or AVX-512, OpenBLAS elsewhere. Measured in bench/gemm.c; why both: bench/SPEED.md.
  *
  * B is packed block by block into the caller's scratch; a quantised weight is dequantised on the
@@ -15,6 +15,9 @@
 #include <stddef.h>
 
 enum {
+    /* output columns of a task: whole panels at every level; 576 are six tasks, which two threads
+     * share */
+    HN_GEMM_TASK_COLUMNS = 96,
     /* columns of a packed block: all of it stays in the second-level cache */
     HN_GEMM_COLUMNS = 256,
     /* floats of A, of the full depth, over which all panels pass: they stay there too */
@@ -27,15 +30,16 @@ enum {
 void hn_gemm(bool trans_a, bool trans_b, size_t m, size_t n, size_t k, float alpha, const float *a,
     size_t lda, const float *b, size_t ldb, bool add, float *c, size_t ldc, float *scratch);
 
-/* The operand B of several products, packed once for all of them: k × n, or given as its transpose.
- * `packed` is the caller's, hn_operand_size(k, n) floats. */
+/* The operand B of several matmuls, packed once for all of them: k × n, or given as its transpose.
+ * `packed` is the caller's, room for hn_operand_room(k, n) floats; how values lie there is known to
+ * the kernels alone. */
 struct hn_operand {
     bool trans;
     size_t k, n, ld;
     const float *values;
-    float *packed;
+    void *packed;
 };
-size_t hn_operand_size(size_t k, size_t n);
+size_t hn_operand_room(size_t k, size_t n);
 void hn_operand_pack(const struct hn_operand *b);
 /* hn_gemm with B's first k rows and n columns: the same bits. */
 void hn_gemm_operand(bool trans_a, size_t m, size_t n, size_t k, float alpha, const float *a,
@@ -49,7 +53,7 @@ struct hn_weight_part {
     size_t r0, c0;
 };
 /* C[m, n] = A[m, k] · Wᵀ + add with W the n × k part, or A · W + add with W the k × n part.
- * Residuals and biases are added where the product is written: written into C before it they were
+ * Residuals and biases are added where the result is written: written into C before it they were
  * read and stored once more. */
 void hn_gemm_weight(bool trans_w, size_t m, size_t n, size_t k, const float *a, size_t lda,
     const struct hn_weight_part *w, struct hn_addend add, float *c, size_t ldc, float *scratch);

@@ -44,7 +44,8 @@ INLINE void store(float *p, vec v) {
     *(vec *)p = v;
 }
 
-static void pack_rows(float *packed, const float *b, size_t ldb, size_t k, size_t n) {
+static void pack_rows(void *to, const float *b, size_t ldb, size_t k, size_t n) {
+    float *packed = to;
     for (size_t j = 0; j < n; j += NR, packed += k * NR) {
         size_t width = n - j < NR ? n - j : NR;
         for (size_t i = 0; i < k; i++) {
@@ -106,7 +107,8 @@ INLINE void transpose(float *out, size_t ldo, const float *in, size_t ldi, size_
         store(out + (size_t)i * ldo, r[i]);
 }
 
-static void pack_columns(float *packed, const float *b, size_t ldb, size_t k, size_t n) {
+static void pack_columns(void *to, const float *b, size_t ldb, size_t k, size_t n) {
+    float *packed = to;
     for (size_t j = 0; j < n; j += LANES) {
         float *out = packed + j / NR * k * NR + j % NR;
         size_t width = n - j < LANES ? n - j : LANES, i = 0;
@@ -284,11 +286,11 @@ static void multiply_colliding(size_t m, size_t n, size_t k, float alpha, const 
 }
 
 static void multiply(bool turned, size_t m, size_t n, size_t k, float alpha, const float *a,
-    size_t lda, const float *packed, struct hn_addend add, float *c, size_t ldc) {
+    size_t lda, const void *packed, struct hn_addend add, float *c, size_t ldc) {
     if (!turned && (int)MR > (int)WAYS && lda % PAGE == 0)
         multiply_colliding(m, n, k, alpha, a, lda, packed, add, c, ldc);
     else
         multiply_plain(turned, m, n, k, alpha, a, lda, packed, add, c, ldc);
 }
 
-const struct hn_gemm_kernels GEMM = {NR, pack_rows, pack_columns, multiply};
+const struct hn_gemm_kernels GEMM = {NR, sizeof(float), pack_rows, pack_columns, multiply};

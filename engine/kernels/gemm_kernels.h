@@ -1,5 +1,5 @@
 /*
- * Inner kernels of the matrix product (gemm.h), compiled once per CPU level from gemm_kernels.c.
+ * Inner kernels of matmul (gemm.h), compiled once per CPU level from gemm_kernels.c.
  *
  * B is packed into panels of `nr` columns: panel p holds, for each k, the columns p·nr … p·nr + nr
  * − 1, zeros past the end. Every element of C is one chain of fused multiply-adds over k in order,
@@ -18,8 +18,8 @@ enum {
     HN_GEMM_DEPTH = 768,
 };
 
-/* What a product is added to: rows (`ld` apart) and a vector in each of them; NULL: nothing. `rows`
- * may be C itself. */
+/* What the result is added to: rows (`ld` apart) and a vector in each of them; NULL: nothing.
+ * `rows` may be C itself. */
 struct hn_addend {
     const float *rows;
     size_t ld;
@@ -27,15 +27,16 @@ struct hn_addend {
 };
 
 struct hn_gemm_kernels {
-    size_t nr; /* columns of a panel */
+    size_t nr;          /* columns of a panel */
+    size_t value_bytes; /* of a packed value: its type is the level's own */
     /* packed[ceil(n / nr)][k][nr] from B[k, n] given row by row (ldb), or as its transpose (n rows
      * of k values). */
-    void (*pack_rows)(float *packed, const float *b, size_t ldb, size_t k, size_t n);
-    void (*pack_columns)(float *packed, const float *b, size_t ldb, size_t k, size_t n);
+    void (*pack_rows)(void *packed, const float *b, size_t ldb, size_t k, size_t n);
+    void (*pack_columns)(void *packed, const float *b, size_t ldb, size_t k, size_t n);
     /* C[m, n] (ldc) = alpha · A · B + add, A[i, k] = a[i·lda + k], or a[k·lda + i] where A is given
      * turned. */
     void (*multiply)(bool turned, size_t m, size_t n, size_t k, float alpha, const float *a,
-        size_t lda, const float *packed, struct hn_addend add, float *c, size_t ldc);
+        size_t lda, const void *packed, struct hn_addend add, float *c, size_t ldc);
 };
 
 extern const struct hn_gemm_kernels hn_gemm_portable, hn_gemm_avx2, hn_gemm_avx512;

@@ -34,7 +34,7 @@ struct hn_adamw {
 
 struct hn_kernels {
     const char *name;                       /* "avx512", "avx2", "portable" */
-    const struct hn_gemm_kernels *gemm;     /* NULL: products go through OpenBLAS */
+    const struct hn_gemm_kernels *gemm;     /* NULL: matmuls go through OpenBLAS */
     float (*max)(const float *x, size_t n); /* −inf for n = 0 */
     float (*dot)(const float *a, const float *b, size_t n);
     /* out[r·ldo] = alpha · (w · x[r·ldx …]) + (add ? out[r·ldo] : 0) for r < rows. Four times

@@ -5,7 +5,7 @@
  * y = x·Wᵀ + s·(x·Aᵀ)·Bᵀ, A [rank, in], B [out, rank], s = alpha/rank or alpha/√rank (Hu et al.
  * 2021; rsLoRA, Kalajdzievski 2023). A starts uniform in ±init_scale/√in (PEFT's Kaiming with a =
  * √5), B at zero. The matrices of parts that share an input ([q|k|v], [gate|up]) lie together: all
- * their A, then all their B, so that one product serves all of them.
+ * their A, then all their B, so that one matmul serves all of them.
  */
 #ifndef HN_ENGINE_MODEL_ADAPTER_H
 #define HN_ENGINE_MODEL_ADAPTER_H

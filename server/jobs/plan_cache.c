@@ -19,85 +19,111 @@ struct kept {
     uint64_t asked; /* which time of making it this is */
     uint64_t used;  /* when, as a count of uses */
 };
-static struct kept plans[PLANS];
-static uint64_t uses;
-static size_t waiting;
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
+struct hn_plans {
+    struct hn_helper *helper;
+    pthread_mutex_t lock; /* guards what follows */
+    pthread_cond_t changed;
+    struct kept plans[PLANS];
+    uint64_t uses;
+    size_t waiting;
+};
 
-static struct kept *entry_of(const char *key) {
+int hn_plans_create(struct hn_helper *helper, struct hn_plans **ret, struct hn_error *err) {
+    struct hn_plans *plans = hn_calloc(1, sizeof *plans);
+    if (!plans)
+        return hn_fail(err, HN_E_INTERNAL, "out of memory");
+    plans->helper = helper;
+    pthread_mutex_init(&plans->lock, NULL);
+    pthread_cond_init(&plans->changed, NULL);
+    *ret = plans;
+    return 0;
+}
+
+void hn_plans_destroy(struct hn_plans *plans) {
+    if (!plans)
+        return;
     for (size_t i = 0; i < PLANS; i++)
-        if ((plans[i].plan || plans[i].pending) && strcmp(plans[i].key, key) == 0)
-            return &plans[i];
+        json_decref(plans->plans[i].plan);
+    pthread_cond_destroy(&plans->changed);
+    pthread_mutex_destroy(&plans->lock);
+    free(plans);
+}
+
+static struct kept *entry_of(struct hn_plans *plans, const char *key) {
+    for (size_t i = 0; i < PLANS; i++)
+        if ((plans->plans[i].plan || plans->plans[i].pending) &&
+            strcmp(plans->plans[i].key, key) == 0)
+            return &plans->plans[i];
     return NULL;
 }
 
 /* The entry whose use is longest ago, emptied and marked as being made; NULL when all of them
  * are. */
-static struct kept *take_oldest(const char *key) {
+static struct kept *take_oldest(struct hn_plans *plans, const char *key) {
     struct kept *oldest = NULL;
     for (size_t i = 0; i < PLANS; i++)
-        if (!plans[i].pending && (!oldest || plans[i].used < oldest->used))
-            oldest = &plans[i];
+        if (!plans->plans[i].pending && (!oldest || plans->plans[i].used < oldest->used))
+            oldest = &plans->plans[i];
     if (!oldest)
         return NULL;
     json_decref(oldest->plan);
-    *oldest = (struct kept){.pending = true, .asked = ++uses};
+    *oldest = (struct kept){.pending = true, .asked = ++plans->uses};
     memcpy(oldest->key, key, HN_SHA256_HEX);
     return oldest;
 }
 
 /* Until the entry, which is being made, is made or given up. */
-static int wait_for(struct kept *entry, const struct hn_asker *asker, struct hn_error *err) {
+static int wait_for(struct hn_plans *plans, struct kept *entry, const struct hn_asker *asker,
+    struct hn_error *err) {
     uint64_t asked = entry->asked;
     int rc = 0;
-    if (waiting >= WAITING_MOST) {
+    if (plans->waiting >= WAITING_MOST) {
         hn_fail(err, HN_E_BUSY,
             "%d requests wait for plans that others have asked for, as many as may", WAITING_MOST);
         hn_error_hint(err, "try again in a few seconds");
         return HN_E_BUSY;
     }
-    waiting++;
+    plans->waiting++;
     entry->waiting++;
     do {
         struct timespec until = hn_time_later(TICK_MS);
-        pthread_cond_clockwait(&changed, &lock, CLOCK_MONOTONIC, &until);
+        pthread_cond_clockwait(&plans->changed, &plans->lock, CLOCK_MONOTONIC, &until);
         if (asker && atomic_load(&asker->gone))
             rc = hn_fail(err, HN_E_BUSY, "the client went away");
     } while (!rc && entry->pending && entry->asked == asked);
-    waiting--;
+    plans->waiting--;
     entry->waiting -= entry->asked == asked; /* else it is for another plan by now */
     return rc;
 }
 
 /* The plan, a reference of the caller's; else *ret_entry (or NULL) is to be filled. Whoever asks
  * what another is asking waits. */
-static int find(const char *key, const struct hn_asker *asker, json_t **ret,
+static int find(struct hn_plans *plans, const char *key, const struct hn_asker *asker, json_t **ret,
     struct kept **ret_entry, struct hn_error *err) {
     struct kept *found;
     int rc = 0;
-    pthread_mutex_lock(&lock);
-    while (!rc && (found = entry_of(key)) && found->pending)
-        rc = wait_for(found, asker, err);
+    pthread_mutex_lock(&plans->lock);
+    while (!rc && (found = entry_of(plans, key)) && found->pending)
+        rc = wait_for(plans, found, asker, err);
     if (!rc && found) {
-        found->used = ++uses;
+        found->used = ++plans->uses;
         *ret = json_incref(found->plan);
     }
-    *ret_entry = rc || found ? NULL : take_oldest(key);
-    pthread_mutex_unlock(&lock);
+    *ret_entry = rc || found ? NULL : take_oldest(plans, key);
+    pthread_mutex_unlock(&plans->lock);
     return rc;
 }
 
 /* `plan` NULL: it could not be made, and the next one tries again. */
-static void fill(struct kept *entry, json_t *plan) {
+static void fill(struct hn_plans *plans, struct kept *entry, json_t *plan) {
     if (!entry)
         return;
-    pthread_mutex_lock(&lock);
+    pthread_mutex_lock(&plans->lock);
     entry->plan = json_incref(plan);
     entry->pending = false;
-    entry->used = ++uses;
-    pthread_cond_broadcast(&changed);
-    pthread_mutex_unlock(&lock);
+    entry->used = ++plans->uses;
+    pthread_cond_broadcast(&plans->changed);
+    pthread_mutex_unlock(&plans->lock);
 }
 
 /* What a job's record keeps of its plan, written out once for all jobs that share it:
@@ -118,6 +144,7 @@ static void write_out(json_t *plan) {
 
 /* On whose behalf a plan is made. */
 struct asking {
+    struct hn_plans *plans;
     const struct hn_asker *asker;
     const struct kept *entry; /* may be NULL */
 };
@@ -127,23 +154,23 @@ static bool is_unwanted(void *ud) {
     const struct asking *a = ud;
     if (!a->asker || !atomic_load(&a->asker->gone))
         return false;
-    pthread_mutex_lock(&lock);
+    pthread_mutex_lock(&a->plans->lock);
     bool wanted = a->entry && a->entry->waiting;
-    pthread_mutex_unlock(&lock);
+    pthread_mutex_unlock(&a->plans->lock);
     return !wanted;
 }
 
-int hn_plan_ask(struct hn_helper *helper, const struct hn_asker *asker, const json_t *params,
+int hn_plan_ask(struct hn_plans *plans, const struct hn_asker *asker, const json_t *params,
     json_t **ret, json_t **ret_details, struct hn_error *err) {
     char key[HN_SHA256_HEX], *canonical = hn_json_canonical(params);
-    struct asking asking = {.asker = asker};
+    struct asking asking = {.plans = plans, .asker = asker};
     struct kept *entry;
     if (!canonical)
         return hn_fail(err, HN_E_INTERNAL, "out of memory");
     hn_sha256(canonical, strlen(canonical), key);
     free(canonical);
     *ret = NULL;
-    int rc = find(key, asker, ret, &entry, err);
+    int rc = find(plans, key, asker, ret, &entry, err);
     if (rc || *ret)
         return rc;
     asking.entry = entry;
@@ -153,9 +180,9 @@ int hn_plan_ask(struct hn_helper *helper, const struct hn_asker *asker, const js
         .timeout_seconds = PLAN_SECONDS,
         .unwanted = is_unwanted,
         .ud = &asking};
-    rc = hn_helper_call(helper, &question, ret, ret_details, err);
+    rc = hn_helper_call(plans->helper, &question, ret, ret_details, err);
     if (!rc)
         write_out(*ret);
-    fill(entry, rc ? NULL : *ret);
+    fill(plans, entry, rc ? NULL : *ret);
     return rc;
 }

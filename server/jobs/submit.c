@@ -78,8 +78,7 @@ static int ask_plan(struct hn_submitting *s, json_t *validation, struct hn_error
     }
     if (s->test)
         json_object_set_new(params, "test", hn_dataset_params(s->server->config->state, s->test));
-    int rc =
-        hn_plan_ask(s->server->data_helper, s->who->asker, params, &s->plan, &s->in->details, err);
+    int rc = hn_plan_ask(s->server->plans, s->who->asker, params, &s->plan, &s->in->details, err);
     json_decref(params);
     return rc;
 }

@@ -443,7 +443,7 @@ static void test_fast_products(void **state) {
             }
         }
         struct hn_operand operand = {
-            cases[t].trans_b, k, n, ldb, b, hn_calloc(hn_operand_size(k, n), sizeof *b)};
+            cases[t].trans_b, k, n, ldb, b, hn_calloc(hn_operand_room(k, n), sizeof *b)};
         hn_operand_pack(&operand);
         for (size_t part = 0; part < 3; part++)
             check_operand(&operand, cases[t].trans_a, m, n - n / 3 * (part & 1),
