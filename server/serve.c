@@ -134,6 +134,8 @@ static int open_rest(struct daemon *d, const struct hn_api *api, struct hn_error
     if (!rc)
         rc = hn_helper_create(
             "predict", s->config->helpers, s->config->helper_seconds, &s->predict_helper, err);
+    if (!rc)
+        rc = hn_plans_create(s->data_helper, &s->plans, err);
     if (rc)
         return rc;
     s->library = (struct hn_library){.state = s->config->state,

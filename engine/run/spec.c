@@ -109,6 +109,16 @@ static int read_field(struct hn_spec *spec, const struct hn_job_field *field, co
     }
 }
 
+/* Also of specifications that a later build has written: it may know more. */
+static int check_precision(const struct hn_spec *spec, struct hn_error *err) {
+    if (strcmp(spec->precision, "f32") == 0)
+        return 0;
+    hn_fail(err, HN_E_UNSUPPORTED, "precision \"%.20s\" is not supported", spec->precision);
+    hn_error_field(err, "precision");
+    hn_error_hint(err, "this build computes in f32: leave precision out");
+    return HN_E_UNSUPPORTED;
+}
+
 int hn_spec_read_fields(struct hn_spec *spec, const json_t *from, struct hn_error *err) {
     size_t n;
     const struct hn_job_field *fields = hn_job_fields(&n);
@@ -116,7 +126,7 @@ int hn_spec_read_fields(struct hn_spec *spec, const json_t *from, struct hn_erro
     for (size_t i = 0; !rc && i < n; i++)
         if (fields[i].part & (HN_JOB_RUN | HN_JOB_GIVEN))
             rc = read_field(spec, &fields[i], from, err);
-    return rc;
+    return rc ? rc : check_precision(spec, err);
 }
 
 void hn_spec_write_fields(json_t *run, const json_t *from, enum hn_job_part part) {
