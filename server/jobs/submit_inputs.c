@@ -243,6 +243,17 @@ static int init_step(
     return 0;
 }
 
+/* By content: a name may have been given to another model since, and a model another name. */
+static bool has_base(const struct hn_job *job, const json_t *model) {
+    json_t *run = NULL;
+    if (!job->run || hn_json_parse(job->run, strlen(job->run), &run, NULL))
+        return false;
+    bool same = json_equal(
+        json_object_get(json_object_get(run, "model"), "sha256"), json_object_get(model, "sha256"));
+    json_decref(run);
+    return same;
+}
+
 /* {"job","step"}, or the job's id alone. */
 static int resolve_init(struct hn_submitting *s, struct hn_error *err) {
     static const char *const known[] = {"job", "step", NULL};
@@ -267,11 +278,11 @@ static int resolve_init(struct hn_submitting *s, struct hn_error *err) {
     int rc = hn_db_job_reached(s->db, &s->who->reach, id, err);
     if (!rc)
         rc = hn_db_job_get(s->db, id, &job, err);
-    if (!rc &&
-        (!job.model ||
-            strcmp(job.model, json_string_value(json_object_get(s->model, "name"))) != 0))
+    if (!rc && !has_base(&job, s->model))
         rc = hn_submit_refuse(err, HN_E_INVALID_FIELD, "init_from",
-            "the job of init_from was trained on another model", job.model ? job.model : "");
+            "the job of init_from was trained on another model",
+            "name the model with the content that it was trained on; GET /models shows each "
+            "sha256");
     if (!rc)
         rc = init_step(&job, json_object_get(value, "step"), &step, err);
     hn_rundir_checkpoint(name, step, "state.safetensors");
