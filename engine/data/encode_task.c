@@ -253,7 +253,6 @@ static int add_window(const struct hn_codec *codec, const struct hn_ids *questio
     struct hn_sequence seq = {0};
     if (asked.n + specials + 2 > o->max_length)
         asked.n = o->max_length > specials + 8 ? (o->max_length - specials) / 2 : 0;
-    e->question_cut = question->n - asked.n;
     room = o->max_length > asked.n + specials ? o->max_length - asked.n - specials : 0;
     if (!room)
         return hn_fail(err, HN_E_DATASET_INVALID, "max_length %zu leaves no room for a context",

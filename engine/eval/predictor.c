@@ -14,10 +14,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* Tokens of a question with a piece of its context, at least, where the model reads so many. */
-#define WINDOW 384
 #define SLOTS 16 /* sequences that are answered at the same time */
 #define SMALLEST_CONTEXT 256
+#define BASE_LENGTH 2048 /* tokens of a row, where no job says how many */
 
 void hn_predictor_destroy(struct hn_predictor *p) {
     if (!p)
@@ -141,13 +140,15 @@ static int open_model(struct hn_predictor *p, const char *path, bool own, struct
 static int open_base(struct hn_predictor *p, const char *path, struct hn_error *err) {
     hn_hyperparams_defaults(&p->spec.hp);
     int rc = open_model(p, path, true, err);
+    size_t context = p->loaded.model.config.context;
+    p->spec.hp.max_length = (int64_t)(context < BASE_LENGTH ? context : BASE_LENGTH);
     if (!rc && p->loaded.model.head.is_new)
         rc = hn_fail(
             err, HN_E_MODEL_INVALID, "the model's file lacks the head that its config.json names");
     return rc;
 }
 
-static int open_any(
+static int open_predictor(
     struct hn_predictor *p, const char *path, const json_t *source, struct hn_error *err) {
     const char *run_dir = NULL;
     char merged[4300];
@@ -177,26 +178,6 @@ size_t hn_predictor_limit(const struct hn_predictor *p) {
                                                               : HN_ANSWER_CONTEXT;
 }
 
-/*
- * What is asked later is read as far as the model reads: a length that fits the training rows, as
- * "auto" chooses it, says nothing about it. Contexts of questions are read in windows of any
- * length, which stay those of the training unless they are short.
- */
-static void choose_length(struct hn_predictor *p) {
-    int64_t most = (int64_t)hn_predictor_limit(p), trained = p->spec.hp.max_length;
-    if (p->loaded.model.head.objective == HN_OBJECTIVE_SPAN)
-        most = trained > WINDOW ? trained : most < WINDOW ? most : WINDOW;
-    p->spec.hp.max_length = most;
-}
-
-static int open_predictor(
-    struct hn_predictor *p, const char *path, const json_t *source, struct hn_error *err) {
-    int rc = open_any(p, path, source, err);
-    if (!rc)
-        choose_length(p);
-    return rc;
-}
-
 /* Room for `tokens` a sequence in the key-value cache: grown in powers of two, since most calls are
  * short. */
 static int make_room(struct hn_predictor *p, size_t tokens, struct hn_error *err) {
@@ -218,8 +199,6 @@ static int make_room(struct hn_predictor *p, size_t tokens, struct hn_error *err
     return rc;
 }
 
-/* The predictor for these parameters: the one kept from the last call, or a new one in its
- * place. */
 /* A model that was deleted and imported again under its name has the same path, but is another file
  * or folder. */
 static char *key_of(const char *path, const json_t *source) {
@@ -236,6 +215,8 @@ static char *key_of(const char *path, const json_t *source) {
     return text;
 }
 
+/* The predictor for these parameters: the one kept from the last call, or a new one in its
+ * place. */
 int hn_predictor_find(
     struct hn_predictor **kept, const char *path, const json_t *source, struct hn_error *err) {
     char *text = key_of(path, source);

@@ -169,8 +169,8 @@ int hn_planning_choose(struct hn_planning *p, const struct hn_model *model, stru
 void hn_planning_choose_after(struct hn_planning *p, const struct hn_run *run, bool auto_length) {
     struct hn_hyperparams *hp = &p->spec.hp;
     size_t longest = 0;
-    const struct hn_examples *sets[] = {&run->train, &run->validation, &run->test};
-    for (int k = 0; k < 3; k++)
+    const struct hn_examples *sets[] = {&run->train, &run->validation};
+    for (int k = 0; k < 2; k++)
         for (size_t i = 0; i < sets[k]->n_rows; i++)
             longest = sets[k]->starts[i + 1] - sets[k]->starts[i] > longest
                 ? sets[k]->starts[i + 1] - sets[k]->starts[i]
@@ -181,11 +181,10 @@ void hn_planning_choose_after(struct hn_planning *p, const struct hn_run *run, b
         hp->max_length = hp->max_length < 8 ? 8
             : hp->max_length > ceiling      ? ceiling
                                             : hp->max_length;
-        if (run->train.truncated + run->validation.truncated + run->test.truncated)
+        if (run->train.truncated + run->validation.truncated)
             hn_planning_because(p, "max_length",
                 "%lld: the most that auto takes; %zu rows are longer and are cut",
-                (long long)hp->max_length,
-                run->train.truncated + run->validation.truncated + run->test.truncated);
+                (long long)hp->max_length, run->train.truncated + run->validation.truncated);
         else
             hn_planning_because(p, "max_length", "%lld: the longest row has %zu tokens",
                 (long long)hp->max_length, longest);
