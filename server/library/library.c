@@ -456,8 +456,8 @@ int hn_model_import(const struct hn_library *library, const char *name, const ch
         !hn_state_path(final, library->state, "models", name, NULL))
         return hn_fail(err, HN_E_INTERNAL, "path too long");
     json_t *files = json_array(), *record = NULL;
-    const struct origin origin = {.library = library, .within = within, .dir = tmp, .files = files};
-    int rc = take_model(&origin, path, &entry, err);
+    const struct origin from = {.library = library, .within = within, .dir = tmp, .files = files};
+    int rc = take_model(&from, path, &entry, err);
     if (!rc)
         rc = inspect_model(library, tmp, entry, &record, ret_details, err);
     if (!rc && *entry &&
