@@ -4,8 +4,8 @@
  * compared with. Sources: RMSNorm, Zhang & Sennrich 2019; rotary embeddings, Su et al. 2021;
  * SwiGLU, Shazeer 2020; the attention backward by log-sum-exp, Dao et al. 2022.
  *
- * One file in spite of its length: it is compiled as a whole for each type, and is read as a list of
- * independent definitions, each a forward and a backward of one op.
+ * One file in spite of its length: it is compiled as a whole for each type, and is read as a list
+ * of independent definitions, each a forward and a backward of one op.
  */
 #include "engine/graph/dropout.h"
 #include "engine/graph/ops.h"
