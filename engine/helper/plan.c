@@ -336,6 +336,12 @@ static void tell_host(
     }
 }
 
+/* "reused": the task's head begins as the base has it; "new": at random; null: none. */
+static json_t *head_of(const struct hn_model *model) {
+    const struct hn_weight *score = model->by_role[HN_ROLE_SCORE];
+    return score ? json_string(score->data ? "reused" : "new") : json_null();
+}
+
 static json_t *answer(struct hn_planning *p, struct hn_run *run, struct hn_error *err) {
     const struct hn_examples *ex = &run->train;
     const struct hn_spec *spec = &p->spec;
@@ -358,7 +364,8 @@ static json_t *answer(struct hn_planning *p, struct hn_run *run, struct hn_error
         {"rows", json_integer(ex->n_rows)}, {"tokens", json_integer(ex->n_tokens)},
         {"target_tokens", json_integer(ex->target_tokens)}, {"dropped", json_integer(ex->dropped)},
         {"truncated", json_integer(ex->truncated)}, {"seconds_estimate", json_real(seconds)},
-        {"hyperparameters", hn_json_share(resolved)}, {"alternatives", other});
+        {"hyperparameters", hn_json_share(resolved)}, {"alternatives", other},
+        {"head", head_of(&run->loaded.model)});
     if (validated && !run->validation.n_rows)
         hn_planning_warn(p, "no_validation",
             "no validation row is left to evaluate on (%zu of %zu dropped): raise max_length or "
@@ -388,8 +395,8 @@ static json_t *answer(struct hn_planning *p, struct hn_run *run, struct hn_error
         {"plan",
             HN_JSON_OBJECT({"peak_bytes", json_integer(run->memory.peak)},
                 {"micro_batch_tokens", json_integer(p->spec.hp.micro_batch_tokens)},
-                {"recompute", json_boolean(p->spec.recompute)},
-                {"disk_bytes", json_integer(disk)})},
+                {"recompute", json_boolean(p->spec.recompute)}, {"disk_bytes", json_integer(disk)},
+                {"head", head_of(&run->loaded.model)})},
         {"dry_run", dry});
     json_decref(final);
     return out;
@@ -506,7 +513,12 @@ static int plan_loaded(
 static int look_at_model(struct hn_planning *p, struct hn_error *err) {
     struct hn_model model = {0};
     int rc = hn_model_peek(&model, p->spec.model_file, err);
+    struct hn_labels own = {0};
     p->encoder = !rc && model.arch->encoder;
+    if (!rc)
+        rc = hn_labels_of_model(&own, &model, err);
+    p->head_labels = json_incref(own.names);
+    hn_labels_finish(&own);
     if (!rc && !model.is_folder &&
         hn_view_is(hn_gguf_string(&model.gguf, "tokenizer.ggml.model"), "gpt2") &&
         !hn_gguf_find(&model.gguf, "tokenizer.ggml.pre"))
@@ -590,9 +602,12 @@ static int look_at_data(struct hn_helper_call *call, struct hn_planning *p, stru
         p->spec.task == HN_TASK_GENERATION || (p->spec.task == HN_TASK_QA && !p->encoder);
     if (!rc && (written || p->spec.task == HN_TASK_QA))
         rc = refuse_labels(p, err);
+    const json_t *given = json_object_get(p->params, "labels");
     if (!rc && !written)
-        rc = hn_labels_find(&p->spec.labels, &data, json_object_get(p->params, "labels"),
-            json_object_get(p->params, "class_weights"), err);
+        rc = hn_labels_find(
+            &p->spec.labels, &data, given, json_object_get(p->params, "class_weights"), err);
+    if (!rc && (!given || json_is_null(given)))
+        rc = hn_labels_follow(&p->spec.labels, p->head_labels, err);
     hn_dataset_close(&data);
     return rc;
 }
@@ -647,6 +662,7 @@ int hn_helper_job_plan(
         rc = plan_loaded(call, &p, ret, err);
     json_decref(p.reasons);
     json_decref(p.warnings);
+    json_decref(p.head_labels);
     hn_spec_finish(&p.spec);
     return rc;
 }

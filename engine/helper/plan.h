@@ -18,6 +18,7 @@ struct hn_planning {
     /* What is planned, with the paths of the inputs here until it is written. */
     struct hn_spec spec;
     json_t *reasons, *warnings;
+    json_t *head_labels; /* of the head that the base's folder was trained with, or NULL */
     char tokens[HN_SHA256_HEX + 24]; /* name of the file with the tokenised rows */
     /* names of inputs in a run directory: of further training data, of other precisions */
     char more[HN_SPEC_MORE][48], others[HN_VERIFY_ON_MAX][48];
