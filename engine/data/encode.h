@@ -38,6 +38,7 @@ struct hn_encoded {
      * there is one; the context's tokens in ids. Set window to 0 for a row's first. */
     size_t window, context_first, context_last;
     bool again;
+    size_t question_cut; /* tokens of a question that found no room */
     size_t weights_capacity, targets_capacity, types_capacity, values_capacity;
 };
 

@@ -13,6 +13,7 @@
  * its first token, twice.
  */
 #include "engine/data/encode.h"
+#include "engine/data/label_survey.h"
 #include "engine/base/utf8.h"
 
 #include <stdlib.h>
@@ -101,6 +102,31 @@ static int unknown_label(const json_t *label, struct hn_error *err) {
     return HN_E_DATASET_INVALID;
 }
 
+static int no_value(const json_t *label, struct hn_error *err) {
+    char *text = json_dumps(label, JSON_ENCODE_ANY | JSON_COMPACT);
+    hn_fail(err, HN_E_DATASET_INVALID, "the label %.100s is no number, but the task is regression",
+        text ? text : "?");
+    hn_error_hint(err, "write it as 1234.5, without separators of thousands");
+    free(text);
+    return HN_E_DATASET_INVALID;
+}
+
+/* A list of zeros and ones, one for each label. */
+static int set_places(const struct hn_labels *labels, const json_t *label, struct hn_encoded *e,
+    struct hn_error *err) {
+    size_t n = json_array_size(labels->names);
+    if (json_array_size(label) != n)
+        return hn_fail(err, HN_E_DATASET_INVALID,
+            "the label must be a list of %zu zeros and ones, as in the training data", n);
+    for (size_t i = 0; i < n; i++) {
+        const json_t *one = json_array_get(label, i);
+        if (!json_is_boolean(one) && !json_is_integer(one))
+            return unknown_label(one, err);
+        e->values[i] = json_is_true(one) || json_integer_value(one) != 0;
+    }
+    return 0;
+}
+
 static int set_target(const struct hn_labels *labels, const json_t *label, size_t place,
     struct hn_encoded *e, struct hn_error *err) {
     double value;
@@ -115,10 +141,12 @@ static int set_target(const struct hn_labels *labels, const json_t *label, size_
     }
     if (labels->objective == HN_OBJECTIVE_VALUE) {
         if (!hn_label_value(label, &value))
-            return unknown_label(label, err);
-        e->values[0] = (float)value;
+            return no_value(label, err);
+        e->values[0] = (float)hn_label_target(labels, value);
         return 0;
     }
+    if (labels->multi_hot)
+        return set_places(labels, label, e, err);
     for (size_t i = 0; i < (json_is_array(label) ? json_array_size(label) : 1); i++) {
         const json_t *one = json_is_array(label) ? json_array_get(label, i) : label;
         int32_t number = hn_label_number(labels, one);
@@ -253,6 +281,7 @@ static int add_window(const struct hn_codec *codec, const struct hn_ids *questio
     struct hn_sequence seq = {0};
     if (asked.n + specials + 2 > o->max_length)
         asked.n = o->max_length > specials + 8 ? (o->max_length - specials) / 2 : 0;
+    e->question_cut = question->n - asked.n;
     room = o->max_length > asked.n + specials ? o->max_length - asked.n - specials : 0;
     if (!room)
         return hn_fail(err, HN_E_DATASET_INVALID, "max_length %zu leaves no room for a context",

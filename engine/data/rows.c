@@ -69,7 +69,7 @@ static bool check_label(const struct hn_row_place *place, const char *name, cons
     if (!json_is_array(value))
         return problem(place, name, hint, "must be a text, a number or a list of them");
     json_array_foreach((json_t *)(uintptr_t)value, i, item)
-        if (!json_is_string(item) && !json_is_integer(item))
+        if (!json_is_string(item) && !json_is_integer(item) && !json_is_boolean(item))
             return problem(place, name, hint,
                 "is a list with something else than texts and whole numbers in it");
     return true;

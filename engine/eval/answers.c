@@ -31,7 +31,8 @@ json_t *hn_answer_sequence(const struct hn_labels *labels, const float *logits) 
     if (labels->objective == HN_OBJECTIVE_VALUE) {
         json_decref(chances);
         json_decref(chosen);
-        return json_pack("{s:o}", "value", hn_json_float(logits[0]));
+        return json_pack(
+            "{s:o}", "value", hn_json_float((float)hn_label_predicted(labels, logits[0])));
     }
     bool multi = labels->objective == HN_OBJECTIVE_MULTI;
     for (size_t i = 0; i < k; i++) {

@@ -16,7 +16,6 @@
 
 #define SLOTS 16 /* sequences that are answered at the same time */
 #define SMALLEST_CONTEXT 256
-#define BASE_LENGTH 2048 /* tokens of a row, where no job says how many */
 
 void hn_predictor_destroy(struct hn_predictor *p) {
     if (!p)
@@ -35,8 +34,10 @@ static int read_exported(struct hn_predictor *p, const char *run_dir, struct hn_
     char dir[4096];
     for (size_t i = 0; i < hn_n_exporters; i++) {
         snprintf(dir, sizeof dir, "%s/artifacts/%s", run_dir, hn_exporters[i].dir);
-        if (!hn_exporters[i].is_model && access(dir, R_OK) == 0)
+        if (!hn_exporters[i].is_model && access(dir, R_OK) == 0) {
+            p->spec.labels.folded = true;
             return hn_exporters[i].read(&p->loaded, &p->params, dir, p->params.values, err);
+        }
     }
     return hn_fail(err, HN_E_CONFLICT,
         "the job has no exported result yet; ask for \"step\":\"last\" while it runs");
@@ -140,15 +141,13 @@ static int open_model(struct hn_predictor *p, const char *path, bool own, struct
 static int open_base(struct hn_predictor *p, const char *path, struct hn_error *err) {
     hn_hyperparams_defaults(&p->spec.hp);
     int rc = open_model(p, path, true, err);
-    size_t context = p->loaded.model.config.context;
-    p->spec.hp.max_length = (int64_t)(context < BASE_LENGTH ? context : BASE_LENGTH);
     if (!rc && p->loaded.model.head.is_new)
         rc = hn_fail(
             err, HN_E_MODEL_INVALID, "the model's file lacks the head that its config.json names");
     return rc;
 }
 
-static int open_predictor(
+static int open_any(
     struct hn_predictor *p, const char *path, const json_t *source, struct hn_error *err) {
     const char *run_dir = NULL;
     char merged[4300];
@@ -161,8 +160,10 @@ static int open_predictor(
     int rc = read_source_spec(p, source, &run_dir, err);
     if (rc)
         return rc;
-    if (exported && is_merged_only(run_dir, merged, sizeof merged))
+    if (exported && is_merged_only(run_dir, merged, sizeof merged)) {
+        p->spec.labels.folded = true;
         return open_model(p, merged, false, err);
+    }
     rc = open_model(p, path, false, err);
     if (!rc)
         rc = hn_loaded_choose_params(&p->loaded, err);
@@ -173,9 +174,36 @@ static int open_predictor(
     return exported ? read_exported(p, run_dir, err) : read_checkpoint(p, run_dir, step, err);
 }
 
+void hn_predictor_fold(struct hn_predictor *p) {
+    if (!p->spec.labels.folded && p->params.values)
+        hn_loaded_fold_head(&p->loaded, p->params.values);
+    p->spec.labels.folded = true;
+}
+
 size_t hn_predictor_limit(const struct hn_predictor *p) {
     return p->loaded.model.config.context < HN_ANSWER_CONTEXT ? p->loaded.model.config.context
                                                               : HN_ANSWER_CONTEXT;
+}
+
+/*
+ * What is asked later is read as far as the model reads: a length that fits the training rows, as
+ * "auto" chooses it, says nothing about it. Contexts of questions are read to their end in windows,
+ * which have the length of the training's.
+ */
+static void choose_length(struct hn_predictor *p) {
+    int64_t most = (int64_t)hn_predictor_limit(p), *length = &p->spec.hp.max_length;
+    if (p->loaded.model.head.objective != HN_OBJECTIVE_SPAN)
+        *length = most;
+    else if (*length == HN_AUTO_INT)
+        *length = most < HN_AUTO_WINDOW ? most : HN_AUTO_WINDOW;
+}
+
+static int open_predictor(
+    struct hn_predictor *p, const char *path, const json_t *source, struct hn_error *err) {
+    int rc = open_any(p, path, source, err);
+    if (!rc)
+        choose_length(p);
+    return rc;
 }
 
 /* Room for `tokens` a sequence in the key-value cache: grown in powers of two, since most calls are

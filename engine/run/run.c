@@ -130,7 +130,8 @@ static int encode_all(struct hn_run *run, struct hn_token_writer *writer, struct
     size_t *held = NULL, *kept = NULL, n_held = 0, n_kept = data->n_rows;
     int rc = 0;
     if (spec->validation_fraction > 0)
-        rc = hn_split_validation(data, spec->validation_fraction, &held, &n_held, err);
+        rc = hn_split_validation(
+            data, &spec->labels, spec->validation_fraction, &held, &n_held, err);
     if (!rc && !(kept = other_rows(data->n_rows, held, n_held, &n_kept)))
         rc = hn_fail(err, HN_E_INTERNAL, "out of memory");
     size_t whole = n_kept;

@@ -60,7 +60,6 @@ FILES = [
     ("a message without content", b'{"messages": [{"role": "user"}]}\n', "", "content", 1),
     ("a negative weight", b'{"messages": [{"role": "assistant", "content": "a", "weight": -1}]}\n', "", "weight", 1),
     ("mixed kinds", GOOD + json.dumps(CHAT).encode() + b"\n", "", "before", 13),
-    ("labels of two types", b'{"text": "a", "label": 1}\n{"text": "b", "label": "x"}\n', "", "another type", 2),
     ("an empty label", b'{"text": "a", "label": ""}\n', "", "label", 1),
     ("an answer that is not there", b'{"context": "abc", "question": "?", "answers": {"text": ["x"], "answer_start": [0]}}\n', "", "stand", 1),
     ("tags that do not pair", b'{"tokens": ["a", "b"], "tags": ["O"]}\n', "", "2 tokens but 1 tags", 1),

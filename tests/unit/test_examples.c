@@ -202,7 +202,7 @@ static void test_split(void **state) {
         hn_buf_printf(
             &rows, "{\"text\":\"t%d\",\"label\":\"%s\"}\n", i, i % 10 ? "common" : "rare");
     set_up(&f, false, NULL, rows.data);
-    assert_int_equal(hn_split_validation(&f.data, 0.1, &held, &n, NULL), 0);
+    assert_int_equal(hn_split_validation(&f.data, NULL, 0.1, &held, &n, NULL), 0);
     assert_int_equal(n, 100);
     size_t rare = 0;
     for (size_t i = 0; i < n; i++) {
@@ -210,7 +210,7 @@ static void test_split(void **state) {
         rare += held[i] % 10 == 0;
     }
     assert_int_equal(rare, 10);
-    assert_int_equal(hn_split_validation(&f.data, 0.1, &again, &m, NULL), 0);
+    assert_int_equal(hn_split_validation(&f.data, NULL, 0.1, &again, &m, NULL), 0);
     assert_int_equal(m, n);
     assert_memory_equal(held, again, n * sizeof *held);
     free(held);
