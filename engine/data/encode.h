@@ -8,6 +8,7 @@
 #include "engine/base/buf.h"
 #include "engine/data/codec.h"
 #include "engine/data/labels.h"
+#include "engine/data/notices.h"
 #include "engine/data/rows.h"
 #include "engine/data/task.h"
 #include "engine/hyperparams.h"
@@ -28,8 +29,9 @@ struct hn_encoded {
     float *weights;    /* [ids.n] weight of predicting this token; 0 = no target */
     /* what was tokenised: the rendered conversation, or prompt and completion, or the text */
     struct hn_buf text;
-    uint16_t *origins; /* [text.size] for conversations (template.h), else NULL */
-    size_t length;     /* tokens before max_length cut it */
+    uint16_t *origins;         /* [text.size] for conversations (template.h), else NULL */
+    size_t length;             /* tokens before max_length cut it */
+    struct hn_notices notices; /* of the row, each once */
     /* For a task's head (struct hn_examples has what they mean). */
     int32_t *targets; /* [ids.n] */
     uint8_t *types;   /* [ids.n] */

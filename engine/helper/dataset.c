@@ -170,6 +170,17 @@ static int read_options(struct preview *p, const json_t *params, struct hn_error
     return hn_labels_find(&p->labels, &p->data, NULL, NULL, err);
 }
 
+static json_t *notices_json(const struct hn_notices *notices) {
+    json_t *list = json_array();
+    char text[320];
+    for (size_t i = 0; i < notices->n; i++) {
+        hn_notice_text(&notices->list[i], text, sizeof text);
+        json_array_append_new(list,
+            json_pack("{s:s, s:s}", "code", hn_notice_code(&notices->list[i]), "message", text));
+    }
+    return list;
+}
+
 static int preview_row(
     struct preview *p, size_t row, const char *date, json_t **ret, struct hn_error *err) {
     json_t *object = NULL, *counts = json_object();
@@ -180,10 +191,14 @@ static int preview_row(
     if (!rc) {
         size_t kept = hn_encoded_kept(&p->encoded, &p->options);
         json_t *tokens = tokens_json(&p->codec, &p->encoded, kept, counts);
-        *ret = json_pack("{s:I, s:I, s:o, s:o, s:O, s:o}", "row", (json_int_t)row, "line",
-            (json_int_t)p->data.lines[row - 1], "rendered",
-            json_stringn(p->encoded.text.data ? p->encoded.text.data : "", p->encoded.text.size),
-            "tokens", tokens, "counts", counts, "dropped", fate(&p->encoded, kept, &p->options));
+        *ret = HN_JSON_OBJECT({"row", json_integer(row)},
+            {"line", json_integer(p->data.lines[row - 1])},
+            {"rendered",
+                json_stringn(
+                    p->encoded.text.data ? p->encoded.text.data : "", p->encoded.text.size)},
+            {"tokens", tokens}, {"counts", hn_json_share(counts)},
+            {"dropped", fate(&p->encoded, kept, &p->options)},
+            {"warnings", notices_json(&p->encoded.notices)});
         rc = *ret ? 0 : hn_fail(err, HN_E_INTERNAL, "out of memory");
     }
     json_decref(counts);

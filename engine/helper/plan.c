@@ -336,6 +336,14 @@ static void tell_host(
     }
 }
 
+static void warn_notices(struct hn_planning *p, const struct hn_examples *ex, const char *rows) {
+    char text[480];
+    for (size_t i = 0; i < ex->notices.n; i++) {
+        hn_notice_sentence(&ex->notices.list[i], ex->rows_total, rows, text, sizeof text);
+        hn_planning_warn(p, hn_notice_code(&ex->notices.list[i]), "%s", text);
+    }
+}
+
 static json_t *answer(struct hn_planning *p, struct hn_run *run, struct hn_error *err) {
     const struct hn_examples *ex = &run->train;
     const struct hn_spec *spec = &p->spec;
@@ -364,6 +372,9 @@ static json_t *answer(struct hn_planning *p, struct hn_run *run, struct hn_error
             "no validation row is left to evaluate on (%zu of %zu dropped): raise max_length or "
             "look at the rows",
             run->validation.dropped, run->validation.rows_total);
+    warn_notices(p, ex, "training rows");
+    warn_notices(p, &run->validation, "validation rows");
+    warn_notices(p, &run->test, "test rows");
     if (ex->truncated)
         hn_planning_warn(p, "truncated",
             "%zu of %zu rows are longer than max_length %lld and are cut on the right",
@@ -523,6 +534,8 @@ static int open_training(struct hn_planning *p, struct hn_dataset *data, struct 
     struct hn_dataset_options options = options_of(&spec->train);
     rc = hn_dataset_open(data, spec->train.file, &options, err);
     p->weighed_rows = spec->train.weight * (double)data->n_rows;
+    spec->train.chats =
+        data->columns == HN_ROWS_MESSAGES && json_object_get(data->mapping, "completion");
     for (size_t i = 0; !rc && i < json_array_size(more); i++) {
         struct hn_source *next = &spec->more[i];
         size_t before = data->n_rows;

@@ -1,0 +1,169 @@
+"""How rows become text and targets: every field of a row reaches the text, or a warning says that it does not; what only looks like a
+template is told; nothing that training needs of a row fails later. With tiny models of several templates."""
+import json
+
+import pytest
+import tiny
+
+TOOLS = [{"type": "function", "function": {"name": "tide", "description": "Height of the tide",
+                                           "parameters": {"type": "object", "properties": {"port": {"type": "string"}}}}}]
+ALONE = [TOOLS[0]["function"]]
+ASKED, TOLD = "How high is the water in Brest?", "It stands at 4.2 metres."
+ASK, TELL = {"role": "user", "content": ASKED}, {"role": "assistant", "content": TOLD}
+CALL = {"name": "tide", "arguments": {"port": "Brest"}}
+CALLED = '<tool_call>{"name": "tide", "arguments": {"port": "Brest"}}</tool_call>'
+
+# All that there is, in the manner of Qwen3: reasoning only behind the last question, and an empty block where there is none.
+FULL = """{%- if tools %}<|im_start|>system
+{% for t in tools %}{{ t.function.name }} {{ t | tojson }}
+{% endfor %}<|im_end|>
+{% endif %}{%- set ns = namespace(last=0) %}{%- for m in messages %}{%- if m.role == 'user' %}{%- set ns.last = loop.index0 %}{%- endif %}{%- endfor %}
+{%- for m in messages %}<|im_start|>{{ m.role }}
+{% if m.role == 'assistant' and loop.index0 > ns.last %}<think>
+{% if m.reasoning_content %}{{ m.reasoning_content }}{% endif %}
+</think>
+
+{% endif %}{% if m.content %}{{ m.content.split('</think>')[-1] }}{% endif %}{% for c in m.tool_calls or [] %}{% set c = c.function or c -%}
+<tool_call>{"name": "{{ c.name }}", "arguments": {{ c.arguments | tojson }}}</tool_call>{% endfor %}<|im_end|>
+{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant
+{% endif %}"""
+# Wants arguments as text, and every message to have a content.
+TEXTUAL = ("{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' + m['content'] }}"
+           "{% for c in m.tool_calls or [] %}{{ c.function.name + ' ' + c.function.arguments }}{% endfor %}{{ '<|im_end|>\n' }}{% endfor %}"
+           "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}")
+TEMPLATES = {"plain": tiny.CHATML, "full": FULL, "textual": TEXTUAL, "none": None}
+
+
+@pytest.fixture
+def served(start, tmp_path):
+    daemon = start("--model_dirs", str(tmp_path / "models"), fake=False)
+    for name, template in TEMPLATES.items():
+        folder = tiny.llama(tmp_path / "models" / name)
+        config = json.loads((folder / "config.json").read_text()) | {"max_position_embeddings": 2048}
+        tokenizer = json.loads((folder / "tokenizer_config.json").read_text()) | {"chat_template": template, "model_max_length": 2048}
+        (folder / "config.json").write_text(json.dumps(config))
+        (folder / "tokenizer_config.json").write_text(json.dumps({k: v for k, v in tokenizer.items() if v is not None}))
+        reply = daemon.post("/models", json={"name": name, "path": str(folder)})
+        assert reply.status_code == 201, reply.text
+    return daemon
+
+
+def upload(daemon, *rows):
+    reply = daemon.post("/datasets", data="".join(json.dumps(r) + "\n" for r in rows).encode())
+    assert reply.status_code in (200, 201), reply.text
+    return reply.json()
+
+
+def preview(daemon, model, row):
+    reply = daemon.get(f"/datasets/{upload(daemon, row)['id']}/preview?model={model}")
+    assert reply.status_code == 200, reply.text
+    found = reply.json()
+    found["targets"] = "".join(t["text"] for t in found["tokens"] if t["state"] == "trained")
+    return found
+
+
+def plan(daemon, model, rows, **job):
+    reply = daemon.post("/jobs?dry_run=1", json={"model": model, "dataset": upload(daemon, *rows)["id"], "validation": "none"} | job)
+    assert reply.status_code == 200, reply.text
+    return reply.json()
+
+
+def warned(answer, code):
+    return [w["message"] for w in answer["warnings"] if w["code"] == code]
+
+
+def messages(*list, **more):
+    return {"messages": [*list]} | more
+
+
+def sharegpt(*turns, **more):
+    return {"conversations": [{"from": a, "value": b} for a, b in turns]} | more
+
+
+HUMAN, GPT = ("human", ASKED), ("gpt", TOLD)
+ROWS = {  # row, and what stands in the text of a template that writes everything
+    "tools": (messages(ASK, TELL, tools=TOOLS), '{"type": "function", "function": {"name": "tide", '),
+    "tools as text": (messages(ASK, TELL, tools=json.dumps(TOOLS)), '{"type": "function", "function": {"name": "tide", '),
+    "functions": (messages(ASK, TELL, functions=ALONE), '{"type": "function", "function": {"name": "tide", '),
+    "sharegpt tools": (sharegpt(HUMAN, GPT, tools=TOOLS), '{"type": "function", "function": {"name": "tide", '),
+    "sharegpt tools alone": (sharegpt(HUMAN, GPT, tools=ALONE), '{"type": "function", "function": {"name": "tide", '),
+    "sharegpt tools as text": (sharegpt(HUMAN, GPT, tools=json.dumps(ALONE)), '{"type": "function", "function": {"name": "tide", '),
+    "sharegpt call": (sharegpt(HUMAN, ("function_call", json.dumps(CALL)), ("observation", "4.2 m"), GPT), CALLED),
+    "sharegpt calls": (sharegpt(HUMAN, ("function_call", json.dumps([CALL, CALL])), ("observation", "4.2 m"), GPT), CALLED + CALLED),
+    "turns of chats": ({"conversations": [ASK, {"role": "assistant", "content": None, "tool_calls": [{"function": CALL}]}, TELL]}, CALLED),
+    "tool_calls": (messages(ASK, {"role": "assistant", "content": None, "tool_calls": [{"type": "function", "function": CALL}]}, TELL), CALLED),
+    "arguments as text": (messages(ASK, {"role": "assistant", "content": None, "tool_calls": [
+        {"type": "function", "function": {"name": "tide", "arguments": '{"port": "Brest"}'}}]}, TELL), CALLED),
+    "function_call": (messages(ASK, {"role": "assistant", "content": None, "function_call": {"name": "tide", "arguments": '{"port": "Brest"}'}},
+                               {"role": "function", "content": "4.2 m"}, TELL), CALLED),
+    "reasoning_content": (messages(ASK, TELL | {"reasoning_content": "The table says so."}), "<think>\nThe table says so.</think>"),
+    "lists": ({"prompt": [ASK], "completion": [TELL | {"reasoning_content": "The table says so."}]}, "<think>\nThe table says so.</think>"),
+}
+FIELD = {"tools": "tools", "functions": "tools", "sharegpt tools": "tools", "tool_calls": "tool_calls", "sharegpt call": "tool_calls",
+         "sharegpt calls": "tool_calls", "turns of chats": "tool_calls", "function_call": "tool_calls", "lists": "reasoning_content"}
+
+
+def test_every_field_reaches_the_text_or_is_told(served):
+    for name, (row, written) in ROWS.items():
+        field = FIELD.get(name) or next(f for f in ("tools", "tool_calls", "reasoning_content") if f in name or f in json.dumps(row))
+        full = preview(served, "full", row)
+        assert written in full["rendered"] and not warned(full, "unrendered_field"), (name, full["rendered"], full["warnings"])
+        plain = preview(served, "plain", row)
+        assert "tide" not in plain["rendered"] and "table" not in plain["rendered"], (name, plain["rendered"])
+        assert any(f" {field}," in w for w in warned(plain, "unrendered_field")), (name, plain["warnings"])
+        assert plain["targets"] == TOLD + "<|im_end|>", name  # the message that left no byte is no empty answer
+    rows = [messages(ASK, TELL, tools=TOOLS), messages(ASK, TELL), ROWS["tool_calls"][0], messages(ASK, TELL, tools=TOOLS)]
+    found = warned(plan(served, "plain", rows), "unrendered_field")
+    assert found[0].startswith("2 of 4 training rows (lines 1, 4): ") and "tools," in found[0]
+    assert found[1].startswith("1 of 4 training rows (line 3): ") and "tool_calls," in found[1]
+    assert warned(plan(served, "plain", rows), "unrendered_field") == found  # with the rows from the token file
+
+
+def test_the_trained_part_of_calls_and_lists(served):
+    found = preview(served, "full", ROWS["sharegpt call"][0])
+    assert found["targets"] == f"<think>\n</think>\n\n{CALLED}<|im_end|><think>\n</think>\n\n{TOLD}<|im_end|>"
+    assert "<|im_start|>tool\n4.2 m<|im_end|>" in found["rendered"]
+    assert "<|im_start|>tool\n4.2 m<|im_end|>" in preview(served, "full", ROWS["function_call"][0])["rendered"]
+    two = {"prompt": [ASK, {"role": "assistant", "content": "Where?"}, {"role": "user", "content": "Brest"}], "completion": [TELL]}
+    assert preview(served, "plain", two)["targets"] == TOLD + "<|im_end|>"
+    thought = sharegpt(HUMAN, ("function_call", "<think>\nhm\n</think>\n" + json.dumps(CALL)), GPT)
+    assert CALLED in preview(served, "full", thought)["rendered"]
+
+
+def test_reasoning_that_is_lost(served):
+    """In the content itself, and of a turn before the last; an empty block is never trained unsaid."""
+    inside = messages(ASK, {"role": "assistant", "content": "<think>\nThe table.\n</think>\n\n" + TOLD})
+    found = warned(preview(served, "full", inside), "unrendered_field")
+    assert len(found) == 1 and "<think> inside of content" in found[0]
+    assert not warned(preview(served, "plain", inside), "unrendered_field")  # that template writes all of it
+    early = messages(ASK, TELL | {"reasoning_content": "The table."}, ASK, TELL | {"reasoning_content": "Again."})
+    assert "reasoning_content" in warned(preview(served, "full", early), "unrendered_field")[0]
+    found = plan(served, "full", [messages(ASK, TELL), messages(ASK, TELL | {"reasoning_content": "The table."})])
+    assert warned(found, "empty_thinking")[0].startswith("1 of 2 training rows (line 1): ")
+
+
+@pytest.mark.parametrize("field,value", [("name", "bosun"), ("weather", {"wind": 3}), ("documents", ["a"]), ("refusal", "no")])
+def test_a_field_that_no_template_knows(served, field, value):
+    found = preview(served, "full", messages(ASK, TELL | {field: value}))
+    assert any(f" {field}," in w for w in warned(found, "unrendered_field")), found["warnings"]
+    assert not preview(served, "plain", messages(ASK, TELL | {field: None}))["warnings"]
+
+
+def test_templates_that_want_another_form(served):
+    """Arguments as text and a content for each message, where a template fails without."""
+    for row in (ROWS["arguments as text"][0], ROWS["function_call"][0]):
+        found = preview(served, "textual", row)
+        assert 'assistant\ntide {"port": "Brest"}<|im_end|>' in found["rendered"] and not found["warnings"]
+    found = upload(served, messages(ASK, {"role": "assistant", "content": "", "tool_calls": [{"function": {"name": "tide", "arguments": "Brest"}}]}))
+    assert "arguments_text" in [w["code"] for w in found["warnings"]]
+
+
+@pytest.mark.parametrize("row,said", [
+    (messages(ASK, TELL, tools="tide"), "JSON text"), (messages(ASK, TELL, tools=3), "JSON text"),
+    (messages(ASK, TELL | {"function_call": {"arguments": "{}"}}), "function_call without a name"),
+    (sharegpt(HUMAN, ("function_call", "tide(Brest)"), GPT), "function_call that is not JSON"),
+    ({"conversations": [{"role": "user", "content": [{"type": "image"}]}, TELL]}, "turn"),
+])
+def test_what_is_no_call(served, row, said):
+    reply = served.post("/datasets", data=json.dumps(row).encode())
+    assert reply.status_code == 422 and said in reply.text, reply.text
