@@ -364,6 +364,7 @@ void hn_encoded_finish(struct hn_encoded *out) {
     free(out->weights);
     free(out->targets);
     free(out->types);
+    free(out->words);
     free(out->values);
     *out = (struct hn_encoded){0};
 }

@@ -14,6 +14,13 @@ static void copy_about(char ret[HN_NOTICE_ABOUT], const char *about) {
     memcpy(ret, about, n);
 }
 
+bool hn_notices_have(const struct hn_notices *notices, enum hn_notice_kind kind) {
+    for (size_t i = 0; i < notices->n; i++)
+        if (notices->list[i].kind == kind)
+            return true;
+    return false;
+}
+
 void hn_notices_add(
     struct hn_notices *notices, enum hn_notice_kind kind, const char *about, uint32_t line) {
     char cut[HN_NOTICE_ABOUT];
@@ -45,6 +52,10 @@ static const struct {
     [HN_NOTICE_EMPTY_THINKING] = {"empty_thinking",
         "an answer has no reasoning in the text, and the template's empty <think></think> before "
         "it is trained: the model learns to answer without thinking"},
+    [HN_NOTICE_LOST_WORD] = {"lost_word",
+        "the tokenizer leaves nothing of a word, such as one of zero width: its tag is not "
+        "learned, "
+        "and it is answered with O"},
 };
 
 const char *hn_notice_code(const struct hn_notice *notice) {

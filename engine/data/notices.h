@@ -14,6 +14,7 @@ enum { HN_NOTICES = 16, HN_NOTICE_LINES = 10, HN_NOTICE_ABOUT = 40 };
 enum hn_notice_kind {
     HN_NOTICE_UNRENDERED,     /* `about`: a field that the chat template does not write */
     HN_NOTICE_EMPTY_THINKING, /* the template's empty <think></think> is trained */
+    HN_NOTICE_LOST_WORD,      /* a word to tag that leaves no token */
     HN_NOTICE_KINDS,
 };
 
@@ -29,6 +30,7 @@ struct hn_notices {
     struct hn_notice list[HN_NOTICES]; /* [n]; what does not fit is left out */
 };
 
+bool hn_notices_have(const struct hn_notices *notices, enum hn_notice_kind kind);
 /* Counts a row under the kind and what it is about; a row that comes again right behind itself, as
  * the weights of data sets make them, counts once. */
 void hn_notices_add(

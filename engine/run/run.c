@@ -280,7 +280,9 @@ int hn_run_open_data(struct hn_run *run, const char *dir, struct hn_error *err) 
 
 bool hn_run_reads_texts(const struct hn_run *run) {
     return run->n_sample_rows || run->loaded.spec->hp.eval_generate ||
-        run->loaded.spec->labels.objective == HN_OBJECTIVE_SPAN;
+        run->loaded.spec->labels.objective == HN_OBJECTIVE_SPAN ||
+        hn_notices_have(&run->validation.notices, HN_NOTICE_LOST_WORD) ||
+        hn_notices_have(&run->test.notices, HN_NOTICE_LOST_WORD);
 }
 
 int hn_run_load(struct hn_run *run, const struct hn_spec *spec, const char *dir, const char *tokens,

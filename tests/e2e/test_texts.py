@@ -167,3 +167,38 @@ def test_templates_that_want_another_form(served):
 def test_what_is_no_call(served, row, said):
     reply = served.post("/datasets", data=json.dumps(row).encode())
     assert reply.status_code == 422 and said in reply.text, reply.text
+
+
+TAGGED = {"tokens": ["a", "film", "good", "plot"], "tags": ["O", "B-WORK", "B-ADJ", "B-WORK"]}
+
+
+@pytest.mark.parametrize("family", [tiny.bert, tiny.llama])
+def test_words_without_tokens(start, tmp_path, family):
+    """Such a word gets O, its neighbours keep their own tags; evaluation likewise, in training and after it."""
+    daemon = start("--model_dirs", str(tmp_path / "models"), fake=False)
+    assert daemon.post("/models", json={"name": "tags", "path": str(family(tmp_path / "models" / "tags"))}).status_code == 201
+    lost = "\u200b" if family is tiny.bert else ""  # the one that the tokenizer's normaliser takes out; bytes stay
+    gap = {"tokens": ["a", lost, "film", "good", "plot", lost], "tags": ["O", "O", "B-WORK", "B-ADJ", "B-WORK", "B-ADJ"]}
+    told = [{"tokens": gap["tokens"], "tags": ["O", "B-WORK", "B-WORK", "B-ADJ", "B-WORK", "O"]}]
+    validation = upload(daemon, gap, gap)["id"]
+    job = daemon.post("/jobs", json={"model": "tags", "dataset": upload(daemon, *[TAGGED] * 12)["id"], "validation": validation, "method": "full",
+                                     "hyperparameters": {"max_steps": 40, "learning_rate": 0.01, "batch_size": 4, "eval_every": 20}}).json()
+    events = daemon.get(f"/jobs/{job['id']}/events?type=warning").json()["data"]
+    assert ["2 of 2 validation rows (lines 1, 2): " in e["data"]["message"] for e in events if e["data"]["code"] == "lost_word"] == [True], events
+    done = daemon.wait(job["id"])
+    assert done["status"] == "succeeded", done["status_reason"]
+    path = f"/jobs/{job['id']}"
+    plain, gapped = daemon.post(path + "/predict", json={"inputs": [TAGGED["tokens"], {"tokens": gap["tokens"]} if lost else TAGGED["tokens"]]}).json()["data"]
+    assert plain["tags"] == TAGGED["tags"]
+    if lost:
+        assert gapped["tags"] == ["O", "O", "B-WORK", "B-ADJ", "B-WORK", "O"]
+        assert [(e["text"], e["first"]) for e in gapped["entities"]] == [("film", 2), ("good", 3), ("plot", 4)]
+    # Of the six words the last one's tag is missed: five of six right, three of four entities found.
+    metrics = daemon.get(path + "/metrics").json()["data"][-1]
+    assert metrics["val_accuracy"] == pytest.approx(5 / 6) and metrics["val_entity_f1"] == pytest.approx(6 / 7)
+    found = daemon.post(path + "/evaluate", json={"dataset": validation}).json()
+    assert found["metrics"]["accuracy"] == pytest.approx(5 / 6) and found["metrics"]["entity_f1"] == pytest.approx(6 / 7)
+    rows = [json.loads(x) for x in daemon.get(found["links"]["rows"]).text.splitlines()]
+    assert [r["predicted"] if "predicted" in r else r.get("tags") for r in rows] and all(len(r["tags"]) == 6 for r in rows)
+    other = daemon.post(path + "/evaluate", json={"dataset": upload(daemon, *told)["id"]}).json()
+    assert other["metrics"]["accuracy"] == pytest.approx(5 / 6)
