@@ -52,6 +52,8 @@ static const struct {
     [HN_NOTICE_EMPTY_THINKING] = {"empty_thinking",
         "an answer has no reasoning in the text, and the template's empty <think></think> before "
         "it is trained: the model learns to answer without thinking"},
+    [HN_NOTICE_NO_SAMPLE] = {"no_sample", "no sample of it can be written: %s"},
+    [HN_NOTICE_NO_ANSWER] = {"no_answer", "no answer to it can be written and measured: %s"},
     [HN_NOTICE_LOST_WORD] = {"lost_word",
         "the tokenizer leaves nothing of a word, such as one of zero width: its tag is not "
         "learned, "

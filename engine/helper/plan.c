@@ -336,11 +336,25 @@ static void tell_host(
     }
 }
 
-static void warn_notices(struct hn_planning *p, const struct hn_examples *ex, const char *rows) {
-    char text[480];
-    for (size_t i = 0; i < ex->notices.n; i++) {
-        hn_notice_sentence(&ex->notices.list[i], ex->rows_total, rows, text, sizeof text);
-        hn_planning_warn(p, hn_notice_code(&ex->notices.list[i]), "%s", text);
+static void warn_notices(
+    struct hn_planning *p, const struct hn_notices *notices, size_t total, const char *rows) {
+    char text[508];
+    for (size_t i = 0; i < notices->n; i++) {
+        hn_notice_sentence(&notices->list[i], total, rows, text, sizeof text);
+        hn_planning_warn(p, hn_notice_code(&notices->list[i]), "%s", text);
+    }
+}
+
+/* What was noticed of the rows, as tokens and as prompts. */
+static void warn_of_rows(struct hn_planning *p, const struct hn_run *run) {
+    warn_notices(p, &run->train.notices, run->train.rows_total, "training rows");
+    warn_notices(p, &run->validation.notices, run->validation.rows_total, "validation rows");
+    warn_notices(p, &run->test.notices, run->test.rows_total, "test rows");
+    for (size_t i = 0; i < run->unwritten.n; i++) {
+        bool sample = run->unwritten.list[i].kind == HN_NOTICE_NO_SAMPLE;
+        struct hn_notices one = {1, {run->unwritten.list[i]}};
+        warn_notices(p, &one, sample ? run->n_samples_tried : run->n_answers_tried,
+            sample ? "rows tried for samples" : "rows to answer");
     }
 }
 
@@ -372,9 +386,7 @@ static json_t *answer(struct hn_planning *p, struct hn_run *run, struct hn_error
             "no validation row is left to evaluate on (%zu of %zu dropped): raise max_length or "
             "look at the rows",
             run->validation.dropped, run->validation.rows_total);
-    warn_notices(p, ex, "training rows");
-    warn_notices(p, &run->validation, "validation rows");
-    warn_notices(p, &run->test, "test rows");
+    warn_of_rows(p, run);
     if (ex->truncated)
         hn_planning_warn(p, "truncated",
             "%zu of %zu rows are longer than max_length %lld and are cut on the right",
@@ -500,6 +512,9 @@ static int plan_loaded(
         hn_helper_issues(call, run.train_data.issues.n ? &run.train_data : &run.validation_data);
     if (!rc) {
         hn_planning_choose_after(p, &run, auto_length);
+        rc = hn_run_check_prompts(&run, err);
+    }
+    if (!rc) {
         rc = fit_memory(p, &run, auto_micro, err);
     }
     if (!rc && p->spec.exports & HN_EXPORT_MERGED_GGUF)

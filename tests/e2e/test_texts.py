@@ -202,3 +202,42 @@ def test_words_without_tokens(start, tmp_path, family):
     assert [r["predicted"] if "predicted" in r else r.get("tags") for r in rows] and all(len(r["tags"]) == 6 for r in rows)
     other = daemon.post(path + "/evaluate", json={"dataset": upload(daemon, *told)["id"]}).json()
     assert other["metrics"]["accuracy"] == pytest.approx(5 / 6)
+
+
+# Refuses what does not begin with a user, as many templates do.
+STRICT = ("{% if messages[0]['role'] != 'user' and not (messages | length == 1 and messages[0]['role'] == 'assistant') %}"
+          "{{ raise_exception('the first message must be a user') }}{% endif %}" + tiny.CHATML)
+
+
+def test_nothing_that_training_writes_fails_later(served, tmp_path):
+    """Rows whose prompt cannot be made are left out of samples and of written evaluation, with a warning; refused where none is left."""
+    folder = tiny.llama(tmp_path / "models" / "strict")
+    tokenizer = json.loads((folder / "tokenizer_config.json").read_text()) | {"chat_template": STRICT}
+    (folder / "tokenizer_config.json").write_text(json.dumps(tokenizer))
+    assert served.post("/models", json={"name": "strict", "path": str(folder)}).status_code == 201
+    alone, good = messages({"role": "assistant", "content": "Hello"}), messages(ASK, TELL)
+    greeted = messages({"role": "assistant", "content": "Hello"}, ASK)
+    called = messages(ASK, {"role": "assistant", "content": None, "tool_calls": [{"function": CALL}]})
+    short = {"max_steps": 2, "batch_size": 4}
+    for model, rows, validation, kind in (
+            ("plain", [alone] * 12, "none", "no_sample"), ("plain", [greeted] + [good] * 23, "none", "no_sample"),
+            ("strict", [alone, good] * 6, "none", "no_sample"), ("plain", [good] * 4, [alone, greeted, good, called], "no_answer")):
+        held = validation if validation == "none" else upload(served, *validation)["id"]
+        hyper = short | ({} if held == "none" else {"eval_generate": 4})
+        job = served.post("/jobs", json={"model": model, "dataset": upload(served, *rows)["id"], "validation": held, "hyperparameters": hyper})
+        assert job.status_code == 201, job.text
+        done = served.wait(job.json()["id"])
+        assert done["status"] == "succeeded", (kind, done["status_reason"])
+        told = [e["data"] for e in served.get(f"/jobs/{done['id']}/events?type=warning").json()["data"]]
+        found = [w["message"] for w in told if w["code"] == kind]
+        assert len(found) == 1 and "line" in found[0] and "nothing before" in found[0], told
+        samples = served.get(f"/jobs/{done['id']}/events?type=sample").json()["data"]
+        assert bool(samples) == (good in rows or held != "none")
+        if good not in rows:
+            continue
+        answered = served.post(f"/jobs/{done['id']}/evaluate", json={"dataset": upload(served, alone, good, called)["id"], "generate": True})
+        assert answered.status_code == 200 and answered.json()["answered"] >= 1, answered.text
+    reply = served.post("/jobs?dry_run=1", json={"model": "plain", "dataset": upload(served, good)["id"], "validation": upload(served, alone)["id"],
+                                                 "hyperparameters": short | {"eval_generate": 4}})
+    assert reply.status_code == 400 and reply.json()["error"]["field"] == "hyperparameters.eval_generate", reply.text
+    assert "line 1" in reply.json()["error"]["message"]
