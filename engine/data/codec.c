@@ -1,5 +1,6 @@
 /* See codec.h. */
 #include "engine/data/codec.h"
+#include "engine/data/tool_calls.h"
 #include "engine/formats/gguf.h"
 
 #include <stdio.h>
@@ -35,8 +36,46 @@ static void special_text(const struct hn_codec *codec, int32_t id, struct hn_buf
         hn_tokenizer_decode(codec->tokenizer, id, true, out);
 }
 
-int hn_codec_render(const struct hn_codec *codec, const json_t *messages, const json_t *tools,
-    bool generation_prompt, struct hn_rendered *out, struct hn_error *err) {
+static int render_once(const struct hn_codec *codec, struct hn_template_input *in,
+    const json_t *messages, struct hn_rendered *out, struct hn_error *err) {
+    const struct hn_template *chat =
+        in->tools && codec->chat_tools ? codec->chat_tools : codec->chat;
+    in->messages = messages;
+    if (in->trace)
+        in->trace->n = 0;
+    return hn_template_render(chat, in, out, err);
+}
+
+/*
+ * Templates do not agree on what a call looks like. Arguments given as JSON text are handed over as
+ * the object they say; to a template that fails with it, as the text. A message of calls without a
+ * content has none, or where the template fails with that, an empty one.
+ */
+static int render_any(const struct hn_codec *codec, struct hn_template_input *in,
+    const json_t *messages, struct hn_rendered *out, struct hn_error *err) {
+    json_t *read = hn_calls_read(messages), *filled = NULL;
+    const json_t *first = read ? read : messages;
+    struct hn_error local = {0};
+    int rc = render_once(codec, in, first, out, &local), again = rc;
+    if (again && again != HN_E_INTERNAL && (filled = hn_calls_filled(first)))
+        again = render_once(codec, in, filled, out, NULL);
+    json_decref(filled);
+    filled = NULL;
+    if (again && again != HN_E_INTERNAL && read) {
+        filled = hn_calls_filled(messages);
+        again = render_once(codec, in, messages, out, NULL);
+        if (again && filled)
+            again = render_once(codec, in, filled, out, NULL);
+    }
+    json_decref(filled);
+    json_decref(read);
+    if (again && err)
+        *err = local;
+    return again ? rc : 0;
+}
+
+static int render(const struct hn_codec *codec, struct hn_template_input *in,
+    const json_t *messages, struct hn_rendered *out, struct hn_error *err) {
     struct hn_buf bos = {0}, eos = {0};
     if (!codec->chat) {
         hn_fail(err, HN_E_UNSUPPORTED,
@@ -46,17 +85,28 @@ int hn_codec_render(const struct hn_codec *codec, const json_t *messages, const 
     }
     special_text(codec, hn_tokenizer_bos(codec->tokenizer), &bos);
     special_text(codec, hn_tokenizer_eos(codec->tokenizer), &eos);
-    struct hn_template_input in = {.messages = messages,
-        .tools = json_is_array(tools) ? tools : NULL,
-        .add_generation_prompt = generation_prompt,
-        .bos_token = bos.data,
-        .eos_token = eos.data,
-        .date = codec->date[0] ? codec->date : NULL};
-    const struct hn_template *chat =
-        in.tools && codec->chat_tools ? codec->chat_tools : codec->chat;
-    int rc = bos.failed || eos.failed ? no_memory(err) : hn_template_render(chat, &in, out, err);
+    in->bos_token = bos.data;
+    in->eos_token = eos.data;
+    in->date = codec->date[0] ? codec->date : NULL;
+    int rc = bos.failed || eos.failed ? no_memory(err) : render_any(codec, in, messages, out, err);
     hn_buf_free(&bos);
     hn_buf_free(&eos);
+    return rc;
+}
+
+int hn_codec_render(const struct hn_codec *codec, const json_t *messages, const json_t *tools,
+    bool generation_prompt, struct hn_rendered *out, struct hn_error *err) {
+    struct hn_template_input in = {
+        .tools = json_is_array(tools) ? tools : NULL, .add_generation_prompt = generation_prompt};
+    return render(codec, &in, messages, out, err);
+}
+
+int hn_codec_trace(const struct hn_codec *codec, const json_t *messages, const json_t *tools,
+    struct hn_trace *trace, struct hn_error *err) {
+    struct hn_template_input in = {.tools = json_is_array(tools) ? tools : NULL, .trace = trace};
+    struct hn_rendered text = {0};
+    int rc = render(codec, &in, messages, &text, err);
+    hn_rendered_free(&text);
     return rc;
 }
 

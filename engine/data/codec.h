@@ -26,6 +26,10 @@ void hn_codec_prepare(struct hn_codec *codec);
 /* Renders a conversation for the codec's model; HN_E_UNSUPPORTED when it has no chat template. */
 int hn_codec_render(const struct hn_codec *codec, const json_t *messages, const json_t *tools,
     bool generation_prompt, struct hn_rendered *out, struct hn_error *err);
+/* Which fields of the conversation leave bytes in the text that hn_codec_render makes of it without
+ * a generation prompt. hn_trace_free afterwards. */
+int hn_codec_trace(const struct hn_codec *codec, const json_t *messages, const json_t *tools,
+    struct hn_trace *trace, struct hn_error *err);
 /* Appends the ids of a text, after a BOS where the tokenizer adds one and the text does not begin
  * with it already. */
 int hn_codec_encode(const struct hn_codec *codec, const char *text, size_t size,

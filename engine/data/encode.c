@@ -92,8 +92,9 @@ struct extent {
     size_t first, last;
 };
 
+/* *ret_lost: some message left no byte. */
 static int mark_messages(const struct hn_codec *codec, const json_t *messages, struct hn_encoded *e,
-    struct hn_error *err) {
+    bool *ret_lost, struct hn_error *err) {
     size_t n = json_array_size(messages), at = 0;
     struct extent *extents = hn_calloc(n, sizeof *extents);
     if (!extents)
@@ -110,6 +111,7 @@ static int mark_messages(const struct hn_codec *codec, const json_t *messages, s
     }
     for (size_t i = 0; i < n; i++) {
         float weight = message_weight(json_array_get(messages, i));
+        *ret_lost |= extents[i].first > extents[i].last;
         if (weight != 0 && extents[i].first <= extents[i].last)
             mark_turn(codec, e, extents[i].first, extents[i].last, weight, &at);
     }
@@ -117,10 +119,59 @@ static int mark_messages(const struct hn_codec *codec, const json_t *messages, s
     return 0;
 }
 
+/* Whether a message has more than a role, a content and a weight; or reasoning inside of it. */
+static bool has_more(const json_t *message) {
+    size_t plain = (json_object_get(message, "role") != NULL) +
+        (json_object_get(message, "content") != NULL) +
+        (json_object_get(message, "weight") != NULL);
+    const json_t *content = json_object_get(message, "content");
+    return json_object_size(message) > plain ||
+        (json_is_string(content) &&
+            memmem(json_string_value(content), json_string_length(content), "</think>", 8));
+}
+
+/* Fields of the row that left no byte in its text. Only rows that have more than contents, or have
+ * `lost` one, are rendered again for it. */
+static int notice_unrendered(const struct hn_codec *codec, const json_t *row, bool lost,
+    struct hn_encoded *e, struct hn_error *err) {
+    const json_t *messages = json_object_get(row, "messages"),
+                 *tools = json_object_get(row, "tools"), *message;
+    struct hn_trace trace = {0};
+    bool more = lost || json_array_size(tools) > 0;
+    size_t i;
+    json_array_foreach((json_t *)(uintptr_t)messages, i, message)
+        more = more || has_more(message);
+    int rc = more ? hn_codec_trace(codec, messages, tools, &trace, err) : 0;
+    for (i = 0; !rc && i < trace.n; i++)
+        if (!trace.parts[i].left)
+            hn_notices_add(&e->notices, HN_NOTICE_UNRENDERED, trace.parts[i].field, 0);
+    hn_trace_free(&trace);
+    return rc;
+}
+
+/* A <think></think> with nothing inside that is trained. */
+static void notice_empty_thinking(struct hn_encoded *e) {
+    static const char open[] = "<think>", close[] = "</think>";
+    const char *text = e->text.data, *end = text + e->text.size, *at = text;
+    while ((at = memmem(at, (size_t)(end - at), open, sizeof open - 1))) {
+        const char *inside = at += sizeof open - 1;
+        while (inside < end && strchr(" \t\r\n", *inside))
+            inside++;
+        if ((size_t)(end - inside) < sizeof close - 1 ||
+            memcmp(inside, close, sizeof close - 1) != 0)
+            continue;
+        for (size_t i = 0; i < e->ids.n; i++)
+            if (e->weights[i] != 0 && text + e->ids.offsets[i] < inside + sizeof close - 1 &&
+                text + e->ids.ends[i] > at - (sizeof open - 1))
+                hn_notices_add(&e->notices, HN_NOTICE_EMPTY_THINKING, "", 0);
+    }
+}
+
 static int encode_messages(
     const struct hn_codec *codec, const json_t *row, struct hn_encoded *e, struct hn_error *err) {
     const json_t *messages = json_object_get(row, "messages");
     struct hn_rendered text = {0};
+    bool lost = false;
     int rc = hn_codec_render(codec, messages, json_object_get(row, "tools"), false, &text, err);
     hn_buf_free(&e->text);
     free(e->origins);
@@ -130,7 +181,13 @@ static int encode_messages(
         rc = hn_codec_encode(codec, e->text.data, e->text.size, e->origins, &e->ids, err);
     if (!rc && !reserve_weights(e, 0))
         rc = no_memory(err);
-    return rc ? rc : mark_messages(codec, messages, e, err);
+    if (!rc)
+        rc = mark_messages(codec, messages, e, &lost, err);
+    if (!rc)
+        rc = notice_unrendered(codec, row, lost, e, err);
+    if (!rc && e->text.size)
+        notice_empty_thinking(e);
+    return rc;
 }
 
 static bool push_eos(const struct hn_codec *codec, struct hn_encoded *e) {
@@ -280,6 +337,7 @@ int hn_row_encode(const struct hn_codec *codec, enum hn_columns columns, const j
     free(out->origins);
     out->origins = NULL;
     out->again = false;
+    out->notices.n = 0;
     enum hn_objective objective =
         options->labels ? options->labels->objective : HN_OBJECTIVE_TOKENS;
     if (objectives[objective].encode && objectives[objective].columns == columns)
@@ -306,6 +364,7 @@ void hn_encoded_finish(struct hn_encoded *out) {
     free(out->weights);
     free(out->targets);
     free(out->types);
+    free(out->words);
     free(out->values);
     *out = (struct hn_encoded){0};
 }

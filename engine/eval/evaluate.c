@@ -67,9 +67,8 @@ static int measure_labels(const struct measured *m, struct hn_error *err) {
 }
 
 static int measure_tags(const struct measured *m, struct hn_error *err) {
-    int rc =
-        hn_metrics_tags(m->loaded, m->g->logits, m->g->targets, m->ex, m->e->metrics, m->answers);
-    return memory(rc, err);
+    return hn_metrics_tags(
+        m->loaded, m->g->logits, m->g->targets, m->ex, m->data, m->e->metrics, m->answers, err);
 }
 
 static int measure_spans(const struct measured *m, struct hn_error *err) {

@@ -199,6 +199,17 @@ static int read_options(struct preview *p, const json_t *params, struct hn_error
     return hn_labels_find(&p->labels, &p->data, &request, &p->notes, err);
 }
 
+static json_t *notices_json(const struct hn_notices *notices) {
+    json_t *list = json_array();
+    char text[320];
+    for (size_t i = 0; i < notices->n; i++) {
+        hn_notice_text(&notices->list[i], text, sizeof text);
+        json_array_append_new(list,
+            json_pack("{s:s, s:s}", "code", hn_notice_code(&notices->list[i]), "message", text));
+    }
+    return list;
+}
+
 static int preview_row(
     struct preview *p, size_t row, const char *date, json_t **ret, struct hn_error *err) {
     json_t *object = NULL, *counts = json_object();
@@ -213,7 +224,8 @@ static int preview_row(
         *ret = HN_JSON_OBJECT({"row", json_integer((json_int_t)row)},
             {"line", json_integer((json_int_t)p->data.lines[row - 1])},
             {"rendered", json_stringn(text, p->encoded.text.size)}, {"tokens", tokens},
-            {"counts", hn_json_share(counts)}, {"dropped", fate(&p->encoded, kept, &p->options)});
+            {"counts", hn_json_share(counts)}, {"dropped", fate(&p->encoded, kept, &p->options)},
+            {"warnings", notices_json(&p->encoded.notices)});
         if (*ret && p->notes.shown)
             json_object_update(*ret, p->notes.shown);
         rc = *ret ? 0 : hn_fail(err, HN_E_INTERNAL, "out of memory");

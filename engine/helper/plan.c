@@ -355,6 +355,28 @@ static void warn_split(struct hn_planning *p) {
                 p->shared[i], p->n_others[i], i ? "test" : "validation");
 }
 
+static void warn_notices(
+    struct hn_planning *p, const struct hn_notices *notices, size_t total, const char *rows) {
+    char text[508];
+    for (size_t i = 0; i < notices->n; i++) {
+        hn_notice_sentence(&notices->list[i], total, rows, text, sizeof text);
+        hn_planning_warn(p, hn_notice_code(&notices->list[i]), "%s", text);
+    }
+}
+
+/* What was noticed of the rows, as tokens and as prompts. */
+static void warn_of_rows(struct hn_planning *p, const struct hn_run *run) {
+    warn_notices(p, &run->train.notices, run->train.rows_total, "training rows");
+    warn_notices(p, &run->validation.notices, run->validation.rows_total, "validation rows");
+    warn_notices(p, &run->test.notices, run->test.rows_total, "test rows");
+    for (size_t i = 0; i < run->unwritten.n; i++) {
+        bool sample = run->unwritten.list[i].kind == HN_NOTICE_NO_SAMPLE;
+        struct hn_notices one = {1, {run->unwritten.list[i]}};
+        warn_notices(p, &one, sample ? run->n_samples_tried : run->n_answers_tried,
+            sample ? "rows tried for samples" : "rows to answer");
+    }
+}
+
 static json_t *answer(struct hn_planning *p, struct hn_run *run, struct hn_error *err) {
     const struct hn_examples *ex = &run->train;
     const struct hn_spec *spec = &p->spec;
@@ -383,6 +405,7 @@ static json_t *answer(struct hn_planning *p, struct hn_run *run, struct hn_error
             "no validation row is left to evaluate on (%zu of %zu dropped): raise max_length or "
             "look at the rows",
             run->validation.dropped, run->validation.rows_total);
+    warn_of_rows(p, run);
     if (ex->truncated)
         hn_planning_warn(p, "truncated",
             "%zu of %zu rows are longer than max_length %lld and are cut on the right",
@@ -524,6 +547,9 @@ static int plan_loaded(
         hn_helper_issues(call, run.train_data.issues.n ? &run.train_data : &run.validation_data);
     if (!rc) {
         hn_planning_choose_after(p, &run, auto_length);
+        rc = hn_run_check_prompts(&run, err);
+    }
+    if (!rc) {
         rc = fit_memory(p, &run, auto_micro, err);
     }
     if (!rc && p->spec.exports & HN_EXPORT_MERGED_GGUF)
@@ -559,6 +585,8 @@ static int open_training(struct hn_planning *p, struct hn_dataset *data, struct 
     struct hn_dataset_options options = options_of(&spec->train);
     rc = hn_dataset_open(data, spec->train.file, &options, err);
     p->weighed_rows = spec->train.weight * (double)data->n_rows;
+    spec->train.chats =
+        data->columns == HN_ROWS_MESSAGES && json_object_get(data->mapping, "completion");
     for (size_t i = 0; !rc && i < json_array_size(more); i++) {
         struct hn_source *next = &spec->more[i];
         size_t before = data->n_rows;

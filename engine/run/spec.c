@@ -165,6 +165,7 @@ static int read_source(const json_t *object, struct hn_source *s, struct hn_erro
     s->columns = json_object_get(object, "columns");
     if (!json_is_object(s->columns))
         s->columns = NULL;
+    s->chats = json_is_true(json_object_get(object, "chats"));
     s->drop = strcmp(on_error, "drop") == 0;
     s->weight = 1;
     s->weighed = json_is_number(json_object_get(object, "weight"));
@@ -299,6 +300,8 @@ static json_t *write_source(const struct hn_source *s) {
         s->columns ? s->columns : json_null(), "on_error", s->drop ? "drop" : "refuse");
     if (s->weighed)
         json_object_set_new(source, "weight", json_real(s->weight));
+    if (source && s->chats)
+        json_object_set_new(source, "chats", json_true());
     return source;
 }
 

@@ -36,6 +36,7 @@ struct hn_source {
     const char *name; /* of a model; else NULL */
     const json_t *columns;
     bool drop;
+    bool chats;    /* prompt and completion are lists of messages, not texts */
     bool weighed;  /* the weight was given */
     double weight; /* training rows: how often each is seen in an epoch */
 };

@@ -18,7 +18,7 @@ typedef int written_fn(struct hn_trainer *t, const struct hn_dataset *data, size
     struct hn_error *err);
 
 /* Greedy answers to rows of the data, at most GROUP at a time; rows without a prompt, or with one
- * that is too long, are passed over. */
+ * that is too long, are passed over: the plan has told of them. */
 static int write_group(struct hn_trainer *t, const struct hn_dataset *data, const size_t *rows,
     size_t n, written_fn *each, void *user, struct hn_error *err) {
     struct hn_prompt prompts[GROUP] = {0};
@@ -42,6 +42,7 @@ static int write_group(struct hn_trainer *t, const struct hn_dataset *data, cons
         } else {
             hn_prompt_finish(&prompts[count]);
             prompts[count] = (struct hn_prompt){0};
+            rc = rc == HN_E_INTERNAL ? rc : 0;
         }
     }
     if (!rc)
