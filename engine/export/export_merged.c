@@ -205,6 +205,8 @@ static json_t *make_config(const struct hn_loaded *loaded) {
     json_t *config = hn_model_describe(&loaded->model);
     add_ids(loaded, config);
     hn_export_head(loaded, config);
+    if (!loaded->model.arch->encoder)
+        json_object_set_new(config, "tie_word_embeddings", json_boolean(loaded->model.config.tied));
     json_object_set_new(config, "torch_dtype", json_string(dtype_name(loaded->spec->export_dtype)));
     json_object_set_new(config, "dtype", json_string(dtype_name(loaded->spec->export_dtype)));
     return config;

@@ -239,6 +239,7 @@ const struct hn_arch hn_arch_gemma3 = {
     .hf_class = "Gemma3ForCausalLM",
     .heads = {[HN_HEAD_SEQUENCE] = {"Gemma3TextForSequenceClassification", NULL, "score", "score"}},
     .hf_prefix = "model.",
+    .ties = true,
     .configure = configure_gemma3,
     .build = build,
     .describe = describe_gemma3,

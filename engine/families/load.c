@@ -64,6 +64,9 @@ static bool find_stored(
     const struct hn_model *model, const struct hn_weight *w, struct stored *ret) {
     if (model->is_folder) {
         const struct hn_safetensor *t = w->hf_name[0] ? find_in_folder(model, w->hf_name) : NULL;
+        if (!t && w->role == HN_ROLE_EMBED &&
+            model->config.tied) /* the one matrix, by its other name */
+            t = find_in_folder(model, model->arch->names[HN_ROLE_HEAD].hf);
         *ret = (struct stored){.name = w->hf_name};
         if (t) {
             *ret = (struct stored){w->hf_name, t->type, t->n_dims, {0}, t->bytes, t->data};
@@ -139,6 +142,13 @@ static int add_weight(struct hn_model *model, enum hn_role role, int layer, stru
     return 0;
 }
 
+static bool is_stored(const struct hn_model *model, enum hn_role role) {
+    struct hn_weight w = {.role = role};
+    struct stored t;
+    name_weight(&w, &model->arch->names[role], 0);
+    return find_stored(model, &w, &t);
+}
+
 static int add_weights(struct hn_model *model, struct hn_error *err) {
     const struct hn_model_config *c = &model->config;
     model->weights = hn_calloc((c->layers + 1) * HN_ROLES, sizeof *model->weights);
@@ -154,6 +164,8 @@ static int add_weights(struct hn_model *model, struct hn_error *err) {
                 rc = add_weight(model, (enum hn_role)role, l, err);
         } else if (role == HN_ROLE_HEAD && c->tied) {
             model->by_role[role] = model->by_role[HN_ROLE_EMBED];
+        } else if (role == HN_ROLE_HEAD && !is_stored(model, HN_ROLE_HEAD)) {
+            continue; /* of another task: lacks_head() */
         } else {
             rc = add_weight(model, (enum hn_role)role, -1, err);
         }
@@ -239,20 +251,53 @@ static void name_quantisation(struct hn_model *model) {
     snprintf(model->quantisation, sizeof model->quantisation, "%s", hn_dtype_info((int)best)->name);
 }
 
+/* A decoder's folder without a matrix for the head, and not tied either. That of another task (or
+ * the bare model) has none and needs none; one that is to write text is incomplete. */
+static int lacks_head(const struct hn_model *model, struct hn_error *err) {
+    const char *class = json_string_value(
+        json_array_get(json_object_get(model->folder.config, "architectures"), 0));
+    if (class && strcmp(class, model->arch->hf_class) != 0)
+        return 0;
+    hn_fail(err, HN_E_MODEL_INVALID,
+        "the weight files have no %s, and config.json does not tie the head to the embedding "
+        "(\"tie_word_embeddings\": %s)",
+        model->arch->names[HN_ROLE_HEAD].hf,
+        hn_arch_json(model, "tie_word_embeddings") ? "false" : "left out, which means false");
+    hn_error_hint(err,
+        "copy all weight files of the model; if it was trained with a tied head, write "
+        "\"tie_word_embeddings\": true into config.json");
+    return HN_E_MODEL_INVALID;
+}
+
+/* Whether the head is the embedding. A GGUF file says it by having no head. Of a folder, flag and
+ * tensors may disagree: two matrices are one only where the flag says so and their bytes are the
+ * same, as in Transformers since version 5. */
+static int decide_tied(struct hn_model *model, const struct stored *embed, struct hn_error *err) {
+    struct hn_weight w = {.role = HN_ROLE_HEAD};
+    struct stored head;
+    name_weight(&w, &model->arch->names[HN_ROLE_HEAD], 0);
+    bool stored = find_stored(model, &w, &head);
+    if (!model->is_folder || !hn_role_exists(&model->arch->names[HN_ROLE_HEAD]))
+        model->config.tied = !stored;
+    else if (stored)
+        model->config.tied = model->config.tied && head.type == embed->type &&
+            head.bytes == embed->bytes && memcmp(head.data, embed->data, head.bytes) == 0;
+    else if (!model->config.tied)
+        return lacks_head(model, err);
+    return 0;
+}
+
 static int find_vocab(struct hn_model *model, struct hn_error *err) {
-    const struct hn_role_names *names = model->arch->names;
-    struct hn_weight embed = {0}, head = {0};
+    struct hn_weight embed = {.role = HN_ROLE_EMBED};
     struct stored t;
-    name_weight(&embed, &names[HN_ROLE_EMBED], 0);
-    name_weight(&head, &names[HN_ROLE_HEAD], 0);
+    name_weight(&embed, &model->arch->names[HN_ROLE_EMBED], 0);
+    model->config.tied = model->is_folder && hn_role_exists(&model->arch->names[HN_ROLE_HEAD]) &&
+        hn_arch_flag(model, (struct hn_arch_key){NULL, "tie_word_embeddings"}, model->arch->ties);
     if (!find_stored(model, &embed, &t) || t.n_dims != 2 || t.dims[0] > (size_t)1 << 24)
         return hn_fail(
             err, HN_E_MODEL_INVALID, "the model has no token embedding of a sensible size");
     model->config.vocab = t.dims[0];
-    model->config.tied = !find_stored(model, &head, &t) ||
-        (model->is_folder &&
-            hn_arch_flag(model, (struct hn_arch_key){NULL, "tie_word_embeddings"}, false));
-    return 0;
+    return decide_tied(model, &t, err);
 }
 
 int hn_model_peek(struct hn_model *model, const char *path, struct hn_error *err) {
@@ -347,6 +392,14 @@ int hn_model_set_head(
             model->config.family);
         hn_error_hint(err,
             "use a decoder (llama, qwen2, gpt2 …), or a data set with labels, answers or tags");
+        return HN_E_UNSUPPORTED;
+    }
+    if (objective == HN_OBJECTIVE_TOKENS && !model->by_role[HN_ROLE_HEAD]) {
+        hn_fail(err, HN_E_UNSUPPORTED,
+            "the model writes no text: its weight files have no %s, and config.json does not tie "
+            "the head to the embedding",
+            model->arch->names[HN_ROLE_HEAD].hf);
+        hn_error_hint(err, "use a base with a language model head, or a data set with labels");
         return HN_E_UNSUPPORTED;
     }
     if (objective == HN_OBJECTIVE_TOKENS)

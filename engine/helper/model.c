@@ -13,7 +13,7 @@ static json_t *tasks_of(const struct hn_model *model) {
         [HN_HEAD_TOKENS] = HN_TASK_TOKEN_CLASSIFICATION,
         [HN_HEAD_SPAN] = HN_TASK_QA};
     json_t *list = json_array();
-    if (!model->arch->encoder) {
+    if (model->by_role[HN_ROLE_HEAD]) {
         json_array_append_new(list, json_string(hn_task_name(HN_TASK_GENERATION)));
         json_array_append_new(list, json_string(hn_task_name(HN_TASK_QA))); /* written */
     }

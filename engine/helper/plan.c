@@ -339,6 +339,17 @@ static void tell_host(
     }
 }
 
+static void warn_truncated(struct hn_planning *p, const struct hn_run *run) {
+    const struct hn_examples *sets[] = {&run->train, &run->validation, &run->test};
+    static const char *const names[] = {"", "validation ", "test "};
+    for (int i = 0; i < 3; i++)
+        if (sets[i]->truncated)
+            hn_planning_warn(p, "truncated",
+                "%zu of %zu %srows are longer than max_length %lld and are cut on the right",
+                sets[i]->truncated, sets[i]->rows_total, names[i],
+                (long long)p->spec.hp.max_length);
+}
+
 /* Rows that stand on both sides, and those that do not although they are alike. */
 static void warn_split(struct hn_planning *p) {
     if (p->spec.validation_fraction > 0 && p->twins)
@@ -406,10 +417,7 @@ static json_t *answer(struct hn_planning *p, struct hn_run *run, struct hn_error
             "look at the rows",
             run->validation.dropped, run->validation.rows_total);
     warn_of_rows(p, run);
-    if (ex->truncated)
-        hn_planning_warn(p, "truncated",
-            "%zu of %zu rows are longer than max_length %lld and are cut on the right",
-            ex->truncated, ex->rows_total, (long long)p->spec.hp.max_length);
+    warn_truncated(p, run);
     warn_split(p);
     if (ex->dropped)
         hn_planning_warn(p, "dropped", "%zu of %zu rows are left out: %s", ex->dropped,

@@ -168,6 +168,7 @@ struct hn_arch {
     /* of tensor names, which some files leave out ("transformer."); or NULL */
     const char *hf_prefix;
     bool encoder; /* sees both ways and writes no text */
+    bool ties;    /* tie_word_embeddings where config.json leaves it out */
     int (*configure)(struct hn_model *model, struct hn_error *err);
     /* adds the ops; graph->model and graph->options are set */
     void (*build)(struct hn_graph *graph);
