@@ -30,6 +30,43 @@ int hn_codec_encode(const struct hn_codec *codec, const char *text, size_t size,
     return 0;
 }
 
+int hn_codec_encode_bare(const struct hn_codec *codec, const char *text, size_t size,
+    struct hn_ids *ids, struct hn_error *err) {
+    uint16_t *origins = codec->applied ? hn_calloc(size + 1, sizeof *origins) : NULL;
+    if (codec->applied && !origins)
+        return no_memory(err);
+    int rc = hn_codec_encode(codec, text, size, origins, ids, err);
+    free(origins);
+    return rc;
+}
+
+size_t hn_codec_answer_size(const struct hn_codec *codec, const json_t *text) {
+    int32_t id;
+    return json_is_string(text) ? hn_tokenizer_before_end(codec->tokenizer, json_string_value(text),
+                                      json_string_length(text), &id)
+                                : 0;
+}
+
+/* The messages with answers that do not spell the end token that the template writes behind them;
+ * NULL: none did. New reference. */
+static json_t *without_ends(const struct hn_codec *codec, const json_t *messages) {
+    json_t *out = NULL;
+    const json_t *message;
+    size_t i;
+    json_array_foreach((json_t *)(uintptr_t)messages, i, message) {
+        const char *role = json_string_value(json_object_get(message, "role"));
+        const json_t *content = json_object_get(message, "content");
+        size_t size = hn_codec_answer_size(codec, content);
+        if (!role || strcmp(role, "assistant") != 0 || size == json_string_length(content))
+            continue;
+        out = out ? out : json_copy((json_t *)(uintptr_t)messages);
+        json_t *copy = json_copy((json_t *)(uintptr_t)message);
+        json_object_set_new(copy, "content", json_stringn(json_string_value(content), size));
+        json_array_set_new(out, i, copy);
+    }
+    return out;
+}
+
 static void special_text(const struct hn_codec *codec, int32_t id, struct hn_buf *out) {
     hn_buf_append(out, "", 0);
     if (id >= 0)
@@ -88,7 +125,10 @@ static int render(const struct hn_codec *codec, struct hn_template_input *in,
     in->bos_token = bos.data;
     in->eos_token = eos.data;
     in->date = codec->date[0] ? codec->date : NULL;
-    int rc = bos.failed || eos.failed ? no_memory(err) : render_any(codec, in, messages, out, err);
+    json_t *ended = without_ends(codec, messages);
+    int rc = bos.failed || eos.failed ? no_memory(err)
+                                      : render_any(codec, in, ended ? ended : messages, out, err);
+    json_decref(ended);
     hn_buf_free(&bos);
     hn_buf_free(&eos);
     return rc;

@@ -130,6 +130,20 @@ static bool has_more(const json_t *message) {
             memmem(json_string_value(content), json_string_length(content), "</think>", 8));
 }
 
+/* Answers that spell control tokens; the end tokens that they end with are no part of the text. */
+static void notice_control(
+    const struct hn_codec *codec, const json_t *messages, struct hn_encoded *e) {
+    const json_t *message;
+    size_t i;
+    json_array_foreach((json_t *)(uintptr_t)messages, i, message) {
+        const json_t *content = json_object_get(message, "content");
+        if (message_weight(message) != 0 && json_is_string(content) &&
+            hn_tokenizer_spells_control(
+                codec->tokenizer, json_string_value(content), hn_codec_answer_size(codec, content)))
+            hn_notices_add(&e->notices, HN_NOTICE_CONTROL_ANSWER, "", 0);
+    }
+}
+
 /* Fields of the row that left no byte in its text. Only rows that have more than contents, or have
  * `lost` one, are rendered again for it. */
 static int notice_unrendered(const struct hn_codec *codec, const json_t *row, bool lost,
@@ -141,6 +155,7 @@ static int notice_unrendered(const struct hn_codec *codec, const json_t *row, bo
     size_t i;
     json_array_foreach((json_t *)(uintptr_t)messages, i, message)
         more = more || has_more(message);
+    notice_control(codec, messages, e);
     int rc = more ? hn_codec_trace(codec, messages, tools, &trace, err) : 0;
     for (i = 0; !rc && i < trace.n; i++)
         if (!trace.parts[i].left)
@@ -190,23 +205,70 @@ static int encode_messages(
     return rc;
 }
 
-static bool push_eos(const struct hn_codec *codec, struct hn_encoded *e) {
-    int32_t eos = hn_tokenizer_eos(codec->tokenizer);
-    return eos < 0 || hn_ids_push(&e->ids, eos, e->text.size, e->text.size);
+/* *ret_ended: tokens up to the end token that the text ends with, but for white space behind it. */
+static void end_at_last(const struct hn_codec *codec, struct hn_encoded *e, size_t *ret_ended) {
+    size_t n = e->ids.n;
+    while (n && !hn_tokenizer_is_end(codec->tokenizer, e->ids.ids[n - 1])) {
+        const char *text = e->text.data + e->ids.offsets[n - 1];
+        size_t size = e->ids.ends[n - 1] - e->ids.offsets[n - 1];
+        for (size_t i = 0; i < size; i++)
+            if (!strchr(" \t\r\n", text[i]))
+                return;
+        n--;
+    }
+    *ret_ended = n;
+}
+
+/*
+ * The tokens of a row of bare text, of which the first `kept` bytes were encoded, get their end:
+ * the token that the text spelled there, `end`, or else the end of a sequence. A text that was
+ * rendered already and has its end is left with it. All tokens get weight 1.
+ */
+static int end_bare(const struct hn_codec *codec, size_t kept, int32_t end, struct hn_encoded *e,
+    struct hn_error *err) {
+    size_t ended = 0;
+    if (codec->applied)
+        end_at_last(codec, e, &ended);
+    end = end < 0 ? hn_tokenizer_eos(codec->tokenizer) : end;
+    if (!ended && end >= 0 && !hn_ids_push(&e->ids, end, kept, e->text.size))
+        return no_memory(err);
+    if (!reserve_weights(e, 1))
+        return no_memory(err);
+    for (size_t i = ended; ended && i < e->ids.n; i++)
+        e->weights[i] = 0;
+    return 0;
+}
+
+/* Bytes of a bare row that are encoded: with an end token that it spells at its end left out. The
+ * `first` bytes are no part of what may end so. */
+static size_t bare_size(
+    const struct hn_codec *codec, struct hn_encoded *e, size_t first, int32_t *ret_end) {
+    size_t kept = e->text.size;
+    *ret_end = -1;
+    if (codec->applied)
+        return kept;
+    kept = first +
+        hn_tokenizer_before_end(codec->tokenizer, e->text.data + first, kept - first, ret_end);
+    if (hn_tokenizer_spells_control(codec->tokenizer, e->text.data, kept))
+        hn_notices_add(&e->notices, HN_NOTICE_CONTROL_TEXT, "", 0);
+    return kept;
 }
 
 static int encode_completion(
     const struct hn_codec *codec, const json_t *row, struct hn_encoded *e, struct hn_error *err) {
     const json_t *prompt = json_object_get(row, "prompt"),
                  *completion = json_object_get(row, "completion");
-    size_t border = json_string_length(prompt);
+    size_t border = json_string_length(prompt), kept;
+    int32_t end;
     struct hn_ids head = {0};
     hn_buf_append(&e->text, json_string_value(prompt), border);
     hn_buf_append(&e->text, json_string_value(completion), json_string_length(completion));
-    int rc = e->text.failed ? no_memory(err)
-                            : hn_codec_encode(codec, e->text.data, border, NULL, &head, err);
+    if (e->text.failed)
+        return no_memory(err);
+    kept = bare_size(codec, e, border, &end);
+    int rc = hn_codec_encode_bare(codec, e->text.data, border, &head, err);
     if (!rc)
-        rc = hn_codec_encode(codec, e->text.data, e->text.size, NULL, &e->ids, err);
+        rc = hn_codec_encode_bare(codec, e->text.data, kept, &e->ids, err);
     if (!rc &&
         (e->ids.n < head.n || memcmp(e->ids.ids, head.ids, head.n * sizeof *head.ids) != 0)) {
         e->ids.n = 0;
@@ -215,12 +277,12 @@ static int encode_completion(
                 rc = no_memory(err);
         if (!rc)
             rc = hn_tokenizer_encode(
-                codec->tokenizer, e->text.data + border, e->text.size - border, NULL, &e->ids, err);
+                codec->tokenizer, e->text.data + border, kept - border, NULL, &e->ids, err);
         for (size_t i = head.n; !rc && i < e->ids.n; i++)
             e->ids.offsets[i] += (uint32_t)border, e->ids.ends[i] += (uint32_t)border;
     }
-    if (!rc && (!push_eos(codec, e) || !reserve_weights(e, 1)))
-        rc = no_memory(err);
+    if (!rc)
+        rc = end_bare(codec, kept, end, e, err);
     for (size_t i = 0; !rc && i < head.n; i++)
         e->weights[i] = 0;
     hn_ids_free(&head);
@@ -230,11 +292,13 @@ static int encode_completion(
 static int encode_text(
     const struct hn_codec *codec, const json_t *row, struct hn_encoded *e, struct hn_error *err) {
     const json_t *text = json_object_get(row, "text");
+    int32_t end;
     hn_buf_append(&e->text, json_string_value(text), json_string_length(text));
-    int rc = e->text.failed
-        ? no_memory(err)
-        : hn_codec_encode(codec, e->text.data, e->text.size, NULL, &e->ids, err);
-    return rc || (push_eos(codec, e) && reserve_weights(e, 1)) ? rc : no_memory(err);
+    if (e->text.failed)
+        return no_memory(err);
+    size_t kept = bare_size(codec, e, 0, &end);
+    int rc = hn_codec_encode_bare(codec, e->text.data, kept, &e->ids, err);
+    return rc ? rc : end_bare(codec, kept, end, e, err);
 }
 
 /* loss_on=all: every token counts, but for messages whose weight says otherwise. */

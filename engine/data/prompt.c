@@ -22,7 +22,12 @@ static void append(struct hn_buf *buf, const json_t *text) {
 static int from_raw(
     const struct hn_codec *codec, const json_t *text, struct hn_prompt *p, struct hn_error *err) {
     append(&p->text, text);
-    return hn_codec_encode(codec, p->text.data, p->text.size, NULL, &p->ids, err);
+    return hn_codec_encode_bare(codec, p->text.data, p->text.size, &p->ids, err);
+}
+
+static void append_answer(const struct hn_codec *codec, struct hn_buf *buf, const json_t *text) {
+    if (json_is_string(text))
+        hn_buf_append(buf, json_string_value(text), hn_codec_answer_size(codec, text));
 }
 
 static int from_messages(const struct hn_codec *codec, const json_t *messages, const json_t *tools,
@@ -51,7 +56,8 @@ static int from_chat(
     if (last <= 1)
         return hn_fail(
             err, HN_E_UNSUPPORTED, "the conversation has nothing before the assistant's answer");
-    append(&p->reference, json_object_get(json_array_get(messages, last - 1), "content"));
+    append_answer(
+        codec, &p->reference, json_object_get(json_array_get(messages, last - 1), "content"));
     json_t *before = json_array();
     for (size_t i = 0; i + 1 < last; i++)
         json_array_append(before, json_array_get(messages, i));
@@ -62,7 +68,7 @@ static int from_chat(
 
 static int from_completion(
     const struct hn_codec *codec, const json_t *row, struct hn_prompt *p, struct hn_error *err) {
-    append(&p->reference, json_object_get(row, "completion"));
+    append_answer(codec, &p->reference, json_object_get(row, "completion"));
     return from_raw(codec, json_object_get(row, "prompt"), p, err);
 }
 

@@ -133,7 +133,10 @@ static int open_model(struct hn_predictor *p, const char *path, bool own, struct
     if (!rc)
         rc = hn_model_set_head(
             &p->loaded.model, p->spec.labels.objective, hn_labels_outputs(&p->spec.labels), err);
-    return rc ? rc : hn_codec_open(&p->loaded.model, &p->loaded.codec, err);
+    if (!rc)
+        rc = hn_codec_open(&p->loaded.model, &p->loaded.codec, err);
+    p->loaded.codec.applied = !rc && hn_spec_applied(&p->spec);
+    return rc;
 }
 
 /* A base alone: rows as long as it was made for, within reason; a head must be in its file. */
