@@ -30,6 +30,39 @@ int hn_codec_encode(const struct hn_codec *codec, const char *text, size_t size,
     return 0;
 }
 
+size_t hn_ids_common(const struct hn_ids *a, const struct hn_ids *b) {
+    size_t n = 0;
+    while (n < a->n && n < b->n && a->ids[n] == b->ids[n])
+        n++;
+    return n;
+}
+
+int hn_codec_firm(const struct hn_codec *codec, const char *text, size_t size,
+    const uint16_t *origins, const struct hn_ids *ids, size_t *ret_n, struct hn_error *err) {
+    struct hn_buf longer = {0};
+    struct hn_ids with = {0};
+    uint16_t *places = NULL;
+    *ret_n = ids->n;
+    if (!size || !text[size - 1] || !strchr(" \t\r\n", text[size - 1]))
+        return 0;
+    hn_buf_append(&longer, text, size);
+    hn_buf_char(&longer, 'a');
+    if (origins && (places = hn_calloc(size + 1, sizeof *places))) {
+        memcpy(places, origins, size * sizeof *places);
+        places[size] = HN_ORIGIN_DATA;
+    }
+    int rc = longer.failed || (origins && !places)
+        ? no_memory(err)
+        : hn_codec_encode(codec, longer.data, longer.size, places, &with, err);
+    size_t n = rc ? 0 : hn_ids_common(ids, &with);
+    if (n && !(n == 1 && ids->ids[0] == hn_tokenizer_bos(codec->tokenizer)))
+        *ret_n = n;
+    free(places);
+    hn_buf_free(&longer);
+    hn_ids_free(&with);
+    return rc;
+}
+
 int hn_codec_encode_bare(const struct hn_codec *codec, const char *text, size_t size,
     struct hn_ids *ids, struct hn_error *err) {
     uint16_t *origins = codec->applied ? hn_calloc(size + 1, sizeof *origins) : NULL;
@@ -150,6 +183,18 @@ int hn_codec_trace(const struct hn_codec *codec, const json_t *messages, const j
     return rc;
 }
 
+/* Bytes at the end of the turn's begin that are written again; 0 where that cannot be told. */
+static size_t loose_bytes(const struct hn_codec *codec, const uint16_t *origins) {
+    struct hn_ids ids = {0};
+    size_t firm = 0, loose = 0;
+    if (!hn_codec_encode(codec, codec->turn, codec->turn_size, origins, &ids, NULL) &&
+        !hn_codec_firm(codec, codec->turn, codec->turn_size, origins, &ids, &firm, NULL) &&
+        firm < ids.n)
+        loose = codec->turn_size - ids.offsets[firm];
+    hn_ids_free(&ids);
+    return loose;
+}
+
 /*
  * The text with which the template asks for an answer: what add_generation_prompt adds to a
  * conversation. Templates that add nothing, or that refuse this conversation, leave it empty; it is
@@ -168,6 +213,7 @@ void hn_codec_prepare(struct hn_codec *codec) {
             (codec->turn = hn_calloc(more, 1))) {
             memcpy(codec->turn, with.text.data + n, more);
             codec->turn_size = more;
+            codec->turn_loose = loose_bytes(codec, with.origin + n);
         }
     }
     memcpy(codec->date, date, sizeof date);

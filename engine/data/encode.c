@@ -9,10 +9,11 @@
  * target if it *begins* inside a turn whose message has a weight other than 0: one that spans the
  * border from the header into the content is not, one that spans the border at the end is.
  *
- * prompt and completion. No template. The completion is what follows the prompt's own tokens in the
- * tokens of the joint text (as TRL does it). Where those do not begin with the prompt's tokens, a
- * merge having crossed the border, both parts are tokenised apart: at inference the prompt will be
- * tokenised alone as well.
+ * prompt and completion. No template. The joint text is tokenised at once, and the completion is
+ * what follows the tokens that the prompt has alone. Where a token crosses the border, the border
+ * moves before it: what inference will have to write, which asks with the prompt's firm tokens
+ * (hn_codec_firm). So a space belongs to the same token whichever side of the border it stands on.
+ * In a chat the same holds for the white space that a turn's begin ends with.
  *
  * The first token of a row is never a target: nothing precedes it.
  */
@@ -59,7 +60,7 @@ static size_t turn_begin(const struct hn_codec *codec, const struct hn_encoded *
             same++;
         if (same >= best && 2 * same >= codec->turn_size && same) {
             best = same;
-            begin = at + same;
+            begin = at + same - (same == codec->turn_size ? codec->turn_loose : 0);
         }
     }
     while (!codec->turn_size && begin > low && e->text.data[begin - 1] == ' ')
@@ -254,38 +255,41 @@ static size_t bare_size(
     return kept;
 }
 
+/* Where the completion begins in the tokens of the joint text: behind those that the prompt has
+ * alone, whatever follows it. */
+static int find_border(const struct hn_codec *codec, size_t prompt, struct hn_encoded *e,
+    size_t *ret_border, struct hn_error *err) {
+    struct hn_ids head = {0};
+    size_t firm = 0;
+    int rc = hn_codec_encode_bare(codec, e->text.data, prompt, &head, err);
+    if (!rc)
+        rc = hn_codec_firm(codec, e->text.data, prompt, NULL, &head, &firm, err);
+    size_t common = rc ? 0 : hn_ids_common(&head, &e->ids);
+    *ret_border = common < firm ? common : firm;
+    if (!rc && *ret_border < head.n)
+        hn_notices_add(&e->notices, HN_NOTICE_BORDER, "", 0);
+    hn_ids_free(&head);
+    return rc;
+}
+
 static int encode_completion(
     const struct hn_codec *codec, const json_t *row, struct hn_encoded *e, struct hn_error *err) {
     const json_t *prompt = json_object_get(row, "prompt"),
                  *completion = json_object_get(row, "completion");
-    size_t border = json_string_length(prompt), kept;
+    size_t first = json_string_length(prompt), kept, border = 0;
     int32_t end;
-    struct hn_ids head = {0};
-    hn_buf_append(&e->text, json_string_value(prompt), border);
+    hn_buf_append(&e->text, json_string_value(prompt), first);
     hn_buf_append(&e->text, json_string_value(completion), json_string_length(completion));
     if (e->text.failed)
         return no_memory(err);
-    kept = bare_size(codec, e, border, &end);
-    int rc = hn_codec_encode_bare(codec, e->text.data, border, &head, err);
+    kept = bare_size(codec, e, first, &end);
+    int rc = hn_codec_encode_bare(codec, e->text.data, kept, &e->ids, err);
     if (!rc)
-        rc = hn_codec_encode_bare(codec, e->text.data, kept, &e->ids, err);
-    if (!rc &&
-        (e->ids.n < head.n || memcmp(e->ids.ids, head.ids, head.n * sizeof *head.ids) != 0)) {
-        e->ids.n = 0;
-        for (size_t i = 0; !rc && i < head.n; i++)
-            if (!hn_ids_push(&e->ids, head.ids[i], head.offsets[i], head.ends[i]))
-                rc = no_memory(err);
-        if (!rc)
-            rc = hn_tokenizer_encode(
-                codec->tokenizer, e->text.data + border, kept - border, NULL, &e->ids, err);
-        for (size_t i = head.n; !rc && i < e->ids.n; i++)
-            e->ids.offsets[i] += (uint32_t)border, e->ids.ends[i] += (uint32_t)border;
-    }
+        rc = find_border(codec, first, e, &border, err);
     if (!rc)
         rc = end_bare(codec, kept, end, e, err);
-    for (size_t i = 0; !rc && i < head.n; i++)
+    for (size_t i = 0; !rc && i < border; i++)
         e->weights[i] = 0;
-    hn_ids_free(&head);
     return rc;
 }
 

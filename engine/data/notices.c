@@ -61,6 +61,9 @@ static const struct {
     [HN_NOTICE_CONTROL_ANSWER] = {"control_text",
         "an answer spells control tokens of the model, which are trained as plain text; leave them "
         "out, since the chat template writes its own"},
+    [HN_NOTICE_BORDER] = {"moved_border",
+        "the end of the prompt and the begin of the completion are one token, which is learned as "
+        "a whole; a prompt had better end before the space, and not inside a word"},
     [HN_NOTICE_LOST_WORD] = {"lost_word",
         "the tokenizer leaves nothing of a word, such as one of zero width: its tag is not "
         "learned, "

@@ -296,3 +296,34 @@ def test_a_run_of_rendered_texts(served):
     assert reply.status_code == 400 and reply.json()["error"]["field"] == "template", reply.text
     spec = json.loads((served.state / "runs" / job["id"] / "spec.json").read_text())
     assert spec["run"]["template"] == "applied"
+
+
+def test_a_prompt_that_ends_in_a_space(start, tmp_path):
+    """It is learned and asked in the tokens of the whole text; the space is no part of the answer."""
+    folder = tiny.llama(tmp_path / "models" / "spaces")
+    tokenizer = json.loads((folder / "tokenizer.json").read_text())
+    tokenizer["model"]["vocab"]["\u0120a"] = tokenizer["model"]["vocab"].pop("\u00ff")
+    tokenizer["model"]["merges"] = ["\u0120 a"]
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
+    daemon = start("--model_dirs", str(tmp_path / "models"), fake=False)
+    assert daemon.post("/models", json={"name": "spaces", "path": str(folder)}).status_code == 201
+    row = {"prompt": "Q: ", "completion": "ah"}
+    before, behind = preview(daemon, "spaces", row), preview(daemon, "spaces", {"prompt": "Q:", "completion": " ah"})
+    assert before["tokens"] == behind["tokens"] and before["targets"] == " ah<|im_end|>"
+    assert warned(before, "moved_border") and not behind["warnings"]
+    data = upload(daemon, *[row] * 8)["id"]
+    job = daemon.post("/jobs", json={"model": "spaces", "dataset": data, "validation": data, "method": "full", "hyperparameters": {
+        "epochs": 40, "learning_rate": 0.01, "batch_size": 8, "eval_generate": 2}}).json()
+    done = daemon.wait(job["id"])
+    assert done["status"] == "succeeded", done["status_reason"]
+    path = f"/jobs/{job['id']}"
+    told = [e["data"]["message"] for e in daemon.get(path + "/events?type=warning").json()["data"] if e["data"]["code"] == "moved_border"]
+    assert told and told[0].startswith("8 of 8 training rows")
+    assert daemon.get(path + "/events?type=sample").json()["data"][-1]["data"]["text"] == "ah"
+    assert daemon.get(path + "/metrics").json()["data"][-1]["val_exact_match"] == 100
+    for prompt, text in (("Q: ", "ah"), ("Q:", " ah")):
+        answer = daemon.post(path + "/predict", json={"inputs": [{"prompt": prompt}], "max_tokens": 5}).json()["data"][0]
+        assert (answer["text"], answer["usage"]["prompt_tokens"]) == (text, 2), answer
+    stream = daemon.post(path + "/predict", json={"inputs": [{"prompt": "Q: "}], "max_tokens": 5, "stream": True}).text
+    assert '"text":"a' in stream.replace(": ", ":") and '" ah' not in stream and '" a' not in stream, stream
+    assert daemon.post(path + "/evaluate", json={"dataset": data, "generate": True}).json()["metrics"]["exact_match"] == 100
