@@ -54,6 +54,16 @@ static const struct {
         "it is trained: the model learns to answer without thinking"},
     [HN_NOTICE_NO_SAMPLE] = {"no_sample", "no sample of it can be written: %s"},
     [HN_NOTICE_NO_ANSWER] = {"no_answer", "no answer to it can be written and measured: %s"},
+    [HN_NOTICE_CONTROL_TEXT] = {"control_text",
+        "the text spells control tokens of the model, as a rendered template does, and they are "
+        "trained as plain text; send conversations as messages, or \"template\": \"applied\" with "
+        "the job, which makes them the tokens that they spell"},
+    [HN_NOTICE_CONTROL_ANSWER] = {"control_text",
+        "an answer spells control tokens of the model, which are trained as plain text; leave them "
+        "out, since the chat template writes its own"},
+    [HN_NOTICE_BORDER] = {"moved_border",
+        "the end of the prompt and the begin of the completion are one token, which is learned as "
+        "a whole; a prompt had better end before the space, and not inside a word"},
     [HN_NOTICE_LOST_WORD] = {"lost_word",
         "the tokenizer leaves nothing of a word, such as one of zero width: its tag is not "
         "learned, "

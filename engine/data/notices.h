@@ -14,6 +14,9 @@ enum { HN_NOTICES = 16, HN_NOTICE_LINES = 10, HN_NOTICE_ABOUT = 160 };
 enum hn_notice_kind {
     HN_NOTICE_UNRENDERED,     /* `about`: a field that the chat template does not write */
     HN_NOTICE_EMPTY_THINKING, /* the template's empty <think></think> is trained */
+    HN_NOTICE_CONTROL_TEXT,   /* bare text that spells control tokens */
+    HN_NOTICE_CONTROL_ANSWER, /* an assistant's message that does */
+    HN_NOTICE_BORDER,         /* a token crosses the end of the prompt */
     HN_NOTICE_LOST_WORD,      /* a word to tag that leaves no token */
     HN_NOTICE_NO_SAMPLE,      /* a row whose prompt cannot be made; `about`: why */
     HN_NOTICE_NO_ANSWER,      /* the same, of a row whose answer is to be measured */

@@ -134,7 +134,10 @@ static int open_model(struct hn_predictor *p, const char *path, bool own, struct
     if (!rc)
         rc = hn_model_set_head(
             &p->loaded.model, p->spec.labels.objective, hn_labels_outputs(&p->spec.labels), err);
-    return rc ? rc : hn_codec_open(&p->loaded.model, &p->loaded.codec, err);
+    if (!rc)
+        rc = hn_codec_open(&p->loaded.model, &p->loaded.codec, err);
+    p->loaded.codec.applied = !rc && hn_spec_applied(&p->spec);
+    return rc;
 }
 
 /* A base alone: rows as long as it was made for, within reason; a head must be in its file. */
@@ -332,23 +335,27 @@ int hn_predictor_generate(struct hn_predictor *p, const struct hn_prompt *prompt
     const struct hn_generate_options *options, struct hn_generated *results, hn_piece_fn *piece,
     void *user, struct hn_error *err) {
     struct hn_ids *ids = hn_calloc(n, sizeof *ids);
+    struct hn_view *again = hn_calloc(n, sizeof *again);
     size_t longest = 0;
-    for (size_t i = 0; ids && i < n; i++) {
+    for (size_t i = 0; ids && again && i < n; i++) {
         ids[i] = prompts[i].ids;
+        again[i] = hn_prompt_again(&prompts[i]);
         longest = ids[i].n > longest ? ids[i].n : longest;
     }
-    int rc = ids ? make_room(p, longest + options->max_tokens, err)
-                 : hn_fail(err, HN_E_INTERNAL, "out of memory");
+    int rc = ids && again ? make_room(p, longest + options->max_tokens, err)
+                          : hn_fail(err, HN_E_INTERNAL, "out of memory");
     struct hn_generator g = {.compute = &p->compute,
         .phase = &p->phase,
         .model = &p->loaded.model,
         .codec = &p->loaded.codec,
         .params = p->params.values,
         .slots = SLOTS,
-        .context = p->context};
+        .context = p->context,
+        .again = again};
     if (!rc)
         rc = hn_generate(&g, ids, n, options, results, piece, user, err);
     free(ids);
+    free(again);
     return rc;
 }
 

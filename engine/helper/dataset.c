@@ -237,7 +237,8 @@ static int preview_row(
 
 int hn_helper_dataset_preview(
     struct hn_helper_call *call, const json_t *params, json_t **ret, struct hn_error *err) {
-    const char *path = NULL, *date = "2000-01-01"; /* templates that print the date need one */
+    const char *path = NULL, *template = NULL,
+               *date = "2000-01-01"; /* templates that print the date need one */
     int64_t row = 1;
     struct preview *p = hn_calloc(1, sizeof *p);
     if (!p)
@@ -248,9 +249,12 @@ int hn_helper_dataset_preview(
     if (!rc)
         rc = hn_json_string(params, "now", &date, err);
     if (!rc)
+        rc = hn_json_string(params, "template", &template, err);
+    if (!rc)
         rc = hn_model_peek(&p->model, path, err);
     if (!rc)
         rc = hn_codec_open(&p->model, &p->codec, err);
+    p->codec.applied = template && strcmp(template, "applied") == 0;
     if (!rc)
         rc = open_data(call, json_object_get(params, "data"), &p->data, err);
     if (!rc)

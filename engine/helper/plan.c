@@ -647,6 +647,21 @@ static int find_labels(struct hn_planning *p, struct hn_error *err) {
     return rc;
 }
 
+/* Rows whose text the model's template makes are not rendered yet; labelled texts stay plain. */
+static int refuse_applied(
+    const struct hn_planning *p, const struct hn_dataset *data, struct hn_error *err) {
+    const char *word = json_string_value(json_object_get(p->params, "template"));
+    if (!word || strcmp(word, "applied") != 0 || data->columns == HN_ROWS_TEXT ||
+        data->columns == HN_ROWS_PROMPT_COMPLETION)
+        return 0;
+    hn_fail(err, HN_E_INVALID_FIELD,
+        "template \"applied\" is for rows of text, or of prompt and completion, that are rendered "
+        "already; these are not");
+    hn_error_field(err, "template");
+    hn_error_hint(err, "leave template out");
+    return HN_E_INVALID_FIELD;
+}
+
 /* Number of rows and the tasks the training data allows. */
 static int look_at_data(struct hn_helper_call *call, struct hn_planning *p, struct hn_error *err) {
     int rc = open_training(p, &p->data, err);
@@ -673,6 +688,8 @@ static int look_at_data(struct hn_helper_call *call, struct hn_planning *p, stru
     /* Decoders write their answers: rows with questions become text. */
     bool written =
         p->spec.task == HN_TASK_GENERATION || (p->spec.task == HN_TASK_QA && !p->encoder);
+    if (!rc)
+        rc = refuse_applied(p, &p->data, err);
     if (!rc && (written || p->spec.task == HN_TASK_QA))
         rc = refuse_labels(p, err);
     if (!rc && !written)

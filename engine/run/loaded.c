@@ -19,6 +19,7 @@ int hn_loaded_open(
         rc = hn_codec_open(&loaded->model, &loaded->codec, err);
     if (!rc && spec->template_date)
         snprintf(loaded->codec.date, sizeof loaded->codec.date, "%s", spec->template_date);
+    loaded->codec.applied = !rc && hn_spec_applied(spec);
     return rc;
 }
 

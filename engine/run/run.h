@@ -45,7 +45,7 @@ struct hn_run {
     const struct hn_dataset *sample_data; /* rows that samples are taken from */
     /* kept rows of sample_data, validation ones where there are any */
     size_t *sample_rows, n_sample_rows;
-    /* rows that were to be samples or are to be answered and have no prompt (hn_run_check_prompts) */
+    /* rows that were to be samples, or to be answered, and have no prompt */
     struct hn_notices unwritten;
     size_t n_samples_tried, n_answers_tried;
     struct hn_phase phases[HN_PHASES];

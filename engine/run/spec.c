@@ -119,6 +119,20 @@ static int check_precision(const struct hn_spec *spec, struct hn_error *err) {
     return HN_E_UNSUPPORTED;
 }
 
+bool hn_spec_applied(const struct hn_spec *spec) {
+    return spec->template && strcmp(spec->template, "applied") == 0;
+}
+
+static int check_template(const struct hn_spec *spec, struct hn_error *err) {
+    if (strcmp(spec->template, "model") == 0 || hn_spec_applied(spec))
+        return 0;
+    hn_fail(err, HN_E_INVALID_FIELD, "there is no template \"%.20s\"", spec->template);
+    hn_error_field(err, "template");
+    hn_error_hint(err,
+        "\"applied\": the rows' texts are rendered already; \"model\" or nothing: they are not");
+    return HN_E_INVALID_FIELD;
+}
+
 int hn_spec_read_fields(struct hn_spec *spec, const json_t *from, struct hn_error *err) {
     size_t n;
     const struct hn_job_field *fields = hn_job_fields(&n);
@@ -126,7 +140,9 @@ int hn_spec_read_fields(struct hn_spec *spec, const json_t *from, struct hn_erro
     for (size_t i = 0; !rc && i < n; i++)
         if (fields[i].part & (HN_JOB_RUN | HN_JOB_GIVEN))
             rc = read_field(spec, &fields[i], from, err);
-    return rc ? rc : check_precision(spec, err);
+    if (!rc)
+        rc = check_precision(spec, err);
+    return rc ? rc : check_template(spec, err);
 }
 
 void hn_spec_write_fields(json_t *run, const json_t *from, enum hn_job_part part) {

@@ -24,6 +24,7 @@ static int write_group(struct hn_trainer *t, const struct hn_dataset *data, cons
     struct hn_prompt prompts[GROUP] = {0};
     struct hn_generated results[GROUP] = {0};
     struct hn_ids ids[GROUP];
+    struct hn_view again[GROUP];
     size_t of[GROUP], count = 0;
     struct hn_generator g = {.compute = &t->compute,
         .phase = &t->run.phases[HN_PHASE_SAMPLE],
@@ -31,13 +32,15 @@ static int write_group(struct hn_trainer *t, const struct hn_dataset *data, cons
         .codec = &t->run.loaded.codec,
         .params = t->params.values,
         .slots = HN_SAMPLE_SLOTS,
-        .context = (size_t)(t->spec.hp.max_length + t->spec.sample_tokens)};
+        .context = (size_t)(t->spec.hp.max_length + t->spec.sample_tokens),
+        .again = again};
     struct hn_generate_options o = {.max_tokens = (size_t)t->spec.sample_tokens, .top_p = 1};
     int rc = 0;
     for (size_t i = 0; !rc && i < n; i++) {
         rc = hn_prompt_from_row(&t->run.loaded.codec, data, rows[i], &prompts[count], err);
         if (!rc && prompts[count].ids.n && prompts[count].ids.n < g.context) {
             ids[count] = prompts[count].ids;
+            again[count] = hn_prompt_again(&prompts[count]);
             of[count++] = rows[i];
         } else {
             hn_prompt_finish(&prompts[count]);

@@ -138,6 +138,7 @@ JOBS = [
     ("files without any bytes", {"exports": ["merged"], "max_shard_bytes": 0}, 400, "invalid_field", "max_shard_bytes", ""),
     ("files of a written size", {"max_shard_bytes": "5GB"}, 400, "invalid_field", "max_shard_bytes", "whole number"),
     ("a precision that is not computed", {"precision": "bf16"}, 400, "unsupported", "precision", "f32"),
+    ("an unknown template", {"template": "chatml"}, 400, "invalid_field", "template", "applied"),
     ("an unknown export step", {"export_step": "first"}, 400, "invalid_field", "export_step", ""),
     ("half the rows twice", {"validation": 1.5}, 400, "invalid_field", "validation", ""),
     ("validation of two kinds", {"validation": {"fraction": 0.1, "dataset": "ds_a"}}, 400, "invalid_field", "validation", ""),

@@ -54,8 +54,8 @@ def upload(daemon, *rows):
     return reply.json()
 
 
-def preview(daemon, model, row):
-    reply = daemon.get(f"/datasets/{upload(daemon, row)['id']}/preview?model={model}")
+def preview(daemon, model, row, query=""):
+    reply = daemon.get(f"/datasets/{upload(daemon, row)['id']}/preview?model={model}{query}")
     assert reply.status_code == 200, reply.text
     found = reply.json()
     found["targets"] = "".join(t["text"] for t in found["tokens"] if t["state"] == "trained")
@@ -241,3 +241,89 @@ def test_nothing_that_training_writes_fails_later(served, tmp_path):
                                                  "hyperparameters": short | {"eval_generate": 4}})
     assert reply.status_code == 400 and reply.json()["error"]["field"] == "hyperparameters.eval_generate", reply.text
     assert "line 1" in reply.json()["error"]["message"]
+
+
+RENDERED = f"<|im_start|>user\n{ASKED}<|im_end|>\n<|im_start|>assistant\n{TOLD}<|im_end|>\n"
+HALVES = {"prompt": RENDERED[:-len(TOLD) - 11], "completion": RENDERED[-len(TOLD) - 11:]}
+CONTROL = {0, 1, 2}  # <|endoftext|>, <|im_start|>, <|im_end|>
+
+
+def test_texts_that_are_rendered_already(served):
+    """Plain text stays plain and is told of; `template: applied` makes the tokens that `messages` would be."""
+    chat = preview(served, "plain", messages(ASK, TELL))
+    for row in ({"text": RENDERED}, HALVES):
+        plain = preview(served, "plain", row)
+        assert "<|im_start|>" not in [t["text"] for t in plain["tokens"]] and len(warned(plain, "control_text")) == 1
+        applied = preview(served, "plain", row, "&template=applied")
+        assert [t["id"] for t in applied["tokens"]] == [t["id"] for t in chat["tokens"]] and not applied["warnings"]
+        found = warned(plan(served, "plain", [row] * 3), "control_text")
+        assert len(found) == 1 and found[0].startswith("3 of 3 training rows") and "messages" in found[0] and '"template": "applied"' in found[0]
+        assert not warned(plan(served, "plain", [row] * 3, template="applied"), "control_text")
+    assert applied["targets"] == chat["targets"] == TOLD + "<|im_end|>"
+    assert preview(served, "plain", {"text": RENDERED}, "&template=applied")["targets"] == RENDERED[len("<|im_start|>"):-1]
+    assert preview(served, "plain", {"text": "no end"}, "&template=applied")["targets"] == "o end<|im_end|>"
+
+
+@pytest.mark.parametrize("row", [{"prompt": "High or low? ", "completion": "high<|im_end|>"}, {"prompt": "High or low? ", "completion": "high<|im_end|>\n"},
+                                 {"text": "High or low? high<|im_end|>"}, messages(ASK, {"role": "assistant", "content": "high<|im_end|>"}),
+                                 sharegpt(HUMAN, ("gpt", "high<|im_end|>")), {"instruction": ASKED, "output": "high<|im_end|>\n"}])
+def test_the_end_is_trained_once(served, row):
+    found = preview(served, "plain", row)
+    assert found["targets"].endswith("high<|im_end|>") and found["targets"].count("<|im_end|>") == 1 and not found["warnings"]
+    assert [t["id"] for t in found["tokens"] if t["state"] == "trained"][-1] == 2
+    if "prompt" in row:
+        assert preview(served, "plain", row, "&template=applied")["targets"].endswith("high<|im_end|>")
+
+
+def test_answers_that_spell_control_tokens(served):
+    found = preview(served, "plain", messages(ASK, {"role": "assistant", "content": "<|im_start|>high"}))
+    assert "leave them" in warned(found, "control_text")[0] and sum(t["text"] == "<|im_start|>" for t in found["tokens"]) == 2
+    assert not preview(served, "plain", messages({"role": "user", "content": "What is <|im_start|>?"}, TELL))["warnings"]
+
+
+def test_a_run_of_rendered_texts(served):
+    """It is asked in the same tokens; the field is a part of what the run is."""
+    runs = []
+    for template in ({}, {"template": "applied"}):
+        job = served.post("/jobs", json={"model": "plain", "dataset": upload(served, *[HALVES] * 8)["id"], "validation": "none",
+                                         "hyperparameters": {"max_steps": 1}} | template).json()
+        done = served.wait(job["id"])
+        assert done["status"] == "succeeded", done["status_reason"]
+        answer = served.post(f"/jobs/{job['id']}/predict", json={"inputs": [HALVES["prompt"]], "max_tokens": 1}).json()["data"][0]
+        runs.append(answer["usage"]["prompt_tokens"])
+    assert runs == [len(HALVES["prompt"]), len(HALVES["prompt"]) - 2 * len("im_start|>|") - len("im_end|>|")]
+    reply = served.post("/jobs?dry_run=1", json={"model": "plain", "dataset": upload(served, messages(ASK, TELL))["id"], "template": "applied"})
+    assert reply.status_code == 400 and reply.json()["error"]["field"] == "template", reply.text
+    spec = json.loads((served.state / "runs" / job["id"] / "spec.json").read_text())
+    assert spec["run"]["template"] == "applied"
+
+
+def test_a_prompt_that_ends_in_a_space(start, tmp_path):
+    """It is learned and asked in the tokens of the whole text; the space is no part of the answer."""
+    folder = tiny.llama(tmp_path / "models" / "spaces")
+    tokenizer = json.loads((folder / "tokenizer.json").read_text())
+    tokenizer["model"]["vocab"]["\u0120a"] = tokenizer["model"]["vocab"].pop("\u00ff")
+    tokenizer["model"]["merges"] = ["\u0120 a"]
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
+    daemon = start("--model_dirs", str(tmp_path / "models"), fake=False)
+    assert daemon.post("/models", json={"name": "spaces", "path": str(folder)}).status_code == 201
+    row = {"prompt": "Q: ", "completion": "ah"}
+    before, behind = preview(daemon, "spaces", row), preview(daemon, "spaces", {"prompt": "Q:", "completion": " ah"})
+    assert before["tokens"] == behind["tokens"] and before["targets"] == " ah<|im_end|>"
+    assert warned(before, "moved_border") and not behind["warnings"]
+    data = upload(daemon, *[row] * 8)["id"]
+    job = daemon.post("/jobs", json={"model": "spaces", "dataset": data, "validation": data, "method": "full", "hyperparameters": {
+        "epochs": 40, "learning_rate": 0.01, "batch_size": 8, "eval_generate": 2}}).json()
+    done = daemon.wait(job["id"])
+    assert done["status"] == "succeeded", done["status_reason"]
+    path = f"/jobs/{job['id']}"
+    told = [e["data"]["message"] for e in daemon.get(path + "/events?type=warning").json()["data"] if e["data"]["code"] == "moved_border"]
+    assert told and told[0].startswith("8 of 8 training rows")
+    assert daemon.get(path + "/events?type=sample").json()["data"][-1]["data"]["text"] == "ah"
+    assert daemon.get(path + "/metrics").json()["data"][-1]["val_exact_match"] == 100
+    for prompt, text in (("Q: ", "ah"), ("Q:", " ah")):
+        answer = daemon.post(path + "/predict", json={"inputs": [{"prompt": prompt}], "max_tokens": 5}).json()["data"][0]
+        assert (answer["text"], answer["usage"]["prompt_tokens"]) == (text, 2), answer
+    stream = daemon.post(path + "/predict", json={"inputs": [{"prompt": "Q: "}], "max_tokens": 5, "stream": True}).text
+    assert '"text":"a' in stream.replace(": ", ":") and '" ah' not in stream and '" a' not in stream, stream
+    assert daemon.post(path + "/evaluate", json={"dataset": data, "generate": True}).json()["metrics"]["exact_match"] == 100
