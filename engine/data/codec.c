@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static int no_memory(struct hn_error *err) {
     return hn_fail(err, HN_E_INTERNAL, "out of memory");
@@ -241,12 +242,30 @@ int hn_codec_from_gguf(const struct hn_gguf *gguf, struct hn_codec *ret, struct 
     return 0;
 }
 
-int hn_codec_open(const struct hn_model *model, struct hn_codec *ret, struct hn_error *err) {
-    if (model->is_folder && !model->gguf.n_kv) {
-        hn_fail(err, HN_E_MODEL_INVALID, "the model's folder has no tokenizer.json");
-        hn_error_hint(err, "AutoTokenizer.from_pretrained(…).save_pretrained(FOLDER) writes it");
-        return HN_E_MODEL_INVALID;
+/* There is neither tokenizer.json nor vocab.txt. */
+static int refuse_tokenizer(const char *dir, struct hn_error *err) {
+    static const struct {
+        const char *file, *what;
+    } older[] = {{"tokenizer.model", "SentencePiece's own file"},
+        {"spiece.model", "SentencePiece's own file"},
+        {"sentencepiece.bpe.model", "SentencePiece's own file"},
+        {"merges.txt", "a vocabulary with merges"}, {"tekken.json", "Mistral's own file"},
+        {"tokenizer_config.json", "the settings alone"}};
+    char path[4400], found[120] = "";
+    for (size_t i = 0; !found[0] && i < sizeof older / sizeof older[0]; i++) {
+        snprintf(path, sizeof path, "%.4096s/%s", dir, older[i].file);
+        if (!access(path, F_OK))
+            snprintf(found, sizeof found, "; it has %s (%s)", older[i].what, older[i].file);
     }
+    hn_fail(err, HN_E_MODEL_INVALID, "the model's folder has no tokenizer.json%s", found);
+    hn_error_hint(
+        err, "AutoTokenizer.from_pretrained(\"FOLDER\").save_pretrained(\"FOLDER\") writes it");
+    return HN_E_MODEL_INVALID;
+}
+
+int hn_codec_open(const struct hn_model *model, struct hn_codec *ret, struct hn_error *err) {
+    if (model->is_folder && !model->gguf.n_kv)
+        return refuse_tokenizer(model->folder.dir, err);
     return hn_codec_from_gguf(&model->gguf, ret, err);
 }
 

@@ -93,7 +93,13 @@ int hn_export_list(const char *root, const char *dir, json_t *files, struct hn_e
     int rc = list_names(path, &names, &n, err);
     for (size_t i = 0; !rc && i < n; i++) {
         json_t *file = NULL;
-        snprintf(path, sizeof path, "%.100s/%.300s", dir, names[i]);
+        char full[5200];
+        snprintf(path, sizeof path, "%.200s/%.300s", dir, names[i]);
+        snprintf(full, sizeof full, "%.4096s/%.1000s", root, path);
+        if (hn_is_folder(full)) { /* one deep: further chat templates */
+            rc = hn_export_list(root, path, files, err);
+            continue;
+        }
         rc = hn_export_file(root, path, &file, err);
         if (!rc)
             json_array_append_new(files, file);

@@ -32,11 +32,31 @@ static int unsayable(struct hn_error *err, const char *what) {
     return HN_E_UNSUPPORTED;
 }
 
-static bool is_plain(const struct hn_rope *rope, size_t head_dim) {
-    for (size_t i = 0; i < head_dim / 2; i++)
-        if (fabs(rope->inverse[i] * pow(rope->base, 2.0 * (double)i / (double)head_dim) - 1) > 1e-6)
-            return false;
-    return rope->scale >= 1 && rope->scale <= 1;
+/* By what a frequency is divided. */
+static double rope_factor(const struct hn_rope *rope, size_t head_dim, size_t i) {
+    return pow(rope->base, -2.0 * (double)i / (double)head_dim) / rope->inverse[i];
+}
+
+/* The one factor by which all frequencies are divided, 1 without a scaling; 0 when it is not one.
+ */
+static double linear_factor(const struct hn_rope *rope, size_t head_dim) {
+    double first = rope_factor(rope, head_dim, 0);
+    for (size_t i = 1; i < head_dim / 2; i++)
+        if (fabs(rope_factor(rope, head_dim, i) / first - 1) > 1e-6)
+            return 0;
+    return first;
+}
+
+/* Factors of their own for each frequency are read by llama.cpp's architecture llama alone. */
+static bool has_factors(const struct hn_model *model) {
+    const struct hn_model_config *c = &model->config;
+    return model->is_folder && !c->layer_norm && linear_factor(&c->rope, c->head_dim) <= 0;
+}
+
+static bool is_sayable(const struct hn_model *model) {
+    const struct hn_rope *rope = &model->config.rope;
+    return rope->scale >= 1 && rope->scale <= 1 &&
+        (!has_factors(model) || strcmp(model->arch->gguf_arch, "llama") == 0);
 }
 
 int hn_merged_gguf_check(const struct hn_model *model, struct hn_error *err) {
@@ -49,8 +69,7 @@ int hn_merged_gguf_check(const struct hn_model *model, struct hn_error *err) {
     if (!hn_gguf_find(&model->gguf, "tokenizer.ggml.tokens"))
         return unsayable(err, "the tokenizer");
     if (!c->layer_norm &&
-        (!is_plain(&c->rope, c->head_dim) ||
-            (gemma && (c->local_rope.base < 1e4 || c->local_rope.base > 1e4))))
+        (!is_sayable(model) || (gemma && (c->local_rope.base < 1e4 || c->local_rope.base > 1e4))))
         return unsayable(err, "the scaling of rotary embeddings");
     for (size_t l = 0; l < c->layers; l++)
         if ((c->window[l] > 0) != (gemma && (l + 1) % 6 != 0))
@@ -95,6 +114,13 @@ static void put_config(struct hn_gguf_writer *w, const struct hn_model *model) {
     put_key(w, model, "vocab_size", c->vocab);
     put_real(w, model, "attention.layer_norm_rms_epsilon", c->norm_eps);
     put_real(w, model, "rope.freq_base", c->rope.base);
+    double factor = linear_factor(&c->rope, c->head_dim);
+    if (factor > 1 + 1e-6) {
+        char key[96];
+        snprintf(key, sizeof key, "%s.rope.scaling.type", model->arch->gguf_arch);
+        hn_gguf_put_string(w, key, "linear");
+        put_real(w, model, "rope.scaling.factor", factor);
+    }
     for (size_t l = 0; l < c->layers; l++)
         if (c->window[l]) {
             put_key(w, model, "attention.sliding_window", c->window[l]);
@@ -150,6 +176,19 @@ static bool is_replaced(const struct hn_model *model, struct hn_view key) {
         (key.size > 5 && memcmp(key.data, "hone.", 5) == 0);
 }
 
+/* Further tokens that end a text, of a folder: llama.cpp has a field each for two of them, and
+ * knows by their names those of a turn. */
+static void put_ends(struct hn_gguf_writer *w, const struct hn_loaded *loaded) {
+    static const char *const keys[] = {
+        "tokenizer.ggml.eot_token_id", "tokenizer.ggml.eom_token_id"};
+    const struct hn_tokenizer *tokenizer = loaded->codec.tokenizer;
+    size_t n = hn_tokenizer_vocab(tokenizer), used = 0;
+    for (size_t id = 0; id < n && id < loaded->model.config.vocab && used < 2; id++)
+        if (hn_tokenizer_is_end(tokenizer, (int32_t)id) &&
+            (int32_t)id != hn_tokenizer_eos(tokenizer))
+            hn_gguf_put_u32(w, keys[used++], (uint32_t)id);
+}
+
 static int put_metadata(
     struct hn_gguf_writer *w, const struct hn_loaded *loaded, struct hn_error *err) {
     const struct hn_model *model = &loaded->model;
@@ -157,6 +196,7 @@ static int put_metadata(
     if (model->is_folder) {
         put_config(w, model);
         rc = put_tokens(w, model, err);
+        put_ends(w, loaded);
     }
     for (size_t i = 0; i < model->gguf.n_kv; i++)
         if (!is_replaced(model, model->gguf.kv[i].key))
@@ -211,6 +251,20 @@ static int write_tensor(int fd, const struct hn_loaded *loaded, const struct hn_
     return rc ? rc : hn_write_all(fd, zeros, hn_gguf_padding(w->rows * bytes), err);
 }
 
+/* The bytes of rope_freqs.weight: the base's own, or made of a folder's scaling, as llama.cpp's
+ * converter does for Llama 3.1 and later; none without. rope.c has seen that the base's fit. */
+static struct hn_view rope_factors(const struct hn_model *model, float made[HN_MAX_HEAD_DIM / 2]) {
+    const struct hn_gguf_tensor *own = hn_gguf_tensor(&model->gguf, "rope_freqs.weight");
+    size_t n = model->config.head_dim / 2;
+    if (own)
+        return (struct hn_view){(const char *)own->data, own->bytes};
+    if (!has_factors(model))
+        return (struct hn_view){0};
+    for (size_t i = 0; i < n; i++)
+        made[i] = (float)rope_factor(&model->config.rope, model->config.head_dim, i);
+    return (struct hn_view){(const char *)made, n * sizeof *made};
+}
+
 static int write_file(const struct hn_loaded *loaded, const struct hn_params *params,
     const char *path, struct hn_error *err) {
     const struct hn_model *model = &loaded->model;
@@ -223,9 +277,11 @@ static int write_file(const struct hn_loaded *loaded, const struct hn_params *pa
         hn_gguf_put_tensor(&w, v->gguf_name, hn_merged_gguf_type(loaded, v), v->vector ? 1 : 2,
             (size_t[]){v->cols, v->rows}, v->rows * hn_dtype_bytes(type, v->cols));
     }
-    const struct hn_gguf_tensor *factors = hn_gguf_tensor(&model->gguf, "rope_freqs.weight");
-    if (factors)
-        hn_gguf_put_tensor(&w, "rope_freqs.weight", factors->type, 1, factors->ne, factors->bytes);
+    float made[HN_MAX_HEAD_DIM / 2];
+    struct hn_view factors = rope_factors(model, made);
+    size_t n_factors = factors.size / sizeof(float);
+    if (n_factors)
+        hn_gguf_put_tensor(&w, "rope_freqs.weight", HN_F32, 1, &n_factors, factors.size);
     hn_gguf_finish_header(&w, &header);
     if (!rc && header.failed)
         rc = hn_fail(err, HN_E_INTERNAL, "out of memory");
@@ -236,8 +292,11 @@ static int write_file(const struct hn_loaded *loaded, const struct hn_params *pa
         rc = hn_write_all(fd, header.data, header.size, err);
     for (size_t i = 0; !rc && i < model->n_weights; i++)
         rc = write_tensor(fd, loaded, params, &model->weights[i], err);
-    if (!rc && factors)
-        rc = hn_write_all(fd, factors->data, factors->bytes, err);
+    static const char zeros[64];
+    if (!rc && n_factors)
+        rc = hn_write_all(fd, factors.data, factors.size, err);
+    if (!rc && n_factors)
+        rc = hn_write_all(fd, zeros, hn_gguf_padding(factors.size), err);
     if (fd >= 0 && close(fd) && !rc)
         rc = hn_fail_errno(err, errno, "cannot close %s", path);
     hn_buf_free(&header);

@@ -11,6 +11,7 @@
 #include "engine/tokenizer/tokenizer_internal.h"
 #include "engine/tokenizer/vocab.h"
 
+#include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -142,11 +143,25 @@ static int write_json(const char *dir, const char *name, json_t *json, struct hn
     return rc;
 }
 
-static int write_template(const struct hn_loaded *loaded, const char *dir, struct hn_error *err) {
+/* A chat template beside the default one, which has a folder of Transformers' for its like. */
+static int write_further_template(
+    const char *dir, const char *name, const char *text, size_t size, struct hn_error *err) {
+    char path[4600];
+    snprintf(path, sizeof path, "%.4096s/" HN_FOLDER_TEMPLATES, dir);
+    int rc = hn_dir_create(path, err);
+    snprintf(path, sizeof path, "%.4096s/" HN_FOLDER_TEMPLATES "/%.255s", dir, name);
+    return rc ? rc : hn_file_write_durable(path, text, size, err);
+}
+
+static int write_templates(const struct hn_loaded *loaded, const char *dir, struct hn_error *err) {
     char path[4300];
-    struct hn_view chat = hn_gguf_string(&loaded->model.gguf, "tokenizer.chat_template");
+    struct hn_view chat = hn_gguf_string(&loaded->model.gguf, "tokenizer.chat_template"),
+                   tools = hn_gguf_string(&loaded->model.gguf, "tokenizer.chat_template.tool_use");
     snprintf(path, sizeof path, "%.4096s/chat_template.jinja", dir);
-    return chat.size ? hn_file_write_durable(path, chat.data, chat.size, err) : 0;
+    int rc = chat.size ? hn_file_write_durable(path, chat.data, chat.size, err) : 0;
+    return rc || !tools.size
+        ? rc
+        : write_further_template(dir, "tool_use.jinja", tools.data, tools.size, err);
 }
 
 static json_t *special_tokens(const char *bos, const char *eos, const char *unk, const char *pad) {
@@ -160,16 +175,42 @@ static json_t *special_tokens(const char *bos, const char *eos, const char *unk,
     return map;
 }
 
+/* Further chat templates, which an import has in the folder itself: files of
+ * additional_chat_templates/, or named "additional_chat_templates.NAME". */
+static int copy_templates(
+    const char *from, const char *prefix, const char *dir, struct hn_error *err) {
+    DIR *d = opendir(from);
+    size_t n = strlen(prefix);
+    int rc = 0;
+    for (struct dirent *entry; d && !rc && (entry = readdir(d));) {
+        char path[4400], *text = NULL;
+        size_t size, length = strlen(entry->d_name);
+        if (strncmp(entry->d_name, prefix, n) != 0 || length < n + 7 || entry->d_name[n] == '.' ||
+            strcmp(entry->d_name + length - 6, ".jinja") != 0)
+            continue;
+        snprintf(path, sizeof path, "%.4096s/%.255s", from, entry->d_name);
+        rc = hn_file_read(path, 1 << 20, &text, &size, err);
+        if (!rc)
+            rc = write_further_template(dir, entry->d_name + n, text, size, err);
+        free(text);
+    }
+    if (d)
+        closedir(d);
+    return rc;
+}
+
 /* A folder's own files, as they are. */
 static int copy_files(const struct hn_loaded *loaded, const char *dir, struct hn_error *err) {
     static const char *const names[] = {"tokenizer.json", "tokenizer_config.json",
         "special_tokens_map.json", "added_tokens.json", "vocab.txt", "vocab.json", "merges.txt",
         "tokenizer.model", "chat_template.jinja", "chat_template.json"};
+    const char *base = loaded->model.folder.dir;
+    char path[4400];
     int rc = 0;
     for (size_t i = 0; !rc && i < sizeof names / sizeof names[0]; i++) {
-        char path[4400], *text = NULL;
+        char *text = NULL;
         size_t size;
-        snprintf(path, sizeof path, "%.4096s/%s", loaded->model.folder.dir, names[i]);
+        snprintf(path, sizeof path, "%.4096s/%s", base, names[i]);
         if (access(path, R_OK))
             continue;
         rc = hn_file_read(path, (size_t)256 << 20, &text, &size, err);
@@ -178,7 +219,10 @@ static int copy_files(const struct hn_loaded *loaded, const char *dir, struct hn
             rc = hn_file_write_durable(path, text, size, err);
         free(text);
     }
-    return rc;
+    snprintf(path, sizeof path, "%.4096s/" HN_FOLDER_TEMPLATES, base);
+    if (!rc)
+        rc = copy_templates(path, "", dir, err);
+    return rc ? rc : copy_templates(base, HN_FOLDER_TEMPLATES ".", dir, err);
 }
 
 int hn_tokenizer_files_write(
@@ -220,5 +264,5 @@ int hn_tokenizer_files_write(
     if (!rc)
         rc = write_json(
             dir, "special_tokens_map.json", special_tokens(bos, eos, unk, pad ? pad : eos), err);
-    return rc ? rc : write_template(loaded, dir, err);
+    return rc ? rc : write_templates(loaded, dir, err);
 }

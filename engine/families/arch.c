@@ -97,16 +97,29 @@ struct size_key {
     size_t ceiling;
 };
 
+/* A size that the family has where config.json leaves the field out altogether; null is none. */
+static double absent(const struct hn_model *model, const char *hf, size_t value, double otherwise) {
+    return model->is_folder && value && !json_object_get(model->folder.config, hf) ? (double)value
+                                                                                   : otherwise;
+}
+
+double hn_arch_context(const struct hn_model *model) {
+    size_t family = model->is_folder ? model->arch->absent.context : 0;
+    return hn_arch_number(model, HN_CONTEXT_KEY, family ? (double)family : 2048);
+}
+
 int hn_arch_read_sizes(struct hn_model *model, struct hn_error *err) {
     struct hn_model_config *c = &model->config;
+    double kv = absent(model, "num_key_value_heads", model->arch->absent.kv_heads, 0),
+           head = absent(model, "head_dim", model->arch->absent.head_dim, 0);
     const struct size_key keys[] = {
         {{"block_count", "num_hidden_layers|n_layers|n_layer"}, &c->layers, -1, HN_MAX_LAYERS},
         {{"embedding_length", "hidden_size|n_embd|dim"}, &c->hidden, -1, 65536},
         {{"feed_forward_length", "intermediate_size|n_inner|hidden_dim"}, &c->ffn, 0, 1 << 20},
         {{"attention.head_count", "num_attention_heads|n_heads|n_head"}, &c->heads, -1, 1024},
-        {{"attention.head_count_kv", "num_key_value_heads"}, &c->kv_heads, 0, 1024},
-        {{"attention.key_length", "head_dim"}, &c->head_dim, 0, HN_MAX_HEAD_DIM},
-        {HN_CONTEXT_KEY, &c->context, 2048, HN_MAX_CONTEXT},
+        {{"attention.head_count_kv", "num_key_value_heads"}, &c->kv_heads, kv, 1024},
+        {{"attention.key_length", "head_dim"}, &c->head_dim, head, HN_MAX_HEAD_DIM},
+        {HN_CONTEXT_KEY, &c->context, hn_arch_context(model), HN_MAX_CONTEXT},
     };
     for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {
         double v = hn_arch_number(model, keys[i].key, keys[i].fallback);
@@ -163,17 +176,21 @@ int hn_arch_read_sizes(struct hn_model *model, struct hn_error *err) {
  * once. */
 int hn_arch_read_windows(struct hn_model *model, size_t pattern, struct hn_error *err) {
     struct hn_model_config *c = &model->config;
-    double window = hn_arch_number(
-        model, (struct hn_arch_key){"attention.sliding_window", "sliding_window"}, 0);
+    double window =
+        hn_arch_number(model, (struct hn_arch_key){"attention.sliding_window", "sliding_window"},
+            absent(model, "sliding_window", model->arch->absent.window, 0));
     const json_t *types = hn_arch_json(model, "layer_types");
     if (!(window >= 0 && window < 1e9))
         return hn_fail(err, HN_E_MODEL_INVALID, "the model's sliding window is out of range");
-    if (window < 1 || !hn_arch_flag(model, (struct hn_arch_key){NULL, "use_sliding_window"}, true))
+    if (window < 1 ||
+        !hn_arch_flag(model, (struct hn_arch_key){NULL, "use_sliding_window"},
+            !model->is_folder || !model->arch->absent.window_asked))
         return 0;
     pattern = (size_t)hn_arch_number(model,
         (struct hn_arch_key){"attention.sliding_window_pattern", "sliding_window_pattern"},
         (double)pattern);
-    double first = hn_arch_number(model, (struct hn_arch_key){NULL, "max_window_layers"}, 0);
+    double first = hn_arch_number(model, (struct hn_arch_key){NULL, "max_window_layers"},
+        model->is_folder ? (double)model->arch->absent.window_begin : 0);
     for (size_t l = 0; l < c->layers; l++) {
         const char *type = json_string_value(json_array_get(types, l));
         bool slides = pattern == 0 || (l + 1) % pattern != 0;

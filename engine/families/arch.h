@@ -34,6 +34,8 @@ bool hn_arch_flag(const struct hn_model *model, struct hn_arch_key key, bool fal
 /* A member of config.json, NULL for GGUF files. Borrowed. */
 const json_t *hn_arch_json(const struct hn_model *model, const char *hf);
 
+/* Tokens of a row that the model was made for, unchecked. */
+double hn_arch_context(const struct hn_model *model);
 /* Sizes, norms' epsilon and context, with ceilings. */
 int hn_arch_read_sizes(struct hn_model *model, struct hn_error *err);
 /* Rotary frequencies with their scaling (linear, llama3, yarn, or the file's own factors); others

@@ -59,7 +59,7 @@ const struct hn_arch hn_arch_gpt2 = {
         [HN_HEAD_TOKENS] = {"GPT2ForTokenClassification", NULL, "classifier", "classifier",
             .drops = true, .bias = true}},
     .hf_prefix = "transformer.",
-    .ties = true,
+    .absent = {.context = 1024, .ties = true},
     .configure = configure,
     .build = build,
     .describe = describe,

@@ -17,10 +17,13 @@
 #include <string.h>
 
 static int configure_common(struct hn_model *model, struct hn_error *err) {
+    bool gemma = model->arch == &hn_arch_gemma3;
     int rc = hn_arch_read_sizes(model, err);
     if (!rc)
         rc = hn_rope_configure(model, err);
-    return rc ? rc : hn_arch_read_activation(model, "hidden_activation|hidden_act", HN_SILU, err);
+    return rc ? rc
+              : hn_arch_read_activation(model, gemma ? "hidden_activation" : "hidden_act",
+                    gemma ? HN_GELU_TANH : HN_SILU, err);
 }
 
 static int configure_llama(struct hn_model *model, struct hn_error *err) {
@@ -45,13 +48,11 @@ static int configure_gemma3(struct hn_model *model, struct hn_error *err) {
         hn_arch_number(model,
             (struct hn_arch_key){"final_logit_softcapping", "final_logit_softcapping"}, 0) > 0)
         return hn_fail(err, HN_E_UNSUPPORTED, "soft caps of logits are not supported");
-    if (!model->is_folder)
-        c->activation = HN_GELU_TANH;
     c->has_local_rope = true;
     c->embed_scale = sqrt((double)c->hidden);
     c->attention_scale = 1 /
-        sqrt(hn_arch_number(
-            model, (struct hn_arch_key){NULL, "query_pre_attn_scalar"}, (double)c->head_dim));
+        sqrt(hn_arch_number(model, (struct hn_arch_key){NULL, "query_pre_attn_scalar"},
+            model->is_folder ? 256 : (double)c->head_dim));
     return 0;
 }
 
@@ -195,6 +196,7 @@ const struct hn_arch hn_arch_mistral = {
     .hf_class = "MistralForCausalLM",
     HEADS("Mistral"),
     .hf_prefix = "model.",
+    .absent = {.context = 131072, .kv_heads = 8, .window = 4096},
     .configure = configure_windowed,
     .build = build,
     .describe = describe,
@@ -208,6 +210,11 @@ const struct hn_arch hn_arch_qwen2 = {
     .hf_class = "Qwen2ForCausalLM",
     HEADS("Qwen2"),
     .hf_prefix = "model.",
+    .absent = {.context = 32768,
+        .kv_heads = 32,
+        .window = 4096,
+        .window_begin = 28,
+        .window_asked = true},
     .configure = configure_windowed,
     .build = build,
     .describe = describe,
@@ -221,6 +228,12 @@ const struct hn_arch hn_arch_qwen3 = {
     .hf_class = "Qwen3ForCausalLM",
     HEADS("Qwen3"),
     .hf_prefix = "model.",
+    .absent = {.context = 32768,
+        .kv_heads = 32,
+        .head_dim = 128,
+        .window = 4096,
+        .window_begin = 28,
+        .window_asked = true},
     .configure = configure_windowed,
     .build = build,
     .describe = describe,
@@ -239,7 +252,12 @@ const struct hn_arch hn_arch_gemma3 = {
     .hf_class = "Gemma3ForCausalLM",
     .heads = {[HN_HEAD_SEQUENCE] = {"Gemma3TextForSequenceClassification", NULL, "score", "score"}},
     .hf_prefix = "model.",
-    .ties = true,
+    .absent = {.context = 131072,
+        .kv_heads = 4,
+        .head_dim = 256,
+        .window = 4096,
+        .rope_base = 1e6,
+        .ties = true},
     .configure = configure_gemma3,
     .build = build,
     .describe = describe_gemma3,

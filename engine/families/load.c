@@ -197,6 +197,8 @@ static bool is_leftover(const struct hn_model *model, struct hn_view name) {
         if (begins_with_module(name, model->arch->heads[k].score) ||
             begins_with_module(name, model->arch->heads[k].dense))
             return true;
+    if (begins_with_module(name, "v_head")) /* TRL's value head: of a training, not of the model */
+        return true;
     for (const char *const *module = model->arch->leftovers; module && *module; module++)
         if (begins_with_module(name, *module))
             return true;
@@ -213,6 +215,37 @@ static bool is_weight(const struct hn_model *model, struct hn_view name) {
                 return true;
     }
     return false;
+}
+
+/* What names of tensors tell of a folder whose weights are not those of a plain model. */
+static const struct {
+    const char *part, *what, *hint;
+} variants[] = {
+    {".lora_A.", "a LoRA adapter that is not merged",
+        "merge it and save again: model.merge_and_unload().save_pretrained(folder)"},
+    {".base_layer.", "a model wrapped by PEFT",
+        "merge it and save again: model.merge_and_unload().save_pretrained(folder)"},
+    {"vision_tower.", "a model that sees pictures, too", "take the version for text alone"},
+    {"visual.", "a model that sees pictures, too", "take the version for text alone"},
+    {".experts.", "a mixture of experts", "take a dense model"},
+};
+
+/* Tensors are missing, of another shape or strange: why, where their names tell. Returns rc. */
+static int explain(const struct hn_model *model, int rc, struct hn_error *err) {
+    if (!model->is_folder || hn_folder_refuse_quantised(&model->folder, err))
+        return rc;
+    for (size_t k = 0; k < sizeof variants / sizeof variants[0]; k++)
+        for (size_t s = 0; s < model->folder.n_shards; s++)
+            for (size_t i = 0; i < model->folder.shards[s].n; i++) {
+                const char *name = model->folder.shards[s].tensors[i].name;
+                if (!strstr(name, variants[k].part))
+                    continue;
+                hn_fail(err, rc, "the folder holds %s: the tensor %.200s is one of its",
+                    variants[k].what, name);
+                hn_error_hint(err, "%s", variants[k].hint);
+                return rc;
+            }
+    return rc;
 }
 
 /* Tensors that are in the file but in none of our names would be silently left out of the
@@ -292,18 +325,58 @@ static int find_vocab(struct hn_model *model, struct hn_error *err) {
     struct stored t;
     name_weight(&embed, &model->arch->names[HN_ROLE_EMBED], 0);
     model->config.tied = model->is_folder && hn_role_exists(&model->arch->names[HN_ROLE_HEAD]) &&
-        hn_arch_flag(model, (struct hn_arch_key){NULL, "tie_word_embeddings"}, model->arch->ties);
+        hn_arch_flag(
+            model, (struct hn_arch_key){NULL, "tie_word_embeddings"}, model->arch->absent.ties);
     if (!find_stored(model, &embed, &t) || t.n_dims != 2 || t.dims[0] > (size_t)1 << 24)
-        return hn_fail(
-            err, HN_E_MODEL_INVALID, "the model has no token embedding of a sensible size");
+        return hn_fail(err, HN_E_MODEL_INVALID,
+            "the model has no token embedding %s of a sensible size", t.name);
     model->config.vocab = t.dims[0];
     return decide_tied(model, &t, err);
+}
+
+/* GGUF files that are something else than a whole model. */
+static int refuse_other_gguf(const struct hn_gguf *gguf, struct hn_error *err) {
+    static const struct {
+        const char *key, *value, *what, *hint;
+    } kinds[] = {
+        {"general.type", "adapter", "a LoRA adapter", "import the base that it was trained on"},
+        {"general.type", "mmproj", "the part of a model that sees pictures (mmproj)",
+            "import the file of the language model beside it"},
+        {"general.architecture", "clip", "the part of a model that sees pictures (mmproj)",
+            "import the file of the language model beside it"},
+        {"general.type", "imatrix", "an importance matrix", "import the model itself"},
+        {"general.type", "vocab", "a vocabulary alone", "import the file with the weights"},
+    };
+    for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++)
+        if (hn_view_is(hn_gguf_string(gguf, kinds[i].key), kinds[i].value)) {
+            struct hn_view name = hn_gguf_string(gguf, "general.base_model.0.name");
+            hn_fail(err, HN_E_MODEL_INVALID, "the GGUF file is %s, not a model%s%.*s%s",
+                kinds[i].what, name.size ? "; its base is \"" : "",
+                (int)(name.size < 100 ? name.size : 100), name.data ? name.data : "",
+                name.size ? "\"" : "");
+            hn_error_hint(err, "%s", kinds[i].hint);
+            return HN_E_MODEL_INVALID;
+        }
+    int64_t parts = hn_gguf_int(gguf, "split.count", 1);
+    if (parts > 1) {
+        hn_fail(err, HN_E_MODEL_INVALID, "the GGUF file is part %lld of %lld of a model",
+            (long long)hn_gguf_int(gguf, "split.no", 0) + 1, (long long)parts);
+        hn_error_hint(err, "join them: llama-gguf-split --merge FIRST_PART WHOLE.gguf");
+        return HN_E_MODEL_INVALID;
+    }
+    if (gguf->n_tensors)
+        return 0;
+    hn_fail(err, HN_E_MODEL_INVALID, "the GGUF file holds a vocabulary alone, without weights");
+    hn_error_hint(err, "import the file with the weights");
+    return HN_E_MODEL_INVALID;
 }
 
 int hn_model_peek(struct hn_model *model, const char *path, struct hn_error *err) {
     *model = (struct hn_model){.is_folder = hn_is_folder(path)};
     int rc = model->is_folder ? hn_folder_open(&model->folder, path, err)
                               : hn_gguf_open(&model->gguf, path, err);
+    if (!rc && !model->is_folder)
+        rc = refuse_other_gguf(&model->gguf, err);
     if (!rc)
         rc = hn_arch_find(model, &model->arch, err);
     if (rc)
@@ -311,22 +384,27 @@ int hn_model_peek(struct hn_model *model, const char *path, struct hn_error *err
     snprintf(model->config.family, sizeof model->config.family, "%s", model->arch->family);
     if (model->is_folder && (rc = hn_folder_text(&model->folder, &model->gguf, err)))
         return rc;
-    double context = hn_arch_number(model, HN_CONTEXT_KEY, 2048);
+    double context = hn_arch_context(model);
     model->config.context =
         context >= 1 && context <= HN_MAX_CONTEXT ? (size_t)context : HN_MAX_CONTEXT;
     return 0;
 }
 
-int hn_model_open(struct hn_model *model, const char *path, struct hn_error *err) {
-    int rc = hn_model_peek(model, path, err);
+static int read_tensors(struct hn_model *model, struct hn_error *err) {
+    int rc = find_vocab(model, err), configured = 0;
     if (!rc)
-        rc = find_vocab(model, err);
-    if (!rc)
-        rc = model->arch->configure(model, err);
+        rc = configured = model->arch->configure(model, err);
     if (!rc)
         rc = add_weights(model, err);
     if (!rc)
         rc = refuse_strangers(model, err);
+    return rc && !configured && rc != HN_E_INTERNAL ? explain(model, rc, err) : rc;
+}
+
+int hn_model_open(struct hn_model *model, const char *path, struct hn_error *err) {
+    int rc = hn_model_peek(model, path, err);
+    if (!rc)
+        rc = read_tensors(model, err);
     if (!rc)
         name_quantisation(model);
     model->head.outputs = model->config.vocab;
@@ -377,8 +455,8 @@ static int read_head_dropout(
     struct hn_model_config *c = &model->config;
     c->head_dropout = c->dropout;
     if (names->dropout && model->is_folder)
-        c->head_dropout =
-            hn_arch_number(model, (struct hn_arch_key){NULL, names->dropout}, c->dropout);
+        c->head_dropout = hn_arch_number(model, (struct hn_arch_key){NULL, names->dropout},
+            names->dropout_absent > 0 ? names->dropout_absent : c->dropout);
     if (c->head_dropout >= 0 && c->head_dropout < 1)
         return 0;
     return hn_fail(

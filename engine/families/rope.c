@@ -127,7 +127,8 @@ static int apply(struct hn_rope *rope, const struct scaling *s, struct hn_error 
         scale_llama3(rope, d, factor, s);
     else if (strcmp(type, "yarn") == 0)
         scale_yarn(rope, d, factor, s);
-    else if (strcmp(type, "none") != 0 && strcmp(type, "default") != 0)
+    else if (strcmp(type, "none") != 0 && strcmp(type, "default") != 0 &&
+        strcmp(type, "dynamic") != 0) /* which scales behind the context only */
         return hn_fail(err, HN_E_UNSUPPORTED,
             "RoPE scaling of type \"%s\" is not supported; linear, llama3 and yarn are", type);
     return by_file_factors(rope, model, err);
@@ -143,8 +144,11 @@ int hn_rope_configure(struct hn_model *model, struct hn_error *err) {
                  *local = json_object_get(parameters, "sliding_attention");
     const json_t *older = hn_arch_json(model, "rope_scaling");
     struct scaling s = {json_is_object(older) ? older : global ? global : parameters, model};
+    double absent = model->is_folder && model->arch->absent.rope_base > 0
+        ? model->arch->absent.rope_base
+        : 10000;
     double base =
-        hn_arch_number(model, (struct hn_arch_key){"rope.freq_base", "rope_theta"}, 10000);
+        hn_arch_number(model, (struct hn_arch_key){"rope.freq_base", "rope_theta"}, absent);
     base = number(&s, "rope_theta", "rope.freq_base", base);
     double local_base = hn_arch_number(
         model, (struct hn_arch_key){"rope.freq_base_swa", "rope_local_base_freq"}, 10000);

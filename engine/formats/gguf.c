@@ -1,6 +1,7 @@
 /* GGUF reading and writing; see gguf.h. The reader is one cursor that never moves past the end of
  * the map. */
 #include "engine/formats/gguf.h"
+#include "engine/formats/found.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -154,8 +155,10 @@ static int parse(struct hn_gguf *gguf, struct hn_error *err) {
     const uint8_t *magic = take(&c, 4);
     uint64_t version = take_uint(&c, 4), n_tensors = take_uint(&c, 8), n_kv = take_uint(&c, 8);
     if (!magic || memcmp(magic, "GGUF", 4) != 0)
-        return hn_fail(
-            err, HN_E_MODEL_INVALID, "not a GGUF file: it does not begin with the letters GGUF");
+        return hn_found_bytes(gguf->map.data, gguf->map.size, "the file", err)
+            ? HN_E_MODEL_INVALID
+            : hn_fail(err, HN_E_MODEL_INVALID,
+                  "not a GGUF file: it does not begin with the letters GGUF");
     if (version != 2 && version != 3)
         return hn_fail(err, HN_E_UNSUPPORTED,
             "GGUF version %llu is not supported (2 and 3 are; big-endian files are not)",

@@ -37,6 +37,14 @@ static int invalid(struct hn_error *err, const char *what, const char *name) {
     return HN_E_MODEL_INVALID;
 }
 
+static int empty(struct hn_error *err, const char *name) {
+    hn_fail(err, HN_E_MODEL_INVALID, "the tensor %.200s is stored without values", name);
+    hn_error_hint(err,
+        "so do trainings with DeepSpeed ZeRO-3 that do not gather the weights when they save: run "
+        "zero_to_fp32.py on the checkpoint, or set stage3_gather_16bit_weights_on_model_save");
+    return HN_E_MODEL_INVALID;
+}
+
 static int read_tensor(const struct hn_safetensors *st, size_t data, const char *name,
     const json_t *value, struct hn_safetensor *t, struct hn_error *err) {
     const char *type = json_string_value(json_object_get(value, "dtype"));
@@ -55,6 +63,8 @@ static int read_tensor(const struct hn_safetensors *st, size_t data, const char 
         return invalid(err, "the description", name);
     for (size_t i = 0; i < t->n_dims; i++) {
         json_int_t dim = json_integer_value(json_array_get(shape, i));
+        if (dim == 0)
+            return empty(err, name);
         if (dim < 1 || dim > (json_int_t)1 << 40 || !hn_mul(values, (size_t)dim, &values))
             return invalid(err, "the shape", name);
         t->dims[i] = (size_t)dim;
@@ -99,6 +109,17 @@ static int parse(struct hn_safetensors *st, struct hn_error *err) {
         st->n++;
     }
     qsort(st->tensors, st->n, sizeof *st->tensors, compare_names);
+    return 0;
+}
+
+int hn_safetensors_sort(struct hn_safetensors *st, struct hn_error *err) {
+    if (st->n)
+        qsort(st->tensors, st->n, sizeof *st->tensors, compare_names);
+    for (size_t i = 1; i < st->n; i++)
+        if (strcmp(st->tensors[i - 1].name, st->tensors[i].name) == 0)
+            return hn_fail(err, HN_E_MODEL_INVALID,
+                "the tensor %.200s is stored twice, once by a name with the prefix of a wrapper",
+                st->tensors[i].name);
     return 0;
 }
 

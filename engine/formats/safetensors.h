@@ -16,7 +16,7 @@
 #include <jansson.h>
 
 struct hn_safetensor {
-    const char *name;       /* owned by the header */
+    const char *name;       /* owned by the header, or by who changed it */
     enum hn_dtype type;     /* F32, F16, BF16 */
     size_t n_dims, dims[4]; /* as in the file: outermost first */
     const uint8_t *data;
@@ -32,6 +32,8 @@ struct hn_safetensors {
 
 int hn_safetensors_open(struct hn_safetensors *st, const char *path, struct hn_error *err);
 void hn_safetensors_close(struct hn_safetensors *st);
+/* After names were changed: in order again. HN_E_MODEL_INVALID when two are the same now. */
+int hn_safetensors_sort(struct hn_safetensors *st, struct hn_error *err);
 const struct hn_safetensor *hn_safetensors_find(const struct hn_safetensors *st, const char *name);
 
 /* One tensor to write: f32 values, stored as `type`. */

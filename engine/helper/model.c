@@ -32,14 +32,12 @@ int hn_helper_model_inspect(
     uint64_t bytes = 0;
     (void)call;
     int rc = hn_helper_path(params, &path, err);
+    if (!rc && hn_is_folder(path))
+        rc = hn_folder_check(path, json_object_get(params, "others"), err);
     if (!rc)
         rc = hn_model_open(&model, path, err);
     if (!rc)
         rc = hn_codec_open(&model, &codec, err);
-    if (!rc && hn_tokenizer_vocab(codec.tokenizer) > model.config.vocab)
-        rc = hn_fail(err, HN_E_MODEL_INVALID,
-            "the tokenizer knows %zu tokens, but the embedding has only %zu rows",
-            hn_tokenizer_vocab(codec.tokenizer), model.config.vocab);
     if (!rc)
         rc = model.is_folder ? hn_folder_hash(path, hash, &bytes, err)
                              : hn_sha256_file(path, hash, &bytes, err);

@@ -577,6 +577,14 @@ static int look_at_model(struct hn_planning *p, struct hn_error *err) {
     int rc = hn_model_peek(&model, p->spec.model_file, err);
     p->encoder = !rc && model.arch->encoder;
     p->no_bias = !rc && !model.arch->heads[HN_HEAD_SEQUENCE].bias;
+    if (!rc && !model.is_folder &&
+        hn_view_is(hn_gguf_string(&model.gguf, "tokenizer.ggml.model"), "gpt2") &&
+        !hn_gguf_find(&model.gguf, "tokenizer.ggml.pre"))
+        hn_planning_warn(p, "pre_tokenizer_missing",
+            "the GGUF file does not name its pre-tokenizer (tokenizer.ggml.pre): words are cut by "
+            "llama.cpp's default, which may not be how the model learned; a newer conversion of "
+            "the "
+            "model names it");
     hn_model_close(&model);
     return rc;
 }

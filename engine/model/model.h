@@ -148,6 +148,7 @@ struct hn_head_names {
     bool pooled, drops_input, drops, bias;
     /* config.json's name of its dropout; NULL or absent: that of hidden states */
     const char *dropout;
+    double dropout_absent;         /* where config.json leaves `dropout` out; 0: as without it */
     enum hn_activation activation; /* behind dense */
 };
 enum hn_head_kind { HN_HEAD_SEQUENCE, HN_HEAD_TOKENS, HN_HEAD_SPAN, HN_HEADS };
@@ -168,7 +169,15 @@ struct hn_arch {
     /* of tensor names, which some files leave out ("transformer."); or NULL */
     const char *hf_prefix;
     bool encoder; /* sees both ways and writes no text */
-    bool ties;    /* tie_word_embeddings where config.json leaves it out */
+    /* What a config.json means that leaves a field out: Transformers' class of the family. 0: as
+     * hn_arch_read_sizes() has it. */
+    struct {
+        size_t context, kv_heads, head_dim, window;
+        /* with windows: layers in front without one; whether use_sliding_window must be there */
+        size_t window_begin;
+        bool window_asked, ties; /* ties: tie_word_embeddings */
+        double rope_base;
+    } absent;
     int (*configure)(struct hn_model *model, struct hn_error *err);
     /* adds the ops; graph->model and graph->options are set */
     void (*build)(struct hn_graph *graph);

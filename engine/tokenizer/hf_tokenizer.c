@@ -18,24 +18,6 @@
 static const struct hn_text_kind *const kinds[] = {
     &hn_text_piece_bpe, &hn_text_byte_bpe, &hn_text_unigram, &hn_text_wordpiece};
 
-/* Integers are read as reals where tokenizer_config.json is concerned: Transformers writes 10^30
- * there for "no limit". */
-static int load(
-    const char *dir, const char *name, size_t flags, json_t **ret, struct hn_error *err) {
-    char path[4400], *text = NULL;
-    size_t size;
-    json_error_t where;
-    snprintf(path, sizeof path, "%.4096s/%s", dir, name);
-    if (access(path, R_OK))
-        return 0;
-    int rc = hn_file_read(path, HN_JSON_MAX, &text, &size, err);
-    if (!rc && !(*ret = json_loadb(text, size, flags | JSON_REJECT_DUPLICATES, &where)))
-        rc = hn_fail(err, HN_E_MODEL_INVALID, "%s is not valid JSON: line %d, column %d: %s", name,
-            where.line, where.column, where.text);
-    free(text);
-    return rc;
-}
-
 bool hn_text_has_type(const json_t *part, const char *type) {
     const char *name = json_string_value(json_object_get(part, "type"));
     return name && strcmp(name, type) == 0;
@@ -244,13 +226,16 @@ static const char *named_template(const json_t *value, const char *name) {
     return strcmp(name, "default") == 0 ? json_string_value(value) : NULL;
 }
 
-/* One template, from its own file if there is one, else from `named`. */
-static int put_template(struct hn_text *t, const char *file_name, const char *key,
+/* One template, from the first of its own files that there is, else from `named`. */
+static int put_template(struct hn_text *t, const char *const *file_names, const char *key,
     const char *named, struct hn_error *err) {
     char path[4400], *file = NULL;
     size_t size;
-    snprintf(path, sizeof path, "%.4096s/%s", t->folder->dir, file_name);
-    int rc = access(path, R_OK) ? 0 : hn_file_read(path, 1 << 20, &file, &size, err);
+    int rc = 0;
+    for (size_t i = 0; !rc && !file && file_names[i]; i++) {
+        snprintf(path, sizeof path, "%.4096s/%s", t->folder->dir, file_names[i]);
+        rc = access(path, R_OK) ? 0 : hn_file_read(path, 1 << 20, &file, &size, err);
+    }
     if (!rc && (file || named))
         hn_gguf_put_string(&t->w, key, file ? file : named);
     free(file);
@@ -260,17 +245,21 @@ static int put_template(struct hn_text *t, const char *file_name, const char *ke
 /* The chat template and the one for conversations with tools. Files of their own stand above
  * chat_template.json, and that above tokenizer_config.json. */
 static int put_chat_templates(struct hn_text *t, struct hn_error *err) {
+    static const char *const main_files[] = {"chat_template.jinja", NULL};
+    static const char *const tool_files[] = {HN_FOLDER_TEMPLATES "/tool_use.jinja",
+        HN_FOLDER_TEMPLATES ".tool_use.jinja", NULL}; /* as an import has it */
     json_t *legacy = NULL;
-    int rc = load(t->folder->dir, "chat_template.json", JSON_DECODE_INT_AS_REAL, &legacy, err);
+    int rc =
+        hn_folder_json(t->folder->dir, "chat_template.json", JSON_DECODE_INT_AS_REAL, &legacy, err);
     const json_t *list = json_object_get(legacy, "chat_template");
     if (!list)
         list = json_object_get(t->config, "chat_template");
     if (!rc)
-        rc = put_template(t, "chat_template.jinja", "tokenizer.chat_template",
-            named_template(list, "default"), err);
+        rc = put_template(
+            t, main_files, "tokenizer.chat_template", named_template(list, "default"), err);
     if (!rc)
-        rc = put_template(t, "additional_chat_templates/tool_use.jinja",
-            "tokenizer.chat_template.tool_use", named_template(list, "tool_use"), err);
+        rc = put_template(t, tool_files, "tokenizer.chat_template.tool_use",
+            named_template(list, "tool_use"), err);
     json_decref(legacy);
     return rc;
 }
@@ -308,11 +297,13 @@ static int convert(struct hn_text *t, struct hn_error *err) {
 int hn_folder_text(const struct hn_folder *folder, struct hn_gguf *ret, struct hn_error *err) {
     struct hn_text t = {.folder = folder};
     struct hn_buf file = {0};
-    int rc = load(folder->dir, "tokenizer.json", 0, &t.tokenizer, err);
+    int rc = hn_folder_json(folder->dir, "tokenizer.json", 0, &t.tokenizer, err);
     if (!rc)
-        rc = load(folder->dir, "tokenizer_config.json", JSON_DECODE_INT_AS_REAL, &t.config, err);
+        /* integers as reals: Transformers writes 10^30 there for "no limit" */
+        rc = hn_folder_json(
+            folder->dir, "tokenizer_config.json", JSON_DECODE_INT_AS_REAL, &t.config, err);
     if (!rc)
-        rc = load(folder->dir, "generation_config.json", 0, &t.generation, err);
+        rc = hn_folder_json(folder->dir, "generation_config.json", 0, &t.generation, err);
     if (!rc && !t.tokenizer)
         rc = hn_text_from_vocab_txt(&t, &t.tokenizer, err);
     if (!rc && t.tokenizer)

@@ -326,9 +326,9 @@ bool hn_model_allowed(const char *dirs, const char *path) {
  * exchanged meanwhile changes nothing. */
 struct origin {
     const struct hn_library *library;
-    const char *within; /* folders as of model_dirs, or NULL: any */
-    const char *dir;    /* of the model to be */
-    json_t *files;
+    const char *within;     /* folders as of model_dirs, or NULL: any */
+    const char *dir;        /* of the model to be */
+    json_t *files, *others; /* names: what was taken, and what was left where it is */
 };
 
 /* Opens what the name means at last, links followed, without reading it; -1 when that is not there
@@ -368,36 +368,72 @@ static int refuse_link(const struct origin *o, const char *name, struct hn_error
     return code;
 }
 
-static int take_entry(const struct origin *o, int folder, const char *name, struct hn_error *err) {
+static int take_entry(
+    const struct origin *o, int folder, const char *name, const char *as, struct hn_error *err) {
     struct stat st;
     int fd = open_within(o, folder, name, &st), rc = 0;
     if (fd < 0)
         return refuse_link(o, name, err);
     if (S_ISREG(st.st_mode))
         rc = json_array_size(o->files) < HN_MODEL_FILES
-            ? take_file(o, fd, name, err)
+            ? take_file(o, fd, as, err)
             : hn_fail(
                   err, HN_E_MODEL_INVALID, "the folder holds more than %d files", HN_MODEL_FILES);
     close(fd);
     return rc;
 }
 
-static int take_folder(const struct origin *o, int folder, const char *path, struct hn_error *err) {
-    int fd = openat(folder, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+static DIR *open_folder(int at, const char *name) {
+    int fd = openat(at, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     DIR *d = fd < 0 ? NULL : fdopendir(fd);
-    if (!d) {
-        int rc = hn_fail_errno(err, errno, "cannot open the folder %s", path);
-        if (fd >= 0)
-            close(fd);
-        return rc;
+    if (!d && fd >= 0)
+        close(fd);
+    return d;
+}
+
+/* The folder with further chat templates: a model's files lie in one folder here, so each gets its
+ * folder's name in front. */
+static int take_templates(const struct origin *o, int folder, struct hn_error *err) {
+    struct stat st;
+    int fd = open_within(o, folder, HN_MODEL_TEMPLATES, &st), rc = 0;
+    DIR *d = fd < 0 ? NULL : open_folder(fd, ".");
+    for (struct dirent *entry; d && !rc && (entry = readdir(d));) {
+        char as[300];
+        size_t n = strlen(entry->d_name);
+        if (n > 6 && strcmp(entry->d_name + n - 6, ".jinja") == 0 && model_file(entry->d_name) &&
+            (size_t)snprintf(as, sizeof as, HN_MODEL_TEMPLATES ".%s", entry->d_name) <= 255)
+            rc = take_entry(o, dirfd(d), entry->d_name, as, err);
     }
+    if (d)
+        closedir(d);
+    if (fd >= 0)
+        close(fd);
+    return rc;
+}
+
+/* Notes what is left where it is, for messages. */
+static void leave(const struct origin *o, const struct dirent *entry) {
+    char name[300];
+    snprintf(name, sizeof name, "%s%s", entry->d_name, entry->d_type == DT_DIR ? "/" : "");
+    if (entry->d_name[0] != '.' && json_array_size(o->others) < HN_MODEL_FILES)
+        json_array_append_new(o->others, json_string(name)); /* not UTF-8: not noted */
+}
+
+static int take_folder(const struct origin *o, int folder, const char *path, struct hn_error *err) {
+    DIR *d = open_folder(folder, ".");
+    if (!d)
+        return hn_fail_errno(err, errno, "cannot open the folder %s", path);
     int rc = 0;
     for (struct dirent *entry; !rc && (entry = readdir(d));)
-        if (model_file(entry->d_name))
-            rc = take_entry(o, folder, entry->d_name, err);
+        if (strcmp(entry->d_name, HN_MODEL_TEMPLATES) == 0)
+            rc = take_templates(o, folder, err);
+        else if (model_file(entry->d_name))
+            rc = take_entry(o, folder, entry->d_name, entry->d_name, err);
+        else
+            leave(o, entry);
     closedir(d);
-    if (!rc && !json_array_size(o->files)) {
-        rc = hn_fail(err, HN_E_MODEL_INVALID, "the folder %s holds no model files", path);
+    if (!rc && !json_array_size(o->files) && !json_array_size(o->others)) {
+        rc = hn_fail(err, HN_E_MODEL_INVALID, "the folder %s is empty", path);
         hn_error_hint(err, "expected config.json, safetensors and a tokenizer, or a .gguf file");
     }
     return rc;
@@ -427,12 +463,13 @@ static int take_model(
     return rc;
 }
 
+/* `others`: of struct origin, or NULL. */
 static int inspect_model(const struct hn_library *library, const char *dir, const char *entry,
-    json_t **ret, json_t **ret_details, struct hn_error *err) {
+    json_t *others, json_t **ret, json_t **ret_details, struct hn_error *err) {
     char path[HN_PATH_SIZE];
     if (!hn_state_path(path, dir, *entry ? entry : NULL, NULL, NULL))
         return hn_fail(err, HN_E_INTERNAL, "path too long");
-    json_t *params = json_pack("{s:s}", "path", path);
+    json_t *params = json_pack("{s:s,s:O?}", "path", path, "others", others);
     const struct hn_question question = {.op = "model.inspect",
         .params = params,
         .asker = library->asker,
@@ -458,11 +495,12 @@ int hn_model_import(const struct hn_library *library, const char *name, const ch
     if (!hn_state_path(tmp, library->state, "models", staging, NULL) ||
         !hn_state_path(final, library->state, "models", name, NULL))
         return hn_fail(err, HN_E_INTERNAL, "path too long");
-    json_t *files = json_array(), *record = NULL;
-    const struct origin from = {.library = library, .within = within, .dir = tmp, .files = files};
+    json_t *files = json_array(), *others = json_array(), *record = NULL;
+    const struct origin from = {
+        .library = library, .within = within, .dir = tmp, .files = files, .others = others};
     int rc = take_model(&from, path, &entry, err);
     if (!rc)
-        rc = inspect_model(library, tmp, entry, &record, ret_details, err);
+        rc = inspect_model(library, tmp, entry, others, &record, ret_details, err);
     if (!rc && *entry &&
         !json_equal(
             json_object_get(record, "sha256"), json_object_get(json_array_get(files, 0), "sha256")))
@@ -503,6 +541,7 @@ int hn_model_import(const struct hn_library *library, const char *name, const ch
     unlock_library(lock);
     json_decref(present);
     json_decref(files);
+    json_decref(others);
     if (rc) {
         json_decref(record);
         return rc;
@@ -522,7 +561,7 @@ int hn_model_adopt(const struct hn_library *library, const char *name, struct hn
         entry = "";
     int rc = note_folder(library, dir, files, err);
     if (!rc)
-        rc = inspect_model(library, dir, entry, &record, NULL, err);
+        rc = inspect_model(library, dir, entry, NULL, &record, NULL, err);
     if (!rc) {
         json_object_set_new(record, "name", json_string(name));
         json_object_set_new(record, "source", json_null());

@@ -56,7 +56,8 @@ bool hn_rundir_has(const char *run_dir, const char *path, int flags);
 /* A job's checkpoints that are still kept, oldest first, as the contract has them. */
 int hn_rundir_checkpoints(const char *state, struct hn_db *db, const struct hn_job *job,
     json_t **ret, struct hn_error *err);
-#define HN_MODEL_FILES 512 /* of one model, at most */
+#define HN_MODEL_FILES 512                             /* of one model, at most */
+#define HN_MODEL_TEMPLATES "additional_chat_templates" /* a folder of Transformers' */
 /* The content of the model's files, and of a data set's, compared with what was taken in:
  * HN_E_MODEL_INVALID, HN_E_DATASET_INVALID. `seen` NULL: read whole. */
 int hn_model_check(
