@@ -2,7 +2,6 @@
 #include "engine/data/label_survey.h"
 #include "engine/base/buf.h"
 #include "engine/base/json.h"
-#include "engine/data/labels.h"
 
 #include <ctype.h>
 #include <math.h>
@@ -34,7 +33,7 @@ const char *hn_label_text(const json_t *label, char room[HN_LABEL_TEXT]) {
             break;
     }
     if (!strpbrk(room, ".en")) /* as JSON had it: 1.0 is no whole number there */
-        strcat(room, ".0");
+        snprintf(room + strlen(room), 3, ".0");
     return room;
 }
 
@@ -98,7 +97,7 @@ bool hn_label_value(const json_t *label, double *ret) {
     enum form form = form_of(text, &fraction);
     if (form == NO_NUMBER || form == THOUSANDS || strlen(text) >= sizeof point)
         return false;
-    strcpy(point, text);
+    snprintf(point, sizeof point, "%s", text);
     if (form == COMMA)
         *strchr(point, ',') = '.';
     *ret = strtod(point, NULL);

@@ -23,6 +23,7 @@
 
 #define HN_LABEL_TEXT 40 /* bytes that hn_label_text needs for a number */
 #define HN_LABELS_SHOWN 100
+#define HN_LABELS_MAX 4096 /* that a head can tell apart */
 
 struct hn_label_survey {
     json_t *counts; /* name → rows with it (of lists: times) */

@@ -7,12 +7,11 @@
 #define HN_ENGINE_DATA_LABELS_H
 
 #include "engine/data/dataset.h"
+#include "engine/data/label_survey.h"
 #include "engine/base/error.h"
 #include "engine/model/model.h"
 
 #include <jansson.h>
-
-#define HN_LABELS_MAX 4096
 
 struct hn_labels {
     enum hn_objective objective;

@@ -10,10 +10,8 @@
 #define MINUTE ((int64_t)60 * 1000)
 
 static struct hn_queue_limits limits(int64_t used) {
-    return (struct hn_queue_limits){.memory = 100,
-        .used = used,
-        .disk_free = 1000,
-        .now = 100 * MINUTE};
+    return (struct hn_queue_limits){
+        .memory = 100, .used = used, .disk_free = 1000, .now = 100 * MINUTE};
 }
 
 static void test_first_that_fits(void **state) {
