@@ -173,3 +173,44 @@ void hn_base_name(const struct hn_model *model, char *out, size_t size) {
     if (!n)
         snprintf(out, size, "%s", model->config.family);
 }
+
+/* "OWNER/NAME" of a hub, out of an address or the path of a cache ("models--OWNER--NAME"); else the
+ * text, unless it is somebody's path. False: it names nothing to others. */
+static bool name_of_source(const char *source, char *out, size_t size) {
+    static const char *const fronts[] = {"https://huggingface.co/", "hf.co/", "hf://"};
+    const char *cached = strstr(source, "models--");
+    const char *owner = cached ? cached + 8 : NULL, *name = owner ? strstr(owner, "--") : NULL;
+    if (name && !memchr(owner, '/', (size_t)(name - owner))) {
+        snprintf(out, size, "%.*s/%.*s", (int)(name - owner), owner, (int)strcspn(name + 2, "/"),
+            name + 2);
+        return true;
+    }
+    for (size_t i = 0; i < sizeof fronts / sizeof fronts[0]; i++)
+        if (strncmp(source, fronts[i], strlen(fronts[i])) == 0)
+            source += strlen(fronts[i]);
+    if (!*source || strchr("/.~", *source))
+        return false;
+    snprintf(out, size, "%s", source);
+    return true;
+}
+
+json_t *hn_base_source(const struct hn_loaded *loaded) {
+    static const char *const fields[] = {
+        "general.base_model.0.repo_url", "general.repo_url", "general.source.repo_url"};
+    const struct hn_model *model = &loaded->model;
+    const char *origin = json_string_value(json_object_get(model->folder.config, "_name_or_path"));
+    char name[512], text[512];
+    if (loaded->spec->model_source && name_of_source(loaded->spec->model_source, name, sizeof name))
+        return json_string(name);
+    if (origin && name_of_source(origin, name, sizeof name))
+        return json_string(name);
+    for (size_t i = 0; !model->is_folder && i < sizeof fields / sizeof fields[0]; i++) {
+        struct hn_view view = hn_gguf_string(&model->gguf, fields[i]);
+        snprintf(text, sizeof text, "%.*s", view.size < 500 ? (int)view.size : 0,
+            view.size ? view.data : "");
+        if (name_of_source(text, name, sizeof name))
+            return json_string(name);
+    }
+    hn_base_name(model, name, sizeof name);
+    return strcmp(name, model->config.family) == 0 ? json_null() : json_string(name);
+}

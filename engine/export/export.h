@@ -65,6 +65,10 @@ const char *hn_export_class(const struct hn_loaded *loaded);
 /* The base model's own name for people: general.name, or its family. */
 void hn_base_name(const struct hn_model *model, char *out, size_t size);
 
+/* Where the base comes from, for base_model_name_or_path: the import's source if that says more
+ * than a path on this machine, else what the model's files say; null when nobody does. */
+json_t *hn_base_source(const struct hn_loaded *loaded);
+
 int hn_peft_write(const struct hn_loaded *loaded, const struct hn_params *params, const char *dir,
     struct hn_error *err);
 int hn_peft_read(const struct hn_loaded *loaded, const struct hn_params *params, const char *dir,
@@ -80,7 +84,8 @@ enum hn_dtype hn_merged_gguf_type(const struct hn_loaded *loaded, const struct h
 int hn_merged_gguf_write(const struct hn_loaded *loaded, const struct hn_params *params,
     const char *dir, struct hn_error *err);
 /* HN_E_INVALID_FIELD, for max_shard_bytes, when the weights would lie in more files than a folder
- * may have. */
+ * may have; HN_E_UNSUPPORTED, for the field exports, when config.json cannot say what the model
+ * does. */
 int hn_merged_check(const struct hn_loaded *loaded, struct hn_error *err);
 int hn_merged_write(const struct hn_loaded *loaded, const struct hn_params *params, const char *dir,
     struct hn_error *err);

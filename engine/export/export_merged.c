@@ -115,8 +115,26 @@ static size_t count_shards(const struct hn_safetensor_out *tensors, size_t n, in
     return shards;
 }
 
+/* config.json has to say what a GGUF file's model does. */
+static int check_rope(const struct hn_model *model, struct hn_error *err) {
+    json_t *rope =
+        model->is_folder || model->config.layer_norm ? json_null() : hn_rope_describe(model);
+    bool known = rope != NULL;
+    json_decref(rope);
+    if (known)
+        return 0;
+    hn_fail(err, HN_E_UNSUPPORTED,
+        "merged: config.json has no settings for the rotary frequencies of this GGUF file");
+    hn_error_field(err, "exports");
+    hn_error_hint(err, "export merged_gguf instead, or train on the model's original folder");
+    return HN_E_UNSUPPORTED;
+}
+
 int hn_merged_check(const struct hn_loaded *loaded, struct hn_error *err) {
     size_t n, shards;
+    int rc = check_rope(&loaded->model, err);
+    if (rc)
+        return rc;
     struct hn_safetensor_out *tensors = list_tensors(loaded, &n);
     if (!tensors)
         return hn_fail(err, HN_E_INTERNAL, "out of memory");
@@ -187,42 +205,66 @@ static const char *dtype_name(enum hn_dtype type) {
     return type == HN_F16 ? "float16" : type == HN_BF16 ? "bfloat16" : "float32";
 }
 
-/* The tokens named by id in the configuration; a missing one is left out. */
+static void set_missing(json_t *to, const char *name, int64_t id) {
+    if (id >= 0 && !json_object_get(to, name))
+        json_object_set_new(to, name, json_integer((json_int_t)id));
+}
+
+/* The tokens named by id, where the base's own file does not name them; a missing one is left
+ * out. */
 static void add_ids(const struct hn_loaded *loaded, json_t *to) {
     int64_t pad = hn_gguf_int(&loaded->model.gguf, "tokenizer.ggml.padding_token_id", -1);
-    int32_t bos = hn_tokenizer_bos(loaded->codec.tokenizer),
-            eos = hn_tokenizer_eos(loaded->codec.tokenizer);
-    if (bos >= 0)
-        json_object_set_new(to, "bos_token_id", json_integer(bos));
-    if (eos >= 0)
-        json_object_set_new(to, "eos_token_id", json_integer(eos));
-    if (pad >= 0 && (size_t)pad < loaded->model.config.vocab)
-        json_object_set_new(to, "pad_token_id", json_integer((json_int_t)pad));
+    set_missing(to, "bos_token_id", hn_tokenizer_bos(loaded->codec.tokenizer));
+    set_missing(to, "eos_token_id", hn_tokenizer_eos(loaded->codec.tokenizer));
+    set_missing(to, "pad_token_id", (size_t)pad < loaded->model.config.vocab ? pad : -1);
+}
+
+/* What describes the base's file or another task, and not what is written here. */
+static void forget_base(json_t *config) {
+    static const char *const stale[] = {"quantization_config", "quantization", "compression_config",
+        "auto_map", "_name_or_path", "num_labels", "_num_labels", "id2label", "label2id",
+        "problem_type", "finetuning_task"};
+    for (size_t i = 0; i < sizeof stale / sizeof stale[0]; i++)
+        json_object_del(config, stale[i]);
 }
 
 /* Version 4 of Transformers reads torch_dtype, version 5 dtype. */
 static json_t *make_config(const struct hn_loaded *loaded) {
-    json_t *config = hn_model_describe(&loaded->model);
+    const struct hn_model *model = &loaded->model;
+    const char *type = dtype_name(loaded->spec->export_dtype);
+    json_t *config = hn_model_describe(model);
+    forget_base(config);
     add_ids(loaded, config);
+    json_object_set_new(config, "architectures", json_pack("[s]", model->arch->hf_class));
     hn_export_head(loaded, config);
-    if (!loaded->model.arch->encoder)
-        json_object_set_new(config, "tie_word_embeddings", json_boolean(loaded->model.config.tied));
-    json_object_set_new(config, "torch_dtype", json_string(dtype_name(loaded->spec->export_dtype)));
-    json_object_set_new(config, "dtype", json_string(dtype_name(loaded->spec->export_dtype)));
+    if (!model->arch->encoder)
+        json_object_set_new(config, "tie_word_embeddings", json_boolean(model->config.tied));
+    json_object_set_new(config, "vocab_size", json_integer((json_int_t)model->config.vocab));
+    json_object_set_new(config, "torch_dtype", json_string(type));
+    json_object_set_new(config, "dtype", json_string(type));
     return config;
 }
 
-/* Generation stops at every token that ends a turn or a text, as it does here. */
-static json_t *make_generation_config(const struct hn_loaded *loaded) {
-    json_t *config = json_object(), *ends = json_array();
+/* How the base's authors have it sampled is kept. Generation stops at every token that ends a turn
+ * or a text, as it does here. */
+static int make_generation_config(
+    const struct hn_loaded *loaded, json_t **ret, struct hn_error *err) {
+    json_t *ends = json_array();
+    int rc = loaded->model.is_folder
+        ? hn_folder_json(loaded->model.folder.dir, "generation_config.json", 0, ret, err)
+        : 0;
+    if (!rc && !json_is_object(*ret)) {
+        json_decref(*ret);
+        *ret = json_object();
+    }
     for (size_t id = 0; id < hn_tokenizer_vocab(loaded->codec.tokenizer); id++)
         if (hn_tokenizer_is_end(loaded->codec.tokenizer, (int32_t)id))
             json_array_append_new(ends, json_integer((json_int_t)id));
-    add_ids(loaded, config);
+    add_ids(loaded, *ret);
     if (json_array_size(ends))
-        json_object_set(config, "eos_token_id", ends);
+        json_object_set(*ret, "eos_token_id", ends);
     json_decref(ends);
-    return config;
+    return rc;
 }
 
 static int write_readme(const struct hn_loaded *loaded, const char *path, struct hn_error *err) {
@@ -255,8 +297,12 @@ int hn_merged_write(const struct hn_loaded *loaded, const struct hn_params *para
     if (!rc)
         rc = hn_export_json(path, make_config(loaded), err);
     snprintf(path, sizeof path, "%s/generation_config.json", dir);
+    json_t *generation = NULL;
     if (!rc && !loaded->model.head.names)
-        rc = hn_export_json(path, make_generation_config(loaded), err);
+        rc = make_generation_config(loaded, &generation, err);
+    if (!rc && generation)
+        rc = hn_export_json(path, json_incref(generation), err);
+    json_decref(generation);
     snprintf(path, sizeof path, "%s/README.md", dir);
     if (!rc)
         rc = write_readme(loaded, path, err);

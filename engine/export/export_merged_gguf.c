@@ -7,6 +7,7 @@
  */
 #include "engine/base/buf.h"
 #include "engine/export/export.h"
+#include "engine/families/arch.h"
 #include "engine/base/file.h"
 #include "engine/run/merge.h"
 #include "engine/tokenizer/vocab.h"
@@ -71,6 +72,10 @@ int hn_merged_gguf_check(const struct hn_model *model, struct hn_error *err) {
     if (!c->layer_norm &&
         (!is_sayable(model) || (gemma && (c->local_rope.base < 1e4 || c->local_rope.base > 1e4))))
         return unsayable(err, "the scaling of rotary embeddings");
+    if (fabs(c->attention_scale / hn_arch_gguf_scale(model) - 1) > 1e-6)
+        return unsayable(err, "the scale of attention (query_pre_attn_scalar)");
+    if (c->activation != (gemma || c->layer_norm ? HN_GELU_TANH : HN_SILU))
+        return unsayable(err, "the activation");
     for (size_t l = 0; l < c->layers; l++)
         if ((c->window[l] > 0) != (gemma && (l + 1) % 6 != 0))
             return unsayable(err, "the sliding windows");
@@ -171,9 +176,14 @@ static bool is_replaced(const struct hn_model *model, struct hn_view key) {
     for (size_t i = 0; model->is_folder && i < 3; i++)
         if (hn_view_is(key, lists[i]))
             return true;
-    return hn_view_is(key, "general.file_type") ||
-        hn_view_is(key, "general.quantization_version") ||
-        (key.size > 5 && memcmp(key.data, "hone.", 5) == 0);
+    /* Of the base's file as it lay there: its type, its layout, how it was quantised, and what an
+     * earlier run wrote. */
+    static const char *const begins[] = {"general.file_type", "general.quantization_version",
+        "general.alignment", "split.", "quantize.imatrix.", "hone."};
+    for (size_t i = 0; i < sizeof begins / sizeof begins[0]; i++)
+        if (key.size >= strlen(begins[i]) && memcmp(key.data, begins[i], strlen(begins[i])) == 0)
+            return true;
+    return false;
 }
 
 /* Further tokens that end a text, of a folder: llama.cpp has a field each for two of them, and

@@ -112,11 +112,9 @@ static const char *task_type(const struct hn_loaded *loaded) {
 
 static json_t *make_config(const struct hn_loaded *loaded) {
     const struct hn_hyperparams *hp = &loaded->spec->hp;
-    char base[256];
-    hn_base_name(&loaded->model, base, sizeof base);
     return HN_JSON_OBJECT({"peft_type", json_string("LORA")},
         {"task_type", json_string(task_type(loaded))},
-        {"base_model_name_or_path", json_string(base)}, {"revision", json_null()},
+        {"base_model_name_or_path", hn_base_source(loaded)}, {"revision", json_null()},
         {"inference_mode", json_boolean(1)}, {"r", json_integer(hp->lora_rank)},
         {"lora_alpha", number(hp->lora_alpha)}, {"lora_dropout", json_real(hp->lora_dropout)},
         {"target_modules", target_modules(loaded)}, {"bias", json_string("none")},
@@ -129,7 +127,8 @@ static json_t *make_config(const struct hn_loaded *loaded) {
 
 /* How to load the base that the adapter goes on. */
 static void tell_loading(const struct hn_loaded *loaded, struct hn_buf *text) {
-    if (!loaded->model.head.names) {
+    const struct hn_head *head = &loaded->model.head;
+    if (!head->names) {
         hn_buf_text(text,
             "- With llama.cpp: `llama-server -m BASE.gguf --lora adapter.gguf` (the `gguf` folder "
             "of the same job).\n"
@@ -138,10 +137,19 @@ static void tell_loading(const struct hn_loaded *loaded, struct hn_buf *text) {
             "`PeftModel.from_pretrained(model, THIS_FOLDER)`.\n\n");
         return;
     }
+    bool types = head->objective == HN_OBJECTIVE_SPAN && loaded->model.config.token_types > 1;
+    hn_buf_printf(text, "- With PEFT: `model = %s.from_pretrained(BASE, num_labels=%zu",
+        hn_export_class(loaded), head->outputs);
+    if (head->reshaped)
+        hn_buf_text(text, ", ignore_mismatched_sizes=True");
     hn_buf_printf(text,
-        "- With PEFT: `model = %s.from_pretrained(BASE, num_labels=%zu)`, then\n"
-        "  `PeftModel.from_pretrained(model, THIS_FOLDER)`. The head is in the adapter.\n\n",
-        hn_export_class(loaded), loaded->model.head.outputs);
+        ")`, then\n  `PeftModel.from_pretrained(model, THIS_FOLDER)`. The head is in the "
+        "adapter%s.\n\n",
+        head->reshaped ? ", in place of the base's own, which has another number of labels" : "");
+    if (types)
+        hn_buf_text(text,
+            "- Ask it by `model.base_model(**inputs)`: PEFT's own call leaves `token_type_ids` "
+            "out.\n\n");
     for (size_t i = 0; i < json_array_size(loaded->spec->labels.names); i++)
         hn_buf_printf(
             text, "%s%zu: %s", i ? ", " : "Labels: ", i, hn_label_name(&loaded->spec->labels, i));

@@ -36,6 +36,8 @@ const json_t *hn_arch_json(const struct hn_model *model, const char *hf);
 
 /* Tokens of a row that the model was made for, unchecked. */
 double hn_arch_context(const struct hn_model *model);
+/* What attention is scaled by when a GGUF file is read, which has no field for it. */
+double hn_arch_gguf_scale(const struct hn_model *model);
 /* Sizes, norms' epsilon and context, with ceilings. */
 int hn_arch_read_sizes(struct hn_model *model, struct hn_error *err);
 /* Rotary frequencies with their scaling (linear, llama3, yarn, or the file's own factors); others

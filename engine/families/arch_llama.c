@@ -10,6 +10,7 @@
  * exports undo it (export.h).
  */
 #include "engine/families/arch.h"
+#include "engine/families/load.h"
 #include "engine/graph/graph.h"
 #include "engine/base/json.h"
 
@@ -36,6 +37,13 @@ static int configure_windowed(struct hn_model *model, struct hn_error *err) {
     return rc || !model->is_folder ? rc : hn_arch_read_windows(model, 0, err);
 }
 
+/* llama.cpp's, which knows the model of 27B by its layers. */
+double hn_arch_gguf_scale(const struct hn_model *model) {
+    const struct hn_model_config *c = &model->config;
+    bool large = model->arch == &hn_arch_gemma3 && c->layers == 62;
+    return 1 / sqrt(large ? (double)c->hidden / (double)c->heads : (double)c->head_dim);
+}
+
 static int configure_gemma3(struct hn_model *model, struct hn_error *err) {
     struct hn_model_config *c = &model->config;
     int rc = configure_common(model, err);
@@ -50,9 +58,9 @@ static int configure_gemma3(struct hn_model *model, struct hn_error *err) {
         return hn_fail(err, HN_E_UNSUPPORTED, "soft caps of logits are not supported");
     c->has_local_rope = true;
     c->embed_scale = sqrt((double)c->hidden);
-    c->attention_scale = 1 /
-        sqrt(hn_arch_number(model, (struct hn_arch_key){NULL, "query_pre_attn_scalar"},
-            model->is_folder ? 256 : (double)c->head_dim));
+    c->attention_scale = model->is_folder
+        ? 1 / sqrt(hn_arch_number(model, (struct hn_arch_key){NULL, "query_pre_attn_scalar"}, 256))
+        : hn_arch_gguf_scale(model);
     return 0;
 }
 
@@ -98,11 +106,13 @@ static json_t *describe(const struct hn_model *model) {
         {"max_position_embeddings", json_integer(c->context)},
         {"rms_norm_eps", hn_json_float((float)c->norm_eps)},
         {"rope_theta", hn_json_float((float)c->rope.base)},
-        {"rope_parameters",
-            HN_JSON_OBJECT({"rope_type", json_string("default")},
-                {"rope_theta", hn_json_float((float)c->rope.base)})},
-        {"initializer_range", json_real(0.02)}, {"attention_dropout", json_real(0.0)},
-        {"tie_word_embeddings", json_boolean(c->tied)}, {"use_cache", json_boolean(1)});
+        {"rope_parameters", hn_rope_describe(model)}, {"initializer_range", json_real(0.02)},
+        {"attention_dropout", json_real(0.0)}, {"tie_word_embeddings", json_boolean(c->tied)},
+        {"use_cache", json_boolean(1)});
+    json_t *rope = json_object_get(out, "rope_parameters");
+    const char *type = json_string_value(json_object_get(rope, "rope_type"));
+    if (type && strcmp(type, "default") != 0) /* version 4 */
+        json_object_set(out, "rope_scaling", rope);
     if (out && strcmp(model->arch->hf_type, "gemma3_text") != 0)
         json_object_set_new(out, "hidden_act", json_string("silu"));
     return out;
@@ -131,12 +141,13 @@ static json_t *describe_gemma3(const struct hn_model *model) {
     json_object_set_new(out, "layer_types", types);
     json_object_set_new(out, "sliding_window", json_integer((json_int_t)window));
     json_object_set_new(out, "hidden_activation", json_string("gelu_pytorch_tanh"));
-    json_object_set_new(out, "query_pre_attn_scalar", json_integer((json_int_t)c->head_dim));
+    json_object_set_new(out, "query_pre_attn_scalar",
+        json_integer((json_int_t)lround(1 / (c->attention_scale * c->attention_scale))));
     json_object_set_new(out, "rope_local_base_freq", hn_json_float((float)c->local_rope.base));
     json_object_set_new(out, "rope_parameters",
-        json_pack("{s:{s:s, s:o}, s:{s:s, s:o}}", "full_attention", "rope_type", "default",
-            "rope_theta", hn_json_float((float)c->rope.base), "sliding_attention", "rope_type",
-            "default", "rope_theta", hn_json_float((float)c->local_rope.base)));
+        json_pack("{s:o, s:{s:s, s:o}}", "full_attention", hn_rope_describe(model),
+            "sliding_attention", "rope_type", "default", "rope_theta",
+            hn_json_float((float)c->local_rope.base)));
     return out;
 }
 

@@ -435,7 +435,9 @@ static int add_head_weight(struct hn_model *model, enum hn_role role, const char
         w->rows = 1;
     }
     snprintf(w->hf_name, sizeof w->hf_name, "%s.%s", module, w->vector ? "bias" : "weight");
-    if (find_stored(model, w, &t) && !check_shape(w, &t, NULL)) {
+    bool stored = find_stored(model, w, &t), fits = stored && !check_shape(w, &t, NULL);
+    model->head.reshaped |= stored && !fits;
+    if (fits) {
         w->type = t.type;
         w->data = t.data;
         int rc = w->vector ? own_vector(w, t.data, 0, err) : 0;

@@ -4,6 +4,8 @@
  * file's rope_freqs.weight holds the factors by which frequencies are divided.
  */
 #include "engine/families/arch.h"
+#include "engine/families/load.h"
+#include "engine/base/json.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -159,4 +161,69 @@ int hn_rope_configure(struct hn_model *model, struct hn_error *err) {
     set_plain(&c->rope, base, c->head_dim);
     set_plain(&c->local_rope, local_base, c->head_dim);
     return apply(&c->rope, &s, err);
+}
+
+static double ratio(const struct hn_rope *rope, size_t d, size_t i) {
+    return pow(rope->base, -2 * (double)i / (double)d) / rope->inverse[i];
+}
+
+static bool same(const struct hn_rope *a, const struct hn_rope *b, size_t d) {
+    for (size_t i = 0; i < d / 2; i++)
+        if (fabs(a->inverse[i] / b->inverse[i] - 1) > 1e-4)
+            return false;
+    return fabs(a->scale - b->scale) < 1e-6;
+}
+
+/* The settings with which the formula gives the model's frequencies, of those in use. */
+static json_t *find_settings(const struct hn_model *model) {
+    const struct hn_model_config *c = &model->config;
+    const struct hn_rope *rope = &c->rope;
+    size_t d = c->head_dim;
+    json_t *candidates = json_array(), *one, *found = NULL;
+    double factor = ratio(rope, d, d / 2 - 1);
+    const double contexts[] = {8192, 4096, 2048, 32768, (double)c->context / factor};
+    for (size_t i = 0; i < sizeof contexts / sizeof contexts[0]; i++)
+        json_array_append_new(candidates,
+            json_pack("{s:s, s:f, s:f, s:f, s:I}", "rope_type", "llama3", "factor",
+                round(factor * 1e4) / 1e4, "low_freq_factor", 1.0, "high_freq_factor", 4.0,
+                "original_max_position_embeddings", (json_int_t)contexts[i]));
+    const struct scaling gguf = {NULL, model};
+    double original = number(&gguf, "", "rope.scaling.original_context_length", 0);
+    json_array_append_new(candidates,
+        json_pack("{s:s, s:f, s:f, s:f, s:f, s:I}", "rope_type", "yarn", "factor",
+            number(&gguf, "", "rope.scaling.factor", 1), "beta_fast",
+            number(&gguf, "", "rope.scaling.yarn_beta_fast", 32), "beta_slow",
+            number(&gguf, "", "rope.scaling.yarn_beta_slow", 1), "attention_factor", rope->scale,
+            "original_max_position_embeddings", (json_int_t)original));
+    for (size_t i = 0; !found && (one = json_array_get(candidates, i)); i++) {
+        struct hn_model plain = {.is_folder = true, .config = {.head_dim = d}};
+        struct scaling s = {one, &plain};
+        bool yarn = i + 1 == json_array_size(candidates);
+        set_plain(&plain.config.rope, rope->base, d);
+        double by = json_number_value(json_object_get(one, "factor"));
+        if (yarn && original >= 1)
+            scale_yarn(&plain.config.rope, d, by, &s);
+        else if (!yarn)
+            scale_llama3(&plain.config.rope, d, by, &s);
+        if (same(rope, &plain.config.rope, d))
+            found = json_incref(one);
+    }
+    json_decref(candidates);
+    return found;
+}
+
+json_t *hn_rope_describe(const struct hn_model *model) {
+    const struct hn_rope *rope = &model->config.rope;
+    size_t d = model->config.head_dim;
+    double first = ratio(rope, d, 0);
+    bool uniform = fabs(rope->scale - 1) < 1e-6;
+    for (size_t i = 1; uniform && i < d / 2; i++)
+        uniform = fabs(ratio(rope, d, i) / first - 1) < 1e-5;
+    json_t *out = !uniform ? find_settings(model)
+        : fabs(first - 1) < 1e-5
+        ? json_pack("{s:s}", "rope_type", "default")
+        : json_pack("{s:s, s:f}", "rope_type", "linear", "factor", round(first * 1e6) / 1e6);
+    if (out)
+        json_object_set_new(out, "rope_theta", hn_json_float((float)rope->base));
+    return out;
 }

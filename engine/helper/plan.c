@@ -736,6 +736,8 @@ static int read_params(struct hn_planning *p, struct hn_error *err) {
     int rc = hn_helper_path(model, &spec->model_file, err);
     if (!rc)
         rc = hn_json_string(model, "sha256", &spec->model_sha256, err);
+    if (!rc)
+        rc = hn_json_string(model, "source", &spec->model_source, err);
     if (!rc && given && !json_is_null(given))
         rc = hn_hyperparams_read(&spec->hp, given, "hyperparameters.", err);
     if (!rc)

@@ -158,6 +158,7 @@ struct hn_head {
     const struct hn_head_names *names; /* NULL for HN_OBJECTIVE_TOKENS */
     size_t outputs;                    /* columns of the logits */
     bool is_new;                       /* a part of it is not in the file and begins at random */
+    bool reshaped;                     /* the file's head has another number of outputs */
 };
 
 struct hn_model;

@@ -222,6 +222,7 @@ static int read_run(struct hn_spec *s, struct hn_error *err) {
         (rc = read_method(run, &s->method, err)) ||
         (rc = hn_json_string(json_object_get(run, "model"), "file", &s->model_file, err)) ||
         (rc = hn_json_string(json_object_get(run, "model"), "sha256", &s->model_sha256, err)) ||
+        (rc = hn_json_string(json_object_get(run, "model"), "source", &s->model_source, err)) ||
         (rc = read_source(json_object_get(run, "train"), &s->train, err)) ||
         (rc = read_sources(
              json_object_get(run, "more"), "run.more", s->more, HN_SPEC_MORE, &s->n_more, err)) ||
@@ -347,12 +348,17 @@ static json_t *write_exports(const struct hn_spec *s) {
     return list;
 }
 
+static json_t *write_model(const struct hn_spec *s) {
+    json_t *model = HN_JSON_OBJECT(
+        {"sha256", json_string(s->model_sha256)}, {"file", json_string(s->model_file)});
+    if (s->model_source)
+        json_object_set_new(model, "source", json_string(s->model_source));
+    return model;
+}
+
 static json_t *write_run(const struct hn_spec *s) {
     json_t *run = HN_JSON_OBJECT({"task", json_string(hn_task_name(s->task))},
-        {"method", json_string(hn_method_name(s->method))},
-        {"model",
-            HN_JSON_OBJECT(
-                {"sha256", json_string(s->model_sha256)}, {"file", json_string(s->model_file)})},
+        {"method", json_string(hn_method_name(s->method))}, {"model", write_model(s)},
         {"train", write_source(&s->train)}, {"validation", write_validation(s)},
         {"init", write_init(s)}, {"labels", json_null()},
         {"hyperparameters", hn_hyperparams_write(&s->hp, HN_HP_RUN)}, {"exports", write_exports(s)},

@@ -73,6 +73,7 @@ struct hn_spec {
     int64_t init_step;
     const char *tokens; /* name of the file with the tokenised rows, or NULL */
     const char *job, *model_file, *model_sha256, *template_date;
+    const char *model_source; /* where it was imported from, or NULL */
     enum hn_task task;
     struct hn_labels labels;
     enum hn_method method;

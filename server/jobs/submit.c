@@ -44,6 +44,16 @@ static int place_init(const struct hn_submitting *s, const char *job, struct hn_
     return hn_rundir_keep(run_dir, name, to, s->init_ended ? HN_BLOB_SHARED : HN_BLOB_OWN, err);
 }
 
+/* Where the base was imported from, for results that name it; null for a path of this machine, but
+ * for one of the hub's cache, which is told in its names. */
+static json_t *origin_of(const json_t *model) {
+    const char *source = json_string_value(json_object_get(model, "source"));
+    const char *cached = source ? strstr(source, "models--") : NULL;
+    if (!source || (strchr("/.~", *source) && !cached))
+        return json_null();
+    return json_string(cached ? cached : source);
+}
+
 static int ask_plan(struct hn_submitting *s, json_t *validation, struct hn_error *err) {
     const struct hn_config *config = s->server->config;
     char path[HN_PATH_SIZE], today[16];
@@ -59,7 +69,8 @@ static int ask_plan(struct hn_submitting *s, json_t *validation, struct hn_error
         HN_JSON_OBJECT({"model",
                            HN_JSON_OBJECT({"path", json_string(path)},
                                {"sha256", hn_json_share(json_object_get(s->model, "sha256"))},
-                               {"name", hn_json_share(json_object_get(s->model, "name"))})},
+                               {"name", hn_json_share(json_object_get(s->model, "name"))},
+                               {"source", origin_of(s->model)})},
             {"train", hn_dataset_params(config->state, s->train)}, {"validation", validation},
             {"memory_bytes", json_integer((config->memory / config->slots))},
             {"threads", json_integer((threads > 0 ? threads : 1))}, {"now", json_string(today)});
