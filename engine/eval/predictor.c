@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #define SLOTS 16 /* sequences that are answered at the same time */
@@ -123,6 +124,18 @@ static int no_head(const struct hn_model *model, struct hn_error *err) {
     return HN_E_UNSUPPORTED;
 }
 
+/* The day that templates write: the run's, so that it is asked as it was trained, else today. */
+static void set_date(struct hn_predictor *p) {
+    char *date = p->loaded.codec.date;
+    size_t size = sizeof p->loaded.codec.date;
+    time_t now = time(NULL);
+    struct tm tm;
+    if (p->spec.template_date)
+        snprintf(date, size, "%s", p->spec.template_date);
+    else if (gmtime_r(&now, &tm))
+        strftime(date, size, "%Y-%m-%d", &tm);
+}
+
 /* `own`: the model's own head, if it was trained for a task; else that of the job. */
 static int open_model(struct hn_predictor *p, const char *path, bool own, struct hn_error *err) {
     int rc = hn_model_open(&p->loaded.model, path, err);
@@ -136,6 +149,8 @@ static int open_model(struct hn_predictor *p, const char *path, bool own, struct
             &p->loaded.model, p->spec.labels.objective, hn_labels_outputs(&p->spec.labels), err);
     if (!rc)
         rc = hn_codec_open(&p->loaded.model, &p->loaded.codec, err);
+    if (!rc)
+        set_date(p);
     p->loaded.codec.applied = !rc && hn_spec_applied(&p->spec);
     return rc;
 }

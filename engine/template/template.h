@@ -49,12 +49,13 @@ void hn_template_destroy(struct hn_template *tpl);
 
 /*
  * Which fields of a conversation leave bytes in the text: each tool, and of each message its
- * content, the reasoning inside of it, each tool call, its arguments, and whatever else it has.
- * What is empty, the role, and ids, which hold nothing to learn, are no parts.
+ * content, the reasoning inside of it, each tool call, the arguments of one that is written, and
+ * whatever else it has. What is empty, the role, and ids, which hold nothing to learn, are no parts.
  */
 struct hn_trace_part {
     char field[40]; /* its name, cut to this length */
     bool left;      /* some byte of it */
+    bool inside;    /* it is a part of the one before, which has to be left itself */
 };
 struct hn_trace {
     struct hn_trace_part *parts; /* [n] */

@@ -16,6 +16,9 @@ void hn_trace_mark(struct hn_trace *trace, const uint16_t *origins, size_t n) {
     for (size_t i = 0; i < n; i++)
         if (origins[i] && origins[i] <= trace->n)
             trace->parts[origins[i] - 1].left = true;
+    for (size_t i = 1; i < trace->n; i++)
+        if (trace->parts[i].inside && !trace->parts[i - 1].left)
+            trace->parts[i].left = true; /* lost with what it belongs to, which tells of both */
 }
 
 static bool blank(const char *text, size_t size) {
@@ -87,9 +90,12 @@ static struct hn_tpl_value call_value(
     const json_t *arguments = json_object_get(holder, "arguments");
     at =
         of->kind == HN_V_DICT ? hn_dict_get_text(of->dict, (struct hn_view){"arguments", 9}) : NULL;
-    if (at && arguments)
-        *at = hn_value_from_json(
-            r, arguments, hn_trace_field(r, "arguments of tool_calls", arguments));
+    if (!at || !arguments)
+        return v;
+    uint16_t origin = hn_trace_field(r, "arguments of tool_calls", arguments);
+    if (origin && origin <= r->in->trace->n)
+        r->in->trace->parts[origin - 1].inside = true;
+    *at = hn_value_from_json(r, arguments, origin);
     return v;
 }
 

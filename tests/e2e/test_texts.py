@@ -116,7 +116,7 @@ def test_every_field_reaches_the_text_or_is_told(served):
     found = warned(plan(served, "plain", rows), "unrendered_field")
     assert found[0].startswith("2 of 4 training rows (lines 1, 4): ") and "tools," in found[0]
     assert found[1].startswith("1 of 4 training rows (line 3): ") and "tool_calls," in found[1]
-    assert warned(plan(served, "plain", rows), "unrendered_field") == found  # with the rows from the token file
+    assert len(found) == 2 and warned(plan(served, "plain", rows), "unrendered_field") == found  # with the rows from the token file
 
 
 def test_the_trained_part_of_calls_and_lists(served):
@@ -327,3 +327,21 @@ def test_a_prompt_that_ends_in_a_space(start, tmp_path):
     stream = daemon.post(path + "/predict", json={"inputs": [{"prompt": "Q: "}], "max_tokens": 5, "stream": True}).text
     assert '"text":"a' in stream.replace(": ", ":") and '" ah' not in stream and '" a' not in stream, stream
     assert daemon.post(path + "/evaluate", json={"dataset": data, "generate": True}).json()["metrics"]["exact_match"] == 100
+
+
+def test_templates_that_write_the_day(start, tmp_path):
+    """As Llama 3.1's does: a run is asked with the day that it was trained with, a base with today."""
+    folder = tiny.llama(tmp_path / "models" / "dated")
+    tokenizer = json.loads((folder / "tokenizer_config.json").read_text()) | {"chat_template": "{{ strftime_now('%d %b %Y') }}" + tiny.CHATML}
+    (folder / "tokenizer_config.json").write_text(json.dumps(tokenizer))
+    daemon = start("--model_dirs", str(tmp_path / "models"), fake=False)
+    assert daemon.post("/models", json={"name": "dated", "path": str(folder)}).status_code == 201
+    data = upload(daemon, *[messages(ASK, TELL)] * 4)["id"]
+    job = daemon.post("/jobs", json={"model": "dated", "dataset": data, "hyperparameters": {"max_steps": 1}}).json()
+    assert daemon.wait(job["id"])["status"] == "succeeded"
+    for path in ("/models/dated", f"/jobs/{job['id']}"):
+        answer = daemon.post(path + "/predict", json={"inputs": [ASKED], "max_tokens": 1})
+        assert answer.status_code == 200, answer.text
+        assert answer.json()["data"][0]["usage"]["prompt_tokens"] == len("01 Jan 2000user\n\nassistant\n" + ASKED) + 3
+        answer = daemon.post(path + "/evaluate", json={"dataset": data})
+        assert answer.status_code == 200, answer.text
