@@ -50,7 +50,8 @@ void hn_template_destroy(struct hn_template *tpl);
 /*
  * Which fields of a conversation leave bytes in the text: each tool, and of each message its
  * content, the reasoning inside of it, each tool call, the arguments of one that is written, and
- * whatever else it has. What is empty, the role, and ids, which hold nothing to learn, are no parts.
+ * whatever else it has. What is empty, the role, and ids, which hold nothing to learn, are no
+ * parts.
  */
 struct hn_trace_part {
     char field[40]; /* its name, cut to this length */
