@@ -155,7 +155,8 @@ int hn_datasets_delete(struct hn_request *req, struct hn_error *err) {
 
 int hn_datasets_preview(struct hn_request *req, struct hn_error *err) {
     json_t *record = NULL, *model = NULL, *result = NULL;
-    const char *name = hn_request_query(req, "model");
+    const char *name = hn_request_query(req, "model"),
+               *template = hn_request_query(req, "template");
     int64_t row = 1;
     char path[HN_PATH_SIZE];
     if (!name) {
@@ -163,6 +164,11 @@ int hn_datasets_preview(struct hn_request *req, struct hn_error *err) {
         hn_error_field(err, "model");
         hn_error_hint(err, "tokens are those of a base model; GET /models lists them");
         return HN_E_MISSING_FIELD;
+    }
+    if (template && strcmp(template, "model") != 0 && strcmp(template, "applied") != 0) {
+        hn_fail(err, HN_E_INVALID_FIELD, "template is \"model\" or \"applied\"");
+        hn_error_field(err, "template");
+        return HN_E_INVALID_FIELD;
     }
     int rc = hn_query_int(req, "row", 1, INT64_MAX, &row, err);
     const char *state = req->server->config->state;
@@ -176,8 +182,9 @@ int hn_datasets_preview(struct hn_request *req, struct hn_error *err) {
     if (!rc && !hn_model_path(path, state, model))
         rc = hn_fail(err, HN_E_INTERNAL, "path too long");
     if (!rc) {
-        json_t *params = json_pack("{s:{s:s},s:o,s:I,s:n,s:{}}", "model", "path", path, "data",
-            hn_dataset_params(state, record), "row", (json_int_t)row, "task", "hyperparameters");
+        json_t *params = json_pack("{s:{s:s},s:o,s:I,s:n,s:{},s:s?}", "model", "path", path, "data",
+            hn_dataset_params(state, record), "row", (json_int_t)row, "task", "hyperparameters",
+            "template", template);
         const struct hn_question question = {.op = "dataset.preview",
             .params = params,
             .asker = &req->asker,

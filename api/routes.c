@@ -32,8 +32,8 @@ static const struct hn_route routes[] = {
     {"GET", "/datasets/{id}", hn_datasets_get, HN_SCOPE_READ, NO, POOL, "", "one data set"},
     {"DELETE", "/datasets/{id}", hn_datasets_delete, HN_SCOPE_SUBMIT, NO, POOL, "",
         "delete a data set that no job needs"},
-    {"GET", "/datasets/{id}/preview", hn_datasets_preview, HN_SCOPE_READ, NO, WAIT, "model,row",
-        "the tokens of one row: what is trained, masked, truncated"},
+    {"GET", "/datasets/{id}/preview", hn_datasets_preview, HN_SCOPE_READ, NO, WAIT,
+        "model,row,template", "the tokens of one row: what is trained, masked, truncated"},
 
     {"POST", "/models", hn_models_create, HN_SCOPE_ADMIN, JSON | FORM | RAW, WAIT, "name",
         "take in a model from an allowed folder of the server, or upload it"},

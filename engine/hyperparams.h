@@ -33,8 +33,8 @@ enum hn_loss_on { HN_LOSS_ON_COMPLETION, HN_LOSS_ON_ALL };
 #define HN_METRICS(X) \
     X(val_loss) X(val_perplexity) X(val_token_accuracy) X(val_accuracy) X(val_f1) \
     X(val_f1_macro) X(val_f1_weighted) X(val_precision) X(val_recall) X(val_mcc) X(val_auc) \
-    X(val_ece) X(val_mse) X(val_spearman) X(val_pearson) X(val_exact_match) X(val_entity_f1) \
-    X(val_rouge_l) X(val_chrf) X(val_bleu)
+    X(val_ece) X(val_mse) X(val_r2) X(val_spearman) X(val_pearson) X(val_exact_match) \
+    X(val_entity_f1) X(val_rouge_l) X(val_chrf) X(val_bleu)
 /* clang-format on */
 #define HN_METRIC_ALTERNATIVE(name) "|" #name
 enum { HN_METRIC_AUTO = 0 };

@@ -16,6 +16,10 @@
 #define HN_TOP_K_MAX (1 << 20)
 /* Tokens of a row at most, where max_length is auto. */
 #define HN_AUTO_MAX_LENGTH 2048
+/* Tokens of a question with a piece of its context at least, where max_length is auto: what is
+ * asked later may be longer than the training rows, and 384 is what SQuAD's models are trained
+ * with. */
+#define HN_AUTO_WINDOW 384
 #define HN_VERIFY_ON_MAX 4 /* other precisions of the base that a result is tried on */
 
 #endif

@@ -11,6 +11,11 @@ export function el(name, attributes = {}, ...children) {
   return node;
 }
 
+// replaceChildren would write "null" for what is not there.
+export function fill(node, ...children) {
+  node.replaceChildren(...children.flat().filter((child) => child !== null && child !== undefined));
+}
+
 export function field(label, control, help = "") {
   return el("label", {}, el("span", {}, label), control, help ? el("span", {}, help) : null);
 }
@@ -56,3 +61,12 @@ export function download(blob, name) {
   el("a", { href: url, download: name }).click();
   setTimeout(() => URL.revokeObjectURL(url), 60000);
 }
+
+// What labels were taken as, with the rows of each: of a data set, a dry run or a job.
+export function targets({ problem: kind, labels, label_count: count }) {
+  if (!labels) return "";
+  const shown = labels.slice(0, 12).map((one) => `${one.label} (${one.rows})`).join(", ");
+  return [kind, kind === "regression" ? `${count} different values` : shown, count > 12 && kind !== "regression" ? `… ${count} labels` : ""].filter((t) => t).join(": ");
+}
+
+export const warnings = (list) => (list?.length ? el("ul", { class: "warnings" }, list.map((w) => el("li", {}, w.message))) : null);

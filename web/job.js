@@ -2,7 +2,7 @@
 import * as api from "/web/api.js";
 import { Chart } from "/web/chart.js";
 import { evaluations, measures } from "/web/evaluations.js";
-import { bytes, download, duration, el, problem, short, state, table, when } from "/web/dom.js";
+import { bytes, download, duration, el, fill, problem, short, state, table, targets, warnings, when } from "/web/dom.js";
 
 const ended = (job) => ["succeeded", "failed", "cancelled"].includes(job.status);
 
@@ -10,7 +10,7 @@ function summary(job) {
   const p = job.progress;
   const facts = [
     ["task", `${job.task}, ${job.method}`], ["model", job.model], ["rows", `${job.dataset_counts?.used ?? ""} of ${job.dataset_counts?.rows ?? ""}`],
-    ["step", `${p.step} of ${p.total_steps}`], ["loss", short(job.metrics.loss)], ["validation loss", short(job.metrics.val_loss)],
+    ["labels", targets(job)], ["step", `${p.step} of ${p.total_steps}`], ["loss", short(job.metrics.loss)], ["validation loss", short(job.metrics.val_loss)],
     ["best", job.metrics.best ? `${job.metrics.best.metric} ${short(job.metrics.best.value)} at step ${job.metrics.best.step}` : ""],
     ["speed", p.tokens_per_second ? `${short(p.tokens_per_second)} tokens/s` : ""], ["left", duration(p.eta_seconds)],
     ["memory", job.plan?.peak_bytes ? bytes(job.plan.peak_bytes) : ""], ["head", job.plan?.head ?? ""], ["created", when(job.created_at)], ["ended", when(job.finished_at)],
@@ -20,6 +20,7 @@ function summary(job) {
       job.status_reason ? ` · ${job.status_reason.message}` : ""),
     el("progress", { max: 1, value: p.fraction, "aria-label": "progress" }),
     el("dl", { class: "grid" }, facts.filter(([, v]) => v).map(([k, v]) => el("div", {}, el("dt", { class: "soft" }, k), el("dd", {}, v)))),
+    warnings(job.warnings),
   ];
 }
 
@@ -106,7 +107,7 @@ export async function job(main, signal, id) {
   const samples = [];
   const fresh = (next) => {
     now = next;
-    top.replaceChildren(...summary(now));
+    fill(top, summary(now));
     buttons.replaceChildren(...actions(now, fresh));
   };
   const refresh = async () => fresh(await api.get(`/jobs/${id}`));

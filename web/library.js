@@ -1,6 +1,6 @@
 // Data sets and base models.
 import * as api from "/web/api.js";
-import { bytes, el, field, problem, table, when } from "/web/dom.js";
+import { bytes, el, field, problem, table, targets, warnings, when } from "/web/dom.js";
 
 export async function library(main, signal) {
   const [models, datasets] = await Promise.all([api.get("/models?limit=1000"), api.get("/datasets?limit=1000")]);
@@ -19,8 +19,8 @@ export async function library(main, signal) {
     attempt(() => api.post("/datasets", form));
   };
   main.replaceChildren(el("h1", {}, "Data & models"),
-    el("section", {}, el("h2", {}, "Data sets"), table("Data sets", ["name", "id", "rows", "format", "tasks", "size", "dropped", "created", ""],
-      datasets.data.map((d) => [d.name, d.id, d.rows, d.format, d.tasks.join(", "), bytes(d.bytes), d.dropped, when(d.created_at), drop(`/datasets/${d.id}`)])),
+    el("section", {}, el("h2", {}, "Data sets"), table("Data sets", ["name", "id", "rows", "format", "tasks", "labels", "size", "dropped", "warnings", "created", ""],
+      datasets.data.map((d) => [d.name, d.id, d.rows, d.format, d.tasks.join(", "), targets(d), bytes(d.bytes), d.dropped, warnings(d.warnings), when(d.created_at), drop(`/datasets/${d.id}`)])),
     el("form", { class: "row", onsubmit: upload }, field("Upload a data set", file), el("button", { class: "main" }, "Upload")), answer),
     el("section", {}, el("h2", {}, "Base models"), table("Models", ["name", "family", "format", "parameters", "context", "size", ""],
       models.data.map((m) => [m.name, m.family, `${m.format}${m.quantisation ? ` ${m.quantisation}` : ""}`, m.parameters.toLocaleString(), m.context, bytes(m.bytes), drop(`/models/${m.name}`)])),

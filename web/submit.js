@@ -1,6 +1,6 @@
 // The form: the job's fields and the hyperparameters as the server's own schema describes them.
 import * as api from "/web/api.js";
-import { bytes, duration, el, field, problem, table } from "/web/dom.js";
+import { bytes, duration, el, field, fill, problem, table, targets, warnings } from "/web/dom.js";
 
 const common = ["epochs", "batch_size", "learning_rate", "max_length", "lora_rank", "lora_alpha", "seed", "eval_every"];
 const first = ["model", "dataset", "file", "validation", "method", "name"];
@@ -68,9 +68,9 @@ export async function submit(main, signal, from) {
   };
   const dry = () => attempt(async () => {
     const plan = await api.post("/jobs?dry_run=1", body());
-    answer.replaceChildren(el("p", {}, plan.fits ? "It fits. " : "It does not fit. ",
+    fill(answer, el("p", {}, plan.fits ? "It fits. " : "It does not fit. ",
       `${plan.steps} steps over ${plan.rows} rows, ${plan.target_tokens} target tokens, ${bytes(plan.peak_bytes)} of memory, about ${duration(plan.seconds_estimate)}.`),
-      el("ul", {}, (plan.warnings ?? []).map((w) => el("li", {}, w.message))),
+      el("p", {}, targets(plan)), warnings(plan.warnings),
       plan.alternatives?.length ? table("Alternatives", ["change", "memory"], plan.alternatives.map((a) => [JSON.stringify(a.change), bytes(a.peak_bytes)])) : null);
   });
   const send = (event) => {

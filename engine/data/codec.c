@@ -1,5 +1,6 @@
 /* See codec.h. */
 #include "engine/data/codec.h"
+#include "engine/data/tool_calls.h"
 #include "engine/formats/gguf.h"
 
 #include <stdio.h>
@@ -30,14 +31,122 @@ int hn_codec_encode(const struct hn_codec *codec, const char *text, size_t size,
     return 0;
 }
 
+size_t hn_ids_common(const struct hn_ids *a, const struct hn_ids *b) {
+    size_t n = 0;
+    while (n < a->n && n < b->n && a->ids[n] == b->ids[n])
+        n++;
+    return n;
+}
+
+int hn_codec_firm(const struct hn_codec *codec, const char *text, size_t size,
+    const uint16_t *origins, const struct hn_ids *ids, size_t *ret_n, struct hn_error *err) {
+    struct hn_buf longer = {0};
+    struct hn_ids with = {0};
+    uint16_t *places = NULL;
+    *ret_n = ids->n;
+    if (!size || !text[size - 1] || !strchr(" \t\r\n", text[size - 1]))
+        return 0;
+    hn_buf_append(&longer, text, size);
+    hn_buf_char(&longer, 'a');
+    if (origins && (places = hn_calloc(size + 1, sizeof *places))) {
+        memcpy(places, origins, size * sizeof *places);
+        places[size] = HN_ORIGIN_DATA;
+    }
+    int rc = longer.failed || (origins && !places)
+        ? no_memory(err)
+        : hn_codec_encode(codec, longer.data, longer.size, places, &with, err);
+    size_t n = rc ? 0 : hn_ids_common(ids, &with);
+    if (n && !(n == 1 && ids->ids[0] == hn_tokenizer_bos(codec->tokenizer)))
+        *ret_n = n;
+    free(places);
+    hn_buf_free(&longer);
+    hn_ids_free(&with);
+    return rc;
+}
+
+int hn_codec_encode_bare(const struct hn_codec *codec, const char *text, size_t size,
+    struct hn_ids *ids, struct hn_error *err) {
+    uint16_t *origins = codec->applied ? hn_calloc(size + 1, sizeof *origins) : NULL;
+    if (codec->applied && !origins)
+        return no_memory(err);
+    int rc = hn_codec_encode(codec, text, size, origins, ids, err);
+    free(origins);
+    return rc;
+}
+
+size_t hn_codec_answer_size(const struct hn_codec *codec, const json_t *text) {
+    int32_t id;
+    return json_is_string(text) ? hn_tokenizer_before_end(codec->tokenizer, json_string_value(text),
+                                      json_string_length(text), &id)
+                                : 0;
+}
+
+/* The messages with answers that do not spell the end token that the template writes behind them;
+ * NULL: none did. New reference. */
+static json_t *without_ends(const struct hn_codec *codec, const json_t *messages) {
+    json_t *out = NULL;
+    const json_t *message;
+    size_t i;
+    json_array_foreach((json_t *)(uintptr_t)messages, i, message) {
+        const char *role = json_string_value(json_object_get(message, "role"));
+        const json_t *content = json_object_get(message, "content");
+        size_t size = hn_codec_answer_size(codec, content);
+        if (!role || strcmp(role, "assistant") != 0 || size == json_string_length(content))
+            continue;
+        out = out ? out : json_copy((json_t *)(uintptr_t)messages);
+        json_t *copy = json_copy((json_t *)(uintptr_t)message);
+        json_object_set_new(copy, "content", json_stringn(json_string_value(content), size));
+        json_array_set_new(out, i, copy);
+    }
+    return out;
+}
+
 static void special_text(const struct hn_codec *codec, int32_t id, struct hn_buf *out) {
     hn_buf_append(out, "", 0);
     if (id >= 0)
         hn_tokenizer_decode(codec->tokenizer, id, true, out);
 }
 
-int hn_codec_render(const struct hn_codec *codec, const json_t *messages, const json_t *tools,
-    bool generation_prompt, struct hn_rendered *out, struct hn_error *err) {
+static int render_once(const struct hn_codec *codec, struct hn_template_input *in,
+    const json_t *messages, struct hn_rendered *out, struct hn_error *err) {
+    const struct hn_template *chat =
+        in->tools && codec->chat_tools ? codec->chat_tools : codec->chat;
+    in->messages = messages;
+    if (in->trace)
+        in->trace->n = 0;
+    return hn_template_render(chat, in, out, err);
+}
+
+/*
+ * Templates do not agree on what a call looks like. Arguments given as JSON text are handed over as
+ * the object they say; to a template that fails with it, as the text. A message of calls without a
+ * content has none, or where the template fails with that, an empty one.
+ */
+static int render_any(const struct hn_codec *codec, struct hn_template_input *in,
+    const json_t *messages, struct hn_rendered *out, struct hn_error *err) {
+    json_t *read = hn_calls_read(messages), *filled = NULL;
+    const json_t *first = read ? read : messages;
+    struct hn_error local = {0};
+    int rc = render_once(codec, in, first, out, &local), again = rc;
+    if (again && again != HN_E_INTERNAL && (filled = hn_calls_filled(first)))
+        again = render_once(codec, in, filled, out, NULL);
+    json_decref(filled);
+    filled = NULL;
+    if (again && again != HN_E_INTERNAL && read) {
+        filled = hn_calls_filled(messages);
+        again = render_once(codec, in, messages, out, NULL);
+        if (again && filled)
+            again = render_once(codec, in, filled, out, NULL);
+    }
+    json_decref(filled);
+    json_decref(read);
+    if (again && err)
+        *err = local;
+    return again ? rc : 0;
+}
+
+static int render(const struct hn_codec *codec, struct hn_template_input *in,
+    const json_t *messages, struct hn_rendered *out, struct hn_error *err) {
     struct hn_buf bos = {0}, eos = {0};
     if (!codec->chat) {
         hn_fail(err, HN_E_UNSUPPORTED,
@@ -47,18 +156,44 @@ int hn_codec_render(const struct hn_codec *codec, const json_t *messages, const 
     }
     special_text(codec, hn_tokenizer_bos(codec->tokenizer), &bos);
     special_text(codec, hn_tokenizer_eos(codec->tokenizer), &eos);
-    struct hn_template_input in = {.messages = messages,
-        .tools = json_is_array(tools) ? tools : NULL,
-        .add_generation_prompt = generation_prompt,
-        .bos_token = bos.data,
-        .eos_token = eos.data,
-        .date = codec->date[0] ? codec->date : NULL};
-    const struct hn_template *chat =
-        in.tools && codec->chat_tools ? codec->chat_tools : codec->chat;
-    int rc = bos.failed || eos.failed ? no_memory(err) : hn_template_render(chat, &in, out, err);
+    in->bos_token = bos.data;
+    in->eos_token = eos.data;
+    in->date = codec->date[0] ? codec->date : NULL;
+    json_t *ended = without_ends(codec, messages);
+    int rc = bos.failed || eos.failed ? no_memory(err)
+                                      : render_any(codec, in, ended ? ended : messages, out, err);
+    json_decref(ended);
     hn_buf_free(&bos);
     hn_buf_free(&eos);
     return rc;
+}
+
+int hn_codec_render(const struct hn_codec *codec, const json_t *messages, const json_t *tools,
+    bool generation_prompt, struct hn_rendered *out, struct hn_error *err) {
+    struct hn_template_input in = {
+        .tools = json_is_array(tools) ? tools : NULL, .add_generation_prompt = generation_prompt};
+    return render(codec, &in, messages, out, err);
+}
+
+int hn_codec_trace(const struct hn_codec *codec, const json_t *messages, const json_t *tools,
+    struct hn_trace *trace, struct hn_error *err) {
+    struct hn_template_input in = {.tools = json_is_array(tools) ? tools : NULL, .trace = trace};
+    struct hn_rendered text = {0};
+    int rc = render(codec, &in, messages, &text, err);
+    hn_rendered_free(&text);
+    return rc;
+}
+
+/* Bytes at the end of the turn's begin that are written again; 0 where that cannot be told. */
+static size_t loose_bytes(const struct hn_codec *codec, const uint16_t *origins) {
+    struct hn_ids ids = {0};
+    size_t firm = 0, loose = 0;
+    if (!hn_codec_encode(codec, codec->turn, codec->turn_size, origins, &ids, NULL) &&
+        !hn_codec_firm(codec, codec->turn, codec->turn_size, origins, &ids, &firm, NULL) &&
+        firm < ids.n)
+        loose = codec->turn_size - ids.offsets[firm];
+    hn_ids_free(&ids);
+    return loose;
 }
 
 /*
@@ -79,6 +214,7 @@ void hn_codec_prepare(struct hn_codec *codec) {
             (codec->turn = hn_calloc(more, 1))) {
             memcpy(codec->turn, with.text.data + n, more);
             codec->turn_size = more;
+            codec->turn_loose = loose_bytes(codec, with.origin + n);
         }
     }
     memcpy(codec->date, date, sizeof date);

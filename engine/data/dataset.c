@@ -17,8 +17,8 @@
 #define FEW_ROWS 10
 #define READ_BEHIND ((size_t)64 << 20)
 
-static const struct hn_dataset_format *const formats[] = {
-    &hn_format_squad, &hn_format_jsonl, &hn_format_json, &hn_format_tsv, &hn_format_csv};
+static const struct hn_dataset_format *const formats[] = {&hn_format_squad, &hn_format_jsonl,
+    &hn_format_json, &hn_format_conll, &hn_format_tsv, &hn_format_csv};
 #define FORMATS (sizeof formats / sizeof formats[0])
 
 static int invalid(struct hn_error *err, const char *hint, const char *message) {
@@ -27,11 +27,47 @@ static int invalid(struct hn_error *err, const char *hint, const char *message) 
     return HN_E_DATASET_INVALID;
 }
 
+/* Files of office programs by name, or NULL. Most are zip archives. */
+static const char *office_kind(const uint8_t *p, size_t size) {
+    static const struct {
+        const char *inside, *name;
+    } kinds[] = {{"xl/workbook", "an Excel workbook (.xlsx)"},
+        {"opendocument.spreadsheet", "an OpenDocument spreadsheet (.ods)"},
+        {"word/document.xml", "a Word document (.docx)"},
+        {"opendocument.text", "an OpenDocument text (.odt)"}};
+    if (size >= 8 && memcmp(p, "\xD0\xCF\x11\xE0\xA1\xB1\x1A\xE1", 8) == 0)
+        return "a file of an older Office program (.xls, .doc)";
+    if (size >= 5 && memcmp(p, "%PDF-", 5) == 0)
+        return "a PDF";
+    for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++)
+        if (size >= 4 && memcmp(p, "PK\3\4", 4) == 0 &&
+            memmem(p, size, kinds[i].inside, strlen(kinds[i].inside)))
+            return kinds[i].name;
+    return NULL;
+}
+
+/* Latin letters in 16 bits: zeros in the odd or the even places alone. */
+static bool is_utf16(const uint8_t *p, size_t size) {
+    size_t n = size < 4096 ? size / 2 : 2048, zeros[2] = {0};
+    for (size_t i = 0; i < 2 * n; i++)
+        zeros[i % 2] += !p[i];
+    return n > 4 &&
+        ((zeros[0] * 10 > n * 8 && zeros[1] * 10 < n) ||
+            (zeros[1] * 10 > n * 8 && zeros[0] * 10 < n));
+}
+
 /* Skips a byte order mark; refuses encodings of 16 bits, which would otherwise fail in every
  * line. */
 static int check_encoding(struct hn_row_scan *scan, struct hn_error *err) {
     const uint8_t *p = scan->data->map.data;
     size_t size = scan->data->map.size;
+    const char *office = office_kind(p, size);
+    if (office) {
+        hn_fail(err, HN_E_DATASET_INVALID, "the file is %s", office);
+        hn_error_hint(
+            err, "open it in the program that wrote it and save the table as CSV in UTF-8");
+        return HN_E_DATASET_INVALID;
+    }
     if (size >= 2 && ((p[0] == 0xFF && p[1] == 0xFE) || (p[0] == 0xFE && p[1] == 0xFF)))
         return invalid(err, "save it as UTF-8", "the file is encoded in UTF-16");
     if ((size >= 4 && memcmp(p, "PK\3\4", 4) == 0) ||
@@ -42,6 +78,9 @@ static int check_encoding(struct hn_row_scan *scan, struct hn_error *err) {
     if (size >= 4 && memcmp(p, "PAR1", 4) == 0)
         return invalid(err, "write it as JSON lines",
             "the file is in the Parquet format, which is not supported");
+    if (is_utf16(p, size))
+        return invalid(err, "save it as UTF-8",
+            "every second byte is zero, as in UTF-16 without a byte order mark");
     if (size >= 3 && p[0] == 0xEF && p[1] == 0xBB && p[2] == 0xBF)
         scan->at = 3;
     return 0;
@@ -61,7 +100,8 @@ static int choose_format(struct hn_row_scan *scan, const char *name,
     char known[128] = "";
     for (size_t i = 0; i < FORMATS; i++) {
         if (name ? strcmp(name, formats[i]->name) == 0
-                 : formats[i]->recognise && formats[i]->recognise(text, size)) {
+                 : formats[i]->recognise &&
+                    formats[i]->recognise(text, size, scan->data->dialect.newline)) {
             *ret = formats[i];
             return 0;
         }
@@ -144,27 +184,9 @@ static bool check_row(
         &place);
 }
 
-/* Labels of one data set are all of one type: texts, whole numbers, decimals or lists. */
-static bool check_label_type(struct hn_dataset *data, const json_t *row, size_t line, int *type) {
-    const char *name = json_string_value(json_object_get(data->mapping, "label"));
-    const json_t *label = name ? json_object_get(row, name) : NULL;
-    if (!label || data->columns != HN_ROWS_TEXT_LABEL)
-        return true;
-    int now = json_is_array(label) ? 1 : json_is_string(label) ? 2 : 3;
-    if (*type == 0)
-        *type = now;
-    if (*type == now)
-        return true;
-    hn_issue_add(&data->issues, line, 0, "label",
-        "write all labels as texts, all as numbers, or all as lists",
-        "label is of another type than the labels before");
-    return false;
-}
-
 static int read_rows(struct hn_dataset *data, const struct hn_dataset_format *format,
     struct hn_row_scan *scan, const struct hn_dataset_options *options, struct hn_error *err) {
     struct hn_span span;
-    int label_type = 0;
     size_t seen = 0;
     while (format->next(scan, &span)) {
         hn_pulse();
@@ -179,8 +201,7 @@ static int read_rows(struct hn_dataset *data, const struct hn_dataset_format *fo
         if (!row)
             hn_issue_add(
                 &data->issues, fault.line, fault.column, "", fault.hint, "%s", fault.message);
-        bool good = row && check_row(data, row, &span, options->columns) &&
-            check_label_type(data, row, span.line, &label_type);
+        bool good = row && check_row(data, row, &span, options->columns);
         json_decref(row);
         if (!good)
             data->dropped++;
@@ -250,6 +271,10 @@ int hn_dataset_open(struct hn_dataset *ret, const char *path,
         return rc;
     }
     struct hn_row_scan scan = {.data = ret};
+    ret->dialect.newline =
+        !memchr(ret->map.data, '\n', ret->map.size) && memchr(ret->map.data, '\r', ret->map.size)
+        ? '\r'
+        : '\n';
     if ((rc = check_encoding(&scan, err)) ||
         (rc = choose_format(&scan, options->format, &format, err)))
         return rc;

@@ -39,6 +39,11 @@ struct hn_dataset_options {
 
 struct hn_dataset_format;
 
+struct hn_dialect {
+    char delimiter; /* of columns, in formats that have no names in their rows */
+    char newline;   /* '\r' in files without a single '\n', else '\n' */
+};
+
 struct hn_dataset {
     struct hn_map map;
     const char *format;
@@ -61,8 +66,8 @@ struct hn_dataset {
     json_t *given;                  /* the mapping that was asked for, or NULL */
     /* column names of formats that have no names in their rows, or NULL */
     json_t *header;
-    size_t begin;   /* byte behind the byte order mark */
-    char delimiter; /* of such formats */
+    size_t begin; /* byte behind the byte order mark */
+    struct hn_dialect dialect;
 };
 
 /* Parses and validates the whole file; rows themselves stay in the map. On HN_E_DATASET_INVALID

@@ -5,8 +5,8 @@
  * mapping names; otherwise the columns are col1, col2 …. Two columns, one of which has few distinct
  * values, are taken as text and label, with a warning, and so is what stands beside a column called
  * label. In TSV a quote is a character like any other, unless a field begins and ends with one and
- * those inside are doubled, as spreadsheets write it. Labels that are numbers become numbers;
- * everything else is a text.
+ * those inside are doubled, as spreadsheets write it. Every field is a text; whether labels are
+ * names or numbers is decided for the whole column (label_survey.h).
  */
 #include "engine/data/dataset_internal.h"
 #include "engine/data/rows.h"
@@ -25,9 +25,10 @@
 
 /* End of the field that begins at text[at]: the delimiter or line end behind it. *closed is false
  * when a quote is open. */
-static size_t field_end(const char *text, size_t size, size_t at, char delimiter, bool *closed) {
+static size_t field_end(
+    const char *text, size_t size, size_t at, struct hn_dialect d, bool *closed) {
     *closed = true;
-    if (delimiter != '\t' && at < size && text[at] == '"') {
+    if (d.delimiter != '\t' && at < size && text[at] == '"') {
         const char *quote;
         for (at++; (quote = memchr(text + at, '"', size - at)); at += 2) {
             at = (size_t)(quote - text);
@@ -40,17 +41,17 @@ static size_t field_end(const char *text, size_t size, size_t at, char delimiter
         }
         at++;
     }
-    while (at < size && text[at] != delimiter && text[at] != '\n')
+    while (at < size && text[at] != d.delimiter && text[at] != d.newline)
         at++;
     return at;
 }
 
 /* End of the record that begins at text[at]; counts its fields. */
-static size_t record_end(
-    const char *text, size_t size, size_t at, char delimiter, size_t *ret_fields, bool *closed) {
+static size_t record_end(const char *text, size_t size, size_t at, struct hn_dialect d,
+    size_t *ret_fields, bool *closed) {
     for (*ret_fields = 1;; ++*ret_fields, at++) {
-        at = field_end(text, size, at, delimiter, closed);
-        if (at >= size || text[at] == '\n')
+        at = field_end(text, size, at, d, closed);
+        if (at >= size || text[at] == d.newline)
             return at;
     }
 }
@@ -72,14 +73,14 @@ static void field_text(const char *text, size_t begin, size_t end, struct hn_buf
 }
 
 /* Fields of one record as a list of strings; NULL when memory or UTF-8 fails. */
-static json_t *read_fields(const char *text, size_t size, char delimiter) {
+static json_t *read_fields(const char *text, size_t size, struct hn_dialect d) {
     json_t *fields = json_array();
     struct hn_buf field = {0};
     bool closed = true;
     if (size && text[size - 1] == '\r')
         size--;
     for (size_t at = 0; fields; at++) {
-        size_t end = field_end(text, size, at, delimiter, &closed);
+        size_t end = field_end(text, size, at, d, &closed);
         hn_buf_clear(&field);
         hn_buf_append(&field, "", 0);
         field_text(text, at, end, &field);
@@ -98,12 +99,12 @@ static json_t *read_fields(const char *text, size_t size, char delimiter) {
 
 /* How many of the first records have the same number of fields, more than one, with this delimiter;
  * 0 if not all. */
-static size_t steady_fields(const char *text, size_t size, char delimiter) {
+static size_t steady_fields(const char *text, size_t size, struct hn_dialect d) {
     size_t at = 0, first = 0, records = 0;
     while (at < size && records < SAMPLE_RECORDS) {
         size_t fields;
         bool closed;
-        size_t end = record_end(text, size, at, delimiter, &fields, &closed);
+        size_t end = record_end(text, size, at, d, &fields, &closed);
         if (!closed && records)
             break; /* a broken row says nothing about the others */
         if (end > at && !(end == at + 1 && text[at] == '\r')) {
@@ -136,8 +137,9 @@ static bool names_column(const json_t *fields, const json_t *mapping) {
 }
 
 /* The first record, with names that we know as we write them: " Text" is text. */
-static json_t *read_header(const char *text, size_t size, char delimiter, const json_t *mapping) {
-    json_t *header = read_fields(text, size, delimiter), *field;
+static json_t *read_header(
+    const char *text, size_t size, struct hn_dialect d, const json_t *mapping) {
+    json_t *header = read_fields(text, size, d), *field;
     size_t i;
     json_array_foreach(header, i, field) {
         char plain[32];
@@ -158,35 +160,52 @@ static json_t *read_header(const char *text, size_t size, char delimiter, const 
 
 /* A first record that names a column we know says what the delimiter is, however odd the rows
  * behind it are. A single column is CSV's, called text: any line of a text is one field. */
-static bool has_header(const char *text, size_t size, char delimiter) {
+static bool has_header(const char *text, size_t size, struct hn_dialect d) {
     size_t fields;
     bool closed;
-    size_t end = record_end(text, size, 0, delimiter, &fields, &closed);
+    size_t end = record_end(text, size, 0, d, &fields, &closed);
     if (!closed || fields > COLUMNS_MAX || end > HN_ROW_MAX || hn_utf8_valid(text, end) != end)
         return false;
-    json_t *first = read_header(text, end, delimiter, NULL);
+    json_t *first = read_header(text, end, d, NULL);
     bool named = fields > 1 ? names_column(first, NULL)
-                            : delimiter == ',' && first &&
+                            : d.delimiter == ',' && first &&
             strcmp(json_string_value(json_array_get(first, 0)), "text") == 0;
     json_decref(first);
     return named;
 }
 
-static size_t score(const char *text, size_t size, char delimiter) {
-    return has_header(text, size, delimiter) ? COLUMNS_MAX + 1
-                                             : steady_fields(text, size, delimiter);
+static size_t score(const char *text, size_t size, struct hn_dialect d) {
+    return has_header(text, size, d) ? COLUMNS_MAX + 1 : steady_fields(text, size, d);
 }
 
-static bool is_tsv(const char *text, size_t size) {
-    return score(text, size, '\t') > 0;
+/* Spreadsheets can begin with a line that names the delimiter: "sep=;". Its size, with its end; 0
+ * without one. */
+static size_t named_delimiter(const char *text, size_t size, char newline, char *ret) {
+    size_t end = 5;
+    if (size < 6 || strncasecmp(text, "sep=", 4) != 0)
+        return 0;
+    end += text[end] == '\r' && newline != '\r';
+    if (end >= size || text[end] != newline)
+        return 0;
+    *ret = text[4];
+    return end + 1;
 }
 
-static char find_delimiter(const char *text, size_t size) {
+static bool is_tsv(const char *text, size_t size, char newline) {
+    char named;
+    return named_delimiter(text, size, newline, &named)
+        ? named == '\t'
+        : score(text, size, (struct hn_dialect){'\t', newline}) > 0;
+}
+
+static char find_delimiter(const char *text, size_t size, char newline) {
     static const char candidates[] = ",;|\t";
     char best = 0;
     size_t most = 0;
+    if (named_delimiter(text, size, newline, &best))
+        return best;
     for (const char *c = candidates; *c; c++) {
-        size_t fields = score(text, size, *c);
+        size_t fields = score(text, size, (struct hn_dialect){*c, newline});
         if (fields > most) {
             most = fields;
             best = *c;
@@ -195,8 +214,8 @@ static char find_delimiter(const char *text, size_t size) {
     return best;
 }
 
-static bool is_csv(const char *text, size_t size) {
-    return find_delimiter(text, size) != 0;
+static bool is_csv(const char *text, size_t size, char newline) {
+    return find_delimiter(text, size, newline) != 0;
 }
 
 static json_t *numbered_header(size_t columns) {
@@ -252,16 +271,16 @@ static bool is_header(const struct guess *g, const json_t *first, size_t label) 
 /* Two columns that nothing names: ["text", "label"], ["label", "text"], or NULL. *ret_named:
  * `first` names them after all, in other words. */
 static json_t *guess_header(
-    const struct hn_row_scan *scan, char delimiter, const json_t *first_record, bool *ret_named) {
+    const struct hn_row_scan *scan, const json_t *first_record, bool *ret_named) {
     const char *text = (const char *)scan->data->map.data;
     size_t size = scan->data->map.size, at = scan->at, fields;
+    const struct hn_dialect d = scan->data->dialect;
     struct guess g = {.values = {json_object(), json_object()}};
     bool closed = true;
     while (at < size && g.records < GUESS_RECORDS && closed) {
-        size_t end = record_end(text, size, at, delimiter, &fields, &closed);
-        json_t *list = fields == 2 && end - at < HN_ROW_MAX
-            ? read_fields(text + at, end - at, delimiter)
-            : NULL;
+        size_t end = record_end(text, size, at, d, &fields, &closed);
+        json_t *list =
+            fields == 2 && end - at < HN_ROW_MAX ? read_fields(text + at, end - at, d) : NULL;
         if (list)
             look(&g, list);
         json_decref(list);
@@ -319,7 +338,7 @@ static void complete_header(struct hn_dataset *data, json_t *header) {
 /* Two columns without a name that we know: text and label, as far as their values look like it. */
 static void guess_columns(struct hn_row_scan *scan, const json_t *first, bool *ret_named) {
     struct hn_dataset *data = scan->data;
-    data->header = guess_header(scan, data->delimiter, first, ret_named);
+    data->header = guess_header(scan, first, ret_named);
     if (data->header)
         hn_issue_warn(&data->issues, "guessed_columns", 0,
             "%s; column %s is taken as the label, the other as the text",
@@ -329,9 +348,35 @@ static void guess_columns(struct hn_row_scan *scan, const json_t *first, bool *r
 
 static void skip_record(struct hn_row_scan *scan, size_t end) {
     for (size_t i = scan->at; i < end; i++)
-        scan->line += scan->data->map.data[i] == '\n';
+        scan->line += scan->data->map.data[i] == scan->data->dialect.newline;
     scan->line++;
     scan->at = end < scan->data->map.size ? end + 1 : scan->data->map.size;
+}
+
+/* Names that columns of texts and labels have elsewhere: a record of nothing else is a header, even
+ * where columns are mapped by their numbers. */
+static bool is_usual_header(const json_t *fields) {
+    static const char usual[] =
+        " id index no number date time name title body content message review comment sentence "
+        "sentence1 sentence2 document article abstract summary text label labels class category "
+        "target sentiment rating score stars intent tag tags emotion topic prompt completion "
+        "question answer answers context input output instruction response query reply source "
+        "translation system user assistant human bot ";
+    const json_t *field;
+    size_t i;
+    json_array_foreach((json_t *)(uintptr_t)fields, i, field) {
+        char word[40];
+        const char *name = json_string_value(field);
+        size_t n = strlen(name);
+        if (n == 0 || n > sizeof word - 3)
+            return false;
+        snprintf(word, sizeof word, " %s ", name);
+        for (char *c = word; *c; c++)
+            *c = (char)tolower((unsigned char)*c);
+        if (strpbrk(name, " ") || !strstr(usual, word))
+            return false;
+    }
+    return json_array_size(fields) > 1;
 }
 
 static int begin(struct hn_row_scan *scan, char delimiter, struct hn_error *err) {
@@ -339,15 +384,20 @@ static int begin(struct hn_row_scan *scan, char delimiter, struct hn_error *err)
     const char *text = (const char *)data->map.data;
     size_t size = data->map.size, fields;
     bool closed;
-    size_t end = record_end(text, size, scan->at, delimiter, &fields, &closed);
-    data->delimiter = delimiter;
+    size_t naming =
+        named_delimiter(text + scan->at, size - scan->at, data->dialect.newline, &delimiter);
+    data->dialect.delimiter = delimiter;
+    const struct hn_dialect d = data->dialect;
+    if (naming)
+        skip_record(scan, scan->at + naming - 1);
+    size_t end = record_end(text, size, scan->at, d, &fields, &closed);
     if (!closed || fields > COLUMNS_MAX || end - scan->at > HN_ROW_MAX ||
         hn_utf8_valid(text + scan->at, end - scan->at) != end - scan->at) {
         hn_fail(err, HN_E_DATASET_INVALID, "the first line is no line of columns");
         hn_error_hint(err, "save the file as CSV in UTF-8, with a header such as text,label");
         return HN_E_DATASET_INVALID;
     }
-    json_t *first = read_header(text + scan->at, end - scan->at, delimiter, data->given);
+    json_t *first = read_header(text + scan->at, end - scan->at, d, data->given);
     bool named = first && names_column(first, data->given) && all_differ(first);
     if (named) {
         complete_header(data, first);
@@ -355,17 +405,24 @@ static int begin(struct hn_row_scan *scan, char delimiter, struct hn_error *err)
     } else if (first && fields == 2 && may_guess(data->given)) {
         guess_columns(scan, first, &named);
     }
-    json_decref(first);
-    if (!data->header)
+    if (!data->header) {
         data->header = numbered_header(fields);
-    if (named)
+        named = first && is_usual_header(first);
+        if (named)
+            hn_issue_warn(&data->issues, "guessed_columns", 1,
+                "the first line is taken as a header, whose names are not used");
+    }
+    json_decref(first);
+    if (named) {
+        scan->header = (struct hn_span){.offset = scan->at, .size = end - scan->at};
         skip_record(scan, end);
+    }
     return data->header ? 0 : hn_fail(err, HN_E_INTERNAL, "out of memory");
 }
 
 static int begin_csv(struct hn_row_scan *scan, struct hn_error *err) {
-    char delimiter = find_delimiter(
-        (const char *)scan->data->map.data + scan->at, scan->data->map.size - scan->at);
+    char delimiter = find_delimiter((const char *)scan->data->map.data + scan->at,
+        scan->data->map.size - scan->at, scan->data->dialect.newline);
     return begin(scan, delimiter ? delimiter : ',', err);
 }
 
@@ -373,17 +430,27 @@ static int begin_tsv(struct hn_row_scan *scan, struct hn_error *err) {
     return begin(scan, '\t', err);
 }
 
+/* As in files that were put together of several. */
+static bool is_header_again(const struct hn_row_scan *scan, size_t begin, size_t end) {
+    const char *text = (const char *)scan->data->map.data, *header = text + scan->header.offset;
+    size_t n = scan->header.size, size = end - begin;
+    n -= n && header[n - 1] == '\r';
+    size -= size && text[begin + size - 1] == '\r';
+    return n && n == size && memcmp(header, text + begin, n) == 0;
+}
+
 static bool next_record(struct hn_row_scan *scan, struct hn_span *ret) {
     struct hn_dataset *data = scan->data;
+    const struct hn_dialect d = data->dialect;
     const char *text = (const char *)data->map.data;
     size_t size = data->map.size;
     while (scan->at < size) {
         size_t begin = scan->at, end, fields, line = scan->line + 1;
-        const char *newline = memchr(text + begin, '\n', size - begin);
+        const char *newline = memchr(text + begin, d.newline, size - begin);
         bool closed = true;
         end = newline ? (size_t)(newline - text) : size;
         if (!scan->by_line) {
-            size_t whole = record_end(text, size, begin, data->delimiter, &fields, &closed);
+            size_t whole = record_end(text, size, begin, d, &fields, &closed);
             if (closed && whole - begin <= HN_ROW_MAX) {
                 end = whole;
             } else {
@@ -396,29 +463,20 @@ static bool next_record(struct hn_row_scan *scan, struct hn_span *ret) {
             }
         }
         for (size_t i = begin; i < end; i++)
-            scan->line += text[i] == '\n';
+            scan->line += text[i] == d.newline;
         scan->line++;
         scan->at = end < size ? end + 1 : size;
         if (end == begin || (end == begin + 1 && text[begin] == '\r'))
             continue;
+        if (is_header_again(scan, begin, end)) {
+            hn_issue_warn(&data->issues, "repeated_header", line,
+                "lines that are the header once more are left out");
+            continue;
+        }
         *ret = (struct hn_span){begin, end - begin, line, 0};
         return true;
     }
     return false;
-}
-
-/* Labels that are numbers are meant as numbers: 1 a class, 0.5 a value to predict. */
-static json_t *label_value(const char *text) {
-    char *end;
-    size_t size = strlen(text);
-    if (size == 0 || size > 24 || text[strspn(text, "+-0123456789.eE")])
-        return NULL;
-    errno = 0;
-    long long whole = strtoll(text, &end, 10);
-    if (!*end && !errno)
-        return json_integer(whole);
-    double real = strtod(text, &end);
-    return *end ? NULL : json_real(real);
 }
 
 static json_t *parse_record(
@@ -440,22 +498,17 @@ static json_t *parse_record(
             "the byte 0x%02X is not valid UTF-8 text here", (unsigned char)text[good]);
         return NULL;
     }
-    json_t *fields = read_fields(text, span->size, data->delimiter), *row = NULL;
+    json_t *fields = read_fields(text, span->size, data->dialect), *row = NULL;
     if (!fields || json_array_size(fields) != columns) {
         snprintf(fault->message, sizeof fault->message,
             "the row has %zu columns; there should be %zu", json_array_size(fields), columns);
         json_decref(fields);
         return NULL;
     }
-    const char *mapped = json_string_value(json_object_get(data->given, "label"));
     row = json_object();
-    for (size_t i = 0; i < columns; i++) {
-        const char *name = json_string_value(json_array_get(data->header, i));
-        json_t *value = strcmp(name, mapped ? mapped : "label") == 0
-            ? label_value(json_string_value(json_array_get(fields, i)))
-            : NULL;
-        json_object_set_new(row, name, value ? value : json_incref(json_array_get(fields, i)));
-    }
+    for (size_t i = 0; i < columns; i++)
+        json_object_set(
+            row, json_string_value(json_array_get(data->header, i)), json_array_get(fields, i));
     json_decref(fields);
     return row;
 }

@@ -23,6 +23,8 @@ struct hn_row_scan {
     struct hn_dataset *data;
     size_t at, line;
     bool by_line; /* CSV: quotes no longer reach past a line */
+    /* CSV: the record with the names of the columns; of size 0 where they have none */
+    struct hn_span header;
     /* SQuAD: inside a list of paragraphs; the paragraph, its questions, and the next one's
      * number */
     bool inside;
@@ -40,7 +42,7 @@ struct hn_row_fault {
 struct hn_dataset_format {
     const char *name;
     /* Whether the file looks like this; asked in the table's order. NULL: never by looking. */
-    bool (*recognise)(const char *text, size_t size);
+    bool (*recognise)(const char *text, size_t size, char newline);
     /* Before the rows: reads a header. May be NULL. */
     int (*begin)(struct hn_row_scan *scan, struct hn_error *err);
     /* The next row; false at the end. Problems between rows are added to the data set. */
@@ -51,7 +53,7 @@ struct hn_dataset_format {
 };
 
 extern const struct hn_dataset_format hn_format_jsonl, hn_format_json, hn_format_squad,
-    hn_format_tsv, hn_format_csv;
+    hn_format_conll, hn_format_tsv, hn_format_csv;
 /* Where the JSON value that begins at text[at] ends: the comma or bracket behind it. Strings are
  * skipped, brackets counted. */
 size_t hn_json_value_end(const char *text, size_t size, size_t at);

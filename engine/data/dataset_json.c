@@ -3,8 +3,70 @@
 #include "engine/data/rows.h"
 #include "engine/base/utf8.h"
 
+#include <ctype.h>
 #include <stdio.h>
 #include <string.h>
+
+/* Where the number (or what Python and JavaScript write in its place) that begins at text[at]
+ * ends. */
+static size_t number_end(const char *text, size_t size, size_t at) {
+    while (at < size && (isalnum((unsigned char)text[at]) || strchr("+-.", text[at])))
+        at++;
+    return at;
+}
+
+static bool is_word(const char *text, size_t size, const char *word) {
+    return size == strlen(word) && memcmp(text, word, size) == 0;
+}
+
+/* A number beyond what the parser holds. */
+static bool is_unreadable(const char *word, size_t n) {
+    json_error_t je;
+    size_t sign = *word == '-';
+    if (n < 5 || !isdigit((unsigned char)word[sign]))
+        return false;
+    for (size_t i = 0; i < n; i++)
+        if (!isdigit((unsigned char)word[i]) && !strchr("+-.eE", word[i]))
+            return false;
+    json_t *number = json_loadb(word, n, JSON_DECODE_ANY, &je);
+    json_decref(number);
+    return !number;
+}
+
+/*
+ * Numbers that JSON does not know (NaN, Infinity) as null, and those that no reader here can hold
+ * (more than 64 bits, 1e999) as texts of their spelling: in columns that nobody uses they do not
+ * matter. False: there are none.
+ */
+static bool spell_numbers(const char *text, size_t size, struct hn_buf *out) {
+    bool changed = false;
+    for (size_t at = 0; at < size;) {
+        size_t end = at + 1;
+        if (text[at] == '"') {
+            while (end < size && text[end] != '"')
+                end += text[end] == '\\' ? 2 : 1;
+            end = end < size ? end + 1 : size;
+        } else if (isalnum((unsigned char)text[at]) || text[at] == '-') {
+            end = number_end(text, size, at);
+        }
+        size_t n = end - at;
+        const char *word = text + at;
+        if (is_word(word, n, "NaN") || is_word(word, n, "Infinity") ||
+            is_word(word, n, "-Infinity")) {
+            hn_buf_text(out, "null");
+            changed = true;
+        } else if (is_unreadable(word, n)) {
+            hn_buf_char(out, '"');
+            hn_buf_append(out, word, n);
+            hn_buf_char(out, '"');
+            changed = true;
+        } else {
+            hn_buf_append(out, word, n);
+        }
+        at = end;
+    }
+    return changed && !out->failed;
+}
 
 json_t *hn_row_parse_json(
     const struct hn_dataset *data, const struct hn_span *span, struct hn_row_fault *fault) {
@@ -31,8 +93,14 @@ json_t *hn_row_parse_json(
         fault->hint = "save the file as UTF-8";
         return NULL;
     }
-    json_t *row = json_loadb(
-        text, span->size, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL | JSON_DECODE_ANY, &je);
+    const size_t flags = JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL | JSON_DECODE_ANY;
+    json_t *row = json_loadb(text, span->size, flags, &je);
+    struct hn_buf plain = {0};
+    if (!row && spell_numbers(text, span->size, &plain)) {
+        json_error_t other;
+        row = json_loadb(plain.data, plain.size, flags, &other);
+    }
+    hn_buf_free(&plain);
     if (row && json_is_object(row))
         return row;
     if (row) {
@@ -51,7 +119,8 @@ json_t *hn_row_parse_json(
     return NULL;
 }
 
-static bool is_jsonl(const char *text, size_t size) {
+static bool is_jsonl(const char *text, size_t size, char newline) {
+    (void)newline;
     for (size_t i = 0; i < size; i++)
         if (!hn_is_blank(text[i]))
             return text[i] == '{';
@@ -62,7 +131,7 @@ static bool next_line(struct hn_row_scan *scan, struct hn_span *ret) {
     const char *text = (const char *)scan->data->map.data;
     size_t size = scan->data->map.size;
     while (scan->at < size) {
-        const char *end = memchr(text + scan->at, '\n', size - scan->at);
+        const char *end = memchr(text + scan->at, scan->data->dialect.newline, size - scan->at);
         size_t begin = scan->at, stop = end ? (size_t)(end - text) : size;
         scan->at = end ? stop + 1 : size;
         scan->line++;
@@ -81,7 +150,8 @@ static bool next_line(struct hn_row_scan *scan, struct hn_span *ret) {
 const struct hn_dataset_format hn_format_jsonl = {
     "jsonl", is_jsonl, NULL, next_line, hn_row_parse_json};
 
-static bool is_array(const char *text, size_t size) {
+static bool is_array(const char *text, size_t size, char newline) {
+    (void)newline;
     for (size_t i = 0; i < size; i++)
         if (!hn_is_blank(text[i]))
             return text[i] == '[';

@@ -13,7 +13,8 @@
 #define KEY "\"paragraphs\""
 #define LOOK ((size_t)1 << 16) /* bytes looked at to recognise the file */
 
-static bool is_squad(const char *text, size_t size) {
+static bool is_squad(const char *text, size_t size, char newline) {
+    (void)newline;
     size_t at = 0;
     size = size < LOOK ? size : LOOK;
     while (at < size && hn_is_blank(text[at]))

@@ -9,10 +9,11 @@
  * target if it *begins* inside a turn whose message has a weight other than 0: one that spans the
  * border from the header into the content is not, one that spans the border at the end is.
  *
- * prompt and completion. No template. The completion is what follows the prompt's own tokens in the
- * tokens of the joint text (as TRL does it). Where those do not begin with the prompt's tokens, a
- * merge having crossed the border, both parts are tokenised apart: at inference the prompt will be
- * tokenised alone as well.
+ * prompt and completion. No template. The joint text is tokenised at once, and the completion is
+ * what follows the tokens that the prompt has alone. Where a token crosses the border, the border
+ * moves before it: what inference will have to write, which asks with the prompt's firm tokens
+ * (hn_codec_firm). So a space belongs to the same token whichever side of the border it stands on.
+ * In a chat the same holds for the white space that a turn's begin ends with.
  *
  * The first token of a row is never a target: nothing precedes it.
  */
@@ -59,7 +60,7 @@ static size_t turn_begin(const struct hn_codec *codec, const struct hn_encoded *
             same++;
         if (same >= best && 2 * same >= codec->turn_size && same) {
             best = same;
-            begin = at + same;
+            begin = at + same - (same == codec->turn_size ? codec->turn_loose : 0);
         }
     }
     while (!codec->turn_size && begin > low && e->text.data[begin - 1] == ' ')
@@ -92,8 +93,9 @@ struct extent {
     size_t first, last;
 };
 
+/* *ret_lost: some message left no byte. */
 static int mark_messages(const struct hn_codec *codec, const json_t *messages, struct hn_encoded *e,
-    struct hn_error *err) {
+    bool *ret_lost, struct hn_error *err) {
     size_t n = json_array_size(messages), at = 0;
     struct extent *extents = hn_calloc(n, sizeof *extents);
     if (!extents)
@@ -110,6 +112,7 @@ static int mark_messages(const struct hn_codec *codec, const json_t *messages, s
     }
     for (size_t i = 0; i < n; i++) {
         float weight = message_weight(json_array_get(messages, i));
+        *ret_lost |= extents[i].first > extents[i].last;
         if (weight != 0 && extents[i].first <= extents[i].last)
             mark_turn(codec, e, extents[i].first, extents[i].last, weight, &at);
     }
@@ -117,10 +120,74 @@ static int mark_messages(const struct hn_codec *codec, const json_t *messages, s
     return 0;
 }
 
+/* Whether a message has more than a role, a content and a weight; or reasoning inside of it. */
+static bool has_more(const json_t *message) {
+    size_t plain = (json_object_get(message, "role") != NULL) +
+        (json_object_get(message, "content") != NULL) +
+        (json_object_get(message, "weight") != NULL);
+    const json_t *content = json_object_get(message, "content");
+    return json_object_size(message) > plain ||
+        (json_is_string(content) &&
+            memmem(json_string_value(content), json_string_length(content), "</think>", 8));
+}
+
+/* Answers that spell control tokens; the end tokens that they end with are no part of the text. */
+static void notice_control(
+    const struct hn_codec *codec, const json_t *messages, struct hn_encoded *e) {
+    const json_t *message;
+    size_t i;
+    json_array_foreach((json_t *)(uintptr_t)messages, i, message) {
+        const json_t *content = json_object_get(message, "content");
+        if (message_weight(message) != 0 && json_is_string(content) &&
+            hn_tokenizer_spells_control(
+                codec->tokenizer, json_string_value(content), hn_codec_answer_size(codec, content)))
+            hn_notices_add(&e->notices, HN_NOTICE_CONTROL_ANSWER, "", 0);
+    }
+}
+
+/* Fields of the row that left no byte in its text. Only rows that have more than contents, or have
+ * `lost` one, are rendered again for it. */
+static int notice_unrendered(const struct hn_codec *codec, const json_t *row, bool lost,
+    struct hn_encoded *e, struct hn_error *err) {
+    const json_t *messages = json_object_get(row, "messages"),
+                 *tools = json_object_get(row, "tools"), *message;
+    struct hn_trace trace = {0};
+    bool more = lost || json_array_size(tools) > 0;
+    size_t i;
+    json_array_foreach((json_t *)(uintptr_t)messages, i, message)
+        more = more || has_more(message);
+    notice_control(codec, messages, e);
+    int rc = more ? hn_codec_trace(codec, messages, tools, &trace, err) : 0;
+    for (i = 0; !rc && i < trace.n; i++)
+        if (!trace.parts[i].left)
+            hn_notices_add(&e->notices, HN_NOTICE_UNRENDERED, trace.parts[i].field, 0);
+    hn_trace_free(&trace);
+    return rc;
+}
+
+/* A <think></think> with nothing inside that is trained. */
+static void notice_empty_thinking(struct hn_encoded *e) {
+    static const char open[] = "<think>", close[] = "</think>";
+    const char *text = e->text.data, *end = text + e->text.size, *at = text;
+    while ((at = memmem(at, (size_t)(end - at), open, sizeof open - 1))) {
+        const char *inside = at += sizeof open - 1;
+        while (inside < end && strchr(" \t\r\n", *inside))
+            inside++;
+        if ((size_t)(end - inside) < sizeof close - 1 ||
+            memcmp(inside, close, sizeof close - 1) != 0)
+            continue;
+        for (size_t i = 0; i < e->ids.n; i++)
+            if (e->weights[i] != 0 && text + e->ids.offsets[i] < inside + sizeof close - 1 &&
+                text + e->ids.ends[i] > at - (sizeof open - 1))
+                hn_notices_add(&e->notices, HN_NOTICE_EMPTY_THINKING, "", 0);
+    }
+}
+
 static int encode_messages(
     const struct hn_codec *codec, const json_t *row, struct hn_encoded *e, struct hn_error *err) {
     const json_t *messages = json_object_get(row, "messages");
     struct hn_rendered text = {0};
+    bool lost = false;
     int rc = hn_codec_render(codec, messages, json_object_get(row, "tools"), false, &text, err);
     hn_buf_free(&e->text);
     free(e->origins);
@@ -130,54 +197,112 @@ static int encode_messages(
         rc = hn_codec_encode(codec, e->text.data, e->text.size, e->origins, &e->ids, err);
     if (!rc && !reserve_weights(e, 0))
         rc = no_memory(err);
-    return rc ? rc : mark_messages(codec, messages, e, err);
+    if (!rc)
+        rc = mark_messages(codec, messages, e, &lost, err);
+    if (!rc)
+        rc = notice_unrendered(codec, row, lost, e, err);
+    if (!rc && e->text.size)
+        notice_empty_thinking(e);
+    return rc;
 }
 
-static bool push_eos(const struct hn_codec *codec, struct hn_encoded *e) {
-    int32_t eos = hn_tokenizer_eos(codec->tokenizer);
-    return eos < 0 || hn_ids_push(&e->ids, eos, e->text.size, e->text.size);
+/* *ret_ended: tokens up to the end token that the text ends with, but for white space behind it. */
+static void end_at_last(const struct hn_codec *codec, struct hn_encoded *e, size_t *ret_ended) {
+    size_t n = e->ids.n;
+    while (n && !hn_tokenizer_is_end(codec->tokenizer, e->ids.ids[n - 1])) {
+        const char *text = e->text.data + e->ids.offsets[n - 1];
+        size_t size = e->ids.ends[n - 1] - e->ids.offsets[n - 1];
+        for (size_t i = 0; i < size; i++)
+            if (!strchr(" \t\r\n", text[i]))
+                return;
+        n--;
+    }
+    *ret_ended = n;
+}
+
+/*
+ * The tokens of a row of bare text, of which the first `kept` bytes were encoded, get their end:
+ * the token that the text spelled there, `end`, or else the end of a sequence. A text that was
+ * rendered already and has its end is left with it. All tokens get weight 1.
+ */
+static int end_bare(const struct hn_codec *codec, size_t kept, int32_t end, struct hn_encoded *e,
+    struct hn_error *err) {
+    size_t ended = 0;
+    if (codec->applied)
+        end_at_last(codec, e, &ended);
+    end = end < 0 ? hn_tokenizer_eos(codec->tokenizer) : end;
+    if (!ended && end >= 0 && !hn_ids_push(&e->ids, end, kept, e->text.size))
+        return no_memory(err);
+    if (!reserve_weights(e, 1))
+        return no_memory(err);
+    for (size_t i = ended; ended && i < e->ids.n; i++)
+        e->weights[i] = 0;
+    return 0;
+}
+
+/* Bytes of a bare row that are encoded: with an end token that it spells at its end left out. The
+ * `first` bytes are no part of what may end so. */
+static size_t bare_size(
+    const struct hn_codec *codec, struct hn_encoded *e, size_t first, int32_t *ret_end) {
+    size_t kept = e->text.size;
+    *ret_end = -1;
+    if (codec->applied)
+        return kept;
+    kept = first +
+        hn_tokenizer_before_end(codec->tokenizer, e->text.data + first, kept - first, ret_end);
+    if (hn_tokenizer_spells_control(codec->tokenizer, e->text.data, kept))
+        hn_notices_add(&e->notices, HN_NOTICE_CONTROL_TEXT, "", 0);
+    return kept;
+}
+
+/* Where the completion begins in the tokens of the joint text: behind those that the prompt has
+ * alone, whatever follows it. */
+static int find_border(const struct hn_codec *codec, size_t prompt, struct hn_encoded *e,
+    size_t *ret_border, struct hn_error *err) {
+    struct hn_ids head = {0};
+    size_t firm = 0;
+    int rc = hn_codec_encode_bare(codec, e->text.data, prompt, &head, err);
+    if (!rc)
+        rc = hn_codec_firm(codec, e->text.data, prompt, NULL, &head, &firm, err);
+    size_t common = rc ? 0 : hn_ids_common(&head, &e->ids);
+    *ret_border = common < firm ? common : firm;
+    if (!rc && *ret_border < head.n)
+        hn_notices_add(&e->notices, HN_NOTICE_BORDER, "", 0);
+    hn_ids_free(&head);
+    return rc;
 }
 
 static int encode_completion(
     const struct hn_codec *codec, const json_t *row, struct hn_encoded *e, struct hn_error *err) {
     const json_t *prompt = json_object_get(row, "prompt"),
                  *completion = json_object_get(row, "completion");
-    size_t border = json_string_length(prompt);
-    struct hn_ids head = {0};
-    hn_buf_append(&e->text, json_string_value(prompt), border);
+    size_t first = json_string_length(prompt), kept, border = 0;
+    int32_t end;
+    hn_buf_append(&e->text, json_string_value(prompt), first);
     hn_buf_append(&e->text, json_string_value(completion), json_string_length(completion));
-    int rc = e->text.failed ? no_memory(err)
-                            : hn_codec_encode(codec, e->text.data, border, NULL, &head, err);
+    if (e->text.failed)
+        return no_memory(err);
+    kept = bare_size(codec, e, first, &end);
+    int rc = hn_codec_encode_bare(codec, e->text.data, kept, &e->ids, err);
     if (!rc)
-        rc = hn_codec_encode(codec, e->text.data, e->text.size, NULL, &e->ids, err);
-    if (!rc &&
-        (e->ids.n < head.n || memcmp(e->ids.ids, head.ids, head.n * sizeof *head.ids) != 0)) {
-        e->ids.n = 0;
-        for (size_t i = 0; !rc && i < head.n; i++)
-            if (!hn_ids_push(&e->ids, head.ids[i], head.offsets[i], head.ends[i]))
-                rc = no_memory(err);
-        if (!rc)
-            rc = hn_tokenizer_encode(
-                codec->tokenizer, e->text.data + border, e->text.size - border, NULL, &e->ids, err);
-        for (size_t i = head.n; !rc && i < e->ids.n; i++)
-            e->ids.offsets[i] += (uint32_t)border, e->ids.ends[i] += (uint32_t)border;
-    }
-    if (!rc && (!push_eos(codec, e) || !reserve_weights(e, 1)))
-        rc = no_memory(err);
-    for (size_t i = 0; !rc && i < head.n; i++)
+        rc = find_border(codec, first, e, &border, err);
+    if (!rc)
+        rc = end_bare(codec, kept, end, e, err);
+    for (size_t i = 0; !rc && i < border; i++)
         e->weights[i] = 0;
-    hn_ids_free(&head);
     return rc;
 }
 
 static int encode_text(
     const struct hn_codec *codec, const json_t *row, struct hn_encoded *e, struct hn_error *err) {
     const json_t *text = json_object_get(row, "text");
+    int32_t end;
     hn_buf_append(&e->text, json_string_value(text), json_string_length(text));
-    int rc = e->text.failed
-        ? no_memory(err)
-        : hn_codec_encode(codec, e->text.data, e->text.size, NULL, &e->ids, err);
-    return rc || (push_eos(codec, e) && reserve_weights(e, 1)) ? rc : no_memory(err);
+    if (e->text.failed)
+        return no_memory(err);
+    size_t kept = bare_size(codec, e, 0, &end);
+    int rc = hn_codec_encode_bare(codec, e->text.data, kept, &e->ids, err);
+    return rc ? rc : end_bare(codec, kept, end, e, err);
 }
 
 /* loss_on=all: every token counts, but for messages whose weight says otherwise. */
@@ -280,6 +405,7 @@ int hn_row_encode(const struct hn_codec *codec, enum hn_columns columns, const j
     free(out->origins);
     out->origins = NULL;
     out->again = false;
+    out->notices.n = 0;
     enum hn_objective objective =
         options->labels ? options->labels->objective : HN_OBJECTIVE_TOKENS;
     if (objectives[objective].encode && objectives[objective].columns == columns)
@@ -306,6 +432,7 @@ void hn_encoded_finish(struct hn_encoded *out) {
     free(out->weights);
     free(out->targets);
     free(out->types);
+    free(out->words);
     free(out->values);
     *out = (struct hn_encoded){0};
 }

@@ -8,6 +8,7 @@
 #include "engine/base/buf.h"
 #include "engine/data/codec.h"
 #include "engine/data/labels.h"
+#include "engine/data/notices.h"
 #include "engine/data/rows.h"
 #include "engine/data/task.h"
 #include "engine/hyperparams.h"
@@ -28,17 +29,22 @@ struct hn_encoded {
     float *weights;    /* [ids.n] weight of predicting this token; 0 = no target */
     /* what was tokenised: the rendered conversation, or prompt and completion, or the text */
     struct hn_buf text;
-    uint16_t *origins; /* [text.size] for conversations (template.h), else NULL */
-    size_t length;     /* tokens before max_length cut it */
+    uint16_t *origins;         /* [text.size] for conversations (template.h), else NULL */
+    size_t length;             /* tokens before max_length cut it */
+    struct hn_notices notices; /* of the row, each once */
     /* For a task's head (struct hn_examples has what they mean). */
     int32_t *targets; /* [ids.n] */
     uint8_t *types;   /* [ids.n] */
-    float *values;    /* [outputs] */
+    /* [ids.n] of words with tags: the word whose first token this is, else -1 */
+    int32_t *words;
+    size_t words_seen; /* words before the place where max_length cut the row */
+    float *values;     /* [outputs] */
     /* Answers in a context, to which offsets then belong: where the next window begins, and whether
      * there is one; the context's tokens in ids. Set window to 0 for a row's first. */
     size_t window, context_first, context_last;
     bool again;
-    size_t weights_capacity, targets_capacity, types_capacity, values_capacity;
+    size_t question_cut; /* tokens of a question that found no room */
+    size_t weights_capacity, targets_capacity, types_capacity, values_capacity, words_capacity;
 };
 
 /* Encodes a row under our own names (hn_dataset_row); overwrites *out, whose memory is reused. */

@@ -6,13 +6,14 @@
  * is, the label on the last token.
  *
  * Tags. The words are joined by spaces and tokenised at once; the first token of each word carries
- * its tag.
+ * its tag. A word that leaves no token (a zero-width space, say) has none, nor its neighbour's.
  *
  * Answers in a context. [CLS] question [SEP] context [SEP]; a context that is too long is read in
  * windows that overlap by SPAN_STRIDE tokens. The target of a window without the whole answer is
  * its first token, twice.
  */
 #include "engine/data/encode.h"
+#include "engine/data/label_survey.h"
 #include "engine/base/utf8.h"
 
 #include <stdlib.h>
@@ -101,6 +102,31 @@ static int unknown_label(const json_t *label, struct hn_error *err) {
     return HN_E_DATASET_INVALID;
 }
 
+static int no_value(const json_t *label, struct hn_error *err) {
+    char *text = json_dumps(label, JSON_ENCODE_ANY | JSON_COMPACT);
+    hn_fail(err, HN_E_DATASET_INVALID, "the label %.100s is no number, but the task is regression",
+        text ? text : "?");
+    hn_error_hint(err, "write it as 1234.5, without separators of thousands");
+    free(text);
+    return HN_E_DATASET_INVALID;
+}
+
+/* A list of zeros and ones, one for each label. */
+static int set_places(const struct hn_labels *labels, const json_t *label, struct hn_encoded *e,
+    struct hn_error *err) {
+    size_t n = json_array_size(labels->names);
+    if (json_array_size(label) != n)
+        return hn_fail(err, HN_E_DATASET_INVALID,
+            "the label must be a list of %zu zeros and ones, as in the training data", n);
+    for (size_t i = 0; i < n; i++) {
+        const json_t *one = json_array_get(label, i);
+        if (!json_is_boolean(one) && !json_is_integer(one))
+            return unknown_label(one, err);
+        e->values[i] = json_is_true(one) || json_integer_value(one) != 0;
+    }
+    return 0;
+}
+
 static int set_target(const struct hn_labels *labels, const json_t *label, size_t place,
     struct hn_encoded *e, struct hn_error *err) {
     double value;
@@ -115,10 +141,12 @@ static int set_target(const struct hn_labels *labels, const json_t *label, size_
     }
     if (labels->objective == HN_OBJECTIVE_VALUE) {
         if (!hn_label_value(label, &value))
-            return unknown_label(label, err);
-        e->values[0] = (float)value;
+            return no_value(label, err);
+        e->values[0] = (float)hn_label_target(labels, value);
         return 0;
     }
+    if (labels->multi_hot)
+        return set_places(labels, label, e, err);
     for (size_t i = 0; i < (json_is_array(label) ? json_array_size(label) : 1); i++) {
         const json_t *one = json_is_array(label) ? json_array_get(label, i) : label;
         int32_t number = hn_label_number(labels, one);
@@ -163,23 +191,51 @@ static int join_words(
     return 0;
 }
 
-/* A token is a word's first if it is the first that ends behind the word's begin. */
-static int mark_words(const struct hn_encode_options *o, const json_t *tags, size_t n,
-    const size_t *begins, struct hn_encoded *e, struct hn_error *err) {
-    size_t word = 0, first = o->encoder && e->ids.n ? 1 : 0,
+/* The first byte of a token that is no space: tokens may carry the space before them. */
+static size_t first_byte(const struct hn_encoded *e, size_t token) {
+    size_t at = e->ids.offsets[token];
+    while (at < e->ids.ends[token] && e->text.data[at] == ' ')
+        at++;
+    return at;
+}
+
+/* A word's first token is the first one that has a byte of it before any other word's. A word that
+ * the tokenizer leaves nothing of has none. */
+static bool find_words(const struct hn_encode_options *o, size_t n, const size_t *begins,
+    struct hn_encoded *e, bool *ret_lost) {
+    size_t word = 0, next = 0, first = o->encoder && e->ids.n ? 1 : 0,
            last = o->encoder && e->ids.n ? e->ids.n - 1 : e->ids.n;
-    for (size_t i = first; i < last && word < n; i++) {
-        if (e->ids.ends[i] <= begins[word])
+    if (!hn_grow(&e->words, &e->words_capacity, e->ids.n, sizeof *e->words))
+        return false;
+    for (size_t i = 0; i < e->ids.n; i++)
+        e->words[i] = -1;
+    for (size_t i = first; i < last && next < n; i++) {
+        size_t at = first_byte(e, i);
+        for (word = next; word + 1 < n && at >= begins[word + 1];)
+            word++;
+        if (at == e->ids.ends[i] || at < begins[word] || at + 1 >= begins[word + 1])
             continue;
-        while (word + 1 < n && e->ids.offsets[i] >= begins[word + 1])
-            word++; /* of a word that left no token */
-        const json_t *tag = json_array_get(tags, word);
+        *ret_lost |= word > next;
+        e->words[i] = (int32_t)word;
+        next = word + 1;
+    }
+    bool cut = e->length > e->ids.n;
+    *ret_lost |= !cut && next < n;
+    e->words_seen = cut ? next : n;
+    return true;
+}
+
+static int mark_words(const struct hn_encode_options *o, const json_t *tags, struct hn_encoded *e,
+    struct hn_error *err) {
+    for (size_t i = 0; i < e->ids.n; i++) {
+        if (e->words[i] < 0)
+            continue;
+        const json_t *tag = json_array_get(tags, (size_t)e->words[i]);
         int32_t number = tag ? hn_label_number(o->labels, tag) : 0;
         if (number < 0)
             return unknown_label(tag, err);
         e->targets[i] = number;
         e->weights[i] = o->labels->weights && tag ? o->labels->weights[number] : 1;
-        word++;
     }
     return 0;
 }
@@ -188,11 +244,16 @@ int hn_encode_tagged(const struct hn_codec *codec, const json_t *row,
     const struct hn_encode_options *o, struct hn_encoded *e, struct hn_error *err) {
     const json_t *words = json_object_get(row, "tokens");
     size_t *begins = NULL;
+    bool lost = false;
     int rc = join_words(words, &e->text, &begins, err);
     if (!rc)
         rc = encode_single(codec, o, e, 1, err);
+    if (!rc && !find_words(o, json_array_size(words), begins, e, &lost))
+        rc = no_memory(err);
     if (!rc)
-        rc = mark_words(o, json_object_get(row, "tags"), json_array_size(words), begins, e, err);
+        rc = mark_words(o, json_object_get(row, "tags"), e, err);
+    if (lost)
+        hn_notices_add(&e->notices, HN_NOTICE_LOST_WORD, "", 0);
     free(begins);
     return rc;
 }
@@ -253,6 +314,7 @@ static int add_window(const struct hn_codec *codec, const struct hn_ids *questio
     struct hn_sequence seq = {0};
     if (asked.n + specials + 2 > o->max_length)
         asked.n = o->max_length > specials + 8 ? (o->max_length - specials) / 2 : 0;
+    e->question_cut = question->n - asked.n;
     room = o->max_length > asked.n + specials ? o->max_length - asked.n - specials : 0;
     if (!room)
         return hn_fail(err, HN_E_DATASET_INVALID, "max_length %zu leaves no room for a context",

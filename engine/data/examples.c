@@ -93,6 +93,8 @@ static int settle(struct hn_examples *ex, const struct hn_encoded *e,
     bool over = e->length > o->max_length;
     ex->longest = e->length > ex->longest ? e->length : ex->longest;
     ex->windows |= e->again;
+    for (size_t i = 0; i < e->notices.n; i++)
+        hn_notices_add(&ex->notices, e->notices.list[i].kind, e->notices.list[i].about, line);
     for (size_t i = 0; i < n; i++)
         if ((size_t)e->ids.ids[i] >= o->vocab)
             return hn_fail(err, HN_E_MODEL_INVALID,

@@ -1,118 +1,15 @@
 /* See labels.h. */
 #include "engine/data/labels.h"
+#include "engine/data/label_survey.h"
 #include "engine/base/buf.h"
 #include "engine/base/json.h"
 #include "engine/model/objective.h"
 
+#include <float.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-/* The label's text: into `room` for what is not a text. NULL for lists and objects. */
-static const char *label_text(const json_t *label, char room[32]) {
-    if (json_is_string(label))
-        return json_string_value(label);
-    if (json_is_boolean(label))
-        return json_is_true(label) ? "true" : "false";
-    if (!json_is_number(label))
-        return NULL;
-    if (json_is_integer(label))
-        snprintf(room, 32, "%" JSON_INTEGER_FORMAT, json_integer_value(label));
-    else
-        snprintf(room, 32, "%.17g", json_real_value(label));
-    return room;
-}
-
-bool hn_label_value(const json_t *label, double *ret) {
-    char *end;
-    if (json_is_string(label)) {
-        *ret = strtod(json_string_value(label), &end);
-        return json_string_length(label) && !*end && isfinite(*ret);
-    }
-    *ret = json_number_value(label);
-    return json_is_number(label);
-}
-
-static bool is_whole(const char *text) {
-    text += *text == '-';
-    return *text && strlen(text) < 18 && strspn(text, "0123456789") == strlen(text);
-}
-
-static bool has_point(const json_t *label) {
-    double value;
-    if (json_is_string(label))
-        return hn_label_value(label, &value) && strpbrk(json_string_value(label), ".eE");
-    return json_is_real(label);
-}
-
-/* What all rows together show. */
-struct survey {
-    json_t *counts; /* name → rows */
-    bool lists, points, texts;
-    size_t rows;
-};
-
-static int count_label(struct survey *s, const json_t *label, uint32_t line, struct hn_error *err) {
-    char room[32];
-    double value;
-    const char *text = label_text(label, room);
-    if (!text)
-        return hn_fail(
-            err, HN_E_DATASET_INVALID, "line %u: a label must be a text or a number", line);
-    s->points |= has_point(label);
-    s->texts |= !hn_label_value(label, &value);
-    json_int_t before = json_integer_value(json_object_get(s->counts, text));
-    if (json_object_set_new(s->counts, text, json_integer(before + 1)))
-        return hn_fail(err, HN_E_INTERNAL, "out of memory");
-    if (s->lists && json_object_size(s->counts) > HN_LABELS_MAX)
-        return hn_fail(
-            err, HN_E_DATASET_INVALID, "there are more than %d different labels", HN_LABELS_MAX);
-    return 0;
-}
-
-static int survey_rows(struct survey *s, const struct hn_dataset *data, struct hn_error *err) {
-    const char *column = data->columns == HN_ROWS_TOKENS_TAGS ? "tags" : "label";
-    int rc = (s->counts = json_object()) ? 0 : hn_fail(err, HN_E_INTERNAL, "out of memory");
-    for (size_t row = 0; !rc && row < data->n_rows; row++, s->rows++) {
-        json_t *object = NULL;
-        rc = hn_dataset_row(data, row, &object, err);
-        const json_t *label = rc ? NULL : json_object_get(object, column);
-        s->lists |= json_is_array(label);
-        for (size_t i = 0; !rc && i < json_array_size(label); i++)
-            rc = count_label(s, json_array_get(label, i), data->lines[row], err);
-        if (!rc && !json_is_array(label))
-            rc = count_label(s, label, data->lines[row], err);
-        json_decref(object);
-    }
-    return rc;
-}
-
-static int compare_names(const void *a, const void *b) {
-    const char *x = *(const char *const *)a, *y = *(const char *const *)b;
-    if (is_whole(x) && is_whole(y)) {
-        long long m = atoll(x), n = atoll(y);
-        return (m > n) - (m < n);
-    }
-    if (is_whole(x) != is_whole(y))
-        return is_whole(x) ? -1 : 1;
-    return strcmp(x, y);
-}
-
-static json_t *sorted_names(const json_t *counts) {
-    size_t n = 0;
-    const char **names = hn_calloc(json_object_size(counts) + 1, sizeof *names), *name;
-    json_t *list = names ? json_array() : NULL, *value;
-    json_object_foreach((json_t *)(uintptr_t)counts, name, value)
-        if (names)
-            names[n++] = name;
-    if (n)
-        qsort(names, n, sizeof *names, compare_names);
-    for (size_t i = 0; list && i < n; i++)
-        json_array_append_new(list, json_string(names[i]));
-    free(names);
-    return list;
-}
 
 static int make_index(struct hn_labels *l, struct hn_error *err) {
     if (!(l->index = json_object()))
@@ -131,7 +28,8 @@ static int make_index(struct hn_labels *l, struct hn_error *err) {
 }
 
 /* The names given must hold all that the rows say. */
-static int check_given(const struct hn_labels *l, const struct survey *s, struct hn_error *err) {
+static int check_given(
+    const struct hn_labels *l, const struct hn_label_survey *s, struct hn_error *err) {
     const char *name;
     json_t *count;
     json_object_foreach(s->counts, name, count)
@@ -146,8 +44,8 @@ static int check_given(const struct hn_labels *l, const struct survey *s, struct
     return 0;
 }
 
-static int weigh(
-    struct hn_labels *l, const struct survey *s, const json_t *weights, struct hn_error *err) {
+static int weigh(struct hn_labels *l, const struct hn_label_survey *s, const json_t *weights,
+    struct hn_error *err) {
     const char *kind = json_string_value(weights), *name;
     size_t n = json_array_size(l->names);
     json_t *value;
@@ -190,50 +88,117 @@ static json_t *texts_of(const json_t *given) {
     const json_t *label;
     size_t i;
     json_array_foreach((json_t *)(uintptr_t)given, i, label) {
-        char room[32];
-        const char *text = label_text(label, room);
+        char room[HN_LABEL_TEXT];
+        const char *text = hn_label_text(label, room);
         json_array_append_new(list, text ? json_string(text) : json_null());
     }
     return list;
 }
 
-static int choose(struct hn_labels *l, const struct survey *s, const struct hn_dataset *data,
-    const json_t *given, struct hn_error *err) {
-    bool tags = data->columns == HN_ROWS_TOKENS_TAGS, named = given && !json_is_null(given);
-    l->objective = tags                    ? HN_OBJECTIVE_TAGS
-        : s->lists                         ? HN_OBJECTIVE_MULTI
-        : s->points && !s->texts && !named ? HN_OBJECTIVE_VALUE
-                                           : HN_OBJECTIVE_CLASSES;
-    if (l->objective == HN_OBJECTIVE_VALUE)
-        return 0;
-    if (named &&
-        (!json_is_array(given) || !json_array_size(given) ||
-            json_array_size(given) > HN_LABELS_MAX)) {
-        hn_fail(err, HN_E_INVALID_FIELD, "labels must be a list of 1 to %d texts", HN_LABELS_MAX);
-        hn_error_field(err, "labels");
-        return HN_E_INVALID_FIELD;
-    }
-    l->names = named ? texts_of(given) : sorted_names(s->counts);
-    int rc = l->names ? make_index(l, err) : hn_fail(err, HN_E_INTERNAL, "out of memory");
-    if (!rc && named)
-        rc = check_given(l, s, err);
-    size_t n = json_array_size(l->names);
-    if (!rc && n > HN_LABELS_MAX) {
+/* Lists of 0 and 1 that all have one length say of each label whether it holds; the label's names
+ * are those given, or its places. As many names as there are different digits mean the digits. */
+static bool is_multi_hot(const struct hn_label_survey *s, const json_t *given) {
+    size_t n = json_array_size(given);
+    return s->lists == s->rows && s->width >= 2 && (!n || n == s->width);
+}
+
+static json_t *names_of(
+    const struct hn_labels *l, const struct hn_label_survey *s, const json_t *given) {
+    if (json_is_array(given))
+        return texts_of(given);
+    if (!l->multi_hot)
+        return hn_label_survey_names(s);
+    json_t *list = json_array();
+    for (size_t i = 0; i < s->width; i++)
+        json_array_append_new(list, json_sprintf("label_%zu", i));
+    return list;
+}
+
+static int check_names(
+    const struct hn_labels *l, const struct hn_label_survey *s, struct hn_error *err) {
+    size_t n = s->many ? HN_LABELS_MAX + 1 : json_array_size(l->names);
+    if (n > HN_LABELS_MAX) {
         hn_fail(err, HN_E_DATASET_INVALID,
-            "there are %zu different labels in %zu rows; at most %d can be told apart", n, s->rows,
-            HN_LABELS_MAX);
+            "there are %zu%s different labels in %zu rows; at most %d can be told apart",
+            json_object_size(s->counts), s->many ? " or more" : "", s->rows, HN_LABELS_MAX);
         hn_error_hint(
             err, "is the label column the right one? map it with columns={\"label\":\"…\"}");
         return HN_E_DATASET_INVALID;
     }
-    if (!rc && n < 2 && l->objective == HN_OBJECTIVE_CLASSES) {
+    if (n < 2 && l->objective == HN_OBJECTIVE_CLASSES) {
         hn_fail(err, HN_E_DATASET_INVALID,
             "all rows have the same label \"%.60s\": there is nothing to tell apart",
             hn_label_name(l, 0));
         hn_error_hint(err, "give rows of at least two labels");
         return HN_E_DATASET_INVALID;
     }
-    return rc;
+    return 0;
+}
+
+/* Values are learned as distances from their mean, in standard deviations, so that their size makes
+ * no difference to the loss and the rate. A head without a bias could not give the mean back: there
+ * they are divided by their root mean square. */
+static int choose_scale(
+    struct hn_labels *l, const struct hn_label_survey *s, bool bias, struct hn_error *err) {
+    double variance = s->squares / (double)s->numbers;
+    if (!(variance > 1e-24 * s->mean * s->mean) || !isfinite(variance)) {
+        hn_fail(err, HN_E_DATASET_INVALID,
+            "all %zu rows have the same value: there is nothing to predict", s->numbers);
+        hn_error_hint(err, "give rows of different values");
+        return HN_E_DATASET_INVALID;
+    }
+    l->mean = bias ? s->mean : 0;
+    l->scale = sqrt(bias ? variance : variance + s->mean * s->mean);
+    return 0;
+}
+
+/* Which names the labels have. Errors name `labels`. */
+static int choose_names(struct hn_labels *l, const struct hn_label_survey *s, const json_t *given,
+    struct hn_error *err) {
+    if (given &&
+        (!json_is_array(given) || !json_array_size(given) ||
+            json_array_size(given) > HN_LABELS_MAX)) {
+        hn_fail(err, HN_E_INVALID_FIELD, "labels must be a list of 1 to %d texts", HN_LABELS_MAX);
+        hn_error_field(err, "labels");
+        return HN_E_INVALID_FIELD;
+    }
+    l->multi_hot = l->objective == HN_OBJECTIVE_MULTI && is_multi_hot(s, given);
+    l->names = s->many && !given ? json_array() : names_of(l, s, given);
+    int rc = l->names ? make_index(l, err) : hn_fail(err, HN_E_INTERNAL, "out of memory");
+    if (!rc && given && !l->multi_hot)
+        rc = check_given(l, s, err);
+    return rc ? rc : check_names(l, s, err);
+}
+
+static int refuse_names(const struct hn_labels_request *request, struct hn_error *err) {
+    const char *field = request->labels ? "labels" : "class_weights";
+    const char *word = json_string_value(request->weights);
+    if (!request->labels && (!request->weights || (word && strcmp(word, "none") == 0)))
+        return 0;
+    hn_fail(
+        err, HN_E_INVALID_FIELD, "%s names classes, but these labels are values to predict", field);
+    hn_error_field(err, "%s", field);
+    hn_error_hint(err, "send \"problem\": \"single_label\" if they are classes");
+    return HN_E_INVALID_FIELD;
+}
+
+static int choose(struct hn_labels *l, const struct hn_label_survey *s, bool tags,
+    const struct hn_labels_request *request, char **ret_why, struct hn_error *err) {
+    l->objective = HN_OBJECTIVE_TAGS;
+    int rc = tags ? 0
+                  : hn_label_survey_decide(
+                        s, request->problem, request->labels != NULL, &l->objective, ret_why, err);
+    if (rc)
+        return rc;
+    if (tags && request->problem) {
+        hn_fail(err, HN_E_INVALID_FIELD, "problem is for rows of text and label, not for tags");
+        hn_error_field(err, "problem");
+        return HN_E_INVALID_FIELD;
+    }
+    if (l->objective != HN_OBJECTIVE_VALUE)
+        return choose_names(l, s, request->labels, err);
+    rc = refuse_names(request, err);
+    return rc ? rc : choose_scale(l, s, !request->no_bias, err);
 }
 
 static bool lacks_answer(const json_t *answers) {
@@ -254,21 +219,51 @@ static int find_unanswerable(
     return rc;
 }
 
-int hn_labels_find(struct hn_labels *ret, const struct hn_dataset *data, const json_t *given,
-    const json_t *weights, struct hn_error *err) {
-    struct survey s = {0};
-    *ret = (struct hn_labels){0};
+static void note_labels(const struct hn_labels *l, const struct hn_label_survey *s, char **why,
+    struct hn_label_notes *ret) {
+    *ret = (struct hn_label_notes){.why = *why};
+    *why = NULL;
+    if (l->multi_hot && !ret->why &&
+        asprintf(&ret->why,
+            "labels are lists of %zu zeros and ones: each place is taken as one label, which "
+            "\"labels\" names in their order; for labels called 0 and 1 send \"labels\": "
+            "[\"0\", \"1\"]",
+            s->width) < 0)
+        ret->why = NULL;
+    if (l->objective != HN_OBJECTIVE_VALUE && !l->multi_hot)
+        ret->alike = hn_label_survey_alike(s);
+    ret->shown = hn_label_survey_json(s, l->objective, l->names, l->multi_hot);
+}
+
+int hn_labels_find(struct hn_labels *ret, const struct hn_dataset *data,
+    const struct hn_labels_request *request, struct hn_label_notes *ret_notes,
+    struct hn_error *err) {
+    struct hn_label_survey s = {0};
+    char *why = NULL;
+    *ret = (struct hn_labels){.scale = 1};
+    if (ret_notes)
+        *ret_notes = (struct hn_label_notes){0};
     if (data->columns == HN_ROWS_QA)
         return find_unanswerable(ret, data, err);
-    int rc = survey_rows(&s, data, err);
+    int rc = hn_label_survey(&s, data, err);
     if (!rc)
-        rc = choose(ret, &s, data, given, err);
+        rc = choose(ret, &s, data->columns == HN_ROWS_TOKENS_TAGS, request, &why, err);
     if (!rc)
-        rc = weigh(ret, &s, weights, err);
-    json_decref(s.counts);
+        rc = weigh(ret, &s, request->weights, err);
+    if (!rc && ret_notes)
+        note_labels(ret, &s, &why, ret_notes);
+    free(why);
+    hn_label_survey_finish(&s);
     if (rc)
         hn_labels_finish(ret);
     return rc;
+}
+
+void hn_label_notes_finish(struct hn_label_notes *notes) {
+    json_decref(notes->shown);
+    free(notes->why);
+    free(notes->alike);
+    *notes = (struct hn_label_notes){0};
 }
 
 /* The objective of a class of Transformers; HN_OBJECTIVE_TOKENS when it has no head of a task. A
@@ -295,7 +290,8 @@ int hn_labels_of_model(struct hn_labels *ret, const struct hn_model *model, stru
     const json_t *names = json_object_get(model->folder.config, "id2label");
     *ret = (struct hn_labels){
         .objective = model->is_folder ? objective_of(model) : HN_OBJECTIVE_TOKENS,
-        .unanswerable = true};
+        .unanswerable = true,
+        .scale = 1};
     if (!hn_objectives[ret->objective].labelled)
         return 0;
     /* Transformers' own default */
@@ -414,7 +410,15 @@ int hn_labels_read(struct hn_labels *ret, const json_t *run, struct hn_error *er
     const char *problem = hn_objectives[HN_OBJECTIVE_TOKENS].name;
     const json_t *weights = json_object_get(run, "label_weights");
     *ret = (struct hn_labels){.objective = HN_OBJECTIVES};
+    const json_t *target = json_object_get(run, "target");
     int rc = hn_json_string(run, "problem", &problem, err);
+    ret->scale = 1;
+    if (!rc)
+        rc = hn_json_number(target, "mean", -DBL_MAX, DBL_MAX, &ret->mean, err);
+    if (!rc)
+        rc = hn_json_number(target, "scale", DBL_MIN, DBL_MAX, &ret->scale, err);
+    if (!rc)
+        rc = hn_json_bool(run, "multi_hot", &ret->multi_hot, err);
     for (int i = 0; !rc && problem && i < HN_OBJECTIVES; i++)
         if (strcmp(problem, hn_objectives[i].name) == 0)
             ret->objective = (enum hn_objective)i;
@@ -450,6 +454,11 @@ int hn_labels_write(const struct hn_labels *l, json_t *run, struct hn_error *err
     json_object_set(run, "labels", l->names ? l->names : json_null());
     if (weights)
         json_object_set_new(run, "label_weights", weights);
+    if (l->multi_hot)
+        json_object_set_new(run, "multi_hot", json_true());
+    if (l->objective == HN_OBJECTIVE_VALUE)
+        json_object_set_new(
+            run, "target", json_pack("{s:f, s:f}", "mean", l->mean, "scale", l->scale));
     if (l->objective == HN_OBJECTIVE_SPAN)
         json_object_set_new(run, "unanswerable", json_boolean(l->unanswerable));
     return json_object_get(run, "labels") ? 0 : hn_fail(err, HN_E_INTERNAL, "out of memory");
@@ -470,10 +479,18 @@ size_t hn_labels_outputs(const struct hn_labels *l) {
 }
 
 int32_t hn_label_number(const struct hn_labels *l, const json_t *label) {
-    char room[32];
-    const char *text = label_text(label, room);
+    char room[HN_LABEL_TEXT];
+    const char *text = hn_label_text(label, room);
     const json_t *number = text ? json_object_get(l->index, text) : NULL;
     return number ? (int32_t)json_integer_value(number) : -1;
+}
+
+double hn_label_target(const struct hn_labels *l, double value) {
+    return l->folded ? value : (value - l->mean) / l->scale;
+}
+
+double hn_label_predicted(const struct hn_labels *l, float logit) {
+    return l->folded ? (double)logit : (double)logit * l->scale + l->mean;
 }
 
 const char *hn_label_name(const struct hn_labels *l, size_t number) {

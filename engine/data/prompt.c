@@ -14,15 +14,42 @@ void hn_prompt_finish(struct hn_prompt *prompt) {
     hn_buf_free(&prompt->reference);
 }
 
+struct hn_view hn_prompt_again(const struct hn_prompt *p) {
+    return (struct hn_view){p->text.data ? p->text.data + p->text.size - p->again : "", p->again};
+}
+
 static void append(struct hn_buf *buf, const json_t *text) {
     if (json_is_string(text))
         hn_buf_append(buf, json_string_value(text), json_string_length(text));
 }
 
+/* Leaves out the tokens at the end that an answer will be a part of. */
+static int keep_firm(const struct hn_codec *codec, const uint16_t *origins, struct hn_prompt *p,
+    struct hn_error *err) {
+    size_t firm;
+    int rc = hn_codec_firm(codec, p->text.data, p->text.size, origins, &p->ids, &firm, err);
+    if (rc || firm == p->ids.n)
+        return rc;
+    p->again = p->text.size - p->ids.offsets[firm];
+    p->ids.n = firm;
+    return 0;
+}
+
 static int from_raw(
     const struct hn_codec *codec, const json_t *text, struct hn_prompt *p, struct hn_error *err) {
     append(&p->text, text);
-    return hn_codec_encode(codec, p->text.data, p->text.size, NULL, &p->ids, err);
+    return hn_codec_encode_bare(codec, p->text.data, p->text.size, &p->ids, err);
+}
+
+static int from_asked(
+    const struct hn_codec *codec, const json_t *text, struct hn_prompt *p, struct hn_error *err) {
+    int rc = from_raw(codec, text, p, err);
+    return rc ? rc : keep_firm(codec, NULL, p, err);
+}
+
+static void append_answer(const struct hn_codec *codec, struct hn_buf *buf, const json_t *text) {
+    if (json_is_string(text))
+        hn_buf_append(buf, json_string_value(text), hn_codec_answer_size(codec, text));
 }
 
 static int from_messages(const struct hn_codec *codec, const json_t *messages, const json_t *tools,
@@ -33,6 +60,8 @@ static int from_messages(const struct hn_codec *codec, const json_t *messages, c
         rc = hn_codec_encode(codec, text.text.data, text.text.size, text.origin, &p->ids, err);
     if (!rc)
         hn_buf_append(&p->text, text.text.data, text.text.size);
+    if (!rc && !p->text.failed)
+        rc = keep_firm(codec, text.origin, p, err);
     hn_rendered_free(&text);
     return rc;
 }
@@ -51,7 +80,8 @@ static int from_chat(
     if (last <= 1)
         return hn_fail(
             err, HN_E_UNSUPPORTED, "the conversation has nothing before the assistant's answer");
-    append(&p->reference, json_object_get(json_array_get(messages, last - 1), "content"));
+    append_answer(
+        codec, &p->reference, json_object_get(json_array_get(messages, last - 1), "content"));
     json_t *before = json_array();
     for (size_t i = 0; i + 1 < last; i++)
         json_array_append(before, json_array_get(messages, i));
@@ -62,8 +92,8 @@ static int from_chat(
 
 static int from_completion(
     const struct hn_codec *codec, const json_t *row, struct hn_prompt *p, struct hn_error *err) {
-    append(&p->reference, json_object_get(row, "completion"));
-    return from_raw(codec, json_object_get(row, "prompt"), p, err);
+    append_answer(codec, &p->reference, json_object_get(row, "completion"));
+    return from_asked(codec, json_object_get(row, "prompt"), p, err);
 }
 
 /* Plain text: its first half is the prompt, the second what might follow. */
@@ -87,7 +117,7 @@ static int from_question(
     if (!rc && !json_object_get(row, "answers")) /* an input to predict */
         rc = columns == HN_ROWS_MESSAGES
             ? from_messages(codec, json_object_get(text, "messages"), NULL, p, err)
-            : from_raw(codec, json_object_get(text, "prompt"), p, err);
+            : from_asked(codec, json_object_get(text, "prompt"), p, err);
     else if (!rc)
         rc = columns == HN_ROWS_MESSAGES ? from_chat(codec, text, p, err)
                                          : from_completion(codec, text, p, err);
@@ -137,12 +167,12 @@ int hn_prompt_from_input(const struct hn_codec *codec, const json_t *input, stru
         rc = from_messages(codec, messages, NULL, &p, err);
         json_decref(messages);
     } else if (json_is_string(input)) {
-        rc = from_raw(codec, input, &p, err);
+        rc = from_asked(codec, input, &p, err);
     } else if (json_is_string(json_object_get(input, "question")) &&
         json_is_string(json_object_get(input, "context"))) {
         rc = from_question(codec, input, &p, err);
     } else if (json_is_string(raw)) {
-        rc = from_raw(codec, raw, &p, err);
+        rc = from_asked(codec, raw, &p, err);
     } else if (json_is_array(input)) {
         json_t *messages = NULL;
         if (!(rc = hn_messages_read(input, &messages, err)))

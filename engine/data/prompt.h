@@ -11,6 +11,8 @@
 struct hn_prompt {
     struct hn_ids ids;
     struct hn_buf text, reference;
+    size_t
+        again; /* bytes at the end of text that ids leave out, since an answer begins with them */
 };
 int hn_prompt_from_row(const struct hn_codec *codec, const struct hn_dataset *data, size_t row,
     struct hn_prompt *ret, struct hn_error *err);
@@ -18,6 +20,8 @@ int hn_prompt_from_row(const struct hn_codec *codec, const struct hn_dataset *da
  * message), an array of messages, or {"prompt": raw text}. */
 int hn_prompt_from_input(
     const struct hn_codec *codec, const json_t *input, struct hn_prompt *ret, struct hn_error *err);
+/* What ids leave out, for hn_generator.again. */
+struct hn_view hn_prompt_again(const struct hn_prompt *prompt);
 void hn_prompt_finish(struct hn_prompt *prompt);
 /* What a written answer to it is compared with: the answers of a question (`row` as hn_dataset_row
  * has it), else the text that training would teach. New reference. */

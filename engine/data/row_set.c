@@ -3,30 +3,132 @@
 #include "engine/base/buf.h"
 #include "engine/base/file.h"
 #include "engine/base/json.h"
+#include "engine/base/utf8.h"
+#include "engine/data/label_survey.h"
 
+#include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <utf8proc.h>
 
 #define FIRST_CAPACITY ((size_t)1024)
 
-static int key_of(
-    const struct hn_dataset *data, size_t row, uint64_t key[2], struct hn_error *err) {
-    char hex[HN_SHA256_HEX], half[17] = "";
+/* All texts of a value, with what is no letter or digit as one blank. Whole where nothing is
+ * left. */
+static void append_plain(struct hn_buf *out, const char *text, size_t size) {
+    size_t before = out->size, at = 0;
+    while (at < size) {
+        uint32_t c = (unsigned char)text[at];
+        bool ascii = c < 0x80, kept = ascii && isalnum((int)c);
+        if (!ascii) {
+            c = hn_utf8_get(text + at);
+            utf8proc_category_t kind = utf8proc_category((utf8proc_int32_t)c);
+            kept = kind >= UTF8PROC_CATEGORY_LU && kind <= UTF8PROC_CATEGORY_NO;
+        }
+        if (kept)
+            hn_buf_append(out, text + at, ascii ? 1 : hn_utf8_length((unsigned char)text[at]));
+        else if (out->size > before && out->data[out->size - 1] != ' ')
+            hn_buf_char(out, ' ');
+        at += hn_utf8_length((unsigned char)text[at]);
+    }
+    while (out->size > before && out->data[out->size - 1] == ' ')
+        out->size--;
+    if (out->size == before)
+        hn_buf_append(out, text, size);
+    hn_buf_char(out, '\n');
+}
+
+static bool is_ascii(const char *text, size_t size) {
+    for (size_t i = 0; i < size; i++)
+        if ((unsigned char)text[i] >= 0x80)
+            return false;
+    return true;
+}
+
+static void append_text(struct hn_buf *out, const json_t *text) {
+    const char *from = json_string_value(text);
+    size_t size = json_string_length(text), begin = out->size;
+    if (is_ascii(from, size) || memchr(from, 0, size)) {
+        append_plain(out, from, size);
+        for (size_t i = begin; i < out->size; i++)
+            out->data[i] = (char)tolower((unsigned char)out->data[i]);
+        return;
+    }
+    char *folded = (char *)utf8proc_NFKC_Casefold((const utf8proc_uint8_t *)from);
+    append_plain(out, folded ? folded : from, folded ? strlen(folded) : size);
+    free(folded);
+}
+
+static void append_texts(struct hn_buf *out, const json_t *value) {
+    const char *key;
+    const json_t *item;
+    size_t i;
+    if (json_is_string(value))
+        append_text(out, value);
+    json_array_foreach((json_t *)(uintptr_t)value, i, item)
+        append_texts(out, item);
+    json_object_foreach((json_t *)(uintptr_t)value, key, item)
+        append_texts(out, item);
+}
+
+/* What a row asks. */
+static void append_input(struct hn_buf *out, enum hn_columns columns, const json_t *row) {
+    static const char *const names[][2] = {[HN_ROWS_PROMPT_COMPLETION] = {"prompt"},
+        [HN_ROWS_TEXT] = {"text"},
+        [HN_ROWS_TEXT_LABEL] = {"text"},
+        [HN_ROWS_QA] = {"context", "question"},
+        [HN_ROWS_TOKENS_TAGS] = {"tokens"},
+        [HN_ROWS_PREFERENCE] = {"prompt"}};
+    const json_t *messages = json_object_get(row, "messages");
+    size_t last = json_array_size(messages);
+    for (int i = 0; columns != HN_ROWS_MESSAGES && i < 2 && names[columns][i]; i++)
+        append_texts(out, json_object_get(row, names[columns][i]));
+    for (size_t i = last; i-- > 1;) { /* up to the last answer, if something stands before it */
+        const char *role = json_string_value(json_object_get(json_array_get(messages, i), "role"));
+        if (role && strcmp(role, "assistant") == 0) {
+            last = i;
+            break;
+        }
+    }
+    for (size_t i = 0; columns == HN_ROWS_MESSAGES && i < last; i++)
+        append_texts(out, json_array_get(messages, i));
+}
+
+/* A label is its text: CSV has no numbers. */
+static void spell_label(json_t *row) {
+    char room[HN_LABEL_TEXT];
+    const json_t *label = json_object_get(row, "label");
+    const char *text = json_is_string(label) ? NULL : hn_label_text(label, room);
+    if (text)
+        json_object_set_new(row, "label", json_string(text));
+}
+
+int hn_row_key(
+    const struct hn_dataset *data, size_t row, bool input, uint64_t key[2], struct hn_error *err) {
+    char hex[HN_SHA256_HEX], half[17] = "", *text = NULL;
+    struct hn_buf plain = {0};
     json_t *object = NULL;
     int rc = hn_dataset_row(data, row, &object, err);
-    char *text = rc ? NULL : hn_json_canonical(object);
+    if (!rc && input) {
+        append_input(&plain, data->columns, object);
+    } else if (!rc) {
+        spell_label(object);
+        text = hn_json_canonical(object);
+    }
     json_decref(object);
-    if (!text)
-        return rc ? rc : hn_fail(err, HN_E_INTERNAL, "out of memory");
-    hn_sha256(text, strlen(text), hex);
+    if (!rc && (input ? plain.failed : !text))
+        rc = hn_fail(err, HN_E_INTERNAL, "out of memory");
+    if (!rc)
+        hn_sha256(input ? plain.data : text, input ? plain.size : strlen(text), hex);
     free(text);
-    for (size_t i = 0; i < 2; i++) {
+    hn_buf_free(&plain);
+    for (size_t i = 0; !rc && i < 2; i++) {
         memcpy(half, hex + 16 * i, 16);
         key[i] = strtoull(half, NULL, 16);
     }
     key[1] |= 1; /* so that no key is a free place */
-    return 0;
+    return rc;
 }
 
 /* The key's place, or the free one where it would go. */
@@ -38,8 +140,9 @@ static size_t place_of(const struct hn_row_set *set, const uint64_t key[2]) {
 }
 
 static bool grow(struct hn_row_set *set) {
-    struct hn_row_set next = {
-        .n = set->n, .capacity = set->capacity ? 2 * set->capacity : FIRST_CAPACITY};
+    struct hn_row_set next = {.n = set->n,
+        .inputs = set->inputs,
+        .capacity = set->capacity ? 2 * set->capacity : FIRST_CAPACITY};
     if (!(next.keys = hn_calloc(next.capacity, sizeof *next.keys)))
         return false;
     for (size_t i = 0; i < set->capacity; i++)
@@ -54,7 +157,7 @@ static bool grow(struct hn_row_set *set) {
 static int find(struct hn_row_set *set, const struct hn_dataset *data, size_t row, bool add,
     bool *ret_there, struct hn_error *err) {
     uint64_t key[2];
-    int rc = key_of(data, row, key, err);
+    int rc = hn_row_key(data, row, set->inputs, key, err);
     if (!rc && 2 * set->n >= set->capacity && !grow(set))
         rc = hn_fail(err, HN_E_INTERNAL, "out of memory");
     if (rc)
@@ -88,6 +191,18 @@ int hn_row_set_sift(struct hn_row_set *set, const struct hn_dataset *data, size_
             rows[kept++] = rows[i];
     }
     *n = kept;
+    return rc;
+}
+
+int hn_row_set_count(struct hn_row_set *set, const struct hn_dataset *data, const size_t *rows,
+    size_t n, size_t *ret, struct hn_error *err) {
+    int rc = 0;
+    *ret = 0;
+    for (size_t i = 0; !rc && i < n; i++) {
+        bool there = false;
+        rc = find(set, data, rows ? rows[i] : i, false, &there, err);
+        *ret += there;
+    }
     return rc;
 }
 

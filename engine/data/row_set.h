@@ -2,6 +2,9 @@
  * Rows by their content, to find those that stand there twice. A row is what its columns mean: the
  * order of its keys, columns that are not used and how the file spells it make no difference. Known
  * by 128 bits of their SHA-256.
+ *
+ * Or by their input alone: what is asked, without its answer or label, and without case, spaces and
+ * punctuation. Rows of one input must not lie on both sides of a split.
  */
 #ifndef HN_ENGINE_DATA_ROW_SET_H
 #define HN_ENGINE_DATA_ROW_SET_H
@@ -11,7 +14,12 @@
 struct hn_row_set {      /* starts with zeros */
     uint64_t (*keys)[2]; /* [capacity], open addressing; both 0: free */
     size_t n, capacity;  /* capacity: a power of two, at most half full */
+    bool inputs;         /* rows are known by their input */
 };
+
+/* The row's key, or its input's; never two zeros. */
+int hn_row_key(
+    const struct hn_dataset *data, size_t row, bool input, uint64_t key[2], struct hn_error *err);
 
 /* Adds rows[n] of the data set, or its first n where `rows` is NULL. */
 int hn_row_set_add(struct hn_row_set *set, const struct hn_dataset *data, const size_t *rows,
@@ -20,6 +28,9 @@ int hn_row_set_add(struct hn_row_set *set, const struct hn_dataset *data, const 
  * that the next one like it does not. */
 int hn_row_set_sift(struct hn_row_set *set, const struct hn_dataset *data, size_t *rows, size_t *n,
     bool once, struct hn_error *err);
+/* How many of rows[n] (its first n where `rows` is NULL) are in the set. */
+int hn_row_set_count(struct hn_row_set *set, const struct hn_dataset *data, const size_t *rows,
+    size_t n, size_t *ret, struct hn_error *err);
 void hn_row_set_finish(struct hn_row_set *set);
 
 #endif

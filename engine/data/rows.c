@@ -1,6 +1,7 @@
 /* See rows.h. The table of layouts is at the end; above it stand the checks of single fields and
  * the conversions. */
 #include "engine/data/rows.h"
+#include "engine/data/tool_calls.h"
 #include "engine/base/utf8.h"
 
 #include <math.h>
@@ -24,6 +25,7 @@ struct hn_layout {
     /* across fields; of the converted row */
     bool (*check)(const struct hn_row_place *place, const json_t *row);
     json_t *(*convert)(json_t *row); /* from our names for the fields; NULL: as it is */
+    bool lists; /* its required fields are lists, as those of no layout with the same names */
 };
 
 static bool problem(
@@ -50,13 +52,6 @@ static bool check_maybe_empty(
     return problem(place, name, "write a text in quotes", "must be a text");
 }
 
-static bool check_any(const struct hn_row_place *place, const char *name, const json_t *value) {
-    (void)place;
-    (void)name;
-    (void)value;
-    return true;
-}
-
 static bool check_label(const struct hn_row_place *place, const char *name, const json_t *value) {
     static const char hint[] =
         "a label is a text or a whole number, a list of them, or a decimal number to predict";
@@ -69,7 +64,7 @@ static bool check_label(const struct hn_row_place *place, const char *name, cons
     if (!json_is_array(value))
         return problem(place, name, hint, "must be a text, a number or a list of them");
     json_array_foreach((json_t *)(uintptr_t)value, i, item)
-        if (!json_is_string(item) && !json_is_integer(item))
+        if (!json_is_string(item) && !json_is_integer(item) && !json_is_boolean(item))
             return problem(place, name, hint,
                 "is a list with something else than texts and whole numbers in it");
     return true;
@@ -220,7 +215,9 @@ static bool check_message(
     const char *role = json_string_value(json_object_get(message, "role"));
     const json_t *content = json_object_get(message, "content"),
                  *weight = json_object_get(message, "weight");
-    bool calls = json_array_size(json_object_get(message, "tool_calls")) > 0;
+    const json_t *legacy = json_object_get(message, "function_call");
+    bool calls =
+        json_array_size(json_object_get(message, "tool_calls")) > 0 || hn_call_is_legacy(message);
     if (!json_is_object(message))
         return problem(place, name, "write it as {\"role\": \"user\", \"content\": \"…\"}",
             "must be an object");
@@ -252,6 +249,14 @@ static bool check_message(
         !json_is_array(json_object_get(message, "tool_calls")))
         return problem(
             place, name, "tool_calls is a list of objects", "has tool_calls that are no list");
+    if (legacy && !json_is_null(legacy) && !hn_call_is_legacy(message))
+        return problem(place, name,
+            "write it as {\"name\": \"…\", \"arguments\": \"{…}\"}, or use tool_calls",
+            "has a function_call without a name");
+    if (hn_calls_opaque(message))
+        hn_issue_warn(place->issues, "arguments_text", place->line,
+            "the arguments of a tool call are a text that is no JSON object; templates get it as "
+            "the text that it is");
     return true;
 }
 
@@ -286,9 +291,23 @@ static bool check_messages(
 }
 
 static bool check_tools(const struct hn_row_place *place, const char *name, const json_t *value) {
-    if (json_is_null(value) || json_is_array(value))
+    bool bad;
+    json_decref(hn_tools_read(value, false, &bad));
+    if (!bad)
         return true;
-    return problem(place, name, "tools is a list of function descriptions", "must be a list");
+    return problem(place, name, "tools is a list of function descriptions",
+        "must be a list, or JSON text of one");
+}
+
+/* Tools of rows in other software's form: a text that says none was always left aside. */
+static bool check_other_tools(
+    const struct hn_row_place *place, const char *name, const json_t *value) {
+    bool bad;
+    json_decref(hn_tools_read(value, true, &bad));
+    if (bad)
+        hn_issue_warn(place->issues, "unread_tools", place->line,
+            "%s is no list of function descriptions, nor JSON text of one; it is not used", name);
+    return true;
 }
 
 static bool check_prompt_or_messages(
@@ -321,11 +340,24 @@ static bool check_conversations(
     if (!json_is_array(value) || json_array_size(value) == 0)
         return problem(place, name, "write it as [{\"from\": \"human\", \"value\": \"…\"}, …]",
             "must be a list of turns, and not empty");
-    json_array_foreach((json_t *)(uintptr_t)value, i, turn)
-        if (!json_is_string(turn_part(turn, "from", "role")) ||
-            !json_is_string(turn_part(turn, "value", "content")))
+    json_array_foreach((json_t *)(uintptr_t)value, i, turn) {
+        const json_t *from = turn_part(turn, "from", "role"),
+                     *said = turn_part(turn, "value", "content");
+        bool chat = json_object_get(turn, "role") && !json_object_get(turn, "value") &&
+            (!said || json_is_null(said) || is_content(said));
+        if (!json_is_string(from) || (!chat && !json_is_string(said)))
             return problem(place, name, "every turn has \"from\" and \"value\", both texts",
                 "has a turn without from or value");
+        if (strcmp(json_string_value(from), "function_call") == 0 && json_is_string(said)) {
+            json_t *message = hn_call_message(said);
+            json_decref(message);
+            if (!message)
+                return problem(place, name,
+                    "a function_call is JSON text: {\"name\": \"…\", \"arguments\": {…}}, or a "
+                    "list of them",
+                    "has a function_call that is not JSON text of a name and arguments");
+        }
+    }
     return true;
 }
 
@@ -361,32 +393,55 @@ static json_t *convert_alpaca(json_t *row) {
     return json_pack("{s:o}", "messages", messages);
 }
 
-static json_t *convert_sharegpt(json_t *row) {
+static const char *sharegpt_role(const char *from) {
     static const struct {
         const char *from, *role;
     } names[] = {{"human", "user"}, {"gpt", "assistant"}, {"chatgpt", "assistant"},
         {"bing", "assistant"}, {"bard", "assistant"}, {"model", "assistant"},
         {"function_response", "tool"}, {"observation", "tool"}};
-    const json_t *turn, *system = json_object_get(row, "system");
-    json_t *messages = json_array();
+    for (size_t k = 0; k < sizeof names / sizeof names[0]; k++)
+        if (strcmp(from, names[k].from) == 0)
+            return names[k].role;
+    return from;
+}
+
+/* A turn as a message, with whatever else it has. */
+static json_t *sharegpt_message(json_t *turn) {
+    const char *role = json_string_value(turn_part(turn, "from", "role")), *key;
+    const json_t *value = turn_part(turn, "value", "content");
+    json_t *message = strcmp(role, "function_call") == 0 ? hn_call_message(value) : NULL, *part;
+    if (!message)
+        message = json_pack(
+            "{s:s, s:O}", "role", sharegpt_role(role), "content", value ? value : json_null());
+    json_object_foreach(turn, key, part)
+        if (strcmp(key, "from") != 0 && strcmp(key, "role") != 0 && strcmp(key, "value") != 0 &&
+            strcmp(key, "content") != 0)
+            json_object_set(message, key, part);
+    return message;
+}
+
+/* Gives a converted row the tools of the row it was made of. */
+static void take_tools(json_t *out, const json_t *tools, bool functions) {
+    bool bad;
+    json_t *list = hn_tools_read(tools, functions, &bad);
+    if (list)
+        json_object_set_new(out, "tools", list);
+}
+
+static void convert_all(json_t *messages);
+
+static json_t *convert_sharegpt(json_t *row) {
+    const json_t *system = json_object_get(row, "system");
+    json_t *messages = json_array(), *turn;
     size_t i;
     if (json_string_length(system))
         json_array_append_new(
             messages, message_of("system", json_string_value(system), json_string_length(system)));
-    json_array_foreach(json_object_get(row, "conversations"), i, turn) {
-        const char *role = json_string_value(turn_part(turn, "from", "role"));
-        const json_t *value = turn_part(turn, "value", "content");
-        for (size_t k = 0; k < sizeof names / sizeof names[0]; k++)
-            if (strcmp(role, names[k].from) == 0)
-                role = names[k].role;
-        json_t *message = message_of(role, json_string_value(value), json_string_length(value));
-        if (json_object_get(turn, "weight"))
-            json_object_set(message, "weight", json_object_get(turn, "weight"));
-        json_array_append_new(messages, message);
-    }
+    json_array_foreach(json_object_get(row, "conversations"), i, turn)
+        json_array_append_new(messages, sharegpt_message(turn));
+    convert_all(messages);
     json_t *out = json_pack("{s:o}", "messages", messages);
-    if (json_is_array(json_object_get(row, "tools")))
-        json_object_set(out, "tools", json_object_get(row, "tools"));
+    take_tools(out, json_object_get(row, "tools"), true);
     json_decref(row);
     return out;
 }
@@ -430,12 +485,51 @@ static json_t *convert_qa(json_t *row) {
     return row;
 }
 
-static json_t *convert_messages(json_t *row) {
+static void convert_all(json_t *messages) {
     json_t *message;
     size_t i;
-    json_array_foreach(json_object_get(row, "messages"), i, message)
+    json_array_foreach(messages, i, message)
         flatten_content(message);
+    hn_calls_modernise(messages);
+}
+
+/* OpenAI's older column, and tools that are no list yet. */
+static void convert_tools(json_t *row) {
+    json_t *tools = json_object_get(row, "tools"), *functions = json_object_get(row, "functions");
+    bool bad;
+    if (functions) {
+        if (!tools || json_is_null(tools))
+            take_tools(row, functions, true);
+        json_object_del(row, "functions");
+    } else if (json_is_string(tools)) {
+        json_t *list = hn_tools_read(tools, false, &bad);
+        if (!list)
+            json_object_del(row, "tools");
+        else
+            json_object_set_new(row, "tools", list);
+    }
+}
+
+static json_t *convert_messages(json_t *row) {
+    convert_all(json_object_get(row, "messages"));
+    convert_tools(row);
     return row;
+}
+
+/* Prompt and completion as lists: one conversation, in which only the completion's messages are
+ * answers to train on. */
+static json_t *convert_lists(json_t *row) {
+    json_t *messages = json_array(), *message;
+    size_t i;
+    json_array_foreach(json_object_get(row, "prompt"), i, message) {
+        json_object_set_new(message, "weight", json_integer(0));
+        json_array_append(messages, message);
+    }
+    json_array_extend(messages, json_object_get(row, "completion"));
+    json_object_set_new(row, "messages", messages);
+    json_object_del(row, "prompt");
+    json_object_del(row, "completion");
+    return convert_messages(row);
 }
 
 static const char *const generation[] = {"generation", NULL};
@@ -447,32 +541,39 @@ static const char *const preference[] = {"preference", NULL};
 /* In order: of several layouts that fit a row the first is taken. */
 static const struct hn_layout layouts[] = {
     {HN_ROWS_MESSAGES, "messages",
-        {{"messages", false, check_messages}, {"tools", true, check_tools}}, generation, NULL,
-        convert_messages},
+        {{"messages", false, check_messages}, {"tools", true, check_tools},
+            {"functions", true, check_other_tools}},
+        generation, NULL, convert_messages, false},
     {HN_ROWS_MESSAGES, "conversations (ShareGPT)",
         {{"conversations", false, check_conversations}, {"system", true, check_maybe_empty},
-            {"tools", true, check_any}},
-        generation, check_converted, convert_sharegpt},
+            {"tools", true, check_other_tools}},
+        generation, check_converted, convert_sharegpt, false},
     {HN_ROWS_PREFERENCE, "prompt, chosen and rejected",
         {{"prompt", false, check_prompt_or_messages}, {"chosen", false, check_prompt_or_messages},
             {"rejected", false, check_prompt_or_messages}},
-        preference, check_preference, NULL},
+        preference, check_preference, NULL, false},
+    {HN_ROWS_MESSAGES, "prompt and completion as messages",
+        {{"prompt", false, check_messages}, {"completion", false, check_messages},
+            {"tools", true, check_tools}},
+        generation, check_converted, convert_lists, true},
     {HN_ROWS_PROMPT_COMPLETION, "prompt and completion",
-        {{"prompt", false, check_text}, {"completion", false, check_text}}, generation, NULL, NULL},
+        {{"prompt", false, check_text}, {"completion", false, check_text}}, generation, NULL, NULL,
+        false},
     {HN_ROWS_MESSAGES, "instruction and output (Alpaca)",
         {{"instruction", false, check_text}, {"output", false, check_text},
             {"input", true, check_maybe_empty}, {"system", true, check_maybe_empty}},
-        generation, check_converted, convert_alpaca},
+        generation, check_converted, convert_alpaca, false},
     {HN_ROWS_QA, "context, question and answers",
         {{"context", false, check_text}, {"question", false, check_text},
             {"answers", false, check_answers}},
-        qa, check_qa, convert_qa},
+        qa, check_qa, convert_qa, false},
     {HN_ROWS_TOKENS_TAGS, "tokens and tags",
         {{"tokens", false, check_strings}, {"tags", false, check_tags}}, token_classification,
-        check_pairs, NULL},
+        check_pairs, NULL, false},
     {HN_ROWS_TEXT_LABEL, "text and label",
-        {{"text", false, check_text}, {"label", false, check_label}}, classification, NULL, NULL},
-    {HN_ROWS_TEXT, "text", {{"text", false, check_text}}, generation, NULL, NULL},
+        {{"text", false, check_text}, {"label", false, check_label}}, classification, NULL, NULL,
+        false},
+    {HN_ROWS_TEXT, "text", {{"text", false, check_text}}, generation, NULL, NULL, false},
 };
 #define LAYOUTS (sizeof layouts / sizeof layouts[0])
 
@@ -521,7 +622,7 @@ int hn_layout_check_mapping(const json_t *columns, struct hn_error *err) {
         hn_error_hint(err,
             "our name comes first, then the file's; known: messages, prompt, completion, text, "
             "label, context, question, answers, tokens, tags, instruction, input, output, "
-            "conversations, system, tools, chosen, rejected");
+            "conversations, system, tools, functions, chosen, rejected");
         return HN_E_INVALID_FIELD;
     }
     return 0;
@@ -532,9 +633,11 @@ const struct hn_layout *hn_layout_find(const json_t *row, const json_t *mapping)
         bool fits = true;
         const char *key;
         json_t *value;
-        for (size_t k = 0; k < FIELDS && layouts[i].fields[k].name && fits; k++)
+        for (size_t k = 0; k < FIELDS && layouts[i].fields[k].name && fits; k++) {
+            value = json_object_get(row, file_name(layouts[i].fields[k].name, mapping));
             fits = layouts[i].fields[k].optional ||
-                json_object_get(row, file_name(layouts[i].fields[k].name, mapping));
+                (value && (!layouts[i].lists || json_is_array(value)));
+        }
         json_object_foreach((json_t *)(uintptr_t)mapping, key, value)
             fits = fits && has_field(&layouts[i], key); /* a mapping says what is meant */
         if (fits)

@@ -31,7 +31,8 @@ json_t *hn_answer_sequence(const struct hn_labels *labels, const float *logits) 
     if (labels->objective == HN_OBJECTIVE_VALUE) {
         json_decref(chances);
         json_decref(chosen);
-        return json_pack("{s:o}", "value", hn_json_float(logits[0]));
+        return json_pack(
+            "{s:o}", "value", hn_json_float((float)hn_label_predicted(labels, logits[0])));
     }
     bool multi = labels->objective == HN_OBJECTIVE_MULTI;
     for (size_t i = 0; i < k; i++) {
@@ -77,14 +78,14 @@ struct entity {
     const char *kind;
 };
 
-/* Entities of n tags; returns how many went into out[n]. */
+/* Entities of n tags, of which negative ones are O; returns how many went into out[n]. */
 static size_t find_entities(
     const struct hn_labels *labels, const int32_t *tags, size_t n, struct entity *out) {
     struct tag before = {'O', "_"};
     size_t begin = 0, count = 0;
     for (size_t i = 0; i <= n; i++) {
-        struct tag tag =
-            i < n ? read_tag(hn_label_name(labels, (size_t)tags[i])) : (struct tag){'O', "_"};
+        struct tag tag = i < n && tags[i] >= 0 ? read_tag(hn_label_name(labels, (size_t)tags[i]))
+                                               : (struct tag){'O', "_"};
         if (i && ends(before, tag))
             out[count++] = (struct entity){begin, i - 1, before.kind};
         if (begins(before, tag))
@@ -108,53 +109,134 @@ static size_t count_common(const struct entity *a, size_t n, const struct entity
 static json_t *tag_names(const struct hn_labels *labels, const int32_t *tags, size_t n) {
     json_t *names = json_array();
     for (size_t i = 0; i < n; i++)
-        json_array_append_new(names, json_string(hn_label_name(labels, (size_t)tags[i])));
+        json_array_append_new(
+            names, json_string(tags[i] < 0 ? "O" : hn_label_name(labels, (size_t)tags[i])));
     return names;
 }
 
-int hn_metrics_tags(const struct hn_loaded *loaded, const float *logits, const int32_t *targets,
-    const struct hn_examples *ex, json_t *out, json_t *answers) {
-    const struct hn_labels *labels = &loaded->spec->labels;
-    size_t k = hn_labels_outputs(labels), at = 0, right = 0, common = 0, predicted = 0, actual = 0,
-           longest = 1;
-    for (size_t row = 0; row < ex->n_rows; row++) {
-        size_t n = ex->starts[row + 1] - ex->starts[row];
-        longest = n > longest ? n : longest;
+/* The tags of one row's words, ours and theirs; what no label says is -1. */
+struct tagged {
+    int32_t *guess, *gold; /* [n] */
+    size_t n, guess_capacity, gold_capacity;
+};
+
+static bool add_tag(struct tagged *t, int32_t guess, int32_t gold) {
+    if (!hn_grow(&t->guess, &t->guess_capacity, t->n + 1, sizeof *t->guess) ||
+        !hn_grow(&t->gold, &t->gold_capacity, t->n + 1, sizeof *t->gold))
+        return false;
+    t->guess[t->n] = guess;
+    t->gold[t->n++] = gold;
+    return true;
+}
+
+/* The label that says that a word is of no entity, or -1. */
+static int32_t no_entity(const struct hn_labels *labels) {
+    json_t *o = json_string("O");
+    int32_t number = hn_label_number(labels, o);
+    json_decref(o);
+    return number;
+}
+
+/* Of a row encoded again: a word without tokens is answered with O. */
+static bool tag_words(const struct hn_labels *labels, const struct hn_encoded *e,
+    const json_t *tags, const float *logits, struct tagged *t) {
+    size_t k = hn_labels_outputs(labels), word = 0, target = 0;
+    int32_t o = no_entity(labels);
+    for (size_t i = 0; i <= e->ids.n; i++) {
+        size_t own = i < e->ids.n ? (size_t)e->words[i] : e->words_seen;
+        if (i < e->ids.n && e->words[i] < 0)
+            continue;
+        for (; word < own; word++)
+            if (!add_tag(t, o, hn_label_number(labels, json_array_get(tags, word))))
+                return false;
+        word++;
+        if (i < e->ids.n && e->weights[i] > 0 &&
+            !add_tag(t, (int32_t)best_of(logits + target++ * k, k), e->targets[i]))
+            return false;
     }
-    int32_t *guess = hn_calloc(longest, sizeof *guess);
-    struct entity *ours = hn_calloc(longest + 1, sizeof *ours),
-                  *theirs = hn_calloc(longest + 1, sizeof *theirs);
-    bool ok = guess && ours && theirs;
-    for (size_t row = 0; ok && row < ex->n_rows; row++) {
-        size_t n = 0;
-        for (size_t i = ex->starts[row]; i < ex->starts[row + 1]; i++)
-            n += ex->weights[i] > 0;
-        for (size_t i = 0; i < n; i++) {
-            guess[i] = (int32_t)best_of(logits + (at + i) * k, k);
-            right += guess[i] == targets[at + i];
-        }
-        size_t a = find_entities(labels, guess, n, ours),
-               b = find_entities(labels, targets + at, n, theirs);
-        common += count_common(ours, a, theirs, b);
-        predicted += a;
-        actual += b;
-        if (answers)
-            json_array_append_new(answers,
-                json_pack("{s:o, s:b}", "tags", tag_names(labels, guess, n), "correct",
-                    !memcmp(guess, targets + at, n * sizeof *guess)));
-        at += n;
+    return true;
+}
+
+static bool tag_targets(const struct hn_labels *labels, const int32_t *targets, size_t n,
+    const float *logits, struct tagged *t) {
+    size_t k = hn_labels_outputs(labels);
+    for (size_t i = 0; i < n; i++)
+        if (!add_tag(t, (int32_t)best_of(logits + i * k, k), targets[i]))
+            return false;
+    return true;
+}
+
+/* Sums over rows. */
+struct tag_sums {
+    size_t words, right, common, predicted, actual;
+};
+
+static bool sum_row(const struct hn_labels *labels, const struct tagged *t, struct tag_sums *sums,
+    json_t *answers) {
+    struct entity *ours = hn_calloc(t->n + 1, sizeof *ours),
+                  *theirs = hn_calloc(t->n + 1, sizeof *theirs);
+    size_t right = 0;
+    for (size_t i = 0; i < t->n; i++)
+        right += t->guess[i] == t->gold[i];
+    if (ours && theirs) {
+        size_t a = find_entities(labels, t->guess, t->n, ours),
+               b = find_entities(labels, t->gold, t->n, theirs);
+        sums->common += count_common(ours, a, theirs, b);
+        sums->predicted += a;
+        sums->actual += b;
+        sums->words += t->n;
+        sums->right += right;
     }
-    if (ok && at) {
-        json_object_set_new(out, "accuracy", hn_json_float((float)((double)right / (double)at)));
-        json_object_set_new(out, "entity_f1",
-            hn_json_float(predicted + actual
-                    ? (float)(2 * (double)common / (double)(predicted + actual))
-                    : 0));
-    }
-    free(guess);
+    if (answers)
+        json_array_append_new(answers,
+            json_pack(
+                "{s:o, s:b}", "tags", tag_names(labels, t->guess, t->n), "correct", right == t->n));
+    bool ok = ours && theirs;
     free(ours);
     free(theirs);
-    return ok ? 0 : -1;
+    return ok;
+}
+
+int hn_metrics_tags(const struct hn_loaded *loaded, const float *logits, const int32_t *targets,
+    const struct hn_examples *ex, const struct hn_dataset *data, json_t *out, json_t *answers,
+    struct hn_error *err) {
+    const struct hn_labels *labels = &loaded->spec->labels;
+    struct hn_encode_options o = hn_loaded_encode_options(loaded);
+    struct hn_encoded e = {0};
+    struct tagged t = {0};
+    struct tag_sums sums = {0};
+    bool lost = hn_notices_have(&ex->notices, HN_NOTICE_LOST_WORD), ok = true;
+    size_t k = hn_labels_outputs(labels), at = 0;
+    int rc = 0;
+    for (size_t row = 0; !rc && ok && row < ex->n_rows; row++) {
+        size_t n = 0;
+        json_t *object = NULL;
+        for (size_t i = ex->starts[row]; i < ex->starts[row + 1]; i++)
+            n += ex->weights[i] > 0;
+        t.n = 0;
+        if (lost)
+            rc = hn_dataset_row(data, ex->rows[row], &object, err);
+        if (lost && !rc)
+            rc = hn_row_encode(&loaded->codec, HN_ROWS_TOKENS_TAGS, object, &o, &e, err);
+        if (!rc)
+            ok = lost ? tag_words(labels, &e, json_object_get(object, "tags"), logits + at * k, &t)
+                      : tag_targets(labels, targets + at, n, logits + at * k, &t);
+        ok = ok && !rc && sum_row(labels, &t, &sums, answers);
+        at += n;
+        json_decref(object);
+    }
+    if (!rc && ok && sums.words) {
+        json_object_set_new(
+            out, "accuracy", hn_json_float((float)((double)sums.right / (double)sums.words)));
+        json_object_set_new(out, "entity_f1",
+            hn_json_float(sums.predicted + sums.actual
+                    ? (float)(2 * (double)sums.common / (double)(sums.predicted + sums.actual))
+                    : 0));
+    }
+    free(t.guess);
+    free(t.gold);
+    hn_encoded_finish(&e);
+    return rc || ok ? rc : hn_fail(err, HN_E_INTERNAL, "out of memory");
 }
 
 /* Where each word begins, in bytes of `text`, or of the words joined by spaces when it is NULL:
@@ -192,26 +274,31 @@ static json_t *entity_json(const struct entity *found, const struct hn_buf *text
 json_t *hn_answer_tags(const struct hn_labels *labels, const struct hn_encoded *e,
     const json_t *row, const float *logits) {
     const json_t *words = json_object_get(row, "tokens");
-    size_t k = hn_labels_outputs(labels), n = 0;
-    for (size_t i = 0; i < e->ids.n; i++)
-        n += e->weights[i] > 0;
+    size_t k = hn_labels_outputs(labels), n = json_array_size(words);
     struct hn_buf text = {0};
     int32_t *tags = hn_calloc(n + 1, sizeof *tags);
+    const float **own = hn_calloc(n + 1, sizeof *own); /* a word's logits, or NULL */
     struct entity *found = hn_calloc(n + 2, sizeof *found);
     size_t *begins = find_words(words, json_string_value(json_object_get(row, "text")), &text);
-    bool ok = tags && found && begins && !text.failed;
+    bool ok = tags && own && found && begins && !text.failed;
     json_t *entities = json_array();
+    for (size_t i = 0; ok && i < e->ids.n; i++)
+        if (e->weights[i] > 0) {
+            own[e->words[i]] = logits;
+            logits += k;
+        }
     for (size_t i = 0; ok && i < n; i++)
-        tags[i] = (int32_t)best_of(logits + i * k, k);
+        tags[i] = own[i] ? (int32_t)best_of(own[i], k) : -1;
     json_t *names = tag_names(labels, tags, ok ? n : 0);
     size_t count = ok ? find_entities(labels, tags, n, found) : 0;
     for (size_t i = 0; i < count; i++) {
         double score = 1;
         for (size_t w = found[i].first; w <= found[i].last; w++)
-            score = fmin(score, probability(logits + w * k, k, (size_t)tags[w]));
+            score = fmin(score, probability(own[w], k, (size_t)tags[w]));
         json_array_append_new(entities, entity_json(&found[i], &text, begins, words, score));
     }
     free(tags);
+    free(own);
     free(found);
     free(begins);
     hn_buf_free(&text);

@@ -17,8 +17,8 @@ json_t *hn_answer_sequence(const struct hn_labels *labels, const float *logits);
 #define HN_WORD_SPACES " \t\r\n" /* what stands between the words of a text that is to be tagged */
 /* {"entities":[{"label","text","start","end","first","last","score"}], "tags":[…]} of a row
  * {"tokens"[,"text"]}: start and end in characters of the text whose words the tokens are, without
- * it of the tokens joined by spaces; first and last number them from 0. logits of the encoded row's
- * targets. */
+ * it of the tokens joined by spaces; first and last number them from 0. A word without tokens has
+ * the tag O. logits of the encoded row's targets. */
 json_t *hn_answer_tags(const struct hn_labels *labels, const struct hn_encoded *e,
     const json_t *row, const float *logits);
 
@@ -39,9 +39,11 @@ json_t *hn_answer_span(
     const struct hn_best_span *span, const struct hn_labels *labels, const char *context);
 
 /* entity_f1 and accuracy, as seqeval computes them; logits and targets of the examples' targets in
- * order. `answers` (or NULL) gets {"tags","correct"} of each row. */
+ * order. `data` is read where a row has a word without tokens, which counts as answered with O.
+ * `answers` (or NULL) gets {"tags","correct"} of each row. */
 int hn_metrics_tags(const struct hn_loaded *loaded, const float *logits, const int32_t *targets,
-    const struct hn_examples *ex, json_t *out, json_t *answers);
+    const struct hn_examples *ex, const struct hn_dataset *data, json_t *out, json_t *answers,
+    struct hn_error *err);
 /* exact_match and f1 in percent, as SQuAD's script computes them; logits of all tokens. `answers`
  * (or NULL) gets hn_answer_span's of each row with its scores. */
 int hn_metrics_spans(const struct hn_loaded *loaded, const float *logits,

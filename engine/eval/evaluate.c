@@ -67,9 +67,8 @@ static int measure_labels(const struct measured *m, struct hn_error *err) {
 }
 
 static int measure_tags(const struct measured *m, struct hn_error *err) {
-    int rc =
-        hn_metrics_tags(m->loaded, m->g->logits, m->g->targets, m->ex, m->e->metrics, m->answers);
-    return memory(rc, err);
+    return hn_metrics_tags(
+        m->loaded, m->g->logits, m->g->targets, m->ex, m->data, m->e->metrics, m->answers, err);
 }
 
 static int measure_spans(const struct measured *m, struct hn_error *err) {
@@ -83,7 +82,10 @@ static int measure_multi(const struct measured *m, struct hn_error *err) {
 }
 
 static int measure_values(const struct measured *m, struct hn_error *err) {
-    return memory(hn_metrics_values(m->g->logits, m->ex->values, m->g->n, m->e->metrics), err);
+    const struct hn_labels *labels = &m->loaded->spec->labels;
+    int rc = hn_metrics_values(
+        m->g->logits, m->ex->values, m->g->n, labels->folded ? 1 : labels->scale, m->e->metrics);
+    return memory(rc, err);
 }
 
 /* NULL: the loss is all there is. */
@@ -174,6 +176,11 @@ static int gather_rows(const struct hn_loaded *loaded, const struct gathered *al
     return tell_rows(ex, data, losses, answers, e->rows, err);
 }
 
+/* Losses of values are in squares of their scale, whatever a head's logits are in. */
+static double loss_unit(const struct hn_labels *labels) {
+    return labels->folded ? 1 / (labels->scale * labels->scale) : 1;
+}
+
 int hn_evaluate(struct hn_compute *compute, const struct hn_phase *phase,
     const struct hn_loaded *loaded, const float *params, const struct hn_examples *ex,
     const struct hn_dataset *data, bool rows, struct hn_evaluation *ret, struct hn_error *err) {
@@ -186,7 +193,7 @@ int hn_evaluate(struct hn_compute *compute, const struct hn_phase *phase,
         .row_losses = rows ? hn_calloc(compute->batch.max_tokens, sizeof *x.row_losses) : NULL};
     json_t *answers = rows ? json_array() : NULL;
     bool ok = !rows || (losses && x.row_losses && answers);
-    double weight = 0;
+    double weight = 0, unit = loss_unit(&loaded->spec->labels);
     size_t targets = 0;
     *ret = (struct hn_evaluation){.metrics = json_object()};
     for (size_t i = 0; i < ex->n_rows; i++)
@@ -201,8 +208,10 @@ int hn_evaluate(struct hn_compute *compute, const struct hn_phase *phase,
         if (rows)
             share_losses(&x, losses + first);
     }
+    for (size_t i = 0; losses && i < ex->n_rows; i++)
+        losses[i].loss *= unit;
     int rc = ok && ret->metrics ? 0 : hn_fail(err, HN_E_INTERNAL, "out of memory");
-    ret->loss = sums.loss;
+    ret->loss = sums.loss * unit;
     if (!rc && head) {
         const struct measured m = {loaded, &all, ex, data, ret, answers};
         rc = measures[loaded->model.head.objective](&m, err);

@@ -14,6 +14,7 @@ struct sequence {
     size_t past;     /* tokens in the cache */
     int32_t next;    /* token to feed once the prompt is in the cache */
     size_t streamed; /* bytes handed to the piece function */
+    bool begun;      /* what it repeats of its prompt is behind it */
 };
 
 struct candidate {
@@ -120,6 +121,24 @@ static void stream(struct session *s, struct sequence *q, bool final) {
     q->streamed = end > q->streamed ? end : q->streamed;
 }
 
+/* Takes off what the answer repeats of its prompt; false while it may still do so. */
+static bool begin_answer(const struct session *s, struct sequence *q) {
+    const struct hn_view again = s->g->again ? s->g->again[q->input] : (struct hn_view){0};
+    struct hn_buf *text = &s->results[q->input].text;
+    size_t n = least(text->size, again.size);
+    if (q->begun || (n && memcmp(text->data, again.data, n) != 0)) {
+        q->begun = true;
+        return true;
+    }
+    if (text->size < again.size)
+        return false;
+    q->begun = true;
+    text->size -= again.size;
+    if (again.size)
+        memmove(text->data, text->data + again.size, text->size + 1);
+    return true;
+}
+
 /* Takes the next token of a sequence; frees the slot when it ends. */
 static void advance(struct session *s, struct sequence *q, const float *logits) {
     const struct hn_generator *g = s->g;
@@ -131,13 +150,16 @@ static void advance(struct session *s, struct sequence *q, const float *logits) 
     } else {
         hn_tokenizer_decode(g->codec->tokenizer, id, false, &r->text);
         q->next = id;
-        if (stopped(&r->text, s->o))
+        if (begin_answer(s, q) && stopped(&r->text, s->o))
             r->finish_reason = "stop";
         else if (r->tokens + 1 >= s->o->max_tokens || q->past + 1 > g->context)
             r->finish_reason = "length";
     }
     r->tokens++;
-    stream(s, q, r->finish_reason != NULL);
+    if (r->finish_reason && !q->begun)
+        hn_buf_clear(&r->text);
+    if (q->begun || r->finish_reason)
+        stream(s, q, r->finish_reason != NULL);
     if (r->finish_reason)
         q->input = SIZE_MAX;
 }

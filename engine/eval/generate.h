@@ -39,6 +39,9 @@ struct hn_generator {
     const struct hn_codec *codec;
     const float *params;
     size_t slots, context;
+    /* [n] text at a prompt's end that its ids leave out: answers that begin with it lose it; NULL:
+     * none */
+    const struct hn_view *again;
 };
 
 /* Called with each new piece of text (whole UTF-8 characters); may be NULL. */

@@ -234,16 +234,22 @@ static bool rank(const float *values, size_t n, double *ranks) {
     return rows != NULL;
 }
 
-int hn_metrics_values(const float *predicted, const float *truth, size_t n, json_t *out) {
-    double *x = hn_calloc(n, sizeof *x), *y = hn_calloc(n, sizeof *y), squares = 0;
+int hn_metrics_values(
+    const float *predicted, const float *truth, size_t n, double unit, json_t *out) {
+    double *x = hn_calloc(n, sizeof *x), *y = hn_calloc(n, sizeof *y), squares = 0, mean = 0,
+           spread = 0;
     bool ok = x && y;
     for (size_t i = 0; ok && i < n; i++) {
         x[i] = (double)predicted[i];
         y[i] = (double)truth[i];
         squares += (x[i] - y[i]) * (x[i] - y[i]);
+        mean += y[i] / (double)n;
     }
+    for (size_t i = 0; ok && i < n; i++)
+        spread += (y[i] - mean) * (y[i] - mean);
     if (ok && n) {
-        put(out, "mse", squares / (double)n);
+        put(out, "r2", spread > 0 ? 1 - squares / spread : 0);
+        put(out, "mse", squares / (double)n * unit * unit);
         put(out, "pearson", correlation(x, y, n));
     }
     ok = ok && rank(predicted, n, x) && rank(truth, n, y);

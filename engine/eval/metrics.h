@@ -22,6 +22,7 @@ int hn_metrics_classes(const float *logits, const int32_t *targets, size_t n, si
  * of a row right) f1_macro f1_weighted precision recall (means over labels) auc. */
 int hn_metrics_multi(const float *logits, const float *truth, size_t n, size_t k, json_t *out);
 /* mse pearson spearman */
-int hn_metrics_values(const float *predicted, const float *truth, size_t n, json_t *out);
+int hn_metrics_values(
+    const float *predicted, const float *truth, size_t n, double unit, json_t *out);
 
 #endif

@@ -77,6 +77,9 @@ static int add_windows(struct hn_head_inputs *in, const struct hn_loaded *loaded
             rc = hn_examples_add(&in->examples, e, e->ids.n, index, (uint32_t)index + 1, err);
         in->longest = e->ids.n > in->longest ? e->ids.n : in->longest;
     } while (!rc && e->again);
+    bool windows = loaded->model.head.objective == HN_OBJECTIVE_SPAN;
+    if (!rc)
+        in->cut[index] = windows ? e->question_cut : e->length - hn_encoded_kept(e, &o);
     return rc;
 }
 
@@ -84,9 +87,10 @@ int hn_head_inputs_read(struct hn_head_inputs *in, const struct hn_loaded *loade
     const json_t *inputs, struct hn_error *err) {
     enum hn_objective objective = loaded->model.head.objective;
     struct hn_encoded e = {0};
-    *in = (struct hn_head_inputs){.rows = json_array()};
+    *in = (struct hn_head_inputs){
+        .rows = json_array(), .cut = hn_calloc(json_array_size(inputs) + 1, sizeof *in->cut)};
     hn_examples_begin(&in->examples, &loaded->spec->labels);
-    int rc = in->rows ? 0 : hn_fail(err, HN_E_INTERNAL, "out of memory");
+    int rc = in->rows && in->cut ? 0 : hn_fail(err, HN_E_INTERNAL, "out of memory");
     for (size_t i = 0; !rc && i < json_array_size(inputs); i++) {
         json_t *row = row_of(objective, json_array_get(inputs, i));
         rc = row ? add_windows(in, loaded, row, i, &e, err) : refuse(objective, i, err);
@@ -99,6 +103,7 @@ int hn_head_inputs_read(struct hn_head_inputs *in, const struct hn_loaded *loade
 void hn_head_inputs_finish(struct hn_head_inputs *in) {
     hn_examples_finish(&in->examples);
     json_decref(in->rows);
+    free(in->cut);
     *in = (struct hn_head_inputs){0};
 }
 
@@ -193,6 +198,8 @@ int hn_predict_head(struct hn_compute *compute, const struct hn_phase *phase,
                 one = json_pack("{s:n}", "label");
             example++;
         }
+        if (one && in->cut[i])
+            json_object_set_new(one, "truncated", json_integer((json_int_t)in->cut[i]));
         json_array_append_new(data, one);
     }
     free(logits);

@@ -17,6 +17,7 @@ int hn_predict_phase(
 struct hn_head_inputs {
     struct hn_examples examples; /* one row a window */
     json_t *rows;                /* the inputs as rows under our own names */
+    size_t *cut;                 /* [rows] tokens of each that the model cannot read */
     size_t longest;
 };
 /* Inputs: texts; for tags texts or lists of words; for answers {"question","context"}. Errors name

@@ -12,11 +12,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #define SLOTS 16 /* sequences that are answered at the same time */
 #define SMALLEST_CONTEXT 256
-#define BASE_LENGTH 2048 /* tokens of a row, where no job says how many */
 
 void hn_predictor_destroy(struct hn_predictor *p) {
     if (!p)
@@ -35,8 +35,10 @@ static int read_exported(struct hn_predictor *p, const char *run_dir, struct hn_
     char dir[4096];
     for (size_t i = 0; i < hn_n_exporters; i++) {
         snprintf(dir, sizeof dir, "%s/artifacts/%s", run_dir, hn_exporters[i].dir);
-        if (!hn_exporters[i].is_model && access(dir, R_OK) == 0)
+        if (!hn_exporters[i].is_model && access(dir, R_OK) == 0) {
+            p->spec.labels.folded = true;
             return hn_exporters[i].read(&p->loaded, &p->params, dir, p->params.values, err);
+        }
     }
     return hn_fail(err, HN_E_CONFLICT,
         "the job has no exported result yet; ask for \"step\":\"last\" while it runs");
@@ -122,6 +124,18 @@ static int no_head(const struct hn_model *model, struct hn_error *err) {
     return HN_E_UNSUPPORTED;
 }
 
+/* The day that templates write: the run's, so that it is asked as it was trained, else today. */
+static void set_date(struct hn_predictor *p) {
+    char *date = p->loaded.codec.date;
+    size_t size = sizeof p->loaded.codec.date;
+    time_t now = time(NULL);
+    struct tm tm;
+    if (p->spec.template_date)
+        snprintf(date, size, "%s", p->spec.template_date);
+    else if (gmtime_r(&now, &tm))
+        strftime(date, size, "%Y-%m-%d", &tm);
+}
+
 /* `own`: the model's own head, if it was trained for a task; else that of the job. */
 static int open_model(struct hn_predictor *p, const char *path, bool own, struct hn_error *err) {
     int rc = hn_model_open(&p->loaded.model, path, err);
@@ -135,22 +149,25 @@ static int open_model(struct hn_predictor *p, const char *path, bool own, struct
             &p->loaded.model, p->spec.labels.objective, hn_labels_outputs(&p->spec.labels), err);
     if (!rc)
         rc = hn_labels_fit_head(&p->spec.labels, &p->loaded.model, err);
-    return rc ? rc : hn_codec_open(&p->loaded.model, &p->loaded.codec, err);
+    if (!rc)
+        rc = hn_codec_open(&p->loaded.model, &p->loaded.codec, err);
+    if (!rc)
+        set_date(p);
+    p->loaded.codec.applied = !rc && hn_spec_applied(&p->spec);
+    return rc;
 }
 
 /* A base alone: rows as long as it was made for, within reason; a head must be in its file. */
 static int open_base(struct hn_predictor *p, const char *path, struct hn_error *err) {
     hn_hyperparams_defaults(&p->spec.hp);
     int rc = open_model(p, path, true, err);
-    size_t context = p->loaded.model.config.context;
-    p->spec.hp.max_length = (int64_t)(context < BASE_LENGTH ? context : BASE_LENGTH);
     if (!rc && p->loaded.model.head.is_new)
         rc = hn_fail(
             err, HN_E_MODEL_INVALID, "the model's file lacks the head that its config.json names");
     return rc;
 }
 
-static int open_predictor(
+static int open_any(
     struct hn_predictor *p, const char *path, const json_t *source, struct hn_error *err) {
     const char *run_dir = NULL;
     char merged[4300];
@@ -163,8 +180,10 @@ static int open_predictor(
     int rc = read_source_spec(p, source, &run_dir, err);
     if (rc)
         return rc;
-    if (exported && is_merged_only(run_dir, merged, sizeof merged))
+    if (exported && is_merged_only(run_dir, merged, sizeof merged)) {
+        p->spec.labels.folded = true;
         return open_model(p, merged, false, err);
+    }
     rc = open_model(p, path, false, err);
     if (!rc)
         rc = hn_loaded_choose_params(&p->loaded, err);
@@ -175,9 +194,36 @@ static int open_predictor(
     return exported ? read_exported(p, run_dir, err) : read_checkpoint(p, run_dir, step, err);
 }
 
+void hn_predictor_fold(struct hn_predictor *p) {
+    if (!p->spec.labels.folded && p->params.values)
+        hn_loaded_fold_head(&p->loaded, p->params.values);
+    p->spec.labels.folded = true;
+}
+
 size_t hn_predictor_limit(const struct hn_predictor *p) {
     return p->loaded.model.config.context < HN_ANSWER_CONTEXT ? p->loaded.model.config.context
                                                               : HN_ANSWER_CONTEXT;
+}
+
+/*
+ * What is asked later is read as far as the model reads: a length that fits the training rows, as
+ * "auto" chooses it, says nothing about it. Contexts of questions are read to their end in windows,
+ * which have the length of the training's.
+ */
+static void choose_length(struct hn_predictor *p) {
+    int64_t most = (int64_t)hn_predictor_limit(p), *length = &p->spec.hp.max_length;
+    if (p->loaded.model.head.objective != HN_OBJECTIVE_SPAN)
+        *length = most;
+    else if (*length == HN_AUTO_INT)
+        *length = most < HN_AUTO_WINDOW ? most : HN_AUTO_WINDOW;
+}
+
+static int open_predictor(
+    struct hn_predictor *p, const char *path, const json_t *source, struct hn_error *err) {
+    int rc = open_any(p, path, source, err);
+    if (!rc)
+        choose_length(p);
+    return rc;
 }
 
 /* Room for `tokens` a sequence in the key-value cache: grown in powers of two, since most calls are
@@ -306,23 +352,27 @@ int hn_predictor_generate(struct hn_predictor *p, const struct hn_prompt *prompt
     const struct hn_generate_options *options, struct hn_generated *results, hn_piece_fn *piece,
     void *user, struct hn_error *err) {
     struct hn_ids *ids = hn_calloc(n, sizeof *ids);
+    struct hn_view *again = hn_calloc(n, sizeof *again);
     size_t longest = 0;
-    for (size_t i = 0; ids && i < n; i++) {
+    for (size_t i = 0; ids && again && i < n; i++) {
         ids[i] = prompts[i].ids;
+        again[i] = hn_prompt_again(&prompts[i]);
         longest = ids[i].n > longest ? ids[i].n : longest;
     }
-    int rc = ids ? make_room(p, longest + options->max_tokens, err)
-                 : hn_fail(err, HN_E_INTERNAL, "out of memory");
+    int rc = ids && again ? make_room(p, longest + options->max_tokens, err)
+                          : hn_fail(err, HN_E_INTERNAL, "out of memory");
     struct hn_generator g = {.compute = &p->compute,
         .phase = &p->phase,
         .model = &p->loaded.model,
         .codec = &p->loaded.codec,
         .params = p->params.values,
         .slots = SLOTS,
-        .context = p->context};
+        .context = p->context,
+        .again = again};
     if (!rc)
         rc = hn_generate(&g, ids, n, options, results, piece, user, err);
     free(ids);
+    free(again);
     return rc;
 }
 

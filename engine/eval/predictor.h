@@ -39,6 +39,8 @@ struct hn_sampling {
 /* "max_tokens" (or as given), "temperature", "top_p", "top_k", "seed", "stop". */
 int hn_sampling_read(
     const json_t *params, int64_t max_tokens, struct hn_sampling *ret, struct hn_error *err);
+/* Gives a head of values the labels' own unit, as exports have it. */
+void hn_predictor_fold(struct hn_predictor *predictor);
 /* Tokens that a prompt and its answer may have together. */
 size_t hn_predictor_limit(const struct hn_predictor *predictor);
 /* hn_generate with the predictor's model, and room made for these prompts. */

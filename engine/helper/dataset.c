@@ -52,6 +52,29 @@ int hn_helper_dataset_unpack(
     return rc;
 }
 
+/* What the column of labels is taken as where a job says nothing else, with warnings; null where
+ * there is none, or where a job would have to say more. */
+static json_t *find_labels(struct hn_dataset *data) {
+    static const struct hn_labels_request nothing;
+    struct hn_label_notes notes = {0};
+    struct hn_labels labels;
+    struct hn_error problem = {0};
+    if (data->columns != HN_ROWS_TEXT_LABEL && data->columns != HN_ROWS_TOKENS_TAGS)
+        return json_null();
+    if (hn_labels_find(&labels, data, &nothing, &notes, &problem) == 0)
+        hn_labels_finish(&labels);
+    else
+        hn_issue_warn(&data->issues, "labels", 0, "%s%s%s", problem.message,
+            problem.hint[0] ? "; " : "", problem.hint);
+    if (notes.why)
+        hn_issue_warn(&data->issues, "guessed_problem", 0, "%s", notes.why);
+    if (notes.alike)
+        hn_issue_warn(&data->issues, "similar_labels", 0, "%s", notes.alike);
+    json_t *shown = hn_json_share_or_null(notes.shown);
+    hn_label_notes_finish(&notes);
+    return shown;
+}
+
 int hn_helper_dataset_inspect(
     struct hn_helper_call *call, const json_t *params, json_t **ret, struct hn_error *err) {
     struct hn_dataset *data = hn_calloc(1, sizeof *data);
@@ -62,9 +85,12 @@ int hn_helper_dataset_inspect(
         json_t *tasks = json_array();
         for (const char *const *task = hn_dataset_tasks(data); *task; task++)
             json_array_append_new(tasks, json_string(*task));
-        *ret = json_pack("{s:s, s:O, s:o, s:I, s:I, s:O}", "format", data->format, "columns",
-            data->mapping, "tasks", tasks, "rows", (json_int_t)data->n_rows, "dropped",
-            (json_int_t)data->dropped, "warnings", data->issues.warnings);
+        json_t *labels = find_labels(data);
+        *ret = HN_JSON_OBJECT({"format", json_string(data->format)},
+            {"columns", hn_json_share(data->mapping)}, {"tasks", tasks},
+            {"rows", json_integer((json_int_t)data->n_rows)},
+            {"dropped", json_integer((json_int_t)data->dropped)}, {"labels", labels},
+            {"warnings", hn_json_share(data->issues.warnings)});
         rc = *ret ? 0 : hn_fail(err, HN_E_INTERNAL, "out of memory");
     }
     hn_dataset_close(data);
@@ -132,6 +158,7 @@ struct preview {
     struct hn_encoded encoded;
     struct hn_encode_options options;
     struct hn_labels labels;
+    struct hn_label_notes notes;
 };
 
 static int read_options(struct preview *p, const json_t *params, struct hn_error *err) {
@@ -167,7 +194,20 @@ static int read_options(struct preview *p, const json_t *params, struct hn_error
         (p->options.task == HN_TASK_QA && !p->model.arch->encoder))
         return 0;
     p->options.labels = &p->labels;
-    return hn_labels_find(&p->labels, &p->data, NULL, NULL, err);
+    const struct hn_labels_request request = {
+        .no_bias = !p->model.arch->heads[HN_HEAD_SEQUENCE].bias};
+    return hn_labels_find(&p->labels, &p->data, &request, &p->notes, err);
+}
+
+static json_t *notices_json(const struct hn_notices *notices) {
+    json_t *list = json_array();
+    char text[320];
+    for (size_t i = 0; i < notices->n; i++) {
+        hn_notice_text(&notices->list[i], text, sizeof text);
+        json_array_append_new(list,
+            json_pack("{s:s, s:s}", "code", hn_notice_code(&notices->list[i]), "message", text));
+    }
+    return list;
 }
 
 static int preview_row(
@@ -180,10 +220,14 @@ static int preview_row(
     if (!rc) {
         size_t kept = hn_encoded_kept(&p->encoded, &p->options);
         json_t *tokens = tokens_json(&p->codec, &p->encoded, kept, counts);
-        *ret = json_pack("{s:I, s:I, s:o, s:o, s:O, s:o}", "row", (json_int_t)row, "line",
-            (json_int_t)p->data.lines[row - 1], "rendered",
-            json_stringn(p->encoded.text.data ? p->encoded.text.data : "", p->encoded.text.size),
-            "tokens", tokens, "counts", counts, "dropped", fate(&p->encoded, kept, &p->options));
+        const char *text = p->encoded.text.data ? p->encoded.text.data : "";
+        *ret = HN_JSON_OBJECT({"row", json_integer((json_int_t)row)},
+            {"line", json_integer((json_int_t)p->data.lines[row - 1])},
+            {"rendered", json_stringn(text, p->encoded.text.size)}, {"tokens", tokens},
+            {"counts", hn_json_share(counts)}, {"dropped", fate(&p->encoded, kept, &p->options)},
+            {"warnings", notices_json(&p->encoded.notices)});
+        if (*ret && p->notes.shown)
+            json_object_update(*ret, p->notes.shown);
         rc = *ret ? 0 : hn_fail(err, HN_E_INTERNAL, "out of memory");
     }
     json_decref(counts);
@@ -193,7 +237,8 @@ static int preview_row(
 
 int hn_helper_dataset_preview(
     struct hn_helper_call *call, const json_t *params, json_t **ret, struct hn_error *err) {
-    const char *path = NULL, *date = "2000-01-01"; /* templates that print the date need one */
+    const char *path = NULL, *template = NULL,
+               *date = "2000-01-01"; /* templates that print the date need one */
     int64_t row = 1;
     struct preview *p = hn_calloc(1, sizeof *p);
     if (!p)
@@ -204,9 +249,12 @@ int hn_helper_dataset_preview(
     if (!rc)
         rc = hn_json_string(params, "now", &date, err);
     if (!rc)
+        rc = hn_json_string(params, "template", &template, err);
+    if (!rc)
         rc = hn_model_peek(&p->model, path, err);
     if (!rc)
         rc = hn_codec_open(&p->model, &p->codec, err);
+    p->codec.applied = template && strcmp(template, "applied") == 0;
     if (!rc)
         rc = open_data(call, json_object_get(params, "data"), &p->data, err);
     if (!rc)
@@ -215,6 +263,7 @@ int hn_helper_dataset_preview(
         rc = preview_row(p, (size_t)row, date, ret, err);
     hn_encoded_finish(&p->encoded);
     hn_labels_finish(&p->labels);
+    hn_label_notes_finish(&p->notes);
     hn_dataset_close(&p->data);
     hn_codec_finish(&p->codec);
     hn_model_close(&p->model);

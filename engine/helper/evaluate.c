@@ -126,7 +126,7 @@ static int write_group(
         } else {
             hn_prompt_finish(&prompts[n]);
             prompts[n] = (struct hn_prompt){0};
-            rc = rc == HN_E_UNSUPPORTED ? 0 : rc;
+            rc = rc == HN_E_INTERNAL ? rc : 0;
         }
     }
     if (!rc)

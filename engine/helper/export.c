@@ -25,8 +25,9 @@ static int list_export(const char *root, const char *kind, json_t *files, struct
 }
 
 static int write_exports(
-    const struct hn_predictor *p, const char *root, json_t *files, struct hn_error *err) {
+    struct hn_predictor *p, const char *root, json_t *files, struct hn_error *err) {
     int rc = hn_dir_create(root, err);
+    hn_predictor_fold(p);
     for (size_t i = 0; !rc && i < hn_n_exporters; i++) {
         char dir[4200];
         const struct hn_exporter *e = &hn_exporters[i];

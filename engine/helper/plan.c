@@ -6,6 +6,8 @@
  */
 #include "engine/families/load.h"
 #include "engine/helper/plan.h"
+#include "engine/data/row_set.h"
+#include "engine/data/split.h"
 #include "engine/run/batch.h"
 #include "engine/run/checkpoint.h"
 #include "engine/export/export.h"
@@ -14,6 +16,7 @@
 #include "engine/kernels/rate.h"
 #include "engine/run/token_file.h"
 
+#include <float.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -342,6 +345,55 @@ static json_t *head_of(const struct hn_model *model) {
     return score ? json_string(score->data ? "reused" : "new") : json_null();
 }
 
+static void warn_truncated(struct hn_planning *p, const struct hn_run *run) {
+    const struct hn_examples *sets[] = {&run->train, &run->validation, &run->test};
+    static const char *const names[] = {"", "validation ", "test "};
+    for (int i = 0; i < 3; i++)
+        if (sets[i]->truncated)
+            hn_planning_warn(p, "truncated",
+                "%zu of %zu %srows are longer than max_length %lld and are cut on the right",
+                sets[i]->truncated, sets[i]->rows_total, names[i],
+                (long long)p->spec.hp.max_length);
+}
+
+/* Rows that stand on both sides, and those that do not although they are alike. */
+static void warn_split(struct hn_planning *p) {
+    if (p->spec.validation_fraction > 0 && p->twins)
+        hn_planning_warn(p, "equal_inputs",
+            "%zu of %zu rows have the input of another row (but for case, spaces and punctuation); "
+            "rows of one input are all held out for validation or all trained on",
+            p->twins, p->rows);
+    for (int i = 0; i < 2; i++)
+        if (p->shared[i])
+            hn_planning_warn(p, "shared_rows",
+                "%zu of %zu %s rows have the input of a training row (but for case, spaces and "
+                "punctuation), so that their metrics are too good; \"drop_leaks\": true leaves "
+                "equal rows out of training",
+                p->shared[i], p->n_others[i], i ? "test" : "validation");
+}
+
+static void warn_notices(
+    struct hn_planning *p, const struct hn_notices *notices, size_t total, const char *rows) {
+    char text[508];
+    for (size_t i = 0; i < notices->n; i++) {
+        hn_notice_sentence(&notices->list[i], total, rows, text, sizeof text);
+        hn_planning_warn(p, hn_notice_code(&notices->list[i]), "%s", text);
+    }
+}
+
+/* What was noticed of the rows, as tokens and as prompts. */
+static void warn_of_rows(struct hn_planning *p, const struct hn_run *run) {
+    warn_notices(p, &run->train.notices, run->train.rows_total, "training rows");
+    warn_notices(p, &run->validation.notices, run->validation.rows_total, "validation rows");
+    warn_notices(p, &run->test.notices, run->test.rows_total, "test rows");
+    for (size_t i = 0; i < run->unwritten.n; i++) {
+        bool sample = run->unwritten.list[i].kind == HN_NOTICE_NO_SAMPLE;
+        struct hn_notices one = {1, {run->unwritten.list[i]}};
+        warn_notices(p, &one, sample ? run->n_samples_tried : run->n_answers_tried,
+            sample ? "rows tried for samples" : "rows to answer");
+    }
+}
+
 static json_t *answer(struct hn_planning *p, struct hn_run *run, struct hn_error *err) {
     const struct hn_examples *ex = &run->train;
     const struct hn_spec *spec = &p->spec;
@@ -371,10 +423,9 @@ static json_t *answer(struct hn_planning *p, struct hn_run *run, struct hn_error
             "no validation row is left to evaluate on (%zu of %zu dropped): raise max_length or "
             "look at the rows",
             run->validation.dropped, run->validation.rows_total);
-    if (ex->truncated)
-        hn_planning_warn(p, "truncated",
-            "%zu of %zu rows are longer than max_length %lld and are cut on the right",
-            ex->truncated, ex->rows_total, (long long)p->spec.hp.max_length);
+    warn_of_rows(p, run);
+    warn_truncated(p, run);
+    warn_split(p);
     if (ex->dropped)
         hn_planning_warn(p, "dropped", "%zu of %zu rows are left out: %s", ex->dropped,
             ex->rows_total,
@@ -391,7 +442,7 @@ static json_t *answer(struct hn_planning *p, struct hn_run *run, struct hn_error
                 {"used", json_integer(ex->n_rows)}, {"dropped", json_integer(ex->dropped)},
                 {"truncated", json_integer(ex->truncated)},
                 {"target_tokens", json_integer(ex->target_tokens)})},
-        {"warnings", hn_json_share(p->warnings)},
+        {"labels", hn_json_share_or_null(p->labels)}, {"warnings", hn_json_share(p->warnings)},
         {"plan",
             HN_JSON_OBJECT({"peak_bytes", json_integer(run->memory.peak)},
                 {"micro_batch_tokens", json_integer(p->spec.hp.micro_batch_tokens)},
@@ -419,6 +470,18 @@ static int check_init(const struct hn_run *run, const char *path, struct hn_erro
     return rc;
 }
 
+/* Values of another job's head go with the scale that they were trained at. */
+static int read_init_scale(struct hn_spec *spec, const json_t *init, struct hn_error *err) {
+    const json_t *target = json_object_get(init, "target");
+    struct hn_labels *l = &spec->labels;
+    if (l->objective != HN_OBJECTIVE_VALUE)
+        return 0;
+    l->mean = 0;
+    l->scale = 1;
+    int rc = hn_json_number(target, "mean", -DBL_MAX, DBL_MAX, &l->mean, err);
+    return rc ? rc : hn_json_number(target, "scale", DBL_MIN, DBL_MAX, &l->scale, err);
+}
+
 static int read_init(struct hn_planning *p, struct hn_error *err) {
     const json_t *init = json_object_get(p->params, "init");
     struct hn_spec *spec = &p->spec;
@@ -441,6 +504,9 @@ static int read_init(struct hn_planning *p, struct hn_error *err) {
         return rc;
     }
     spec->init_sha256 = p->init_sha256;
+    rc = read_init_scale(spec, init, err);
+    if (rc)
+        return rc;
     return hn_sha256_file(spec->init_file, p->init_sha256, NULL, err);
 }
 
@@ -496,6 +562,9 @@ static int plan_loaded(
         hn_helper_issues(call, run.train_data.issues.n ? &run.train_data : &run.validation_data);
     if (!rc) {
         hn_planning_choose_after(p, &run, auto_length);
+        rc = hn_run_check_prompts(&run, err);
+    }
+    if (!rc) {
         rc = fit_memory(p, &run, auto_micro, err);
     }
     if (!rc && p->spec.exports & HN_EXPORT_MERGED_GGUF)
@@ -519,6 +588,7 @@ static int look_at_model(struct hn_planning *p, struct hn_error *err) {
         rc = hn_labels_of_model(&own, &model, err);
     p->head_labels = json_incref(own.names);
     hn_labels_finish(&own);
+    p->no_bias = !rc && !model.arch->heads[HN_HEAD_SEQUENCE].bias;
     if (!rc && !model.is_folder &&
         hn_view_is(hn_gguf_string(&model.gguf, "tokenizer.ggml.model"), "gpt2") &&
         !hn_gguf_find(&model.gguf, "tokenizer.ggml.pre"))
@@ -543,6 +613,8 @@ static int open_training(struct hn_planning *p, struct hn_dataset *data, struct 
     struct hn_dataset_options options = options_of(&spec->train);
     rc = hn_dataset_open(data, spec->train.file, &options, err);
     p->weighed_rows = spec->train.weight * (double)data->n_rows;
+    spec->train.chats =
+        data->columns == HN_ROWS_MESSAGES && json_object_get(data->mapping, "completion");
     for (size_t i = 0; !rc && i < json_array_size(more); i++) {
         struct hn_source *next = &spec->more[i];
         size_t before = data->n_rows;
@@ -559,7 +631,7 @@ static int open_training(struct hn_planning *p, struct hn_dataset *data, struct 
 
 /* What only tasks with classes have is not left aside in silence. */
 static int refuse_labels(const struct hn_planning *p, struct hn_error *err) {
-    static const char *const names[] = {"labels", "class_weights"};
+    static const char *const names[] = {"labels", "class_weights", "problem"};
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         const json_t *value = json_object_get(p->params, names[i]);
         const char *word = json_string_value(value);
@@ -573,12 +645,50 @@ static int refuse_labels(const struct hn_planning *p, struct hn_error *err) {
     return 0;
 }
 
+static const json_t *given(const struct hn_planning *p, const char *name) {
+    const json_t *value = json_object_get(p->params, name);
+    return json_is_null(value) ? NULL : value;
+}
+
+/* The labels of all rows, with what a person should know about how they were taken. */
+static int find_labels(struct hn_planning *p, struct hn_error *err) {
+    const struct hn_labels_request request = {.labels = given(p, "labels"),
+        .weights = given(p, "class_weights"),
+        .problem = json_string_value(given(p, "problem")),
+        .no_bias = p->no_bias};
+    struct hn_label_notes notes;
+    int rc = hn_labels_find(&p->spec.labels, &p->data, &request, &notes, err);
+    if (notes.why)
+        hn_planning_warn(p, "guessed_problem", "%s", notes.why);
+    if (notes.alike)
+        hn_planning_warn(p, "similar_labels", "%s", notes.alike);
+    p->labels = hn_json_share_or_null(notes.shown);
+    hn_label_notes_finish(&notes);
+    return rc || request.labels || p->spec.labels.multi_hot
+        ? rc
+        : hn_labels_follow(&p->spec.labels, p->head_labels, err);
+}
+
+/* Rows whose text the model's template makes are not rendered yet; labelled texts stay plain. */
+static int refuse_applied(
+    const struct hn_planning *p, const struct hn_dataset *data, struct hn_error *err) {
+    const char *word = json_string_value(json_object_get(p->params, "template"));
+    if (!word || strcmp(word, "applied") != 0 || data->columns == HN_ROWS_TEXT ||
+        data->columns == HN_ROWS_PROMPT_COMPLETION)
+        return 0;
+    hn_fail(err, HN_E_INVALID_FIELD,
+        "template \"applied\" is for rows of text, or of prompt and completion, that are rendered "
+        "already; these are not");
+    hn_error_field(err, "template");
+    hn_error_hint(err, "leave template out");
+    return HN_E_INVALID_FIELD;
+}
+
 /* Number of rows and the tasks the training data allows. */
 static int look_at_data(struct hn_helper_call *call, struct hn_planning *p, struct hn_error *err) {
-    struct hn_dataset data = {0};
-    int rc = open_training(p, &data, err);
-    hn_helper_issues(call, &data);
-    const char *const *tasks = rc ? NULL : hn_dataset_tasks(&data);
+    int rc = open_training(p, &p->data, err);
+    hn_helper_issues(call, &p->data);
+    const char *const *tasks = rc ? NULL : hn_dataset_tasks(&p->data);
     const char *asked = json_string_value(json_object_get(p->params, "task"));
     bool allowed = !asked;
     for (size_t i = 0; tasks && tasks[i]; i++)
@@ -600,15 +710,35 @@ static int look_at_data(struct hn_helper_call *call, struct hn_planning *p, stru
     /* Decoders write their answers: rows with questions become text. */
     bool written =
         p->spec.task == HN_TASK_GENERATION || (p->spec.task == HN_TASK_QA && !p->encoder);
+    if (!rc)
+        rc = refuse_applied(p, &p->data, err);
     if (!rc && (written || p->spec.task == HN_TASK_QA))
         rc = refuse_labels(p, err);
-    const json_t *given = json_object_get(p->params, "labels");
     if (!rc && !written)
-        rc = hn_labels_find(
-            &p->spec.labels, &data, given, json_object_get(p->params, "class_weights"), err);
-    if (!rc && (!given || json_is_null(given)))
-        rc = hn_labels_follow(&p->spec.labels, p->head_labels, err);
-    hn_dataset_close(&data);
+        rc = find_labels(p, err);
+    if (!rc)
+        rc = hn_split_twins(&p->data, &p->twins, err);
+    return rc;
+}
+
+/* Validation and test rows whose input is trained on. */
+static int look_at_shared(struct hn_planning *p, struct hn_error *err) {
+    const struct hn_source *sources[] = {&p->spec.validation, &p->spec.test};
+    struct hn_row_set seen = {.inputs = true};
+    int rc = sources[0]->file || sources[1]->file
+        ? hn_row_set_add(&seen, &p->data, NULL, p->data.n_rows, err)
+        : 0;
+    for (size_t i = 0; !rc && i < 2; i++) {
+        struct hn_dataset other = {0};
+        struct hn_dataset_options options = options_of(sources[i]);
+        if (sources[i]->file && hn_dataset_open(&other, sources[i]->file, &options, NULL) == 0) {
+            p->n_others[i] = other.n_rows;
+            rc = hn_row_set_count(&seen, &other, NULL, other.n_rows, &p->shared[i], err);
+        }
+        hn_dataset_close(&other);
+    }
+    hn_dataset_close(&p->data);
+    hn_row_set_finish(&seen);
     return rc;
 }
 
@@ -655,11 +785,15 @@ int hn_helper_job_plan(
     if (!rc && test && !json_is_null(test))
         rc = read_source(test, &p.spec.test, err);
     if (!rc)
+        rc = look_at_shared(&p, err);
+    if (!rc)
         rc = read_others(&p, err);
     if (!rc)
         rc = read_init(&p, err);
     if (!rc)
         rc = plan_loaded(call, &p, ret, err);
+    hn_dataset_close(&p.data);
+    json_decref(p.labels);
     json_decref(p.reasons);
     json_decref(p.warnings);
     json_decref(p.head_labels);

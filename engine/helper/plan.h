@@ -18,14 +18,19 @@ struct hn_planning {
     /* What is planned, with the paths of the inputs here until it is written. */
     struct hn_spec spec;
     json_t *reasons, *warnings;
-    json_t *head_labels; /* of the head that the base's folder was trained with, or NULL */
+    json_t *head_labels;    /* of the head that the base's folder was trained with, or NULL */
+    json_t *labels;         /* what people are shown of them; or NULL */
+    struct hn_dataset data; /* the training rows, until they are loaded */
+    size_t twins;           /* training rows whose input another one has, too */
+    /* validation and test rows, and how many of them have a training row's input */
+    size_t n_others[2], shared[2];
     char tokens[HN_SHA256_HEX + 24]; /* name of the file with the tokenised rows */
     /* names of inputs in a run directory: of further training data, of other precisions */
     char more[HN_SPEC_MORE][48], others[HN_VERIFY_ON_MAX][48];
     char init_sha256[HN_SHA256_HEX];
-    size_t rows;         /* of all training data sets */
-    double weighed_rows; /* the same, each as often as its data set's weight has it in an epoch */
-    bool encoder;
+    size_t rows;           /* of all training data sets */
+    double weighed_rows;   /* the same, each as often as its data set's weight has it in an epoch */
+    bool encoder, no_bias; /* no_bias: the family's head of values has none */
 };
 
 /* Why the hyperparameter `name` has its value; the last reason stays. */

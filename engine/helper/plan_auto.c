@@ -169,25 +169,26 @@ int hn_planning_choose(struct hn_planning *p, const struct hn_model *model, stru
 void hn_planning_choose_after(struct hn_planning *p, const struct hn_run *run, bool auto_length) {
     struct hn_hyperparams *hp = &p->spec.hp;
     size_t longest = 0;
-    const struct hn_examples *sets[] = {&run->train, &run->validation};
-    for (int k = 0; k < 2; k++)
+    const struct hn_examples *sets[] = {&run->train, &run->validation, &run->test};
+    for (int k = 0; k < 3; k++)
         for (size_t i = 0; i < sets[k]->n_rows; i++)
             longest = sets[k]->starts[i + 1] - sets[k]->starts[i] > longest
                 ? sets[k]->starts[i + 1] - sets[k]->starts[i]
                 : longest;
     if (auto_length) {
-        int64_t ceiling = hp->max_length;
+        bool windows = p->spec.labels.objective == HN_OBJECTIVE_SPAN;
+        int64_t ceiling = hp->max_length, least = windows ? HN_AUTO_WINDOW : 8;
         hp->max_length = (int64_t)((longest + 7) / 8 * 8);
-        hp->max_length = hp->max_length < 8 ? 8
-            : hp->max_length > ceiling      ? ceiling
-                                            : hp->max_length;
-        if (run->train.truncated + run->validation.truncated)
+        hp->max_length = hp->max_length < least ? least : hp->max_length;
+        hp->max_length = hp->max_length > ceiling ? ceiling : hp->max_length;
+        if (run->train.truncated + run->validation.truncated + run->test.truncated)
             hn_planning_because(p, "max_length",
                 "%lld: the most that auto takes; %zu rows are longer and are cut",
-                (long long)hp->max_length, run->train.truncated + run->validation.truncated);
+                (long long)hp->max_length,
+                run->train.truncated + run->validation.truncated + run->test.truncated);
         else
-            hn_planning_because(p, "max_length", "%lld: the longest row has %zu tokens",
-                (long long)hp->max_length, longest);
+            hn_planning_because(p, "max_length", "%lld: the longest %s has %zu tokens",
+                (long long)hp->max_length, windows ? "question with its context" : "row", longest);
     }
     if (hp->micro_batch_tokens == HN_AUTO_INT) {
         hp->micro_batch_tokens = HN_AUTO_MICRO_BATCH;

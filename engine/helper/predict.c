@@ -37,8 +37,9 @@ static json_t *result_json(const struct hn_generated *r) {
 /* Whether the run was trained on bare texts: then a text is asked as it stands, not as a user's
  * message of a chat. */
 static bool trained_on_texts(const struct hn_predictor *p) {
-    return json_object_get(p->spec.train.columns, "completion") ||
-        json_object_get(p->spec.train.columns, "text");
+    return !p->spec.train.chats &&
+        (json_object_get(p->spec.train.columns, "completion") ||
+            json_object_get(p->spec.train.columns, "text"));
 }
 
 static int read_prompt(

@@ -21,6 +21,7 @@ int hn_loaded_open(
         rc = hn_codec_open(&loaded->model, &loaded->codec, err);
     if (!rc && spec->template_date)
         snprintf(loaded->codec.date, sizeof loaded->codec.date, "%s", spec->template_date);
+    loaded->codec.applied = !rc && hn_spec_applied(spec);
     return rc;
 }
 
@@ -80,6 +81,29 @@ static int read_init(const struct hn_loaded *loaded, const char *dir, struct hn_
     return rc ? rc : hn_checkpoint_read_values(path, params, false, err);
 }
 
+/* The head's last layer: y = W·x + b. Its logits are scaled by `factor`, and `shift` is added. */
+static void scale_head(const struct hn_loaded *loaded, double factor, double shift, float *values) {
+    const struct hn_weight *w = loaded->model.by_role[HN_ROLE_SCORE],
+                           *b = loaded->model.by_role[HN_ROLE_SCORE_BIAS];
+    for (size_t i = 0; w && w->param != SIZE_MAX && i < w->rows * w->cols; i++)
+        values[w->param + i] = (float)((double)values[w->param + i] * factor);
+    for (size_t i = 0; b && b->param != SIZE_MAX && i < b->rows * b->cols; i++)
+        values[b->param + i] = (float)((double)values[b->param + i] * factor + shift);
+}
+
+void hn_loaded_fold_head(const struct hn_loaded *loaded, float *values) {
+    const struct hn_labels *l = &loaded->spec->labels;
+    if (l->objective == HN_OBJECTIVE_VALUE)
+        scale_head(loaded, l->scale, l->mean, values);
+}
+
+/* A head that the base brings gives values. */
+static void unfold_head(const struct hn_loaded *loaded, float *values) {
+    const struct hn_labels *l = &loaded->spec->labels;
+    if (l->objective == HN_OBJECTIVE_VALUE)
+        scale_head(loaded, 1 / l->scale, -l->mean / l->scale, values);
+}
+
 int hn_loaded_start_params(const struct hn_loaded *loaded, const char *dir,
     struct hn_params *params, struct hn_error *err) {
     if (loaded->spec->init_file)
@@ -87,6 +111,8 @@ int hn_loaded_start_params(const struct hn_loaded *loaded, const char *dir,
     if (loaded->adapter.n)
         hn_adapter_start(&loaded->adapter, &loaded->spec->hp, params->values);
     hn_params_start(&loaded->model, (uint64_t)loaded->spec->hp.seed, params->values);
+    if (!loaded->model.head.is_new)
+        unfold_head(loaded, params->values);
     return 0;
 }
 

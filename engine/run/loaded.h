@@ -41,6 +41,9 @@ int hn_loaded_make_params(
  * earlier run's values (spec.init_file, relative to `dir`). */
 int hn_loaded_start_params(const struct hn_loaded *loaded, const char *dir,
     struct hn_params *params, struct hn_error *err);
+/* A trained head of values gives (value - mean) / scale; afterwards it gives values: weights and
+ * bias of its last layer. Where it has no bias the mean is 0. Nothing for other objectives. */
+void hn_loaded_fold_head(const struct hn_loaded *loaded, float *values);
 /* The path of a file that the specification names, which is relative to `dir` or absolute. */
 void hn_spec_path(char *ret, size_t size, const char *dir, const char *file);
 

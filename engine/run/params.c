@@ -253,11 +253,13 @@ double hn_learning_rate(const struct hn_hyperparams *hp, size_t step, size_t tot
            lr = hp->learning_rate;
     if (s <= w)
         return lr * s / w;
+    /* steps since the peak, which is step w, or step 1 without a warm-up; and until zero */
+    double since = w > 0 ? s - w : s - 1, until = w > 0 ? n - w + 1 : n;
     switch (hp->schedule) {
     case HN_SCHEDULE_LINEAR:
-        return lr * (n - s + 1) / (n - w + 1);
+        return lr * (1 - since / until);
     case HN_SCHEDULE_COSINE:
-        return lr / 2 * (1 + cos(M_PI * (s - 1 - w) / (n - w)));
+        return lr / 2 * (1 + cos(M_PI * since / until));
     default:
         return lr;
     }

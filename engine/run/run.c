@@ -1,5 +1,6 @@
 /* See run.h. */
 #include "engine/families/load.h"
+#include "engine/data/prompt.h"
 #include "engine/data/split.h"
 #include "engine/run/run.h"
 #include "engine/run/batch.h"
@@ -17,6 +18,8 @@
 /* Code, libraries, stacks and OpenBLAS's own buffers of a trainer before it holds anything of the
  * run; measured. */
 #define PROCESS_BYTES ((size_t)48 << 20)
+
+#define SAMPLE_TRIES ((size_t)8) /* rows that are looked at for one sample */
 
 /* A file of the run through hn_dataset_open or hn_dataset_append. */
 typedef int open_fn(
@@ -130,7 +133,8 @@ static int encode_all(struct hn_run *run, struct hn_token_writer *writer, struct
     size_t *held = NULL, *kept = NULL, n_held = 0, n_kept = data->n_rows;
     int rc = 0;
     if (spec->validation_fraction > 0)
-        rc = hn_split_validation(data, spec->validation_fraction, &held, &n_held, err);
+        rc = hn_split_validation(
+            data, &spec->labels, spec->validation_fraction, &held, &n_held, err);
     if (!rc && !(kept = other_rows(data->n_rows, held, n_held, &n_kept)))
         rc = hn_fail(err, HN_E_INTERNAL, "out of memory");
     size_t whole = n_kept;
@@ -221,9 +225,60 @@ static bool spec_has_head(const struct hn_spec *spec) {
     return spec->labels.objective != HN_OBJECTIVE_TOKENS;
 }
 
+/* 0: the row has a prompt of fewer than `room` tokens; else why not. */
+static int try_prompt(const struct hn_run *run, const struct hn_dataset *data, size_t row,
+    size_t room, struct hn_error *err) {
+    struct hn_prompt prompt = {0};
+    int rc = hn_prompt_from_row(&run->loaded.codec, data, row, &prompt, err);
+    size_t n = prompt.ids.n;
+    if (!rc)
+        hn_prompt_finish(&prompt);
+    if (!rc && !n)
+        return hn_fail(err, HN_E_UNSUPPORTED, "the prompt has no tokens");
+    if (!rc && n >= room)
+        return hn_fail(err, HN_E_TOO_LARGE, "the prompt has %zu tokens, more than fit", n);
+    return rc;
+}
+
+/* Notes a row without a prompt; other errors stay. */
+static int note_unwritten(struct hn_run *run, const struct hn_dataset *data, size_t row,
+    enum hn_notice_kind kind, int rc, const struct hn_error *why, struct hn_error *err) {
+    if (rc == HN_E_INTERNAL) {
+        if (err)
+            *err = *why;
+        return rc;
+    }
+    for (size_t i = 0; i < run->unwritten.n; i++) /* one reason stands for all */
+        if (run->unwritten.list[i].kind == kind) {
+            hn_notices_add(&run->unwritten, kind, run->unwritten.list[i].about, data->lines[row]);
+            return 0;
+        }
+    hn_notices_add(&run->unwritten, kind, why->message, data->lines[row]);
+    return 0;
+}
+
+/* The first row from `first` on that has a prompt, of at most SAMPLE_TRIES before `end`. */
+static int choose_sample(struct hn_run *run, const struct hn_examples *ex, size_t first, size_t end,
+    struct hn_error *err) {
+    end = end - first > SAMPLE_TRIES ? first + SAMPLE_TRIES : end;
+    for (size_t i = first; i < end; i++) {
+        struct hn_error why = {0};
+        int rc = try_prompt(run, run->sample_data, ex->rows[i], SIZE_MAX, &why);
+        run->n_samples_tried++;
+        if (!rc) {
+            run->sample_rows[run->n_sample_rows++] = ex->rows[i];
+            return 0;
+        }
+        rc = note_unwritten(run, run->sample_data, ex->rows[i], HN_NOTICE_NO_SAMPLE, rc, &why, err);
+        if (rc)
+            return rc;
+    }
+    return 0;
+}
+
 /* Samples come from the validation rows, spread evenly; from the training rows where there are
- * none. */
-static int choose_samples(struct hn_run *run, struct hn_error *err) {
+ * none. A row without a prompt leaves its place to the next one. */
+static int choose_samples(struct hn_run *run, const char *dir, struct hn_error *err) {
     const struct hn_examples *ex = run->validation.n_rows ? &run->validation : &run->train;
     if (spec_has_head(run->loaded.spec)) /* it writes no text */
         return 0;
@@ -235,10 +290,44 @@ static int choose_samples(struct hn_run *run, struct hn_error *err) {
         : ex->n_rows;
     if (!(run->sample_rows = hn_calloc(n, sizeof *run->sample_rows)))
         return hn_fail(err, HN_E_INTERNAL, "out of memory");
-    for (size_t i = 0; i < n; i++)
-        run->sample_rows[i] = ex->rows[i * ex->n_rows / n];
-    run->n_sample_rows = n;
-    return 0;
+    int rc = n ? hn_run_open_data(run, dir, err) : 0;
+    for (size_t i = 0; !rc && i < n; i++)
+        rc = choose_sample(run, ex, i * ex->n_rows / n, (i + 1) * ex->n_rows / n, err);
+    return rc;
+}
+
+static int check_answers(struct hn_run *run, const struct hn_examples *ex,
+    const struct hn_dataset *data, struct hn_error *err) {
+    const struct hn_spec *spec = run->loaded.spec;
+    size_t n = (size_t)spec->hp.eval_generate, good = 0;
+    size_t room = (size_t)spec->hp.max_length + (size_t)spec->sample_tokens;
+    n = n < ex->n_rows ? n : ex->n_rows;
+    run->n_answers_tried += n;
+    for (size_t i = 0; i < n; i++) {
+        struct hn_error why = {0};
+        size_t row = ex->rows[i * ex->n_rows / n];
+        int rc = try_prompt(run, data, row, room, &why);
+        good += !rc;
+        if (rc && (rc = note_unwritten(run, data, row, HN_NOTICE_NO_ANSWER, rc, &why, err)))
+            return rc;
+    }
+    if (good || !n)
+        return 0;
+    const struct hn_notice *last = &run->unwritten.list[run->unwritten.n - 1];
+    hn_fail(err, HN_E_INVALID_FIELD,
+        "eval_generate: no answer can be written to any of %zu rows; line %u: %s", n,
+        last->lines[0], last->about);
+    hn_error_field(err, "hyperparameters.eval_generate");
+    hn_error_hint(err, "give rows with something before the answer, or leave eval_generate at 0");
+    return HN_E_INVALID_FIELD;
+}
+
+int hn_run_check_prompts(struct hn_run *run, struct hn_error *err) {
+    if (spec_has_head(run->loaded.spec) || !run->loaded.spec->hp.eval_generate)
+        return 0;
+    int rc = check_answers(run, &run->validation,
+        run->loaded.spec->validation.file ? &run->validation_data : &run->train_data, err);
+    return rc ? rc : check_answers(run, &run->test, &run->test_data, err);
 }
 
 /* For walks over all rows: of a large file, only a part of it is in memory at a time. */
@@ -280,7 +369,9 @@ int hn_run_open_data(struct hn_run *run, const char *dir, struct hn_error *err) 
 
 bool hn_run_reads_texts(const struct hn_run *run) {
     return run->n_sample_rows || run->loaded.spec->hp.eval_generate ||
-        run->loaded.spec->labels.objective == HN_OBJECTIVE_SPAN;
+        run->loaded.spec->labels.objective == HN_OBJECTIVE_SPAN ||
+        hn_notices_have(&run->validation.notices, HN_NOTICE_LOST_WORD) ||
+        hn_notices_have(&run->test.notices, HN_NOTICE_LOST_WORD);
 }
 
 int hn_run_load(struct hn_run *run, const struct hn_spec *spec, const char *dir, const char *tokens,
@@ -301,7 +392,7 @@ int hn_run_load(struct hn_run *run, const struct hn_spec *spec, const char *dir,
     if (!rc)
         rc = hn_loaded_choose_params(&run->loaded, err);
     if (!rc)
-        rc = choose_samples(run, err);
+        rc = choose_samples(run, dir, err);
     if (!rc)
         rc = look_at_others(run, dir, err);
     if (!rc) {

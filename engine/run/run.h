@@ -45,6 +45,9 @@ struct hn_run {
     const struct hn_dataset *sample_data; /* rows that samples are taken from */
     /* kept rows of sample_data, validation ones where there are any */
     size_t *sample_rows, n_sample_rows;
+    /* rows that were to be samples, or to be answered, and have no prompt */
+    struct hn_notices unwritten;
+    size_t n_samples_tried, n_answers_tried;
     struct hn_phase phases[HN_PHASES];
     struct hn_memory memory;
     size_t steps, steps_per_epoch;
@@ -64,6 +67,9 @@ int hn_run_load(struct hn_run *run, const struct hn_spec *spec, const char *dir,
 /* Whether training needs the rows' texts beside their tokens: for samples, and for answers in a
  * context. */
 bool hn_run_reads_texts(const struct hn_run *run);
+/* Makes the prompt of every row whose answer training will write, and notes those that have none;
+ * max_length is final. Refuses eval_generate where no row has one. */
+int hn_run_check_prompts(struct hn_run *run, struct hn_error *err);
 /* Opens the data sets that are not open yet. */
 int hn_run_open_data(struct hn_run *run, const char *dir, struct hn_error *err);
 /* Plans all phases for the loaded data; fills memory, steps. */

@@ -119,6 +119,20 @@ static int check_precision(const struct hn_spec *spec, struct hn_error *err) {
     return HN_E_UNSUPPORTED;
 }
 
+bool hn_spec_applied(const struct hn_spec *spec) {
+    return spec->template && strcmp(spec->template, "applied") == 0;
+}
+
+static int check_template(const struct hn_spec *spec, struct hn_error *err) {
+    if (strcmp(spec->template, "model") == 0 || hn_spec_applied(spec))
+        return 0;
+    hn_fail(err, HN_E_INVALID_FIELD, "there is no template \"%.20s\"", spec->template);
+    hn_error_field(err, "template");
+    hn_error_hint(err,
+        "\"applied\": the rows' texts are rendered already; \"model\" or nothing: they are not");
+    return HN_E_INVALID_FIELD;
+}
+
 int hn_spec_read_fields(struct hn_spec *spec, const json_t *from, struct hn_error *err) {
     size_t n;
     const struct hn_job_field *fields = hn_job_fields(&n);
@@ -126,7 +140,9 @@ int hn_spec_read_fields(struct hn_spec *spec, const json_t *from, struct hn_erro
     for (size_t i = 0; !rc && i < n; i++)
         if (fields[i].part & (HN_JOB_RUN | HN_JOB_GIVEN))
             rc = read_field(spec, &fields[i], from, err);
-    return rc ? rc : check_precision(spec, err);
+    if (!rc)
+        rc = check_precision(spec, err);
+    return rc ? rc : check_template(spec, err);
 }
 
 void hn_spec_write_fields(json_t *run, const json_t *from, enum hn_job_part part) {
@@ -165,6 +181,7 @@ static int read_source(const json_t *object, struct hn_source *s, struct hn_erro
     s->columns = json_object_get(object, "columns");
     if (!json_is_object(s->columns))
         s->columns = NULL;
+    s->chats = json_is_true(json_object_get(object, "chats"));
     s->drop = strcmp(on_error, "drop") == 0;
     s->weight = 1;
     s->weighed = json_is_number(json_object_get(object, "weight"));
@@ -300,6 +317,8 @@ static json_t *write_source(const struct hn_source *s) {
         s->columns ? s->columns : json_null(), "on_error", s->drop ? "drop" : "refuse");
     if (s->weighed)
         json_object_set_new(source, "weight", json_real(s->weight));
+    if (source && s->chats)
+        json_object_set_new(source, "chats", json_true());
     return source;
 }
 

@@ -36,6 +36,7 @@ struct hn_source {
     const char *name; /* of a model; else NULL */
     const json_t *columns;
     bool drop;
+    bool chats;    /* prompt and completion are lists of messages, not texts */
     bool weighed;  /* the weight was given */
     double weight; /* training rows: how often each is seen in an epoch */
 };
@@ -96,6 +97,9 @@ const char *hn_export_name(enum hn_export bit); /* "peft" … */
 int hn_export_from_name(const char *name);      /* 0 when unknown */
 /* Bits of the exports there are of a method's result, with a task's head or without. */
 unsigned hn_method_exports(enum hn_method method, bool head);
+
+/* Whether rows of bare text are rendered already. */
+bool hn_spec_applied(const struct hn_spec *spec);
 
 /* Takes over `json` (also on failure). */
 int hn_spec_read(struct hn_spec *spec, json_t *json, struct hn_error *err);

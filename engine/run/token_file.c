@@ -17,6 +17,7 @@
 struct token_set {
     uint64_t rows, tokens, outputs, aligned, spans;
     uint64_t rows_total, dropped, truncated, target_tokens;
+    struct hn_notices notices;
     /* bytes from the file's begin; 0: the set has no such array */
     uint64_t offsets[HN_EXAMPLES_ARRAYS];
 };
@@ -32,7 +33,7 @@ struct hn_token_header {
     struct token_set sets[HN_TOKEN_SETS];
 };
 
-static const char magic[8] = "HNTOKEN2";
+static const char magic[8] = "HNTOKEN3";
 
 void hn_token_key(const struct hn_spec *spec, char ret[HN_SHA256_HEX]) {
     /* What changes no token; anything unknown counts as if it did. */
@@ -121,6 +122,7 @@ static bool place(const struct token_set *set, const struct hn_map *map, struct 
         .dropped = set->dropped,
         .truncated = set->truncated,
         .target_tokens = set->target_tokens,
+        .notices = set->notices,
         .map = map};
     for (size_t i = 0; i < HN_EXAMPLES_ARRAYS; i++) {
         struct hn_examples_array array = hn_examples_array(ex, i);
@@ -269,7 +271,8 @@ int hn_token_writer_end(struct hn_token_writer *w, enum hn_token_set number, str
         .rows_total = ex->rows_total,
         .dropped = ex->dropped,
         .truncated = ex->truncated,
-        .target_tokens = ex->target_tokens};
+        .target_tokens = ex->target_tokens,
+        .notices = ex->notices};
     w->header->longest = ex->longest > w->header->longest ? ex->longest : w->header->longest;
     w->header->windows |= ex->windows;
     for (size_t i = 0; i < HN_EXAMPLES_ARRAYS; i++) {

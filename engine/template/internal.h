@@ -235,6 +235,13 @@ const struct hn_tpl_builtin *hn_function_find(struct hn_view name);
 const struct hn_tpl_builtin *hn_method_find(
     enum hn_tpl_value_kind kind, struct hn_view name, bool *ret_refused);
 
+/* trace.c: values of a render that traces. */
+uint16_t hn_trace_field(struct hn_tpl_render *r, const char *field, const json_t *value);
+struct hn_tpl_value hn_trace_member(struct hn_tpl_render *r, const char *key, const json_t *json);
+struct hn_tpl_value hn_trace_tools(struct hn_tpl_render *r, const json_t *tools);
+/* The parts whose bytes are in a text. */
+void hn_trace_mark(struct hn_trace *trace, const uint16_t *origins, size_t n);
+
 /* Python's "%s …" % value. */
 struct hn_tpl_value hn_format_percent(
     struct hn_tpl_render *r, struct hn_tpl_value format, struct hn_tpl_value value);
@@ -336,6 +343,7 @@ struct hn_tpl_value hn_value_list(struct hn_tpl_render *r, struct hn_tpl_value v
 struct hn_tpl_value hn_value_from_json(
     struct hn_tpl_render *r, const json_t *json, uint16_t origin);
 struct hn_tpl_value hn_value_messages(struct hn_tpl_render *r, const json_t *messages);
+struct hn_tpl_value hn_value_tools(struct hn_tpl_render *r, const json_t *tools);
 struct hn_json_style {
     const char *item, *key;     /* separators */
     struct hn_tpl_value indent; /* STRING of one level, or NONE */

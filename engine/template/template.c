@@ -70,12 +70,14 @@ int hn_template_render(const struct hn_template *tpl, const struct hn_template_i
     r.scope = &root;
     r.out = &built;
     give(&r, "messages", hn_value_messages(&r, in->messages));
-    give(&r, "tools", in->tools ? hn_value_from_json(&r, in->tools, HN_ORIGIN_DATA) : hn_none());
+    give(&r, "tools", in->tools ? hn_value_tools(&r, in->tools) : hn_none());
     give(&r, "documents", hn_none());
     give(&r, "add_generation_prompt", hn_truth(in->add_generation_prompt));
     give(&r, "bos_token", special(in->bos_token));
     give(&r, "eos_token", special(in->eos_token));
     hn_tpl_render_body(&r, tpl->body);
+    if (!r.rc && in->trace)
+        hn_trace_mark(in->trace, built.origins, built.size);
     int rc = r.rc ? r.rc : finish(&r, &built, out);
     hn_arena_finish(&r.arena);
     return rc;

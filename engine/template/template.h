@@ -23,6 +23,7 @@
 #include "engine/base/error.h"
 
 #include <jansson.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #define HN_ORIGIN_TEMPLATE \
@@ -46,6 +47,23 @@ int hn_template_compile(
     const char *source, size_t size, struct hn_template **ret, struct hn_error *err);
 void hn_template_destroy(struct hn_template *tpl);
 
+/*
+ * Which fields of a conversation leave bytes in the text: each tool, and of each message its
+ * content, the reasoning inside of it, each tool call, the arguments of one that is written, and
+ * whatever else it has. What is empty, the role, and ids, which hold nothing to learn, are no
+ * parts.
+ */
+struct hn_trace_part {
+    char field[40]; /* its name, cut to this length */
+    bool left;      /* some byte of it */
+    bool inside;    /* it is a part of the one before, which has to be left itself */
+};
+struct hn_trace {
+    struct hn_trace_part *parts; /* [n] */
+    size_t n, capacity;
+};
+void hn_trace_free(struct hn_trace *trace);
+
 struct hn_template_input {
     const json_t *messages; /* [{"role","content",…}] */
     const json_t *tools;    /* or NULL */
@@ -54,6 +72,8 @@ struct hn_template_input {
     /* "2026-01-31" for strftime_now, or NULL (then strftime_now is refused) */
     const char *date;
     int64_t milliseconds; /* that it may take; 0: HN_TEMPLATE_SECONDS */
+    /* To be filled, or NULL. The rendered text is then of no other use: its origins are parts. */
+    struct hn_trace *trace;
 };
 int hn_template_render(const struct hn_template *tpl, const struct hn_template_input *in,
     struct hn_rendered *out, struct hn_error *err);

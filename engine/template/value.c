@@ -493,33 +493,51 @@ static uint16_t member_origin(const char *key, const json_t *value, uint16_t mes
     return message;
 }
 
+struct hn_tpl_value hn_value_tools(struct hn_tpl_render *r, const json_t *tools) {
+    return r->in->trace ? hn_trace_tools(r, tools) : hn_value_from_json(r, tools, HN_ORIGIN_DATA);
+}
+
 static void set_member(
     struct hn_tpl_render *r, struct hn_tpl_dict *dict, const char *key, struct hn_tpl_value value) {
     hn_dict_set(r, dict, hn_string(key, strlen(key)), value);
+}
+
+static const char *const reasoning[] = {"reasoning_content", "thinking", "reasoning"};
+
+static bool is_reasoning(const char *key) {
+    return strcmp(key, reasoning[0]) == 0 || strcmp(key, reasoning[1]) == 0 ||
+        strcmp(key, reasoning[2]) == 0;
+}
+
+static struct hn_tpl_value member_value(
+    struct hn_tpl_render *r, const char *key, const json_t *member, uint16_t message) {
+    return r->in->trace ? hn_trace_member(r, key, member)
+                        : hn_value_from_json(r, member, member_origin(key, member, message));
 }
 
 /* As Transformers hands messages to a template: reasoning under each of its names. `weight` is ours
  * and left out. */
 static struct hn_tpl_value message_value(
     struct hn_tpl_render *r, const json_t *message, uint16_t origin) {
-    static const char *const reasoning[] = {"reasoning_content", "thinking", "reasoning"};
     struct hn_tpl_dict *dict = hn_tpl_render_alloc(r, 1, sizeof *dict);
     const json_t *thought = NULL;
-    const char *key;
+    const char *key, *name = NULL;
     json_t *member;
     if (!dict)
         return hn_none();
     for (size_t i = 0; i < 3 && !thought; i++)
         if (!json_is_null(json_object_get(message, reasoning[i])))
-            thought = json_object_get(message, reasoning[i]);
+            thought = json_object_get(message, name = reasoning[i]);
+    uint16_t of_thought = thought && r->in->trace ? hn_trace_field(r, name, thought) : origin;
     if (thought)
-        set_member(r, dict, "thinking", hn_value_from_json(r, thought, origin));
+        set_member(r, dict, "thinking", hn_value_from_json(r, thought, of_thought));
     json_object_foreach((json_t *)(uintptr_t)message, key, member)
-        if (strcmp(key, "weight") != 0)
-            set_member(
-                r, dict, key, hn_value_from_json(r, member, member_origin(key, member, origin)));
+        if (is_reasoning(key))
+            set_member(r, dict, key, hn_value_from_json(r, member, of_thought));
+        else if (strcmp(key, "weight") != 0)
+            set_member(r, dict, key, member_value(r, key, member, origin));
     if (thought)
-        set_member(r, dict, "reasoning_content", hn_value_from_json(r, thought, origin));
+        set_member(r, dict, "reasoning_content", hn_value_from_json(r, thought, of_thought));
     return (struct hn_tpl_value){.kind = HN_V_DICT, .dict = dict, .origin = origin};
 }
 

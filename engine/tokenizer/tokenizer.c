@@ -487,6 +487,44 @@ bool hn_tokenizer_is_control(const struct hn_tokenizer *tok, int32_t id) {
     return id >= 0 && (size_t)id < tok->vocab.n && tok->vocab.types[id] == HN_TOKEN_CONTROL;
 }
 
+bool hn_tokenizer_spells_control(const struct hn_tokenizer *tok, const char *text, size_t size) {
+    for (size_t at = 0; at < size; at++) {
+        unsigned char first = (unsigned char)text[at];
+        for (uint32_t i = tok->added_first[first]; i < tok->added_first[first + 1]; i++) {
+            struct hn_view t = hn_vocab_text(&tok->vocab, tok->added[i].id);
+            if (hn_tokenizer_is_control(tok, tok->added[i].id) && t.size <= size - at &&
+                memcmp(t.data, text + at, t.size) == 0)
+                return true;
+        }
+    }
+    return false;
+}
+
+/* The end token that the text ends with, or -1. */
+static int32_t spelled_end(const struct hn_tokenizer *tok, const char *text, size_t size) {
+    for (size_t i = 0; i < tok->n_ends; i++) {
+        struct hn_view t = hn_vocab_text(&tok->vocab, tok->ends[i]);
+        if (t.size && t.size <= size && memcmp(t.data, text + size - t.size, t.size) == 0)
+            return tok->ends[i];
+    }
+    return -1;
+}
+
+size_t hn_tokenizer_before_end(
+    const struct hn_tokenizer *tok, const char *text, size_t size, int32_t *ret_id) {
+    size_t kept = size;
+    *ret_id = -1;
+    for (size_t end = size;;) {
+        while (end && strchr(" \t\r\n", text[end - 1]) && text[end - 1])
+            end--;
+        int32_t id = spelled_end(tok, text, end);
+        if (id < 0)
+            return kept;
+        kept = end = end - hn_vocab_text(&tok->vocab, id).size;
+        *ret_id = id;
+    }
+}
+
 int32_t hn_tokenizer_find(const struct hn_tokenizer *tok, const char *token) {
     size_t size = strlen(token);
     for (size_t i = 0; i < tok->n_added; i++)

@@ -105,6 +105,12 @@ bool hn_tokenizer_adds_bos(const struct hn_tokenizer *tok);
 bool hn_tokenizer_is_end(const struct hn_tokenizer *tok, int32_t id);
 /* True for control tokens (<|im_start|> …), which no text can spell. */
 bool hn_tokenizer_is_control(const struct hn_tokenizer *tok, int32_t id);
+/* Whether the text spells a control token, which stays plain text unless an origin allows it. */
+bool hn_tokenizer_spells_control(const struct hn_tokenizer *tok, const char *text, size_t size);
+/* Bytes of a text before the spelled end tokens that it ends with, white space between and behind
+ * them included; `size` where there is none. *ret_id: the first of them, or -1. */
+size_t hn_tokenizer_before_end(
+    const struct hn_tokenizer *tok, const char *text, size_t size, int32_t *ret_id);
 /* id of an exact token text, or -1 */
 int32_t hn_tokenizer_find(const struct hn_tokenizer *tok, const char *token);
 

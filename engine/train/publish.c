@@ -117,7 +117,7 @@ static enum hn_dtype type_of(const struct hn_exporter *e, const struct hn_spec *
     return e->bit == HN_EXPORT_MERGED_GGUF ? spec->gguf_dtype : spec->export_dtype;
 }
 
-static double tolerance_of(const struct hn_exporter *e, const struct hn_spec *spec) {
+static double type_tolerance(const struct hn_exporter *e, const struct hn_spec *spec) {
     if (!e->is_model)
         return TOLERANCE;
     switch (type_of(e, spec)) {
@@ -130,6 +130,14 @@ static double tolerance_of(const struct hn_exporter *e, const struct hn_spec *sp
     default: /* the drift is asked for, and told */
         return TOLERANCE_BLOCKS;
     }
+}
+
+/* Of logits: a head of values gives them in the labels' unit. */
+static double tolerance_of(const struct hn_exporter *e, const struct hn_spec *spec) {
+    double unit = spec->labels.objective == HN_OBJECTIVE_VALUE
+        ? spec->labels.scale + fabs(spec->labels.mean)
+        : 1;
+    return type_tolerance(e, spec) * (unit > 1 ? unit : 1);
 }
 
 /* The values as a type of blocks keeps them. */
@@ -376,6 +384,24 @@ static int make_export(struct hn_trainer *t, const struct hn_exporter *e, const 
     return ok ? tell_folder(t, root, e->dir, files, err) : hn_dir_remove(dir, err);
 }
 
+/* Exports have heads that give the labels' own values; the run goes on with the one it trained,
+ * whose last layer is copied to (or from) `kept`. Returns the number of its values. */
+static size_t copy_head(struct hn_trainer *t, float *kept, bool back) {
+    static const enum hn_role roles[] = {HN_ROLE_SCORE, HN_ROLE_SCORE_BIAS};
+    size_t n = 0;
+    for (size_t i = 0; i < sizeof roles / sizeof roles[0]; i++) {
+        const struct hn_weight *w = t->run.loaded.model.by_role[roles[i]];
+        if (!w || w->param == SIZE_MAX)
+            continue;
+        float *values = t->params.values + w->param, *copy = kept ? kept + n : NULL;
+        size_t size = w->rows * w->cols;
+        if (copy)
+            memcpy(back ? values : copy, back ? copy : values, size * sizeof *values);
+        n += size;
+    }
+    return n;
+}
+
 /* In its place, not renamed to it: a confined trainer may not write the run directory itself, where
  * its inputs and its lock are named (server/process/rundir.h). */
 int hn_publish_artifacts(struct hn_trainer *t, struct hn_error *err) {
@@ -386,9 +412,16 @@ int hn_publish_artifacts(struct hn_trainer *t, struct hn_error *err) {
     int rc = hn_dir_create(root, err);
     if (!rc)
         rc = hn_dir_empty(root, err); /* of an attempt that died here */
+    float *head = hn_calloc(copy_head(t, NULL, false) + 1, sizeof *head);
+    if (!rc && !head)
+        rc = hn_fail(err, HN_E_INTERNAL, "out of memory");
+    copy_head(t, head, false);
+    hn_loaded_fold_head(&t->run.loaded, t->params.values);
     for (size_t i = 0; !rc && i < hn_n_exporters; i++)
         if (t->spec.exports & hn_exporters[i].bit)
             rc = make_export(t, &hn_exporters[i], root, files, &passed, err);
+    copy_head(t, head, true);
+    free(head);
     if (!rc && !passed)
         rc = hn_fail(
             err, HN_E_EXPORT_MISMATCH, "no export gave the trainer's own answers when read back");

@@ -18,12 +18,13 @@ typedef int written_fn(struct hn_trainer *t, const struct hn_dataset *data, size
     struct hn_error *err);
 
 /* Greedy answers to rows of the data, at most GROUP at a time; rows without a prompt, or with one
- * that is too long, are passed over. */
+ * that is too long, are passed over: the plan has told of them. */
 static int write_group(struct hn_trainer *t, const struct hn_dataset *data, const size_t *rows,
     size_t n, written_fn *each, void *user, struct hn_error *err) {
     struct hn_prompt prompts[GROUP] = {0};
     struct hn_generated results[GROUP] = {0};
     struct hn_ids ids[GROUP];
+    struct hn_view again[GROUP];
     size_t of[GROUP], count = 0;
     struct hn_generator g = {.compute = &t->compute,
         .phase = &t->run.phases[HN_PHASE_SAMPLE],
@@ -31,17 +32,20 @@ static int write_group(struct hn_trainer *t, const struct hn_dataset *data, cons
         .codec = &t->run.loaded.codec,
         .params = t->params.values,
         .slots = HN_SAMPLE_SLOTS,
-        .context = (size_t)(t->spec.hp.max_length + t->spec.sample_tokens)};
+        .context = (size_t)(t->spec.hp.max_length + t->spec.sample_tokens),
+        .again = again};
     struct hn_generate_options o = {.max_tokens = (size_t)t->spec.sample_tokens, .top_p = 1};
     int rc = 0;
     for (size_t i = 0; !rc && i < n; i++) {
         rc = hn_prompt_from_row(&t->run.loaded.codec, data, rows[i], &prompts[count], err);
         if (!rc && prompts[count].ids.n && prompts[count].ids.n < g.context) {
             ids[count] = prompts[count].ids;
+            again[count] = hn_prompt_again(&prompts[count]);
             of[count++] = rows[i];
         } else {
             hn_prompt_finish(&prompts[count]);
             prompts[count] = (struct hn_prompt){0};
+            rc = rc == HN_E_INTERNAL ? rc : 0;
         }
     }
     if (!rc)

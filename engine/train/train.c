@@ -426,6 +426,35 @@ static int test(struct hn_trainer *t, struct hn_error *err) {
     return hn_events_add(&t->events, "test", data, err);
 }
 
+/* What predicting the mean of the validation rows' values would cost. */
+static double loss_of_mean(const struct hn_examples *ex) {
+    double mean = 0, squares = 0;
+    for (size_t i = 0; i < ex->n_rows; i++)
+        mean += (double)ex->values[i] / (double)ex->n_rows;
+    for (size_t i = 0; i < ex->n_rows; i++)
+        squares += ((double)ex->values[i] - mean) * ((double)ex->values[i] - mean);
+    return squares / (double)ex->n_rows;
+}
+
+/* A share of the variance below 4/n is what n rows show by chance in one of twenty cases (the F
+ * test of a correlation, for large n). */
+static int warn_of_mean(struct hn_trainer *t, struct hn_error *err) {
+    const struct hn_examples *ex = &t->run.validation;
+    if (t->spec.labels.objective != HN_OBJECTIVE_VALUE || !t->progress.has_best || !ex->n_rows)
+        return 0;
+    double r2 = 1 - t->progress.best_loss / loss_of_mean(ex);
+    if (!(r2 < 4 / (double)ex->n_rows))
+        return 0;
+    return hn_events_add(&t->events, "warning",
+        json_pack("{s:s, s:o, s:I}", "code", "no_better_than_mean", "message",
+            json_sprintf("the values predicted for %zu validation rows are no better than their "
+                         "mean (R2 %.3f): train longer or at another learning_rate, or the texts "
+                         "do not say what the values are",
+                ex->n_rows, r2),
+            "step", (json_int_t)t->progress.step),
+        err);
+}
+
 static int finish(struct hn_trainer *t, const char *reason, struct hn_error *err) {
     int rc = choose_exported(t, err);
     hn_params_release_optimizer(&t->params); /* memory that reading back needs */
@@ -433,6 +462,8 @@ static int finish(struct hn_trainer *t, const char *reason, struct hn_error *err
         rc = test(t, err);
     if (!rc)
         rc = hn_trainer_sample(t, t->exported_step, err);
+    if (!rc)
+        rc = warn_of_mean(t, err);
     if (!rc)
         rc = hn_publish_artifacts(t, err);
     if (rc)

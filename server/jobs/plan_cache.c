@@ -130,7 +130,7 @@ static void fill(struct hn_plans *plans, struct kept *entry, json_t *plan) {
  * plan["texts"]. */
 static void write_out(json_t *plan) {
     static const char *const parts[] = {
-        "validation", "hyperparameters", "auto", "counts", "plan", "run", "host"};
+        "validation", "hyperparameters", "auto", "counts", "plan", "run", "host", "warnings"};
     json_t *texts = json_object();
     for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
         const json_t *part = json_object_get(plan, parts[i]);

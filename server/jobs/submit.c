@@ -136,6 +136,8 @@ static int tell_estimate(struct hn_submitting *s, struct hn_error *err) {
     json_object_set_new(answer, "available_bytes", json_integer(memory));
     json_object_set(answer, "warnings", json_object_get(s->plan, "warnings"));
     json_object_set(answer, "auto", json_object_get(s->plan, "auto"));
+    if (json_is_object(json_object_get(s->plan, "labels")))
+        json_object_update(answer, json_object_get(s->plan, "labels"));
     s->in->estimate = answer;
     return 0;
 }
@@ -151,6 +153,13 @@ static const char *word(const json_t *object, const char *name) {
 
 static char *copy_or_null(const char *text) {
     return text ? strdup(text) : NULL;
+}
+
+static void fill_labels(struct hn_job *job, const json_t *shown) {
+    const json_t *list = json_object_get(shown, "labels");
+    job->problem = copy_or_null(word(shown, "problem"));
+    job->label_count = list ? json_integer_value(json_object_get(shown, "label_count")) : -1;
+    job->labels = list ? text_of(list) : NULL;
 }
 
 /* What stays in the record "as sent" must be sendable again: uploads are named by their ids by
@@ -177,6 +186,8 @@ static void fill_job(const struct hn_submitting *s, struct hn_job *job) {
     job->hyperparameters = copy_or_null(word(texts, "hyperparameters"));
     job->auto_why = copy_or_null(word(texts, "auto"));
     job->counts = copy_or_null(word(texts, "counts"));
+    fill_labels(job, json_object_get(plan, "labels"));
+    job->warnings = copy_or_null(word(texts, "warnings"));
     job->plan = copy_or_null(word(texts, "plan"));
     job->run = copy_or_null(word(texts, "run"));
     job->host = copy_or_null(word(texts, "host"));

@@ -244,14 +244,9 @@ static int init_step(
 }
 
 /* By content: a name may have been given to another model since, and a model another name. */
-static bool has_base(const struct hn_job *job, const json_t *model) {
-    json_t *run = NULL;
-    if (!job->run || hn_json_parse(job->run, strlen(job->run), &run, NULL))
-        return false;
-    bool same = json_equal(
+static bool has_base(const json_t *run, const json_t *model) {
+    return json_equal(
         json_object_get(json_object_get(run, "model"), "sha256"), json_object_get(model, "sha256"));
-    json_decref(run);
-    return same;
 }
 
 /* {"job","step"}, or the job's id alone. */
@@ -262,6 +257,7 @@ static int resolve_init(struct hn_submitting *s, struct hn_error *err) {
         json_string_value(json_is_object(value) ? json_object_get(value, "job") : value);
     char path[HN_PATH_SIZE], run_dir[HN_PATH_SIZE], name[HN_CHECKPOINT_SIZE];
     struct hn_job job;
+    json_t *run = NULL;
     int64_t step = 0;
     if (!value || json_is_null(value))
         return 0;
@@ -278,7 +274,9 @@ static int resolve_init(struct hn_submitting *s, struct hn_error *err) {
     int rc = hn_db_job_reached(s->db, &s->who->reach, id, err);
     if (!rc)
         rc = hn_db_job_get(s->db, id, &job, err);
-    if (!rc && !has_base(&job, s->model))
+    if (!rc && job.run)
+        rc = hn_json_parse(job.run, strlen(job.run), &run, err);
+    if (!rc && !has_base(run, s->model))
         rc = hn_submit_refuse(err, HN_E_INVALID_FIELD, "init_from",
             "the job of init_from was trained on another model",
             "name the model with the content that it was trained on; GET /models shows each "
@@ -295,7 +293,9 @@ static int resolve_init(struct hn_submitting *s, struct hn_error *err) {
     else if (rc == HN_E_NOT_FOUND)
         hn_error_field(err, "init_from");
     if (!rc)
-        s->init = json_pack("{s:s,s:s,s:I}", "path", path, "job", id, "step", (json_int_t)step);
+        s->init = json_pack("{s:s,s:s,s:I,s:O?}", "path", path, "job", id, "step", (json_int_t)step,
+            "target", json_object_get(run, "target"));
+    json_decref(run);
     s->init_ended = !rc && hn_job_ended(job.status);
     hn_job_finish(&job);
     return rc;

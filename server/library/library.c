@@ -68,7 +68,7 @@ json_t *hn_dataset_params(const char *state, const json_t *record) {
 static json_t *dataset_record(const struct hn_dataset_source *source, const json_t *seen) {
     int64_t dropped = (int64_t)json_integer_value(json_object_get(seen, "dropped"));
     json_t *warnings = json_object_get(seen, "warnings"),
-           *columns = json_object_get(seen, "columns");
+           *columns = json_object_get(seen, "columns"), *labels = json_object_get(seen, "labels");
     /* Where nothing was dropped, dropping and refusing read the file the same way. */
     return HN_JSON_OBJECT({"name", json_string(source->name)},
         {"format", json_string(json_string_value(json_object_get(seen, "format")))},
@@ -77,6 +77,9 @@ static json_t *dataset_record(const struct hn_dataset_source *source, const json
         {"rows", json_integer(json_integer_value(json_object_get(seen, "rows")))},
         {"bytes", json_integer(source->bytes)}, {"sha256", json_string(source->sha256)},
         {"dropped", json_integer(dropped)},
+        {"problem", hn_json_share_or_null(json_object_get(labels, "problem"))},
+        {"label_count", hn_json_share_or_null(json_object_get(labels, "label_count"))},
+        {"labels", hn_json_share_or_null(json_object_get(labels, "labels"))},
         {"warnings", json_is_array(warnings) ? json_incref(warnings) : json_array()},
         {"on_error", json_string(dropped ? "drop" : "refuse")});
 }

@@ -19,7 +19,7 @@ int hn_queue_pick(
             continue;
         if (limits->disk_free < 0 || c->disk_bytes > limits->disk_free) {
             c->reason = "waiting_for_disk";
-        } else if (c->peak_bytes > room && !limits->nothing_runs) {
+        } else if (c->peak_bytes > room) {
             c->reason = "waiting_for_memory";
             if (!c->blocked_since)
                 c->blocked_since = limits->now;

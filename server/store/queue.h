@@ -22,7 +22,6 @@ struct hn_queue_limits {
     int64_t used;      /* planned bytes of those that run */
     int64_t disk_free; /* bytes beyond the reserve; negative when it is touched */
     int64_t now;       /* milliseconds since 1970 */
-    bool nothing_runs; /* the machine is empty: what can ever run may run now */
 };
 
 struct hn_queue_candidate {

@@ -305,14 +305,17 @@ static int insert_row(struct hn_db *db, const struct hn_job *job, struct hn_erro
         "INSERT INTO jobs "
         "(id,name,owner,status,reason_code,reason_message,task,method,model,dataset,validation_"
         "dataset,validation,request,hyperparameters,auto_why,counts,plan,run,host,metadata,"
-        "priority,peak_bytes,total_steps,created_at,test_dataset,datasets,verifies) VALUES "
+        "priority,peak_bytes,total_steps,created_at,test_dataset,datasets,verifies,problem,label_"
+        "count,labels,warnings) VALUES "
         "(?1,?2,?3,'queued','waiting_for_slot','waiting for a free "
-        "slot',?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17,?18,?19,?20,?21,?22,?23,?24)",
-        "sssssssssssssssssiiissss", job->id, job->name, job->owner, job->task, job->method,
+        "slot',?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17,?18,?19,?20,?21,?22,?23,?24,?25,"
+        "nullif(?26,-1),?27,?28)",
+        "sssssssssssssssssiiisssssiss", job->id, job->name, job->owner, job->task, job->method,
         job->model, job->dataset, job->validation_dataset, job->validation, job->request,
         job->hyperparameters, job->auto_why, job->counts, job->plan, job->run, job->host,
         job->metadata, job->priority, job->peak_bytes, job->total_steps, job->created_at,
-        job->test_dataset, job->datasets, job->verifies);
+        job->test_dataset, job->datasets, job->verifies, job->problem, job->label_count,
+        job->labels, job->warnings);
 }
 
 /* What the plan was made from must still be there, and within the client's reach, when the job

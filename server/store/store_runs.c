@@ -27,7 +27,7 @@ struct candidate {
     int64_t blocked_since;
 };
 
-static int read_candidates(struct hn_db *db, struct candidate *list,
+static int read_candidates(struct hn_db *db, int64_t memory, struct candidate *list,
     struct hn_queue_candidate *weighed, size_t *ret_n, struct hn_error *err) {
     struct hn_rows rows;
     int rc = hn_rows_open(&rows, db, err,
@@ -35,10 +35,11 @@ static int read_candidates(struct hn_db *db, struct candidate *list,
         "j.n,j.id,coalesce(j.reason_code,''),j.blocked_since,j.peak_bytes,j.not_before,coalesce("
         "json_extract(j.plan,'$.disk_bytes'),0) FROM (SELECT q.n AS n, coalesce(s.last,0) AS last "
         "FROM jobs q LEFT JOIN shares s ON s.owner=q.owner WHERE q.status='queued' AND q.owner NOT "
-        "IN " FULL " ORDER BY q.priority DESC, coalesce(s.last,0), q.n LIMIT ?1) f "
+        "IN " FULL
+        " AND q.peak_bytes<=?2 ORDER BY q.priority DESC, coalesce(s.last,0), q.n LIMIT ?1) f "
         /* first whose, then what: plans are long */
         "JOIN jobs j ON j.n=f.n ORDER BY j.priority DESC, f.last, j.n",
-        "i", (int64_t)CANDIDATES);
+        "ii", (int64_t)CANDIDATES, memory);
     size_t n = 0;
     while (!rc && (rc = hn_rows_next(&rows, err)) == 1) {
         struct candidate *c = &list[n];
@@ -88,6 +89,22 @@ static int note_quota(struct hn_db *db, int64_t *ret, struct hn_error *err) {
                     "SELECT count(*) FROM jobs WHERE status='queued' AND owner IN " FULL, "");
 }
 
+/* Jobs that were planned when the daemon had more memory wait until it has as much again, and no
+ * other waits for them. */
+static int note_misfits(struct hn_db *db, int64_t memory, struct hn_error *err) {
+    int rc = hn_db_run(db, err,
+        "UPDATE jobs SET reason_code='does_not_fit', reason_message=?2, blocked_since=0 WHERE "
+        "status='queued' AND peak_bytes>?1 AND reason_code IS NOT 'does_not_fit'",
+        "is", memory,
+        "it was planned with more memory than the daemon may use now: raise memory, or cancel "
+        "the job");
+    return rc ? rc
+              : hn_db_run(db, err,
+                    "UPDATE jobs SET reason_code='waiting_for_slot', reason_message=?2 WHERE "
+                    "status='queued' AND peak_bytes<=?1 AND reason_code='does_not_fit'",
+                    "is", memory, reason_text("waiting_for_slot"));
+}
+
 /* Tells the waiting why they wait; writes only what changed. */
 static int note_reasons(struct hn_db *db, const struct candidate *list,
     const struct hn_queue_candidate *weighed, size_t n, int picked, struct hn_error *err) {
@@ -131,19 +148,17 @@ int hn_db_job_claim(struct hn_db *db, void *arg, struct hn_error *err) {
     claim->id[0] = 0;
     struct candidate *list = hn_calloc(CANDIDATES, sizeof *list);
     struct hn_queue_candidate *weighed = hn_calloc(CANDIDATES, sizeof *weighed);
-    int64_t running = 0, held = 0;
+    int64_t held = 0;
     size_t n = 0;
     int picked = -1, rc = list && weighed ? 0 : hn_fail(err, HN_E_INTERNAL, "out of memory");
     if (!rc)
         rc = hn_db_jobs_memory(db, &claim->limits.used, err);
     if (!rc)
-        rc = hn_db_number(
-            db, 0, &running, err, "SELECT count(*) FROM jobs WHERE status='running'", "");
-    if (!rc)
         rc = note_quota(db, &held, err);
     if (!rc)
-        rc = read_candidates(db, list, weighed, &n, err);
-    claim->limits.nothing_runs = running == 0;
+        rc = note_misfits(db, claim->limits.memory, err);
+    if (!rc)
+        rc = read_candidates(db, claim->limits.memory, list, weighed, &n, err);
     claim->waiting = n > 0 || held > 0;
     if (!rc) {
         picked = hn_queue_pick(weighed, n, &claim->limits);

@@ -74,6 +74,9 @@ def test_form_has_every_field(daemon, browser):
     browser.wait("document.querySelector('form button.main') !== null")
     named = browser.run("[...document.querySelectorAll('form input, form select')].map((e) => e.name).filter(Boolean)")
     assert sorted(named) == sorted([n for n in schemas["JobRequest"]["properties"] if n != "hyperparameters"] + list(schemas["Hyperparameters"]["properties"]) + ["file"])
+    browser.run("[...document.querySelectorAll('form button')].find((b) => b.innerText.startsWith('What would')).click()")
+    told = browser.wait("(document.querySelector('main').innerText.match(/It fits.*/s) ?? [''])[0]")
+    assert "null" not in told, told
     browser.run("document.querySelector('form button.main').click()")
     browser.wait(f"/jobs.job_/.test(location.hash) && !location.hash.includes({json.dumps(job)})")
     (again,) = [j for j in daemon.get("/jobs").json()["data"] if j["id"] != job]

@@ -158,6 +158,27 @@ def test_memory_admission(start):
     d.wait(big, "succeeded")
 
 
+def test_a_restart_with_less_memory(start):
+    """What no longer fits does not start, not even alone; others pass it, and it runs when the memory is back."""
+    d = start("--memory", "1M")
+    d.model()
+    first = d.job({"steps": 100, "step_seconds": 0.1, "peak_bytes": 900_000})
+    d.wait(first, "running")
+    second = d.job({"peak_bytes": 800_000}, extra="b", priority=0)
+    d.stop()
+    d = start("--memory", "500k", state=d.state)
+    small = d.job({"peak_bytes": 100_000}, extra="s")
+    d.wait(small, "succeeded")
+    for job in (first, second):
+        told = d.look(job)
+        assert told["status"] == "queued" and told["status_reason"]["code"] == "does_not_fit", told
+        assert "memory" in told["status_reason"]["message"]
+    d.stop()
+    d = start("--memory", "1M", state=d.state)
+    for job in (first, second):
+        d.wait(job, "succeeded")
+
+
 def test_slots_run_side_by_side(start):
     d = start("--slots", "3")
     d.model()

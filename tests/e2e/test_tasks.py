@@ -298,3 +298,29 @@ def test_verify_on(served):
     own, other = job["verification"]
     assert own["base"] is None and other["base"] == "again" and other["artifact"] == own["artifact"] == "peft"
     assert other["max_abs_logit_diff"] == own["max_abs_logit_diff"] <= 1e-4 and other["passed"] and other["tolerance"] is None
+
+
+def test_what_is_asked_is_read_as_far_as_the_model_reads(served):
+    """`max_length` auto is the longest training row: a handful of tokens here. It must not bind what is asked later."""
+    url, most = served.url, 512
+    short = "".join(f"a {'fine' if i % 2 else 'dull'} film {i}\t{'good' if i % 2 else 'bad'}\n" for i in range(40)).encode()
+    job = submit(served, short, hyperparameters='{"max_steps": 20, "learning_rate": 1e-3}')
+    job = served.wait(job["id"], timeout=180)
+    assert job["status"] == "succeeded" and job["hyperparameters"]["max_length"] <= 16, job["status_reason"]
+    ask = lambda inputs: requests.post(f"{url}/jobs/{job['id']}/predict", json={"inputs": inputs}).json()["data"]  # noqa: E731
+    begin, end = "a fine film " * 10, "dull " * 100
+    whole, prefix, cut = ask([begin + end, begin, end * 6])
+    assert whole["label"] == "bad" and prefix["label"] == "good"
+    assert "truncated" not in whole and "truncated" not in prefix
+    assert cut["truncated"] == 600 + 2 - most  # a word is a token; two special ones
+    told = "".join(json.dumps({"text": text, "label": "bad"}) + "\n" for text in (begin + end, end * 6)).encode()
+    told = requests.post(f"{url}/datasets", data=told).json()["id"]
+    result = requests.post(f"{url}/jobs/{job['id']}/evaluate", json={"dataset": told}).json()
+    assert result["metrics"]["accuracy"] == 1 and result["truncated"] == 1
+
+    rows = "".join(json.dumps({"tokens": ["in", "Oslo"], "tags": ["O", "B-LOC"]}) + "\n" for _ in range(12)).encode()
+    job = served.wait(submit(served, rows, validation="none", hyperparameters='{"max_steps": 12, "learning_rate": 1e-3}')["id"], timeout=180)
+    assert job["status"] == "succeeded", job["status_reason"]
+    answers = ask([["in", "Oslo"] * 90, ["in", "Oslo"] * 300])
+    assert len(answers[0]["entities"]) == 90 and "truncated" not in answers[0]
+    assert answers[1]["truncated"] == 600 + 2 - most and len(answers[1]["entities"]) == 255

@@ -46,7 +46,7 @@ def follow(folder, rows, knobs):
     order, seen = common.shuffle(len(rows), knobs["seed"], 0), []
     for step in range(steps):
         for group in optimizer.param_groups:
-            group["lr"] = rate * (steps - step) / (steps + 1)
+            group["lr"] = rate * (steps - step) / steps
         batch = order[step * size:(step + 1) * size]
         optimizer.zero_grad()
         loss = reference.batch_loss(model, [ids[i] for i in batch], [weights[i] for i in batch])

@@ -120,11 +120,17 @@ def texts():
     return [t for t, _ in common.reviews(20, 500)] + ["", "Unaffable café 🙂 " * 60]
 
 
+def reach(model):
+    """What is asked is read as far as the model reads, whatever the training's max_length: RoBERTa numbers its places from 2 on."""
+    config = model.config
+    return config.max_position_embeddings - (config.pad_token_id + 1 if config.model_type == "roberta" else 0)
+
+
 def probabilities(model, tokenizer, texts):
     out = []
     for text in texts:
         with torch.no_grad():
-            out.append(model(**tokenizer(text, truncation=True, max_length=64, return_tensors="pt")).logits[0])
+            out.append(model(**tokenizer(text, truncation=True, max_length=reach(model), return_tensors="pt")).logits[0])
     return torch.stack(out)
 
 
@@ -281,7 +287,7 @@ def test_tags(tmp_path):
     tokenizer = transformers.AutoTokenizer.from_pretrained(art)
     assert [model.config.id2label[i] for i in range(len(model.config.id2label))] == plan["run"]["labels"]
     for row, answer in zip(held, predict(tmp_path / "run", [r["tokens"] for r in held])):
-        batch = tokenizer(row["tokens"], is_split_into_words=True, truncation=True, max_length=64, return_tensors="pt")
+        batch = tokenizer(row["tokens"], is_split_into_words=True, truncation=True, max_length=reach(model), return_tensors="pt")
         with torch.no_grad():
             best = model(**batch).logits[0].argmax(-1).tolist()
         first = {}

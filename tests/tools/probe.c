@@ -87,7 +87,7 @@ static int metrics(const json_t *request) {
     else if (problem == HN_OBJECTIVE_MULTI)
         hn_metrics_multi(z, y, n, (size_t)k, out);
     else
-        hn_metrics_values(z, y, n, out);
+        hn_metrics_values(z, y, n, 1, out);
     json_dumpf(out, stdout, JSON_COMPACT);
     json_decref(out);
     free(targets);

@@ -9,11 +9,13 @@
  *   {"op":"render","messages":[…],"tools","add_generation_prompt","date","template"} →
  * {"text":"…","origins":[[origin,bytes],…]}
  *   {"op":"example","messages"…, "template"} → {"ids":[…],"weights":[…],"offsets":[…]}
+ *   {"op":"asked","input":…, "template"} → {"ids":[…],"again":"…"}: what a prediction begins with
  *   {"op":"time","text":"…","repeat":N} → {"seconds":…,"tokens":…}
  * A failure answers {"error":"…","code":"…"}.
  */
 #include "engine/families/load.h"
 #include "engine/data/encode.h"
+#include "engine/data/prompt.h"
 #include "engine/model/model.h"
 
 #include <stdio.h>
@@ -219,6 +221,26 @@ static json_t *op_example(struct tool *tool, const json_t *in) {
     return out;
 }
 
+static json_t *op_asked(struct tool *tool, const json_t *in) {
+    struct hn_codec codec;
+    struct hn_prompt prompt = {0};
+    struct hn_error err = {0};
+    int rc = with_template(tool, in, &codec, &err);
+    if (!rc)
+        rc = hn_prompt_from_input(&codec, json_object_get(in, "input"), &prompt, &err);
+    json_t *ids = json_array(), *out;
+    for (size_t i = 0; !rc && i < prompt.ids.n; i++)
+        json_array_append_new(ids, json_integer(prompt.ids.ids[i]));
+    struct hn_view again = hn_prompt_again(&prompt);
+    out =
+        rc ? failure(&err) : json_pack("{s:O, s:s%}", "ids", ids, "again", again.data, again.size);
+    json_decref(ids);
+    hn_prompt_finish(&prompt);
+    if (codec.chat != tool->codec.chat)
+        hn_template_destroy(codec.chat);
+    return out;
+}
+
 static const struct op {
     const char *name;
     json_t *(*run)(struct tool *tool, const json_t *in);
@@ -229,6 +251,7 @@ static const struct op {
     {"time", op_time},
     {"render", op_render},
     {"example", op_example},
+    {"asked", op_asked},
 };
 
 static json_t *answer(struct tool *tool, const json_t *in) {

@@ -113,7 +113,7 @@ static void test_completion(void **state) {
     struct hn_examples ex;
     struct hn_buf text = {0};
     (void)state;
-    /* "he" + "llo" would be the one token hello together: then both are tokenised apart */
+    /* "he" + "llo" are the one token hello together, before which the border moves */
     set_up(&f, true, NULL,
         "{\"prompt\":\"a\",\"completion\":\" b\"}\n{\"prompt\":\"he\",\"completion\":\"llo\"}\n");
     assert_int_equal(hn_examples_encode(&f.codec, &f.data, NULL, 2, &plain, &ex, NULL), 0);
@@ -121,8 +121,10 @@ static void test_completion(void **state) {
     targets(&f, &ex, 0, &text);
     assert_string_equal(text.data, " b<|im_end|>");
     targets(&f, &ex, 1, &text);
-    assert_string_equal(text.data, "llo<|im_end|>");
-    assert_int_equal(ex.tokens[ex.starts[1] + 1], TINY_MERGED);
+    assert_string_equal(text.data, "hello<|im_end|>");
+    assert_int_equal(ex.notices.n, 1);
+    assert_int_equal(ex.notices.list[0].kind, HN_NOTICE_BORDER);
+    assert_int_equal(ex.notices.list[0].rows, 1);
     hn_examples_finish(&ex);
     struct hn_encode_options all = plain;
     all.loss_on = HN_LOSS_ON_ALL;
@@ -202,7 +204,7 @@ static void test_split(void **state) {
         hn_buf_printf(
             &rows, "{\"text\":\"t%d\",\"label\":\"%s\"}\n", i, i % 10 ? "common" : "rare");
     set_up(&f, false, NULL, rows.data);
-    assert_int_equal(hn_split_validation(&f.data, 0.1, &held, &n, NULL), 0);
+    assert_int_equal(hn_split_validation(&f.data, NULL, 0.1, &held, &n, NULL), 0);
     assert_int_equal(n, 100);
     size_t rare = 0;
     for (size_t i = 0; i < n; i++) {
@@ -210,7 +212,7 @@ static void test_split(void **state) {
         rare += held[i] % 10 == 0;
     }
     assert_int_equal(rare, 10);
-    assert_int_equal(hn_split_validation(&f.data, 0.1, &again, &m, NULL), 0);
+    assert_int_equal(hn_split_validation(&f.data, NULL, 0.1, &again, &m, NULL), 0);
     assert_int_equal(m, n);
     assert_memory_equal(held, again, n * sizeof *held);
     free(held);

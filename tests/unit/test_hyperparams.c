@@ -1,5 +1,6 @@
 /* The hyperparameter table: defaults, strict reading, messages that help, exact round trip. */
 #include "engine/hyperparams.h"
+#include "engine/run/params.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -88,8 +89,36 @@ static void test_metric_names(void **state) {
     json_decref(schema);
 }
 
+/* The peak is reached in one step, with a warm-up and without, and nothing is trained at zero. */
+static void test_schedules(void **state) {
+    static const size_t warmups[] = {0, 1, 3, 9, 10};
+    struct hn_hyperparams hp;
+    (void)state;
+    hn_hyperparams_defaults(&hp);
+    hp.learning_rate = 0.5;
+    for (int schedule = HN_SCHEDULE_LINEAR; schedule <= HN_SCHEDULE_COSINE; schedule++)
+        for (size_t i = 0; i < sizeof warmups / sizeof warmups[0]; i++) {
+            size_t peak = warmups[i] ? warmups[i] : 1;
+            hp.schedule = schedule;
+            hp.warmup_steps = (int64_t)warmups[i];
+            for (size_t s = 1; s <= 10; s++) {
+                double rate = hn_learning_rate(&hp, s, 10);
+                assert_true(rate > 0);
+                assert_true(s == peak ? rate >= 0.5 && rate <= 0.5 : rate < 0.5);
+                assert_true(s <= peak || rate < hn_learning_rate(&hp, s - 1, 10));
+            }
+        }
+    hp.schedule = HN_SCHEDULE_LINEAR;
+    hp.warmup_steps = 0;
+    assert_float_equal(hn_learning_rate(&hp, 10, 10), 0.05, 1e-12);
+    hp.schedule = HN_SCHEDULE_COSINE;
+    hp.warmup_steps = 3;
+    assert_float_equal(hn_learning_rate(&hp, 7, 10), 0.25, 1e-12); /* half of eight steps */
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_round_trip),
-        cmocka_unit_test(test_refusals), cmocka_unit_test(test_metric_names)};
+        cmocka_unit_test(test_refusals), cmocka_unit_test(test_metric_names),
+        cmocka_unit_test(test_schedules)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

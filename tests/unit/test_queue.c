@@ -10,11 +10,8 @@
 #define MINUTE ((int64_t)60 * 1000)
 
 static struct hn_queue_limits limits(int64_t used) {
-    return (struct hn_queue_limits){.memory = 100,
-        .used = used,
-        .disk_free = 1000,
-        .now = 100 * MINUTE,
-        .nothing_runs = used == 0};
+    return (struct hn_queue_limits){
+        .memory = 100, .used = used, .disk_free = 1000, .now = 100 * MINUTE};
 }
 
 static void test_first_that_fits(void **state) {
@@ -26,7 +23,6 @@ static void test_first_that_fits(void **state) {
     assert_int_equal(c[0].blocked_since, l.now);
     assert_string_equal(c[2].reason, "waiting_for_slot");
     l.used = 0;
-    l.nothing_runs = true;
     assert_int_equal(hn_queue_pick(c, 3, &l), 0);
     assert_int_equal(hn_queue_pick(c, 0, &l), -1);
 }
@@ -58,12 +54,13 @@ static void test_what_waits_for_time_or_disk(void **state) {
     assert_string_equal(c[0].reason, "waiting_for_disk");
 }
 
-/* A machine whose memory setting was lowered still runs what was admitted before: alone. */
-static void test_alone_everything_runs(void **state) {
+/* What was admitted when the machine had more memory does not run now, not even alone. */
+static void test_never_more_than_there_is(void **state) {
     (void)state;
     struct hn_queue_limits l = limits(0);
-    struct hn_queue_candidate c[] = {{.peak_bytes = 1000}};
-    assert_int_equal(hn_queue_pick(c, 1, &l), 0);
+    struct hn_queue_candidate c[] = {{.peak_bytes = 101}, {.peak_bytes = 100}};
+    assert_int_equal(hn_queue_pick(c, 1, &l), -1);
+    assert_int_equal(hn_queue_pick(c, 2, &l), 1);
 }
 
 /* What was noted in a future that the clock has left delays nobody and reserves nothing. */
@@ -85,7 +82,7 @@ int main(void) {
         cmocka_unit_test(test_first_that_fits),
         cmocka_unit_test(test_nobody_passes_for_ever),
         cmocka_unit_test(test_what_waits_for_time_or_disk),
-        cmocka_unit_test(test_alone_everything_runs),
+        cmocka_unit_test(test_never_more_than_there_is),
         cmocka_unit_test(test_a_clock_set_back),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,115 @@
+"""Files as spreadsheets, other tools and habits leave them: read where people would expect it, else named for what they are."""
+import io
+import json
+import zipfile
+
+import pytest
+import requests
+
+
+@pytest.fixture
+def daemon(start):
+    return start(fake=False)
+
+
+ROWS = [(f"a text, number {i}", "good" if i % 2 else "bad") for i in range(24)]
+
+
+def upload(daemon, data, **query):
+    return requests.post(f"{daemon.url}/datasets", data=data, params=query)
+
+
+def lines(end, delimiter=";", first="", header="text;label"):
+    return (first + header.replace(";", delimiter) + end + "".join(f'"{text}"{delimiter}{label}{end}' for text, label in ROWS)).encode()
+
+
+def conll(columns, end="\n", comment=""):
+    return (comment + end.join(end.join(columns.format(i=i + 1, word=word, tag=tag) for i, (word, tag) in enumerate(
+        [("EU", "B-ORG"), ("rejects", "O"), ("German", "B-MISC"), ("#", "O")])) + end for _ in range(12)) + end).encode()
+
+
+def test_read(daemon):
+    for data, rows in [
+    (lines("\n", first="sep=;\n"), 24),
+    (lines("\r\n", ",", first="SEP=,\r\n"), 24),
+    (lines("\r"), 24),
+    (lines("\r", "\t"), 24),
+    (b"\xef\xbb\xbf" + lines("\r\n", first="sep=;\r\n"), 24),
+    (lines("\n", "|", first="sep=|\n"), 24),
+    (lines("\n") + b"text;label\n" + lines("\n"), 48),  # put together of two, with the header of each
+    (b"".join(json.dumps({"text": t, "label": y}).encode() + b"\r" for t, y in ROWS), 24),
+    ]:
+        reply = upload(daemon, data)
+        assert reply.status_code == 201, reply.text
+        told = reply.json()
+        assert told["rows"] == rows and told["problem"] == "single_label", told
+        assert [(one["label"], one["rows"]) for one in told["labels"]] == [("bad", rows // 2), ("good", rows // 2)]
+
+
+def test_conll(daemon):
+    for data in [
+    conll("{word}\t{tag}"), conll("{word} NNP B-NP {tag}"), conll("{i}\t{word}\t_\t{tag}"), conll("{word}\t{tag}", "\r\n"),
+    conll("{word} {tag}", comment="-DOCSTART- O\n\n"), conll("{word}\t{tag}", comment="# id = 1\n"), conll("{word}\t{tag}", "\r")
+    ]:
+        reply = upload(daemon, data)
+        assert reply.status_code == 201, reply.text
+        told = reply.json()
+        assert (told["format"], told["rows"], told["tasks"]) == ("conll", 12, ["token_classification"]), told
+        assert [(one["label"], one["rows"]) for one in told["labels"]] == [("B-MISC", 12), ("B-ORG", 12), ("O", 24)]
+
+
+def test_conll_by_name(daemon):
+    """Tags that are no spans are not recognised by looking."""
+    data = b"The\tDT\nfilm\tNN\n\n" * 12
+    told = upload(daemon, data, format="conll").json()
+    assert told["rows"] == 12 and [one["label"] for one in told["labels"]] == ["DT", "NN"], told
+    error = upload(daemon, data + b"film\n\n" + data, format="conll").json()["error"]
+    assert error["details"][0]["line"] == 37 and "no tag" in error["message"], error
+
+
+def archive(name):
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as file:
+        file.writestr("[Content_Types].xml", "<x/>")
+        file.writestr(name, "<x/>")
+    return out.getvalue()
+
+
+def test_named(daemon):
+    for data, words in [
+    (archive("xl/workbook.xml"), "Excel workbook"),
+    (archive("word/document.xml"), "Word document"),
+    (archive("anything.csv"), "archive"),
+    (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(600), "older Office"),
+    (b"%PDF-1.7\n%\xe2\xe3\n", "PDF"),
+    ("text,label\n".encode("utf-16") + "a,b\n".encode("utf-16-le") * 20, "UTF-16"),
+    ("text,label\n".encode("utf-16-le") + "a,b\n".encode("utf-16-le") * 20, "UTF-16"),
+    (b"PAR1" + bytes(64), "Parquet"),
+    ]:
+        reply = upload(daemon, data)
+        error = reply.json()["error"]
+        assert reply.status_code == 422 and words in error["message"] and error["hint"], error
+
+
+def test_numbers_that_json_has_not(daemon):
+    """In columns that nobody uses they do not matter; where they are used they are what they say."""
+    unused = [f'{{"id": {2**64 + i}, "score": {bad}, "prompt": "a {i}", "completion": "b"}}' for i, bad in
+              enumerate(["NaN", "-Infinity", "Infinity", "1e999", "-1e999", "0.5"] * 4)]
+    told = upload(daemon, "\n".join(unused).encode()).json()
+    assert told["rows"] == 24 and {w["code"] for w in told["warnings"]} == {"ignored_column"}, told
+    labels = [f'{{"text": "a \\"NaN\\" {i}", "label": {2**64 + i % 2}}}' for i in range(24)]
+    told = upload(daemon, "\n".join(labels).encode()).json()
+    assert [one["label"] for one in told["labels"]] == [str(2**64), str(2**64 + 1)], told
+    error = upload(daemon, b'{"text": "a", "label": NaN}\n' * 12).json()["error"]
+    assert error["details"][0]["field"] == "label" and error["details"][0]["line"] == 1, error
+    error = upload(daemon, b'{"text": "a", "label": 0.5, "x": nan}\n' * 12).json()["error"]
+    assert "JSON" in error["message"], error
+
+
+def test_a_header_is_no_row(daemon):
+    """Not even where the columns are mapped by their numbers."""
+    data = "title,body\n" + "".join(f"how many {i}?,{i}\n" for i in range(12))
+    told = upload(daemon, data.encode(), columns='{"prompt": "col1", "completion": "col2"}').json()
+    assert told["rows"] == 12 and "guessed_columns" in [w["code"] for w in told["warnings"]], told
+    told = upload(daemon, data[data.index("\n") + 1:].encode(), columns='{"prompt": "col1", "completion": "col2"}').json()
+    assert told["rows"] == 12 and "guessed_columns" not in [w["code"] for w in told["warnings"]], told
