@@ -13,7 +13,7 @@ function summary(job) {
     ["labels", targets(job)], ["step", `${p.step} of ${p.total_steps}`], ["loss", short(job.metrics.loss)], ["validation loss", short(job.metrics.val_loss)],
     ["best", job.metrics.best ? `${job.metrics.best.metric} ${short(job.metrics.best.value)} at step ${job.metrics.best.step}` : ""],
     ["speed", p.tokens_per_second ? `${short(p.tokens_per_second)} tokens/s` : ""], ["left", duration(p.eta_seconds)],
-    ["memory", job.plan?.peak_bytes ? bytes(job.plan.peak_bytes) : ""], ["created", when(job.created_at)], ["ended", when(job.finished_at)],
+    ["memory", job.plan?.peak_bytes ? bytes(job.plan.peak_bytes) : ""], ["head", job.plan?.head ?? ""], ["created", when(job.created_at)], ["ended", when(job.finished_at)],
   ];
   return [
     el("p", {}, state(job), job.queue_position ? ` · place ${job.queue_position} in the queue` : "",

@@ -312,6 +312,100 @@ int hn_labels_of_model(struct hn_labels *ret, const struct hn_model *model, stru
     return rc;
 }
 
+int hn_labels_follow(struct hn_labels *l, const json_t *names, struct hn_error *err) {
+    size_t n = json_array_size(l->names), k;
+    const json_t *name;
+    if (!n || json_array_size(names) != n)
+        return 0;
+    json_array_foreach((json_t *)(uintptr_t)names, k, name)
+        if (!json_object_get(l->index, json_string_value(name)))
+            return 0;
+    float *weights = l->weights ? hn_calloc(n, sizeof *weights) : NULL;
+    if (l->weights && !weights)
+        return hn_fail(err, HN_E_INTERNAL, "out of memory");
+    json_array_foreach((json_t *)(uintptr_t)names, k, name)
+        if (weights)
+            weights[k] = l->weights[hn_label_number(l, name)];
+    free(l->weights);
+    l->weights = weights;
+    json_decref(l->names);
+    json_decref(l->index);
+    l->index = NULL;
+    l->names = json_deep_copy(names);
+    return l->names ? make_index(l, err) : hn_fail(err, HN_E_INTERNAL, "out of memory");
+}
+
+/* Row of the base's head for a label, or -1. */
+static int32_t row_of(const struct hn_labels *base, const char *label) {
+    char unnamed[64];
+    const json_t *row = json_object_get(base->index, label);
+    snprintf(unnamed, sizeof unnamed, "LABEL_%.50s", label);
+    row = row ? row : json_object_get(base->index, unnamed);
+    return row ? (int32_t)json_integer_value(row) : -1;
+}
+
+static void forget_head(struct hn_model *model) {
+    for (int role = HN_ROLE_SCORE; role <= HN_ROLE_SCORE_BIAS; role++) {
+        struct hn_weight *w = model->by_role[role];
+        if (!w)
+            continue;
+        free(w->owned);
+        w->owned = NULL;
+        w->data = NULL;
+    }
+    model->head.is_new = true;
+}
+
+/* Row i of the head becomes what row rows[i] is in the file. */
+static int permute_head(struct hn_model *model, const int32_t *rows, struct hn_error *err) {
+    struct hn_weight *score = model->by_role[HN_ROLE_SCORE],
+                     *bias = model->by_role[HN_ROLE_SCORE_BIAS];
+    size_t n = score->rows;
+    float *values = hn_calloc(n * score->cols, sizeof *values),
+          *biases = hn_calloc(n, sizeof *biases);
+    if (!values || !biases) {
+        free(values);
+        free(biases);
+        return hn_fail(err, HN_E_INTERNAL, "out of memory");
+    }
+    for (size_t i = 0; i < n; i++) {
+        hn_weight_row(score, (size_t)rows[i], values + i * score->cols);
+        if (bias && bias->owned)
+            biases[i] = bias->owned[rows[i]];
+    }
+    score->data = score->owned = values;
+    score->type = HN_F32;
+    if (bias && bias->owned)
+        memcpy(bias->owned, biases, n * sizeof *biases);
+    free(biases);
+    return 0;
+}
+
+int hn_labels_fit_head(const struct hn_labels *l, struct hn_model *model, struct hn_error *err) {
+    const struct hn_weight *score = model->by_role[HN_ROLE_SCORE];
+    size_t n = json_array_size(l->names);
+    struct hn_labels base = {0};
+    if (!hn_objectives[l->objective].labelled || !score || !score->data || score->rows != n)
+        return 0;
+    int rc = hn_labels_of_model(&base, model, err);
+    int32_t *rows = rc ? NULL : hn_calloc(n, sizeof *rows);
+    bool known = true, same = true;
+    if (!rc && !rows)
+        rc = hn_fail(err, HN_E_INTERNAL, "out of memory");
+    for (size_t i = 0; !rc && i < n; i++) {
+        rows[i] = row_of(&base, hn_label_name(l, i));
+        known = known && rows[i] >= 0 && (size_t)rows[i] < n;
+        same = same && rows[i] == (int32_t)i;
+    }
+    if (!rc && !known)
+        forget_head(model);
+    else if (!rc && !same)
+        rc = permute_head(model, rows, err);
+    free(rows);
+    hn_labels_finish(&base);
+    return rc;
+}
+
 int hn_labels_read(struct hn_labels *ret, const json_t *run, struct hn_error *err) {
     const char *problem = hn_objectives[HN_OBJECTIVE_TOKENS].name;
     const json_t *weights = json_object_get(run, "label_weights");

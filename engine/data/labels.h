@@ -52,6 +52,16 @@ void hn_label_notes_finish(struct hn_label_notes *notes);
 /* Of a model folder that was trained for a task already: by config.json's architectures,
  * problem_type and id2label. Next tokens for all others. */
 int hn_labels_of_model(struct hn_labels *ret, const struct hn_model *model, struct hn_error *err);
+/* Takes the order of `names` where these are the same labels: the base's own, so that its head and
+ * its configuration mean what the result means. */
+int hn_labels_follow(struct hn_labels *labels, const json_t *names, struct hn_error *err);
+/*
+ * The rows of the head that hn_model_set_head found in the base's folder, in the order of these
+ * labels, by name (config.json's id2label; "LABEL_3" is also the label "3"). A head that lacks one
+ * of the labels is of another task: it begins anew. Nothing for targets without labels.
+ */
+int hn_labels_fit_head(
+    const struct hn_labels *labels, struct hn_model *model, struct hn_error *err);
 /* {"problem","labels","label_weights","multi_hot","target"} of a specification's run part, and
  * back. Without "problem": next tokens. */
 int hn_labels_read(struct hn_labels *ret, const json_t *run, struct hn_error *err);

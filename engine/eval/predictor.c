@@ -148,6 +148,8 @@ static int open_model(struct hn_predictor *p, const char *path, bool own, struct
         rc = hn_model_set_head(
             &p->loaded.model, p->spec.labels.objective, hn_labels_outputs(&p->spec.labels), err);
     if (!rc)
+        rc = hn_labels_fit_head(&p->spec.labels, &p->loaded.model, err);
+    if (!rc)
         rc = hn_codec_open(&p->loaded.model, &p->loaded.codec, err);
     if (!rc)
         set_date(p);

@@ -125,6 +125,18 @@ static json_t *make_config(const struct hn_loaded *loaded) {
         {"layers_to_transform", json_null()}, {"layers_pattern", json_null()});
 }
 
+/* What the base's configuration has to say instead of its own labels. */
+static void tell_labels(const struct hn_loaded *loaded, struct hn_buf *text) {
+    const json_t *names = loaded->spec->labels.names;
+    for (size_t i = 0; i < json_array_size(names); i++) {
+        char *name = json_dumps(json_array_get(names, i), JSON_ENCODE_ANY | JSON_ENSURE_ASCII);
+        hn_buf_printf(text, "%s%zu: %s", i ? ", " : ", id2label={", i, name ? name : "\"\"");
+        free(name);
+    }
+    if (json_array_size(names))
+        hn_buf_text(text, "}");
+}
+
 /* How to load the base that the adapter goes on. */
 static void tell_loading(const struct hn_loaded *loaded, struct hn_buf *text) {
     const struct hn_head *head = &loaded->model.head;
@@ -140,6 +152,7 @@ static void tell_loading(const struct hn_loaded *loaded, struct hn_buf *text) {
     bool types = head->objective == HN_OBJECTIVE_SPAN && loaded->model.config.token_types > 1;
     hn_buf_printf(text, "- With PEFT: `model = %s.from_pretrained(BASE, num_labels=%zu",
         hn_export_class(loaded), head->outputs);
+    tell_labels(loaded, text);
     if (head->reshaped)
         hn_buf_text(text, ", ignore_mismatched_sizes=True");
     hn_buf_printf(text,
@@ -150,11 +163,6 @@ static void tell_loading(const struct hn_loaded *loaded, struct hn_buf *text) {
         hn_buf_text(text,
             "- Ask it by `model.base_model(**inputs)`: PEFT's own call leaves `token_type_ids` "
             "out.\n\n");
-    for (size_t i = 0; i < json_array_size(loaded->spec->labels.names); i++)
-        hn_buf_printf(
-            text, "%s%zu: %s", i ? ", " : "Labels: ", i, hn_label_name(&loaded->spec->labels, i));
-    if (json_array_size(loaded->spec->labels.names))
-        hn_buf_text(text, ".\n\n");
 }
 
 static int write_readme(const struct hn_loaded *loaded, const char *path, struct hn_error *err) {

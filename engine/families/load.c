@@ -364,11 +364,7 @@ static int refuse_other_gguf(const struct hn_gguf *gguf, struct hn_error *err) {
         hn_error_hint(err, "join them: llama-gguf-split --merge FIRST_PART WHOLE.gguf");
         return HN_E_MODEL_INVALID;
     }
-    if (gguf->n_tensors)
-        return 0;
-    hn_fail(err, HN_E_MODEL_INVALID, "the GGUF file holds a vocabulary alone, without weights");
-    hn_error_hint(err, "import the file with the weights");
-    return HN_E_MODEL_INVALID;
+    return 0;
 }
 
 int hn_model_peek(struct hn_model *model, const char *path, struct hn_error *err) {
@@ -391,7 +387,14 @@ int hn_model_peek(struct hn_model *model, const char *path, struct hn_error *err
 }
 
 static int read_tensors(struct hn_model *model, struct hn_error *err) {
-    int rc = find_vocab(model, err), configured = 0;
+    int rc = 0, configured = 0;
+    if (!model->is_folder && !model->gguf.n_tensors) {
+        rc = hn_fail(
+            err, HN_E_MODEL_INVALID, "the GGUF file holds a vocabulary alone, without weights");
+        hn_error_hint(err, "import the file with the weights");
+        return rc;
+    }
+    rc = find_vocab(model, err);
     if (!rc)
         rc = configured = model->arch->configure(model, err);
     if (!rc)

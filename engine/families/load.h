@@ -16,8 +16,8 @@ int hn_model_peek(struct hn_model *model, const char *path, struct hn_error *err
 void hn_model_close(struct hn_model *model);
 /* Gives the mapped pages back to the system until they are read again. */
 void hn_model_release(const struct hn_model *model);
-/* Transformers' rope_parameters for the frequencies of a GGUF file's model. New reference; NULL when
- * it has no settings that give them, or out of memory. */
+/* Transformers' rope_parameters for the frequencies of a GGUF file's model. New reference; NULL
+ * when it has no settings that give them, or out of memory. */
 json_t *hn_rope_describe(const struct hn_model *model);
 /* config.json for Transformers: the folder's own, or made from the GGUF file's fields. New
  * reference, NULL when out of memory. */

@@ -339,6 +339,12 @@ static void tell_host(
     }
 }
 
+/* "reused": the task's head begins as the base has it; "new": at random; null: none. */
+static json_t *head_of(const struct hn_model *model) {
+    const struct hn_weight *score = model->by_role[HN_ROLE_SCORE];
+    return score ? json_string(score->data ? "reused" : "new") : json_null();
+}
+
 static void warn_truncated(struct hn_planning *p, const struct hn_run *run) {
     const struct hn_examples *sets[] = {&run->train, &run->validation, &run->test};
     static const char *const names[] = {"", "validation ", "test "};
@@ -410,7 +416,8 @@ static json_t *answer(struct hn_planning *p, struct hn_run *run, struct hn_error
         {"rows", json_integer(ex->n_rows)}, {"tokens", json_integer(ex->n_tokens)},
         {"target_tokens", json_integer(ex->target_tokens)}, {"dropped", json_integer(ex->dropped)},
         {"truncated", json_integer(ex->truncated)}, {"seconds_estimate", json_real(seconds)},
-        {"hyperparameters", hn_json_share(resolved)}, {"alternatives", other});
+        {"hyperparameters", hn_json_share(resolved)}, {"alternatives", other},
+        {"head", head_of(&run->loaded.model)});
     if (validated && !run->validation.n_rows)
         hn_planning_warn(p, "no_validation",
             "no validation row is left to evaluate on (%zu of %zu dropped): raise max_length or "
@@ -439,8 +446,8 @@ static json_t *answer(struct hn_planning *p, struct hn_run *run, struct hn_error
         {"plan",
             HN_JSON_OBJECT({"peak_bytes", json_integer(run->memory.peak)},
                 {"micro_batch_tokens", json_integer(p->spec.hp.micro_batch_tokens)},
-                {"recompute", json_boolean(p->spec.recompute)},
-                {"disk_bytes", json_integer(disk)})},
+                {"recompute", json_boolean(p->spec.recompute)}, {"disk_bytes", json_integer(disk)},
+                {"head", head_of(&run->loaded.model)})},
         {"dry_run", dry});
     json_decref(final);
     return out;
@@ -575,7 +582,12 @@ static int plan_loaded(
 static int look_at_model(struct hn_planning *p, struct hn_error *err) {
     struct hn_model model = {0};
     int rc = hn_model_peek(&model, p->spec.model_file, err);
+    struct hn_labels own = {0};
     p->encoder = !rc && model.arch->encoder;
+    if (!rc)
+        rc = hn_labels_of_model(&own, &model, err);
+    p->head_labels = json_incref(own.names);
+    hn_labels_finish(&own);
     p->no_bias = !rc && !model.arch->heads[HN_HEAD_SEQUENCE].bias;
     if (!rc && !model.is_folder &&
         hn_view_is(hn_gguf_string(&model.gguf, "tokenizer.ggml.model"), "gpt2") &&
@@ -652,7 +664,9 @@ static int find_labels(struct hn_planning *p, struct hn_error *err) {
         hn_planning_warn(p, "similar_labels", "%s", notes.alike);
     p->labels = hn_json_share_or_null(notes.shown);
     hn_label_notes_finish(&notes);
-    return rc;
+    return rc || request.labels || p->spec.labels.multi_hot
+        ? rc
+        : hn_labels_follow(&p->spec.labels, p->head_labels, err);
 }
 
 /* Rows whose text the model's template makes are not rendered yet; labelled texts stay plain. */
@@ -782,6 +796,7 @@ int hn_helper_job_plan(
     json_decref(p.labels);
     json_decref(p.reasons);
     json_decref(p.warnings);
+    json_decref(p.head_labels);
     hn_spec_finish(&p.spec);
     return rc;
 }

@@ -18,6 +18,7 @@ struct hn_planning {
     /* What is planned, with the paths of the inputs here until it is written. */
     struct hn_spec spec;
     json_t *reasons, *warnings;
+    json_t *head_labels;    /* of the head that the base's folder was trained with, or NULL */
     json_t *labels;         /* what people are shown of them; or NULL */
     struct hn_dataset data; /* the training rows, until they are loaded */
     size_t twins;           /* training rows whose input another one has, too */

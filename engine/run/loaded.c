@@ -16,6 +16,8 @@ int hn_loaded_open(
         rc = hn_model_set_head(
             &loaded->model, spec->labels.objective, hn_labels_outputs(&spec->labels), err);
     if (!rc)
+        rc = hn_labels_fit_head(&spec->labels, &loaded->model, err);
+    if (!rc)
         rc = hn_codec_open(&loaded->model, &loaded->codec, err);
     if (!rc && spec->template_date)
         snprintf(loaded->codec.date, sizeof loaded->codec.date, "%s", spec->template_date);
@@ -141,6 +143,8 @@ int hn_loaded_open_other(const struct hn_loaded *loaded, size_t i, const char *d
     if (!rc)
         rc = hn_model_set_head(
             &ret->model, loaded->model.head.objective, loaded->model.head.outputs, err);
+    if (!rc)
+        rc = hn_labels_fit_head(&loaded->spec->labels, &ret->model, err);
     return rc ? rc : hn_loaded_choose_params(ret, err);
 }
 

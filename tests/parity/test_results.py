@@ -294,3 +294,98 @@ def test_scaled_rope_of_a_gguf_base(kind, tmp_path, monkeypatch):
     for version in VERSIONS:
         found = np.array(read("AutoModelForCausalLM", art / "merged", TEXTS[:1], version=version)["logits"][0])
         assert np.abs(found - ours).max() < 0.02 * np.abs(ours).max()  # one small step lies between
+
+
+# Heads that a base brings
+
+NAMES = ["good", "so so", "bad"]  # in an order that no sorting has
+
+
+def with_head(family, folder, names, kind="AutoModelForSequenceClassification"):
+    """A base that was trained for a task; names: None for those that Transformers gives."""
+    if family in DECODERS:
+        test_folder.make_folder("gpt-2", folder, family)
+        edit_config(folder, pad_token_id=0)
+    else:
+        folder.mkdir() if family == "roberta" else None
+        make_encoder(family, folder)
+    older_class(folder)
+    torch.manual_seed(5)
+    named = {"id2label": dict(enumerate(names))} if names else {}
+    model = getattr(transformers, kind).from_pretrained(folder, num_labels=len(names or NAMES), **named)
+    with torch.no_grad():
+        for name, value in model.named_parameters():
+            if "classifier" in name or "score" in name or "qa_outputs" in name:
+                value += 0.5 * torch.randn(value.shape)
+    model.save_pretrained(folder)
+
+
+def plan_and_train(tmp_path, rows, **more):
+    """A step that moves next to nothing: answers are still those of the base's head."""
+    plan = common.make_run(tmp_path / "run", rows, {"max_steps": 1, "batch_size": 2, "learning_rate": 1e-9, "lora_rank": 2, "max_length": 48},
+                           base=tmp_path / "model", exports=["peft", "merged"], export_dtype="f32", **more)
+    test_bases.train(tmp_path / "run")
+    return plan
+
+
+def ask(tmp_path, inputs):
+    return common.helper("predict", {"model": {"path": str(tmp_path / "model")}, "source": {"run_dir": str(tmp_path / "run"), "step": "exported"},
+                                     "inputs": inputs})["result"]["data"]
+
+
+def by_name(logits, names):
+    return [dict(zip(names, torch.softmax(torch.tensor(row), -1).tolist())) for row in logits]
+
+
+@pytest.mark.parametrize("family,given", [(f, None) for f in ("bert", "roberta", "distilbert", "llama", "gpt2")] +
+                         [("bert", ["bad", "good", "so so"]), ("llama", ["so so", "bad", "good"])])
+def test_rows_of_a_head_follow_names(family, given, tmp_path):
+    """The base's order where nobody asks for another; in any order each label has the base's row of that name."""
+    with_head(family, tmp_path / "model", NAMES)
+    theirs = by_name(read("AutoModelForSequenceClassification", tmp_path / "model", TEXTS)["logits"], NAMES)
+    plan = plan_and_train(tmp_path, rows_of("classes"), **({"labels": given} if given else {}))
+    labels = plan["run"]["labels"]
+    assert labels == (given or NAMES) and plan["plan"]["head"] == plan["dry_run"]["head"] == "reused"
+    for answer, base in zip(ask(tmp_path, TEXTS), theirs):
+        assert answer["probabilities"] == pytest.approx(base, abs=1e-4)
+    art = tmp_path / "run" / "artifacts"
+    for folder, adapter, load in ((art / "merged", None, {}), (tmp_path / "model", art / "peft", as_told(art / "peft"))):
+        found = read("AutoModelForSequenceClassification", folder, TEXTS, adapter, **load)
+        assert [found["id2label"][str(i)] for i in range(3)] == labels
+        for row, base in zip(by_name(found["logits"], labels), theirs):
+            assert row == pytest.approx(base, abs=1e-4)
+
+
+@pytest.mark.parametrize("names,labels,head", [
+    (None, [0, 1, 2], "reused"), (["x", "y", "z"], LABELS, "new"), (NAMES, ["good", "bad", "good"], "new"), (["bad", "good"], LABELS, "new")],
+    ids=["LABEL_0", "others", "fewer", "more"])
+def test_heads_of_other_labels(names, labels, head, tmp_path):
+    """By default names a number is its row; a head of other labels begins anew; the adapter loads as its README says."""
+    with_head("bert", tmp_path / "model", names)
+    theirs = by_name(read("AutoModelForSequenceClassification", tmp_path / "model", TEXTS)["logits"], ["0", "1", "2"])
+    plan = plan_and_train(tmp_path, [{"text": t, "label": x} for t, x in zip(TEXTS * 2, labels * 2)])
+    assert plan["plan"]["head"] == head
+    answers, ours = ask(tmp_path, TEXTS), plan["run"]["labels"]
+    close = [a["probabilities"] == pytest.approx(b, abs=1e-4) for a, b in zip(answers, theirs)]
+    assert all(close) if head == "reused" else not any(close)
+    art = tmp_path / "run" / "artifacts"
+    for version in VERSIONS:
+        found = read("AutoModelForSequenceClassification", tmp_path / "model", TEXTS, art / "peft", version, **as_told(art / "peft"))
+        assert [found["id2label"][str(i)] for i in range(len(ours))] == ours
+        check_answers("classes", answers, found["logits"], ours)
+
+
+def test_tags_of_a_base(tmp_path):
+    names = ["B-LONG", "O"]
+    with_head("bert", tmp_path / "model", names, "AutoModelForTokenClassification")
+    plan = plan_and_train(tmp_path, rows_of("tags"))
+    assert plan["run"]["labels"] == names and plan["plan"]["head"] == "reused"
+    theirs = read("AutoModelForTokenClassification", tmp_path / "model", WORDS)
+    merged = read("AutoModelForTokenClassification", tmp_path / "run" / "artifacts" / "merged", WORDS)
+    assert merged["id2label"] == theirs["id2label"]
+    assert all(np.allclose(a, b, atol=1e-4) for a, b in zip(merged["logits"], theirs["logits"]))
+
+
+def test_answers_of_a_base(tmp_path):
+    with_head("bert", tmp_path / "model", ["a", "b"], "AutoModelForQuestionAnswering")
+    assert plan_and_train(tmp_path, rows_of("answers"))["plan"]["head"] == "reused"
