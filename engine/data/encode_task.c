@@ -119,10 +119,10 @@ static int set_places(const struct hn_labels *labels, const json_t *label, struc
         return hn_fail(err, HN_E_DATASET_INVALID,
             "the label must be a list of %zu zeros and ones, as in the training data", n);
     for (size_t i = 0; i < n; i++) {
-        const json_t *one = json_array_get(label, i);
-        if (!json_is_boolean(one) && !json_is_integer(one))
-            return unknown_label(one, err);
-        e->values[i] = json_is_true(one) || json_integer_value(one) != 0;
+        bool bit;
+        if (!hn_label_bit(json_array_get(label, i), &bit))
+            return unknown_label(json_array_get(label, i), err);
+        e->values[i] = bit;
     }
     return 0;
 }
@@ -334,6 +334,8 @@ static int add_window(const struct hn_codec *codec, const struct hn_ids *questio
     e->again = !rc && begin + n < context->n;
     e->window = begin + n - (e->again ? stride : 0);
     e->length = e->ids.n;
+    if (e->question_cut && !begin) /* told once a row, as other rows that are cut */
+        e->length = o->max_length + e->question_cut;
     hn_sequence_free(&seq);
     return rc;
 }

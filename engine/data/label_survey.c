@@ -12,6 +12,7 @@
 #include <utf8proc.h>
 
 #define COUNTED ((size_t)100000) /* different labels that are told apart */
+#define FORM_MAX 64              /* bytes of a number as text, with its end */
 #define FEW 20                   /* different numbers that may be classes without further signs */
 #define ROWS_A_CLASS 5           /* of numbers without a gap, where they are more than a few */
 
@@ -59,7 +60,7 @@ static enum form comma_form(const char *text, size_t whole) {
 
 /* *ret_fraction: digits behind the point. Signs, and nothing but ASCII digits: no blanks, no
  * "nan". */
-static enum form form_of(const char *text, size_t *ret_fraction) {
+static enum form form_of_trimmed(const char *text, size_t *ret_fraction) {
     *ret_fraction = 0;
     text += *text == '-' || *text == '+';
     size_t whole = digits_at(text);
@@ -86,18 +87,34 @@ static enum form form_of(const char *text, size_t *ret_fraction) {
     return sign || *ret_fraction ? SCIENTIFIC : EXPONENT;
 }
 
+/* Without the blanks that tables stand cells apart with. False: no number is as long. */
+static bool trim(const char *cell, char text[FORM_MAX]) {
+    cell += strspn(cell, " \t");
+    size_t n = strlen(cell);
+    while (n && (cell[n - 1] == ' ' || cell[n - 1] == '\t'))
+        n--;
+    snprintf(text, FORM_MAX, "%.*s", n < FORM_MAX ? (int)n : 0, cell);
+    return n && n < FORM_MAX;
+}
+
+static enum form form_of(const char *cell, size_t *ret_fraction) {
+    char text[FORM_MAX];
+    *ret_fraction = 0;
+    return trim(cell, text) ? form_of_trimmed(text, ret_fraction) : NO_NUMBER;
+}
+
 bool hn_label_value(const json_t *label, double *ret) {
     size_t fraction;
     if (!json_is_string(label)) {
         *ret = json_number_value(label);
         return json_is_number(label) && isfinite(*ret);
     }
-    const char *text = json_string_value(label);
-    char point[64];
-    enum form form = form_of(text, &fraction);
-    if (form == NO_NUMBER || form == THOUSANDS || strlen(text) >= sizeof point)
+    char point[FORM_MAX];
+    if (!trim(json_string_value(label), point))
         return false;
-    snprintf(point, sizeof point, "%s", text);
+    enum form form = form_of_trimmed(point, &fraction);
+    if (form == NO_NUMBER || form == THOUSANDS)
+        return false;
     if (form == COMMA)
         *strchr(point, ',') = '.';
     *ret = strtod(point, NULL);
@@ -138,28 +155,48 @@ static int count_label(
         : 0;
 }
 
-/* The length of a list of whole numbers that are all 0 or 1, or of true and false. */
+bool hn_label_bit(const json_t *label, bool *ret) {
+    double value;
+    if (json_is_boolean(label)) {
+        *ret = json_is_true(label);
+        return true;
+    }
+    if (!hn_label_value(label, &value) || !(value <= 0 || value >= 1) || value < 0 || value > 1)
+        return false;
+    *ret = value > 0;
+    return true;
+}
+
+/* The length of a list of zeros and ones alone; 0 for others. */
 static size_t width_of(const json_t *list) {
     const json_t *one;
     size_t i;
+    bool bit;
     json_array_foreach((json_t *)(uintptr_t)list, i, one)
-        if (!json_is_boolean(one) && !(json_is_integer(one) && (json_integer_value(one) | 1) == 1))
+        if (!hn_label_bit(one, &bit))
             return 0;
     return json_array_size(list);
 }
 
-/* As long as all lists are such lists: how often each place is 1. */
-static bool count_places(struct hn_label_survey *s, const json_t *label) {
+/* How often each place of the lists of zeros and ones is 1, which all have the first one's length;
+ * where another list stands first. */
+static bool count_places(struct hn_label_survey *s, const json_t *label, uint32_t line) {
     size_t width = width_of(label);
-    if (s->lists ? width != s->width : width > HN_LABELS_MAX)
-        width = 0;
-    if (!(s->width = width))
+    if (!s->width && width >= 2) {
+        s->width = width;
+        s->places = hn_calloc(width <= HN_LABELS_MAX ? width : 1, sizeof *s->places);
+        if (!s->places)
+            return false;
+    }
+    if (width < 2 || width != s->width) {
+        s->odd_line = s->odd_line ? s->odd_line : line;
         return true;
-    if (!s->places && !(s->places = hn_calloc(width, sizeof *s->places)))
-        return false;
-    for (size_t i = 0; i < width; i++) {
-        const json_t *one = json_array_get(label, i);
-        s->places[i] += json_is_true(one) || json_integer_value(one) == 1;
+    }
+    s->binary++;
+    for (size_t i = 0; i < width && width <= HN_LABELS_MAX; i++) {
+        bool bit = false;
+        hn_label_bit(json_array_get(label, i), &bit);
+        s->places[i] += bit;
     }
     return true;
 }
@@ -170,7 +207,7 @@ static int count_row(
     s->rows++;
     if (!json_is_array(label))
         return count_label(s, label, line, err);
-    if (!count_places(s, label))
+    if (!count_places(s, label, line))
         return hn_fail(err, HN_E_INTERNAL, "out of memory");
     s->lists++;
     for (size_t i = 0; !rc && i < json_array_size(label); i++)
@@ -392,6 +429,54 @@ static int decide_asked(const struct hn_label_survey *s, const char *asked, enum
     return refuse(err, HN_E_INVALID_FIELD, "single_label, multi_label or regression");
 }
 
+/* Lists, some of them of zeros and ones. */
+static int decide_lists(const struct hn_label_survey *s, char **ret_why, struct hn_error *err) {
+    if (s->binary == s->rows && s->width <= HN_LABELS_MAX)
+        return 0;
+    if (s->binary == s->rows) {
+        hn_fail(err, HN_E_DATASET_INVALID,
+            "labels are lists of %zu zeros and ones; at most %d labels can be told apart", s->width,
+            HN_LABELS_MAX);
+        return HN_E_DATASET_INVALID;
+    }
+    if (s->binary * 10 >= s->rows * 9) {
+        hn_fail(err, HN_E_DATASET_INVALID,
+            "line %u: the label is no list of %zu zeros and ones, as those of %zu of %zu rows are",
+            s->odd_line, s->width, s->binary, s->rows);
+        hn_error_field(err, "label");
+        hn_error_hint(err, "write a 0 or 1 for each label in every row, or the labels' names");
+        return HN_E_DATASET_INVALID;
+    }
+    if (s->binary * 2 < s->rows)
+        return 0;
+    *ret_why =
+        say("%zu of %zu rows have lists of zeros and ones, others not (line %u): 0 and 1 are "
+            "taken as the names of two labels",
+            s->binary, s->rows, s->odd_line);
+    return 0;
+}
+
+/* Texts in which a number, a list or every row's own label hides. */
+static char *doubt_names(const struct hn_label_survey *s, const struct spelling *p) {
+    size_t texts = p->forms[NO_NUMBER], n = json_object_size(s->counts);
+    const char *example = p->example[NO_NUMBER];
+    if (texts < n && s->numbers)
+        return say("labels are taken as names of classes, since %zu of %zu different ones, such as "
+                   "\"%.60s\", are no numbers; for values to predict leave such rows out",
+            texts, n, example);
+    if (*example == '[' || *example == '{')
+        return say(
+            "labels such as \"%.60s\" look like lists but are texts, each of them one class; "
+            "for several labels a row send JSON lines with \"label\": [\"a\", \"b\"]",
+            example);
+    if (n > FEW && 2 * n > s->rows)
+        return say("%zu different labels in %zu rows, such as \"%.60s\", are taken as names of "
+                   "classes; if they are numbers, write them as 1234.5 without units, and if this "
+                   "is not the column of labels, name it with columns",
+            n, s->rows, example);
+    return NULL;
+}
+
 int hn_label_survey_decide(const struct hn_label_survey *s, const char *asked, bool named,
     enum hn_objective *ret, char **ret_why, struct hn_error *err) {
     struct spelling spelling;
@@ -399,6 +484,8 @@ int hn_label_survey_decide(const struct hn_label_survey *s, const char *asked, b
     *ret = s->lists ? HN_OBJECTIVE_MULTI : HN_OBJECTIVE_CLASSES;
     if (asked)
         return decide_asked(s, asked, ret, err);
+    if (s->lists && !named && (s->binary || s->odd_line) && s->width)
+        return decide_lists(s, ret_why, err);
     if (s->lists && s->lists < s->rows) {
         *ret_why =
             say("%zu of %zu rows have a list of labels; the others are taken as lists of one",
@@ -409,19 +496,18 @@ int hn_label_survey_decide(const struct hn_label_survey *s, const char *asked, b
         return 0;
     look_at_spelling(s, &spelling);
     size_t texts = spelling.forms[NO_NUMBER];
-    if (!texts && spelling.forms[THOUSANDS] && !spelling.forms[COMMA]) {
-        hn_fail(err, HN_E_DATASET_INVALID, "labels such as \"%.40s\" may be thousands or decimals",
-            spelling.example[THOUSANDS]);
+    if (texts) {
+        *ret_why = doubt_names(s, &spelling);
+        return 0;
+    }
+    if (spelling.forms[THOUSANDS] || (spelling.forms[COMMA] && spelling.forms[POINT])) {
+        enum form form = spelling.forms[THOUSANDS] ? THOUSANDS : POINT;
+        hn_fail(err, HN_E_DATASET_INVALID,
+            "labels such as \"%.40s\"%s%s may be thousands or decimals", spelling.example[form],
+            spelling.forms[COMMA] ? " beside " : "",
+            spelling.forms[COMMA] ? spelling.example[COMMA] : "");
         return refuse(err, HN_E_DATASET_INVALID,
             "write numbers as 1234.5, or send \"problem\": \"single_label\" if they are names");
-    }
-    if (texts) {
-        if (texts < json_object_size(s->counts) && s->numbers * 2 > s->rows)
-            *ret_why =
-                say("labels are taken as names of classes, since %zu of %zu different ones, such "
-                    "as \"%.60s\", are no numbers; for values to predict leave such rows out",
-                    texts, json_object_size(s->counts), spelling.example[NO_NUMBER]);
-        return 0;
     }
     *ret = decide_numbers(s, &spelling, ret_why);
     if (*ret == HN_OBJECTIVE_CLASSES && s->bare && s->quoted && !*ret_why)

@@ -28,12 +28,14 @@
 struct hn_label_survey {
     json_t *counts; /* name → rows with it (of lists: times) */
     size_t rows;
-    bool many;            /* more different ones than are counted: rows beyond are in no count */
-    size_t lists;         /* rows */
-    size_t quoted;        /* numbers that stand as texts in JSON or CSV */
-    size_t bare;          /* numbers of JSON */
-    size_t width;         /* of lists of zeros and ones that all have this length; 0: others */
-    size_t *places;       /* [width] rows that have a 1 there */
+    bool many;     /* more different ones than are counted: rows beyond are in no count */
+    size_t lists;  /* rows */
+    size_t quoted; /* numbers that stand as texts in JSON or CSV */
+    size_t bare;   /* numbers of JSON */
+    /* of the first list of zeros and ones; rows with such lists; the first line with another */
+    size_t width, binary;
+    uint32_t odd_line;
+    size_t *places;       /* [width] rows that have a 1 there, for at most HN_LABELS_MAX */
     size_t numbers;       /* of those that are */
     double mean, squares; /* of these: mean, and sum of squared distances from it */
 };
@@ -44,6 +46,10 @@ const char *hn_label_text(const json_t *label, char room[HN_LABEL_TEXT]);
 /* The value of a number, or of a text that spells one, with a decimal comma as well (2,5); false
  * when it is neither. */
 bool hn_label_value(const json_t *label, double *ret);
+
+/* Whether the label says 0 or 1 (false or true), as a member of a list that says of each label
+ * whether it holds. */
+bool hn_label_bit(const json_t *label, bool *ret);
 
 /* Counts every label of the data. */
 int hn_label_survey(

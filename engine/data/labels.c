@@ -99,7 +99,8 @@ static json_t *texts_of(const json_t *given) {
  * are those given, or its places. As many names as there are different digits mean the digits. */
 static bool is_multi_hot(const struct hn_label_survey *s, const json_t *given) {
     size_t n = json_array_size(given);
-    return s->lists == s->rows && s->width >= 2 && (!n || n == s->width);
+    return s->binary == s->rows && s->width >= 2 && s->width <= HN_LABELS_MAX &&
+        (!n || n == s->width);
 }
 
 static json_t *names_of(
@@ -116,6 +117,11 @@ static json_t *names_of(
 
 static int check_names(
     const struct hn_labels *l, const struct hn_label_survey *s, struct hn_error *err) {
+    if (!s->many && !json_array_size(l->names)) {
+        hn_fail(err, HN_E_DATASET_INVALID, "no row has a label: all lists are empty");
+        hn_error_hint(err, "give rows with labels, or name them all with labels");
+        return HN_E_DATASET_INVALID;
+    }
     size_t n = s->many ? HN_LABELS_MAX + 1 : json_array_size(l->names);
     if (n > HN_LABELS_MAX) {
         hn_fail(err, HN_E_DATASET_INVALID,
@@ -141,10 +147,20 @@ static int check_names(
 static int choose_scale(
     struct hn_labels *l, const struct hn_label_survey *s, bool bias, struct hn_error *err) {
     double variance = s->squares / (double)s->numbers;
-    if (!(variance > 1e-24 * s->mean * s->mean) || !isfinite(variance)) {
+    if (!s->many && json_object_size(s->counts) == 1) {
         hn_fail(err, HN_E_DATASET_INVALID,
             "all %zu rows have the same value: there is nothing to predict", s->numbers);
         hn_error_hint(err, "give rows of different values");
+        return HN_E_DATASET_INVALID;
+    }
+    /* of float, which heads are made of: six digits of the mean at the most */
+    if (!isfinite(variance) || !(sqrt(variance) > 1e-5 * fabs(s->mean)) || variance < 1e-60 ||
+        fabs(s->mean) > 1e30 || variance > 1e60) {
+        hn_fail(err, HN_E_DATASET_INVALID,
+            "values with mean %.6g and standard deviation %.3g cannot be told apart in single "
+            "precision",
+            s->mean, sqrt(variance));
+        hn_error_hint(err, "subtract a constant from the values, or give them in another unit");
         return HN_E_DATASET_INVALID;
     }
     l->mean = bias ? s->mean : 0;
@@ -486,7 +502,7 @@ int32_t hn_label_number(const struct hn_labels *l, const json_t *label) {
 }
 
 double hn_label_target(const struct hn_labels *l, double value) {
-    return l->folded ? value : (value - l->mean) / l->scale;
+    return (value - l->mean) / l->scale;
 }
 
 double hn_label_predicted(const struct hn_labels *l, float logit) {

@@ -14,23 +14,26 @@
 
 #define FIRST_CAPACITY ((size_t)1024)
 
-/* All texts of a value, with what is no letter or digit as one blank. Whole where nothing is
- * left. */
+/* Marks that say little about a text; all other signs (C# and C, :) and :() tell texts apart. */
+static bool is_mark(uint32_t c) {
+    static const uint32_t wide[] = {
+        0x2018, 0x2019, 0x201C, 0x201D, 0x2026, 0x3001, 0x3002, 0xFF01, 0xFF0C, 0xFF1F, 0xAB, 0xBB};
+    for (size_t i = 0; i < sizeof wide / sizeof wide[0]; i++)
+        if (c == wide[i])
+            return true;
+    return (c < 0x80 && c && strchr(".,;:!?'\" \t\r\n", (int)c)) || c == 0xA0;
+}
+
+/* The text with each run of marks as one blank; whole where nothing else is in it. */
 static void append_plain(struct hn_buf *out, const char *text, size_t size) {
     size_t before = out->size, at = 0;
     while (at < size) {
-        uint32_t c = (unsigned char)text[at];
-        bool ascii = c < 0x80, kept = ascii && isalnum((int)c);
-        if (!ascii) {
-            c = hn_utf8_get(text + at);
-            utf8proc_category_t kind = utf8proc_category((utf8proc_int32_t)c);
-            kept = kind >= UTF8PROC_CATEGORY_LU && kind <= UTF8PROC_CATEGORY_NO;
-        }
-        if (kept)
-            hn_buf_append(out, text + at, ascii ? 1 : hn_utf8_length((unsigned char)text[at]));
+        size_t n = hn_utf8_length((unsigned char)text[at]);
+        if (!is_mark(n == 1 ? (unsigned char)text[at] : hn_utf8_get(text + at)))
+            hn_buf_append(out, text + at, n);
         else if (out->size > before && out->data[out->size - 1] != ' ')
             hn_buf_char(out, ' ');
-        at += hn_utf8_length((unsigned char)text[at]);
+        at += n;
     }
     while (out->size > before && out->data[out->size - 1] == ' ')
         out->size--;

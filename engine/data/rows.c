@@ -52,21 +52,33 @@ static bool check_maybe_empty(
     return problem(place, name, "write a text in quotes", "must be a text");
 }
 
+static bool is_name(const json_t *text) {
+    const char *s = json_string_value(text);
+    return strlen(s) == json_string_length(text) && s[strspn(s, " \t\r\n")];
+}
+
+static bool is_zero_or_one(const json_t *value) {
+    double number = json_number_value(value);
+    return json_is_real(value) && (number <= 0 || number >= 1) && number >= 0 && number <= 1;
+}
+
 static bool check_label(const struct hn_row_place *place, const char *name, const json_t *value) {
     static const char hint[] =
         "a label is a text or a whole number, a list of them, or a decimal number to predict";
     const json_t *item;
     size_t i;
-    if (json_is_string(value) && json_string_length(value) == 0)
-        return problem(place, name, hint, "is empty");
+    if (json_is_string(value) && !is_name(value))
+        return problem(place, name, hint, "is empty, or has a NUL character in it");
     if (json_is_string(value) || json_is_number(value) || json_is_boolean(value))
         return true;
     if (!json_is_array(value))
         return problem(place, name, hint, "must be a text, a number or a list of them");
     json_array_foreach((json_t *)(uintptr_t)value, i, item)
-        if (!json_is_string(item) && !json_is_integer(item) && !json_is_boolean(item))
+        if (json_is_string(item)
+                ? !is_name(item)
+                : !json_is_integer(item) && !json_is_boolean(item) && !is_zero_or_one(item))
             return problem(place, name, hint,
-                "is a list with something else than texts and whole numbers in it");
+                "is a list with something else than texts, whole numbers, zeros and ones in it");
     return true;
 }
 

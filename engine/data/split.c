@@ -128,10 +128,9 @@ static bool count_labels(struct stock *s, size_t row, int change) {
     size_t n = json_is_array(label) ? json_array_size(label) : 1;
     for (size_t i = 0; i < n; i++) {
         const json_t *one = json_is_array(label) ? json_array_get(label, i) : label;
-        int32_t number = s->labels->multi_hot
-            ? (json_is_true(one) || json_integer_value(one) ? (int32_t)i : -1)
-            : hn_label_number(s->labels, one);
-        bool again = false;
+        bool again = false, bit = false;
+        int32_t number = s->labels->multi_hot ? (hn_label_bit(one, &bit) && bit ? (int32_t)i : -1)
+                                              : hn_label_number(s->labels, one);
         for (size_t k = 0; !s->labels->multi_hot && k < i && !again; k++)
             again = json_equal(json_array_get(label, k), one);
         if (number < 0 || again)
@@ -191,6 +190,25 @@ static size_t draw(struct stock *s, const struct known *rows, const struct ticke
     return count;
 }
 
+/* Where no cluster is as small as what is owed: the smallest that can be spared, up to half of all
+ * rows. */
+static size_t hold_least(struct stock *s, const struct known *rows, const struct ticket *tickets,
+    size_t n, size_t *out) {
+    for (size_t most = 1, next; most && 2 * most <= s->data->n_rows; most = next) {
+        next = 0;
+        for (size_t i = 0; i < n; i++) {
+            if (tickets[i].n > most && (!next || tickets[i].n < next))
+                next = tickets[i].n;
+            if (tickets[i].n != most || !take_cluster(s, rows, &tickets[i]))
+                continue;
+            for (size_t k = 0; k < most; k++)
+                out[k] = rows[tickets[i].first + k].row;
+            return most;
+        }
+    }
+    return 0;
+}
+
 int hn_split_validation(const struct hn_dataset *data, const struct hn_labels *labels,
     double fraction, size_t **ret_rows, size_t *ret_n, struct hn_error *err) {
     size_t n = data->n_rows, count = 0;
@@ -213,8 +231,8 @@ int hn_split_validation(const struct hn_dataset *data, const struct hn_labels *l
     size_t clusters = rc ? 0 : make_tickets(data, labels, rows, tickets);
     if (!rc)
         count = draw(&stock, rows, tickets, clusters, fraction, held);
-    if (!rc && !count) /* a few rows, or all of one input: one of them at least */
-        held[count++] = tickets[0].row;
+    if (!rc && !count)
+        count = hold_least(&stock, rows, tickets, clusters, held);
     if (count)
         qsort(held, count, sizeof *held, by_row);
     free(rows);

@@ -83,8 +83,7 @@ static int measure_multi(const struct measured *m, struct hn_error *err) {
 
 static int measure_values(const struct measured *m, struct hn_error *err) {
     const struct hn_labels *labels = &m->loaded->spec->labels;
-    int rc = hn_metrics_values(
-        m->g->logits, m->ex->values, m->g->n, labels->folded ? 1 : labels->scale, m->e->metrics);
+    int rc = hn_metrics_values(m->g->logits, m->ex->values, m->g->n, labels->scale, m->e->metrics);
     return memory(rc, err);
 }
 
@@ -118,7 +117,11 @@ static json_t *answer_of(const struct hn_loaded *loaded, const struct gathered *
     const struct hn_examples *ex, size_t i) {
     const struct hn_labels *labels = &loaded->spec->labels;
     const float *logits = g->logits + i * g->outputs;
-    json_t *answer = hn_answer_sequence(labels, logits);
+    float value = (float)(labels->objective == HN_OBJECTIVE_VALUE && labels->folded
+            ? (double)logits[0] * labels->scale + labels->mean
+            : (double)logits[0]);
+    json_t *answer =
+        hn_answer_sequence(labels, labels->objective == HN_OBJECTIVE_VALUE ? &value : logits);
     bool right = true;
     if (labels->objective == HN_OBJECTIVE_CLASSES)
         right = strcmp(json_string_value(json_object_get(answer, "label")),
@@ -176,9 +179,20 @@ static int gather_rows(const struct hn_loaded *loaded, const struct gathered *al
     return tell_rows(ex, data, losses, answers, e->rows, err);
 }
 
-/* Losses of values are in squares of their scale, whatever a head's logits are in. */
-static double loss_unit(const struct hn_labels *labels) {
-    return labels->folded ? 1 / (labels->scale * labels->scale) : 1;
+/* A folded head's logits are values: what is measured are their distances, as in training. The
+ * graph has compared them with these, so the losses are made again. */
+static void measure_folded(const struct hn_labels *labels, struct gathered *g,
+    const struct hn_examples *ex, struct example_loss *losses, double *ret_loss) {
+    double sum = 0;
+    for (size_t i = 0; i < g->n; i++) {
+        double value = (double)g->logits[i];
+        g->logits[i] = (float)((value - labels->mean) / labels->scale);
+        double off = (double)g->logits[i] - (double)ex->values[i];
+        sum += off * off;
+        if (losses)
+            losses[i] = (struct example_loss){off * off, 1};
+    }
+    *ret_loss = g->n ? sum / (double)g->n : 0;
 }
 
 int hn_evaluate(struct hn_compute *compute, const struct hn_phase *phase,
@@ -193,7 +207,8 @@ int hn_evaluate(struct hn_compute *compute, const struct hn_phase *phase,
         .row_losses = rows ? hn_calloc(compute->batch.max_tokens, sizeof *x.row_losses) : NULL};
     json_t *answers = rows ? json_array() : NULL;
     bool ok = !rows || (losses && x.row_losses && answers);
-    double weight = 0, unit = loss_unit(&loaded->spec->labels);
+    const struct hn_labels *labels = &loaded->spec->labels;
+    double weight = 0;
     size_t targets = 0;
     *ret = (struct hn_evaluation){.metrics = json_object()};
     for (size_t i = 0; i < ex->n_rows; i++)
@@ -208,10 +223,10 @@ int hn_evaluate(struct hn_compute *compute, const struct hn_phase *phase,
         if (rows)
             share_losses(&x, losses + first);
     }
-    for (size_t i = 0; losses && i < ex->n_rows; i++)
-        losses[i].loss *= unit;
     int rc = ok && ret->metrics ? 0 : hn_fail(err, HN_E_INTERNAL, "out of memory");
-    ret->loss = sums.loss * unit;
+    ret->loss = sums.loss;
+    if (!rc && labels->objective == HN_OBJECTIVE_VALUE && labels->folded)
+        measure_folded(labels, &all, ex, losses, &ret->loss);
     if (!rc && head) {
         const struct measured m = {loaded, &all, ex, data, ret, answers};
         rc = measures[loaded->model.head.objective](&m, err);

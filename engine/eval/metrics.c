@@ -248,7 +248,8 @@ int hn_metrics_values(
     for (size_t i = 0; ok && i < n; i++)
         spread += (y[i] - mean) * (y[i] - mean);
     if (ok && n) {
-        put(out, "r2", spread > 0 ? 1 - squares / spread : 0);
+        if (spread > 1e-12 * (double)n) /* all but equal values have no variance to explain */
+            put(out, "r2", 1 - squares / spread);
         put(out, "mse", squares / (double)n * unit * unit);
         put(out, "pearson", correlation(x, y, n));
     }

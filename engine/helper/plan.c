@@ -5,6 +5,7 @@
  * The figures are those of the trainer itself: the same code loads and plans.
  */
 #include "engine/families/load.h"
+#include "engine/model/objective.h"
 #include "engine/helper/plan.h"
 #include "engine/data/row_set.h"
 #include "engine/data/split.h"
@@ -367,9 +368,11 @@ static void warn_split(struct hn_planning *p) {
         if (p->shared[i])
             hn_planning_warn(p, "shared_rows",
                 "%zu of %zu %s rows have the input of a training row (but for case, spaces and "
-                "punctuation), so that their metrics are too good; \"drop_leaks\": true leaves "
-                "equal rows out of training",
-                p->shared[i], p->n_others[i], i ? "test" : "validation");
+                "punctuation), so that their metrics are too good; %s",
+                p->shared[i], p->n_others[i], i ? "test" : "validation",
+                p->spec.drop_leaks
+                    ? "of these, training rows that are the same in all columns are left out"
+                    : "\"drop_leaks\": true leaves equal rows out of training");
 }
 
 static void warn_notices(
@@ -420,8 +423,11 @@ static json_t *answer(struct hn_planning *p, struct hn_run *run, struct hn_error
         {"head", head_of(&run->loaded.model)});
     if (validated && !run->validation.n_rows)
         hn_planning_warn(p, "no_validation",
-            "no validation row is left to evaluate on (%zu of %zu dropped): raise max_length or "
-            "look at the rows",
+            run->validation.rows_total
+                ? "no validation row is left to evaluate on (%zu of %zu dropped): raise max_length "
+                  "or look at the rows"
+                : "no row can be held out for validation without taking a label's last training "
+                  "row or parting rows of one input (%zu of %zu): send a validation data set",
             run->validation.dropped, run->validation.rows_total);
     warn_of_rows(p, run);
     warn_truncated(p, run);
@@ -470,16 +476,54 @@ static int check_init(const struct hn_run *run, const char *path, struct hn_erro
     return rc;
 }
 
-/* Values of another job's head go with the scale that they were trained at. */
-static int read_init_scale(struct hn_spec *spec, const json_t *init, struct hn_error *err) {
+/*
+ * Values of another job's head are distances in its own standard deviations. Where both jobs'
+ * values are of one size they are turned into this job's (hn_loaded_start_params); else the unit
+ * must have changed, and they mean the same in the new one.
+ */
+static int read_init_scale(struct hn_planning *p, const json_t *init, struct hn_error *err) {
     const json_t *target = json_object_get(init, "target");
-    struct hn_labels *l = &spec->labels;
-    if (l->objective != HN_OBJECTIVE_VALUE)
+    struct hn_spec *spec = &p->spec;
+    const struct hn_labels *l = &spec->labels;
+    double mean = 0, scale = 1;
+    int rc = hn_json_number(target, "mean", -DBL_MAX, DBL_MAX, &mean, err);
+    if (!rc)
+        rc = hn_json_number(target, "scale", DBL_MIN, DBL_MAX, &scale, err);
+    if (rc || l->objective != HN_OBJECTIVE_VALUE)
+        return rc;
+    double ratio = scale / l->scale;
+    if (ratio > 0.1 && ratio < 10 && fabs(mean - l->mean) < 3 * fmax(scale, l->scale)) {
+        spec->init_mean = mean;
+        spec->init_scale = scale;
         return 0;
-    l->mean = 0;
-    l->scale = 1;
-    int rc = hn_json_number(target, "mean", -DBL_MAX, DBL_MAX, &l->mean, err);
-    return rc ? rc : hn_json_number(target, "scale", DBL_MIN, DBL_MAX, &l->scale, err);
+    }
+    hn_planning_warn(p, "init_unit",
+        "the values of init_from's job have mean %.4g and standard deviation %.3g, these %.4g and "
+        "%.3g: its head is taken as if the unit had changed",
+        mean, scale, l->mean, l->scale);
+    return 0;
+}
+
+/* A head's rows mean labels by their place. */
+static int check_init_labels(
+    const struct hn_planning *p, const json_t *init, struct hn_error *err) {
+    const struct hn_labels *l = &p->spec.labels;
+    const json_t *names = json_object_get(init, "labels");
+    const char *problem = json_string_value(json_object_get(init, "problem"));
+    if (!l->names || !problem ||
+        (json_equal(names, l->names) && strcmp(problem, hn_objectives[l->objective].name) == 0))
+        return 0;
+    char *theirs = json_dumps(names, JSON_COMPACT | JSON_ENCODE_ANY),
+         *ours = json_dumps(l->names, JSON_COMPACT | JSON_ENCODE_ANY);
+    hn_fail(err, HN_E_INVALID_FIELD,
+        "the job of init_from was trained on %s %.150s, but these rows make %s %.150s", problem,
+        theirs ? theirs : "", hn_objectives[l->objective].name, ours ? ours : "");
+    hn_error_field(err, "init_from");
+    hn_error_hint(
+        err, "its head knows labels by their order: send \"labels\" as that job has them");
+    free(theirs);
+    free(ours);
+    return HN_E_INVALID_FIELD;
 }
 
 static int read_init(struct hn_planning *p, struct hn_error *err) {
@@ -504,7 +548,9 @@ static int read_init(struct hn_planning *p, struct hn_error *err) {
         return rc;
     }
     spec->init_sha256 = p->init_sha256;
-    rc = read_init_scale(spec, init, err);
+    rc = check_init_labels(p, init, err);
+    if (!rc)
+        rc = read_init_scale(p, init, err);
     if (rc)
         return rc;
     return hn_sha256_file(spec->init_file, p->init_sha256, NULL, err);
@@ -544,6 +590,20 @@ static int load_first(struct hn_planning *p, struct hn_run *run, struct hn_error
     return rc;
 }
 
+/* The head's bias is about the values' mean. */
+static int check_half_values(const struct hn_spec *spec, struct hn_error *err) {
+    const double most = 65504;
+    const struct hn_labels *l = &spec->labels;
+    if (l->objective != HN_OBJECTIVE_VALUE || spec->export_dtype != HN_F16 ||
+        fabs(l->mean) + 4 * l->scale < most)
+        return 0;
+    hn_fail(err, HN_E_INVALID_FIELD,
+        "values of about %.4g do not fit into f16, whose largest number is %.0f", l->mean, most);
+    hn_error_field(err, "export_dtype");
+    hn_error_hint(err, "leave it out (f32), or give the values in a larger unit");
+    return HN_E_INVALID_FIELD;
+}
+
 static int plan_loaded(
     struct hn_helper_call *call, struct hn_planning *p, json_t **ret, struct hn_error *err) {
     struct hn_model model = {0};
@@ -571,6 +631,8 @@ static int plan_loaded(
         rc = hn_merged_gguf_check(&run.loaded.model, err);
     if (!rc && p->spec.exports & HN_EXPORT_MERGED)
         rc = hn_merged_check(&run.loaded, err);
+    if (!rc && p->spec.exports & HN_EXPORT_MERGED)
+        rc = check_half_values(&p->spec, err);
     if (!rc && p->spec.init_file)
         rc = check_init(&run, p->spec.init_file, err);
     if (!rc)
@@ -664,9 +726,10 @@ static int find_labels(struct hn_planning *p, struct hn_error *err) {
         hn_planning_warn(p, "similar_labels", "%s", notes.alike);
     p->labels = hn_json_share_or_null(notes.shown);
     hn_label_notes_finish(&notes);
+    const json_t *init = json_object_get(json_object_get(p->params, "init"), "labels");
     return rc || request.labels || p->spec.labels.multi_hot
         ? rc
-        : hn_labels_follow(&p->spec.labels, p->head_labels, err);
+        : hn_labels_follow(&p->spec.labels, json_is_array(init) ? init : p->head_labels, err);
 }
 
 /* Rows whose text the model's template makes are not rendered yet; labelled texts stay plain. */

@@ -69,6 +69,16 @@ void hn_spec_path(char *out, size_t size, const char *dir, const char *file) {
     snprintf(out, size, "%s%s%s", file[0] == '/' ? "" : dir, file[0] == '/' ? "" : "/", file);
 }
 
+/* The head's last layer: y = W·x + b. Its logits are scaled by `factor`, and `shift` is added. */
+static void scale_head(const struct hn_loaded *loaded, double factor, double shift, float *values) {
+    const struct hn_weight *w = loaded->model.by_role[HN_ROLE_SCORE],
+                           *b = loaded->model.by_role[HN_ROLE_SCORE_BIAS];
+    for (size_t i = 0; w && w->param != SIZE_MAX && i < w->rows * w->cols; i++)
+        values[w->param + i] = (float)((double)values[w->param + i] * factor);
+    for (size_t i = 0; b && b->param != SIZE_MAX && i < b->rows * b->cols; i++)
+        values[b->param + i] = (float)((double)values[b->param + i] * factor + shift);
+}
+
 /* The values of another job's checkpoint, which must be those that were planned with. */
 static int read_init(const struct hn_loaded *loaded, const char *dir, struct hn_params *params,
     struct hn_error *err) {
@@ -78,17 +88,13 @@ static int read_init(const struct hn_loaded *loaded, const char *dir, struct hn_
     if (!rc && loaded->spec->init_sha256 && strcmp(hash, loaded->spec->init_sha256) != 0)
         rc = hn_fail(err, HN_E_CONFLICT,
             "%s is damaged: its content is not that of the checkpoint that init_from names", path);
-    return rc ? rc : hn_checkpoint_read_values(path, params, false, err);
-}
-
-/* The head's last layer: y = W·x + b. Its logits are scaled by `factor`, and `shift` is added. */
-static void scale_head(const struct hn_loaded *loaded, double factor, double shift, float *values) {
-    const struct hn_weight *w = loaded->model.by_role[HN_ROLE_SCORE],
-                           *b = loaded->model.by_role[HN_ROLE_SCORE_BIAS];
-    for (size_t i = 0; w && w->param != SIZE_MAX && i < w->rows * w->cols; i++)
-        values[w->param + i] = (float)((double)values[w->param + i] * factor);
-    for (size_t i = 0; b && b->param != SIZE_MAX && i < b->rows * b->cols; i++)
-        values[b->param + i] = (float)((double)values[b->param + i] * factor + shift);
+    if (!rc)
+        rc = hn_checkpoint_read_values(path, params, false, err);
+    const struct hn_labels *l = &loaded->spec->labels;
+    double mean = loaded->spec->init_mean, scale = loaded->spec->init_scale;
+    if (!rc && l->objective == HN_OBJECTIVE_VALUE && scale > 0)
+        scale_head(loaded, scale / l->scale, (mean - l->mean) / l->scale, params->values);
+    return rc;
 }
 
 void hn_loaded_fold_head(const struct hn_loaded *loaded, float *values) {

@@ -2,6 +2,7 @@
 #include "engine/run/spec.h"
 #include "engine/base/json.h"
 
+#include <float.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
@@ -240,6 +241,10 @@ static int read_run(struct hn_spec *s, struct hn_error *err) {
         (rc = hn_json_string(json_object_get(run, "init"), "job", &s->init_job, err)) ||
         (rc = hn_json_int(
              json_object_get(run, "init"), "step", 0, INT64_MAX, &s->init_step, err)) ||
+        (rc = hn_json_number(json_object_get(json_object_get(run, "init"), "target"), "mean",
+             -DBL_MAX, DBL_MAX, &s->init_mean, err)) ||
+        (rc = hn_json_number(json_object_get(json_object_get(run, "init"), "target"), "scale", 0,
+             DBL_MAX, &s->init_scale, err)) ||
         (rc = hn_labels_read(&s->labels, run, err)) ||
         (rc = hn_hyperparams_read(
              &s->hp, json_object_get(run, "hyperparameters"), "hyperparameters.", err)))
@@ -330,10 +335,15 @@ static json_t *write_validation(const struct hn_spec *s) {
 
 /* The run that this one begins from. */
 static json_t *write_init(const struct hn_spec *s) {
-    return s->init_file
-        ? json_pack("{s:s, s:s, s:s?, s:o}", "file", s->init_file, "sha256", s->init_sha256, "job",
-              s->init_job, "step", s->init_step > 0 ? json_integer(s->init_step) : json_null())
-        : json_null();
+    if (!s->init_file)
+        return json_null();
+    json_t *init =
+        json_pack("{s:s, s:s, s:s?, s:o}", "file", s->init_file, "sha256", s->init_sha256, "job",
+            s->init_job, "step", s->init_step > 0 ? json_integer(s->init_step) : json_null());
+    if (s->init_scale > 0)
+        json_object_set_new(
+            init, "target", json_pack("{s:f, s:f}", "mean", s->init_mean, "scale", s->init_scale));
+    return init;
 }
 
 /* As they were sent, in that order. */

@@ -71,7 +71,8 @@ struct hn_spec {
     const char *init_sha256;
     const char *init_job; /* that they are of, with its step; NULL where that is not told */
     int64_t init_step;
-    const char *tokens; /* name of the file with the tokenised rows, or NULL */
+    double init_mean, init_scale; /* of values its head was trained on; scale 0: as these are */
+    const char *tokens;           /* name of the file with the tokenised rows, or NULL */
     const char *job, *model_file, *model_sha256, *template_date;
     const char *model_source; /* where it was imported from, or NULL */
     enum hn_task task;

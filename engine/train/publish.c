@@ -132,12 +132,15 @@ static double type_tolerance(const struct hn_exporter *e, const struct hn_spec *
     }
 }
 
-/* Of logits: a head of values gives them in the labels' unit. */
+/* Of logits: a head of values gives them in the labels' unit, and rounds its bias to the type. */
 static double tolerance_of(const struct hn_exporter *e, const struct hn_spec *spec) {
-    double unit = spec->labels.objective == HN_OBJECTIVE_VALUE
-        ? spec->labels.scale + fabs(spec->labels.mean)
-        : 1;
-    return type_tolerance(e, spec) * (unit > 1 ? unit : 1);
+    const struct hn_labels *l = &spec->labels;
+    if (l->objective != HN_OBJECTIVE_VALUE)
+        return type_tolerance(e, spec);
+    double step = !e->is_model || spec->export_dtype == HN_F32 ? 0x1p-22
+        : spec->export_dtype == HN_F16                         ? 0x1p-11
+                                                               : 0x1p-8;
+    return type_tolerance(e, spec) * l->scale + step * fabs(l->mean);
 }
 
 /* The values as a type of blocks keeps them. */

@@ -293,8 +293,11 @@ static int resolve_init(struct hn_submitting *s, struct hn_error *err) {
     else if (rc == HN_E_NOT_FOUND)
         hn_error_field(err, "init_from");
     if (!rc)
-        s->init = json_pack("{s:s,s:s,s:I,s:O?}", "path", path, "job", id, "step", (json_int_t)step,
-            "target", json_object_get(run, "target"));
+        s->init = HN_JSON_OBJECT({"path", json_string(path)}, {"job", json_string(id)},
+            {"step", json_integer(step)},
+            {"target", hn_json_share_or_null(json_object_get(run, "target"))},
+            {"problem", hn_json_share_or_null(json_object_get(run, "problem"))},
+            {"labels", hn_json_share_or_null(json_object_get(run, "labels"))});
     json_decref(run);
     s->init_ended = !rc && hn_job_ended(job.status);
     hn_job_finish(&job);
