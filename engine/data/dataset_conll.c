@@ -7,8 +7,8 @@
  *
  * Columns are separated by tabs, or by spaces where there are none. Only tags of spans (O, B-…, I-…
  * and their relatives) are recognised by looking; files of other tags name the format. Lines that
- * only begin a document (-DOCSTART-) are left out, and so are comments (# …) without a tag. Where
- * the first column counts the words, the second has them.
+ * only begin a document (-DOCSTART-) are left out, and so are comments before a sentence: a hash
+ * and a space, and no tag. Where the first column counts the words, the second has them.
  */
 #include "engine/data/dataset_internal.h"
 #include "engine/base/utf8.h"
@@ -67,16 +67,23 @@ static bool is_document(const struct line *line) {
     return line->first_size == 10 && memcmp(line->first, "-DOCSTART-", 10) == 0;
 }
 
+/* Only before the first word of a sentence: words begin with a hash as well (#rome). */
 static bool is_comment(const struct line *line) {
-    return line->columns && *line->first == '#' &&
+    if (!line->first_size || *line->first != '#')
+        return false;
+    if (line->columns == 1 && line->first_size == 1)
+        return true;
+    return line->first[1] == ' ' &&
         !(line->columns > 1 && is_span_tag(line->last, line->last_size));
 }
 
 static bool is_conll(const char *text, size_t size, char newline) {
     size_t columns = 0, spans = 0, end = size < LOOK ? size : LOOK, at = 0;
+    bool inside = false; /* a sentence */
     while (at < end) {
         struct line line = read_line(text + at, size - at, newline);
-        bool word = line.columns && !is_document(&line) && !is_comment(&line);
+        bool word = line.columns && !is_document(&line) && (inside || !is_comment(&line));
+        inside = line.columns && (inside || word);
         at += line.size + 1;
         if (at > end && end < size)
             break;
@@ -136,7 +143,7 @@ static json_t *read_words(
     for (size_t at = 0; good && at < size; line_number++) {
         struct line line = read_line(text + at, size - at, newline);
         at += line.size + 1;
-        if (is_document(&line) || is_comment(&line))
+        if (is_document(&line))
             continue;
         good = line.columns >= 2;
         if (good) {

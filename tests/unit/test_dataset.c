@@ -297,6 +297,40 @@ static void test_odd_files(void **state) {
     json_decref(columns);
 }
 
+/* Files of tagged words: the words and tags of one sentence. */
+static void test_tagged_words(void **state) {
+    (void)state;
+    static const struct {
+        const char *file, *format;
+        size_t row;
+        const char *says; /* the row, or a part of the refusal */
+    } cases[] = {
+        /* A comment is a hash and a space before a sentence. */
+        {"I\tPRP\nlove\tVBP\n#rome\tHT\n.\t.\n", "conll", 0,
+            "{\"tokens\":[\"I\",\"love\",\"#rome\",\".\"],"
+            "\"tags\":[\"PRP\",\"VBP\",\"HT\",\".\"]}"},
+        {"# text = #rome\n#\n#rome O\n# B-X\n# NN\n", "conll", 0,
+            "{\"tokens\":[\"#rome\",\"#\",\"#\"],\"tags\":[\"O\",\"B-X\",\"NN\"]}"},
+        {"#rome\tO\n#x\tB-X\n\n# id\n#\tO\n#y\tO\n", NULL, 1,
+            "{\"tokens\":[\"#\",\"#y\"],\"tags\":[\"O\",\"O\"]}"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct hn_dataset data;
+        struct hn_error err = {0};
+        struct hn_dataset_options options = {.format = cases[i].format};
+        int rc = open_text(&data, cases[i].file, strlen(cases[i].file), &options, &err);
+        if (*cases[i].says == '{') {
+            if (rc)
+                fail_msg("%s: %s", cases[i].file, err.message);
+            assert_string_equal(data.format, "conll");
+            expect_row(&data, cases[i].row, cases[i].says);
+        } else if (rc != HN_E_DATASET_INVALID || !strstr(err.message, cases[i].says)) {
+            fail_msg("%s: %s", cases[i].file, err.message);
+        }
+        hn_dataset_close(&data);
+    }
+}
+
 /* Only the first hundred problems are listed; all are counted. */
 static void test_many_problems(void **state) {
     (void)state;
@@ -316,6 +350,6 @@ int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_layouts),
         cmocka_unit_test(test_problems), cmocka_unit_test(test_messages),
         cmocka_unit_test(test_warnings), cmocka_unit_test(test_odd_files),
-        cmocka_unit_test(test_many_problems)};
+        cmocka_unit_test(test_tagged_words), cmocka_unit_test(test_many_problems)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
