@@ -8,14 +8,17 @@
  * Columns are separated by tabs, or by spaces where there are none. Only tags of spans (O, B-…, I-…
  * and their relatives) are recognised by looking; files of other tags name the format. Lines that
  * only begin a document (-DOCSTART-) are left out, and so are comments before a sentence: a hash
- * and a space, and no tag. Where the first column counts the words, the second has them.
+ * and a space, and no tag. Where the first column counts the words in most sentences, the second
+ * has them. A first line that names the columns (word, tag) is left out.
  */
 #include "engine/data/dataset_internal.h"
 #include "engine/base/utf8.h"
 
+#include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #define LOOK ((size_t)1 << 16) /* bytes looked at to recognise the file */
 
@@ -77,12 +80,57 @@ static bool is_comment(const struct line *line) {
         !(line->columns > 1 && is_span_tag(line->last, line->last_size));
 }
 
+static bool is_any_of(const char *text, size_t size, const char *const *words) {
+    for (; *words; words++)
+        if (size == strlen(*words) && strncasecmp(text, *words, size) == 0)
+            return true;
+    return false;
+}
+
+/* A line that names the columns. */
+static bool is_names(const struct line *line) {
+    static const char *const firsts[] = {"word", "words", "token", "tokens", "text", "form", "id",
+        "index", "no", "sentence", "sentence #", "sentence_id", NULL},
+                             *const lasts[] = {"tag", "tags", "label", "labels", "ner", "ner_tag",
+                                 "ner_tags", "pos", "iob", "bio", "entity", NULL};
+    return line->columns > 1 && is_any_of(line->first, line->first_size, firsts) &&
+        is_any_of(line->last, line->last_size, lasts);
+}
+
+/* 3, 3-4 or 3.1, as CoNLL-U numbers words. */
+static bool is_word_number(const char *text, size_t size) {
+    for (size_t i = 0; i < size; i++)
+        if (!isdigit((unsigned char)text[i]) && text[i] != '-' && text[i] != '.')
+            return false;
+    return size && isdigit((unsigned char)*text);
+}
+
+/* CoNLL-U and its forerunners: ten columns, the first of which counts the words and the last of
+ * which is no tag. */
+static bool is_conllu(const char *text, size_t size, char newline) {
+    size_t words = 0, end = size < LOOK ? size : LOOK;
+    for (size_t at = 0; at < end;) {
+        struct line line = read_line(text + at, size - at, newline);
+        at += line.size + 1;
+        if (!line.columns || *line.first == '#')
+            continue;
+        if (line.columns != 10 || !is_word_number(line.first, line.first_size) ||
+            !((line.last_size == 1 && *line.last == '_') || memchr(line.last, '=', line.last_size)))
+            return false;
+        words++;
+    }
+    return words > 0;
+}
+
 static bool is_conll(const char *text, size_t size, char newline) {
     size_t columns = 0, spans = 0, end = size < LOOK ? size : LOOK, at = 0;
     bool inside = false; /* a sentence */
+    if (is_conllu(text, size, newline))
+        return true; /* to be refused for what it is */
     while (at < end) {
         struct line line = read_line(text + at, size - at, newline);
-        bool word = line.columns && !is_document(&line) && (inside || !is_comment(&line));
+        bool word = line.columns && !is_document(&line) && (inside || !is_comment(&line)) &&
+            (at || !is_names(&line));
         inside = line.columns && (inside || word);
         at += line.size + 1;
         if (at > end && end < size)
@@ -121,35 +169,76 @@ static bool next_sentence(struct hn_row_scan *scan, struct hn_span *ret) {
     return first != 0;
 }
 
-/* Whether the first column counts the words from 1 on. */
+/* Whether the line's first column is this number, before a word and a tag. */
+static bool counts(const struct line *line, size_t word) {
+    char number[24];
+    snprintf(number, sizeof number, "%zu", word);
+    return line->columns > 2 && line->first_size == strlen(number) &&
+        memcmp(line->first, number, line->first_size) == 0;
+}
+
+/* Whether the first column counts the words, in most sentences of the file's first part: one word
+ * alone may well be the number 1. */
 static bool is_counted(const char *text, size_t size, char newline) {
-    size_t words = 0;
-    for (size_t at = 0; at < size;) {
-        struct line line = read_line(text + at, size - at, newline);
-        char number[24];
-        snprintf(number, sizeof number, "%zu", ++words);
-        if (line.columns < 3 || line.first_size != strlen(number) ||
-            memcmp(line.first, number, line.first_size) != 0)
-            return false;
+    size_t words = 0, counted = 0, others = 0, end = size < LOOK ? size : LOOK;
+    bool all = true; /* words of this sentence are counted */
+    for (size_t at = 0; at <= end;) {
+        struct line line = {0};
+        if (at < end)
+            line = read_line(text + at, size - at, newline);
         at += line.size + 1;
+        if (line.columns && !words && is_comment(&line))
+            continue;
+        if (line.columns && !is_document(&line)) {
+            all &= counts(&line, ++words);
+            continue;
+        }
+        counted += words > 1 && all;
+        others += words > 1 && !all;
+        words = 0;
+        all = true;
     }
-    return words > 0;
+    return counted > others;
+}
+
+static int begin_words(struct hn_row_scan *scan, struct hn_error *err) {
+    struct hn_dataset *data = scan->data;
+    const char *text = (const char *)data->map.data;
+    size_t size = data->map.size;
+    char newline = data->dialect.newline;
+    struct line first = read_line(text + scan->at, size - scan->at, newline);
+    if (is_conllu(text + scan->at, size - scan->at, newline)) {
+        hn_fail(err, HN_E_DATASET_INVALID,
+            "the file is in the format CoNLL-U, whose last column is no tag");
+        hn_error_hint(err,
+            "keep the words and one column of tags, such as their parts of speech: grep -vE "
+            "'^[0-9]+[-.]' FILE | cut -f 2,4");
+        return HN_E_DATASET_INVALID;
+    }
+    if (is_names(&first)) {
+        scan->at += first.size < size - scan->at ? first.size + 1 : first.size;
+        scan->line++;
+    }
+    data->counted = is_counted(text + scan->at, size - scan->at, newline);
+    return 0;
 }
 
 static json_t *read_words(
-    const char *text, size_t size, char newline, size_t line_number, struct hn_row_fault *fault) {
+    const struct hn_dataset *data, const struct hn_span *span, struct hn_row_fault *fault) {
+    const char *text = (const char *)data->map.data + span->offset;
     json_t *tokens = json_array(), *tags = json_array();
-    bool counted = is_counted(text, size, newline), good = true;
+    size_t size = span->size, line_number = span->line;
+    bool good = true;
     for (size_t at = 0; good && at < size; line_number++) {
-        struct line line = read_line(text + at, size - at, newline);
+        struct line line = read_line(text + at, size - at, data->dialect.newline);
         at += line.size + 1;
         if (is_document(&line))
             continue;
-        good = line.columns >= 2;
+        good = line.columns >= (data->counted ? 3 : 2);
         if (good) {
             json_array_append_new(tokens,
-                counted ? json_stringn(line.second, line.second_size)
-                        : json_stringn(line.first, line.first_size));
+                data->counted ? json_stringn(line.second, line.second_size)
+                              : json_stringn(line.first, line.first_size));
             json_array_append_new(tags, json_stringn(line.last, line.last_size));
         } else {
             fault->line = line_number;
@@ -170,7 +259,7 @@ static json_t *parse_sentence(
     size_t good = span->size > HN_ROW_MAX ? span->size : hn_utf8_valid(text, span->size);
     *fault = (struct hn_row_fault){.line = span->line};
     if (span->size <= HN_ROW_MAX && good == span->size)
-        return read_words(text, span->size, data->dialect.newline, span->line, fault);
+        return read_words(data, span, fault);
     if (good < span->size) {
         fault->hint = "save the file as UTF-8";
         snprintf(fault->message, sizeof fault->message,
@@ -184,4 +273,4 @@ static json_t *parse_sentence(
 }
 
 const struct hn_dataset_format hn_format_conll = {
-    "conll", is_conll, NULL, next_sentence, parse_sentence};
+    "conll", is_conll, begin_words, next_sentence, parse_sentence};

@@ -313,6 +313,19 @@ static void test_tagged_words(void **state) {
             "{\"tokens\":[\"#rome\",\"#\",\"#\"],\"tags\":[\"O\",\"B-X\",\"NN\"]}"},
         {"#rome\tO\n#x\tB-X\n\n# id\n#\tO\n#y\tO\n", NULL, 1,
             "{\"tokens\":[\"#\",\"#y\"],\"tags\":[\"O\",\"O\"]}"},
+        /* Whether the first column is a counter is decided for the whole file. */
+        {"1 CD I-NP O\n\nJapan NNP B-NP B-LOC\nwon VBD B-VP O\n", NULL, 0,
+            "{\"tokens\":[\"1\"],\"tags\":[\"O\"]}"},
+        {"1\ta\tO\n2\tb\tB-X\n\n1\tc\tO\n\n7\td\tO\n", NULL, 2,
+            "{\"tokens\":[\"d\"],\"tags\":[\"O\"]}"},
+        {"1\ta\tX\n2\tY\n\n1\ta\tX\n2\tb\tX\n\n1\ta\tX\n2\tb\tX\n", "conll", 0, "no tag"},
+        {"# text = The\n1-2\tTh\t_\t_\t_\t_\t_\t_\t_\t_\n1\tThe\tthe\tDET\t_\t_\t0\troot\t_\tA=B\n",
+            NULL, 0, "CoNLL-U"},
+        {"1\tThe\tthe\tDET\t_\t_\t0\troot\t_\t_\n", "conll", 0, "CoNLL-U"},
+        {"Word\tTag\nEU\tB-X\n.\tO\n", NULL, 0,
+            "{\"tokens\":[\"EU\",\".\"],\"tags\":[\"B-X\",\"O\"]}"},
+        {"token pos\nThe DT\nfilm NN\n", "conll", 0,
+            "{\"tokens\":[\"The\",\"film\"],\"tags\":[\"DT\",\"NN\"]}"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         struct hn_dataset data;
