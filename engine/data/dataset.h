@@ -41,7 +41,7 @@ struct hn_dataset_format;
 
 struct hn_dialect {
     char delimiter; /* of columns, in formats that have no names in their rows */
-    char newline;   /* '\r' in files without a single '\n', else '\n' */
+    char newline;   /* '\r' in files whose lines end in nothing else, else '\n' */
 };
 
 struct hn_dataset {

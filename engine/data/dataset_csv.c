@@ -5,8 +5,9 @@
  * mapping names; otherwise the columns are col1, col2 …. Two columns, one of which has few distinct
  * values, are taken as text and label, with a warning, and so is what stands beside a column called
  * label. In TSV a quote is a character like any other, unless a field begins and ends with one and
- * those inside are doubled, as spreadsheets write it. Every field is a text; whether labels are
- * names or numbers is decided for the whole column (label_survey.h).
+ * those inside are doubled, as spreadsheets write it; such a field may hold line ends but no tabs.
+ * Every field is a text; whether labels are names or numbers is decided for the whole column
+ * (label_survey.h).
  */
 #include "engine/data/dataset_internal.h"
 #include "engine/data/rows.h"
@@ -22,6 +23,25 @@
 #define GUESS_RECORDS 5000 /* looked at to recognise a column of labels */
 #define LABELS_MAX 64      /* distinct values a column of labels may have */
 #define COLUMNS_MAX 1000
+
+/* End of a TSV's field that begins with a quote, if it is a cell of several lines: up to a quote
+ * before a tab or line end, with no tab on the way. Else 0. */
+static size_t cell_end(const char *text, size_t size, size_t at, struct hn_dialect d) {
+    bool broken = false; /* over several lines */
+    for (at++; at < size && text[at] != d.delimiter; at++) {
+        broken |= text[at] == d.newline || text[at] == '\n';
+        if (text[at] != '"')
+            continue;
+        if (at + 1 < size && text[at + 1] == '"') {
+            at++;
+            continue;
+        }
+        for (at++; at < size && text[at] == '\r' && d.newline != '\r';)
+            at++;
+        return broken && (at == size || text[at] == d.delimiter || text[at] == d.newline) ? at : 0;
+    }
+    return 0;
+}
 
 /* End of the field that begins at text[at]: the delimiter or line end behind it. *closed is false
  * when a quote is open. */
@@ -40,6 +60,9 @@ static size_t field_end(
             return size;
         }
         at++;
+    } else if (at < size && text[at] == '"') {
+        size_t end = cell_end(text, size, at, d);
+        at = end ? end : at;
     }
     while (at < size && text[at] != d.delimiter && text[at] != d.newline)
         at++;
@@ -54,6 +77,13 @@ static size_t record_end(const char *text, size_t size, size_t at, struct hn_dia
         if (at >= size || text[at] == d.newline)
             return at;
     }
+}
+
+/* A record of nothing but what line ends leave. */
+static bool is_empty_record(const char *text, size_t begin, size_t end) {
+    while (begin < end && (text[begin] == '\r' || text[begin] == '\n'))
+        begin++;
+    return begin == end;
 }
 
 /* The text of the field text[begin, end), without its quotes; a record's line end is not in it. */
@@ -77,7 +107,7 @@ static json_t *read_fields(const char *text, size_t size, struct hn_dialect d) {
     json_t *fields = json_array();
     struct hn_buf field = {0};
     bool closed = true;
-    if (size && text[size - 1] == '\r')
+    while (size && text[size - 1] == '\r') /* more than one: "\n" was written as "\r\n" twice */
         size--;
     for (size_t at = 0; fields; at++) {
         size_t end = field_end(text, size, at, d, &closed);
@@ -107,7 +137,7 @@ static size_t steady_fields(const char *text, size_t size, struct hn_dialect d) 
         size_t end = record_end(text, size, at, d, &fields, &closed);
         if (!closed && records)
             break; /* a broken row says nothing about the others */
-        if (end > at && !(end == at + 1 && text[at] == '\r')) {
+        if (!is_empty_record(text, at, end)) {
             first = records++ ? first : fields;
             if (fields != first || fields > COLUMNS_MAX || !closed)
                 return 0;
@@ -184,7 +214,8 @@ static size_t named_delimiter(const char *text, size_t size, char newline, char 
     size_t end = 5;
     if (size < 6 || strncasecmp(text, "sep=", 4) != 0)
         return 0;
-    end += text[end] == '\r' && newline != '\r';
+    while (end < size && text[end] == '\r' && newline != '\r')
+        end++;
     if (end >= size || text[end] != newline)
         return 0;
     *ret = text[4];
@@ -434,8 +465,10 @@ static int begin_tsv(struct hn_row_scan *scan, struct hn_error *err) {
 static bool is_header_again(const struct hn_row_scan *scan, size_t begin, size_t end) {
     const char *text = (const char *)scan->data->map.data, *header = text + scan->header.offset;
     size_t n = scan->header.size, size = end - begin;
-    n -= n && header[n - 1] == '\r';
-    size -= size && text[begin + size - 1] == '\r';
+    while (n && header[n - 1] == '\r')
+        n--;
+    while (size && text[begin + size - 1] == '\r')
+        size--;
     return n && n == size && memcmp(header, text + begin, n) == 0;
 }
 
@@ -444,6 +477,8 @@ static bool next_record(struct hn_row_scan *scan, struct hn_span *ret) {
     const struct hn_dialect d = data->dialect;
     const char *text = (const char *)data->map.data;
     size_t size = data->map.size;
+    while (d.newline == '\r' && size && text[size - 1] == '\n')
+        size--;
     while (scan->at < size) {
         size_t begin = scan->at, end, fields, line = scan->line + 1;
         const char *newline = memchr(text + begin, d.newline, size - begin);
@@ -466,7 +501,7 @@ static bool next_record(struct hn_row_scan *scan, struct hn_span *ret) {
             scan->line += text[i] == d.newline;
         scan->line++;
         scan->at = end < size ? end + 1 : size;
-        if (end == begin || (end == begin + 1 && text[begin] == '\r'))
+        if (is_empty_record(text, begin, end))
             continue;
         if (is_header_again(scan, begin, end)) {
             hn_issue_warn(&data->issues, "repeated_header", line,

@@ -119,6 +119,27 @@ static void test_layouts(void **state) {
             14},
         {"a,x\nb,y\nc,x\nd,y\ne,x\nf,y\ng,x\nh,y\ni,x\nj,y\n", NULL, "csv",
             "{\"text\":\"j\",\"label\":\"y\"}", "classification", HN_ROWS_TEXT_LABEL, 10},
+        /* Line ends of Macs and of Windows. */
+        {"text,label\r\"a 0\nb\",x\r\"c, \"\"\n\nd\",y\r", NULL, "csv",
+            "{\"text\":\"c, \\\"\\n\\nd\",\"label\":\"y\"}", "classification", HN_ROWS_TEXT_LABEL,
+            2},
+        {"text,label\ra,x\rb,y\n", NULL, "csv", "{\"text\":\"b\",\"label\":\"y\"}",
+            "classification", HN_ROWS_TEXT_LABEL, 2},
+        {"text,label\r\r\na,x\r\r\n\r\r\n\"b\",\"y\"\r\r\n", NULL, "csv",
+            "{\"text\":\"b\",\"label\":\"y\"}", "classification", HN_ROWS_TEXT_LABEL, 2},
+        {"text,label\na\rb\rc,x\nd\re\rf,y\n", NULL, "csv",
+            "{\"text\":\"d\\re\\rf\",\"label\":\"y\"}", "classification", HN_ROWS_TEXT_LABEL, 2},
+        {"{\"text\":\"a\"}\r{\"text\":\"b\"}\r\n", NULL, "jsonl", "{\"text\":\"b\"}", "generation",
+            HN_ROWS_TEXT, 2},
+        {"{\"text\":\"a\"}\r{\"text\":\"b\"}\r{\"text\":\"c\"}\n", NULL, "jsonl",
+            "{\"text\":\"c\"}", "generation", HN_ROWS_TEXT, 3},
+        /* Cells of several lines between tabs; a quote that closes nowhere is a character. */
+        {"text\tlabel\r\n\"a \"\"1\"\"\nb\"\tx\r\nz\ty\r\n\"c\nd\"\ty\r\n", NULL, "tsv",
+            "{\"text\":\"c\\nd\",\"label\":\"y\"}", "classification", HN_ROWS_TEXT_LABEL, 3},
+        {"text\tlabel\n\"a\tx\nb 5\"\ty\n", NULL, "tsv", "{\"text\":\"b 5\\\"\",\"label\":\"y\"}",
+            "classification", HN_ROWS_TEXT_LABEL, 2},
+        {"label\ttext\nx\t\"a\nb\"\ny\t\"c\nd\"", NULL, "tsv",
+            "{\"text\":\"c\\nd\",\"label\":\"y\"}", "classification", HN_ROWS_TEXT_LABEL, 2},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         struct hn_dataset data;
