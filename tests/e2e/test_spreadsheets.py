@@ -113,3 +113,46 @@ def test_a_header_is_no_row(daemon):
     assert told["rows"] == 12 and "guessed_columns" in [w["code"] for w in told["warnings"]], told
     told = upload(daemon, data[data.index("\n") + 1:].encode(), columns='{"prompt": "col1", "completion": "col2"}').json()
     assert told["rows"] == 12 and "guessed_columns" not in [w["code"] for w in told["warnings"]], told
+
+
+def table(header, rows):
+    return "".join(line + "\n" for line in [header, *rows] if line is not None).encode()
+
+
+WORDS = [f"a text of number {i},{'good' if i % 2 else 'bad'}" for i in range(24)]
+VALUES = [f"a text of number {i},{i}.5" for i in range(24)]
+BY_NUMBER = json.dumps({"text": "col1", "label": "col2"})
+
+
+def test_headers(daemon):
+    """Names in any words are no row, and no row of data is taken for them."""
+    for header, rows, columns, n in [
+    ("文本,标签", WORDS, None, 24),
+    ("文本,得分", VALUES, None, 24),
+    ("Текст,Оценка", WORDS[:10], None, 10),
+    ("Phrase,Étiquette", WORDS, None, 24),
+    ("Review,Score (1-5)", VALUES, None, 24),
+    ("comment_text,toxic?", WORDS, None, 24),
+    ("Text der Bewertung,Stimmung des Autors", WORDS, None, 24),
+    ("text:string,label:int", VALUES, None, 24),
+    ("Tweet text,Price EUR", VALUES, BY_NUMBER, 24),
+    ("Tweet text,My sentiment,Id", [f"{row},{i}" for i, row in enumerate(WORDS)], BY_NUMBER, 24),
+    ("text,label,,", [f"{row},," for row in WORDS], None, 24),
+    (",text,label", [f"{i},{row}" for i, row in enumerate(WORDS)], None, 24),
+    ("text,label,label", [f"{row},{i}" for i, row in enumerate(WORDS)], BY_NUMBER, 24),
+    ('text,label', WORDS + ['"text","label"', "Text, Label", "\ufefftext,label", '\ufeff"text","label"'] + WORDS, None, 48),
+    (None, WORDS, None, 24),
+    (None, WORDS, BY_NUMBER, 24),
+    ("This was by far the best of all that I have seen,superb", WORDS, None, 25),  # a sentence with a rare label is a row
+    ("很好的电影，我很喜欢,极好", WORDS, None, 25),
+    ("Nothing to complain about,fine", WORDS + ["Not what we wanted,meh"], None, 26),  # others are rare as well
+    ]:
+        told = upload(daemon, table(header, rows), **({"columns": columns} if columns else {})).json()
+        assert told.get("rows") == n, (header, told)
+        names = ["bad", "good"] if "good" in rows[1] else []
+        assert n != 24 or told["problem"] == ("single_label" if names else "regression"), (header, told)
+        assert n != 24 or [one["label"] for one in told["labels"] if names] == names, (header, told)
+    error = upload(daemon, table("text,label,label", [f"{row},1" for row in WORDS])).json()["error"]
+    assert 'two columns of the header are called "label"' in error["message"] and error["hint"], error
+    error = upload(daemon, table("Nummer,Inhalt", [f"{i},a text of number {i}" for i in range(24)])).json()["error"]
+    assert "columns" in error["message"], error
