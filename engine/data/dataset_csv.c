@@ -46,27 +46,54 @@ static size_t cell_end(const char *text, size_t size, size_t at, struct hn_diale
     return 0;
 }
 
+static size_t skip_spaces(const char *text, size_t size, size_t at) {
+    while (at < size && text[at] == ' ')
+        at++;
+    return at;
+}
+
+/* Behind the quote that closes the one at text[at]; 0 without one. */
+static size_t quote_end(const char *text, size_t size, size_t at) {
+    const char *quote;
+    for (at++; (quote = memchr(text + at, '"', size - at)); at += 2) {
+        at = (size_t)(quote - text);
+        if (at + 1 >= size || text[at + 1] != '"')
+            return at + 1;
+    }
+    return 0;
+}
+
+/* End of a CSV's field that is quoted behind blanks (a, "b"), before a delimiter or line end; 0 if
+ * it is no such field. */
+static size_t indented_end(const char *text, size_t size, size_t at, struct hn_dialect d) {
+    size_t open = skip_spaces(text, size, at),
+           end = open < size && text[open] == '"' ? quote_end(text, size, open) : 0;
+    if (!end)
+        return 0;
+    end = skip_spaces(text, size, end);
+    while (end < size && text[end] == '\r' && d.newline != '\r')
+        end++;
+    return end == size || text[end] == d.delimiter || text[end] == d.newline ? end : 0;
+}
+
 /* End of the field that begins at text[at]: the delimiter or line end behind it. *closed is false
  * when a quote is open. */
 static size_t field_end(
     const char *text, size_t size, size_t at, struct hn_dialect d, bool *closed) {
+    size_t end = at;
     *closed = true;
     if (d.delimiter != '\t' && at < size && text[at] == '"') {
-        const char *quote;
-        for (at++; (quote = memchr(text + at, '"', size - at)); at += 2) {
-            at = (size_t)(quote - text);
-            if (at + 1 >= size || text[at + 1] != '"')
-                break;
-        }
-        if (!quote) {
+        end = quote_end(text, size, at);
+        if (!end) {
             *closed = false;
             return size;
         }
-        at++;
     } else if (at < size && text[at] == '"') {
-        size_t end = cell_end(text, size, at, d);
-        at = end ? end : at;
+        end = cell_end(text, size, at, d);
+    } else if (d.delimiter != '\t' && at < size && text[at] == ' ') {
+        end = indented_end(text, size, at, d);
     }
+    at = end ? end : at;
     while (at < size && text[at] != d.delimiter && text[at] != d.newline)
         at++;
     return at;
@@ -90,16 +117,23 @@ static bool is_empty_record(const char *text, size_t begin, size_t end) {
 }
 
 /* The text of the field text[begin, end), without its quotes; a record's line end is not in it. */
-static void field_text(const char *text, size_t begin, size_t end, struct hn_buf *out) {
-    bool quoted = end - begin >= 2 && text[begin] == '"' && text[end - 1] == '"';
-    for (size_t i = begin + 1; quoted && i + 1 < end; i++)
-        if (text[i] == '"' && (i + 2 >= end || text[++i] != '"'))
+static void field_text(
+    const char *text, size_t begin, size_t end, struct hn_dialect d, struct hn_buf *out) {
+    size_t first = begin, last = end; /* without the blanks around quotes */
+    if (d.delimiter != '\t') {
+        first = skip_spaces(text, end, begin);
+        while (last > first && text[last - 1] == ' ')
+            last--;
+    }
+    bool quoted = last - first >= 2 && text[first] == '"' && text[last - 1] == '"';
+    for (size_t i = first + 1; quoted && i + 1 < last; i++)
+        if (text[i] == '"' && (i + 2 >= last || text[++i] != '"'))
             quoted = false;
     if (!quoted) {
         hn_buf_append(out, text + begin, end - begin);
         return;
     }
-    for (size_t i = begin + 1; i + 1 < end; i++) {
+    for (size_t i = first + 1; i + 1 < last; i++) {
         hn_buf_char(out, text[i]);
         i += text[i] == '"';
     }
@@ -116,7 +150,7 @@ static json_t *read_fields(const char *text, size_t size, struct hn_dialect d) {
         size_t end = field_end(text, size, at, d, &closed);
         hn_buf_clear(&field);
         hn_buf_append(&field, "", 0);
-        field_text(text, at, end, &field);
+        field_text(text, at, end, d, &field);
         json_t *value = field.failed ? NULL : json_stringn(field.data, field.size);
         if (!value || json_array_append_new(fields, value)) {
             json_decref(fields);

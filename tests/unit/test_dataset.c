@@ -119,6 +119,12 @@ static void test_layouts(void **state) {
             14},
         {"a,x\nb,y\nc,x\nd,y\ne,x\nf,y\ng,x\nh,y\ni,x\nj,y\n", NULL, "csv",
             "{\"text\":\"j\",\"label\":\"y\"}", "classification", HN_ROWS_TEXT_LABEL, 10},
+        /* Quotes behind blanks; blanks around what is not quoted stay. */
+        {"\"text\", \"label\"\n\"a, 0\", \"good\"\n\"b \"\"1\"\"\n\" ,  \"bad, too\" \r\n", NULL,
+            "csv", "{\"text\":\"b \\\"1\\\"\\n\",\"label\":\"bad, too\"}", "classification",
+            HN_ROWS_TEXT_LABEL, 2},
+        {"text, label\nb, \"y\" or z\na, \"x \n", NULL, "csv",
+            "{\"text\":\"a\",\"label\":\" \\\"x \"}", "classification", HN_ROWS_TEXT_LABEL, 2},
         /* Line ends of Macs and of Windows. */
         {"text,label\r\"a 0\nb\",x\r\"c, \"\"\n\nd\",y\r", NULL, "csv",
             "{\"text\":\"c, \\\"\\n\\nd\",\"label\":\"y\"}", "classification", HN_ROWS_TEXT_LABEL,
