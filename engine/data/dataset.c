@@ -111,6 +111,11 @@ static int choose_format(struct hn_row_scan *scan, const char *name,
     }
     if (!name && all_blank(text, size))
         return invalid(err, "a data set needs at least one row", "the file has no rows");
+    if (!name && hn_looks_like_conll(text, size, scan->data->dialect.newline))
+        return invalid(err,
+            "if it has a word and its tag on each line, and an empty line between sentences, send "
+            "format=conll",
+            "the file's format is not recognised");
     if (!name)
         return invalid(err,
             "write one JSON object a line, such as {\"prompt\": \"…\", \"completion\": \"…\"}, or "

@@ -68,7 +68,8 @@ struct hn_dataset {
     json_t *header;
     size_t begin; /* byte behind the byte order mark */
     struct hn_dialect dialect;
-    bool counted; /* tagged words: the first column counts them */
+    bool counted;       /* tagged words: the first column counts them */
+    size_t tag_columns; /* tagged words: columns of each line; 0: they differ */
 };
 
 /* Parses and validates the whole file; rows themselves stay in the map. On HN_E_DATASET_INVALID

@@ -2,12 +2,12 @@
  * Rows in separated columns: CSV by RFC 4180 (comma, semicolon or bar, recognised), and TSV.
  *
  * The first record is a header if it names a column we know, in whatever letters, or one that the
- * mapping names; otherwise the columns are col1, col2 …. Two columns, one of which has few distinct
- * values or numbers below a name, are taken as text and label, with a warning, and so is what stands beside a column called
- * label. In TSV a quote is a character like any other, unless a field begins and ends with one and
- * those inside are doubled, as spreadsheets write it; such a field may hold line ends but no tabs.
- * Every field is a text; whether labels are names or numbers is decided for the whole column
- * (label_survey.h).
+ * mapping names; otherwise the columns are col1, col2 …. Two columns, one of which has few
+ * distinct values or numbers below a name, are taken as text and label, with a warning, and so is
+ * what stands beside a column called label. In TSV a quote is a character like any other, unless a
+ * field begins and ends with one and those inside are doubled, as spreadsheets write it; such a
+ * field may hold line ends but no tabs. Every field is a text; whether labels are names or numbers
+ * is decided for the whole column (label_survey.h).
  */
 #include "engine/data/dataset_internal.h"
 #include "engine/data/label_survey.h"
@@ -615,6 +615,12 @@ static int begin_csv(struct hn_row_scan *scan, struct hn_error *err) {
 }
 
 static int begin_tsv(struct hn_row_scan *scan, struct hn_error *err) {
+    struct hn_dataset *data = scan->data;
+    const char *text = (const char *)data->map.data + scan->at;
+    if (hn_looks_like_conll(text, data->map.size - scan->at, data->dialect.newline))
+        hn_issue_warn(&data->issues, "looks_like_conll", 0,
+            "empty lines between blocks of words in columns look like CoNLL, whose rows are "
+            "sentences of tagged words: send format=conll");
     return begin(scan, '\t', err);
 }
 

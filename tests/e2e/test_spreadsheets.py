@@ -156,3 +156,32 @@ def test_headers(daemon):
     assert 'two columns of the header are called "label"' in error["message"] and error["hint"], error
     error = upload(daemon, table("Nummer,Inhalt", [f"{i},a text of number {i}" for i in range(24)])).json()["error"]
     assert "columns" in error["message"], error
+
+
+BLOCK = "EU\tB-ORG\nrejects\tO\nGerman\tB-MISC\n#call\tO\n\n"
+
+
+def test_tags_in_other_spellings(daemon):
+    for data, rows, labels in [
+    (BLOCK.replace("-", "_") * 12, 12, ["B_MISC", "B_ORG", "O"]),
+    (BLOCK.lower() * 12, 12, ["b-misc", "b-org", "o"]),
+    (BLOCK.replace("\tO", "\t0") * 12, 12, ["0", "B-MISC", "B-ORG"]),
+    ("Word\tTag\n" + BLOCK.replace("B-", "") * 12, 12, ["MISC", "O", "ORG"]),
+    ("Wort\tArt\n" + BLOCK * 12, 12, ["B-MISC", "B-ORG", "O"]),
+    (BLOCK.replace("B-ORG", "O").replace("B-MISC", "O") * 3000 + BLOCK, 3001, ["B-MISC", "B-ORG", "O"]),
+    ]:
+        told = upload(daemon, data.encode()).json()
+        assert (told.get("format"), told.get("rows"), told.get("tasks")) == ("conll", rows, ["token_classification"]), (data[:60], told)
+        assert [one["label"] for one in told["labels"]] == labels, told
+    for broken, words in [("New\tYork\tO\n", "3 columns"), ("York\n", "no tag")]:
+        error = upload(daemon, (BLOCK * 3 + broken + BLOCK).encode()).json()["error"]
+        assert error["details"][0]["line"] == 16 and words in error["message"], error
+        told = upload(daemon, (BLOCK * 3 + broken + BLOCK).encode(), on_error="drop").json()
+        assert (told["format"], told["rows"], told["dropped"]) == ("conll", 3, 1), told
+    told = upload(daemon, (BLOCK.replace("B-", "") * 12).encode()).json()
+    assert told["format"] == "tsv" and "looks_like_conll" in [w["code"] for w in told["warnings"]], told
+    error = upload(daemon, (BLOCK.replace("B-", "").replace("\t", " ") * 12).encode()).json()["error"]
+    assert "format=conll" in error["hint"], error
+    for data in ["text\tlabel\n" + "good\tB-1\nbad\tE-2\n" * 12, "text\tlabel\n" + "a good one\tyes\na bad one\tno\n\n" * 12]:
+        told = upload(daemon, data.encode()).json()
+        assert told["format"] == "tsv" and "looks_like_conll" not in [w["code"] for w in told["warnings"]], told

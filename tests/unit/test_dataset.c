@@ -345,7 +345,7 @@ static void test_tagged_words(void **state) {
             "{\"tokens\":[\"1\"],\"tags\":[\"O\"]}"},
         {"1\ta\tO\n2\tb\tB-X\n\n1\tc\tO\n\n7\td\tO\n", NULL, 2,
             "{\"tokens\":[\"d\"],\"tags\":[\"O\"]}"},
-        {"1\ta\tX\n2\tY\n\n1\ta\tX\n2\tb\tX\n\n1\ta\tX\n2\tb\tX\n", "conll", 0, "no tag"},
+        {"1\ta\tX\n2\tY\n\n1\ta\tX\n2\tb\tX\n\n1\ta\tX\n2\tb\tX\n", "conll", 0, "2 columns"},
         {"# text = The\n1-2\tTh\t_\t_\t_\t_\t_\t_\t_\t_\n1\tThe\tthe\tDET\t_\t_\t0\troot\t_\tA=B\n",
             NULL, 0, "CoNLL-U"},
         {"1\tThe\tthe\tDET\t_\t_\t0\troot\t_\t_\n", "conll", 0, "CoNLL-U"},
