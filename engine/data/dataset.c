@@ -15,6 +15,7 @@
 #include <sys/mman.h>
 
 #define FEW_ROWS 10
+#define LINE_ENDS_LOOK ((size_t)1 << 20) /* bytes looked at to know how lines end */
 #define READ_BEHIND ((size_t)64 << 20)
 
 static const struct hn_dataset_format *const formats[] = {&hn_format_squad, &hn_format_jsonl,
@@ -110,6 +111,11 @@ static int choose_format(struct hn_row_scan *scan, const char *name,
     }
     if (!name && all_blank(text, size))
         return invalid(err, "a data set needs at least one row", "the file has no rows");
+    if (!name && hn_looks_like_conll(text, size, scan->data->dialect.newline))
+        return invalid(err,
+            "if it has a word and its tag on each line, and an empty line between sentences, send "
+            "format=conll",
+            "the file's format is not recognised");
     if (!name)
         return invalid(err,
             "write one JSON object a line, such as {\"prompt\": \"…\", \"completion\": \"…\"}, or "
@@ -253,6 +259,48 @@ static int judge(
     return 0;
 }
 
+struct line_ends {
+    size_t returns, feeds; /* returns: carriage returns without a line feed behind them */
+    bool closed;           /* no quote was open at the end */
+};
+
+/* The line ends of a text, without those inside quoted fields. */
+static struct line_ends count_line_ends(const char *text, size_t size, bool quotes) {
+    struct line_ends ends = {.closed = true};
+    bool start = true; /* of a field */
+    for (size_t i = 0; i < size; i++) {
+        char c = text[i];
+        if (!ends.closed) {
+            if (c == '"' && i + 1 < size && text[i + 1] == '"')
+                i++;
+            else
+                ends.closed = c == '"';
+            continue;
+        }
+        ends.closed = !(quotes && start && c == '"');
+        start = (start && c == ' ') || (c && strchr(",;|\t\r\n", c));
+        ends.feeds += c == '\n';
+        size_t run = 0;
+        while (i + run < size && text[i + run] == '\r')
+            run++;
+        if (i + run >= size || text[i + run] != '\n')
+            ends.returns += run;
+        i += run ? run - 1 : 0;
+    }
+    return ends;
+}
+
+/* '\r' in files of old Macs and of Excel for them, where line feeds stand inside quoted cells, and
+ * at most at the very end. */
+static char find_newline(const char *text, size_t size) {
+    size_t part = size < LINE_ENDS_LOOK ? size : LINE_ENDS_LOOK;
+    struct line_ends ends = count_line_ends(text, part, true);
+    if (!ends.closed && part == size)
+        ends = count_line_ends(text, part, false);
+    bool last = ends.feeds == 1 && size && text[size - 1] == '\n';
+    return ends.returns > (last ? 0 : 10 * ends.feeds) ? '\r' : '\n';
+}
+
 int hn_dataset_open(struct hn_dataset *ret, const char *path,
     const struct hn_dataset_options *options, struct hn_error *err) {
     static const struct hn_dataset_options none;
@@ -271,10 +319,7 @@ int hn_dataset_open(struct hn_dataset *ret, const char *path,
         return rc;
     }
     struct hn_row_scan scan = {.data = ret};
-    ret->dialect.newline =
-        !memchr(ret->map.data, '\n', ret->map.size) && memchr(ret->map.data, '\r', ret->map.size)
-        ? '\r'
-        : '\n';
+    ret->dialect.newline = find_newline((const char *)ret->map.data, ret->map.size);
     if ((rc = check_encoding(&scan, err)) ||
         (rc = choose_format(&scan, options->format, &format, err)))
         return rc;

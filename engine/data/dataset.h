@@ -41,7 +41,7 @@ struct hn_dataset_format;
 
 struct hn_dialect {
     char delimiter; /* of columns, in formats that have no names in their rows */
-    char newline;   /* '\r' in files without a single '\n', else '\n' */
+    char newline;   /* '\r' in files whose lines end in nothing else, else '\n' */
 };
 
 struct hn_dataset {
@@ -68,6 +68,8 @@ struct hn_dataset {
     json_t *header;
     size_t begin; /* byte behind the byte order mark */
     struct hn_dialect dialect;
+    bool counted;       /* tagged words: the first column counts them */
+    size_t tag_columns; /* tagged words: columns of each line; 0: they differ */
 };
 
 /* Parses and validates the whole file; rows themselves stay in the map. On HN_E_DATASET_INVALID

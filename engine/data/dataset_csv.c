@@ -2,13 +2,15 @@
  * Rows in separated columns: CSV by RFC 4180 (comma, semicolon or bar, recognised), and TSV.
  *
  * The first record is a header if it names a column we know, in whatever letters, or one that the
- * mapping names; otherwise the columns are col1, col2 …. Two columns, one of which has few distinct
- * values, are taken as text and label, with a warning, and so is what stands beside a column called
- * label. In TSV a quote is a character like any other, unless a field begins and ends with one and
- * those inside are doubled, as spreadsheets write it. Every field is a text; whether labels are
- * names or numbers is decided for the whole column (label_survey.h).
+ * mapping names; otherwise the columns are col1, col2 …. Two columns, one of which has few
+ * distinct values or numbers below a name, are taken as text and label, with a warning, and so is
+ * what stands beside a column called label. In TSV a quote is a character like any other, unless a
+ * field begins and ends with one and those inside are doubled, as spreadsheets write it; such a
+ * field may hold line ends but no tabs. Every field is a text; whether labels are names or numbers
+ * is decided for the whole column (label_survey.h).
  */
 #include "engine/data/dataset_internal.h"
+#include "engine/data/label_survey.h"
 #include "engine/data/rows.h"
 #include "engine/base/utf8.h"
 
@@ -17,30 +19,81 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #define SAMPLE_RECORDS 20  /* looked at to recognise the delimiter */
 #define GUESS_RECORDS 5000 /* looked at to recognise a column of labels */
 #define LABELS_MAX 64      /* distinct values a column of labels may have */
+#define NAME_MAX_BYTES 64  /* of a label that repeats, or of a column's name in other words */
 #define COLUMNS_MAX 1000
+
+/* End of a TSV's field that begins with a quote, if it is a cell of several lines: up to a quote
+ * before a tab or line end, with no tab on the way. Else 0. */
+static size_t cell_end(const char *text, size_t size, size_t at, struct hn_dialect d) {
+    bool broken = false; /* over several lines */
+    for (at++; at < size && text[at] != d.delimiter; at++) {
+        broken |= text[at] == d.newline || text[at] == '\n';
+        if (text[at] != '"')
+            continue;
+        if (at + 1 < size && text[at + 1] == '"') {
+            at++;
+            continue;
+        }
+        for (at++; at < size && text[at] == '\r' && d.newline != '\r';)
+            at++;
+        return broken && (at == size || text[at] == d.delimiter || text[at] == d.newline) ? at : 0;
+    }
+    return 0;
+}
+
+static size_t skip_spaces(const char *text, size_t size, size_t at) {
+    while (at < size && text[at] == ' ')
+        at++;
+    return at;
+}
+
+/* Behind the quote that closes the one at text[at]; 0 without one. */
+static size_t quote_end(const char *text, size_t size, size_t at) {
+    const char *quote;
+    for (at++; (quote = memchr(text + at, '"', size - at)); at += 2) {
+        at = (size_t)(quote - text);
+        if (at + 1 >= size || text[at + 1] != '"')
+            return at + 1;
+    }
+    return 0;
+}
+
+/* End of a CSV's field that is quoted behind blanks (a, "b"), before a delimiter or line end; 0 if
+ * it is no such field. */
+static size_t indented_end(const char *text, size_t size, size_t at, struct hn_dialect d) {
+    size_t open = skip_spaces(text, size, at),
+           end = open < size && text[open] == '"' ? quote_end(text, size, open) : 0;
+    if (!end)
+        return 0;
+    end = skip_spaces(text, size, end);
+    while (end < size && text[end] == '\r' && d.newline != '\r')
+        end++;
+    return end == size || text[end] == d.delimiter || text[end] == d.newline ? end : 0;
+}
 
 /* End of the field that begins at text[at]: the delimiter or line end behind it. *closed is false
  * when a quote is open. */
 static size_t field_end(
     const char *text, size_t size, size_t at, struct hn_dialect d, bool *closed) {
+    size_t end = at;
     *closed = true;
     if (d.delimiter != '\t' && at < size && text[at] == '"') {
-        const char *quote;
-        for (at++; (quote = memchr(text + at, '"', size - at)); at += 2) {
-            at = (size_t)(quote - text);
-            if (at + 1 >= size || text[at + 1] != '"')
-                break;
-        }
-        if (!quote) {
+        end = quote_end(text, size, at);
+        if (!end) {
             *closed = false;
             return size;
         }
-        at++;
+    } else if (at < size && text[at] == '"') {
+        end = cell_end(text, size, at, d);
+    } else if (d.delimiter != '\t' && at < size && text[at] == ' ') {
+        end = indented_end(text, size, at, d);
     }
+    at = end ? end : at;
     while (at < size && text[at] != d.delimiter && text[at] != d.newline)
         at++;
     return at;
@@ -56,17 +109,31 @@ static size_t record_end(const char *text, size_t size, size_t at, struct hn_dia
     }
 }
 
+/* A record of nothing but what line ends leave. */
+static bool is_empty_record(const char *text, size_t begin, size_t end) {
+    while (begin < end && (text[begin] == '\r' || text[begin] == '\n'))
+        begin++;
+    return begin == end;
+}
+
 /* The text of the field text[begin, end), without its quotes; a record's line end is not in it. */
-static void field_text(const char *text, size_t begin, size_t end, struct hn_buf *out) {
-    bool quoted = end - begin >= 2 && text[begin] == '"' && text[end - 1] == '"';
-    for (size_t i = begin + 1; quoted && i + 1 < end; i++)
-        if (text[i] == '"' && (i + 2 >= end || text[++i] != '"'))
+static void field_text(
+    const char *text, size_t begin, size_t end, struct hn_dialect d, struct hn_buf *out) {
+    size_t first = begin, last = end; /* without the blanks around quotes */
+    if (d.delimiter != '\t') {
+        first = skip_spaces(text, end, begin);
+        while (last > first && text[last - 1] == ' ')
+            last--;
+    }
+    bool quoted = last - first >= 2 && text[first] == '"' && text[last - 1] == '"';
+    for (size_t i = first + 1; quoted && i + 1 < last; i++)
+        if (text[i] == '"' && (i + 2 >= last || text[++i] != '"'))
             quoted = false;
     if (!quoted) {
         hn_buf_append(out, text + begin, end - begin);
         return;
     }
-    for (size_t i = begin + 1; i + 1 < end; i++) {
+    for (size_t i = first + 1; i + 1 < last; i++) {
         hn_buf_char(out, text[i]);
         i += text[i] == '"';
     }
@@ -77,13 +144,13 @@ static json_t *read_fields(const char *text, size_t size, struct hn_dialect d) {
     json_t *fields = json_array();
     struct hn_buf field = {0};
     bool closed = true;
-    if (size && text[size - 1] == '\r')
+    while (size && text[size - 1] == '\r') /* more than one: "\n" was written as "\r\n" twice */
         size--;
     for (size_t at = 0; fields; at++) {
         size_t end = field_end(text, size, at, d, &closed);
         hn_buf_clear(&field);
         hn_buf_append(&field, "", 0);
-        field_text(text, at, end, &field);
+        field_text(text, at, end, d, &field);
         json_t *value = field.failed ? NULL : json_stringn(field.data, field.size);
         if (!value || json_array_append_new(fields, value)) {
             json_decref(fields);
@@ -107,7 +174,7 @@ static size_t steady_fields(const char *text, size_t size, struct hn_dialect d) 
         size_t end = record_end(text, size, at, d, &fields, &closed);
         if (!closed && records)
             break; /* a broken row says nothing about the others */
-        if (end > at && !(end == at + 1 && text[at] == '\r')) {
+        if (!is_empty_record(text, at, end)) {
             first = records++ ? first : fields;
             if (fields != first || fields > COLUMNS_MAX || !closed)
                 return 0;
@@ -136,7 +203,8 @@ static bool names_column(const json_t *fields, const json_t *mapping) {
     return false;
 }
 
-/* The first record, with names that we know as we write them: " Text" is text. */
+/* The first record, with names that we know as we write them: " Text" is text; the empty names of a
+ * spreadsheet's empty columns are their numbers. */
 static json_t *read_header(
     const char *text, size_t size, struct hn_dialect d, const json_t *mapping) {
     json_t *header = read_fields(text, size, d), *field;
@@ -144,6 +212,11 @@ static json_t *read_header(
     json_array_foreach(header, i, field) {
         char plain[32];
         const char *name = json_string_value(field);
+        if (!*name && json_array_size(header) > 1) {
+            snprintf(plain, sizeof plain, "col%zu", i + 1);
+            json_array_set_new(header, i, json_string(plain));
+            continue;
+        }
         if (is_mapped(name, mapping))
             continue;
         name += strspn(name, " ");
@@ -184,7 +257,8 @@ static size_t named_delimiter(const char *text, size_t size, char newline, char 
     size_t end = 5;
     if (size < 6 || strncasecmp(text, "sep=", 4) != 0)
         return 0;
-    end += text[end] == '\r' && newline != '\r';
+    while (end < size && text[end] == '\r' && newline != '\r')
+        end++;
     if (end >= size || text[end] != newline)
         return 0;
     *ret = text[4];
@@ -228,28 +302,44 @@ static json_t *numbered_header(size_t columns) {
     return header;
 }
 
-/* Distinct values of both columns and how often each was seen, as far as they are few. */
+/* Distinct values of a column and how often each was seen, as far as they are few. */
 struct guess {
-    json_t *values[2]; /* value → number */
-    size_t records;
-    bool many[2];
+    size_t column;
+    json_t *values;          /* value → number */
+    size_t records, numbers; /* numbers: records behind the first with a number */
+    bool many, first_number;
 };
 
 static void look(struct guess *g, const json_t *fields) {
-    for (size_t i = 0; i < 2; i++) {
-        const char *value = json_string_value(json_array_get(fields, i));
-        if (!value || strlen(value) > 64 || json_object_size(g->values[i]) > LABELS_MAX)
-            g->many[i] = true;
-        else
-            json_object_set_new(g->values[i], value,
-                json_integer(1 + json_integer_value(json_object_get(g->values[i], value))));
-    }
-    g->records++;
+    const json_t *field = json_array_get(fields, g->column);
+    const char *value = json_string_value(field);
+    double number;
+    bool is_number = hn_label_value(field, &number);
+    if (!value || strlen(value) > NAME_MAX_BYTES || json_object_size(g->values) > LABELS_MAX)
+        g->many = true;
+    else
+        json_object_set_new(g->values, value,
+            json_integer(1 + json_integer_value(json_object_get(g->values, value))));
+    if (g->records++)
+        g->numbers += is_number;
+    else
+        g->first_number = is_number;
 }
 
-static bool few(const struct guess *g, size_t column) {
-    size_t distinct = json_object_size(g->values[column]);
-    return !g->many[column] && distinct > 1 && distinct <= LABELS_MAX && distinct * 5 <= g->records;
+static void look_at(const struct hn_row_scan *scan, size_t columns, struct guess *g, size_t n) {
+    const char *text = (const char *)scan->data->map.data;
+    size_t size = scan->data->map.size, at = scan->at, fields;
+    const struct hn_dialect d = scan->data->dialect;
+    bool closed = true;
+    while (at < size && g[0].records < GUESS_RECORDS && closed) {
+        size_t end = record_end(text, size, at, d, &fields, &closed);
+        json_t *list =
+            fields == columns && end - at < HN_ROW_MAX ? read_fields(text + at, end - at, d) : NULL;
+        for (size_t i = 0; list && i < n; i++)
+            look(&g[i], list);
+        json_decref(list);
+        at = end + 1;
+    }
 }
 
 /* One word or two, as columns are named. */
@@ -260,41 +350,97 @@ static bool is_name(const char *text) {
     return isalpha((unsigned char)text[0]) && !text[n] && n <= 40 && spaces <= 1;
 }
 
-/* A first record of names whose label no other record has. */
-static bool is_header(const struct guess *g, const json_t *first, size_t label) {
-    const char *names[2] = {
-        json_string_value(json_array_get(first, 0)), json_string_value(json_array_get(first, 1))};
-    return is_name(names[0]) && is_name(names[1]) &&
-        json_integer_value(json_object_get(g->values[label], names[label])) == 1;
+/* Up to four words in any script, as people name columns ("Score (1-5)"), and no sentence. */
+static bool is_title(const char *text) {
+    static const char *const marks[] = {"\u3002", "\uFF0C", "\uFF01", "\u3001", NULL};
+    size_t n = 0, spaces = 0, wide = 0; /* wide: characters of scripts that need few */
+    for (; text[n]; n++) {
+        unsigned char c = (unsigned char)text[n];
+        if (c < 0x80 && !isalnum(c) && !strchr("_-. :()?/#*&%[]'", c))
+            return false;
+        spaces += c == ' ';
+        wide += c >= 0xE3;
+    }
+    for (size_t i = 0; marks[i]; i++)
+        if (strstr(text, marks[i]))
+            return false;
+    return n && n <= NAME_MAX_BYTES && spaces <= 3 && wide <= 8 && text[n - 1] != '.' &&
+        (isalpha((unsigned char)text[0]) || (unsigned char)text[0] >= 0x80);
+}
+
+static bool all_are(const json_t *fields, bool (*is)(const char *text)) {
+    const json_t *field;
+    size_t i;
+    json_array_foreach((json_t *)(uintptr_t)fields, i, field)
+        if (!is(json_string_value(field)))
+            return false;
+    return true;
+}
+
+static bool all_numbers(const struct guess *g) {
+    return g->records > 3 && g->numbers == g->records - 1 && !g->first_number;
+}
+
+/* A first record of names, whose label no other record has while the others repeat, or whose label
+ * is no number while all others are. */
+static bool is_header(const struct guess *g, const json_t *first) {
+    const char *label = json_string_value(json_array_get(first, g->column)), *key;
+    json_t *count;
+    size_t once = 0;
+    if (!all_are(first, is_title))
+        return false;
+    if (all_numbers(g))
+        return true;
+    json_object_foreach(g->values, key, count)
+        once += json_integer_value(count) == 1;
+    return !g->many && json_integer_value(json_object_get(g->values, label)) == 1 &&
+        (all_are(first, is_name) || (once == 1 && json_object_size(g->values) > 2));
+}
+
+static bool few(const struct guess *g, bool header) {
+    size_t distinct = json_object_size(g->values) - header;
+    return !g->many && distinct > 1 && distinct <= LABELS_MAX &&
+        distinct * 5 <= g->records - header;
 }
 
 /* Two columns that nothing names: ["text", "label"], ["label", "text"], or NULL. *ret_named:
- * `first` names them after all, in other words. */
-static json_t *guess_header(
-    const struct hn_row_scan *scan, const json_t *first_record, bool *ret_named) {
-    const char *text = (const char *)scan->data->map.data;
-    size_t size = scan->data->map.size, at = scan->at, fields;
-    const struct hn_dialect d = scan->data->dialect;
-    struct guess g = {.values = {json_object(), json_object()}};
-    bool closed = true;
-    while (at < size && g.records < GUESS_RECORDS && closed) {
-        size_t end = record_end(text, size, at, d, &fields, &closed);
-        json_t *list =
-            fields == 2 && end - at < HN_ROW_MAX ? read_fields(text + at, end - at, d) : NULL;
-        if (list)
-            look(&g, list);
-        json_decref(list);
-        at = end + 1;
+ * `first` names them after all, in other words. Numbers are labels in the second column alone: in
+ * the first they count rows. */
+static json_t *guess_header(const struct hn_row_scan *scan, const json_t *first, bool *ret_named) {
+    struct guess g[2] = {
+        {.column = 0, .values = json_object()}, {.column = 1, .values = json_object()}};
+    bool named[2], label[2];
+    look_at(scan, 2, g, 2);
+    for (size_t i = 0; i < 2; i++) {
+        named[i] = is_header(&g[i], first);
+        label[i] = few(&g[i], named[i]);
     }
-    bool first = few(&g, 0), second = few(&g, 1);
-    if (first && second)
-        first = json_object_size(g.values[0]) < json_object_size(g.values[1]);
-    *ret_named = (first || second) && is_header(&g, first_record, first ? 0 : 1);
-    json_decref(g.values[0]);
-    json_decref(g.values[1]);
-    return first ? json_pack("[s, s]", "label", "text")
-        : second ? json_pack("[s, s]", "text", "label")
-                 : NULL;
+    if (label[0] && label[1])
+        label[0] = json_object_size(g[0].values) < json_object_size(g[1].values);
+    label[1] = label[1] || (!label[0] && named[1] && all_numbers(&g[1]) && !all_numbers(&g[0]));
+    *ret_named = (label[0] && named[0]) || (!label[0] && label[1] && named[1]);
+    json_decref(g[0].values);
+    json_decref(g[1].values);
+    return label[0] ? json_pack("[s, s]", "label", "text")
+        : label[1]  ? json_pack("[s, s]", "text", "label")
+                    : NULL;
+}
+
+/* Whether the first record is a header, by the column that is mapped as the label by its number. */
+static bool is_mapped_header(const struct hn_row_scan *scan, const json_t *first) {
+    const char *name = json_string_value(json_object_get(scan->data->given, "label"));
+    size_t columns = json_array_size(first);
+    char *end;
+    if (!name || strncmp(name, "col", 3) != 0 || !isdigit((unsigned char)name[3]))
+        return false;
+    unsigned long number = strtoul(name + 3, &end, 10);
+    if (*end || number < 1 || number > columns)
+        return false;
+    struct guess g = {.column = number - 1, .values = json_object()};
+    look_at(scan, columns, &g, 1);
+    bool header = is_header(&g, first) && (few(&g, true) || all_numbers(&g));
+    json_decref(g.values);
+    return header;
 }
 
 /* Nobody has said what the columns are, or only what was guessed when the file was taken in. */
@@ -309,16 +455,31 @@ static bool may_guess(const json_t *given) {
     return true;
 }
 
-/* Names must differ, or a row could not be an object. */
-static bool all_differ(const json_t *header) {
+/* The first name that stands twice, or NULL. Names must differ, or a row could not be an object. */
+static const char *find_twice(const json_t *header) {
     const json_t *name;
+    const char *twice = NULL;
     size_t i;
     json_t *seen = json_object();
-    json_array_foreach((json_t *)(uintptr_t)header, i, name)
+    json_array_foreach((json_t *)(uintptr_t)header, i, name) {
+        if (!twice && json_object_get(seen, json_string_value(name)))
+            twice = json_string_value(name);
         json_object_set_new(seen, json_string_value(name), json_true());
-    bool differ = json_object_size(seen) == json_array_size(header);
+    }
     json_decref(seen);
-    return differ;
+    return twice;
+}
+
+/* Columns are mapped by their numbers: the header's names do not matter. */
+static bool maps_numbers(const json_t *mapping) {
+    const char *key;
+    json_t *value;
+    json_object_foreach((json_t *)(uintptr_t)mapping, key, value) {
+        const char *name = json_string_value(value);
+        if (name && strncmp(name, "col", 3) == 0 && isdigit((unsigned char)name[3]))
+            return true;
+    }
+    return false;
 }
 
 /* Of two columns one is the label: the other is its text, whatever it is called. */
@@ -363,20 +524,56 @@ static bool is_usual_header(const json_t *fields) {
         "question answer answers context input output instruction response query reply source "
         "translation system user assistant human bot ";
     const json_t *field;
-    size_t i;
+    size_t i, names = 0;
     json_array_foreach((json_t *)(uintptr_t)fields, i, field) {
-        char word[40];
+        char word[40], number[24];
         const char *name = json_string_value(field);
         size_t n = strlen(name);
-        if (n == 0 || n > sizeof word - 3)
+        snprintf(number, sizeof number, "col%zu", i + 1);
+        if (strcmp(name, number) == 0)
+            continue; /* an empty column */
+        if (n > sizeof word - 3)
             return false;
+        names++;
         snprintf(word, sizeof word, " %s ", name);
         for (char *c = word; *c; c++)
             *c = (char)tolower((unsigned char)*c);
         if (strpbrk(name, " ") || !strstr(usual, word))
             return false;
     }
-    return json_array_size(fields) > 1;
+    return names > 1;
+}
+
+/* The columns' names, from the first record or else; *ret_named: the record names them, and is no
+ * row. */
+static int name_columns(
+    struct hn_row_scan *scan, json_t *first, bool *ret_named, struct hn_error *err) {
+    struct hn_dataset *data = scan->data;
+    bool named = names_column(first, data->given);
+    const char *twice = named ? find_twice(first) : NULL;
+    if (twice && !maps_numbers(data->given)) {
+        hn_fail(err, HN_E_DATASET_INVALID, "two columns of the header are called \"%.80s\"", twice);
+        hn_error_hint(err,
+            "give every column a name of its own, or say which is which by their "
+            "numbers: columns={\"text\": \"col1\", \"label\": \"col2\"}");
+        return HN_E_DATASET_INVALID;
+    }
+    named = named && !twice;
+    if (named) {
+        complete_header(data, first);
+        data->header = json_incref(first);
+    } else if (json_array_size(first) == 2 && may_guess(data->given)) {
+        guess_columns(scan, first, &named);
+    }
+    if (!data->header) {
+        data->header = numbered_header(json_array_size(first));
+        named = is_usual_header(first) || is_mapped_header(scan, first);
+        if (named)
+            hn_issue_warn(&data->issues, "guessed_columns", 1,
+                "the first line is taken as a header, whose names are not used");
+    }
+    *ret_named = named;
+    return data->header ? 0 : hn_fail(err, HN_E_INTERNAL, "out of memory");
 }
 
 static int begin(struct hn_row_scan *scan, char delimiter, struct hn_error *err) {
@@ -398,26 +595,17 @@ static int begin(struct hn_row_scan *scan, char delimiter, struct hn_error *err)
         return HN_E_DATASET_INVALID;
     }
     json_t *first = read_header(text + scan->at, end - scan->at, d, data->given);
-    bool named = first && names_column(first, data->given) && all_differ(first);
-    if (named) {
-        complete_header(data, first);
-        data->header = json_incref(first);
-    } else if (first && fields == 2 && may_guess(data->given)) {
-        guess_columns(scan, first, &named);
-    }
-    if (!data->header) {
-        data->header = numbered_header(fields);
-        named = first && is_usual_header(first);
-        if (named)
-            hn_issue_warn(&data->issues, "guessed_columns", 1,
-                "the first line is taken as a header, whose names are not used");
-    }
+    bool named = false;
+    int rc = first ? name_columns(scan, first, &named, err)
+                   : hn_fail(err, HN_E_INTERNAL, "out of memory");
     json_decref(first);
+    if (rc)
+        return rc;
     if (named) {
         scan->header = (struct hn_span){.offset = scan->at, .size = end - scan->at};
         skip_record(scan, end);
     }
-    return data->header ? 0 : hn_fail(err, HN_E_INTERNAL, "out of memory");
+    return 0;
 }
 
 static int begin_csv(struct hn_row_scan *scan, struct hn_error *err) {
@@ -427,16 +615,57 @@ static int begin_csv(struct hn_row_scan *scan, struct hn_error *err) {
 }
 
 static int begin_tsv(struct hn_row_scan *scan, struct hn_error *err) {
+    struct hn_dataset *data = scan->data;
+    const char *text = (const char *)data->map.data + scan->at;
+    if (hn_looks_like_conll(text, data->map.size - scan->at, data->dialect.newline))
+        hn_issue_warn(&data->issues, "looks_like_conll", 0,
+            "empty lines between blocks of words in columns look like CoNLL, whose rows are "
+            "sentences of tagged words: send format=conll");
     return begin(scan, '\t', err);
 }
 
-/* As in files that were put together of several. */
+/* The first character of a record in small letters, behind quotes and blanks. */
+static int first_letter(const char *text, size_t size) {
+    size_t at = 0;
+    while (at < size && (text[at] == '"' || text[at] == ' '))
+        at++;
+    return at < size ? tolower((unsigned char)text[at]) : 0;
+}
+
+/* As in files that were put together of several: the same names, whatever their quotes, blanks
+ * around them, and case. */
 static bool is_header_again(const struct hn_row_scan *scan, size_t begin, size_t end) {
     const char *text = (const char *)scan->data->map.data, *header = text + scan->header.offset;
-    size_t n = scan->header.size, size = end - begin;
-    n -= n && header[n - 1] == '\r';
-    size -= size && text[begin + size - 1] == '\r';
-    return n && n == size && memcmp(header, text + begin, n) == 0;
+    const struct hn_dialect d = scan->data->dialect;
+    size_t n = scan->header.size, size = end - begin, i;
+    while (n && header[n - 1] == '\r')
+        n--;
+    while (size && text[begin + size - 1] == '\r')
+        size--;
+    if (n && n == size && memcmp(header, text + begin, n) == 0)
+        return true;
+    if (!n || size > 2 * n + 64 || first_letter(header, n) != first_letter(text + begin, size))
+        return false;
+    json_t *names = read_fields(header, n, d), *fields = read_fields(text + begin, size, d), *name;
+    bool same =
+        fields && json_array_size(names) > 1 && json_array_size(names) == json_array_size(fields);
+    json_array_foreach(names, i, name) {
+        const char *a = json_string_value(name), *b;
+        if (!same)
+            break;
+        b = json_string_value(json_array_get(fields, i));
+        a += strspn(a, " ");
+        b += strspn(b, " ");
+        size_t left = strlen(a), right = strlen(b);
+        while (left && a[left - 1] == ' ')
+            left--;
+        while (right && b[right - 1] == ' ')
+            right--;
+        same = left == right && strncasecmp(a, b, left) == 0;
+    }
+    json_decref(names);
+    json_decref(fields);
+    return same;
 }
 
 static bool next_record(struct hn_row_scan *scan, struct hn_span *ret) {
@@ -444,8 +673,11 @@ static bool next_record(struct hn_row_scan *scan, struct hn_span *ret) {
     const struct hn_dialect d = data->dialect;
     const char *text = (const char *)data->map.data;
     size_t size = data->map.size;
+    while (d.newline == '\r' && size && text[size - 1] == '\n')
+        size--;
     while (scan->at < size) {
         size_t begin = scan->at, end, fields, line = scan->line + 1;
+        begin += size - begin >= 3 && memcmp(text + begin, "\xEF\xBB\xBF", 3) == 0 ? 3 : 0;
         const char *newline = memchr(text + begin, d.newline, size - begin);
         bool closed = true;
         end = newline ? (size_t)(newline - text) : size;
@@ -466,7 +698,7 @@ static bool next_record(struct hn_row_scan *scan, struct hn_span *ret) {
             scan->line += text[i] == d.newline;
         scan->line++;
         scan->at = end < size ? end + 1 : size;
-        if (end == begin || (end == begin + 1 && text[begin] == '\r'))
+        if (is_empty_record(text, begin, end))
             continue;
         if (is_header_again(scan, begin, end)) {
             hn_issue_warn(&data->issues, "repeated_header", line,

@@ -54,6 +54,9 @@ struct hn_dataset_format {
 
 extern const struct hn_dataset_format hn_format_jsonl, hn_format_json, hn_format_squad,
     hn_format_conll, hn_format_tsv, hn_format_csv;
+/* Short words in columns with empty lines between blocks of them: tagged words whose tags are not
+ * known by looking. */
+bool hn_looks_like_conll(const char *text, size_t size, char newline);
 /* Where the JSON value that begins at text[at] ends: the comma or bracket behind it. Strings are
  * skipped, brackets counted. */
 size_t hn_json_value_end(const char *text, size_t size, size_t at);

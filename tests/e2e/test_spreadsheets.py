@@ -113,3 +113,75 @@ def test_a_header_is_no_row(daemon):
     assert told["rows"] == 12 and "guessed_columns" in [w["code"] for w in told["warnings"]], told
     told = upload(daemon, data[data.index("\n") + 1:].encode(), columns='{"prompt": "col1", "completion": "col2"}').json()
     assert told["rows"] == 12 and "guessed_columns" not in [w["code"] for w in told["warnings"]], told
+
+
+def table(header, rows):
+    return "".join(line + "\n" for line in [header, *rows] if line is not None).encode()
+
+
+WORDS = [f"a text of number {i},{'good' if i % 2 else 'bad'}" for i in range(24)]
+VALUES = [f"a text of number {i},{i}.5" for i in range(24)]
+BY_NUMBER = json.dumps({"text": "col1", "label": "col2"})
+
+
+def test_headers(daemon):
+    """Names in any words are no row, and no row of data is taken for them."""
+    for header, rows, columns, n in [
+    ("文本,标签", WORDS, None, 24),
+    ("文本,得分", VALUES, None, 24),
+    ("Текст,Оценка", WORDS[:10], None, 10),
+    ("Phrase,Étiquette", WORDS, None, 24),
+    ("Review,Score (1-5)", VALUES, None, 24),
+    ("comment_text,toxic?", WORDS, None, 24),
+    ("Text der Bewertung,Stimmung des Autors", WORDS, None, 24),
+    ("text:string,label:int", VALUES, None, 24),
+    ("Tweet text,Price EUR", VALUES, BY_NUMBER, 24),
+    ("Tweet text,My sentiment,Id", [f"{row},{i}" for i, row in enumerate(WORDS)], BY_NUMBER, 24),
+    ("text,label,,", [f"{row},," for row in WORDS], None, 24),
+    (",text,label", [f"{i},{row}" for i, row in enumerate(WORDS)], None, 24),
+    ("text,label,label", [f"{row},{i}" for i, row in enumerate(WORDS)], BY_NUMBER, 24),
+    ('text,label', WORDS + ['"text","label"', "Text, Label", "\ufefftext,label", '\ufeff"text","label"'] + WORDS, None, 48),
+    (None, WORDS, None, 24),
+    (None, WORDS, BY_NUMBER, 24),
+    ("This was by far the best of all that I have seen,superb", WORDS, None, 25),  # a sentence with a rare label is a row
+    ("很好的电影，我很喜欢,极好", WORDS, None, 25),
+    ("Nothing to complain about,fine", WORDS + ["Not what we wanted,meh"], None, 26),  # others are rare as well
+    ]:
+        told = upload(daemon, table(header, rows), **({"columns": columns} if columns else {})).json()
+        assert told.get("rows") == n, (header, told)
+        names = ["bad", "good"] if "good" in rows[1] else []
+        assert n != 24 or told["problem"] == ("single_label" if names else "regression"), (header, told)
+        assert n != 24 or [one["label"] for one in told["labels"] if names] == names, (header, told)
+    error = upload(daemon, table("text,label,label", [f"{row},1" for row in WORDS])).json()["error"]
+    assert 'two columns of the header are called "label"' in error["message"] and error["hint"], error
+    error = upload(daemon, table("Nummer,Inhalt", [f"{i},a text of number {i}" for i in range(24)])).json()["error"]
+    assert "columns" in error["message"], error
+
+
+BLOCK = "EU\tB-ORG\nrejects\tO\nGerman\tB-MISC\n#call\tO\n\n"
+
+
+def test_tags_in_other_spellings(daemon):
+    for data, rows, labels in [
+    (BLOCK.replace("-", "_") * 12, 12, ["B_MISC", "B_ORG", "O"]),
+    (BLOCK.lower() * 12, 12, ["b-misc", "b-org", "o"]),
+    (BLOCK.replace("\tO", "\t0") * 12, 12, ["0", "B-MISC", "B-ORG"]),
+    ("Word\tTag\n" + BLOCK.replace("B-", "") * 12, 12, ["MISC", "O", "ORG"]),
+    ("Wort\tArt\n" + BLOCK * 12, 12, ["B-MISC", "B-ORG", "O"]),
+    (BLOCK.replace("B-ORG", "O").replace("B-MISC", "O") * 3000 + BLOCK, 3001, ["B-MISC", "B-ORG", "O"]),
+    ]:
+        told = upload(daemon, data.encode()).json()
+        assert (told.get("format"), told.get("rows"), told.get("tasks")) == ("conll", rows, ["token_classification"]), (data[:60], told)
+        assert [one["label"] for one in told["labels"]] == labels, told
+    for broken, words in [("New\tYork\tO\n", "3 columns"), ("York\n", "no tag")]:
+        error = upload(daemon, (BLOCK * 3 + broken + BLOCK).encode()).json()["error"]
+        assert error["details"][0]["line"] == 16 and words in error["message"], error
+        told = upload(daemon, (BLOCK * 3 + broken + BLOCK).encode(), on_error="drop").json()
+        assert (told["format"], told["rows"], told["dropped"]) == ("conll", 3, 1), told
+    told = upload(daemon, (BLOCK.replace("B-", "") * 12).encode()).json()
+    assert told["format"] == "tsv" and "looks_like_conll" in [w["code"] for w in told["warnings"]], told
+    error = upload(daemon, (BLOCK.replace("B-", "").replace("\t", " ") * 12).encode()).json()["error"]
+    assert "format=conll" in error["hint"], error
+    for data in ["text\tlabel\n" + "good\tB-1\nbad\tE-2\n" * 12, "text\tlabel\n" + "a good one\tyes\na bad one\tno\n\n" * 12]:
+        told = upload(daemon, data.encode()).json()
+        assert told["format"] == "tsv" and "looks_like_conll" not in [w["code"] for w in told["warnings"]], told

@@ -119,6 +119,33 @@ static void test_layouts(void **state) {
             14},
         {"a,x\nb,y\nc,x\nd,y\ne,x\nf,y\ng,x\nh,y\ni,x\nj,y\n", NULL, "csv",
             "{\"text\":\"j\",\"label\":\"y\"}", "classification", HN_ROWS_TEXT_LABEL, 10},
+        /* Quotes behind blanks; blanks around what is not quoted stay. */
+        {"\"text\", \"label\"\n\"a, 0\", \"good\"\n\"b \"\"1\"\"\n\" ,  \"bad, too\" \r\n", NULL,
+            "csv", "{\"text\":\"b \\\"1\\\"\\n\",\"label\":\"bad, too\"}", "classification",
+            HN_ROWS_TEXT_LABEL, 2},
+        {"text, label\nb, \"y\" or z\na, \"x \n", NULL, "csv",
+            "{\"text\":\"a\",\"label\":\" \\\"x \"}", "classification", HN_ROWS_TEXT_LABEL, 2},
+        /* Line ends of Macs and of Windows. */
+        {"text,label\r\"a 0\nb\",x\r\"c, \"\"\n\nd\",y\r", NULL, "csv",
+            "{\"text\":\"c, \\\"\\n\\nd\",\"label\":\"y\"}", "classification", HN_ROWS_TEXT_LABEL,
+            2},
+        {"text,label\ra,x\rb,y\n", NULL, "csv", "{\"text\":\"b\",\"label\":\"y\"}",
+            "classification", HN_ROWS_TEXT_LABEL, 2},
+        {"text,label\r\r\na,x\r\r\n\r\r\n\"b\",\"y\"\r\r\n", NULL, "csv",
+            "{\"text\":\"b\",\"label\":\"y\"}", "classification", HN_ROWS_TEXT_LABEL, 2},
+        {"text,label\na\rb\rc,x\nd\re\rf,y\n", NULL, "csv",
+            "{\"text\":\"d\\re\\rf\",\"label\":\"y\"}", "classification", HN_ROWS_TEXT_LABEL, 2},
+        {"{\"text\":\"a\"}\r{\"text\":\"b\"}\r\n", NULL, "jsonl", "{\"text\":\"b\"}", "generation",
+            HN_ROWS_TEXT, 2},
+        {"{\"text\":\"a\"}\r{\"text\":\"b\"}\r{\"text\":\"c\"}\n", NULL, "jsonl",
+            "{\"text\":\"c\"}", "generation", HN_ROWS_TEXT, 3},
+        /* Cells of several lines between tabs; a quote that closes nowhere is a character. */
+        {"text\tlabel\r\n\"a \"\"1\"\"\nb\"\tx\r\nz\ty\r\n\"c\nd\"\ty\r\n", NULL, "tsv",
+            "{\"text\":\"c\\nd\",\"label\":\"y\"}", "classification", HN_ROWS_TEXT_LABEL, 3},
+        {"text\tlabel\n\"a\tx\nb 5\"\ty\n", NULL, "tsv", "{\"text\":\"b 5\\\"\",\"label\":\"y\"}",
+            "classification", HN_ROWS_TEXT_LABEL, 2},
+        {"label\ttext\nx\t\"a\nb\"\ny\t\"c\nd\"", NULL, "tsv",
+            "{\"text\":\"c\\nd\",\"label\":\"y\"}", "classification", HN_ROWS_TEXT_LABEL, 2},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         struct hn_dataset data;
@@ -297,6 +324,53 @@ static void test_odd_files(void **state) {
     json_decref(columns);
 }
 
+/* Files of tagged words: the words and tags of one sentence. */
+static void test_tagged_words(void **state) {
+    (void)state;
+    static const struct {
+        const char *file, *format;
+        size_t row;
+        const char *says; /* the row, or a part of the refusal */
+    } cases[] = {
+        /* A comment is a hash and a space before a sentence. */
+        {"I\tPRP\nlove\tVBP\n#rome\tHT\n.\t.\n", "conll", 0,
+            "{\"tokens\":[\"I\",\"love\",\"#rome\",\".\"],"
+            "\"tags\":[\"PRP\",\"VBP\",\"HT\",\".\"]}"},
+        {"# text = #rome\n#\n#rome O\n# B-X\n# NN\n", "conll", 0,
+            "{\"tokens\":[\"#rome\",\"#\",\"#\"],\"tags\":[\"O\",\"B-X\",\"NN\"]}"},
+        {"#rome\tO\n#x\tB-X\n\n# id\n#\tO\n#y\tO\n", NULL, 1,
+            "{\"tokens\":[\"#\",\"#y\"],\"tags\":[\"O\",\"O\"]}"},
+        /* Whether the first column is a counter is decided for the whole file. */
+        {"1 CD I-NP O\n\nJapan NNP B-NP B-LOC\nwon VBD B-VP O\n", NULL, 0,
+            "{\"tokens\":[\"1\"],\"tags\":[\"O\"]}"},
+        {"1\ta\tO\n2\tb\tB-X\n\n1\tc\tO\n\n7\td\tO\n", NULL, 2,
+            "{\"tokens\":[\"d\"],\"tags\":[\"O\"]}"},
+        {"1\ta\tX\n2\tY\n\n1\ta\tX\n2\tb\tX\n\n1\ta\tX\n2\tb\tX\n", "conll", 0, "2 columns"},
+        {"# text = The\n1-2\tTh\t_\t_\t_\t_\t_\t_\t_\t_\n1\tThe\tthe\tDET\t_\t_\t0\troot\t_\tA=B\n",
+            NULL, 0, "CoNLL-U"},
+        {"1\tThe\tthe\tDET\t_\t_\t0\troot\t_\t_\n", "conll", 0, "CoNLL-U"},
+        {"Word\tTag\nEU\tB-X\n.\tO\n", NULL, 0,
+            "{\"tokens\":[\"EU\",\".\"],\"tags\":[\"B-X\",\"O\"]}"},
+        {"token pos\nThe DT\nfilm NN\n", "conll", 0,
+            "{\"tokens\":[\"The\",\"film\"],\"tags\":[\"DT\",\"NN\"]}"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct hn_dataset data;
+        struct hn_error err = {0};
+        struct hn_dataset_options options = {.format = cases[i].format};
+        int rc = open_text(&data, cases[i].file, strlen(cases[i].file), &options, &err);
+        if (*cases[i].says == '{') {
+            if (rc)
+                fail_msg("%s: %s", cases[i].file, err.message);
+            assert_string_equal(data.format, "conll");
+            expect_row(&data, cases[i].row, cases[i].says);
+        } else if (rc != HN_E_DATASET_INVALID || !strstr(err.message, cases[i].says)) {
+            fail_msg("%s: %s", cases[i].file, err.message);
+        }
+        hn_dataset_close(&data);
+    }
+}
+
 /* Only the first hundred problems are listed; all are counted. */
 static void test_many_problems(void **state) {
     (void)state;
@@ -316,6 +390,6 @@ int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_layouts),
         cmocka_unit_test(test_problems), cmocka_unit_test(test_messages),
         cmocka_unit_test(test_warnings), cmocka_unit_test(test_odd_files),
-        cmocka_unit_test(test_many_problems)};
+        cmocka_unit_test(test_tagged_words), cmocka_unit_test(test_many_problems)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
