@@ -6,6 +6,7 @@
 #include "server/jobs/submit.h"
 #include "server/process/rundir.h"
 #include "server/store/store_files.h"
+#include "server/store/store_restore.h"
 #include "server/server.h"
 
 #include <stdlib.h>
@@ -13,23 +14,29 @@
 
 #define PRIORITY (-100)
 
-/* Both runs must see the same base; the data sets are told apart by their ids, which never change
- * their bytes. */
-static int check_base(struct hn_db *db, const struct hn_job *job, struct hn_error *err) {
-    json_t *model = NULL, *run = NULL;
-    int rc = hn_db_model_get(db, job->model, &model, err);
-    if (!rc)
-        rc = hn_json_parse(job->run, strlen(job->run), &run, err);
-    if (rc == HN_E_NOT_FOUND ||
-        (!rc &&
-            !json_equal(json_object_get(model, "sha256"),
-                json_object_get(json_object_get(run, "model"), "sha256")))) {
+/* Both runs must see the same base, whatever it is called by now: *job takes the name that this
+ * content has. The data sets are told apart by their ids, which never change their bytes. */
+static int find_base(struct hn_db *db, struct hn_job *job, struct hn_error *err) {
+    json_t *name = NULL, *run = NULL, *model = NULL;
+    int rc = hn_json_parse(job->run, strlen(job->run), &run, err);
+    const json_t *sha256 = json_object_get(json_object_get(run, "model"), "sha256");
+    if (!rc && hn_db_model_get(db, job->model, &model, NULL) == 0 &&
+        json_equal(json_object_get(model, "sha256"), sha256))
+        name = json_string(job->model);
+    else if (!rc && json_is_string(sha256))
+        rc = hn_db_name_of_hash(db, "models", json_string_value(sha256), &name, err);
+    char *found = json_is_string(name) ? strdup(json_string_value(name)) : NULL;
+    if (found) {
+        free(job->model);
+        job->model = found;
+    } else if (!rc) {
         rc = hn_fail(err, HN_E_CONFLICT,
             "the base of job %s, model %s, was deleted or replaced since", job->id, job->model);
-        hn_error_hint(err, "import the same model under the same name again");
+        hn_error_hint(err, "import the same model again, under any name");
     }
-    json_decref(model);
+    json_decref(name);
     json_decref(run);
+    json_decref(model);
     return rc;
 }
 
@@ -178,7 +185,7 @@ int hn_submit_again(struct hn_server *server, const struct hn_submitter *who, st
     struct hn_db *db = hn_store_read(server->store, err);
     if (!db)
         return HN_E_INTERNAL;
-    rc = check_base(db, job, err);
+    rc = find_base(db, job, err);
     if (!rc)
         rc = choose_begin(server->config->state, db, job, last_steps, &step, err);
     if (!rc)

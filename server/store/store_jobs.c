@@ -323,8 +323,10 @@ static int insert_row(struct hn_db *db, const struct hn_job *job, struct hn_erro
 static int inputs_exist(struct hn_db *db, const struct hn_job *job, const struct hn_reach *reach,
     struct hn_error *err) {
     int64_t model, missing = 0;
-    int rc =
-        hn_db_number(db, 0, &model, err, "SELECT 1 FROM models WHERE name=?1", "s", job->model);
+    int rc = hn_db_number(db, 0, &model, err,
+        "SELECT 1 FROM models WHERE name=?1 AND "
+        "sha256=coalesce(json_extract(?2,'$.model.sha256'),sha256)",
+        "ss", job->model, job->run);
     if (!rc)
         rc = hn_db_number(db, 0, &missing, err,
             "SELECT count(*) FROM (SELECT ?1 AS id UNION SELECT ?2 UNION SELECT ?3 UNION SELECT "
@@ -335,7 +337,7 @@ static int inputs_exist(struct hn_db *db, const struct hn_job *job, const struct
             job->datasets ? job->datasets : "[]", (int64_t)reach->all, reach->owner, reach->team);
     if (!rc && (!model || missing))
         rc = hn_fail(err, HN_E_CONFLICT,
-            "the model or data set was deleted while the job was being planned");
+            "the model or data set was deleted or replaced while the job was being planned");
     return rc;
 }
 

@@ -41,3 +41,9 @@ def test_a_name_is_given_to_another_model(served):
     take_in(served, "renamed", "one")
     assert ask(served, "renamed") == first
     assert served.post("/jobs?dry_run=1", json=body | {"model": "renamed", "init_from": job}).status_code == 200
+    again = served.post(f"/jobs/{job}/verify")  # the base is the one of the job, whatever it is called by now
+    assert again.status_code == 201, again.text
+    assert served.wait(again.json()["id"], "succeeded")["model"] == "renamed"
+    assert served.delete("/models/renamed").status_code == 204
+    refused = served.post(f"/jobs/{job}/verify")
+    assert refused.status_code == 409 and "deleted or replaced" in refused.json()["error"]["message"], refused.text
