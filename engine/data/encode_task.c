@@ -93,11 +93,28 @@ static int encode_single(const struct hn_codec *codec, const struct hn_encode_op
     return rc || reserve(e, outputs) ? rc : no_memory(err);
 }
 
-static int unknown_label(const json_t *label, struct hn_error *err) {
+/* The label of the training data that is the same number in another spelling, or NULL. */
+static const char *same_value(const struct hn_labels *labels, const json_t *label) {
+    const json_t *name;
+    double value, other;
+    size_t i;
+    if (hn_label_value(label, &value))
+        json_array_foreach(labels->names, i, name)
+            if (hn_label_value(name, &other) && other >= value && other <= value)
+                return json_string_value(name);
+    return NULL;
+}
+
+static int unknown_label(
+    const struct hn_labels *labels, const json_t *label, struct hn_error *err) {
     char *text = json_dumps(label, JSON_ENCODE_ANY | JSON_COMPACT);
-    hn_fail(err, HN_E_DATASET_INVALID, "the label %.100s is not one of the training data's",
-        text ? text : "?");
-    hn_error_hint(err, "send labels with the job, which name all that there are");
+    const char *same = same_value(labels, label);
+    hn_fail(err, HN_E_DATASET_INVALID,
+        "the label %.100s is not one of the training data's%s%.60s%s", text ? text : "?",
+        same ? ", which spells it \"" : "", same ? same : "", same ? "\"" : "");
+    hn_error_hint(err, "%s",
+        same ? "spell labels alike in all data sets"
+             : "correct the row, or send labels with the job, which name all that there are");
     free(text);
     return HN_E_DATASET_INVALID;
 }
@@ -121,7 +138,7 @@ static int set_places(const struct hn_labels *labels, const json_t *label, struc
     for (size_t i = 0; i < n; i++) {
         bool bit;
         if (!hn_label_bit(json_array_get(label, i), &bit))
-            return unknown_label(json_array_get(label, i), err);
+            return unknown_label(labels, json_array_get(label, i), err);
         e->values[i] = bit;
     }
     return 0;
@@ -134,7 +151,7 @@ static int set_target(const struct hn_labels *labels, const json_t *label, size_
     if (labels->objective == HN_OBJECTIVE_CLASSES) {
         int32_t number = hn_label_number(labels, label);
         if (number < 0)
-            return unknown_label(label, err);
+            return unknown_label(labels, label, err);
         e->targets[place] = number;
         e->weights[place] = labels->weights ? labels->weights[number] : 1;
         return 0;
@@ -151,7 +168,7 @@ static int set_target(const struct hn_labels *labels, const json_t *label, size_
         const json_t *one = json_is_array(label) ? json_array_get(label, i) : label;
         int32_t number = hn_label_number(labels, one);
         if (number < 0)
-            return unknown_label(one, err);
+            return unknown_label(labels, one, err);
         e->values[number] = 1;
     }
     return 0;
@@ -233,7 +250,7 @@ static int mark_words(const struct hn_encode_options *o, const json_t *tags, str
         const json_t *tag = json_array_get(tags, (size_t)e->words[i]);
         int32_t number = tag ? hn_label_number(o->labels, tag) : 0;
         if (number < 0)
-            return unknown_label(tag, err);
+            return unknown_label(o->labels, tag, err);
         e->targets[i] = number;
         e->weights[i] = o->labels->weights && tag ? o->labels->weights[number] : 1;
     }

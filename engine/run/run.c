@@ -122,6 +122,13 @@ static int encode_set(struct hn_run *run, const struct hn_dataset *data, const s
     struct hn_encode_options options = hn_loaded_encode_options(&run->loaded);
     int rc = hn_examples_stream(&run->loaded.codec, data, rows, n, &options,
         writer ? hn_token_writer_add : NULL, writer, ex, err);
+    if (rc && err && err->code != HN_E_INTERNAL && set != HN_TOKENS_TRAIN) {
+        const char *name = set == HN_TOKENS_VALIDATION ? "validation" : "test";
+        char where[32];
+        snprintf(where, sizeof where, "%s rows", name);
+        hn_error_prefix(err, where);
+        hn_error_field(err, "%s", name);
+    }
     ex->rows_total += left_out;
     ex->dropped += left_out;
     return rc || !writer ? rc : hn_token_writer_end(writer, set, ex, err);

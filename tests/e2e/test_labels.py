@@ -230,6 +230,16 @@ def test_split_keeps_rare_labels_and_twins(served):
     assert len(told) == 1 and told[0].startswith("3 of 4 validation rows"), told
 
 
+def test_a_label_that_is_not_known(served):
+    """Which data set, which line, and whether it is only spelled otherwise."""
+    train, other = upload(served, table(["0", "1"] * 12)), upload(served, table(["0", "1.0"] * 6, seed=2))
+    error = plan(served, train, validation=other["id"]).json()["error"]
+    assert error["field"] == "validation" and error["message"].startswith("validation rows: line 3"), error
+    assert 'which spells it "1"' in error["message"], error
+    error = plan(served, train, test=other["id"]).json()["error"]
+    assert error["field"] == "test" and error["message"].startswith("test rows: line 3"), error
+
+
 def test_what_cannot_be_held_out(served):
     """Neither a label's last row nor a part of the rows of one input."""
     for rows in ([{"text": "a film", "label": "a"}, {"text": "a plot", "label": "b"}],
