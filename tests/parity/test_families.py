@@ -170,10 +170,10 @@ def test_half_precision_in_shards(name, dtype, tmp_path):
 
 
 @pytest.mark.parametrize("change, words", [
-    ({"rope_parameters": {"rope_type": "dynamic", "rope_theta": 1e4, "factor": 2.0}}, "dynamic"),
+    ({"rope_parameters": {"rope_type": "spiral", "rope_theta": 1e4, "factor": 2.0}}, "spiral"),
     ({"rope_scaling": {"type": "longrope", "factor": 2.0}}, "longrope"),  # beside rope_parameters it is what counts
     ({"model_type": "falcon"}, "falcon"), ({"hidden_act": "mish"}, "mish"), ({"hidden_size": 63}, "shape"),
-    ({"quantization_config": {}}, "quantised"), ({"num_hidden_layers": 2}, "does not know"), ({"num_hidden_layers": 4}, "no tensor")])
+    ({"num_hidden_layers": 2}, "does not know"), ({"num_hidden_layers": 4}, "no tensor")])
 def test_refused(change, words, tmp_path):
     import json
     import subprocess
