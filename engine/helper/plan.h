@@ -47,4 +47,9 @@ int hn_planning_choose(struct hn_planning *p, const struct hn_model *model, stru
  * ceiling. */
 void hn_planning_choose_after(struct hn_planning *p, const struct hn_run *run, bool auto_length);
 
+/* Reads params.init; its labels and values must go with these rows. Errors name `init_from`. */
+int hn_planning_read_init(struct hn_planning *p, struct hn_error *err);
+/* The earlier run must have trained the very matrices that this one trains. */
+int hn_planning_check_init(const struct hn_run *run, const char *path, struct hn_error *err);
+
 #endif
