@@ -4,7 +4,8 @@
  */
 
 /*
- * The engine as the daemon sees it. server/ and api/ include this header and no other of engine/.
+ * The engine as the daemon sees it. server/ and api/ include this header and no other of engine/
+ * but those of engine/tune, which the daemon calls itself: plain arithmetic on its own numbers.
  *
  * Four nouns:
  *   run directory    the protocol between daemon and trainer: spec.json in; events.jsonl,

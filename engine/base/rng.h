@@ -20,6 +20,9 @@ enum hn_purpose {
     HN_PURPOSE_HIDDEN,    /* dropout of hidden states */
     HN_PURPOSE_ATTENTION, /* dropout of attention's probabilities */
     HN_PURPOSE_HEAD,      /* initialisation of a task's head */
+    HN_PURPOSE_BOOTSTRAP, /* rows drawn again for an interval (engine/tune/stats.h) */
+    HN_PURPOSE_SEQUENCE,  /* digit permutations (engine/tune/sequence.h) */
+    HN_PURPOSE_SEARCH,    /* candidates of hyperparameters (engine/tune/tpe.h) */
 };
 
 static inline void hn_philox(const uint32_t counter[4], const uint32_t key[2], uint32_t out[4]) {
