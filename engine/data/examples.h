@@ -29,6 +29,7 @@ struct hn_examples {
     size_t longest; /* tokens of the longest row before it was cut */
     bool windows;   /* some row was cut into windows */
     struct hn_notices notices;
+    char sha256[HN_SHA256_HEX]; /* of the rows' contents in their order (row_set.h), or "" */
     size_t tokens_capacity, weights_capacity, starts_capacity, lines_capacity, rows_capacity,
         targets_capacity, types_capacity, values_capacity;
     /* the file that the arrays lie in (token_file.h), or NULL: they are ours */

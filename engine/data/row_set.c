@@ -213,3 +213,31 @@ void hn_row_set_finish(struct hn_row_set *set) {
     free(set->keys);
     *set = (struct hn_row_set){0};
 }
+
+int hn_row_sum_add(struct hn_row_sum *sum, const struct hn_dataset *data, const size_t *rows,
+    size_t n, struct hn_error *err) {
+    int rc = 0;
+    for (size_t i = 0; !rc && i < n; i++) {
+        uint64_t key[2];
+        uint8_t bytes[sizeof key];
+        if (sum->sha && rows[i] == sum->last)
+            continue;
+        if (!sum->sha && !(sum->sha = hn_sha256_begin()))
+            return hn_fail(err, HN_E_INTERNAL, "out of memory");
+        rc = hn_row_key(data, rows[i], false, key, err);
+        for (size_t b = 0; !rc && b < sizeof bytes; b++) /* the same on any machine */
+            bytes[b] = (uint8_t)(key[b / 8] >> 8 * (b % 8));
+        if (!rc)
+            hn_sha256_add(sum->sha, bytes, sizeof bytes);
+        sum->last = rows[i];
+    }
+    return rc;
+}
+
+void hn_row_sum_end(struct hn_row_sum *sum, char ret[HN_SHA256_HEX]) {
+    if (ret)
+        ret[0] = 0;
+    if (sum->sha)
+        hn_sha256_end(sum->sha, ret);
+    *sum = (struct hn_row_sum){0};
+}

@@ -21,6 +21,18 @@ struct hn_row_set {      /* starts with zeros */
 int hn_row_key(
     const struct hn_dataset *data, size_t row, bool input, uint64_t key[2], struct hn_error *err);
 
+/* sha256 of the contents of rows in their order, in pieces: what makes evaluations comparable. */
+struct hn_row_sum { /* starts with zeros */
+    void *sha;
+    size_t last; /* the row that was added last */
+};
+/* Adds rows[n]; one that stands several times behind another, as windows of a row do, counts once.
+ */
+int hn_row_sum_add(struct hn_row_sum *sum, const struct hn_dataset *data, const size_t *rows,
+    size_t n, struct hn_error *err);
+/* In every case, with ret NULL to only free; "" where there was no row. */
+void hn_row_sum_end(struct hn_row_sum *sum, char ret[HN_SHA256_HEX]);
+
 /* Adds rows[n] of the data set, or its first n where `rows` is NULL. */
 int hn_row_set_add(struct hn_row_set *set, const struct hn_dataset *data, const size_t *rows,
     size_t n, struct hn_error *err);

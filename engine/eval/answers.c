@@ -11,15 +11,15 @@
 
 #define SPAN_MAX 30 /* tokens of an answer, as the SQuAD baselines have it */
 
-static size_t best_of(const float *logits, size_t k) {
+size_t hn_logits_best(const float *logits, size_t k) {
     size_t best = 0;
     for (size_t i = 1; i < k; i++)
         best = logits[i] > logits[best] ? i : best;
     return best;
 }
 
-static double probability(const float *logits, size_t k, size_t i) {
-    double sum = 0, top = (double)logits[best_of(logits, k)];
+double hn_logits_probability(const float *logits, size_t k, size_t i) {
+    double sum = 0, top = (double)logits[hn_logits_best(logits, k)];
     for (size_t c = 0; c < k; c++)
         sum += exp((double)logits[c] - top);
     return exp((double)logits[i] - top) / sum;
@@ -36,13 +36,13 @@ json_t *hn_answer_sequence(const struct hn_labels *labels, const float *logits) 
     }
     bool multi = labels->objective == HN_OBJECTIVE_MULTI;
     for (size_t i = 0; i < k; i++) {
-        double p = multi ? 1 / (1 + exp(-(double)logits[i])) : probability(logits, k, i);
+        double p = multi ? 1 / (1 + exp(-(double)logits[i])) : hn_logits_probability(logits, k, i);
         json_object_set_new(chances, hn_label_name(labels, i), hn_json_float((float)p));
         if (multi && logits[i] > 0)
             json_array_append_new(chosen, json_string(hn_label_name(labels, i)));
     }
     out = multi ? json_pack("{s:O, s:O}", "labels", chosen, "probabilities", chances)
-                : json_pack("{s:s, s:O}", "label", hn_label_name(labels, best_of(logits, k)),
+                : json_pack("{s:s, s:O}", "label", hn_label_name(labels, hn_logits_best(logits, k)),
                       "probabilities", chances);
     json_decref(chances);
     json_decref(chosen);
@@ -151,7 +151,7 @@ static bool tag_words(const struct hn_labels *labels, const struct hn_encoded *e
                 return false;
         word++;
         if (i < e->ids.n && e->weights[i] > 0 &&
-            !add_tag(t, (int32_t)best_of(logits + target++ * k, k), e->targets[i]))
+            !add_tag(t, (int32_t)hn_logits_best(logits + target++ * k, k), e->targets[i]))
             return false;
     }
     return true;
@@ -161,7 +161,7 @@ static bool tag_targets(const struct hn_labels *labels, const int32_t *targets, 
     const float *logits, struct tagged *t) {
     size_t k = hn_labels_outputs(labels);
     for (size_t i = 0; i < n; i++)
-        if (!add_tag(t, (int32_t)best_of(logits + i * k, k), targets[i]))
+        if (!add_tag(t, (int32_t)hn_logits_best(logits + i * k, k), targets[i]))
             return false;
     return true;
 }
@@ -172,7 +172,7 @@ struct tag_sums {
 };
 
 static bool sum_row(const struct hn_labels *labels, const struct tagged *t, struct tag_sums *sums,
-    json_t *answers) {
+    json_t *answers, struct hn_score *score) {
     struct entity *ours = hn_calloc(t->n + 1, sizeof *ours),
                   *theirs = hn_calloc(t->n + 1, sizeof *theirs);
     size_t right = 0;
@@ -180,12 +180,18 @@ static bool sum_row(const struct hn_labels *labels, const struct tagged *t, stru
         right += t->guess[i] == t->gold[i];
     if (ours && theirs) {
         size_t a = find_entities(labels, t->guess, t->n, ours),
-               b = find_entities(labels, t->gold, t->n, theirs);
-        sums->common += count_common(ours, a, theirs, b);
+               b = find_entities(labels, t->gold, t->n, theirs),
+               common = count_common(ours, a, theirs, b);
+        sums->common += common;
         sums->predicted += a;
         sums->actual += b;
         sums->words += t->n;
         sums->right += right;
+        if (score)
+            *score = (struct hn_score){.right = right == t->n,
+                .label = (int32_t)b,
+                .predicted = (int32_t)a,
+                .value = (float)common};
     }
     if (answers)
         json_array_append_new(answers,
@@ -199,7 +205,7 @@ static bool sum_row(const struct hn_labels *labels, const struct tagged *t, stru
 
 int hn_metrics_tags(const struct hn_loaded *loaded, const float *logits, const int32_t *targets,
     const struct hn_examples *ex, const struct hn_dataset *data, json_t *out, json_t *answers,
-    struct hn_error *err) {
+    struct hn_score *scores, struct hn_error *err) {
     const struct hn_labels *labels = &loaded->spec->labels;
     struct hn_encode_options o = hn_loaded_encode_options(loaded);
     struct hn_encoded e = {0};
@@ -221,7 +227,7 @@ int hn_metrics_tags(const struct hn_loaded *loaded, const float *logits, const i
         if (!rc)
             ok = lost ? tag_words(labels, &e, json_object_get(object, "tags"), logits + at * k, &t)
                       : tag_targets(labels, targets + at, n, logits + at * k, &t);
-        ok = ok && !rc && sum_row(labels, &t, &sums, answers);
+        ok = ok && !rc && sum_row(labels, &t, &sums, answers, scores ? &scores[row] : NULL);
         at += n;
         json_decref(object);
     }
@@ -288,13 +294,13 @@ json_t *hn_answer_tags(const struct hn_labels *labels, const struct hn_encoded *
             logits += k;
         }
     for (size_t i = 0; ok && i < n; i++)
-        tags[i] = own[i] ? (int32_t)best_of(own[i], k) : -1;
+        tags[i] = own[i] ? (int32_t)hn_logits_best(own[i], k) : -1;
     json_t *names = tag_names(labels, tags, ok ? n : 0);
     size_t count = ok ? find_entities(labels, tags, n, found) : 0;
     for (size_t i = 0; i < count; i++) {
         double score = 1;
         for (size_t w = found[i].first; w <= found[i].last; w++)
-            score = fmin(score, probability(own[w], k, (size_t)tags[w]));
+            score = fmin(score, hn_logits_probability(own[w], k, (size_t)tags[w]));
         json_array_append_new(entities, entity_json(&found[i], &text, begins, words, score));
     }
     free(tags);
@@ -372,7 +378,7 @@ static int read_row(const struct hn_loaded *loaded, const struct hn_examples *ex
 
 int hn_metrics_spans(const struct hn_loaded *loaded, const float *logits,
     const struct hn_examples *ex, const struct hn_dataset *data, json_t *out, json_t *answers,
-    struct hn_error *err) {
+    struct hn_score *scores, struct hn_error *err) {
     struct hn_encode_options o = hn_loaded_encode_options(loaded);
     struct hn_encoded e = {0};
     struct hn_text_metrics sums = {.wanted = HN_TEXT_SQUAD};
@@ -392,6 +398,9 @@ int hn_metrics_spans(const struct hn_loaded *loaded, const float *logits,
             hn_text_metrics_add(
                 &sums, json_object_get(answer, "answer"), json_object_get(row, "answers"), answer);
         }
+        if (scores && answer)
+            *scores++ = (struct hn_score){.right = json_is_true(json_object_get(answer, "correct")),
+                .value = (float)json_number_value(json_object_get(answer, "f1"))};
         if (answers && answer)
             json_array_append(answers, answer);
         json_decref(answer);

@@ -6,9 +6,14 @@
 #define HN_ENGINE_EVAL_ANSWERS_H
 
 #include "engine/data/encode.h"
+#include "engine/eval/scores.h"
 #include "engine/run/loaded.h"
 
 #include <jansson.h>
+
+/* The largest of k logits, the first of equals, and the softmax's share of one. */
+size_t hn_logits_best(const float *logits, size_t k);
+double hn_logits_probability(const float *logits, size_t k, size_t i);
 
 /* {"label","probabilities"}: of one class; {"labels","probabilities"}: of several; {"value"}. New
  * reference. */
@@ -40,14 +45,16 @@ json_t *hn_answer_span(
 
 /* entity_f1 and accuracy, as seqeval computes them; logits and targets of the examples' targets in
  * order. `data` is read where a row has a word without tokens, which counts as answered with O.
- * `answers` (or NULL) gets {"tags","correct"} of each row. */
+ * `answers` (or NULL) gets {"tags","correct"} of each row, `scores` (or NULL) [rows] what scores.h
+ * has of tags. */
 int hn_metrics_tags(const struct hn_loaded *loaded, const float *logits, const int32_t *targets,
     const struct hn_examples *ex, const struct hn_dataset *data, json_t *out, json_t *answers,
-    struct hn_error *err);
+    struct hn_score *scores, struct hn_error *err);
 /* exact_match and f1 in percent, as SQuAD's script computes them; logits of all tokens. `answers`
- * (or NULL) gets hn_answer_span's of each row with its scores. */
+ * (or NULL) gets hn_answer_span's of each row with its scores, `scores` (or NULL) [rows] what
+ * scores.h has of spans. */
 int hn_metrics_spans(const struct hn_loaded *loaded, const float *logits,
     const struct hn_examples *ex, const struct hn_dataset *data, json_t *out, json_t *answers,
-    struct hn_error *err);
+    struct hn_score *scores, struct hn_error *err);
 
 #endif

@@ -5,6 +5,7 @@
 #include "engine/base/buf.h"
 #include "engine/base/json.h"
 #include "engine/eval/metrics.h"
+#include "engine/model/objective.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -56,6 +57,7 @@ struct measured {
     const struct hn_dataset *data;
     struct hn_evaluation *e;
     json_t *answers;
+    struct hn_score *scores; /* [rows] or NULL */
 };
 
 static int memory(int rc, struct hn_error *err) {
@@ -67,13 +69,13 @@ static int measure_labels(const struct measured *m, struct hn_error *err) {
 }
 
 static int measure_tags(const struct measured *m, struct hn_error *err) {
-    return hn_metrics_tags(
-        m->loaded, m->g->logits, m->g->targets, m->ex, m->data, m->e->metrics, m->answers, err);
+    return hn_metrics_tags(m->loaded, m->g->logits, m->g->targets, m->ex, m->data, m->e->metrics,
+        m->answers, m->scores, err);
 }
 
 static int measure_spans(const struct measured *m, struct hn_error *err) {
     return hn_metrics_spans(
-        m->loaded, m->g->logits, m->ex, m->data, m->e->metrics, m->answers, err);
+        m->loaded, m->g->logits, m->ex, m->data, m->e->metrics, m->answers, m->scores, err);
 }
 
 static int measure_multi(const struct measured *m, struct hn_error *err) {
@@ -112,6 +114,14 @@ static void share_losses(const struct hn_exec *x, struct example_loss *first) {
     }
 }
 
+/* Whether each label of example `i` is predicted where it is given, and nowhere else. */
+static bool is_all_right(const struct gathered *g, const struct hn_examples *ex, size_t i) {
+    for (size_t c = i * g->outputs; c < (i + 1) * g->outputs; c++)
+        if ((g->logits[c] > 0) != (ex->values[c] > 0.5f))
+            return false;
+    return true;
+}
+
 /* The answer of a head without text: which label, labels or value, and whether that is right. */
 static json_t *answer_of(const struct hn_loaded *loaded, const struct gathered *g,
     const struct hn_examples *ex, size_t i) {
@@ -126,8 +136,8 @@ static json_t *answer_of(const struct hn_loaded *loaded, const struct gathered *
     if (labels->objective == HN_OBJECTIVE_CLASSES)
         right = strcmp(json_string_value(json_object_get(answer, "label")),
                     hn_label_name(labels, (size_t)g->targets[i])) == 0;
-    for (size_t c = 0; labels->objective == HN_OBJECTIVE_MULTI && c < g->outputs; c++)
-        right = right && (logits[c] > 0) == (ex->values[i * g->outputs + c] > 0.5f);
+    else if (labels->objective == HN_OBJECTIVE_MULTI)
+        right = is_all_right(g, ex, i);
     if (labels->objective != HN_OBJECTIVE_VALUE)
         json_object_set_new(answer, "correct", json_boolean(right));
     return answer;
@@ -144,20 +154,29 @@ static void add_answer(json_t *out, json_t *answer) {
     json_object_update(out, answer);
 }
 
-/* A row of the data with its loss, the mean over the windows it was cut into, and `answers`'
- * next. */
+/* Loss and weight of the row that begins with example `i`, over the windows it was cut into.
+ * Returns the first example behind it. */
+static size_t sum_windows(const struct hn_examples *ex, const struct example_loss *losses, size_t i,
+    struct example_loss *ret) {
+    size_t end = i;
+    *ret = (struct example_loss){0};
+    for (; end < ex->n_rows && ex->rows[end] == ex->rows[i]; end++) {
+        ret->loss += losses[end].loss;
+        ret->weight += losses[end].weight;
+    }
+    return end;
+}
+
+/* A row of the data with its loss and `answers`' next. */
 static int tell_rows(const struct hn_examples *ex, const struct hn_dataset *data,
     const struct example_loss *losses, json_t *answers, json_t *out, struct hn_error *err) {
     for (size_t i = 0, end, n = 0; i < ex->n_rows; i = end, n++) {
-        struct example_loss sum = {0};
+        struct example_loss sum;
         json_t *row = NULL, *one = json_pack("{s:I}", "line", (json_int_t)ex->lines[i]);
         int rc = hn_dataset_row(data, ex->rows[i], &row, err);
         if (rc)
             return rc;
-        for (end = i; end < ex->n_rows && ex->rows[end] == ex->rows[i]; end++) {
-            sum.loss += losses[end].loss;
-            sum.weight += losses[end].weight;
-        }
+        end = sum_windows(ex, losses, i, &sum);
         json_object_update(one, row);
         if (json_array_get(answers, n))
             add_answer(one, json_array_get(answers, n));
@@ -195,22 +214,60 @@ static void measure_folded(const struct hn_labels *labels, struct gathered *g,
     *ret_loss = g->n ? sum / (double)g->n : 0;
 }
 
+/* What a head says of example `i`, which is a row of its own; tags and spans have theirs from their
+ * metrics. */
+static void score_head(const struct hn_labels *labels, const struct gathered *g,
+    const struct hn_examples *ex, size_t i, struct hn_score *s) {
+    const float *logits = g->logits + i * g->outputs;
+    if (labels->objective == HN_OBJECTIVE_CLASSES) {
+        s->label = g->targets[i];
+        s->predicted = (int32_t)hn_logits_best(logits, g->outputs);
+        s->right = s->label == s->predicted;
+        s->p = (float)hn_logits_probability(logits, g->outputs, (size_t)s->label);
+    } else if (labels->objective == HN_OBJECTIVE_MULTI) {
+        s->right = is_all_right(g, ex, i);
+    } else if (labels->objective == HN_OBJECTIVE_VALUE) {
+        s->value = (float)((double)logits[0] * labels->scale + labels->mean);
+        s->truth = (float)((double)ex->values[i] * labels->scale + labels->mean);
+    }
+}
+
+/* Each row with its loss, the mean over its windows, beside what is in `rows` already. */
+static void gather_scores(const struct hn_labels *labels, const struct gathered *g,
+    const struct hn_examples *ex, const struct example_loss *losses, struct hn_scores *ret) {
+    for (size_t i = 0, end; i < ex->n_rows; i = end) {
+        struct hn_score *s = &ret->rows[ret->n++];
+        struct example_loss sum;
+        end = sum_windows(ex, losses, i, &sum);
+        s->line = ex->lines[i];
+        s->loss = sum.weight > 0 ? (float)(sum.loss / sum.weight) : 0;
+        s->weight = (float)sum.weight;
+        score_head(labels, g, ex, i, s);
+    }
+    ret->objective = labels->objective;
+    ret->n_labels = hn_objectives[labels->objective].labelled ? hn_labels_outputs(labels) : 0;
+    memcpy(ret->sha256, ex->sha256, sizeof ret->sha256);
+}
+
 int hn_evaluate(struct hn_compute *compute, const struct hn_phase *phase,
     const struct hn_loaded *loaded, const float *params, const struct hn_examples *ex,
-    const struct hn_dataset *data, bool rows, struct hn_evaluation *ret, struct hn_error *err) {
+    const struct hn_dataset *data, enum hn_evaluation_detail detail, struct hn_evaluation *ret,
+    struct hn_error *err) {
     struct hn_loss_sums sums = {0};
     struct gathered all = {.outputs = loaded->model.head.outputs};
     bool head = loaded->model.head.objective != HN_OBJECTIVE_TOKENS;
-    struct example_loss *losses = rows ? hn_calloc(ex->n_rows, sizeof *losses) : NULL;
+    bool each = detail != HN_EVALUATION_FIGURES, rows = detail == HN_EVALUATION_ROWS;
+    struct example_loss *losses = each ? hn_calloc(ex->n_rows, sizeof *losses) : NULL;
+    struct hn_score *scores = each ? hn_calloc(ex->n_rows, sizeof *scores) : NULL;
     struct hn_exec x = {.params = params,
         .sums = &sums,
-        .row_losses = rows ? hn_calloc(compute->batch.max_tokens, sizeof *x.row_losses) : NULL};
+        .row_losses = each ? hn_calloc(compute->batch.max_tokens, sizeof *x.row_losses) : NULL};
     json_t *answers = rows ? json_array() : NULL;
-    bool ok = !rows || (losses && x.row_losses && answers);
+    bool ok = (!each || (losses && scores && x.row_losses)) && (!rows || answers);
     const struct hn_labels *labels = &loaded->spec->labels;
     double weight = 0;
     size_t targets = 0;
-    *ret = (struct hn_evaluation){.metrics = json_object()};
+    *ret = (struct hn_evaluation){.metrics = json_object(), .scores = {.rows = scores}};
     for (size_t i = 0; i < ex->n_rows; i++)
         weight += hn_row_weight(ex, i);
     for (size_t i = 0, first = 0; ok && i < ex->n_rows; first = i) {
@@ -220,7 +277,7 @@ int hn_evaluate(struct hn_compute *compute, const struct hn_phase *phase,
         targets += compute->batch.batch.n_targets;
         hn_compute_run(compute, phase, &x);
         ok = !head || gather(&all, &x, phase);
-        if (rows)
+        if (each)
             share_losses(&x, losses + first);
     }
     int rc = ok && ret->metrics ? 0 : hn_fail(err, HN_E_INTERNAL, "out of memory");
@@ -228,13 +285,15 @@ int hn_evaluate(struct hn_compute *compute, const struct hn_phase *phase,
     if (!rc && labels->objective == HN_OBJECTIVE_VALUE && labels->folded)
         measure_folded(labels, &all, ex, losses, &ret->loss);
     if (!rc && head) {
-        const struct measured m = {loaded, &all, ex, data, ret, answers};
+        const struct measured m = {loaded, &all, ex, data, ret, answers, scores};
         rc = measures[loaded->model.head.objective](&m, err);
     } else if (!rc) {
         json_object_set_new(ret->metrics, "perplexity", hn_json_float((float)exp(sums.loss)));
         json_object_set_new(ret->metrics, "token_accuracy",
             hn_json_float(targets ? (float)((double)sums.correct / (double)targets) : 0));
     }
+    if (!rc && each)
+        gather_scores(labels, &all, ex, losses, &ret->scores);
     if (!rc && rows)
         rc = gather_rows(loaded, &all, ex, data, losses, answers, ret, err);
     json_decref(answers);
@@ -251,5 +310,6 @@ void hn_evaluation_finish(struct hn_evaluation *e) {
     json_decref(e->metrics);
     json_decref(e->confusion);
     json_decref(e->rows);
+    hn_scores_finish(&e->scores);
     *e = (struct hn_evaluation){0};
 }

@@ -15,10 +15,14 @@
 #ifndef HN_ENGINE_EVAL_EVALUATE_H
 #define HN_ENGINE_EVAL_EVALUATE_H
 
+#include "engine/eval/scores.h"
 #include "engine/run/compute.h"
 #include "engine/run/loaded.h"
 
 #include <jansson.h>
+
+/* What is wanted beside loss and metrics. */
+enum hn_evaluation_detail { HN_EVALUATION_FIGURES, HN_EVALUATION_SCORES, HN_EVALUATION_ROWS };
 
 struct hn_evaluation {
     double loss;
@@ -29,13 +33,15 @@ struct hn_evaluation {
      * the task's answers have, "correct", "loss"}, or NULL: not asked for. Of next tokens only
      * the loss */
     json_t *rows;
+    struct hn_scores scores; /* of every row that has examples; none for FIGURES */
 };
 
 /* `phase` ends in the loss (its logits can be read, see plan.h); `data` is what `ex` was made from.
  * Owner calls hn_evaluation_finish. */
 int hn_evaluate(struct hn_compute *compute, const struct hn_phase *phase,
     const struct hn_loaded *loaded, const float *params, const struct hn_examples *ex,
-    const struct hn_dataset *data, bool rows, struct hn_evaluation *ret, struct hn_error *err);
+    const struct hn_dataset *data, enum hn_evaluation_detail detail, struct hn_evaluation *ret,
+    struct hn_error *err);
 void hn_evaluation_finish(struct hn_evaluation *e);
 
 #endif

@@ -208,7 +208,7 @@ int hn_helper_evaluate(
         rc = make_phase(p, e, err);
     if (!rc)
         rc = hn_evaluate(&e->compute, &e->phase, &p->loaded, p->params.values, &e->examples,
-            &e->data, true, &e->result, err);
+            &e->data, HN_EVALUATION_ROWS, &e->result, err);
     if (!rc && e->texts.wanted)
         rc = write_answers(call, e, err);
     if (!rc && rows)

@@ -11,7 +11,9 @@
 #include "engine/run/batch.h"
 #include "engine/export/export.h"
 #include "engine/helper/call.h"
+#include "engine/base/buf.h"
 #include "engine/base/json.h"
+#include "engine/eval/scores.h"
 #include "engine/kernels/rate.h"
 #include "engine/run/token_file.h"
 
@@ -315,6 +317,12 @@ static size_t disk_bytes(const struct hn_planning *p, const struct hn_run *run) 
         bytes += run->loaded.model.parameters * hn_dtype_info((int)spec->export_dtype)->bytes;
     if (spec->exports & HN_EXPORT_MERGED_GGUF)
         bytes += hn_dtype_bytes(hn_dtype_info((int)spec->gguf_dtype), run->loaded.model.parameters);
+    size_t evaluations = run->steps / (size_t)p->spec.hp.eval_every + 2, scores,
+           each = hn_scores_bytes(spec->labels.objective, run->validation.n_rows);
+    if (run->validation.n_rows)
+        bytes += hn_mul(each, evaluations, &scores) && scores < HN_SCORES_KEPT ? scores
+            : each > HN_SCORES_KEPT / 3                                        ? 3 * each
+                                                                               : HN_SCORES_KEPT;
     return bytes + (8 << 20); /* tokenizer files, events, log */
 }
 

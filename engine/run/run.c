@@ -19,6 +19,9 @@
  * run; measured. */
 #define PROCESS_BYTES ((size_t)48 << 20)
 
+/* What an evaluation keeps of each validation row: its sums, its scores, their file. */
+#define SCORE_BYTES ((size_t)96)
+
 #define SAMPLE_TRIES ((size_t)8) /* rows that are looked at for one sample */
 
 /* A file of the run through hn_dataset_open or hn_dataset_append. */
@@ -115,13 +118,29 @@ static int deduplicate_rows(const struct hn_run *run, size_t *rows, size_t *n, c
     return rc;
 }
 
+/* Rows on their way into a file, whose contents are summed up. */
+struct summed {
+    struct hn_row_sum sum;
+    const struct hn_dataset *data;
+    struct hn_token_writer *writer;
+};
+
+static int sum_and_write(void *user, struct hn_examples *ex, struct hn_error *err) {
+    struct summed *s = user;
+    int rc = hn_row_sum_add(&s->sum, s->data, ex->rows, ex->n_rows, err);
+    return rc ? rc : hn_token_writer_add(s->writer, ex, err);
+}
+
 /* Rows of one set, in memory or through the writer into its file. `left_out` more were of it. */
 static int encode_set(struct hn_run *run, const struct hn_dataset *data, const size_t *rows,
     size_t n, size_t left_out, enum hn_token_set set, struct hn_examples *ex,
     struct hn_token_writer *writer, struct hn_error *err) {
     struct hn_encode_options options = hn_loaded_encode_options(&run->loaded);
-    int rc = hn_examples_stream(&run->loaded.codec, data, rows, n, &options,
-        writer ? hn_token_writer_add : NULL, writer, ex, err);
+    struct summed summed = {.data = data, .writer = writer};
+    bool sum = set == HN_TOKENS_VALIDATION; /* the rows whose scores are kept */
+    hn_examples_flush *flush = sum ? sum_and_write : hn_token_writer_add;
+    int rc = hn_examples_stream(&run->loaded.codec, data, rows, n, &options, writer ? flush : NULL,
+        sum ? (void *)&summed : writer, ex, err);
     if (rc && err && err->code != HN_E_INTERNAL && set != HN_TOKENS_TRAIN) {
         const char *name = set == HN_TOKENS_VALIDATION ? "validation" : "test";
         char where[32];
@@ -129,6 +148,9 @@ static int encode_set(struct hn_run *run, const struct hn_dataset *data, const s
         hn_error_prefix(err, where);
         hn_error_field(err, "%s", name);
     }
+    if (!rc && sum)
+        rc = hn_row_sum_add(&summed.sum, data, ex->rows, ex->n_rows, err);
+    hn_row_sum_end(&summed.sum, rc ? NULL : ex->sha256);
     ex->rows_total += left_out;
     ex->dropped += left_out;
     return rc || !writer ? rc : hn_token_writer_end(writer, set, ex, err);
@@ -540,8 +562,8 @@ static void sum_memory(struct hn_run *run) {
     for (int i = 0; i < HN_PHASES; i++)
         m->arena =
             run->phases[i].plan.arena_bytes > m->arena ? run->phases[i].plan.arena_bytes : m->arena;
-    m->data = rows_bytes(run) + (hn_run_reads_texts(run) ? run->dataset_bytes : 0) +
-        hn_batch_bytes(run->batch_tokens);
+    m->data = rows_bytes(run) + run->validation.n_rows * SCORE_BYTES +
+        (hn_run_reads_texts(run) ? run->dataset_bytes : 0) + hn_batch_bytes(run->batch_tokens);
     size_t training = m->arena + m->params + m->mapped;
     size_t read_back = merged_bytes(run) > run->other_bytes ? merged_bytes(run) : run->other_bytes;
     size_t verifying = m->arena + m->params / 4 + m->mapped + read_back;

@@ -18,6 +18,7 @@ struct token_set {
     uint64_t rows, tokens, outputs, aligned, spans;
     uint64_t rows_total, dropped, truncated, target_tokens;
     struct hn_notices notices;
+    char sha256[HN_SHA256_HEX + 7]; /* of the rows' contents, or "" */
     /* bytes from the file's begin; 0: the set has no such array */
     uint64_t offsets[HN_EXAMPLES_ARRAYS];
 };
@@ -33,7 +34,7 @@ struct hn_token_header {
     struct token_set sets[HN_TOKEN_SETS];
 };
 
-static const char magic[8] = "HNTOKEN3";
+static const char magic[8] = "HNTOKEN4";
 
 void hn_token_key(const struct hn_spec *spec, char ret[HN_SHA256_HEX]) {
     /* What changes no token; anything unknown counts as if it did. */
@@ -124,6 +125,7 @@ static bool place(const struct token_set *set, const struct hn_map *map, struct 
         .target_tokens = set->target_tokens,
         .notices = set->notices,
         .map = map};
+    snprintf(ex->sha256, sizeof ex->sha256, "%.64s", set->sha256);
     for (size_t i = 0; i < HN_EXAMPLES_ARRAYS; i++) {
         struct hn_examples_array array = hn_examples_array(ex, i);
         if (!set->offsets[i])
@@ -273,6 +275,7 @@ int hn_token_writer_end(struct hn_token_writer *w, enum hn_token_set number, str
         .truncated = ex->truncated,
         .target_tokens = ex->target_tokens,
         .notices = ex->notices};
+    snprintf(set->sha256, sizeof set->sha256, "%s", ex->sha256);
     w->header->longest = ex->longest > w->header->longest ? ex->longest : w->header->longest;
     w->header->windows |= ex->windows;
     for (size_t i = 0; i < HN_EXAMPLES_ARRAYS; i++) {

@@ -276,7 +276,7 @@ static int evaluate(struct hn_trainer *t, bool *ret_best, struct hn_error *err) 
     const struct hn_dataset *data =
         t->spec.validation.file ? &run->validation_data : &run->train_data;
     int rc = hn_evaluate(&t->compute, &run->phases[HN_PHASE_EVAL], &run->loaded, t->params.values,
-        &run->validation, data, false, &e, err);
+        &run->validation, data, HN_EVALUATION_SCORES, &e, err);
     if (rc)
         return rc;
     rc = hn_trainer_compare(t, &run->validation, data, e.metrics, err);
@@ -287,7 +287,9 @@ static int evaluate(struct hn_trainer *t, bool *ret_best, struct hn_error *err) 
         double value = decisive(t, &e);
         *ret_best = is_better(t, value, e.loss);
         note_best(p, *ret_best, value, e.loss);
-        rc = report_evaluation(t, &e, now() - start, *ret_best, err);
+        rc = hn_trainer_keep_scores(t, &e.scores, err);
+        if (!rc)
+            rc = report_evaluation(t, &e, now() - start, *ret_best, err);
     }
     hn_evaluation_finish(&e);
     return rc;
@@ -404,7 +406,7 @@ static int test(struct hn_trainer *t, struct hn_error *err) {
     if (!t->run.test.n_rows)
         return 0;
     int rc = hn_evaluate(&t->compute, &t->run.phases[HN_PHASE_EVAL], &t->run.loaded,
-        t->params.values, &t->run.test, &t->run.test_data, false, &e, err);
+        t->params.values, &t->run.test, &t->run.test_data, HN_EVALUATION_FIGURES, &e, err);
     if (rc)
         return rc;
     if ((rc = hn_trainer_compare(t, &t->run.test, &t->run.test_data, e.metrics, err))) {

@@ -10,13 +10,14 @@
  */
 
 /*
- * The trainer's state, shared by the files that make it up: train.c (steps), written.c (answers),
- * publish.c (artifacts).
+ * The trainer's state, shared by the files that make it up: train.c (steps), sample.c (answers),
+ * scores.c (score files), publish.c (artifacts).
  */
 #ifndef HN_ENGINE_TRAIN_TRAINER_H
 #define HN_ENGINE_TRAIN_TRAINER_H
 
 #include "engine/run/checkpoint.h"
+#include "engine/eval/scores.h"
 #include "engine/run/compute.h"
 #include "engine/train/events.h"
 #include "engine/run/run.h"
@@ -39,6 +40,10 @@ struct hn_trainer {
     json_t *failed_lines;
 };
 
+/* The scores of the evaluation at the present step, whose rank among the others is known: into
+ * scores/<step>.bin. */
+int hn_trainer_keep_scores(
+    const struct hn_trainer *t, const struct hn_scores *scores, struct hn_error *err);
 /* Answers to a few held-out rows, before and after training, kept in the job as events. */
 int hn_trainer_sample(struct hn_trainer *t, size_t step, struct hn_error *err);
 /* hyperparameters.eval_generate: adds metrics of the answers to so many of these rows, spread

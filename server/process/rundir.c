@@ -97,8 +97,8 @@ int hn_rundir_places(const char *run_dir, char paths[HN_RUNDIR_PLACES][HN_PATH_S
         int flags;
         bool write;
     } places[HN_RUNDIR_PLACES] = {{NULL, O_DIRECTORY, false}, {"artifacts", O_DIRECTORY, true},
-        {"checkpoints", O_DIRECTORY, true}, {"work", O_DIRECTORY, true},
-        {"events.jsonl", O_CREAT, true}};
+        {"checkpoints", O_DIRECTORY, true}, {"scores", O_DIRECTORY, true},
+        {"work", O_DIRECTORY, true}, {"events.jsonl", O_CREAT, true}};
     for (size_t i = 0; i < HN_RUNDIR_PLACES; i++) {
         int fd,
             rc = hn_state_path(paths[i], run_dir, places[i].name, NULL, NULL)
@@ -327,7 +327,8 @@ static void remove_temporary(const char *run_dir, const char *folder) {
 }
 
 void hn_rundir_tidy(const char *run_dir) {
-    static const char *const folders[] = {"artifacts", "checkpoints", "inputs", "work", "."};
+    static const char *const folders[] = {
+        "artifacts", "checkpoints", "inputs", "scores", "work", "."};
     for (size_t i = 0; i < sizeof folders / sizeof folders[0]; i++)
         remove_temporary(run_dir, folders[i]);
 }

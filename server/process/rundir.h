@@ -24,12 +24,12 @@ int hn_rundir_open(
 const char *hn_fd_path(char ret[HN_FD_PATH_SIZE], int fd);
 
 /*
- * What a confined trainer may do where: it reads its run directory and writes in three folders and
+ * What a confined trainer may do where: it reads its run directory and writes in four folders and
  * one file of it, which this makes where they are missing. So it can neither replace the lock or a
  * folder, nor write through the hard links in inputs/ into the library: a right on a folder holds
  * for all below it, so there is none to write on the run directory itself.
  */
-#define HN_RUNDIR_PLACES 5
+#define HN_RUNDIR_PLACES 6
 int hn_rundir_places(const char *run_dir, char paths[HN_RUNDIR_PLACES][HN_PATH_SIZE],
     struct hn_place ret[HN_RUNDIR_PLACES], struct hn_error *err);
 

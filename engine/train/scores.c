@@ -1,0 +1,49 @@
+/* The score files of a run, scores/<step>.bin: written at each evaluation, and which are kept. */
+#include "engine/base/file.h"
+#include "engine/eval/scores.h"
+#include "engine/train/trainer.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* By the number of evaluations that the run has in all, so that what is kept does not depend on
+ * where it was killed. */
+static bool all_are_kept(const struct hn_trainer *t, size_t bytes) {
+    size_t evaluations = t->run.steps / (size_t)t->spec.hp.eval_every + 2;
+    return bytes <= HN_SCORES_KEPT / evaluations;
+}
+
+static bool is_kept(const struct hn_trainer *t, size_t step) {
+    const struct hn_progress *p = &t->progress;
+    return step == p->step || (p->has_best && step == p->best_step);
+}
+
+static int prune(const struct hn_trainer *t, const char *folder, struct hn_error *err) {
+    DIR *dir = opendir(folder);
+    if (!dir)
+        return hn_fail_errno(err, errno, "cannot read %s", folder);
+    for (struct dirent *e; (e = readdir(dir));) {
+        size_t digits = strspn(e->d_name, "0123456789");
+        if (digits && strcmp(e->d_name + digits, ".bin") == 0 &&
+            !is_kept(t, (size_t)strtoull(e->d_name, NULL, 10)))
+            unlinkat(dirfd(dir), e->d_name, 0);
+    }
+    closedir(dir);
+    return 0;
+}
+
+int hn_trainer_keep_scores(
+    const struct hn_trainer *t, const struct hn_scores *scores, struct hn_error *err) {
+    char folder[4096], path[4128];
+    snprintf(folder, sizeof folder, "%s/scores", t->dir);
+    snprintf(path, sizeof path, "%s/%zu.bin", folder, t->progress.step);
+    int rc = hn_dir_create(folder, err);
+    if (!rc)
+        rc = hn_scores_write(scores, path, err);
+    bool all = all_are_kept(t, hn_scores_bytes(scores->objective, scores->n));
+    return rc || all ? rc : prune(t, folder, err);
+}
