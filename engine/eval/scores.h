@@ -36,7 +36,7 @@ struct hn_scores {
 };
 
 /* Bytes of score files that a run keeps of all its evaluations; where they would be more, it keeps
- * those of the best and the newest. */
+ * those of the best, the newest and the ones at which it was stopped. */
 #define HN_SCORES_KEPT ((size_t)64 << 20)
 
 /* Bytes of the file for so many rows. */

@@ -284,6 +284,8 @@ static int read_host(struct hn_spec *s, struct hn_error *err) {
             HN_VERIFY_ON_MAX, &s->n_verify_on, err);
     if (!rc)
         rc = hn_json_string(s->host, "tokens", &s->tokens, err);
+    if (!rc)
+        rc = hn_json_int(s->host, "stop_at", 1, INT64_MAX, &s->stop_at, err);
     return rc ? rc : hn_json_int(s->host, "memory_bytes", 0, INT64_MAX, &s->memory_bytes, err);
 }
 
@@ -401,6 +403,8 @@ static json_t *write_host(const struct hn_spec *s) {
     if (others)
         json_object_set_new(host, "verify_on", others);
     json_object_set_new(host, "memory_bytes", json_integer((json_int_t)s->memory_bytes));
+    if (s->stop_at > 0)
+        json_object_set_new(host, "stop_at", json_integer((json_int_t)s->stop_at));
     if (s->tokens)
         json_object_set_new(host, "tokens", json_string(s->tokens));
     return host;

@@ -91,6 +91,7 @@ struct hn_spec {
     size_t n_verify_on;
     bool export_best, recompute;
     int64_t sample_rows, sample_tokens, threads, memory_bytes;
+    int64_t stop_at; /* step at which the trainer stops for now; 0: at none */
 };
 
 const char *hn_method_name(enum hn_method method);

@@ -82,6 +82,9 @@ static void remember(struct hn_events *events, const json_t *event) {
         events->last_step = step;
     events->attempts += strcmp(type, "started") == 0;
     events->finished |= strcmp(type, "finished") == 0;
+    const char *reason = json_string_value(json_object_get(data, "reason"));
+    if (strcmp(type, "interrupted") == 0 && reason && strcmp(reason, HN_STOP_AT) == 0)
+        json_array_append_new(events->stops, json_integer((json_int_t)step));
     if (event_key(type, data, key, sizeof key))
         json_object_set(events->written, key, data);
 }
@@ -112,8 +115,9 @@ static int read_lines(struct hn_events *events, const char *path, struct hn_erro
 int hn_events_open(struct hn_events *events, const char *run_dir, struct hn_error *err) {
     char path[4096];
     snprintf(path, sizeof path, "%s/events.jsonl", run_dir);
-    *events = (struct hn_events){
-        .fd = open(path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0600), .written = json_object()};
+    *events = (struct hn_events){.fd = open(path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0600),
+        .written = json_object(),
+        .stops = json_array()};
     if (events->fd < 0)
         return hn_fail_errno(err, errno, "cannot open %s", path);
     /* its name; its lines are synced before anything rests on them */
@@ -129,6 +133,7 @@ void hn_events_close(struct hn_events *events) {
     if (events->fd > 0)
         close(events->fd);
     json_decref(events->written);
+    json_decref(events->stops);
     *events = (struct hn_events){.fd = -1};
 }
 

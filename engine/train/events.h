@@ -14,12 +14,16 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+/* Reason of `interrupted` where a run stopped at the step that its host part names. */
+#define HN_STOP_AT "stop_at"
+
 struct hn_events {
     int fd;
     size_t n;         /* number of the last line */
     json_t *written;  /* what the file already told: "step:57" → data, and so on */
     size_t last_step; /* largest step among them */
     size_t attempts;  /* `started` lines */
+    json_t *stops;    /* steps at which a run was stopped as its stop_at said */
     bool finished, warned;
 };
 

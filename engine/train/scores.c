@@ -19,7 +19,15 @@ static bool all_are_kept(const struct hn_trainer *t, size_t bytes) {
 
 static bool is_kept(const struct hn_trainer *t, size_t step) {
     const struct hn_progress *p = &t->progress;
-    return step == p->step || (p->has_best && step == p->best_step);
+    const json_t *stop;
+    size_t i;
+    if (step == p->step || (p->has_best && step == p->best_step) ||
+        (t->spec.stop_at > 0 && step == (size_t)t->spec.stop_at))
+        return true;
+    json_array_foreach(t->events.stops, i, stop)
+        if (json_integer_value(stop) == (json_int_t)step)
+            return true;
+    return false;
 }
 
 static int prune(const struct hn_trainer *t, const char *folder, struct hn_error *err) {

@@ -330,12 +330,17 @@ static bool patience_is_over(const struct hn_trainer *t) {
         t->progress.evaluations_since_best >= (size_t)t->spec.hp.early_stopping_patience;
 }
 
-static int interrupted(struct hn_trainer *t, struct hn_error *err) {
+static int interrupted(struct hn_trainer *t, const char *reason, struct hn_error *err) {
     int rc = save(t, err);
     if (!rc)
         rc = hn_events_add(&t->events, "interrupted",
-            json_pack("{s:I, s:s}", "step", (json_int_t)t->progress.step, "reason", "signal"), err);
+            json_pack("{s:I, s:s}", "step", (json_int_t)t->progress.step, "reason", reason), err);
     return rc ? rc : HN_INTERRUPTED;
+}
+
+/* With its evaluation, if one is due. The last step is the run's end, not a stop. */
+static bool stop_is_reached(const struct hn_trainer *t) {
+    return t->spec.stop_at > 0 && t->progress.step >= (size_t)t->spec.stop_at;
 }
 
 /* Steps until the end, an early stop or an interruption (HN_INTERRUPTED). */
@@ -351,8 +356,8 @@ static int train(struct hn_trainer *t, const char **ret_reason, struct hn_error 
         rc = hn_trainer_sample(t, 0, err);
     while (!rc && p->step < t->run.steps && !patience_is_over(t)) {
         struct step_result r;
-        if (stop_requests)
-            return interrupted(t, err);
+        if (stop_requests || stop_is_reached(t))
+            return interrupted(t, stop_requests ? "signal" : HN_STOP_AT, err);
         if ((rc = train_step(t, p->step + 1, &r, err)))
             break;
         p->step++;

@@ -302,6 +302,8 @@ static int write_spec(const char *run_dir, const struct hn_job *job, const json_
         return rc;
     if (!json_is_integer(json_object_get(host, "threads")))
         json_object_set_new(host, "threads", json_integer(threads));
+    if (job->stop_at > 0)
+        json_object_set_new(host, "stop_at", json_integer(job->stop_at));
     json_t *spec =
         json_pack("{s:i,s:s,s:O,s:o}", "format", 1, "job", job->id, "run", run, "host", host);
     char *text = json_dumps(spec, JSON_INDENT(1) | JSON_REAL_PRECISION(17));

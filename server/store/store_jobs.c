@@ -306,16 +306,16 @@ static int insert_row(struct hn_db *db, const struct hn_job *job, struct hn_erro
         "(id,name,owner,status,reason_code,reason_message,task,method,model,dataset,validation_"
         "dataset,validation,request,hyperparameters,auto_why,counts,plan,run,host,metadata,"
         "priority,peak_bytes,total_steps,created_at,test_dataset,datasets,verifies,problem,label_"
-        "count,labels,warnings) VALUES "
+        "count,labels,warnings,stop_at) VALUES "
         "(?1,?2,?3,'queued','waiting_for_slot','waiting for a free "
         "slot',?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17,?18,?19,?20,?21,?22,?23,?24,?25,"
-        "nullif(?26,-1),?27,?28)",
-        "sssssssssssssssssiiisssssiss", job->id, job->name, job->owner, job->task, job->method,
+        "nullif(?26,-1),?27,?28,nullif(?29,-1))",
+        "sssssssssssssssssiiisssssissi", job->id, job->name, job->owner, job->task, job->method,
         job->model, job->dataset, job->validation_dataset, job->validation, job->request,
         job->hyperparameters, job->auto_why, job->counts, job->plan, job->run, job->host,
         job->metadata, job->priority, job->peak_bytes, job->total_steps, job->created_at,
         job->test_dataset, job->datasets, job->verifies, job->problem, job->label_count,
-        job->labels, job->warnings);
+        job->labels, job->warnings, job->stop_at);
 }
 
 /* What the plan was made from must still be there, and within the client's reach, when the job
@@ -441,10 +441,12 @@ static int ask_pause(struct hn_db *db, const struct hn_job *job, struct hn_error
 }
 
 /* A pause that is still under way is taken back: the trainer stops all the same, and the job is
- * queued again. */
+ * queued again. Who resumes a job that waits at a step wants it to run to its end. */
 static int ask_resume(struct hn_db *db, const struct hn_job *job, struct hn_error *err) {
     if (strcmp(job->status, "paused") == 0) {
         int rc = hn_db_quota_queued(db, job->owner, err);
+        if (!rc)
+            rc = hn_db_run(db, err, "UPDATE jobs SET stop_at=NULL WHERE n=?1", "i", job->n);
         return rc ? rc : move(db, job, "queued", "queued", err);
     }
     if (hn_job_ended(job->status) || (job->requested && strcmp(job->requested, "cancel") == 0))

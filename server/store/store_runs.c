@@ -223,6 +223,33 @@ static int stop_as_asked(struct hn_db *db, const struct hn_job *job, struct hn_e
         : hn_db_event_add(db, job->n, job->id, cancel ? "cancelled" : "paused", json_object(), err);
 }
 
+/* Whether the trainer stopped at the step that the job was to stop at: neither taken back nor put
+ * off since it was started. */
+static bool stopped_at(const struct hn_job *job) {
+    json_t *data = NULL;
+    const char *reason = NULL;
+    int64_t step = 0;
+    if (job->stop_at >= 0 && job->verdict_data &&
+        hn_json_parse(job->verdict_data, strlen(job->verdict_data), &data, NULL) == 0) {
+        hn_json_string(data, "reason", &reason, NULL);
+        hn_json_int(data, "step", 0, INT64_MAX, &step, NULL);
+    }
+    bool stopped = reason && strcmp(reason, "stop_at") == 0 && step >= job->stop_at;
+    json_decref(data);
+    return stopped;
+}
+
+static int wait_for_promotion(struct hn_db *db, const struct hn_job *job, struct hn_error *err) {
+    int rc = hn_db_run(db, err,
+        "UPDATE jobs SET status='paused', requested=NULL, reason_code='waiting_for_promotion', "
+        "reason_message='stopped at step '||stop_at||' until it is told to go on', deaths=0 WHERE "
+        "n=?1",
+        "i", job->n);
+    return rc ? rc
+              : hn_db_event_add(db, job->n, job->id, "paused",
+                    json_pack("{s:s}", "reason", "waiting_for_promotion"), err);
+}
+
 /* The trainer's own words about its failure, from its last event. */
 static int end_failed(struct hn_db *db, const struct hn_job *job, struct hn_error *err) {
     json_t *data = NULL;
@@ -269,6 +296,8 @@ int hn_db_job_settle(struct hn_db *db, void *arg, struct hn_error *err) {
     } else if (job.requested) {
         /* Dead or interrupted, it has stopped, and that is what was asked for. */
         rc = stop_as_asked(db, &job, err);
+    } else if (interrupted && stopped_at(&job)) {
+        rc = wait_for_promotion(db, &job, err);
     } else if (settle->code && strcmp(settle->code, "internal") != 0 &&
         strcmp(settle->code, "disk_full") != 0) {
         rc = fail_job(db, &job, settle->code, settle->message, err);

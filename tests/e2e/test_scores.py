@@ -1,9 +1,10 @@
-"""What each validation row scored: scores/<step>.bin of a run directory."""
+"""What each validation row scored: scores/<step>.bin of a run directory, and runs that stop at a step."""
 import hashlib
 import json
 import pathlib
 import random
 import signal
+import sqlite3
 import struct
 import subprocess
 import sys
@@ -88,6 +89,10 @@ def files(folder, under):
     return {str(p.relative_to(root)): hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(root.rglob("*")) if p.is_file()}
 
 
+def last_step(folder):
+    return common.events(folder)[-1]["data"]["step"]
+
+
 def f1_macro(label, predicted):
     kinds = sorted(set(label) | set(predicted))
     return np.mean([2 * np.sum((label == k) & (predicted == k)) / (np.sum(label == k) + np.sum(predicted == k)) for k in kinds])
@@ -162,3 +167,68 @@ def test_same_bytes_after_a_stop_and_for_any_thread_count(tmp_path):
                 at.rename(tmp_path / f"away-{at.name}")
         train(other)
         assert files(other, "scores") == files(folder, "scores") and files(other, "artifacts") == files(folder, "artifacts")
+
+
+def test_stop_at(tmp_path):
+    """A run stopped at steps and told to go on is the same to the bit; a stop beyond the end, or at it, is none."""
+    whole = train(make(tmp_path / "whole", lora_dropout=0.1))
+    folder = make(tmp_path / "stopped", lora_dropout=0.1)
+    for stop in (1, 2, 5):
+        host(folder, stop_at=stop)
+        train(folder, code=3)
+        last = common.events(folder)[-1]
+        assert last["type"] == "interrupted" and last["data"] == {"step": stop, "reason": "stop_at"}
+        assert (folder / f"checkpoints/step-{stop:06d}/state.json").exists()
+        assert {e["data"]["step"] for e in common.events(folder, "eval")} == {s for s in (0, 2, 4) if s <= stop}
+    train(folder, code=3)  # again: nothing new
+    assert last_step(folder) == 5 and len(common.events(folder, "step")) == 5
+    host(folder, stop_at=None)
+    train(folder)
+    for under in ("scores", "artifacts"):
+        assert files(folder, under) == files(whole, under)
+    assert [e["data"]["loss"] for e in common.events(folder, "step")] == [e["data"]["loss"] for e in common.events(whole, "step")]
+    assert not common.events(folder, "warning")
+    for stop in (6, 100):
+        end = make(tmp_path / f"end{stop}", lora_dropout=0.1)
+        host(end, stop_at=stop)
+        assert files(train(end), "artifacts") == files(whole, "artifacts")
+
+
+def test_of_many_evaluations_few_are_kept(tmp_path):
+    """The best, the newest and those at stops, where all would take more than 64 MiB by the end."""
+    folder = make(tmp_path / "run", max_steps=None, epochs=10000, batch_size=1, eval_every=1, save_every=1)
+    for stop in (3, 7, 9):
+        host(folder, stop_at=stop)
+        train(folder, code=3)
+    best = [e["data"]["step"] for e in common.events(folder, "eval") if e["data"]["best"]][-1]
+    assert set(files(folder, "scores")) == {f"{step}.bin" for step in {best, 3, 7, 9}}
+
+
+def test_a_job_that_stops_at_a_step(start, tmp_path):
+    """The daemon passes the step on and lets the job wait there, until a person resumes it to its end; scores go with backups."""
+    tiny.bert(tmp_path / "models/bert")
+    daemon = start("--model_dirs", str(tmp_path / "models"), fake=False)
+    assert daemon.post("/models", json={"name": "bert", "path": str(tmp_path / "models/bert")}).status_code == 201
+    chance = random.Random(1)
+    data, held = (daemon.post(f"/datasets?name={n}", data=tiny.labelled(chance, n).encode()).json()["id"] for n in (24, 12))
+    knobs = {"batch_size": 4, "learning_rate": 1e-3, "max_length": 48}
+    first, job = (daemon.post("/jobs", json={"model": "bert", "dataset": data, "validation": held, "hyperparameters": how}).json()["id"]
+                  for how in ({**knobs, "epochs": 10000}, {**knobs, "max_steps": 6, "eval_every": 2, "save_every": 1000}))
+    daemon.wait_step(first, 2)
+    with sqlite3.connect(daemon.state / "hone.db", timeout=30) as db:
+        db.execute("UPDATE jobs SET stop_at=4 WHERE id=?", (job,))
+    daemon.post(f"/jobs/{first}/cancel")
+    found = daemon.wait(job, "paused")
+    assert found["status_reason"]["code"] == "waiting_for_promotion" and "step 4" in found["status_reason"]["message"]
+    assert found["progress"]["step"] == 4
+    run = daemon.state / "runs" / job
+    assert set(files(run, "scores")) == {"0.bin", "2.bin", "4.bin"}
+    assert [e["data"] for e in daemon.events(job) if e["type"] in ("interrupted", "paused")] == [
+        {"step": 4, "reason": "stop_at"}, {"reason": "waiting_for_promotion"}]
+    daemon.post(f"/jobs/{job}/resume")
+    daemon.wait(job, "succeeded")
+    assert set(files(run, "scores")) == {"0.bin", "2.bin", "4.bin", "6.bin"}
+    assert "stop_at" not in json.loads((run / "spec.json").read_text())["host"]
+    subprocess.run([str(common.HONED), "backup", str(tmp_path / "copy"), "--state", str(daemon.state)], check=True)
+    assert files(tmp_path / "copy/runs" / job, "scores") == files(run, "scores")
+    assert daemon.delete(f"/jobs/{job}").status_code in (200, 204) and not run.exists()

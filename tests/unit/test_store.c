@@ -77,8 +77,8 @@ static char *make_dataset(struct world *w) {
     return id;
 }
 
-static void make_job(
-    struct world *w, const char *id, const char *dataset, int64_t priority, const char *owner) {
+static void make_job_until(struct world *w, const char *id, const char *dataset, int64_t priority,
+    const char *owner, int64_t stop_at) {
     struct hn_job job;
     hn_job_init(&job);
     char *texts[] = {(char *)(uintptr_t) "{}"};
@@ -90,6 +90,7 @@ static void make_job(
     job.request = job.hyperparameters = job.auto_why = job.counts = job.plan = job.run = job.host =
         job.metadata = texts[0];
     job.priority = priority;
+    job.stop_at = stop_at;
     job.peak_bytes = 10;
     job.total_steps = 3;
     job.created_at = (char *)(uintptr_t) "2026-01-01T00:00:00.000Z";
@@ -97,6 +98,11 @@ static void make_job(
     struct hn_error err = {0};
     if (hn_store_call(w->store, hn_db_job_insert, &insert, &err))
         fail_msg("%s", err.message);
+}
+
+static void make_job(
+    struct world *w, const char *id, const char *dataset, int64_t priority, const char *owner) {
+    make_job_until(w, id, dataset, priority, owner, -1);
 }
 
 static void check_status(struct world *w, const char *id, const char *status) {
@@ -248,6 +254,55 @@ static void test_no_trainer_no_death(void **state) {
     free(data);
 }
 
+/* Stopped at its step a job waits; resumed by a person it runs to its end, and what a trainer of
+ * the time before tells of a stop means nothing any more. */
+static void test_stops_at_a_step(void **state) {
+    struct world *w = *state;
+    add_inputs(w);
+    char *data = make_dataset(w);
+    struct hn_job job;
+    const char *early = "{\"n\":1,\"type\":\"interrupted\",\"data\":{\"step\":3,\"reason\":"
+                        "\"stop_at\"}}\n",
+               *stop = "{\"n\":2,\"type\":\"interrupted\",\"data\":{\"step\":4,\"reason\":"
+                       "\"stop_at\"}}\n",
+               *late = "{\"n\":3,\"type\":\"interrupted\",\"data\":{\"step\":9,\"reason\":"
+                       "\"stop_at\"}}\n";
+    int64_t at = (int64_t)strlen(early);
+    make_job_until(w, "job_t", data, 0, "", 4);
+    assert_string_equal(claim(w), "job_t");
+    assert_int_equal(feed(w, "job_t", 0, early), 1);
+    settle(w, "job_t");
+    check_status(w, "job_t", "queued");
+    assert_string_equal(claim(w), "job_t");
+    assert_int_equal(feed(w, "job_t", at, stop), 1);
+    settle(w, "job_t");
+    hn_job_init(&job);
+    assert_int_equal(hn_db_job_get(w->db, "job_t", &job, NULL), 0);
+    assert_string_equal(job.status, "paused");
+    assert_string_equal(job.reason_code, "waiting_for_promotion");
+    assert_int_equal(job.stop_at, 4);
+    hn_job_finish(&job);
+    assert_string_equal(claim(w), "");
+    assert_int_equal(ask(w, "job_t", "resume"), 0);
+    hn_job_init(&job);
+    assert_int_equal(hn_db_job_get(w->db, "job_t", &job, NULL), 0);
+    assert_int_equal(job.stop_at, -1);
+    assert_string_equal(job.reason_code, "waiting_for_slot");
+    hn_job_finish(&job);
+    assert_string_equal(claim(w), "job_t");
+    assert_int_equal(feed(w, "job_t", at + (int64_t)strlen(stop), late), 1);
+    settle(w, "job_t");
+    check_status(w, "job_t", "queued");
+    /* A pause that was asked for meanwhile is that, and a cancelled job does not wait. */
+    make_job_until(w, "job_u", data, 1, "", 3);
+    assert_string_equal(claim(w), "job_u");
+    assert_int_equal(feed(w, "job_u", 0, early), 1);
+    assert_int_equal(ask(w, "job_u", "cancel"), 0);
+    settle(w, "job_u");
+    check_status(w, "job_u", "cancelled");
+    free(data);
+}
+
 static void test_three_deaths(void **state) {
     struct world *w = *state;
     add_inputs(w);
@@ -326,6 +381,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_events_count_once, setup, teardown),
         cmocka_unit_test_setup_teardown(test_three_deaths, setup, teardown),
         cmocka_unit_test_setup_teardown(test_no_trainer_no_death, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_stops_at_a_step, setup, teardown),
         cmocka_unit_test_setup_teardown(test_keys_take_turns, setup, teardown),
         cmocka_unit_test_setup_teardown(test_groups, setup, teardown),
     };
