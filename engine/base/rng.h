@@ -23,6 +23,8 @@ enum hn_purpose {
     HN_PURPOSE_BOOTSTRAP, /* rows drawn again for an interval (engine/tune/stats.h) */
     HN_PURPOSE_SEQUENCE,  /* digit permutations (engine/tune/sequence.h) */
     HN_PURPOSE_SEARCH,    /* candidates of hyperparameters (engine/tune/tpe.h) */
+    HN_PURPOSE_FOLDS,     /* order in which rows are dealt out (engine/data/folds.h) */
+    HN_PURPOSE_ROWS,      /* rows that are trained on (engine/data/choice.h) */
 };
 
 static inline void hn_philox(const uint32_t counter[4], const uint32_t key[2], uint32_t out[4]) {

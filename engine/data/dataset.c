@@ -393,7 +393,9 @@ void hn_dataset_close(struct hn_dataset *data) {
     *data = (struct hn_dataset){0};
 }
 
-int hn_dataset_row(const struct hn_dataset *data, size_t row, json_t **ret, struct hn_error *err) {
+/* The row as its file has it, and which of the files that is. */
+static int parse_row(const struct hn_dataset *data, size_t row, json_t **ret,
+    const struct hn_dataset **ret_file, struct hn_error *err) {
     struct hn_row_fault fault = {0};
     hn_pulse();
     if (row >= data->n_rows) {
@@ -404,12 +406,23 @@ int hn_dataset_row(const struct hn_dataset *data, size_t row, json_t **ret, stru
     }
     size_t part = hn_dataset_part(data, row);
     if (part)
-        return hn_dataset_row(&data->more[part - 1], row - data->more[part - 1].first, ret, err);
+        return parse_row(
+            &data->more[part - 1], row - data->more[part - 1].first, ret, ret_file, err);
     struct hn_span span = {
         data->offsets[row], data->sizes[row], data->lines[row], data->parts[row]};
     json_t *raw = data->reader->parse(data, &span, &fault);
     if (!raw)
         return hn_fail(err, HN_E_DATASET_INVALID, "line %zu: %s", fault.line, fault.message);
+    *ret = raw;
+    *ret_file = data;
+    return 0;
+}
+
+int hn_dataset_row(const struct hn_dataset *data, size_t row, json_t **ret, struct hn_error *err) {
+    json_t *raw = NULL;
+    int rc = parse_row(data, row, &raw, &data, err);
+    if (rc)
+        return rc;
     const struct hn_layout *layout = hn_layout_find(raw, data->given);
     if (!layout || hn_layout_columns(layout) != data->columns)
         layout = data->layout;
@@ -419,6 +432,17 @@ int hn_dataset_row(const struct hn_dataset *data, size_t row, json_t **ret, stru
         return hn_fail(err, HN_E_INTERNAL, "out of memory");
     *ret = out;
     return 0;
+}
+
+int hn_dataset_column(const struct hn_dataset *data, size_t row, const char *column, json_t **ret,
+    struct hn_error *err) {
+    const struct hn_dataset *file;
+    json_t *raw = NULL;
+    int rc = parse_row(data, row, &raw, &file, err);
+    if (!rc)
+        *ret = column ? json_incref(json_object_get(raw, column)) : json_incref(raw);
+    json_decref(raw);
+    return rc;
 }
 
 const char *const *hn_dataset_tasks(const struct hn_dataset *data) {

@@ -87,6 +87,10 @@ void hn_dataset_close(struct hn_dataset *data);
 /* The row as an object under our own names ("messages" | "prompt","completion" | "text" …). New
  * reference. */
 int hn_dataset_row(const struct hn_dataset *data, size_t row, json_t **ret, struct hn_error *err);
+/* What a row has in a column of its file, under the file's own name, or NULL where it has none. New
+ * reference. With `column` NULL the whole row as the file has it. */
+int hn_dataset_column(const struct hn_dataset *data, size_t row, const char *column, json_t **ret,
+    struct hn_error *err);
 /* Names of the tasks these columns allow, the default first; NULL-ended. */
 const char *const *hn_dataset_tasks(const struct hn_dataset *data);
 

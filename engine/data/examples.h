@@ -4,6 +4,7 @@
 #ifndef HN_ENGINE_DATA_EXAMPLES_H
 #define HN_ENGINE_DATA_EXAMPLES_H
 
+#include "engine/data/choice.h"
 #include "engine/data/dataset.h"
 #include "engine/data/encode.h"
 
@@ -26,8 +27,9 @@ struct hn_examples {
     size_t outputs;
     /* counts of the whole set they were made from */
     size_t rows_total, dropped, truncated, target_tokens;
-    size_t longest; /* tokens of the longest row before it was cut */
-    bool windows;   /* some row was cut into windows */
+    struct hn_left_out left_out; /* not among rows_total */
+    size_t longest;              /* tokens of the longest row before it was cut */
+    bool windows;                /* some row was cut into windows */
     struct hn_notices notices;
     char sha256[HN_SHA256_HEX]; /* of the rows' contents in their order (row_set.h), or "" */
     size_t tokens_capacity, weights_capacity, starts_capacity, lines_capacity, rows_capacity,

@@ -4,6 +4,7 @@
  * cluster: the rows of one input, under the first of them.
  */
 #include "engine/data/split.h"
+#include "engine/data/split_internal.h"
 #include "engine/base/buf.h"
 #include "engine/base/json.h"
 #include "engine/base/rng.h"
@@ -14,20 +15,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A row, by its input. */
-struct known {
-    uint64_t key[2];
-    size_t row;
-};
-
 /* A cluster in the draw for the validation part: its rows stand in known[first, first + n). */
 struct ticket {
     uint64_t label, key; /* label: hash of the class of its first row, 0 without; key: random */
     size_t row, first, n;
 };
 
-static int by_input(const void *a, const void *b) {
-    const struct known *x = a, *y = b;
+int hn_split_by_key(const void *a, const void *b) {
+    const struct hn_split_row *x = a, *y = b;
     for (int i = 0; i < 2; i++)
         if (x->key[i] != y->key[i])
             return x->key[i] < y->key[i] ? -1 : 1;
@@ -43,20 +38,20 @@ static int by_label_and_key(const void *a, const void *b) {
     return (x->row > y->row) - (x->row < y->row);
 }
 
-static int by_row(const void *a, const void *b) {
+int hn_split_by_row(const void *a, const void *b) {
     size_t x = *(const size_t *)a, y = *(const size_t *)b;
     return (x > y) - (x < y);
 }
 
-static int sort_by_input(const struct hn_dataset *data, struct known **ret, struct hn_error *err) {
-    struct known *rows = hn_calloc(data->n_rows + 1, sizeof *rows);
+int hn_split_sort(const struct hn_dataset *data, struct hn_split_row **ret, struct hn_error *err) {
+    struct hn_split_row *rows = hn_calloc(data->n_rows + 1, sizeof *rows);
     int rc = rows ? 0 : hn_fail(err, HN_E_INTERNAL, "out of memory");
     for (size_t i = 0; !rc && i < data->n_rows; i++) {
         rows[i].row = i;
         rc = hn_row_key(data, i, true, rows[i].key, err);
     }
     if (!rc)
-        qsort(rows, data->n_rows, sizeof *rows, by_input);
+        qsort(rows, data->n_rows, sizeof *rows, hn_split_by_key);
     if (rc)
         free(rows);
     else
@@ -64,8 +59,7 @@ static int sort_by_input(const struct hn_dataset *data, struct known **ret, stru
     return rc;
 }
 
-/* End of the cluster that begins at rows[begin]. */
-static size_t cluster_end(const struct known *rows, size_t n, size_t begin) {
+size_t hn_split_end(const struct hn_split_row *rows, size_t n, size_t begin) {
     size_t end = begin + 1;
     while (
         end < n && rows[end].key[0] == rows[begin].key[0] && rows[end].key[1] == rows[begin].key[1])
@@ -74,11 +68,11 @@ static size_t cluster_end(const struct known *rows, size_t n, size_t begin) {
 }
 
 int hn_split_twins(const struct hn_dataset *data, size_t *ret, struct hn_error *err) {
-    struct known *rows = NULL;
-    int rc = sort_by_input(data, &rows, err);
+    struct hn_split_row *rows = NULL;
+    int rc = hn_split_sort(data, &rows, err);
     *ret = 0;
     for (size_t begin = 0, end; !rc && begin < data->n_rows; begin = end) {
-        end = cluster_end(rows, data->n_rows, begin);
+        end = hn_split_end(rows, data->n_rows, begin);
         *ret += end - begin > 1 ? end - begin : 0;
     }
     free(rows);
@@ -86,15 +80,14 @@ int hn_split_twins(const struct hn_dataset *data, size_t *ret, struct hn_error *
 }
 
 /* Numbers are spelled without quotes, whether the file has them as numbers or as texts. */
-static char *class_text(const json_t *label) {
+char *hn_split_label_text(const json_t *label) {
     char room[HN_LABEL_TEXT];
     double value;
     const char *text = hn_label_value(label, &value) ? hn_label_text(label, room) : NULL;
     return text ? strdup(text) : hn_json_canonical(label);
 }
 
-static uint64_t hash_label(
-    const struct hn_dataset *data, const struct hn_labels *labels, size_t row) {
+uint64_t hn_split_class(const struct hn_dataset *data, const struct hn_labels *labels, size_t row) {
     json_t *object = NULL;
     size_t part = hn_dataset_part(data, row);     /* each of several files gives its share */
     uint64_t hash = 14695981039346656037u + part; /* FNV-1a */
@@ -102,7 +95,7 @@ static uint64_t hash_label(
         (labels && labels->objective == HN_OBJECTIVE_VALUE) ||
         hn_dataset_row(data, row, &object, NULL))
         return part;
-    char *text = class_text(json_object_get(object, "label"));
+    char *text = hn_split_label_text(json_object_get(object, "label"));
     for (const char *s = text; s && *s; s++)
         hash = (hash ^ (unsigned char)*s) * 1099511628211u;
     free(text);
@@ -143,7 +136,7 @@ static bool count_labels(struct stock *s, size_t row, int change) {
 }
 
 /* Takes the rows of a cluster out of the training part, unless a label would have none left. */
-static bool take_cluster(struct stock *s, const struct known *rows, const struct ticket *t) {
+static bool take_cluster(struct stock *s, const struct hn_split_row *rows, const struct ticket *t) {
     bool good = true;
     for (size_t i = 0; i < t->n; i++)
         good = count_labels(s, rows[t->first + i].row, -1) && good;
@@ -153,12 +146,12 @@ static bool take_cluster(struct stock *s, const struct known *rows, const struct
 }
 
 static size_t make_tickets(const struct hn_dataset *data, const struct hn_labels *labels,
-    const struct known *rows, struct ticket *tickets) {
+    const struct hn_split_row *rows, struct ticket *tickets) {
     size_t n = 0;
     for (size_t begin = 0, end; begin < data->n_rows; begin = end, n++) {
         size_t first = rows[begin].row; /* of equal keys the rows stand in order */
-        end = cluster_end(rows, data->n_rows, begin);
-        tickets[n] = (struct ticket){hash_label(data, labels, first),
+        end = hn_split_end(rows, data->n_rows, begin);
+        tickets[n] = (struct ticket){hn_split_class(data, labels, first),
             hn_random_u64(0, HN_PURPOSE_SPLIT, 0, first), first, begin, end - begin};
     }
     qsort(tickets, n, sizeof *tickets, by_label_and_key);
@@ -167,7 +160,7 @@ static size_t make_tickets(const struct hn_dataset *data, const struct hn_labels
 
 /* Each class gives its share; what rounding or a label's last row leaves over is carried to the
  * next class. A cluster that is larger than what is still owed stays in training. */
-static size_t draw(struct stock *s, const struct known *rows, const struct ticket *tickets,
+static size_t draw(struct stock *s, const struct hn_split_row *rows, const struct ticket *tickets,
     size_t n, double fraction, size_t *out) {
     size_t count = 0;
     double owed = 0;
@@ -192,8 +185,8 @@ static size_t draw(struct stock *s, const struct known *rows, const struct ticke
 
 /* Where no cluster is as small as what is owed: the smallest that can be spared, up to half of all
  * rows. */
-static size_t hold_least(struct stock *s, const struct known *rows, const struct ticket *tickets,
-    size_t n, size_t *out) {
+static size_t hold_least(struct stock *s, const struct hn_split_row *rows,
+    const struct ticket *tickets, size_t n, size_t *out) {
     for (size_t most = 1, next; most && 2 * most <= s->data->n_rows; most = next) {
         next = 0;
         for (size_t i = 0; i < n; i++) {
@@ -216,8 +209,8 @@ int hn_split_validation(const struct hn_dataset *data, const struct hn_labels *l
     if (n < 2)
         return hn_fail(
             err, HN_E_DATASET_INVALID, "one row cannot be split into training and validation rows");
-    struct known *rows = NULL;
-    int rc = sort_by_input(data, &rows, err);
+    struct hn_split_row *rows = NULL;
+    int rc = hn_split_sort(data, &rows, err);
     if (rc)
         return rc;
     struct ticket *tickets = hn_calloc(n, sizeof *tickets);
@@ -234,7 +227,7 @@ int hn_split_validation(const struct hn_dataset *data, const struct hn_labels *l
     if (!rc && !count)
         count = hold_least(&stock, rows, tickets, clusters, held);
     if (count)
-        qsort(held, count, sizeof *held, by_row);
+        qsort(held, count, sizeof *held, hn_split_by_row);
     free(rows);
     free(tickets);
     free(stock.left);

@@ -69,12 +69,14 @@ static struct hn_dataset_options options_of(const struct hn_source *source) {
         .format = source->format, .columns = source->columns, .drop = source->drop};
 }
 
-/* "auto" (or absent), "none", {"fraction"} or DATA. */
+/* "auto" (or absent), "none", {"fraction"}, {"fold","folds",…} or DATA. */
 static int read_validation(struct hn_planning *p, struct hn_error *err) {
     const json_t *v = json_object_get(p->params, "validation");
     const char *text = json_string_value(v);
     if (json_is_object(v) && json_object_get(v, "path"))
         return read_source(v, &p->spec.validation, err);
+    if (json_object_get(v, "folds") || json_object_get(v, "fold"))
+        return hn_folds_read(&p->spec.folds, v, err);
     if (json_is_object(v) && json_object_get(v, "fraction")) {
         p->spec.validation_fraction = json_number_value(json_object_get(v, "fraction"));
         if (p->spec.validation_fraction > 0 && p->spec.validation_fraction < 1 && p->rows >= 2)
@@ -172,7 +174,7 @@ static int read_samples(struct hn_planning *p, struct hn_error *err) {
 /* What is written at the end, and meanwhile. */
 static int read_outputs(struct hn_planning *p, struct hn_error *err) {
     const char *step = json_string_value(json_object_get(p->params, "export_step"));
-    bool validated = p->spec.validation.file || p->spec.validation_fraction > 0;
+    bool validated = hn_spec_validates(&p->spec);
     if (step && strcmp(step, "best") != 0 && strcmp(step, "last") != 0) {
         hn_fail(err, HN_E_INVALID_FIELD, "export_step must be \"best\" or \"last\"");
         hn_error_field(err, "export_step");
@@ -364,7 +366,7 @@ static void warn_truncated(struct hn_planning *p, const struct hn_run *run) {
 
 /* Rows that stand on both sides, and those that do not although they are alike. */
 static void warn_split(struct hn_planning *p) {
-    if (p->spec.validation_fraction > 0 && p->twins)
+    if (hn_spec_held_out(&p->spec) > 0 && p->twins)
         hn_planning_warn(p, "equal_inputs",
             "%zu of %zu rows have the input of another row (but for case, spaces and punctuation); "
             "rows of one input are all held out for validation or all trained on",
@@ -402,10 +404,30 @@ static void warn_of_rows(struct hn_planning *p, const struct hn_run *run) {
     }
 }
 
+static size_t left_out(const struct hn_examples *ex) {
+    return (size_t)(ex->left_out.excluded + ex->left_out.random + ex->left_out.unchosen);
+}
+
+/* What the field `rows` leaves out, and what of it has no effect. */
+static void warn_left_out(struct hn_planning *p, const struct hn_run *run) {
+    const struct hn_left_out *out = &run->train.left_out;
+    if (left_out(&run->train))
+        hn_planning_warn(p, "left_out",
+            "%zu training rows are left out as rows says: %llu by their lines, %llu at random, "
+            "%llu beyond the share or count",
+            left_out(&run->train), (unsigned long long)out->excluded,
+            (unsigned long long)out->random, (unsigned long long)out->unchosen);
+    if (out->idle)
+        hn_planning_warn(p, "exclude_without_effect",
+            "%llu of the lines or ranges in rows.exclude have no training row: there is none, or "
+            "it is held out for validation",
+            (unsigned long long)out->idle);
+}
+
 static json_t *answer(struct hn_planning *p, struct hn_run *run, struct hn_error *err) {
     const struct hn_examples *ex = &run->train;
     const struct hn_spec *spec = &p->spec;
-    bool validated = spec->validation.file || spec->validation_fraction > 0;
+    bool validated = hn_spec_validates(spec);
     json_t *other = alternatives(p, run, err), *final;
     name_inputs(p);
     final = hn_spec_write(spec);
@@ -413,19 +435,19 @@ static json_t *answer(struct hn_planning *p, struct hn_run *run, struct hn_error
     json_t *resolved = hn_hyperparams_write(&p->spec.hp, HN_HP_ALL);
     double seconds = round(estimate_seconds(p, run));
     tell_host(p, run, seconds, resolved);
-    json_t *validation = spec->validation.file
-        ? json_pack("{s:I}", "rows", (json_int_t)run->validation.n_rows)
-        : p->spec.validation_fraction > 0
-        ? json_pack("{s:f, s:I}", "fraction", p->spec.validation_fraction, "rows",
-              (json_int_t)run->validation.n_rows)
-        : json_null();
+    json_t *validation = spec->folds.folds ? hn_folds_write(&spec->folds)
+        : spec->validation_fraction > 0 ? json_pack("{s:f}", "fraction", spec->validation_fraction)
+        : spec->validation.file         ? json_object()
+                                        : json_null();
+    if (json_is_object(validation))
+        json_object_set_new(validation, "rows", json_integer((json_int_t)run->validation.n_rows));
     json_t *dry = HN_JSON_OBJECT({"peak_bytes", json_integer(run->memory.peak)},
         {"disk_bytes", json_integer(disk)}, {"steps", json_integer(run->steps)},
         {"rows", json_integer(ex->n_rows)}, {"tokens", json_integer(ex->n_tokens)},
         {"target_tokens", json_integer(ex->target_tokens)}, {"dropped", json_integer(ex->dropped)},
-        {"truncated", json_integer(ex->truncated)}, {"seconds_estimate", json_real(seconds)},
-        {"hyperparameters", hn_json_share(resolved)}, {"alternatives", other},
-        {"head", head_of(&run->loaded.model)});
+        {"truncated", json_integer(ex->truncated)}, {"left_out", json_integer(left_out(ex))},
+        {"seconds_estimate", json_real(seconds)}, {"hyperparameters", hn_json_share(resolved)},
+        {"alternatives", other}, {"head", head_of(&run->loaded.model)});
     if (validated && !run->validation.n_rows)
         hn_planning_warn(p, "no_validation",
             run->validation.rows_total
@@ -435,6 +457,7 @@ static json_t *answer(struct hn_planning *p, struct hn_run *run, struct hn_error
                   "row or parting rows of one input (%zu of %zu): send a validation data set",
             run->validation.dropped, run->validation.rows_total);
     warn_of_rows(p, run);
+    warn_left_out(p, run);
     warn_truncated(p, run);
     warn_split(p);
     if (ex->dropped)
@@ -452,7 +475,8 @@ static json_t *answer(struct hn_planning *p, struct hn_run *run, struct hn_error
             HN_JSON_OBJECT({"rows", json_integer(ex->rows_total)},
                 {"used", json_integer(ex->n_rows)}, {"dropped", json_integer(ex->dropped)},
                 {"truncated", json_integer(ex->truncated)},
-                {"target_tokens", json_integer(ex->target_tokens)})},
+                {"target_tokens", json_integer(ex->target_tokens)},
+                {"left_out", json_integer(left_out(ex))})},
         {"labels", hn_json_share_or_null(p->labels)}, {"warnings", hn_json_share(p->warnings)},
         {"plan",
             HN_JSON_OBJECT({"peak_bytes", json_integer(run->memory.peak)},
@@ -753,6 +777,8 @@ int hn_helper_job_plan(
         rc = look_at_data(call, &p, err);
     if (!rc)
         rc = read_validation(&p, err);
+    if (!rc)
+        rc = hn_row_choice_read(&p.spec.choice, json_object_get(params, "rows"), err);
     if (!rc && test && !json_is_null(test))
         rc = read_source(test, &p.spec.test, err);
     if (!rc)

@@ -128,7 +128,9 @@ static double choose_epochs(enum hn_method method, bool head, size_t rows) {
 /* What can be chosen before the rows are tokenised. */
 int hn_planning_choose(struct hn_planning *p, const struct hn_model *model, struct hn_error *err) {
     struct hn_hyperparams *hp = &p->spec.hp;
-    size_t train_rows = (size_t)(p->weighed_rows * (1 - p->spec.validation_fraction) + 0.5);
+    double all =
+        hn_row_choice_estimate(&p->spec.choice, p->weighed_rows * (1 - hn_spec_held_out(&p->spec)));
+    size_t train_rows = (size_t)(all + 0.5);
     int rc = resolve_dropout(p, model, err);
     if (!rc)
         rc = resolve_metric(p, err);

@@ -1,5 +1,6 @@
 /* See run.h. */
 #include "engine/families/load.h"
+#include "engine/data/folds.h"
 #include "engine/data/prompt.h"
 #include "engine/data/split.h"
 #include "engine/run/run.h"
@@ -131,9 +132,39 @@ static int sum_and_write(void *user, struct hn_examples *ex, struct hn_error *er
     return rc ? rc : hn_token_writer_add(s->writer, ex, err);
 }
 
-/* Rows of one set, in memory or through the writer into its file. `left_out` more were of it. */
+/* The rows that validation takes of the training data. */
+static int hold_out(const struct hn_run *run, size_t **ret, size_t *ret_n, struct hn_error *err) {
+    const struct hn_spec *spec = run->loaded.spec;
+    if (spec->folds.folds)
+        return hn_folds_split(&run->train_data, &spec->labels, &spec->folds, ret, ret_n, err);
+    return spec->validation_fraction > 0 ? hn_split_validation(&run->train_data, &spec->labels,
+                                               spec->validation_fraction, ret, ret_n, err)
+                                         : 0;
+}
+
+/* What rows are there to train on, of those in rows[*n]; `out` tells of the others. */
+struct counted_out {
+    struct hn_left_out chosen; /* as the job's field `rows` says */
+    size_t doubles;            /* by dedupe and drop_leaks */
+};
+
+static int choose_rows(const struct hn_run *run, size_t *rows, size_t *n, const size_t *held,
+    size_t n_held, struct counted_out *out, struct hn_error *err) {
+    const struct hn_spec *spec = run->loaded.spec;
+    int rc = hn_row_choice_exclude(&spec->choice, &run->train_data, rows, n, &out->chosen, err);
+    out->doubles = *n;
+    if (!rc)
+        rc = deduplicate_rows(run, rows, n, held, n_held, err);
+    out->doubles -= *n;
+    return rc ? rc
+              : hn_row_choice_draw(
+                    &spec->choice, &run->train_data, &spec->labels, rows, n, &out->chosen, err);
+}
+
+/* Rows of one set, in memory or through the writer into its file. `left_out` (or NULL) tells of
+ * others that were of it. */
 static int encode_set(struct hn_run *run, const struct hn_dataset *data, const size_t *rows,
-    size_t n, size_t left_out, enum hn_token_set set, struct hn_examples *ex,
+    size_t n, const struct counted_out *left_out, enum hn_token_set set, struct hn_examples *ex,
     struct hn_token_writer *writer, struct hn_error *err) {
     struct hn_encode_options options = hn_loaded_encode_options(&run->loaded);
     struct summed summed = {.data = data, .writer = writer};
@@ -151,8 +182,11 @@ static int encode_set(struct hn_run *run, const struct hn_dataset *data, const s
     if (!rc && sum)
         rc = hn_row_sum_add(&summed.sum, data, ex->rows, ex->n_rows, err);
     hn_row_sum_end(&summed.sum, rc ? NULL : ex->sha256);
-    ex->rows_total += left_out;
-    ex->dropped += left_out;
+    if (!rc && left_out) {
+        ex->rows_total += left_out->doubles;
+        ex->dropped += left_out->doubles;
+        ex->left_out = left_out->chosen;
+    }
     return rc || !writer ? rc : hn_token_writer_end(writer, set, ex, err);
 }
 
@@ -160,29 +194,25 @@ static int encode_all(struct hn_run *run, struct hn_token_writer *writer, struct
     const struct hn_spec *spec = run->loaded.spec;
     const struct hn_dataset *data = &run->train_data, *other = &run->validation_data;
     size_t *held = NULL, *kept = NULL, n_held = 0, n_kept = data->n_rows;
-    int rc = 0;
-    if (spec->validation_fraction > 0)
-        rc = hn_split_validation(
-            data, &spec->labels, spec->validation_fraction, &held, &n_held, err);
+    struct counted_out left_out = {0};
+    int rc = hold_out(run, &held, &n_held, err);
     if (!rc && !(kept = other_rows(data->n_rows, held, n_held, &n_kept)))
         rc = hn_fail(err, HN_E_INTERNAL, "out of memory");
-    size_t whole = n_kept;
     if (!rc)
-        rc = deduplicate_rows(run, kept, &n_kept, held, n_held, err);
-    size_t left_out = whole - n_kept;
+        rc = choose_rows(run, kept, &n_kept, held, n_held, &left_out, err);
     if (!rc && !(kept = weigh_rows(run, kept, &n_kept, err)))
         rc = HN_E_INTERNAL;
     if (!rc)
         rc = encode_set(
-            run, data, kept, n_kept, left_out, HN_TOKENS_TRAIN, &run->train, writer, err);
+            run, data, kept, n_kept, &left_out, HN_TOKENS_TRAIN, &run->train, writer, err);
     if (!rc && n_held)
         rc = encode_set(
-            run, data, held, n_held, 0, HN_TOKENS_VALIDATION, &run->validation, writer, err);
+            run, data, held, n_held, NULL, HN_TOKENS_VALIDATION, &run->validation, writer, err);
     else if (!rc && spec->validation.file)
-        rc = encode_set(run, other, NULL, other->n_rows, 0, HN_TOKENS_VALIDATION, &run->validation,
-            writer, err);
+        rc = encode_set(run, other, NULL, other->n_rows, NULL, HN_TOKENS_VALIDATION,
+            &run->validation, writer, err);
     if (!rc && spec->test.file)
-        rc = encode_set(run, &run->test_data, NULL, run->test_data.n_rows, 0, HN_TOKENS_TEST,
+        rc = encode_set(run, &run->test_data, NULL, run->test_data.n_rows, NULL, HN_TOKENS_TEST,
             &run->test, writer, err);
     free(held);
     free(kept);

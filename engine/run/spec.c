@@ -120,6 +120,14 @@ static int check_precision(const struct hn_spec *spec, struct hn_error *err) {
     return HN_E_UNSUPPORTED;
 }
 
+bool hn_spec_validates(const struct hn_spec *spec) {
+    return spec->validation.file || hn_spec_held_out(spec) > 0;
+}
+
+double hn_spec_held_out(const struct hn_spec *spec) {
+    return spec->folds.folds ? 1 / (double)spec->folds.folds : spec->validation_fraction;
+}
+
 bool hn_spec_applied(const struct hn_spec *spec) {
     return spec->template && strcmp(spec->template, "applied") == 0;
 }
@@ -230,6 +238,9 @@ static int read_run(struct hn_spec *s, struct hn_error *err) {
         (rc = read_source(validation, &s->validation, err)) ||
         (rc = read_source(json_object_get(run, "test"), &s->test, err)) ||
         (rc = hn_json_number(validation, "fraction", 0, 1, &s->validation_fraction, err)) ||
+        (json_object_get(validation, "folds") &&
+            (rc = hn_folds_read(&s->folds, validation, err))) ||
+        (rc = hn_row_choice_read(&s->choice, json_object_get(run, "rows"), err)) ||
         (rc = read_exports(run, &s->exports, err)) || (rc = hn_spec_read_fields(s, run, err)) ||
         (rc = hn_json_string(run, "export_step", &export_step, err)) ||
         (rc = hn_json_bool(run, "recompute", &s->recompute, err)) ||
@@ -331,6 +342,7 @@ static json_t *write_source(const struct hn_source *s) {
 
 static json_t *write_validation(const struct hn_spec *s) {
     return s->validation.file        ? write_source(&s->validation)
+        : s->folds.folds             ? hn_folds_write(&s->folds)
         : s->validation_fraction > 0 ? json_pack("{s:f}", "fraction", s->validation_fraction)
                                      : json_null();
 }
@@ -388,6 +400,8 @@ static json_t *write_run(const struct hn_spec *s) {
         json_object_set_new(run, "more", more);
     if (s->test.file)
         json_object_set_new(run, "test", write_source(&s->test));
+    if (s->choice.json)
+        json_object_set_new(run, "rows", hn_json_share(s->choice.json));
     hn_spec_write_fields(run, s->given, HN_JOB_GIVEN);
     return run;
 }

@@ -11,11 +11,13 @@
 
 #include "engine/formats/dtype.h"
 #include "engine/base/error.h"
+#include "engine/data/choice.h"
 #include "engine/data/examples.h"
 #include "engine/base/file.h"
 #include "engine/hyperparams.h"
 #include "engine/job_request.h"
 #include "engine/limits.h"
+#include "engine/data/folds.h"
 #include "engine/data/labels.h"
 
 #include <jansson.h>
@@ -84,7 +86,9 @@ struct hn_spec {
     struct hn_source train, validation;
     /* measured once, at the end; file NULL when there is none */
     struct hn_source test;
-    double validation_fraction; /* 0: not split off */
+    double validation_fraction;  /* 0: not split off */
+    struct hn_folds folds;       /* or one of these is */
+    struct hn_row_choice choice; /* of the rows that are left to train on */
     struct hn_hyperparams hp;
     unsigned exports;                             /* bits of hn_export */
     struct hn_source verify_on[HN_VERIFY_ON_MAX]; /* other precisions of the base */
@@ -100,6 +104,9 @@ int hn_export_from_name(const char *name);      /* 0 when unknown */
 /* Bits of the exports there are of a method's result, with a task's head or without. */
 unsigned hn_method_exports(enum hn_method method, bool head);
 
+/* Whether there are rows to evaluate on, and what part of the training data is held out for it. */
+bool hn_spec_validates(const struct hn_spec *spec);
+double hn_spec_held_out(const struct hn_spec *spec);
 /* Whether rows of bare text are rendered already. */
 bool hn_spec_applied(const struct hn_spec *spec);
 

@@ -17,6 +17,7 @@
 struct token_set {
     uint64_t rows, tokens, outputs, aligned, spans;
     uint64_t rows_total, dropped, truncated, target_tokens;
+    struct hn_left_out left_out;
     struct hn_notices notices;
     char sha256[HN_SHA256_HEX + 7]; /* of the rows' contents, or "" */
     /* bytes from the file's begin; 0: the set has no such array */
@@ -123,6 +124,7 @@ static bool place(const struct token_set *set, const struct hn_map *map, struct 
         .dropped = set->dropped,
         .truncated = set->truncated,
         .target_tokens = set->target_tokens,
+        .left_out = set->left_out,
         .notices = set->notices,
         .map = map};
     snprintf(ex->sha256, sizeof ex->sha256, "%.64s", set->sha256);
@@ -274,6 +276,7 @@ int hn_token_writer_end(struct hn_token_writer *w, enum hn_token_set number, str
         .dropped = ex->dropped,
         .truncated = ex->truncated,
         .target_tokens = ex->target_tokens,
+        .left_out = ex->left_out,
         .notices = ex->notices};
     snprintf(set->sha256, sizeof set->sha256, "%s", ex->sha256);
     w->header->longest = ex->longest > w->header->longest ? ex->longest : w->header->longest;

@@ -131,10 +131,11 @@ static int resolve_train(struct hn_submitting *s, struct hn_error *err) {
                                 : find_dataset(s, "dataset", value, &s->train, err);
 }
 
-/* "ds_…" | fraction | {"dataset"} | {"fraction"} | "none" | absent; what the plan wants goes into
- * *ret. */
+/* "ds_…" | fraction | {"dataset"} | {"fraction"} | {"fold","folds",…} | "none" | absent; what the
+ * plan wants goes into *ret. */
 static int resolve_validation(struct hn_submitting *s, json_t **ret, struct hn_error *err) {
-    static const char *const known[] = {"dataset", "fraction", NULL};
+    static const char *const known[] = {
+        "dataset", "fraction", "fold", "folds", "group_by", "seed", NULL};
     int rc = take_upload(s, "validation", &s->validation, err);
     if (rc)
         return rc;
@@ -143,10 +144,14 @@ static int resolve_validation(struct hn_submitting *s, json_t **ret, struct hn_e
         rc = hn_json_known(value, known, "validation.", err);
         if (rc)
             return rc;
+        if (json_object_get(value, "fold") || json_object_get(value, "folds")) {
+            *ret = json_copy((json_t *)(uintptr_t)value); /* the plan checks it */
+            return 0;
+        }
         if (json_object_size(value) != 1)
             return hn_submit_refuse(err, HN_E_INVALID_FIELD, "validation",
-                "validation is a data set or a fraction, not both",
-                "for example {\"fraction\":0.1}");
+                "validation is a data set, a fraction or one of several folds",
+                "for example {\"fraction\":0.1} or {\"fold\":1,\"folds\":5}");
         const json_t *inner = json_object_get(value, "dataset");
         value = inner ? inner : json_object_get(value, "fraction");
     }
@@ -165,7 +170,8 @@ static int resolve_validation(struct hn_submitting *s, json_t **ret, struct hn_e
         *ret = json_pack("{s:f}", "fraction", json_number_value(value));
     } else {
         rc = hn_submit_refuse(err, HN_E_INVALID_FIELD, "validation",
-            "validation must be a data set's id, a fraction between 0 and 1, or \"none\"",
+            "validation must be a data set's id, a fraction between 0 and 1, one of several folds, "
+            "or \"none\"",
             "leave it out to have it chosen");
     }
     return rc;
