@@ -281,7 +281,7 @@ int hn_forecast(const struct hn_curve_point *points, size_t n_points, double flo
         forecast.a = best->a * pow(points[0].n, best->b);
         forecast.chi2 = best->chi2;
         forecast.dof = (double)(n_points - 3);
-        if (forecast.chi2 / forecast.dof > CHI2_MAX)
+        if (!(forecast.chi2 / forecast.dof <= CHI2_MAX)) /* or is no number */
             forecast.refusal = HN_FORECAST_BAD_FIT;
     }
     for (size_t i = 0; i < n_values; i++) {
