@@ -4,8 +4,8 @@
  *
  * Rung k = 0 … n_rungs - 1 is a step r eta^k of the trial's run; the last is its whole length. A
  * trial pauses at each rung until it is promoted. Of the m trials that have a value at rung k, the
- * best floor(m / eta) are promotable; higher rungs first, then best value, then lower number. NaN
- * is never promotable. A new trial starts only where nothing is promotable.
+ * best floor(m / eta) are promotable; higher rungs first, then best value, then lower number. A
+ * value that is not finite is never promotable. A new trial starts only where nothing is.
  */
 #ifndef HN_ENGINE_TUNE_ASHA_H
 #define HN_ENGINE_TUNE_ASHA_H

@@ -2,10 +2,11 @@
  * How much more data would help: a learning curve y(n) = c + a n^-b (Hestness 2017; M2 of
  * Alabdulmohsin 2022, arXiv 2209.06640) over the number of training rows n.
  *
- * Bayesian on a grid: c (what no amount of data removes) uniform between `floor` and the lowest
- * point, b uniform in [0.05, 1.5], a >= 0 flat and integrated out for each (c, b) by weighted
- * linear least squares. Points weigh 1 / (variance + seed_sd^2). A forecast is the posterior mean
- * of a run's value, and the 5 % and 95 % quantiles of the posterior with a new run's seed noise.
+ * Bayesian: c (what no amount of data removes) uniform between `floor` and a little above the
+ * lowest point, b uniform in [0.05, 1.5], a >= 0 flat and integrated out by weighted linear least
+ * squares for each (c, b) of a grid that narrows to where the posterior lies. Points weigh
+ * 1 / (variance + seed_sd^2). A forecast is the posterior mean of a run's value, and the 5 % and
+ * 95 % quantiles of the posterior with a new run's seed noise.
  */
 #ifndef HN_ENGINE_TUNE_FORECAST_H
 #define HN_ENGINE_TUNE_FORECAST_H

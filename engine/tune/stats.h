@@ -12,6 +12,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+double hn_normal_cdf(double x); /* P(N <= x), exact in the lower tail */
 /* Standard normal quantile; p in (0, 1), else -inf, inf (0, 1) or NaN. */
 double hn_normal_quantile(double p);
 /* Quantile of Student's t with `dof` > 0 degrees of freedom (need not be whole). */

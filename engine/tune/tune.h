@@ -62,8 +62,8 @@ enum hn_trial_state {
 
 struct hn_trial {
     const double *values; /* [n_axes] of the caller; NaN where the axis did not apply */
-    /* Order of age and of ties. Own trials have 0, 1, …; earlier jobs that a search starts from may
-     * have negative numbers. No two are equal. */
+    /* Order of age and of ties, no two equal. Own trials have 0, 1, 2 and so on; earlier jobs that
+     * a search starts from may have negative ones. */
     int64_t number;
     enum hn_trial_state state;
     double value;      /* lower is better; NaN (diverged) counts as worst */
@@ -71,10 +71,16 @@ struct hn_trial {
 };
 
 /* Whether the axes can be searched: HN_E_INVALID_FIELD with field "axes[i]" and a hint. Every
- * function below that takes axes checks them first. */
+ * function of the room that takes axes checks them first. */
 int hn_axes_check(const struct hn_axis *axes, size_t n_axes, struct hn_error *err);
-/* Number of different values: 0 for a real axis without step and low < high (infinitely many). */
+/* Whether every value is one that its axis can have, or NaN: HN_E_INVALID_FIELD with field
+ * "trials[i]". Values between the steps are accepted: an earlier job may have had them. */
+int hn_trials_check(const struct hn_axis *axes, size_t n_axes, const struct hn_trial *trials,
+    size_t n_trials, struct hn_error *err);
+/* Number of different values: 0 for a real axis without step and low < high (any number). */
 size_t hn_axis_count(const struct hn_axis *axis);
+double hn_axis_step(const struct hn_axis *axis); /* between neighbours; 0 = none, or a choice */
+double hn_axis_last(const struct hn_axis *axis); /* the largest value */
 /* The value at `unit` in [0, 1): equal parts of the unit interval for equal parts of the axis (of
  * its logarithm with log; one part each for int, step and choices). Monotone in unit. */
 double hn_axis_from_unit(const struct hn_axis *axis, double unit);
