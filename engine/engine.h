@@ -84,7 +84,8 @@ int hn_train(const char *run_dir, int lock_fd);
  *        "chat_template","sha256","bytes"}
  *   job.plan          the inputs, opened:
  *                     "model":FILE(MODEL), "train":FILE(DATA)+{"weight"}, "more":[the same, …],
- *                     "validation":null|FILE(DATA)|{"fraction":F}|"none"|"auto",
+ *                     "validation":null|FILE(DATA)|{"fraction":F}|"none"|"auto"|
+ *                     {"fold","folds","group_by","seed"},
  *                     "test":null|FILE(DATA), "verify_on":absent|[FILE(MODEL), …],
  *                     "init":null|{"path" of a checkpoint's state.safetensors,"job","step"},
  *                     the request's own fields of the parts PLAN, RUN and GIVEN of
@@ -94,7 +95,7 @@ int hn_train(const char *run_dir, int lock_fd);
  *                     (host.tokens names this run's), "memory_bytes","threads","now":"2026-01-31"
  *     → {"run":{the specification's run part},"host":{…},"task","method",
  *        "hyperparameters":{all, resolved},"auto":{name:why},"validation":{"rows",…},
- *        "counts":{"rows","used","dropped","truncated","target_tokens"},
+ *        "counts":{"rows","used","dropped","truncated","target_tokens","left_out"},
  *        "warnings":[{"code","message"}],"plan":{"peak_bytes","micro_batch_tokens","recompute"},
  *        "dry_run":{the contract's, without "fits" and "available_bytes"}}
  *     The run part names its inputs `inputs/model.gguf` (or `inputs/model`, a folder),
@@ -107,13 +108,28 @@ int hn_train(const char *run_dir, int lock_fd);
  *     only and "paused" is true: the others are asked for again, with "first" saying how many came
  *     before.
  *   evaluate          {"model":MODEL,"source" as for predict,"data":DATA,
- *                      "generate":null|bool|{"max_tokens","stop"},"rows_to":null|path}
+ *                      "generate":null|bool|{"max_tokens","stop"},"rows_to":null|path,
+ *                      "scores_to":null|path}
  *     → {"rows","dropped","truncated","metrics":{"loss",…},"labels","confusion",
  *        "answered" where answers were written}; chunks are {"answered"}. The new file `rows_to`
- *     gets every row as a line of JSON: {"line", its columns, "predicted","correct","loss", …}
+ *     gets every row as a line of JSON: {"line", its columns, "predicted","correct","loss", …}; the
+ *     file `scores_to` what each row scored, for compare
  *   export            {"model":MODEL,"source":{"run_dir","step":N},"to"}: into the new folder `to`,
  *                     with the same list in its manifest.json
  *     → {"files":[{"path","kind","size","sha256","verified":null}]}
+ *   compare           {"sets":[{"name","path" of a score file (scores/<step>.bin)}, …],
+ *                      "metric":null|"accuracy"|"f1_macro"|"mcc"|"r2"|"loss"|…, "seed":0}
+ *     → {"rows","metric","lower_is_better","results":[{"name","value","interval":[low,high]}],
+ *        "pairs":[{"a","b","difference","interval","p","p_adjusted","test","verdict"}]}
+ *     A metric of null is the objective's own. difference is a's value less b's; a verdict is
+ *     "better", "worse" (a than b) or "no difference shown", at 5 % for all pairs together.
+ *     "conflict" where two sets are of other rows.
+ *   compare           {"oof":[paths of the folds' score files], "metric","seed" as above,
+ *                      "labels":null|[names],"rows_to":null|path}
+ *     → {"rows","metric","lower_is_better","value","interval","folds":[{"rows","value"}]}: the
+ *     metric of all folds' rows together. The new file `rows_to` gets every row as a line of JSON:
+ *     {"line","fold","loss", and what the objective has of "right","label","predicted","p","value",
+ *     "truth"}
  *   machine.rate      {"threads"}
  *     → {"kernels","product","products","copy","copies"}: operations a second in matmuls
  *     and bytes a second copied, of one thread and of all at once

@@ -14,21 +14,16 @@ static void put(json_t *out, const char *name, double value) {
         json_object_set_new(out, name, hn_json_float((float)value));
 }
 
-/* Counts of one class or label. */
-struct counts {
-    size_t hits, predicted, actual;
-};
-
 static double ratio(size_t a, size_t b) {
     return b ? (double)a / (double)b : 0;
 }
 
-static double f1_of(const struct counts *c) {
+static double f1_of(const struct hn_label_counts *c) {
     return ratio(2 * c->hits, c->predicted + c->actual);
 }
 
-/* Means over the labels; of classes only over those that occur in truth or prediction. */
-static void put_means(json_t *out, const struct counts *c, size_t k, bool classes) {
+void hn_label_means(
+    const struct hn_label_counts *c, size_t k, bool classes, struct hn_label_means *ret) {
     bool binary = classes && k == 2;
     double f1 = 0, weighted = 0, precision = 0, recall = 0;
     size_t seen = 0, rows = 0;
@@ -42,10 +37,19 @@ static void put_means(json_t *out, const struct counts *c, size_t k, bool classe
         precision += ratio(c[i].hits, c[i].predicted);
         recall += ratio(c[i].hits, c[i].actual);
     }
-    put(out, "f1_macro", f1 / (double)seen);
-    put(out, "f1_weighted", rows ? weighted / (double)rows : 0);
-    put(out, "precision", binary ? ratio(c[1].hits, c[1].predicted) : precision / (double)seen);
-    put(out, "recall", binary ? ratio(c[1].hits, c[1].actual) : recall / (double)seen);
+    *ret = (struct hn_label_means){.f1_macro = f1 / (double)seen,
+        .f1_weighted = rows ? weighted / (double)rows : 0,
+        .precision = binary ? ratio(c[1].hits, c[1].predicted) : precision / (double)seen,
+        .recall = binary ? ratio(c[1].hits, c[1].actual) : recall / (double)seen};
+}
+
+static void put_means(json_t *out, const struct hn_label_counts *c, size_t k, bool classes) {
+    struct hn_label_means means;
+    hn_label_means(c, k, classes, &means);
+    put(out, "f1_macro", means.f1_macro);
+    put(out, "f1_weighted", means.f1_weighted);
+    put(out, "precision", means.precision);
+    put(out, "recall", means.recall);
 }
 
 struct scored {
@@ -75,8 +79,7 @@ static double area(struct scored *rows, size_t n) {
     return p > 0 && q > 0 ? (rank_sum - p * (p + 1) / 2) / (p * q) : (double)NAN;
 }
 
-/* Matthews' coefficient for any number of classes (Gorodkin 2004). */
-static double matthews(const struct counts *c, size_t k, size_t n) {
+double hn_matthews(const struct hn_label_counts *c, size_t k, size_t n) {
     double hits = 0, cross = 0, predicted = 0, actual = 0, total = (double)n;
     for (size_t i = 0; i < k; i++) {
         hits += (double)c[i].hits;
@@ -126,7 +129,7 @@ static double area_of_classes(
 
 int hn_metrics_classes(const float *logits, const int32_t *targets, size_t n, size_t k,
     size_t *confusion, json_t *out) {
-    struct counts *counts = hn_calloc(k, sizeof *counts);
+    struct hn_label_counts *counts = hn_calloc(k, sizeof *counts);
     double *probabilities = hn_calloc(n * k, sizeof *probabilities);
     struct scored *rows = hn_calloc(n, sizeof *rows);
     struct bins bins = {0};
@@ -151,7 +154,7 @@ int hn_metrics_classes(const float *logits, const int32_t *targets, size_t n, si
     if (ok && n) {
         put(out, "accuracy", ratio(right, n));
         put_means(out, counts, k, true);
-        put(out, "mcc", matthews(counts, k, n));
+        put(out, "mcc", hn_matthews(counts, k, n));
         put(out, "auc", area_of_classes(probabilities, targets, n, k, rows));
         put(out, "ece", calibration_error(&bins, n));
     }
@@ -162,7 +165,7 @@ int hn_metrics_classes(const float *logits, const int32_t *targets, size_t n, si
 }
 
 int hn_metrics_multi(const float *logits, const float *truth, size_t n, size_t k, json_t *out) {
-    struct counts *counts = hn_calloc(k, sizeof *counts);
+    struct hn_label_counts *counts = hn_calloc(k, sizeof *counts);
     struct scored *rows = hn_calloc(n, sizeof *rows);
     bool ok = counts && rows;
     size_t right = 0;

@@ -10,8 +10,22 @@
 #define HN_ENGINE_EVAL_METRICS_H
 
 #include <jansson.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+
+/* Rows of one class or label: given, predicted, and both. */
+struct hn_label_counts {
+    size_t hits, predicted, actual;
+};
+struct hn_label_means {
+    double f1_macro, f1_weighted, precision, recall;
+};
+/* Over k labels; of classes only over those that occur in truth or prediction. */
+void hn_label_means(
+    const struct hn_label_counts *counts, size_t k, bool classes, struct hn_label_means *ret);
+/* Matthews' coefficient of n rows, for any number of classes (Gorodkin 2004). */
+double hn_matthews(const struct hn_label_counts *counts, size_t k, size_t n);
 
 /* logits[n, k], targets[n]. accuracy f1_macro f1_weighted precision recall mcc auc (two classes: of
  * the second's probability; more: mean of one against the rest) ece (15 bins of equal width).

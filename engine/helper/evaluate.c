@@ -1,6 +1,7 @@
 /* evaluate: loss and metrics of a base model, a job's result or a checkpoint of it on any data set;
  * of models that write, also metrics of the answers they write to the rows. */
 #include "engine/data/prompt.h"
+#include "engine/data/row_set.h"
 #include "engine/eval/evaluate.h"
 #include "engine/base/json.h"
 #include "engine/eval/predictor.h"
@@ -78,6 +79,11 @@ static int open_rows(
     if (!rc)
         rc = hn_examples_encode(
             &p->loaded.codec, &e->data, NULL, e->data.n_rows, &o, &e->examples, err);
+    if (!rc) {
+        struct hn_row_sum sum = {0};
+        rc = hn_row_sum_add(&sum, &e->data, e->examples.rows, e->examples.n_rows, err);
+        hn_row_sum_end(&sum, e->examples.sha256);
+    }
     if (!rc && !e->examples.n_rows)
         rc = hn_fail(err, HN_E_DATASET_INVALID, "no row of the data set has a target to evaluate");
     return rc;
@@ -190,13 +196,15 @@ static json_t *answer(const struct hn_predictor *p, const struct evaluation *e) 
 int hn_helper_evaluate(
     struct hn_helper_call *call, const json_t *params, json_t **ret, struct hn_error *err) {
     const json_t *source = json_object_get(params, "source");
-    const char *path, *rows = NULL;
+    const char *path, *rows = NULL, *scores = NULL;
     struct evaluation *e = hn_calloc(1, sizeof *e);
     if (!e)
         return hn_fail(err, HN_E_INTERNAL, "out of memory");
     int rc = hn_helper_path(json_object_get(params, "model"), &path, err);
     if (!rc)
         rc = hn_json_string(params, "rows_to", &rows, err);
+    if (!rc)
+        rc = hn_json_string(params, "scores_to", &scores, err);
     if (!rc)
         rc = hn_predictor_find(call->predictor, path, json_is_object(source) ? source : NULL, err);
     if (!rc)
@@ -211,6 +219,8 @@ int hn_helper_evaluate(
             &e->data, HN_EVALUATION_ROWS, &e->result, err);
     if (!rc && e->texts.wanted)
         rc = write_answers(call, e, err);
+    if (!rc && scores)
+        rc = hn_scores_write(&e->result.scores, scores, err);
     if (!rc && rows)
         rc = write_rows(e->result.rows, rows, err);
     if (!rc && !(*ret = answer(p, e)))

@@ -30,6 +30,7 @@ static const struct request_kind {
     {"predict", hn_helper_predict},
     {"evaluate", hn_helper_evaluate},
     {"export", hn_helper_export},
+    {"compare", hn_helper_compare},
     {"machine.rate", hn_helper_machine_rate},
 };
 
