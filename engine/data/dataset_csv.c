@@ -482,18 +482,34 @@ static bool maps_numbers(const json_t *mapping) {
     return false;
 }
 
-/* Of two columns one is the label: the other is its text, whatever it is called. */
-static void complete_header(struct hn_dataset *data, json_t *header) {
-    const char *names[2] = {
-        json_string_value(json_array_get(header, 0)), json_string_value(json_array_get(header, 1))};
+/* Whether the column's values, below its name, repeat as labels do or are all numbers. */
+static bool looks_like_labels(const struct hn_row_scan *scan, size_t column) {
+    struct guess g = {.column = column, .values = json_object()};
+    look_at(scan, 2, &g, 1);
+    bool label = few(&g, true) || all_numbers(&g);
+    json_decref(g.values);
+    return label;
+}
+
+/* Of two columns one is the label, or the text: the other is its text, whatever it is called, or
+ * its label, if its values look like it. */
+static void complete_header(const struct hn_row_scan *scan, json_t *header) {
+    struct hn_dataset *data = scan->data;
+    static const char *const known[] = {"label", "text"};
     if (json_array_size(header) != 2 || !may_guess(data->given))
         return;
-    size_t other = strcmp(names[0], "label") == 0 ? 1 : 0;
-    if (strcmp(names[1 - other], "label") != 0 || hn_layout_knows(names[other]))
+    for (size_t i = 0; i < 4; i++) {
+        size_t other = i % 2, here = i / 2;
+        const char *name = json_string_value(json_array_get(header, other));
+        if (strcmp(json_string_value(json_array_get(header, 1 - other)), known[here]) != 0 ||
+            hn_layout_knows(name) || (here == 1 && !looks_like_labels(scan, other)))
+            continue;
+        hn_issue_warn(&data->issues, "guessed_columns", 0,
+            "the column \"%.80s\" is taken as the %s of the %s", name, known[1 - here],
+            known[here]);
+        json_array_set_new(header, other, json_string(known[1 - here]));
         return;
-    hn_issue_warn(&data->issues, "guessed_columns", 0,
-        "the column \"%.80s\" is taken as the text of the label", names[other]);
-    json_array_set_new(header, other, json_string("text"));
+    }
 }
 
 /* Two columns without a name that we know: text and label, as far as their values look like it. */
@@ -560,7 +576,7 @@ static int name_columns(
     }
     named = named && !twice;
     if (named) {
-        complete_header(data, first);
+        complete_header(scan, first);
         data->header = json_incref(first);
     } else if (json_array_size(first) == 2 && may_guess(data->given)) {
         guess_columns(scan, first, &named);

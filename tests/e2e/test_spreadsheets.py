@@ -115,6 +115,17 @@ def test_a_header_is_no_row(daemon):
     assert told["rows"] == 12 and "guessed_columns" not in [w["code"] for w in told["warnings"]], told
 
 
+def test_the_other_of_two_columns(daemon):
+    """Beside a text, a column of any name whose values repeat is its label; one whose values do not is left aside."""
+    rows = [f"a text number {i},{'angry' if i % 3 else 'calm'}" for i in range(24)]
+    told = upload(daemon, "\n".join(["text,mood", *rows]).encode()).json()
+    assert [(one["label"], one["rows"]) for one in told["labels"]] == [("angry", 16), ("calm", 8)] and "guessed_columns" in [w["code"] for w in told["warnings"]], told
+    told = upload(daemon, "\n".join(["points,text", *(f"{i / 7:.3f},words {i}" for i in range(24))]).encode()).json()
+    assert told["problem"] == "regression" and told["rows"] == 24, told
+    told = upload(daemon, "\n".join(["text,remark", *(f"a text {i},remark {i}" for i in range(24))]).encode()).json()
+    assert told["labels"] is None and "ignored_columns" in [w["code"] for w in told["warnings"]] or told["tasks"] == ["generation"], told
+
+
 def table(header, rows):
     return "".join(line + "\n" for line in [header, *rows] if line is not None).encode()
 
