@@ -303,6 +303,14 @@ json_t *hn_hyperparams_schema(void) {
     return list;
 }
 
+bool hn_metric_is_smaller(const char *name) {
+    static const char *const names[] = {"val_loss", "val_perplexity", "val_mse", "val_ece"};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        if (strcmp(name, names[i]) == 0)
+            return true;
+    return false;
+}
+
 const char *hn_metric_name(int metric) {
 #define NAME(name) #name,
     static const char *const names[] = {"auto", HN_METRICS(NAME)};

@@ -25,7 +25,13 @@
 #define HN_NONE_INT (INT64_MIN + 1) /* null in a NULL_INT */
 #define HN_TARGETS_MAX 512          /* bytes of the comma-joined module list */
 
-enum hn_schedule { HN_SCHEDULE_LINEAR, HN_SCHEDULE_COSINE, HN_SCHEDULE_CONSTANT };
+enum hn_schedule {
+    HN_SCHEDULE_LINEAR,
+    HN_SCHEDULE_COSINE,
+    HN_SCHEDULE_CONSTANT,
+    HN_SCHEDULE_RISING
+};
+#define HN_RISING_DECADES 5 /* of HN_SCHEDULE_RISING: it begins at 10^-5 of the peak */
 enum hn_overflow { HN_OVERFLOW_ERROR, HN_OVERFLOW_DROP, HN_OVERFLOW_TRUNCATE };
 enum hn_loss_on { HN_LOSS_ON_COMPLETION, HN_LOSS_ON_ALL };
 /* What may decide which checkpoint is the best: the values of metric_for_best behind "auto". */
@@ -70,7 +76,8 @@ int hn_hyperparams_read(
 json_t *hn_hyperparams_write(const struct hn_hyperparams *hp, enum hn_hp_part parts);
 /* [{"name","type","default","min","max","values","help"}] for the form and the OpenAPI schema. */
 json_t *hn_hyperparams_schema(void);
-const char *hn_metric_name(int metric); /* "val_loss" …, the names of metric_for_best */
+const char *hn_metric_name(int metric);      /* "val_loss" …, the names of metric_for_best */
+bool hn_metric_is_smaller(const char *name); /* whether less of it is better */
 
 static inline bool hn_is_auto(double value) {
     return isnan(value);

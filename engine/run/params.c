@@ -251,6 +251,8 @@ size_t hn_warmup_steps(const struct hn_hyperparams *hp, size_t total) {
 double hn_learning_rate(const struct hn_hyperparams *hp, size_t step, size_t total) {
     double s = (double)step, w = (double)hn_warmup_steps(hp, total), n = (double)total,
            lr = hp->learning_rate;
+    if (hp->schedule == HN_SCHEDULE_RISING)
+        return lr * pow(10, HN_RISING_DECADES * (s / n - 1));
     if (s <= w)
         return lr * s / w;
     /* steps since the peak, which is step w, or step 1 without a warm-up; and until zero */

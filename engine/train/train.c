@@ -211,18 +211,10 @@ static double decisive(const struct hn_trainer *t, const struct hn_evaluation *e
     return strcmp(name, "loss") == 0 ? e->loss : value ? json_number_value(value) : (double)NAN;
 }
 
-static bool is_best_when_small(const char *metric) {
-    static const char *const names[] = {"val_loss", "val_perplexity", "val_mse", "val_ece"};
-    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
-        if (strcmp(metric, names[i]) == 0)
-            return true;
-    return false;
-}
-
 /* Of equals the one with the smaller loss is better, else the first. */
 static bool is_better(const struct hn_trainer *t, double value, double loss) {
     const struct hn_progress *p = &t->progress;
-    bool smaller = is_best_when_small(hn_metric_name(t->spec.hp.metric_for_best));
+    bool smaller = hn_metric_is_smaller(hn_metric_name(t->spec.hp.metric_for_best));
     if (!isfinite(value) || !p->has_best)
         return isfinite(value);
     double gain = smaller ? p->best_value - value : value - p->best_value;

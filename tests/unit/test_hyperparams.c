@@ -108,6 +108,14 @@ static void test_schedules(void **state) {
                 assert_true(s <= peak || rate < hn_learning_rate(&hp, s - 1, 10));
             }
         }
+    hp.schedule = HN_SCHEDULE_RISING; /* by the same factor at each step, to the peak at the end */
+    double before = hn_learning_rate(&hp, 1, 100);
+    for (size_t s = 2; s <= 100; s++) {
+        double now = hn_learning_rate(&hp, s, 100);
+        assert_true(fabs(now / before - pow(10, 0.05)) < 1e-12);
+        before = now;
+    }
+    assert_true(fabs(before - hp.learning_rate) < 1e-12);
     hp.schedule = HN_SCHEDULE_LINEAR;
     hp.warmup_steps = 0;
     assert_float_equal(hn_learning_rate(&hp, 10, 10), 0.05, 1e-12);
