@@ -137,7 +137,7 @@ static int prepare(struct bench *b, double *ret_planned, struct hn_error *err) {
 
 static int run_trainer(const struct bench *b, struct hn_error *err) {
     struct hn_process process;
-    int rc = hn_executor_local.spawn(b->dir, &process, err);
+    int rc = hn_executor_local.spawn(b->dir, NULL, &process, err);
     while (!rc && hn_executor_local.alive(b->dir))
         usleep(50000);
     return rc || hn_executor_local.release(&process) == HN_EXIT_FINISHED
@@ -255,7 +255,7 @@ int hn_command_bench(int argc, char **argv) {
     if (!rc && left == 1 && !(b.model = real = realpath(argv[0], NULL)))
         rc = hn_fail(&err, HN_E_NOT_FOUND, "cannot find %s", argv[0]);
     if (!rc && !status)
-        rc = hn_helper_create("bench", 1, b.config.helper_seconds, &b.helper, &err);
+        rc = hn_helper_create("bench", 1, b.config.helper_seconds, NULL, &b.helper, &err);
     if (!rc && !status)
         rc = measure(&b, &err);
     hn_helper_destroy(b.helper);

@@ -51,7 +51,7 @@ int hn_session_open(
     if (!rc)
         rc = hn_store_create(s->config.state, &s->store, err);
     if (!rc)
-        rc = hn_helper_create("command", 1, s->config.helper_seconds, &s->helper, err);
+        rc = hn_helper_create("command", 1, s->config.helper_seconds, NULL, &s->helper, err);
     s->library =
         (struct hn_library){.state = s->config.state, .store = s->store, .helper = s->helper};
     if (rc)

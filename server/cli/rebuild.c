@@ -353,7 +353,7 @@ static int open_and_rebuild(struct rebuild *r, struct hn_error *err) {
     if (!rc)
         rc = open_store(r, err);
     if (!rc)
-        rc = hn_helper_create("command", 1, r->helper_seconds, &helper, err);
+        rc = hn_helper_create("command", 1, r->helper_seconds, NULL, &helper, err);
     r->library = (struct hn_library){.state = r->state, .store = r->store, .helper = helper};
     if (!rc)
         rc = rebuild(r, err);

@@ -9,27 +9,21 @@
 
 #define MAX_ARGS 8
 
-/* state folder, folders of models; set before any thread starts a child */
-static const char *confined_to[2];
-
-void hn_child_confine(const char *state, const char *model_dirs) {
-    confined_to[0] = state;
-    confined_to[1] = model_dirs;
-}
-
 static const char *program(void) {
     /* For the daemon's own tests, which put a fast stand-in in the engine's place. */
     const char *other = getenv("HONED_TEST_EXE");
     return other && *other ? other : "/proc/self/exe";
 }
 
-int hn_child_spawn(const char *const *args, int fd, int log, int *ret_pid, struct hn_error *err) {
-    const char *confine[] = {"--confine", confined_to[0], confined_to[1] ? confined_to[1] : ""};
+int hn_child_spawn(const char *const *args, int fd, int log, const struct hn_confinement *to,
+    int *ret_pid, struct hn_error *err) {
+    const char *confine[] = {
+        "--confine", to ? to->state : NULL, to && to->model_dirs ? to->model_dirs : ""};
     char *argv[MAX_ARGS + 5] = {(char *)(uintptr_t) "honed"};
     size_t n = 1;
     for (; args[n - 1] && n <= MAX_ARGS; n++)
         argv[n] = (char *)(uintptr_t)args[n - 1];
-    for (size_t i = 0; confined_to[0] && i < 3; i++)
+    for (size_t i = 0; to && i < 3; i++)
         argv[n++] = (char *)(uintptr_t)confine[i];
     posix_spawn_file_actions_t actions;
     posix_spawnattr_t attr;

@@ -70,14 +70,15 @@ static void local_signal(struct hn_process *process, int number) {
         syscall(SYS_pidfd_send_signal, process->pidfd, number, NULL, 0);
 }
 
-static int spawn_process(const char *run_dir, int lock_fd, pid_t *pid, struct hn_error *err) {
+static int spawn_process(const char *run_dir, int lock_fd, const struct hn_confinement *to,
+    pid_t *pid, struct hn_error *err) {
     int log, rc = hn_rundir_open(run_dir, "trainer.log", O_WRONLY | O_CREAT | O_APPEND, &log, err);
     if (rc)
         return rc;
     char number[16];
     snprintf(number, sizeof number, "%d", HN_CHILD_FD);
     const char *const args[] = {"train", run_dir, "--lock-fd", number, NULL};
-    rc = hn_child_spawn(args, lock_fd, log, pid, err);
+    rc = hn_child_spawn(args, lock_fd, log, to, pid, err);
     close(log);
     return rc;
 }
@@ -108,7 +109,8 @@ static void kill_previous(const char *run_dir) {
 
 /* The trainer inherits a descriptor that is for reading only: what the file says is whom the daemon
  * signals. */
-static int local_spawn(const char *run_dir, struct hn_process *ret, struct hn_error *err) {
+static int local_spawn(const char *run_dir, const struct hn_confinement *to, struct hn_process *ret,
+    struct hn_error *err) {
     int fd, rc = hn_rundir_open(run_dir, "lock", O_RDONLY | O_CREAT, &fd, err);
     if (rc)
         return rc;
@@ -118,7 +120,7 @@ static int local_spawn(const char *run_dir, struct hn_process *ret, struct hn_er
     }
     kill_previous(run_dir);
     pid_t pid;
-    rc = spawn_process(run_dir, fd, &pid, err);
+    rc = spawn_process(run_dir, fd, to, &pid, err);
     if (!rc) {
         hn_executor_note_owner(run_dir, pid);
         /* Cannot name another process: the child is ours and not reaped yet. */

@@ -12,6 +12,8 @@
 
 #include "engine/engine.h"
 
+struct hn_confinement;
+
 struct hn_process {
     int pid;    /* 0: not known (attached to a trainer that has not told yet) */
     int pidfd;  /* -1 likewise */
@@ -21,7 +23,8 @@ struct hn_process {
 struct hn_executor {
     const char *name;
     /* Locks and starts; HN_E_CONFLICT when a trainer lives there already. */
-    int (*spawn)(const char *run_dir, struct hn_process *ret, struct hn_error *err);
+    int (*spawn)(const char *run_dir, const struct hn_confinement *to /* NULL: not confined */,
+        struct hn_process *ret, struct hn_error *err);
     /* Finds the living trainer's process from its lock file, start time checked; leaves pidfd -1 if
      * it cannot. */
     void (*attach)(const char *run_dir, struct hn_process *ret);

@@ -46,8 +46,8 @@ struct hn_helper {
     atomic_bool stop;
 };
 
-int hn_helper_create(const char *name, int64_t children, int64_t seconds, struct hn_helper **ret,
-    struct hn_error *err) {
+int hn_helper_create(const char *name, int64_t children, int64_t seconds,
+    const struct hn_confinement *to, struct hn_helper **ret, struct hn_error *err) {
     struct hn_helper *helper = hn_calloc(1, sizeof *helper);
     if (helper && !(helper->places = hn_calloc((size_t)children, sizeof *helper->places))) {
         free(helper);
@@ -60,6 +60,7 @@ int hn_helper_create(const char *name, int64_t children, int64_t seconds, struct
     for (size_t i = 0; i < helper->n_places; i++) {
         struct hn_helper_child *child = &helper->places[i].child;
         *child = (struct hn_helper_child){.name = name,
+            .to = to,
             .silence_ms = seconds * 1000,
             .stop = &helper->stop,
             .deaths = &helper->deaths};

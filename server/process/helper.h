@@ -31,11 +31,13 @@
 #define HN_HELPER_QUEUE 48        /* requests that may wait for a pool */
 #define HN_HELPER_CLIENT_QUEUE 16 /* of one client */
 
+struct hn_confinement;
 struct hn_helper;
 
-/* `seconds`: a child without a sign of life for so long is ended. */
-int hn_helper_create(const char *name, int64_t children, int64_t seconds, struct hn_helper **ret,
-    struct hn_error *err);
+/* `seconds`: a child without a sign of life for so long is ended. `to` (child.h) must outlive the
+ * pool; NULL: its children are not confined. */
+int hn_helper_create(const char *name, int64_t children, int64_t seconds,
+    const struct hn_confinement *to, struct hn_helper **ret, struct hn_error *err);
 void hn_helper_destroy(struct hn_helper *helper);
 /* of its children, without those that were ended as nobody needed them */
 int hn_helper_deaths(const struct hn_helper *helper);

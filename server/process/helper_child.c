@@ -61,7 +61,7 @@ static int start(struct hn_helper_child *child, struct hn_error *err) {
     char number[16];
     snprintf(number, sizeof number, "%d", HN_CHILD_FD);
     const char *const args[] = {"helper", number, NULL};
-    int rc = hn_child_spawn(args, pair[1], -1, &child->pid, err);
+    int rc = hn_child_spawn(args, pair[1], -1, child->to, &child->pid, err);
     close(pair[1]);
     if (rc) {
         child->pid = 0;

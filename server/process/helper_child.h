@@ -3,13 +3,15 @@
 #ifndef HN_SERVER_PROCESS_HELPER_CHILD_H
 #define HN_SERVER_PROCESS_HELPER_CHILD_H
 
+#include "server/process/child.h"
 #include "server/process/question.h"
 
 #define HN_HELPER_TICK_MS 100 /* how often a waiting thread looks whether it still has to */
 
 struct hn_helper_child {
     const char *name; /* of its pool */
-    int pid, fd;      /* 0 and -1 without a process */
+    const struct hn_confinement *to;
+    int pid, fd; /* 0 and -1 without a process */
     int64_t next_id, last_used;
     int64_t silence_ms;      /* without a sign of life for so long it hangs */
     struct hn_buf in;        /* what was read and not yet taken */
