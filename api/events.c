@@ -1,5 +1,5 @@
 /*
- * /jobs/{id}/events: a page of JSON, or a stream of server-sent events.
+ * /jobs/{id}/events and /sweeps/{id}/events: a page of JSON, or a stream of server-sent events.
  *
  * A stream holds no queue: it remembers the last seq it sent and reads on from the store whenever
  * the feed says that something was committed. So a slow client costs nothing, and one that comes
@@ -8,6 +8,7 @@
  */
 #include "api/handlers.h"
 #include "server/jobs/feed.h"
+#include "server/store/store_sweeps.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,12 +17,48 @@
 #define BATCH 200
 #define HEARTBEAT_MS 15000
 
+/* What has events: how far they go, and whether others will come. */
+struct source {
+    int (*look)(struct hn_db *db, const char *id, struct source *ret, struct hn_error *err);
+    int (*read)(struct hn_db *db, int64_t n, int64_t after, int64_t limit, const char *type,
+        hn_event_fn each, void *ud, struct hn_error *err);
+    int64_t n, last;
+    bool ended;
+};
+
+static int look_at_job(struct hn_db *db, const char *id, struct source *ret, struct hn_error *err) {
+    struct hn_job job;
+    hn_job_init(&job);
+    int rc = hn_db_job_get(db, id, &job, err);
+    if (!rc) {
+        ret->n = job.n;
+        ret->last = job.next_seq - 1;
+        ret->ended = hn_job_ended(job.status);
+    }
+    hn_job_finish(&job);
+    return rc;
+}
+
+static int look_at_sweep(
+    struct hn_db *db, const char *id, struct source *ret, struct hn_error *err) {
+    struct hn_sweep sweep;
+    int rc = hn_db_sweep_get(db, id, &sweep, err);
+    if (!rc) {
+        ret->n = sweep.n;
+        ret->last = sweep.next_seq - 1;
+        ret->ended = hn_job_ended(sweep.status);
+    }
+    hn_sweep_finish(&sweep);
+    return rc;
+}
+
 struct event_stream {
+    struct source source;
     struct hn_stream stream;
     struct hn_watch watch;
     struct hn_server *server;
     struct hn_timer *timer;
-    int64_t job, seq, last_sent; /* last_sent: tick, for the heartbeat */
+    int64_t seq, last_sent; /* last_sent: tick, for the heartbeat */
     struct hn_buf out;
     size_t at;
     bool ended;
@@ -37,15 +74,14 @@ static void add_json(void *ud, int64_t seq, const char *time, const char *type, 
 }
 
 static int reply_page(
-    struct hn_request *req, const struct hn_job *job, int64_t after, struct hn_error *err) {
+    struct hn_request *req, const struct source *of, int64_t after, struct hn_error *err) {
     int64_t limit = 1000;
     int rc = hn_query_int(req, "limit", 1, 10000, &limit, err);
     struct hn_db *db = rc ? NULL : hn_request_db(req, err);
     if (!db)
         return rc ? rc : HN_E_INTERNAL;
     json_t *data = json_array();
-    rc = hn_db_events(
-        db, job->n, after, limit + 1, hn_request_query(req, "type"), add_json, data, err);
+    rc = of->read(db, of->n, after, limit + 1, hn_request_query(req, "type"), add_json, data, err);
     if (rc) {
         json_decref(data);
         return rc;
@@ -70,17 +106,14 @@ static void add_sse(void *ud, int64_t seq, const char *time, const char *type, c
 /* The status is read before the events: an end seen here has its last event in what is read
  * next. */
 static int refill(struct event_stream *s) {
-    struct hn_job job;
-    hn_job_init(&job);
+    struct hn_db *db = s->server->loop_db;
     hn_buf_clear(&s->out);
     s->at = 0;
-    int rc = hn_db_job_get(s->server->loop_db, s->watch.job, &job, NULL);
-    bool over = !rc && hn_job_ended(job.status);
+    int rc = s->source.look(db, s->watch.job, &s->source, NULL);
     if (!rc)
-        rc = hn_db_events(s->server->loop_db, s->job, s->seq, BATCH, NULL, add_sse, s, NULL);
-    if (!rc && over && s->seq >= job.next_seq - 1)
+        rc = s->source.read(db, s->source.n, s->seq, BATCH, NULL, add_sse, s, NULL);
+    if (!rc && s->source.ended && s->seq >= s->source.last)
         s->ended = true;
-    hn_job_finish(&job);
     return rc == HN_E_NOT_FOUND ? 0 : rc;
 }
 
@@ -124,8 +157,8 @@ static void close_events(void *ud) {
 }
 
 static int reply_stream(
-    struct hn_request *req, const struct hn_job *job, int64_t after, struct hn_error *err) {
-    if (hn_job_ended(job->status) && after >= job->next_seq - 1) {
+    struct hn_request *req, const struct source *of, int64_t after, struct hn_error *err) {
+    if (of->ended && after >= of->last) {
         hn_reply_empty(req, 204);
         return 0;
     }
@@ -133,12 +166,12 @@ static int reply_stream(
     if (!s)
         return hn_fail(err, HN_E_INTERNAL, "out of memory");
     s->stream = (struct hn_stream){.read = read_events, .close = close_events, .ud = s};
-    snprintf(s->watch.job, sizeof s->watch.job, "%s", job->id);
+    snprintf(s->watch.job, sizeof s->watch.job, "%s", req->params[0]);
     s->watch.fn = wake;
     s->watch.arg = s;
     s->server = req->server;
     s->server->event_streams++;
-    s->job = job->n;
+    s->source = *of;
     s->seq = after;
     s->last_sent = hn_time_tick();
     s->timer = hn_timer_create(req->server->loop, wake, s);
@@ -148,10 +181,10 @@ static int reply_stream(
     return 0;
 }
 
-int hn_jobs_events(struct hn_request *req, struct hn_error *err) {
-    struct hn_job job;
+static int reply(struct hn_request *req, struct source *of, struct hn_error *err) {
     int64_t after = 0;
-    int rc = hn_job_load(req, &job, err);
+    struct hn_db *db = hn_request_db(req, err);
+    int rc = db ? of->look(db, req->params[0], of, err) : HN_E_INTERNAL;
     if (!rc)
         rc = hn_query_int(req, "after", 0, INT64_MAX, &after, err);
     bool stream = hn_accepts(hn_request_header(req, "Accept"), "text/event-stream");
@@ -162,7 +195,16 @@ int hn_jobs_events(struct hn_request *req, struct hn_error *err) {
         after = *end == 0 && seen > 0 ? seen : 0;
     }
     if (!rc)
-        rc = stream ? reply_stream(req, &job, after, err) : reply_page(req, &job, after, err);
-    hn_job_finish(&job);
+        rc = stream ? reply_stream(req, of, after, err) : reply_page(req, of, after, err);
     return rc;
+}
+
+int hn_jobs_events(struct hn_request *req, struct hn_error *err) {
+    struct source of = {.look = look_at_job, .read = hn_db_events};
+    return reply(req, &of, err);
+}
+
+int hn_sweeps_events(struct hn_request *req, struct hn_error *err) {
+    struct source of = {.look = look_at_sweep, .read = hn_db_sweep_events};
+    return reply(req, &of, err);
 }

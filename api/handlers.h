@@ -4,7 +4,7 @@
  * Nouns: route, handler.
  * Ownership: Handlers own nothing beyond their request.
  * May include: engine/tables server/base server/care server/http server/jobs server/library
- *   server/process server/server.h server/store.
+ *   server/process server/server.h server/store server/sweeps.
  */
 
 /* The handlers of all resources, one file each; routes.c says what leads to them. All are
@@ -54,6 +54,17 @@ int hn_jobs_predict(struct hn_request *req, struct hn_error *err);
 int hn_jobs_evaluate(struct hn_request *req, struct hn_error *err);
 int hn_jobs_verify(struct hn_request *req, struct hn_error *err);
 int hn_jobs_verifications(struct hn_request *req, struct hn_error *err);
+
+int hn_sweeps_create(struct hn_request *req, struct hn_error *err);
+int hn_sweeps_list(struct hn_request *req, struct hn_error *err);
+int hn_sweeps_get(struct hn_request *req, struct hn_error *err);
+int hn_sweeps_delete(struct hn_request *req, struct hn_error *err);
+int hn_sweeps_cancel(struct hn_request *req, struct hn_error *err);
+int hn_sweeps_pause(struct hn_request *req, struct hn_error *err);
+int hn_sweeps_resume(struct hn_request *req, struct hn_error *err);
+int hn_sweeps_trials(struct hn_request *req, struct hn_error *err);
+int hn_sweeps_events(struct hn_request *req, struct hn_error *err);
+int hn_compare_get(struct hn_request *req, struct hn_error *err);
 
 int hn_evaluations_list(struct hn_request *req, struct hn_error *err);
 int hn_evaluations_get(struct hn_request *req, struct hn_error *err);

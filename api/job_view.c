@@ -103,7 +103,8 @@ json_t *hn_job_json(struct hn_db *db, const struct hn_job *job) {
         {"attempts", json_integer(job->attempts)},
         /* of its events: a page that shows the latest starts there */
         {"last_seq", json_integer(job->next_seq - 1)},
-        {"parent_sweep", json_null()},
+        {"parent_sweep", job->sweep ? json_string(job->sweep) : json_null()},
+        {"stop_at", count(job->stop_at)},
         {"verifies", job->verifies ? json_string(job->verifies) : json_null()},
         {"priority", json_integer(job->priority)},
         {"metadata", hn_kept_value(job->metadata)},

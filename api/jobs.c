@@ -42,7 +42,8 @@ int hn_jobs_list(struct hn_request *req, struct hn_error *err) {
     struct hn_job_filter filter = {.reach = hn_access_reach(req),
         .model = hn_request_query(req, "model"),
         .task = hn_request_query(req, "task"),
-        .dataset = hn_request_query(req, "dataset")};
+        .dataset = hn_request_query(req, "dataset"),
+        .sweep = hn_request_query(req, "sweep")};
     read_metadata_filter(req, &filter);
     int rc = hn_query_page(req, 20, 1000, &filter.limit, &filter.after, err);
     if (!rc)
@@ -55,8 +56,6 @@ int hn_jobs_list(struct hn_request *req, struct hn_error *err) {
         return rc ? rc : HN_E_INTERNAL;
     bool more = false;
     page.data = json_array();
-    if (hn_request_query(req, "sweep")) /* no job has a parent_sweep */
-        return hn_reply_list(req, page.data, NULL, err);
     rc = hn_db_job_list(page.db, &filter, add_job, &page, &more, err);
     if (rc) {
         json_decref(page.data);

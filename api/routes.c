@@ -92,6 +92,28 @@ static const struct hn_route routes[] = {
         "its verifications, newest first: of every file the sha256 as told, as stored now, and as "
         "found again; and of the state at the end"},
 
+    {"POST", "/sweeps", hn_sweeps_create, HN_SCOPE_SUBMIT, JSON, WAIT, "dry_run",
+        "begin an experiment: a search, folds, sizes of data or an ablation, whose trials are "
+        "jobs"},
+    {"GET", "/sweeps", hn_sweeps_list, HN_SCOPE_READ, NO, POOL, "limit,after",
+        "sweeps, newest first"},
+    {"GET", "/sweeps/{id}", hn_sweeps_get, HN_SCOPE_READ, NO, POOL, "",
+        "one sweep: its progress, its best trial, and what its trials say together"},
+    {"DELETE", "/sweeps/{id}", hn_sweeps_delete, HN_SCOPE_SUBMIT, NO, POOL, "",
+        "forget an ended sweep; its jobs stay"},
+    {"POST", "/sweeps/{id}/cancel", hn_sweeps_cancel, HN_SCOPE_SUBMIT, NO, POOL, "",
+        "end a sweep and its jobs"},
+    {"POST", "/sweeps/{id}/pause", hn_sweeps_pause, HN_SCOPE_SUBMIT, NO, POOL, "",
+        "pause a sweep and its jobs"},
+    {"POST", "/sweeps/{id}/resume", hn_sweeps_resume, HN_SCOPE_SUBMIT, NO, POOL, "",
+        "go on with a paused sweep"},
+    {"GET", "/sweeps/{id}/trials", hn_sweeps_trials, HN_SCOPE_READ, NO, POOL, "format",
+        "its trials with their settings and results, as JSON or CSV"},
+    {"GET", "/sweeps/{id}/events", hn_sweeps_events, HN_SCOPE_READ, NO, LOOP, "after,limit,type",
+        "all that happened; streams with Accept: text/event-stream"},
+    {"GET", "/compare", hn_compare_get, HN_SCOPE_READ, NO, WAIT, "jobs,metric",
+        "results on the same validation rows side by side: differences, intervals, tests"},
+
     {"GET", "/evaluations", hn_evaluations_list, HN_SCOPE_READ, NO, POOL, "job,model,dataset",
         "evaluations that are kept, newest first"},
     {"GET", "/evaluations/{id}", hn_evaluations_get, HN_SCOPE_READ, NO, POOL, "",

@@ -18,6 +18,7 @@
 #include "server/jobs/feed.h"
 #include "server/jobs/plan_cache.h"
 #include "server/jobs/worker.h"
+#include "server/sweeps/sweeps.h"
 
 #include <fcntl.h>
 #include <signal.h>
@@ -127,13 +128,13 @@ static int open_store(struct daemon *d, struct hn_error *err) {
 
 static int open_rest(struct daemon *d, const struct hn_api *api, struct hn_error *err) {
     struct hn_server *s = &d->server;
-    if (s->config->confine)
-        hn_child_confine(s->config->state, s->config->model_dirs);
-    int rc = hn_helper_create(
-        "data", s->config->helpers, s->config->helper_seconds, &s->data_helper, err);
+    const struct hn_config *c = s->config;
+    s->confinement = (struct hn_confinement){c->state, c->model_dirs};
+    const struct hn_confinement *to = c->confine ? &s->confinement : NULL;
+    int rc = hn_helper_create("data", c->helpers, c->helper_seconds, to, &s->data_helper, err);
     if (!rc)
-        rc = hn_helper_create(
-            "predict", s->config->helpers, s->config->helper_seconds, &s->predict_helper, err);
+        rc =
+            hn_helper_create("predict", c->helpers, c->helper_seconds, to, &s->predict_helper, err);
     if (!rc)
         rc = hn_plans_create(s->data_helper, &s->plans, err);
     if (rc)
@@ -152,6 +153,8 @@ static int open_rest(struct daemon *d, const struct hn_api *api, struct hn_error
     rc = hn_http_create(s, api, &s->http, err);
     if (!rc)
         rc = hn_workers_create(s->config, s->store, s->seen, &s->workers, err);
+    if (!rc)
+        rc = hn_sweeps_start(s, &s->sweeps, err);
     return rc;
 }
 
@@ -180,6 +183,9 @@ static void finish(struct daemon *d) {
         hn_workers_abandon(s->workers);
         hn_workers_destroy(s->workers);
     }
+    if (s->data_helper)
+        hn_helper_stop(s->data_helper);
+    hn_sweeps_stop(s->sweeps);
     hn_http_destroy(s->http);
     if (s->loop)
         hn_loop_destroy(s->loop);

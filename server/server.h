@@ -9,6 +9,7 @@
 #define HN_SERVER_SERVER_H
 
 #include "server/base/config.h"
+#include "server/process/child.h"
 #include "server/process/helper.h"
 #include "server/library/library.h"
 #include "server/base/loop.h"
@@ -20,6 +21,7 @@ struct hn_care;
 struct hn_feed;
 struct hn_http;
 struct hn_plans;
+struct hn_sweeps;
 struct hn_workers;
 
 struct hn_server {
@@ -31,6 +33,8 @@ struct hn_server {
     struct hn_workers *workers;
     struct hn_helper *data_helper, *predict_helper;
     struct hn_plans *plans;
+    struct hn_sweeps *sweeps;
+    struct hn_confinement confinement; /* of children, where the setting confine is on */
     struct hn_library library;
     struct hn_seen *seen;
     struct hn_http *http;

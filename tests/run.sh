@@ -21,8 +21,11 @@ wants() { case " $SUITES " in *" $1 "*) true ;; *) false ;; esac; }
 count() { # log kind status
     local p=0 f=0
     if [ "$2" = pytest ]; then
-        p=$(grep -oE '[0-9]+ passed' "$1" | tail -1 | cut -d' ' -f1)
-        f=$(grep -oE '[0-9]+ (failed|errors?)' "$1" | cut -d' ' -f1 | paste -sd+ | bc 2>/dev/null)
+        # only its last line counts: what failed may say "3 failed" itself
+        local line
+        line=$(grep -E '(passed|failed|errors?|deselected|skipped).* in [0-9.]+s' "$1" | tail -1)
+        p=$(grep -oE '[0-9]+ passed' <<<"$line" | cut -d' ' -f1)
+        f=$(grep -oE '[0-9]+ (failed|errors?)' <<<"$line" | cut -d' ' -f1 | paste -sd+ | bc 2>/dev/null)
     elif [ "$2" = plain ]; then
         p=$((! $3))
     else
@@ -132,6 +135,7 @@ else
             export ASAN_OPTIONS=detect_leaks=1:strict_string_checks=1 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
             run meson unit-sanitized meson test -C build-asan --no-rebuild --print-errorlogs -t 4
             HONED="$ROOT/build-asan/server/honed" run pytest e2e-sanitized $PYTEST $SIDE_BY_SIDE $DAEMON_TESTS
+            HONED="$ROOT/build-asan/server/honed" run pytest sweeps-sanitized $PYTEST -k "grid or two_slots or folds or refusals or compare" tests/e2e/test_sweeps.py
             unset ASAN_OPTIONS UBSAN_OPTIONS
         else
             FAILED=$((FAILED + 1))
@@ -140,8 +144,8 @@ else
     if wants races || wants tsan; then
         if build build-tsan -Dtests=false -Db_sanitize=thread -Db_lundef=false; then
             export HONE_PATIENCE=5 TSAN_OPTIONS="suppressions=$ROOT/tests/tools/tsan.txt"
-            wants tsan && only= || only="many_streams or side_by_side or anything_at_any_time or figures or all_changes"
-            HONED="$ROOT/build-tsan/server/honed" run pytest e2e-races $PYTEST $SIDE_BY_SIDE -k "$only" $DAEMON_TESTS tests/e2e/test_verify.py
+            wants tsan && only= || only="many_streams or side_by_side or anything_at_any_time or figures or all_changes or two_slots"
+            HONED="$ROOT/build-tsan/server/honed" run pytest e2e-races $PYTEST $SIDE_BY_SIDE -k "$only" $DAEMON_TESTS tests/e2e/test_verify.py tests/e2e/test_sweeps.py
             unset HONE_PATIENCE TSAN_OPTIONS
         else
             FAILED=$((FAILED + 1))

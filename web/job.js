@@ -24,6 +24,19 @@ function summary(job) {
   ];
 }
 
+// A search for better hyperparameters around this job's own.
+function search(job) {
+  return el("button", { onclick: async (event) => {
+    event.target.disabled = true;
+    try {
+      const { id } = await api.post("/sweeps", { kind: "search", name: `search around ${job.name || job.id}`.slice(0, 200), job: job.request, warm_start: true });
+      location.hash = `#/sweeps/${id}`;
+    } catch (error) {
+      event.target.after(problem(error));
+    }
+  } }, "Search better settings");
+}
+
 function actions(job, changed) {
   const act = (verb) => el("button", { onclick: async (event) => {
     event.target.disabled = true;
@@ -34,6 +47,8 @@ function actions(job, changed) {
   if (job.status === "paused" || job.requested === "pause") buttons.push(act("resume"));
   if (!ended(job)) buttons.push(act("cancel"));
   buttons.push(el("a", { href: `#/new?from=${job.id}` }, "Submit again with changes"));
+  if (job.parent_sweep) buttons.push(el("a", { href: `#/sweeps/${job.parent_sweep}` }, "Its sweep"));
+  else if (ended(job)) buttons.push(search(job));
   return buttons;
 }
 

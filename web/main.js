@@ -5,11 +5,14 @@ import { jobs } from "/web/jobs.js";
 import { job } from "/web/job.js";
 import { submit } from "/web/submit.js";
 import { library } from "/web/library.js";
+import { sweep, sweeps } from "/web/sweeps.js";
 
 const pages = [
   [/^#\/new(?:\?from=(job_\w+))?$/, submit],
   [/^#\/data$/, library],
   [/^#\/jobs\/(job_\w+)$/, job],
+  [/^#\/sweeps$/, sweeps],
+  [/^#\/sweeps\/(swp_\w+)$/, sweep],
   [/.*/, jobs],
 ];
 let leave = null;

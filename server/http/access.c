@@ -1,5 +1,6 @@
 /* See access.h. */
 #include "server/http/access.h"
+#include "server/store/store_sweeps.h"
 #include "server/library/evaluations.h"
 #include "server/server.h"
 
@@ -41,6 +42,11 @@ static int check_dataset(
     return hn_db_dataset_reached(db, reach, req->params[0], err);
 }
 
+static int check_sweep(
+    struct hn_request *req, struct hn_db *db, const struct hn_reach *reach, struct hn_error *err) {
+    return hn_db_sweep_reached(db, reach, req->params[0], err);
+}
+
 static int check_evaluation(
     struct hn_request *req, struct hn_db *db, const struct hn_reach *reach, struct hn_error *err) {
     json_t *kept = NULL;
@@ -71,6 +77,7 @@ static const struct {
 } objects[] = {
     {"/jobs/{id}", check_job},
     {"/datasets/{id}", check_dataset},
+    {"/sweeps/{id}", check_sweep},
     {"/evaluations/{id}", check_evaluation},
     {"/metrics", check_figures},
 };

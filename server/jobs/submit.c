@@ -3,8 +3,10 @@
 #include "server/jobs/plan_cache.h"
 #include "server/process/rundir.h"
 #include "server/store/records.h"
+#include "server/store/store_trials.h"
 #include "server/server.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -136,6 +138,7 @@ static int tell_estimate(struct hn_submitting *s, struct hn_error *err) {
     json_object_set_new(answer, "available_bytes", json_integer(memory));
     json_object_set(answer, "warnings", json_object_get(s->plan, "warnings"));
     json_object_set(answer, "auto", json_object_get(s->plan, "auto"));
+    json_object_set(answer, "validation", json_object_get(s->plan, "validation"));
     if (json_is_object(json_object_get(s->plan, "labels")))
         json_object_update(answer, json_object_get(s->plan, "labels"));
     s->in->estimate = answer;
@@ -160,6 +163,26 @@ static void fill_labels(struct hn_job *job, const json_t *shown) {
     job->problem = copy_or_null(word(shown, "problem"));
     job->label_count = list ? json_integer_value(json_object_get(shown, "label_count")) : -1;
     job->labels = list ? text_of(list) : NULL;
+}
+
+/* A trial pauses at evaluations: the first at or behind each share of the run. Shares that fall
+ * together are one stop, and the end is none. */
+static void place_rungs(const struct hn_submitting *s, struct hn_job *job) {
+    struct hn_trial_insert *trial = s->in->trial;
+    const json_t *chosen = json_object_get(s->plan, "hyperparameters");
+    double every = json_number_value(json_object_get(chosen, "eval_every"));
+    if (!trial)
+        return;
+    job->sweep = copy_or_null(trial->sweep);
+    trial->n_rungs = 0;
+    for (size_t i = 0; i < s->in->n_rungs && every >= 1; i++) {
+        double share = s->in->rungs[i] * (double)job->total_steps;
+        int64_t step = (int64_t)(ceil(share / every - 1e-9) * every);
+        int64_t last = trial->n_rungs ? trial->rungs[trial->n_rungs - 1] : 0;
+        if (step > last && step < job->total_steps && trial->n_rungs < HN_RUNGS_MAX)
+            trial->rungs[trial->n_rungs++] = step;
+    }
+    job->stop_at = trial->n_rungs ? trial->rungs[0] : -1;
 }
 
 /* What stays in the record "as sent" must be sendable again: uploads are named by their ids by
@@ -195,6 +218,7 @@ static void fill_job(const struct hn_submitting *s, struct hn_job *job) {
     job->priority = (int64_t)json_integer_value(json_object_get(r, "priority"));
     job->peak_bytes = peak_of(s);
     job->total_steps = (int64_t)json_integer_value(json_object_get(dry, "steps"));
+    place_rungs(s, job);
     job->created_at = strdup(now);
 }
 
@@ -206,6 +230,7 @@ static int insert(struct hn_submitting *s, struct hn_error *err) {
     struct hn_job_insert insert = {.job = &job,
         .reach = s->who->reach,
         .warnings = json_object_get(s->plan, "warnings"),
+        .trial = s->in->trial,
         .key = s->in->key,
         .key_body = s->body_hash};
     int rc = place_init(s, job.id, err);

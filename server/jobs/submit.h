@@ -19,6 +19,7 @@
 #include "server/store/store_jobs.h"
 
 struct hn_server;
+struct hn_trial_insert;
 
 /* On whose behalf. */
 struct hn_submitter {
@@ -36,6 +37,11 @@ struct hn_submission {
     size_t n_uploads;
     const char *key; /* the same key from the same owner makes one job in 24 hours; or NULL */
     bool dry_run;    /* only tell what it would take */
+    /* of a sweep, that it is to be the job of, or NULL; the steps at which it pauses are set here
+     * from `rungs`, shares of the run, ascending */
+    struct hn_trial_insert *trial;
+    const double *rungs;
+    size_t n_rungs;
 
     char id[HN_ID_SIZE]; /* out: of the job */
     bool existing;       /* out: the key had it already */

@@ -135,6 +135,9 @@ static int rewrite(
     free(job->owner);
     job->owner = strdup(who->owner);
     job->priority = PRIORITY;
+    free(job->sweep);
+    job->sweep = NULL;
+    job->stop_at = -1;
     return job->id && job->created_at && job->owner ? 0
                                                     : hn_fail(err, HN_E_INTERNAL, "out of memory");
 }

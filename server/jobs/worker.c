@@ -1,6 +1,7 @@
 /* See worker.h. All that a worker knows about its run it can learn again: the store and the run
  * directory are the state. */
 #include "server/jobs/worker.h"
+#include "server/process/child.h"
 #include "server/process/executor.h"
 #include "server/base/log.h"
 #include "server/base/machine.h"
@@ -45,6 +46,7 @@ struct hn_workers {
     struct hn_store *store;
     struct hn_seen *seen;
     const struct hn_executor *executor;
+    struct hn_confinement confinement;
     struct hn_subscription subscription;
     struct worker *list;
     size_t n;
@@ -309,7 +311,8 @@ static int begin(struct run *run, struct hn_error *err) {
         if (!rc)
             rc = hn_record_note(all->config->state, db, "runs", run->id, err);
         if (!rc)
-            rc = all->executor->spawn(run->dir, &run->process, err);
+            rc = all->executor->spawn(
+                run->dir, all->config->confine ? &all->confinement : NULL, &run->process, err);
         run->had_trainer = !rc;
         if (!rc)
             hn_log(HN_LOG_INFO, "trainer started", "job", run->id, "pid", HN_N(run->process.pid),
@@ -459,6 +462,7 @@ int hn_workers_create(const struct hn_config *config, struct hn_store *store, st
     all->store = store;
     all->seen = seen;
     all->executor = &hn_executor_local;
+    all->confinement = (struct hn_confinement){config->state, config->model_dirs};
     pthread_mutex_init(&all->lock, NULL);
     struct hn_db *db = hn_store_read(store, err);
     int rc = db ? hn_db_jobs_running(db, &running, &n_running, err) : HN_E_INTERNAL;

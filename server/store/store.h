@@ -35,7 +35,8 @@ enum hn_commit {
     HN_COMMIT_ENDED = 4,      /* it ended */
     HN_COMMIT_CHECKPOINT = 8, /* it has a new checkpoint */
     HN_COMMIT_METRICS = 16,   /* it has new rows of metrics */
-    HN_COMMIT_EVENTS = 32     /* it has other new events */
+    HN_COMMIT_EVENTS = 32,    /* it has other new events */
+    HN_COMMIT_SWEEP = 64      /* it is no job but a sweep, whose state changed */
 };
 /* Called on the store thread after a commit, before those return who asked for it, once per call of
  * the store and job that it changed. It must not block, nor call the store. */

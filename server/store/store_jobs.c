@@ -2,6 +2,7 @@
  * store_runs.c. */
 #include "server/store/store_jobs.h"
 #include "server/store/store_db.h"
+#include "server/store/store_trials.h"
 
 #include <math.h>
 #include <sqlite3.h>
@@ -107,7 +108,9 @@ static int build_list(struct hn_buf *sql, const struct hn_job_filter *filter) {
     hn_buf_text(sql,
         " AND NOT EXISTS (SELECT 1 FROM json_each(?6) w WHERE NOT EXISTS (SELECT 1 FROM "
         "json_each(j.metadata) m WHERE m.key=w.key AND m.value=w.value))");
-    hn_buf_text(sql, " AND (?8 IS NULL OR j.verifies=?8) AND " HN_REACHES("j.owner", 9, 10, 11));
+    hn_buf_text(sql,
+        " AND (?8 IS NULL OR j.verifies=?8) AND (?12 IS NULL OR j.sweep=?12) AND " HN_REACHES(
+            "j.owner", 9, 10, 11));
     hn_buf_printf(sql, " ORDER BY j.n %s LIMIT ?7", filter->ascending ? "ASC" : "DESC");
     return sql->failed ? HN_E_INTERNAL : 0;
 }
@@ -128,9 +131,10 @@ int hn_db_job_list(struct hn_db *db, const struct hn_job_filter *filter,
     struct hn_rows rows = {0};
     rc = build_list(&sql, filter);
     if (!rc)
-        rc = hn_rows_open(&rows, db, err, sql.data, "isssssisiss", from, filter->status,
+        rc = hn_rows_open(&rows, db, err, sql.data, "isssssisisss", from, filter->status,
             filter->model, filter->task, filter->dataset, pairs, filter->limit + 1,
-            filter->verifies, (int64_t)filter->reach.all, filter->reach.owner, filter->reach.team);
+            filter->verifies, (int64_t)filter->reach.all, filter->reach.owner, filter->reach.team,
+            filter->sweep);
     bool more = false;
     for (int64_t n = 0; !rc; n++) {
         int got = hn_rows_next(&rows, err);
@@ -306,16 +310,16 @@ static int insert_row(struct hn_db *db, const struct hn_job *job, struct hn_erro
         "(id,name,owner,status,reason_code,reason_message,task,method,model,dataset,validation_"
         "dataset,validation,request,hyperparameters,auto_why,counts,plan,run,host,metadata,"
         "priority,peak_bytes,total_steps,created_at,test_dataset,datasets,verifies,problem,label_"
-        "count,labels,warnings,stop_at) VALUES "
+        "count,labels,warnings,sweep,stop_at) VALUES "
         "(?1,?2,?3,'queued','waiting_for_slot','waiting for a free "
         "slot',?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17,?18,?19,?20,?21,?22,?23,?24,?25,"
-        "nullif(?26,-1),?27,?28,nullif(?29,-1))",
-        "sssssssssssssssssiiisssssissi", job->id, job->name, job->owner, job->task, job->method,
+        "nullif(?26,-1),?27,?28,?29,nullif(?30,-1))",
+        "sssssssssssssssssiiisssssisssi", job->id, job->name, job->owner, job->task, job->method,
         job->model, job->dataset, job->validation_dataset, job->validation, job->request,
         job->hyperparameters, job->auto_why, job->counts, job->plan, job->run, job->host,
         job->metadata, job->priority, job->peak_bytes, job->total_steps, job->created_at,
         job->test_dataset, job->datasets, job->verifies, job->problem, job->label_count,
-        job->labels, job->warnings, job->stop_at);
+        job->labels, job->warnings, job->sweep, job->stop_at);
 }
 
 /* What the plan was made from must still be there, and within the client's reach, when the job
@@ -366,6 +370,11 @@ int hn_db_job_insert(struct hn_db *db, void *arg, struct hn_error *err) {
                 "INSERT OR REPLACE INTO idempotency (owner,key,body,job,created_ms) VALUES "
                 "(?1,?2,?3,?4,?5)",
                 "ssssi", job->owner, insert->key, insert->key_body, job->id, hn_time_ms());
+    }
+    if (insert->trial && !rc) {
+        rc = hn_db_trial_add(db, insert->trial, job->id, insert->existing, err);
+        if (rc || insert->existing[0])
+            return rc;
     }
     if (!rc)
         rc = inputs_exist(db, job, &insert->reach, err);
@@ -446,7 +455,9 @@ static int ask_resume(struct hn_db *db, const struct hn_job *job, struct hn_erro
     if (strcmp(job->status, "paused") == 0) {
         int rc = hn_db_quota_queued(db, job->owner, err);
         if (!rc)
-            rc = hn_db_run(db, err, "UPDATE jobs SET stop_at=NULL WHERE n=?1", "i", job->n);
+            rc = hn_db_run(db, err,
+                "UPDATE jobs SET stop_at=NULL WHERE n=?1 AND reason_code='waiting_for_promotion'",
+                "i", job->n);
         return rc ? rc : move(db, job, "queued", "queued", err);
     }
     if (hn_job_ended(job->status) || (job->requested && strcmp(job->requested, "cancel") == 0))

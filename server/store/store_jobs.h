@@ -38,8 +38,8 @@ int hn_db_job_get(struct hn_db *db, const char *id, struct hn_job *ret, struct h
 int hn_db_job_exists(struct hn_db *db, const char *id);
 
 struct hn_job_filter {
-    struct hn_reach reach;                                  /* whose */
-    const char *status, *model, *task, *dataset, *verifies; /* NULL: any */
+    struct hn_reach reach;                                          /* whose */
+    const char *status, *model, *task, *dataset, *verifies, *sweep; /* NULL: any */
     const char *metadata_keys[16], *metadata_values[16];
     size_t n_metadata;
     const char *after; /* id of the last one seen, or NULL */
@@ -54,13 +54,17 @@ int hn_db_job_list(struct hn_db *db, const struct hn_job_filter *filter,
 int hn_db_job_position(
     struct hn_db *db, const struct hn_job *job, int64_t *ret, struct hn_error *err);
 
+struct hn_trial_insert;
+
 struct hn_job_insert {
     struct hn_job *job;    /* complete but for n */
     struct hn_reach reach; /* whose data sets it may use */
     /* [{"code","message"}]: written as the first events; may be NULL */
     json_t *warnings;
-    const char *key, *key_body; /* Idempotency-Key and body hash, or NULL */
-    char existing[HN_ID_SIZE];  /* out: id of the job that has the key already, else "" */
+    const struct hn_trial_insert *trial; /* of a sweep, that it is the job of; or NULL */
+    const char *key, *key_body;          /* Idempotency-Key and body hash, or NULL */
+    /* out: id of the job that has the key, or is the trial's, already; else "" */
+    char existing[HN_ID_SIZE];
 };
 int hn_db_job_insert(struct hn_db *db, void *insert, struct hn_error *err);
 /* The job made under this Idempotency-Key in the last 24 h: its id into `ret` ("" if none);

@@ -79,7 +79,7 @@ def plan(p):
     resolved = {"epochs": 1.0, "max_steps": steps, "learning_rate": 0.001, "metric_for_best": "val_loss"} | hp
     return {"run": run, "host": {"threads": None, "memory_bytes": p["memory_bytes"], "save_every": fake.get("save_every", 2)},
             "task": "generation", "method": run["method"], "hyperparameters": resolved, "auto": {"learning_rate": "because"},
-            "validation": None, "counts": {"rows": 1, "used": 1, "dropped": 0, "truncated": 0, "target_tokens": 5},
+            "validation": (p.get("validation") or {}) | {"rows": 1} if isinstance(p.get("validation"), dict) else None, "counts": {"rows": 1, "used": 1, "dropped": 0, "truncated": 0, "target_tokens": 5},
             "warnings": [{"code": "fake", "message": "nothing is learned"}],
             "plan": {"peak_bytes": peak, "micro_batch_tokens": 16, "recompute": False},
             "dry_run": {"peak_bytes": peak, "disk_bytes": 1, "steps": steps, "rows": 1, "tokens": 5, "target_tokens": 5, "dropped": 0,
@@ -234,10 +234,11 @@ class Trainer:
             self.tell("resumed", from_step=step, replayed_to=self.told)
         elif step == 0:
             self.tell("eval", step=0, rows=1, seconds=0.1, best=True, val_loss=5.0)
+        stop_at = self.spec["host"].get("stop_at") or steps
         while step < steps:
-            if self.stop:
+            if self.stop or step >= stop_at:
                 self.checkpoint(step, chain)
-                self.tell("interrupted", step=step, reason="signal")
+                self.tell("interrupted", step=step, reason="signal" if self.stop else "stop_at")
                 sys.exit(3)
             time.sleep(self.fake.get("step_seconds", 0.01))
             step += 1
@@ -246,7 +247,7 @@ class Trainer:
             if step > self.told:
                 self.tell("step", step=step, epoch=step / steps, loss=round(5 / step, 6), learning_rate=0.001, grad_norm=1.0,
                           tokens=5 * step, target_tokens=5, tokens_per_second=100.0, seconds=0.01)
-                if step == steps:
+                if step in (steps, stop_at):
                     self.tell("eval", step=step, rows=1, seconds=0.1, best=True, val_loss=round(6 / step, 6), val_accuracy=0.5)
             if step % self.spec["host"]["save_every"] == 0 or step == steps:
                 self.checkpoint(step, chain)

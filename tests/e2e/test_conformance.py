@@ -4,6 +4,7 @@ import os
 import random
 import re
 import subprocess
+import time
 
 import pytest
 
@@ -291,6 +292,21 @@ def test_answers_are_as_described(served):
     for verb in ("pause", "resume", "cancel"):
         check("post", "/jobs/{id}/" + verb, id=waiting)
     check("get", "/jobs/{id}/verify", id=job)
+    trial = {"model": "bert", "dataset": data["bert"], "validation": 0.25, "hyperparameters": KNOBS}
+    experiment = {"kind": "grid", "job": trial, "space": {"learning_rate": [1e-3, 1e-4]}}
+    check("post", "/sweeps?dry_run=1", experiment)
+    sweep = check("post", "/sweeps", experiment)["id"]
+    for verb in ("pause", "resume"):
+        check("post", "/sweeps/{id}/" + verb, id=sweep)
+    deadline = time.time() + 120
+    while check("get", "/sweeps/{id}", id=sweep)["status"] != "succeeded":
+        assert time.time() < deadline, served.get(f"/sweeps/{sweep}").text
+        time.sleep(0.2)
+    trials = [t["job"] for t in check("get", "/sweeps/{id}/trials", id=sweep)["data"]]
+    check("get", "/compare?jobs=" + ",".join(trials))
+    check("get", "/sweeps/{id}/events", id=sweep)
+    check("get", "/sweeps")
+    check("post", "/sweeps/{id}/cancel", id=check("post", "/sweeps", experiment)["id"])
     assert described.keys() - seen == {("post", "/datasets"), ("post", "/models")}
 
 

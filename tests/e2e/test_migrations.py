@@ -35,6 +35,8 @@ def test_brought_forward(start, tmp_path, script):
     daemon = start(state=state)
     listed = {job["id"]: job for job in daemon.get("/jobs?limit=100").json()["data"]}
     assert {id: job["status"] for id, job in listed.items()} == jobs and len(jobs) == 4
+    for sweep in daemon.get("/sweeps").json()["data"]:
+        assert [t["job"] for t in daemon.get(f"/sweeps/{sweep['id']}/trials").json()["data"]] == [id for id, job in listed.items() if job["parent_sweep"] == sweep["id"]]
     assert daemon.get("/datasets").json()["data"] and daemon.get("/models").json()["data"]
     for id in jobs:
         assert daemon.look(id)["id"] == id and len(daemon.events(id)) == told[id]

@@ -307,11 +307,11 @@ CREATE TABLE jobs (
     created_at TEXT NOT NULL,
     started_at TEXT,
     finished_at TEXT
-, test_dataset TEXT, test TEXT, datasets TEXT, verifies TEXT, problem TEXT, label_count INTEGER, labels TEXT, warnings TEXT, stop_at INTEGER) STRICT;
-INSERT INTO "jobs" VALUES(1,'job_pf7zcnumyl7hqr5f',NULL,'','succeeded',NULL,NULL,NULL,'generation','lora','base','ds_h6skp74kzjuws5id',NULL,'null','{"model":"base","dataset":"ds_h6skp74kzjuws5id"}','{"epochs":1.0,"max_steps":4,"learning_rate":0.001,"metric_for_best":"val_loss"}','{"learning_rate":"because"}','{"rows":1,"used":1,"dropped":0,"truncated":0,"target_tokens":5}','{"peak_bytes":1000,"micro_batch_tokens":16,"recompute":false}','{"task":"generation","method":"lora","model":{"sha256":"1eec943f3fbf69947176e7c711415ad88a08184169f72cd31dca0ab071e14939","file":"inputs/model.gguf"},"train":{"format":"jsonl","columns":{"text":"text"},"sha256":"51c649cc08c7b6c015b4c723d5501695e2015908480b6281c54ab00ed3e55c59","file":"inputs/train"},"validation":null,"hyperparameters":{"max_steps":4}}','{"threads":null,"memory_bytes":20221208164,"save_every":2}','{}',0,1000,1,0,0,0,2326,13,18,7,'finished','{"step":4,"reason":"completed","best":{"step":4},"exported_step":4,"seconds":1.0}',4,4,20,1.0,100.0,1.00000000000000019428e-02,1.25,1.5,'{"step":4,"metric":"val_loss","value":1.5}','none','[{"artifact":"peft","base_sha256":"x","rows":1,"max_abs_logit_diff":0.0,"passed":true}]',4,4,100,'2026-11-24T02:35:43.331Z','2026-11-24T02:35:43.337Z','2026-11-24T02:35:43.456Z',NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL);
-INSERT INTO "jobs" VALUES(2,'job_uk2xkleckv7jwbvo','second','','paused',NULL,NULL,NULL,'generation','lora','base','ds_k7sobfkoq5eebfd3',NULL,'null','{"model":"base","dataset":"ds_k7sobfkoq5eebfd3","name":"second","metadata":{"team":"a"}}','{"epochs":1.0,"max_steps":100000,"learning_rate":0.001,"metric_for_best":"val_loss"}','{"learning_rate":"because"}','{"rows":1,"used":1,"dropped":0,"truncated":0,"target_tokens":5}','{"peak_bytes":1000,"micro_batch_tokens":16,"recompute":false}','{"task":"generation","method":"lora","model":{"sha256":"1eec943f3fbf69947176e7c711415ad88a08184169f72cd31dca0ab071e14939","file":"inputs/model.gguf"},"train":{"format":"jsonl","columns":{"text":"text"},"sha256":"ef76edcb90d4359e6aaa47fa4068d772b7d70b5516be8dea895debdd898d9783","file":"inputs/train"},"validation":null,"hyperparameters":{"max_steps":100000}}','{"threads":null,"memory_bytes":20221208164,"save_every":2}','{"team":"a"}',0,1000,1,0,0,0,22799,115,120,76,'interrupted','{"step":74,"reason":"signal"}',74,100000,370,0.00074,100.0,1.00000000000000019428e-02,0.067568,5.0,'{"step":0,"metric":"val_loss","value":5.0}','none','[]',NULL,74,100,'2026-11-24T02:35:43.549Z','2026-11-24T02:35:43.550Z',NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL);
-INSERT INTO "jobs" VALUES(3,'job_fze2mxppq6d5ytp3',NULL,'','cancelled',NULL,NULL,NULL,'generation','lora','base','ds_b2bf5f7kbyhoiupw',NULL,'null','{"model":"base","dataset":"ds_b2bf5f7kbyhoiupw","priority":5}','{"epochs":1.0,"max_steps":4,"learning_rate":0.001,"metric_for_best":"val_loss"}','{"learning_rate":"because"}','{"rows":1,"used":1,"dropped":0,"truncated":0,"target_tokens":5}','{"peak_bytes":1000,"micro_batch_tokens":16,"recompute":false}','{"task":"generation","method":"lora","model":{"sha256":"1eec943f3fbf69947176e7c711415ad88a08184169f72cd31dca0ab071e14939","file":"inputs/model.gguf"},"train":{"format":"jsonl","columns":{"text":"text"},"sha256":"3e598f25fccc58360d82e79400d0db4f0c263a9694dd753be9b19c734ee34e97","file":"inputs/train"},"validation":null,"hyperparameters":{"max_steps":4}}','{"threads":null,"memory_bytes":20221208164,"save_every":2}','{}',5,1000,0,0,0,0,0,0,4,1,NULL,NULL,0,4,0,NULL,NULL,NULL,NULL,NULL,NULL,NULL,'[]',NULL,NULL,0,'2026-11-24T02:35:43.592Z',NULL,'2026-11-24T02:35:43.608Z',NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL);
-INSERT INTO "jobs" VALUES(4,'job_v32gjogok3cvf4uu',NULL,'','succeeded',NULL,NULL,NULL,'generation','lora','base','ds_bmw7kuateajsrjj7',NULL,'null','{"model":"base","dataset":"ds_bmw7kuateajsrjj7"}','{"epochs":1.0,"max_steps":4,"learning_rate":0.001,"metric_for_best":"val_loss"}','{"learning_rate":"because"}','{"rows":1,"used":1,"dropped":0,"truncated":0,"target_tokens":5}','{"peak_bytes":1000,"micro_batch_tokens":16,"recompute":false}','{"task":"generation","method":"lora","model":{"sha256":"1eec943f3fbf69947176e7c711415ad88a08184169f72cd31dca0ab071e14939","file":"inputs/model.gguf"},"train":{"format":"jsonl","columns":{"text":"text"},"sha256":"1f22f268184806c7138963e827eb90625dc6f8b56eeb90a8b5937977e6ee77b8","file":"inputs/train"},"validation":null,"hyperparameters":{"max_steps":4}}','{"threads":null,"memory_bytes":20221208164,"save_every":2}','{}',0,1000,1,0,0,0,2326,13,18,7,'finished','{"step":4,"reason":"completed","best":{"step":4},"exported_step":4,"seconds":1.0}',4,4,20,1.0,100.0,1.00000000000000019428e-02,1.25,1.5,'{"step":4,"metric":"val_loss","value":1.5}','none','[{"artifact":"peft","base_sha256":"x","rows":1,"max_abs_logit_diff":0.0,"passed":true}]',4,4,100,'2026-11-24T02:35:43.701Z','2026-11-24T02:35:44.861Z','2026-11-24T02:35:45.183Z',NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL);
+, test_dataset TEXT, test TEXT, datasets TEXT, verifies TEXT, problem TEXT, label_count INTEGER, labels TEXT, warnings TEXT, stop_at INTEGER, sweep TEXT) STRICT;
+INSERT INTO "jobs" VALUES(1,'job_pf7zcnumyl7hqr5f',NULL,'','succeeded',NULL,NULL,NULL,'generation','lora','base','ds_h6skp74kzjuws5id',NULL,'null','{"model":"base","dataset":"ds_h6skp74kzjuws5id"}','{"epochs":1.0,"max_steps":4,"learning_rate":0.001,"metric_for_best":"val_loss"}','{"learning_rate":"because"}','{"rows":1,"used":1,"dropped":0,"truncated":0,"target_tokens":5}','{"peak_bytes":1000,"micro_batch_tokens":16,"recompute":false}','{"task":"generation","method":"lora","model":{"sha256":"1eec943f3fbf69947176e7c711415ad88a08184169f72cd31dca0ab071e14939","file":"inputs/model.gguf"},"train":{"format":"jsonl","columns":{"text":"text"},"sha256":"51c649cc08c7b6c015b4c723d5501695e2015908480b6281c54ab00ed3e55c59","file":"inputs/train"},"validation":null,"hyperparameters":{"max_steps":4}}','{"threads":null,"memory_bytes":20221208164,"save_every":2}','{}',0,1000,1,0,0,0,2326,13,18,7,'finished','{"step":4,"reason":"completed","best":{"step":4},"exported_step":4,"seconds":1.0}',4,4,20,1.0,100.0,1.00000000000000019428e-02,1.25,1.5,'{"step":4,"metric":"val_loss","value":1.5}','none','[{"artifact":"peft","base_sha256":"x","rows":1,"max_abs_logit_diff":0.0,"passed":true}]',4,4,100,'2026-11-24T02:35:43.331Z','2026-11-24T02:35:43.337Z','2026-11-24T02:35:43.456Z',NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,'swp_aaaaaaaaaaaaaaaa');
+INSERT INTO "jobs" VALUES(2,'job_uk2xkleckv7jwbvo','second','','paused',NULL,NULL,NULL,'generation','lora','base','ds_k7sobfkoq5eebfd3',NULL,'null','{"model":"base","dataset":"ds_k7sobfkoq5eebfd3","name":"second","metadata":{"team":"a"}}','{"epochs":1.0,"max_steps":100000,"learning_rate":0.001,"metric_for_best":"val_loss"}','{"learning_rate":"because"}','{"rows":1,"used":1,"dropped":0,"truncated":0,"target_tokens":5}','{"peak_bytes":1000,"micro_batch_tokens":16,"recompute":false}','{"task":"generation","method":"lora","model":{"sha256":"1eec943f3fbf69947176e7c711415ad88a08184169f72cd31dca0ab071e14939","file":"inputs/model.gguf"},"train":{"format":"jsonl","columns":{"text":"text"},"sha256":"ef76edcb90d4359e6aaa47fa4068d772b7d70b5516be8dea895debdd898d9783","file":"inputs/train"},"validation":null,"hyperparameters":{"max_steps":100000}}','{"threads":null,"memory_bytes":20221208164,"save_every":2}','{"team":"a"}',0,1000,1,0,0,0,22799,115,120,76,'interrupted','{"step":74,"reason":"signal"}',74,100000,370,0.00074,100.0,1.00000000000000019428e-02,0.067568,5.0,'{"step":0,"metric":"val_loss","value":5.0}','none','[]',NULL,74,100,'2026-11-24T02:35:43.549Z','2026-11-24T02:35:43.550Z',NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL);
+INSERT INTO "jobs" VALUES(3,'job_fze2mxppq6d5ytp3',NULL,'','cancelled',NULL,NULL,NULL,'generation','lora','base','ds_b2bf5f7kbyhoiupw',NULL,'null','{"model":"base","dataset":"ds_b2bf5f7kbyhoiupw","priority":5}','{"epochs":1.0,"max_steps":4,"learning_rate":0.001,"metric_for_best":"val_loss"}','{"learning_rate":"because"}','{"rows":1,"used":1,"dropped":0,"truncated":0,"target_tokens":5}','{"peak_bytes":1000,"micro_batch_tokens":16,"recompute":false}','{"task":"generation","method":"lora","model":{"sha256":"1eec943f3fbf69947176e7c711415ad88a08184169f72cd31dca0ab071e14939","file":"inputs/model.gguf"},"train":{"format":"jsonl","columns":{"text":"text"},"sha256":"3e598f25fccc58360d82e79400d0db4f0c263a9694dd753be9b19c734ee34e97","file":"inputs/train"},"validation":null,"hyperparameters":{"max_steps":4}}','{"threads":null,"memory_bytes":20221208164,"save_every":2}','{}',5,1000,0,0,0,0,0,0,4,1,NULL,NULL,0,4,0,NULL,NULL,NULL,NULL,NULL,NULL,NULL,'[]',NULL,NULL,0,'2026-11-24T02:35:43.592Z',NULL,'2026-11-24T02:35:43.608Z',NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL);
+INSERT INTO "jobs" VALUES(4,'job_v32gjogok3cvf4uu',NULL,'','succeeded',NULL,NULL,NULL,'generation','lora','base','ds_bmw7kuateajsrjj7',NULL,'null','{"model":"base","dataset":"ds_bmw7kuateajsrjj7"}','{"epochs":1.0,"max_steps":4,"learning_rate":0.001,"metric_for_best":"val_loss"}','{"learning_rate":"because"}','{"rows":1,"used":1,"dropped":0,"truncated":0,"target_tokens":5}','{"peak_bytes":1000,"micro_batch_tokens":16,"recompute":false}','{"task":"generation","method":"lora","model":{"sha256":"1eec943f3fbf69947176e7c711415ad88a08184169f72cd31dca0ab071e14939","file":"inputs/model.gguf"},"train":{"format":"jsonl","columns":{"text":"text"},"sha256":"1f22f268184806c7138963e827eb90625dc6f8b56eeb90a8b5937977e6ee77b8","file":"inputs/train"},"validation":null,"hyperparameters":{"max_steps":4}}','{"threads":null,"memory_bytes":20221208164,"save_every":2}','{}',0,1000,1,0,0,0,2326,13,18,7,'finished','{"step":4,"reason":"completed","best":{"step":4},"exported_step":4,"seconds":1.0}',4,4,20,1.0,100.0,1.00000000000000019428e-02,1.25,1.5,'{"step":4,"metric":"val_loss","value":1.5}','none','[{"artifact":"peft","base_sha256":"x","rows":1,"max_abs_logit_diff":0.0,"passed":true}]',4,4,100,'2026-11-24T02:35:43.701Z','2026-11-24T02:35:44.861Z','2026-11-24T02:35:45.183Z',NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL);
 CREATE TABLE keys (
     id TEXT PRIMARY KEY,
     name TEXT NOT NULL,
@@ -483,6 +483,49 @@ CREATE TABLE models (
 INSERT INTO "models" VALUES(1,'base','fake','gguf',NULL,7,64,256,'["generation"]',NULL,'1eec943f3fbf69947176e7c711415ad88a08184169f72cd31dca0ab071e14939',10,0,'model.gguf','[{"inode":2156482,"mtime":1795487743,"name":"model.gguf","size":10}]','2026-11-24T02:35:43.305Z');
 CREATE TABLE shares (owner TEXT PRIMARY KEY, last INTEGER NOT NULL) STRICT;
 INSERT INTO "shares" VALUES('',3);
+CREATE TABLE sweep_events (
+    sweep INTEGER NOT NULL REFERENCES sweeps (n) ON DELETE CASCADE,
+    seq INTEGER NOT NULL,
+    time TEXT NOT NULL,
+    type TEXT NOT NULL,
+    data TEXT NOT NULL,
+    PRIMARY KEY (sweep, seq)
+) STRICT, WITHOUT ROWID;
+INSERT INTO "sweep_events" VALUES(1,1,'2026-11-27T19:00:00.000Z','queued','{}');
+INSERT INTO "sweep_events" VALUES(1,2,'2026-11-27T19:00:00.000Z','succeeded','{}');
+CREATE TABLE sweeps (
+    n INTEGER PRIMARY KEY AUTOINCREMENT,
+    id TEXT NOT NULL UNIQUE,
+    name TEXT,
+    owner TEXT NOT NULL,    -- as in jobs; with what follows, on whose behalf trials are submitted
+    scope TEXT NOT NULL,
+    sees_all INTEGER NOT NULL,
+    team TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    status TEXT NOT NULL CHECK (status IN ('queued', 'running', 'paused', 'succeeded', 'failed', 'cancelled')),
+    reason_code TEXT,
+    reason_message TEXT,
+    request TEXT NOT NULL,  -- as sent
+    plan TEXT NOT NULL,     -- what it was resolved to: axes, rungs, metric, trials, costs
+    result TEXT NOT NULL DEFAULT 'null',
+    next_seq INTEGER NOT NULL DEFAULT 1,
+    created_at TEXT NOT NULL,
+    started_at TEXT,
+    finished_at TEXT
+) STRICT;
+INSERT INTO "sweeps" VALUES(1,'swp_aaaaaaaaaaaaaaaa','kept','','admin',1,'','random','succeeded',NULL,NULL,'{}','{"kind":"random","job":{"model":"base","dataset":"ds_h6skp74kzjuws5id"},"metric":"val_loss","smaller":true,"trials":1,"parallel":1,"seed":0,"seeds":1,"keep":"best","target":null,"scheduler":"none","axes":[],"rungs":[],"steps":3.0,"seconds":5.0,"estimate":{"steps":3.0,"seconds":5.0},"budget":null,"warnings":[]}','null',3,'2026-11-27T19:00:00.000Z',NULL,'2026-11-27T19:00:09.000Z');
+CREATE TABLE trials (
+    sweep INTEGER NOT NULL REFERENCES sweeps (n) ON DELETE CASCADE,
+    number INTEGER NOT NULL,
+    role TEXT NOT NULL,     -- what it is for: auto, trial, seed, fold, …
+    settings TEXT NOT NULL, -- what it changes in the job's request
+    point TEXT NOT NULL,    -- the same as numbers, one an axis; null where the axis does not apply
+    rungs TEXT NOT NULL,    -- steps at which it pauses
+    job TEXT,               -- id; NULL: it could not be planned, and `why` says why
+    why TEXT,
+    PRIMARY KEY (sweep, number)
+) STRICT, WITHOUT ROWID;
+INSERT INTO "trials" VALUES(1,0,'auto','{}','[]','[]','job_pf7zcnumyl7hqr5f',NULL);
 CREATE INDEX jobs_by_status ON jobs (status, n);
 CREATE INDEX jobs_by_dataset ON jobs (dataset);
 CREATE INDEX jobs_by_verified ON jobs (verifies) WHERE verifies IS NOT NULL;
@@ -490,9 +533,12 @@ CREATE INDEX metrics_evaluated ON metrics (job, seq) WHERE val IS NOT NULL;
 CREATE INDEX jobs_waiting ON jobs (priority DESC, n) WHERE status = 'queued';
 CREATE INDEX datasets_by_file ON datasets (sha256);
 CREATE INDEX jobs_by_owner ON jobs (owner, status);
+CREATE INDEX sweeps_by_status ON sweeps (status, n);
+CREATE INDEX jobs_by_sweep ON jobs (sweep) WHERE sweep IS NOT NULL;
 DELETE FROM "sqlite_sequence";
 INSERT INTO "sqlite_sequence" VALUES('models',1);
 INSERT INTO "sqlite_sequence" VALUES('jobs',4);
 INSERT INTO "sqlite_sequence" VALUES('datasets',4);
+INSERT INTO "sqlite_sequence" VALUES('sweeps',1);
 COMMIT;
 PRAGMA user_version=9;

@@ -1,0 +1,269 @@
+/* /sweeps: experiments (server/sweeps/sweeps.h), and /compare. */
+#include "api/handlers.h"
+#include "server/sweeps/compare.h"
+#include "server/sweeps/plan.h"
+#include "server/sweeps/sweeps.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define COMPARED_MAX 20
+
+/* The sweep that the path names; the caller finishes it in every case. */
+static int load(struct hn_request *req, struct hn_sweep *ret, struct hn_error *err) {
+    *ret = (struct hn_sweep){0};
+    struct hn_db *db = hn_request_db(req, err);
+    return db ? hn_db_sweep_get(db, req->params[0], ret, err) : HN_E_INTERNAL;
+}
+
+static int reply(struct hn_request *req, int status, const char *id, struct hn_error *err) {
+    struct hn_sweep sweep = {0};
+    json_t *shown = NULL;
+    struct hn_db *db = hn_request_db(req, err);
+    int rc = db ? hn_db_sweep_get(db, id, &sweep, err) : HN_E_INTERNAL;
+    if (!rc)
+        rc = hn_sweep_json(db, &sweep, &shown, err);
+    hn_sweep_finish(&sweep);
+    return rc ? rc : hn_reply_json(req, status, shown, err);
+}
+
+/* What it would take: the plan, without the job that was sent. */
+static int reply_plan(
+    struct hn_request *req, const json_t *body, json_t **ret_details, struct hn_error *err) {
+    struct hn_submitter who = hn_access_submitter(req);
+    json_t *plan = NULL;
+    int rc = hn_sweep_plan(req->server, &who, body, &plan, ret_details, err);
+    if (rc)
+        return rc;
+    json_object_del(plan, "chosen");
+    return hn_reply_json(req, 200, plan, err);
+}
+
+int hn_sweeps_create(struct hn_request *req, struct hn_error *err) {
+    struct hn_submitter who = hn_access_submitter(req);
+    char id[HN_ID_SIZE], *location;
+    bool dry_run = false;
+    json_t *body = NULL, *details = NULL;
+    int rc = hn_query_flag(req, "dry_run", &dry_run, err);
+    if (!rc)
+        rc = hn_body_object(req, &body, err);
+    if (!rc)
+        rc = dry_run ? reply_plan(req, body, &details, err)
+                     : hn_sweep_submit(req->server, &who, body, id, &details, err);
+    json_decref(body);
+    if (details) {
+        json_decref(req->details);
+        req->details = details;
+    }
+    if (rc || dry_run)
+        return rc;
+    hn_request_object(req, id);
+    if ((location = hn_request_alloc(req, 64))) {
+        snprintf(location, 64, "/sweeps/%s", id);
+        hn_reply_header(req, "Location", location);
+    }
+    return reply(req, 201, id, err);
+}
+
+struct page {
+    struct hn_db *db;
+    json_t *data;
+    struct hn_error *err;
+    int rc;
+};
+
+static void add_sweep(void *ud, const struct hn_sweep *sweep) {
+    struct page *page = ud;
+    json_t *shown = NULL;
+    if (!page->rc && !(page->rc = hn_sweep_json(page->db, sweep, &shown, page->err)))
+        json_array_append_new(page->data, shown);
+}
+
+int hn_sweeps_list(struct hn_request *req, struct hn_error *err) {
+    struct hn_reach reach = hn_access_reach(req);
+    int64_t limit;
+    const char *after;
+    bool more = false;
+    int rc = hn_query_page(req, 20, 200, &limit, &after, err);
+    struct page page = {.db = rc ? NULL : hn_request_db(req, err), .err = err};
+    if (!page.db)
+        return rc ? rc : HN_E_INTERNAL;
+    page.data = json_array();
+    rc = hn_db_sweep_list(page.db, &reach, after, limit, add_sweep, &page, &more, err);
+    if (!rc)
+        rc = page.rc;
+    if (rc) {
+        json_decref(page.data);
+        return rc;
+    }
+    size_t n = json_array_size(page.data);
+    return hn_reply_list(req, page.data,
+        more && n ? json_string_value(json_object_get(json_array_get(page.data, n - 1), "id"))
+                  : NULL,
+        err);
+}
+
+int hn_sweeps_get(struct hn_request *req, struct hn_error *err) {
+    return reply(req, 200, req->params[0], err);
+}
+
+static int ask(struct hn_request *req, const char *verb, struct hn_error *err) {
+    int rc = hn_sweep_ask(req->server, req->params[0], verb, err);
+    return rc ? rc : reply(req, 200, req->params[0], err);
+}
+
+int hn_sweeps_cancel(struct hn_request *req, struct hn_error *err) {
+    return ask(req, "cancel", err);
+}
+
+int hn_sweeps_pause(struct hn_request *req, struct hn_error *err) {
+    return ask(req, "pause", err);
+}
+
+int hn_sweeps_resume(struct hn_request *req, struct hn_error *err) {
+    return ask(req, "resume", err);
+}
+
+int hn_sweeps_delete(struct hn_request *req, struct hn_error *err) {
+    int rc = hn_store_call(
+        req->server->store, hn_db_sweep_delete, (void *)(uintptr_t)req->params[0], err);
+    if (!rc)
+        hn_reply_empty(req, 204);
+    return rc;
+}
+
+/* A CSV cell in quotes where it needs them; not a formula to a spreadsheet. */
+static void put_cell(struct hn_buf *out, const char *text) {
+    bool plain = !strpbrk(text, ",\"\r\n") && !strchr("=+-@", text[0]);
+    bool number = *text == '-' && text[strspn(text, "-+.0123456789e")] == 0;
+    if (!*text || plain || number) {
+        hn_buf_text(out, text);
+        return;
+    }
+    hn_buf_char(out, '"');
+    if (strchr("=+-@", text[0]))
+        hn_buf_char(out, '\'');
+    for (const char *s = text; *s; s++) {
+        if (*s == '"')
+            hn_buf_char(out, '"');
+        hn_buf_char(out, *s);
+    }
+    hn_buf_char(out, '"');
+}
+
+static void put_value(struct hn_buf *out, const json_t *value) {
+    char *text = !value || json_is_null(value)
+        ? NULL
+        : json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT | JSON_REAL_PRECISION(15));
+    put_cell(out, json_is_string(value) ? json_string_value(value) : text ? text : "");
+    free(text);
+}
+
+/* One line a trial; a column for each name in settings. */
+static int reply_csv(struct hn_request *req, json_t *trials, struct hn_error *err) {
+    static const char *const columns[] = {"number", "job", "role", "name", "status", "value",
+        "best_step", "step", "total_steps", "rows", "rung", "seconds", "why"};
+    json_t *trial, *names = json_object(), *value;
+    struct hn_buf out = {0};
+    const char *name;
+    size_t i;
+    json_array_foreach(trials, i, trial)
+        json_object_update(names, json_object_get(trial, "settings"));
+    for (size_t k = 0; k < sizeof columns / sizeof columns[0]; k++)
+        hn_buf_printf(&out, "%s%s", k ? "," : "", columns[k]);
+    json_object_foreach(names, name, value) {
+        hn_buf_char(&out, ',');
+        put_cell(&out, name);
+    }
+    hn_buf_text(&out, "\r\n");
+    json_array_foreach(trials, i, trial) {
+        for (size_t k = 0; k < sizeof columns / sizeof columns[0]; k++) {
+            if (k)
+                hn_buf_char(&out, ',');
+            put_value(&out, json_object_get(trial, columns[k]));
+        }
+        json_object_foreach(names, name, value) {
+            hn_buf_char(&out, ',');
+            put_value(&out, json_object_get(json_object_get(trial, "settings"), name));
+        }
+        hn_buf_text(&out, "\r\n");
+    }
+    json_decref(names);
+    json_decref(trials);
+    if (out.failed) {
+        hn_buf_free(&out);
+        return hn_fail(err, HN_E_INTERNAL, "out of memory");
+    }
+    hn_reply_bytes(req, 200, "text/csv; charset=utf-8", out.data, out.size);
+    return 0;
+}
+
+int hn_sweeps_trials(struct hn_request *req, struct hn_error *err) {
+    static const char *const formats[] = {"json", "csv", NULL};
+    const char *format = "json";
+    struct hn_sweep sweep;
+    json_t *trials = NULL;
+    int rc = load(req, &sweep, err);
+    if (!rc)
+        rc = hn_query_word(req, "format", formats, &format, err);
+    if (!rc)
+        rc = hn_sweep_trials_json(hn_request_db(req, err), &sweep, &trials, err);
+    hn_sweep_finish(&sweep);
+    if (rc)
+        return rc;
+    return format[0] == 'c' ? reply_csv(req, trials, err) : hn_reply_list(req, trials, NULL, err);
+}
+
+/* The step whose scores stand for the job: of its best evaluation, which is exported. */
+static int best_step(struct hn_request *req, const char *id, int64_t *ret, struct hn_error *err) {
+    struct hn_reach reach = hn_access_reach(req);
+    struct hn_job job;
+    json_t *best = NULL;
+    hn_job_init(&job);
+    struct hn_db *db = hn_request_db(req, err);
+    int rc = db ? hn_db_job_reached(db, &reach, id, err) : HN_E_INTERNAL;
+    if (!rc)
+        rc = hn_db_job_get(db, id, &job, err);
+    if (!rc && job.best && !hn_json_parse(job.best, strlen(job.best), &best, NULL))
+        *ret = json_integer_value(json_object_get(best, "step"));
+    else if (!rc) {
+        rc = hn_fail(err, HN_E_CONFLICT, "job %s has no evaluation on validation rows", id);
+        hn_error_hint(err, "jobs are compared by what they scored on the rows held out");
+    }
+    if (rc)
+        hn_error_field(err, "jobs");
+    json_decref(best);
+    hn_job_finish(&job);
+    return rc;
+}
+
+static int refuse_jobs(struct hn_error *err, const char *message) {
+    hn_fail(err, HN_E_INVALID_FIELD, "%s", message);
+    hn_error_field(err, "jobs");
+    hn_error_hint(err, "GET /compare?jobs=job_a,job_b");
+    return HN_E_INVALID_FIELD;
+}
+
+int hn_compare_get(struct hn_request *req, struct hn_error *err) {
+    const char *jobs = hn_request_query(req, "jobs"), *metric = hn_request_query(req, "metric");
+    struct hn_compared runs[COMPARED_MAX];
+    json_t *compared = NULL;
+    size_t n = 0;
+    int rc = 0;
+    char *list = jobs && *jobs ? hn_request_copy(req, jobs) : NULL, *rest = list;
+    for (char *id; !rc && list && (id = strsep(&rest, ",")) && *id; n++) {
+        if (n == COMPARED_MAX)
+            return refuse_jobs(err, "more than 20 jobs cannot be compared at once");
+        for (size_t i = 0; i < n; i++)
+            if (strcmp(runs[i].job, id) == 0)
+                return refuse_jobs(err, "jobs names a job twice");
+        runs[n] = (struct hn_compared){.job = id};
+        rc = best_step(req, id, &runs[n].step, err);
+    }
+    if (!rc && n < 2)
+        rc = refuse_jobs(err, "jobs must name at least two jobs");
+    if (!rc)
+        rc = hn_compare_runs(req->server, &req->asker, runs, n, metric, &compared, err);
+    return rc ? rc : hn_reply_json(req, 200, compared, err);
+}

@@ -1,0 +1,31 @@
+/* Results on the same validation rows side by side: the helper's "compare" (engine.h). */
+#ifndef HN_SERVER_SWEEPS_COMPARE_H
+#define HN_SERVER_SWEEPS_COMPARE_H
+
+#include "server/process/helper.h"
+#include "server/server.h"
+
+struct hn_compared {
+    const char *job;
+    int64_t step; /* of the evaluation */
+};
+
+/* {"rows","metric","results","pairs"}, new reference. HN_E_CONFLICT when they were measured on
+ * other rows, HN_E_NOT_FOUND when a run keeps no scores of that step. Waits for the helper. */
+int hn_compare_runs(struct hn_server *server, const struct hn_asker *asker,
+    const struct hn_compared *runs, size_t n, const char *metric, json_t **ret,
+    struct hn_error *err);
+/* Of such an answer the pair of these two, as "a minus b"; false: there is none. */
+struct hn_compared_pair {
+    double difference, low, high; /* with its 95 % interval */
+    double p, adjusted;           /* adjusted: for all pairs of the comparison (Holm) */
+};
+bool hn_compared_pair(
+    const json_t *compared, const char *a, const char *b, struct hn_compared_pair *ret);
+/* The rows of all folds together: {"rows","metric","value","interval"}; with `rows_to`, a new file,
+ * each row as a line of JSON. */
+int hn_compare_folds(struct hn_server *server, const struct hn_asker *asker,
+    const struct hn_compared *runs, size_t n, const char *metric, const char *rows_to, json_t **ret,
+    struct hn_error *err);
+
+#endif
