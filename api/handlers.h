@@ -63,6 +63,7 @@ int hn_sweeps_cancel(struct hn_request *req, struct hn_error *err);
 int hn_sweeps_pause(struct hn_request *req, struct hn_error *err);
 int hn_sweeps_resume(struct hn_request *req, struct hn_error *err);
 int hn_sweeps_trials(struct hn_request *req, struct hn_error *err);
+int hn_sweeps_rows(struct hn_request *req, struct hn_error *err);
 int hn_sweeps_events(struct hn_request *req, struct hn_error *err);
 int hn_compare_get(struct hn_request *req, struct hn_error *err);
 

@@ -4,11 +4,16 @@
 #include "server/sweeps/plan.h"
 #include "server/sweeps/sweeps.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #define COMPARED_MAX 20
+#define HN_FOLDS_MAX 100
 
 /* The sweep that the path names; the caller finishes it in every case. */
 static int load(struct hn_request *req, struct hn_sweep *ret, struct hn_error *err) {
@@ -213,6 +218,92 @@ int hn_sweeps_trials(struct hn_request *req, struct hn_error *err) {
     if (rc)
         return rc;
     return format[0] == 'c' ? reply_csv(req, trials, err) : hn_reply_list(req, trials, NULL, err);
+}
+
+/* What the folds' rows are read from: their jobs, and the names of the labels. */
+struct folds {
+    struct hn_sweep_trials trials;
+    struct hn_sweep_plan plan;
+    struct hn_compared runs[HN_FOLDS_MAX];
+    size_t n;
+    json_t *run; /* of a job: its labels */
+};
+
+static void folds_finish(struct folds *f) {
+    hn_sweep_trials_finish(&f->trials);
+    hn_sweep_plan_finish(&f->plan);
+    json_decref(f->run);
+}
+
+/* The caller finishes it in every case. */
+static int find_folds(
+    struct hn_request *req, const struct hn_sweep *sweep, struct folds *f, struct hn_error *err) {
+    struct hn_db *db = hn_request_db(req, err);
+    struct hn_job job;
+    int rc = hn_sweep_plan_open(sweep->plan, &f->plan, err);
+    if (!rc && f->plan.kind != HN_SWEEP_FOLDS) {
+        hn_fail(err, HN_E_CONFLICT, "sweep %s is of kind %s", sweep->id, sweep->kind);
+        hn_error_hint(err, "only folds hold out every row once");
+        rc = HN_E_CONFLICT;
+    }
+    if (!rc)
+        rc = hn_db_trials(db, sweep->n, f->plan.metric, f->plan.smaller, &f->trials, err);
+    for (size_t i = 0; !rc && i < f->trials.n && f->n < HN_FOLDS_MAX; i++) {
+        const struct hn_sweep_trial *t = &f->trials.list[i];
+        if (t->status && strcmp(t->status, "succeeded") == 0)
+            f->runs[f->n++] = (struct hn_compared){t->job, t->best_step};
+    }
+    if (!rc && !f->n)
+        rc = hn_fail(err, HN_E_CONFLICT, "no fold of sweep %s has ended yet", sweep->id);
+    hn_job_init(&job);
+    if (!rc)
+        rc = hn_db_job_get(db, f->runs[0].job, &job, err);
+    if (!rc)
+        rc = hn_json_parse(job.run, strlen(job.run), &f->run, err);
+    hn_job_finish(&job);
+    return rc;
+}
+
+/* Made when it is asked for; gone from the disk as soon as it is open. */
+static int reply_rows(struct hn_request *req, const struct folds *f, struct hn_error *err) {
+    char id[HN_ID_SIZE], path[HN_PATH_SIZE];
+    struct stat st;
+    json_t *told = NULL;
+    const json_t *labels = json_object_get(f->run, "labels");
+    hn_id_make("oof", id);
+    if (!hn_state_path(path, req->server->config->state, "tmp", id, NULL))
+        return hn_fail(err, HN_E_INTERNAL, "path too long");
+    int rc = hn_compare_folds(req->server, &req->asker, f->runs, f->n, f->plan.metric, path,
+        json_is_array(labels) ? labels : NULL, &told, err);
+    json_decref(told);
+    int fd = rc ? -1 : open(path, O_RDONLY | O_CLOEXEC);
+    int number = errno;
+    unlink(path);
+    if (rc)
+        return rc;
+    if (fd < 0 || fstat(fd, &st)) {
+        if (fd >= 0)
+            close(fd);
+        return hn_fail_errno(err, number, "cannot read the rows");
+    }
+    hn_reply_file(req, 200, "application/x-ndjson", fd, 0, (uint64_t)st.st_size);
+    return 0;
+}
+
+int hn_sweeps_rows(struct hn_request *req, struct hn_error *err) {
+    struct hn_sweep sweep;
+    struct folds *f = hn_calloc(1, sizeof *f);
+    int rc = f ? load(req, &sweep, err) : hn_fail(err, HN_E_INTERNAL, "out of memory");
+    if (!f)
+        return rc;
+    if (!rc)
+        rc = find_folds(req, &sweep, f, err);
+    if (!rc)
+        rc = reply_rows(req, f, err);
+    hn_sweep_finish(&sweep);
+    folds_finish(f);
+    free(f);
+    return rc;
 }
 
 /* The step whose scores stand for the job: of its best evaluation, which is exported. */

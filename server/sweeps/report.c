@@ -317,9 +317,8 @@ static void report_folds(struct report *r) {
         return;
     struct hn_interval mean;
     hn_folds_interval(values, n, 0.95, &mean);
-    if (hn_compare_folds(r->server, NULL, runs, n, r->plan->metric, NULL, &pooled, &err))
+    if (hn_compare_folds(r->server, NULL, runs, n, r->plan->metric, NULL, NULL, &pooled, &err))
         pooled = json_pack("{s:s}", "error", err.message);
-    json_object_set_new(pooled, "folds", json_integer((json_int_t)n));
     json_object_set_new(pooled, "mean", number(mean.estimate));
     json_object_set_new(
         pooled, "mean_interval", json_pack("[o,o]", number(mean.low), number(mean.high)));

@@ -287,7 +287,14 @@ def test_folds(served):
     assert told["status"] == "succeeded", told
     found = trials(served, told["id"])
     assert [t["role"] for t in found] == ["fold"] * 4 and sum(80 - t["rows"] for t in found) == 80, found
-    assert told["folds"]["rows"] == 80 and told["folds"]["folds"] == 4, told["folds"]
+    assert told["folds"]["rows"] == 80 and [f["value"] for f in told["folds"]["folds"]] == pytest.approx([t["value"] for t in found]), told["folds"]
+    held = [json.loads(line) for line in served.get(f"/sweeps/{told['id']}/rows").text.splitlines()]
+    assert sorted(r["line"] for r in held) == list(range(1, 81)) and all(r["label"] == rows[r["line"] - 1]["label"] for r in held), held[:3]
+    assert all(r["right"] == (r["label"] == r["predicted"]) and 0 < r["p"] < 1 for r in held) and not list((served.state / "tmp").iterdir())
+    groups = collections.defaultdict(set)
+    for r in held:
+        groups[rows[r["line"] - 1]["author"]].add(r["fold"])
+    assert all(len(folds) == 1 for folds in groups.values())
     mean = sum(t["value"] for t in found) / 4
     assert told["folds"]["mean"] == pytest.approx(mean) and told["folds"]["mean_interval"][0] < mean < told["folds"]["mean_interval"][1]
     refused(served, "folds", "", kind="folds", job=job(served, reviews(6)), folds=7)
