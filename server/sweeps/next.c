@@ -224,6 +224,16 @@ static bool next_seed(const struct hn_sweep_plan *plan, const struct hn_sweep_tr
     return true;
 }
 
+/* The job as it is goes to its end as well, so that the gain over it can be told; -1: it has, or
+ * cannot. */
+static int64_t find_held_auto(const struct hn_sweep_trials *trials) {
+    for (size_t i = 0; i < trials->n; i++)
+        if (strcmp(trials->list[i].role, "auto") == 0 &&
+            hn_trial_phase(&trials->list[i]) == HN_TRIAL_HELD)
+            return (int64_t)i;
+    return -1;
+}
+
 /* How the sweep stands. */
 struct standing {
     int64_t active, aside, started; /* started: of the plan's own trials, from 0 on */
@@ -249,10 +259,13 @@ static struct standing look(
     return s;
 }
 
-static bool may_start(const struct hn_sweep_plan *plan, const struct standing *s) {
-    return s->started < plan->trials && !s->reached &&
-        (plan->budget_steps <= 0 || s->steps < (double)plan->budget_steps) &&
+static bool has_budget(const struct hn_sweep_plan *plan, const struct standing *s) {
+    return (plan->budget_steps <= 0 || s->steps < (double)plan->budget_steps) &&
         (plan->budget_seconds <= 0 || s->seconds < plan->budget_seconds * (double)plan->parallel);
+}
+
+static bool may_start(const struct hn_sweep_plan *plan, const struct standing *s) {
+    return s->started < plan->trials && !s->reached && has_budget(plan, s);
 }
 
 /* What halving says of trials that pause. */
@@ -313,6 +326,14 @@ int hn_sweep_next(const struct hn_sweep_plan *plan, const struct hn_sweep_trials
     }
     if (s.active || s.aside)
         return 0;
+    int64_t held = has_budget(plan, &s) ? find_held_auto(trials) : -1;
+    if (held >= 0) {
+        ret->act = HN_SWEEP_PROMOTE;
+        ret->index = (size_t)held;
+        ret->rung = plan->n_rungs;
+        ret->to_end = true;
+        return 0;
+    }
     if (!next_seed(plan, trials, ret))
         ret->act = HN_SWEEP_DONE;
     return 0;

@@ -21,6 +21,7 @@ struct hn_sweep_step {
     double point[HN_SPACE_AXES]; /* of kinds with a space */
     bool pauses;                 /* at the plan's rungs */
     size_t index, rung;
+    bool to_end; /* PROMOTE: past all rungs */
 };
 
 /* Earlier jobs that a search begins from, as trials with negative numbers. */

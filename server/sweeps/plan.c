@@ -605,11 +605,14 @@ static int fit_budget(struct planning *p, double share, struct hn_error *err) {
     room = jobs && (double)jobs < asked ? (double)jobs : fixed ? (double)p->trials : asked;
     if (jobs && (double)jobs < room)
         room = (double)jobs;
-    if (steps > 0 && floor(steps / (p->steps * share)) < room) {
-        room = floor(steps / (p->steps * share));
+    /* and what the job as it is takes to its end, beside its share */
+    double whole = share < 1 && !fixed ? 1 - share : 0;
+    if (steps > 0 && floor((steps / p->steps - whole) / share) < room) {
+        room = fmax(0, floor((steps / p->steps - whole) / share));
         which = "budget.steps";
     }
-    double together = seconds * (double)p->parallel / ((p->seconds > 0 ? p->seconds : 1) * share);
+    double together = fmax(
+        0, (seconds * (double)p->parallel / (p->seconds > 0 ? p->seconds : 1) - whole) / share);
     if (seconds > 0 && floor(together) < room) {
         room = floor(together);
         which = "budget.seconds";
@@ -682,7 +685,8 @@ static int plan_kind(struct planning *p, double *ret_share, struct hn_error *err
 
 static void finish_plan(struct planning *p, double share) {
     const char *metric = json_string_value(json_object_get(chosen(p), "metric_for_best"));
-    double all = (double)p->trials * share;
+    double all =
+        (double)p->trials * share + (share < 1 && p->kind < HN_SWEEP_FOLDS ? 1 - share : 0);
     const struct hn_json_member members[] = {{"job", json_incref(p->job)},
         {"metric", json_string(metric ? metric : "val_loss")},
         {"smaller", json_boolean(hn_metric_is_smaller(metric ? metric : "val_loss"))},

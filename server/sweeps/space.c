@@ -165,18 +165,41 @@ static bool is_one_of(const json_t *value, const json_t *list) {
     return false;
 }
 
+/* An axis, or a field that a condition names: the nearest known one is told. */
+static int check_name(const char *name, const char *prefix, struct hn_error *err) {
+    static const char *const fields[] = {"method", "model", "dataset"};
+    const char *names[128];
+    json_t *rows = hn_hyperparams_schema(), *row, *object = json_object();
+    size_t i, n = 0;
+    json_array_foreach(rows, i, row)
+        if (n < 120)
+            names[n++] = json_string_value(json_object_get(row, "name"));
+    for (i = 0; i < 3; i++)
+        names[n++] = fields[i];
+    names[n] = NULL;
+    json_object_set_new(object, name, json_null());
+    int rc = is_weight(name) ? 0 : hn_json_known(object, names, prefix, err);
+    json_decref(object);
+    json_decref(rows);
+    return rc;
+}
+
 /* "when": {name: value or list of values}. What is no axis is decided here: *ret_never. */
 static int read_when(const char *name, const json_t *when, const json_t *job, json_t *axes,
     json_t *axis, bool *ret_never, struct hn_error *err) {
     const char *other;
+    char prefix[80];
     json_t *wanted, *kept = json_object();
     int rc = 0;
+    snprintf(prefix, sizeof prefix, "space.%.60s.when.", name);
     if (!json_is_object(when)) {
         json_decref(kept);
         return refuse(err, name, "when", "must be an object",
             "for example {\"when\": {\"method\": \"lora\"}}");
     }
     json_object_foreach((json_t *)(uintptr_t)when, other, wanted) {
+        if (rc || (rc = check_name(other, prefix, err)))
+            break;
         json_t *list = json_is_array(wanted) ? json_incref(wanted) : json_pack("[O]", wanted);
         const json_t *known = find_axis(axes, other);
         if (known && !json_object_get(known, "values"))
@@ -200,31 +223,13 @@ static int read_when(const char *name, const json_t *when, const json_t *job, js
     return rc;
 }
 
-static int check_name(const char *name, struct hn_error *err) {
-    static const char *const fields[] = {"method", "model", "dataset"};
-    const char *names[128];
-    json_t *rows = hn_hyperparams_schema(), *row, *object = json_object();
-    size_t i, n = 0;
-    json_array_foreach(rows, i, row)
-        if (n < 120)
-            names[n++] = json_string_value(json_object_get(row, "name"));
-    for (i = 0; i < 3; i++)
-        names[n++] = fields[i];
-    names[n] = NULL;
-    json_object_set_new(object, name, json_null());
-    int rc = is_weight(name) ? 0 : hn_json_known(object, names, "space.", err);
-    json_decref(object);
-    json_decref(rows);
-    return rc;
-}
-
 static int read_axis(
     const char *name, const json_t *given, const json_t *job, json_t *axes, struct hn_error *err) {
     static const char *const known[] = {"values", "min", "max", "log", "step", "when", NULL};
     char prefix[80];
     bool never = false;
     snprintf(prefix, sizeof prefix, "space.%.60s.", name);
-    int rc = check_name(name, err);
+    int rc = check_name(name, "space.", err);
     if (rc)
         return rc;
     if (!json_is_object(given) && !json_is_array(given))
@@ -240,7 +245,9 @@ static int read_axis(
         rc = refuse(err, name, "", "has both values and a range", "leave one of them out");
     if (!rc)
         rc = values ? read_values(name, values, axis, err) : read_range(name, given, axis, err);
-    if (!rc && !never)
+    if (!rc && never)
+        rc = refuse(err, name, "when", "never holds for this job", "leave the axis out");
+    if (!rc)
         json_array_append(axes, axis);
     json_decref(axis);
     return rc;
@@ -264,8 +271,6 @@ int hn_space_read(const json_t *space, const json_t *job, json_t **ret, struct h
         }
     if (!rc && json_array_size(axes) > HN_SPACE_AXES)
         rc = hn_fail(err, HN_E_INVALID_FIELD, "space has more than %d axes", HN_SPACE_AXES);
-    if (!rc && !json_array_size(axes))
-        rc = hn_fail(err, HN_E_INVALID_FIELD, "no axis of space applies to this job");
     if (rc) {
         json_decref(axes);
         if (err && !*err->field)

@@ -198,11 +198,12 @@ static size_t break_tie(const struct looked *l, size_t first) {
 }
 
 static int promote(const struct looked *l, const struct hn_sweep_step *step, struct hn_error *err) {
-    const struct hn_sweep_trial *t = &l->trials.list[break_tie(l, step->index)];
+    const struct hn_sweep_trial *t =
+        &l->trials.list[step->to_end ? step->index : break_tie(l, step->index)];
     struct hn_trial_promote p = {
         .sweep = l->sweep.id, .job = t->job, .number = t->number, .rung = (int64_t)step->rung};
     /* the next of its own stops: where rungs of a short run fall together it has fewer */
-    for (size_t i = t->n_rungs; i-- > 0;)
+    for (size_t i = t->n_rungs; i-- > 0 && !step->to_end;)
         if (t->rungs[i] > t->step)
             p.stop_at = t->rungs[i];
     return hn_store_call(l->server->store, hn_db_trial_promote, &p, err);

@@ -123,6 +123,9 @@ def test_search(served):
     for trial in found:
         value = {"accuracy": trial["value"]}
         assert (trial["step"], trial["status"]) in [(2, "cancelled"), (6, "cancelled"), (18, "succeeded")], (trial, value)
+    assert found[0]["status"] == "succeeded"  # trial 0, for the gain over it
+    gain = told["best"]["gain_over_auto"]
+    assert gain is None if told["best"]["number"] == 0 else gain["value"] == pytest.approx(told["best"]["value"] - found[0]["value"]), told
     best = served.get(f"/jobs/{told['best']['job']}").json()
     assert 1e-5 <= best["hyperparameters"]["learning_rate"] <= 1e-2
     again = served.post("/jobs", json=best["request"]).json()
@@ -217,6 +220,8 @@ def test_refusals(served):
         ("space.lora_rank", "whole number", {"kind": "random", "space": {"lora_rank": {"min": 1.5, "max": 4}}}),
         ("space.learning_rate", "values", {"space": {"learning_rate": {"min": 1e-5, "max": 1e-3}}}),
         ("space.model.values[0]", "nope", {"space": {"model": ["nope"]}}), ("space.method", "adapter", {"space": {"method": ["loar"]}}),
+        ("space.lora_rank.when.metod", "method", {"space": {"lora_rank": {"values": [4, 8], "when": {"metod": "lora"}}}}),
+        ("space.lora_rank.when", "never holds", {"space": {"lora_rank": {"values": [4, 8], "when": {"method": "full"}}}}),
         ("space", "10000 points", {"space": {"seed": {"min": 1, "max": 1000000000}}}),
         ("space", "10000 points", {"space": {k: [i / 100 for i in range(1, 65)] for k in ("weight_decay", "lora_dropout", "dropout", "label_smoothing", "beta1")}}),
         ("folds", "belongs to", {"folds": 3}), ("eta", "2", {"eta": 1}), ("scheduler", "asha", {"scheduler": "median"}),
