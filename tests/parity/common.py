@@ -4,8 +4,11 @@ import os
 import pathlib
 import socket
 import subprocess
+import sys
 import tarfile
 import io
+
+import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BUILD = pathlib.Path(os.environ.get("HONE_BUILD", ROOT / "build"))
@@ -119,3 +122,13 @@ def shuffle(n, seed, epoch):
         k = philox_u64(seed, 2, epoch, i) % i
         order[i - 1], order[k] = order[k], order[i - 1]
     return order
+
+
+def llamacpp(model, prompts, adapter=None):
+    """Of each prompt {id: log probability} of the five next tokens that llama.cpp finds most likely."""
+    pytest.importorskip("xllamacpp")
+    done = subprocess.run([sys.executable, str(ROOT / "tests" / "parity" / "read_llamacpp.py")], text=True, capture_output=True, timeout=120,
+                          input=json.dumps({"model": str(model), "adapter": str(adapter) if adapter else None, "prompts": prompts}))
+    lines = [line for line in done.stdout.splitlines() if line.startswith("ANSWER")]
+    assert lines, done.stderr[-3000:]
+    return [{int(k): v for k, v in row.items()} for row in json.loads(lines[0].removeprefix("ANSWER"))]

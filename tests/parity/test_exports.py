@@ -91,6 +91,14 @@ def test_gguf_adapter(run, ids, ours):
     assert np.abs(logits_of(model, ids) - ours).max() < TOLERANCE
 
 
+def test_gguf_adapter_in_llamacpp(run, ids, ours):
+    """Both read the base's blocks: llama.cpp multiplies by its own quantised activations, which moves the log probabilities a little."""
+    (plain,), (found,) = (common.llamacpp(common.GGUF, [ids], adapter) for adapter in (None, run / "artifacts" / "gguf" / "adapter.gguf"))
+    expected = torch.log_softmax(torch.tensor(ours[-1]), -1)
+    off, without = ([abs(value - expected[token].item()) for token, value in one.items()] for one in (found, plain))
+    assert sum(off) / len(off) < 0.25 and sum(without) > 2 * sum(off), (off, without)  # without it, it is another model
+
+
 def test_merged_folder(run, ids, ours):
     import transformers
     if not (run / "artifacts" / "merged").exists():

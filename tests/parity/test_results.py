@@ -175,6 +175,9 @@ def test_read_back(family, task, tmp_path):
         common.probe({"model": str(art / "merged_gguf" / "model.gguf"), "rows": [ids], "what": "logits", "out": str(tmp_path / "l")}, tmp_path)
         ours = np.fromfile(tmp_path / "l", np.float32).reshape(len(ids), -1)
         assert np.abs(ours - np.array(first[0])).max() < 2e-2 * np.abs(first[0]).max()  # matrices are F16 there
+        (found,) = common.llamacpp(art / "merged_gguf" / "model.gguf", [ids])
+        expected = torch.log_softmax(torch.tensor(ours[-1]), -1)
+        assert found and all(abs(value - expected[token].item()) < 2e-2 for token, value in found.items()), (found, expected.topk(5))
 
 
 @pytest.mark.parametrize("family,changes,words", [("gemma3", {"query_pre_attn_scalar": 24}, "the scale of attention"),
