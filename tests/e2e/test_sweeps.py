@@ -6,6 +6,7 @@ import json
 import random
 import re
 import sqlite3
+import subprocess
 import time
 
 import pytest
@@ -13,6 +14,7 @@ import requests
 
 import tiny
 from browser import CHROMIUM, Browser
+from daemon import HONED
 
 ENDED = ("succeeded", "failed", "cancelled")
 GOOD, BAD = "good great fine".split(), "bad dull poor".split()
@@ -436,3 +438,33 @@ def test_page(served, tmp_path):
         assert not browser.complaints, browser.complaints
     finally:
         browser.close()
+
+
+def test_owners(start, tmp_path):
+    """Trials belong to who sent the sweep; others do not see either."""
+    tiny.bert(tmp_path / "models" / "bert")
+    daemon = start("--model_dirs", str(tmp_path / "models"), "--require_keys", "yes", fake=False)
+    keys = {}
+    for name, scope in (("boss", "admin"), ("ann", "submit"), ("bob", "submit")):
+        made = subprocess.run([HONED, "key", "create", "--state", str(daemon.state), "--name", name, "--scope", scope, *(["--see", "own"] if scope == "submit" else [])],
+                              capture_output=True, text=True)
+        assert made.returncode == 0, made.stderr
+        keys[name] = {"Authorization": "Bearer " + made.stdout.strip()}
+    assert daemon.post("/models", json={"name": "bert", "path": str(tmp_path / "models" / "bert")}, headers=keys["boss"]).status_code == 201
+    rows = "".join(json.dumps(row) + "\n" for row in reviews(80)).encode()
+    data = requests.post(f"{daemon.url}/datasets", data=rows, headers=keys["ann"]).json()["id"]
+    body = {"kind": "grid", "space": {"learning_rate": [1e-3]}, "job": {"model": "bert", "dataset": data, "validation": 0.3, "hyperparameters": {"max_steps": 4}}}
+    assert daemon.post("/sweeps", json=body, headers=keys["bob"]).json()["error"]["field"] == "job.dataset"
+    sweep = daemon.post("/sweeps", json=body, headers=keys["ann"]).json()
+    deadline = time.time() + 60
+    while daemon.get(f"/sweeps/{sweep['id']}", headers=keys["ann"]).json()["status"] != "succeeded" and time.time() < deadline:
+        time.sleep(0.1)
+    trial = daemon.get(f"/sweeps/{sweep['id']}/trials", headers=keys["ann"]).json()["data"][1]
+    assert trial["status"] == "succeeded" and daemon.get(f"/jobs/{trial['job']}", headers=keys["boss"]).json()["owner"] == sweep["owner"] != None
+    for path in ("", "/trials", "/events"):
+        assert daemon.get(f"/sweeps/{sweep['id']}{path}", headers=keys["bob"]).status_code == 404
+    for verb in ("pause", "cancel"):
+        assert daemon.post(f"/sweeps/{sweep['id']}/{verb}", headers=keys["bob"]).status_code == 404
+    assert daemon.get("/sweeps", headers=keys["bob"]).json()["data"] == [] and len(daemon.get("/sweeps", headers=keys["boss"]).json()["data"]) == 1
+    assert daemon.get(f"/compare?jobs={trial['job']},{trial['job'][:-1]}x", headers=keys["bob"]).status_code == 404
+    assert daemon.delete(f"/sweeps/{sweep['id']}", headers=keys["bob"]).status_code == 404
