@@ -4,7 +4,7 @@
 #   bench/run.sh GSM8K_TRAIN.jsonl SST2_TRAIN.tsv [training.py's options]
 #
 # GSM8K: lines of {"question","answer"}; SST-2: `text TAB label`. The models are fetched, and the peers (PyTorch, Transformers, PEFT,
-# llama.cpp, oneDNN) installed into a folder of their own, the first time: some gigabytes and, for llama.cpp, ten minutes of compiling.
+# llama.cpp, oneDNN, Optuna) installed into a folder of their own, the first time: some gigabytes and, for llama.cpp, ten minutes of compiling.
 # LLMC=FOLDER names a checkout of llm.c as of April 2024 (one file, train_gpt2.c), which is built with its matmuls through OpenBLAS.
 set -eu
 cd "$(dirname "$0")/.."
@@ -17,10 +17,10 @@ install_packages
 fetch_model
 fetch_minilm
 PEERS="$CACHE/peers"
-if [ ! -f "$PEERS/.complete-2" ]; then
+if [ ! -f "$PEERS/.complete-3" ]; then
     python3 -m venv "$PEERS"
-    "$PEERS/bin/pip" install -qq torch==2.13.0 transformers==5.23.0 peft==0.21.2 gguf==0.19.0 numpy safetensors llama-cpp-python==0.3.36 onednn-cpu-gomp==2023.2.0
-    touch "$PEERS/.complete-2"
+    "$PEERS/bin/pip" install -qq torch==2.13.0 transformers==5.23.0 peft==0.21.2 gguf==0.19.0 numpy safetensors llama-cpp-python==0.3.36 onednn-cpu-gomp==2023.2.0 optuna==5.0.0
+    touch "$PEERS/.complete-3"
 fi
 [ -f build/build.ninja ] || meson setup build >/dev/null
 ninja -C build >/dev/null
@@ -38,6 +38,7 @@ fi
 "$PEERS/bin/python" bench/gpt2.py "$GSM8K" ${peer:+--peer "$peer"}
 command -v wrk >/dev/null || as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq wrk >/dev/null
 python3 bench/daemon.py "$MODEL_FILE"
+"$PEERS/bin/python" bench/tuning.py --replay --forecast --overhead
 "$PEERS/bin/python" bench/tokenizer.py "$MODEL_FILE" "$MINILM_FOLDER" "$GSM8K"
 "$PEERS/bin/python" bench/inference.py "$MODEL_FILE" "$MINILM_FOLDER" "$SST2"
 "$PEERS/bin/python" bench/startup.py "$MODEL_FILE" "$GSM8K"
