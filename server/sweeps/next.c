@@ -26,6 +26,13 @@ double hn_trial_value(const struct hn_sweep_trial *t) {
     return t->rung_values[t->n_rungs];
 }
 
+/* What a cancelled trial had reached still counts: those that wait at a rung are cancelled one by
+ * one when the sweep ends, and whoever dies meanwhile must come to the same end again. */
+static bool is_lost(const struct hn_sweep_trial *t) {
+    return hn_trial_phase(t) == HN_TRIAL_BAD &&
+        (!t->status || strcmp(t->status, "cancelled") != 0 || isnan(hn_trial_value(t)));
+}
+
 static bool is_seed(const struct hn_sweep_trial *t) {
     return strcmp(t->role, "seed") == 0;
 }
@@ -78,10 +85,10 @@ struct hn_trial *hn_sweep_for_tune(const struct hn_sweep_plan *plan,
         enum hn_trial_phase phase = hn_trial_phase(t);
         list[n] = (struct hn_trial){.values = points + n * axes,
             .number = t->number,
-            .state = phase == HN_TRIAL_ACTIVE                       ? HN_TRIAL_RUNNING
-                : phase == HN_TRIAL_HELD || phase == HN_TRIAL_ASIDE ? HN_TRIAL_PRUNED
-                                                                    : HN_TRIAL_COMPLETE,
-            .value = phase == HN_TRIAL_BAD ? (double)NAN : as_loss(plan, hn_trial_value(t)),
+            .state = phase == HN_TRIAL_ACTIVE          ? HN_TRIAL_RUNNING
+                : phase == HN_TRIAL_GOOD || is_lost(t) ? HN_TRIAL_COMPLETE
+                                                       : HN_TRIAL_PRUNED,
+            .value = is_lost(t) ? (double)NAN : as_loss(plan, hn_trial_value(t)),
             .last_step = t->step};
         n++;
     }
@@ -286,8 +293,7 @@ static struct hn_asha_decision halve(
         for (size_t k = 0; k < reached; k++) {
             /* a trial whose rungs fall together has fewer */
             size_t at = k < t->n_rungs && k < plan->n_rungs ? k : t->n_rungs;
-            values[i * rungs + k] =
-                phase == HN_TRIAL_BAD ? (double)NAN : as_loss(plan, t->rung_values[at]);
+            values[i * rungs + k] = is_lost(t) ? (double)NAN : as_loss(plan, t->rung_values[at]);
         }
         list[i] = (struct hn_asha_trial){.number = t->number,
             .waiting = phase == HN_TRIAL_HELD,

@@ -291,7 +291,9 @@ static int read_warm_start(struct planning *p, struct hn_error *err) {
 /* Shares of a run at which trials pause, and what the whole costs on average. */
 static int plan_halving(struct planning *p, double *ret_share, struct hn_error *err) {
     const char *scheduler = p->kind == HN_SWEEP_SEARCH ? "asha" : "none";
-    int64_t eta = 3, rungs = 2;
+    /* One rung: at a ninth of a short run nothing is learned yet, and all trials are equal there
+     * (bench/SPEED.md). */
+    int64_t eta = 3, rungs = 1;
     double every = number_in(chosen(p), "eval_every"), before = 0, left = 1;
     *ret_share = 1;
     int rc = hn_json_string(p->request, "scheduler", &scheduler, err);

@@ -3,7 +3,6 @@
 #include "server/base/log.h"
 #include "server/process/rundir.h"
 #include "server/server.h"
-#include "server/sweeps/compare.h"
 #include "server/sweeps/next.h"
 #include "server/sweeps/report.h"
 
@@ -14,7 +13,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define TIED_MAX 8    /* trials with the same value that are compared by their losses */
 #define AGAIN_MS 5000 /* until what could not be submitted is tried again */
 
 struct hn_sweeps {
@@ -164,42 +162,11 @@ static int start_trial(const struct looked *l, struct hn_sweep_step *step, struc
     return rc;
 }
 
-/* Whether two trials wait at the same stop with the same value. */
-static bool are_tied(const struct hn_sweep_trial *a, const struct hn_sweep_trial *b) {
-    size_t at = 0;
-    while (at < a->n_rungs && a->rungs[at] < a->step)
-        at++;
-    return hn_trial_phase(a) == HN_TRIAL_HELD && hn_trial_phase(b) == HN_TRIAL_HELD &&
-        a->step == b->step && at < a->n_rungs && at < b->n_rungs && a->rungs[at] == b->rungs[at] &&
-        a->rung_values[at] <= b->rung_values[at] && a->rung_values[at] >= b->rung_values[at];
-}
-
-/* Of trials with the same value the first goes on, unless the losses of the same validation rows
- * speak for another one beyond chance. */
-static size_t break_tie(const struct looked *l, size_t first) {
-    struct hn_compared runs[TIED_MAX];
-    size_t index[TIED_MAX], n = 0, chosen = first;
-    json_t *compared = NULL;
-    struct hn_compared_pair pair;
-    for (size_t i = first; i < l->trials.n && n < TIED_MAX; i++) {
-        const struct hn_sweep_trial *t = &l->trials.list[i];
-        if (i != first && !are_tied(&l->trials.list[first], t))
-            continue;
-        runs[n] = (struct hn_compared){t->job, t->step};
-        index[n++] = i;
-    }
-    if (n > 1 && !hn_compare_runs(l->server, NULL, runs, n, "loss", &compared, NULL))
-        for (size_t i = 1; i < n; i++)
-            if (hn_compared_pair(compared, runs[i].job, l->trials.list[chosen].job, &pair) &&
-                pair.difference < 0 && pair.adjusted < 0.05)
-                chosen = index[i];
-    json_decref(compared);
-    return chosen;
-}
-
+/* Of equal values the lower number went first (asha.h). Their losses do not decide: early in a run
+ * the trials that have hardly moved have the smallest (bench/SPEED.md, tuning: 0 of 40 searches
+ * found what numbers found in 33). */
 static int promote(const struct looked *l, const struct hn_sweep_step *step, struct hn_error *err) {
-    const struct hn_sweep_trial *t =
-        &l->trials.list[step->to_end ? step->index : break_tie(l, step->index)];
+    const struct hn_sweep_trial *t = &l->trials.list[step->index];
     struct hn_trial_promote p = {
         .sweep = l->sweep.id, .job = t->job, .number = t->number, .rung = (int64_t)step->rung};
     /* the next of its own stops: where rungs of a short run fall together it has fewer */

@@ -109,7 +109,7 @@ def artifacts(daemon, job):
     return {a["path"]: a["sha256"] for a in daemon.get(f"/jobs/{job}/artifacts").json()["data"]}
 
 
-SEARCH = {"kind": "search", "budget": {"jobs": 12}, "space": {"learning_rate": {"min": 1e-5, "max": 1e-2}, "batch_size": [4, 8, 16]}, "seed": 7}
+SEARCH = {"kind": "search", "rungs": 2, "budget": {"jobs": 12}, "space": {"learning_rate": {"min": 1e-5, "max": 1e-2}, "batch_size": [4, 8, 16]}, "seed": 7}
 
 
 def test_search(served):
@@ -157,6 +157,8 @@ def test_killed_anywhere(start, tmp_path):
         told = wait(daemon, sweep)
         results.append((same_trials(daemon, sweep), {k: told[k] for k in ("importance", "summary")} | {"gain": told["best"]["gain_over_auto"]}))
     first, second = ((t, re.sub(r"job_\w+", "job", json.dumps(s))) for t, s in results)
+    for one, other in zip(first[0], second[0]):
+        assert one == other
     assert first == second
 
 
@@ -370,7 +372,7 @@ def test_many_trials(start):
     daemon = start()
     daemon.model()
     data = upload(daemon, reviews(300))
-    sweep = begin(daemon, kind="random", scheduler="asha", job={"model": "base", "dataset": data, "validation": 0.1, "hyperparameters":
+    sweep = begin(daemon, kind="random", scheduler="asha", rungs=2, job={"model": "base", "dataset": data, "validation": 0.1, "hyperparameters":
                   {"max_steps": 9, "eval_every": 1}}, budget={"jobs": 1000}, space={"learning_rate": {"min": 1e-6, "max": 1}})
     deadline = time.time() + 20
     while not trials(daemon, sweep) and time.time() < deadline:
