@@ -92,7 +92,8 @@ int hn_job_source(struct hn_request *req, const json_t *step, json_t *params, st
 /* The library, with helpers asked on the account of the request. */
 struct hn_library hn_request_library(const struct hn_request *req);
 /* contract section 2 */
-json_t *hn_job_json(struct hn_db *db, const struct hn_job *job);
+struct hn_kept;
+json_t *hn_job_json(struct hn_db *db, struct hn_kept *kept, const struct hn_job *job);
 int hn_job_reply(struct hn_request *req, int status, const char *id, struct hn_error *err);
 /* Streams rows after `after`, at most `limit`, or about `points` of all, as CSV. */
 int hn_metrics_csv(struct hn_request *req, int64_t job, int64_t after, int64_t limit,

@@ -7,8 +7,8 @@
 #include <string.h>
 
 /* One of the caller's own, to add to. */
-static json_t *own_value(const char *text) {
-    json_t *shared = hn_kept_value(text), *own = json_copy(shared);
+static json_t *own_value(struct hn_kept *kept, const char *text) {
+    json_t *shared = hn_kept_value(kept, text), *own = json_copy(shared);
     json_decref(shared);
     return own;
 }
@@ -34,16 +34,16 @@ static json_t *progress(const struct hn_job *job) {
         {"tokens_per_second", real(job->tokens_per_second)}, {"eta_seconds", eta});
 }
 
-static json_t *validation(const struct hn_job *job) {
-    json_t *value = own_value(job->validation);
+static json_t *validation(struct hn_kept *kept, const struct hn_job *job) {
+    json_t *value = own_value(kept, job->validation);
     if (job->validation_dataset && json_is_object(value))
         json_object_set_new(value, "dataset", json_string(job->validation_dataset));
     return value;
 }
 
 /* What was measured at the end, on rows that nothing looked at before. */
-static json_t *test(const struct hn_job *job) {
-    json_t *value = job->test ? own_value(job->test) : NULL;
+static json_t *test(struct hn_kept *kept, const struct hn_job *job) {
+    json_t *value = job->test ? own_value(kept, job->test) : NULL;
     if (!job->test_dataset)
         return json_null();
     if (!json_is_object(value))
@@ -60,7 +60,7 @@ static json_t *links(const struct hn_job *job) {
     return object;
 }
 
-json_t *hn_job_json(struct hn_db *db, const struct hn_job *job) {
+json_t *hn_job_json(struct hn_db *db, struct hn_kept *kept, const struct hn_job *job) {
     int64_t position = 0;
     hn_db_job_position(db, job, &position, NULL);
     const struct {
@@ -81,23 +81,23 @@ json_t *hn_job_json(struct hn_db *db, const struct hn_job *job) {
         {"method", json_string(job->method)},
         {"model", json_string(job->model)},
         {"dataset", json_string(job->dataset)},
-        {"datasets", job->datasets ? hn_kept_value(job->datasets) : json_null()},
-        {"validation", validation(job)},
-        {"test", test(job)},
-        {"request", hn_kept_value(job->request)},
-        {"hyperparameters", hn_kept_value(job->hyperparameters)},
-        {"auto", hn_kept_value(job->auto_why)},
+        {"datasets", job->datasets ? hn_kept_value(kept, job->datasets) : json_null()},
+        {"validation", validation(kept, job)},
+        {"test", test(kept, job)},
+        {"request", hn_kept_value(kept, job->request)},
+        {"hyperparameters", hn_kept_value(kept, job->hyperparameters)},
+        {"auto", hn_kept_value(kept, job->auto_why)},
         {"progress", progress(job)},
         {"metrics",
             json_pack("{s:o,s:o,s:o}", "loss", real(job->loss), "val_loss", real(job->val_loss),
-                "best", hn_kept_value(job->best))},
-        {"dataset_counts", hn_kept_value(job->counts)},
+                "best", hn_kept_value(kept, job->best))},
+        {"dataset_counts", hn_kept_value(kept, job->counts)},
         {"problem", hn_json_string_or_null(job->problem)},
         {"label_count", count(job->label_count)},
-        {"labels", hn_kept_value(job->labels)},
-        {"warnings", hn_kept_value(job->warnings)},
-        {"plan", hn_kept_value(job->plan)},
-        {"verification", hn_kept_value(job->verification)},
+        {"labels", hn_kept_value(kept, job->labels)},
+        {"warnings", hn_kept_value(kept, job->warnings)},
+        {"plan", hn_kept_value(kept, job->plan)},
+        {"verification", hn_kept_value(kept, job->verification)},
         {"exported_step", count(job->exported_step)},
         {"kernels", job->kernels ? json_string(job->kernels) : json_null()},
         {"attempts", json_integer(job->attempts)},
@@ -107,7 +107,7 @@ json_t *hn_job_json(struct hn_db *db, const struct hn_job *job) {
         {"stop_at", count(job->stop_at)},
         {"verifies", job->verifies ? json_string(job->verifies) : json_null()},
         {"priority", json_integer(job->priority)},
-        {"metadata", hn_kept_value(job->metadata)},
+        {"metadata", hn_kept_value(kept, job->metadata)},
         {"artifacts_ready", json_boolean(strcmp(job->status, "succeeded") == 0)},
         {"created_at", json_string(job->created_at)},
         {"started_at", job->started_at ? json_string(job->started_at) : json_null()},
@@ -135,11 +135,11 @@ int hn_job_reply(struct hn_request *req, int status, const char *id, struct hn_e
     int64_t version = hn_store_version(req->server->store);
     struct hn_db *db = hn_request_db(req, err);
     int rc = db ? hn_db_job_get(db, id, &job, err) : HN_E_INTERNAL;
-    char *text = rc ? NULL : hn_reply_text(hn_job_json(db, &job));
+    char *text = rc ? NULL : hn_reply_text(hn_job_json(db, req->server->kept, &job));
     if (!rc && !text)
         rc = hn_fail(err, HN_E_INTERNAL, "out of memory");
     if (!rc) {
-        hn_keep_reply(id, version, text);
+        hn_keep_reply(req->server->kept, id, version, text);
         hn_reply_bytes(req, status, "application/json", text, strlen(text));
     }
     hn_job_finish(&job);
@@ -147,7 +147,8 @@ int hn_job_reply(struct hn_request *req, int status, const char *id, struct hn_e
 }
 
 int hn_jobs_get(struct hn_request *req, struct hn_error *err) {
-    char *text = hn_kept_reply(req->params[0], hn_store_version(req->server->store));
+    char *text =
+        hn_kept_reply(req->server->kept, req->params[0], hn_store_version(req->server->store));
     if (!text)
         return hn_job_reply(req, 200, req->params[0], err);
     hn_reply_bytes(req, 200, "application/json", text, strlen(text));

@@ -11,12 +11,13 @@
 
 struct page {
     struct hn_db *db;
+    struct hn_kept *kept;
     json_t *data;
 };
 
 static void add_job(void *ud, const struct hn_job *job) {
     struct page *page = ud;
-    json_array_append_new(page->data, hn_job_json(page->db, job));
+    json_array_append_new(page->data, hn_job_json(page->db, page->kept, job));
 }
 
 static void read_metadata_filter(const struct hn_request *req, struct hn_job_filter *filter) {
@@ -51,7 +52,7 @@ int hn_jobs_list(struct hn_request *req, struct hn_error *err) {
     if (!rc)
         rc = hn_query_word(req, "order", orders, &order, err);
     filter.ascending = order[0] == 'a';
-    struct page page = {.db = rc ? NULL : hn_request_db(req, err)};
+    struct page page = {.db = rc ? NULL : hn_request_db(req, err), .kept = req->server->kept};
     if (!page.db)
         return rc ? rc : HN_E_INTERNAL;
     bool more = false;

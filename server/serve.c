@@ -6,6 +6,7 @@
  * level of the log are read anew.
  */
 #include "server/serve.h"
+#include "api/cache.h"
 #include "server/store/ballast.h"
 #include "server/care/care.h"
 #include "server/process/child.h"
@@ -150,7 +151,9 @@ static int open_rest(struct daemon *d, const struct hn_api *api, struct hn_error
     hn_state_sweep(s->config->state);
     hn_ballast_take(s->config->state, s->config->disk_reserve);
     /* HTTP first: a wrong address must not cost a running trainer anything. */
-    rc = hn_http_create(s, api, &s->http, err);
+    rc = hn_kept_create(&s->kept, err);
+    if (!rc)
+        rc = hn_http_create(s, api, &s->http, err);
     if (!rc)
         rc = hn_workers_create(s->config, s->store, s->seen, &s->workers, err);
     if (!rc)
@@ -189,6 +192,7 @@ static void finish(struct daemon *d) {
     hn_http_destroy(s->http);
     if (s->loop)
         hn_loop_destroy(s->loop);
+    hn_kept_destroy(s->kept);
     hn_care_destroy(s->care);
     hn_plans_destroy(s->plans);
     hn_helper_destroy(s->data_helper);

@@ -20,6 +20,7 @@
 struct hn_care;
 struct hn_feed;
 struct hn_http;
+struct hn_kept;
 struct hn_plans;
 struct hn_sweeps;
 struct hn_workers;
@@ -38,6 +39,7 @@ struct hn_server {
     struct hn_library library;
     struct hn_seen *seen;
     struct hn_http *http;
+    struct hn_kept *kept; /* what the API keeps of its replies */
     struct hn_care *care;
     bool keys_required;
     int64_t event_streams; /* open ones; loop thread */
