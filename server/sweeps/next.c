@@ -271,6 +271,32 @@ static bool has_budget(const struct hn_sweep_plan *plan, const struct standing *
         (plan->budget_seconds <= 0 || s->seconds < plan->budget_seconds * (double)plan->parallel);
 }
 
+/* What is left of a budget in steps or seconds takes up again who waits: the furthest, then the
+ * best, then the first; -1: none, or none fits. */
+static int64_t find_affordable(const struct hn_sweep_plan *plan,
+    const struct hn_sweep_trials *trials, const struct standing *s) {
+    int64_t found = -1;
+    if (plan->budget_steps <= 0 && plan->budget_seconds <= 0)
+        return -1;
+    for (size_t i = 0; i < trials->n; i++) {
+        const struct hn_sweep_trial *t = &trials->list[i],
+                                    *best = found < 0 ? NULL : &trials->list[found];
+        if (hn_trial_phase(t) != HN_TRIAL_HELD || isnan(hn_trial_value(t)))
+            continue;
+        if (found < 0 || t->step > best->step ||
+            (t->step == best->step && is_better(plan, hn_trial_value(t), hn_trial_value(best))))
+            found = (int64_t)i;
+    }
+    if (found < 0)
+        return -1;
+    double left = (double)(trials->list[found].total_steps - trials->list[found].step),
+           each = s->steps > 0 ? s->seconds / s->steps : 0;
+    bool fits = (plan->budget_steps <= 0 || s->steps + left <= (double)plan->budget_steps) &&
+        (plan->budget_seconds <= 0 ||
+            s->seconds + left * each <= plan->budget_seconds * (double)plan->parallel);
+    return fits ? found : -1;
+}
+
 static bool may_start(const struct hn_sweep_plan *plan, const struct standing *s) {
     return s->started < plan->trials && !s->reached && has_budget(plan, s);
 }
@@ -333,6 +359,14 @@ int hn_sweep_next(const struct hn_sweep_plan *plan, const struct hn_sweep_trials
     if (s.active || s.aside)
         return 0;
     int64_t held = has_budget(plan, &s) ? find_held_auto(trials) : -1;
+    if (held >= 0) {
+        ret->act = HN_SWEEP_PROMOTE;
+        ret->index = (size_t)held;
+        ret->rung = plan->n_rungs;
+        ret->to_end = true;
+        return 0;
+    }
+    held = s.reached ? -1 : find_affordable(plan, trials, &s);
     if (held >= 0) {
         ret->act = HN_SWEEP_PROMOTE;
         ret->index = (size_t)held;

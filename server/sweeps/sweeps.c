@@ -125,6 +125,8 @@ static int submit(const struct looked *l, const struct hn_sweep_step *step, json
     struct hn_trial_insert *trial, struct hn_error *err) {
     const struct hn_submitter who = {.owner = l->sweep.owner,
         .scope = l->sweep.scope,
+        /* "": no keys were required when it was sent */
+        .admin = !*l->sweep.scope || strcmp(l->sweep.scope, "admin") == 0,
         .reach = {l->sweep.sees_all, l->sweep.owner, l->sweep.team}};
     struct hn_submission s = {.request = request,
         .trial = trial,

@@ -77,7 +77,7 @@ def trials(daemon, sweep):
 
 
 def test_grid(served):
-    sweep = begin(served, kind="grid", name="first", job=job(served), seeds=2,
+    sweep = begin(served, kind="grid", name="first", job=job(served) | {"priority": 3}, seeds=2,
                   space={"learning_rate": [1e-5, 3e-3], "lora_rank": {"values": [4, 8], "when": {"method": "lora"}}})
     told = wait(served, sweep)
     assert told["status"] == "succeeded", told
@@ -86,6 +86,7 @@ def test_grid(served):
     assert [t["settings"] for t in found[1:5]] == [{"learning_rate": rate, "lora_rank": rank} for rank in (4, 8) for rate in (1e-5, 3e-3)]
     for trial in found:
         made = served.get(f"/jobs/{trial['job']}").json()
+        assert made["priority"] == 3
         assert made["parent_sweep"] == sweep and made["name"] == f"first, trial {trial['number']}" and trial["value"] == made["metrics"]["best"]["value"]
         for name, value in trial["settings"].items():
             assert made["hyperparameters"][name] == value
@@ -137,6 +138,14 @@ def test_search(served):
     kinds = collections.Counter(e["type"] for e in events)
     assert kinds["trial"] == 12 and kinds["promoted"] >= 2 and [e["seq"] for e in events] == list(range(1, len(events) + 1))
     assert [events[0]["type"], events[1]["type"], events[-1]["type"]] == ["queued", "running", "succeeded"]
+
+
+def test_budget_is_used_up(served):
+    """Whoever waits is taken up again as long as the rest of the run fits."""
+    told = wait(served, begin(served, job=job(served), **SEARCH | {"budget": {"jobs": 12, "steps": 180}}))
+    found = trials(served, told["id"])
+    used, done = sum(t["step"] for t in found), sum(t["status"] == "succeeded" for t in found)
+    assert used == told["progress"]["steps"] and 180 - 16 < used <= 180 and done >= 7, (used, done)
 
 
 def same_trials(daemon, sweep):
