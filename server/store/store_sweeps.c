@@ -66,9 +66,10 @@ int hn_db_sweep_list(struct hn_db *db, const struct hn_reach *reach, const char 
     char sql[1024];
     struct hn_rows rows;
     int64_t from = INT64_MAX;
-    int rc = after
-        ? hn_db_number(db, -1, &from, err, "SELECT n FROM sweeps WHERE id=?1", "s", after)
-        : 0;
+    int rc = after ? hn_db_number(db, -1, &from, err,
+                         "SELECT n FROM sweeps WHERE id=?1 AND " HN_REACHES("owner", 2, 3, 4),
+                         "siss", after, (int64_t)reach->all, reach->owner, reach->team)
+                   : 0;
     if (!rc && from < 0)
         return hn_db_sweep_missing(err, after);
     snprintf(sql, sizeof sql,
@@ -116,7 +117,19 @@ int hn_db_sweep_events(struct hn_db *db, int64_t sweep, int64_t after, int64_t l
 
 int hn_db_sweep_insert(struct hn_db *db, void *arg, struct hn_error *err) {
     struct hn_sweep *s = arg;
-    int rc = hn_db_run(db, err,
+    int64_t others;
+    int rc = hn_db_number(db, 0, &others, err,
+        "SELECT count(*) FROM sweeps WHERE owner=?1 AND status IN ('queued','running','paused')",
+        "s", s->owner);
+    if (!rc && others >= HN_SWEEPS_MAX) {
+        hn_fail(err, HN_E_QUOTA_EXCEEDED, "%d sweeps have not ended; no more can be sent",
+            HN_SWEEPS_MAX);
+        hn_error_hint(err, "wait for one to end, or cancel one: GET /sweeps lists them");
+        return HN_E_QUOTA_EXCEEDED;
+    }
+    if (rc)
+        return rc;
+    rc = hn_db_run(db, err,
         "INSERT INTO sweeps (id,name,owner,scope,sees_all,team,kind,status,request,plan,created_at)"
         " VALUES (?1,?2,?3,?4,?5,?6,?7,'queued',?8,?9,?10)",
         "ssssisssss", s->id, s->name, s->owner, s->scope, s->sees_all, s->team, s->kind, s->request,

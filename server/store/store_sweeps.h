@@ -29,7 +29,9 @@ int hn_db_sweep_list(struct hn_db *db, const struct hn_reach *reach, const char 
 /* Ids of those that have not ended, oldest first: a new array of strings. */
 int hn_db_sweeps_unended(struct hn_db *db, json_t **ret, struct hn_error *err);
 
-/* Complete but for n; its first event. An hn_store_fn with a struct hn_sweep. */
+#define HN_SWEEPS_MAX 50 /* of one owner that have not ended: each is looked at after each commit */
+/* Complete but for n; its first event. HN_E_QUOTA_EXCEEDED. An hn_store_fn with a struct
+ * hn_sweep. */
 int hn_db_sweep_insert(struct hn_db *db, void *sweep, struct hn_error *err);
 
 /* A sweep's change of state, with its event; nothing when it has ended, or is in that state. */

@@ -88,6 +88,10 @@ class World:
         self.job = self.new_job()
         (d.state / "runs" / self.job / "checkpoints/step-000004/state.safetensors").write_bytes(b"weights")
         self.evaluation = self.new_evaluation()
+        made = d.post("/sweeps", headers=self.alice, json={"kind": "grid", "space": {"learning_rate": [0.1]},
+                                                           "job": {"model": "base", "dataset": self.data, "validation": 0.5}})
+        assert made.status_code == 201, made.text
+        self.sweep = made.json()["id"]
         self.own = {role: self.d.post("/datasets", data=rows(extra=role), headers=who).json().get("id") for role, who in self.keys.items()}
 
     def unique(self):
@@ -153,6 +157,8 @@ ACTIONS = {
     "another's job: predict, evaluate, verify, begin from it": uses,
     "another's evaluation: look, rows": get("/evaluations/{w.evaluation}", "/evaluations/{w.evaluation}/rows"),
     "another's evaluation: delete": lambda w, role: [("DELETE", f"/evaluations/{w.new_evaluation()}", None)],
+    "another's sweep: look, trials, events": get("/sweeps/{w.sweep}", "/sweeps/{w.sweep}/trials", "/sweeps/{w.sweep}/trials?format=csv", "/sweeps/{w.sweep}/events"),
+    "another's sweep: cancel, pause, resume": lambda w, role: [("POST", f"/sweeps/{w.sweep}/{verb}", None) for verb in ("cancel", "pause", "resume")],
     "another's objects in lists": None,
     "what was made without keys: look": get("/jobs/{w.old}", "/jobs/{w.old}/events", "/datasets/{w.old_data}"),
     "`/metrics`": get("/metrics"),
@@ -172,7 +178,7 @@ def cell(reply):
 def look_at_lists(w, role):
     """What of Alice's the lists show: all, nothing, or the status that refuses."""
     shown = []
-    for path, wanted in (("/jobs?limit=1000", w.job), ("/datasets?limit=1000", w.data), ("/evaluations", w.evaluation),
+    for path, wanted in (("/jobs?limit=1000", w.job), ("/datasets?limit=1000", w.data), ("/evaluations", w.evaluation), ("/sweeps", w.sweep),
                          (f"/jobs?dataset={w.data}", w.job), (f"/evaluations?dataset={w.data}", w.evaluation)):
         reply = w.d.get(path, headers=w.keys[role])
         shown.append(str(reply.status_code) if reply.status_code != 200 else "yes" if wanted in [o["id"] for o in reply.json()["data"]] else "no")
@@ -207,7 +213,7 @@ def test_ids_cannot_be_probed(start):
     evaluation = d.post("/models/base/evaluate", json={"dataset": data}, headers=a).json()["id"]
     other = lambda id: id[:-4] + "zzzz"
     for path in ("/jobs/{job}", "/jobs/{job}/events", "/datasets/{data}", "/evaluations/{evaluation}", "/evaluations/{evaluation}/rows",
-                 "/jobs?after={job}", "/datasets?after={data}"):
+                 "/jobs?after={job}", "/datasets?after={data}", "/compare?jobs={job},{job}x", "/jobs?sweep={job}"):
         there, nowhere = (d.get(path.format(job=f(job), data=f(data), evaluation=f(evaluation)), headers=b) for f in (str, other))
         names = lambda text: re.sub(r"(job|ds|eval)_\w+", "ID", text)
         assert there.status_code == nowhere.status_code and names(there.text) == names(nowhere.text), path

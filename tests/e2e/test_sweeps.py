@@ -479,3 +479,19 @@ def test_owners(start, tmp_path):
     assert daemon.get("/sweeps", headers=keys["bob"]).json()["data"] == [] and len(daemon.get("/sweeps", headers=keys["boss"]).json()["data"]) == 1
     assert daemon.get(f"/compare?jobs={trial['job']},{trial['job'][:-1]}x", headers=keys["bob"]).status_code == 404
     assert daemon.delete(f"/sweeps/{sweep['id']}", headers=keys["bob"]).status_code == 404
+
+
+def test_not_too_many(start):
+    """What each commit looks at is bounded."""
+    daemon = start()
+    daemon.model()
+    body = {"kind": "random", "job": {"model": "base", "dataset": upload(daemon, reviews(300)), "validation": 0.1}, "space": {"learning_rate": [0.1, 0.2]}}
+    made = [daemon.post("/sweeps", json=body) for _ in range(1)]
+    daemon.post(f"/sweeps/{made[0].json()['id']}/pause")
+    while made[-1].status_code == 201:
+        assert len(made) <= 50
+        made.append(daemon.post("/sweeps", json=body))
+        if made[-1].status_code == 201:
+            daemon.post(f"/sweeps/{made[-1].json()['id']}/pause")
+    assert made[-1].json()["error"]["code"] == "quota_exceeded" and len(made) == 51, (len(made), made[-1].text)
+    assert daemon.post(f"/sweeps/{made[0].json()['id']}/cancel").ok and daemon.post("/sweeps", json=body).status_code == 201
