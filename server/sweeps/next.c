@@ -359,14 +359,8 @@ int hn_sweep_next(const struct hn_sweep_plan *plan, const struct hn_sweep_trials
     if (s.active || s.aside)
         return 0;
     int64_t held = has_budget(plan, &s) ? find_held_auto(trials) : -1;
-    if (held >= 0) {
-        ret->act = HN_SWEEP_PROMOTE;
-        ret->index = (size_t)held;
-        ret->rung = plan->n_rungs;
-        ret->to_end = true;
-        return 0;
-    }
-    held = s.reached ? -1 : find_affordable(plan, trials, &s);
+    if (held < 0 && !s.reached)
+        held = find_affordable(plan, trials, &s);
     if (held >= 0) {
         ret->act = HN_SWEEP_PROMOTE;
         ret->index = (size_t)held;
