@@ -5,10 +5,14 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
 #include <unistd.h>
+
+#define LOCK_TRIES 20 /* until another daemon is believed */
+#define LOCK_MS 50
 
 bool hn_state_path(
     char ret[HN_PATH_SIZE], const char *state, const char *a, const char *b, const char *c) {
@@ -48,7 +52,14 @@ int hn_state_lock(const char *state, int *ret_fd, struct hn_error *err) {
     int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     if (fd < 0)
         return hn_fail_errno(err, errno, "cannot open %s", path);
-    if (flock(fd, LOCK_EX | LOCK_NB)) {
+    /* A daemon that was killed while it started a child holds its lock through that child, until
+     * the child has become another program. */
+    int held = flock(fd, LOCK_EX | LOCK_NB);
+    for (int i = 0; held && errno == EWOULDBLOCK && i < LOCK_TRIES; i++) {
+        poll(NULL, 0, LOCK_MS);
+        held = flock(fd, LOCK_EX | LOCK_NB);
+    }
+    if (held) {
         int rc = errno == EWOULDBLOCK
             ? hn_fail(err, HN_E_CONFLICT, "another daemon uses the state folder %.300s", state)
             : hn_fail_errno(err, errno, "cannot lock %s", path);
@@ -63,7 +74,7 @@ int hn_state_lock(const char *state, int *ret_fd, struct hn_error *err) {
 /* Names that this program gives to what it has not finished. In tmp/: an id, of a kind that is made
  * there. */
 static bool is_temporary(const char *name) {
-    static const char *const kinds[] = {"up", "raw", "mdl", "dir", "eval", "exp"};
+    static const char *const kinds[] = {"up", "raw", "mdl", "dir", "eval", "exp", "oof"};
     for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++)
         if (hn_id_valid(kinds[i], name))
             return true;
