@@ -325,7 +325,7 @@ bool hn_model_allowed(const char *dirs, const char *path) {
 /* Where a model is taken from. What is open is looked at, not its path again: a link that is
  * exchanged meanwhile changes nothing. */
 struct origin {
-    const struct hn_library *library;
+    const struct hn_library *into;
     const char *within;     /* folders as of model_dirs, or NULL: any */
     const char *dir;        /* of the model to be */
     json_t *files, *others; /* names: what was taken, and what was left where it is */
@@ -352,7 +352,7 @@ static int take_file(const struct origin *o, int fd, const char *name, struct hn
     if (access(hn_fd_path(from, fd), R_OK))
         return hn_fail_errno(err, errno, "cannot read the file %s of the model", name);
     int rc = hn_blob_place(from, to, HN_BLOB_PRIVATE, err);
-    return rc ? rc : note_file(o->library, to, name, o->files, err);
+    return rc ? rc : note_file(o->into, to, name, o->files, err);
 }
 
 static int refuse_link(const struct origin *o, const char *name, struct hn_error *err) {
@@ -497,7 +497,7 @@ int hn_model_import(const struct hn_library *library, const char *name, const ch
         return hn_fail(err, HN_E_INTERNAL, "path too long");
     json_t *files = json_array(), *others = json_array(), *record = NULL;
     const struct origin from = {
-        .library = library, .within = within, .dir = tmp, .files = files, .others = others};
+        .into = library, .within = within, .dir = tmp, .files = files, .others = others};
     int rc = take_model(&from, path, &entry, err);
     if (!rc)
         rc = inspect_model(library, tmp, entry, others, &record, ret_details, err);
