@@ -8,13 +8,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-int hn_db_events(struct hn_db *db, int64_t job, int64_t after, int64_t limit, const char *type,
-    hn_event_fn each, void *ud, struct hn_error *err) {
+int hn_db_events_by(struct hn_db *db, const char *sql, int64_t of, int64_t after, int64_t limit,
+    const char *type, hn_event_fn each, void *ud, struct hn_error *err) {
     struct hn_rows rows;
-    int rc = hn_rows_open(&rows, db, err,
-        "SELECT seq,time,type,data FROM events WHERE job=?1 AND seq>?2 AND (?4 IS NULL OR type=?4) "
-        "ORDER BY seq LIMIT ?3",
-        "iiis", job, after, limit, type);
+    int rc = hn_rows_open(&rows, db, err, sql, "iiis", of, after, limit, type);
     if (rc)
         return rc;
     while ((rc = hn_rows_next(&rows, err)) == 1)
@@ -22,6 +19,14 @@ int hn_db_events(struct hn_db *db, int64_t job, int64_t after, int64_t limit, co
             hn_rows_text(&rows, 3));
     hn_rows_close(&rows);
     return rc;
+}
+
+int hn_db_events(struct hn_db *db, int64_t job, int64_t after, int64_t limit, const char *type,
+    hn_event_fn each, void *ud, struct hn_error *err) {
+    return hn_db_events_by(db,
+        "SELECT seq,time,type,data FROM events WHERE job=?1 AND seq>?2 AND (?4 IS NULL OR type=?4) "
+        "ORDER BY seq LIMIT ?3",
+        job, after, limit, type, each, ud, err);
 }
 
 #define METRIC_COLUMNS \

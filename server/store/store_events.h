@@ -33,6 +33,11 @@ typedef void (*hn_event_fn)(
 int hn_db_events(struct hn_db *db, int64_t job, int64_t after, int64_t limit,
     const char *type /* NULL: all */, hn_event_fn each, void *ud, struct hn_error *err);
 
+/* The same of any table of events: `sql` selects seq, time, type and data, with ?1 whose, ?2 after,
+ * ?3 limit and ?4 type. */
+int hn_db_events_by(struct hn_db *db, const char *sql, int64_t of, int64_t after, int64_t limit,
+    const char *type, hn_event_fn each, void *ud, struct hn_error *err);
+
 struct hn_metric {
     int64_t seq, step, tokens;                                       /* tokens -1: null */
     double epoch, loss, learning_rate, grad_norm, tokens_per_second; /* NaN: null */

@@ -101,18 +101,10 @@ int hn_db_sweeps_unended(struct hn_db *db, json_t **ret, struct hn_error *err) {
 
 int hn_db_sweep_events(struct hn_db *db, int64_t sweep, int64_t after, int64_t limit,
     const char *type, hn_event_fn each, void *ud, struct hn_error *err) {
-    struct hn_rows rows;
-    int rc = hn_rows_open(&rows, db, err,
+    return hn_db_events_by(db,
         "SELECT seq,time,type,data FROM sweep_events WHERE sweep=?1 AND seq>?2 AND (?4 IS NULL OR "
         "type=?4) ORDER BY seq LIMIT ?3",
-        "iiis", sweep, after, limit, type);
-    if (rc)
-        return rc;
-    while ((rc = hn_rows_next(&rows, err)) == 1)
-        each(ud, hn_rows_int(&rows, 0), hn_rows_text(&rows, 1), hn_rows_text(&rows, 2),
-            hn_rows_text(&rows, 3));
-    hn_rows_close(&rows);
-    return rc;
+        sweep, after, limit, type, each, ud, err);
 }
 
 int hn_db_sweep_insert(struct hn_db *db, void *arg, struct hn_error *err) {
