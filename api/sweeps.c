@@ -13,7 +13,6 @@
 #include <unistd.h>
 
 #define COMPARED_MAX 20
-#define HN_FOLDS_MAX 100
 
 /* The sweep that the path names; the caller finishes it in every case. */
 static int load(struct hn_request *req, struct hn_sweep *ret, struct hn_error *err) {
@@ -224,7 +223,7 @@ int hn_sweeps_trials(struct hn_request *req, struct hn_error *err) {
 struct folds {
     struct hn_sweep_trials trials;
     struct hn_sweep_plan plan;
-    struct hn_compared runs[HN_FOLDS_MAX];
+    struct hn_compared runs[HN_SWEEP_FOLDS_MAX];
     size_t n;
     json_t *run; /* of a job: its labels */
 };
@@ -248,7 +247,7 @@ static int find_folds(
     }
     if (!rc)
         rc = hn_db_trials(db, sweep->n, f->plan.metric, f->plan.smaller, &f->trials, err);
-    for (size_t i = 0; !rc && i < f->trials.n && f->n < HN_FOLDS_MAX; i++) {
+    for (size_t i = 0; !rc && i < f->trials.n && f->n < HN_SWEEP_FOLDS_MAX; i++) {
         const struct hn_sweep_trial *t = &f->trials.list[i];
         if (t->status && strcmp(t->status, "succeeded") == 0)
             f->runs[f->n++] = (struct hn_compared){t->job, t->best_step};

@@ -340,7 +340,7 @@ static int plan_folds(struct planning *p, struct hn_error *err) {
     int64_t folds = 5, rows = (int64_t)number_in(p->estimate, "rows") + held_out(p->estimate);
     const char *group = NULL;
     json_t *list = json_array();
-    int rc = hn_json_int(p->request, "folds", 2, 100, &folds, err);
+    int rc = hn_json_int(p->request, "folds", 2, HN_SWEEP_FOLDS_MAX, &folds, err);
     if (!rc)
         rc = hn_json_string(p->request, "group_by", &group, err);
     if (!rc && folds > rows) {

@@ -22,6 +22,8 @@
 #include "server/store/store_sweeps.h"
 #include "server/sweeps/space.h"
 
+#define HN_SWEEP_FOLDS_MAX 100 /* folds of one sweep */
+
 enum hn_sweep_kind {
     HN_SWEEP_GRID,
     HN_SWEEP_RANDOM,

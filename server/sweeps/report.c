@@ -302,12 +302,12 @@ static void report_forecast(struct report *r) {
 }
 
 static void report_folds(struct report *r) {
-    struct hn_compared runs[100];
+    struct hn_compared runs[HN_SWEEP_FOLDS_MAX];
     size_t n = 0;
     json_t *pooled = NULL;
     struct hn_error err = {0};
-    double values[100];
-    for (size_t i = 0; i < r->trials->n && n < 100; i++)
+    double values[HN_SWEEP_FOLDS_MAX];
+    for (size_t i = 0; i < r->trials->n && n < HN_SWEEP_FOLDS_MAX; i++)
         if (has_result(trial_at(r, (int64_t)i))) {
             values[n] = hn_trial_value(trial_at(r, (int64_t)i));
             runs[n++] = (struct hn_compared){
@@ -533,11 +533,14 @@ int hn_sweep_report(struct hn_server *server, const struct hn_sweep *sweep,
     return 0;
 }
 
+/* Where hn_db_sweep_earlier's rows go. */
+struct earlier_reader {
+    const struct hn_sweep_plan *plan;
+    struct hn_earlier *out;
+};
+
 static void add_earlier(void *ud, const char *hyperparameters, const char *request, double value) {
-    struct {
-        const struct hn_sweep_plan *plan;
-        struct hn_earlier *out;
-    } *to = ud;
+    struct earlier_reader *to = ud;
     json_t *settings = NULL, *sent = NULL;
     static const char *const names[] = {"method", "model", "dataset"};
     if (isnan(value) || to->out->n == EARLIER_MAX ||
@@ -558,10 +561,7 @@ static void add_earlier(void *ud, const char *hyperparameters, const char *reque
 int hn_earlier_read(struct hn_db *db, const struct hn_sweep *sweep,
     const struct hn_sweep_plan *plan, struct hn_earlier *ret, struct hn_error *err) {
     const json_t *asked = json_object_get(plan->json, "warm_start");
-    struct {
-        const struct hn_sweep_plan *plan;
-        struct hn_earlier *out;
-    } to = {plan, ret};
+    struct earlier_reader to = {plan, ret};
     *ret = (struct hn_earlier){0};
     if (!asked || plan->kind != HN_SWEEP_SEARCH)
         return 0;
