@@ -51,6 +51,7 @@ struct planning {
     json_t *job, *estimate, *plan, *warnings, *details;
     double steps, seconds; /* of one whole trial */
     int64_t trials, parallel;
+    int64_t most; /* different trials that a space has */
 };
 
 static int refuse(struct hn_error *err, const char *field, const char *hint) {
@@ -224,7 +225,6 @@ static int plan_space(struct planning *p, struct hn_error *err) {
     const char *method = json_string_value(json_object_get(p->job, "method"));
     struct hn_space space;
     size_t endless = 0;
-    int64_t jobs = TRIALS;
     if (!given(p, "space") && p->kind == HN_SWEEP_GRID) {
         hn_fail(err, HN_E_MISSING_FIELD, "a grid needs a space");
         refuse(err, "space", "{\"learning_rate\": {\"values\": [1e-4, 3e-4, 1e-3]}}");
@@ -256,9 +256,9 @@ static int plan_space(struct planning *p, struct hn_error *err) {
         hn_fail(err, HN_E_INVALID_FIELD, "the grid has more than %d points", HN_GRID_MAX);
         return refuse(err, "space", "use the kind random or search, with budget.jobs");
     }
-    if (points)
-        jobs = (int64_t)points + 1; /* and the job as it is */
-    p->trials = p->kind == HN_SWEEP_GRID || (points && jobs < TRIALS) ? jobs : TRIALS;
+    /* and the job as it is; a point that was tried tells nothing more */
+    p->most = points && points <= HN_GRID_MAX ? (int64_t)points + 1 : HN_TUNE_TRIALS;
+    p->trials = p->kind == HN_SWEEP_GRID || p->most < TRIALS ? p->most : TRIALS;
     return 0;
 }
 
@@ -466,12 +466,11 @@ static const struct {
 } findings[] = {{"exact_duplicates", "dedupe"}, {"duplicates", "dedupe"}, {"leaks", "drop_leaks"}};
 
 /* One of "without": *ret_settings leaves the rows out (new), *ret_name is what it is called. */
-static int read_without(const struct planning *p, size_t i, const json_t *given, const char **ret,
-    json_t **ret_settings, struct hn_error *err) {
+static int read_without(
+    size_t i, const json_t *given, const char **ret, json_t **ret_settings, struct hn_error *err) {
     static const char *const known[] = {"name", "lines", NULL};
     char field[40], prefix[48];
     const char *code = json_string_value(given);
-    (void)p;
     snprintf(field, sizeof field, "without[%zu]", i);
     snprintf(prefix, sizeof prefix, "%s.", field);
     for (size_t k = 0; code && k < sizeof findings / sizeof findings[0]; k++)
@@ -506,7 +505,7 @@ static int plan_one_ablation(
     json_t *settings = NULL, *job = json_deep_copy(p->job), *estimate = NULL;
     int64_t seed = json_integer_value(json_object_get(p->plan, "seed")),
             seeds = json_integer_value(json_object_get(p->plan, "seeds"));
-    int rc = read_without(p, i, given, &name, &settings, err);
+    int rc = read_without(i, given, &name, &settings, err);
     if (!rc)
         rc = hn_settings_apply(settings, job, err);
     if (!rc)
@@ -585,7 +584,7 @@ static int fit_budget(struct planning *p, double share, struct hn_error *err) {
     static const char *const known[] = {"jobs", "steps", "seconds", NULL};
     const json_t *budget = given(p, "budget");
     int64_t jobs = 0;
-    double steps = 0, seconds = 0, room = (double)p->trials;
+    double steps = 0, seconds = 0, room;
     bool fixed = p->kind >= HN_SWEEP_FOLDS;
     int rc = !budget || json_is_object(budget)
         ? 0
@@ -603,10 +602,10 @@ static int fit_budget(struct planning *p, double share, struct hn_error *err) {
         return rc;
     }
     const char *which = "budget";
-    double asked = (double)(jobs && p->kind != HN_SWEEP_GRID ? jobs : p->trials);
-    room = jobs && (double)jobs < asked ? (double)jobs : fixed ? (double)p->trials : asked;
-    if (jobs && (double)jobs < room)
-        room = (double)jobs;
+    /* kinds whose trials are listed, and grids, know how many; a search goes as far as its jobs */
+    bool counted = fixed || p->kind == HN_SWEEP_GRID;
+    double asked = (double)(jobs && !counted ? (jobs < p->most ? jobs : p->most) : p->trials);
+    room = jobs && (double)jobs < asked ? (double)jobs : asked;
     /* and what the job as it is takes to its end, beside its share */
     double whole = share < 1 && !fixed ? 1 - share : 0;
     if (steps > 0 && floor((steps / p->steps - whole) / share) < room) {

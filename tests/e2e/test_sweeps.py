@@ -255,6 +255,8 @@ def test_dry_run_and_budget(served):
     assert told["axes"][0]["min"] == pytest.approx(3e-3 / 5) and told["axes"][0]["max"] == pytest.approx(3e-3 * 5)
     told = served.post("/sweeps?dry_run=1", json={"kind": "random", "job": body, "budget": {"steps": 100}}).json()
     assert told["trials"] == 5 and [w["code"] for w in told["warnings"]] == ["fewer_trials"], told
+    told = served.post("/sweeps?dry_run=1", json={"kind": "random", "job": body, "budget": {"jobs": 50}, "space": {"batch_size": [4, 8, 16]}}).json()
+    assert told["trials"] == 4, told  # three points, and the job as it is
     assert served.get("/sweeps").json()["data"] == []
 
 
