@@ -8,7 +8,7 @@
 
 #define VALUES 128
 #define VALUE_BYTES 4096 /* of a text that is kept */
-#define REPLIES 64
+#define REPLIES 512      /* several pages of jobs */
 #define REPLY_BYTES 16384
 #define REPLY_MS \
     500 /* places in a long queue may be a moment old (hn_db_job_position), but not for good */

@@ -1,7 +1,7 @@
 /*
  * What many readers ask for again and again, kept as it was made: texts of records parsed (jobs of
- * one plan have most of theirs in common), and whole replies about a job as long as nothing was
- * committed since. Any thread.
+ * one plan have most of theirs in common), and the texts of whole jobs, for one and for a page of
+ * them, as long as nothing was committed since. Any thread.
  */
 #ifndef HN_API_CACHE_H
 #define HN_API_CACHE_H
@@ -17,7 +17,7 @@ void hn_kept_destroy(struct hn_kept *kept); /* NULL is harmless */
  * read too: not to be changed. */
 json_t *hn_kept_value(struct hn_kept *kept, const char *text);
 
-/* The reply about job `id` at that version of the store (hn_store_version); the caller frees it.
+/* The text of job `id` at that version of the store (hn_store_version); the caller frees it.
  * NULL: not kept. */
 char *hn_kept_reply(struct hn_kept *kept, const char *id, int64_t version);
 void hn_keep_reply(struct hn_kept *kept, const char *id, int64_t version, const char *text);

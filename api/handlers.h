@@ -91,9 +91,11 @@ int hn_job_model(struct hn_request *req, const struct hn_job *job, const char *r
 int hn_job_source(struct hn_request *req, const json_t *step, json_t *params, struct hn_error *err);
 /* The library, with helpers asked on the account of the request. */
 struct hn_library hn_request_library(const struct hn_request *req);
-/* contract section 2 */
+/* The job as JSON (contract section 2), NULL when out of memory; the caller frees it. `version` of
+ * the store is from before the job was read, so that what is kept is as new, or newer. */
 struct hn_kept;
-json_t *hn_job_json(struct hn_db *db, struct hn_kept *kept, const struct hn_job *job);
+char *hn_job_text(
+    struct hn_db *db, struct hn_kept *kept, const struct hn_job *job, int64_t version);
 int hn_job_reply(struct hn_request *req, int status, const char *id, struct hn_error *err);
 /* Streams rows after `after`, at most `limit`, or about `points` of all, as CSV. */
 int hn_metrics_csv(struct hn_request *req, int64_t job, int64_t after, int64_t limit,

@@ -60,7 +60,7 @@ static json_t *links(const struct hn_job *job) {
     return object;
 }
 
-json_t *hn_job_json(struct hn_db *db, struct hn_kept *kept, const struct hn_job *job) {
+static json_t *whole(struct hn_db *db, struct hn_kept *kept, const struct hn_job *job) {
     int64_t position = 0;
     hn_db_job_position(db, job, &position, NULL);
     const struct {
@@ -122,6 +122,17 @@ json_t *hn_job_json(struct hn_db *db, struct hn_kept *kept, const struct hn_job 
     return object;
 }
 
+char *hn_job_text(
+    struct hn_db *db, struct hn_kept *kept, const struct hn_job *job, int64_t version) {
+    char *text = hn_kept_reply(kept, job->id, version);
+    if (text)
+        return text;
+    text = hn_reply_text(whole(db, kept, job));
+    if (text)
+        hn_keep_reply(kept, job->id, version, text);
+    return text;
+}
+
 int hn_job_load(struct hn_request *req, struct hn_job *ret, struct hn_error *err) {
     hn_job_init(ret);
     struct hn_db *db = hn_request_db(req, err);
@@ -131,17 +142,14 @@ int hn_job_load(struct hn_request *req, struct hn_job *ret, struct hn_error *err
 int hn_job_reply(struct hn_request *req, int status, const char *id, struct hn_error *err) {
     struct hn_job job;
     hn_job_init(&job);
-    /* before the reading: what is read is as new, or newer */
     int64_t version = hn_store_version(req->server->store);
     struct hn_db *db = hn_request_db(req, err);
     int rc = db ? hn_db_job_get(db, id, &job, err) : HN_E_INTERNAL;
-    char *text = rc ? NULL : hn_reply_text(hn_job_json(db, req->server->kept, &job));
+    char *text = rc ? NULL : hn_job_text(db, req->server->kept, &job, version);
     if (!rc && !text)
         rc = hn_fail(err, HN_E_INTERNAL, "out of memory");
-    if (!rc) {
-        hn_keep_reply(req->server->kept, id, version, text);
+    if (!rc)
         hn_reply_bytes(req, status, "application/json", text, strlen(text));
-    }
     hn_job_finish(&job);
     return rc;
 }

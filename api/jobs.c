@@ -12,12 +12,37 @@
 struct page {
     struct hn_db *db;
     struct hn_kept *kept;
-    json_t *data;
+    int64_t version;       /* of the store */
+    struct hn_buf text;    /* the answer */
+    char last[HN_ID_SIZE]; /* id; "" as long as there is none */
 };
 
 static void add_job(void *ud, const struct hn_job *job) {
     struct page *page = ud;
-    json_array_append_new(page->data, hn_job_json(page->db, page->kept, job));
+    char *text = hn_job_text(page->db, page->kept, job, page->version);
+    hn_buf_text(&page->text, *page->last ? "," : "{\"data\":[");
+    if (text)
+        hn_buf_text(&page->text, text);
+    page->text.failed |= !text;
+    snprintf(page->last, sizeof page->last, "%s", job->id);
+    free(text);
+}
+
+/* The end of the page, and what goes on behind it. */
+static int reply_page(struct hn_request *req, struct page *page, bool more, struct hn_error *err) {
+    if (!*page->last)
+        hn_buf_text(&page->text, "{\"data\":[");
+    hn_buf_text(&page->text, "],\"next\":");
+    if (more)
+        hn_buf_printf(&page->text, "\"%s\"}", page->last);
+    else
+        hn_buf_text(&page->text, "null}");
+    if (page->text.failed) {
+        hn_buf_free(&page->text);
+        return hn_fail(err, HN_E_INTERNAL, "out of memory");
+    }
+    hn_reply_bytes(req, 200, "application/json", page->text.data, page->text.size);
+    return 0;
 }
 
 static void read_metadata_filter(const struct hn_request *req, struct hn_job_filter *filter) {
@@ -39,7 +64,7 @@ int hn_jobs_list(struct hn_request *req, struct hn_error *err) {
     static const char *const states[] = {
         "queued", "running", "paused", "succeeded", "failed", "cancelled", NULL};
     static const char *const orders[] = {"desc", "asc", NULL};
-    const char *order = "desc", *next = NULL;
+    const char *order = "desc";
     struct hn_job_filter filter = {.reach = hn_access_reach(req),
         .model = hn_request_query(req, "model"),
         .task = hn_request_query(req, "task"),
@@ -52,20 +77,17 @@ int hn_jobs_list(struct hn_request *req, struct hn_error *err) {
     if (!rc)
         rc = hn_query_word(req, "order", orders, &order, err);
     filter.ascending = order[0] == 'a';
-    struct page page = {.db = rc ? NULL : hn_request_db(req, err), .kept = req->server->kept};
+    struct page page = {.kept = req->server->kept,
+        .version = hn_store_version(req->server->store),
+        .db = rc ? NULL : hn_request_db(req, err)};
     if (!page.db)
         return rc ? rc : HN_E_INTERNAL;
     bool more = false;
-    page.data = json_array();
     rc = hn_db_job_list(page.db, &filter, add_job, &page, &more, err);
-    if (rc) {
-        json_decref(page.data);
-        return rc;
-    }
-    if (more)
-        next = json_string_value(
-            json_object_get(json_array_get(page.data, json_array_size(page.data) - 1), "id"));
-    return hn_reply_list(req, page.data, next, err);
+    if (!rc)
+        return reply_page(req, &page, more, err);
+    hn_buf_free(&page.text);
+    return rc;
 }
 
 static int ask(struct hn_request *req, const char *verb, struct hn_error *err) {

@@ -78,9 +78,10 @@ def with_optuna(search, seed, pruner, auto=False, trials=200):
             study.tell(trial, value)
 
 
-def with_hone(search, seed, ask, trials=80, eta=3, rungs=2, startup=None, by="accuracy"):
-    """The server's loop (server/sweeps/next.c) with one slot, on its own functions. A point that had its turn is passed over. Other
-    numbers of trials from the sequence than its own, and halving by loss, are for comparison."""
+def with_hone(search, seed, ask, trials=80, eta=3, rungs=1, startup=None, by="accuracy", budget=True):
+    """The server's loop (server/sweeps/next.c) with one slot, on its own functions. A point that had its turn is passed over. With a budget in
+    seconds, that of the whole table, what is left goes to those that wait. Other numbers of trials from the sequence than its own, and
+    halving by loss, are for comparison."""
     axes = [{"kind": "real", "log": True, "low": RATES[0], "high": RATES[-1]}] + [
         {"kind": "choice", "choices": len(GRID[name])} for name in ("batch_size", "lora_rank")]
     stops = sorted({math.ceil(EVALUATIONS * eta ** -i - 1e-9) for i in range(rungs + 1)})
@@ -108,6 +109,12 @@ def with_hone(search, seed, ask, trials=80, eta=3, rungs=2, startup=None, by="ac
         action, at = told["action"], told["trial"]
         if action == "nothing":
             action, at = told["finalist"], told["finalist_trial"]
+        waiting = [t for t in listed if t["reached"] < len(stops)]
+        if action == "nothing" and budget and waiting:
+            furthest = min(waiting, key=lambda t: (-t["reached"], value(t, t["reached"] - 1), t["number"]))
+            furthest["reached"] = len(stops)
+            search.train(furthest["key"], EVALUATIONS)
+            continue
         if action == "nothing":
             break
         if action == "start":
@@ -115,9 +122,8 @@ def with_hone(search, seed, ask, trials=80, eta=3, rungs=2, startup=None, by="ac
             while key is None or key in search.trained and passed < 100:
                 values, number, passed = point(), number + 1, passed + 1
                 key = search.table.nearest(values[0], *(GRID[n][int(v)] for n, v in zip(("batch_size", "lora_rank"), values[1:])))
-            if key in search.trained:  # the model proposes nothing else any more
-                trials = len(listed)
-                continue
+            if key in search.trained:  # the model proposes nothing else any more: the first that is left
+                key = next(k for k in sorted(jobs) if k not in search.trained)
             at = len(listed)
             listed.append({"number": number - 1, "point": values, "key": key, "reached": 0})
         search.train(listed[at]["key"], stops[listed[at]["reached"]])
@@ -132,8 +138,8 @@ def methods_of(ask):
     def hyperband():
         return optuna.pruners.HyperbandPruner(min_resource=1, max_resource=EVALUATIONS, reduction_factor=3)
 
-    others = {"20 trials, as by default": {"trials": 20}, "eta 2": {"eta": 2}, "eta 4": {"eta": 4}, "one rung, 1/3": {"rungs": 1},
-              "one rung, 1/9": {"eta": 9, "rungs": 1}, "20 of the sequence first": {"startup": 20}, "all of the sequence": {"startup": 1000},
+    others = {"20 trials, no budget in seconds": {"trials": 20, "budget": False}, "no budget in seconds": {"budget": False}, "eta 2": {"eta": 2},
+              "two rungs": {"rungs": 2}, "one rung, 1/9": {"eta": 9}, "20 of the sequence first": {"startup": 20}, "all of the sequence": {"startup": 1000},
               "halving by loss": {"by": "loss"}}
     return {"Hone's search": lambda s, seed: with_hone(s, seed, ask),
             "Optuna's defaults (TPE, median)": lambda s, seed: with_optuna(s, seed, optuna.pruners.MedianPruner()),

@@ -30,15 +30,16 @@ struct hn_asha_decision hn_asha_next(const struct hn_asha_trial *trials, size_t 
     size_t n_rungs, unsigned eta, bool may_start) {
     assert(n_rungs >= 1 && n_rungs <= HN_ASHA_RUNGS && eta >= 2);
     for (size_t rung = n_rungs - 1; rung-- > 0;) {
-        size_t best = best_waiting(trials, n_trials, rung), reached = 0, better = 0;
+        size_t best = best_waiting(trials, n_trials, rung), reached = 0, better = 0, worse = 0;
         if (best == n_trials)
             continue;
         for (size_t i = 0; i < n_trials; i++)
             if (trials[i].reached > rung) {
                 reached++;
                 better += i != best && ranks_before(&trials[i], &trials[best], rung);
+                worse += !(trials[i].values[rung] <= trials[best].values[rung]);
             }
-        if (better < reached / eta)
+        if (better < reached / eta && (!may_start || 2 * worse >= reached))
             return (struct hn_asha_decision){HN_ASHA_PROMOTE, best, rung + 1};
     }
     return (struct hn_asha_decision){may_start ? HN_ASHA_START : HN_ASHA_NOTHING, 0, 0};

@@ -6,6 +6,11 @@
  * trial pauses at each rung until it is promoted. Of the m trials that have a value at rung k, the
  * best floor(m / eta) are promotable; higher rungs first, then best value, then lower number. A
  * value that is not finite is never promotable. A new trial starts only where nothing is.
+ *
+ * One thing differs: as long as trials remain to start, who is promoted must be better than half of
+ * the rung. Early in training many trials may have the same value (all answer with the larger
+ * class); the lower number among equals is no reason to train one to its end, a new point tells
+ * more. bench/SPEED.md, "Tuning", has what that is worth.
  */
 #ifndef HN_ENGINE_TUNE_ASHA_H
 #define HN_ENGINE_TUNE_ASHA_H

@@ -325,9 +325,9 @@ def plain_next(trials, rungs, eta, may_start):
     for k in reversed(range(rungs - 1)):
         at = sorted((t for t in trials if len(t["values"]) > k), key=lambda t: (t["values"][k], t["number"]))
         top = at[:len(at) // eta]
-        for t in top:
-            if t["waiting"] and len(t["values"]) == k + 1:
-                return "promote", t["number"], k + 1
+        waiting = next((t for t in top if t["waiting"] and len(t["values"]) == k + 1), None)
+        if waiting and (not may_start or sum(t["values"][k] > waiting["values"][k] for t in at) >= len(at) / 2):
+            return "promote", waiting["number"], k + 1
     return ("start", None, 0) if may_start else ("nothing", None, 0)
 
 

@@ -318,7 +318,9 @@ static void test_asha(void **state) {
     assert_int_equal(hn_asha_finalist(NULL, 0, 3).action, HN_ASHA_NOTHING);
     struct hn_asha_trial list[] = {
         {4, true, 1, c}, {2, true, 1, c}, {3, true, 1, a}, {5, true, 1, d}, {6, true, 1, e}};
-    next = hn_asha_next(list, 3, 3, 3, true);
+    /* no better than half of the rung: a new one tells more, as long as there is one */
+    assert_int_equal(hn_asha_next(list, 3, 3, 3, true).action, HN_ASHA_START);
+    next = hn_asha_next(list, 3, 3, 3, false);
     assert_int_equal(next.action, HN_ASHA_PROMOTE);
     assert_int_equal(next.trial, 1); /* a tie: number 2 */
     assert_int_equal(next.rung, 1);
