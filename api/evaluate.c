@@ -47,13 +47,17 @@ static int read_evaluate(
 static int reply_evaluation(
     struct hn_request *req, json_t *params, json_t *about, struct hn_error *err) {
     const char *state = req->server->config->state;
-    char id[HN_ID_SIZE], dir[HN_PATH_SIZE], rows[HN_PATH_SIZE], now[HN_TIME_SIZE];
+    char id[HN_ID_SIZE], dir[HN_PATH_SIZE], rows[HN_PATH_SIZE], scores[HN_PATH_SIZE],
+        now[HN_TIME_SIZE];
     json_t *result = NULL;
     int rc = hn_evaluation_begin(state, id, dir, err);
-    if (!rc && !hn_state_path(rows, dir, "rows.jsonl", NULL, NULL))
+    if (!rc &&
+        (!hn_state_path(rows, dir, "rows.jsonl", NULL, NULL) ||
+            !hn_state_path(scores, dir, HN_EVALUATION_SCORES, NULL, NULL)))
         rc = hn_fail(err, HN_E_INTERNAL, "path too long");
     if (!rc) {
         json_object_set_new(params, "rows_to", json_string(rows));
+        json_object_set_new(params, "scores_to", json_string(scores));
         const struct hn_question question = {
             .op = "evaluate", .params = params, .asker = &req->asker};
         rc = hn_helper_call(req->server->predict_helper, &question, &result, &req->details, err);

@@ -113,7 +113,7 @@ static const struct hn_route routes[] = {
         "of folds: every row as predicted by the run that did not train on it, as lines of JSON"},
     {"GET", "/sweeps/{id}/events", hn_sweeps_events, HN_SCOPE_READ, NO, LOOP, "after,limit,type",
         "all that happened; streams with Accept: text/event-stream"},
-    {"GET", "/compare", hn_compare_get, HN_SCOPE_READ, NO, WAIT, "jobs,metric",
+    {"GET", "/compare", hn_compare_get, HN_SCOPE_READ, NO, WAIT, "jobs,models,dataset,metric",
         "results on the same validation rows side by side: differences, intervals, tests"},
 
     {"GET", "/evaluations", hn_evaluations_list, HN_SCOPE_READ, NO, POOL, "job,model,dataset",

@@ -1,4 +1,4 @@
-/* /sweeps: experiments (server/sweeps/sweeps.h), and /compare. */
+/* /sweeps: experiments (server/sweeps/sweeps.h). */
 #include "api/handlers.h"
 #include "server/sweeps/compare.h"
 #include "server/sweeps/plan.h"
@@ -11,8 +11,6 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-#define COMPARED_MAX 20
 
 /* The sweep that the path names; the caller finishes it in every case. */
 static int load(struct hn_request *req, struct hn_sweep *ret, struct hn_error *err) {
@@ -250,7 +248,7 @@ static int find_folds(
     for (size_t i = 0; !rc && i < f->trials.n && f->n < HN_SWEEP_FOLDS_MAX; i++) {
         const struct hn_sweep_trial *t = &f->trials.list[i];
         if (t->status && strcmp(t->status, "succeeded") == 0)
-            f->runs[f->n++] = (struct hn_compared){t->job, t->best_step};
+            f->runs[f->n++] = (struct hn_compared){.job = t->job, .step = t->best_step};
     }
     if (!rc && !f->n)
         rc = hn_fail(err, HN_E_CONFLICT, "no fold of sweep %s has ended yet", sweep->id);
@@ -303,57 +301,4 @@ int hn_sweeps_rows(struct hn_request *req, struct hn_error *err) {
     folds_finish(f);
     free(f);
     return rc;
-}
-
-/* The step whose scores stand for the job: of its best evaluation, which is exported. */
-static int best_step(struct hn_request *req, const char *id, int64_t *ret, struct hn_error *err) {
-    struct hn_reach reach = hn_access_reach(req);
-    struct hn_job job;
-    json_t *best = NULL;
-    hn_job_init(&job);
-    struct hn_db *db = hn_request_db(req, err);
-    int rc = db ? hn_db_job_reached(db, &reach, id, err) : HN_E_INTERNAL;
-    if (!rc)
-        rc = hn_db_job_get(db, id, &job, err);
-    if (!rc && job.best && !hn_json_parse(job.best, strlen(job.best), &best, NULL))
-        *ret = json_integer_value(json_object_get(best, "step"));
-    else if (!rc) {
-        rc = hn_fail(err, HN_E_CONFLICT, "job %s has no evaluation on validation rows", id);
-        hn_error_hint(err, "jobs are compared by what they scored on the rows held out");
-    }
-    if (rc)
-        hn_error_field(err, "jobs");
-    json_decref(best);
-    hn_job_finish(&job);
-    return rc;
-}
-
-static int refuse_jobs(struct hn_error *err, const char *message) {
-    hn_fail(err, HN_E_INVALID_FIELD, "%s", message);
-    hn_error_field(err, "jobs");
-    hn_error_hint(err, "GET /compare?jobs=job_a,job_b");
-    return HN_E_INVALID_FIELD;
-}
-
-int hn_compare_get(struct hn_request *req, struct hn_error *err) {
-    const char *jobs = hn_request_query(req, "jobs"), *metric = hn_request_query(req, "metric");
-    struct hn_compared runs[COMPARED_MAX];
-    json_t *compared = NULL;
-    size_t n = 0;
-    int rc = 0;
-    char *list = jobs && *jobs ? hn_request_copy(req, jobs) : NULL, *rest = list;
-    for (char *id; !rc && list && (id = strsep(&rest, ",")) && *id; n++) {
-        if (n == COMPARED_MAX)
-            return refuse_jobs(err, "more than 20 jobs cannot be compared at once");
-        for (size_t i = 0; i < n; i++)
-            if (strcmp(runs[i].job, id) == 0)
-                return refuse_jobs(err, "jobs names a job twice");
-        runs[n] = (struct hn_compared){.job = id};
-        rc = best_step(req, id, &runs[n].step, err);
-    }
-    if (!rc && n < 2)
-        rc = refuse_jobs(err, "jobs must name at least two jobs");
-    if (!rc)
-        rc = hn_compare_runs(req->server, &req->asker, runs, n, metric, &compared, err);
-    return rc ? rc : hn_reply_json(req, 200, compared, err);
 }

@@ -30,16 +30,18 @@ static size_t collect(const char *state, struct kept **ret) {
     size_t n = 0, capacity = 0;
     DIR *dir = hn_state_path(path, state, "evaluations", NULL, NULL) ? opendir(path) : NULL;
     for (struct dirent *entry; dir && (entry = readdir(dir));) {
-        struct stat folder, rows;
+        static const char *const files[] = {"rows.jsonl", HN_EVALUATION_SCORES};
+        struct stat folder, file;
         if (!hn_id_valid("eval", entry->d_name) ||
             !hn_state_path(path, state, "evaluations", entry->d_name, NULL) ||
             stat(path, &folder) || !hn_grow(&list, &capacity, n + 1, sizeof *list))
             continue;
         list[n] = (struct kept){.made = folder.st_mtim};
         memcpy(list[n].id, entry->d_name, strlen(entry->d_name) + 1);
-        if (hn_state_path(path, state, "evaluations", entry->d_name, "rows.jsonl") &&
-            !stat(path, &rows))
-            list[n].bytes = rows.st_size;
+        for (size_t i = 0; i < sizeof files / sizeof files[0]; i++)
+            if (hn_state_path(path, state, "evaluations", entry->d_name, files[i]) &&
+                !stat(path, &file))
+                list[n].bytes += file.st_size;
         n++;
     }
     if (dir)

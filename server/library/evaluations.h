@@ -1,7 +1,7 @@
 /*
  * Evaluations that were made: STATE/evaluations/<id>/ with evaluation.json, the answer as it was
- * given, and rows.jsonl, every row with what was predicted. Of each owner the newest are kept, by
- * number and by bytes.
+ * given, rows.jsonl, every row with what was predicted, and scores.bin, what each row scored
+ * (engine/eval/scores.h). Of each owner the newest are kept, by number and by bytes.
  */
 #ifndef HN_SERVER_LIBRARY_EVALUATIONS_H
 #define HN_SERVER_LIBRARY_EVALUATIONS_H
@@ -9,6 +9,7 @@
 #include "server/base/id.h"
 #include "server/base/state.h"
 
+#define HN_EVALUATION_SCORES "scores.bin"
 #define HN_EVALUATIONS_KEPT 100
 #define HN_EVALUATIONS_BYTES ((int64_t)1 << 30)
 

@@ -1,14 +1,30 @@
 /* See compare.h. */
 #include "server/sweeps/compare.h"
 #include "server/base/state.h"
+#include "server/library/evaluations.h"
 
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
+static int find_evaluated(struct hn_server *server, const struct hn_compared *run,
+    char ret[HN_PATH_SIZE], struct hn_error *err) {
+    const char *state = server->config->state;
+    if (!hn_state_path(ret, state, "evaluations", run->evaluation, HN_EVALUATION_SCORES))
+        return hn_fail(err, HN_E_INTERNAL, "path too long");
+    if (access(ret, R_OK) == 0)
+        return 0;
+    hn_fail(err, HN_E_NOT_FOUND, "evaluation %s of %s keeps no scores of its rows", run->evaluation,
+        run->job);
+    hn_error_hint(err, "it is of an earlier version, or was just removed: evaluate it again");
+    return HN_E_NOT_FOUND;
+}
+
 static int find_scores(struct hn_server *server, const struct hn_compared *run,
     char ret[HN_PATH_SIZE], struct hn_error *err) {
     char name[64];
+    if (run->evaluation)
+        return find_evaluated(server, run, ret, err);
     snprintf(name, sizeof name, "scores/%lld.bin", (long long)run->step);
     if (!hn_state_path(ret, server->config->state, "runs", run->job, name))
         return hn_fail(err, HN_E_INTERNAL, "path too long");
@@ -75,6 +91,10 @@ int hn_compare_runs(struct hn_server *server, const struct hn_asker *asker,
     }
     rc = ask(server, asker, json_pack("{s:o,s:s?,s:i}", "sets", sets, "metric", metric, "seed", 0),
         ret, err);
+    for (size_t i = 0; i < n && !rc; i++)
+        if (runs[i].evaluation)
+            json_object_set_new(json_array_get(json_object_get(*ret, "results"), i), "evaluation",
+                json_string(runs[i].evaluation));
     return rc ? rc : summarise(*ret, err);
 }
 

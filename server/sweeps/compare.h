@@ -7,10 +7,13 @@
 
 struct hn_compared {
     const char *job;
-    int64_t step; /* of the evaluation */
+    int64_t step;           /* of the evaluation in its run */
+    const char *evaluation; /* or the id of one that was asked for (library/evaluations.h) of `job`,
+                             * which may be the name of a base model then */
 };
 
-/* {"rows","metric","results","pairs"}, new reference. HN_E_CONFLICT when they were measured on
+/* {"rows","metric","results","pairs"}, new reference; a result names its evaluation, where
+ * there is one. HN_E_CONFLICT when they were measured on
  * other rows, HN_E_NOT_FOUND when a run keeps no scores of that step. Waits for the helper. */
 int hn_compare_runs(struct hn_server *server, const struct hn_asker *asker,
     const struct hn_compared *runs, size_t n, const char *metric, json_t **ret,

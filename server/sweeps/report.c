@@ -31,6 +31,11 @@ static const struct hn_sweep_trial *trial_at(const struct report *r, int64_t ind
     return &r->trials->list[index];
 }
 
+/* By its best evaluation. */
+static struct hn_compared by_trial(const struct hn_sweep_trial *t) {
+    return (struct hn_compared){.job = t->job, .step = t->best_step};
+}
+
 static bool has_result(const struct hn_sweep_trial *t) {
     return hn_trial_phase(t) == HN_TRIAL_GOOD && !isnan(hn_trial_value(t));
 }
@@ -83,7 +88,7 @@ static void report_best(struct report *r) {
     if (!listed)
         list[n++] = as_is - r->trials->list;
     for (size_t i = 0; i < n; i++)
-        runs[i] = (struct hn_compared){trial_at(r, list[i])->job, trial_at(r, list[i])->best_step};
+        runs[i] = by_trial(trial_at(r, list[i]));
     if (n > 1)
         hn_compare_runs(r->server, NULL, runs, n, r->plan->metric, &compared, &err);
     for (size_t i = 0; i < n; i++) {
@@ -263,8 +268,7 @@ static void report_forecast(struct report *r) {
     double sd;
     for (size_t i = 0; i < r->trials->n && n < HN_FORECAST_POINTS; i++)
         if (has_result(trial_at(r, (int64_t)i)))
-            runs[n++] = (struct hn_compared){
-                trial_at(r, (int64_t)i)->job, trial_at(r, (int64_t)i)->best_step};
+            runs[n++] = by_trial(trial_at(r, (int64_t)i));
     if (n)
         hn_compare_runs(r->server, NULL, runs, n, r->plan->metric, &compared, NULL);
     n = curve(r, compared, points, &sd);
@@ -310,8 +314,7 @@ static void report_folds(struct report *r) {
     for (size_t i = 0; i < r->trials->n && n < HN_SWEEP_FOLDS_MAX; i++)
         if (has_result(trial_at(r, (int64_t)i))) {
             values[n] = hn_trial_value(trial_at(r, (int64_t)i));
-            runs[n++] = (struct hn_compared){
-                trial_at(r, (int64_t)i)->job, trial_at(r, (int64_t)i)->best_step};
+            runs[n++] = by_trial(trial_at(r, (int64_t)i));
         }
     if (!n)
         return;
@@ -360,8 +363,7 @@ static json_t *one_ablation(struct report *r, const char *name, json_int_t rows)
            at_random = mean_of(r, "random", name, &n, &random);
     json_t *compared = NULL;
     if (without && random) {
-        const struct hn_compared runs[] = {
-            {without->job, without->best_step}, {random->job, random->best_step}};
+        const struct hn_compared runs[] = {by_trial(without), by_trial(random)};
         if (!hn_compare_runs(r->server, NULL, runs, 2, r->plan->metric, &compared, NULL))
             hn_compared_pair(compared, without->job, random->job, &pair);
         json_decref(compared);

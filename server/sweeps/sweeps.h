@@ -4,8 +4,8 @@
  * Nouns: sweep, kind (of a sweep), space, trial, rung (a step at which a trial pauses), report
  *   (what the trials say together).
  * Ownership: The store is the state; what is here can be thrown away at any moment.
- * May include: engine engine/tune server/base server/jobs server/process server/server.h
- *   server/store.
+ * May include: engine engine/tune server/base server/jobs server/library server/process
+ *   server/server.h server/store.
  */
 
 /*

@@ -277,6 +277,24 @@ def test_compare(served):
         assert served.get("/compare?" + query).json()["error"]["field"] == field
 
 
+def test_compare_on_a_data_set(served):
+    """Jobs with other validation rows, and a base model, by what they score on the same data set."""
+    body = job(served)
+    ids = [served.wait(served.post("/jobs", json=body | {"validation": share}).json()["id"])["id"] for share in (0.2, 0.3)]
+    data = upload(served, reviews(30, seed=5))
+    query = f"/compare?jobs={','.join(ids)}&dataset={data}"
+    error = served.get(query).json()["error"]
+    assert error["code"] == "conflict" and error["field"] == "jobs" and f"POST /jobs/{ids[0]}/evaluate" in error["hint"], error
+    made = [served.post(f"/jobs/{i}/evaluate", json={"dataset": data}).json() for i in ids]
+    told = served.get(query).json()
+    assert [(r["name"], r["evaluation"]) for r in told["results"]] == [(i, e["id"]) for i, e in zip(ids, made)] and told["rows"] == 30, told
+    assert [r["value"] for r in told["results"]] == pytest.approx([e["metrics"][told["metric"]] for e in made])
+    assert served.post(f"/jobs/{ids[1]}/evaluate", json={"dataset": data}).json()["id"] == served.get(query).json()["results"][1]["evaluation"]
+    for wrong, field in ((f"jobs={ids[0]}&models=bert", "models"), (f"jobs={ids[0]}&models=bert&dataset={data}", "models"),
+                         (f"jobs={ids[0]}&dataset=ds_0000000000000000", "dataset"), (f"jobs={ids[0]}&dataset={data}", "jobs")):
+        assert served.get("/compare?" + wrong).json()["error"]["field"] == field, wrong
+
+
 def test_streamed_events(served):
     sweep = begin(served, job=job(served), kind="random", budget={"jobs": 2})
     seen = []
