@@ -109,8 +109,9 @@ static const struct hn_route routes[] = {
         "go on with a paused sweep"},
     {"GET", "/sweeps/{id}/trials", hn_sweeps_trials, HN_SCOPE_READ, NO, POOL, "format",
         "its trials with their settings and results, as JSON or CSV"},
-    {"GET", "/sweeps/{id}/rows", hn_sweeps_rows, HN_SCOPE_READ, NO, WAIT, "",
-        "of folds: every row as predicted by the run that did not train on it, as lines of JSON"},
+    {"GET", "/sweeps/{id}/rows", hn_sweeps_rows, HN_SCOPE_READ, NO, WAIT, "sort",
+        "of folds: every row as predicted by the run that did not train on it, as lines of JSON; "
+        "sort=mislabelled: the likeliest wrong labels first"},
     {"GET", "/sweeps/{id}/events", hn_sweeps_events, HN_SCOPE_READ, NO, LOOP, "after,limit,type",
         "all that happened; streams with Accept: text/event-stream"},
     {"GET", "/compare", hn_compare_get, HN_SCOPE_READ, NO, WAIT, "jobs,models,dataset,metric",

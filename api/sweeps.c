@@ -262,7 +262,8 @@ static int find_folds(
 }
 
 /* Made when it is asked for; gone from the disk as soon as it is open. */
-static int reply_rows(struct hn_request *req, const struct folds *f, struct hn_error *err) {
+static int reply_rows(
+    struct hn_request *req, const struct folds *f, bool suspects_first, struct hn_error *err) {
     char id[HN_ID_SIZE], path[HN_PATH_SIZE];
     struct stat st;
     json_t *told = NULL;
@@ -271,7 +272,7 @@ static int reply_rows(struct hn_request *req, const struct folds *f, struct hn_e
     if (!hn_state_path(path, req->server->config->state, "tmp", id, NULL))
         return hn_fail(err, HN_E_INTERNAL, "path too long");
     int rc = hn_compare_folds(req->server, &req->asker, f->runs, f->n, f->plan.metric, path,
-        json_is_array(labels) ? labels : NULL, &told, err);
+        suspects_first, json_is_array(labels) ? labels : NULL, &told, err);
     json_decref(told);
     int fd = rc ? -1 : open(path, O_RDONLY | O_CLOEXEC);
     int number = errno;
@@ -288,15 +289,20 @@ static int reply_rows(struct hn_request *req, const struct folds *f, struct hn_e
 }
 
 int hn_sweeps_rows(struct hn_request *req, struct hn_error *err) {
+    static const char *const orders[] = {"fold", "mislabelled", NULL};
+    const char *order = "fold";
+    int rc = hn_query_word(req, "sort", orders, &order, err);
+    if (rc)
+        return rc;
     struct hn_sweep sweep;
     struct folds *f = hn_calloc(1, sizeof *f);
-    int rc = f ? load(req, &sweep, err) : hn_fail(err, HN_E_INTERNAL, "out of memory");
+    rc = f ? load(req, &sweep, err) : hn_fail(err, HN_E_INTERNAL, "out of memory");
     if (!f)
         return rc;
     if (!rc)
         rc = find_folds(req, &sweep, f, err);
     if (!rc)
-        rc = reply_rows(req, f, err);
+        rc = reply_rows(req, f, order[0] == 'm', err);
     hn_sweep_finish(&sweep);
     folds_finish(f);
     free(f);

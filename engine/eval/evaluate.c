@@ -232,6 +232,19 @@ static void score_head(const struct hn_labels *labels, const struct gathered *g,
     }
 }
 
+static int gather_probabilities(
+    const struct gathered *g, size_t n, struct hn_scores *ret, struct hn_error *err) {
+    if (!hn_scores_have_probabilities(ret->objective, ret->n_labels) || ret->n_labels != g->outputs)
+        return 0;
+    if (!(ret->probabilities = hn_calloc(n * g->outputs, sizeof *ret->probabilities)))
+        return hn_fail(err, HN_E_INTERNAL, "out of memory");
+    for (size_t i = 0; i < n; i++)
+        for (size_t k = 0; k < g->outputs; k++)
+            ret->probabilities[i * g->outputs + k] =
+                (float)hn_logits_probability(g->logits + i * g->outputs, g->outputs, k);
+    return 0;
+}
+
 /* Each row with its loss, the mean over its windows, beside what is in `rows` already. */
 static void gather_scores(const struct hn_labels *labels, const struct gathered *g,
     const struct hn_examples *ex, const struct example_loss *losses, struct hn_scores *ret) {
@@ -292,8 +305,10 @@ int hn_evaluate(struct hn_compute *compute, const struct hn_phase *phase,
         json_object_set_new(ret->metrics, "token_accuracy",
             hn_json_float(targets ? (float)((double)sums.correct / (double)targets) : 0));
     }
-    if (!rc && each)
+    if (!rc && each) {
         gather_scores(labels, &all, ex, losses, &ret->scores);
+        rc = gather_probabilities(&all, ret->scores.n, &ret->scores, err);
+    }
     if (!rc && rows)
         rc = gather_rows(loaded, &all, ex, data, losses, answers, ret, err);
     json_decref(answers);

@@ -48,6 +48,9 @@ static const struct column {
 };
 enum { COLUMNS = sizeof columns / sizeof columns[0] };
 
+/* The bit for probabilities behind the records. */
+#define PROBABILITIES (1u << 31)
+
 /* Bits of the columns of an objective. */
 static uint32_t columns_of(enum hn_objective objective) {
     uint32_t bits = 0;
@@ -65,8 +68,14 @@ static size_t record_size(uint32_t bits) {
     return size;
 }
 
-size_t hn_scores_bytes(enum hn_objective objective, size_t rows) {
-    return HEADER_SIZE + rows * record_size(columns_of(objective));
+bool hn_scores_have_probabilities(enum hn_objective objective, size_t labels) {
+    return objective == HN_OBJECTIVE_CLASSES && labels <= HN_SCORES_CLASSES;
+}
+
+size_t hn_scores_bytes(enum hn_objective objective, size_t labels, size_t rows) {
+    size_t row = record_size(columns_of(objective));
+    return HEADER_SIZE +
+        rows * (hn_scores_have_probabilities(objective, labels) ? row + 4 * labels : row);
 }
 
 static void put(uint8_t *to, uint64_t value, size_t size) {
@@ -133,15 +142,15 @@ static void get_sha256(const uint8_t *from, char hex[HN_SHA256_HEX]) {
 
 int hn_scores_write(const struct hn_scores *scores, const char *path, struct hn_error *err) {
     uint32_t bits = columns_of(scores->objective);
-    size_t record = record_size(bits), size;
+    size_t record = record_size(bits), size, each = scores->probabilities ? scores->n_labels : 0;
     uint8_t *data = NULL;
-    if (hn_mul(scores->n, record, &size) && hn_add(size, HEADER_SIZE, &size))
+    if (hn_mul(scores->n, record + 4 * each, &size) && hn_add(size, HEADER_SIZE, &size))
         data = hn_calloc(size, 1);
     if (!data)
         return hn_fail(err, HN_E_INTERNAL, "out of memory for the scores of %zu rows", scores->n);
     memcpy(data, magic, sizeof magic);
     put(data + AT_VERSION, VERSION, 4);
-    put(data + AT_COLUMNS, bits, 4);
+    put(data + AT_COLUMNS, each ? bits | PROBABILITIES : bits, 4);
     put(data + AT_LABELS, scores->n_labels, 4);
     put(data + AT_RECORD, record, 4);
     put(data + AT_ROWS, scores->n, 8);
@@ -151,6 +160,11 @@ int hn_scores_write(const struct hn_scores *scores, const char *path, struct hn_
     uint8_t *to = data + HEADER_SIZE;
     for (size_t i = 0; i < scores->n; i++)
         to = put_row(to, &scores->rows[i], bits);
+    for (size_t i = 0; i < scores->n * each; i++, to += 4) {
+        uint32_t word;
+        memcpy(&word, &scores->probabilities[i], sizeof word);
+        put(to, word, 4);
+    }
     int rc = hn_file_write_durable(path, data, size, err);
     free(data);
     return rc;
@@ -191,13 +205,19 @@ static int read_header(const uint8_t *data, size_t size, struct hn_scores *ret, 
         return no_scores(path, "its objective is not known", err);
     ret->objective = (enum hn_objective)objective;
     *ret_bits = columns_of(ret->objective);
-    size_t record = record_size(*ret_bits), bytes;
+    size_t record = record_size(*ret_bits), all = record, bytes;
+    uint32_t found = (uint32_t)get(data + AT_COLUMNS, 4);
     ret->n = (size_t)get(data + AT_ROWS, 8);
     ret->n_labels = (size_t)get(data + AT_LABELS, 4);
     get_sha256(data + AT_SHA256, ret->sha256);
-    if (get(data + AT_COLUMNS, 4) != *ret_bits || get(data + AT_RECORD, 4) != record ||
-        !hn_mul(ret->n, record, &bytes) || bytes != size - HEADER_SIZE)
+    if (found & PROBABILITIES && hn_scores_have_probabilities(ret->objective, ret->n_labels))
+        all += 4 * ret->n_labels;
+    if ((found & ~(all > record ? PROBABILITIES : 0u)) != *ret_bits ||
+        get(data + AT_RECORD, 4) != record || !hn_mul(ret->n, all, &bytes) ||
+        bytes != size - HEADER_SIZE)
         return no_scores(path, "its size is not that of its rows", err);
+    if (all > record && !(ret->probabilities = hn_calloc(ret->n * ret->n_labels, 4)))
+        return hn_fail(err, HN_E_INTERNAL, "out of memory for the scores of %zu rows", ret->n);
     return 0;
 }
 
@@ -219,6 +239,12 @@ int hn_scores_read(struct hn_scores *ret, const char *path, struct hn_error *err
         if (!is_sound(&scores.rows[i], &scores))
             rc = no_scores(path, "a row has numbers that no evaluation gives", err);
     }
+    for (size_t i = 0; !rc && scores.probabilities && i < scores.n * scores.n_labels; i++) {
+        uint32_t word = (uint32_t)get(from + 4 * i, 4);
+        memcpy(&scores.probabilities[i], &word, sizeof word);
+        if (!(scores.probabilities[i] >= 0 && scores.probabilities[i] <= 1))
+            rc = no_scores(path, "a probability is none", err);
+    }
     free(text);
     if (rc)
         hn_scores_finish(&scores);
@@ -229,5 +255,6 @@ int hn_scores_read(struct hn_scores *ret, const char *path, struct hn_error *err
 
 void hn_scores_finish(struct hn_scores *scores) {
     free(scores->rows);
+    free(scores->probabilities);
     *scores = (struct hn_scores){0};
 }

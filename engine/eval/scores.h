@@ -2,7 +2,8 @@
  * What each validation row scored in one evaluation, so that runs can be compared row by row later.
  *
  * A score file is a header (magic, version, columns, number of labels and rows, objective, sha256
- * of the rows) and one record of fixed size a row, all little-endian. Two files with the same
+ * of the rows), one record of fixed size a row, and for classes of at most HN_SCORES_CLASSES labels
+ * the probability of each label in each row, all little-endian. Two files with the same
  * sha256 tell of the same rows in the same order. Its bytes depend on nothing but the run.
  */
 #ifndef HN_ENGINE_EVAL_SCORES_H
@@ -31,16 +32,21 @@ struct hn_score {
 struct hn_scores {
     struct hn_score *rows; /* [n] in the order of the data */
     size_t n, n_labels;
+    float *probabilities; /* [n][n_labels], or NULL: not classes, too many, or an older file */
     enum hn_objective objective;
     char sha256[HN_SHA256_HEX]; /* of the rows' contents in their order (data/row_set.h) */
 };
+
+#define HN_SCORES_CLASSES 32
 
 /* Bytes of score files that a run keeps of all its evaluations; where they would be more, it keeps
  * those of the best, the newest and the ones at which it was stopped. */
 #define HN_SCORES_KEPT ((size_t)64 << 20)
 
+/* Whether files of such an objective have probabilities. */
+bool hn_scores_have_probabilities(enum hn_objective objective, size_t labels);
 /* Bytes of the file for so many rows. */
-size_t hn_scores_bytes(enum hn_objective objective, size_t rows);
+size_t hn_scores_bytes(enum hn_objective objective, size_t labels, size_t rows);
 /* Durably, under its name only when it is whole. */
 int hn_scores_write(const struct hn_scores *scores, const char *path, struct hn_error *err);
 /* Safe on any bytes: HN_E_INVALID_FIELD where it is no score file. Owner calls hn_scores_finish. */

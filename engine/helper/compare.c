@@ -12,6 +12,7 @@
 #include "engine/base/pulse.h"
 #include "engine/eval/score_metrics.h"
 #include "engine/helper/call.h"
+#include "engine/tune/label_errors.h"
 #include "engine/tune/stats.h"
 
 #include <errno.h>
@@ -296,12 +297,21 @@ static int pool(const struct comparison *c, struct score_set *ret, struct hn_err
         n += c->sets[i].scores.n;
     ret->scores = c->sets[0].scores;
     ret->scores.n = 0;
-    if (!(ret->scores.rows = hn_calloc(n, sizeof *ret->scores.rows)))
+    size_t labels = ret->scores.n_labels;
+    bool all = true; /* have probabilities */
+    for (size_t i = 0; i < c->n; i++)
+        all = all && c->sets[i].scores.probabilities;
+    ret->scores.probabilities = all ? hn_calloc(n * labels, sizeof(float)) : NULL;
+    ret->scores.rows = hn_calloc(n, sizeof *ret->scores.rows);
+    if (!ret->scores.rows || (all && !ret->scores.probabilities))
         return hn_fail(err, HN_E_INTERNAL, "out of memory for %zu rows", n);
     for (size_t i = 0; i < c->n; i++) {
         const struct hn_scores *s = &c->sets[i].scores;
         if (s->n)
             memcpy(ret->scores.rows + ret->scores.n, s->rows, s->n * sizeof *s->rows);
+        if (s->n && all)
+            memcpy(ret->scores.probabilities + ret->scores.n * labels, s->probabilities,
+                s->n * labels * sizeof(float));
         ret->scores.n += s->n;
     }
     return 0;
@@ -332,25 +342,106 @@ static json_t *row_json(
     return out;
 }
 
+/* A row and how much speaks against it: the larger, the sooner it should be looked at. */
+struct suspect {
+    const struct hn_scores *scores;
+    size_t row, fold;
+    double score;
+};
+
+/* Of classes what the model leaves to all other labels (self-confidence, Northcutt 2021), of values
+ * how far off they are, else the loss. */
+static double suspicion(const struct hn_scores *s, const struct hn_score *row) {
+    if (s->objective == HN_OBJECTIVE_CLASSES)
+        return 1 - (double)row->p;
+    if (s->objective == HN_OBJECTIVE_VALUE)
+        return fabs((double)row->value - (double)row->truth);
+    return (double)row->loss;
+}
+
+static int most_suspect_first(const void *a, const void *b) {
+    const struct suspect *x = a, *y = b;
+    if (x->score < y->score || x->score > y->score)
+        return x->score < y->score ? 1 : -1;
+    uint32_t left = x->scores->rows[x->row].line, right = y->scores->rows[y->row].line;
+    return (left > right) - (left < right);
+}
+
+/* All rows in the order of the folds, or the most suspect first; caller frees. */
+static struct suspect *list_rows(const struct comparison *c, bool sorted, size_t *ret_n) {
+    size_t n = 0, all = 0;
+    for (size_t i = 0; i < c->n; i++)
+        all += c->sets[i].scores.n;
+    struct suspect *list = hn_calloc(all, sizeof *list);
+    for (size_t fold = 0; list && fold < c->n; fold++)
+        for (size_t i = 0; i < c->sets[fold].scores.n; i++) {
+            const struct hn_scores *s = &c->sets[fold].scores;
+            list[n++] = (struct suspect){s, i, fold, suspicion(s, &s->rows[i])};
+        }
+    if (list && sorted)
+        qsort(list, n, sizeof *list, most_suspect_first);
+    *ret_n = n;
+    return list;
+}
+
 static int write_rows(const struct comparison *c, const json_t *params, struct hn_error *err) {
     const json_t *names = json_object_get(params, "labels");
     const char *path = NULL;
+    bool sorted = json_is_true(json_object_get(params, "suspects_first"));
+    size_t n = 0;
     int rc = hn_json_string(params, "rows_to", &path, err);
-    FILE *f = !rc && path ? fopen(path, "wxe") : NULL;
-    if (!rc && path && !f)
-        return hn_fail_errno(err, errno, "cannot write %s", path);
-    for (size_t fold = 0; f && fold < c->n; fold++)
-        for (size_t i = 0; i < c->sets[fold].scores.n && !ferror(f); i++) {
-            const struct hn_scores *s = &c->sets[fold].scores;
-            json_t *row = row_json(s, &s->rows[i], fold + 1, names);
-            if (!row || json_dumpf(row, f, JSON_COMPACT | JSON_REAL_PRECISION(9)) ||
-                putc('\n', f) == EOF)
-                rc = HN_E_INTERNAL;
-            json_decref(row);
-        }
-    bool bad = f && (ferror(f) || rc);
-    if (f && (fclose(f) || bad))
-        rc = hn_fail_errno(err, errno, "cannot write %s", path);
+    if (rc || !path)
+        return rc;
+    struct suspect *list = list_rows(c, sorted, &n);
+    if (!list)
+        return hn_fail(err, HN_E_INTERNAL, "out of memory");
+    FILE *f = fopen(path, "wxe");
+    int number = errno;
+    for (size_t i = 0; f && i < n && !rc; i++) {
+        json_t *row =
+            row_json(list[i].scores, &list[i].scores->rows[list[i].row], list[i].fold + 1, names);
+        json_object_set_new(row, "score", hn_json_float((float)list[i].score));
+        if (!row || json_dumpf(row, f, JSON_COMPACT | JSON_REAL_PRECISION(9)) ||
+            putc('\n', f) == EOF)
+            rc = HN_E_INTERNAL;
+        number = errno;
+        json_decref(row);
+    }
+    if (!f || fclose(f) || rc)
+        rc = hn_fail_errno(err, number, "cannot write %s", path);
+    free(list);
+    return rc;
+}
+
+#define SUSPECTS 100 /* lines that are named in the answer itself */
+
+/* How many labels are wrong, and the lines to look at first. */
+static int tell_label_errors(
+    const struct comparison *c, const struct hn_scores *all, json_t *out, struct hn_error *err) {
+    if (!all->probabilities || all->n_labels < 2)
+        return 0;
+    struct hn_label_errors found = {0};
+    int32_t *labels = hn_calloc(all->n, sizeof *labels);
+    size_t n = 0;
+    struct suspect *list = list_rows(c, true, &n);
+    json_t *lines = json_array();
+    for (size_t i = 0; labels && i < all->n; i++)
+        labels[i] = all->rows[i].label;
+    int rc = labels && list
+        ? hn_label_errors_find(labels, all->probabilities, all->n, all->n_labels, &found, err)
+        : hn_fail(err, HN_E_INTERNAL, "out of memory");
+    for (size_t i = 0; !rc && i < n && i < found.flagged && i < SUSPECTS; i++)
+        json_array_append_new(lines, json_integer(list[i].scores->rows[list[i].row].line));
+    if (!rc)
+        json_object_set_new(out, "label_errors",
+            HN_JSON_OBJECT({"flagged", json_integer((json_int_t)found.flagged)},
+                {"noise_rate", number(found.noise_rate)},
+                {"estimated", json_integer(llround(found.noise_rate * (double)all->n))},
+                {"lines", json_incref(lines)}));
+    json_decref(lines);
+    hn_label_errors_finish(&found);
+    free(labels);
+    free(list);
     return rc;
 }
 
@@ -390,6 +481,8 @@ static int pool_folds(
         json_object_set_new(out, "value", number(all->value.estimate));
         json_object_set_new(out, "interval", interval(&all->value));
         rc = tell_folds(c, all->scores.n, out, err);
+        if (!rc)
+            rc = tell_label_errors(c, &all->scores, out, err);
     }
     if (all)
         hn_scores_finish(&all->scores);

@@ -320,7 +320,8 @@ static size_t disk_bytes(const struct hn_planning *p, const struct hn_run *run) 
     if (spec->exports & HN_EXPORT_MERGED_GGUF)
         bytes += hn_dtype_bytes(hn_dtype_info((int)spec->gguf_dtype), run->loaded.model.parameters);
     size_t evaluations = run->steps / (size_t)p->spec.hp.eval_every + 2, scores,
-           each = hn_scores_bytes(spec->labels.objective, run->validation.n_rows);
+           each = hn_scores_bytes(
+               spec->labels.objective, hn_labels_outputs(&spec->labels), run->validation.n_rows);
     if (run->validation.n_rows)
         bytes += hn_mul(each, evaluations, &scores) && scores < HN_SCORES_KEPT ? scores
             : each > HN_SCORES_KEPT / 3                                        ? 3 * each

@@ -52,6 +52,6 @@ int hn_trainer_keep_scores(
     int rc = hn_dir_create(folder, err);
     if (!rc)
         rc = hn_scores_write(scores, path, err);
-    bool all = all_are_kept(t, hn_scores_bytes(scores->objective, scores->n));
+    bool all = all_are_kept(t, hn_scores_bytes(scores->objective, scores->n_labels, scores->n));
     return rc || all ? rc : prune(t, folder, err);
 }

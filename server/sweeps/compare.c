@@ -100,7 +100,7 @@ int hn_compare_runs(struct hn_server *server, const struct hn_asker *asker,
 
 int hn_compare_folds(struct hn_server *server, const struct hn_asker *asker,
     const struct hn_compared *runs, size_t n, const char *metric, const char *rows_to,
-    const json_t *labels, json_t **ret, struct hn_error *err) {
+    bool suspects_first, const json_t *labels, json_t **ret, struct hn_error *err) {
     json_t *paths = json_array();
     int rc = 0;
     for (size_t i = 0; i < n && !rc; i++) {
@@ -111,8 +111,8 @@ int hn_compare_folds(struct hn_server *server, const struct hn_asker *asker,
     }
     if (!rc)
         return ask(server, asker,
-            json_pack("{s:o,s:s?,s:s?,s:O?,s:i}", "oof", paths, "metric", metric, "rows_to",
-                rows_to, "labels", labels, "seed", 0),
+            json_pack("{s:o,s:s?,s:s?,s:b,s:O?,s:i}", "oof", paths, "metric", metric, "rows_to",
+                rows_to, "suspects_first", suspects_first, "labels", labels, "seed", 0),
             ret, err);
     json_decref(paths);
     return rc;

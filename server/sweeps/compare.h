@@ -26,9 +26,10 @@ struct hn_compared_pair {
 bool hn_compared_pair(
     const json_t *compared, const char *a, const char *b, struct hn_compared_pair *ret);
 /* The rows of all folds together: {"rows","metric","value","interval","folds"}; with `rows_to`, a
- * new file, each row as a line of JSON, with these names of its labels (NULL: their numbers). */
+ * new file, each row as a line of JSON, with these names of its labels (NULL: their numbers), in
+ * the order of the folds or those first that the model is least of one mind with. */
 int hn_compare_folds(struct hn_server *server, const struct hn_asker *asker,
     const struct hn_compared *runs, size_t n, const char *metric, const char *rows_to,
-    const json_t *labels, json_t **ret, struct hn_error *err);
+    bool suspects_first, const json_t *labels, json_t **ret, struct hn_error *err);
 
 #endif

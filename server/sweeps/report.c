@@ -320,7 +320,8 @@ static void report_folds(struct report *r) {
         return;
     struct hn_interval mean;
     hn_folds_interval(values, n, 0.95, &mean);
-    if (hn_compare_folds(r->server, NULL, runs, n, r->plan->metric, NULL, NULL, &pooled, &err))
+    if (hn_compare_folds(
+            r->server, NULL, runs, n, r->plan->metric, NULL, false, NULL, &pooled, &err))
         pooled = json_pack("{s:s}", "error", err.message);
     json_object_set_new(pooled, "mean", number(mean.estimate));
     json_object_set_new(
@@ -330,6 +331,15 @@ static void report_folds(struct report *r) {
     if (isfinite(mean.low))
         hn_buf_printf(&r->text, " (95%% from %.4g to %.4g)", mean.low, mean.high);
     hn_buf_text(&r->text, "; every row was held out once. ");
+    const json_t *wrong = json_object_get(pooled, "label_errors");
+    if (wrong)
+        hn_buf_printf(&r->text,
+            "About %lld of %lld labels look wrong (%lld for certain); rows?sort=mislabelled lists "
+            "the "
+            "rows, the likeliest first. ",
+            (long long)json_integer_value(json_object_get(wrong, "estimated")),
+            (long long)json_integer_value(json_object_get(pooled, "rows")),
+            (long long)json_integer_value(json_object_get(wrong, "flagged")));
     put(r, "folds", pooled);
 }
 

@@ -24,9 +24,13 @@ COLUMNS = [("line", "<u4"), ("loss", "<f4"), ("weight", "<f4"), ("right", "u1"),
 def read(path):
     data = path.read_bytes()
     magic, version, bits, labels, record, rows, objective, sha256 = struct.unpack_from("<8s4IQ16s32s", data)
-    kind = np.dtype([c for i, c in enumerate(COLUMNS) if bits >> i & 1])
-    assert (magic, version, record) == (b"HNSCORE\n", 1, kind.itemsize) and len(data) == 80 + rows * record
+    kind, chances = np.dtype([c for i, c in enumerate(COLUMNS) if bits >> i & 1]), labels if bits >> 31 else 0
+    assert (magic, version, record) == (b"HNSCORE\n", 1, kind.itemsize) and len(data) == 80 + rows * (record + 4 * chances)
     found = np.frombuffer(data, kind, rows, 80)
+    if objective.startswith(b"classes"):
+        p = np.frombuffer(data, "<f4", rows * chances, 80 + rows * record).reshape(rows, chances)
+        assert np.allclose(p.sum(1), 1, atol=1e-5) and np.array_equal(p[np.arange(rows), found["label"]], found["p"])
+        assert np.array_equal(p.argmax(1), found["predicted"])
     return {"objective": objective.rstrip(b"\0").decode(), "labels": labels, "sha256": sha256.hex(), "rows": found}
 
 

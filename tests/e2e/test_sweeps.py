@@ -341,6 +341,25 @@ def test_folds(served):
     refused(served, "group_by", "author", kind="folds", job=body, group_by="autor")
 
 
+def test_wrong_labels(served):
+    """Turned labels are counted, named in the report and come first in the list."""
+    rows = reviews(480)
+    turned = list(range(7, 480, 20))
+    for i in turned:
+        rows[i]["label"] = "neg" if rows[i]["label"] == "pos" else "pos"
+    body = job(served, rows, max_steps=150, batch_size=16, eval_every=40, learning_rate=3e-3)
+    told = wait(served, begin(served, kind="folds", job=body, folds=4))
+    found = told["folds"]["label_errors"]
+    listed = [json.loads(line) for line in served.get(f"/sweeps/{told['id']}/rows?sort=mislabelled").text.splitlines()]
+    first = [row["line"] for row in listed[:len(turned)]]
+    assert found["lines"] == [row["line"] for row in listed[:found["flagged"]]] and found["estimated"] == round(found["noise_rate"] * 480), found
+    assert len(set(first) & {i + 1 for i in turned}) >= 16, (first, turned, told["folds"])
+    assert abs(found["flagged"] - len(turned)) <= 12 and f"{found['estimated']} of 480 labels look wrong" in told["summary"], told
+    assert [row["score"] for row in listed] == sorted((row["score"] for row in listed), reverse=True) and len(listed) == 480
+    error = served.get(f"/sweeps/{told['id']}/rows?sort=worst").json()["error"]
+    assert error["field"] == "sort", error
+
+
 def test_data_size(served):
     body = job(served, reviews(200))
     told = wait(served, begin(served, kind="data_size", job=body, sizes=[0.125, 0.25, 0.5, 1]))

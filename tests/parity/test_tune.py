@@ -373,3 +373,22 @@ def test_asha(eta, rungs, most, slots):
         k = max(len(t["values"]) for t in trials if t["waiting"])
         best = min((t for t in trials if t["waiting"] and len(t["values"]) == k), key=lambda t: (t["values"][-1], t["number"]))
         assert (ours["finalist_trial"], ours["finalist_rung"]) == (best["number"], k)
+
+
+@pytest.mark.parametrize("classes,n,wrong", [(2, 400, 0.1), (2, 60, 0.4), (3, 300, 0.2), (7, 500, 0.15), (5, 12, 0.3)])
+def test_label_errors(classes, n, wrong):
+    """Counts of confident learning beside cleanlab's, on a model's probabilities of rows with turned labels; one class may have no row."""
+    from cleanlab import count
+    rng = np.random.default_rng(classes * n)
+    truth = rng.integers(0, classes, n)
+    labels = np.where(rng.random(n) < wrong, rng.integers(0, max(classes - 1, 2), n), truth)
+    logits = rng.normal(size=(n, classes)) + 2.5 * np.eye(classes)[truth]
+    p = (np.exp(logits) / np.exp(logits).sum(1, keepdims=True)).astype(np.float32).astype(np.float64)
+    ours, = ask([{"op": "label_errors", "labels": labels.tolist(), "p": p.tolist()}])
+    raw = count.compute_confident_joint(labels, p, calibrate=False)
+    rows = np.bincount(labels, minlength=classes)
+    joint = raw / raw.sum(1, keepdims=True) * rows[:, None]
+    assert np.allclose(np.reshape(ours["joint"], (classes, classes)), joint, rtol=1e-9, atol=1e-9)
+    assert ours["noise_rate"] == pytest.approx(1 - np.trace(joint) / n, abs=1e-9)
+    assert ours["flagged"] == count.num_label_issues(labels, p, estimation_method="off_diagonal")
+    assert abs(np.trace(count.compute_confident_joint(labels, p, calibrate=True)) - np.trace(joint)) <= classes  # theirs in whole rows

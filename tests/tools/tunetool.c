@@ -10,7 +10,8 @@
  *   {"op":"log_ratio","axes","trials","points"} · {"op":"suggest","axes","trials","number",
  *     "planned","seed"} · {"op":"importance","axes","trials","quantile"} ·
  *   {"op":"forecast","points":[[n,value,variance]…],"floor","seed_sd","at":[n…]} ·
- *   {"op":"asha","trials":[{"number","waiting","values"}…],"rungs","eta","may_start"}
+ *   {"op":"asha","trials":[{"number","waiting","values"}…],"rungs","eta","may_start"} ·
+ *   {"op":"label_errors","labels":[j…],"p":[[p…]…]}
  *
  * An axis is {"kind":"real"|"int"|"choice","log","low","high","step","choices","group"}, a trial
  * {"number","state":"complete"|"pruned"|"running","value","last_step","values"}.
@@ -20,6 +21,7 @@
 #include "engine/tune/asha.h"
 #include "engine/tune/forecast.h"
 #include "engine/tune/importance.h"
+#include "engine/tune/label_errors.h"
 #include "engine/tune/sequence.h"
 #include "engine/tune/stats.h"
 #include "engine/tune/tpe.h"
@@ -315,6 +317,30 @@ static json_t *op_asha(const json_t *in) {
         "finalist_trial", (json_int_t)last.trial, "finalist_rung", (json_int_t)last.rung);
 }
 
+static json_t *op_label_errors(const json_t *in) {
+    struct hn_error err = {0};
+    struct hn_label_errors found;
+    const json_t *rows = json_object_get(in, "p");
+    size_t n, classes = json_array_size(json_array_get(rows, 0));
+    double *given = numbers(json_object_get(in, "labels"), &n);
+    int32_t *labels = hn_calloc(n, sizeof *labels);
+    float *p = hn_calloc(n * classes, sizeof *p);
+    for (size_t i = 0; i < n; i++) {
+        labels[i] = (int32_t)given[i];
+        for (size_t j = 0; j < classes; j++)
+            p[i * classes + j] = (float)number(json_array_get(json_array_get(rows, i), j));
+    }
+    json_t *out = hn_label_errors_find(labels, p, n, classes, &found, &err)
+        ? failure(&err)
+        : json_pack("{s:I, s:o, s:o}", "flagged", (json_int_t)found.flagged, "noise_rate",
+              real(found.noise_rate), "joint", reals(found.joint, classes * classes));
+    hn_label_errors_finish(&found);
+    free(given);
+    free(labels);
+    free(p);
+    return out;
+}
+
 static const struct {
     const char *name;
     json_t *(*run)(const json_t *in);
@@ -332,6 +358,7 @@ static const struct {
     {"importance", op_importance},
     {"forecast", op_forecast},
     {"asha", op_asha},
+    {"label_errors", op_label_errors},
 };
 
 int main(void) {
