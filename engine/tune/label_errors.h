@@ -1,6 +1,6 @@
 /*
- * How many labels are wrong, by confident learning (Northcutt, Jiang and Chuang 2021, JAIR 70): what
- * a model says of rows that it was not trained on, against the labels that they have.
+ * How many labels are wrong, by confident learning (Northcutt, Jiang and Chuang 2021, JAIR 70):
+ * what a model says of rows that it was not trained on, against the labels that they have.
  */
 #ifndef HN_ENGINE_TUNE_LABEL_ERRORS_H
 #define HN_ENGINE_TUNE_LABEL_ERRORS_H
@@ -13,14 +13,15 @@
 struct hn_label_errors {
     size_t flagged;    /* rows that are confidently of another class than their label says */
     double noise_rate; /* share of all rows whose label is wrong, by the calibrated joint */
-    double *joint; /* [classes][classes], rows by label and then by class, calibrated: the sums over
-                    * classes are the numbers of rows with that label */
+    /* [classes][classes], rows by label and then by class, calibrated: the sums over classes are
+     * the numbers of rows with that label */
+    double *joint;
 };
 
 /*
- * Of rows 0 … n - 1, labels[i] in [0, classes) and p[i * classes + j] the probability of class j, in
- * [0, 1]. A row is confidently of class j where p_j is at least the mean p_j of the rows labelled j;
- * of several such classes the most probable one counts, of none the row does not. As
+ * Of rows 0 … n - 1, labels[i] in [0, classes) and p[i * classes + j] the probability of class j,
+ * in [0, 1]. A row is confidently of class j where p_j is at least the mean p_j of the rows
+ * labelled j; of several such classes the most probable one counts, of none the row does not. As
  * cleanlab 2.9's compute_confident_joint (calibrated, but not rounded to whole rows) and
  * num_label_issues("off_diagonal"). HN_E_INVALID_FIELD without rows, or with fewer than two
  * classes; HN_E_INTERNAL (no memory). Owner calls hn_label_errors_finish.
