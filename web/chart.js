@@ -16,9 +16,11 @@ export class Chart {
   constructor() {
     this.train = [];
     this.val = [];
+    this.sample = [];
     this.canvas = el("canvas", { role: "img", tabindex: 0, "aria-label": "no values yet" });
     this.node = el("div", {}, this.canvas, el("p", { class: "row soft" },
-      el("span", { class: "key-train" }, "training loss"), el("span", { class: "key-val" }, "validation loss")));
+      el("span", { class: "key-train" }, "training loss"), el("span", { class: "key-val" }, "validation loss"),
+      el("span", { class: "key-sample" }, "training rows evaluated")));
     new ResizeObserver(() => this.draw()).observe(this.canvas);
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.draw());
   }
@@ -26,6 +28,7 @@ export class Chart {
   add(row) {
     if (row.loss !== null && row.loss !== undefined) this.train.push([row.step, row.loss]);
     if (row.val_loss !== null && row.val_loss !== undefined) this.val.push([row.step, row.val_loss]);
+    if (row.train_eval_loss !== null && row.train_eval_loss !== undefined) this.sample.push([row.step, row.train_eval_loss]);
     if (!this.waiting) {
       this.waiting = true;
       requestAnimationFrame(() => { this.waiting = false; this.draw(); });
@@ -41,7 +44,7 @@ export class Chart {
     canvas.height = height * scale;
     const g = canvas.getContext("2d");
     g.scale(scale, scale);
-    const all = [...this.train, ...this.val];
+    const all = [...this.train, ...this.val, ...this.sample];
     if (!all.length) return;
     const style = getComputedStyle(document.documentElement);
     const color = (name) => style.getPropertyValue(name).trim();
@@ -74,6 +77,9 @@ export class Chart {
       if (dots || points.length === 1) for (const p of points) { g.beginPath(); g.arc(x(p[0]), y(p[1]), 3, 0, 7); g.fill(); }
     };
     line(this.train, "--train", false);
+    g.setLineDash([5, 4]);
+    line(this.sample, "--train", false);
+    g.setLineDash([]);
     line(this.val, "--val", this.val.length < 100);
     const last = this.train.at(-1), judged = this.val.at(-1);
     canvas.setAttribute("aria-label", `loss by step${last ? `; training loss ${last[1].toPrecision(4)} at step ${last[0]}` : ""}` +

@@ -25,6 +25,7 @@ enum hn_purpose {
     HN_PURPOSE_SEARCH,    /* candidates of hyperparameters (engine/tune/tpe.h) */
     HN_PURPOSE_FOLDS,     /* order in which rows are dealt out (engine/data/folds.h) */
     HN_PURPOSE_ROWS,      /* rows that are trained on (engine/data/choice.h) */
+    HN_PURPOSE_PROBE,     /* training rows that are evaluated (engine/run/train_sample.h) */
 };
 
 static inline void hn_philox(const uint32_t counter[4], const uint32_t key[2], uint32_t out[4]) {

@@ -86,6 +86,46 @@ int hn_examples_add(struct hn_examples *ex, const struct hn_encoded *e, size_t n
     return 0;
 }
 
+/* Row `row` of `from` behind those of `ex`, whose arrays have room for it. */
+static void copy_example(struct hn_examples *ex, const struct hn_examples *from, size_t row) {
+    size_t begin = from->starts[row], n = from->starts[row + 1] - begin, at = ex->n_tokens;
+    memcpy(ex->tokens + at, from->tokens + begin, n * sizeof *ex->tokens);
+    memcpy(ex->weights + at, from->weights + begin, n * sizeof *ex->weights);
+    for (size_t i = 0; ex->targets && i < n; i++)
+        ex->targets[at + i] = ex->outputs ? (int32_t)ex->n_rows : from->targets[begin + i];
+    if (ex->types)
+        memcpy(ex->types + at, from->types + begin, n * sizeof *ex->types);
+    if (ex->values && ex->outputs)
+        memcpy(ex->values + ex->n_rows * ex->outputs, from->values + row * ex->outputs,
+            ex->outputs * sizeof *ex->values);
+    ex->lines[ex->n_rows] = from->lines[row];
+    ex->rows[ex->n_rows] = from->rows[row];
+    ex->n_tokens += n;
+    ex->starts[++ex->n_rows] = ex->n_tokens;
+}
+
+int hn_examples_pick(const struct hn_examples *ex, const size_t *rows, size_t n,
+    struct hn_examples *ret, struct hn_error *err) {
+    struct hn_examples out = {
+        .n_rows = n, .aligned = ex->aligned, .spans = ex->spans, .outputs = ex->outputs};
+    for (size_t i = 0; i < n; i++)
+        out.n_tokens += ex->starts[rows[i] + 1] - ex->starts[rows[i]];
+    struct hn_examples from = *ex;
+    for (size_t i = 0; i < HN_EXAMPLES_ARRAYS; i++) {
+        struct hn_examples_array to = hn_examples_array(&out, i);
+        if (*hn_examples_array(&from, i).data && !(*to.data = hn_calloc(to.n, to.item))) {
+            hn_examples_finish(&out);
+            return hn_fail(err, HN_E_INTERNAL, "out of memory for %zu rows", n);
+        }
+    }
+    out.n_rows = out.n_tokens = 0;
+    for (size_t i = 0; i < n; i++)
+        copy_example(&out, ex, rows[i]);
+    out.rows_total = n;
+    *ret = out;
+    return 0;
+}
+
 /* Applies the overflow rule and keeps the row, or counts it as dropped. */
 static int settle(struct hn_examples *ex, const struct hn_encoded *e,
     const struct hn_encode_options *o, size_t row, uint32_t line, struct hn_error *err) {

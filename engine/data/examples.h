@@ -53,6 +53,9 @@ void hn_examples_begin(struct hn_examples *ex, const struct hn_labels *labels);
 int hn_examples_add(struct hn_examples *ex, const struct hn_encoded *e, size_t n, size_t row,
     uint32_t line, struct hn_error *err);
 void hn_examples_finish(struct hn_examples *ex);
+/* A copy of some of them, in the order of `rows`. Owner calls hn_examples_finish. */
+int hn_examples_pick(const struct hn_examples *ex, const size_t *rows, size_t n,
+    struct hn_examples *ret, struct hn_error *err);
 
 /* Encodes the kept rows named by `rows` (NULL: all `n_rows` = data->n_rows of them), in that
  * order. */

@@ -21,8 +21,14 @@
 
 #include <jansson.h>
 
-/* What is wanted beside loss and metrics. */
-enum hn_evaluation_detail { HN_EVALUATION_FIGURES, HN_EVALUATION_SCORES, HN_EVALUATION_ROWS };
+/* What is wanted beside loss and metrics. LOSSES: scores without metrics, for which the data need
+ * not be open; of tags and spans they tell the loss alone. */
+enum hn_evaluation_detail {
+    HN_EVALUATION_FIGURES,
+    HN_EVALUATION_LOSSES,
+    HN_EVALUATION_SCORES,
+    HN_EVALUATION_ROWS
+};
 
 struct hn_evaluation {
     double loss;
@@ -36,7 +42,8 @@ struct hn_evaluation {
     struct hn_scores scores; /* of every row that has examples; none for FIGURES */
 };
 
-/* `phase` ends in the loss (its logits can be read, see plan.h); `data` is what `ex` was made from.
+/* `phase` ends in the loss (its logits can be read, see plan.h); `data` is what `ex` was made from,
+ * NULL for LOSSES.
  * Owner calls hn_evaluation_finish. */
 int hn_evaluate(struct hn_compute *compute, const struct hn_phase *phase,
     const struct hn_loaded *loaded, const float *params, const struct hn_examples *ex,

@@ -303,8 +303,8 @@ static double estimate_seconds(const struct hn_planning *p, const struct hn_run 
         (double)run->loaded.model.parameters;
     double evaluations =
         run->validation.n_rows ? (double)run->steps / (double)p->spec.hp.eval_every + 2 : 0;
-    flops +=
-        evaluations * (double)run->validation.n_tokens * 2 * (double)run->loaded.model.parameters;
+    flops += evaluations * (double)(run->validation.n_tokens + run->train_sample.n_tokens) * 2 *
+        (double)run->loaded.model.parameters;
     return flops / (rate * (double)(p->spec.threads > 0 ? p->spec.threads : 1)) + 5;
 }
 
@@ -320,8 +320,9 @@ static size_t disk_bytes(const struct hn_planning *p, const struct hn_run *run) 
     if (spec->exports & HN_EXPORT_MERGED_GGUF)
         bytes += hn_dtype_bytes(hn_dtype_info((int)spec->gguf_dtype), run->loaded.model.parameters);
     size_t evaluations = run->steps / (size_t)p->spec.hp.eval_every + 2, scores,
-           each = hn_scores_bytes(
-               spec->labels.objective, hn_labels_outputs(&spec->labels), run->validation.n_rows);
+           labels = hn_labels_outputs(&spec->labels),
+           each = hn_scores_bytes(spec->labels.objective, labels, run->validation.n_rows) +
+        hn_scores_bytes(spec->labels.objective, labels, run->train_sample.n_rows);
     if (run->validation.n_rows)
         bytes += hn_mul(each, evaluations, &scores) && scores < HN_SCORES_KEPT ? scores
             : each > HN_SCORES_KEPT / 3                                        ? 3 * each

@@ -9,6 +9,7 @@
 #include "engine/run/checkpoint.h"
 #include "engine/data/row_set.h"
 #include "engine/run/token_file.h"
+#include "engine/run/train_sample.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -20,7 +21,7 @@
  * run; measured. */
 #define PROCESS_BYTES ((size_t)48 << 20)
 
-/* What an evaluation keeps of each validation row: its sums, its scores, their file. */
+/* What an evaluation keeps of each row: its sums, its scores, their file. */
 #define SCORE_BYTES ((size_t)96)
 
 #define SAMPLE_TRIES ((size_t)8) /* rows that are looked at for one sample */
@@ -238,6 +239,7 @@ static void forget_rows(struct hn_run *run) {
     hn_examples_finish(&run->train);
     hn_examples_finish(&run->validation);
     hn_examples_finish(&run->test);
+    hn_examples_finish(&run->train_sample);
     hn_map_close(&run->tokens);
 }
 
@@ -433,6 +435,17 @@ bool hn_run_reads_texts(const struct hn_run *run) {
         hn_notices_have(&run->test.notices, HN_NOTICE_LOST_WORD);
 }
 
+/* Beside validation rows only: without them nothing is evaluated. */
+static int sample_training(struct hn_run *run, struct hn_error *err) {
+    size_t held = run->validation.n_rows,
+           most = held < HN_TRAIN_SAMPLE_ROWS ? held : HN_TRAIN_SAMPLE_ROWS;
+    int rc = held ? hn_train_sample_make(&run->train, most, (uint64_t)run->loaded.spec->hp.seed,
+                        &run->train_sample, err)
+                  : 0;
+    hn_examples_release(&run->train);
+    return rc;
+}
+
 int hn_run_load(struct hn_run *run, const struct hn_spec *spec, const char *dir, const char *tokens,
     struct hn_error *err) {
     *run = (struct hn_run){.threads = spec->threads > 0 ? (unsigned)spec->threads
@@ -448,6 +461,8 @@ int hn_run_load(struct hn_run *run, const struct hn_spec *spec, const char *dir,
             "raise max_length, or check that the rows have answers: GET /datasets/{id}/preview "
             "shows what is trained");
     }
+    if (!rc)
+        rc = sample_training(run, err);
     if (!rc)
         rc = hn_loaded_choose_params(&run->loaded, err);
     if (!rc)
@@ -545,14 +560,14 @@ static bool evaluates(const struct hn_run *run) {
     return run->validation.n_rows || run->test.n_rows;
 }
 
-/* The larger of what validation and test rows can bring together. */
+/* The largest of what validation, test and sampled training rows can bring together. */
 static int largest_evaluation(
     struct hn_run *run, size_t limit, size_t dims[HN_DIMS], struct hn_error *err) {
-    const struct hn_examples *sets[] = {&run->validation, &run->test};
+    const struct hn_examples *sets[] = {&run->validation, &run->test, &run->train_sample};
     size_t one[HN_DIMS];
     int rc = 0;
     memset(dims, 0, HN_DIMS * sizeof *dims);
-    for (size_t i = 0; !rc && i < 2; i++) {
+    for (size_t i = 0; !rc && i < sizeof sets / sizeof sets[0]; i++) {
         if (!sets[i]->n_rows)
             continue;
         rc = largest_batch(sets[i], limit, SIZE_MAX, one, err);
@@ -592,7 +607,8 @@ static void sum_memory(struct hn_run *run) {
     for (int i = 0; i < HN_PHASES; i++)
         m->arena =
             run->phases[i].plan.arena_bytes > m->arena ? run->phases[i].plan.arena_bytes : m->arena;
-    m->data = rows_bytes(run) + run->validation.n_rows * SCORE_BYTES +
+    m->data = rows_bytes(run) + hn_examples_bytes(&run->train_sample) +
+        (run->validation.n_rows + run->train_sample.n_rows) * SCORE_BYTES +
         (hn_run_reads_texts(run) ? run->dataset_bytes : 0) + hn_batch_bytes(run->batch_tokens);
     size_t training = m->arena + m->params + m->mapped;
     size_t read_back = merged_bytes(run) > run->other_bytes ? merged_bytes(run) : run->other_bytes;

@@ -40,6 +40,7 @@ struct hn_run {
     struct hn_loaded loaded;
     struct hn_dataset train_data, validation_data, test_data;
     struct hn_examples train, validation, test;
+    struct hn_examples train_sample;      /* training rows that are evaluated as well */
     struct hn_map tokens;                 /* the file that they lie in, when there is one */
     size_t dataset_bytes;                 /* memory that the open data sets take */
     const struct hn_dataset *sample_data; /* rows that samples are taken from */

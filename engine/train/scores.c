@@ -12,7 +12,11 @@
 
 /* By the number of evaluations that the run has in all, so that what is kept does not depend on
  * where it was killed. */
-static bool all_are_kept(const struct hn_trainer *t, size_t bytes) {
+static bool all_are_kept(const struct hn_trainer *t) {
+    enum hn_objective objective = t->spec.labels.objective;
+    size_t labels = hn_labels_outputs(&t->spec.labels);
+    size_t bytes = hn_scores_bytes(objective, labels, t->run.validation.n_rows) +
+        hn_scores_bytes(objective, labels, t->run.train_sample.n_rows);
     size_t evaluations = t->run.steps / (size_t)t->spec.hp.eval_every + 2;
     return bytes <= HN_SCORES_KEPT / evaluations;
 }
@@ -35,23 +39,24 @@ static int prune(const struct hn_trainer *t, const char *folder, struct hn_error
     if (!dir)
         return hn_fail_errno(err, errno, "cannot read %s", folder);
     for (struct dirent *e; (e = readdir(dir));) {
-        size_t digits = strspn(e->d_name, "0123456789");
-        if (digits && strcmp(e->d_name + digits, ".bin") == 0 &&
-            !is_kept(t, (size_t)strtoull(e->d_name, NULL, 10)))
+        bool train = strncmp(e->d_name, HN_SCORES_TRAIN, strlen(HN_SCORES_TRAIN)) == 0;
+        const char *step = e->d_name + (train ? strlen(HN_SCORES_TRAIN) : 0);
+        size_t digits = strspn(step, "0123456789");
+        if (digits && strcmp(step + digits, ".bin") == 0 &&
+            !is_kept(t, (size_t)strtoull(step, NULL, 10)))
             unlinkat(dirfd(dir), e->d_name, 0);
     }
     closedir(dir);
     return 0;
 }
 
-int hn_trainer_keep_scores(
-    const struct hn_trainer *t, const struct hn_scores *scores, struct hn_error *err) {
-    char folder[4096], path[4128];
+int hn_trainer_keep_scores(const struct hn_trainer *t, const char *prefix,
+    const struct hn_scores *scores, struct hn_error *err) {
+    char folder[4096], path[4160];
     snprintf(folder, sizeof folder, "%s/scores", t->dir);
-    snprintf(path, sizeof path, "%s/%zu.bin", folder, t->progress.step);
+    snprintf(path, sizeof path, "%s/%s%zu.bin", folder, prefix, t->progress.step);
     int rc = hn_dir_create(folder, err);
     if (!rc)
         rc = hn_scores_write(scores, path, err);
-    bool all = all_are_kept(t, hn_scores_bytes(scores->objective, scores->n_labels, scores->n));
-    return rc || all ? rc : prune(t, folder, err);
+    return rc || all_are_kept(t) ? rc : prune(t, folder, err);
 }

@@ -233,12 +233,14 @@ static void note_best(struct hn_progress *p, bool best, double value, double los
     p->evaluations_since_best = 0;
 }
 
-static int report_evaluation(struct hn_trainer *t, const struct hn_evaluation *e, double seconds,
-    bool best, struct hn_error *err) {
+static int report_evaluation(struct hn_trainer *t, const struct hn_evaluation *e, double train_loss,
+    double seconds, bool best, struct hn_error *err) {
     const struct hn_progress *p = &t->progress;
     json_t *data = json_pack("{s:I, s:I, s:o, s:b, s:o}", "step", (json_int_t)p->step, "rows",
         (json_int_t)t->run.validation.n_rows, "seconds", f32(seconds), "best", best, "val_loss",
         f32(e->loss));
+    if (isfinite(train_loss))
+        json_object_set_new(data, "train_eval_loss", f32(train_loss));
     char name[64], text[512] = "";
     const char *key;
     json_t *value;
@@ -248,13 +250,27 @@ static int report_evaluation(struct hn_trainer *t, const struct hn_evaluation *e
         json_object_set(data, name, value);
         snprintf(text + used, sizeof text - used, ", %s %.4g", key, json_number_value(value));
     }
-    tell("evaluation at step %zu: loss %.4f%s%s", p->step, e->loss, text,
-        best ? ", the best so far" : "");
+    tell("evaluation at step %zu: loss %.4f%s, training rows' loss %.4f%s", p->step, e->loss, text,
+        train_loss, best ? ", the best so far" : "");
     if (e->confusion) {
         json_object_set(data, "confusion", e->confusion);
         json_object_set(data, "labels", t->spec.labels.names);
     }
     return hn_events_add(&t->events, "eval", data, err);
+}
+
+/* The same sample of training rows each time, as validation rows are evaluated. */
+static int evaluate_training(struct hn_trainer *t, double *ret_loss, struct hn_error *err) {
+    const struct hn_run *run = &t->run;
+    struct hn_evaluation e;
+    int rc = hn_evaluate(&t->compute, &run->phases[HN_PHASE_EVAL], &run->loaded, t->params.values,
+        &run->train_sample, NULL, HN_EVALUATION_LOSSES, &e, err);
+    if (rc)
+        return rc;
+    *ret_loss = e.loss;
+    rc = isfinite(e.loss) ? hn_trainer_keep_scores(t, HN_SCORES_TRAIN, &e.scores, err) : 0;
+    hn_evaluation_finish(&e);
+    return rc;
 }
 
 static int evaluate(struct hn_trainer *t, bool *ret_best, struct hn_error *err) {
@@ -279,9 +295,12 @@ static int evaluate(struct hn_trainer *t, bool *ret_best, struct hn_error *err) 
         double value = decisive(t, &e);
         *ret_best = is_better(t, value, e.loss);
         note_best(p, *ret_best, value, e.loss);
-        rc = hn_trainer_keep_scores(t, &e.scores, err);
+        double train_loss = (double)NAN;
+        rc = hn_trainer_keep_scores(t, "", &e.scores, err);
         if (!rc)
-            rc = report_evaluation(t, &e, now() - start, *ret_best, err);
+            rc = evaluate_training(t, &train_loss, err);
+        if (!rc)
+            rc = report_evaluation(t, &e, train_loss, now() - start, *ret_best, err);
     }
     hn_evaluation_finish(&e);
     return rc;

@@ -40,10 +40,13 @@ struct hn_trainer {
     json_t *failed_lines;
 };
 
+/* Before the step in the names of files with scores of training rows. */
+#define HN_SCORES_TRAIN "train-"
+
 /* The scores of the evaluation at the present step, whose rank among the others is known: into
- * scores/<step>.bin. */
-int hn_trainer_keep_scores(
-    const struct hn_trainer *t, const struct hn_scores *scores, struct hn_error *err);
+ * scores/<prefix><step>.bin. */
+int hn_trainer_keep_scores(const struct hn_trainer *t, const char *prefix,
+    const struct hn_scores *scores, struct hn_error *err);
 /* Answers to a few held-out rows, before and after training, kept in the job as events. */
 int hn_trainer_sample(struct hn_trainer *t, size_t step, struct hn_error *err);
 /* hyperparameters.eval_generate: adds metrics of the answers to so many of these rows, spread

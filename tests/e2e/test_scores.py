@@ -93,8 +93,48 @@ def files(folder, under):
     return {str(p.relative_to(root)): hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(root.rglob("*")) if p.is_file()}
 
 
+def score_files(steps):
+    """Of validation rows and of the sample of training rows."""
+    return {f"{kind}{step}.bin" for kind in ("", "train-") for step in steps}
+
+
 def last_step(folder):
     return common.events(folder)[-1]["data"]["step"]
+
+
+@pytest.mark.parametrize("objective", TASKS)
+def test_training_rows_are_evaluated_beside(tmp_path, objective):
+    """train_eval_loss is the loss of training rows without dropout: of the rows of a job that validates on them."""
+    rows = TASKS[objective][1](random.Random(3), 40)
+    runs = {}
+    for name, held in (("other", TASKS[objective][1](random.Random(4), 40)), ("same", rows)):
+        base = tmp_path / TASKS[objective][0]
+        if not base.exists():
+            getattr(tiny, base.name)(base)
+        more = {key: words[objective] for key, words in PLAN.items() if objective in words}
+        common.make_run(tmp_path / name, rows, KNOBS, validation=held, base=base, **more)
+        host(tmp_path / name, threads=1)
+        runs[name] = common.events(train(tmp_path / name), "eval")
+    for event in runs["same"]:
+        assert np.isclose(event["data"]["train_eval_loss"], event["data"]["val_loss"], rtol=1e-5)
+    for ours, theirs in zip(runs["other"], runs["same"]):
+        assert np.isclose(ours["data"]["train_eval_loss"], theirs["data"]["train_eval_loss"], rtol=1e-6)
+        scores = read(tmp_path / f"other/scores/train-{ours['data']['step']}.bin")["rows"]
+        assert list(scores["line"]) == list(range(1, 41))
+        assert np.isclose(np.average(scores["loss"].astype(float), weights=scores["weight"]), ours["data"]["train_eval_loss"], rtol=1e-5)
+
+
+def test_sample_of_training_rows_has_each_class(tmp_path):
+    """Of 300 rows with one rare label in ten, 40 are evaluated: 4 of the rare one, and the same ones each time."""
+    tiny.bert(tmp_path / "bert")
+    chance = random.Random(1)
+    rows = [{"text": f"{tiny.sentence(chance)} {i}", "label": "good" if i % 10 else "bad"} for i in range(300)]
+    common.make_run(tmp_path / "run", rows, {**KNOBS, "max_steps": 2, "eval_every": 1}, validation=rows[:40], base=tmp_path / "bert")
+    host(tmp_path / "run", threads=1)
+    train(tmp_path / "run")
+    lines = [list(read(tmp_path / f"run/scores/train-{step}.bin")["rows"]["line"]) for step in range(3)]
+    assert lines[0] == lines[1] == lines[2] == sorted(set(lines[0])) and len(lines[0]) == 40
+    assert sum(line % 10 == 1 for line in lines[0]) == 4 and max(lines[0]) > 200
 
 
 def f1_macro(label, predicted):
@@ -107,7 +147,7 @@ def test_scores_are_those_of_the_metrics(tmp_path, objective):
     """Every row once, in order; the evaluation's own figures follow from them."""
     folder = train(make(tmp_path / "run", objective))
     told = {e["data"]["step"]: e["data"] for e in common.events(folder, "eval")}
-    assert set(files(folder, "scores")) == {f"{step}.bin" for step in told} and 0 in told and 6 in told
+    assert set(files(folder, "scores")) == score_files(told) and 0 in told and 6 in told
     rows = 13
     for step, data in told.items():
         scores = read(folder / f"scores/{step}.bin")
@@ -205,7 +245,7 @@ def test_of_many_evaluations_few_are_kept(tmp_path):
         host(folder, stop_at=stop)
         train(folder, code=3)
     best = [e["data"]["step"] for e in common.events(folder, "eval") if e["data"]["best"]][-1]
-    assert set(files(folder, "scores")) == {f"{step}.bin" for step in {best, 3, 7, 9}}
+    assert set(files(folder, "scores")) == score_files({best, 3, 7, 9})
 
 
 def test_a_job_that_stops_at_a_step(start, tmp_path):
@@ -226,12 +266,12 @@ def test_a_job_that_stops_at_a_step(start, tmp_path):
     assert found["status_reason"]["code"] == "waiting_for_promotion" and "step 4" in found["status_reason"]["message"]
     assert found["progress"]["step"] == 4
     run = daemon.state / "runs" / job
-    assert set(files(run, "scores")) == {"0.bin", "2.bin", "4.bin"}
+    assert set(files(run, "scores")) == score_files((0, 2, 4))
     assert [e["data"] for e in daemon.events(job) if e["type"] in ("interrupted", "paused")] == [
         {"step": 4, "reason": "stop_at"}, {"reason": "waiting_for_promotion"}]
     daemon.post(f"/jobs/{job}/resume")
     daemon.wait(job, "succeeded")
-    assert set(files(run, "scores")) == {"0.bin", "2.bin", "4.bin", "6.bin"}
+    assert set(files(run, "scores")) == score_files((0, 2, 4, 6))
     assert "stop_at" not in json.loads((run / "spec.json").read_text())["host"]
     subprocess.run([str(common.HONED), "backup", str(tmp_path / "copy"), "--state", str(daemon.state)], check=True)
     assert files(tmp_path / "copy/runs" / job, "scores") == files(run, "scores")
