@@ -84,13 +84,13 @@ static size_t add_list(struct hn_place *places, size_t n, char *list) {
 static const struct hn_place shared[] = {{"datasets", false}, {"models", false}, {"tmp", true},
     {"tokens", true}, {"runs", false}, {"evaluations", true}};
 enum { SHARED = sizeof shared / sizeof shared[0] };
-_Static_assert(SHARED >= HN_RUNDIR_PLACES, "room for the places of a trainer");
+_Static_assert((int)SHARED <= HN_RUNDIR_PLACES, "room for the places of a helper");
 
 /* With `--confine STATE MODEL_DIRS`: a trainer sees its own folder (`own`), a helper what its ops
  * read and write; both the libraries that are still to be opened. */
 static int confine(int argc, char **argv, const char *own, struct hn_error *err) {
     const char *const *to = after(argc, argv, "--confine", 2);
-    char paths[SHARED][HN_PATH_SIZE], text[256];
+    char paths[HN_RUNDIR_PLACES][HN_PATH_SIZE], text[256];
     struct hn_place places[PLACES];
     size_t n = own ? HN_RUNDIR_PLACES : 0;
     int rc = to && own ? hn_rundir_places(own, paths, places, err) : 0;

@@ -44,6 +44,13 @@ struct hn_loss_sums {
     size_t correct; /* targets whose most likely token is the right one */
 };
 
+/* What a head of classes says of a target: logit of the given label less the largest other one,
+ * the given label's probability, and the most likely label. */
+struct hn_choice {
+    float margin, p;
+    int32_t predicted;
+};
+
 struct hn_exec {
     const struct hn_plan *plan;
     struct hn_pool *pool;
@@ -55,6 +62,7 @@ struct hn_exec {
     bool dropout_on;
     struct hn_loss_sums *sums; /* added to by LOSS */
     double *row_losses;        /* [n_targets] or NULL: unweighted cross entropy of each target */
+    struct hn_choice *choices; /* [n_targets] or NULL; of heads of labels */
 };
 
 typedef void hn_op_fn(struct hn_exec *x, const struct hn_step *step);

@@ -725,7 +725,23 @@ struct criterion {
     bool correct;
 };
 
+static void note_choice(const real *logits, size_t n, size_t target, struct hn_choice *ret) {
+    size_t best = 0;
+    double other = -HUGE_VAL, sum = 0;
+    for (size_t v = 0; v < n; v++) {
+        best = logits[v] > logits[best] ? v : best;
+        other = v != target && (double)logits[v] > other ? (double)logits[v] : other;
+    }
+    for (size_t v = 0; v < n; v++)
+        sum += exp((double)(logits[v] - logits[best]));
+    *ret = (struct hn_choice){n > 1 ? (float)((double)logits[target] - other) : 0,
+        (float)(exp((double)(logits[target] - logits[best])) / sum), (int32_t)best};
+}
+
 static real label_loss(struct criterion *c, size_t i, real weight) {
+    if (c->x->choices)
+        note_choice(
+            c->logits + i * c->n, c->n, (size_t)c->x->batch->target_ids[i], &c->x->choices[i]);
     return cross_entropy(c->step, c->logits + i * c->n, c->din ? c->din + i * c->n : NULL, c->n, 1,
         (size_t)c->x->batch->target_ids[i], weight, (real)c->step->op->attr.criterion.smoothing,
         &c->correct);

@@ -6,6 +6,7 @@
  */
 #include "engine/families/load.h"
 #include "engine/helper/plan.h"
+#include "engine/run/row_file.h"
 #include "engine/data/row_set.h"
 #include "engine/data/split.h"
 #include "engine/run/batch.h"
@@ -327,6 +328,9 @@ static size_t disk_bytes(const struct hn_planning *p, const struct hn_run *run) 
         bytes += hn_mul(each, evaluations, &scores) && scores < HN_SCORES_KEPT ? scores
             : each > HN_SCORES_KEPT / 3                                        ? 3 * each
                                                                                : HN_SCORES_KEPT;
+    struct hn_row_layout rows;
+    hn_row_layout_plan(&rows, run);
+    bytes += hn_row_layout_bytes(&rows);
     return bytes + (8 << 20); /* tokenizer files, events, log */
 }
 

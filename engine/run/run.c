@@ -24,6 +24,9 @@
 /* What an evaluation keeps of each row: its sums, its scores, their file. */
 #define SCORE_BYTES ((size_t)96)
 
+/* Loss and choice of a target that is trained on. */
+#define TARGET_BYTES (sizeof(double) + sizeof(struct hn_choice))
+
 #define SAMPLE_TRIES ((size_t)8) /* rows that are looked at for one sample */
 
 /* A file of the run through hn_dataset_open or hn_dataset_append. */
@@ -609,7 +612,8 @@ static void sum_memory(struct hn_run *run) {
             run->phases[i].plan.arena_bytes > m->arena ? run->phases[i].plan.arena_bytes : m->arena;
     m->data = rows_bytes(run) + hn_examples_bytes(&run->train_sample) +
         (run->validation.n_rows + run->train_sample.n_rows) * SCORE_BYTES +
-        (hn_run_reads_texts(run) ? run->dataset_bytes : 0) + hn_batch_bytes(run->batch_tokens);
+        (hn_run_reads_texts(run) ? run->dataset_bytes : 0) + hn_batch_bytes(run->batch_tokens) +
+        run->batch_tokens * TARGET_BYTES;
     size_t training = m->arena + m->params + m->mapped;
     size_t read_back = merged_bytes(run) > run->other_bytes ? merged_bytes(run) : run->other_bytes;
     size_t verifying = m->arena + m->params / 4 + m->mapped + read_back;

@@ -14,7 +14,7 @@
 #include "engine/train/events.h"
 #include "engine/export/export.h"
 #include "engine/train/publish.h"
-#include "engine/base/rng.h"
+#include "engine/run/order.h"
 #include "engine/run/run.h"
 #include "engine/train/trainer.h"
 
@@ -48,20 +48,10 @@ static json_t *f32(double value) {
     return hn_json_float((float)value);
 }
 
-/* Training rows in this epoch's order: a Fisher-Yates shuffle keyed by (seed, epoch). */
+/* Training rows in this epoch's order. */
 static void shuffle(struct hn_trainer *t, size_t epoch) {
-    size_t n = t->run.train.n_rows;
-    if (t->order_epoch == epoch)
-        return;
-    for (size_t i = 0; i < n; i++)
-        t->order[i] = (uint32_t)i;
-    for (size_t i = n; i > 1; i--) {
-        size_t k =
-            (size_t)(hn_random_u64((uint64_t)t->spec.hp.seed, HN_PURPOSE_SHUFFLE, epoch, i) % i);
-        uint32_t swap = t->order[i - 1];
-        t->order[i - 1] = t->order[k];
-        t->order[k] = swap;
-    }
+    if (t->order_epoch != epoch)
+        hn_order_fill(t->order, t->run.train.n_rows, (uint64_t)t->spec.hp.seed, epoch);
     t->order_epoch = epoch;
 }
 
@@ -88,11 +78,13 @@ static void accumulate(struct hn_trainer *t, size_t s, struct step_result *r) {
         .sums = &sums,
         .seed = (uint64_t)t->spec.hp.seed,
         .dropout_step = s,
-        .dropout_on = true};
+        .dropout_on = true,
+        .row_losses = t->rows.losses,
+        .choices = t->rows.choices};
     for (size_t i = 0; i < n; i++)
         r->weight += hn_row_weight(ex, t->order[first + i]);
     hn_params_zero_grads(&t->params, t->compute.pool);
-    for (size_t i = 0; i < n;) {
+    for (size_t i = 0, begin = 0; i < n; begin = i) {
         hn_compute_clear(&t->compute, &t->run.phases[HN_PHASE_TRAIN]);
         while (i < n &&
             hn_batch_add(
@@ -101,6 +93,7 @@ static void accumulate(struct hn_trainer *t, size_t s, struct step_result *r) {
         r->tokens += t->compute.batch.batch.n_tokens;
         r->targets += t->compute.batch.batch.n_targets;
         hn_compute_run(&t->compute, &t->run.phases[HN_PHASE_TRAIN], &x);
+        hn_trainer_note_rows(t, begin);
     }
     r->loss = sums.loss;
 }
@@ -152,8 +145,10 @@ static int train_step(struct hn_trainer *t, size_t s, struct step_result *r, str
         .clip = clip < 1 ? clip : 1,
         .step = s};
     hn_params_update(&t->params, &o, t->compute.pool);
+    size_t n, first = rows_of_step(t, s, &n);
+    int rc = hn_trainer_keep_rows(t, s, t->order + first, n, err);
     r->seconds = now() - start;
-    return 0;
+    return rc;
 }
 
 /* A line for people on standard error, which the daemon keeps as the job's log. */
@@ -317,6 +312,8 @@ static int tell_checkpoint(struct hn_trainer *t, struct hn_error *err) {
 
 static int save(struct hn_trainer *t, struct hn_error *err) {
     int rc = hn_events_sync(&t->events, err);
+    if (!rc)
+        rc = hn_row_file_sync(&t->rows.file, err);
     if (!rc)
         rc = hn_checkpoint_write(t->dir, &t->params, &t->progress, t->spec.run_sha256, err);
     if (!rc)
@@ -673,6 +670,8 @@ static int prepare(struct hn_trainer *t, struct hn_error *err) {
     if (!rc && !(t->order = hn_calloc(t->run.train.n_rows, sizeof *t->order)))
         rc = hn_fail(err, HN_E_INTERNAL, "out of memory");
     t->order_epoch = SIZE_MAX;
+    if (!rc)
+        rc = hn_trainer_begin_rows(t, err);
     return rc ? rc : hn_loaded_start_params(&t->run.loaded, t->dir, &t->params, err);
 }
 
@@ -729,8 +728,11 @@ static int settle(struct hn_trainer *t, int rc, const struct hn_error *err) {
 }
 
 int hn_train(const char *run_dir, int lock_fd) {
-    struct hn_trainer t = {
-        .dir = run_dir, .events = {.fd = -1}, .started = now(), .last_save = now()};
+    struct hn_trainer t = {.dir = run_dir,
+        .events = {.fd = -1},
+        .rows = {.file = {.fd = -1}},
+        .started = now(),
+        .last_save = now()};
     struct hn_error err = {0};
     struct sigaction action = {.sa_handler = on_stop};
     sigaction(SIGTERM, &action, NULL);
@@ -761,6 +763,7 @@ int hn_train(const char *run_dir, int lock_fd) {
     int status = settle(&t, rc, &err);
     json_decref(t.failed_lines);
     free(t.order);
+    hn_trainer_finish_rows(&t);
     hn_compute_finish(&t.compute);
     hn_params_finish(&t.params);
     hn_run_finish(&t.run);

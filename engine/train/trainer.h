@@ -11,7 +11,7 @@
 
 /*
  * The trainer's state, shared by the files that make it up: train.c (steps), sample.c (answers),
- * scores.c (score files), publish.c (artifacts).
+ * scores.c (score files), rows.c (what training rows cost), publish.c (artifacts).
  */
 #ifndef HN_ENGINE_TRAIN_TRAINER_H
 #define HN_ENGINE_TRAIN_TRAINER_H
@@ -19,10 +19,19 @@
 #include "engine/run/checkpoint.h"
 #include "engine/eval/scores.h"
 #include "engine/run/compute.h"
+#include "engine/run/row_file.h"
 #include "engine/train/events.h"
 #include "engine/run/run.h"
 
 #define HN_INTERRUPTED 1 /* returned beside HN_E_*: a stop was asked for and has been obeyed */
+
+/* What a step says of its rows. All NULL where nothing is kept of them. */
+struct hn_trained_rows {
+    struct hn_row_file file;
+    double *losses;             /* [targets of a batch] */
+    struct hn_choice *choices;  /* the same, of classes, else NULL */
+    struct hn_row_record *step; /* [batch_size] in the step's order */
+};
 
 struct hn_trainer {
     const char *dir;
@@ -33,6 +42,7 @@ struct hn_trainer {
     struct hn_compute compute;
     struct hn_events events;
     struct hn_progress progress;
+    struct hn_trained_rows rows;
     uint32_t *order; /* [training rows] this epoch's order */
     size_t order_epoch, exported_step;
     bool verified_others; /* the adapter was tried on spec.verify_on */
@@ -47,6 +57,13 @@ struct hn_trainer {
  * scores/<prefix><step>.bin. */
 int hn_trainer_keep_scores(const struct hn_trainer *t, const char *prefix,
     const struct hn_scores *scores, struct hn_error *err);
+int hn_trainer_begin_rows(struct hn_trainer *t, struct hn_error *err);
+void hn_trainer_finish_rows(struct hn_trainer *t);
+/* Of the batch that was just computed, whose first row is number `begin` of the step. */
+void hn_trainer_note_rows(struct hn_trainer *t, size_t begin);
+/* The noted records of step s, whose rows are rows[n], into the run's row file. */
+int hn_trainer_keep_rows(
+    const struct hn_trainer *t, size_t s, const uint32_t *rows, size_t n, struct hn_error *err);
 /* Answers to a few held-out rows, before and after training, kept in the job as events. */
 int hn_trainer_sample(struct hn_trainer *t, size_t step, struct hn_error *err);
 /* hyperparameters.eval_generate: adds metrics of the answers to so many of these rows, spread

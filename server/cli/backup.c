@@ -130,7 +130,7 @@ static int place_run(struct backup *b, const char *from, const char *to, struct 
         enum hn_blob_way way;
     } parts[] = {{"checkpoints", HN_BLOB_SHARED}, {"scores", HN_BLOB_SHARED},
         {"inputs", HN_BLOB_SHARED}, {"spec.json", HN_BLOB_SHARED}, {"trainer.log", HN_BLOB_OWN},
-        {"events.jsonl", HN_BLOB_OWN}, {"artifacts", HN_BLOB_SHARED}};
+        {"events.jsonl", HN_BLOB_OWN}, {"rows.bin", HN_BLOB_OWN}, {"artifacts", HN_BLOB_SHARED}};
     /* a job that waits has no folder yet */
     int rc = access(from, F_OK) == 0 ? hn_dir_create(to, err) : 0;
     for (size_t i = 0; !rc && i < sizeof parts / sizeof parts[0]; i++) {

@@ -98,7 +98,7 @@ int hn_rundir_places(const char *run_dir, char paths[HN_RUNDIR_PLACES][HN_PATH_S
         bool write;
     } places[HN_RUNDIR_PLACES] = {{NULL, O_DIRECTORY, false}, {"artifacts", O_DIRECTORY, true},
         {"checkpoints", O_DIRECTORY, true}, {"scores", O_DIRECTORY, true},
-        {"work", O_DIRECTORY, true}, {"events.jsonl", O_CREAT, true}};
+        {"work", O_DIRECTORY, true}, {"events.jsonl", O_CREAT, true}, {"rows.bin", O_CREAT, true}};
     for (size_t i = 0; i < HN_RUNDIR_PLACES; i++) {
         int fd,
             rc = hn_state_path(paths[i], run_dir, places[i].name, NULL, NULL)

@@ -29,7 +29,7 @@ const char *hn_fd_path(char ret[HN_FD_PATH_SIZE], int fd);
  * folder, nor write through the hard links in inputs/ into the library: a right on a folder holds
  * for all below it, so there is none to write on the run directory itself.
  */
-#define HN_RUNDIR_PLACES 6
+#define HN_RUNDIR_PLACES 7
 int hn_rundir_places(const char *run_dir, char paths[HN_RUNDIR_PLACES][HN_PATH_SIZE],
     struct hn_place ret[HN_RUNDIR_PLACES], struct hn_error *err);
 
