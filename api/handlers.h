@@ -43,6 +43,7 @@ int hn_jobs_resume(struct hn_request *req, struct hn_error *err);
 int hn_jobs_metrics(struct hn_request *req, struct hn_error *err);
 int hn_jobs_events(struct hn_request *req, struct hn_error *err);
 int hn_jobs_log(struct hn_request *req, struct hn_error *err);
+int hn_jobs_examples(struct hn_request *req, struct hn_error *err);
 int hn_jobs_checkpoints(struct hn_request *req, struct hn_error *err);
 int hn_checkpoint_artifacts(struct hn_request *req, struct hn_error *err);
 int hn_checkpoint_artifact(struct hn_request *req, struct hn_error *err);

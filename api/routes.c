@@ -66,6 +66,10 @@ static const struct hn_route routes[] = {
     {"GET", "/jobs/{id}/events", hn_jobs_events, HN_SCOPE_READ, NO, LOOP, "after,limit,type",
         "all that happened; streams with Accept: text/event-stream"},
     {"GET", "/jobs/{id}/log", hn_jobs_log, HN_SCOPE_READ, NO, POOL, "", "the trainer's own log"},
+    {"GET", "/jobs/{id}/examples", hn_jobs_examples, HN_SCOPE_READ, NO, WAIT,
+        "sort,epoch,step,limit,after",
+        "training rows with what they cost at every epoch: those that may be mislabelled, hard, "
+        "forgotten or memorised first, or those of one step"},
     {"GET", "/jobs/{id}/checkpoints", hn_jobs_checkpoints, HN_SCOPE_READ, NO, POOL, "",
         "checkpoints that are kept"},
     {"GET", "/jobs/{id}/checkpoints/{step}/artifacts", hn_checkpoint_artifacts, HN_SCOPE_READ, NO,

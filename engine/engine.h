@@ -133,6 +133,11 @@ int hn_train(const char *run_dir, int lock_fd);
  *     the objective has of "right","label","predicted","p","value","truth"}; with suspects_first
  *     by score, the largest first: what the model leaves to other labels, or how far a value is
  *     off, or the loss
+ *   examples          {"run_dir","sort":null|"mislabelled"|"hard"|"forgotten"|"memorised"|"line",
+ *                      "epoch":null|N,"step":null|N,"after":0,"limit":20}
+ *     → {"data":[{"line","text","label","predicted","losses":[of the kept epochs],"margins",
+ *        "score","why","truncated","part"}],"next","rows","every"}: training rows with what they
+ *     cost, as the run stood after epoch N; or the rows of a step. Every `every`-th epoch is kept.
  *   machine.rate      {"threads"}
  *     → {"kernels","product","products","copy","copies"}: operations a second in matmuls
  *     and bytes a second copied, of one thread and of all at once

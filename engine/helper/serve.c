@@ -31,6 +31,7 @@ static const struct request_kind {
     {"evaluate", hn_helper_evaluate},
     {"export", hn_helper_export},
     {"compare", hn_helper_compare},
+    {"examples", hn_helper_examples},
     {"machine.rate", hn_helper_machine_rate},
 };
 

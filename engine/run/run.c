@@ -59,7 +59,7 @@ static size_t *other_rows(size_t n_rows, const size_t *rows, size_t n, size_t *r
 #define RELEASE_BYTES ((size_t)32 << 20)
 #define RELEASE_TOKENS ((size_t)1 << 20)
 
-static int open_training(
+int hn_run_open_training(
     struct hn_dataset *data, const char *dir, const struct hn_spec *spec, struct hn_error *err) {
     int rc = open_data(hn_dataset_open, data, dir, &spec->train, err);
     for (size_t i = 0; !rc && i < spec->n_more; i++)
@@ -423,7 +423,7 @@ static int look_at_others(struct hn_run *run, const char *dir, struct hn_error *
 
 int hn_run_open_data(struct hn_run *run, const char *dir, struct hn_error *err) {
     const struct hn_spec *spec = run->loaded.spec;
-    int rc = run->train_data.n_rows ? 0 : open_training(&run->train_data, dir, spec, err);
+    int rc = run->train_data.n_rows ? 0 : hn_run_open_training(&run->train_data, dir, spec, err);
     if (!rc && spec->validation.file && !run->validation_data.n_rows)
         rc = open_data(hn_dataset_open, &run->validation_data, dir, &spec->validation, err);
     if (!rc && spec->test.file && !run->test_data.n_rows)

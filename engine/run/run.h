@@ -71,6 +71,9 @@ bool hn_run_reads_texts(const struct hn_run *run);
 /* Makes the prompt of every row whose answer training will write, and notes those that have none;
  * max_length is final. Refuses eval_generate where no row has one. */
 int hn_run_check_prompts(struct hn_run *run, struct hn_error *err);
+/* Its training data sets, one behind the other. Call hn_dataset_close in every case. */
+int hn_run_open_training(
+    struct hn_dataset *data, const char *dir, const struct hn_spec *spec, struct hn_error *err);
 /* Opens the data sets that are not open yet. */
 int hn_run_open_data(struct hn_run *run, const char *dir, struct hn_error *err);
 /* Plans all phases for the loaded data; fills memory, steps. */

@@ -130,6 +130,7 @@ def helper(fd):
         try:
             result = {"dataset.inspect": inspect_dataset, "model.inspect": inspect_model, "job.plan": plan, "evaluate": evaluate,
                       "dataset.preview": lambda p: {"row": p["row"], "line": p["row"], "rendered": "x", "tokens": [], "counts": {}, "warnings": []},
+                      "examples": lambda p: {"data": [], "next": None, "rows": 0, "every": 1},
                       "export": export, "predict": lambda p: predict(p, lambda c: send({"id": number, "chunk": c}))}[op](p)
             send({"id": number, "result": result})
         except Refused as refused:

@@ -13,6 +13,7 @@ import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "parity"))
 import common  # noqa: E402
+import tiny  # noqa: E402
 from test_scores import TASKS, files, host, make, train  # noqa: E402
 
 KINDS = {0: [("trained", "u1"), ("loss", "<f4"), ("worst", "<f4")],
@@ -71,3 +72,90 @@ def test_rows_are_the_same_after_a_kill_and_for_any_thread_count(tmp_path):
         folder.rename(tmp_path / folder.name)
     train(other)
     assert (other / "rows.bin").read_bytes() == (whole / "rows.bin").read_bytes()
+
+
+@pytest.fixture
+def served(start, tmp_path):
+    for kind in (tiny.llama, tiny.bert):
+        kind(tmp_path / "models" / kind.__name__)
+    daemon = start("--model_dirs", str(tmp_path / "models"), fake=False)
+    for name in ("llama", "bert"):
+        assert daemon.post("/models", json={"name": name, "path": str(tmp_path / "models" / name)}).status_code == 201
+    return daemon
+
+
+def upload(daemon, rows):
+    text = "".join(json.dumps(row) + "\n" for row in rows)
+    return daemon.post("/datasets?name=t", data=text.encode()).json()["id"]
+
+
+def submit(daemon, rows, model="bert", validation=0.2, hyperparameters=None, **more):
+    knobs = {"epochs": 8, "batch_size": 8, "learning_rate": 5e-3, "max_length": 48, "eval_every": 20} | (hyperparameters or {})
+    reply = daemon.post("/jobs", json={"model": model, "dataset": upload(daemon, rows), "validation": validation, "hyperparameters": knobs} | more)
+    assert reply.status_code == 201, reply.text
+    return reply.json()["id"]
+
+
+def reviews(chance, n, wrong=()):
+    """What a text says is its label, but for the wrong ones."""
+    rows = []
+    for i in range(n):
+        label = chance.choice(["good", "bad"])
+        text = [chance.choice(["film", "plot", "actor", "scene", "music"]) for _ in range(6)]
+        text[chance.randrange(6)] = {"good": "great", "bad": "poor"}[label]
+        rows.append({"text": " ".join(text), "label": {"good": "bad", "bad": "good"}[label] if i in wrong else label})
+    return rows
+
+
+def test_planted_wrong_labels_are_found(served):
+    wrong = {11, 37, 58, 90, 122, 151}
+    job = submit(served, reviews(random.Random(1), 200, wrong), method="full", validation="none")
+    assert served.wait(job)["status"] == "succeeded"
+
+    def ask(status=200, **query):
+        reply = served.get(f"/jobs/{job}/examples", params=query)
+        assert reply.status_code == status, reply.text
+        return reply.json()
+
+    first = ask(limit=6)
+    assert {row["line"] - 1 for row in first["data"]} == wrong and first["rows"] == 200 and first["every"] == 1
+    row = first["data"][0]
+    assert row["label"] != row["predicted"] and len(row["losses"]) == len(row["margins"]) == 8 and row["score"] < 0
+    assert np.isclose(row["score"], np.mean(row["margins"]), rtol=1e-5) and row["predicted"] in row["why"]
+    assert first["data"] == sorted(first["data"], key=lambda r: r["score"])
+    # pages: all rows once
+    lines, after = [], 0
+    while after is not None:
+        page = ask(sort="line", limit=70, after=after)
+        lines += [r["line"] for r in page["data"]]
+        after = page["next"]
+    assert lines == list(range(1, 201))
+    hard = ask(sort="hard", limit=200)["data"]
+    assert [r["score"] for r in hard] == sorted((r["score"] for r in hard), reverse=True)
+    assert all(np.isclose(r["score"], np.mean(r["losses"]), rtol=1e-4) for r in hard)
+    for row in ask(sort="forgotten", limit=200)["data"]:
+        right = [m > 0 for m in row["margins"]]
+        assert row["score"] == sum(a and not b for a, b in zip(right, right[1:])) > 0
+    for row in ask(sort="memorised", limit=200)["data"]:
+        at = int(row["score"])
+        assert at > 1 and max(row["losses"][at - 1:]) < 0.1054 < row["losses"][at - 2]
+    early = ask(sort="hard", epoch=2)["data"][0]
+    assert len(early["losses"]) == 2
+    # the rows of a step, and the step's loss
+    told = [e["data"] for e in served.events(job) if e["type"] == "step"]
+    step = ask(step=9, limit=100)["data"]
+    assert len(step) == 8 and np.isclose(np.mean([r["score"] for r in step]), told[8]["loss"], rtol=1e-5)
+    assert ask(400, sort="best")["error"]["field"] == "sort" and ask(400, step=10**6)["error"]["field"] == "step"
+    assert ask(400, epoch=99)["error"]["field"] == "epoch"
+
+
+def test_rows_of_texts(served):
+    rows = [{"prompt": tiny.sentence(random.Random(i), 4), "completion": " good"} for i in range(30)]
+    rows[13]["completion"] = " zzqxj"
+    job = submit(served, rows, "llama", "none", {"epochs": 6, "learning_rate": 1e-2})
+    assert served.wait(job)["status"] == "succeeded"
+    found = served.get(f"/jobs/{job}/examples").json()["data"]
+    assert found[0]["line"] == 14 and found[0]["label"] == " zzqxj" and found[0]["predicted"] is None and found[0]["margins"] is None
+    assert served.get(f"/jobs/{job}/examples?sort=mislabelled&limit=1").json()["data"][0]["line"] == 14
+    refused = served.get(f"/jobs/{job}/examples?sort=forgotten")
+    assert refused.status_code == 400 and "hard" in refused.json()["error"]["hint"]

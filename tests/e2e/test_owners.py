@@ -152,7 +152,8 @@ ACTIONS = {
     "another's data set: delete": lambda w, role: [("DELETE", f"/datasets/{w.new_data()}", None)],
     "another's job: look, metrics, events, log, results": get("/jobs/{w.job}", "/jobs/{w.job}/metrics", "/jobs/{w.job}/metrics?format=csv",
         "/jobs/{w.job}/events", "/jobs/{w.job}/log", "/jobs/{w.job}/checkpoints", "/jobs/{w.job}/artifacts", "/jobs/{w.job}/artifacts.tar",
-        "/jobs/{w.job}/artifacts/peft/adapter.bin", "/jobs/{w.job}/verify"),
+        "/jobs/{w.job}/artifacts/peft/adapter.bin", "/jobs/{w.job}/verify",
+        "/jobs/{w.job}/examples"),
     "another's job: change, cancel, pause, resume, delete": changes,  # deletion: last, below
     "another's job: predict, evaluate, verify, begin from it": uses,
     "another's evaluation: look, rows": get("/evaluations/{w.evaluation}", "/evaluations/{w.evaluation}/rows"),
