@@ -241,8 +241,11 @@ void hn_sha256_end(void *state, char ret_hex[HN_SHA256_HEX]) {
     gnutls_hash_deinit(state, digest);
     if (!ret_hex)
         return;
-    for (size_t i = 0; i < sizeof digest; i++)
-        sprintf(ret_hex + 2 * i, "%02x", digest[i]);
+    for (size_t i = 0; i < sizeof digest; i++) { /* rows are hashed by the million */
+        ret_hex[2 * i] = "0123456789abcdef"[digest[i] >> 4];
+        ret_hex[2 * i + 1] = "0123456789abcdef"[digest[i] & 15];
+    }
+    ret_hex[2 * HN_SHA256_SIZE] = 0;
 }
 
 void hn_sha256(const void *data, size_t size, char ret_hex[HN_SHA256_HEX]) {

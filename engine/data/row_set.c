@@ -42,17 +42,52 @@ static void append_plain(struct hn_buf *out, const char *text, size_t size) {
     hn_buf_char(out, '\n');
 }
 
-static bool is_ascii(const char *text, size_t size) {
-    for (size_t i = 0; i < size; i++)
-        if ((unsigned char)text[i] >= 0x80)
+/* The same of ASCII, in small letters; false, with nothing appended, when it is not. Most texts are,
+ * and a data set's rows are all read so, some of them again and again. */
+static bool append_ascii(struct hn_buf *out, const char *text, size_t size) {
+    static const bool marks[128] = {['.'] = true,
+        [','] = true,
+        [';'] = true,
+        [':'] = true,
+        ['!'] = true,
+        ['?'] = true,
+        ['\''] = true,
+        ['"'] = true,
+        [' '] = true,
+        ['\t'] = true,
+        ['\r'] = true,
+        ['\n'] = true};
+    size_t begin = out->size;
+    hn_buf_append(out, text, size);
+    if (out->failed)
+        return true;
+    char *to = out->data + begin, *end = to;
+    for (size_t i = 0; i < size; i++) {
+        unsigned char c = (unsigned char)text[i];
+        if (c >= 0x80) {
+            out->size = begin;
             return false;
+        }
+        if (!marks[c])
+            *end++ = (char)(c >= 'A' && c <= 'Z' ? c + 'a' - 'A' : c);
+        else if (end > to && end[-1] != ' ')
+            *end++ = ' ';
+    }
+    while (end > to && end[-1] == ' ')
+        end--;
+    out->size = end > to ? begin + (size_t)(end - to) : begin + size;
+    for (size_t i = 0; end == to && i < size; i++)
+        to[i] = (char)tolower((unsigned char)text[i]);
+    hn_buf_char(out, '\n');
     return true;
 }
 
 static void append_text(struct hn_buf *out, const json_t *text) {
     const char *from = json_string_value(text);
     size_t size = json_string_length(text), begin = out->size;
-    if (is_ascii(from, size) || memchr(from, 0, size)) {
+    if (append_ascii(out, from, size))
+        return;
+    if (memchr(from, 0, size)) {
         append_plain(out, from, size);
         for (size_t i = begin; i < out->size; i++)
             out->data[i] = (char)tolower((unsigned char)out->data[i]);
@@ -107,30 +142,49 @@ static void spell_label(json_t *row) {
         json_object_set_new(row, "label", json_string(text));
 }
 
+void hn_text_plain(struct hn_buf *out, const json_t *value) {
+    append_texts(out, value);
+}
+
+void hn_row_input(struct hn_buf *out, enum hn_columns columns, const json_t *row) {
+    append_input(out, columns, row);
+}
+
+int hn_text_key(const char *text, size_t size, uint64_t key[2], struct hn_error *err) {
+    char hex[HN_SHA256_HEX], half[17] = "";
+    if (!text && size)
+        return hn_fail(err, HN_E_INTERNAL, "out of memory");
+    hn_sha256(text ? text : "", size, hex);
+    for (size_t i = 0; i < 2; i++) {
+        memcpy(half, hex + 16 * i, 16);
+        key[i] = strtoull(half, NULL, 16);
+    }
+    key[1] |= 1; /* so that no key is a free place */
+    return 0;
+}
+
+int hn_row_content_key(json_t *row, uint64_t key[2], struct hn_error *err) {
+    spell_label(row);
+    char *text = hn_json_canonical(row);
+    int rc = hn_text_key(text, text ? strlen(text) : 1, key, err);
+    free(text);
+    return rc;
+}
+
 int hn_row_key(
     const struct hn_dataset *data, size_t row, bool input, uint64_t key[2], struct hn_error *err) {
-    char hex[HN_SHA256_HEX], half[17] = "", *text = NULL;
     struct hn_buf plain = {0};
     json_t *object = NULL;
     int rc = hn_dataset_row(data, row, &object, err);
     if (!rc && input) {
         append_input(&plain, data->columns, object);
+        rc = plain.failed ? hn_fail(err, HN_E_INTERNAL, "out of memory")
+                          : hn_text_key(plain.data, plain.size, key, err);
     } else if (!rc) {
-        spell_label(object);
-        text = hn_json_canonical(object);
+        rc = hn_row_content_key(object, key, err);
     }
     json_decref(object);
-    if (!rc && (input ? plain.failed : !text))
-        rc = hn_fail(err, HN_E_INTERNAL, "out of memory");
-    if (!rc)
-        hn_sha256(input ? plain.data : text, input ? plain.size : strlen(text), hex);
-    free(text);
     hn_buf_free(&plain);
-    for (size_t i = 0; !rc && i < 2; i++) {
-        memcpy(half, hex + 16 * i, 16);
-        key[i] = strtoull(half, NULL, 16);
-    }
-    key[1] |= 1; /* so that no key is a free place */
     return rc;
 }
 

@@ -21,6 +21,14 @@ struct hn_row_set {      /* starts with zeros */
 int hn_row_key(
     const struct hn_dataset *data, size_t row, bool input, uint64_t key[2], struct hn_error *err);
 
+/* The same of a row that is at hand: its content (a label becomes its text), the texts of its input
+ * without case, spaces and punctuation, each with a line feed behind it; the key of a text. */
+int hn_row_content_key(json_t *row, uint64_t key[2], struct hn_error *err);
+void hn_row_input(struct hn_buf *out, enum hn_columns columns, const json_t *row);
+int hn_text_key(const char *text, size_t size, uint64_t key[2], struct hn_error *err);
+/* All texts in a value, written as those of an input. */
+void hn_text_plain(struct hn_buf *out, const json_t *value);
+
 /* sha256 of the contents of rows in their order, in pieces: what makes evaluations comparable. */
 struct hn_row_sum { /* starts with zeros */
     void *sha;
