@@ -2,6 +2,7 @@
 #include "engine/base/rng.h"
 #include "engine/insight/duplicates.h"
 #include "engine/insight/shingles.h"
+#include "engine/insight/spots.h"
 #include "tests/unit/tiny_model.h"
 
 #include <ctype.h>
@@ -248,6 +249,145 @@ static void test_hostile_rows_end(void **state) {
     hn_buf_free(&rows);
 }
 
+struct spots {
+    char list[1024]; /* "kind:text kind:text " */
+    bool unsure;
+};
+
+static void take_spot(void *context, const struct hn_spot *spot) {
+    struct spots *s = context;
+    size_t used = strlen(s->list);
+    snprintf(
+        s->list + used, sizeof s->list - used, "%s:%.*s ", spot->kind, (int)spot->size, spot->at);
+    s->unsure = s->unsure || !spot->sure;
+}
+
+/* A secret of the kind that the table describes. */
+static void make_secret(struct hn_buf *out, const char *prefix, const char *alphabet,
+    const char *check, size_t least, uint64_t seed) {
+    static const char all[] = "ABCDEFGHJKLMNPQRSTUVWXYZ234567acdefghjkmnpqrstuvwxyz089";
+    static const struct {
+        const char *name;
+        size_t begin, n;
+    } parts[] = {{"UPPER32", 0, 30}, {"HEX", 24, 10}, {"LETTERS", 0, 24}, {"BECH32", 13, 17}};
+    size_t begin = 0, n = sizeof all - 1;
+    for (size_t i = 0; i < 4; i++)
+        if (strcmp(parts[i].name, alphabet) == 0) {
+            begin = parts[i].begin;
+            n = parts[i].n;
+        }
+    hn_buf_clear(out);
+    hn_buf_text(out, prefix);
+    if (strcmp(check, "PEM") == 0) {
+        hn_buf_text(out, "RSA PRIVATE KEY-----\nMIIEow");
+        return;
+    }
+    for (size_t i = 0; i < least; i++)
+        hn_buf_char(out, all[begin + hn_random_u64(seed, HN_PURPOSE_ROWS, 0, i) % n]);
+    if (strcmp(check, "MARK") == 0)
+        memcpy(out->data + 20, "T3BlbkFJ", 8);
+    if (strcmp(check, "JWT") == 0)
+        hn_buf_text(out, ".eyJzdWIiOiIxIn0.c2lnbmF0dXJl");
+}
+
+static void test_secrets(void **state) {
+    (void)state;
+    static const struct {
+        const char *kind, *prefix, *alphabet, *check;
+        size_t least;
+    } table[] = {
+#define HN_SECRET(kind, prefix, ALPHABET, least, most, CHECK) \
+    {kind, prefix, #ALPHABET, #CHECK, least},
+#include "engine/insight/secrets.def"
+#undef HN_SECRET
+    };
+    struct hn_secret_filter filter;
+    struct hn_buf secret = {0}, text = {0};
+    hn_secret_filter_init(&filter);
+    assert_true(sizeof table / sizeof table[0] > 40);
+    for (size_t i = 0; i < sizeof table / sizeof table[0]; i++)
+        for (uint64_t seed = 0; seed < 20; seed++) {
+            struct spots found = {0};
+            make_secret(
+                &secret, table[i].prefix, table[i].alphabet, table[i].check, table[i].least, seed);
+            hn_buf_clear(&text);
+            hn_buf_printf(&text, "Please use key=%s. It is new", secret.data);
+            hn_secrets_find(&filter, text.data, text.size, take_spot, &found);
+            char wanted[32];
+            snprintf(wanted, sizeof wanted, "%s:", table[i].kind);
+            if (strncmp(found.list, wanted, strlen(wanted)) != 0)
+                fail_msg("%s: found \"%s\"", text.data, found.list);
+            assert_null(strstr(found.list, "It is"));
+            hn_buf_clear(&text); /* within a word, and too short, it is none */
+            hn_buf_printf(&text, "x%s %s-", secret.data, table[i].prefix);
+            found.list[0] = 0;
+            hn_secrets_find(&filter, text.data, text.size, take_spot, &found);
+            if (strstr("LETTERS ALNUM WORD HEX UPPER32", table[i].alphabet))
+                assert_string_equal(found.list, "");
+        }
+    struct spots found = {0};
+    static const char tokens[] = "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 "
+                                 "ghp_0123456789abcdefghijABCDEFGHIJ000000 "
+                                 "AKIAXXXXXXXXXXXXXXXX sk-learn hf_transfer SG.svg";
+    hn_secrets_find(&filter, tokens, 40, take_spot, &found);
+    assert_false(found.unsure);
+    hn_secrets_find(&filter, tokens, sizeof tokens - 1, take_spot, &found);
+    assert_true(found.unsure);
+    assert_null(strstr(found.list, "AKIA"));
+    hn_buf_free(&secret);
+    hn_buf_free(&text);
+}
+
+static void test_personal_data(void **state) {
+    (void)state;
+    static const char *const cases[][2] = {
+        {"write to Jane.Doe+x@mail.acme.co.uk, or not", "email:Jane.Doe+x@mail.acme.co.uk "},
+        {"me@example.com, @user, a@b and 5@3.2", ""},
+        {"pay 4111 1111 1111 1111 today", ""}, /* Luhn holds, but it is a test's */
+        {"pay 4539-1488-0343-6467 today", "card_number:4539-1488-0343-6467 "},
+        {"pay 4539-1488-0343-6468 today", ""},
+        {"IBAN DE89 3704 0044 0532 0130 00 here", "iban:DE89 3704 0044 0532 0130 00 "},
+        {"IBAN DE88 3704 0044 0532 0130 00 here", ""},
+        {"call +49 30 901820 now", "telephone_number:+49 30 901820 "},
+        {"call (212) 664-7665 now", "telephone_number:(212) 664-7665 "},
+        {"123-45-6789 and 000-12-3456", "social_security_number:123-45-6789 "},
+        {"host 93.184.216.34 not 192.168.1.1, 1.2.3.4 or 93.184.216.34.5",
+            "ipv4_address:93.184.216.34 "},
+        {"2001:db8:85a3::8a2e:370:7334 and 12:30:45", "ipv6_address:2001:db8:85a3::8a2e:370:7334 "},
+        {"00:1B:44:11:3A:B7", "mac_address:00:1B:44:11:3A:B7 "},
+        {"In 2023 there were 12345678901234 of 10,000; pi is 3.14159265358979", ""},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct spots found = {0};
+        hn_personal_find(cases[i][0], strlen(cases[i][0]), take_spot, &found);
+        if (strcmp(found.list, cases[i][1]) != 0)
+            fail_msg("%s: found \"%s\"", cases[i][0], found.list);
+    }
+}
+
+static void test_encodings(void **state) {
+    (void)state;
+    static const char *const cases[][2] = {
+        {"a plain text,\twith \"caf\xC3\xA9\" and \xE4\xB8\xAD\xE6\x96\x87 \xE2\x80\x94 "
+         "\xF0\x9F\x98\x80",
+            ""},
+        {"n\xC3\x83O, S\xC3\x83\xE2\x80\x9D, CAF\xC3\x89\xE2\x80\x9D", ""},
+        {"caf\xC3\x83\xC2\xA9", "mojibake"},
+        {"it\xC3\xA2\xE2\x82\xAC\xE2\x84\xA2s", "mojibake"},
+        {"20 \xC3\x82\xC2\xB0", "mojibake"},
+        {"lost \xEF\xBF\xBD", "replacement_character"},
+        {"bell \a", "control_character"},
+        {"an \xEF\xBB\xBFin the middle", "byte_order_mark"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct spots found = {0};
+        hn_encoding_find(cases[i][0], strlen(cases[i][0]), take_spot, &found);
+        if (strncmp(found.list, cases[i][1], strlen(cases[i][1])) != 0 ||
+            !cases[i][1][0] != !found.list[0])
+            fail_msg("%s: found \"%s\"", cases[i][0], found.list);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_injected_edits_are_found),
@@ -255,6 +395,9 @@ int main(void) {
         cmocka_unit_test(test_leaks),
         cmocka_unit_test(test_what_rows_share_makes_no_duplicates),
         cmocka_unit_test(test_hostile_rows_end),
+        cmocka_unit_test(test_secrets),
+        cmocka_unit_test(test_personal_data),
+        cmocka_unit_test(test_encodings),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
