@@ -34,6 +34,10 @@ static const struct hn_route routes[] = {
         "delete a data set that no job needs"},
     {"GET", "/datasets/{id}/preview", hn_datasets_preview, HN_SCOPE_READ, NO, WAIT,
         "model,row,template", "the tokens of one row: what is trained, masked, truncated"},
+    {"GET", "/datasets/{id}/report", hn_datasets_report, HN_SCOPE_READ, NO, WAIT,
+        "model,against,wait",
+        "what a data set is worth: duplicates, leaks, secrets, lengths, diversity; 202 while it is "
+        "made"},
 
     {"POST", "/models", hn_models_create, HN_SCOPE_ADMIN, JSON | FORM | RAW, WAIT, "name",
         "take in a model from an allowed folder of the server, or upload it"},

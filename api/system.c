@@ -122,9 +122,10 @@ static void write_commits(const struct page *p, const char *name) {
 }
 
 static void write_restarts(const struct page *p, const char *name) {
-    hn_buf_printf(p->out, "%s{helper=\"data\"} %d\n%s{helper=\"predict\"} %d\n", name,
-        hn_helper_deaths(p->server->data_helper), name,
-        hn_helper_deaths(p->server->predict_helper));
+    hn_buf_printf(p->out,
+        "%s{helper=\"data\"} %d\n%s{helper=\"predict\"} %d\n%s{helper=\"report\"} %d\n", name,
+        hn_helper_deaths(p->server->data_helper), name, hn_helper_deaths(p->server->predict_helper),
+        name, hn_helper_deaths(p->server->report_helper));
 }
 
 static void write_build(const struct page *p, const char *name) {

@@ -79,6 +79,9 @@ int hn_train(const char *run_dir, int lock_fd);
  *     → {"bytes","sha256"}
  *   dataset.preview   {"model":MODEL,"data":DATA,"row":N,"task"|null,"hyperparameters":{…}}
  *     → the contract's preview
+ *   dataset.report    {"data":DATA,"other":null|DATA,"model":null|MODEL}
+ *     → the contract's report; chunks are {"progress":0..1}, the first one with "plan":
+ *     {"rows","bytes","near"}
  *   model.inspect     {"path"}
  *     → {"family","format","quantisation","parameters","context","vocab","tasks",
  *        "chat_template","sha256","bytes"}

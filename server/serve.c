@@ -19,6 +19,7 @@
 #include "server/jobs/feed.h"
 #include "server/jobs/plan_cache.h"
 #include "server/jobs/worker.h"
+#include "server/library/reports.h"
 #include "server/sweeps/sweeps.h"
 
 #include <fcntl.h>
@@ -51,6 +52,7 @@ static void stop_http(void *arg) {
     d->stopping_http = true;
     hn_helper_stop(d->server.data_helper);
     hn_helper_stop(d->server.predict_helper);
+    hn_helper_stop(d->server.report_helper);
     hn_http_stop(d->server.http, stop_loop, d);
 }
 
@@ -136,6 +138,10 @@ static int open_rest(struct daemon *d, const struct hn_api *api, struct hn_error
     if (!rc)
         rc =
             hn_helper_create("predict", c->helpers, c->helper_seconds, to, &s->predict_helper, err);
+    if (!rc) /* a report may take minutes, which nothing else should wait for */
+        rc = hn_helper_create("report", 1, c->helper_seconds, to, &s->report_helper, err);
+    if (!rc)
+        rc = hn_reports_create(c->state, s->loop, s->report_helper, &s->reports, err);
     if (!rc)
         rc = hn_plans_create(s->data_helper, &s->plans, err);
     if (rc)
@@ -188,6 +194,8 @@ static void finish(struct daemon *d) {
     }
     if (s->data_helper)
         hn_helper_stop(s->data_helper);
+    if (s->report_helper)
+        hn_helper_stop(s->report_helper);
     hn_sweeps_stop(s->sweeps);
     hn_http_destroy(s->http);
     if (s->loop)
@@ -197,6 +205,8 @@ static void finish(struct daemon *d) {
     hn_plans_destroy(s->plans);
     hn_helper_destroy(s->data_helper);
     hn_helper_destroy(s->predict_helper);
+    hn_reports_destroy(s->reports);
+    hn_helper_destroy(s->report_helper);
     if (s->store) {
         hn_store_release(s->store, s->loop_db);
         hn_store_destroy(s->store);

@@ -22,6 +22,7 @@ struct hn_feed;
 struct hn_http;
 struct hn_kept;
 struct hn_plans;
+struct hn_reports;
 struct hn_sweeps;
 struct hn_workers;
 
@@ -32,7 +33,8 @@ struct hn_server {
     struct hn_db *loop_db; /* the loop thread's reader: for short reads only */
     struct hn_feed *feed;
     struct hn_workers *workers;
-    struct hn_helper *data_helper, *predict_helper;
+    struct hn_helper *data_helper, *predict_helper, *report_helper;
+    struct hn_reports *reports;
     struct hn_plans *plans;
     struct hn_sweeps *sweeps;
     struct hn_confinement confinement; /* of children, where the setting confine is on */

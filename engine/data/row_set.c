@@ -42,8 +42,8 @@ static void append_plain(struct hn_buf *out, const char *text, size_t size) {
     hn_buf_char(out, '\n');
 }
 
-/* The same of ASCII, in small letters; false, with nothing appended, when it is not. Most texts are,
- * and a data set's rows are all read so, some of them again and again. */
+/* The same of ASCII, in small letters; false, with nothing appended, when it is not. Most texts
+ * are, and a data set's rows are all read so, some of them again and again. */
 static bool append_ascii(struct hn_buf *out, const char *text, size_t size) {
     static const bool marks[128] = {['.'] = true,
         [','] = true,
@@ -210,22 +210,28 @@ static bool grow(struct hn_row_set *set) {
     return true;
 }
 
+bool hn_row_set_has(const struct hn_row_set *set, const uint64_t key[2]) {
+    return set->capacity && set->keys[place_of(set, key)][1];
+}
+
+int hn_row_set_put(struct hn_row_set *set, const uint64_t key[2], struct hn_error *err) {
+    if (2 * set->n >= set->capacity && !grow(set))
+        return hn_fail(err, HN_E_INTERNAL, "out of memory");
+    size_t at = place_of(set, key);
+    set->n += !set->keys[at][1];
+    memcpy(set->keys[at], key, sizeof set->keys[at]);
+    return 0;
+}
+
 /* Whether the row is there, and puts it there if `add`. */
 static int find(struct hn_row_set *set, const struct hn_dataset *data, size_t row, bool add,
     bool *ret_there, struct hn_error *err) {
     uint64_t key[2];
     int rc = hn_row_key(data, row, set->inputs, key, err);
-    if (!rc && 2 * set->n >= set->capacity && !grow(set))
-        rc = hn_fail(err, HN_E_INTERNAL, "out of memory");
     if (rc)
         return rc;
-    size_t at = place_of(set, key);
-    *ret_there = set->keys[at][1] != 0;
-    if (add && !*ret_there) {
-        memcpy(set->keys[at], key, sizeof key);
-        set->n++;
-    }
-    return 0;
+    *ret_there = hn_row_set_has(set, key);
+    return add && !*ret_there ? hn_row_set_put(set, key, err) : 0;
 }
 
 int hn_row_set_add(struct hn_row_set *set, const struct hn_dataset *data, const size_t *rows,

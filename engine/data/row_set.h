@@ -51,6 +51,9 @@ int hn_row_set_sift(struct hn_row_set *set, const struct hn_dataset *data, size_
 /* How many of rows[n] (its first n where `rows` is NULL) are in the set. */
 int hn_row_set_count(struct hn_row_set *set, const struct hn_dataset *data, const size_t *rows,
     size_t n, size_t *ret, struct hn_error *err);
+/* Of keys at hand. */
+int hn_row_set_put(struct hn_row_set *set, const uint64_t key[2], struct hn_error *err);
+bool hn_row_set_has(const struct hn_row_set *set, const uint64_t key[2]);
 void hn_row_set_finish(struct hn_row_set *set);
 
 #endif

@@ -232,3 +232,12 @@ int hn_unpack(const char *path, const char *to, uint64_t limit, uint64_t *ret_by
         unlink(to);
     return rc;
 }
+
+size_t hn_packed_size(const void *data, size_t size) {
+    uLongf packed = compressBound(size);
+    unsigned char *room = malloc(packed);
+    if (!room || compress2(room, &packed, data, size, 6) != Z_OK)
+        packed = 0;
+    free(room);
+    return packed;
+}

@@ -13,5 +13,7 @@
  * HN_E_TOO_LARGE. `to` is removed on failure. */
 int hn_unpack(const char *path, const char *to, uint64_t limit, uint64_t *ret_bytes,
     char ret_sha256[HN_SHA256_HEX], struct hn_error *err);
+/* Bytes that deflate needs for the data, which are at most a few MiB; 0 when out of memory. */
+size_t hn_packed_size(const void *data, size_t size);
 
 #endif

@@ -25,6 +25,7 @@ static const struct request_kind {
     {"dataset.inspect", hn_helper_dataset_inspect},
     {"dataset.unpack", hn_helper_dataset_unpack},
     {"dataset.preview", hn_helper_dataset_preview},
+    {"dataset.report", hn_helper_dataset_report},
     {"model.inspect", hn_helper_model_inspect},
     {"job.plan", hn_helper_job_plan},
     {"predict", hn_helper_predict},

@@ -1,13 +1,3 @@
-/*
- * Room engine/insight. What a data set is worth: what is found in its rows before anything is
- * trained on them.
- *
- * Nouns: facts (keys of a row), shingles (a text as a set of hashes), match (a row and the one that
- *   it is equal or near to), cluster (rows that are nearly the same).
- * Ownership: Nothing here owns a data set; results belong to whoever asked for them.
- * May include: engine/base engine/data.
- */
-
 /* Rows that are equal, nearly equal, or contradict each other, within a data set and across two. */
 #ifndef HN_ENGINE_INSIGHT_DUPLICATES_H
 #define HN_ENGINE_INSIGHT_DUPLICATES_H

@@ -13,9 +13,9 @@
 #define LOOK 8        /* members of a group that each is compared with */
 #define SAMPLE 1000   /* texts that common shingles are looked for in */
 #define SAMPLE_MIN 50 /* among fewer none is common */
-#define ESTIMATE 0.35 /* of signatures, below which no index is computed: 3.5 deviations from 0.5 */
-#define READ_FACTOR 12 /* the texts may be read again so often for the index, and READ_MIN bytes */
-#define READ_MIN ((size_t)256 << 20)
+#define ESTIMATE 0.38 /* of signatures, below which no index is computed: 2.7 deviations from 0.5 */
+#define READ_FACTOR 4 /* the texts may be read again so often for the index, and READ_MIN bytes */
+#define READ_MIN ((size_t)64 << 20)
 #define STEPS 4096 /* texts between two signs of progress */
 
 /* Four functions of a vector register each, compiled for the widest registers there are. */
@@ -37,6 +37,8 @@ struct search {
     struct hn_shingles a, b;
     struct hn_jaccard room;
     struct hn_buf body, scope, other;
+    uint32_t
+        b_text; /* whose shingles are in `b`, and scope in `other`; the number of texts: none */
     uint64_t *tried; /* [tried_capacity] pairs whose index is known: a << 32 | b; 0: free */
     size_t n_tried, tried_capacity;
     uint64_t read, read_max; /* bytes */
@@ -174,24 +176,27 @@ static int first_try(struct search *s, uint64_t pair, bool *ret, struct hn_error
     return 0;
 }
 
-/* The index of two texts, or of their scopes where that is less. */
+/* The index of two texts, or of their scopes where that is less. The second one is often the same
+ * as before. */
 static int measure(struct search *s, uint32_t a, uint32_t b, double *ret, struct hn_error *err) {
+    static const struct hn_shingle_counts none;
     int rc = read_text(s, a, &s->a, &s->scope, err);
-    if (!rc)
+    if (!rc && s->b_text != b)
         rc = read_text(s, b, &s->b, &s->other, err);
     if (rc)
         return rc;
+    s->b_text = b;
     *ret = hn_jaccard(&s->room, &s->common, &s->a, &s->b);
-    if (*ret >= HN_NEAR_SIMILAR && s->scope.size && s->other.size &&
-        (s->scope.size != s->other.size ||
-            memcmp(s->scope.data, s->other.data, s->scope.size) != 0)) {
-        static const struct hn_shingle_counts none;
-        if (!hn_shingles_read(&s->a, s->texts->key, s->scope.data, s->scope.size) ||
-            !hn_shingles_read(&s->b, s->texts->key, s->other.data, s->other.size))
-            return out_of_memory(err);
-        double scopes = hn_jaccard(&s->room, &none, &s->a, &s->b);
-        *ret = scopes < *ret ? scopes : *ret;
-    }
+    if (*ret < HN_NEAR_SIMILAR || !s->scope.size || !s->other.size ||
+        (s->scope.size == s->other.size &&
+            memcmp(s->scope.data, s->other.data, s->scope.size) == 0))
+        return *ret < 0 ? out_of_memory(err) : 0;
+    s->b_text = (uint32_t)s->texts->n;
+    if (!hn_shingles_read(&s->a, s->texts->key, s->scope.data, s->scope.size) ||
+        !hn_shingles_read(&s->b, s->texts->key, s->other.data, s->other.size))
+        return out_of_memory(err);
+    double scopes = hn_jaccard(&s->room, &none, &s->a, &s->b);
+    *ret = scopes < *ret ? scopes : *ret;
     return *ret < 0 ? out_of_memory(err) : 0;
 }
 
@@ -327,6 +332,7 @@ int hn_near_find(
     if (!rc) {
         hn_near_plan(texts->n, &ret->hashes);
         s->texts = texts;
+        s->b_text = (uint32_t)texts->n;
         s->result = ret;
         s->hashes = ret->hashes;
         rc = ret->hashes && texts->n ? search_all(s, err) : 0;

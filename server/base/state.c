@@ -23,7 +23,7 @@ bool hn_state_path(
 
 int hn_state_create(const char *state, struct hn_error *err) {
     static const char *const folders[] = {
-        "datasets", "evaluations", "models", "records", "runs", "tmp", "tokens"};
+        "datasets", "evaluations", "models", "records", "reports", "runs", "tmp", "tokens"};
     if (state[0] != '/') {
         hn_fail(
             err, HN_E_INVALID_FIELD, "the state folder \"%.200s\" is not an absolute path", state);
@@ -127,10 +127,28 @@ void hn_state_sweep(const char *state) {
         const char *folder;
         bool (*ours)(const char *name);
     } swept[] = {{"tmp", is_temporary}, {"tokens", is_token_file}, {"models", is_half_made_model},
-        {".", is_half_made_record}, {"records/datasets", is_half_made_record},
-        {"records/models", is_half_made_record}, {"records/runs", is_half_made_record}};
+        {".", is_half_made_record}, {"reports", is_half_made_record},
+        {"records/datasets", is_half_made_record}, {"records/models", is_half_made_record},
+        {"records/runs", is_half_made_record}};
     for (size_t i = 0; i < sizeof swept / sizeof swept[0]; i++)
         empty(state, swept[i].folder, swept[i].ours);
+}
+
+bool hn_state_is_report(const char *name) {
+    size_t n = strlen(name);
+    return n > 64 + 5 && strspn(name, "0123456789abcdef") == 64 && name[64] == '-' &&
+        strcmp(name + n - 5, ".json") == 0;
+}
+
+void hn_state_forget_reports(const char *state, const char *sha256) {
+    char path[HN_PATH_SIZE];
+    DIR *dir = hn_state_path(path, state, "reports", NULL, NULL) ? opendir(path) : NULL;
+    for (struct dirent *entry; dir && (entry = readdir(dir));)
+        if (hn_state_is_report(entry->d_name) && strstr(entry->d_name, sha256) &&
+            hn_state_path(path, state, "reports", entry->d_name, NULL))
+            unlink(path);
+    if (dir)
+        closedir(dir);
 }
 
 void hn_state_forget_tokens(const char *state) {

@@ -171,6 +171,7 @@ static void take_care(void *arg) {
     struct hn_server *server = care->server;
     hn_helper_rest(server->data_helper);
     hn_helper_rest(server->predict_helper);
+    hn_helper_rest(server->report_helper);
     if (!care->measured || hn_time_tick() - care->measured > MEASURE_MS ||
         server->config->retain_bytes)
         measure(care);

@@ -244,6 +244,8 @@ static int remove_dataset(const struct hn_library *library, hn_store_fn from_sto
         hn_record_forget(library->state, "datasets", id);
     if (!rc && del.sha256[0] && hn_state_path(dir, library->state, "datasets", del.sha256, NULL))
         hn_dir_remove(dir, NULL);
+    if (!rc && del.sha256[0])
+        hn_state_forget_reports(library->state, del.sha256);
     if (!rc && del.deleted)
         hn_state_forget_tokens(library->state);
     unlock_library(lock);

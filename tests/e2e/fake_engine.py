@@ -119,6 +119,11 @@ def export(p):
     return {}
 
 
+REPORT = {"rows": 1, "seconds": 0.1, "plan": {"rows": 1, "bytes": 700, "near": "full"}, "labels": None, "notes": [], "findings": [],
+          "lengths": {"characters": {"mean": 5, "min": 5, "p10": 5, "median": 5, "p90": 5, "p99": 5, "max": 5}, "tokens": None},
+          "languages": {"rows": 0, "shares": {}}, "diversity": {}, "diversity_rows": 1, "clusters": {"count": 0, "largest": []}}
+
+
 def helper(fd):
     sock = socket.socket(fileno=fd)
     send = lambda o: sock.sendall(json.dumps(o).encode() + b"\n")
@@ -131,6 +136,7 @@ def helper(fd):
             result = {"dataset.inspect": inspect_dataset, "model.inspect": inspect_model, "job.plan": plan, "evaluate": evaluate,
                       "dataset.preview": lambda p: {"row": p["row"], "line": p["row"], "rendered": "x", "tokens": [], "counts": {}, "warnings": []},
                       "examples": lambda p: {"data": [], "next": None, "rows": 0, "every": 1},
+                      "dataset.report": lambda p: REPORT,
                       "export": export, "predict": lambda p: predict(p, lambda c: send({"id": number, "chunk": c}))}[op](p)
             send({"id": number, "result": result})
         except Refused as refused:

@@ -280,6 +280,7 @@ def test_answers_are_as_described(served):
         evaluation = check("post", "/jobs/{id}/evaluate", {"dataset": dataset}, id=job)["id"]
         check("get", "/evaluations/{id}", id=evaluation)
         check("get", "/datasets/{id}/preview?model=" + body["model"], id=dataset)
+        check("get", "/datasets/{id}/report?wait=60&model=" + body["model"], id=dataset)
         check("get", "/datasets/{id}", id=dataset)
         check("patch", "/jobs/{id}", {"name": "n"}, id=job)
     check("post", "/models/{name}/predict", {"inputs": ["a"], "max_tokens": 2}, name="llama")
