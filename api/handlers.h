@@ -44,6 +44,8 @@ int hn_jobs_resume(struct hn_request *req, struct hn_error *err);
 int hn_jobs_metrics(struct hn_request *req, struct hn_error *err);
 int hn_jobs_events(struct hn_request *req, struct hn_error *err);
 int hn_jobs_log(struct hn_request *req, struct hn_error *err);
+int hn_jobs_fit(struct hn_request *req, struct hn_error *err);
+int hn_jobs_next(struct hn_request *req, struct hn_error *err);
 int hn_jobs_examples(struct hn_request *req, struct hn_error *err);
 int hn_jobs_checkpoints(struct hn_request *req, struct hn_error *err);
 int hn_checkpoint_artifacts(struct hn_request *req, struct hn_error *err);
@@ -99,6 +101,8 @@ struct hn_kept;
 char *hn_job_text(
     struct hn_db *db, struct hn_kept *kept, const struct hn_job *job, int64_t version);
 int hn_job_reply(struct hn_request *req, int status, const char *id, struct hn_error *err);
+/* 201 with the new job and where it is. */
+int hn_job_reply_created(struct hn_request *req, const char *id, struct hn_error *err);
 /* Streams rows after `after`, at most `limit`, or about `points` of all, as CSV. */
 int hn_metrics_csv(struct hn_request *req, int64_t job, int64_t after, int64_t limit,
     int64_t points, struct hn_error *err);

@@ -46,6 +46,16 @@ static size_t list_uploads(const struct hn_request *req, struct hn_upload ret[HN
     return n;
 }
 
+int hn_job_reply_created(struct hn_request *req, const char *id, struct hn_error *err) {
+    hn_request_object(req, id);
+    char *location = hn_request_alloc(req, 64);
+    if (location) {
+        snprintf(location, 64, "/jobs/%s", id);
+        hn_reply_header(req, "Location", location);
+    }
+    return hn_job_reply(req, 201, id, err);
+}
+
 static int reply(struct hn_request *req, struct hn_submission *s, struct hn_error *err) {
     if (s->dry_run) {
         json_t *estimate = s->estimate;
@@ -56,13 +66,7 @@ static int reply(struct hn_request *req, struct hn_submission *s, struct hn_erro
         hn_reply_header(req, "Idempotency-Replayed", "true");
         return hn_job_reply(req, 200, s->id, err);
     }
-    hn_request_object(req, s->id);
-    char *location = hn_request_alloc(req, 64);
-    if (location) {
-        snprintf(location, 64, "/jobs/%s", s->id);
-        hn_reply_header(req, "Location", location);
-    }
-    return hn_job_reply(req, 201, s->id, err);
+    return hn_job_reply_created(req, s->id, err);
 }
 
 int hn_jobs_create(struct hn_request *req, struct hn_error *err) {

@@ -70,6 +70,11 @@ static const struct hn_route routes[] = {
     {"GET", "/jobs/{id}/events", hn_jobs_events, HN_SCOPE_READ, NO, LOOP, "after,limit,type",
         "all that happened; streams with Accept: text/event-stream"},
     {"GET", "/jobs/{id}/log", hn_jobs_log, HN_SCOPE_READ, NO, POOL, "", "the trainer's own log"},
+    {"GET", "/jobs/{id}/fit", hn_jobs_fit, HN_SCOPE_READ, NO, WAIT, "",
+        "whether it fits well, overfits, underfits …: the verdict, its evidence, and the job that "
+        "would mend it"},
+    {"POST", "/jobs/{id}/next", hn_jobs_next, HN_SCOPE_SUBMIT, NO, WAIT, "",
+        "submit the job that the verdict on its fit proposes"},
     {"GET", "/jobs/{id}/examples", hn_jobs_examples, HN_SCOPE_READ, NO, WAIT,
         "sort,epoch,step,limit,after",
         "training rows with what they cost at every epoch: those that may be mislabelled, hard, "

@@ -141,6 +141,10 @@ int hn_train(const char *run_dir, int lock_fd);
  *     → {"data":[{"line","text","label","predicted","losses":[of the kept epochs],"margins",
  *        "score","why","truncated","part"}],"next","rows","every"}: training rows with what they
  *     cost, as the run stood after epoch N; or the rows of a step. Every `every`-th epoch is kept.
+ *   fit               {"run_dir"}
+ *     → {"verdict","summary","rule","evidence":[{"code","value","interval","verdict","rule",
+ *        "message"}],"best_step","best_gain","advice","change":null|{fields of a request to change,
+ *        null: to leave out},"provisional"}
  *   machine.rate      {"threads"}
  *     → {"kernels","product","products","copy","copies"}: operations a second in matmuls
  *     and bytes a second copied, of one thread and of all at once

@@ -68,6 +68,21 @@ function samplesTable(samples) {
   }));
 }
 
+// The verdict on the run's fit in a sentence, and the job that would mend it.
+function fitLine({ verdict, summary, advice, next, provisional }, job) {
+  const go = next && ended(job) && el("button", { onclick: async (event) => {
+    event.target.disabled = true;
+    try {
+      const { id } = await api.post(`/jobs/${job.id}/next`);
+      location.hash = `#/jobs/${id}`;
+    } catch (error) {
+      event.target.after(problem(error));
+    }
+  } }, "Submit the next job");
+  return el("p", { class: "row" }, el("strong", {}, `${verdict.replaceAll("_", " ")}${provisional ? " so far" : ""}`),
+    ` ${summary} ${advice && verdict !== "good" ? `Next: ${advice}.` : ""} `, ...(go ? [go] : []));
+}
+
 // The newest evaluation of the validation rows.
 function evaluation({ data }) {
   const own = Object.fromEntries(Object.entries(data).filter(([k]) => k.startsWith("val_")).map(([k, v]) => [k.slice(4), v]));
@@ -117,7 +132,7 @@ async function files(job) {
 export async function job(main, signal, id) {
   let now = await api.get(`/jobs/${id}`);
   const chart = new Chart();
-  const top = el("div"), buttons = el("p", { class: "row" }), sampleBox = el("div"), fileBox = el("div"), evalBox = el("div");
+  const top = el("div"), buttons = el("p", { class: "row" }), sampleBox = el("div"), fitBox = el("div", { id: "fit" }), fileBox = el("div"), evalBox = el("div");
   const log = el("tbody");
   const samples = [];
   const fresh = (next) => {
@@ -131,6 +146,7 @@ export async function job(main, signal, id) {
     log.prepend(row);
     while (log.children.length > 300) log.lastChild.remove();
     if (event.type === "eval") evalBox.replaceChildren(evaluation(event));
+    if (event.type === "fit" && !ended(now)) fitBox.replaceChildren(fitLine(event.data, now));
     if (event.type === "sample") {
       samples.push(event.data);
       sampleBox.replaceChildren(samplesTable(samples));
@@ -140,7 +156,7 @@ export async function job(main, signal, id) {
   main.replaceChildren(
     el("h1", {}, now.name || now.id), el("section", {}, top, buttons),
     el("section", {}, el("h2", {}, "Loss"), chart.node),
-    el("section", {}, el("h2", {}, "Evaluation"), evalBox),
+    el("section", {}, el("h2", {}, "Evaluation"), fitBox, evalBox),
     ...(now.task === "generation" ? [el("section", {}, el("h2", {}, "Samples, before and after"), sampleBox)] : []),
     predictor(now),
     ...(ended(now) ? [evaluations(now)] : []),
@@ -150,6 +166,8 @@ export async function job(main, signal, id) {
       Object.entries(now.hyperparameters).map(([k, v]) => [k, JSON.stringify(v), now.auto?.[k] ?? ""])))),
   );
   fileBox.replaceChildren(await files(now));
+  const judge = async () => fitBox.replaceChildren(fitLine(await api.get(`/jobs/${id}/fit`), now));
+  if (now.metrics.val_loss !== null) await judge().catch(() => {});
 
   // A long series comes thinned; the stream adds what is new from there on.
   const thin = await api.get(`/jobs/${id}/metrics?points=1500`);
@@ -172,6 +190,7 @@ export async function job(main, signal, id) {
       if (signal.aborted) return;
       await refresh().catch(() => {});
       if (ended(now)) fileBox.replaceChildren(await files(now));
+      if (ended(now) && now.metrics.val_loss !== null) await judge().catch(() => {});
     }, 700);
   }, signal);
 }

@@ -33,6 +33,7 @@ static const struct request_kind {
     {"export", hn_helper_export},
     {"compare", hn_helper_compare},
     {"examples", hn_helper_examples},
+    {"fit", hn_helper_fit},
     {"machine.rate", hn_helper_machine_rate},
 };
 

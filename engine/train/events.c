@@ -26,8 +26,8 @@ void hn_time_text(char out[32]) {
 
 /* What makes an event the same as one told before; false for events that are always new. */
 static bool event_key(const char *type, const json_t *data, char *key, size_t size) {
-    static const char *const once[] = {
-        "step", "eval", "checkpoint", "sample", "plan", "artifact", "verified", "warning", "test"};
+    static const char *const once[] = {"step", "eval", "checkpoint", "sample", "plan", "artifact",
+        "verified", "warning", "test", "fit"};
     for (size_t i = 0; i < sizeof once / sizeof once[0]; i++) {
         if (strcmp(type, once[i]) != 0)
             continue;
@@ -175,7 +175,7 @@ int hn_events_add(struct hn_events *events, const char *type, json_t *data, stru
          * twice by one attempt, and there can be millions of them. */
         if (!rc && once && strcmp(type, "step") != 0)
             json_object_set(events->written, key, data);
-    } else if (!same(old, data) && !events->warned) {
+    } else if (!same(old, data) && strcmp(type, "fit") != 0 && !events->warned) {
         events->warned = true;
         json_t *warning = json_pack("{s:s, s:s, s:O}", "code", "not_reproduced", "message",
             "this attempt computed other values for a step than an earlier one: another build, CPU "

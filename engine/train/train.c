@@ -296,6 +296,8 @@ static int evaluate(struct hn_trainer *t, bool *ret_best, struct hn_error *err) 
             rc = evaluate_training(t, &train_loss, err);
         if (!rc)
             rc = report_evaluation(t, &e, train_loss, now() - start, *ret_best, err);
+        if (!rc)
+            rc = hn_trainer_tell_fit(t, err);
     }
     hn_evaluation_finish(&e);
     return rc;

@@ -11,7 +11,8 @@
 
 /*
  * The trainer's state, shared by the files that make it up: train.c (steps), sample.c (answers),
- * scores.c (score files), rows.c (what training rows cost), publish.c (artifacts).
+ * scores.c (score files), rows.c (what training rows cost), fit.c (verdicts), publish.c
+ * (artifacts).
  */
 #ifndef HN_ENGINE_TRAIN_TRAINER_H
 #define HN_ENGINE_TRAIN_TRAINER_H
@@ -64,6 +65,8 @@ void hn_trainer_note_rows(struct hn_trainer *t, size_t begin);
 /* The noted records of step s, whose rows are rows[n], into the run's row file. */
 int hn_trainer_keep_rows(
     const struct hn_trainer *t, size_t s, const uint32_t *rows, size_t n, struct hn_error *err);
+/* Event `fit` where the verdict on the evaluations so far is another than before the last. */
+int hn_trainer_tell_fit(struct hn_trainer *t, struct hn_error *err);
 /* Answers to a few held-out rows, before and after training, kept in the job as events. */
 int hn_trainer_sample(struct hn_trainer *t, size_t step, struct hn_error *err);
 /* hyperparameters.eval_generate: adds metrics of the answers to so many of these rows, spread

@@ -13,6 +13,7 @@ import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "parity"))
 import common  # noqa: E402
+import fits  # noqa: E402
 import tiny  # noqa: E402
 from test_scores import TASKS, files, host, make, train  # noqa: E402
 
@@ -159,3 +160,57 @@ def test_rows_of_texts(served):
     assert served.get(f"/jobs/{job}/examples?sort=mislabelled&limit=1").json()["data"][0]["line"] == 14
     refused = served.get(f"/jobs/{job}/examples?sort=forgotten")
     assert refused.status_code == 400 and "hard" in refused.json()["error"]["hint"]
+
+
+def run_kind(daemon, kind, seed=0):
+    base, train_rows, held, more = fits.build(kind, seed)
+    body = {"model": base, "dataset": upload(daemon, train_rows), "validation": upload(daemon, held)} | more
+    reply = daemon.post("/jobs", json=body)
+    assert reply.status_code == 201, reply.text
+    job = reply.json()["id"]
+    daemon.wait(job, timeout=120)
+    return job, daemon.get(f"/jobs/{job}/fit").json()
+
+
+@pytest.mark.parametrize("kind", fits.VERDICTS)
+def test_built_runs_are_named(served, kind):
+    """And the body that is proposed is accepted as it stands."""
+    job, fit = run_kind(served, kind)
+    assert fit["verdict"] == fits.VERDICTS[kind], fit
+    assert fit["provisional"] is False and fit["summary"] and fit["advice"] and (fit["evidence"] or kind == "diverged")
+    changed = served.look(job)["request"]
+    if fit["next"] is None:
+        assert fit["verdict"] in ("good", "undecided", "label_limited", "data_limited")
+        refused = served.post(f"/jobs/{job}/next")
+        assert refused.status_code == 409 and fit["verdict"] in refused.json()["error"]["message"]
+        return
+    assert fit["next"]["why"] == fit["advice"] and fit["next"]["body"] != changed
+    told = served.post("/jobs?dry_run=1", json=fit["next"]["body"])
+    assert told.status_code == 200, told.text
+    for name, value in fit["next"]["body"].get("hyperparameters", {}).items():
+        assert value == "auto" or told.json()["hyperparameters"][name] == value
+    if kind in ("underfit", "head only"):
+        reply = served.post(f"/jobs/{job}/next")
+        assert reply.status_code == 201 and served.look(reply.json()["id"])["request"] == fit["next"]["body"]
+        served.post(f"/jobs/{reply.json()['id']}/cancel")
+
+
+def test_verdict_while_it_runs(served):
+    """An event whenever it changes, the last one that of the end; the same when a part is computed again."""
+    job, fit = run_kind(served, "overfit")
+    told = [e["data"] for e in served.events(job) if e["type"] == "fit"]
+    assert len(told) >= 2 and all(a["verdict"] != b["verdict"] for a, b in zip(told, told[1:]))
+    assert told[-1]["verdict"] == "overfit" and told[-1]["best_step"] == fit["best_step"] and told[0]["provisional"]
+    steps = [e["data"]["step"] for e in served.events(job) if e["type"] == "eval"]
+    assert fit["best_step"] in steps and fit["best_gain"] > 0
+    evals = {e["data"]["step"]: e["data"]["val_loss"] for e in served.events(job) if e["type"] == "eval"}
+    assert min(evals, key=evals.get) == fit["best_step"]
+    rise = next(e for e in fit["evidence"] if e["code"] == "rise")
+    assert np.isclose(rise["value"], evals[max(evals)] - min(evals.values()), rtol=1e-3)
+    assert rise["interval"][0] < rise["value"] < rise["interval"][1]
+
+
+def test_few_rows_decide_nothing(served):
+    job = submit(served, reviews(random.Random(1), 40), validation=0.25, method="full")
+    assert served.wait(job)["status"] == "succeeded"
+    assert served.get(f"/jobs/{job}/fit").json()["verdict"] == "undecided"

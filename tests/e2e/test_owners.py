@@ -133,7 +133,7 @@ def changes(w, role):
 
 def uses(w, role):
     at = f"/jobs/{w.job}"
-    return [("POST", at + "/predict", {"inputs": ["a"]}), ("POST", at + "/evaluate", {"dataset": w.own[role] or w.data}), ("POST", at + "/verify", None),
+    return [("POST", at + "/predict", {"inputs": ["a"]}), ("POST", at + "/evaluate", {"dataset": w.own[role] or w.data}), ("POST", at + "/verify", None), ("POST", at + "/next", None),
             ("POST", "/jobs", job_body(w, role, init_from={"job": w.job, "step": "last"}))]
 
 
@@ -150,12 +150,12 @@ ACTIONS = {
     "another's data set: look, preview, report": get("/datasets/{w.data}", "/datasets/{w.data}/preview?model=base", "/datasets/{w.data}/report"),
     "another's data set: train, evaluate on it": on_data,
     "another's data set: delete": lambda w, role: [("DELETE", f"/datasets/{w.new_data()}", None)],
-    "another's job: look, metrics, events, log, results": get("/jobs/{w.job}", "/jobs/{w.job}/metrics", "/jobs/{w.job}/metrics?format=csv",
+    "another's job: look, metrics, events, log, results, fit": get("/jobs/{w.job}", "/jobs/{w.job}/metrics", "/jobs/{w.job}/metrics?format=csv",
         "/jobs/{w.job}/events", "/jobs/{w.job}/log", "/jobs/{w.job}/checkpoints", "/jobs/{w.job}/artifacts", "/jobs/{w.job}/artifacts.tar",
         "/jobs/{w.job}/artifacts/peft/adapter.bin", "/jobs/{w.job}/verify",
-        "/jobs/{w.job}/examples"),
+        "/jobs/{w.job}/examples", "/jobs/{w.job}/fit"),
     "another's job: change, cancel, pause, resume, delete": changes,  # deletion: last, below
-    "another's job: predict, evaluate, verify, begin from it": uses,
+    "another's job: predict, evaluate, verify, next, begin from it": uses,
     "another's evaluation: look, rows": get("/evaluations/{w.evaluation}", "/evaluations/{w.evaluation}/rows"),
     "another's evaluation: delete": lambda w, role: [("DELETE", f"/evaluations/{w.new_evaluation()}", None)],
     "another's sweep: look, trials, events": get("/sweeps/{w.sweep}", "/sweeps/{w.sweep}/trials", "/sweeps/{w.sweep}/trials?format=csv", "/sweeps/{w.sweep}/events"),
