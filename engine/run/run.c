@@ -23,6 +23,9 @@
 
 /* What an evaluation keeps of each row: its sums, its scores, their file. */
 #define SCORE_BYTES ((size_t)96)
+/* What the verdict on the fit holds of each validation row: scores at four evaluations, and
+ * differences. */
+#define FIT_BYTES ((size_t)256)
 
 /* Loss and choice of a target that is trained on. */
 #define TARGET_BYTES (sizeof(double) + sizeof(struct hn_choice))
@@ -600,6 +603,11 @@ static size_t rows_bytes(const struct hn_run *run) {
     return bytes < RELEASE_BYTES ? bytes : RELEASE_BYTES;
 }
 
+static size_t fit_bytes(const struct hn_run *run) {
+    size_t rows = run->validation.n_rows <= HN_FIT_ROWS ? run->validation.n_rows : 0;
+    return (rows + 2 * run->train_sample.n_rows) * FIT_BYTES;
+}
+
 /* The larger of training and of reading results back, when gradients and moments are gone. */
 static void sum_memory(struct hn_run *run) {
     struct hn_memory *m = &run->memory;
@@ -611,7 +619,7 @@ static void sum_memory(struct hn_run *run) {
         m->arena =
             run->phases[i].plan.arena_bytes > m->arena ? run->phases[i].plan.arena_bytes : m->arena;
     m->data = rows_bytes(run) + hn_examples_bytes(&run->train_sample) +
-        (run->validation.n_rows + run->train_sample.n_rows) * SCORE_BYTES +
+        (run->validation.n_rows + run->train_sample.n_rows) * SCORE_BYTES + fit_bytes(run) +
         (hn_run_reads_texts(run) ? run->dataset_bytes : 0) + hn_batch_bytes(run->batch_tokens) +
         run->batch_tokens * TARGET_BYTES;
     size_t training = m->arena + m->params + m->mapped;

@@ -25,6 +25,10 @@
 
 #define HN_AUTO_SAVE_SECONDS 300 /* between checkpoints, where save_every is auto */
 
+/* With more validation rows than this nothing is said of the fit while a run trains: what each of
+ * them scored at several evaluations would take too much memory. */
+#define HN_FIT_ROWS ((size_t)100000)
+
 struct hn_memory {  /* bytes */
     size_t arena;   /* the largest phase */
     size_t params;  /* values, gradients, moments */

@@ -1,4 +1,5 @@
 /* The verdict on the run so far, told when it changes. */
+#include "engine/base/buf.h"
 #include "engine/base/json.h"
 #include "engine/eval/fit.h"
 #include "engine/train/trainer.h"
@@ -13,15 +14,13 @@ static int by_step(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
-/* The data of the evaluations up to this step, in order. */
-static json_t *list_evaluations(const struct hn_trainer *t, struct hn_error *err) {
+/* The data of the evaluations up to this step, in order; NULL: out of memory. */
+static json_t *list_evaluations(const struct hn_trainer *t) {
     size_t n = 0, most = json_object_size(t->events.written);
-    json_t **all = hn_calloc(most + 1, sizeof *all), *list = json_array(), *data;
+    json_t **all = hn_calloc(most + 1, sizeof *all), *list = all ? json_array() : NULL, *data;
     const char *key;
-    if (!all || !list)
-        hn_fail(err, HN_E_INTERNAL, "out of memory");
     json_object_foreach(t->events.written, key, data)
-        if (all && strncmp(key, "eval:", 5) == 0 &&
+        if (list && strncmp(key, "eval:", 5) == 0 &&
             json_integer_value(json_object_get(data, "step")) <= (json_int_t)t->progress.step)
             all[n++] = data;
     if (n)
@@ -54,7 +53,11 @@ static const char *verdict_of(const json_t *told) {
 }
 
 int hn_trainer_tell_fit(struct hn_trainer *t, struct hn_error *err) {
-    json_t *evaluations = list_evaluations(t, err), *now = NULL, *before = NULL;
+    if (t->run.validation.n_rows > HN_FIT_ROWS)
+        return 0;
+    json_t *evaluations = list_evaluations(t), *now = NULL, *before = NULL;
+    if (!evaluations)
+        return hn_fail(err, HN_E_INTERNAL, "out of memory");
     int rc = judge(t, evaluations, t->progress.step == t->run.steps, &now, err);
     size_t n = json_array_size(evaluations);
     if (!rc && n)
