@@ -273,7 +273,7 @@ def test_answers_are_as_described(served):
         job = check("post", "/jobs", body)["id"]
         check("get", "/jobs/{id}", id=job)
         assert served.wait(job)["status"] == "succeeded"
-        for path in ("", "/metrics", "/events?limit=1000", "/checkpoints", "/artifacts", "/artifacts?limit=1"):
+        for path in ("", "/metrics", "/events?limit=1000", "/checkpoints", "/artifacts", "/artifacts?limit=1", "/fit", "/examples"):
             check("get", "/jobs/{id}" + path, id=job)
         check("get", "/jobs/{id}/checkpoints/{step}/artifacts", id=job, step=6)
         check("post", "/jobs/{id}/predict", {"inputs": [inputs[name]], "max_tokens": 2}, id=job)
@@ -289,6 +289,10 @@ def test_answers_are_as_described(served):
         check("get", path)
     check("get", "/models/{name}", name="llama")
     check("post", "/jobs/{id}/verify", id=job)
+    coins = {"model": "bert", "dataset": upload(served, tiny.labelled(chance, 160)), "validation": 0.25, "hyperparameters": KNOBS, "method": "head"}
+    job_of_coins = served.post("/jobs", json=coins).json()["id"]
+    assert served.wait(job_of_coins)["status"] == "succeeded" and check("get", "/jobs/{id}/fit", id=job_of_coins)["next"]
+    served.post(f"/jobs/{check('post', '/jobs/{id}/next', id=job_of_coins)['id']}/cancel")
     waiting = check("post", "/jobs", body | {"hyperparameters": KNOBS | {"max_steps": 100000, "epochs": 10000}})["id"]
     for verb in ("pause", "resume", "cancel"):
         check("post", "/jobs/{id}/" + verb, id=waiting)

@@ -202,7 +202,7 @@ def test_same_bytes_after_a_stop_and_for_any_thread_count(tmp_path):
         other = make(tmp_path / name, lora_dropout=0.1, threads=threads, **({"save_every": 1} if name == "killed" else {}))
         if name == "killed":
             child = subprocess.Popen([str(common.HONED), "train", str(other)], stderr=subprocess.DEVNULL)
-            while not (other / "scores/2.bin").exists() and child.poll() is None:
+            while not (other / "scores/train-2.bin").exists() and child.poll() is None:
                 time.sleep(0.002)
             child.send_signal(signal.SIGKILL)
             child.wait()
