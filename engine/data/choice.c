@@ -4,6 +4,7 @@
 #include "engine/base/buf.h"
 #include "engine/base/json.h"
 #include "engine/base/rng.h"
+#include "engine/data/diverse.h"
 #include "engine/data/split_internal.h"
 #include "engine/limits.h"
 
@@ -94,7 +95,8 @@ static int read_share(const json_t *json, struct hn_row_choice *c, struct hn_err
 }
 
 int hn_row_choice_read(struct hn_row_choice *ret, const json_t *json, struct hn_error *err) {
-    static const char *const known[] = {"exclude", "random_out", "share", "count", "seed", NULL};
+    static const char *const known[] = {
+        "exclude", "random_out", "share", "count", "seed", "diverse", NULL};
     struct hn_row_choice c = {.share = 1};
     *ret = c;
     if (!json || json_is_null(json) || (json_is_object(json) && !json_object_size(json)))
@@ -113,12 +115,16 @@ int hn_row_choice_read(struct hn_row_choice *ret, const json_t *json, struct hn_
     if ((rc = hn_json_int(json, "random_out", 0, INT64_MAX, &c.random_out, err)) ||
         (rc = hn_json_int(json, "count", 1, INT64_MAX, &c.count, err)) ||
         (rc = hn_json_int(json, "seed", 0, INT64_MAX, &c.seed, err)) ||
-        (rc = read_share(json, &c, err))) {
+        (rc = hn_json_bool(json, "diverse", &c.diverse, err)) || (rc = read_share(json, &c, err))) {
         if (err && strncmp(err->field, "rows", 4) != 0)
             hn_error_inside(err, "rows");
         return rc;
     }
     rc = c.exclude ? check_exclude(c.exclude, err) : 0;
+    if (!rc && c.diverse && !c.count && !json_is_number(json_object_get(json, "share"))) {
+        hn_fail(err, HN_E_INVALID_FIELD, "rows.diverse says neither a share nor a count");
+        rc = refuse(err, "diverse", "{\"share\": 0.5, \"diverse\": true}");
+    }
     if (!rc)
         *ret = c;
     return rc;
@@ -243,6 +249,28 @@ static void rank(struct ticket *tickets, size_t n) {
     qsort(tickets, n, sizeof *tickets, by_place);
 }
 
+enum { OUT, SHARE }; /* draws of one seed */
+
+/* Keys by what is new in a row instead of by chance. */
+static int order_diverse(
+    const struct hn_dataset *data, struct ticket *tickets, size_t n, struct hn_error *err) {
+    size_t *rows = hn_calloc(n, sizeof *rows);
+    uint64_t *classes = hn_calloc(n, sizeof *classes), *places = hn_calloc(n, sizeof *places);
+    int rc = rows && classes && places ? 0 : hn_fail(err, HN_E_INTERNAL, "out of memory");
+    for (size_t i = 0; !rc && i < n; i++) {
+        rows[i] = tickets[i].row;
+        classes[i] = tickets[i].label;
+    }
+    if (!rc && (rc = hn_diverse_order(data, rows, classes, n, places, err)) == HN_E_INVALID_FIELD)
+        refuse(err, "diverse", "take a share at random, or a smaller data set");
+    for (size_t i = 0; !rc && i < n; i++)
+        tickets[i].key = places[i];
+    free(rows);
+    free(classes);
+    free(places);
+    return rc;
+}
+
 /* The first `keep` of the rows in their order. `draw` tells draws of one seed apart. */
 static int keep_rows(const struct hn_row_choice *choice, uint64_t draw,
     const struct hn_dataset *data, const struct hn_labels *labels, size_t *rows, size_t *n,
@@ -254,13 +282,16 @@ static int keep_rows(const struct hn_row_choice *choice, uint64_t draw,
         tickets[i] = (struct ticket){.label = labels ? hn_split_class(data, labels, rows[i]) : 0,
             .key = hn_random_u64((uint64_t)choice->seed, HN_PURPOSE_ROWS, draw, rows[i]),
             .row = rows[i]};
-    rank(tickets, *n);
-    for (size_t i = 0; i < keep; i++)
-        rows[i] = tickets[i].row;
-    qsort(rows, keep, sizeof *rows, hn_split_by_row);
-    *n = keep;
+    int rc = choice->diverse && draw == SHARE ? order_diverse(data, tickets, *n, err) : 0;
+    if (!rc) {
+        rank(tickets, *n);
+        for (size_t i = 0; i < keep; i++)
+            rows[i] = tickets[i].row;
+        qsort(rows, keep, sizeof *rows, hn_split_by_row);
+        *n = keep;
+    }
     free(tickets);
-    return 0;
+    return rc;
 }
 
 /* At least one row has to stay. */
@@ -275,7 +306,6 @@ static int check_left(int64_t out, size_t n, const char *field, bool all, struct
 int hn_row_choice_draw(const struct hn_row_choice *choice, const struct hn_dataset *data,
     const struct hn_labels *labels, size_t *rows, size_t *n, struct hn_left_out *out,
     struct hn_error *err) {
-    enum { OUT, SHARE };
     int rc = 0;
     if (choice->random_out) {
         rc = check_left(choice->random_out, *n, "random_out", false, err);

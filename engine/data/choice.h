@@ -15,6 +15,7 @@ struct hn_row_choice {
     int64_t count;         /* of rows; 0: not given */
     int64_t random_out;    /* rows that are left out */
     int64_t seed;
+    bool diverse; /* the share or number are those that add most that is new (diverse.h) */
 };
 
 /* What was left out. */
@@ -23,8 +24,8 @@ struct hn_left_out {
     uint64_t idle;                       /* entries of exclude that no training row is of */
 };
 
-/* {"exclude":[12,"20-30","2:7"],"random_out":M,"share":F or "count":N,"seed":S}, each where it is
- * wanted; lines as messages tell them, behind "D:" those of data set D. NULL, null and {} choose
+/* {"exclude":[12,"20-30","2:7"],"random_out":M,"share":F or "count":N,"seed":S or "diverse":true},
+ * each where it is wanted; lines as messages tell them, behind "D:" those of data set D. NULL, null and {} choose
  * all. Errors name the field. */
 int hn_row_choice_read(struct hn_row_choice *ret, const json_t *json, struct hn_error *err);
 /* Takes the excluded lines out of rows[*n]. */

@@ -460,10 +460,12 @@ static int plan_sizes(struct planning *p, double *ret_share, struct hn_error *er
     return 0;
 }
 
-/* What a submission is told to leave out by a name: codes of findings that it knows. */
+/* What is left out by a name, and the settings of a job that does so. */
 static const struct {
-    const char *code, *field;
-} findings[] = {{"exact_duplicates", "dedupe"}, {"duplicates", "dedupe"}, {"leaks", "drop_leaks"}};
+    const char *code, *settings;
+} findings[] = {{"exact_duplicates", "{\"dedupe\":true}"}, {"duplicates", "{\"dedupe\":true}"},
+    {"leaks", "{\"drop_leaks\":true}"},
+    {HN_DIVERSE_HALF, "{\"rows\":{\"share\":0.5,\"diverse\":true}}"}};
 
 /* One of "without": *ret_settings leaves the rows out (new), *ret_name is what it is called. */
 static int read_without(
@@ -476,12 +478,12 @@ static int read_without(
     for (size_t k = 0; code && k < sizeof findings / sizeof findings[0]; k++)
         if (strcmp(code, findings[k].code) == 0) {
             *ret = code;
-            *ret_settings = json_pack("{s:b}", findings[k].field, 1);
-            return 0;
+            return hn_json_parse(
+                findings[k].settings, strlen(findings[k].settings), ret_settings, err);
         }
     if (!json_is_object(given)) {
-        hn_fail(err, HN_E_INVALID_FIELD, "%s must be exact_duplicates, leaks or a list of lines",
-            field);
+        hn_fail(err, HN_E_INVALID_FIELD,
+            "%s must be exact_duplicates, leaks, " HN_DIVERSE_HALF " or a list of lines", field);
         return refuse(err, field, "{\"name\": \"mislabelled\", \"lines\": [3, 17]}");
     }
     int rc = hn_json_known(given, known, prefix, err);

@@ -23,6 +23,9 @@
 #include "server/sweeps/space.h"
 
 #define HN_SWEEP_FOLDS_MAX 100 /* folds of one sweep */
+/* What an ablation calls the half of the rows that add most that is new (engine/data/diverse.h),
+ * beside a half at random. */
+#define HN_DIVERSE_HALF "diverse_half"
 
 enum hn_sweep_kind {
     HN_SWEEP_GRID,

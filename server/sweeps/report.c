@@ -380,9 +380,12 @@ static json_t *one_ablation(struct report *r, const char *name, json_int_t rows)
     }
     bool better = r->plan->smaller ? pair.difference < 0 : pair.difference > 0;
     const char *verdict = !(pair.p < 0.05) ? "no difference shown" : better ? "better" : "worse";
-    hn_buf_printf(&r->text,
-        "Without %s (%lld rows) %s is %.4g; without as many at random %.4g; with all %.4g: %s. ",
-        name, (long long)rows, r->plan->metric, left_out, at_random, with_all, verdict);
+    if (strcmp(name, HN_DIVERSE_HALF) == 0)
+        hn_buf_printf(&r->text, "With the diverse half alone (%lld rows fewer) ", (long long)rows);
+    else
+        hn_buf_printf(&r->text, "Without %s (%lld rows) ", name, (long long)rows);
+    hn_buf_printf(&r->text, "%s is %.4g; without as many at random %.4g; with all %.4g: %s. ",
+        r->plan->metric, left_out, at_random, with_all, verdict);
     return HN_JSON_OBJECT({"name", json_string(name)}, {"rows", json_integer(rows)},
         {"all", number(with_all)}, {"without", number(left_out)}, {"random", number(at_random)},
         {"difference", number(pair.difference)},

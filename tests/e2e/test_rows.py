@@ -122,3 +122,24 @@ def test_refused(served, fields, field, words, hint):
     error = reply.json()["error"]
     assert reply.status_code == 400 and error["field"] == field, error
     assert words in error["message"] and hint in (error["hint"] or ""), error
+
+
+def test_the_diverse_share(served):
+    """Rows that say what others said already come last, in each class; a smaller share is a part of a larger one."""
+    words = [f"{a}{b}" for a in "bcdfghjk" for b in "aeiou"]
+    fresh = [" ".join(words[(7 * i + 3 * k) % 40] for k in range(6)) + f" {i}" for i in range(20)]
+    texts = [text for i in range(20) for text in (fresh[i], f"the same old film {i}")]  # every second row says nothing new
+    rows = "text,label,author\n" + "".join(f"{text},{'ab'[i // 2 % 2]},{i}\n" for i, text in enumerate(texts))
+    data, chosen = upload(served, rows.encode()), {}
+    for share in (0.25, 0.5):
+        job = served.post("/jobs", json={"model": "bert", "dataset": data, "validation": "none", "hyperparameters": {**KNOBS, "max_steps": 20},
+                                         "rows": {"share": share, "diverse": True}}).json()
+        served.wait(job["id"], "succeeded")
+        found = served.get(f"/jobs/{job['id']}/examples?sort=line&limit=100").json()
+        chosen[share] = [row["line"] for row in found["data"]]
+        assert job["dataset_counts"]["used"] == len(chosen[share]), job["dataset_counts"]
+    assert len(chosen[0.25]) == 10 and len(chosen[0.5]) == 20 and set(chosen[0.25]) < set(chosen[0.5])
+    assert sum((line - 2) % 2 == 0 for line in chosen[0.5]) >= 18, chosen  # but for the first of the same old
+    assert sum((line - 2) // 2 % 2 for line in chosen[0.5]) == 10  # as many of each class
+    for rows, field in (({"diverse": True}, "rows.diverse"), ({"share": 0.5, "diverse": 1}, "rows.diverse")):
+        assert plan(served, data, rows=rows).json()["error"]["field"] == field
