@@ -15,6 +15,7 @@
 #define WORDS_GGUF_DTYPE(x) NULL
 #define WORDS_INT(x) NULL
 #define WORDS_BOOL(x) NULL
+#define WORDS_SAME(x) x
 #define WORDS_NAME(x) NULL
 #define WORDS_OBJECT(x) NULL
 #define WORDS_DATASETS(x) NULL
@@ -27,6 +28,7 @@
 #define NUMBER_GGUF_DTYPE(x) 0
 #define NUMBER_INT(x) x
 #define NUMBER_BOOL(x) x
+#define NUMBER_SAME(x) 0
 #define NUMBER_NAME(x) 0
 #define NUMBER_OBJECT(x) 0
 #define NUMBER_DATASETS(x) 0
@@ -39,6 +41,7 @@
 #define TEXT_GGUF_DTYPE(x) x
 #define TEXT_INT(x) NULL
 #define TEXT_BOOL(x) NULL
+#define TEXT_SAME(x) NULL
 #define TEXT_NAME(x) NULL
 #define TEXT_OBJECT(x) NULL
 #define TEXT_DATASETS(x) NULL
@@ -68,10 +71,10 @@ static const struct hn_job_field *find(const char *name) {
 }
 
 json_t *hn_job_field_standard(const struct hn_job_field *field) {
-    return field->kind == HN_JOB_INT ? json_integer(field->number)
-        : field->kind == HN_JOB_BOOL ? json_boolean(field->number)
-        : field->text                ? json_string(field->text)
-                                     : json_null();
+    return field->kind == HN_JOB_INT                               ? json_integer(field->number)
+        : field->kind == HN_JOB_BOOL || field->kind == HN_JOB_SAME ? json_boolean(field->number)
+        : field->text                                              ? json_string(field->text)
+                                                                   : json_null();
 }
 
 int hn_job_metadata_check(const json_t *metadata, struct hn_error *err) {
@@ -112,11 +115,36 @@ static int check_object(
     return HN_E_INVALID_FIELD;
 }
 
+int hn_job_same_read(
+    const json_t *request, const struct hn_job_field *field, int *ret, struct hn_error *err) {
+    const json_t *value = json_object_get(request, field->name);
+    const char *text = json_string_value(value);
+    int number = json_is_true(value);
+    size_t n;
+    for (const char *word = field->words; text && *word; word += n + (word[n] == '|')) {
+        n = strcspn(word, "|");
+        number++;
+        if (strlen(text) == n && memcmp(text, word, n) == 0) {
+            *ret = number;
+            return 0;
+        }
+    }
+    if (!text && (!value || json_is_null(value) || json_is_boolean(value))) {
+        *ret = number;
+        return 0;
+    }
+    hn_fail(
+        err, HN_E_INVALID_FIELD, "%s must be true, false or one of %s", field->name, field->words);
+    hn_error_field(err, "%s", field->name);
+    return HN_E_INVALID_FIELD;
+}
+
 static int check(const json_t *request, const struct hn_job_field *field, struct hn_error *err) {
     const json_t *value = json_object_get(request, field->name);
     struct hn_hyperparams hp;
     int64_t number;
     bool flag;
+    int same;
     if (!value || json_is_null(value))
         return 0;
     switch (field->kind) {
@@ -129,6 +157,8 @@ static int check(const json_t *request, const struct hn_job_field *field, struct
         return hn_json_int(request, field->name, field->min, field->max, &number, err);
     case HN_JOB_BOOL:
         return hn_json_bool(request, field->name, &flag, err);
+    case HN_JOB_SAME:
+        return hn_job_same_read(request, field, &same, err);
     case HN_JOB_OBJECT:
         return check_object(field, value, err);
     case HN_JOB_HYPERPARAMETERS:
@@ -199,6 +229,14 @@ static json_t *words_schema(const char *words) {
     return json_pack("{s:s,s:o}", "type", "string", "enum", list);
 }
 
+static json_t *same_schema(const char *words) {
+    json_t *schema = words_schema(words), *list = json_object_get(schema, "enum");
+    json_object_del(schema, "type");
+    json_array_insert_new(list, 0, json_false());
+    json_array_insert_new(list, 1, json_true());
+    return schema;
+}
+
 static json_t *datasets_schema(void) {
     json_t *weighed = json_pack("{s:s,s:b,s:[s],s:{s:{s:s},s:{s:s,s:f,s:i}}}", "type", "object",
         "additionalProperties", 0, "required", "dataset", "properties", "dataset", "type", "string",
@@ -224,6 +262,8 @@ static json_t *field_schema(const struct hn_job_field *field) {
             "maximum", (json_int_t)field->max);
     case HN_JOB_BOOL:
         return json_pack("{s:s}", "type", "boolean");
+    case HN_JOB_SAME:
+        return same_schema(field->words);
     case HN_JOB_OBJECT:
     case HN_JOB_METADATA:
         return json_pack("{s:s}", "type", "object");

@@ -21,6 +21,7 @@ enum hn_job_kind {
     HN_JOB_GGUF_DTYPE,
     HN_JOB_INT,
     HN_JOB_BOOL,
+    HN_JOB_SAME,
     HN_JOB_NAME,
     HN_JOB_OBJECT,
     HN_JOB_DATASETS,
@@ -44,12 +45,15 @@ enum hn_job_form {
     HN_JOB_FORM_LIST_FILE
 };
 
+/* Values of SAME: which rows are the same. */
+enum hn_same { HN_SAME_NONE, HN_SAME_EXACT, HN_SAME_NEAR };
+
 struct hn_job_field {
     const char *name;
     enum hn_job_kind kind;
     enum hn_job_form form;
     enum hn_job_part part;
-    const char *words; /* of WORD: "a|b|c" */
+    const char *words; /* of WORD and SAME: "a|b|c" */
     int64_t min, max;
     const char *text; /* the standard of TEXT, WORD and precisions, or NULL */
     int64_t number;   /* the standard of INT and BOOL */
@@ -64,6 +68,9 @@ json_t *hn_job_field_standard(const struct hn_job_field *field);
 
 /* Refuses unknown names, with the nearest known one, and values of a wrong type or range. */
 int hn_job_request_check(const json_t *request, struct hn_error *err);
+/* The value of a field of kind SAME: 0 for false, null or nothing, else the number of its word. */
+int hn_job_same_read(
+    const json_t *request, const struct hn_job_field *field, int *ret, struct hn_error *err);
 /* A part of a form as the field's value; unknown names are read as JSON, or text where they are
  * none. NULL: not UTF-8. New reference. */
 json_t *hn_job_request_form(const char *name, const char *text);

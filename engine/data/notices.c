@@ -42,6 +42,11 @@ void hn_notices_add(
     found->rows++;
 }
 
+void hn_notices_join(struct hn_notices *notices, const struct hn_notices *from) {
+    for (size_t i = 0; i < from->n && notices->n < HN_NOTICES; i++)
+        notices->list[notices->n++] = from->list[i];
+}
+
 /* By kind; %s is what it is about. */
 static const struct {
     const char *code, *text;
@@ -68,6 +73,10 @@ static const struct {
         "the tokenizer leaves nothing of a word, such as one of zero width: its tag is not "
         "learned, "
         "and it is answered with O"},
+    [HN_NOTICE_DOUBLE] = {"left_out_duplicate",
+        "left out, as dedupe says: another training row is the same, or nearly so"},
+    [HN_NOTICE_LEAK] = {"left_out_leak",
+        "left out, as drop_leaks says: a row that measures is the same, or nearly so"},
 };
 
 const char *hn_notice_code(const struct hn_notice *notice) {

@@ -20,6 +20,8 @@ enum hn_notice_kind {
     HN_NOTICE_LOST_WORD,      /* a word to tag that leaves no token */
     HN_NOTICE_NO_SAMPLE,      /* a row whose prompt cannot be made; `about`: why */
     HN_NOTICE_NO_ANSWER,      /* the same, of a row whose answer is to be measured */
+    HN_NOTICE_DOUBLE,         /* a training row that dedupe leaves out */
+    HN_NOTICE_LEAK,           /* one that drop_leaks leaves out */
     HN_NOTICE_KINDS,
 };
 
@@ -40,6 +42,8 @@ bool hn_notices_have(const struct hn_notices *notices, enum hn_notice_kind kind)
  * the weights of data sets make them, counts once. */
 void hn_notices_add(
     struct hn_notices *notices, enum hn_notice_kind kind, const char *about, uint32_t line);
+/* Adds all of `from`, which are of other rows. */
+void hn_notices_join(struct hn_notices *notices, const struct hn_notices *from);
 /* For programs, and for a person, without rows. */
 const char *hn_notice_code(const struct hn_notice *notice);
 void hn_notice_text(const struct hn_notice *notice, char *ret, size_t size);

@@ -383,9 +383,10 @@ static void warn_split(struct hn_planning *p) {
                 "%zu of %zu %s rows have the input of a training row (but for case, spaces and "
                 "punctuation), so that their metrics are too good; %s",
                 p->shared[i], p->n_others[i], i ? "test" : "validation",
-                p->spec.drop_leaks
+                p->spec.drop_leaks == HN_SAME_NEAR ? "all these training rows are left out"
+                    : p->spec.drop_leaks
                     ? "of these, training rows that are the same in all columns are left out"
-                    : "\"drop_leaks\": true leaves equal rows out of training");
+                    : "\"drop_leaks\": \"near\" leaves them out of training");
 }
 
 static void warn_notices(

@@ -4,6 +4,7 @@
 #include "engine/data/prompt.h"
 #include "engine/data/split.h"
 #include "engine/run/run.h"
+#include "engine/run/sift.h"
 #include "engine/run/batch.h"
 #include "engine/base/buf.h"
 #include "engine/run/checkpoint.h"
@@ -100,32 +101,6 @@ static size_t *weigh_rows(const struct hn_run *run, size_t *rows, size_t *n, str
     return out;
 }
 
-/* Leaves out of rows[*n], which are to be trained on, what dedupe and drop_leaks say. */
-static int deduplicate_rows(const struct hn_run *run, size_t *rows, size_t *n, const size_t *held,
-    size_t n_held, struct hn_error *err) {
-    struct hn_row_set seen = {0};
-    size_t before = *n;
-    int rc = 0;
-    if (run->loaded.spec->drop_leaks) {
-        rc = hn_row_set_add(&seen, &run->train_data, held, n_held, err);
-        if (!rc)
-            rc = hn_row_set_add(
-                &seen, &run->validation_data, NULL, run->validation_data.n_rows, err);
-        if (!rc)
-            rc = hn_row_set_add(&seen, &run->test_data, NULL, run->test_data.n_rows, err);
-    }
-    if (!rc && (run->loaded.spec->drop_leaks || run->loaded.spec->dedupe))
-        rc = hn_row_set_sift(&seen, &run->train_data, rows, n, run->loaded.spec->dedupe, err);
-    hn_row_set_finish(&seen);
-    if (!rc && before && !*n) {
-        hn_fail(err, HN_E_DATASET_INVALID,
-            "every training row stands among the validation or test rows as well");
-        hn_error_field(err, "drop_leaks");
-        return HN_E_DATASET_INVALID;
-    }
-    return rc;
-}
-
 /* Rows on their way into a file, whose contents are summed up. */
 struct summed {
     struct hn_row_sum sum;
@@ -152,16 +127,20 @@ static int hold_out(const struct hn_run *run, size_t **ret, size_t *ret_n, struc
 /* What rows are there to train on, of those in rows[*n]; `out` tells of the others. */
 struct counted_out {
     struct hn_left_out chosen; /* as the job's field `rows` says */
-    size_t doubles;            /* by dedupe and drop_leaks */
+    size_t doubles;            /* by dedupe and drop_leaks, */
+    struct hn_notices told;    /* and which */
 };
 
 static int choose_rows(const struct hn_run *run, size_t *rows, size_t *n, const size_t *held,
     size_t n_held, struct counted_out *out, struct hn_error *err) {
     const struct hn_spec *spec = run->loaded.spec;
+    const struct hn_measuring sets[] = {{&run->train_data, held, n_held},
+        {&run->validation_data, NULL, run->validation_data.n_rows},
+        {&run->test_data, NULL, run->test_data.n_rows}};
     int rc = hn_row_choice_exclude(&spec->choice, &run->train_data, rows, n, &out->chosen, err);
     out->doubles = *n;
     if (!rc)
-        rc = deduplicate_rows(run, rows, n, held, n_held, err);
+        rc = hn_sift_training(spec, &run->train_data, sets, rows, n, &out->told, err);
     out->doubles -= *n;
     return rc ? rc
               : hn_row_choice_draw(
@@ -193,6 +172,7 @@ static int encode_set(struct hn_run *run, const struct hn_dataset *data, const s
         ex->rows_total += left_out->doubles;
         ex->dropped += left_out->doubles;
         ex->left_out = left_out->chosen;
+        hn_notices_join(&ex->notices, &left_out->told);
     }
     return rc || !writer ? rc : hn_token_writer_end(writer, set, ex, err);
 }

@@ -6,7 +6,7 @@
  * Ownership: A run borrows its specification; parameters own three arrays: values, gradients,
  *   moments.
  * May include: engine/base engine/data engine/families engine/formats engine/graph
- *   engine/hyperparams engine/kernels engine/model engine/tables.
+ *   engine/hyperparams engine/insight engine/kernels engine/model engine/tables.
  */
 
 /*

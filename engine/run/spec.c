@@ -100,6 +100,8 @@ static int read_field(struct hn_spec *spec, const struct hn_job_field *field, co
         rc = hn_json_bool(from, field->name, &flag, err);
         *(bool *)member = flag;
         return rc;
+    case HN_JOB_SAME:
+        return hn_job_same_read(from, field, member, err);
     case HN_JOB_TEXT:
     case HN_JOB_WORD:
         rc = hn_json_string(from, field->name, &text, err);

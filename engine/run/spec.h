@@ -49,6 +49,7 @@ struct hn_source {
 #define HN_SPEC_GGUF_DTYPE(name) enum hn_dtype name;
 #define HN_SPEC_INT(name) int64_t name;
 #define HN_SPEC_BOOL(name) bool name;
+#define HN_SPEC_SAME(name) int name; /* enum hn_same */
 #define HN_SPEC_TEXT(name) const char *name;
 #define HN_SPEC_WORD(name) const char *name;
 #define HN_SPEC_IN_RUN(KIND, name) HN_SPEC_##KIND(name)

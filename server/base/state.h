@@ -7,8 +7,8 @@
  * tmp/ holds uploads that are still arriving and what the helper makes; it is emptied at start, so
  * a refused or broken upload leaves nothing. models/.tmp-… are models that are just being imported.
  * reports/ holds what was found in data sets (server/library/reports.h); a name begins with their
- * sha256. tokens/ holds tokenised rows of recent plans (engine/run/token_file.h) and is emptied whenever a
- * data set is deleted: one can read the texts in them.
+ * sha256. tokens/ holds tokenised rows of recent plans (engine/run/token_file.h) and is emptied
+ * whenever a data set is deleted: one can read the texts in them.
  */
 #ifndef HN_SERVER_BASE_STATE_H
 #define HN_SERVER_BASE_STATE_H

@@ -115,6 +115,36 @@ def test_languages_and_labels(served):
     assert found(made)["rare_label"]["which"] == "Seldom" and found(made)["imbalance"]["count"] == 59
 
 
+def test_jobs_leave_out_what_it_finds(served):
+    """dedupe and drop_leaks: exact (true, as ever) or near, in the plan and in the job, with the lines; nothing unless it is asked for."""
+    chance = random.Random(8)
+    base = [text(chance) for _ in range(24)]
+    changed = [t.replace(t.split()[7], "another") for t in base]
+    rows = [{"text": t} for t in base] + [{"text": base[0]}, {"text": changed[1]}, {"text": changed[2].upper()}]
+    body = {"model": "llama", "dataset": upload(served, rows), "validation": "none", "hyperparameters": {"max_steps": 1, "max_length": 64}}
+    held = upload(served, [{"text": base[3]}, {"text": changed[4]}])
+
+    def left_out(**more):
+        reply = served.post("/jobs?dry_run=1", json=body | more)
+        assert reply.status_code == 200, reply.text
+        return [reply.json()["dropped"], *(w["message"].split(")")[0] + ")" for w in reply.json()["warnings"] if w["code"].startswith("left_out_"))]
+
+    assert left_out() == left_out(dedupe=False, drop_leaks=False) == [0]
+    assert left_out(dedupe=True) == left_out(dedupe="exact") == [1, "1 of 27 training rows (line 25)"]
+    assert left_out(dedupe="near") == [3, "3 of 27 training rows (lines 25, 26, 27)"]
+    assert left_out(validation=held, drop_leaks=True) == left_out(test=held, drop_leaks="exact") == [1, "1 of 27 training rows (line 4)"]
+    assert left_out(validation=held, drop_leaks="near", dedupe="near")[0] == 5
+    assert left_out(validation=held, drop_leaks="near", dedupe="near")[1:] == ["2 of 27 training rows (lines 4, 5)", "3 of 27 training rows (lines 25, 26, 27)"]
+    for wrong in ("close", 1, ["near"]):
+        refused = served.post("/jobs?dry_run=1", json=body | {"dedupe": wrong})
+        assert refused.status_code == 400 and refused.json()["error"]["field"] == "dedupe"
+    job = served.post("/jobs", json=body | {"dedupe": "near", "validation": held, "drop_leaks": "near"}).json()["id"]
+    done = served.wait(job)
+    assert done["status"] == "succeeded" and done["request"]["dedupe"] == "near"
+    assert (done["dataset_counts"]["used"], done["dataset_counts"]["dropped"]) == (22, 5)
+    assert {"left_out_duplicate", "left_out_leak"} <= {e["data"]["code"] for e in served.events(job) if e["type"] == "warning"}
+
+
 def test_it_is_kept_by_content(served):
     rows = [{"text": text(random.Random(4))} for _ in range(5)]
     own = upload(served, rows)

@@ -33,6 +33,7 @@ static void test_refusals(void **state) {
         {"{\"task\":[]}", "task", "", HN_E_INVALID_FIELD},
         {"{\"priority\":101}", "priority", "", HN_E_INVALID_FIELD},
         {"{\"dedupe\":1}", "dedupe", "", HN_E_INVALID_FIELD},
+        {"{\"drop_leaks\":\"nearly\"}", "drop_leaks", "", HN_E_INVALID_FIELD},
         {"{\"max_shard_bytes\":0}", "max_shard_bytes", "", HN_E_INVALID_FIELD},
         {"{\"metadata\":{\"a\":1}}", "metadata", "", HN_E_INVALID_FIELD},
         {"{\"columns\":[]}", "columns",
