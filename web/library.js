@@ -20,7 +20,7 @@ export async function library(main, signal) {
   };
   main.replaceChildren(el("h1", {}, "Data & models"),
     el("section", {}, el("h2", {}, "Data sets"), table("Data sets", ["name", "id", "rows", "format", "tasks", "labels", "size", "dropped", "warnings", "created", ""],
-      datasets.data.map((d) => [d.name, d.id, d.rows, d.format, d.tasks.join(", "), targets(d), bytes(d.bytes), d.dropped, warnings(d.warnings), when(d.created_at), drop(`/datasets/${d.id}`)])),
+      datasets.data.map((d) => [el("a", { href: `#/data/${d.id}` }, d.name), d.id, d.rows, d.format, d.tasks.join(", "), targets(d), bytes(d.bytes), d.dropped, warnings(d.warnings), when(d.created_at), drop(`/datasets/${d.id}`)])),
     el("form", { class: "row", onsubmit: upload }, field("Upload a data set", file), el("button", { class: "main" }, "Upload")), answer),
     el("section", {}, el("h2", {}, "Base models"), table("Models", ["name", "family", "format", "parameters", "context", "size", ""],
       models.data.map((m) => [m.name, m.family, `${m.format}${m.quantisation ? ` ${m.quantisation}` : ""}`, m.parameters.toLocaleString(), m.context, bytes(m.bytes), drop(`/models/${m.name}`)])),

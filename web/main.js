@@ -5,11 +5,13 @@ import { jobs } from "/web/jobs.js";
 import { job } from "/web/job.js";
 import { submit } from "/web/submit.js";
 import { library } from "/web/library.js";
+import { report } from "/web/report.js";
 import { sweep, sweeps } from "/web/sweeps.js";
 
 const pages = [
   [/^#\/new(?:\?from=(job_\w+))?$/, submit],
   [/^#\/data$/, library],
+  [/^#\/data\/(ds_\w+)$/, report],
   [/^#\/jobs\/(job_\w+)$/, job],
   [/^#\/sweeps$/, sweeps],
   [/^#\/sweeps\/(swp_\w+)$/, sweep],

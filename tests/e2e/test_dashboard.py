@@ -82,3 +82,22 @@ def test_form_has_every_field(daemon, browser):
     (again,) = [j for j in daemon.get("/jobs").json()["data"] if j["id"] != job]
     assert again["request"] == body
     assert not browser.complaints, browser.complaints
+
+
+def test_the_report_on_a_data_set(start, browser):
+    """From the list of data sets: findings with lines and what to send, lengths, diversity; and against another data set."""
+    daemon = start(fake=False)
+    rows = [{"text": f"{tiny.sentence(random.Random(i), 12)} {i}"} for i in range(20)]
+    own, other = (daemon.post(f"/datasets?name={name}", data="".join(json.dumps(r) + "\n" for r in some).encode()).json()["id"]
+                  for name, some in (("<b>own</b>", rows + rows[:1]), ("other", rows[4:5])))
+    browser.open(f"{daemon.url}/#/data")
+    browser.wait(f"document.querySelector('a[href=\"#/data/{own}\"]') !== null")
+    browser.run(f"document.querySelector('a[href=\"#/data/{own}\"]').click()")
+    found = "[...document.querySelectorAll('#report table')].map((t) => [...t.querySelectorAll('tbody tr')].map((r) => [...r.cells].map((c) => c.innerText)))"
+    browser.wait(f"{found}.length >= 3")
+    findings = {row[1]: row for row in browser.run(found)[0]}
+    assert findings["exact_duplicate"][2] == "1" and findings["exact_duplicate"][4:] == ["21~1", '"dedupe":"exact"']
+    assert "Report on <b>own</b>" in browser.run("document.querySelector('h1').innerText")
+    browser.run(f"document.querySelector('main select').value = {json.dumps(other)}, document.querySelector('main button').click()")
+    browser.wait("document.querySelector('#report').innerText.includes('leak_exact')")
+    assert not browser.complaints, browser.complaints

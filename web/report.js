@@ -1,0 +1,70 @@
+// What a data set is worth: findings, lengths, diversity.
+import * as api from "/web/api.js";
+import { bytes, el, field, problem, short, table } from "/web/dom.js";
+
+const sleep = (ms) => new Promise((done) => setTimeout(done, ms));
+
+// The report, asked for until it is there; `tell` is called with how far it is.
+async function wait(path, signal, tell) {
+  for (;;) {
+    const answer = await api.get(path);
+    if (signal.aborted || answer.findings) return answer;
+    tell(answer);
+    await sleep(200);
+  }
+}
+
+const some = (list, all) => list.slice(0, 20).join(", ") + (all > 20 || list.length > 20 ? ", …" : "");
+
+function where(finding) {
+  if (finding.pairs.length) return some(finding.pairs.map((p) => `${p.line}~${p.other}`), finding.count);
+  return finding.which ?? some(finding.lines, finding.count);
+}
+
+function what(finding) {
+  if (finding.fix === "rows") return "\"rows\":{\"exclude\":[…]}";
+  return finding.fix ? `"${finding.fix}":"${finding.option}"` : "";
+}
+
+function lengths(report) {
+  const names = ["min", "p10", "median", "p90", "p99", "max", "mean"];
+  return table("Lengths", ["", ...names], Object.entries(report.lengths).filter(([, of]) => of)
+    .map(([name, of]) => [name, ...names.map((n) => Number(short(of[n])))]));
+}
+
+function show(report) {
+  return [
+    el("p", {}, `${report.rows.toLocaleString()} rows, ${short(report.seconds)} s. `,
+      report.findings.length ? "" : "Nothing was found.", report.notes.map((note) => el("span", { class: "soft" }, ` ${note}.`))),
+    report.findings.length ? table("Findings", ["severity", "finding", "rows", "what", "lines (of pairs: with the other one)", "in a submission"],
+      report.findings.map((f) => [f.severity, f.code, f.count, f.message, where(f), what(f)])) : null,
+    el("h2", {}, "Lengths"), lengths(report),
+    el("h2", {}, "Diversity"), table("Diversity", ["figure", "value", "of the same words in random order", "meaning"],
+      Object.entries(report.diversity).map(([name, f]) => [name, Number(short(f.value)), Number(short(f.reference)), f.meaning])),
+  ];
+}
+
+export async function report(main, signal, id) {
+  const [data, datasets, models] = await Promise.all([
+    api.get(`/datasets/${id}`), api.get("/datasets?limit=1000"), api.get("/models?limit=1000")]);
+  if (signal.aborted) return;
+  const choice = (none, list) => el("select", {}, el("option", { value: "" }, none), list.map(([value, text]) => el("option", { value }, text)));
+  const against = choice("no other data set", datasets.data.filter((d) => d.id !== id).map((d) => [d.id, d.name]));
+  const model = choice("no tokens", models.data.map((m) => [m.name, m.name]));
+  const answer = el("section", { id: "report", "aria-live": "polite" });
+  const ask = async () => {
+    const query = new URLSearchParams(Object.entries({ against: against.value, model: model.value }).filter(([, value]) => value));
+    answer.replaceChildren(el("p", { class: "soft" }, "loading …"));
+    try {
+      const found = await wait(`/datasets/${id}/report?${query}`, signal, ({ progress, plan }) => answer.replaceChildren(
+        el("p", { class: "soft" }, `${Math.round(100 * progress)} %${plan ? `, needs ${bytes(plan.bytes)} of memory` : ""}`)));
+      if (!signal.aborted) answer.replaceChildren(...show(found).filter(Boolean));
+    } catch (error) {
+      if (!signal.aborted) answer.replaceChildren(problem(error));
+    }
+  };
+  main.replaceChildren(el("h1", {}, `Report on ${data.name}`),
+    el("form", { class: "row", onsubmit: (event) => { event.preventDefault(); ask(); } },
+      field("Leaks into", against), field("Tokens of", model), el("button", { class: "main" }, "Ask")), answer);
+  await ask();
+}
