@@ -463,8 +463,9 @@ static int plan_sizes(struct planning *p, double *ret_share, struct hn_error *er
 /* What is left out by a name, and the settings of a job that does so. */
 static const struct {
     const char *code, *settings;
-} findings[] = {{"exact_duplicates", "{\"dedupe\":true}"}, {"duplicates", "{\"dedupe\":true}"},
-    {"leaks", "{\"drop_leaks\":true}"},
+} findings[] = {{"exact_duplicates", "{\"dedupe\":\"exact\"}"},
+    {"duplicates", "{\"dedupe\":\"exact\"}"}, {"near_duplicates", "{\"dedupe\":\"near\"}"},
+    {"leaks", "{\"drop_leaks\":\"exact\"}"}, {"near_leaks", "{\"drop_leaks\":\"near\"}"},
     {HN_DIVERSE_HALF, "{\"rows\":{\"share\":0.5,\"diverse\":true}}"}};
 
 /* One of "without": *ret_settings leaves the rows out (new), *ret_name is what it is called. */
@@ -483,7 +484,9 @@ static int read_without(
         }
     if (!json_is_object(given)) {
         hn_fail(err, HN_E_INVALID_FIELD,
-            "%s must be exact_duplicates, leaks, " HN_DIVERSE_HALF " or a list of lines", field);
+            "%s must be exact_duplicates, near_duplicates, leaks, near_leaks, " HN_DIVERSE_HALF
+            " or a list of lines",
+            field);
         return refuse(err, field, "{\"name\": \"mislabelled\", \"lines\": [3, 17]}");
     }
     int rc = hn_json_known(given, known, prefix, err);

@@ -379,14 +379,15 @@ def test_ablation(served):
     rows += rows[:10]
     wrong = [{**row, "label": "pos" if row["label"] == "neg" else "neg"} for row in reviews(12, seed=9)]
     body = job(served, rows + wrong)
-    told = wait(served, begin(served, kind="ablation", job=body, without=["exact_duplicates", {"name": "turned", "lines": ["91-102"]}, "diverse_half"]))
+    told = wait(served, begin(served, kind="ablation", job=body, without=["exact_duplicates", {"name": "turned", "lines": ["91-102"]}, "diverse_half", "near_duplicates"]))
     assert told["status"] == "succeeded", told
     found = trials(served, told["id"])
     assert [(t["role"], t["name"]) for t in found] == [("all", None), ("without", "exact_duplicates"), ("random", "exact_duplicates"),
                                                        ("without", "turned"), ("random", "turned"),
-                                                       ("without", "diverse_half"), ("random", "diverse_half")]
+                                                       ("without", "diverse_half"), ("random", "diverse_half"),
+                                                       ("without", "near_duplicates"), ("random", "near_duplicates")]
     whole = found[0]["rows"]
-    for one, (without, chance) in zip(told["ablation"], (found[1:3], found[3:5], found[5:])):
+    for one, (without, chance) in zip(told["ablation"], (found[1:3], found[3:5], found[5:7], found[7:])):
         assert one["rows"] == whole - without["rows"] == whole - chance["rows"] > 0, (one, found)
         assert (one["all"], one["without"], one["random"]) == pytest.approx((found[0]["value"], without["value"], chance["value"]))
         assert one["difference"] == pytest.approx(without["value"] - chance["value"]), one
