@@ -25,8 +25,8 @@ struct hn_left_out {
 };
 
 /* {"exclude":[12,"20-30","2:7"],"random_out":M,"share":F or "count":N,"seed":S or "diverse":true},
- * each where it is wanted; lines as messages tell them, behind "D:" those of data set D. NULL, null and {} choose
- * all. Errors name the field. */
+ * each where it is wanted; lines as messages tell them, behind "D:" those of data set D. NULL, null
+ * and {} choose all. Errors name the field. */
 int hn_row_choice_read(struct hn_row_choice *ret, const json_t *json, struct hn_error *err);
 /* Takes the excluded lines out of rows[*n]. */
 int hn_row_choice_exclude(const struct hn_row_choice *choice, const struct hn_dataset *data,
