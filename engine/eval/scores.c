@@ -1,6 +1,7 @@
 /* See scores.h. */
 #include "engine/eval/scores.h"
 #include "engine/base/buf.h"
+#include "engine/base/bytes.h"
 #include "engine/model/objective.h"
 
 #include <math.h>
@@ -78,18 +79,6 @@ size_t hn_scores_bytes(enum hn_objective objective, size_t labels, size_t rows) 
         rows * (hn_scores_have_probabilities(objective, labels) ? row + 4 * labels : row);
 }
 
-static void put(uint8_t *to, uint64_t value, size_t size) {
-    for (size_t i = 0; i < size; i++)
-        to[i] = (uint8_t)(value >> 8 * i);
-}
-
-static uint64_t get(const uint8_t *from, size_t size) {
-    uint64_t value = 0;
-    for (size_t i = 0; i < size; i++)
-        value |= (uint64_t)from[i] << 8 * i;
-    return value;
-}
-
 static uint8_t *put_row(uint8_t *to, const struct hn_score *row, uint32_t bits) {
     for (size_t i = 0; i < COLUMNS; i++) {
         const char *from = (const char *)row + columns[i].offset;
@@ -101,7 +90,7 @@ static uint8_t *put_row(uint8_t *to, const struct hn_score *row, uint32_t bits) 
             word = *(const uint8_t *)from;
         else
             memcpy(&word, from, sizeof word);
-        put(to, word, size);
+        hn_put_le(to, word, size);
         to += size;
     }
     return to;
@@ -113,7 +102,7 @@ static const uint8_t *get_row(const uint8_t *from, struct hn_score *row, uint32_
         size_t size = columns[i].kind == BYTE ? 1 : 4;
         if (!(bits & 1u << i))
             continue;
-        uint32_t word = (uint32_t)get(from, size);
+        uint32_t word = (uint32_t)hn_get_le(from, size);
         if (size == 1)
             *(uint8_t *)to = (uint8_t)word;
         else
@@ -149,22 +138,19 @@ int hn_scores_write(const struct hn_scores *scores, const char *path, struct hn_
     if (!data)
         return hn_fail(err, HN_E_INTERNAL, "out of memory for the scores of %zu rows", scores->n);
     memcpy(data, magic, sizeof magic);
-    put(data + AT_VERSION, VERSION, 4);
-    put(data + AT_COLUMNS, each ? bits | PROBABILITIES : bits, 4);
-    put(data + AT_LABELS, scores->n_labels, 4);
-    put(data + AT_RECORD, record, 4);
-    put(data + AT_ROWS, scores->n, 8);
+    hn_put_le(data + AT_VERSION, VERSION, 4);
+    hn_put_le(data + AT_COLUMNS, each ? bits | PROBABILITIES : bits, 4);
+    hn_put_le(data + AT_LABELS, scores->n_labels, 4);
+    hn_put_le(data + AT_RECORD, record, 4);
+    hn_put_le(data + AT_ROWS, scores->n, 8);
     const char *name = hn_objectives[scores->objective].name;
     memcpy(data + AT_OBJECTIVE, name, strnlen(name, OBJECTIVE_SIZE));
     put_sha256(data + AT_SHA256, scores->sha256);
     uint8_t *to = data + HEADER_SIZE;
     for (size_t i = 0; i < scores->n; i++)
         to = put_row(to, &scores->rows[i], bits);
-    for (size_t i = 0; i < scores->n * each; i++, to += 4) {
-        uint32_t word;
-        memcpy(&word, &scores->probabilities[i], sizeof word);
-        put(to, word, 4);
-    }
+    for (size_t i = 0; i < scores->n * each; i++)
+        hn_put_float(to + 4 * i, scores->probabilities[i]);
     int rc = hn_file_write_durable(path, data, size, err);
     free(data);
     return rc;
@@ -195,7 +181,7 @@ static int read_header(const uint8_t *data, size_t size, struct hn_scores *ret, 
     int objective = -1;
     if (size < HEADER_SIZE || memcmp(data, magic, sizeof magic) != 0)
         return no_scores(path, "it does not begin as one", err);
-    if (get(data + AT_VERSION, 4) != VERSION)
+    if (hn_get_le(data + AT_VERSION, 4) != VERSION)
         return no_scores(path, "another version of this program wrote it", err);
     memcpy(name, data + AT_OBJECTIVE, OBJECTIVE_SIZE);
     for (int i = 0; i < HN_OBJECTIVES; i++)
@@ -206,14 +192,14 @@ static int read_header(const uint8_t *data, size_t size, struct hn_scores *ret, 
     ret->objective = (enum hn_objective)objective;
     *ret_bits = columns_of(ret->objective);
     size_t record = record_size(*ret_bits), all = record, bytes;
-    uint32_t found = (uint32_t)get(data + AT_COLUMNS, 4);
-    ret->n = (size_t)get(data + AT_ROWS, 8);
-    ret->n_labels = (size_t)get(data + AT_LABELS, 4);
+    uint32_t found = (uint32_t)hn_get_le(data + AT_COLUMNS, 4);
+    ret->n = (size_t)hn_get_le(data + AT_ROWS, 8);
+    ret->n_labels = (size_t)hn_get_le(data + AT_LABELS, 4);
     get_sha256(data + AT_SHA256, ret->sha256);
     if (found & PROBABILITIES && hn_scores_have_probabilities(ret->objective, ret->n_labels))
         all += 4 * ret->n_labels;
     if ((found & ~(all > record ? PROBABILITIES : 0u)) != *ret_bits ||
-        get(data + AT_RECORD, 4) != record || !hn_mul(ret->n, all, &bytes) ||
+        hn_get_le(data + AT_RECORD, 4) != record || !hn_mul(ret->n, all, &bytes) ||
         bytes != size - HEADER_SIZE)
         return no_scores(path, "its size is not that of its rows", err);
     if (all > record && !(ret->probabilities = hn_calloc(ret->n * ret->n_labels, 4)))
@@ -240,8 +226,7 @@ int hn_scores_read(struct hn_scores *ret, const char *path, struct hn_error *err
             rc = no_scores(path, "a row has numbers that no evaluation gives", err);
     }
     for (size_t i = 0; !rc && scores.probabilities && i < scores.n * scores.n_labels; i++) {
-        uint32_t word = (uint32_t)get(from + 4 * i, 4);
-        memcpy(&scores.probabilities[i], &word, sizeof word);
+        scores.probabilities[i] = hn_get_float(from + 4 * i);
         if (!(scores.probabilities[i] >= 0 && scores.probabilities[i] <= 1))
             rc = no_scores(path, "a probability is none", err);
     }

@@ -1,6 +1,7 @@
 /* See row_file.h. */
 #include "engine/run/row_file.h"
 #include "engine/base/buf.h"
+#include "engine/base/bytes.h"
 #include "engine/model/objective.h"
 
 #include <errno.h>
@@ -17,29 +18,9 @@ static const char magic[8] = {'H', 'N', 'R', 'O', 'W', 'S', 0, '\n'};
 
 enum { FIELDS = 8, HEADER_SIZE = 8 + FIELDS * 8, ENTRY_SIZE = 8, RECORD_MAX = 17 };
 
-static void put(uint8_t *to, uint64_t value, size_t size) {
-    for (size_t i = 0; i < size; i++)
-        to[i] = (uint8_t)(value >> 8 * i);
-}
-
-static uint64_t get(const uint8_t *from, size_t size) {
-    uint64_t value = 0;
-    for (size_t i = 0; i < size; i++)
-        value |= (uint64_t)from[i] << 8 * i;
-    return value;
-}
-
-static void put_float(uint8_t *to, float value) {
-    uint32_t word;
-    memcpy(&word, &value, sizeof word);
-    put(to, word, sizeof word);
-}
-
 /* What is no number is 0: it comes from no training step. */
-static float get_float(const uint8_t *from) {
-    uint32_t word = (uint32_t)get(from, sizeof word);
-    float value;
-    memcpy(&value, &word, sizeof value);
+static float get_number(const uint8_t *from) {
+    float value = hn_get_float(from);
     return isfinite(value) ? value : 0;
 }
 
@@ -84,7 +65,7 @@ static void put_header(uint8_t out[HEADER_SIZE], const struct hn_row_layout *l) 
         VERSION, l->objective, l->n_rows, l->batch_size, l->steps, l->seed, l->every, l->epochs};
     memcpy(out, magic, sizeof magic);
     for (size_t i = 0; i < FIELDS; i++)
-        put(out + 8 + 8 * i, fields[i], 8);
+        hn_put_le(out + 8 + 8 * i, fields[i], 8);
 }
 
 static uint8_t *make_front(
@@ -95,8 +76,8 @@ static uint8_t *make_front(
         return NULL;
     put_header(front, layout);
     for (size_t i = 0; i < layout->n_rows; i++) {
-        put(front + HEADER_SIZE + i * ENTRY_SIZE, ex->rows[i], 4);
-        put(front + HEADER_SIZE + i * ENTRY_SIZE + 4, ex->lines[i], 4);
+        hn_put_le(front + HEADER_SIZE + i * ENTRY_SIZE, ex->rows[i], 4);
+        hn_put_le(front + HEADER_SIZE + i * ENTRY_SIZE + 4, ex->lines[i], 4);
     }
     return front;
 }
@@ -147,13 +128,13 @@ int hn_row_file_put(const struct hn_row_file *file, size_t epoch, size_t row,
     if (epoch % l->every || epoch / l->every >= l->epochs)
         return 0;
     bytes[0] = record->trained;
-    put_float(bytes + 1, record->loss);
+    hn_put_float(bytes + 1, record->loss);
     if (l->objective == HN_OBJECTIVE_TOKENS)
-        put_float(bytes + 5, record->worst);
+        hn_put_float(bytes + 5, record->worst);
     if (l->objective == HN_OBJECTIVE_CLASSES) {
-        put_float(bytes + 5, record->choice.margin);
-        put_float(bytes + 9, record->choice.p);
-        put(bytes + 13, (uint32_t)record->choice.predicted, 4);
+        hn_put_float(bytes + 5, record->choice.margin);
+        hn_put_float(bytes + 9, record->choice.p);
+        hn_put_le(bytes + 13, (uint32_t)record->choice.predicted, 4);
     }
     return write_at(
         file, bytes, record_size(l->objective), place_of(l, epoch / l->every, row), err);
@@ -180,7 +161,7 @@ static bool read_header(const struct hn_map *map, struct hn_row_layout *l) {
     if (map->size < HEADER_SIZE || memcmp(map->data, magic, sizeof magic) != 0)
         return false;
     for (size_t i = 0; i < FIELDS; i++)
-        f[i] = get(map->data + 8 + 8 * i, 8);
+        f[i] = hn_get_le(map->data + 8 + 8 * i, 8);
     if (f[0] != VERSION || f[1] >= HN_OBJECTIVES)
         return false;
     *l = (struct hn_row_layout){(enum hn_objective)f[1], f[2], f[3], f[4], f[5], f[6], f[7]};
@@ -210,11 +191,11 @@ void hn_row_history_close(struct hn_row_history *history) {
 }
 
 size_t hn_row_history_row(const struct hn_row_history *history, size_t i) {
-    return (size_t)get(history->map.data + HEADER_SIZE + i * ENTRY_SIZE, 4);
+    return (size_t)hn_get_le(history->map.data + HEADER_SIZE + i * ENTRY_SIZE, 4);
 }
 
 size_t hn_row_history_line(const struct hn_row_history *history, size_t i) {
-    return (size_t)get(history->map.data + HEADER_SIZE + i * ENTRY_SIZE + 4, 4);
+    return (size_t)hn_get_le(history->map.data + HEADER_SIZE + i * ENTRY_SIZE + 4, 4);
 }
 
 struct hn_row_record hn_row_history_get(const struct hn_row_history *history, size_t k, size_t i) {
@@ -225,11 +206,11 @@ struct hn_row_record hn_row_history_get(const struct hn_row_history *history, si
         return r;
     const uint8_t *bytes = history->map.data + at;
     r.trained = bytes[0] == 1;
-    r.loss = get_float(bytes + 1);
+    r.loss = get_number(bytes + 1);
     if (l->objective == HN_OBJECTIVE_TOKENS)
-        r.worst = get_float(bytes + 5);
+        r.worst = get_number(bytes + 5);
     if (l->objective == HN_OBJECTIVE_CLASSES)
-        r.choice = (struct hn_choice){
-            get_float(bytes + 5), get_float(bytes + 9), (int32_t)(uint32_t)get(bytes + 13, 4)};
+        r.choice = (struct hn_choice){get_number(bytes + 5), get_number(bytes + 9),
+            (int32_t)(uint32_t)hn_get_le(bytes + 13, 4)};
     return r;
 }
