@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define ANSWERS_MAX 10 /* rows with one question, beyond which other answers are no contradiction */
+
 struct keyed {
     uint64_t key[2];
     uint32_t place; /* in both sets, the own first */
@@ -82,13 +84,19 @@ static bool contradict(const struct hn_row_facts *x, const struct hn_row_facts *
                                 : x->answer != y->answer;
 }
 
+/* A question that so many rows ask is meant to have many answers; a text has one label. */
+static bool is_open(const struct both *b, size_t rows) {
+    enum hn_columns columns = b->request->own->data->columns;
+    return rows > ANSWERS_MAX && columns != HN_ROWS_TEXT_LABEL && columns != HN_ROWS_TOKENS_TAGS;
+}
+
 static void find_contradictions(struct both *b, struct hn_duplicates *ret) {
     sort_by(b, offsetof(struct hn_row_facts, input));
     for (size_t begin = 0, end; begin < b->n; begin = end) {
         end = group_end(b, begin);
         size_t own = own_end(b, begin, end);
         const struct hn_row_facts *first = facts_at(b, b->sorted[begin].place);
-        for (size_t i = begin + 1; i < own; i++) {
+        for (size_t i = begin + 1; i < own && !is_open(b, own - begin); i++) {
             uint32_t place = b->sorted[i].place;
             if (!contradict(first, facts_at(b, place)))
                 continue;

@@ -290,7 +290,7 @@ static int sum_diversity(struct hn_report *r, struct hn_error *err) {
     if (!rc) {
         json_object_set_new(r->out, "diversity", figures);
         json_object_set_new(r->out, "diversity_rows", json_integer((json_int_t)sample.rows));
-        if (sample.rows >= FEW_ROWS && opening.rows > OPENING_SHARE * (double)sample.rows)
+        if (sample.rows >= FEW_ROWS && (double)opening.rows > OPENING_SHARE * (double)sample.rows)
             hn_finding_count(&r->findings, HN_FINDING_TEMPLATE, opening.rows, opening.text);
     }
     hn_diversity_finish(&sample);

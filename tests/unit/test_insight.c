@@ -163,6 +163,24 @@ static void test_clusters_and_contradictions(void **state) {
     finish(&c);
 }
 
+static void test_open_questions_are_no_contradictions(void **state) {
+    (void)state;
+    for (int rows = 10; rows <= 11; rows++)
+        for (int labels = 0; labels < 2; labels++) {
+            struct hn_buf text = {0};
+            struct compared c;
+            for (int i = 0; i < rows; i++)
+                hn_buf_printf(&text,
+                    labels ? "{\"text\":\"write me a story\",\"label\":\"l%d\"}\n"
+                           : "{\"prompt\":\"write me a story\",\"completion\":\"answer %d\"}\n",
+                    i);
+            compare(&c, text.data, NULL);
+            assert_int_equal(c.found.contradicts[5] != HN_ROW_NONE, labels || rows == 10);
+            finish(&c);
+            hn_buf_free(&text);
+        }
+}
+
 static void test_leaks(void **state) {
     (void)state;
     struct compared c;
@@ -392,6 +410,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_injected_edits_are_found),
         cmocka_unit_test(test_clusters_and_contradictions),
+        cmocka_unit_test(test_open_questions_are_no_contradictions),
         cmocka_unit_test(test_leaks),
         cmocka_unit_test(test_what_rows_share_makes_no_duplicates),
         cmocka_unit_test(test_hostile_rows_end),
