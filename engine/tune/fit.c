@@ -14,9 +14,11 @@
 #define UNSTABLE_SHARE 0.25 /* of what the training rows' loss had fallen */
 #define LATE_SHARE 0.15     /* of the gain, in the last quarter of all learning rate */
 #define MUCH_LEFT 0.3       /* of the first loss */
-#define SMALL_GAP 0.25      /* of the gain */
-#define SURE_SHARE 0.7      /* error where the model is surest, of the whole error */
-#define GAP_LEAST 0.2       /* validation loss above that of training rows */
+/* The more of a share of the gain, which may just have begun, and of the loss. */
+#define SMALL_GAP 0.25
+#define SMALL_OF_LAST 0.1
+#define SURE_SHARE 0.7 /* error where the model is surest, of the whole error */
+#define GAP_LEAST 0.2  /* validation loss above that of training rows */
 #define NOISE_LEAST 0.05
 #define MEMORISED_SHARE 0.1
 #define MEMORISED_LOSS 0.3
@@ -106,9 +108,10 @@ static bool has_learnt_nothing(const struct hn_fit_facts *f) {
 /* The last quarter of all learning rate still brought its share of the gain, much is left to be
  * gained, and training rows are hardly better known than others. */
 static bool is_underfit(const struct hn_fit_facts *f) {
-    double gap = f->last.val_loss - f->last.train_loss;
+    double gap = f->last.val_loss - f->last.train_loss,
+           small = fmax(SMALL_GAP * progress(f), SMALL_OF_LAST * f->last.val_loss);
     return f->ended && above(&f->late_gain, LATE_SHARE * progress(f)) &&
-        f->last.val_loss > MUCH_LEFT * f->start.val_loss && gap < SMALL_GAP * progress(f);
+        f->last.val_loss > MUCH_LEFT * f->start.val_loss && gap < small;
 }
 
 static bool is_limited_by_data(const struct hn_fit_facts *f) {

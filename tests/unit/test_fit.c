@@ -90,6 +90,13 @@ static void test_texts(void **state) {
     IS(f, "underfit");
     f.last.val_loss = 0.8; /* little is left */
     IS(f, "good");
+    f = sound(); /* of a gain that has just begun the gap is a large share */
+    f.start.val_loss = 1.1;
+    f.gain = f.late_gain = (struct hn_fit_mean){0.1, 0.01};
+    f.last.train_loss = 0.95;
+    IS(f, "underfit");
+    f.last.train_loss = 0.85;
+    IS(f, "good");
     f = sound();
     f.gap = (struct hn_fit_mean){0.6, 0.1};
     f.last.train_loss = 0.4;
