@@ -1,6 +1,8 @@
 """Where a request ends and whom it is for must be read in one way only; and what the transport promises."""
+import hashlib
 import json
 import os
+import random
 import re
 import signal
 import socket
@@ -90,6 +92,23 @@ def test_packed_json_is_refused_by_name(shared):
     reply = shared.post("/jobs", data=b"\x1f\x8b12", headers={"Content-Type": "application/json", "Content-Encoding": "gzip"})
     error = reply.json()["error"]
     assert reply.status_code == 415 and "gzip" in error["message"] and error["field"] == "Content-Encoding" and error["hint"]
+
+
+@pytest.mark.parametrize("form", [False, True])
+def test_chunked_uploads_arrive_as_they_were_sent(shared, form):
+    """Many chunks are read at once, while earlier ones are still being written to the disk."""
+    chance = random.Random(form)
+    rows = b"".join(b'{"text": "row %d %s"}\n' % (i, b"x" * chance.randrange(200)) for i in range(30000))
+    body = rows if not form else b'--edge\r\nContent-Disposition: form-data; name="file"; filename="d.jsonl"\r\n\r\n' + rows + b"\r\n--edge--\r\n"
+    kind = b"multipart/form-data; boundary=edge" if form else b"application/octet-stream"
+    text, at = b"POST /datasets HTTP/1.1\r\n" + GOOD + b"Content-Type: " + kind + b"\r\nTransfer-Encoding: chunked\r\n\r\n", 0
+    while at < len(body):
+        size = chance.choice((1, 100, 1000, 5000))
+        piece = body[at:at + size]
+        text, at = text + b"%x\r\n%s\r\n" % (len(piece), piece), at + size
+    (status, answered), *_ = ask(shared, text + b"0\r\n\r\n")[0]
+    assert status in (200, 201), answered
+    assert json.loads(answered)["sha256"] == hashlib.sha256(rows).hexdigest() and json.loads(answered)["bytes"] == len(rows)
 
 
 def test_log_names_the_client(shared):
