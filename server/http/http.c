@@ -344,8 +344,8 @@ static enum MHD_Result on_failed_body(struct hn_exchange *x) {
 
 static enum MHD_Result on_body(struct hn_exchange *x, const char *data, size_t *size) {
     size_t n = *size;
-    /* microhttpd goes on with the chunks that it has read although the connection is suspended: they
-     * are left to it until then, since what is pending belongs to the worker now */
+    /* microhttpd goes on with the chunks that it has read although the connection is suspended:
+     * they are left to it until then, since what is pending belongs to the worker now */
     if (x->phase == HN_PHASE_FLUSH)
         return MHD_YES;
     *size = 0;
