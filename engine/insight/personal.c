@@ -62,8 +62,8 @@ static size_t read_card(const struct from *f) {
     size_t n, size = read_digits(f, " -", digits, sizeof digits, &n);
     if (n < 13 || n > 19 || hn_is_alnum(at(f, size)) || !is_issuer(digits, n) || !luhn(digits, n))
         return 0;
-    for (size_t i = 4; i < n; i++) /* 4000 0000 0000 0000 and the like are nobody's */
-        if (digits[i] != digits[4])
+    for (size_t i = 4; i < n; i++) /* 4000 0000 0000 0000 is nobody's, nor any number of zeros */
+        if (digits[i] != '0')
             return size;
     return 0;
 }
@@ -103,7 +103,7 @@ static size_t read_ssn(const struct from *f) {
     return taken && !hn_is_alnum(at(f, n)) && at(f, n) != '-' ? n : 0;
 }
 
-/* Not of private networks or of the machine itself. */
+/* Not of the machine itself, and not such as headings and versions have. */
 static size_t read_ipv4(const struct from *f) {
     unsigned part[4] = {0};
     size_t i = 0;
@@ -116,9 +116,9 @@ static size_t read_ipv4(const struct from *f) {
             return 0;
     }
     bool more = hn_is_alnum(at(f, i)) || (at(f, i) == '.' && hn_is_digit(at(f, i + 1)));
-    bool local = part[0] == 0 || part[0] == 10 || part[0] == 127 || part[0] >= 224 ||
-        (part[0] == 192 && part[1] == 168) || (part[0] == 172 && part[1] >= 16 && part[1] < 32);
-    return more || local || part[0] < 16 ? 0 : i; /* 1.2.3.4 is a version or a heading */
+    bool nobody = part[0] == 0 || part[0] == 127 || part[0] >= 224,
+         version = part[0] < 10 && part[1] < 10 && part[2] < 10 && part[3] < 10;
+    return more || nobody || version ? 0 : i;
 }
 
 static bool is_hex(char c) {
@@ -190,8 +190,9 @@ static bool is_local(char c) { /* in the part of an e-mail address before the @ 
 }
 
 /* Around an @ at `middle`; *ret_begin is where it begins. Names that are reserved for examples are
- * nobody's. */
-static size_t read_email(const char *text, size_t size, size_t middle, size_t *ret_begin) {
+ * probably nobody's: not *ret_sure. */
+static size_t read_email(
+    const char *text, size_t size, size_t middle, size_t *ret_begin, bool *ret_sure) {
     static const char *const reserved[] = {
         "example.com", "example.org", "example.net", "domain.com", "email.com", "localhost"};
     size_t begin = middle, end = middle + 1, dot = 0;
@@ -212,10 +213,11 @@ static size_t read_email(const char *text, size_t size, size_t middle, size_t *r
     for (size_t i = dot + 1; i < end; i++)
         if (hn_is_digit(text[i]) || text[i] == '-')
             return 0;
+    *ret_sure = true;
     for (size_t i = 0; i < sizeof reserved / sizeof reserved[0]; i++)
         if (strlen(reserved[i]) == end - middle - 1 &&
             memcmp(text + middle + 1, reserved[i], end - middle - 1) == 0)
-            return 0;
+            *ret_sure = false;
     *ret_begin = begin;
     return end - begin;
 }
@@ -249,8 +251,9 @@ static bool begins(const char *text, size_t size, size_t i) {
 void hn_personal_find(const char *text, size_t size, hn_spot_fn *found, void *context) {
     for (size_t i = 0; i < size; i++) {
         size_t begin, n;
-        if (text[i] == '@' && (n = read_email(text, size, i, &begin))) {
-            const struct hn_spot spot = {"email", text + begin, n, 1, true};
+        bool sure;
+        if (text[i] == '@' && (n = read_email(text, size, i, &begin, &sure))) {
+            const struct hn_spot spot = {"email", text + begin, n, 1, sure};
             found(context, &spot);
             i = begin + n - 1;
             continue;
