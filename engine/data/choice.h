@@ -24,6 +24,11 @@ struct hn_left_out {
     uint64_t idle;                       /* entries of exclude that no training row is of */
 };
 
+/* All rows that were left out. */
+static inline size_t hn_left_out_count(const struct hn_left_out *out) {
+    return (size_t)(out->excluded + out->random + out->unchosen);
+}
+
 /* {"exclude":[12,"20-30","2:7"],"random_out":M,"share":F or "count":N,"seed":S or "diverse":true},
  * each where it is wanted; lines as messages tell them, behind "D:" those of data set D. NULL, null
  * and {} choose all. Errors name the field. */

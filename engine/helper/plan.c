@@ -359,82 +359,9 @@ static json_t *head_of(const struct hn_model *model) {
     return score ? json_string(score->data ? "reused" : "new") : json_null();
 }
 
-static void warn_truncated(struct hn_planning *p, const struct hn_run *run) {
-    const struct hn_examples *sets[] = {&run->train, &run->validation, &run->test};
-    static const char *const names[] = {"", "validation ", "test "};
-    for (int i = 0; i < 3; i++)
-        if (sets[i]->truncated)
-            hn_planning_warn(p, "truncated",
-                "%zu of %zu %srows are longer than max_length %lld and are cut on the right",
-                sets[i]->truncated, sets[i]->rows_total, names[i],
-                (long long)p->spec.hp.max_length);
-}
-
-/* Rows that stand on both sides, and those that do not although they are alike. */
-static void warn_split(struct hn_planning *p) {
-    if (hn_spec_held_out(&p->spec) > 0 && p->twins)
-        hn_planning_warn(p, "equal_inputs",
-            "%zu of %zu rows have the input of another row (but for case, spaces and punctuation); "
-            "rows of one input are all held out for validation or all trained on",
-            p->twins, p->rows);
-    for (int i = 0; i < 2; i++)
-        if (p->shared[i])
-            hn_planning_warn(p, "shared_rows",
-                "%zu of %zu %s rows have the input of a training row (but for case, spaces and "
-                "punctuation), so that their metrics are too good; %s",
-                p->shared[i], p->n_others[i], i ? "test" : "validation",
-                p->spec.drop_leaks == HN_SAME_NEAR ? "all these training rows are left out"
-                    : p->spec.drop_leaks
-                    ? "of these, training rows that are the same in all columns are left out"
-                    : "\"drop_leaks\": \"near\" leaves them out of training");
-}
-
-static void warn_notices(
-    struct hn_planning *p, const struct hn_notices *notices, size_t total, const char *rows) {
-    char text[508];
-    for (size_t i = 0; i < notices->n; i++) {
-        hn_notice_sentence(&notices->list[i], total, rows, text, sizeof text);
-        hn_planning_warn(p, hn_notice_code(&notices->list[i]), "%s", text);
-    }
-}
-
-/* What was noticed of the rows, as tokens and as prompts. */
-static void warn_of_rows(struct hn_planning *p, const struct hn_run *run) {
-    warn_notices(p, &run->train.notices, run->train.rows_total, "training rows");
-    warn_notices(p, &run->validation.notices, run->validation.rows_total, "validation rows");
-    warn_notices(p, &run->test.notices, run->test.rows_total, "test rows");
-    for (size_t i = 0; i < run->unwritten.n; i++) {
-        bool sample = run->unwritten.list[i].kind == HN_NOTICE_NO_SAMPLE;
-        struct hn_notices one = {1, {run->unwritten.list[i]}};
-        warn_notices(p, &one, sample ? run->n_samples_tried : run->n_answers_tried,
-            sample ? "rows tried for samples" : "rows to answer");
-    }
-}
-
-static size_t left_out(const struct hn_examples *ex) {
-    return (size_t)(ex->left_out.excluded + ex->left_out.random + ex->left_out.unchosen);
-}
-
-/* What the field `rows` leaves out, and what of it has no effect. */
-static void warn_left_out(struct hn_planning *p, const struct hn_run *run) {
-    const struct hn_left_out *out = &run->train.left_out;
-    if (left_out(&run->train))
-        hn_planning_warn(p, "left_out",
-            "%zu training rows are left out as rows says: %llu by their lines, %llu at random, "
-            "%llu beyond the share or count",
-            left_out(&run->train), (unsigned long long)out->excluded,
-            (unsigned long long)out->random, (unsigned long long)out->unchosen);
-    if (out->idle)
-        hn_planning_warn(p, "exclude_without_effect",
-            "%llu of the lines or ranges in rows.exclude have no training row: there is none, or "
-            "it is held out for validation",
-            (unsigned long long)out->idle);
-}
-
 static json_t *answer(struct hn_planning *p, struct hn_run *run, struct hn_error *err) {
     const struct hn_examples *ex = &run->train;
     const struct hn_spec *spec = &p->spec;
-    bool validated = hn_spec_validates(spec);
     json_t *other = alternatives(p, run, err), *final;
     name_inputs(p);
     final = hn_spec_write(spec);
@@ -452,27 +379,11 @@ static json_t *answer(struct hn_planning *p, struct hn_run *run, struct hn_error
         {"disk_bytes", json_integer(disk)}, {"steps", json_integer(run->steps)},
         {"rows", json_integer(ex->n_rows)}, {"tokens", json_integer(ex->n_tokens)},
         {"target_tokens", json_integer(ex->target_tokens)}, {"dropped", json_integer(ex->dropped)},
-        {"truncated", json_integer(ex->truncated)}, {"left_out", json_integer(left_out(ex))},
+        {"truncated", json_integer(ex->truncated)},
+        {"left_out", json_integer(hn_left_out_count(&ex->left_out))},
         {"seconds_estimate", json_real(seconds)}, {"hyperparameters", hn_json_share(resolved)},
         {"alternatives", other}, {"head", head_of(&run->loaded.model)});
-    if (validated && !run->validation.n_rows)
-        hn_planning_warn(p, "no_validation",
-            run->validation.rows_total
-                ? "no validation row is left to evaluate on (%zu of %zu dropped): raise max_length "
-                  "or look at the rows"
-                : "no row can be held out for validation without taking a label's last training "
-                  "row or parting rows of one input (%zu of %zu): send a validation data set",
-            run->validation.dropped, run->validation.rows_total);
-    warn_of_rows(p, run);
-    warn_left_out(p, run);
-    warn_truncated(p, run);
-    warn_split(p);
-    if (ex->dropped)
-        hn_planning_warn(p, "dropped", "%zu of %zu rows are left out: %s", ex->dropped,
-            ex->rows_total,
-            spec->dedupe || spec->drop_leaks
-                ? "they are doubles or leaks, or no target is left in them"
-                : "no target is left in them");
+    hn_planning_warn_of_rows(p, run);
     json_t *out = HN_JSON_OBJECT({"run", hn_json_share(json_object_get(final, "run"))},
         {"host", hn_json_share(json_object_get(final, "host"))},
         {"task", json_string(hn_task_name(p->spec.task))},
@@ -483,7 +394,7 @@ static json_t *answer(struct hn_planning *p, struct hn_run *run, struct hn_error
                 {"used", json_integer(ex->n_rows)}, {"dropped", json_integer(ex->dropped)},
                 {"truncated", json_integer(ex->truncated)},
                 {"target_tokens", json_integer(ex->target_tokens)},
-                {"left_out", json_integer(left_out(ex))})},
+                {"left_out", json_integer(hn_left_out_count(&ex->left_out))})},
         {"labels", hn_json_share_or_null(p->labels)}, {"warnings", hn_json_share(p->warnings)},
         {"plan",
             HN_JSON_OBJECT({"peak_bytes", json_integer(run->memory.peak)},

@@ -39,6 +39,8 @@ void hn_planning_because(struct hn_planning *p, const char *name, const char *fo
 /* What the person should know before the run starts; `code` is for programs. */
 void hn_planning_warn(struct hn_planning *p, const char *code, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
+/* The warnings about the rows of `run`, once it is loaded. */
+void hn_planning_warn_of_rows(struct hn_planning *p, const struct hn_run *run);
 
 /* What can be chosen before the rows are tokenised; refuses what the model or the task does not
  * have (HN_E_UNSUPPORTED, with the field). */
