@@ -62,6 +62,8 @@ def measure(server, rows, rate, seed, args):
     path = "/sweeps/" + told["id"]
     with urllib.request.urlopen(f"http://{daemon.HOST}:{daemon.PORT}{path}/rows?sort=mislabelled") as reply:
         listed = [json.loads(line) for line in reply]
+    if args.keep:
+        (args.keep / f"{rate}-{seed}.json").write_text(json.dumps({"wrong": sorted(wrong), "rows": [{"line": r["line"], "label": r["label"], "p": r["p"]} for r in listed]}))
     ranked, errors = [row["line"] for row in listed], told["folds"]["label_errors"]
     half = len(wrong) // 2
     theirs = beside_cleanlab(listed)
@@ -82,6 +84,7 @@ def main():
     parser.add_argument("--method", default="full")
     parser.add_argument("--epochs", type=float, default=1)
     parser.add_argument("--set", default="{}", metavar="JSON", help="other hyperparameters")
+    parser.add_argument("--keep", type=pathlib.Path, metavar="FOLDER", help="where probabilities and turned lines are kept")
     parser.add_argument("--honed", default=str(ROOT / "build" / "server" / "honed"))
     args = parser.parse_args()
     rows = list(sst2(args.train, args.model))[:args.rows]

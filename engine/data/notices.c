@@ -75,6 +75,9 @@ static const struct {
         "and it is answered with O"},
     [HN_NOTICE_DOUBLE] = {"left_out_duplicate",
         "left out, as dedupe says: another training row is the same, or nearly so"},
+    [HN_NOTICE_CONTRADICTION] = {"left_out_contradiction",
+        "left out, as drop_contradictions says: another training row asks the same and has another "
+        "answer"},
     [HN_NOTICE_LEAK] = {"left_out_leak",
         "left out, as drop_leaks says: a row that measures is the same, or nearly so"},
 };

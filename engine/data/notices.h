@@ -22,6 +22,7 @@ enum hn_notice_kind {
     HN_NOTICE_NO_ANSWER,      /* the same, of a row whose answer is to be measured */
     HN_NOTICE_DOUBLE,         /* a training row that dedupe leaves out */
     HN_NOTICE_LEAK,           /* one that drop_leaks leaves out */
+    HN_NOTICE_CONTRADICTION,  /* one that drop_contradictions leaves out */
     HN_NOTICE_KINDS,
 };
 

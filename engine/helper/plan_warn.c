@@ -87,7 +87,7 @@ void hn_planning_warn_of_rows(struct hn_planning *p, const struct hn_run *run) {
     if (ex->dropped)
         hn_planning_warn(p, "dropped", "%zu of %zu rows are left out: %s", ex->dropped,
             ex->rows_total,
-            p->spec.dedupe || p->spec.drop_leaks
-                ? "they are doubles or leaks, or no target is left in them"
+            p->spec.dedupe || p->spec.drop_leaks || p->spec.drop_contradictions
+                ? "they are doubles, leaks or contradictions, or no target is left in them"
                 : "no target is left in them");
 }

@@ -95,14 +95,16 @@ static void find_contradictions(struct both *b, struct hn_duplicates *ret) {
     for (size_t begin = 0, end; begin < b->n; begin = end) {
         end = group_end(b, begin);
         size_t own = own_end(b, begin, end);
-        const struct hn_row_facts *first = facts_at(b, b->sorted[begin].place);
-        for (size_t i = begin + 1; i < own && !is_open(b, own - begin); i++) {
+        uint32_t first = b->sorted[begin].place, other = HN_ROW_NONE;
+        for (size_t i = begin + 1; i < own && other == HN_ROW_NONE && !is_open(b, own - begin); i++)
+            if (contradict(facts_at(b, first), facts_at(b, b->sorted[i].place)))
+                other = b->sorted[i].place;
+        for (size_t i = begin; i < own && other != HN_ROW_NONE; i++) {
             uint32_t place = b->sorted[i].place;
-            if (!contradict(first, facts_at(b, place)))
-                continue;
-            ret->contradicts[place] = b->sorted[begin].place;
-            if (ret->contradicts[b->sorted[begin].place] == HN_ROW_NONE)
-                ret->contradicts[b->sorted[begin].place] = place;
+            if (contradict(facts_at(b, first), facts_at(b, place)))
+                ret->contradicts[place] = first;
+            else if (contradict(facts_at(b, other), facts_at(b, place)))
+                ret->contradicts[place] = other;
         }
     }
 }
@@ -243,10 +245,11 @@ int hn_duplicates_find(
         if (ret->leaks)
             ret->leaks[i].other = HN_ROW_NONE;
     }
-    if (!rc)
+    if (!rc) {
         find_exact(&b, ret);
-    if (!rc && !request->no_near) {
         find_contradictions(&b, ret);
+    }
+    if (!rc && !request->no_near) {
         if (ret->leaks)
             find_same_inputs(&b, ret);
         find_same_bodies(&b, ret);

@@ -24,7 +24,7 @@ struct hn_row_match {
 struct hn_duplicates {
     struct hn_row_match *own;   /* [n] against the rows before it in its own set */
     struct hn_row_match *leaks; /* [n] against the other set; NULL: there is none */
-    uint32_t *contradicts;      /* [n] the first row of the same input with another answer */
+    uint32_t *contradicts;      /* [n] a row of the same input with another answer */
     uint32_t *cluster;          /* [n] first row of its cluster, or itself */
     size_t hashes;              /* as in near.h */
     bool cut;
@@ -32,7 +32,7 @@ struct hn_duplicates {
 
 struct hn_duplicates_request {
     const struct hn_row_set_facts *own, *other; /* other: NULL, or the rows that may have leaked */
-    bool no_near;                               /* exact ones are enough */
+    bool no_near;                               /* exact ones and contradictions are enough */
     int (*progress)(void *context, double done, struct hn_error *err); /* as in near.h */
     void *context;
 };

@@ -8,6 +8,25 @@ static bool is_same(const struct hn_row_match *match) {
     return match->state == HN_ROW_EXACT || match->state == HN_ROW_NEAR;
 }
 
+int hn_sift_contradictions(
+    const struct hn_dataset *data, size_t *rows, size_t *n, struct hn_error *err) {
+    struct hn_row_set_facts own = {0};
+    struct hn_duplicates found = {0};
+    size_t kept = 0;
+    int rc = hn_row_set_facts_read(&own, data, rows, *n, err);
+    const struct hn_duplicates_request request = {.own = &own, .no_near = true};
+    if (!rc)
+        rc = hn_duplicates_find(&found, &request, err);
+    for (size_t i = 0; !rc && i < own.n; i++)
+        if (found.contradicts[i] == HN_ROW_NONE)
+            rows[kept++] = rows[i];
+    if (!rc)
+        *n = kept;
+    hn_duplicates_finish(&found);
+    free(own.facts);
+    return rc;
+}
+
 int hn_sift_near(const struct hn_dataset *data, size_t *rows, size_t *n,
     const struct hn_dataset *other, const size_t *other_rows, size_t n_other,
     struct hn_error *err) {

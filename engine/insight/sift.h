@@ -12,4 +12,12 @@
 int hn_sift_near(const struct hn_dataset *data, size_t *rows, size_t *n,
     const struct hn_dataset *other, const size_t *other_rows, size_t n_other, struct hn_error *err);
 
+/*
+ * Takes out of rows[*n] those that have the input of another one and another answer or label, all
+ * of them: which one is right cannot be told. A question that more than ten rows ask is meant to
+ * have many answers.
+ */
+int hn_sift_contradictions(
+    const struct hn_dataset *data, size_t *rows, size_t *n, struct hn_error *err);
+
 #endif

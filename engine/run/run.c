@@ -127,7 +127,7 @@ static int hold_out(const struct hn_run *run, size_t **ret, size_t *ret_n, struc
 /* What rows are there to train on, of those in rows[*n]; `out` tells of the others. */
 struct counted_out {
     struct hn_left_out chosen; /* as the job's field `rows` says */
-    size_t doubles;            /* by dedupe and drop_leaks, */
+    size_t doubles;            /* by dedupe, drop_leaks, drop_contradictions, */
     struct hn_notices told;    /* and which */
 };
 

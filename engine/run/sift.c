@@ -50,8 +50,9 @@ static int sift(const struct hn_spec *spec, const struct hn_dataset *data,
         return hn_fail(err, HN_E_INTERNAL, "out of memory");
     if (n_before)
         memcpy(before, rows, n_before * sizeof *before);
-    int rc = kind == HN_NOTICE_LEAK ? drop_leaks(spec, data, sets, rows, n, err)
-                                    : drop_doubles(spec, data, rows, n, err);
+    int rc = kind == HN_NOTICE_LEAK       ? drop_leaks(spec, data, sets, rows, n, err)
+        : kind == HN_NOTICE_CONTRADICTION ? hn_sift_contradictions(data, rows, n, err)
+                                          : drop_doubles(spec, data, rows, n, err);
     if (!rc)
         note(data, kind, before, n_before, rows, *n, told);
     if (rc == HN_E_UNSUPPORTED)
@@ -71,6 +72,8 @@ int hn_sift_training(const struct hn_spec *spec, const struct hn_dataset *data,
         hn_error_field(err, "drop_leaks");
         return HN_E_DATASET_INVALID;
     }
+    if (!rc && spec->drop_contradictions)
+        rc = sift(spec, data, sets, HN_NOTICE_CONTRADICTION, rows, n, told, err);
     if (!rc && spec->dedupe)
         rc = sift(spec, data, sets, HN_NOTICE_DOUBLE, rows, n, told, err);
     return rc;

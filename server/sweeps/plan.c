@@ -465,7 +465,8 @@ static const struct {
     const char *code, *settings;
 } findings[] = {{"exact_duplicates", "{\"dedupe\":\"exact\"}"},
     {"duplicates", "{\"dedupe\":\"exact\"}"}, {"near_duplicates", "{\"dedupe\":\"near\"}"},
-    {"leaks", "{\"drop_leaks\":\"exact\"}"}, {"near_leaks", "{\"drop_leaks\":\"near\"}"},
+    {"contradictions", "{\"drop_contradictions\":true}"}, {"leaks", "{\"drop_leaks\":\"exact\"}"},
+    {"near_leaks", "{\"drop_leaks\":\"near\"}"},
     {HN_DIVERSE_HALF, "{\"rows\":{\"share\":0.5,\"diverse\":true}}"}};
 
 /* One of "without": *ret_settings leaves the rows out (new), *ret_name is what it is called. */
@@ -484,8 +485,8 @@ static int read_without(
         }
     if (!json_is_object(given)) {
         hn_fail(err, HN_E_INVALID_FIELD,
-            "%s must be exact_duplicates, near_duplicates, leaks, near_leaks, " HN_DIVERSE_HALF
-            " or a list of lines",
+            "%s must be exact_duplicates, near_duplicates, contradictions, leaks, "
+            "near_leaks, " HN_DIVERSE_HALF " or a list of lines",
             field);
         return refuse(err, field, "{\"name\": \"mislabelled\", \"lines\": [3, 17]}");
     }

@@ -145,6 +145,24 @@ def test_jobs_leave_out_what_it_finds(served):
     assert {"left_out_duplicate", "left_out_leak"} <= {e["data"]["code"] for e in served.events(job) if e["type"] == "warning"}
 
 
+def test_contradictions_are_left_out(served):
+    """drop_contradictions: all rows of an input that has several answers, whichever of them stands there twice; not those of one answer."""
+    chance = random.Random(9)
+    base = [text(chance) for _ in range(20)]
+    rows = [{"text": t, "label": ("good", "bad")[i % 2]} for i, t in enumerate(base)]
+    rows += [{"text": base[0], "label": "good"}, {"text": base[0], "label": "bad"}, {"text": f" {base[0]}", "label": "bad"},  # 21 to 23, of line 1
+             {"text": base[1], "label": "bad"}]                                                                         # 24: line 2 again
+    data = upload(served, rows)
+    fact = found(report(served, data))["label_contradiction"]
+    assert (fact["lines"], fact["fix"], fact["option"]) == ([1, 21, 22, 23], "drop_contradictions", "exact")
+    body = {"model": "llama", "dataset": data, "validation": "none", "hyperparameters": {"max_steps": 1}}
+    for asked, dropped, said in ((True, 4, "(lines 1, 21, 22, 23)"), ("exact", 4, "left_out_contradiction"), (False, 0, None)):
+        plan = served.post("/jobs?dry_run=1", json=body | {"drop_contradictions": asked}).json()
+        assert plan["dropped"] == dropped and (said or "left_out") in json.dumps(plan) or not said and "left_out" not in json.dumps(plan)
+    refused = served.post("/jobs?dry_run=1", json=body | {"drop_contradictions": "near"})
+    assert refused.status_code == 400 and refused.json()["error"]["field"] == "drop_contradictions"
+
+
 def test_it_is_kept_by_content(served):
     rows = [{"text": text(random.Random(4))} for _ in range(5)]
     own = upload(served, rows)

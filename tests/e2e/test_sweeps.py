@@ -378,19 +378,22 @@ def test_ablation(served):
     rows = reviews(80)
     rows += rows[:10]
     wrong = [{**row, "label": "pos" if row["label"] == "neg" else "neg"} for row in reviews(12, seed=9)]
-    body = job(served, rows + wrong)
-    told = wait(served, begin(served, kind="ablation", job=body, without=["exact_duplicates", {"name": "turned", "lines": ["91-102"]}, "diverse_half", "near_duplicates"]))
+    body = job(served, rows + wrong + reviews(4, seed=9))
+    without = ["exact_duplicates", {"name": "turned", "lines": ["91-102"]}, "diverse_half", "near_duplicates", "contradictions"]
+    told = wait(served, begin(served, kind="ablation", job=body, without=without))
     assert told["status"] == "succeeded", told
     found = trials(served, told["id"])
     assert [(t["role"], t["name"]) for t in found] == [("all", None), ("without", "exact_duplicates"), ("random", "exact_duplicates"),
                                                        ("without", "turned"), ("random", "turned"),
                                                        ("without", "diverse_half"), ("random", "diverse_half"),
-                                                       ("without", "near_duplicates"), ("random", "near_duplicates")]
+                                                       ("without", "near_duplicates"), ("random", "near_duplicates"),
+                                                       ("without", "contradictions"), ("random", "contradictions")]
     whole = found[0]["rows"]
-    for one, (without, chance) in zip(told["ablation"], (found[1:3], found[3:5], found[5:7], found[7:])):
+    for one, (without, chance) in zip(told["ablation"], (found[1:3], found[3:5], found[5:7], found[7:9], found[9:])):
         assert one["rows"] == whole - without["rows"] == whole - chance["rows"] > 0, (one, found)
         assert (one["all"], one["without"], one["random"]) == pytest.approx((found[0]["value"], without["value"], chance["value"]))
         assert one["difference"] == pytest.approx(without["value"] - chance["value"]), one
+    assert found[9]["rows"] in range(whole - 8, whole, 2), "both rows of each text that has both labels, unless they are held out"
     assert abs(whole - 2 * found[5]["rows"]) <= 1 and "With the diverse half alone" in told["summary"], told
     refused(served, "without", "1 to 16", kind="ablation", job=body, without=[])
     refused(served, "without[0]", "exact_duplicates", kind="ablation", job=body, without=["typos"])
