@@ -130,10 +130,11 @@ int hn_train(const char *run_dir, int lock_fd);
  *   compare           {"oof":[paths of the folds' score files], "metric","seed" as above,
  *                      "labels":null|[names],"rows_to":null|path,"suspects_first":false}
  *     → {"rows","metric","lower_is_better","value","interval","folds":[{"rows","value"}],
- *        "label_errors":{"flagged","noise_rate","estimated","lines":[at most 100]}}: the metric of
- *     all folds' rows together, and of classes how many labels are wrong (tune/label_errors.h). The
- *     new file `rows_to` gets every row as a line of JSON: {"line","fold","loss","score", and what
- *     the objective has of "right","label","predicted","p","value","truth"}; with suspects_first
+ *        "label_errors":{"flagged","noise_rate","joint_rate","estimated","lines":[at most 100]}}:
+ *     the metric of all folds' rows together, and of classes how many labels are wrong
+ *     (tune/label_errors.h). The new file `rows_to` gets every row as a line of JSON:
+ *     {"line","fold","loss","score", and what the objective has of
+ *     "right","label","predicted","p","value","truth"}; with suspects_first
  *     by score, the largest first: what the model leaves to other labels, or how far a value is
  *     off, or the loss
  *   examples          {"run_dir","sort":null|"mislabelled"|"hard"|"forgotten"|"memorised"|"line",

@@ -10,6 +10,7 @@
 #include "engine/base/buf.h"
 #include "engine/base/json.h"
 #include "engine/base/pulse.h"
+#include "engine/eval/fold_scores.h"
 #include "engine/eval/score_metrics.h"
 #include "engine/helper/call.h"
 #include "engine/tune/label_errors.h"
@@ -281,7 +282,7 @@ static int read_folds(struct comparison *c, const json_t *list, struct hn_error 
     int rc = begin_sets(c, list, "oof", err);
     for (size_t i = 0; !rc && i < json_array_size(list); i++) {
         const char *path = json_string_value(json_array_get(list, i));
-        rc = path ? hn_scores_read(&c->sets[i].scores, path, err)
+        rc = path ? hn_fold_scores_read(&c->sets[i].scores, path, err)
                   : hn_fail(err, HN_E_INVALID_FIELD, "oof[%zu] is no path", i);
         c->n += !rc;
         if (!rc)
@@ -435,7 +436,7 @@ static int tell_label_errors(
     if (!rc)
         json_object_set_new(out, "label_errors",
             HN_JSON_OBJECT({"flagged", json_integer((json_int_t)found.flagged)},
-                {"noise_rate", number(found.noise_rate)},
+                {"noise_rate", number(found.noise_rate)}, {"joint_rate", number(found.joint_rate)},
                 {"estimated", json_integer(llround(found.noise_rate * (double)all->n))},
                 {"lines", json_incref(lines)}));
     json_decref(lines);

@@ -1,4 +1,4 @@
-/* What the fields dedupe, drop_leaks and drop_contradictions of a job leave out of its training rows. */
+/* What a job's fields dedupe, drop_leaks and drop_contradictions leave out of its training rows. */
 #ifndef HN_ENGINE_RUN_SIFT_H
 #define HN_ENGINE_RUN_SIFT_H
 

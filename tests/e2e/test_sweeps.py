@@ -12,6 +12,7 @@ import time
 import pytest
 import requests
 
+import test_scores
 import tiny
 from browser import CHROMIUM, Browser
 from daemon import HONED
@@ -356,6 +357,10 @@ def test_wrong_labels(served):
     assert len(set(first) & {i + 1 for i in turned}) >= 16, (first, turned, told["folds"])
     assert abs(found["flagged"] - len(turned)) <= 12 and f"{found['estimated']} of 480 labels look wrong" in told["summary"], told
     assert [row["score"] for row in listed] == sorted((row["score"] for row in listed), reverse=True) and len(listed) == 480
+    run = served.state / "runs" / trials(served, told["id"])[0]["job"]
+    late = [test_scores.read(run / f"scores/{step}.bin")["rows"] for step in (80, 120, 150)]  # the second half of the run
+    p = {int(line): float(mean) for line, mean in zip(late[0]["line"], sum(rows["p"].astype(float) for rows in late) / 3)}
+    assert {row["line"]: row["p"] for row in listed if row["fold"] == 1} == pytest.approx(p, abs=1e-6)
     error = served.get(f"/sweeps/{told['id']}/rows?sort=worst").json()["error"]
     assert error["field"] == "sort", error
 

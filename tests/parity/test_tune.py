@@ -389,6 +389,10 @@ def test_label_errors(classes, n, wrong):
     rows = np.bincount(labels, minlength=classes)
     joint = raw / raw.sum(1, keepdims=True) * rows[:, None]
     assert np.allclose(np.reshape(ours["joint"], (classes, classes)), joint, rtol=1e-9, atol=1e-9)
-    assert ours["noise_rate"] == pytest.approx(1 - np.trace(joint) / n, abs=1e-9)
+    assert ours["joint_rate"] == pytest.approx(1 - np.trace(joint) / n, abs=1e-9)
+    predicted, sure = p.argmax(1), p.max(1)
+    shares = [(predicted == j).sum() * (labels != j)[predicted == j][np.argsort(-sure[predicted == j])][:max(50, int((predicted == j).sum() * 0.1))].mean()
+              for j in set(predicted)]
+    assert ours["noise_rate"] == pytest.approx(sum(shares) / n, abs=1e-9)
     assert ours["flagged"] == count.num_label_issues(labels, p, estimation_method="off_diagonal")
     assert abs(np.trace(count.compute_confident_joint(labels, p, calibrate=True)) - np.trace(joint)) <= classes  # theirs in whole rows

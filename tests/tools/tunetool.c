@@ -332,8 +332,9 @@ static json_t *op_label_errors(const json_t *in) {
     }
     json_t *out = hn_label_errors_find(labels, p, n, classes, &found, &err)
         ? failure(&err)
-        : json_pack("{s:I, s:o, s:o}", "flagged", (json_int_t)found.flagged, "noise_rate",
-              real(found.noise_rate), "joint", reals(found.joint, classes * classes));
+        : json_pack("{s:I, s:o, s:o, s:o}", "flagged", (json_int_t)found.flagged, "noise_rate",
+              real(found.noise_rate), "joint_rate", real(found.joint_rate), "joint",
+              reals(found.joint, classes * classes));
     hn_label_errors_finish(&found);
     free(given);
     free(labels);
