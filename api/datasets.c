@@ -1,5 +1,6 @@
 /* /datasets. The daemon stores and hashes; the helper reads and judges. */
 #include "api/handlers.h"
+#include "server/library/corrections.h"
 #include "server/process/rundir.h"
 #include "server/library/upload.h"
 
@@ -107,11 +108,14 @@ int hn_datasets_create(struct hn_request *req, struct hn_error *err) {
     return rc;
 }
 
+/* Without the changes of corrected copies, which can be long. */
 static json_t *all_public(const json_t *list) {
     json_t *out = json_array(), *record;
     size_t i;
-    json_array_foreach(list, i, record)
+    json_array_foreach(list, i, record) {
+        json_object_del(json_object_get(record, "corrected_from"), "changes");
         json_array_append_new(out, hn_record_public(record));
+    }
     return out;
 }
 
@@ -150,6 +154,45 @@ int hn_datasets_delete(struct hn_request *req, struct hn_error *err) {
     int rc = hn_dataset_remove(&req->server->library, req->params[0], err);
     if (!rc)
         hn_reply_empty(req, 204);
+    return rc;
+}
+
+static int read_corrections(
+    struct hn_request *req, json_t **ret_body, const char **ret_name, struct hn_error *err) {
+    static const char *const fields[] = {"exclude", "labels", "new_labels", "name", NULL};
+    int rc = hn_body_object(req, ret_body, err);
+    if (!rc)
+        rc = hn_json_known(*ret_body, fields, "", err);
+    if (!rc)
+        rc = hn_json_string(*ret_body, "name", ret_name, err);
+    if (!rc && *ret_name && strlen(*ret_name) > 200) {
+        hn_fail(err, HN_E_INVALID_FIELD, "name has more than 200 characters");
+        hn_error_field(err, "name");
+        rc = HN_E_INVALID_FIELD;
+    }
+    return rc;
+}
+
+int hn_datasets_correct(struct hn_request *req, struct hn_error *err) {
+    json_t *record = NULL, *made = NULL, *body = NULL;
+    bool existing = false;
+    struct hn_corrections corrections = {.owner = req->key.id};
+    struct hn_library library = hn_request_library(req);
+    struct hn_db *db = hn_request_db(req, err);
+    int rc = db ? hn_db_dataset_get(db, req->params[0], &record, err) : HN_E_INTERNAL;
+    if (!rc)
+        rc = read_corrections(req, &body, &corrections.name, err);
+    corrections.record = record;
+    corrections.request = body;
+    if (!rc)
+        rc = hn_dataset_correct(&library, &corrections, &made, &existing, &req->details, err);
+    if (!rc)
+        hn_request_object(req, json_string_value(json_object_get(made, "id")));
+    if (!rc)
+        rc = hn_reply_json(req, existing ? 200 : 201, hn_record_public(made), err);
+    json_decref(record);
+    json_decref(made);
+    json_decref(body);
     return rc;
 }
 

@@ -34,6 +34,8 @@ static const struct hn_route routes[] = {
         "delete a data set that no job needs"},
     {"GET", "/datasets/{id}/preview", hn_datasets_preview, HN_SCOPE_READ, NO, WAIT,
         "model,row,template", "the tokens of one row: what is trained, masked, truncated"},
+    {"POST", "/datasets/{id}/corrections", hn_datasets_correct, HN_SCOPE_SUBMIT, JSON, WAIT, "",
+        "make a corrected copy of a data set: rows left out, labels set, all else as it was"},
     {"GET", "/datasets/{id}/report", hn_datasets_report, HN_SCOPE_READ, NO, WAIT,
         "model,against,wait",
         "what a data set is worth: duplicates, leaks, secrets, lengths, diversity; 202 while it is "

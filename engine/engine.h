@@ -77,6 +77,10 @@ int hn_train(const char *run_dir, int lock_fd);
  *   dataset.unpack    {"path","to","limit"}: the content of a compressed file into the new file
  *                     `to`
  *     → {"bytes","sha256"}
+ *   dataset.correct   {"data":DATA,"request":{"exclude","labels","new_labels"},"to","limit"}: the
+ *                     file without some rows and with other labels (data/correct.h) into the new
+ *                     file `to`
+ *     → {"bytes","sha256","rows","excluded","relabelled","changes"}
  *   dataset.preview   {"model":MODEL,"data":DATA,"row":N,"task"|null,"hyperparameters":{…}}
  *     → the contract's preview
  *   dataset.report    {"data":DATA,"other":null|DATA,"model":null|MODEL}

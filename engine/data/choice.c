@@ -12,11 +12,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Lines of one data set (from 0), both included. */
-struct lines {
-    uint64_t part, first, last;
-};
-
 static int refuse(struct hn_error *err, const char *field, const char *hint) {
     hn_error_field(err, "rows%s%s", *field ? "." : "", field);
     hn_error_hint(err, "%s", hint);
@@ -33,10 +28,9 @@ static bool read_number(const char **text, uint64_t *ret) {
     return true;
 }
 
-/* 12, "12", "12-20" or "2:12-20". */
-static bool read_lines(const json_t *entry, struct lines *ret) {
+bool hn_lines_read(const json_t *entry, struct hn_lines *ret) {
     const char *text = json_string_value(entry);
-    struct lines l = {0};
+    struct hn_lines l = {0};
     if (json_is_integer(entry) && json_integer_value(entry) > 0) {
         l.first = l.last = (uint64_t)json_integer_value(entry);
     } else {
@@ -64,13 +58,13 @@ static bool read_lines(const json_t *entry, struct lines *ret) {
 static int check_exclude(const json_t *list, struct hn_error *err) {
     static const char hint[] = "for example [12, \"20-30\"], or \"2:7\" for line 7 of the second "
                                "data set";
-    struct lines lines;
+    struct hn_lines lines;
     if (!json_is_array(list)) {
         hn_fail(err, HN_E_INVALID_FIELD, "rows.exclude must be a list of lines");
         return refuse(err, "exclude", hint);
     }
     for (size_t i = 0; i < json_array_size(list); i++) {
-        if (read_lines(json_array_get(list, i), &lines))
+        if (hn_lines_read(json_array_get(list, i), &lines))
             continue;
         hn_fail(err, HN_E_INVALID_FIELD, "rows.exclude[%zu] is no line and no range of lines", i);
         hn_error_field(err, "rows.exclude[%zu]", i);
@@ -131,7 +125,7 @@ int hn_row_choice_read(struct hn_row_choice *ret, const json_t *json, struct hn_
 }
 
 static int by_lines(const void *a, const void *b) {
-    const struct lines *x = a, *y = b;
+    const struct hn_lines *x = a, *y = b;
     if (x->part != y->part)
         return x->part < y->part ? -1 : 1;
     if (x->first != y->first)
@@ -139,17 +133,17 @@ static int by_lines(const void *a, const void *b) {
     return (x->last > y->last) - (x->last < y->last);
 }
 
-static int compare_line(const struct lines *l, uint64_t part, uint64_t line) {
+static int compare_line(const struct hn_lines *l, uint64_t part, uint64_t line) {
     if (l->part != part)
         return l->part < part ? -1 : 1;
     return l->last < line ? -1 : l->first > line;
 }
 
 /* The sorted ranges with those that overlap made into one; `entries`: how many went into each. */
-static size_t merge(struct lines *lines, size_t n, uint64_t *entries) {
+static size_t merge(struct hn_lines *lines, size_t n, uint64_t *entries) {
     size_t kept = 0;
     for (size_t i = 0; i < n; i++) {
-        struct lines *last = kept ? &lines[kept - 1] : NULL;
+        struct hn_lines *last = kept ? &lines[kept - 1] : NULL;
         if (last && last->part == lines[i].part && lines[i].first <= last->last) {
             last->last = lines[i].last > last->last ? lines[i].last : last->last;
             entries[kept - 1]++;
@@ -162,7 +156,7 @@ static size_t merge(struct lines *lines, size_t n, uint64_t *entries) {
 }
 
 /* The range that the line is in, or n. */
-static size_t find_range(const struct lines *lines, size_t n, uint64_t part, uint64_t line) {
+static size_t find_range(const struct hn_lines *lines, size_t n, uint64_t part, uint64_t line) {
     size_t low = 0, high = n;
     while (low < high) {
         size_t middle = low + (high - low) / 2;
@@ -182,11 +176,11 @@ int hn_row_choice_exclude(const struct hn_row_choice *choice, const struct hn_da
     size_t count = json_array_size(choice->exclude), kept = 0;
     if (!count)
         return 0;
-    struct lines *lines = hn_calloc(count, sizeof *lines);
+    struct hn_lines *lines = hn_calloc(count, sizeof *lines);
     uint64_t *entries = hn_calloc(count, sizeof *entries);
     int rc = lines && entries ? 0 : hn_fail(err, HN_E_INTERNAL, "out of memory");
     for (size_t i = 0; !rc && i < count; i++)
-        if (!read_lines(json_array_get(choice->exclude, i), &lines[i]))
+        if (!hn_lines_read(json_array_get(choice->exclude, i), &lines[i]))
             rc = check_exclude(choice->exclude, err);
     if (!rc) {
         qsort(lines, count, sizeof *lines, by_lines);
@@ -326,9 +320,9 @@ int hn_row_choice_draw(const struct hn_row_choice *choice, const struct hn_datas
 }
 
 double hn_row_choice_estimate(const struct hn_row_choice *choice, double rows) {
-    struct lines lines;
+    struct hn_lines lines;
     for (size_t i = 0; i < json_array_size(choice->exclude); i++)
-        if (read_lines(json_array_get(choice->exclude, i), &lines))
+        if (hn_lines_read(json_array_get(choice->exclude, i), &lines))
             rows -= (double)(lines.last - lines.first) + 1;
     rows -= (double)choice->random_out;
     double kept = choice->count ? (double)choice->count : choice->share * rows;

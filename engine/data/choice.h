@@ -18,6 +18,13 @@ struct hn_row_choice {
     bool diverse; /* the share or number are those that add most that is new (diverse.h) */
 };
 
+/* Lines of one data set (from 0), both included. */
+struct hn_lines {
+    uint64_t part, first, last;
+};
+/* 12, "12", "12-20" or "2:12-20"; false for anything else. */
+bool hn_lines_read(const json_t *entry, struct hn_lines *ret);
+
 /* What was left out. */
 struct hn_left_out {
     uint64_t excluded, random, unchosen; /* rows: by line, at random, beyond the share */

@@ -393,6 +393,11 @@ void hn_dataset_close(struct hn_dataset *data) {
     *data = (struct hn_dataset){0};
 }
 
+static struct hn_span span_of(const struct hn_dataset *data, size_t row) {
+    return (struct hn_span){
+        data->offsets[row], data->sizes[row], data->lines[row], data->parts[row]};
+}
+
 /* The row as its file has it, and which of the files that is. */
 static int parse_row(const struct hn_dataset *data, size_t row, json_t **ret,
     const struct hn_dataset **ret_file, struct hn_error *err) {
@@ -408,8 +413,7 @@ static int parse_row(const struct hn_dataset *data, size_t row, json_t **ret,
     if (part)
         return parse_row(
             &data->more[part - 1], row - data->more[part - 1].first, ret, ret_file, err);
-    struct hn_span span = {
-        data->offsets[row], data->sizes[row], data->lines[row], data->parts[row]};
+    struct hn_span span = span_of(data, row);
     json_t *raw = data->reader->parse(data, &span, &fault);
     if (!raw)
         return hn_fail(err, HN_E_DATASET_INVALID, "line %zu: %s", fault.line, fault.message);
@@ -443,6 +447,33 @@ int hn_dataset_column(const struct hn_dataset *data, size_t row, const char *col
         *ret = column ? json_incref(json_object_get(raw, column)) : json_incref(raw);
     json_decref(raw);
     return rc;
+}
+
+void hn_row_cut_lines(const struct hn_dataset *data, const struct hn_span *span,
+    const struct hn_extent *before, struct hn_extent *ret) {
+    const char *text = (const char *)data->map.data;
+    size_t from = span->offset, to = span->offset + span->size;
+    (void)before;
+    while (from > data->begin && text[from - 1] != data->dialect.newline)
+        from--;
+    while (to < data->map.size && text[to] != data->dialect.newline)
+        to++;
+    *ret = (struct hn_extent){from, to + (to < data->map.size)};
+}
+
+bool hn_dataset_cut(const struct hn_dataset *data, size_t row, const struct hn_extent *before,
+    struct hn_extent *ret) {
+    struct hn_span span = span_of(data, row);
+    if (data->reader->cut)
+        data->reader->cut(data, &span, before, ret);
+    return data->reader->cut != NULL;
+}
+
+bool hn_dataset_respell(const struct hn_dataset *data, size_t row, const char *column,
+    const json_t *value, struct hn_extent *ret, struct hn_buf *out) {
+    struct hn_span span = span_of(data, row);
+    return data->reader->respell && data->reader->respell(data, &span, column, value, ret, out) &&
+        !out->failed;
 }
 
 const char *const *hn_dataset_tasks(const struct hn_dataset *data) {

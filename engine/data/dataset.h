@@ -91,6 +91,20 @@ int hn_dataset_row(const struct hn_dataset *data, size_t row, json_t **ret, stru
  * reference. With `column` NULL the whole row as the file has it. */
 int hn_dataset_column(const struct hn_dataset *data, size_t row, const char *column, json_t **ret,
     struct hn_error *err);
+struct hn_extent {
+    size_t from, to; /* bytes of the file, without the last */
+};
+/*
+ * What is to go from the file so that the row goes and all others stay as they are. `before` is
+ * what goes already for the rows just before (NULL: nothing); *ret can begin where it begins, and
+ * then takes its place. False: rows of this format do not stand by themselves.
+ */
+bool hn_dataset_cut(const struct hn_dataset *data, size_t row, const struct hn_extent *before,
+    struct hn_extent *ret);
+/* What is to be written in a place of the file (*ret; `out` is appended to) for the row to have the
+ * value in a column of the file. False: it cannot be written so. */
+bool hn_dataset_respell(const struct hn_dataset *data, size_t row, const char *column,
+    const json_t *value, struct hn_extent *ret, struct hn_buf *out);
 /* Names of the tasks these columns allow, the default first; NULL-ended. */
 const char *const *hn_dataset_tasks(const struct hn_dataset *data);
 

@@ -361,5 +361,15 @@ static json_t *parse_sentence(
     return NULL;
 }
 
+/* With the empty line behind it. */
+static void cut_sentence(const struct hn_dataset *data, const struct hn_span *span,
+    const struct hn_extent *before, struct hn_extent *ret) {
+    const char *text = (const char *)data->map.data;
+    hn_row_cut_lines(data, span, before, ret);
+    struct line line = read_line(text + ret->to, data->map.size - ret->to, data->dialect.newline);
+    if (!line.columns && ret->to + line.size < data->map.size)
+        ret->to += line.size + 1;
+}
+
 const struct hn_dataset_format hn_format_conll = {
-    "conll", is_conll, begin_words, next_sentence, parse_sentence};
+    "conll", is_conll, begin_words, next_sentence, parse_sentence, cut_sentence, NULL};

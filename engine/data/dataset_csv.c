@@ -761,7 +761,53 @@ static json_t *parse_record(
     return row;
 }
 
+/* The text as a field that reads back as it; `quoted`: quotes are put around it in any case. False
+ * where the format cannot hold it. */
+static bool write_field(const char *text, struct hn_dialect d, bool quoted, struct hn_buf *out) {
+    size_t n = strlen(text);
+    bool tabs = d.delimiter == '\t', marked = n && text[0] == '"';
+    const char special[] = {d.delimiter, '"', '\n', '\r', 0};
+    if (tabs && strchr(text, '\t'))
+        return false;
+    quoted = tabs ? marked || strpbrk(text, "\r\n") : quoted || strpbrk(text, special);
+    if (!quoted) {
+        hn_buf_text(out, text);
+        return true;
+    }
+    hn_buf_char(out, '"');
+    for (size_t i = 0; i < n; i++) {
+        if (text[i] == '"')
+            hn_buf_char(out, '"');
+        hn_buf_char(out, text[i]);
+    }
+    hn_buf_char(out, '"');
+    return true;
+}
+
+static bool respell_field(const struct hn_dataset *data, const struct hn_span *span,
+    const char *column, const json_t *value, struct hn_extent *ret, struct hn_buf *out) {
+    char room[HN_LABEL_TEXT];
+    const char *text = (const char *)data->map.data + span->offset,
+               *spelled = hn_label_text(value, room);
+    size_t size = span->size, at = 0, columns = json_array_size(data->header), number = 0;
+    bool closed;
+    while (number < columns &&
+        strcmp(json_string_value(json_array_get(data->header, number)), column) != 0)
+        number++;
+    while (size && text[size - 1] == '\r') /* as in read_fields */
+        size--;
+    size_t end = field_end(text, size, at, data->dialect, &closed);
+    for (size_t i = 0; i < number && end < size; i++) {
+        at = end + 1;
+        end = field_end(text, size, at, data->dialect, &closed);
+    }
+    *ret = (struct hn_extent){span->offset + at, span->offset + end};
+    size_t first = skip_spaces(text, end, at);
+    return spelled && number < columns &&
+        write_field(spelled, data->dialect, first < end && text[first] == '"', out);
+}
+
 const struct hn_dataset_format hn_format_csv = {
-    "csv", is_csv, begin_csv, next_record, parse_record};
+    "csv", is_csv, begin_csv, next_record, parse_record, hn_row_cut_lines, respell_field};
 const struct hn_dataset_format hn_format_tsv = {
-    "tsv", is_tsv, begin_tsv, next_record, parse_record};
+    "tsv", is_tsv, begin_tsv, next_record, parse_record, hn_row_cut_lines, respell_field};

@@ -50,6 +50,13 @@ struct hn_dataset_format {
     /* A new reference, or NULL with *fault filled. */
     json_t *(*parse)(
         const struct hn_dataset *data, const struct hn_span *span, struct hn_row_fault *fault);
+    /* hn_dataset_cut. NULL: no row can be taken out of such a file. */
+    void (*cut)(const struct hn_dataset *data, const struct hn_span *span,
+        const struct hn_extent *before, struct hn_extent *ret);
+    /* hn_dataset_respell; false: the row has no such column, or the value cannot be written. NULL:
+     * columns have no text of their own. */
+    bool (*respell)(const struct hn_dataset *data, const struct hn_span *span, const char *column,
+        const json_t *value, struct hn_extent *ret, struct hn_buf *out);
 };
 
 extern const struct hn_dataset_format hn_format_jsonl, hn_format_json, hn_format_squad,
@@ -60,6 +67,12 @@ bool hn_looks_like_conll(const char *text, size_t size, char newline);
 /* Where the JSON value that begins at text[at] ends: the comma or bracket behind it. Strings are
  * skipped, brackets counted. */
 size_t hn_json_value_end(const char *text, size_t size, size_t at);
+/* hn_dataset_cut where a row is whole lines. */
+void hn_row_cut_lines(const struct hn_dataset *data, const struct hn_span *span,
+    const struct hn_extent *before, struct hn_extent *ret);
+/* hn_dataset_respell of a JSON object. */
+bool hn_row_respell_json(const struct hn_dataset *data, const struct hn_span *span,
+    const char *column, const json_t *value, struct hn_extent *ret, struct hn_buf *out);
 /* A JSON object from the text of one row. */
 json_t *hn_row_parse_json(
     const struct hn_dataset *data, const struct hn_span *span, struct hn_row_fault *fault);

@@ -1,10 +1,12 @@
 /* Rows in JSON: one object a line (jsonl), or one array of objects (json). See dataset_format.h. */
 #include "engine/data/dataset_internal.h"
+#include "engine/data/label_survey.h"
 #include "engine/data/rows.h"
 #include "engine/base/utf8.h"
 
 #include <ctype.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* Where the number (or what Python and JavaScript write in its place) that begins at text[at]
@@ -147,8 +149,71 @@ static bool next_line(struct hn_row_scan *scan, struct hn_span *ret) {
     return false;
 }
 
+static size_t blanks_end(const char *text, size_t size, size_t at) {
+    while (at < size && hn_is_blank(text[at]))
+        at++;
+    return at;
+}
+
+/* Whether the string in quotes text[0, size) says this. */
+static bool spells(const char *text, size_t size, const char *name) {
+    json_error_t je;
+    json_t *key = json_loadb(text, size, JSON_DECODE_ANY | JSON_ALLOW_NUL, &je);
+    bool same = json_string_length(key) == strlen(name) && key &&
+        memcmp(json_string_value(key), name, strlen(name)) == 0;
+    json_decref(key);
+    return same;
+}
+
+/* Behind the quote that ends the string which begins at text[at]. */
+static size_t string_end(const char *text, size_t size, size_t at) {
+    for (at++; at < size && text[at] != '"'; at++)
+        at += text[at] == '\\';
+    return at < size ? at + 1 : size;
+}
+
+/* The value of a member of an object that has been parsed before. */
+static bool find_member(const char *text, size_t size, const char *name, struct hn_extent *ret) {
+    size_t at = blanks_end(text, size, 0) + 1; /* behind the brace */
+    for (;;) {
+        at = blanks_end(text, size, at);
+        if (at >= size || text[at] != '"')
+            return false;
+        size_t key = at, behind = string_end(text, size, at);
+        at = blanks_end(text, size, behind);
+        if (at >= size || text[at] != ':')
+            return false;
+        at = blanks_end(text, size, at + 1);
+        size_t end = hn_json_value_end(text, size, at), last = end;
+        while (last > at && hn_is_blank(text[last - 1]))
+            last--;
+        if (end == size) /* the last one: without the brace that ends the object */
+            for (last--; last > at && hn_is_blank(text[last - 1]);)
+                last--;
+        if (last > at && spells(text + key, behind - key, name)) {
+            *ret = (struct hn_extent){at, last};
+            return true;
+        }
+        at = end + 1;
+    }
+}
+
+bool hn_row_respell_json(const struct hn_dataset *data, const struct hn_span *span,
+    const char *column, const json_t *value, struct hn_extent *ret, struct hn_buf *out) {
+    const char *text = (const char *)data->map.data + span->offset;
+    char room[HN_LABEL_TEXT], *made = json_dumps(value, JSON_ENCODE_ANY);
+    bool found = made && find_member(text, span->size, column, ret);
+    if (found) {
+        hn_buf_text(out, json_is_real(value) ? hn_label_text(value, room) : made);
+        ret->from += span->offset;
+        ret->to += span->offset;
+    }
+    free(made);
+    return found;
+}
+
 const struct hn_dataset_format hn_format_jsonl = {
-    "jsonl", is_jsonl, NULL, next_line, hn_row_parse_json};
+    "jsonl", is_jsonl, NULL, next_line, hn_row_parse_json, hn_row_cut_lines, hn_row_respell_json};
 
 static bool is_array(const char *text, size_t size, char newline) {
     (void)newline;
@@ -224,5 +289,24 @@ static bool next_element(struct hn_row_scan *scan, struct hn_span *ret) {
     return true;
 }
 
-const struct hn_dataset_format hn_format_json = {
-    "json", is_array, begin_array, next_element, hn_row_parse_json};
+/* An element with the comma behind it; the last one with the comma before it, or before what goes
+ * already. */
+static void cut_element(const struct hn_dataset *data, const struct hn_span *span,
+    const struct hn_extent *before, struct hn_extent *ret) {
+    const char *text = (const char *)data->map.data;
+    size_t size = data->map.size, from = span->offset, to = span->offset + span->size;
+    if (to < size && text[to] == ',') {
+        *ret = (struct hn_extent){from, blanks_end(text, size, to + 1)};
+        return;
+    }
+    while (to > from && hn_is_blank(text[to - 1]))
+        to--;
+    if (before && before->to == from)
+        from = before->from;
+    while (from > 0 && hn_is_blank(text[from - 1]))
+        from--;
+    *ret = (struct hn_extent){from - (from > 0 && text[from - 1] == ','), to};
+}
+
+const struct hn_dataset_format hn_format_json = {"json", is_array, begin_array, next_element,
+    hn_row_parse_json, cut_element, hn_row_respell_json};

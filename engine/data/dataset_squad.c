@@ -113,4 +113,4 @@ static json_t *parse_question(
 }
 
 const struct hn_dataset_format hn_format_squad = {
-    "squad", is_squad, NULL, next_question, parse_question};
+    "squad", is_squad, NULL, next_question, parse_question, NULL, NULL};

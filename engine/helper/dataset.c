@@ -1,10 +1,12 @@
 /*
  * dataset.inspect: is this file a data set, of what kind, and what is wrong with it.
+ * dataset.correct: a copy of the file without some of its rows, and with other labels.
  * dataset.preview: one row as the model would see it: every token, and whether it is trained,
  * masked or cut off.
  */
 #include "engine/limits.h"
 #include "engine/families/load.h"
+#include "engine/data/correct.h"
 #include "engine/data/encode.h"
 #include "engine/model/model.h"
 #include "engine/helper/call.h"
@@ -49,6 +51,42 @@ int hn_helper_dataset_unpack(
         rc = hn_unpack(path, to, (uint64_t)limit, &bytes, sha256, err);
     if (!rc)
         *ret = json_pack("{s:I, s:s}", "bytes", (json_int_t)bytes, "sha256", sha256);
+    return rc;
+}
+
+int hn_helper_dataset_correct(
+    struct hn_helper_call *call, const json_t *params, json_t **ret, struct hn_error *err) {
+    const char *path, *to = NULL;
+    int64_t limit = 0;
+    uint64_t bytes = 0;
+    char sha256[HN_SHA256_HEX];
+    json_t *made = NULL;
+    struct hn_dataset_options options;
+    struct hn_dataset *data = hn_calloc(1, sizeof *data);
+    if (!data)
+        return hn_fail(err, HN_E_INTERNAL, "out of memory");
+    int rc = hn_helper_data(json_object_get(params, "data"), &path, &options, err);
+    if (!rc)
+        rc = hn_json_string(params, "to", &to, err);
+    if (!rc && !to)
+        rc = hn_fail(err, HN_E_MISSING_FIELD, "to is missing");
+    if (!rc)
+        rc = hn_json_int(params, "limit", 0, INT64_MAX, &limit, err);
+    if (!rc && (rc = hn_dataset_open(data, path, &options, err)))
+        hn_helper_issues(call, data);
+    if (!rc)
+        rc = hn_correct(
+            data, &options, json_object_get(params, "request"), to, (uint64_t)limit, &made, err);
+    if (!rc)
+        rc = hn_sha256_file(to, sha256, &bytes, err);
+    if (!rc) {
+        json_object_set_new(made, "bytes", json_integer((json_int_t)bytes));
+        json_object_set_new(made, "sha256", json_string(sha256));
+        *ret = json_incref(made);
+    }
+    json_decref(made);
+    hn_dataset_close(data);
+    free(data);
     return rc;
 }
 

@@ -81,6 +81,7 @@ static json_t *dataset_record(const struct hn_dataset_source *source, const json
         {"label_count", hn_json_share_or_null(json_object_get(labels, "label_count"))},
         {"labels", hn_json_share_or_null(json_object_get(labels, "labels"))},
         {"warnings", json_is_array(warnings) ? json_incref(warnings) : json_array()},
+        {"corrected_from", hn_json_share_or_null(source->corrected_from)},
         {"on_error", json_string(dropped ? "drop" : "refuse")});
 }
 

@@ -31,12 +31,13 @@ struct hn_dataset_source {
     const char *path; /* the uploaded file below STATE/tmp; moved away on success */
     const char *sha256;
     uint64_t bytes;
-    const char *name;      /* for people */
-    const char *format;    /* NULL: recognised */
-    const json_t *columns; /* NULL: recognised */
-    bool drop;             /* on_error=drop */
-    const char *owner;     /* NULL: nobody */
-    bool provisional;      /* of a submission that may still be refused: see hn_dataset_take_back */
+    const char *name;             /* for people */
+    const char *format;           /* NULL: recognised */
+    const json_t *columns;        /* NULL: recognised */
+    bool drop;                    /* on_error=drop */
+    const char *owner;            /* NULL: nobody */
+    const json_t *corrected_from; /* of a corrected copy: what it was made of (corrections.h) */
+    bool provisional; /* of a submission that may still be refused: see hn_dataset_take_back */
 };
 /* Validates and takes in; a file compressed by gzip, zstd, xz or bzip2 is unpacked first and kept
  * unpacked. *ret gets the record (new reference), *ret_existing whether the owner had it before.

@@ -36,7 +36,7 @@ static char *compact(const json_t *record, const char *name) {
 
 #define DATASET                                                                                  \
     "id,name,format,columns,tasks,rows,bytes,sha256,dropped,warnings,created_at,on_error,owner," \
-    "problem,label_count,labels"
+    "problem,label_count,labels,corrected_from"
 
 static json_t *read_dataset(struct hn_rows *rows) {
     return HN_JSON_OBJECT({"id", json_string(hn_rows_text(rows, 0))},
@@ -51,7 +51,7 @@ static json_t *read_dataset(struct hn_rows *rows) {
         {"owner", json_string(hn_rows_text(rows, 12))},
         {"problem", hn_json_string_or_null(hn_rows_text(rows, 13))},
         {"label_count", hn_rows_text(rows, 14) ? json_integer(hn_rows_int(rows, 14)) : json_null()},
-        {"labels", parsed(rows, 15)});
+        {"labels", parsed(rows, 15)}, {"corrected_from", parsed(rows, 16)});
 }
 
 static int one(
@@ -88,7 +88,8 @@ int hn_db_dataset_insert(struct hn_db *db, void *arg, struct hn_error *err) {
     struct hn_dataset_insert *insert = arg;
     json_t *record = insert->record, *existing = NULL;
     char *columns = compact(record, "columns"), *tasks = compact(record, "tasks"),
-         *warnings = compact(record, "warnings"), *labels = compact(record, "labels");
+         *warnings = compact(record, "warnings"), *labels = compact(record, "labels"),
+         *origin = compact(record, "corrected_from");
     const char *owner = insert->owner ? insert->owner : "";
     struct hn_rows rows;
     int rc = hn_rows_open(&rows, db, err,
@@ -115,15 +116,16 @@ int hn_db_dataset_insert(struct hn_db *db, void *arg, struct hn_error *err) {
         rc = hn_db_run(db, err,
             "INSERT INTO datasets "
             "(id,name,format,columns,tasks,rows,bytes,sha256,dropped,warnings,created_at,on_error,"
-            "provisional,owner,problem,label_count,labels) VALUES "
+            "provisional,owner,problem,label_count,labels,corrected_from) VALUES "
             "(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,CASE WHEN ?15 IS NULL THEN NULL "
-            "ELSE ?16 END,?17)",
-            "sssssiisisssissis", id, string(record, "name"), string(record, "format"), columns,
+            "ELSE ?16 END,?17,?18)",
+            "sssssiisisssississ", id, string(record, "name"), string(record, "format"), columns,
             tasks, integer(record, "rows"), integer(record, "bytes"), string(record, "sha256"),
             integer(record, "dropped"), warnings, now, string(record, "on_error"),
             (int64_t)insert->provisional, owner, string(record, "problem"),
-            integer(record, "label_count"), labels);
+            integer(record, "label_count"), labels, origin);
     }
+    free(origin);
     free(labels);
     free(columns);
     free(tasks);

@@ -55,12 +55,12 @@ int hn_db_name_of_hash(
 /* clang-format off */
 static const char *const inserts[] = {
     "INSERT INTO datasets (n,id,name,format,columns,tasks,rows,bytes,sha256,dropped,warnings,"
-    "created_at,on_error,owner,problem,label_count,labels) SELECT "
+    "created_at,on_error,owner,problem,label_count,labels,corrected_from) SELECT "
     FROM("n") "," FROM("id") "," FROM("name") "," FROM("format") ","
     "coalesce(" FROM("columns") ",'null')," FROM("tasks") "," FROM("rows") "," FROM("bytes") ","
     FROM("sha256") "," FROM("dropped") "," FROM("warnings") "," FROM("created_at") ","
     FROM("on_error") ",coalesce(" FROM("owner") ",'')," FROM("problem") "," FROM("label_count")
-    ",coalesce(" FROM("labels") ",'null')",
+    ",coalesce(" FROM("labels") ",'null'),coalesce(" FROM("corrected_from") ",'null')",
     "INSERT INTO models (n,name,family,format,quantisation,parameters,context,vocab,tasks,source,"
     "sha256,bytes,chat_template,created_at,entry,files) SELECT "
     FROM("n") "," FROM("name") "," FROM("family") "," FROM("format") "," FROM("quantisation") ","

@@ -57,6 +57,19 @@ def inspect_dataset(p):
             "dropped": len(bad), "warnings": []}
 
 
+def correct(p):
+    lines = open(p["data"]["path"], "rb").read().splitlines(keepends=True)
+    exclude = p["request"].get("exclude")
+    wanted = exclude.get("lines") if isinstance(exclude, dict) else None
+    out = [line for number, line in enumerate(lines, 1) if not isinstance(wanted, list) or number not in wanted]
+    if not out or len(out) == len(lines):
+        raise Refused("invalid_field", "nothing would change")
+    data = b"".join(out)
+    with open(p["to"], "xb") as file:
+        file.write(data)
+    return {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest(), "excluded": len(lines) - len(out), "relabelled": 0, "changes": []}
+
+
 def inspect_model(p):
     path = pathlib.Path(p["path"])
     file = path / "config.json" if path.is_dir() else path
@@ -133,7 +146,7 @@ def helper(fd):
             continue
         number, op, p = request["id"], request["op"], request["params"]
         try:
-            result = {"dataset.inspect": inspect_dataset, "model.inspect": inspect_model, "job.plan": plan, "evaluate": evaluate,
+            result = {"dataset.inspect": inspect_dataset, "dataset.correct": correct, "model.inspect": inspect_model, "job.plan": plan, "evaluate": evaluate,
                       "dataset.preview": lambda p: {"row": p["row"], "line": p["row"], "rendered": "x", "tokens": [], "counts": {}, "warnings": []},
                       "fit": lambda p: {"verdict": "undecided", "summary": "x", "rule": "x", "evidence": [], "best_step": None, "best_gain": None,
                                         "advice": "x", "change": None, "provisional": False},

@@ -283,6 +283,7 @@ def test_answers_are_as_described(served):
         check("get", "/datasets/{id}/report?wait=60&model=" + body["model"], id=dataset)
         check("get", "/datasets/{id}", id=dataset)
         check("patch", "/jobs/{id}", {"name": "n"}, id=job)
+    check("post", "/datasets/{id}/corrections", {"exclude": {"lines": [1]}, "labels": [], "name": "c"}, id=data["bert"])
     check("post", "/models/{name}/predict", {"inputs": ["a"], "max_tokens": 2}, name="llama")
     check("post", "/models/{name}/evaluate", {"dataset": data["llama"]}, name="llama")
     for path in ("/jobs", "/jobs?limit=1", "/models", "/datasets", "/evaluations"):

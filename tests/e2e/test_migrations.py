@@ -37,7 +37,9 @@ def test_brought_forward(start, tmp_path, script):
     assert {id: job["status"] for id, job in listed.items()} == jobs and len(jobs) == 4
     for sweep in daemon.get("/sweeps").json()["data"]:
         assert [t["job"] for t in daemon.get(f"/sweeps/{sweep['id']}/trials").json()["data"]] == [id for id, job in listed.items() if job["parent_sweep"] == sweep["id"]]
-    assert daemon.get("/datasets").json()["data"] and daemon.get("/models").json()["data"]
+    data = daemon.get("/datasets").json()["data"]
+    assert sum(d["corrected_from"] is not None for d in data) == (script.stem >= "0010")
+    assert data and daemon.get("/models").json()["data"]
     for id in jobs:
         assert daemon.look(id)["id"] == id and len(daemon.events(id)) == told[id]
         assert len(daemon.get(f"/jobs/{id}/metrics?limit=10000").json()["data"]) == steps.get(id, 0)

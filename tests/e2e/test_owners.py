@@ -149,6 +149,7 @@ ACTIONS = {
                               if role != "submit, own" else [("POST", "/jobs", job_body(w, role, priority=1))],
     "another's data set: look, preview, report": get("/datasets/{w.data}", "/datasets/{w.data}/preview?model=base", "/datasets/{w.data}/report"),
     "another's data set: train, evaluate on it": on_data,
+    "another's data set: copy with corrections": lambda w, role: [("POST", f"/datasets/{w.data}/corrections", {"exclude": {"lines": [9]}})],
     "another's data set: delete": lambda w, role: [("DELETE", f"/datasets/{w.new_data()}", None)],
     "another's job: look, metrics, events, log, results, fit": get("/jobs/{w.job}", "/jobs/{w.job}/metrics", "/jobs/{w.job}/metrics?format=csv",
         "/jobs/{w.job}/events", "/jobs/{w.job}/log", "/jobs/{w.job}/checkpoints", "/jobs/{w.job}/artifacts", "/jobs/{w.job}/artifacts.tar",
