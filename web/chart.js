@@ -17,10 +17,12 @@ export class Chart {
     this.train = [];
     this.val = [];
     this.sample = [];
+    this.neutral = [];
+    this.kl = el("span");
     this.canvas = el("canvas", { role: "img", tabindex: 0, "aria-label": "no values yet" });
     this.node = el("div", {}, this.canvas, el("p", { class: "row soft" },
       el("span", { class: "key-train" }, "training loss"), el("span", { class: "key-val" }, "validation loss"),
-      el("span", { class: "key-sample" }, "training rows evaluated")));
+      el("span", { class: "key-sample" }, "training rows evaluated"), el("span", { class: "key-neutral", hidden: true }, "neutral text"), this.kl));
     new ResizeObserver(() => this.draw()).observe(this.canvas);
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.draw());
   }
@@ -29,6 +31,11 @@ export class Chart {
     if (row.loss !== null && row.loss !== undefined) this.train.push([row.step, row.loss]);
     if (row.val_loss !== null && row.val_loss !== undefined) this.val.push([row.step, row.val_loss]);
     if (row.train_eval_loss !== null && row.train_eval_loss !== undefined) this.sample.push([row.step, row.train_eval_loss]);
+    if (row.neutral_loss !== null && row.neutral_loss !== undefined) {
+      this.neutral.push([row.step, row.neutral_loss]);
+      this.node.querySelector(".key-neutral").hidden = false;
+    }
+    if (row.val_kl !== null && row.val_kl !== undefined) this.kl.textContent = `KL from the base ${row.val_kl.toPrecision(3)} at step ${row.step}`;
     if (!this.waiting) {
       this.waiting = true;
       requestAnimationFrame(() => { this.waiting = false; this.draw(); });
@@ -44,7 +51,7 @@ export class Chart {
     canvas.height = height * scale;
     const g = canvas.getContext("2d");
     g.scale(scale, scale);
-    const all = [...this.train, ...this.val, ...this.sample];
+    const all = [...this.train, ...this.val, ...this.sample, ...this.neutral];
     if (!all.length) return;
     const style = getComputedStyle(document.documentElement);
     const color = (name) => style.getPropertyValue(name).trim();
@@ -79,6 +86,7 @@ export class Chart {
     line(this.train, "--train", false);
     g.setLineDash([5, 4]);
     line(this.sample, "--train", false);
+    line(this.neutral, "--soft", false);
     g.setLineDash([]);
     line(this.val, "--val", this.val.length < 100);
     const last = this.train.at(-1), judged = this.val.at(-1);

@@ -184,7 +184,7 @@ export async function job(main, signal, id) {
     if (signal.aborted) return;
     addEvent(event);
     if (event.type === "step" && event.data.step > drawn) chart.add(event.data);
-    if (event.type === "eval" && event.data.step > drawn) chart.add({ step: event.data.step, val_loss: event.data.val_loss, train_eval_loss: event.data.train_eval_loss });
+    if (event.type === "eval" && event.data.step > drawn) chart.add(event.data);
     pending ??= setTimeout(async () => {
       pending = null;
       if (signal.aborted) return;

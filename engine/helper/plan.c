@@ -304,8 +304,9 @@ static double estimate_seconds(const struct hn_planning *p, const struct hn_run 
         (double)run->loaded.model.parameters;
     double evaluations =
         run->validation.n_rows ? (double)run->steps / (double)p->spec.hp.eval_every + 2 : 0;
-    flops += evaluations * (double)(run->validation.n_tokens + run->train_sample.n_tokens) * 2 *
-        (double)run->loaded.model.parameters;
+    double evaluated = (double)(run->validation.n_tokens + run->train_sample.n_tokens) +
+        (double)run->neutral.n_tokens + 2 * (double)run->kl_rows.n_tokens;
+    flops += evaluations * evaluated * 2 * (double)run->loaded.model.parameters;
     return flops / (rate * (double)(p->spec.threads > 0 ? p->spec.threads : 1)) + 5;
 }
 

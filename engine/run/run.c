@@ -8,6 +8,7 @@
 #include "engine/run/batch.h"
 #include "engine/base/buf.h"
 #include "engine/run/checkpoint.h"
+#include "engine/run/forgetting.h"
 #include "engine/data/row_set.h"
 #include "engine/run/token_file.h"
 #include "engine/run/train_sample.h"
@@ -226,6 +227,8 @@ static void forget_rows(struct hn_run *run) {
     hn_examples_finish(&run->validation);
     hn_examples_finish(&run->test);
     hn_examples_finish(&run->train_sample);
+    hn_examples_finish(&run->neutral);
+    hn_examples_finish(&run->kl_rows);
     hn_map_close(&run->tokens);
 }
 
@@ -432,6 +435,29 @@ static int sample_training(struct hn_run *run, struct hn_error *err) {
     return rc;
 }
 
+/* A full run changes the weights that it read, so that it needs the file's own beside them; an
+ * adapter is left out of the graph instead. */
+static int open_base(struct hn_run *run, const char *dir, struct hn_error *err) {
+    const struct hn_spec *spec = run->loaded.spec;
+    char path[4096];
+    if (spec->method != HN_METHOD_FULL)
+        return 0;
+    hn_spec_path(path, sizeof path, dir, spec->model_file);
+    int rc = hn_model_open(&run->base, path, err);
+    return rc ? rc
+              : hn_model_set_head(
+                    &run->base, spec->labels.objective, hn_labels_outputs(&spec->labels), err);
+}
+
+/* Beside validation rows, of models that write text. */
+static int sample_forgetting(struct hn_run *run, const char *dir, struct hn_error *err) {
+    if (spec_has_head(run->loaded.spec) || !run->validation.n_rows)
+        return 0;
+    int rc = hn_kl_rows_make(&run->validation, &run->kl_rows, err);
+    hn_examples_release(&run->validation);
+    return rc ? rc : open_base(run, dir, err);
+}
+
 int hn_run_load(struct hn_run *run, const struct hn_spec *spec, const char *dir, const char *tokens,
     struct hn_error *err) {
     *run = (struct hn_run){.threads = spec->threads > 0 ? (unsigned)spec->threads
@@ -449,6 +475,8 @@ int hn_run_load(struct hn_run *run, const struct hn_spec *spec, const char *dir,
     }
     if (!rc)
         rc = sample_training(run, err);
+    if (!rc)
+        rc = sample_forgetting(run, dir, err);
     if (!rc)
         rc = hn_loaded_choose_params(&run->loaded, err);
     if (!rc)
@@ -546,10 +574,12 @@ static bool evaluates(const struct hn_run *run) {
     return run->validation.n_rows || run->test.n_rows;
 }
 
-/* The largest of what validation, test and sampled training rows can bring together. */
+/* The largest of what validation, test, sampled training rows and neutral text can bring
+ * together. */
 static int largest_evaluation(
     struct hn_run *run, size_t limit, size_t dims[HN_DIMS], struct hn_error *err) {
-    const struct hn_examples *sets[] = {&run->validation, &run->test, &run->train_sample};
+    const struct hn_examples *sets[] = {
+        &run->validation, &run->test, &run->train_sample, &run->neutral};
     size_t one[HN_DIMS];
     int rc = 0;
     memset(dims, 0, HN_DIMS * sizeof *dims);
@@ -583,6 +613,14 @@ static size_t rows_bytes(const struct hn_run *run) {
     return bytes < RELEASE_BYTES ? bytes : RELEASE_BYTES;
 }
 
+/* Of the sets that forgetting is measured on, with the base's logits while they are compared. */
+static size_t forgetting_bytes(const struct hn_run *run) {
+    size_t logits =
+        run->phases[HN_PHASE_BASE].plan.caps.dims[HN_DIM_TARGETS] * run->loaded.model.head.outputs;
+    return hn_examples_bytes(&run->neutral) + hn_examples_bytes(&run->kl_rows) +
+        logits * sizeof(float);
+}
+
 static size_t fit_bytes(const struct hn_run *run) {
     size_t rows = run->validation.n_rows <= HN_FIT_ROWS ? run->validation.n_rows : 0;
     return (rows + 2 * run->train_sample.n_rows) * FIT_BYTES;
@@ -593,19 +631,49 @@ static void sum_memory(struct hn_run *run) {
     struct hn_memory *m = &run->memory;
     *m = (struct hn_memory){
         .process = PROCESS_BYTES, .params = 4 * sizeof(float) * run->loaded.n_params};
-    /* A full run reads the file only to begin, before gradients and moments take any memory. */
-    m->mapped = run->loaded.spec->method == HN_METHOD_FULL ? 0 : run->loaded.model.mapped_bytes;
+    /* A full run reads the file to begin, before gradients and moments take any memory, and where
+     * it is compared with its base. */
+    m->mapped = run->loaded.spec->method == HN_METHOD_FULL ? run->base.mapped_bytes
+                                                           : run->loaded.model.mapped_bytes;
     for (int i = 0; i < HN_PHASES; i++)
         m->arena =
             run->phases[i].plan.arena_bytes > m->arena ? run->phases[i].plan.arena_bytes : m->arena;
     m->data = rows_bytes(run) + hn_examples_bytes(&run->train_sample) +
         (run->validation.n_rows + run->train_sample.n_rows) * SCORE_BYTES + fit_bytes(run) +
-        (hn_run_reads_texts(run) ? run->dataset_bytes : 0) + hn_batch_bytes(run->batch_tokens) +
-        run->batch_tokens * TARGET_BYTES;
+        forgetting_bytes(run) + (hn_run_reads_texts(run) ? run->dataset_bytes : 0) +
+        hn_batch_bytes(run->batch_tokens) + run->batch_tokens * TARGET_BYTES;
     size_t training = m->arena + m->params + m->mapped;
     size_t read_back = merged_bytes(run) > run->other_bytes ? merged_bytes(run) : run->other_bytes;
     size_t verifying = m->arena + m->params / 4 + m->mapped + read_back;
     m->peak = (training > verifying ? training : verifying) + m->data + m->process;
+}
+
+/* Windows of the neutral text that fit a micro-batch. */
+static int cut_neutral(struct hn_run *run, struct hn_error *err) {
+    size_t window = run->loaded.model.config.context,
+           most = (size_t)run->loaded.spec->hp.micro_batch_tokens;
+    hn_examples_finish(&run->neutral);
+    return run->kl_rows.n_rows
+        ? hn_neutral_make(&run->loaded, window < most ? window : most, &run->neutral, err)
+        : 0;
+}
+
+/* The phases that compare the base with what becomes of it, in batches of at most `tokens`. */
+static int plan_forgetting(struct hn_run *run, size_t tokens, struct hn_error *err) {
+    const struct hn_model *own = &run->loaded.model,
+                          *base = run->loaded.adapter.n ? own : &run->base;
+    struct hn_graph_options bare = {.logits = true},
+                            tuned = {.adapter = run->loaded.adapter.n ? &run->loaded.adapter : NULL,
+                                .logits = true};
+    struct hn_plan_options plan = {.caps = {.threads = run->threads}};
+    if (!run->kl_rows.n_rows)
+        return 0;
+    int rc = largest_batch(&run->kl_rows, tokens, SIZE_MAX, plan.caps.dims, err);
+    if (plan.caps.dims[HN_DIM_TARGETS] > HN_KL_CHUNK)
+        plan.caps.dims[HN_DIM_TARGETS] = HN_KL_CHUNK;
+    if (!rc)
+        rc = hn_phase_make(&run->phases[HN_PHASE_BASE], base, &bare, &plan, err);
+    return rc ? rc : hn_phase_make(&run->phases[HN_PHASE_TUNED], own, &tuned, &plan, err);
 }
 
 int hn_run_plan(struct hn_run *run, struct hn_error *err) {
@@ -613,6 +681,8 @@ int hn_run_plan(struct hn_run *run, struct hn_error *err) {
     for (int i = 0; i < HN_PHASES; i++)
         hn_phase_finish(&run->phases[i]);
     int rc = count_steps(run, err);
+    if (!rc)
+        rc = cut_neutral(run, err);
     size_t tokens = (size_t)spec->hp.micro_batch_tokens;
     tokens = tokens > run->longest ? tokens : run->longest; /* a row is never split */
     const struct hn_model_config *config = &run->loaded.model.config;
@@ -641,6 +711,8 @@ int hn_run_plan(struct hn_run *run, struct hn_error *err) {
         run->batch_tokens = HN_SAMPLE_CHUNK;
     if (!rc && evaluates(run))
         rc = hn_phase_make(&run->phases[HN_PHASE_EVAL], &run->loaded.model, &eval, &plan, err);
+    if (!rc)
+        rc = plan_forgetting(run, tokens, err);
     plan.caps.dims[HN_DIM_TARGETS] = spec_has_head(spec) ? run->longest : HN_VERIFY_TARGETS;
     plan.caps.dims[HN_DIM_TOKENS] = run->longest;
     if (!rc)
@@ -661,6 +733,7 @@ void hn_run_finish(struct hn_run *run) {
     free(run->sample_rows);
     forget_rows(run);
     close_data(run);
+    hn_model_close(&run->base);
     hn_loaded_finish(&run->loaded);
     *run = (struct hn_run){0};
 }

@@ -38,13 +38,24 @@ struct hn_memory {  /* bytes */
     size_t peak;    /* the sum that admission counts with */
 };
 
-enum hn_phase_kind { HN_PHASE_TRAIN, HN_PHASE_EVAL, HN_PHASE_SAMPLE, HN_PHASE_VERIFY, HN_PHASES };
+/* BASE and TUNED give logits of the same targets, for KL; without them no phase is made. */
+enum hn_phase_kind {
+    HN_PHASE_TRAIN,
+    HN_PHASE_EVAL,
+    HN_PHASE_SAMPLE,
+    HN_PHASE_VERIFY,
+    HN_PHASE_BASE,
+    HN_PHASE_TUNED,
+    HN_PHASES
+};
 
 struct hn_run {
     struct hn_loaded loaded;
     struct hn_dataset train_data, validation_data, test_data;
     struct hn_examples train, validation, test;
     struct hn_examples train_sample;      /* training rows that are evaluated as well */
+    struct hn_examples neutral, kl_rows;  /* see forgetting.h; empty for other objectives */
+    struct hn_model base;                 /* of method full, as its file has it, for KL */
     struct hn_map tokens;                 /* the file that they lie in, when there is one */
     size_t dataset_bytes;                 /* memory that the open data sets take */
     const struct hn_dataset *sample_data; /* rows that samples are taken from */

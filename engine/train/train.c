@@ -10,6 +10,7 @@
 #include "engine/run/checkpoint.h"
 #include "engine/run/compute.h"
 #include "engine/engine.h"
+#include "engine/eval/divergence.h"
 #include "engine/eval/evaluate.h"
 #include "engine/train/events.h"
 #include "engine/export/export.h"
@@ -228,14 +229,33 @@ static void note_best(struct hn_progress *p, bool best, double value, double los
     p->evaluations_since_best = 0;
 }
 
-static int report_evaluation(struct hn_trainer *t, const struct hn_evaluation *e, double train_loss,
-    double seconds, bool best, struct hn_error *err) {
+/* What is measured beside the validation rows; NaN: not of this run. */
+struct beside {
+    double train_loss, neutral_loss, kl;
+};
+
+static void report_beside(const struct beside *b, json_t *data, char *text, size_t size) {
+    const struct {
+        const char *name, *what;
+        double value;
+    } all[] = {{"train_eval_loss", "training rows' loss", b->train_loss},
+        {"neutral_loss", "neutral text's loss", b->neutral_loss},
+        {"val_kl", "KL from the base", b->kl}};
+    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
+        size_t used = strlen(text);
+        if (!isfinite(all[i].value))
+            continue;
+        json_object_set_new(data, all[i].name, f32(all[i].value));
+        snprintf(text + used, size - used, ", %s %.4f", all[i].what, all[i].value);
+    }
+}
+
+static int report_evaluation(struct hn_trainer *t, const struct hn_evaluation *e,
+    const struct beside *beside, double seconds, bool best, struct hn_error *err) {
     const struct hn_progress *p = &t->progress;
     json_t *data = json_pack("{s:I, s:I, s:o, s:b, s:o}", "step", (json_int_t)p->step, "rows",
         (json_int_t)t->run.validation.n_rows, "seconds", f32(seconds), "best", best, "val_loss",
         f32(e->loss));
-    if (isfinite(train_loss))
-        json_object_set_new(data, "train_eval_loss", f32(train_loss));
     char name[64], text[512] = "";
     const char *key;
     json_t *value;
@@ -245,8 +265,9 @@ static int report_evaluation(struct hn_trainer *t, const struct hn_evaluation *e
         json_object_set(data, name, value);
         snprintf(text + used, sizeof text - used, ", %s %.4g", key, json_number_value(value));
     }
-    tell("evaluation at step %zu: loss %.4f%s, training rows' loss %.4f%s", p->step, e->loss, text,
-        train_loss, best ? ", the best so far" : "");
+    report_beside(beside, data, text, sizeof text);
+    tell("evaluation at step %zu: loss %.4f%s%s", p->step, e->loss, text,
+        best ? ", the best so far" : "");
     if (e->confusion) {
         json_object_set(data, "confusion", e->confusion);
         json_object_set(data, "labels", t->spec.labels.names);
@@ -266,6 +287,33 @@ static int evaluate_training(struct hn_trainer *t, double *ret_loss, struct hn_e
     rc = isfinite(e.loss) ? hn_trainer_keep_scores(t, HN_SCORES_TRAIN, &e.scores, err) : 0;
     hn_evaluation_finish(&e);
     return rc;
+}
+
+/* How much of the base is left: the loss on the neutral text, and the distance of what is written
+ * on validation rows from what the base would have written. */
+static int measure_forgetting(
+    struct hn_trainer *t, double *ret_loss, double *ret_kl, struct hn_error *err) {
+    const struct hn_run *run = &t->run;
+    struct hn_evaluation e;
+    const struct hn_divergence kl = {
+        &run->phases[HN_PHASE_BASE], &run->phases[HN_PHASE_TUNED], t->params.values};
+    int rc = 0;
+    if (run->neutral.n_rows) {
+        rc = hn_evaluate(&t->compute, &run->phases[HN_PHASE_EVAL], &run->loaded, t->params.values,
+            &run->neutral, NULL, HN_EVALUATION_LOSSES, &e, err);
+        if (!rc)
+            *ret_loss = e.loss;
+        if (!rc)
+            hn_evaluation_finish(&e);
+    }
+    return rc || !run->kl_rows.n_rows ? rc
+                                      : hn_diverge(&t->compute, &kl, &run->kl_rows, ret_kl, err);
+}
+
+static int measure_beside(struct hn_trainer *t, struct beside *ret, struct hn_error *err) {
+    *ret = (struct beside){(double)NAN, (double)NAN, (double)NAN};
+    int rc = evaluate_training(t, &ret->train_loss, err);
+    return rc ? rc : measure_forgetting(t, &ret->neutral_loss, &ret->kl, err);
 }
 
 static int evaluate(struct hn_trainer *t, bool *ret_best, struct hn_error *err) {
@@ -290,12 +338,12 @@ static int evaluate(struct hn_trainer *t, bool *ret_best, struct hn_error *err) 
         double value = decisive(t, &e);
         *ret_best = is_better(t, value, e.loss);
         note_best(p, *ret_best, value, e.loss);
-        double train_loss = (double)NAN;
+        struct beside beside;
         rc = hn_trainer_keep_scores(t, "", &e.scores, err);
         if (!rc)
-            rc = evaluate_training(t, &train_loss, err);
+            rc = measure_beside(t, &beside, err);
         if (!rc)
-            rc = report_evaluation(t, &e, train_loss, now() - start, *ret_best, err);
+            rc = report_evaluation(t, &e, &beside, now() - start, *ret_best, err);
         if (!rc)
             rc = hn_trainer_tell_fit(t, err);
     }

@@ -135,12 +135,13 @@ static int on_warning(struct run *run, const json_t *data, const char *time, str
     return rc;
 }
 
-/* What is measured of validation rows, and of training rows beside them. */
+/* What is measured of validation rows, and of training rows and the neutral text beside them. */
 static json_t *val_part(const json_t *data) {
     json_t *val = json_object(), *value;
     const char *name;
     json_object_foreach((json_t *)(uintptr_t)data, name, value) {
-        if (strncmp(name, "val_", 4) == 0 || strcmp(name, "train_eval_loss") == 0)
+        if (strncmp(name, "val_", 4) == 0 || strcmp(name, "train_eval_loss") == 0 ||
+            strcmp(name, "neutral_loss") == 0)
             json_object_set(val, name, value);
     }
     return val;

@@ -131,7 +131,7 @@ def test_metrics_are_all_defined():
     names = next(row["values"] for row in tables()["hyperparameters"] if row["name"] == "metric_for_best")
     defined = set(re.findall(r"`(val_\w+)`", "\n".join(
         line.split("|")[1] for line in (ROOT / "web/manual/metrics.md").read_text().splitlines() if line.startswith("|"))))
-    assert set(names) - {"auto"} == defined
+    assert set(names) - {"auto"} == defined - {"val_kl"}  # which bounds a run, but is no measure of how good it is
 
 
 def test_fields_of_a_job_are_all_named(daemon):

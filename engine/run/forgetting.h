@@ -1,0 +1,30 @@
+/*
+ * What forgetting is measured on, of models that write text: windows of a neutral text that comes
+ * with the engine (neutral.txt: five languages, code, tables, numbers), and positions of validation
+ * rows at which the base and the tuned model are compared. Both are the same in every attempt at a
+ * run, and the windows in every run on the same base.
+ */
+#ifndef HN_ENGINE_RUN_FORGETTING_H
+#define HN_ENGINE_RUN_FORGETTING_H
+
+#include "engine/run/loaded.h"
+
+/* Windows are spread evenly over the text; each begins with the tokenizer's BOS, if it adds one. */
+#define HN_NEUTRAL_WINDOW ((size_t)128) /* tokens */
+#define HN_NEUTRAL_WINDOWS ((size_t)16)
+
+/* Validation rows, spread evenly, and targets of each, spread evenly; and how many targets have
+ * their logits in memory at once, twice. */
+#define HN_KL_ROWS ((size_t)64)
+#define HN_KL_TARGETS ((size_t)32)
+#define HN_KL_CHUNK ((size_t)64)
+
+/* Windows of at most `window` tokens. No rows where the tokenizer cannot spell the text. Owner
+ * calls hn_examples_finish. */
+int hn_neutral_make(
+    const struct hn_loaded *loaded, size_t window, struct hn_examples *ret, struct hn_error *err);
+/* The rows with the targets that are compared, all of weight 1. Owner calls hn_examples_finish. */
+int hn_kl_rows_make(
+    const struct hn_examples *validation, struct hn_examples *ret, struct hn_error *err);
+
+#endif
