@@ -157,6 +157,47 @@ int hn_datasets_delete(struct hn_request *req, struct hn_error *err) {
     return rc;
 }
 
+/* "12,20-30" as a list. */
+static json_t *split_lines(const char *text) {
+    json_t *list = json_array();
+    for (size_t n; list && *text; text += n + (text[n] == ',')) {
+        n = strcspn(text, ",");
+        if (json_array_append_new(list, json_stringn(text, n))) {
+            json_decref(list);
+            return NULL;
+        }
+    }
+    return list;
+}
+
+int hn_datasets_rows(struct hn_request *req, struct hn_error *err) {
+    const char *text = hn_request_query(req, "lines");
+    json_t *record = NULL, *result = NULL, *lines = NULL;
+    struct hn_db *db = hn_request_db(req, err);
+    int rc = db ? hn_db_dataset_get(db, req->params[0], &record, err) : HN_E_INTERNAL;
+    if (!rc && (!text || !*text || !(lines = split_lines(text)))) {
+        rc = hn_fail(err, HN_E_MISSING_FIELD, "say which lines are wanted");
+        hn_error_field(err, "lines");
+        hn_error_hint(err, "for example ?lines=12,20-30");
+    }
+    if (!rc) {
+        json_t *params = json_pack("{s:o,s:O}", "data",
+            hn_dataset_params(req->server->config->state, record), "lines", lines);
+        const struct hn_question question = {.op = "dataset.rows",
+            .params = params,
+            .asker = &req->asker,
+            .brief = true,
+            .timeout_seconds = PREVIEW_SECONDS};
+        rc = hn_helper_call(req->server->data_helper, &question, &result, &req->details, err);
+        json_decref(params);
+    }
+    if (!rc)
+        rc = hn_reply_json(req, 200, result, err);
+    json_decref(record);
+    json_decref(lines);
+    return rc;
+}
+
 static int read_corrections(
     struct hn_request *req, json_t **ret_body, const char **ret_name, struct hn_error *err) {
     static const char *const fields[] = {"exclude", "labels", "new_labels", "name", NULL};
@@ -184,6 +225,7 @@ int hn_datasets_correct(struct hn_request *req, struct hn_error *err) {
         rc = read_corrections(req, &body, &corrections.name, err);
     corrections.record = record;
     corrections.request = body;
+    hn_request_db_release(req); /* it may take long */
     if (!rc)
         rc = hn_dataset_correct(&library, &corrections, &made, &existing, &req->details, err);
     if (!rc)

@@ -24,6 +24,7 @@ int hn_datasets_list(struct hn_request *req, struct hn_error *err);
 int hn_datasets_get(struct hn_request *req, struct hn_error *err);
 int hn_datasets_delete(struct hn_request *req, struct hn_error *err);
 int hn_datasets_preview(struct hn_request *req, struct hn_error *err);
+int hn_datasets_rows(struct hn_request *req, struct hn_error *err);
 int hn_datasets_correct(struct hn_request *req, struct hn_error *err);
 int hn_datasets_report(struct hn_request *req, struct hn_error *err);
 

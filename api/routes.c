@@ -34,6 +34,8 @@ static const struct hn_route routes[] = {
         "delete a data set that no job needs"},
     {"GET", "/datasets/{id}/preview", hn_datasets_preview, HN_SCOPE_READ, NO, WAIT,
         "model,row,template", "the tokens of one row: what is trained, masked, truncated"},
+    {"GET", "/datasets/{id}/rows", hn_datasets_rows, HN_SCOPE_READ, NO, WAIT, "lines",
+        "rows by the lines they begin in: what is to be read, and the label"},
     {"POST", "/datasets/{id}/corrections", hn_datasets_correct, HN_SCOPE_SUBMIT, JSON, WAIT, "",
         "make a corrected copy of a data set: rows left out, labels set, all else as it was"},
     {"GET", "/datasets/{id}/report", hn_datasets_report, HN_SCOPE_READ, NO, WAIT,

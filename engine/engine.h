@@ -81,6 +81,9 @@ int hn_train(const char *run_dir, int lock_fd);
  *                     file without some rows and with other labels (data/correct.h) into the new
  *                     file `to`
  *     → {"bytes","sha256","rows","excluded","relabelled","changes"}
+ *   dataset.rows      {"data":DATA,"lines":["12","20-30"]}
+ *     → {"data":[{"line","row","text","label","truncated"}]}: rows that begin in these lines, the
+ *     first 1,000 of them
  *   dataset.preview   {"model":MODEL,"data":DATA,"row":N,"task"|null,"hyperparameters":{…}}
  *     → the contract's preview
  *   dataset.report    {"data":DATA,"other":null|DATA,"model":null|MODEL}

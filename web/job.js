@@ -1,6 +1,7 @@
 // One job: state, curve, samples, events, predictions, files. All of it follows the event stream.
 import * as api from "/web/api.js";
 import { Chart } from "/web/chart.js";
+import { examples } from "/web/corrections.js";
 import { evaluations, measures } from "/web/evaluations.js";
 import { bytes, download, duration, el, fill, problem, short, state, table, targets, warnings, when } from "/web/dom.js";
 
@@ -159,7 +160,7 @@ export async function job(main, signal, id) {
     el("section", {}, el("h2", {}, "Evaluation"), fitBox, evalBox),
     ...(now.task === "generation" ? [el("section", {}, el("h2", {}, "Samples, before and after"), sampleBox)] : []),
     predictor(now),
-    ...(ended(now) ? [evaluations(now)] : []),
+    ...(ended(now) ? [evaluations(now), examples(now)] : []),
     el("section", {}, el("h2", {}, "Files"), fileBox),
     el("section", {}, el("h2", {}, "Events"), el("div", { class: "events", tabindex: 0, role: "log" }, el("table", { "aria-label": "Events" }, log))),
     el("section", {}, el("details", {}, el("summary", {}, "Hyperparameters"), table("Hyperparameters", ["name", "value", "why"],

@@ -9,7 +9,7 @@ import { report } from "/web/report.js";
 import { sweep, sweeps } from "/web/sweeps.js";
 
 const pages = [
-  [/^#\/new(?:\?from=(job_\w+))?$/, submit],
+  [/^#\/new(?:\?from=(job_\w+)(?:&dataset=(ds_\w+))?)?$/, submit],
   [/^#\/data$/, library],
   [/^#\/data\/(ds_\w+)$/, report],
   [/^#\/jobs\/(job_\w+)$/, job],

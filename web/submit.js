@@ -22,11 +22,12 @@ function read(text) {
   try { return JSON.parse(text); } catch { return text; }
 }
 
-export async function submit(main, signal, from) {
+// `from`: a job whose request is changed; `dataset`: what it is to train on instead.
+export async function submit(main, signal, from, dataset) {
   const [spec, models, datasets, old] = await Promise.all([
     api.get("/openapi.json"), api.get("/models?limit=1000"), api.get("/datasets?limit=1000"), from ? api.get(`/jobs/${from}`) : null,
   ]);
-  const base = old?.request ?? {};
+  const base = { ...old?.request, ...(dataset ? { dataset } : {}) };
   const schemas = spec.components.schemas;
   const answer = el("div", { "aria-live": "polite" });
   const file = el("input", { type: "file", name: "file" });

@@ -1,5 +1,6 @@
 // Sweeps: the list, and one with its trials, how the best came about, and each setting against the result.
 import * as api from "/web/api.js";
+import { suspects } from "/web/corrections.js";
 import { duration, el, fill, problem, short, state, table, warnings, when } from "/web/dom.js";
 import { plot } from "/web/plot.js";
 
@@ -76,7 +77,7 @@ const trialRow = (sweep, t) => [t.number, t.job ? el("a", { href: `#/jobs/${t.jo
 
 export async function sweep(main, signal, id) {
   let now = await api.get(`/sweeps/${id}`);
-  const top = el("div"), buttons = el("p", { class: "row" }), plots = el("div", { class: "plots" }), list = el("div");
+  const top = el("div"), buttons = el("p", { class: "row" }), plots = el("div", { class: "plots" }), list = el("div"), wrong = el("div");
   async function refresh(next) {
     now = next ?? await api.get(`/sweeps/${id}`);
     const { data } = await api.get(`/sweeps/${id}/trials`);
@@ -84,12 +85,13 @@ export async function sweep(main, signal, id) {
     fill(top, summary(now));
     buttons.replaceChildren(...actions(now, refresh));
     plots.replaceChildren(...curves(now, data));
+    if (now.folds?.label_errors && typeof now.request.job.dataset === "string" && !wrong.firstChild) wrong.append(suspects(now));
     const rungs = Math.max(0, ...data.map((t) => t.rungs.length));
     const rows = data.map((t) => trialRow(now, { ...t, rungs: [...t.rungs, ...Array(rungs - t.rungs.length).fill({ value: null })] }));
     list.replaceChildren(table("Trials", ["trial", "job", "settings", "status", "step", ...Array.from({ length: rungs }, (_, i) => `at rung ${i + 1}`), now.plan.metric, ""], rows));
   }
   await refresh(now);
-  main.replaceChildren(el("h1", {}, now.name || now.id), el("section", {}, top, buttons), el("section", {}, el("h2", {}, "Results"), plots),
+  main.replaceChildren(el("h1", {}, now.name || now.id), el("section", {}, top, buttons), el("section", {}, el("h2", {}, "Results"), plots), wrong,
     el("section", {}, el("h2", {}, "Trials"), list, el("p", {}, el("button", { onclick: async () => {
       const text = await api.text(`/sweeps/${id}/trials?format=csv`);
       const { download } = await import("/web/dom.js");

@@ -61,25 +61,12 @@ static int add_correction(struct copy *c, size_t row, size_t entry, struct hn_er
     return 0;
 }
 
-/* The first row that begins in this line or behind it. */
-static size_t row_from(const struct hn_dataset *data, uint64_t line) {
-    size_t low = 0, high = data->n_rows;
-    while (low < high) {
-        size_t middle = low + (high - low) / 2;
-        if (data->lines[middle] < line)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return low;
-}
-
 /* Adds the rows that begin in the lines: at least one, and in no line two. `field` is the
  * request's. */
 static int add_rows(struct copy *c, const struct hn_lines *lines, size_t entry, const char *field,
     struct hn_error *err) {
     const struct hn_dataset *data = c->data;
-    size_t row = row_from(data, lines->first), begin = row;
+    size_t row = hn_dataset_row_from(data, lines->first), begin = row;
     int rc = 0;
     for (; !rc && row < data->n_rows && data->lines[row] <= lines->last; row++) {
         if (row + 1 < data->n_rows && data->lines[row + 1] == data->lines[row]) {

@@ -449,6 +449,18 @@ int hn_dataset_column(const struct hn_dataset *data, size_t row, const char *col
     return rc;
 }
 
+size_t hn_dataset_row_from(const struct hn_dataset *data, uint64_t line) {
+    size_t low = 0, high = data->n_more ? data->more[0].first : data->n_rows;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (data->lines[middle] < line)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
 void hn_row_cut_lines(const struct hn_dataset *data, const struct hn_span *span,
     const struct hn_extent *before, struct hn_extent *ret) {
     const char *text = (const char *)data->map.data;

@@ -81,6 +81,8 @@ int hn_dataset_open(struct hn_dataset *ret, const char *path,
  */
 int hn_dataset_append(struct hn_dataset *data, const char *path,
     const struct hn_dataset_options *options, struct hn_error *err);
+/* The first row of the first file that begins in this line or behind it; n_rows: there is none. */
+size_t hn_dataset_row_from(const struct hn_dataset *data, uint64_t line);
 /* Which of the files a row is from, from 0. */
 size_t hn_dataset_part(const struct hn_dataset *data, size_t row);
 void hn_dataset_close(struct hn_dataset *data);

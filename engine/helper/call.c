@@ -2,7 +2,10 @@
 #include "engine/helper/call.h"
 #include "engine/base/json.h"
 
+#include <stdlib.h>
 #include <string.h>
+
+#define TEXT_BYTES ((size_t)4000) /* of a row's text that is told */
 
 int hn_helper_path(const json_t *object, const char **path, struct hn_error *err) {
     *path = NULL;
@@ -42,4 +45,25 @@ void hn_helper_issues(struct hn_helper_call *call, const struct hn_dataset *data
         if (row)
             json_array_append_new(call->details, row);
     }
+}
+
+void hn_helper_tell_row(const json_t *row, json_t *out) {
+    static const char *const texts[] = {"text", "prompt", "question", "tokens", "messages"};
+    static const char *const labels[] = {"label", "completion", "answers", "tags", "chosen"};
+    json_t *text = NULL, *label = NULL;
+    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
+        text = text ? text : json_object_get(row, texts[i]);
+        label = label ? label : json_object_get(row, labels[i]);
+    }
+    char *made = json_is_string(text) ? NULL : json_dumps(text ? text : row, JSON_COMPACT);
+    const char *whole = json_is_string(text) ? json_string_value(text) : made ? made : "";
+    size_t n = strlen(whole), kept = n;
+    if (n > TEXT_BYTES)
+        for (kept = TEXT_BYTES; kept && ((unsigned char)whole[kept] & 0xc0) == 0x80; kept--)
+            ;
+    json_object_set_new(out, "text", json_stringn(whole, kept));
+    if (kept < n)
+        json_object_set_new(out, "truncated", json_true());
+    json_object_set(out, "label", label ? label : json_null());
+    free(made);
 }

@@ -39,9 +39,9 @@ struct hn_helper_call {
 typedef int hn_helper_fn(
     struct hn_helper_call *call, const json_t *params, json_t **ret, struct hn_error *err);
 hn_helper_fn hn_helper_dataset_inspect, hn_helper_dataset_unpack, hn_helper_dataset_correct,
-    hn_helper_dataset_preview, hn_helper_dataset_report, hn_helper_model_inspect,
-    hn_helper_job_plan, hn_helper_predict, hn_helper_evaluate, hn_helper_export, hn_helper_compare,
-    hn_helper_examples, hn_helper_fit, hn_helper_machine_rate;
+    hn_helper_dataset_rows, hn_helper_dataset_preview, hn_helper_dataset_report,
+    hn_helper_model_inspect, hn_helper_job_plan, hn_helper_predict, hn_helper_evaluate,
+    hn_helper_export, hn_helper_compare, hn_helper_examples, hn_helper_fit, hn_helper_machine_rate;
 
 /* Sends {"id","chunk"} before the result; takes over `chunk`. */
 int hn_helper_chunk(struct hn_helper_call *call, json_t *chunk, struct hn_error *err);
@@ -51,6 +51,9 @@ void hn_helper_issues(struct hn_helper_call *call, const struct hn_dataset *data
  * borrowed. */
 int hn_helper_data(const json_t *object, const char **path, struct hn_dataset_options *options,
     struct hn_error *err);
+/* "text", what is to be read in a row, cut ("truncated") where it is long, and "label", what the
+ * row gives as its answer. */
+void hn_helper_tell_row(const json_t *row, json_t *out);
 /* {"path"} of `object`, required. */
 int hn_helper_path(const json_t *object, const char **path, struct hn_error *err);
 

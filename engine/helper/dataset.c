@@ -1,11 +1,13 @@
 /*
  * dataset.inspect: is this file a data set, of what kind, and what is wrong with it.
  * dataset.correct: a copy of the file without some of its rows, and with other labels.
+ * dataset.rows: rows by their lines, as they are read.
  * dataset.preview: one row as the model would see it: every token, and whether it is trained,
  * masked or cut off.
  */
 #include "engine/limits.h"
 #include "engine/families/load.h"
+#include "engine/data/choice.h"
 #include "engine/data/correct.h"
 #include "engine/data/encode.h"
 #include "engine/model/model.h"
@@ -17,6 +19,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#define ROWS_MAX 1000 /* that are told at once */
 
 static int open_data(struct hn_helper_call *call, const json_t *params, struct hn_dataset *data,
     struct hn_error *err) {
@@ -86,6 +90,53 @@ int hn_helper_dataset_correct(
     }
     json_decref(made);
     hn_dataset_close(data);
+    free(data);
+    return rc;
+}
+
+static int tell_rows(const struct hn_dataset *data, const struct hn_lines *lines, json_t *list,
+    struct hn_error *err) {
+    size_t row = hn_dataset_row_from(data, lines->first);
+    int rc = 0;
+    for (; !rc && row < data->n_rows && data->lines[row] <= lines->last; row++) {
+        json_t *object = NULL,
+               *out = json_pack(
+                   "{s:I,s:I}", "line", (json_int_t)data->lines[row], "row", (json_int_t)row + 1);
+        if (json_array_size(list) == ROWS_MAX) {
+            json_decref(out);
+            break;
+        }
+        rc = hn_dataset_row(data, row, &object, err);
+        if (!rc)
+            hn_helper_tell_row(object, out);
+        json_decref(object);
+        json_array_append_new(list, out);
+    }
+    return rc;
+}
+
+int hn_helper_dataset_rows(
+    struct hn_helper_call *call, const json_t *params, json_t **ret, struct hn_error *err) {
+    const json_t *wanted = json_object_get(params, "lines");
+    json_t *list = json_array();
+    struct hn_dataset *data = hn_calloc(1, sizeof *data);
+    int rc = data && list ? open_data(call, json_object_get(params, "data"), data, err)
+                          : hn_fail(err, HN_E_INTERNAL, "out of memory");
+    for (size_t i = 0; !rc && i < json_array_size(wanted); i++) {
+        struct hn_lines lines;
+        if (hn_lines_read(json_array_get(wanted, i), &lines) && !lines.part) {
+            rc = tell_rows(data, &lines, list, err);
+            continue;
+        }
+        rc = hn_fail(err, HN_E_INVALID_FIELD, "lines are numbers from 1 and ranges of them");
+        hn_error_field(err, "lines");
+        hn_error_hint(err, "for example lines=12,20-30");
+    }
+    if (!rc && !(*ret = json_pack("{s:O}", "data", list)))
+        rc = hn_fail(err, HN_E_INTERNAL, "out of memory");
+    json_decref(list);
+    if (data)
+        hn_dataset_close(data);
     free(data);
     return rc;
 }

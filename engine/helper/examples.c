@@ -16,7 +16,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define TEXT_BYTES ((size_t)4000) /* of a row's text */
 #define LIMIT_MAX 1000
 
 /* A row of the data: its examples (windows, copies by weight) follow each other in the file. */
@@ -277,28 +276,6 @@ static int list_step(struct listing *l, struct hn_error *err) {
     return HN_E_CONFLICT;
 }
 
-/* The text that is to be read, and what the row gives as its answer. */
-static void tell_text(const json_t *row, json_t *out) {
-    static const char *const texts[] = {"text", "prompt", "question", "tokens", "messages"};
-    static const char *const labels[] = {"label", "completion", "answers", "tags", "chosen"};
-    json_t *text = NULL, *label = NULL;
-    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
-        text = text ? text : json_object_get(row, texts[i]);
-        label = label ? label : json_object_get(row, labels[i]);
-    }
-    char *made = json_is_string(text) ? NULL : json_dumps(text ? text : row, JSON_COMPACT);
-    const char *whole = json_is_string(text) ? json_string_value(text) : made ? made : "";
-    size_t n = strlen(whole), kept = n;
-    if (n > TEXT_BYTES)
-        for (kept = TEXT_BYTES; kept && ((unsigned char)whole[kept] & 0xc0) == 0x80; kept--)
-            ;
-    json_object_set_new(out, "text", json_stringn(whole, kept));
-    if (kept < n)
-        json_object_set_new(out, "truncated", json_true());
-    json_object_set(out, "label", label ? label : json_null());
-    free(made);
-}
-
 static json_t *series(const struct listing *l, bool margins) {
     json_t *list = json_array();
     for (size_t k = 0; k < l->epochs; k++) {
@@ -330,6 +307,9 @@ static int tell_row(
         {"line", json_integer((json_int_t)hn_row_history_line(&l->history, row->first))},
         {"predicted", classes ? json_string(label_name(l, predicted)) : json_null()},
         {"losses", series(l, false)}, {"margins", classes ? series(l, true) : json_null()},
+        {"p",
+            y->objective != HN_OBJECTIVE_VALUE && isfinite(d.p) ? hn_json_float((float)d.p)
+                                                                : json_null()},
         {"score",
             l->order->score == none_of && !l->step ? json_null() : hn_json_float((float)score)},
         {"why", hn_json_text(why.data ? why.data : "", why.size)});
@@ -337,7 +317,7 @@ static int tell_row(
         json_object_set_new(
             out, "part", json_integer((json_int_t)hn_dataset_part(&l->data, number) + 1));
     if (out)
-        tell_text(object, out);
+        hn_helper_tell_row(object, out);
     hn_buf_free(&why);
     json_decref(object);
     return out && !json_array_append_new(list, out) ? 0

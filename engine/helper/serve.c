@@ -25,6 +25,7 @@ static const struct request_kind {
     {"dataset.inspect", hn_helper_dataset_inspect},
     {"dataset.unpack", hn_helper_dataset_unpack},
     {"dataset.correct", hn_helper_dataset_correct},
+    {"dataset.rows", hn_helper_dataset_rows},
     {"dataset.preview", hn_helper_dataset_preview},
     {"dataset.report", hn_helper_dataset_report},
     {"model.inspect", hn_helper_model_inspect},

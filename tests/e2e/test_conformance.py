@@ -282,6 +282,7 @@ def test_answers_are_as_described(served):
         check("get", "/datasets/{id}/preview?model=" + body["model"], id=dataset)
         check("get", "/datasets/{id}/report?wait=60&model=" + body["model"], id=dataset)
         check("get", "/datasets/{id}", id=dataset)
+        check("get", "/datasets/{id}/rows?lines=2,4-6", id=dataset)
         check("patch", "/jobs/{id}", {"name": "n"}, id=job)
     check("post", "/datasets/{id}/corrections", {"exclude": {"lines": [1]}, "labels": [], "name": "c"}, id=data["bert"])
     check("post", "/models/{name}/predict", {"inputs": ["a"], "max_tokens": 2}, name="llama")

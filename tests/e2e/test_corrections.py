@@ -222,6 +222,18 @@ def test_read_otherwise(served):
     assert correct(served, data, exclude={"lines": ["2-3"]})["rows"] == 10
 
 
+def test_rows_by_line(served):
+    text = "text,label\n" + "".join(f"{quoted(t)},{l}\n" for t, l in zip(TEXTS, LABELS))
+    data = upload(served, text.encode())
+    get = lambda lines: served.get(f"/datasets/{data['id']}/rows?lines={lines}")
+    assert get("6,2-3,7").json() == {"data": [{"line": n, "row": i + 1, "text": TEXTS[i], "label": LABELS[i]} for n, i in ((6, 4), (2, 0), (3, 1))]}
+    assert get("999").json() == {"data": []}
+    assert [get(wrong).json()["error"]["field"] for wrong in ("", "0", "a", "3-2", "2:3", "3,,4")] == ["lines"] * 6
+    long = upload(served, json.dumps({"text": "ü" * 3000}).encode())
+    (row,) = served.get(f"/datasets/{long['id']}/rows?lines=1").json()["data"]
+    assert row == {"line": 1, "row": 1, "text": "ü" * 2000, "label": None, "truncated": True}
+
+
 def test_kept(served):
     """The same again is the same data set; a copy of a copy; what it was made of outlives a restart and a lost store."""
     data = upload(served, ("text,label\n" + "".join(f"{quoted(t)},{l}\n" for t, l in zip(TEXTS, LABELS))).encode(), name="d")

@@ -121,7 +121,7 @@ def test_planted_wrong_labels_are_found(served):
     first = ask(limit=6)
     assert {row["line"] - 1 for row in first["data"]} == wrong and first["rows"] == 200 and first["every"] == 1
     row = first["data"][0]
-    assert row["label"] != row["predicted"] and len(row["losses"]) == len(row["margins"]) == 8 and row["score"] < 0
+    assert row["label"] != row["predicted"] and len(row["losses"]) == len(row["margins"]) == 8 and row["score"] < 0 < row["p"] < 0.5 and f"probability {row['p']:.2g}" in row["why"]
     assert np.isclose(row["score"], np.mean(row["margins"]), rtol=1e-5) and row["predicted"] in row["why"]
     assert first["data"] == sorted(first["data"], key=lambda r: r["score"])
     # pages: all rows once

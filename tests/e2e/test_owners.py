@@ -147,7 +147,8 @@ ACTIONS = {
     "jobs: submit on its own data": lambda w, role: [("POST", "/jobs", job_body(w, role))],
     "jobs: priority above 0": lambda w, role: [("POST", "/jobs", job_body(w, role, priority=1)), ("PATCH", f"/jobs/{w.job}", {"priority": 1})]
                               if role != "submit, own" else [("POST", "/jobs", job_body(w, role, priority=1))],
-    "another's data set: look, preview, report": get("/datasets/{w.data}", "/datasets/{w.data}/preview?model=base", "/datasets/{w.data}/report"),
+    "another's data set: look, preview, report": get("/datasets/{w.data}", "/datasets/{w.data}/preview?model=base", "/datasets/{w.data}/report",
+                                                    "/datasets/{w.data}/rows?lines=1"),
     "another's data set: train, evaluate on it": on_data,
     "another's data set: copy with corrections": lambda w, role: [("POST", f"/datasets/{w.data}/corrections", {"exclude": {"lines": [9]}})],
     "another's data set: delete": lambda w, role: [("DELETE", f"/datasets/{w.new_data()}", None)],
