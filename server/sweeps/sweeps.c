@@ -1,5 +1,6 @@
 /* See sweeps.h. One thread; whatever it decides, it can decide again. */
 #include "server/sweeps/sweeps.h"
+#include "engine/base/utf8.h"
 #include "server/base/log.h"
 #include "server/process/rundir.h"
 #include "server/server.h"
@@ -75,6 +76,8 @@ static char *text_of(json_t *value) {
     return text;
 }
 
+#define NAME_BYTES 150 /* of the sweep's name, at most, in those of its trials */
+
 /* The job of a trial: the request with its settings, named after the sweep and its number. */
 static json_t *trial_request(
     const struct looked *l, const struct hn_sweep_step *step, struct hn_error *err) {
@@ -84,8 +87,9 @@ static json_t *trial_request(
         json_decref(request);
         return NULL;
     }
-    json_object_set_new(
-        request, "name", json_sprintf("%.150s, trial %lld", name, (long long)step->number));
+    size_t size = hn_utf8_valid(name, strnlen(name, NAME_BYTES));
+    json_object_set_new(request, "name",
+        json_sprintf("%.*s, trial %lld", (int)size, name, (long long)step->number));
     return request;
 }
 

@@ -349,7 +349,9 @@ def test_wrong_labels(served):
     for i in turned:
         rows[i]["label"] = "neg" if rows[i]["label"] == "pos" else "pos"
     body = job(served, rows, max_steps=150, batch_size=16, eval_every=40, learning_rate=3e-3)
-    told = wait(served, begin(served, kind="folds", job=body, folds=4))
+    name = "x" + "\u2603" * 60  # 181 bytes, of which 150 end inside a character
+    told = wait(served, begin(served, kind="folds", job=body, folds=4, name=name))
+    assert served.get("/jobs/" + trials(served, told["id"])[2]["job"]).json()["name"] == name[:50] + ", trial 2"
     found = told["folds"]["label_errors"]
     listed = [json.loads(line) for line in served.get(f"/sweeps/{told['id']}/rows?sort=mislabelled").text.splitlines()]
     first = [row["line"] for row in listed[:len(turned)]]
