@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum type { INT, AUTO_INT, NULL_INT, FLOAT, AUTO_FLOAT, BOOL, ENUM, TARGETS };
+enum type { INT, AUTO_INT, NULL_INT, FLOAT, AUTO_FLOAT, NULL_FLOAT, BOOL, ENUM, TARGETS };
 
 struct row {
     const char *name;
@@ -25,6 +25,7 @@ struct row {
 #define MIN_NULL_INT(x) x
 #define MIN_FLOAT(x) x
 #define MIN_AUTO_FLOAT(x) x
+#define MIN_NULL_FLOAT(x) x
 #define MIN_BOOL(x) 0
 #define MIN_ENUM(x) 0
 #define MIN_TARGETS(x) 0
@@ -33,6 +34,7 @@ struct row {
 #define VALUES_NULL_INT(x) NULL
 #define VALUES_FLOAT(x) NULL
 #define VALUES_AUTO_FLOAT(x) NULL
+#define VALUES_NULL_FLOAT(x) NULL
 #define VALUES_BOOL(x) NULL
 #define VALUES_ENUM(x) x
 #define VALUES_TARGETS(x) NULL
@@ -52,6 +54,7 @@ void hn_hyperparams_defaults(struct hn_hyperparams *hp) {
 #define SET_NULL_INT(name, def) hp->name = HN_NONE_INT
 #define SET_FLOAT(name, def) hp->name = def
 #define SET_AUTO_FLOAT(name, def) hp->name = (double)NAN
+#define SET_NULL_FLOAT(name, def) hp->name = (double)NAN
 #define SET_BOOL(name, def) hp->name = def
 #define SET_ENUM(name, def) hp->name = def
 #define SET_TARGETS(name, def) strcpy(hp->name.names, def)
@@ -146,11 +149,10 @@ static int wrong(struct hn_error *err, const struct row *row, const char *prefix
         break;
     default:
         hn_fail(err, HN_E_INVALID_FIELD, "%s%s must be %s from %.10g to %.10g%s", prefix, row->name,
-            row->type == FLOAT || row->type == AUTO_FLOAT ? "a number" : "a whole number", row->min,
-            row->max,
-            row->type == AUTO_INT || row->type == AUTO_FLOAT ? ", or \"auto\""
-                : row->type == NULL_INT                      ? ", or null"
-                                                             : "");
+            row->type >= FLOAT ? "a number" : "a whole number", row->min, row->max,
+            row->type == AUTO_INT || row->type == AUTO_FLOAT       ? ", or \"auto\""
+                : row->type == NULL_INT || row->type == NULL_FLOAT ? ", or null"
+                                                                   : "");
     }
     hn_error_field(err, "%s%s", prefix, row->name);
     hn_error_hint(err, "%s: %s", row->name, row->help);
@@ -179,8 +181,10 @@ static int read_row(struct hn_hyperparams *hp, const struct row *row, const json
             return wrong(err, row, prefix);
         return 0;
     case AUTO_FLOAT:
+    case NULL_FLOAT:
     case FLOAT:
-        if (row->type == AUTO_FLOAT && is_auto)
+        if ((row->type == AUTO_FLOAT && is_auto) ||
+            (row->type == NULL_FLOAT && json_is_null(value)))
             *(double *)field = (double)NAN;
         else if (in_range)
             *(double *)field = number;
@@ -255,9 +259,12 @@ static json_t *write_row(const struct hn_hyperparams *hp, const struct row *row)
                                 : json_integer(v);
     }
     case FLOAT:
-    case AUTO_FLOAT: {
+    case AUTO_FLOAT:
+    case NULL_FLOAT: {
         double v = *(const double *)field;
-        return hn_is_auto(v) ? json_string("auto") : json_real(v);
+        return !isnan(v)              ? json_real(v)
+            : row->type == NULL_FLOAT ? json_null()
+                                      : json_string("auto");
     }
     case BOOL:
         return json_boolean(*(const bool *)field);
@@ -270,24 +277,28 @@ static json_t *write_row(const struct hn_hyperparams *hp, const struct row *row)
     return json_null();
 }
 
+static bool is_off(const struct hn_hyperparams *hp, const struct row *row) {
+    return row->type == NULL_FLOAT && isnan(*(const double *)field_of(hp, row));
+}
+
 json_t *hn_hyperparams_write(const struct hn_hyperparams *hp, enum hn_hp_part parts) {
     json_t *object = json_object();
     for (size_t i = 0; i < ROWS; i++)
-        if (rows[i].part & parts)
+        if (rows[i].part & parts && !(parts == HN_HP_RUN && is_off(hp, &rows[i])))
             json_object_set_new(object, rows[i].name, write_row(hp, &rows[i]));
     return object;
 }
 
 json_t *hn_hyperparams_schema(void) {
     static const char *const types[] = {"integer", "integer|auto", "integer|null", "number",
-        "number|auto", "boolean", "enum", "all-linear|list"};
+        "number|auto", "number|null", "boolean", "enum", "all-linear|list"};
     struct hn_hyperparams hp;
     hn_hyperparams_defaults(&hp);
     json_t *list = json_array();
     for (size_t i = 0; i < ROWS; i++) {
         json_t *row = json_pack("{s:s, s:s, s:o, s:s}", "name", rows[i].name, "type",
             types[rows[i].type], "default", write_row(&hp, &rows[i]), "help", rows[i].help);
-        if (rows[i].type <= AUTO_FLOAT) {
+        if (rows[i].type <= NULL_FLOAT) {
             json_object_set_new(row, "min", json_real(rows[i].min));
             json_object_set_new(row, "max", json_real(rows[i].max));
         }

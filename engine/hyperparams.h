@@ -50,6 +50,7 @@ enum { HN_METRIC_AUTO = 0 };
 #define HN_CTYPE_NULL_INT int64_t
 #define HN_CTYPE_FLOAT double
 #define HN_CTYPE_AUTO_FLOAT double /* NaN stands for "auto"; JSON cannot say NaN */
+#define HN_CTYPE_NULL_FLOAT double /* NaN stands for null */
 #define HN_CTYPE_BOOL bool
 #define HN_CTYPE_ENUM int
 #define HN_CTYPE_TARGETS struct hn_targets
@@ -72,7 +73,8 @@ void hn_hyperparams_defaults(struct hn_hyperparams *hp);
  * strings ("3", from forms) are not accepted. */
 int hn_hyperparams_read(
     struct hn_hyperparams *hp, const json_t *object, const char *prefix, struct hn_error *err);
-/* A new object with the fields of `parts`, in the table's order. */
+/* A new object with the fields of `parts`, in the table's order. HN_HP_RUN alone, a run's identity,
+ * is without a NULL_FLOAT that is null: such runs are what they were before there were any. */
 json_t *hn_hyperparams_write(const struct hn_hyperparams *hp, enum hn_hp_part parts);
 /* [{"name","type","default","min","max","values","help"}] for the form and the OpenAPI schema. */
 json_t *hn_hyperparams_schema(void);

@@ -455,6 +455,24 @@ static int check_half_values(const struct hn_spec *spec, struct hn_error *err) {
     return HN_E_INVALID_FIELD;
 }
 
+/* What bounds a distance needs one to be measured. */
+static int check_max_kl(
+    const struct hn_planning *p, const struct hn_run *run, struct hn_error *err) {
+    if (isnan(p->spec.hp.max_kl) || run->kl_rows.n_rows)
+        return 0;
+    bool head = p->spec.labels.objective != HN_OBJECTIVE_TOKENS;
+    int code = head ? HN_E_UNSUPPORTED : HN_E_INVALID_FIELD;
+    hn_fail(err, code,
+        head
+            ? "max_kl bounds how far a model that writes text goes from its base; this task's head "
+              "writes none"
+            : "max_kl is measured on validation rows, and this job has none");
+    hn_error_field(err, "hyperparameters.max_kl");
+    hn_error_hint(
+        err, head ? "leave max_kl out" : "send a validation data set or \"validation\":0.2");
+    return code;
+}
+
 static int plan_loaded(
     struct hn_helper_call *call, struct hn_planning *p, json_t **ret, struct hn_error *err) {
     struct hn_model model = {0};
@@ -475,6 +493,8 @@ static int plan_loaded(
         hn_planning_choose_after(p, &run, auto_length);
         rc = hn_run_check_prompts(&run, err);
     }
+    if (!rc)
+        rc = check_max_kl(p, &run, err);
     if (!rc) {
         rc = fit_memory(p, &run, auto_micro, err);
     }

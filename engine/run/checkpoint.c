@@ -28,7 +28,7 @@ static json_t *progress_json(const struct hn_progress *p, const char *run_sha256
         {"best_step", json_integer(p->best_step)}, {"best_value", json_real(p->best_value)},
         {"best_loss", json_real(p->best_loss)}, {"has_best", json_boolean(p->has_best)},
         {"evaluations_since_best", json_integer(p->evaluations_since_best)},
-        {"computed_by", json_string(p->computed_by)},
+        {"val_kl", json_real(p->val_kl)}, {"computed_by", json_string(p->computed_by)},
         {"kernels_changed", json_boolean(p->kernels_changed)});
 }
 
@@ -200,6 +200,7 @@ static int read_progress(
     p->window_weight = json_number_value(json_object_get(json, "window_weight"));
     p->best_value = json_number_value(json_object_get(json, "best_value"));
     p->best_loss = json_number_value(json_object_get(json, "best_loss"));
+    p->val_kl = json_number_value(json_object_get(json, "val_kl"));
     const char *computed_by = ""; /* a checkpoint of an earlier version does not tell */
     if (!rc)
         rc = hn_json_string(json, "computed_by", &computed_by, err);

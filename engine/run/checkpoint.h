@@ -25,6 +25,7 @@ struct hn_progress {
     double best_value, best_loss;
     bool has_best;
     size_t evaluations_since_best;
+    double val_kl; /* of the last evaluation; 0: not measured */
     /* build and kernels of the last step: other ones give other bits */
     char computed_by[HN_COMPUTED_BY];
     bool kernels_changed; /* some earlier step was computed by others */

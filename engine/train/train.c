@@ -310,16 +310,16 @@ static int measure_forgetting(
                                       : hn_diverge(&t->compute, &kl, &run->kl_rows, ret_kl, err);
 }
 
-static int measure_beside(struct hn_trainer *t, struct beside *ret, struct hn_error *err) {
-    *ret = (struct beside){(double)NAN, (double)NAN, (double)NAN};
-    int rc = evaluate_training(t, &ret->train_loss, err);
-    return rc ? rc : measure_forgetting(t, &ret->neutral_loss, &ret->kl, err);
+/* Beyond max_kl; of NaN, which is no bound, nothing is. */
+static bool is_too_far(const struct hn_trainer *t) {
+    return t->progress.val_kl > t->spec.hp.max_kl;
 }
 
 static int evaluate(struct hn_trainer *t, bool *ret_best, struct hn_error *err) {
     struct hn_progress *p = &t->progress;
     const struct hn_run *run = &t->run;
     struct hn_evaluation e;
+    struct beside beside = {(double)NAN, (double)NAN, (double)NAN};
     double start = now();
     *ret_best = false;
     if (!run->validation.n_rows || (p->step == 0 && !t->spec.hp.eval_at_start))
@@ -334,14 +334,16 @@ static int evaluate(struct hn_trainer *t, bool *ret_best, struct hn_error *err) 
     if (!rc && !isfinite(e.loss))
         rc = hn_fail(err, HN_E_DIVERGED,
             "the validation loss at step %zu is no longer a finite number", p->step);
+    if (!rc)
+        rc = measure_forgetting(t, &beside.neutral_loss, &beside.kl, err);
     if (!rc) {
         double value = decisive(t, &e);
-        *ret_best = is_better(t, value, e.loss);
+        p->val_kl = isfinite(beside.kl) ? beside.kl : 0;
+        *ret_best = is_better(t, value, e.loss) && !is_too_far(t);
         note_best(p, *ret_best, value, e.loss);
-        struct beside beside;
         rc = hn_trainer_keep_scores(t, "", &e.scores, err);
         if (!rc)
-            rc = measure_beside(t, &beside, err);
+            rc = evaluate_training(t, &beside.train_loss, err);
         if (!rc)
             rc = report_evaluation(t, &e, &beside, now() - start, *ret_best, err);
         if (!rc)
@@ -388,6 +390,11 @@ static bool patience_is_over(const struct hn_trainer *t) {
         t->progress.evaluations_since_best >= (size_t)t->spec.hp.early_stopping_patience;
 }
 
+/* Before the last step. */
+static bool ends_early(const struct hn_trainer *t) {
+    return patience_is_over(t) || is_too_far(t);
+}
+
 static int interrupted(struct hn_trainer *t, const char *reason, struct hn_error *err) {
     int rc = save(t, err);
     if (!rc)
@@ -412,7 +419,7 @@ static int train(struct hn_trainer *t, const char **ret_reason, struct hn_error 
     bool best = false;
     if (p->step == 0 && (!(rc = evaluate(t, &best, err))))
         rc = hn_trainer_sample(t, 0, err);
-    while (!rc && p->step < t->run.steps && !patience_is_over(t)) {
+    while (!rc && p->step < t->run.steps && !ends_early(t)) {
         struct step_result r;
         if (stop_requests || stop_is_reached(t))
             return interrupted(t, stop_requests ? "signal" : HN_STOP_AT, err);
@@ -426,11 +433,13 @@ static int train(struct hn_trainer *t, const char **ret_reason, struct hn_error 
         best = false;
         if (last || p->step % (size_t)hp->eval_every == 0)
             rc = evaluate(t, &best, err);
-        if (!rc && (last || best || save_is_due(t) || patience_is_over(t)))
+        if (!rc && (last || best || save_is_due(t) || ends_early(t)))
             rc = save(t, err);
     }
     if (!rc && patience_is_over(t) && p->step < t->run.steps)
         *ret_reason = "early_stopping";
+    if (!rc && is_too_far(t))
+        *ret_reason = HN_STOP_KL;
     return rc;
 }
 
@@ -539,11 +548,15 @@ static int finish(struct hn_trainer *t, const char *reason, struct hn_error *err
         ? json_pack("{s:I, s:s, s:o}", "step", (json_int_t)t->progress.best_step, "metric",
               hn_metric_name(t->spec.hp.metric_for_best), "value", f32(t->progress.best_value))
         : json_null();
-    rc = hn_events_add(&t->events, "finished",
-        json_pack("{s:I, s:s, s:o, s:I, s:o}", "step", (json_int_t)t->progress.step, "reason",
-            reason, "best", best, "exported_step", (json_int_t)t->exported_step, "seconds",
-            f32(now() - t->started)),
-        err);
+    json_t *end = json_pack("{s:I, s:s, s:o, s:I, s:o}", "step", (json_int_t)t->progress.step,
+        "reason", reason, "best", best, "exported_step", (json_int_t)t->exported_step, "seconds",
+        f32(now() - t->started));
+    if (strcmp(reason, HN_STOP_KL) == 0)
+        json_object_set_new(end, "message",
+            json_sprintf(
+                "stopped at step %zu: val_kl %.4g is above max_kl %.4g; step %zu is exported",
+                t->progress.step, t->progress.val_kl, t->spec.hp.max_kl, t->exported_step));
+    rc = hn_events_add(&t->events, "finished", end, err);
     if (!rc)
         rc = hn_events_sync(&t->events, err);
     if (!rc)

@@ -24,7 +24,8 @@
 #include "engine/train/events.h"
 #include "engine/run/run.h"
 
-#define HN_INTERRUPTED 1 /* returned beside HN_E_*: a stop was asked for and has been obeyed */
+#define HN_STOP_KL "max_kl" /* reason of a run's end at an evaluation beyond that bound */
+#define HN_INTERRUPTED 1    /* returned beside HN_E_*: a stop was asked for and has been obeyed */
 
 /* What a step says of its rows. All NULL where nothing is kept of them. */
 struct hn_trained_rows {

@@ -264,6 +264,20 @@ static int end_failed(struct hn_db *db, const struct hn_job *job, struct hn_erro
     return rc;
 }
 
+/* With the reason, where the trainer gives one that people should know. */
+static int end_finished(struct hn_db *db, const struct hn_job *job, struct hn_error *err) {
+    json_t *data = NULL;
+    const char *code = NULL, *message = NULL;
+    if (job->verdict_data &&
+        hn_json_parse(job->verdict_data, strlen(job->verdict_data), &data, NULL) == 0)
+        hn_json_string(data, "message", &message, NULL);
+    if (message)
+        hn_json_string(data, "reason", &code, NULL);
+    int rc = end(db, job, "succeeded", code, message, err);
+    json_decref(data);
+    return rc ? rc : hn_db_event_add(db, job->n, job->id, "succeeded", json_object(), err);
+}
+
 /* `why`: what kept it from starting at all, or NULL. */
 static int died(struct hn_db *db, const struct hn_job *job, const char *why, struct hn_error *err) {
     if (job->deaths + 1 >= DEATHS_MAX && why)
@@ -288,9 +302,7 @@ int hn_db_job_settle(struct hn_db *db, void *arg, struct hn_error *err) {
     const char *verdict = job.verdict ? job.verdict : "";
     bool interrupted = strcmp(verdict, "interrupted") == 0;
     if (strcmp(verdict, "finished") == 0) {
-        rc = end(db, &job, "succeeded", NULL, NULL, err);
-        if (!rc)
-            rc = hn_db_event_add(db, job.n, job.id, "succeeded", json_object(), err);
+        rc = end_finished(db, &job, err);
     } else if (strcmp(verdict, "failed") == 0) {
         rc = end_failed(db, &job, err);
     } else if (job.requested) {

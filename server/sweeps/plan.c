@@ -577,7 +577,7 @@ static int plan_range(struct planning *p) {
             {"learning_rate", json_real(rate < 10 ? rate : 10.0)}, {"epochs", json_integer(10000)},
             {"max_steps", json_integer(steps)}, {"eval_every", json_integer(steps)},
             {"eval_at_start", json_false()}, {"early_stopping_patience", json_null()},
-            {"log_every", json_integer(1)}));
+            {"max_kl", json_null()}, {"log_every", json_integer(1)}));
     json_object_set_new(p->plan, "settings", list);
     p->seconds *= p->steps > 0 ? (double)steps / p->steps : 1;
     p->steps = (double)steps;

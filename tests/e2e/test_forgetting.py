@@ -81,3 +81,63 @@ def test_a_job_tells_both_series(start, tmp_path):
     assert rows and all(row["val_kl"] >= 0 and row["neutral_loss"] > 0 for row in rows)
     header = daemon.get(f"/jobs/{job}/metrics?format=csv").text.split("\n")[0].split(",")
     assert {"val_kl", "neutral_loss"} <= set(header)
+
+
+BOUND = 0.5
+
+
+def bounded(folder, **knobs):
+    return make(folder, (FORGETS[0] | {"eval_every": 1, "learning_rate": 0.015, "max_kl": BOUND} | knobs, "full"))
+
+
+def test_a_run_stops_at_its_bound(tmp_path):
+    """The first evaluation beyond max_kl ends the run; what is exported is the best one within it, which is the run's own at that step."""
+    folder = train(bounded(tmp_path / "bounded"))
+    end, evals = common.events(folder, "finished")[0]["data"], [e["data"] for e in common.events(folder, "eval")]
+    assert end["reason"] == "max_kl" and end["step"] < 16 and evals[-1]["val_kl"] > BOUND
+    assert all(e["val_kl"] <= BOUND for e in evals[:-1]) and not evals[-1]["best"]
+    assert evals[-1]["val_loss"] < evals[-2]["val_loss"]  # it would have been the best
+    assert end["exported_step"] == end["best"]["step"] == evals[-2]["step"]
+    assert f"step {end['step']}: val_kl {evals[-1]['val_kl']:.4g} is above max_kl 0.5" in end["message"]
+    stopped = bounded(tmp_path / "stopped")
+    host(stopped, stop_at=end["step"] - 1)
+    train(stopped, code=3)
+    host(stopped, stop_at=None)
+    assert files(train(stopped), "artifacts/merged") == files(folder, "artifacts/merged")
+    assert common.events(stopped, "finished")[0]["data"]["message"] == end["message"]
+    free = train(bounded(tmp_path / "free", max_kl=None))
+    assert common.events(free, "finished")[0]["data"]["reason"] == "completed" and series(free, "val_kl")[: len(evals)] == series(folder, "val_kl")
+
+
+def test_a_run_without_a_bound_is_the_run_it_was(tmp_path):
+    """max_kl is part of a run's identity where it is given, and only there."""
+    given, none = (json.loads((make(tmp_path / str(kl), (SLOW | {"max_kl": kl}, "lora")) / "spec.json").read_text()) for kl in (BOUND, None))
+    assert given["run"]["hyperparameters"].pop("max_kl") == BOUND and given["run"] == none["run"]
+
+
+def test_a_bound_that_cannot_be_measured_is_refused(tmp_path):
+    tiny.llama(tmp_path / "llama")
+    tiny.bert(tmp_path / "bert")
+    texts, labels = fits.sayings(random.Random(1), 8), [{"text": f"{i}", "label": "ab"[i % 2]} for i in range(8)]
+    for rows, base, more, code, word in ((texts, "llama", {}, "invalid_field", "validation rows"),
+                                         (labels, "bert", {"validation": {"fraction": 0.5}}, "unsupported", "writes none")):
+        path = tmp_path / base / "rows"
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        reply = common.helper("job.plan", {"model": {"path": str(tmp_path / base), "sha256": "0" * 64, "name": "base"}, "now": "2026-01-31",
+                                           "train": {"path": str(path), "sha256": "1" * 64, "format": "jsonl"}, "validation": "none",
+                                           "hyperparameters": {"max_kl": 1, "max_length": 48}, **more})
+        assert reply["error"]["code"] == code and reply["error"]["field"] == "hyperparameters.max_kl" and word in reply["error"]["message"]
+
+
+def test_the_reason_stands_in_the_job(start, tmp_path):
+    tiny.llama(tmp_path / "models/llama")
+    daemon = start("--model_dirs", str(tmp_path / "models"), fake=False)
+    assert daemon.post("/models", json={"name": "llama", "path": str(tmp_path / "models/llama")}).status_code == 201
+    rows = "".join(json.dumps(row) + "\n" for row in fits.sayings(random.Random(1), 40)).encode()
+    data = daemon.post("/datasets?name=t", data=rows).json()["id"]
+    knobs = {"max_steps": 8, "eval_every": 1, "learning_rate": 0.03, "max_kl": BOUND}
+    reply = daemon.post("/jobs", json={"model": "llama", "dataset": data, "validation": {"fraction": 0.3}, "method": "full", "hyperparameters": knobs})
+    assert reply.status_code == 201, reply.text
+    job = daemon.wait(reply.json()["id"], "succeeded")
+    assert job["status_reason"]["code"] == "max_kl" and "above max_kl 0.5" in job["status_reason"]["message"]
+    assert job["progress"]["step"] < 8

@@ -38,6 +38,27 @@ static void test_round_trip(void **state) {
     json_decref(again);
 }
 
+/* A bound: null in what people see, absent in the identity of a run without one. */
+static void test_bound(void **state) {
+    (void)state;
+    struct hn_hyperparams hp;
+    struct hn_error err = {0};
+    hn_hyperparams_defaults(&hp);
+    json_t *all = hn_hyperparams_write(&hp, HN_HP_ALL), *run = hn_hyperparams_write(&hp, HN_HP_RUN);
+    assert_true(json_is_null(json_object_get(all, "max_kl")));
+    assert_null(json_object_get(run, "max_kl"));
+    json_decref(all);
+    json_decref(run);
+    assert_int_equal(read_text(&hp, "{\"max_kl\":0.25}", NULL), 0);
+    run = hn_hyperparams_write(&hp, HN_HP_RUN);
+    assert_true(json_real_value(json_object_get(run, "max_kl")) == 0.25);
+    json_decref(run);
+    assert_int_equal(read_text(&hp, "{\"max_kl\":null}", NULL), 0);
+    assert_true(isnan(hp.max_kl));
+    assert_int_equal(read_text(&hp, "{\"max_kl\":\"auto\"}", &err), HN_E_INVALID_FIELD);
+    assert_non_null(strstr(err.message, "or null"));
+}
+
 static void test_refusals(void **state) {
     (void)state;
     static const struct {
@@ -126,7 +147,7 @@ static void test_schedules(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_round_trip),
-        cmocka_unit_test(test_refusals), cmocka_unit_test(test_metric_names),
-        cmocka_unit_test(test_schedules)};
+        cmocka_unit_test(test_bound), cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_metric_names), cmocka_unit_test(test_schedules)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
