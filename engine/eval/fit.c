@@ -238,6 +238,8 @@ static struct hn_fit_facts unknown(const struct hn_fit_run *run) {
         .gap = no,
         .over_prior = no,
         .shared_gain = no,
+        .kl = (double)NAN,
+        .neutral_rise = (double)NAN,
         .known = (double)NAN,
         .accuracy_best = (double)NAN,
         .accuracy_last = (double)NAN,
@@ -269,6 +271,10 @@ int hn_fit_measure(const struct hn_fit_run *run, struct hn_fit_facts *ret, struc
     if (!rc)
         rc = read_scores(run, "train-", point_of(run, least).step, &train_least, err);
     f.train_least = point_of(run, least).train_loss;
+    const json_t *last = json_array_get(run->evaluations, at[LAST]);
+    f.kl = number(last, "val_kl");
+    f.neutral_rise = number(last, "neutral_loss") -
+        number(json_array_get(run->evaluations, at[START]), "neutral_loss");
     f.since_best = at[LAST] - at[BEST];
     f.val_rows = s[LAST].val.n;
     f.ece_best = number(json_array_get(run->evaluations, at[BEST]), "val_ece");
@@ -314,6 +320,7 @@ static json_t *figure(double value) {
     return isfinite(value) ? json_real(value) : json_null();
 }
 
+/* `of`: the verdict whose rule reads it, or HN_FITS: none. */
 static void add(json_t *list, const char *code, double value, double error, enum hn_fit_verdict of,
     const char *message) {
     json_t *interval = isfinite(value) && isfinite(error)
@@ -322,8 +329,10 @@ static void add(json_t *list, const char *code, double value, double error, enum
     if (isfinite(value))
         json_array_append_new(list,
             HN_JSON_OBJECT({"code", json_string(code)}, {"value", figure(value)},
-                {"interval", json_incref(interval)}, {"verdict", json_string(hn_fit_names[of])},
-                {"rule", json_string(hn_fit_rules[of])}, {"message", json_string(message)}));
+                {"interval", json_incref(interval)},
+                {"verdict", hn_json_string_or_null(of < HN_FITS ? hn_fit_names[of] : NULL)},
+                {"rule", hn_json_string_or_null(of < HN_FITS ? hn_fit_rules[of] : NULL)},
+                {"message", json_string(message)}));
     json_decref(interval);
 }
 
@@ -365,7 +374,12 @@ static json_t *tell_evidence(const struct hn_fit_facts *f) {
         {"known", f->known, HN_FIT_MEMORISED,
             "share of the sampled training rows with a loss below 0.05"},
         {"shared", f->shared ? (double)f->shared : (double)NAN, HN_FIT_LEAK,
-            "validation rows that stand among the training rows"}};
+            "validation rows that stand among the training rows"},
+        {"kl", f->kl, HN_FITS,
+            "what is forgotten: KL from the base on validation rows, at the end"},
+        {"neutral_rise", f->neutral_rise, HN_FITS,
+            "what is forgotten: loss on the neutral text, at the end less at the first "
+            "evaluation"}};
     for (size_t i = 0; i < sizeof means / sizeof means[0]; i++)
         add(list, means[i].code, means[i].mean.value, means[i].mean.error, means[i].of,
             means[i].message);

@@ -51,6 +51,9 @@ struct hn_fit_facts {
     /* Validation rows that stand among the training rows, and how much less they cost. */
     size_t shared;
     struct hn_fit_mean shared_gain;
+    /* What is forgotten, at the last evaluation: KL from the base, and the neutral text's loss less
+     * its first. No rule reads them. */
+    double kl, neutral_rise;
 };
 
 enum hn_fit_verdict {

@@ -81,6 +81,9 @@ def test_a_job_tells_both_series(start, tmp_path):
     assert rows and all(row["val_kl"] >= 0 and row["neutral_loss"] > 0 for row in rows)
     header = daemon.get(f"/jobs/{job}/metrics?format=csv").text.split("\n")[0].split(",")
     assert {"val_kl", "neutral_loss"} <= set(header)
+    evidence = {e["code"]: e for e in daemon.get(f"/jobs/{job}/fit").json()["evidence"]}
+    assert evidence["kl"]["value"] == pytest.approx(rows[-1]["val_kl"]) and evidence["kl"]["verdict"] is None
+    assert evidence["neutral_rise"]["value"] == pytest.approx(rows[-1]["neutral_loss"] - rows[0]["neutral_loss"], abs=1e-6)
 
 
 BOUND = 0.5
