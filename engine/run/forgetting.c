@@ -84,10 +84,16 @@ static void thin_targets(struct hn_examples *ex, size_t row) {
     }
 }
 
+/* How many rows are compared. */
+static size_t count_rows(const struct hn_examples *ex) {
+    size_t n = ex->n_tokens ? HN_KL_TOKENS * ex->n_rows / ex->n_tokens : 0;
+    n = n < HN_KL_ROWS_LEAST ? HN_KL_ROWS_LEAST : n > HN_KL_ROWS ? HN_KL_ROWS : n;
+    return n < ex->n_rows ? n : ex->n_rows;
+}
+
 int hn_kl_rows_make(
     const struct hn_examples *validation, struct hn_examples *ret, struct hn_error *err) {
-    size_t all = validation->n_rows, n = all < HN_KL_ROWS ? all : HN_KL_ROWS,
-           rows[HN_KL_ROWS] = {0};
+    size_t all = validation->n_rows, n = count_rows(validation), rows[HN_KL_ROWS] = {0};
     for (size_t i = 0; i < n; i++)
         rows[i] = spread(i, n, all);
     int rc = hn_examples_pick(validation, rows, n, ret, err);

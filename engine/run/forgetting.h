@@ -10,11 +10,14 @@
 #include "engine/run/loaded.h"
 
 /* Windows are spread evenly over the text; each begins with the tokenizer's BOS, if it adds one. */
-#define HN_NEUTRAL_WINDOW ((size_t)128) /* tokens */
+#define HN_NEUTRAL_WINDOW ((size_t)64) /* tokens */
 #define HN_NEUTRAL_WINDOWS ((size_t)16)
 
-/* Validation rows, spread evenly, and targets of each, spread evenly; and how many targets have
- * their logits in memory at once, twice. */
+/* Validation rows, spread evenly: as many as have about HN_KL_TOKENS in all, within bounds, so that
+ * what is measured costs little beside the evaluation itself. Of each so many targets at most,
+ * spread evenly; and how many targets have their logits in memory at once, twice. */
+#define HN_KL_TOKENS ((size_t)1024)
+#define HN_KL_ROWS_LEAST ((size_t)8)
 #define HN_KL_ROWS ((size_t)64)
 #define HN_KL_TARGETS ((size_t)32)
 #define HN_KL_CHUNK ((size_t)64)

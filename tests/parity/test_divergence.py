@@ -14,7 +14,7 @@ import tiny  # noqa: E402
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
-WINDOW, WINDOWS, TARGETS = 128, 16, 32  # engine/run/forgetting.h
+WINDOW, WINDOWS, TOKENS, LEAST, MOST, TARGETS = 64, 16, 1024, 8, 64, 32  # engine/run/forgetting.h
 KNOBS = {"epochs": 2, "batch_size": 8, "max_length": 96, "eval_every": 100}
 
 
@@ -54,7 +54,7 @@ def finished(folder, method):
 def test_against_transformers(tmp_path, method, rate):
     tiny.llama(tmp_path / "llama")
     chance = random.Random(1)
-    held = fits.sayings(chance, 70, 1000) + [{"prompt": "many:", "completion": " " + tiny.sentence(chance, 12)}] * 5  # more rows and targets than are compared
+    held = fits.sayings(chance, 20, 1000) + [{"prompt": "many:", "completion": " " + tiny.sentence(chance, 12)}] * 20  # more rows and targets than are compared
     folder = tmp_path / "run"
     common.make_run(folder, fits.sayings(chance, 60), {**KNOBS, "learning_rate": rate}, validation=held, base=tmp_path / "llama", method=method,
                     export_step="last")
@@ -62,10 +62,11 @@ def test_against_transformers(tmp_path, method, rate):
     assert done.returncode == 0, done.stderr
     told = common.events(folder, "eval")[-1]["data"]
     base, tuned = finished(folder, method)
-    rows = [held[i] for i in spread(64, len(held))]
-    found = [kl_of(base, tuned, *row) for row in zip(*common.encode(rows, tmp_path, str(tmp_path / "llama")))]
+    encoded = list(zip(*common.encode(held, tmp_path, str(tmp_path / "llama"))))
+    rows = spread(min(len(held), MOST, max(LEAST, TOKENS * len(held) // sum(len(ids) for ids, _ in encoded))), len(held))
+    found = [kl_of(base, tuned, *encoded[i]) for i in rows]
     every = [value for row in found for value in row]
-    assert max(len(row) for row in found) == TARGETS and len(found) == 64
+    assert max(len(row) for row in found) == TARGETS and LEAST < len(found) < len(held)
     assert told["val_kl"] == pytest.approx(sum(every) / len(every), rel=1e-4) and told["val_kl"] > 0.05
     tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "llama")
     text = (common.ROOT / "engine/run/neutral.txt").read_text()
