@@ -5,6 +5,8 @@
         whether runs that fit badly in a known way are named rightly, and healthy ones never called ill
     bench/insight.py session all-MiniLM-L6-v2 train.tsv dev.tsv
         a noisy file from its report to a better model: rows `text TAB label` (SST-2), made worse in known ways
+    bench/insight.py forgetting MODEL.gguf rows.txt [--steps 6]
+        a run that forgets (full, 1e-3) beside one that does not (lora, auto): rows `meaning || text` (E2E)
 """
 import argparse
 import json
@@ -130,6 +132,36 @@ def session(options):
     return 0
 
 
+# ---- what is forgotten ----
+
+RUNS = {"full, 1e-3": ("full", {"learning_rate": 1e-3}), "lora, auto": ("lora", {})}
+
+
+def forgetting(options):
+    pairs = dict(line.split("||") for line in options.rows.read_text().splitlines() if "||" in line)  # one text of each meaning
+    rows = [{"prompt": f"{meaning.strip()}\n", "completion": said.strip()} for meaning, said in pairs.items()]
+    random.Random(1).shuffle(rows)
+    with tempfile.TemporaryDirectory() as folder:
+        daemon = Daemon(pathlib.Path(folder) / "state", "--model_dirs", str(options.model.resolve().parent), fake=False)
+        try:
+            assert daemon.post("/models", json={"name": "base", "path": str(options.model.resolve())}).status_code == 201
+            data, held = upload(daemon, rows[12:212]), upload(daemon, rows[:12])
+            for name, (method, knobs) in RUNS.items():
+                knobs = {"max_steps": options.steps, "eval_every": max(1, options.steps // 2), "batch_size": 4, "save_every": 1000} | knobs
+                reply = daemon.post("/jobs", json={"model": "base", "dataset": data, "validation": held, "method": method, "export_step": "last",
+                                                   "samples": {"rows": 0}, "hyperparameters": knobs})
+                assert reply.status_code == 201, reply.text
+                job = daemon.wait(reply.json()["id"], timeout=3600)
+                assert job["status"] == "succeeded", job["status_reason"]
+                told = [row for row in daemon.get(f"/jobs/{job['id']}/metrics").json()["data"] if row["val_loss"] is not None]
+                for row in told:
+                    print(f"{name:12} step {row['step']:3}: val_loss {row['val_loss']:.3f}  val_kl {row['val_kl']:.4f}  neutral_loss "
+                          f"{row['neutral_loss']:.4f} ({row['neutral_loss'] - told[0]['neutral_loss']:+.4f})", flush=True)
+                daemon.delete(f"/jobs/{job['id']}")
+        finally:
+            daemon.stop()
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     what = parser.add_subparsers(dest="what", required=True)
@@ -140,8 +172,12 @@ def main():
     two = what.add_parser("session")
     for name in ("model", "train", "dev"):
         two.add_argument(name, type=pathlib.Path)
+    three = what.add_parser("forgetting")
+    three.add_argument("model", type=pathlib.Path)
+    three.add_argument("rows", type=pathlib.Path)
+    three.add_argument("--steps", type=int, default=6)
     options = parser.parse_args()
-    sys.exit(1 if {"fit": fit, "session": session}[options.what](options) else 0)
+    sys.exit(1 if {"fit": fit, "session": session, "forgetting": forgetting}[options.what](options) else 0)
 
 
 if __name__ == "__main__":
