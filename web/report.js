@@ -32,6 +32,14 @@ function lengths(report) {
     .map(([name, of]) => [name, ...names.map((n) => Number(short(of[n])))]));
 }
 
+// What a model's vectors say, where one was named.
+function meaning(found) {
+  if (!found) return [];
+  return [el("h2", {}, "By meaning"),
+    el("p", {}, `${found.rows.toLocaleString()} rows. Vendi score ${short(found.vendi)} of at most ${found.most}; mean cosine of two rows ${short(found.mean_cosine)}.`),
+    table("Groups by meaning", ["rows", "lines nearest to the middle"], found.clusters.map((c) => [c.rows, c.lines.join(", ")]))];
+}
+
 function show(report) {
   return [
     el("p", {}, `${report.rows.toLocaleString()} rows, ${short(report.seconds)} s. `,
@@ -41,6 +49,7 @@ function show(report) {
     el("h2", {}, "Lengths"), lengths(report),
     el("h2", {}, "Diversity"), table("Diversity", ["figure", "value", "of the same words in random order", "meaning"],
       Object.entries(report.diversity).map(([name, f]) => [name, Number(short(f.value)), Number(short(f.reference)), f.meaning])),
+    ...meaning(report.embeddings),
   ];
 }
 
@@ -50,7 +59,7 @@ export async function report(main, signal, id) {
   if (signal.aborted) return;
   const choice = (none, list) => el("select", {}, el("option", { value: "" }, none), list.map(([value, text]) => el("option", { value }, text)));
   const against = choice("no other data set", datasets.data.filter((d) => d.id !== id).map((d) => [d.id, d.name]));
-  const model = choice("no tokens", models.data.map((m) => [m.name, m.name]));
+  const model = choice("no tokens or vectors", models.data.map((m) => [m.name, m.name]));
   const answer = el("section", { id: "report", "aria-live": "polite" });
   const ask = async () => {
     const query = new URLSearchParams(Object.entries({ against: against.value, model: model.value }).filter(([, value]) => value));
@@ -65,6 +74,6 @@ export async function report(main, signal, id) {
   };
   main.replaceChildren(el("h1", {}, `Report on ${data.name}`),
     el("form", { class: "row", onsubmit: (event) => { event.preventDefault(); ask(); } },
-      field("Leaks into", against), field("Tokens of", model), el("button", { class: "main" }, "Ask")), answer);
+      field("Leaks into", against), field("Tokens and vectors of", model), el("button", { class: "main" }, "Ask")), answer);
   await ask();
 }

@@ -204,6 +204,10 @@ void hn_graph_finish_head(struct hn_graph *g, int x) {
     const struct hn_head *head = &g->model->head;
     const struct hn_head_names *names = head->names;
     double p = g->options->head_dropout;
+    if (g->options->hidden) {
+        g->logits = final_norm(g, gather(g, -1, x));
+        return;
+    }
     if (head->objective == HN_OBJECTIVE_TOKENS) {
         vocabulary_head(g, x);
         return;

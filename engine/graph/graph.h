@@ -134,7 +134,8 @@ struct hn_op {
 struct hn_graph_options {
     const struct hn_adapter *adapter; /* NULL: the base alone */
     bool logits;                      /* ends in logits of the target rows instead of the loss */
-    bool cached;                      /* attention through a key-value cache (generation) */
+    bool hidden; /* ends, instead of in logits, in what they are made of: the last hidden states */
+    bool cached; /* attention through a key-value cache (generation) */
     double label_smoothing;
     double dropout, attention_dropout, head_dropout; /* of encoders */
 };

@@ -2,21 +2,26 @@
 #include "engine/base/json.h"
 #include "engine/data/codec.h"
 #include "engine/data/encode.h"
+#include "engine/eval/embed.h"
 #include "engine/families/load.h"
 #include "engine/helper/call.h"
+#include "engine/insight/embeddings.h"
 #include "engine/insight/report.h"
 
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
-#define TELL_MS 500 /* between two signs of progress */
+#define EMBED_WORK ((size_t)46000000000) /* parameters times rows */
+#define EMBED_LEAST ((size_t)64)         /* rows */
+#define TELL_MS 500                      /* between two signs of progress */
 
 struct job {
     struct hn_helper_call *call;
     struct hn_dataset data, other;
     struct hn_model model;
     struct hn_codec codec;
+    struct hn_embedder embedder;
     struct hn_encoded encoded;
     struct hn_ids ids;
     int64_t told; /* ms */
@@ -77,6 +82,34 @@ static int count_tokens(void *context, const json_t *row, size_t *ret, struct hn
     return rc;
 }
 
+static int embed(
+    void *context, const char *const *texts, size_t n, float *ret, struct hn_error *err) {
+    struct job *job = context;
+    return hn_embedder_run(&job->embedder, texts, n, ret, err);
+}
+
+/* Rows of a set whose vectors take about so long as MiniLM's of all that are allowed. */
+static size_t embedded_rows(const struct hn_model *model) {
+    size_t rows = EMBED_WORK / (model->parameters ? model->parameters : 1);
+    return rows < EMBED_LEAST ? EMBED_LEAST : rows > HN_EMBEDDED_ROWS ? HN_EMBEDDED_ROWS : rows;
+}
+
+/* The report's plan with what vectors need: theirs, a matrix of eigenvalues, the model's arena. */
+static json_t *plan_of(const struct job *job, const struct hn_report_request *request) {
+    json_t *plan = hn_report_plan(request->data, request->other), *bytes;
+    size_t width = request->width, most = request->embedded,
+           rows = request->data->n_rows < most ? request->data->n_rows : most;
+    if (!plan || !request->embed || !(bytes = json_object_get(plan, "bytes")))
+        return plan;
+    if (request->other)
+        rows += request->other->n_rows < most ? request->other->n_rows : most;
+    json_integer_set(bytes,
+        json_integer_value(bytes) +
+            (json_int_t)(rows * width * sizeof(float) + width * width * 12 +
+                job->embedder.phase.plan.arena_bytes));
+    return plan;
+}
+
 static int open_data(
     struct job *job, const json_t *params, struct hn_dataset *data, struct hn_error *err) {
     const char *path;
@@ -91,8 +124,10 @@ static int open_model(struct job *job, const json_t *params, struct hn_error *er
     const char *path;
     int rc = hn_helper_path(params, &path, err);
     if (!rc)
-        rc = hn_model_peek(&job->model, path, err);
-    return rc ? rc : hn_codec_open(&job->model, &job->codec, err);
+        rc = hn_model_open(&job->model, path, err);
+    if (!rc)
+        rc = hn_codec_open(&job->model, &job->codec, err);
+    return rc ? rc : hn_embedder_open(&job->embedder, &job->model, &job->codec, err);
 }
 
 int hn_helper_dataset_report(
@@ -114,19 +149,21 @@ int hn_helper_dataset_report(
         .other = leaks ? &job->other : NULL,
         .count_tokens = tokens ? count_tokens : NULL,
         .model_context = tokens ? job->model.config.context : 0,
+        .embed = tokens ? embed : NULL,
+        .width = tokens ? job->embedder.width : 0,
+        .embedded = tokens ? embedded_rows(&job->model) : 0,
         .progress = tell_progress,
         .context = job};
     if (!rc)
-        rc = hn_helper_chunk(call,
-            json_pack(
-                "{s:f,s:o}", "progress", 0.0, "plan", hn_report_plan(&job->data, request.other)),
-            err);
+        rc = hn_helper_chunk(
+            call, json_pack("{s:f,s:o}", "progress", 0.0, "plan", plan_of(job, &request)), err);
     if (!rc)
         rc = hn_report_make(&request, ret, err);
     if (!rc)
         json_object_set_new(*ret, "seconds", json_real((double)(now_ms() - begun) / 1000));
     hn_encoded_finish(&job->encoded);
     hn_ids_free(&job->ids);
+    hn_embedder_close(&job->embedder);
     hn_codec_finish(&job->codec);
     hn_model_close(&job->model);
     hn_dataset_close(&job->other);

@@ -11,14 +11,21 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define ROWS_SHARE 0.4 /* of the work, before rows are compared */
-#define STEPS 1024     /* rows between two signs of progress */
+#define ROWS_SHARE 0.4    /* of the work, before rows are compared */
+#define STEPS 1024        /* rows between two signs of progress */
+#define VECTORS_SHARE 0.5 /* of all work, at its end, where vectors are made */
 
 int hn_report_memory(struct hn_error *err) {
     return hn_fail(err, HN_E_INTERNAL, "out of memory for the report on a data set");
 }
 
 static int tell(const struct hn_report *r, double done, struct hn_error *err) {
+    done *= r->request->embed ? 1 - VECTORS_SHARE : 1;
+    return r->request->progress ? r->request->progress(r->request->context, done, err) : 0;
+}
+
+int hn_report_tell_vectors(const struct hn_report *r, double done, struct hn_error *err) {
+    done = 1 - VECTORS_SHARE + VECTORS_SHARE * done;
     return r->request->progress ? r->request->progress(r->request->context, done, err) : 0;
 }
 
@@ -68,6 +75,7 @@ static void tell_leak(struct hn_report *r, size_t row, const struct hn_row_match
     enum hn_finding kind =
         match->state == HN_ROW_EXACT ? HN_FINDING_LEAK_EXACT : HN_FINDING_LEAK_NEAR;
     uint32_t text = r->contained ? r->contained[row] : 0;
+    r->leaked[row] = text || match->state == HN_ROW_EXACT || match->state == HN_ROW_NEAR;
     if (match->state == HN_ROW_EXACT || match->state == HN_ROW_NEAR)
         hn_finding_pair(&r->findings, kind, row, match->other, (double)match->similarity);
     else if (text)
@@ -180,13 +188,14 @@ static int allocate(struct hn_report *r, struct hn_error *err) {
     if (r->request->other) {
         r->contained = hn_calloc(n, sizeof *r->contained);
         r->shares = hn_calloc(n, sizeof *r->shares);
+        r->leaked = hn_calloc(n, sizeof *r->leaked);
     }
     r->out = json_object();
     r->notes = json_array();
     hn_secret_filter_init(&r->secrets);
     hn_language_table_init(&r->languages);
     return r->own.facts && r->characters && r->tokens && r->language && r->out && r->notes &&
-            (r->shares || !r->request->other)
+            ((r->shares && r->leaked) || !r->request->other)
         ? 0
         : hn_report_memory(err);
 }
@@ -199,6 +208,7 @@ static void finish(struct hn_report *r) {
     free(r->language);
     free(r->contained);
     free(r->shares);
+    free(r->leaked);
     json_decref(r->out);
     json_decref(r->notes);
     hn_row_texts_finish(&r->texts);
@@ -223,6 +233,10 @@ int hn_report_make(const struct hn_report_request *request, json_t **ret, struct
         rc = compare_rows(r, err);
     if (!rc)
         rc = hn_report_summarise(r, err);
+    if (!rc && !request->embed)
+        json_object_set_new(r->out, "embeddings", json_null());
+    else if (!rc)
+        rc = hn_report_vectors(r, err);
     json_t *findings = rc ? NULL : hn_findings_json(&r->findings);
     if (!rc && (!findings || json_object_set_new(r->out, "findings", findings)))
         rc = hn_report_memory(err);

@@ -6,7 +6,7 @@
  *   and the one that it is equal or near to), cluster (rows that are nearly the same), spot (a
  *   place in a text).
  * Ownership: Nothing here owns a data set; results belong to whoever asked for them.
- * May include: engine/base engine/data.
+ * May include: engine/base engine/data engine/kernels.
  */
 
 /* The report on a data set: lengths, labels, languages, diversity, and findings with what to do
@@ -26,6 +26,10 @@ struct hn_report_request {
     /* The tokens of a row of `data`, or NULL: they are not counted. */
     int (*count_tokens)(void *context, const json_t *row, size_t *ret, struct hn_error *err);
     size_t model_context; /* tokens; 0: not known */
+    /* Vectors[n, width] of texts, of length 1, of at most `embedded` rows of a set. NULL: none. */
+    int (*embed)(
+        void *context, const char *const *texts, size_t n, float *ret, struct hn_error *err);
+    size_t width, embedded;
     /* Now and then, with what is done of 1; non-zero ends the work. */
     int (*progress)(void *context, double done, struct hn_error *err);
     void *context;

@@ -25,6 +25,7 @@ struct hn_report {
     uint8_t *language;    /* [rows] */
     uint32_t *contained;  /* [rows] text of the other set that the row contains, + 1; or NULL */
     float *shares;        /* [rows] and how much of it */
+    bool *leaked;         /* [rows] told as a leak already; or NULL */
     size_t n_tokens;
     json_t *out, *notes;
 };
@@ -32,6 +33,9 @@ struct hn_report {
 int hn_report_memory(struct hn_error *err);
 /* What a row tells by itself. */
 int hn_report_row(struct hn_report *r, size_t number, json_t *row, struct hn_error *err);
+/* What vectors say, where the request makes them; and how far that is. */
+int hn_report_vectors(struct hn_report *r, struct hn_error *err);
+int hn_report_tell_vectors(const struct hn_report *r, double done, struct hn_error *err);
 /* Lengths, labels, languages and diversity of all rows. */
 int hn_report_summarise(struct hn_report *r, struct hn_error *err);
 

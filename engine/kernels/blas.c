@@ -1,5 +1,6 @@
 /* See blas.h. */
 #include "engine/kernels/blas.h"
+#include "engine/base/buf.h"
 
 #include <cblas.h>
 #include <dlfcn.h>
@@ -11,10 +12,14 @@ typedef void sgemm_fn(enum CBLAS_ORDER, enum CBLAS_TRANSPOSE, enum CBLAS_TRANSPO
     blasint, blasint, float, const float *, blasint, const float *, blasint, float, float *,
     blasint);
 
+typedef void dsyev_fn(const char *job, const char *part, const blasint *n, double *a,
+    const blasint *lda, double *w, double *work, const blasint *lwork, blasint *info);
+
 /* Written once under `once`, read-only afterwards. */
 static struct {
     pthread_once_t once;
     sgemm_fn *sgemm;
+    dsyev_fn *dsyev; /* NULL: built without LAPACK */
     char name[128], problem[256];
 } blas = {.once = PTHREAD_ONCE_INIT};
 
@@ -56,6 +61,7 @@ static void open_library(void) {
         n++;
     snprintf(blas.name, sizeof blas.name, "%.*s %s", (int)n, version,
         corename ? ((char *(*)(void))corename)() : "");
+    blas.dsyev = (dsyev_fn *)dlsym(library, "dsyev_");
     blas.sgemm = (sgemm_fn *)sgemm;
 }
 
@@ -79,4 +85,22 @@ void hn_sgemm(bool trans_a, bool trans_b, size_t m, size_t n, size_t k, float al
     blas.sgemm(CblasRowMajor, trans_a ? CblasTrans : CblasNoTrans,
         trans_b ? CblasTrans : CblasNoTrans, (blasint)m, (blasint)n, (blasint)k, alpha, a,
         (blasint)lda, b, (blasint)ldb, beta, c, (blasint)ldc);
+}
+
+int hn_eigenvalues(double *matrix, size_t n, double *ret, struct hn_error *err) {
+    blasint size = (blasint)n, room = -1, info = 0;
+    double wanted = 0;
+    if (!blas.dsyev)
+        return hn_fail(err, HN_E_INTERNAL, "this OpenBLAS has no LAPACK: dsyev_ is missing");
+    if (!n)
+        return 0;
+    blas.dsyev("N", "U", &size, matrix, &size, ret, &wanted, &room, &info);
+    room = (blasint)wanted;
+    double *work = hn_calloc((size_t)room + 1, sizeof *work);
+    if (!work)
+        return hn_fail(err, HN_E_INTERNAL, "out of memory for eigenvalues");
+    blas.dsyev("N", "U", &size, matrix, &size, ret, work, &room, &info);
+    free(work);
+    return info ? hn_fail(err, HN_E_INTERNAL, "eigenvalues were not found (dsyev: %d)", (int)info)
+                : 0;
 }

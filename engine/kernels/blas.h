@@ -1,5 +1,5 @@
 /*
- * The one door to OpenBLAS: row-major single-threaded sgemm.
+ * The one door to OpenBLAS: row-major single-threaded sgemm, and LAPACK's dsyev.
  *
  * The library is opened at run time, after its core type was chosen from the CPU's feature flags:
  * OpenBLAS 0.3.21 does not know newer CPUs and falls back to SSE kernels at a fifth of the speed.
@@ -22,5 +22,8 @@ const char *hn_blas_name(void); /* "OpenBLAS 0.3.21 SkylakeX", for records */
  * transposes when its flag is set. */
 void hn_sgemm(bool trans_a, bool trans_b, size_t m, size_t n, size_t k, float alpha, const float *a,
     size_t lda, const float *b, size_t ldb, float beta, float *c, size_t ldc);
+
+/* Eigenvalues of a symmetric matrix[n, n], ascending; the matrix is overwritten. */
+int hn_eigenvalues(double *matrix, size_t n, double *ret, struct hn_error *err);
 
 #endif

@@ -175,6 +175,8 @@ static const struct {
     /* Names of threads and of memory. */
     {CALL(prctl), 0, UINT32_MAX, PR_SET_NAME}, {CALL(prctl), 0, UINT32_MAX, PR_GET_NAME},
     {CALL(prctl), 0, UINT32_MAX, 0x53564d41},
+    /* OpenBLAS asks that its buffers lie near the core that uses them (MPOL_PREFERRED). */
+    {CALL(mbind), 2, UINT32_MAX, 1},
     /* Limits are read, not set. */
     {CALL(prlimit64), 2, UINT64_MAX, 0}};
 

@@ -134,7 +134,7 @@ def export(p):
 
 REPORT = {"rows": 1, "seconds": 0.1, "plan": {"rows": 1, "bytes": 700, "near": "full"}, "labels": None, "notes": [], "findings": [],
           "lengths": {"characters": {"mean": 5, "min": 5, "p10": 5, "median": 5, "p90": 5, "p99": 5, "max": 5}, "tokens": None},
-          "languages": {"rows": 0, "shares": {}}, "diversity": {}, "diversity_rows": 1, "clusters": {"count": 0, "largest": []}}
+          "languages": {"rows": 0, "shares": {}}, "diversity": {}, "diversity_rows": 1, "embeddings": None, "clusters": {"count": 0, "largest": []}}
 
 
 def helper(fd):
