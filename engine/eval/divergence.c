@@ -1,6 +1,7 @@
 /* See divergence.h. */
 #include "engine/eval/divergence.h"
 #include "engine/base/buf.h"
+#include "engine/run/forgetting.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -66,9 +67,11 @@ int hn_diverge(struct hn_compute *compute, const struct hn_divergence *of,
     const struct hn_examples *ex, double *ret, struct hn_error *err) {
     size_t vocab = of->base->plan.buffers[of->base->plan.logits].cols,
            most = of->base->plan.caps.dims[HN_DIM_TARGETS], targets = 0;
-    float *base = hn_calloc(most * vocab, sizeof *base);
+    float *base = (void *)(compute->arena + hn_kl_place(&of->base->plan, &of->tuned->plan));
     double *kl = hn_calloc(most, sizeof *kl), sum = 0;
-    int rc = base && kl ? 0 : hn_fail(err, HN_E_INTERNAL, "out of memory");
+    int rc = kl ? 0 : hn_fail(err, HN_E_INTERNAL, "out of memory");
+    if (!rc && hn_kl_arena(&of->base->plan, &of->tuned->plan) > compute->arena_bytes)
+        rc = hn_fail(err, HN_E_INTERNAL, "comparing with the base needs more than was planned");
     for (size_t row = 0; !rc && row < ex->n_rows;) {
         size_t first = row;
         fill(compute, of->base, ex, &row);
@@ -85,7 +88,6 @@ int hn_diverge(struct hn_compute *compute, const struct hn_divergence *of,
         targets += n;
     }
     *ret = targets ? sum / (double)targets : (double)NAN;
-    free(base);
     free(kl);
     return rc;
 }

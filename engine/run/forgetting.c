@@ -101,3 +101,13 @@ int hn_kl_rows_make(
         thin_targets(ret, i);
     return rc;
 }
+
+size_t hn_kl_place(const struct hn_plan *base, const struct hn_plan *tuned) {
+    size_t used = base->arena_bytes > tuned->arena_bytes ? base->arena_bytes : tuned->arena_bytes;
+    return (used + 63) / 64 * 64;
+}
+
+size_t hn_kl_arena(const struct hn_plan *base, const struct hn_plan *tuned) {
+    return hn_kl_place(base, tuned) +
+        base->caps.dims[HN_DIM_TARGETS] * base->buffers[base->logits].cols * sizeof(float);
+}

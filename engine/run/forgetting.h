@@ -20,7 +20,7 @@
 #define HN_KL_ROWS_LEAST ((size_t)8)
 #define HN_KL_ROWS ((size_t)64)
 #define HN_KL_TARGETS ((size_t)32)
-#define HN_KL_CHUNK ((size_t)64)
+#define HN_KL_CHUNK HN_KL_TARGETS
 
 /* Windows of at most `window` tokens. No rows where the tokenizer cannot spell the text. Owner
  * calls hn_examples_finish. */
@@ -29,5 +29,10 @@ int hn_neutral_make(
 /* The rows with the targets that are compared, all of weight 1. Owner calls hn_examples_finish. */
 int hn_kl_rows_make(
     const struct hn_examples *validation, struct hn_examples *ret, struct hn_error *err);
+
+/* Bytes of an arena for two plans that end in logits of the same targets, one of which are kept:
+ * they lie at hn_kl_place, behind what either plan uses. */
+size_t hn_kl_place(const struct hn_plan *base, const struct hn_plan *tuned);
+size_t hn_kl_arena(const struct hn_plan *base, const struct hn_plan *tuned);
 
 #endif

@@ -613,12 +613,11 @@ static size_t rows_bytes(const struct hn_run *run) {
     return bytes < RELEASE_BYTES ? bytes : RELEASE_BYTES;
 }
 
-/* Of the sets that forgetting is measured on, with the base's logits while they are compared. */
-static size_t forgetting_bytes(const struct hn_run *run) {
-    size_t logits =
-        run->phases[HN_PHASE_BASE].plan.caps.dims[HN_DIM_TARGETS] * run->loaded.model.head.outputs;
-    return hn_examples_bytes(&run->neutral) + hn_examples_bytes(&run->kl_rows) +
-        logits * sizeof(float);
+/* The base's logits lie behind the phases that are compared, in the same arena. */
+static size_t comparison_bytes(const struct hn_run *run) {
+    const struct hn_plan *base = &run->phases[HN_PHASE_BASE].plan,
+                         *tuned = &run->phases[HN_PHASE_TUNED].plan;
+    return run->kl_rows.n_rows ? hn_kl_arena(base, tuned) : 0;
 }
 
 static size_t fit_bytes(const struct hn_run *run) {
@@ -635,13 +634,15 @@ static void sum_memory(struct hn_run *run) {
      * it is compared with its base. */
     m->mapped = run->loaded.spec->method == HN_METHOD_FULL ? run->base.mapped_bytes
                                                            : run->loaded.model.mapped_bytes;
+    m->arena = comparison_bytes(run);
     for (int i = 0; i < HN_PHASES; i++)
         m->arena =
             run->phases[i].plan.arena_bytes > m->arena ? run->phases[i].plan.arena_bytes : m->arena;
     m->data = rows_bytes(run) + hn_examples_bytes(&run->train_sample) +
         (run->validation.n_rows + run->train_sample.n_rows) * SCORE_BYTES + fit_bytes(run) +
-        forgetting_bytes(run) + (hn_run_reads_texts(run) ? run->dataset_bytes : 0) +
-        hn_batch_bytes(run->batch_tokens) + run->batch_tokens * TARGET_BYTES;
+        hn_examples_bytes(&run->neutral) + hn_examples_bytes(&run->kl_rows) +
+        (hn_run_reads_texts(run) ? run->dataset_bytes : 0) + hn_batch_bytes(run->batch_tokens) +
+        run->batch_tokens * TARGET_BYTES;
     size_t training = m->arena + m->params + m->mapped;
     size_t read_back = merged_bytes(run) > run->other_bytes ? merged_bytes(run) : run->other_bytes;
     size_t verifying = m->arena + m->params / 4 + m->mapped + read_back;
