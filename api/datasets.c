@@ -170,6 +170,19 @@ static json_t *split_lines(const char *text) {
     return list;
 }
 
+/* What the helper answers soon. Takes `params`. */
+static int ask(
+    struct hn_request *req, const char *op, json_t *params, json_t **ret, struct hn_error *err) {
+    const struct hn_question question = {.op = op,
+        .params = params,
+        .asker = &req->asker,
+        .brief = true,
+        .timeout_seconds = PREVIEW_SECONDS};
+    int rc = hn_helper_call(req->server->data_helper, &question, ret, &req->details, err);
+    json_decref(params);
+    return rc;
+}
+
 int hn_datasets_rows(struct hn_request *req, struct hn_error *err) {
     const char *text = hn_request_query(req, "lines");
     json_t *record = NULL, *result = NULL, *lines = NULL;
@@ -183,13 +196,7 @@ int hn_datasets_rows(struct hn_request *req, struct hn_error *err) {
     if (!rc) {
         json_t *params = json_pack("{s:o,s:O}", "data",
             hn_dataset_params(req->server->config->state, record), "lines", lines);
-        const struct hn_question question = {.op = "dataset.rows",
-            .params = params,
-            .asker = &req->asker,
-            .brief = true,
-            .timeout_seconds = PREVIEW_SECONDS};
-        rc = hn_helper_call(req->server->data_helper, &question, &result, &req->details, err);
-        json_decref(params);
+        rc = ask(req, "dataset.rows", params, &result, err);
     }
     if (!rc)
         rc = hn_reply_json(req, 200, result, err);
@@ -270,13 +277,7 @@ int hn_datasets_preview(struct hn_request *req, struct hn_error *err) {
         json_t *params = json_pack("{s:{s:s},s:o,s:I,s:n,s:{},s:s?}", "model", "path", path, "data",
             hn_dataset_params(state, record), "row", (json_int_t)row, "task", "hyperparameters",
             "template", template);
-        const struct hn_question question = {.op = "dataset.preview",
-            .params = params,
-            .asker = &req->asker,
-            .brief = true,
-            .timeout_seconds = PREVIEW_SECONDS};
-        rc = hn_helper_call(req->server->data_helper, &question, &result, &req->details, err);
-        json_decref(params);
+        rc = ask(req, "dataset.preview", params, &result, err);
     }
     if (!rc)
         rc = hn_reply_json(req, 200, result, err);

@@ -37,6 +37,15 @@ static int open_data(struct hn_helper_call *call, const json_t *params, struct h
     return rc;
 }
 
+/* The file to make, and the bytes that it may have. */
+static int read_target(
+    const json_t *params, const char **ret_to, int64_t *ret_limit, struct hn_error *err) {
+    int rc = hn_json_string(params, "to", ret_to, err);
+    if (!rc && !*ret_to)
+        rc = hn_fail(err, HN_E_MISSING_FIELD, "to is missing");
+    return rc ? rc : hn_json_int(params, "limit", 0, INT64_MAX, ret_limit, err);
+}
+
 int hn_helper_dataset_unpack(
     struct hn_helper_call *call, const json_t *params, json_t **ret, struct hn_error *err) {
     const char *path, *to = NULL;
@@ -46,11 +55,7 @@ int hn_helper_dataset_unpack(
     (void)call;
     int rc = hn_helper_path(params, &path, err);
     if (!rc)
-        rc = hn_json_string(params, "to", &to, err);
-    if (!rc && !to)
-        rc = hn_fail(err, HN_E_MISSING_FIELD, "to is missing");
-    if (!rc)
-        rc = hn_json_int(params, "limit", 0, INT64_MAX, &limit, err);
+        rc = read_target(params, &to, &limit, err);
     if (!rc)
         rc = hn_unpack(path, to, (uint64_t)limit, &bytes, sha256, err);
     if (!rc)
@@ -71,11 +76,7 @@ int hn_helper_dataset_correct(
         return hn_fail(err, HN_E_INTERNAL, "out of memory");
     int rc = hn_helper_data(json_object_get(params, "data"), &path, &options, err);
     if (!rc)
-        rc = hn_json_string(params, "to", &to, err);
-    if (!rc && !to)
-        rc = hn_fail(err, HN_E_MISSING_FIELD, "to is missing");
-    if (!rc)
-        rc = hn_json_int(params, "limit", 0, INT64_MAX, &limit, err);
+        rc = read_target(params, &to, &limit, err);
     if (!rc && (rc = hn_dataset_open(data, path, &options, err)))
         hn_helper_issues(call, data);
     if (!rc)
