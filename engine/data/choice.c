@@ -28,36 +28,52 @@ static bool read_number(const char **text, uint64_t *ret) {
     return true;
 }
 
+static bool skip(const char **text, char c) {
+    bool found = **text == c;
+    *text += found;
+    return found;
+}
+
 bool hn_lines_read(const json_t *entry, struct hn_lines *ret) {
     const char *text = json_string_value(entry);
     struct hn_lines l = {0};
     if (json_is_integer(entry) && json_integer_value(entry) > 0) {
         l.first = l.last = (uint64_t)json_integer_value(entry);
     } else {
-        if (!text || json_string_length(entry) != strlen(text) || !read_number(&text, &l.first))
+        if (!text || json_string_length(entry) != strlen(text))
             return false;
-        if (*text == ':') {
-            text++;
+        l.numbers = skip(&text, '#');
+        if (!read_number(&text, &l.first))
+            return false;
+        if (!l.numbers && skip(&text, ':')) {
             l.part = l.first - 1; /* 0 becomes more than there are */
+            l.numbers = skip(&text, '#');
             if (!read_number(&text, &l.first))
                 return false;
         }
         l.last = l.first;
-        if (*text == '-') {
-            text++;
-            if (!read_number(&text, &l.last))
-                return false;
-        }
-        if (*text)
+        if ((skip(&text, '-') && !read_number(&text, &l.last)) || *text)
             return false;
     }
     *ret = l;
     return l.first >= 1 && l.first <= l.last && l.part < HN_DATASETS_MAX;
 }
 
+void hn_lines_rows(const struct hn_lines *lines, const struct hn_dataset *data, size_t *ret_begin,
+    size_t *ret_end) {
+    size_t n = data->n_rows;
+    if (lines->numbers) {
+        *ret_begin = lines->first - 1 < n ? (size_t)lines->first - 1 : n;
+        *ret_end = lines->last < n ? (size_t)lines->last : n;
+    } else {
+        *ret_begin = hn_dataset_row_from(data, lines->first);
+        *ret_end = hn_dataset_row_from(data, lines->last + 1);
+    }
+}
+
 static int check_exclude(const json_t *list, struct hn_error *err) {
-    static const char hint[] = "for example [12, \"20-30\"], or \"2:7\" for line 7 of the second "
-                               "data set";
+    static const char hint[] = "for example [12, \"20-30\"], \"2:7\" for line 7 of the second "
+                               "data set, or \"#7\" for its seventh row";
     struct hn_lines lines;
     if (!json_is_array(list)) {
         hn_fail(err, HN_E_INVALID_FIELD, "rows.exclude must be a list of lines");
@@ -126,6 +142,8 @@ int hn_row_choice_read(struct hn_row_choice *ret, const json_t *json, struct hn_
 
 static int by_lines(const void *a, const void *b) {
     const struct hn_lines *x = a, *y = b;
+    if (x->numbers != y->numbers)
+        return x->numbers ? 1 : -1;
     if (x->part != y->part)
         return x->part < y->part ? -1 : 1;
     if (x->first != y->first)
@@ -133,10 +151,12 @@ static int by_lines(const void *a, const void *b) {
     return (x->last > y->last) - (x->last < y->last);
 }
 
-static int compare_line(const struct hn_lines *l, uint64_t part, uint64_t line) {
-    if (l->part != part)
-        return l->part < part ? -1 : 1;
-    return l->last < line ? -1 : l->first > line;
+static int compare_line(const struct hn_lines *l, const struct hn_lines *one) {
+    if (l->numbers != one->numbers)
+        return l->numbers ? 1 : -1;
+    if (l->part != one->part)
+        return l->part < one->part ? -1 : 1;
+    return l->last < one->first ? -1 : l->first > one->first;
 }
 
 /* The sorted ranges with those that overlap made into one; `entries`: how many went into each. */
@@ -144,7 +164,8 @@ static size_t merge(struct hn_lines *lines, size_t n, uint64_t *entries) {
     size_t kept = 0;
     for (size_t i = 0; i < n; i++) {
         struct hn_lines *last = kept ? &lines[kept - 1] : NULL;
-        if (last && last->part == lines[i].part && lines[i].first <= last->last) {
+        if (last && last->numbers == lines[i].numbers && last->part == lines[i].part &&
+            lines[i].first <= last->last) {
             last->last = lines[i].last > last->last ? lines[i].last : last->last;
             entries[kept - 1]++;
         } else {
@@ -155,12 +176,12 @@ static size_t merge(struct hn_lines *lines, size_t n, uint64_t *entries) {
     return kept;
 }
 
-/* The range that the line is in, or n. */
-static size_t find_range(const struct hn_lines *lines, size_t n, uint64_t part, uint64_t line) {
+/* The range that the one line, or row, is in, or n. */
+static size_t find_range(const struct hn_lines *lines, size_t n, const struct hn_lines *one) {
     size_t low = 0, high = n;
     while (low < high) {
         size_t middle = low + (high - low) / 2;
-        int order = compare_line(&lines[middle], part, line);
+        int order = compare_line(&lines[middle], one);
         if (!order)
             return middle;
         if (order < 0)
@@ -187,11 +208,15 @@ int hn_row_choice_exclude(const struct hn_row_choice *choice, const struct hn_da
         count = merge(lines, count, entries);
     }
     for (size_t i = 0; !rc && i < *n; i++) {
-        size_t at = find_range(lines, count, hn_dataset_part(data, rows[i]), data->lines[rows[i]]);
-        if (at == count)
+        size_t part = hn_dataset_part(data, rows[i]), line = data->lines[rows[i]],
+               number = rows[i] - (part ? data->more[part - 1].first : 0) + 1;
+        const struct hn_lines by[] = {{part, line, line, false}, {part, number, number, true}};
+        size_t hit[] = {find_range(lines, count, &by[0]), find_range(lines, count, &by[1])};
+        for (size_t k = 0; k < 2; k++)
+            if (hit[k] < count)
+                entries[hit[k]] = 0; /* it had an effect */
+        if (hit[0] == count && hit[1] == count)
             rows[kept++] = rows[i];
-        else
-            entries[at] = 0; /* it had an effect */
     }
     if (!rc && *n && !kept) {
         hn_fail(err, HN_E_INVALID_FIELD, "rows.exclude has all %zu training rows", *n);

@@ -18,12 +18,16 @@ struct hn_row_choice {
     bool diverse; /* the share or number are those that add most that is new (diverse.h) */
 };
 
-/* Lines of one data set (from 0), both included. */
+/* Lines of one data set (from 0), or numbers of its rows (from 1), both included. */
 struct hn_lines {
     uint64_t part, first, last;
+    bool numbers; /* of rows: for files with many rows in a line */
 };
-/* 12, "12", "12-20" or "2:12-20"; false for anything else. */
+/* 12, "12", "12-20" or "2:12-20", of rows "#12", "#12-20" or "2:#12-20"; false for all else. */
 bool hn_lines_read(const json_t *entry, struct hn_lines *ret);
+/* The rows of the first file that it names: *ret_begin … *ret_end - 1. */
+void hn_lines_rows(const struct hn_lines *lines, const struct hn_dataset *data, size_t *ret_begin,
+    size_t *ret_end);
 
 /* What was left out. */
 struct hn_left_out {

@@ -66,19 +66,24 @@ static int add_correction(struct copy *c, size_t row, size_t entry, struct hn_er
 static int add_rows(struct copy *c, const struct hn_lines *lines, size_t entry, const char *field,
     struct hn_error *err) {
     const struct hn_dataset *data = c->data;
-    size_t row = hn_dataset_row_from(data, lines->first), begin = row;
+    size_t begin, end;
     int rc = 0;
-    for (; !rc && row < data->n_rows && data->lines[row] <= lines->last; row++) {
-        if (row + 1 < data->n_rows && data->lines[row + 1] == data->lines[row]) {
+    hn_lines_rows(lines, data, &begin, &end);
+    for (size_t row = begin; !rc && row < end; row++) {
+        if (!lines->numbers && row + 1 < data->n_rows && data->lines[row + 1] == data->lines[row]) {
             hn_fail(err, HN_E_INVALID_FIELD, "several rows begin in line %u", data->lines[row]);
             hn_error_field(err, "%s", field);
-            return refuse(err, "write the file with one row a line: jq -c '.[]' FILE");
+            return refuse(err,
+                "name rows by their numbers, \"#7\", or write the file with one row a line: jq -c "
+                "'.[]' FILE");
         }
         rc = add_correction(c, row, entry, err);
     }
-    if (rc || row > begin)
+    if (rc || end > begin)
         return rc;
-    if (lines->first == lines->last)
+    if (lines->numbers)
+        hn_fail(err, HN_E_INVALID_FIELD, "there are %zu rows", data->n_rows);
+    else if (lines->first == lines->last)
         hn_fail(err, HN_E_INVALID_FIELD, "no row begins in line %llu",
             (unsigned long long)lines->first);
     else

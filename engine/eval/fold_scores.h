@@ -6,11 +6,10 @@
 
 /*
  * Reads the score file `path` (RUN/scores/<step>.bin). Of classes the probabilities, and each row's
- * p, are the mean over the kept evaluations in the second half of the run, after its first epoch: a run
- * that goes on learns wrong labels by heart, and one evaluation is a draw of chance, so the mean
- * ranks wrong labels better (Weber and Plank 2023, arXiv 2305.20045, average over epochs as well).
- * predicted and right stay those of `path`. What cannot be read beside it is left out. Errors and
- * ownership as of hn_scores_read.
+ * p, are the mean over the kept evaluations in the second half of the run, after its first epoch: a
+ * run that goes on learns wrong labels by heart, and one evaluation is a draw of chance (Weber and
+ * Plank 2023, arXiv 2305.20045, average over epochs as well). predicted and right stay those of
+ * `path`. What cannot be read beside it is left out. Errors and ownership as of hn_scores_read.
  */
 int hn_fold_scores_read(struct hn_scores *ret, const char *path, struct hn_error *err);
 

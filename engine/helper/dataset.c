@@ -97,9 +97,9 @@ int hn_helper_dataset_correct(
 
 static int tell_rows(const struct hn_dataset *data, const struct hn_lines *lines, json_t *list,
     struct hn_error *err) {
-    size_t row = hn_dataset_row_from(data, lines->first);
+    size_t row, end;
     int rc = 0;
-    for (; !rc && row < data->n_rows && data->lines[row] <= lines->last; row++) {
+    for (hn_lines_rows(lines, data, &row, &end); !rc && row < end; row++) {
         json_t *object = NULL,
                *out = json_pack(
                    "{s:I,s:I}", "line", (json_int_t)data->lines[row], "row", (json_int_t)row + 1);

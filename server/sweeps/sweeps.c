@@ -1,6 +1,5 @@
 /* See sweeps.h. One thread; whatever it decides, it can decide again. */
 #include "server/sweeps/sweeps.h"
-#include "engine/base/utf8.h"
 #include "server/base/log.h"
 #include "server/process/rundir.h"
 #include "server/server.h"

@@ -205,6 +205,11 @@ def test_refusals(served):
     assert correct(served, chats, exclude={"lines": [2]})["rows"] == 2
     flat = upload(served, json.dumps([{"text": t, "label": l} for t, l in zip(TEXTS, LABELS)]).encode())
     assert "several rows begin in line 1" in refused(served, flat, exclude={"lines": [1]})["message"]
+    assert correct(served, flat, exclude={"lines": ["#2-3"]})["rows"] == len(TEXTS) - 2
+    error = refused(served, flat, exclude={"lines": [f"#{len(TEXTS) + 1}"]})
+    assert f"there are {len(TEXTS)} rows" in error["message"] and error["field"] == "exclude.lines[0]"
+    rows = served.get(f"/datasets/{flat['id']}/rows", params={"lines": "#2,#4-5"}).json()["data"]
+    assert [row["row"] for row in rows] == [2, 4, 5] and rows[0]["text"] == TEXTS[1], rows
     squad = {"data": [{"title": "t", "paragraphs": [{"context": "a b c", "qas": [{"id": "1", "question": "q?", "answers": [{"text": "a", "answer_start": 0}]}]}]}]}
     nested = upload(served, json.dumps(squad).encode())
     error = refused(served, nested, exclude={"lines": [1]})

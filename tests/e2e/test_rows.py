@@ -92,6 +92,16 @@ def test_part_of_the_identity(served):
     assert len({results["all"], results["half"], results["other half"]}) == 3
 
 
+def test_rows_by_number(served):
+    """Rows of files that have many in one line are left out by number."""
+    asked = [{"id": str(i), "question": f"who is {i}?", "answers": [{"text": "old", "answer_start": 4}]} for i in range(12)]
+    data = served.post("/datasets?name=q", data=json.dumps({"data": [{"title": "t", "paragraphs": [{"context": "the old man and the sea", "qas": asked}]}]})).json()["id"]
+    for exclude, left_out in ((["#2", "#5-6"], 3), (["#12", "1:#11-12"], 2), (["#13"], 0)):
+        told = plan(served, data, validation="none", rows={"exclude": exclude}, hyperparameters={"max_steps": 1}).json()
+        warnings = {w["code"]: w["message"] for w in told["warnings"]}
+        assert told["rows"] == 12 - left_out and ("exclude_without_effect" in warnings) == (exclude == ["#13"]), told
+
+
 def test_choices_are_made_for_the_rows_in_use(served):
     """What auto chooses follows the number of rows that are trained on."""
     data = upload(served, table(1500))

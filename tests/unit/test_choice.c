@@ -97,6 +97,13 @@ static void test_lines(void **state) {
     }
     assert_int_equal(c.out.excluded, 6);
     assert_int_equal(c.out.idle, 3); /* another data set, a row of validation, no row at all */
+    c = choose("{\"exclude\":[\"#12\",12,\"1:#20-22\",\"#22\",\"2:#40\",\"#5\"]}");
+    for (size_t i = 0; i < ROWS; i++) {
+        bool out = i + 1 == 12 || (i + 1 >= 20 && i + 1 <= 22) || i + 2 == 12;
+        assert_int_equal(c.has[i], i >= 10 && !out);
+    }
+    assert_int_equal(c.out.excluded, 5);
+    assert_int_equal(c.out.idle, 2);
 }
 
 static void test_together(void **state) {
@@ -125,6 +132,9 @@ static void test_refused(void **state) {
         {"{\"exclude\":[3,0]}", "rows.exclude[1]"}, {"{\"exclude\":[\"5-4\"]}", "rows.exclude[0]"},
         {"{\"exclude\":[\"5-\"]}", "rows.exclude[0]"},
         {"{\"exclude\":[\"0:5\"]}", "rows.exclude[0]"},
+        {"{\"exclude\":[\"#0\"]}", "rows.exclude[0]"},
+        {"{\"exclude\":[\"##1\"]}", "rows.exclude[0]"},
+        {"{\"exclude\":[\"#1:2\"]}", "rows.exclude[0]"},
         {"{\"exclude\":[\"17:5\"]}", "rows.exclude[0]"},
         {"{\"exclude\":[\"99999999999\"]}", "rows.exclude[0]"},
         {"{\"exclude\":[\"4\\u0000\"]}", "rows.exclude[0]"},
