@@ -289,6 +289,13 @@ json_t *hn_hyperparams_write(const struct hn_hyperparams *hp, enum hn_hp_part pa
     return object;
 }
 
+bool hn_hyperparams_know(const char *name) {
+    for (size_t i = 0; i < ROWS; i++)
+        if (strcmp(rows[i].name, name) == 0)
+            return true;
+    return false;
+}
+
 json_t *hn_hyperparams_schema(void) {
     static const char *const types[] = {"integer", "integer|auto", "integer|null", "number",
         "number|auto", "number|null", "boolean", "enum", "all-linear|list"};

@@ -76,6 +76,8 @@ int hn_hyperparams_read(
 /* A new object with the fields of `parts`, in the table's order. HN_HP_RUN alone, a run's identity,
  * is without a NULL_FLOAT that is null: such runs are what they were before there were any. */
 json_t *hn_hyperparams_write(const struct hn_hyperparams *hp, enum hn_hp_part parts);
+/* Whether there is one of that name. */
+bool hn_hyperparams_know(const char *name);
 /* [{"name","type","default","min","max","values","help"}] for the form and the OpenAPI schema. */
 json_t *hn_hyperparams_schema(void);
 const char *hn_metric_name(int metric);      /* "val_loss" …, the names of metric_for_best */

@@ -180,6 +180,9 @@ int hn_job_request_check(const json_t *request, struct hn_error *err) {
         names[i] = fields[i].name;
     names[FIELDS] = NULL;
     int rc = hn_json_known(request, names, "", err);
+    if (rc && err && hn_hyperparams_know(err->field))
+        hn_error_hint(
+            err, "hyperparameters are together: \"hyperparameters\": {\"%s\": …}", err->field);
     for (size_t i = 0; !rc && i < FIELDS; i++)
         rc = check(request, &fields[i], err);
     return rc;

@@ -5,8 +5,10 @@
  */
 #include "engine/data/dataset_internal.h"
 #include "engine/data/rows.h"
+#include "engine/data/usual_names.h"
 #include "engine/base/json.h"
 #include "engine/base/pulse.h"
+#include "engine/base/utf8.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -142,6 +144,25 @@ static bool keep_row(struct hn_dataset *data, const struct hn_span *span) {
     return true;
 }
 
+static size_t add_quoted(const char *text, char *ret, size_t size, size_t used) {
+    size_t n = hn_utf8_valid(text, strnlen(text, 40));
+    if (used + n + 6 < size)
+        used +=
+            (size_t)snprintf(ret + used, size - used, "%s\"%.*s\"", used ? ", " : "", (int)n, text);
+    return used;
+}
+
+/* The row's values for a message, as far as they are texts: "a", "b", "c". */
+static void list_texts(const json_t *row, char *ret, size_t size) {
+    const char *key;
+    json_t *value;
+    size_t used = 0;
+    ret[0] = 0;
+    json_object_foreach((json_t *)(uintptr_t)row, key, value)
+        if (json_is_string(value))
+            used = add_quoted(json_string_value(value), ret, size, used);
+}
+
 /* The row's columns for a message: "a", "b", "c". */
 static void list_columns(const json_t *row, char *ret, size_t size) {
     const char *key;
@@ -149,31 +170,63 @@ static void list_columns(const json_t *row, char *ret, size_t size) {
     size_t used = 0;
     ret[0] = 0;
     json_object_foreach((json_t *)(uintptr_t)row, key, value)
-        if (used + strlen(key) + 6 < size)
-            used += (size_t)snprintf(ret + used, size - used, "%s\"%s\"", used ? ", " : "", key);
+        used = add_quoted(key, ret, size, used);
+}
+
+void hn_dataset_guess(struct hn_dataset *data, const json_t *row) {
+    const struct hn_layout *layout = hn_layout_find(row, NULL);
+    bool text = layout && hn_layout_columns(layout) == HN_ROWS_TEXT;
+    json_t *found = data->given || (layout && !text) ? NULL : hn_usual_mapping(row, text);
+    const char *name, *given[2] = {"", ""}, *ours[2] = {"", ""};
+    json_t *value;
+    size_t n = 0;
+    if (!found)
+        return;
+    data->given = found;
+    json_object_foreach(found, name, value) {
+        ours[n] = name;
+        given[n++] = json_string_value(value);
+    }
+    hn_issue_warn(&data->issues, "guessed_columns", 0,
+        "by their names the columns \"%.80s\" and \"%.80s\" are taken as %s and %s; send columns= "
+        "to say otherwise",
+        given[0], given[1], ours[0], ours[1]);
+}
+
+/* The first row has no columns that we know. */
+static void refuse_columns(struct hn_dataset *data, const json_t *row, size_t line) {
+    const char *first = json_string_value(json_array_get(data->header, 0));
+    char columns[200];
+    if (first && strcmp(first, "col1") == 0) {
+        list_texts(row, columns, sizeof columns);
+        hn_issue_add(&data->issues, line, 0, "columns",
+            "say which is which, by the names in the first line, which is then no row: "
+            "columns={\"text\": \"message\", \"label\": \"category\"}; or, where it names none, by "
+            "number: columns={\"prompt\": \"col1\", \"completion\": \"col2\"}",
+            "which columns are meant is not recognised; the first line has %s", columns);
+        return;
+    }
+    list_columns(row, columns, sizeof columns);
+    hn_issue_add(&data->issues, line, 0, "columns",
+        "use messages, prompt and completion, text, text and label …, or say which is which: "
+        "columns={\"prompt\": \"question\", \"completion\": \"answer\"}",
+        "the columns %s are not recognised", columns);
 }
 
 /* True when the row can be used. The first row that is recognised decides what all rows must be. */
-static bool check_row(
-    struct hn_dataset *data, const json_t *row, const struct hn_span *span, const json_t *given) {
+static bool check_row(struct hn_dataset *data, const json_t *row, const struct hn_span *span) {
+    if (!data->layout && !hn_layout_find(row, data->given))
+        hn_dataset_guess(data, row);
+    const json_t *given = data->given;
     const struct hn_layout *layout = hn_layout_find(row, given);
     struct hn_row_place place = {&data->issues, span->line};
-    char columns[160];
     if (!data->layout && layout) {
         data->layout = layout;
         data->columns = hn_layout_columns(layout);
         data->mapping = hn_layout_mapping(layout, row, given);
     }
     if (!data->layout) {
-        const char *first = json_string_value(json_array_get(data->header, 0));
-        list_columns(row, columns, sizeof columns);
-        hn_issue_add(&data->issues, span->line, 0, "columns",
-            first && strcmp(first, "col1") == 0
-                ? "say which is which: columns={\"prompt\": \"col1\", \"completion\": \"col2\"}, "
-                  "or by the names that the file's first line has, which is then no row"
-                : "use messages, prompt and completion, text, text and label …, or say which is "
-                  "which: columns={\"prompt\": \"question\", \"completion\": \"answer\"}",
-            "the columns %s are not recognised", columns);
+        refuse_columns(data, row, span->line);
         return false;
     }
     if (layout && hn_layout_columns(layout) != data->columns &&
@@ -190,8 +243,16 @@ static bool check_row(
         &place);
 }
 
+static int refuse_table(const struct hn_dataset *data, struct hn_error *err) {
+    size_t last = data->issues.n < HN_ISSUES_LISTED ? data->issues.n : HN_ISSUES_LISTED;
+    const struct hn_issue *issue = &data->issues.list[last - 1];
+    hn_fail(err, HN_E_DATASET_INVALID, "%s", issue->message);
+    hn_error_hint(err, "%s", issue->hint);
+    return HN_E_DATASET_INVALID;
+}
+
 static int read_rows(struct hn_dataset *data, const struct hn_dataset_format *format,
-    struct hn_row_scan *scan, const struct hn_dataset_options *options, struct hn_error *err) {
+    struct hn_row_scan *scan, struct hn_error *err) {
     struct hn_span span;
     size_t seen = 0;
     while (format->next(scan, &span)) {
@@ -207,8 +268,10 @@ static int read_rows(struct hn_dataset *data, const struct hn_dataset_format *fo
         if (!row)
             hn_issue_add(
                 &data->issues, fault.line, fault.column, "", fault.hint, "%s", fault.message);
-        bool good = row && check_row(data, row, &span, options->columns);
+        bool good = row && check_row(data, row, &span), unknown = row && !data->layout;
         json_decref(row);
+        if (unknown && data->header) /* the other rows have the same columns */
+            return refuse_table(data, err);
         if (!good)
             data->dropped++;
         else if (!keep_row(data, &span))
@@ -330,7 +393,7 @@ int hn_dataset_open(struct hn_dataset *ret, const char *path,
         ret->given = json_deep_copy(options->columns);
     if (format->begin && (rc = format->begin(&scan, err)))
         return rc;
-    rc = read_rows(ret, format, &scan, options, err);
+    rc = read_rows(ret, format, &scan, err);
     return rc ? rc : judge(ret, options, err);
 }
 

@@ -9,7 +9,7 @@
  * field may hold line ends but no tabs. Every field is a text; whether labels are names or numbers
  * is decided for the whole column (label_survey.h).
  */
-#include "engine/data/dataset_internal.h"
+#include "engine/data/csv_header.h"
 #include "engine/data/label_survey.h"
 #include "engine/data/rows.h"
 #include "engine/base/utf8.h"
@@ -21,10 +21,7 @@
 #include <string.h>
 #include <strings.h>
 
-#define SAMPLE_RECORDS 20  /* looked at to recognise the delimiter */
-#define GUESS_RECORDS 5000 /* looked at to recognise a column of labels */
-#define LABELS_MAX 64      /* distinct values a column of labels may have */
-#define NAME_MAX_BYTES 64  /* of a label that repeats, or of a column's name in other words */
+#define SAMPLE_RECORDS 20 /* looked at to recognise the delimiter */
 #define COLUMNS_MAX 1000
 
 /* End of a TSV's field that begins with a quote, if it is a cell of several lines: up to a quote
@@ -100,7 +97,7 @@ static size_t field_end(
 }
 
 /* End of the record that begins at text[at]; counts its fields. */
-static size_t record_end(const char *text, size_t size, size_t at, struct hn_dialect d,
+size_t hn_csv_record_end(const char *text, size_t size, size_t at, struct hn_dialect d,
     size_t *ret_fields, bool *closed) {
     for (*ret_fields = 1;; ++*ret_fields, at++) {
         at = field_end(text, size, at, d, closed);
@@ -140,7 +137,7 @@ static void field_text(
 }
 
 /* Fields of one record as a list of strings; NULL when memory or UTF-8 fails. */
-static json_t *read_fields(const char *text, size_t size, struct hn_dialect d) {
+json_t *hn_csv_read_fields(const char *text, size_t size, struct hn_dialect d) {
     json_t *fields = json_array();
     struct hn_buf field = {0};
     bool closed = true;
@@ -171,7 +168,7 @@ static size_t steady_fields(const char *text, size_t size, struct hn_dialect d) 
     while (at < size && records < SAMPLE_RECORDS) {
         size_t fields;
         bool closed;
-        size_t end = record_end(text, size, at, d, &fields, &closed);
+        size_t end = hn_csv_record_end(text, size, at, d, &fields, &closed);
         if (!closed && records)
             break; /* a broken row says nothing about the others */
         if (!is_empty_record(text, at, end)) {
@@ -207,7 +204,7 @@ static bool names_column(const json_t *fields, const json_t *mapping) {
  * spreadsheet's empty columns are their numbers. */
 static json_t *read_header(
     const char *text, size_t size, struct hn_dialect d, const json_t *mapping) {
-    json_t *header = read_fields(text, size, d), *field;
+    json_t *header = hn_csv_read_fields(text, size, d), *field;
     size_t i;
     json_array_foreach(header, i, field) {
         char plain[32];
@@ -236,7 +233,7 @@ static json_t *read_header(
 static bool has_header(const char *text, size_t size, struct hn_dialect d) {
     size_t fields;
     bool closed;
-    size_t end = record_end(text, size, 0, d, &fields, &closed);
+    size_t end = hn_csv_record_end(text, size, 0, d, &fields, &closed);
     if (!closed || fields > COLUMNS_MAX || end > HN_ROW_MAX || hn_utf8_valid(text, end) != end)
         return false;
     json_t *first = read_header(text, end, d, NULL);
@@ -302,147 +299,6 @@ static json_t *numbered_header(size_t columns) {
     return header;
 }
 
-/* Distinct values of a column and how often each was seen, as far as they are few. */
-struct guess {
-    size_t column;
-    json_t *values;          /* value → number */
-    size_t records, numbers; /* numbers: records behind the first with a number */
-    bool many, first_number;
-};
-
-static void look(struct guess *g, const json_t *fields) {
-    const json_t *field = json_array_get(fields, g->column);
-    const char *value = json_string_value(field);
-    double number;
-    bool is_number = hn_label_value(field, &number);
-    if (!value || strlen(value) > NAME_MAX_BYTES || json_object_size(g->values) > LABELS_MAX)
-        g->many = true;
-    else
-        json_object_set_new(g->values, value,
-            json_integer(1 + json_integer_value(json_object_get(g->values, value))));
-    if (g->records++)
-        g->numbers += is_number;
-    else
-        g->first_number = is_number;
-}
-
-static void look_at(const struct hn_row_scan *scan, size_t columns, struct guess *g, size_t n) {
-    const char *text = (const char *)scan->data->map.data;
-    size_t size = scan->data->map.size, at = scan->at, fields;
-    const struct hn_dialect d = scan->data->dialect;
-    bool closed = true;
-    while (at < size && g[0].records < GUESS_RECORDS && closed) {
-        size_t end = record_end(text, size, at, d, &fields, &closed);
-        json_t *list =
-            fields == columns && end - at < HN_ROW_MAX ? read_fields(text + at, end - at, d) : NULL;
-        for (size_t i = 0; list && i < n; i++)
-            look(&g[i], list);
-        json_decref(list);
-        at = end + 1;
-    }
-}
-
-/* One word or two, as columns are named. */
-static bool is_name(const char *text) {
-    size_t n = 0, spaces = 0;
-    for (; isalnum((unsigned char)text[n]) || (text[n] && strchr("_-. ", text[n])); n++)
-        spaces += text[n] == ' ';
-    return isalpha((unsigned char)text[0]) && !text[n] && n <= 40 && spaces <= 1;
-}
-
-/* Up to four words in any script, as people name columns ("Score (1-5)"), and no sentence. */
-static bool is_title(const char *text) {
-    static const char *const marks[] = {"\u3002", "\uFF0C", "\uFF01", "\u3001", NULL};
-    size_t n = 0, spaces = 0, wide = 0; /* wide: characters of scripts that need few */
-    for (; text[n]; n++) {
-        unsigned char c = (unsigned char)text[n];
-        if (c < 0x80 && !isalnum(c) && !strchr("_-. :()?/#*&%[]'", c))
-            return false;
-        spaces += c == ' ';
-        wide += c >= 0xE3;
-    }
-    for (size_t i = 0; marks[i]; i++)
-        if (strstr(text, marks[i]))
-            return false;
-    return n && n <= NAME_MAX_BYTES && spaces <= 3 && wide <= 8 && text[n - 1] != '.' &&
-        (isalpha((unsigned char)text[0]) || (unsigned char)text[0] >= 0x80);
-}
-
-static bool all_are(const json_t *fields, bool (*is)(const char *text)) {
-    const json_t *field;
-    size_t i;
-    json_array_foreach((json_t *)(uintptr_t)fields, i, field)
-        if (!is(json_string_value(field)))
-            return false;
-    return true;
-}
-
-static bool all_numbers(const struct guess *g) {
-    return g->records > 3 && g->numbers == g->records - 1 && !g->first_number;
-}
-
-/* A first record of names, whose label no other record has while the others repeat, or whose label
- * is no number while all others are. */
-static bool is_header(const struct guess *g, const json_t *first) {
-    const char *label = json_string_value(json_array_get(first, g->column)), *key;
-    json_t *count;
-    size_t once = 0;
-    if (!all_are(first, is_title))
-        return false;
-    if (all_numbers(g))
-        return true;
-    json_object_foreach(g->values, key, count)
-        once += json_integer_value(count) == 1;
-    return !g->many && json_integer_value(json_object_get(g->values, label)) == 1 &&
-        (all_are(first, is_name) || (once == 1 && json_object_size(g->values) > 2));
-}
-
-static bool few(const struct guess *g, bool header) {
-    size_t distinct = json_object_size(g->values) - header;
-    return !g->many && distinct > 1 && distinct <= LABELS_MAX &&
-        distinct * 5 <= g->records - header;
-}
-
-/* Two columns that nothing names: ["text", "label"], ["label", "text"], or NULL. *ret_named:
- * `first` names them after all, in other words. Numbers are labels in the second column alone: in
- * the first they count rows. */
-static json_t *guess_header(const struct hn_row_scan *scan, const json_t *first, bool *ret_named) {
-    struct guess g[2] = {
-        {.column = 0, .values = json_object()}, {.column = 1, .values = json_object()}};
-    bool named[2], label[2];
-    look_at(scan, 2, g, 2);
-    for (size_t i = 0; i < 2; i++) {
-        named[i] = is_header(&g[i], first);
-        label[i] = few(&g[i], named[i]);
-    }
-    if (label[0] && label[1])
-        label[0] = json_object_size(g[0].values) < json_object_size(g[1].values);
-    label[1] = label[1] || (!label[0] && named[1] && all_numbers(&g[1]) && !all_numbers(&g[0]));
-    *ret_named = (label[0] && named[0]) || (!label[0] && label[1] && named[1]);
-    json_decref(g[0].values);
-    json_decref(g[1].values);
-    return label[0] ? json_pack("[s, s]", "label", "text")
-        : label[1]  ? json_pack("[s, s]", "text", "label")
-                    : NULL;
-}
-
-/* Whether the first record is a header, by the column that is mapped as the label by its number. */
-static bool is_mapped_header(const struct hn_row_scan *scan, const json_t *first) {
-    const char *name = json_string_value(json_object_get(scan->data->given, "label"));
-    size_t columns = json_array_size(first);
-    char *end;
-    if (!name || strncmp(name, "col", 3) != 0 || !isdigit((unsigned char)name[3]))
-        return false;
-    unsigned long number = strtoul(name + 3, &end, 10);
-    if (*end || number < 1 || number > columns)
-        return false;
-    struct guess g = {.column = number - 1, .values = json_object()};
-    look_at(scan, columns, &g, 1);
-    bool header = is_header(&g, first) && (few(&g, true) || all_numbers(&g));
-    json_decref(g.values);
-    return header;
-}
-
 /* Nobody has said what the columns are, or only what was guessed when the file was taken in. */
 static bool may_guess(const json_t *given) {
     const char *key;
@@ -482,15 +338,6 @@ static bool maps_numbers(const json_t *mapping) {
     return false;
 }
 
-/* Whether the column's values, below its name, repeat as labels do or are all numbers. */
-static bool looks_like_labels(const struct hn_row_scan *scan, size_t column) {
-    struct guess g = {.column = column, .values = json_object()};
-    look_at(scan, 2, &g, 1);
-    bool label = few(&g, true) || all_numbers(&g);
-    json_decref(g.values);
-    return label;
-}
-
 /* Of two columns one is the label, or the text: the other is its text, whatever it is called, or
  * its label, if its values look like it. */
 static void complete_header(const struct hn_row_scan *scan, json_t *header) {
@@ -502,7 +349,7 @@ static void complete_header(const struct hn_row_scan *scan, json_t *header) {
         size_t other = i % 2, here = i / 2;
         const char *name = json_string_value(json_array_get(header, other));
         if (strcmp(json_string_value(json_array_get(header, 1 - other)), known[here]) != 0 ||
-            hn_layout_knows(name) || (here == 1 && !looks_like_labels(scan, other)))
+            hn_layout_knows(name) || (here == 1 && !hn_csv_looks_like_labels(scan, other)))
             continue;
         hn_issue_warn(&data->issues, "guessed_columns", 0,
             "the column \"%.80s\" is taken as the %s of the %s", name, known[1 - here],
@@ -515,7 +362,7 @@ static void complete_header(const struct hn_row_scan *scan, json_t *header) {
 /* Two columns without a name that we know: text and label, as far as their values look like it. */
 static void guess_columns(struct hn_row_scan *scan, const json_t *first, bool *ret_named) {
     struct hn_dataset *data = scan->data;
-    data->header = guess_header(scan, first, ret_named);
+    data->header = hn_csv_guess_header(scan, first, ret_named);
     if (data->header)
         hn_issue_warn(&data->issues, "guessed_columns", 0,
             "%s; column %s is taken as the label, the other as the text",
@@ -530,34 +377,19 @@ static void skip_record(struct hn_row_scan *scan, size_t end) {
     scan->at = end < scan->data->map.size ? end + 1 : scan->data->map.size;
 }
 
-/* Names that columns of texts and labels have elsewhere: a record of nothing else is a header, even
- * where columns are mapped by their numbers. */
-static bool is_usual_header(const json_t *fields) {
-    static const char usual[] =
-        " id index no number date time name title body content message review comment sentence "
-        "sentence1 sentence2 document article abstract summary text label labels class category "
-        "target sentiment rating score stars intent tag tags emotion topic prompt completion "
-        "question answer answers context input output instruction response query reply source "
-        "translation system user assistant human bot ";
-    const json_t *field;
-    size_t i, names = 0;
-    json_array_foreach((json_t *)(uintptr_t)fields, i, field) {
-        char word[40], number[24];
-        const char *name = json_string_value(field);
-        size_t n = strlen(name);
-        snprintf(number, sizeof number, "col%zu", i + 1);
-        if (strcmp(name, number) == 0)
-            continue; /* an empty column */
-        if (n > sizeof word - 3)
-            return false;
-        names++;
-        snprintf(word, sizeof word, " %s ", name);
-        for (char *c = word; *c; c++)
-            *c = (char)tolower((unsigned char)*c);
-        if (strpbrk(name, " ") || !strstr(usual, word))
-            return false;
-    }
-    return names > 1;
+/* Whether names that columns usually have say which is which. */
+static bool guess_names(struct hn_dataset *data, const json_t *first) {
+    json_t *row = data->given ? NULL : json_object();
+    const json_t *name;
+    size_t i;
+    if (!row)
+        return false;
+    json_array_foreach((json_t *)(uintptr_t)first, i, name)
+        json_object_set_new(row, json_string_value(name), json_null());
+    if (json_object_size(row) == json_array_size(first))
+        hn_dataset_guess(data, row);
+    json_decref(row);
+    return data->given;
 }
 
 /* The columns' names, from the first record or else; *ret_named: the record names them, and is no
@@ -577,13 +409,20 @@ static int name_columns(
     named = named && !twice;
     if (named) {
         complete_header(scan, first);
+        guess_names(data, first);
         data->header = json_incref(first);
     } else if (json_array_size(first) == 2 && may_guess(data->given)) {
         guess_columns(scan, first, &named);
     }
+    if (!data->header &&
+        (guess_names(data, first) ||
+            (!data->given && !find_twice(first) && hn_csv_is_usual_header(first)))) {
+        named = true;
+        data->header = json_incref(first);
+    }
     if (!data->header) {
         data->header = numbered_header(json_array_size(first));
-        named = is_usual_header(first) || is_mapped_header(scan, first);
+        named = hn_csv_is_usual_header(first) || hn_csv_is_mapped_header(scan, first);
         if (named)
             hn_issue_warn(&data->issues, "guessed_columns", 1,
                 "the first line is taken as a header, whose names are not used");
@@ -603,7 +442,7 @@ static int begin(struct hn_row_scan *scan, char delimiter, struct hn_error *err)
     const struct hn_dialect d = data->dialect;
     if (naming)
         skip_record(scan, scan->at + naming - 1);
-    size_t end = record_end(text, size, scan->at, d, &fields, &closed);
+    size_t end = hn_csv_record_end(text, size, scan->at, d, &fields, &closed);
     if (!closed || fields > COLUMNS_MAX || end - scan->at > HN_ROW_MAX ||
         hn_utf8_valid(text + scan->at, end - scan->at) != end - scan->at) {
         hn_fail(err, HN_E_DATASET_INVALID, "the first line is no line of columns");
@@ -662,7 +501,8 @@ static bool is_header_again(const struct hn_row_scan *scan, size_t begin, size_t
         return true;
     if (!n || size > 2 * n + 64 || first_letter(header, n) != first_letter(text + begin, size))
         return false;
-    json_t *names = read_fields(header, n, d), *fields = read_fields(text + begin, size, d), *name;
+    json_t *names = hn_csv_read_fields(header, n, d),
+           *fields = hn_csv_read_fields(text + begin, size, d), *name;
     bool same =
         fields && json_array_size(names) > 1 && json_array_size(names) == json_array_size(fields);
     json_array_foreach(names, i, name) {
@@ -698,7 +538,7 @@ static bool next_record(struct hn_row_scan *scan, struct hn_span *ret) {
         bool closed = true;
         end = newline ? (size_t)(newline - text) : size;
         if (!scan->by_line) {
-            size_t whole = record_end(text, size, begin, d, &fields, &closed);
+            size_t whole = hn_csv_record_end(text, size, begin, d, &fields, &closed);
             if (closed && whole - begin <= HN_ROW_MAX) {
                 end = whole;
             } else {
@@ -746,7 +586,7 @@ static json_t *parse_record(
             "the byte 0x%02X is not valid UTF-8 text here", (unsigned char)text[good]);
         return NULL;
     }
-    json_t *fields = read_fields(text, span->size, data->dialect), *row = NULL;
+    json_t *fields = hn_csv_read_fields(text, span->size, data->dialect), *row = NULL;
     if (!fields || json_array_size(fields) != columns) {
         snprintf(fault->message, sizeof fault->message,
             "the row has %zu columns; there should be %zu", json_array_size(fields), columns);

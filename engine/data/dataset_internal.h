@@ -39,6 +39,10 @@ struct hn_row_fault {
     const char *hint;
 };
 
+/* Where nobody has said what the columns are, and the row's are none that we know, or a text and
+ * what may be its label: `given` becomes what their names say (usual_names.h), with a warning. */
+void hn_dataset_guess(struct hn_dataset *data, const json_t *row);
+
 struct hn_dataset_format {
     const char *name;
     /* Whether the file looks like this; asked in the table's order. NULL: never by looking. */
@@ -76,5 +80,12 @@ bool hn_row_respell_json(const struct hn_dataset *data, const struct hn_span *sp
 /* A JSON object from the text of one row. */
 json_t *hn_row_parse_json(
     const struct hn_dataset *data, const struct hn_span *span, struct hn_row_fault *fault);
+
+/* CSV and TSV. End of the record that begins at text[at]; counts its fields. *closed is false where
+ * a quote does not end. */
+size_t hn_csv_record_end(
+    const char *text, size_t size, size_t at, struct hn_dialect d, size_t *fields, bool *closed);
+/* Fields of one record as a list of strings; NULL when memory or UTF-8 fails. */
+json_t *hn_csv_read_fields(const char *text, size_t size, struct hn_dialect d);
 
 #endif

@@ -7,7 +7,9 @@
 #include "server/store/store_files.h"
 #include "server/server.h"
 
+#include <ctype.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* A data set from an uploaded file; remembered so that a refusal can take it back. */
@@ -131,8 +133,15 @@ static int resolve_train(struct hn_submitting *s, struct hn_error *err) {
                                 : find_dataset(s, "dataset", value, &s->train, err);
 }
 
-/* "ds_…" | fraction | {"dataset"} | {"fraction"} | {"fold","folds",…} | "none" | absent; what the
- * plan wants goes into *ret. */
+/* Of "10%" 0.1; 0: it is no share between 0 and 100 percent. */
+static double read_percent(const char *text) {
+    char *end;
+    double percent = isdigit((unsigned char)*text) ? strtod(text, &end) : 0;
+    return percent > 0 && percent < 100 && strcmp(end, "%") == 0 ? percent / 100 : 0;
+}
+
+/* "ds_…" | fraction | "10%" | {"dataset"} | {"fraction"} | {"fold","folds",…} | "none" | absent;
+ * what the plan wants goes into *ret. */
 static int resolve_validation(struct hn_submitting *s, json_t **ret, struct hn_error *err) {
     static const char *const known[] = {
         "dataset", "fraction", "fold", "folds", "group_by", "seed", NULL};
@@ -160,6 +169,8 @@ static int resolve_validation(struct hn_submitting *s, json_t **ret, struct hn_e
         *ret = json_string("auto");
     } else if (text && strcmp(text, "none") == 0) {
         *ret = json_string("none");
+    } else if (text && read_percent(text) > 0) {
+        *ret = json_pack("{s:f}", "fraction", read_percent(text));
     } else if (text) {
         if (!s->validation)
             rc = find_dataset(s, "validation", value, &s->validation, err);

@@ -281,12 +281,17 @@ def test_submission_is_checked(daemon):
     error(post(dataset="ds_aaaaaaaaaaaaaaaa"), 404, "not_found", "dataset")
     found = error(post(hyperparameters={"learning_rat": 1}), 400, "unknown_field", "hyperparameters.learning_rat")
     assert "learning_rate" in found["hint"]
+    assert '"hyperparameters": {"epochs": …}' in error(post(epochs=3), 400, "unknown_field", "epochs")["hint"]
     error(post(hyperparameters={"epochs": "many"}), 400, "invalid_field", "hyperparameters.epochs")
     error(post(priority=1000), 400, "invalid_field", "priority")
     error(post(metadata={"a": 1}), 400, "invalid_field", "metadata")
     error(post(validation=2), 400, "invalid_field", "validation")
     error(post(validation={"fraction": 0.1, "dataset": ds}), 400, "invalid_field", "validation")
     assert daemon.get("/jobs").json()["data"] == []
+    for wrong in ("0%", "100%", "-5%", "10 %", "%", "x%"):
+        error(post(validation=wrong), 404, "not_found", "validation")
+    assert daemon.get("/jobs").json()["data"] == []
+    assert post(validation="12.5%").json()["validation"]["fraction"] == 0.125
     assert post(validation=0.1).status_code == post(validation=ds).status_code == post(validation="none").status_code == 201
 
 

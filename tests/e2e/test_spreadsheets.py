@@ -115,6 +115,31 @@ def test_a_header_is_no_row(daemon):
     assert told["rows"] == 12 and "guessed_columns" not in [w["code"] for w in told["warnings"]], told
 
 
+@pytest.mark.parametrize("header, columns", [
+    ("ticket_id,created,message,category,channel", {"text": "message", "label": "category"}), ("id,Review,Sentiment", {"text": "Review", "label": "Sentiment"}),
+    ("question,answer,source", {"prompt": "question", "completion": "answer"}), ("prompt,response", {"prompt": "prompt", "completion": "response"}),
+    ("text,category,day", {"text": "text", "label": "category"}), ("comment,stars,day", {"text": "comment", "label": "stars"}),
+    ("text,stars,day", {"text": "text"}), ("review,comment,category", None), ("context,question,answer", None), ("kind,notes,day", None)])
+def test_names_that_columns_usually_have(daemon, header, columns):
+    """Say what the columns are, with a warning, unless two may be meant; columns= says otherwise; what is not recognised is told once."""
+    n = header.count(",") + 1
+    data = (header + "\n" + "".join(",".join(f"a value {i * n + k}" for k in range(n)) + "\n" for i in range(12))).encode()
+    reply = upload(daemon, data)
+    if not columns:
+        error = reply.json()["error"]
+        assert reply.status_code == 422 and len(error["details"]) == 1 and all(name in error["message"] for name in header.split(",")), error
+        return
+    told = reply.json()
+    guessed = [w["message"] for w in told["warnings"] if w["code"] == "guessed_columns"]
+    assert told["columns"] == columns and told["rows"] == 12, told
+    assert len(guessed) == (header != "text,stars,day") and all(name in guessed[0] for name in columns.values() if guessed), told
+    first = header.split(",")[0]
+    assert upload(daemon, data, columns=json.dumps({"text": first})).json()["columns"] == {"text": first}
+    rows = [dict(zip(header.split(","), (f"a value {i * n + k}" for k in range(n)))) for i in range(12)]
+    told = upload(daemon, "".join(json.dumps(row) + "\n" for row in rows).encode()).json()
+    assert told["columns"] == (columns if "text" not in header.split(",") else {"text": "text"}), told
+
+
 def test_the_other_of_two_columns(daemon):
     """Beside a text, a column of any name whose values repeat is its label; one whose values do not is left aside."""
     rows = [f"a text number {i},{'angry' if i % 3 else 'calm'}" for i in range(24)]

@@ -144,8 +144,7 @@ static void test_clusters_and_contradictions(void **state) {
     enum hn_row_state states[] = {HN_ROW_FRESH, HN_ROW_FRESH, HN_ROW_EXACT, HN_ROW_NEAR,
         HN_ROW_NEAR, HN_ROW_FRESH, HN_ROW_FRESH};
     uint32_t clusters[] = {0, 1, 0, 0, 0, 5, 6},
-             contradicts[] = {
-                 3, HN_ROW_NONE, HN_ROW_NONE, 0, HN_ROW_NONE, HN_ROW_NONE, HN_ROW_NONE};
+             contradicts[] = {3, HN_ROW_NONE, 3, 0, HN_ROW_NONE, HN_ROW_NONE, HN_ROW_NONE};
     for (size_t i = 0; i < 7; i++) {
         assert_int_equal(c.found.own[i].state, states[i]);
         assert_int_equal(c.found.cluster[i], clusters[i]);
