@@ -10,7 +10,6 @@
 #include "engine/run/checkpoint.h"
 #include "engine/run/compute.h"
 #include "engine/engine.h"
-#include "engine/eval/divergence.h"
 #include "engine/eval/evaluate.h"
 #include "engine/train/events.h"
 #include "engine/export/export.h"
@@ -229,29 +228,8 @@ static void note_best(struct hn_progress *p, bool best, double value, double los
     p->evaluations_since_best = 0;
 }
 
-/* What is measured beside the validation rows; NaN: not of this run. */
-struct beside {
-    double train_loss, neutral_loss, kl;
-};
-
-static void report_beside(const struct beside *b, json_t *data, char *text, size_t size) {
-    const struct {
-        const char *name, *what;
-        double value;
-    } all[] = {{"train_eval_loss", "training rows' loss", b->train_loss},
-        {"neutral_loss", "neutral text's loss", b->neutral_loss},
-        {"val_kl", "KL from the base", b->kl}};
-    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
-        size_t used = strlen(text);
-        if (!isfinite(all[i].value))
-            continue;
-        json_object_set_new(data, all[i].name, f32(all[i].value));
-        snprintf(text + used, size - used, ", %s %.4f", all[i].what, all[i].value);
-    }
-}
-
 static int report_evaluation(struct hn_trainer *t, const struct hn_evaluation *e,
-    const struct beside *beside, double seconds, bool best, struct hn_error *err) {
+    const struct hn_beside *beside, double seconds, bool best, struct hn_error *err) {
     const struct hn_progress *p = &t->progress;
     json_t *data = json_pack("{s:I, s:I, s:o, s:b, s:o}", "step", (json_int_t)p->step, "rows",
         (json_int_t)t->run.validation.n_rows, "seconds", f32(seconds), "best", best, "val_loss",
@@ -265,7 +243,7 @@ static int report_evaluation(struct hn_trainer *t, const struct hn_evaluation *e
         json_object_set(data, name, value);
         snprintf(text + used, sizeof text - used, ", %s %.4g", key, json_number_value(value));
     }
-    report_beside(beside, data, text, sizeof text);
+    hn_beside_tell(beside, data, text, sizeof text);
     tell("evaluation at step %zu: loss %.4f%s%s", p->step, e->loss, text,
         best ? ", the best so far" : "");
     if (e->confusion) {
@@ -273,41 +251,6 @@ static int report_evaluation(struct hn_trainer *t, const struct hn_evaluation *e
         json_object_set(data, "labels", t->spec.labels.names);
     }
     return hn_events_add(&t->events, "eval", data, err);
-}
-
-/* The same sample of training rows each time, as validation rows are evaluated. */
-static int evaluate_training(struct hn_trainer *t, double *ret_loss, struct hn_error *err) {
-    const struct hn_run *run = &t->run;
-    struct hn_evaluation e;
-    int rc = hn_evaluate(&t->compute, &run->phases[HN_PHASE_EVAL], &run->loaded, t->params.values,
-        &run->train_sample, NULL, HN_EVALUATION_LOSSES, &e, err);
-    if (rc)
-        return rc;
-    *ret_loss = e.loss;
-    rc = isfinite(e.loss) ? hn_trainer_keep_scores(t, HN_SCORES_TRAIN, &e.scores, err) : 0;
-    hn_evaluation_finish(&e);
-    return rc;
-}
-
-/* How much of the base is left: the loss on the neutral text, and the distance of what is written
- * on validation rows from what the base would have written. */
-static int measure_forgetting(
-    struct hn_trainer *t, double *ret_loss, double *ret_kl, struct hn_error *err) {
-    const struct hn_run *run = &t->run;
-    struct hn_evaluation e;
-    const struct hn_divergence kl = {
-        &run->phases[HN_PHASE_BASE], &run->phases[HN_PHASE_TUNED], t->params.values};
-    int rc = 0;
-    if (run->neutral.n_rows) {
-        rc = hn_evaluate(&t->compute, &run->phases[HN_PHASE_EVAL], &run->loaded, t->params.values,
-            &run->neutral, NULL, HN_EVALUATION_LOSSES, &e, err);
-        if (!rc)
-            *ret_loss = e.loss;
-        if (!rc)
-            hn_evaluation_finish(&e);
-    }
-    return rc || !run->kl_rows.n_rows ? rc
-                                      : hn_diverge(&t->compute, &kl, &run->kl_rows, ret_kl, err);
 }
 
 /* Beyond max_kl; of NaN, which is no bound, nothing is. */
@@ -319,7 +262,7 @@ static int evaluate(struct hn_trainer *t, bool *ret_best, struct hn_error *err) 
     struct hn_progress *p = &t->progress;
     const struct hn_run *run = &t->run;
     struct hn_evaluation e;
-    struct beside beside = {(double)NAN, (double)NAN, (double)NAN};
+    struct hn_beside beside = {(double)NAN, (double)NAN, (double)NAN};
     double start = now();
     *ret_best = false;
     if (!run->validation.n_rows || (p->step == 0 && !t->spec.hp.eval_at_start))
@@ -335,7 +278,7 @@ static int evaluate(struct hn_trainer *t, bool *ret_best, struct hn_error *err) 
         rc = hn_fail(err, HN_E_DIVERGED,
             "the validation loss at step %zu is no longer a finite number", p->step);
     if (!rc)
-        rc = measure_forgetting(t, &beside.neutral_loss, &beside.kl, err);
+        rc = hn_trainer_measure_forgetting(t, &beside.neutral_loss, &beside.kl, err);
     if (!rc) {
         double value = decisive(t, &e);
         p->val_kl = isfinite(beside.kl) ? beside.kl : 0;
@@ -343,7 +286,7 @@ static int evaluate(struct hn_trainer *t, bool *ret_best, struct hn_error *err) 
         note_best(p, *ret_best, value, e.loss);
         rc = hn_trainer_keep_scores(t, "", &e.scores, err);
         if (!rc)
-            rc = evaluate_training(t, &beside.train_loss, err);
+            rc = hn_trainer_measure_training(t, &beside.train_loss, err);
         if (!rc)
             rc = report_evaluation(t, &e, &beside, now() - start, *ret_best, err);
         if (!rc)

@@ -66,6 +66,18 @@ void hn_trainer_note_rows(struct hn_trainer *t, size_t begin);
 /* The noted records of step s, whose rows are rows[n], into the run's row file. */
 int hn_trainer_keep_rows(
     const struct hn_trainer *t, size_t s, const uint32_t *rows, size_t n, struct hn_error *err);
+/* What is measured beside the validation rows; NaN: not of this run. */
+struct hn_beside {
+    double train_loss, neutral_loss, kl;
+};
+/* Adds what was measured to an evaluation's data, and to its line text[size]. */
+void hn_beside_tell(const struct hn_beside *b, json_t *data, char *text, size_t size);
+/* The same sample of training rows each time, as validation rows are evaluated. */
+int hn_trainer_measure_training(struct hn_trainer *t, double *ret_loss, struct hn_error *err);
+/* How much of the base is left: the loss on the neutral text, and the distance of what is written
+ * on validation rows from what the base would have written. */
+int hn_trainer_measure_forgetting(
+    struct hn_trainer *t, double *ret_loss, double *ret_kl, struct hn_error *err);
 /* Event `fit` where the verdict on the evaluations so far is another than before the last. */
 int hn_trainer_tell_fit(struct hn_trainer *t, struct hn_error *err);
 /* Answers to a few held-out rows, before and after training, kept in the job as events. */
