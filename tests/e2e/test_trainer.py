@@ -1,4 +1,4 @@
-"""`honed train RUN_DIR` alone, on the real model: results, exact resumption after any death, the same bytes for any thread
+"""`honed train RUN_DIR` alone, on the real model's first layers: results, exact resumption after any death, the same bytes for any thread
 count, stops, failures with a reason, and a spec that anyone can write."""
 import datetime
 import hashlib
@@ -26,7 +26,7 @@ def rows(n, offset=0):
 
 
 def make(folder, threads=2, **knobs):
-    common.make_run(folder, rows(12), {**KNOBS, **knobs}, validation=rows(2, 100), samples=1)
+    common.make_run(folder, rows(12), {**KNOBS, **knobs}, validation=rows(2, 100), samples=1, base=common.short_model())
     spec = json.loads((folder / "spec.json").read_text())
     spec["host"]["threads"] = threads
     (folder / "spec.json").write_text(json.dumps(spec))
@@ -225,10 +225,10 @@ def test_a_spec_with_auto_left_is_refused(tmp_path):
 
 
 def make_full(folder):
-    """All weights: a checkpoint is 1.6 GB, so few steps and the last checkpoint alone are kept."""
+    """All weights: a checkpoint is 0.5 GB, so few steps and the last checkpoint alone are kept."""
     knobs = {"max_steps": 4, "batch_size": 2, "learning_rate": 1e-4, "eval_every": 100, "eval_at_start": False, "save_every": 1,
              "keep_checkpoints": 1, "seed": 5}
-    common.make_run(folder, rows(8), knobs, method="full", exports=["merged"])
+    common.make_run(folder, rows(8), knobs, method="full", exports=["merged"], base=common.short_model())
     return folder
 
 

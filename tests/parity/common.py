@@ -1,4 +1,5 @@
 """What the parity tests share: where programs and models are, running the engine, and its random numbers."""
+import functools
 import json
 import os
 import pathlib
@@ -18,6 +19,33 @@ GGUF = os.environ.get("HONE_TEST_GGUF", "")
 REVIEWS = os.environ.get("HONE_TEST_REVIEWS", "")  # vaderSentiment's source archive
 VECTORS = ROOT / "tests" / "data" / "vectors"
 HEAD_DIM = 64
+
+
+@functools.cache
+def short_model(layers=3):
+    """The GGUF model's first layers: its tokenizer and its kinds of weights in a tenth of the time, for tests that depend on no depth."""
+    import gguf
+    path = BUILD / f"{pathlib.Path(GGUF).stem}-{layers}-layers.gguf"
+    if path.exists() and path.stat().st_mtime > pathlib.Path(GGUF).stat().st_mtime:
+        return str(path)
+    reader, part = gguf.GGUFReader(GGUF), path.with_suffix(f".{os.getpid()}")
+    family = reader.fields["general.architecture"].contents()
+    writer = gguf.GGUFWriter(part, family)
+    for name, field in reader.fields.items():
+        if name.startswith("GGUF.") or name == "general.architecture":
+            continue
+        value = layers if name == f"{family}.block_count" else field.contents()
+        writer.add_key_value(name, value, field.types[0], sub_type=field.types[-1] if len(field.types) > 1 else None)
+    for tensor in reader.tensors:
+        block = tensor.name.split(".")
+        if block[0] != "blk" or int(block[1]) < layers:
+            writer.add_tensor(tensor.name, tensor.data, raw_dtype=tensor.tensor_type)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    part.rename(path)
+    return str(path)
 
 
 def probe(request, folder):
@@ -64,12 +92,13 @@ def chat_row(text, label):
 
 def make_run(folder, rows, hyperparameters, validation=None, samples=0, base=None, **more):
     """A run directory for `honed train`, planned by the helper with `more` parameters. Returns the plan's reply. `base`: a model
-    folder instead of the GGUF file."""
+    folder or another GGUF file."""
     folder = pathlib.Path(folder)
     (folder / "inputs").mkdir(parents=True, exist_ok=True)
-    os.symlink(base or GGUF, folder / "inputs" / ("model" if base else "model.gguf"))
+    base = base or GGUF
+    os.symlink(base, folder / "inputs" / ("model" if os.path.isdir(base) else "model.gguf"))
     (folder / "inputs" / "train").write_text("".join(json.dumps(r) + "\n" for r in rows))
-    params = {"model": {"path": str(base or GGUF), "sha256": "0" * 64, "name": "base"},
+    params = {"model": {"path": str(base), "sha256": "0" * 64, "name": "base"},
               "train": {"path": str(folder / "inputs" / "train"), "sha256": "1" * 64, "format": "jsonl"},
               "validation": "none", "hyperparameters": hyperparameters, "samples": {"rows": samples, "max_tokens": 16},
               "threads": 2, "memory_bytes": 8 << 30, "now": "2026-01-31", **more}
