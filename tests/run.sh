@@ -156,13 +156,14 @@ else
     wants analyse && { command -v cppcheck >/dev/null || as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq cppcheck >/dev/null
         run plain analyse python3 tests/tools/analyse.py build-test; }
     wants fuzz && { fuzz; cover; }
-    # Numbers and seed may be given: HONE_KILLS, HONE_CUTS, HONE_SWEEP, HONE_REQUESTS, HONE_JOBS, HONE_SEED (each failure tells its own).
+    # Numbers and seed may be given: HONE_KILLS, HONE_CUTS, HONE_SWEEP, HONE_REQUESTS, HONE_JOBS, HONE_TEST_COUNT, HONE_SEED (each failure tells its own).
     if wants soak; then
         HONE_KILLS=${HONE_KILLS:-500} run pytest soak-kills $PYTEST -s tests/e2e/test_kills.py
         HONE_CUTS=${HONE_CUTS:-all} run pytest soak-power-loss $PYTEST -s tests/e2e/test_power_loss.py
         HONE_EXAMPLES=${HONE_EXAMPLES:-1000} run pytest soak-schema $PYTEST -s tests/e2e/test_schema.py
         HONE_SWEEP=${HONE_SWEEP:-200} run pytest soak-faults $PYTEST -s tests/e2e/test_faults.py
         HONE_REQUESTS=${HONE_REQUESTS:-1000000} HONE_JOBS=${HONE_JOBS:-1000} run pytest soak-load $PYTEST -s tests/e2e/test_load.py
+        HONE_TEST_COUNT=${HONE_TEST_COUNT:-20000} run pytest soak-texts $PYTEST $SIDE_BY_SIDE tests/parity/test_{tokenizer,template,wordpiece,sentencepiece,folder}.py
     fi
 fi
 echo "$PASSED passed, $FAILED failed"

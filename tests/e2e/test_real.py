@@ -20,11 +20,15 @@ KNOBS = {"max_steps": 12, "batch_size": 2, "learning_rate": 1e-3, "eval_every": 
 
 
 @pytest.fixture
-def real(start, tmp_path):
-    daemon = start("--model_dirs", str(pathlib.Path(common.GGUF).resolve().parent), fake=False)
-    reply = daemon.post("/models", json={"name": "smollm2", "path": str(pathlib.Path(common.GGUF).resolve())})
-    assert reply.status_code == 201, reply.text
-    return daemon
+def begin(start):
+    """Starts a daemon that has this model."""
+    def do(model):
+        path = pathlib.Path(model).resolve()
+        daemon = start("--model_dirs", str(path.parent), fake=False)
+        reply = daemon.post("/models", json={"name": "smollm2", "path": str(path)})
+        assert reply.status_code == 201, reply.text
+        return daemon
+    return do
 
 
 def submit(daemon, **knobs):
@@ -44,7 +48,8 @@ def curve(daemon, job):
     return [(m["step"], m["loss"], m["grad_norm"], m["val_loss"]) for m in daemon.get(f"/jobs/{job}/metrics").json()["data"]]
 
 
-def test_a_job_and_its_result(real):
+def test_a_job_and_its_result(begin):
+    real = begin(common.GGUF)
     job = submit(real)
     done = real.wait(job, "succeeded", 300)
     assert done["progress"]["step"] == 12 and done["metrics"]["val_loss"] < curve(real, job)[0][3]
@@ -70,8 +75,9 @@ def kill_trainer(daemon, job):
         return False
 
 
-def test_ten_deaths_change_no_byte(real):
+def test_ten_deaths_change_no_byte(begin):
     """Ten SIGKILLs at random moments: the trainer, the daemon, or both at once."""
+    real = begin(common.short_model())
     steps = {"max_steps": 20, "eval_every": 10}
     calm = submit(real, **steps)
     real.wait(calm, "succeeded", 300)

@@ -22,7 +22,7 @@ def rows(n, offset=0):
 
 
 def make(folder, cache=None, n=12, knobs=KNOBS, **more):
-    plan = common.make_run(folder, rows(n), knobs, validation=rows(4, 100), samples=1,
+    plan = common.make_run(folder, rows(n), knobs, validation=rows(4, 100), samples=1, base=common.short_model(),
                            **({"tokens": {"folder": str(cache), "bytes": 1 << 30}} if cache else {}), **more)
     return plan
 
@@ -91,7 +91,7 @@ def test_trimming(cached, tmp_path):
         old = tmp_path / "cache" / f"old-{i}"
         old.write_bytes(b"x" * 1000)
         os.utime(old, (i, i))
-    common.make_run(tmp_path / "run", rows(12), KNOBS, validation=rows(4, 100), tokens={"folder": str(tmp_path / "cache"), "bytes": cached[0].stat().st_size + 2500})
+    common.make_run(tmp_path / "run", rows(12), KNOBS, validation=rows(4, 100), base=common.short_model(), tokens={"folder": str(tmp_path / "cache"), "bytes": cached[0].stat().st_size + 2500})
     names = sorted(p.name for p in (tmp_path / "cache").iterdir())
     assert names[1:] == ["old-2", "old-3"], names  # the newest stay, and what was just made
 

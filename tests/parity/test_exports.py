@@ -222,12 +222,12 @@ def test_another_precision_of_the_base(tmp_path):
     """The same weights as an F32 folder, whose rows of queries and keys stand in another order: the adapter must agree there.
     Rounded to bfloat16 they are near; another model is refused before anything is trained."""
     import reference
-    base = reference.load_base(common.GGUF)
+    base = reference.load_base(common.short_model())
     base.save_pretrained(tmp_path / "f32")
     base.to(torch.bfloat16).save_pretrained(tmp_path / "bf16")
     others = [{"name": n, "path": str(tmp_path / n), "sha256": n} for n in ("f32", "bf16")]
     rows, knobs = [common.chat_row(*r) for r in common.reviews(4)], {"max_steps": 2, "batch_size": 2, "learning_rate": 2e-3}
-    plan = common.make_run(tmp_path / "run", rows, knobs, verify_on=others, exports=["gguf", "peft"])
+    plan = common.make_run(tmp_path / "run", rows, knobs, verify_on=others, exports=["gguf", "peft"], base=common.short_model())
     for i, other in enumerate(others):
         (tmp_path / "run" / plan["host"]["verify_on"][i]["file"]).symlink_to(other["path"])
     done = subprocess.run([str(common.HONED), "train", str(tmp_path / "run")], capture_output=True, text=True)

@@ -33,12 +33,12 @@ def run(tmp_path_factory):
     shutil.rmtree(folder)  # two gigabytes
 
 
-def follow(folder, rows, knobs):
+def follow(folder, rows, knobs, base=common.GGUF):
     """The model after the same steps in PyTorch, with the loss and gradient norm of each."""
     import reference
     steps, size, rate = knobs["max_steps"], knobs["batch_size"], knobs["learning_rate"]
     ids, weights = common.encode(rows, folder)
-    model = reference.load_base(common.GGUF)
+    model = reference.load_base(base)
     assert model.lm_head.weight is model.model.embed_tokens.weight
     norms = [p for p in model.parameters() if p.dim() == 1]
     matrices = [p for p in model.parameters() if p.dim() > 1]
@@ -66,14 +66,14 @@ def theirs(run):
 def test_twenty_losses(tmp_path):
     """Round-off grows with the steps; what stays below it is an error of ours."""
     rows = [common.chat_row(*r) for r in common.reviews(20, 100)]
-    knobs = {**KNOBS, "max_steps": 20, "batch_size": 1, "learning_rate": 2e-5, "save_every": 20}
-    common.make_run(tmp_path / "run", rows, knobs, method="full")
+    knobs = {**KNOBS, "max_steps": 20, "batch_size": 1, "learning_rate": 1e-4, "save_every": 20}
+    common.make_run(tmp_path / "run", rows, knobs, method="full", base=common.short_model())
     done = subprocess.run([str(common.HONED), "train", str(tmp_path / "run")], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     steps = [e["data"] for e in common.events(tmp_path / "run", "step")]
-    _, seen = follow(tmp_path / "run", rows, knobs)
+    _, seen = follow(tmp_path / "run", rows, knobs, common.short_model())
     shutil.rmtree(tmp_path / "run")
-    assert len(steps) == 20 and min(loss for loss, _ in seen) < 0.2 * seen[0][0]  # it learns: there is something to follow
+    assert len(steps) == 20 and min(loss for loss, _ in seen) < 0.4 * seen[0][0]  # it learns: there is something to follow
     for ours, (loss, norm) in zip(steps, seen):
         assert ours["loss"] == pytest.approx(loss, rel=5e-3, abs=2e-3)
 
@@ -128,12 +128,13 @@ def test_answers(run):
 
 
 @pytest.mark.parametrize("dtype", ["f16", "bf16"])
-def test_half_precision(run, dtype, tmp_path):
+def test_half_precision(dtype, tmp_path):
     """The folder holds the f32 result rounded to nearest even."""
     from safetensors.torch import load_file
-    train(tmp_path / "run", export_dtype=dtype)
+    for name, more in (("run", {"export_dtype": dtype}), ("whole", {})):
+        train(tmp_path / name, base=common.short_model(), **more)
     half = load_file(tmp_path / "run" / "artifacts" / "merged" / "model.safetensors")
-    whole = load_file(run[0] / "artifacts" / "merged" / "model.safetensors")
+    whole = load_file(tmp_path / "whole" / "artifacts" / "merged" / "model.safetensors")
     assert half.keys() == whole.keys() and "lm_head.weight" not in half
     kind = torch.float16 if dtype == "f16" else torch.bfloat16
     assert all(torch.equal(half[k], whole[k].to(kind)) for k in half)
@@ -142,19 +143,19 @@ def test_half_precision(run, dtype, tmp_path):
     assert model.dtype == kind and np.isfinite(model(torch.tensor([[1, 2, 3]])).logits.float().detach().numpy()).all()
     seen = common.events(tmp_path / "run", "verified")[0]["data"]
     assert seen["passed"] and 0 < seen["max_abs_logit_diff"] < seen["tolerance"]
-    shutil.rmtree(tmp_path / "run")
+    shutil.rmtree(tmp_path)
 
 
 def test_the_beginning_is_exported_when_nothing_was_better(tmp_path):
     """A learning rate that ruins the model: the result is the base itself, dequantised."""
     import reference
     rows = [common.chat_row(*r) for r in common.reviews(8)]
-    common.make_run(tmp_path / "run", rows[:4], {**KNOBS, "max_steps": 2, "learning_rate": 0.05}, validation=rows[4:], method="full")
+    common.make_run(tmp_path / "run", rows[:4], {**KNOBS, "max_steps": 2, "learning_rate": 10}, validation=rows[4:], method="full", base=common.short_model())
     done = subprocess.run([str(common.HONED), "train", str(tmp_path / "run")], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert common.events(tmp_path / "run", "finished")[0]["data"]["exported_step"] == 0
     model = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "run" / "artifacts" / "merged")
-    want = reference.load_base(common.GGUF).state_dict()
+    want = reference.load_base(common.short_model()).state_dict()
     assert all(torch.equal(value, want[name]) for name, value in model.state_dict().items())
     shutil.rmtree(tmp_path / "run")
 

@@ -27,16 +27,16 @@ def chat_rows():
     return [common.chat_row(*r) for r in common.reviews(60)]
 
 
-@pytest.mark.parametrize("name, rows, method, knobs, memory", [
-    ("answers", chat_rows, "lora", {"batch_size": 8}, 8 << 30),
-    ("texts", long_rows, "lora", {"batch_size": 4}, 8 << 30),
-    ("texts in little memory", long_rows, "lora", {"batch_size": 4}, 480 << 20),
-    ("full", chat_rows, "full", {"batch_size": 8}, 8 << 30)])
-def test_resident_set(name, rows, method, knobs, memory, tmp_path):
+@pytest.mark.parametrize("name, layers, rows, method, knobs, memory", [
+    ("answers", 30, chat_rows, "lora", {"batch_size": 8}, 8 << 30),
+    ("texts", 8, long_rows, "lora", {"batch_size": 4}, 8 << 30),
+    ("texts in little memory", 8, long_rows, "lora", {"batch_size": 4}, 330 << 20),
+    ("full", 8, chat_rows, "full", {"batch_size": 8}, 8 << 30)])
+def test_resident_set(name, layers, rows, method, knobs, memory, tmp_path):
     folder = tmp_path / "run"
     data = rows()
     plan = common.make_run(folder, data, {"max_steps": 1, **knobs}, method=method, validation=data[:3], samples=1,
-                           memory_bytes=memory)
+                           memory_bytes=memory, base=common.short_model(layers))
     done = subprocess.run([sys.executable, "-c", WATCH, str(common.HONED), str(folder)], capture_output=True, text=True)
     shutil.rmtree(folder / "artifacts", ignore_errors=True)
     assert done.returncode == 0, done.stderr

@@ -24,7 +24,7 @@ class FixedDate(datetime.datetime):
 
 
 utils.datetime = FixedDate
-COUNT = int(os.environ.get("HONE_TEST_COUNT", "20000"))
+COUNT = texts.COUNT
 
 
 def templates():

@@ -17,7 +17,7 @@ tokenizers = pytest.importorskip("tokenizers")
 gguf = pytest.importorskip("gguf")
 from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_tokenizers  # noqa: E402
 
-COUNT = int(os.environ.get("HONE_TEST_COUNT", "20000"))
+COUNT = texts.COUNT
 CL100K = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|%s| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+")
 UPPER, LOWER = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]", r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]"
 O200K = (r"[^\r\n\p{L}\p{N}]?" + UPPER + "*" + LOWER + r"+TAIL|[^\r\n\p{L}\p{N}]?" + UPPER + "+" + LOWER + r"*TAIL|DIGITS"

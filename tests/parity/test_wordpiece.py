@@ -18,7 +18,7 @@ transformers = pytest.importorskip("transformers")
 from tokenizers import models, pre_tokenizers, processors, trainers  # noqa: E402
 
 MINILM = os.environ.get("HONE_TEST_MINILM", "")
-COUNT = int(os.environ.get("HONE_TEST_COUNT", "20000"))
+COUNT = texts.COUNT
 needs_minilm = pytest.mark.skipif(not MINILM, reason="HONE_TEST_MINILM is not set")
 needs_reviews = pytest.mark.skipif(not common.REVIEWS, reason="needs the reviews")
 

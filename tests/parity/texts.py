@@ -7,6 +7,7 @@ import unicodedata
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 MODEL = os.environ.get("HONE_TEST_GGUF", "")
+COUNT = int(os.environ.get("HONE_TEST_COUNT", "6000"))  # varied texts of each test; the soak takes more
 TOOL = os.path.join(os.environ.get("HONE_BUILD", os.path.join(ROOT, "build")), "tests", "texttool")
 
 
