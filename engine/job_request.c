@@ -141,7 +141,6 @@ int hn_job_same_read(
 
 static int check(const json_t *request, const struct hn_job_field *field, struct hn_error *err) {
     const json_t *value = json_object_get(request, field->name);
-    struct hn_hyperparams hp;
     int64_t number;
     bool flag;
     int same;
@@ -161,9 +160,8 @@ static int check(const json_t *request, const struct hn_job_field *field, struct
         return hn_job_same_read(request, field, &same, err);
     case HN_JOB_OBJECT:
         return check_object(field, value, err);
-    case HN_JOB_HYPERPARAMETERS:
-        hn_hyperparams_defaults(&hp);
-        return hn_hyperparams_read(&hp, value, "hyperparameters.", err);
+    case HN_JOB_HYPERPARAMETERS: /* one by one: check_hyperparameters */
+        return check_object(field, value, err);
     case HN_JOB_METADATA:
         return hn_job_metadata_check(value, err);
     case HN_JOB_NAME:
@@ -174,18 +172,65 @@ static int check(const json_t *request, const struct hn_job_field *field, struct
     return HN_E_INTERNAL;
 }
 
-int hn_job_request_check(const json_t *request, struct hn_error *err) {
-    const char *names[FIELDS + 1];
+/* Faults as they are found: the first is the error, all of them are the list. */
+struct faults {
+    int first;
+    struct hn_error *err;
+    json_t *list;
+};
+
+static void note(struct faults *faults, int rc, const struct hn_error *found) {
+    if (!rc)
+        return;
+    if (!faults->first && faults->err)
+        *faults->err = *found;
+    faults->first = faults->first ? faults->first : rc;
+    json_array_append_new(faults->list, hn_json_fault(found));
+}
+
+static void check_name(struct faults *faults, const char *name) {
+    const char *names[FIELDS + 1] = {NULL};
+    struct hn_error err;
+    json_t *one = json_pack("{s:n}", name);
     for (size_t i = 0; i < FIELDS; i++)
         names[i] = fields[i].name;
-    names[FIELDS] = NULL;
-    int rc = hn_json_known(request, names, "", err);
-    if (rc && err && hn_hyperparams_know(err->field))
+    int rc = hn_json_known(one, names, "", &err);
+    if (rc && hn_hyperparams_know(err.field))
         hn_error_hint(
-            err, "hyperparameters are together: \"hyperparameters\": {\"%s\": …}", err->field);
-    for (size_t i = 0; !rc && i < FIELDS; i++)
-        rc = check(request, &fields[i], err);
-    return rc;
+            &err, "hyperparameters are together: \"hyperparameters\": {\"%s\": …}", err.field);
+    json_decref(one);
+    note(faults, rc, &err);
+}
+
+static void check_hyperparameters(struct faults *faults, const json_t *object) {
+    const char *name;
+    json_t *value;
+    json_object_foreach((json_t *)(uintptr_t)object, name, value) {
+        struct hn_hyperparams hp;
+        struct hn_error err;
+        json_t *one = json_pack("{s:O}", name, value);
+        hn_hyperparams_defaults(&hp);
+        note(faults, hn_hyperparams_read(&hp, one, "hyperparameters.", &err), &err);
+        json_decref(one);
+    }
+}
+
+int hn_job_request_check(const json_t *request, json_t **ret_faults, struct hn_error *err) {
+    struct faults faults = {0, err, json_array()};
+    const char *name;
+    json_t *value;
+    json_object_foreach((json_t *)(uintptr_t)request, name, value)
+        check_name(&faults, name);
+    for (size_t i = 0; i < FIELDS; i++) {
+        struct hn_error found;
+        note(&faults, check(request, &fields[i], &found), &found);
+        if (fields[i].kind == HN_JOB_HYPERPARAMETERS)
+            check_hyperparameters(&faults, json_object_get(request, fields[i].name));
+    }
+    if (ret_faults && json_array_size(faults.list) > 1)
+        *ret_faults = json_incref(faults.list);
+    json_decref(faults.list);
+    return faults.first;
 }
 
 json_t *hn_job_request_form(const char *name, const char *text) {

@@ -66,8 +66,10 @@ const struct hn_job_field *hn_job_fields(size_t *ret_n);
  * reference. */
 json_t *hn_job_field_standard(const struct hn_job_field *field);
 
-/* Refuses unknown names, with the nearest known one, and values of a wrong type or range. */
-int hn_job_request_check(const json_t *request, struct hn_error *err);
+/* Refuses unknown names, with the nearest known one, and values of a wrong type or range. The error
+ * is the first fault; *ret_faults (may be NULL): all of them, when there are several, each as
+ * hn_json_fault has it. New reference. */
+int hn_job_request_check(const json_t *request, json_t **ret_faults, struct hn_error *err);
 /* The value of a field of kind SAME: 0 for false, null or nothing, else the number of its word. */
 int hn_job_same_read(
     const json_t *request, const struct hn_job_field *field, int *ret, struct hn_error *err);

@@ -83,25 +83,41 @@ static bool shortens(const char *key, const char *name) {
     return !*key;
 }
 
+static bool part_of(const char *word, const char *name) {
+    return strlen(word) > 2 && strcasestr(name, word);
+}
+
+const char *hn_word_nearest(const char *word, const char *const *list) {
+    const char *nearest = NULL;
+    size_t best = 65;
+    for (const char *const *name = list; *name; name++) {
+        size_t d = distance(word, *name);
+        d = d > 2 && (shortens(word, *name) || part_of(word, *name)) ? 2 : d;
+        if (d < best) {
+            best = d;
+            nearest = *name;
+        }
+    }
+    return nearest;
+}
+
+json_t *hn_json_fault(const struct hn_error *err) {
+    return HN_JSON_OBJECT({"field", hn_json_text(err->field, strlen(err->field))},
+        {"message", hn_json_text(err->message, strlen(err->message))},
+        {"hint", hn_json_text(err->hint, strlen(err->hint))});
+}
+
 int hn_json_known(
     const json_t *object, const char *const *names, const char *prefix, struct hn_error *err) {
     const char *key;
     json_t *value;
     json_object_foreach((json_t *)(uintptr_t)object, key, value) {
-        const char *nearest = NULL;
-        size_t best = 65;
         bool known = false;
-        for (const char *const *name = names; *name && !known; name++) {
-            size_t d = distance(key, *name);
-            d = d > 2 && shortens(key, *name) ? 2 : d;
+        for (const char *const *name = names; *name && !known; name++)
             known = strcmp(key, *name) == 0;
-            if (d < best) {
-                best = d;
-                nearest = *name;
-            }
-        }
         if (known)
             continue;
+        const char *nearest = hn_word_nearest(key, names);
         hn_fail(err, HN_E_UNKNOWN_FIELD, "there is no field \"%s%.64s\"", prefix, key);
         hn_error_field(err, "%s%.64s", prefix, key);
         if (nearest)

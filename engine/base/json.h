@@ -20,6 +20,12 @@ int hn_json_parse(const char *text, size_t size, json_t **ret, struct hn_error *
 /* Reads a whole file of at most `ceiling` bytes. */
 int hn_json_load(const char *path, size_t ceiling, json_t **ret, struct hn_error *err);
 
+/* The one of the NULL-ended list that is most like `word`: by changed letters, because `word` is a
+ * part of it, or has some of its letters in their order ("lr"). NULL when all are far. */
+const char *hn_word_nearest(const char *word, const char *const *list);
+/* What is at fault, of several faults: {"field","message","hint"}. */
+json_t *hn_json_fault(const struct hn_error *err);
+
 /* Refuses names that are not in the NULL-ended list, with the nearest known one as hint. */
 int hn_json_known(
     const json_t *object, const char *const *names, const char *prefix, struct hn_error *err);

@@ -117,23 +117,41 @@ static int no_route(struct hn_exchange *x, const char *allowed, struct hn_error 
     return HN_E_NOT_FOUND;
 }
 
-static int find_route(struct hn_exchange *x, struct hn_error *err) {
+/* The route of the path, with its parameters; `allowed` collects the methods of the others that the
+ * path has. */
+static bool take_route(struct hn_exchange *x, const char *path, char *allowed, size_t size) {
     const struct hn_api *api = x->http->api;
-    char *scratch = hn_request_alloc(&x->req, strlen(x->req.path) + 8);
+    char *scratch = hn_request_alloc(&x->req, strlen(path) + 8);
     const char *method = strcmp(x->req.method, "HEAD") == 0 ? "GET" : x->req.method,
                *params[HN_PATH_PARAMS];
-    char allowed[128] = "";
     for (size_t i = 0; scratch && i < api->n_routes; i++) {
         const struct hn_route *route = &api->routes[i];
-        if (!hn_path_match(route->pattern, x->req.path, scratch, params))
+        if (!hn_path_match(route->pattern, path, scratch, params))
             continue;
         if (strcmp(route->method, method) == 0) {
             x->req.route = route;
             memcpy(x->req.params, params, sizeof params);
-            return 0;
+            return true;
         }
         size_t used = strlen(allowed);
-        snprintf(allowed + used, sizeof allowed - used, "%s%s", used ? ", " : "", route->method);
+        snprintf(allowed + used, size - used, "%s%s", used ? ", " : "", route->method);
+    }
+    return false;
+}
+
+/* A path that no route has may end with a slash too many. */
+static int find_route(struct hn_exchange *x, struct hn_error *err) {
+    char allowed[128] = "";
+    size_t n = strlen(x->req.path);
+    if (take_route(x, x->req.path, allowed, sizeof allowed))
+        return 0;
+    char *shorter =
+        n > 1 && x->req.path[n - 1] == '/' && !*allowed ? hn_request_alloc(&x->req, n) : NULL;
+    if (shorter) {
+        memcpy(shorter, x->req.path, n - 1);
+        shorter[n - 1] = 0;
+        if (take_route(x, shorter, allowed, sizeof allowed))
+            return 0;
     }
     return no_route(x, allowed, err);
 }

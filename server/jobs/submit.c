@@ -56,16 +56,22 @@ static json_t *origin_of(const json_t *model) {
     return json_string(cached ? cached : source);
 }
 
-static int ask_plan(struct hn_submitting *s, json_t *validation, struct hn_error *err) {
+void hn_submit_details(struct hn_submitting *s, json_t *faults) {
+    if (!faults)
+        return;
+    json_decref(s->in->details);
+    s->in->details =
+        json_pack("{s:o,s:I}", "details", faults, "total", (json_int_t)json_array_size(faults));
+}
+
+static int ask_plan(struct hn_submitting *s, struct hn_error *err) {
     const struct hn_config *config = s->server->config;
     char path[HN_PATH_SIZE], today[16];
     time_t now = time(NULL);
     struct tm tm;
     strftime(today, sizeof today, "%Y-%m-%d", gmtime_r(&now, &tm));
-    if (!hn_model_path(path, config->state, s->model)) {
-        json_decref(validation);
+    if (!hn_model_path(path, config->state, s->model))
         return hn_fail(err, HN_E_INTERNAL, "path too long");
-    }
     int64_t threads = config->threads / config->slots;
     json_t *params =
         HN_JSON_OBJECT({"model",
@@ -73,7 +79,8 @@ static int ask_plan(struct hn_submitting *s, json_t *validation, struct hn_error
                                {"sha256", hn_json_share(json_object_get(s->model, "sha256"))},
                                {"name", hn_json_share(json_object_get(s->model, "name"))},
                                {"source", origin_of(s->model)})},
-            {"train", hn_dataset_params(config->state, s->train)}, {"validation", validation},
+            {"train", hn_dataset_params(config->state, s->train)},
+            {"validation", hn_json_share(s->split)},
             {"memory_bytes", json_integer((config->memory / config->slots))},
             {"threads", json_integer((threads > 0 ? threads : 1))}, {"now", json_string(today)});
     if (hn_state_path(path, config->state, "tokens", NULL, NULL) && config->token_cache)
@@ -124,8 +131,7 @@ static int check_fit(struct hn_submitting *s, struct hn_error *err) {
                 "hint", change ? change : ""));
         free(change);
     }
-    json_decref(s->in->details);
-    s->in->details = json_pack("{s:o}", "details", details);
+    hn_submit_details(s, details);
     return HN_E_DOES_NOT_FIT;
 }
 
@@ -273,20 +279,19 @@ static int check_key(struct hn_submitting *s, struct hn_error *err) {
 }
 
 static int submit(struct hn_submitting *s, struct hn_error *err) {
-    json_t *validation = NULL;
     const json_t *priority = json_object_get(s->in->request, "priority");
-    int rc = hn_job_request_check(s->in->request, err);
+    json_t *faults = NULL;
+    int rc = hn_job_request_check(s->in->request, &faults, err);
+    hn_submit_details(s, faults);
     if (!rc)
         rc = hn_submitter_priority(s->who, json_integer_value(priority), err);
     if (!rc)
         rc = check_key(s, err);
     if (rc || s->in->existing)
         return rc;
-    rc = hn_submit_inputs(s, &validation, err);
+    rc = hn_submit_inputs(s, err);
     if (!rc)
-        rc = ask_plan(s, validation, err);
-    else
-        json_decref(validation);
+        rc = ask_plan(s, err);
     if (!rc && s->in->dry_run)
         return tell_estimate(s, err);
     if (!rc)
@@ -303,8 +308,8 @@ int hn_submit(struct hn_server *server, const struct hn_submitter *who,
     int rc = s.db ? submit(&s, err) : HN_E_INTERNAL;
     for (size_t i = 0; i < s.n_uploaded; i++)
         hn_dataset_take_back(&server->library, s.uploaded[i]);
-    json_t *owned[] = {
-        s.model, s.train, s.sources, s.datasets, s.validation, s.test, s.others, s.init, s.plan};
+    json_t *owned[] = {s.model, s.train, s.sources, s.datasets, s.validation, s.split, s.test,
+        s.others, s.init, s.plan};
     for (size_t i = 0; i < sizeof owned / sizeof owned[0]; i++)
         json_decref(owned[i]);
     hn_store_release(server->store, s.db);

@@ -141,8 +141,8 @@ static double read_percent(const char *text) {
 }
 
 /* "ds_…" | fraction | "10%" | {"dataset"} | {"fraction"} | {"fold","folds",…} | "none" | absent;
- * what the plan wants goes into *ret. */
-static int resolve_validation(struct hn_submitting *s, json_t **ret, struct hn_error *err) {
+ * what the plan wants goes into s->split. */
+static int resolve_validation(struct hn_submitting *s, struct hn_error *err) {
     static const char *const known[] = {
         "dataset", "fraction", "fold", "folds", "group_by", "seed", NULL};
     int rc = take_upload(s, "validation", &s->validation, err);
@@ -154,7 +154,7 @@ static int resolve_validation(struct hn_submitting *s, json_t **ret, struct hn_e
         if (rc)
             return rc;
         if (json_object_get(value, "fold") || json_object_get(value, "folds")) {
-            *ret = json_copy((json_t *)(uintptr_t)value); /* the plan checks it */
+            s->split = json_copy((json_t *)(uintptr_t)value); /* the plan checks it */
             return 0;
         }
         if (json_object_size(value) != 1)
@@ -166,19 +166,19 @@ static int resolve_validation(struct hn_submitting *s, json_t **ret, struct hn_e
     }
     const char *text = json_string_value(value);
     if (!value || json_is_null(value) || (text && strcmp(text, "auto") == 0)) {
-        *ret = json_string("auto");
+        s->split = json_string("auto");
     } else if (text && strcmp(text, "none") == 0) {
-        *ret = json_string("none");
+        s->split = json_string("none");
     } else if (text && read_percent(text) > 0) {
-        *ret = json_pack("{s:f}", "fraction", read_percent(text));
+        s->split = json_pack("{s:f}", "fraction", read_percent(text));
     } else if (text) {
         if (!s->validation)
             rc = find_dataset(s, "validation", value, &s->validation, err);
         if (!rc)
-            *ret = hn_dataset_params(s->server->config->state, s->validation);
+            s->split = hn_dataset_params(s->server->config->state, s->validation);
     } else if (json_is_number(value) && json_number_value(value) > 0 &&
         json_number_value(value) < 1) {
-        *ret = json_pack("{s:f}", "fraction", json_number_value(value));
+        s->split = json_pack("{s:f}", "fraction", json_number_value(value));
     } else {
         rc = hn_submit_refuse(err, HN_E_INVALID_FIELD, "validation",
             "validation must be a data set's id, a fraction between 0 and 1, one of several folds, "
@@ -202,6 +202,11 @@ static int resolve_model(struct hn_submitting *s, struct hn_error *err) {
     if (rc)
         hn_error_field(err, "model");
     return rc;
+}
+
+static int resolve_test(struct hn_submitting *s, struct hn_error *err) {
+    const json_t *test = json_object_get(s->in->request, "test");
+    return test && !json_is_null(test) ? find_dataset(s, "test", test, &s->test, err) : 0;
 }
 
 /* Other precisions of the base, by name. */
@@ -321,19 +326,26 @@ static int resolve_init(struct hn_submitting *s, struct hn_error *err) {
     return rc;
 }
 
-int hn_submit_inputs(struct hn_submitting *s, json_t **ret_validation, struct hn_error *err) {
-    const json_t *test;
-    int rc = resolve_model(s, err);
-    if (!rc)
-        rc = resolve_train(s, err);
-    if (!rc)
-        rc = resolve_validation(s, ret_validation, err);
-    test = json_object_get(s->in->request, "test");
-    if (!rc && test && !json_is_null(test))
-        rc = find_dataset(s, "test", test, &s->test, err);
-    if (!rc)
-        rc = resolve_others(s, err);
+/* Every name that leads nowhere is told at once, but no file is taken in for a request that is
+ * refused already. */
+int hn_submit_inputs(struct hn_submitting *s, struct hn_error *err) {
+    static int (*const resolve[])(struct hn_submitting *, struct hn_error *) = {
+        resolve_model, resolve_train, resolve_validation, resolve_test, resolve_others};
+    json_t *faults = json_array();
+    int rc = 0;
+    for (size_t i = 0; i < sizeof resolve / sizeof resolve[0]; i++) {
+        struct hn_error found;
+        int one = rc && s->in->n_uploads ? 0 : resolve[i](s, &found);
+        if (!one)
+            continue;
+        json_array_append_new(faults, hn_json_fault(&found));
+        if (!rc && err)
+            *err = found;
+        rc = rc ? rc : one;
+    }
     if (!rc)
         rc = resolve_init(s, err);
+    hn_submit_details(s, json_array_size(faults) > 1 ? json_incref(faults) : NULL);
+    json_decref(faults);
     return rc;
 }

@@ -11,6 +11,7 @@ struct hn_submitting {
     struct hn_submission *in;
     struct hn_db *db;
     json_t *model, *train, *validation, *test; /* records */
+    json_t *split;                             /* what the plan wants for the validation */
     /* of several training data sets: what the plan wants; [{"dataset","weight"}] */
     json_t *sources, *datasets;
     json_t *others; /* models of verify_on: [{"name","path","sha256"}], or NULL */
@@ -23,8 +24,10 @@ struct hn_submitting {
     char body_hash[HN_SHA256_HEX];
 };
 
-/* Finds all that the request names; *ret_validation: what the plan wants for it (new reference). */
-int hn_submit_inputs(struct hn_submitting *s, json_t **ret_validation, struct hn_error *err);
+/* Finds all that the request names. */
+int hn_submit_inputs(struct hn_submitting *s, struct hn_error *err);
+/* The list becomes the error's details; takes it over. NULL: nothing. */
+void hn_submit_details(struct hn_submitting *s, json_t *faults);
 int hn_submit_refuse(
     struct hn_error *err, int code, const char *field, const char *message, const char *hint);
 

@@ -284,10 +284,24 @@ int hn_db_model_insert(struct hn_db *db, void *arg, struct hn_error *err) {
     return rc;
 }
 
-static int no_model(struct hn_error *err, const char *name) {
+/* Names in the order of the alphabet; more than these are not looked at. */
+#define NEAR_NAMES 100
+
+/* The nearest name is told: most unknown ones are typing errors, or half of a name. */
+static int no_model(struct hn_db *db, struct hn_error *err, const char *name) {
+    const char *names[NEAR_NAMES + 1] = {NULL};
+    json_t *kept = NULL;
+    hn_db_texts(db, &kept, NULL, "SELECT name FROM models ORDER BY name");
+    for (size_t i = 0; i < json_array_size(kept) && i < NEAR_NAMES; i++)
+        names[i] = json_string_value(json_array_get(kept, i));
+    const char *nearest = hn_word_nearest(name, names);
     hn_fail(err, HN_E_NOT_FOUND, "there is no model \"%.64s\"", name);
-    hn_error_hint(
-        err, "GET /models lists them; `honed model import NAME PATH` or POST /models adds one");
+    if (nearest)
+        hn_error_hint(err, "did you mean \"%s\"? GET /models lists all", nearest);
+    else
+        hn_error_hint(
+            err, "none is here yet: `honed model import NAME PATH` or POST /models adds one");
+    json_decref(kept);
     return HN_E_NOT_FOUND;
 }
 
@@ -296,7 +310,7 @@ int hn_db_model_get(struct hn_db *db, const char *name, json_t **ret, struct hn_
     int rc = hn_rows_open(&rows, db, err, "SELECT " MODEL " FROM models WHERE name=?1", "s", name);
     if (!rc)
         rc = one(&rows, read_model, ret, err);
-    return rc == 1 ? 0 : rc < 0 ? rc : no_model(err, name);
+    return rc == 1 ? 0 : rc < 0 ? rc : no_model(db, err, name);
 }
 
 int hn_db_model_list(struct hn_db *db, const char *after, int64_t limit, json_t **ret,
@@ -321,7 +335,7 @@ int hn_db_model_delete(struct hn_db *db, void *arg, struct hn_error *err) {
         rc = refuse_in_use(err, "model", name, jobs);
     if (!rc)
         rc = hn_db_run(db, err, "DELETE FROM models WHERE name=?1", "s", name);
-    return rc || hn_db_changes(db) ? rc : no_model(err, name);
+    return rc || hn_db_changes(db) ? rc : no_model(db, err, name);
 }
 
 int hn_db_library_bytes(

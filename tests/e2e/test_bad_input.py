@@ -257,3 +257,25 @@ def test_idempotency_and_sound_request(served):
         assert requests.get(f"{served.url}/jobs/{job['id']}/{path}").status_code == status, path
     ranged = requests.get(f"{served.url}/jobs/{job['id']}/artifacts/peft/adapter_config.json", headers={"Range": "bytes=99999999-"})
     assert ranged.status_code == 416 and ranged.headers["Content-Range"].startswith("bytes */")
+
+
+def test_all_faults_at_once(served):
+    """What is mended in one go is told in one answer; a name that leads nowhere has the nearest one beside it."""
+    good = requests.post(served.url + "/datasets", data=GOOD).json()["id"]
+    wrong = {"modell": "smollm2", "dataset": good, "epochs": 3, "hyperparameters": {"lr": 1, "batch_size": -3}}
+    told = requests.post(served.url + "/jobs", json=wrong).json()["error"]
+    assert told["field"] == "modell" and told["total"] == 4
+    assert [d["field"] for d in told["details"]] == ["modell", "epochs", "hyperparameters.lr", "hyperparameters.batch_size"]
+    assert all(d["message"] and d["hint"] for d in told["details"])
+    told = requests.post(served.url + "/jobs", json={"model": "smolm", "dataset": "ds_none", "test": "ds_none"}).json()["error"]
+    assert [d["field"] for d in told["details"]] == ["model", "dataset", "test"] and '"smollm2"' in told["hint"]
+    alone = requests.post(served.url + "/jobs", json={"model": "SMOL", "dataset": good}).json()["error"]
+    assert "details" not in alone, alone["details"]
+    assert '"smollm2"' in alone["hint"]
+
+
+def test_a_slash_too_many(served):
+    assert requests.get(served.url + "/jobs/").json() == requests.get(served.url + "/jobs").json()
+    assert requests.get(served.url + "/manual/api/").status_code == 200
+    assert requests.get(served.url + "/none/").status_code == 404 and requests.put(served.url + "/jobs/").headers["Allow"] == "POST, GET"
+    assert requests.get(served.url + "/jobs//").status_code == 404

@@ -17,7 +17,7 @@ static json_t *parse(const char *text) {
 
 static int check(const char *text, struct hn_error *err) {
     json_t *request = parse(text);
-    int rc = hn_job_request_check(request, err);
+    int rc = hn_job_request_check(request, NULL, err);
     json_decref(request);
     return rc;
 }
@@ -53,15 +53,47 @@ static void test_refusals(void **state) {
         0);
 }
 
+static void test_all_faults_are_told(void **state) {
+    (void)state;
+    static const char *const fields[] = {
+        "modle", "hyperparameters.lr", "hyperparameters.epochs", "priority"};
+    json_t *request = parse("{\"modle\":\"a\",\"priority\":\"b\",\"hyperparameters\":{\"lr\":1,"
+                            "\"epochs\":\"x\",\"seed\":1}}"),
+           *faults = NULL, *fault;
+    struct hn_error err;
+    size_t i;
+    assert_int_equal(hn_job_request_check(request, &faults, &err), HN_E_UNKNOWN_FIELD);
+    assert_string_equal(err.field, "modle");
+    assert_int_equal(json_array_size(faults), 4);
+    json_array_foreach(faults, i, fault)
+        assert_string_equal(json_string_value(json_object_get(fault, "field")), fields[i]);
+    json_decref(faults);
+    json_decref(request);
+    faults = NULL; /* one alone is the error itself */
+    request = parse("{\"priority\":\"b\"}");
+    assert_int_equal(hn_job_request_check(request, &faults, &err), HN_E_INVALID_FIELD);
+    assert_null(faults);
+    json_decref(request);
+}
+
+static void test_nearest(void **state) {
+    (void)state;
+    static const char *const names[] = {"learning_rate", "all-MiniLM-L6", "seed", NULL};
+    assert_string_equal(hn_word_nearest("lr", names), "learning_rate");
+    assert_string_equal(hn_word_nearest("minilm", names), "all-MiniLM-L6");
+    assert_string_equal(hn_word_nearest("sede", names), "seed");
+    assert_null(hn_word_nearest("x", names + 3));
+}
+
 static void test_length(void **state) {
     (void)state;
     char name[300];
     memset(name, 'x', sizeof name);
     struct hn_error err = {0};
     json_t *request = json_pack("{s:s%}", "name", name, (size_t)200);
-    assert_int_equal(hn_job_request_check(request, NULL), 0);
+    assert_int_equal(hn_job_request_check(request, NULL, NULL), 0);
     json_object_set_new(request, "name", json_stringn(name, 201));
-    assert_int_equal(hn_job_request_check(request, &err), HN_E_INVALID_FIELD);
+    assert_int_equal(hn_job_request_check(request, NULL, &err), HN_E_INVALID_FIELD);
     assert_string_equal(err.hint, "shorten it");
     json_decref(request);
 }
@@ -191,6 +223,8 @@ static void test_schema(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_all_faults_are_told),
+        cmocka_unit_test(test_nearest),
         cmocka_unit_test(test_length),
         cmocka_unit_test(test_forms),
         cmocka_unit_test(test_identity),
