@@ -91,6 +91,7 @@ static json_t *whole(struct hn_db *db, struct hn_kept *kept, const struct hn_job
         {"metrics",
             json_pack("{s:o,s:o,s:o}", "loss", real(job->loss), "val_loss", real(job->val_loss),
                 "best", hn_kept_value(kept, job->best))},
+        {"fit", hn_kept_value(kept, job->fit)},
         {"dataset_counts", hn_kept_value(kept, job->counts)},
         {"problem", hn_json_string_or_null(job->problem)},
         {"label_count", count(job->label_count)},

@@ -511,8 +511,8 @@ json_t *hn_fit_tell(const struct hn_fit_run *run, const struct hn_fit_facts *f) 
     const char *why = find_change(run, f, verdict, change, hp);
     json_object_set_new(change, "hyperparameters", hp);
     json_t *out = HN_JSON_OBJECT({"verdict", json_string(hn_fit_names[verdict])},
-        {"summary", summary_of(run, f, verdict)}, {"rule", json_string(hn_fit_rules[verdict])},
-        {"evidence", tell_evidence(f)},
+        {"health", json_string(hn_fit_health[verdict])}, {"summary", summary_of(run, f, verdict)},
+        {"rule", json_string(hn_fit_rules[verdict])}, {"evidence", tell_evidence(f)},
         {"best_step", f->evaluations ? json_integer((json_int_t)f->best.step) : json_null()},
         {"best_gain", figure(f->rise.value)}, {"advice", json_string(why ? why : advice[verdict])},
         {"change", why ? json_incref(change) : json_null()},

@@ -68,6 +68,7 @@ int hn_trainer_tell_fit(struct hn_trainer *t, struct hn_error *err) {
         rc = hn_events_add(&t->events, "fit",
             HN_JSON_OBJECT({"step", json_integer((json_int_t)t->progress.step)},
                 {"verdict", json_incref(json_object_get(now, "verdict"))},
+                {"health", json_incref(json_object_get(now, "health"))},
                 {"summary", json_incref(json_object_get(now, "summary"))},
                 {"best_step", json_incref(json_object_get(now, "best_step"))},
                 {"provisional", json_incref(json_object_get(now, "provisional"))}),

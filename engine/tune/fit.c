@@ -11,6 +11,7 @@
 #define RISE_SHARE 0.1
 #define RISE_OF_BEST 0.05
 #define RISE_LEAST 0.02
+#define RUINED_SHARE 2      /* of the first validation loss, and 1 more */
 #define UNSTABLE_SHARE 0.25 /* of what the training rows' loss had fallen */
 #define LATE_SHARE 0.15     /* of the gain, in the last quarter of all learning rate */
 #define MUCH_LEFT 0.3       /* of the first loss */
@@ -52,15 +53,20 @@ static double progress(const struct hn_fit_facts *f) {
     return gain > 0 ? gain : 0;
 }
 
+/* So far beyond the loss of the beginning that no number of rows is too small to say so. */
+static bool is_ruined(const struct hn_fit_facts *f) {
+    return f->diverged || f->last.val_loss > RUINED_SHARE * f->start.val_loss + 1;
+}
+
 static bool is_undecided(const struct hn_fit_facts *f) {
-    return !f->diverged && (f->val_rows < LEAST_ROWS || f->evaluations < LEAST_EVALUATIONS);
+    return !is_ruined(f) && (f->val_rows < LEAST_ROWS || f->evaluations < LEAST_EVALUATIONS);
 }
 
 /* The training rows' loss in evaluation falls in a sound run; it goes back where steps are too
  * large. */
 static bool is_unstable(const struct hn_fit_facts *f) {
     double gained = f->start.train_loss - f->train_least;
-    return f->diverged || above(&f->train_rise, UNSTABLE_SHARE * (gained > 0 ? gained : 0) + 1e-3);
+    return is_ruined(f) || above(&f->train_rise, UNSTABLE_SHARE * (gained > 0 ? gained : 0) + 1e-3);
 }
 
 static bool leaks(const struct hn_fit_facts *f) {
@@ -139,7 +145,8 @@ const char *const hn_fit_names[HN_FITS] = {"undecided", "unstable", "leak_suspec
 
 const char *const hn_fit_rules[HN_FITS] = {"fewer than 20 validation rows or 3 evaluations",
     "the loss of the same training rows rose beyond 2 standard errors and by a quarter of what it "
-    "had fallen, or the run diverged",
+    "had fallen, or the run diverged, or the validation loss is more than twice that of the start, "
+    "and 1",
     "validation rows that stand among the training rows cost less than the others, or are half of "
     "all",
     "training rows cost less than a tenth of the validation rows, and half of them are known by "
@@ -156,6 +163,18 @@ const char *const hn_fit_rules[HN_FITS] = {"fewer than 20 validation rows or 3 e
     "training rows cost less than half of the validation rows, whose loss is at least 0.2 higher "
     "beyond 2 standard errors, and has not risen",
     "none of the other rules holds"};
+
+const char *const hn_fit_health[HN_FITS] = {[HN_FIT_UNDECIDED] = "unknown",
+    [HN_FIT_UNSTABLE] = "bad",
+    [HN_FIT_LEAK] = "bad",
+    [HN_FIT_MEMORISED] = "attention",
+    [HN_FIT_LABELS] = "attention",
+    [HN_FIT_OVERFIT] = "attention",
+    [HN_FIT_OVERCONFIDENT] = "attention",
+    [HN_FIT_NOTHING] = "bad",
+    [HN_FIT_UNDERFIT] = "attention",
+    [HN_FIT_DATA] = "attention",
+    [HN_FIT_GOOD] = "good"};
 
 enum hn_fit_verdict hn_fit_judge(const struct hn_fit_facts *facts) {
     size_t i = 0;

@@ -73,6 +73,9 @@ enum hn_fit_verdict {
 
 extern const char *const hn_fit_names[HN_FITS]; /* "undecided", "unstable", "leak_suspected" … */
 extern const char *const hn_fit_rules[HN_FITS]; /* when it is said, in a sentence */
+/* What it means for the result: "good"; "attention": it is of use, and there is something to mend;
+ * "bad": do not use it before the cause is known; "unknown". */
+extern const char *const hn_fit_health[HN_FITS];
 
 enum hn_fit_verdict hn_fit_judge(const struct hn_fit_facts *facts);
 

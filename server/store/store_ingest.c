@@ -255,14 +255,26 @@ static int on_test(struct run *run, const json_t *data, const char *time, struct
     return rc;
 }
 
+static int on_fit(struct run *run, const json_t *data, const char *time, struct hn_error *err) {
+    (void)time;
+    char *line = dump(data);
+    int rc = hn_db_run(run->db, err, "UPDATE jobs SET fit=?2 WHERE n=?1", "is", run->job, line);
+    free(line);
+    return rc;
+}
+
 static int on_finished(
     struct run *run, const json_t *data, const char *time, struct hn_error *err) {
     (void)time;
     const json_t *exported = json_object_get(data, "exported_step");
-    return json_is_integer(exported)
-        ? hn_db_run(run->db, err, "UPDATE jobs SET exported_step=?2 WHERE n=?1", "ii", run->job,
-              (int64_t)json_integer_value(exported))
-        : 0;
+    /* A verdict is told when it changes: the last one holds for the end as well. */
+    int rc = hn_db_run(run->db, err,
+        "UPDATE jobs SET fit=json_set(fit,'$.provisional',json('false')) WHERE n=?1", "i",
+        run->job);
+    return rc || !json_is_integer(exported)
+        ? rc
+        : hn_db_run(run->db, err, "UPDATE jobs SET exported_step=?2 WHERE n=?1", "ii", run->job,
+              (int64_t)json_integer_value(exported));
 }
 
 static const struct {
@@ -279,6 +291,7 @@ static const struct {
     {"verified", on_verified, 0},
     {"finished", on_finished, 0},
     {"test", on_test, 0},
+    {"fit", on_fit, 0},
     {"resumed", NULL, 0},
     {"sample", NULL, 0},
     {"warning", on_warning, 0},

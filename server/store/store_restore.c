@@ -82,7 +82,7 @@ static const char *const inserts[] = {
 static void begin_anew(json_t *job) {
     static const char *const empty[] = {"requested", "reason_code", "reason_message", "verdict",
         "verdict_data", "epoch", "tokens_per_second", "step_seconds", "loss", "val_loss", "best",
-        "exported_step", "checkpoint_step", "finished_at", "test"};
+        "exported_step", "checkpoint_step", "finished_at", "test", "fit"};
     static const char *const zero[] = {"ingested_bytes", "ingested_n", "step", "tokens",
         "checkpoint_bytes", "deaths", "not_before"};
     for (size_t i = 0; i < sizeof empty / sizeof empty[0]; i++)

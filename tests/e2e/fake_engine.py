@@ -148,7 +148,7 @@ def helper(fd):
         try:
             result = {"dataset.inspect": inspect_dataset, "dataset.correct": correct, "dataset.rows": lambda p: {"data": []}, "model.inspect": inspect_model, "job.plan": plan, "evaluate": evaluate,
                       "dataset.preview": lambda p: {"row": p["row"], "line": p["row"], "rendered": "x", "tokens": [], "counts": {}, "warnings": []},
-                      "fit": lambda p: {"verdict": "undecided", "summary": "x", "rule": "x", "evidence": [], "best_step": None, "best_gain": None,
+                      "fit": lambda p: {"verdict": "undecided", "health": "unknown", "summary": "x", "rule": "x", "evidence": [], "best_step": None, "best_gain": None,
                                         "advice": "x", "change": None, "provisional": False},
                       "examples": lambda p: {"data": [], "next": None, "rows": 0, "every": 1},
                       "dataset.report": lambda p: REPORT,

@@ -200,6 +200,7 @@ def test_verdict_while_it_runs(served):
     job, fit = run_kind(served, "overfit")
     told = [e["data"] for e in served.events(job) if e["type"] == "fit"]
     assert len(told) >= 2 and all(a["verdict"] != b["verdict"] for a, b in zip(told, told[1:]))
+    assert served.look(job)["fit"] == {**told[-1], "provisional": False} and told[-1]["health"] == "attention"
     assert told[-1]["verdict"] == "overfit" and told[-1]["best_step"] == fit["best_step"] and told[0]["provisional"]
     steps = [e["data"]["step"] for e in served.events(job) if e["type"] == "eval"]
     assert fit["best_step"] in steps and fit["best_gain"] > 0
@@ -212,5 +213,18 @@ def test_verdict_while_it_runs(served):
 
 def test_few_rows_decide_nothing(served):
     job = submit(served, reviews(random.Random(1), 40), validation=0.25, method="full")
-    assert served.wait(job)["status"] == "succeeded"
-    assert served.get(f"/jobs/{job}/fit").json()["verdict"] == "undecided"
+    done = served.wait(job)
+    assert done["status"] == "succeeded" and done["fit"] is None
+    fit = served.get(f"/jobs/{job}/fit").json()
+    assert fit["verdict"] == "undecided" and fit["health"] == "unknown"
+
+
+def test_a_ruined_run_is_told_of_few_rows(served):
+    """It succeeded, and its record says at once that it is of no use."""
+    knobs = {"learning_rate": 10, "warmup_ratio": 0, "max_grad_norm": 0, "epochs": 4, "batch_size": 4}
+    job = submit(served, reviews(random.Random(1), 40), validation=0.25, method="full", hyperparameters=knobs, export_step="last")
+    done = served.wait(job)
+    assert done["status"] == "succeeded", done["status_reason"]
+    assert done["fit"]["verdict"] == "unstable" and done["fit"]["health"] == "bad" and done["fit"]["provisional"] is False
+    assert served.get(f"/jobs?limit=1").json()["data"][0]["fit"] == done["fit"]
+    assert served.get(f"/jobs/{job}/fit").json()["health"] == "bad"

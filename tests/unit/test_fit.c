@@ -62,6 +62,12 @@ static void test_texts(void **state) {
     f.diverged = true;
     IS(f, "unstable");
     f = sound();
+    f.val_rows = 12; /* and yet: it ended far beyond where it began */
+    f.last.val_loss = 2 * f.start.val_loss + 1.01;
+    IS(f, "unstable");
+    f.last.val_loss = 2 * f.start.val_loss + 0.99;
+    IS(f, "undecided");
+    f = sound();
     f.train_rise = (struct hn_fit_mean){0.6, 0.1}; /* of 2.1 that had been gained */
     IS(f, "unstable");
     f.train_rise = (struct hn_fit_mean){0.6, 0.31}; /* may be chance */
