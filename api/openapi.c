@@ -3,8 +3,9 @@
  * fields, and schemas.json, which says in short what else goes in and comes out: {"name": TYPE},
  * where the name may end with ? (it may be missing) and TYPE is a type of JSON schema or a schema's
  * name, with ? behind it where null is one of its values; "list T", "page T" ({"data","next"}),
- * "one a b c" of these words, "either A B", "any", or an object of the same kind. Tests hold the
- * answers against it.
+ * "one a b c" of these words, "either A B", "any", or an object of the same kind. What it says of
+ * query parameters ("query") and of a submission's fields beside their table ("job_fields") is JSON
+ * schema as it stands. Tests hold the answers against it.
  */
 #include "api/handlers.h"
 #include "api/routes.h"
@@ -22,7 +23,17 @@ static void plain_pattern(const char *pattern, char *ret) {
     *ret = 0;
 }
 
-static json_t *parameters(const struct hn_route *route) {
+/* A query parameter means the same wherever it is known. */
+static json_t *query_parameter(const json_t *shapes, const char *name, size_t n) {
+    json_t *schema = json_object_getn(json_object_get(shapes, "query"), name, n),
+           *text = json_object_get(schema, "description");
+    json_t *plain = schema ? json_copy(schema) : json_pack("{s:s}", "type", "string");
+    json_object_del(plain, "description");
+    return HN_JSON_OBJECT({"name", json_stringn(name, n)}, {"in", json_string("query")},
+        {"description", text ? json_incref(text) : json_string("")}, {"schema", plain});
+}
+
+static json_t *parameters(const struct hn_route *route, const json_t *shapes) {
     json_t *list = json_array();
     for (const char *s = route->pattern; (s = strchr(s, '{')); s++) {
         size_t n = strcspn(s + 1, "*}");
@@ -32,9 +43,7 @@ static json_t *parameters(const struct hn_route *route) {
     }
     for (const char *s = route->query; s && *s;) {
         size_t n = strcspn(s, ",");
-        json_array_append_new(list,
-            json_pack("{s:o,s:s,s:{s:s}}", "name", json_stringn(s, n), "in", "query", "schema",
-                "type", "string"));
+        json_array_append_new(list, query_parameter(shapes, s, n));
         s += n + (s[n] == ',');
     }
     return list;
@@ -133,9 +142,10 @@ static json_t *operation(const struct hn_route *route, const char *pattern, cons
     static const char *const scopes[] = {"open", "read", "submit", "admin"};
     json_t *shape = shape_of(shapes, "replies", route, pattern),
            *op = json_pack("{s:s,s:o,s:s,s:{s:{s:s},s:{s:s,s:{s:{s:{s:s}}}}}}", "summary",
-               route->summary, "parameters", parameters(route), "x-scope", scopes[route->scope],
-               "responses", "2XX", "description", "done", "default", "description", "an error",
-               "content", "application/json", "schema", "$ref", "#/components/schemas/Error");
+               route->summary, "parameters", parameters(route, shapes), "x-scope",
+               scopes[route->scope], "responses", "2XX", "description", "done", "default",
+               "description", "an error", "content", "application/json", "schema", "$ref",
+               "#/components/schemas/Error");
     const char *other = json_string_value(shape_of(shapes, "other_types", route, pattern));
     json_t *content = json_object();
     if (shape)
@@ -203,6 +213,17 @@ static json_t *evaluate_request_schema(void) {
         "type", "string", "integer", "generate", generate);
 }
 
+/* The table of a submission's fields knows kinds; of those that "any" code checks, and with
+ * examples, schemas.json tells more. */
+static json_t *job_request_schema(const json_t *shapes) {
+    json_t *schema = hn_job_request_schema(), *fields = json_object_get(schema, "properties"),
+           *more;
+    const char *name;
+    json_object_foreach(json_object_get(shapes, "job_fields"), name, more)
+        json_object_update_missing(json_object_get(fields, name), more);
+    return schema;
+}
+
 static json_t *error_schema(void) {
     json_t *codes = json_array();
 #define HN_ERROR(NAME, code, KIND, text) json_array_append_new(codes, json_string(#code));
@@ -234,7 +255,7 @@ int hn_system_openapi(struct hn_request *req, struct hn_error *err) {
         }
         json_object_set_new(path, method, operation(route, pattern, shapes));
     }
-    json_t *schemas = json_pack("{s:o,s:o,s:o,s:o}", "JobRequest", hn_job_request_schema(),
+    json_t *schemas = json_pack("{s:o,s:o,s:o,s:o}", "JobRequest", job_request_schema(shapes),
         "EvaluateRequest", evaluate_request_schema(), "Hyperparameters", hyperparameter_schema(),
         "Error", error_schema());
     json_object_foreach(json_object_get(shapes, "schemas"), name, shape)

@@ -364,3 +364,28 @@ def test_bench_measures_machine_and_models(tmp_path):
     for command in ("serve", "train", "model", "key", "backup", "check", "doctor", "bench"):
         asked = honed(command, "--help")
         assert asked.returncode == 0 and f"honed {command}" in asked.stdout and not asked.stderr
+
+
+def test_every_field_is_described(served):
+    """With a type, a sentence and, where the type does not tell what to send, an example that is accepted."""
+    spec = served.get("/openapi.json").json()
+    fields = spec["components"]["schemas"]["JobRequest"]["properties"]
+    for name, schema in {**fields, **spec["components"]["schemas"]["Hyperparameters"]["properties"]}.items():
+        assert schema.get("description") and schema.keys() & {"type", "anyOf", "oneOf", "enum", "$ref"}, (name, schema)
+        assert schema.get("type") not in ("object", "array") or schema.get("examples"), name
+    for path, methods in spec["paths"].items():
+        for method, entry in methods.items():
+            assert all(p["description"] and p["schema"]["type"] for p in entry["parameters"] if p["in"] == "query"), (method, path)
+    data = upload(served, tiny.labelled(random.Random(5), 40))
+    examples = {"labels": [[]], "init_from": [], "verify_on": [], "dataset": [], "model": [], "columns": [], "hyperparameters": fields["hyperparameters"]["examples"]}
+    tried = 0
+    for name, schema in fields.items():
+        for example in examples.get(name, schema.get("examples", [])):
+            if example in ("ds_…", []) or name == "exports":
+                continue
+            if name == "class_weights" and isinstance(example, dict):
+                example = {label["label"]: 1 for label in served.get(f"/datasets/{data}").json()["labels"]}
+            told = served.post("/jobs?dry_run=1", json={"model": "bert", "dataset": data, name: example})
+            assert told.status_code == 200, (name, example, told.text)
+            tried += 1
+    assert tried >= 10
