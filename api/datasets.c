@@ -42,24 +42,43 @@ static const char *field(const struct hn_request *req, const char *name) {
     return hn_request_query(req, name);
 }
 
-/* Takes in an uploaded part; *ret_existing: whether its owner had the data set before. */
-static int take(struct hn_request *req, const struct hn_part *part, const json_t *columns,
-    json_t **ret, bool *ret_existing, struct hn_error *err) {
+/* What an uploaded part is to become. */
+static int read_source(struct hn_request *req, const struct hn_part *part, const json_t *columns,
+    struct hn_dataset_source *ret, struct hn_error *err) {
     const char *name = field(req, "name"), *format = field(req, "format");
     struct hn_upload upload = {.path = part->path,
         .sha256 = part->sha256,
         .filename = part->filename,
         .bytes = part->bytes};
-    struct hn_library library = hn_request_library(req);
-    struct hn_dataset_source source;
-    int rc = hn_upload_source(&upload, field(req, "on_error"), &source, err);
+    int rc = hn_upload_source(&upload, field(req, "on_error"), ret, err);
     if (rc)
         return rc;
-    source.name = name && *name ? name : source.name;
-    source.format = format && *format ? format : NULL;
-    source.columns = columns;
-    source.owner = req->key.id;
-    return hn_dataset_import(&library, &source, ret, ret_existing, &req->details, err);
+    ret->name = name && *name ? name : ret->name;
+    ret->format = format && *format ? format : NULL;
+    ret->columns = columns;
+    ret->owner = req->key.id;
+    return 0;
+}
+
+/* Takes it in, or says only what it is. */
+static int take(
+    struct hn_request *req, const struct hn_dataset_source *source, struct hn_error *err) {
+    struct hn_library library = hn_request_library(req);
+    json_t *record = NULL;
+    bool existing = false, dry_run = false;
+    int rc = hn_query_flag(req, "dry_run", &dry_run, err);
+    if (!rc && dry_run) {
+        rc = hn_dataset_look(&library, source, &record, err);
+        return rc ? rc : hn_reply_json(req, 200, record, err);
+    }
+    if (!rc)
+        rc = hn_dataset_import(&library, source, &record, &existing, &req->details, err);
+    if (!rc)
+        hn_request_object(req, json_string_value(json_object_get(record, "id")));
+    if (!rc)
+        rc = hn_reply_json(req, existing ? 200 : 201, hn_record_public(record), err);
+    json_decref(record);
+    return rc;
 }
 
 static int file_part(struct hn_request *req, struct hn_part **ret, struct hn_error *err) {
@@ -88,22 +107,19 @@ static int file_part(struct hn_request *req, struct hn_part **ret, struct hn_err
 
 int hn_datasets_create(struct hn_request *req, struct hn_error *err) {
     struct hn_part *part;
-    json_t *columns = NULL, *record = NULL;
+    json_t *columns = NULL;
+    struct hn_dataset_source source;
     int rc = file_part(req, &part, err);
     if (rc)
         return rc;
     const char *name = field(req, "name");
     if (name && strlen(name) > 200)
         return hn_fail(err, HN_E_INVALID_FIELD, "name has more than 200 characters");
-    bool existing = false;
     rc = hn_columns_parse(field(req, "columns"), &columns, err);
     if (!rc)
-        rc = take(req, part, columns, &record, &existing, err);
+        rc = read_source(req, part, columns, &source, err);
     if (!rc)
-        hn_request_object(req, json_string_value(json_object_get(record, "id")));
-    if (!rc)
-        rc = hn_reply_json(req, existing ? 200 : 201, hn_record_public(record), err);
-    json_decref(record);
+        rc = take(req, &source, err);
     json_decref(columns);
     return rc;
 }

@@ -25,7 +25,7 @@ static const struct hn_route routes[] = {
     {"GET", "/openapi.json", hn_system_openapi, HN_SCOPE_OPEN, NO, LOOP, "", "this description"},
 
     {"POST", "/datasets", hn_datasets_create, HN_SCOPE_SUBMIT, FORM | RAW, WAIT,
-        "name,format,columns,on_error",
+        "name,format,columns,on_error,dry_run",
         "upload a data set; the body is the file, raw or as multipart part `file`"},
     {"GET", "/datasets", hn_datasets_list, HN_SCOPE_READ, NO, POOL, "limit,after",
         "data sets, newest first"},

@@ -74,6 +74,9 @@ int hn_train(const char *run_dir, int lock_fd);
  *
  *   dataset.inspect   DATA
  *     → {"format","columns","tasks":[…],"rows","dropped","warnings":[{"code","message","lines"}]}
+ *   dataset.look      DATA: the same of a file, or of its beginning, that may have faults
+ *     → what dataset.inspect answers, "columns" null where they are not known, and {"sample":
+ *       [{"line","cells":{name:text}}], "error":null|{"message","hint","details","total"}}
  *   dataset.unpack    {"path","to","limit"}: the content of a compressed file into the new file
  *                     `to`
  *     → {"bytes","sha256"}

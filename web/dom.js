@@ -22,7 +22,7 @@ export function field(label, control, help = "") {
 
 export function table(caption, heads, rows) {
   return el("div", { class: "scroll" }, el("table", { "aria-label": caption },
-    el("thead", {}, el("tr", {}, heads.map((head) => el("th", { scope: "col" }, head)))),
+    el("thead", {}, el("tr", {}, heads.map((head, i) => el("th", { scope: "col", class: typeof rows[0]?.[i] === "number" ? "number" : null }, head)))),
     el("tbody", {}, rows.map((row) => el("tr", {}, row.map((cell) =>
       el("td", typeof cell === "number" ? { class: "number" } : {}, cell === null ? "" : cell instanceof Node ? cell : String(cell))))))));
 }
@@ -60,6 +60,13 @@ export function download(blob, name) {
   const url = URL.createObjectURL(blob);
   el("a", { href: url, download: name }).click();
   setTimeout(() => URL.revokeObjectURL(url), 60000);
+}
+
+// Rows {name, value, of} as bars beside each other; `told` says a value in words.
+export function bars(caption, rows, told = (row) => row.value.toLocaleString()) {
+  const most = Math.max(...rows.map((row) => row.of ?? row.value), 0) || 1;
+  return el("ul", { class: "bars", "aria-label": caption }, rows.map((row) => el("li", {}, el("span", { title: row.name }, row.name),
+    el("meter", { min: 0, max: row.of ?? most, value: row.value, "aria-hidden": "true" }), el("span", { class: "number" }, told(row)))));
 }
 
 // What labels were taken as, with the rows of each: of a data set, a dry run or a job.

@@ -1,6 +1,6 @@
 // Data sets and base models.
 import * as api from "/web/api.js";
-import { bytes, el, field, problem, table, targets, warnings, when } from "/web/dom.js";
+import { bytes, el, problem, table, targets, warnings, when } from "/web/dom.js";
 
 export async function library(main, signal) {
   const [models, datasets] = await Promise.all([api.get("/models?limit=1000"), api.get("/datasets?limit=1000")]);
@@ -11,17 +11,10 @@ export async function library(main, signal) {
     try { await work(); await again(); } catch (error) { answer.replaceChildren(problem(error)); }
   };
   const drop = (path) => el("button", { onclick: () => attempt(() => api.remove(path)) }, "delete");
-  const file = el("input", { type: "file", required: true });
-  const upload = (event) => {
-    event.preventDefault();
-    const form = new FormData();
-    form.set("file", file.files[0]);
-    attempt(() => api.post("/datasets", form));
-  };
   main.replaceChildren(el("h1", {}, "Data & models"),
     el("section", {}, el("h2", {}, "Data sets"), table("Data sets", ["name", "id", "rows", "format", "tasks", "labels", "size", "dropped", "warnings", "created", ""],
       datasets.data.map((d) => [el("a", { href: `#/data/${d.id}` }, d.name), d.id, d.rows, d.format, d.tasks.join(", "), targets(d), bytes(d.bytes), d.dropped, warnings(d.warnings), when(d.created_at), drop(`/datasets/${d.id}`)])),
-    el("form", { class: "row", onsubmit: upload }, field("Upload a data set", file), el("button", { class: "main" }, "Upload")), answer),
+    el("p", {}, el("a", { class: "button main", href: "#/upload" }, "Upload a data set")), answer),
     el("section", {}, el("h2", {}, "Base models"), table("Models", ["name", "family", "format", "parameters", "context", "size", ""],
       models.data.map((m) => [m.name, m.family, `${m.format}${m.quantisation ? ` ${m.quantisation}` : ""}`, m.parameters.toLocaleString(), m.context, bytes(m.bytes), drop(`/models/${m.name}`)])),
     el("p", { class: "soft" }, "honed model import NAME PATH takes in a GGUF file or a Hugging Face folder.")));

@@ -3,13 +3,15 @@ import * as api from "/web/api.js";
 import { el, problem } from "/web/dom.js";
 import { jobs } from "/web/jobs.js";
 import { job } from "/web/job.js";
+import { upload } from "/web/upload.js";
 import { submit } from "/web/submit.js";
 import { library } from "/web/library.js";
 import { report } from "/web/report.js";
 import { sweep, sweeps } from "/web/sweeps.js";
 
 const pages = [
-  [/^#\/new(?:\?from=(job_\w+)(?:&dataset=(ds_\w+))?)?$/, submit],
+  [/^#\/new(?:\?(?:from=(job_\w+))?&?(?:dataset=(ds_\w+))?)?$/, submit],
+  [/^#\/upload$/, upload],
   [/^#\/data$/, library],
   [/^#\/data\/(ds_\w+)$/, report],
   [/^#\/jobs\/(job_\w+)$/, job],

@@ -1,6 +1,7 @@
 // What a data set is worth: findings, lengths, diversity.
 import * as api from "/web/api.js";
-import { bytes, el, field, problem, short, table } from "/web/dom.js";
+import { roles } from "/web/upload_look.js";
+import { bars, bytes, el, field, problem, short, table, warnings } from "/web/dom.js";
 
 const sleep = (ms) => new Promise((done) => setTimeout(done, ms));
 
@@ -53,6 +54,24 @@ function show(report) {
   ];
 }
 
+const CLASSES = 20; // that are shown
+
+// What the data set is, for those who have just brought it.
+function summary(data) {
+  const place = ([role]) => roles.findIndex(([known]) => known === role);
+  const columns = Object.entries(data.columns).sort((a, b) => place(a) - place(b)).map(([role, column]) => (role === column ? role : `${role} (“${column}”)`)).join(", ");
+  const told = [`${data.rows.toLocaleString()} rows of ${columns}`, data.dropped ? `${data.dropped.toLocaleString()} left out` : "", data.format.toUpperCase(), bytes(data.bytes)];
+  const unused = data.warnings.filter((w) => w.code === "ignored_column");
+  const classes = data.problem !== "regression" && data.labels?.length;
+  return el("section", { id: "data" }, el("p", {}, told.filter(Boolean).join(" · ")),
+    data.problem === "regression" ? el("p", {}, `Labels are numbers to predict: ${data.label_count} different ones.`) : null,
+    classes ? [el("h2", {}, `Rows of each of ${data.label_count} labels`), bars("Rows of each label", data.labels.slice(0, CLASSES).map((one) => ({ name: one.label, value: one.rows }))),
+      data.label_count > CLASSES ? el("p", { class: "soft" }, `… and ${data.label_count - CLASSES} more`) : null] : null,
+    unused.length ? el("p", { class: "soft" }, `Not used: ${unused.map((w) => w.message.match(/"(.*)"/)?.[1] ?? w.message).join(", ")}.`) : null,
+    warnings(data.warnings.filter((w) => w.code !== "guessed_columns" && !unused.includes(w))),
+    el("p", { class: "row" }, el("a", { class: "button main", href: `#/new?dataset=${data.id}` }, "Train on it"), el("a", { href: "#/data" }, "All data sets")));
+}
+
 export async function report(main, signal, id) {
   const [data, datasets, models] = await Promise.all([
     api.get(`/datasets/${id}`), api.get("/datasets?limit=1000"), api.get("/models?limit=1000")]);
@@ -72,7 +91,7 @@ export async function report(main, signal, id) {
       if (!signal.aborted) answer.replaceChildren(problem(error));
     }
   };
-  main.replaceChildren(el("h1", {}, `Report on ${data.name}`),
+  main.replaceChildren(el("h1", {}, data.name), summary(data), el("h2", {}, `Report on ${data.name}`),
     el("form", { class: "row", onsubmit: (event) => { event.preventDefault(); ask(); } },
       field("Leaks into", against), field("Tokens and vectors of", model), el("button", { class: "main" }, "Ask")), answer);
   await ask();

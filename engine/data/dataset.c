@@ -251,8 +251,16 @@ static int refuse_table(const struct hn_dataset *data, struct hn_error *err) {
     return HN_E_DATASET_INVALID;
 }
 
-static int read_rows(struct hn_dataset *data, const struct hn_dataset_format *format,
+static bool take_sample(
+    const struct hn_dataset_options *options, json_t *row, const struct hn_span *span) {
+    return json_array_size(options->sample) >= options->n_sample ||
+        json_array_append_new(options->sample,
+            json_pack("{s:I,s:O}", "line", (json_int_t)span->line, "row", row)) == 0;
+}
+
+static int read_rows(struct hn_dataset *data, const struct hn_dataset_options *options,
     struct hn_row_scan *scan, struct hn_error *err) {
+    const struct hn_dataset_format *format = data->reader;
     struct hn_span span;
     size_t seen = 0;
     while (format->next(scan, &span)) {
@@ -268,10 +276,13 @@ static int read_rows(struct hn_dataset *data, const struct hn_dataset_format *fo
         if (!row)
             hn_issue_add(
                 &data->issues, fault.line, fault.column, "", fault.hint, "%s", fault.message);
-        bool good = row && check_row(data, row, &span), unknown = row && !data->layout;
+        bool good = row && check_row(data, row, &span), unknown = row && !data->layout,
+             taken = !row || take_sample(options, row, &span);
         json_decref(row);
-        if (unknown && data->header) /* the other rows have the same columns */
-            return refuse_table(data, err);
+        if (!taken)
+            return hn_fail(err, HN_E_INTERNAL, "out of memory for the first rows");
+        if (unknown && data->header && json_array_size(options->sample) >= options->n_sample)
+            return refuse_table(data, err); /* the other rows have the same columns */
         if (!good)
             data->dropped++;
         else if (!keep_row(data, &span))
@@ -393,7 +404,7 @@ int hn_dataset_open(struct hn_dataset *ret, const char *path,
         ret->given = json_deep_copy(options->columns);
     if (format->begin && (rc = format->begin(&scan, err)))
         return rc;
-    rc = read_rows(ret, format, &scan, err);
+    rc = read_rows(ret, options, &scan, err);
     return rc ? rc : judge(ret, options, err);
 }
 

@@ -35,6 +35,10 @@ struct hn_dataset_options {
     /* {"prompt":"question","completion":"answer"} maps our names to the file's, or NULL */
     const json_t *columns;
     bool drop; /* on_error=drop */
+    /* The first rows as their file has them, usable or not, are added to this list as
+     * {"line","row"}. NULL: none are. */
+    json_t *sample;
+    size_t n_sample; /* at most so many */
 };
 
 struct hn_dataset_format;

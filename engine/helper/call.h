@@ -38,10 +38,11 @@ struct hn_helper_call {
 /* Each returns 0 and a new reference in *ret, or an error. */
 typedef int hn_helper_fn(
     struct hn_helper_call *call, const json_t *params, json_t **ret, struct hn_error *err);
-hn_helper_fn hn_helper_dataset_inspect, hn_helper_dataset_unpack, hn_helper_dataset_correct,
-    hn_helper_dataset_rows, hn_helper_dataset_preview, hn_helper_dataset_report,
-    hn_helper_model_inspect, hn_helper_job_plan, hn_helper_predict, hn_helper_evaluate,
-    hn_helper_export, hn_helper_compare, hn_helper_examples, hn_helper_fit, hn_helper_machine_rate;
+hn_helper_fn hn_helper_dataset_inspect, hn_helper_dataset_look, hn_helper_dataset_unpack,
+    hn_helper_dataset_correct, hn_helper_dataset_rows, hn_helper_dataset_preview,
+    hn_helper_dataset_report, hn_helper_model_inspect, hn_helper_job_plan, hn_helper_predict,
+    hn_helper_evaluate, hn_helper_export, hn_helper_compare, hn_helper_examples, hn_helper_fit,
+    hn_helper_machine_rate;
 
 /* Sends {"id","chunk"} before the result; takes over `chunk`. */
 int hn_helper_chunk(struct hn_helper_call *call, json_t *chunk, struct hn_error *err);

@@ -1,5 +1,6 @@
 /*
  * dataset.inspect: is this file a data set, of what kind, and what is wrong with it.
+ * dataset.look: the same before it is stored, with its first rows, and also where it has faults.
  * dataset.correct: a copy of the file without some of its rows, and with other labels.
  * dataset.rows: rows by their lines, as they are read.
  * dataset.preview: one row as the model would see it: every token, and whether it is trained,
@@ -20,7 +21,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define ROWS_MAX 1000 /* that are told at once */
+#define ROWS_MAX 1000  /* that are told at once */
+#define SAMPLE_ROWS 20 /* of a look */
+#define CELL_BYTES 300
+#define NAME_BYTES 200
+#define SAMPLE_COLUMNS 100
 
 static int open_data(struct hn_helper_call *call, const json_t *params, struct hn_dataset *data,
     struct hn_error *err) {
@@ -165,24 +170,99 @@ static json_t *find_labels(struct hn_dataset *data) {
     return shown;
 }
 
+static json_t *tell_data(struct hn_dataset *data) {
+    json_t *tasks = json_array();
+    for (const char *const *task = hn_dataset_tasks(data); *task; task++)
+        json_array_append_new(tasks, json_string(*task));
+    json_t *labels = data->n_rows ? find_labels(data) : json_null();
+    return HN_JSON_OBJECT({"format", data->format ? json_string(data->format) : json_null()},
+        {"columns", hn_json_share_or_null(data->mapping)}, {"tasks", tasks},
+        {"rows", json_integer((json_int_t)data->n_rows)},
+        {"dropped", json_integer((json_int_t)data->dropped)}, {"labels", labels},
+        {"warnings", hn_json_share(data->issues.warnings)});
+}
+
 int hn_helper_dataset_inspect(
     struct hn_helper_call *call, const json_t *params, json_t **ret, struct hn_error *err) {
     struct hn_dataset *data = hn_calloc(1, sizeof *data);
     if (!data)
         return hn_fail(err, HN_E_INTERNAL, "out of memory");
     int rc = open_data(call, params, data, err);
-    if (!rc) {
-        json_t *tasks = json_array();
-        for (const char *const *task = hn_dataset_tasks(data); *task; task++)
-            json_array_append_new(tasks, json_string(*task));
-        json_t *labels = find_labels(data);
-        *ret = HN_JSON_OBJECT({"format", json_string(data->format)},
-            {"columns", hn_json_share(data->mapping)}, {"tasks", tasks},
-            {"rows", json_integer((json_int_t)data->n_rows)},
-            {"dropped", json_integer((json_int_t)data->dropped)}, {"labels", labels},
-            {"warnings", hn_json_share(data->issues.warnings)});
-        rc = *ret ? 0 : hn_fail(err, HN_E_INTERNAL, "out of memory");
+    if (!rc && !(*ret = tell_data(data)))
+        rc = hn_fail(err, HN_E_INTERNAL, "out of memory");
+    hn_dataset_close(data);
+    free(data);
+    return rc;
+}
+
+/* The first bytes of a text, whole characters of them. */
+static json_t *cut_text(const char *text, size_t size, size_t limit) {
+    size_t kept = size;
+    if (size > limit)
+        for (kept = limit; kept && ((unsigned char)text[kept] & 0xc0) == 0x80; kept--)
+            continue;
+    return size > limit ? json_sprintf("%.*s …", (int)kept, text) : json_stringn(text, size);
+}
+
+static json_t *cell(const json_t *value) {
+    if (json_is_string(value))
+        return cut_text(json_string_value(value), json_string_length(value), CELL_BYTES);
+    char *text = json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY);
+    json_t *out = text ? cut_text(text, strlen(text), CELL_BYTES) : NULL;
+    free(text);
+    return out;
+}
+
+/* The rows of a sample with texts of bounded length. NULL: out of memory. */
+static json_t *tell_sample(const json_t *sample) {
+    json_t *list = json_array(), *one, *value;
+    size_t i;
+    json_array_foreach((json_t *)(uintptr_t)sample, i, one) {
+        json_t *cells = json_object(), *row = json_object_get(one, "row");
+        const char *name;
+        json_object_foreach(row, name, value) {
+            json_t *key = cut_text(name, strlen(name), NAME_BYTES);
+            if (json_object_size(cells) < SAMPLE_COLUMNS && key)
+                json_object_set_new(cells, json_string_value(key), cell(value));
+            json_decref(key);
+        }
+        json_array_append_new(
+            list, json_pack("{s:O,s:o}", "line", json_object_get(one, "line"), "cells", cells));
     }
+    return list;
+}
+
+int hn_helper_dataset_look(
+    struct hn_helper_call *call, const json_t *params, json_t **ret, struct hn_error *err) {
+    const char *path;
+    struct hn_dataset_options options;
+    struct hn_error fault = {0};
+    json_t *told = NULL, *error = NULL;
+    struct hn_dataset *data = hn_calloc(1, sizeof *data);
+    if (!data)
+        return hn_fail(err, HN_E_INTERNAL, "out of memory");
+    int rc = hn_helper_data(params, &path, &options, err);
+    options.sample = json_array();
+    options.n_sample = SAMPLE_ROWS;
+    if (!rc && (rc = hn_dataset_open(data, path, &options, &fault)) == HN_E_DATASET_INVALID) {
+        hn_helper_issues(call, data);
+        error = json_pack("{s:s,s:s,s:O?,s:I}", "message", fault.message, "hint", fault.hint,
+            "details", call->details, "total", (json_int_t)call->total);
+        rc = error ? 0 : hn_fail(err, HN_E_INTERNAL, "out of memory");
+    } else if (rc && err && fault.message[0]) {
+        *err = fault;
+    }
+    if (!rc && !(told = tell_data(data)))
+        rc = hn_fail(err, HN_E_INTERNAL, "out of memory");
+    if (!rc &&
+        (json_object_set_new(told, "sample", tell_sample(options.sample)) ||
+            json_object_set_new(told, "error", error ? json_incref(error) : json_null())))
+        rc = hn_fail(err, HN_E_INTERNAL, "out of memory");
+    if (!rc)
+        *ret = json_incref(told);
+    json_decref(told);
+    json_decref(error);
+    json_decref(options.sample);
     hn_dataset_close(data);
     free(data);
     return rc;

@@ -23,6 +23,7 @@ static const struct request_kind {
     hn_helper_fn *run;
 } kinds[] = {
     {"dataset.inspect", hn_helper_dataset_inspect},
+    {"dataset.look", hn_helper_dataset_look},
     {"dataset.unpack", hn_helper_dataset_unpack},
     {"dataset.correct", hn_helper_dataset_correct},
     {"dataset.rows", hn_helper_dataset_rows},

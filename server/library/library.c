@@ -85,20 +85,28 @@ static json_t *dataset_record(const struct hn_dataset_source *source, const json
         {"on_error", json_string(dropped ? "drop" : "refuse")});
 }
 
-static int inspect_dataset(const struct hn_library *library, const struct hn_dataset_source *source,
-    json_t **ret, json_t **ret_details, struct hn_error *err) {
+/* What the helper says of the file, by one of its requests. */
+static int ask_of_dataset(const struct hn_library *library, const char *op,
+    const struct hn_dataset_source *source, json_t **ret, json_t **ret_details,
+    struct hn_error *err) {
     json_t *params =
         json_pack("{s:s,s:s?,s:o,s:s}", "path", source->path, "format", source->format, "columns",
             source->columns ? json_incref((json_t *)(uintptr_t)source->columns) : json_null(),
             "on_error", source->drop ? "drop" : "refuse");
-    json_t *seen = NULL;
-    const struct hn_question question = {.op = "dataset.inspect",
+    const struct hn_question question = {.op = op,
         .params = params,
         .asker = library->asker,
         .brief = source->bytes <= BRIEF_BYTES,
         .timeout_seconds = INSPECT_SECONDS};
-    int rc = hn_helper_call(library->helper, &question, &seen, ret_details, err);
+    int rc = hn_helper_call(library->helper, &question, ret, ret_details, err);
     json_decref(params);
+    return rc;
+}
+
+static int inspect_dataset(const struct hn_library *library, const struct hn_dataset_source *source,
+    json_t **ret, json_t **ret_details, struct hn_error *err) {
+    json_t *seen = NULL;
+    int rc = ask_of_dataset(library, "dataset.inspect", source, &seen, ret_details, err);
     if (!rc && !(*ret = dataset_record(source, seen)))
         rc = hn_fail(err, HN_E_INTERNAL, "the helper's answer about the data set is not complete");
     json_decref(seen);
@@ -232,6 +240,27 @@ int hn_dataset_import(const struct hn_library *library, const struct hn_dataset_
         rc = import_plain(library, &plain, ret, ret_existing, ret_details, err);
     if (u.path[0])
         unlink(u.path); /* gone already when it was moved to its place */
+    return rc;
+}
+
+int hn_dataset_look(const struct hn_library *library, const struct hn_dataset_source *source,
+    json_t **ret, struct hn_error *err) {
+    struct hn_dataset_source plain = *source;
+    struct unpacked u = {.path = ""};
+    json_t *details = NULL;
+    int rc = is_compressed(source->path) ? unpack(library, &plain, &u, err) : 0;
+    if (!rc)
+        rc = ask_of_dataset(library, "dataset.look", &plain, ret, &details, err);
+    json_t *labels = rc ? NULL : json_incref(json_object_get(*ret, "labels"));
+    static const char *const fields[] = {"problem", "label_count", "labels"};
+    for (size_t i = 0; !rc && i < sizeof fields / sizeof fields[0]; i++)
+        if (json_object_set_new(
+                *ret, fields[i], hn_json_share_or_null(json_object_get(labels, fields[i]))))
+            rc = hn_fail(err, HN_E_INTERNAL, "out of memory");
+    json_decref(labels);
+    if (u.path[0])
+        unlink(u.path);
+    json_decref(details);
     return rc;
 }
 

@@ -44,6 +44,10 @@ struct hn_dataset_source {
  * Nothing is left behind on failure. Blocks. */
 int hn_dataset_import(const struct hn_library *library, const struct hn_dataset_source *source,
     json_t **ret, bool *ret_existing, json_t **ret_details, struct hn_error *err);
+/* What is found in the file or its beginning, also where it cannot be taken as it is: the helper's
+ * answer to dataset.look, with the labels' fields in it. Nothing is stored. Blocks. */
+int hn_dataset_look(const struct hn_library *library, const struct hn_dataset_source *source,
+    json_t **ret, struct hn_error *err);
 int hn_dataset_remove(const struct hn_library *library, const char *id, struct hn_error *err);
 /* Removes a provisional data set, unless a job or anybody else got its id meanwhile; one
  * transaction decides. */

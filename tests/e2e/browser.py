@@ -57,6 +57,12 @@ class Browser:
             time.sleep(0.1)
         return value
 
+    def choose(self, selector, *paths):
+        """Gives files to an input, as a person would."""
+        root = self.call("DOM.getDocument")["root"]["nodeId"]
+        node = self.call("DOM.querySelector", nodeId=root, selector=selector)["nodeId"]
+        self.call("DOM.setFileInputFiles", nodeId=node, files=[str(path) for path in paths])
+
     def close(self):
         self.child.terminate()
         self.child.wait()

@@ -267,6 +267,9 @@ def test_answers_are_as_described(served):
 
     for path in ("/healthz", "/readyz", "/openapi.json"):
         check("get", path)
+    for rows in (tiny.labelled(chance, 3), "no JSON\n", "{}\n"):
+        looked = served.post("/datasets?dry_run=1", data=rows.encode())
+        assert looked.status_code == 200 and check_shape(spec, spec["components"]["schemas"]["DatasetLook"], looked.json(), "look")
     for name, dataset in data.items():
         body = {"model": "llama" if name == "llama" else "bert", "dataset": dataset, "validation": 0.25, "hyperparameters": KNOBS, "test": dataset}
         check("post", "/jobs?dry_run=1", body)

@@ -194,6 +194,26 @@ def test_headers(daemon):
     assert "columns" in error["message"], error
 
 
+def test_a_look_stores_nothing_and_tells_faults(daemon):
+    """What a file would be taken as, with its first rows as they are; columns that are not known, and rows that cannot be used, are no refusal."""
+    head, rows = "id;message;category\n", "".join(f"{i};where is {i};{'ab'[i % 2]}\n" for i in range(30))
+    told = upload(daemon, (head + rows).encode(), dry_run=1).json()
+    assert (told["format"], told["columns"], told["tasks"], told["rows"]) == ("csv", {"text": "message", "label": "category"}, ["classification"], 30)
+    assert told["error"] is None and told["label_count"] == 2 and told["labels"] == [{"label": "a", "rows": 15}, {"label": "b", "rows": 15}]
+    assert len(told["sample"]) == 20 and told["sample"][1] == {"line": 3, "cells": {"id": "1", "message": "where is 1", "category": "b"}}
+    told = upload(daemon, (head + rows + ";".join("xyz") + "; too many\n" + "31;;a\n").encode(), dry_run=1).json()
+    assert told["error"]["total"] == 2 == told["dropped"] and [d["line"] for d in told["error"]["details"]] == [32, 33] and told["columns"]
+    told = upload(daemon, b"q;a;b\n" + b"who;me;you\n" * 30, dry_run=1).json()
+    assert told["columns"] is None and told["tasks"] == [] and told["sample"][0]["cells"] == {"col1": "q", "col2": "a", "col3": "b"} and told["error"]
+    told = upload(daemon, b"q;a;b\n" + b"who;me;you\n" * 30, dry_run=1, columns='{"prompt":"q","completion":"b"}').json()
+    assert told["columns"] == {"prompt": "q", "completion": "b"} and told["rows"] == 30 and told["error"] is None
+    long = upload(daemon, json.dumps({"text": "\u00e9" * 4000, "n": [1] * 4000}).encode(), dry_run=1).json()
+    cells = long["sample"][0]["cells"]
+    assert cells["text"] == "\u00e9" * 150 + " \u2026" and cells["n"].startswith("[1,1,") and len(cells["n"]) < 310
+    assert upload(daemon, lines("\n"), dry_run=1, columns='{"texts":"a"}').status_code == 400
+    assert requests.get(f"{daemon.url}/datasets").json()["data"] == []
+
+
 BLOCK = "EU\tB-ORG\nrejects\tO\nGerman\tB-MISC\n#call\tO\n\n"
 
 
