@@ -123,6 +123,6 @@ def test_a_look_stores_nothing(start):
     assert few["columns"] is None and few["sample"][1] == {"line": 2, "cells": {"col1": "1", "col2": "2"}}, few
     long = look(json.dumps({"text": "é" * 5000, "label": "x"}) + "\n")
     assert len(long["sample"][0]["cells"]["text"]) < 160 and long["sample"][0]["cells"]["text"].endswith("é …")
-    assert look("")["error"]["message"] and daemon.get("/datasets").json()["data"] == []
+    assert look("\n\n")["error"]["message"] and daemon.get("/datasets").json()["data"] == []
     packed = daemon.post("/datasets?dry_run=1", data=gzip.compress(tickets(50).encode())).json()
     assert packed["rows"] == 50 and not list((daemon.state / "tmp").iterdir())  # nor is anything left of it
