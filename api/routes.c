@@ -13,6 +13,7 @@
 
 static const struct hn_route routes[] = {
     {"GET", "/", hn_web_file, HN_SCOPE_OPEN, NO, LOOP, "", "the dashboard"},
+    {"GET", "/web", hn_web_file, HN_SCOPE_OPEN, NO, LOOP, "", "the dashboard"},
     {"GET", "/web/{file}", hn_web_file, HN_SCOPE_OPEN, NO, LOOP, "", "the dashboard's files"},
     {"GET", "/manual", hn_web_manual, HN_SCOPE_OPEN, NO, LOOP, "", "the manual"},
     {"GET", "/manual/", hn_web_manual, HN_SCOPE_OPEN, NO, LOOP, "", "the manual"},

@@ -7,13 +7,13 @@ export function el(name, attributes = {}, ...children) {
     else if (value === true) node.setAttribute(key, "");
     else if (value !== false && value !== null && value !== undefined) node.setAttribute(key, value);
   }
-  node.append(...children.flat().filter((child) => child !== null && child !== undefined));
+  node.append(...children.flat(2).filter((child) => child !== null && child !== undefined));
   return node;
 }
 
 // replaceChildren would write "null" for what is not there.
 export function fill(node, ...children) {
-  node.replaceChildren(...children.flat().filter((child) => child !== null && child !== undefined));
+  node.replaceChildren(...children.flat(2).filter((child) => child !== null && child !== undefined));
 }
 
 export function field(label, control, help = "") {
@@ -47,7 +47,35 @@ export function duration(seconds) {
 }
 
 export const when = (time) => (time ? new Date(time).toLocaleString() : "");
-export const short = (number) => (number === null || number === undefined ? "" : Number(number).toPrecision(4).replace(/\.?0+$/, ""));
+
+// Four digits of a fraction, all digits of a whole number.
+export function short(value) {
+  if (value === null || value === undefined) return "";
+  const n = Number(value);
+  if (Number.isInteger(n)) return String(n);
+  if (Math.abs(n) >= 1000) return String(Math.round(n));
+  const text = n.toPrecision(4);
+  return text.includes("e") ? text.replace(/\.?0+e/, "e") : text.replace(/\.?0+$/, "");
+}
+
+// The same in the page: what is rounded is marked and tells all its digits.
+export function number(value) {
+  const text = short(value);
+  return value === null || value === undefined || text === String(value) ? text : el("span", { class: "rounded", title: `rounded; exactly ${value}` }, text);
+}
+
+// How long ago, with the exact time behind it.
+export function ago(time) {
+  if (!time) return "";
+  const seconds = (Date.now() - new Date(time)) / 1000;
+  const text = seconds < 10 ? "just now" : seconds < 48 * 3600 ? `${duration(seconds)} ago` : `${Math.round(seconds / 86400)} days ago`;
+  return el("time", { datetime: time, title: when(time) }, text);
+}
+
+// The verdict on a run's fit in colour and words, where there is one.
+export function verdict(fit) {
+  return fit?.health ? el("span", { class: `health ${fit.health}`, title: fit.summary }, fit.verdict.replaceAll("_", " ")) : null;
+}
 
 export function problem(error) {
   return el("div", { class: "error", role: "alert" }, el("p", {}, error.message, " ", el("span", { class: "soft" }, error.hint ?? "")),

@@ -1,13 +1,26 @@
 // Evaluations of a job's result on any data set: those that are kept, and a form for another one.
 import * as api from "/web/api.js";
-import { download, el, field, problem, short, table, when } from "/web/dom.js";
+import { download, el, field, number, problem, table, when } from "/web/dom.js";
+
+// How often each label was taken for which; the darker, the larger the share of its row.
+function confusionTable(confusion, labels) {
+  const cell = (n, row, own) => {
+    const of = row.reduce((sum, one) => sum + one, 0);
+    const made = el("td", { class: `heat${own ? " own" : ""}`, title: of ? `${(100 * n / of).toFixed(1)} % of the row` : null }, String(n));
+    made.style.setProperty("--heat", of ? n / of : 0);
+    return made;
+  };
+  return el("div", { class: "scroll" }, el("table", { "aria-label": "Confusion matrix" },
+    el("thead", {}, el("tr", {}, ["true \\ predicted", ...labels].map((head) => el("th", { scope: "col" }, head)))),
+    el("tbody", {}, confusion.map((row, i) => el("tr", {}, el("td", {}, labels[i]), row.map((n, k) => cell(n, row, i === k)))))));
+}
 
 // Metrics by name, and for labels how often each was taken for which.
 export function measures(title, metrics, confusion, labels) {
-  const rows = Object.entries(metrics).map(([k, v]) => [k.replaceAll("_", " "), short(v)]);
+  const rows = Object.entries(metrics).map(([k, v]) => [k.replaceAll("_", " "), number(v)]);
   const parts = [table(title, ["metric", "value"], rows)];
   if (confusion && labels.length <= 20)
-    parts.push(table("Confusion matrix", ["true \\ predicted", ...labels], confusion.map((row, i) => [labels[i], ...row])));
+    parts.push(confusionTable(confusion, labels));
   return el("div", { class: "row" }, parts);
 }
 

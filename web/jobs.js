@@ -1,6 +1,6 @@
 // All jobs, newest first, refreshed while the page is open.
 import * as api from "/web/api.js";
-import { el, short, state, table, when, duration } from "/web/dom.js";
+import { ago, duration, el, number, state, table, verdict } from "/web/dom.js";
 
 const states = ["", "queued", "running", "paused", "succeeded", "failed", "cancelled"];
 
@@ -14,9 +14,9 @@ export async function jobs(main, signal) {
     states.map((s) => el("option", { value: s }, s || "all")));
 
   const row = (job) => [
-    el("a", { href: `#/jobs/${job.id}` }, job.name || job.id), state(job), job.model, job.task,
-    el("span", {}, `${job.progress.step} / ${job.progress.total_steps}`), short(job.metrics.loss), short(job.metrics.val_loss),
-    job.status === "running" ? `${duration(job.progress.eta_seconds)} left` : job.status_reason?.message ?? "", when(job.created_at),
+    el("a", { href: `#/jobs/${job.id}` }, job.name || job.id), el("span", {}, state(job), job.status === "succeeded" && job.fit ? [" · ", verdict(job.fit)] : ""), job.model, job.task,
+    el("span", {}, `${job.progress.step} / ${job.progress.total_steps}`), number(job.metrics.loss), number(job.metrics.val_loss),
+    job.status === "running" ? `${duration(job.progress.eta_seconds)} left` : job.status_reason?.message ?? "", ago(job.created_at),
   ];
 
   async function load() {

@@ -30,7 +30,9 @@ async function show() {
   main.replaceChildren(el("p", { class: "soft" }, "loading …"));
   try {
     await page(main, signal, ...location.hash.match(pattern).slice(1));
-    if (!signal.aborted) main.focus({ preventScroll: true });
+    if (signal.aborted) return;
+    document.title = `${main.querySelector("h1")?.textContent ?? "Not found"} · Hone`;
+    main.focus({ preventScroll: true });
   } catch (error) {
     if (!signal.aborted) main.replaceChildren(problem(error));
   }

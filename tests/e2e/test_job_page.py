@@ -1,0 +1,131 @@
+"""A job in the browser: watched while it runs, over a death of the daemon, to its end; and what the page then offers, without a reload."""
+import json
+import random
+import socket
+
+import pytest
+import tiny
+from browser import CHROMIUM, Browser
+
+pytestmark = pytest.mark.skipif(not CHROMIUM, reason="needs chromium")
+
+
+@pytest.fixture
+def browser(tmp_path):
+    browser = Browser(tmp_path / "browser")
+    yield browser
+    browser.close()
+
+
+@pytest.fixture
+def served(start, tmp_path):
+    """At a fixed port, so that a restarted daemon is found again."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    for make in (tiny.bert, tiny.llama):
+        make(tmp_path / "models" / make.__name__)
+    daemon = start("--model_dirs", str(tmp_path / "models"), "--listen", f"127.0.0.1:{port}", fake=False)
+    for name in ("bert", "llama"):
+        assert daemon.post("/models", json={"name": name, "path": str(tmp_path / "models" / name)}).status_code == 201
+    return daemon
+
+
+def upload(daemon, text, name="d"):
+    return daemon.post(f"/datasets?name={name}", data=text.encode()).json()["id"]
+
+
+def judged(seed, n):
+    """Two of three are good; a word says which."""
+    chance = random.Random(seed)
+    rows = [(tiny.sentence(chance, 5), chance.random() < 0.67) for _ in range(n)]
+    return "".join(json.dumps({"text": f"{text} {'great' if good else 'poor'} {i}", "label": "good" if good else "bad"}) + "\n" for i, (text, good) in enumerate(rows))
+
+
+def percent(value):
+    return f"{100 * value:.1f} %"
+
+
+def bars(browser, at):
+    return browser.run(f"[...document.querySelectorAll('{at} .bars li')].map((li) => [li.children[0].innerText, li.children[2].innerText])")
+
+
+def test_watched_to_its_end(served, browser):
+    train, test = upload(served, judged(1, 120)), upload(served, judged(2, 40), "test")
+    knobs = {"epochs": 1000, "max_steps": 900, "batch_size": 8, "learning_rate": 1e-3, "eval_every": 300}
+    job = served.post("/jobs", json={"name": "<b>j</b>", "model": "bert", "dataset": train, "validation": 0.25, "test": test, "method": "full",
+                                     "hyperparameters": knobs}).json()["id"]
+    browser.open(f"{served.url}/#/jobs/{job}")
+    browser.wait("document.querySelector('#phase')?.innerText.startsWith('Training')")
+    browser.run("window.same = true")
+    assert browser.run("document.querySelector('progress') !== null && document.querySelector('#result').children.length === 0")
+    served.restart()  # the trainer goes on meanwhile
+    assert served.look(job)["status"] == "running", "it ended before the daemon died"
+    browser.wait("document.querySelectorAll('#headline .score').length === 2", 60)
+    done = served.wait(job)
+    evals = [e["data"] for e in served.events(job) if e["type"] == "eval"]
+    (at,) = [e for e in evals if e["step"] == done["exported_step"]]
+    scores = browser.run("[...document.querySelectorAll('#headline .score')].map((e) => e.innerText.replace(/\\s+/g, ' '))")
+    assert scores == [f"{percent(at['val_accuracy'])} of rows right, 30 validation rows", f"{percent(done['test']['test_accuracy'])} of rows right, 40 test rows"]
+    most = {rows: max(sum(row) for row in told["confusion"]) / told["rows"] for rows, told in (("validation", at), ("test", done["test"]))}
+    assert bars(browser, "#headline") == [
+        ["this model, validation rows", percent(at["val_accuracy"])], ["before training", percent(evals[0]["val_accuracy"])],
+        ["always “good” (validation)", percent(most["validation"])], ["this model, test rows", percent(done["test"]["test_accuracy"])],
+        ["always “good” (test)", percent(most["test"])]]
+    fit = served.get(f"/jobs/{job}/fit").json()
+    assert browser.wait("document.querySelector('#result #fit')?.innerText").startswith(fit["verdict"].replace("_", " "))
+    assert fit["summary"] in browser.run("document.querySelector('#result #fit').innerText")
+
+    # How to use it, and trying it.
+    ways = dict(browser.run("[...document.querySelectorAll('#use details')].map((d) => [d.querySelector('strong').innerText, d.querySelector('pre').textContent])"))
+    assert list(ways) == ["curl", "Python", "Transformers"] and all(f"{served.url}/jobs/{job}/" in text for text in ways.values())
+    texts = ["a great film", "a <b>poor</b> film"]
+    browser.run(f"document.querySelector('#try textarea').value = {json.dumps(chr(10).join([*texts, '']))}, document.querySelector('#try button').click()")
+    browser.wait("document.querySelectorAll('#answer .answer').length === 2")
+    answers = served.post(f"/jobs/{job}/predict", json={"inputs": texts}).json()["data"]
+    told = [[name, percent(p)] for a in answers for name, p in sorted(a["probabilities"].items(), key=lambda item: -item[1])]
+    assert bars(browser, "#answer") == told and not browser.run("document.querySelector('#answer b')")
+
+    # Rows that are wrong, the confusion matrix by shades, digits, the title; no reload.
+    browser.run("document.querySelector('#wrong button').click()")
+    told = browser.wait("[...document.querySelectorAll('#wrong [aria-live] p')].map((p) => p.innerText).join('')")
+    wrong = round((1 - done["test"]["test_accuracy"]) * 40)
+    assert told.startswith(f"{wrong} of 40 rows" if wrong else "None of 40 rows"), told
+    assert browser.run("document.querySelectorAll('#wrong tbody tr').length") == wrong
+    shades = browser.run("[...document.querySelectorAll('[aria-label=\"Confusion matrix\"] tr:first-child td.heat')].map((t) => [t.innerText, t.style.getPropertyValue('--heat')])")
+    assert [float(heat) for _, heat in shades[:2]] == [pytest.approx(n / sum(evals[-1]["confusion"][0])) for n in evals[-1]["confusion"][0]]
+    assert browser.run("import('/web/dom.js').then((dom) => [3530, 100, 12345678, 0.25, 1234.5, 0.00012345].map(dom.short))") == [
+        "3530", "100", "12345678", "0.25", "1235", "0.0001234"]
+    assert browser.run("document.querySelector('#facts .rounded').title").startswith("rounded; exactly ")
+    assert browser.run("document.title") == "<b>j</b> · Hone" and browser.run("window.same")
+    assert not [c for c in browser.complaints if "ERR_" not in str(c)], browser.complaints
+
+
+def test_answers_in_their_own_form(served, browser):
+    """An answer is marked in its context where it stands, by characters; a text of the result stands beside the base's."""
+    row = '{"context": "a good film", "question": "film", "answers": {"text": ["good"], "answer_start": [2]}}\n'
+    made = {name: served.post("/jobs", json={"model": model, "dataset": upload(served, rows), "validation": "none",
+                                             "hyperparameters": {"max_steps": 4, "learning_rate": 1e-3}}).json()["id"]
+            for name, model, rows in (("qa", "bert", row * 20), ("text", "llama", tiny.chats(random.Random(3), 20)))}
+    for job in made.values():
+        assert served.wait(job)["status"] == "succeeded"
+    browser.open(f"{served.url}/#/jobs/{made['qa']}")
+    browser.wait("document.querySelector('#try input') !== null")
+    assert "nothing says how good it is" in browser.run("document.querySelector('#result').innerText")
+    context = "\U0001f600 a good film"
+    browser.run(f"document.querySelector('#try textarea').value = {json.dumps(context)}, document.querySelector('#try input').value = 'film', document.querySelector('#try button').click()")
+    marked = browser.wait("document.querySelector('#answer mark')?.innerText")
+    (answer,) = served.post(f"/jobs/{made['qa']}/predict", json={"inputs": [{"question": "film", "context": context}]}).json()["data"]
+    assert marked == answer["answer"] == context[answer["start"]:answer["end"]]
+    assert browser.run("document.querySelector('#answer mark').parentElement.textContent") == context
+
+    browser.open(f"{served.url}/#/jobs/{made['text']}")
+    browser.wait("document.querySelector('#try textarea')?.placeholder.startsWith('Ask')")
+    assert browser.run("[...document.querySelectorAll('#use strong')].map((e) => e.innerText)") == ["curl", "Python", "PEFT", "Ollama", "llama.cpp"]
+    browser.run("document.querySelector('#try textarea').value = 'a good film', document.querySelector('#try button').click()")
+    browser.wait("document.querySelector('#answer pre')?.innerText && !document.querySelector('#try button').disabled")
+    body = {"inputs": ["a good film"], "max_tokens": 256}
+    wanted = [served.post(path, json=body).json()["data"][0]["text"] for path in (f"/jobs/{made['text']}/predict", "/models/llama/predict")]
+    assert browser.run("[...document.querySelectorAll('#answer pre')].map((e) => e.textContent)") == wanted
+    assert all(served.get(path).headers["Content-Type"].startswith("text/html") for path in ("/", "/web", "/web/", "/manual/"))
+    assert not browser.complaints, browser.complaints
