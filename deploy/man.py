@@ -26,11 +26,20 @@ def commands(tables):
     for command in tables["commands"]:
         if command["what"]:
             lines += [".TP", f".B {roff(command['synopsis'])}", roff(command["what"]) + "."]
+    lines += [".SH COMMANDS THAT ASK A RUNNING SERVER"]
+    for command in tables["client"]:
+        lines += [".TP", f".B {roff(command['synopsis'])}", roff(command["what"]) + ".", "Example:", f".B {roff(command['example'])}"]
+    lines += [".PP", "Their options:"]
+    for option in tables["client_options"]:
+        value = f" \\fI{roff(option['value'])}\\fR" if option["value"] else ""
+        lines += [".TP", f"\\fB\\-\\-{roff(option['name'])}\\fR{value}", roff(option["help"]) + "."]
     lines += [".PP", "The settings of", ".B serve", "are listed in", ".BR honed.conf (5);", "each is a long option as well.",
-              ".SH EXIT STATUS", "0 when all went well; 1 when the command failed; 2 when it was not understood.",
+              ".SH EXIT STATUS", "0 when all went well; 1 when the command failed or the server refused; 2 when it was not understood; 3 when the server cannot be",
+              "reached; 4 when a job that was waited for failed or was cancelled; 130 when the waiting was ended with Ctrl\\-C.",
               ".B honed train", "returns 0 when the run finished, 3 when it was interrupted and can be resumed, 4 when another trainer holds the run, 5 when it",
               "failed for good, 6 when resources were missing.",
-              ".SH ENVIRONMENT", ".TP", ".B HONE_KERNELS", "avx512, avx2 or portable: take the kernels that older CPUs run.",
+              ".SH ENVIRONMENT", ".TP", ".B HONE_SERVER", "the server that commands ask, as", r".BR \-\-server .", ".TP", ".B HONE_KEY", "the API key they give.",
+              ".TP", ".B HONE_CA", "the certificates they trust.", ".TP", ".B HONE_CONFIG", "the configuration file, instead of", ".IR /etc/honed.conf .", ".TP", ".B HONE_KERNELS", "avx512, avx2 or portable: take the kernels that older CPUs run.",
               ".SH EXAMPLES", ".nf", "honed serve &", "honed model import base /path/to/model.gguf",
               roff("curl -F dataset=@train.jsonl -F model=base http://127.0.0.1:4663/jobs"), ".fi",
               ".SH SEE ALSO", ".BR honed.conf (5)"]

@@ -2,6 +2,7 @@
  * route table meet. */
 #include "api/routes.h"
 #include "server/cli/commands.h"
+#include "server/client/client.h"
 #include "server/process/executor.h"
 #include "server/process/rundir.h"
 #include "server/serve.h"
@@ -167,13 +168,17 @@ static const struct {
 static int command_help(int argc, char **argv) {
     (void)argc;
     (void)argv;
-    printf("honed: a fine-tuning job server\n\n");
+    printf(
+        "honed: a fine-tuning job server\n\n"
+        "Asking a running server (each has --help; --server or HONE_SERVER names another one):\n");
+    hn_client_list(stdout);
+    printf("\nOn the server's machine:\n");
     for (size_t i = 0; i < COMMANDS; i++)
         if (commands[i].what)
             printf("  honed %-48s %s\n", commands[i].synopsis, commands[i].what);
     printf("\nFirst steps:\n"
            "  honed serve &                                   # listens on 127.0.0.1:4663\n"
-           "  honed model import base /path/to/model.gguf\n"
+           "  honed models import base /path/to/model.gguf\n"
            "  curl -F dataset=@train.jsonl -F model=base http://127.0.0.1:4663/jobs\n"
            "  # then open http://127.0.0.1:4663/ in a browser\n\n"
            "HONE_KERNELS=avx2 (or portable) in the environment takes the kernels that older CPUs "
@@ -201,6 +206,9 @@ int main(int argc, char **argv) {
         }
         return commands[i].run(argc - 2, argv + 2);
     }
+    int status;
+    if (hn_client_command(name, argc - 2, argv + 2, &status))
+        return status;
     fprintf(stderr, "honed: there is no command \"%s\"; `honed --help` lists them\n", name);
     return 2;
 }

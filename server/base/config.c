@@ -8,6 +8,7 @@
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum type { TEXT, COUNT, SIZE, FLAG, WORD };
 
@@ -311,6 +312,14 @@ static int default_state(struct hn_config *config, struct hn_error *err) {
         return hn_fail(err, HN_E_INVALID_FIELD, "the path of the state folder is too long");
     config->state = path.data;
     return 0;
+}
+
+const char *hn_config_standard_file(void) {
+    static const char file[] = "/etc/honed.conf";
+    const char *named = getenv("HONE_CONFIG");
+    if (named)
+        return *named ? named : NULL;
+    return access(file, R_OK) == 0 ? file : NULL;
 }
 
 int hn_config_resolve(struct hn_config *config, struct hn_error *err) {

@@ -48,6 +48,9 @@ int hn_config_load(struct hn_config *config, const char *path, struct hn_error *
  * number left in *ret_argc. */
 int hn_config_arguments(
     struct hn_config *config, int argc, char **argv, int *ret_argc, struct hn_error *err);
+/* The file that commands read where none is named: HONE_CONFIG, or /etc/honed.conf where this user
+ * can read it; NULL when there is none. HONE_CONFIG= (empty) means none. */
+const char *hn_config_standard_file(void);
 /* Fills what depends on the machine and environment: state folder, memory, threads. */
 int hn_config_resolve(struct hn_config *config, struct hn_error *err);
 /* The options, one a line, for --help. Caller frees. */

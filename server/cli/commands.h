@@ -3,8 +3,8 @@
  *
  * Nouns: command, session (settings and an open store), backup, rebuild, doctor.
  * Ownership: A session closes what it opened.
- * May include: engine/tables server/base server/care server/http server/library server/process
- *   server/store.
+ * May include: engine/tables server/base server/care server/client server/http server/library
+ *   server/process server/store.
  */
 
 /* The subcommands that work without a running daemon, or beside one: models, keys, backups, the

@@ -17,6 +17,28 @@ static json_t *commands(void) {
     return list;
 }
 
+static json_t *client_options(void) {
+    json_t *list = json_array();
+#define HN_CLIENT_OPTION(name, letter, value, help)                                               \
+    json_array_append_new(list,                                                                   \
+        json_pack("{s:s,s:s?,s:s,s:b}", "name", name, "value", (const char *)value, "help", help, \
+            "common", json_array_size(list) < HN_CLIENT_COMMON));
+#include "server/client/client.def"
+#undef HN_CLIENT_OPTION
+    return list;
+}
+
+static json_t *client_commands(void) {
+    json_t *list = json_array();
+#define HN_CLIENT_COMMAND(name, least, most, run, synopsis, what, options, example)          \
+    json_array_append_new(list,                                                              \
+        json_pack("{s:s,s:s,s:s,s:s,s:s}", "name", name, "synopsis", synopsis, "what", what, \
+            "options", options, "example", example));
+#include "server/client/client.def"
+#undef HN_CLIENT_COMMAND
+    return list;
+}
+
 static json_t *errors(void) {
     json_t *list = json_array();
 #define HN_ERROR(NAME, code, KIND, text) \
@@ -28,9 +50,10 @@ static json_t *errors(void) {
 }
 
 int main(void) {
-    json_t *all = json_pack("{s:s,s:o,s:o,s:o,s:o}", "version", HN_VERSION, "commands", commands(),
-        "settings", hn_config_schema(), "hyperparameters", hn_hyperparams_schema(), "errors",
-        errors());
+    json_t *all = HN_JSON_OBJECT({"version", json_string(HN_VERSION)}, {"commands", commands()},
+        {"client", client_commands()}, {"client_options", client_options()},
+        {"settings", hn_config_schema()}, {"hyperparameters", hn_hyperparams_schema()},
+        {"errors", errors()});
     int rc = all ? json_dumpf(all, stdout, JSON_INDENT(1) | JSON_REAL_PRECISION(10)) : -1;
     json_decref(all);
     return rc || fflush(stdout) != 0;

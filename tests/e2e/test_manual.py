@@ -111,6 +111,8 @@ def test_nothing_is_missing(manual):
         assert len(names) > 20 and names <= manual[f"/manual/{page}"].first_cells
     commands = {f"honed {row['synopsis']}" for row in tables()["commands"] if row["what"]}
     assert commands <= manual["/manual/settings"].first_cells
+    commands = {f"honed {row['synopsis']}" for row in tables()["client"]}
+    assert len(commands) > 5 and commands <= manual["/manual/commands"].first_cells
 
 
 def test_errors_are_all_explained(manual):

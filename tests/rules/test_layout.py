@@ -128,6 +128,7 @@ def test_format():
     ("cblas.h", r"engine/kernels/blas\.c"),
     ("sqlite3.h", r"server/store/store\w*\.[ch]"),
     ("microhttpd.h", r"server/http/http\w*\.[ch]"),
+    ("curl/curl.h", r"server/client/transfer\.c"),
     ("uv.h", r"server/(base/loop|http/http\w*)\.[ch]"),
     ("archive.h", r"engine/data/unpack\.c"),
     ("zlib.h", r"engine/data/unpack\.c"),

@@ -1,6 +1,6 @@
 """Makes the manual's HTML (run by the build): build.py CMARK TABLES.json OUT_FOLDER PAGE.md...
 
-Each page is CommonMark with tables. A paragraph {{settings}}, {{hyperparameters}} or {{commands}} becomes that table of the program;
+Each page is CommonMark with tables. A paragraph {{settings}}, {{hyperparameters}}, {{commands}} or {{client}} becomes that table of the program;
 links between pages are written as other.md#section and become /manual/other#section. A link that leads nowhere fails the build.
 """
 import html
@@ -45,6 +45,15 @@ def settings(tables):
         kind = s["type"] if "min" not in s or s["type"] == "size" else f"{s['min']} to {s['max']}"
         rows.append([f"`{s['name']}`", s["help"], default, kind])
     return table(["setting", "what it is", "default", "value"], rows)
+
+
+def client(tables):
+    return table(["command", "what it does"], [[f"`honed {c['synopsis']}`", f"{c['what']}: `{c['example']}`"] for c in tables["client"]])
+
+
+def client_options(tables):
+    return table(["option", "meaning"], [[f"`--{o['name']}{' ' + o['value'] if o['value'] else ''}`", o["help"]] for o in tables["client_options"]
+                                         if o["common"]])
 
 
 def commands(tables):
@@ -106,7 +115,7 @@ PAGE = """<!doctype html>
 def main():
     cmark, tables, out, *paths = sys.argv[1:]
     tables = json.loads(pathlib.Path(tables).read_text(encoding="utf-8"))
-    made = {"{{hyperparameters}}": hyperparameters, "{{settings}}": settings, "{{commands}}": commands}
+    made = {"{{client}}": client, "{{client_options}}": client_options, "{{hyperparameters}}": hyperparameters, "{{settings}}": settings, "{{commands}}": commands}
     bodies = {}
     for path in map(pathlib.Path, paths):
         text = path.read_text(encoding="utf-8")

@@ -1,0 +1,210 @@
+"""The commands that ask a running server, with the fake engine: names and ids, errors as the API tells them, exit statuses, what a terminal is
+spared."""
+import http.server
+import json
+import os
+import pty
+import subprocess
+import threading
+
+import pytest
+
+from daemon import HONED
+
+
+class Client:
+    """Runs `honed COMMAND …` against a daemon."""
+
+    def __init__(self, server, folder):
+        self.server, self.folder = server, folder
+        self.env = {k: v for k, v in os.environ.items() if not k.startswith("HONE_")} | {"HONE_CONFIG": "", "LC_ALL": "C.UTF-8"}
+
+    def __call__(self, *words, status=0, text=None, env=None):
+        done = subprocess.run([HONED, *map(str, words)], input=text or "", capture_output=True, text=True, cwd=self.folder, timeout=60,
+                              env=self.env | {"HONE_SERVER": self.server} | (env or {}))
+        assert done.returncode == status, (words, done)
+        return done.stdout if status == 0 else done.stderr
+
+    def on_terminal(self, *words, env=None):
+        """What is written to a terminal, and the exit status."""
+        ours, theirs = pty.openpty()
+        process = subprocess.Popen([HONED, *map(str, words)], stdin=theirs, stdout=theirs, stderr=theirs, cwd=self.folder,
+                                   env=self.env | {"HONE_SERVER": self.server, "TERM": "xterm", "COLUMNS": "100"} | (env or {}))
+        os.close(theirs)
+        said = b""
+        while True:
+            try:
+                data = os.read(ours, 65536)
+            except OSError:
+                break
+            if not data:
+                break
+            said += data
+        os.close(ours)
+        return said.decode(), process.wait(60)
+
+
+@pytest.fixture
+def honed(daemon, tmp_path):
+    return Client(daemon.url, tmp_path)
+
+
+@pytest.fixture
+def answering(tmp_path):
+    """A server that answers everything alike: answering(status, type, body) gives a client of it."""
+    servers = []
+
+    def begin(status, kind, body):
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self):
+                self.send_response(status)
+                self.send_header("Content-Type", kind)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            do_POST = do_DELETE = do_GET
+
+            def log_message(self, *_):
+                pass
+
+        servers.append(http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler))
+        threading.Thread(target=servers[-1].serve_forever, daemon=True).start()
+        return Client(f"http://127.0.0.1:{servers[-1].server_port}", tmp_path)
+
+    yield begin
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+def test_jobs_by_name_and_id(daemon, honed):
+    first = daemon.job({"steps": 3}, name="tickets")
+    daemon.wait(first)
+    second = daemon.job({"steps": 4}, extra="2")
+    table = honed("jobs").splitlines()
+    assert table[0].split()[:3] == ["ID", "NAME", "STATUS"] and second in table[1] and first in table[2]
+    assert "tickets" in table[2] and "succeeded" in table[2] and "3/3" in table[2]
+    assert [job["id"] for job in json.loads(honed("jobs", "--json", "--status", "succeeded", "-n", 1))] in ([first], [second])
+    for word in ("tickets", first, first[:10]):
+        assert json.loads(honed("show", word, "--json"))["id"] == first
+    shown = honed("show", "tickets")
+    assert first in shown and "3/3" in shown and "nothing is learned" in shown
+    said = honed("show", "tickts", status=1)
+    assert 'there is no job "tickts"' in said and '"tickets"' in said
+    daemon.job({"steps": 3}, name="tickets", description="another")
+    assert first in (said := honed("show", "tickets", status=1)) and "2 jobs" in said
+
+
+def test_verbs(daemon, honed):
+    job = daemon.job({"steps": 200, "step_seconds": 0.05}, name="long")
+    daemon.wait_step(job, 2)
+    assert job in honed("pause", "long")
+    daemon.wait(job, "paused")
+    assert job in honed("resume", "long")
+    assert json.loads(honed("cancel", "long", "--json"))["id"] == job
+    daemon.wait(job)
+    assert "--yes" in honed("delete", "long", status=2)
+    assert "deleted" in honed("delete", "long", "--yes") and daemon.get(f"/jobs/{job}").status_code == 404
+    data = daemon.dataset()
+    assert data in honed("datasets")
+    assert "deleted" in honed("delete", data, "-y")
+
+
+def test_models(daemon, honed, tmp_path):
+    """A file is uploaded where the server may not read it itself; what is taken in is the server's own."""
+    (tmp_path / "small.gguf").write_bytes(b"another fake model")
+    assert "small: fake" in honed("models", "import", "small", "small.gguf")
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    (folder / "model.safetensors").write_text("x")
+    (folder / ".hidden.json").write_text("x")
+    assert json.loads(honed("models", "import", "folder", folder, "--json"))["name"] == "folder"
+    assert [line.split()[0] for line in honed("models").splitlines()] == ["NAME", "folder", "small", "base"]
+    assert '"small"' in honed("models", "remove", "smal", status=1)
+    assert "removed" in honed("models", "remove", "small")
+    (tmp_path / "bad.gguf").write_bytes(b"BAD")
+    said = honed("models", "import", "bad", "bad.gguf", status=1)
+    assert "this is no model" in said and "send a good one" in said
+    assert "here" in honed("models", "import", "none", "nothing.gguf", status=1)
+    assert "import" in honed("models", "imprt", status=2)
+
+
+def test_a_model_that_the_server_reads_itself(start, tmp_path):
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "m.gguf").write_bytes(b"fake model")
+    daemon = start("--model_dirs", str(tmp_path / "models"))
+    honed = Client(daemon.url, tmp_path)
+    found = json.loads(honed("models", "import", "m", "models/m.gguf", "--json"))
+    assert found["source"] == str(tmp_path / "models" / "m.gguf")
+
+
+def test_usage(honed):
+    assert "usage: honed jobs" in (told := honed("jobs", "--help")) and "honed jobs --status running" in told
+    assert "--status" in honed("jobs", "--stats", "x", status=2)
+    assert "needs" in honed("show", status=2)
+    assert "needs a value" in honed("jobs", "--status", status=2)
+    assert "extra" in honed("jobs", "extra", status=2)
+    assert "--limit" in honed("jobs", "--limit", "0", status=2)
+    assert "queued" in honed("jobs", "--status", "ended", status=1)  # as the API says it
+    assert json.loads(honed("jobs", "--status", "ended", "--json", status=1))["error"]["field"] == "status"
+
+
+def test_where_the_server_is(daemon, honed, tmp_path):
+    address = daemon.url.removeprefix("http://")
+    (tmp_path / "honed.conf").write_text(f"listen = {address}\n")
+    by_file = {"HONE_SERVER": "", "HONE_CONFIG": str(tmp_path / "honed.conf")}
+    honed("jobs", env=by_file)
+    honed("jobs", "--config", "honed.conf", env={"HONE_SERVER": "http://127.0.0.1:1"})
+    honed("jobs", "--server", address, env={"HONE_SERVER": "http://127.0.0.1:1"})
+    said, status = honed.on_terminal("jobs", env=by_file)
+    assert status == 0 and f"server: {daemon.url} ({tmp_path}/honed.conf)" in said
+    said = honed("jobs", "--server", "http://127.0.0.1:1", status=3)
+    assert "cannot reach" in said and "--server" in said
+    assert json.loads(honed("jobs", "--json", "--server", "http://127.0.0.1:1", status=3))["error"]["code"] == "unreachable"
+    (tmp_path / "honed.conf").write_text("listen\n")
+    assert "line 1" in honed("jobs", env=by_file, status=1)
+
+
+def test_socket_and_keys(start, tmp_path):
+    socket = tmp_path / "s"
+    daemon = start("--require_keys", "yes", "--socket", str(socket))
+    made = subprocess.run([HONED, "key", "create", "--name", "k", "--scope", "read", "--see", "all", "--state", daemon.state], capture_output=True, text=True, check=True)
+    key = next(word for word in made.stdout.split() if word.startswith("hone_"))
+    honed = Client(daemon.url, tmp_path)
+    assert "HONE_KEY" in honed("jobs", status=1)
+    honed("jobs", env={"HONE_KEY": key})
+    honed("jobs", "--key", key)
+    honed("jobs", "--server", f"unix:{socket}")  # the daemon's own user is known there
+    (tmp_path / "c").write_text(f"socket = {socket}\nlisten = 127.0.0.1:1\n")
+    honed("jobs", "--config", "c", env={"HONE_SERVER": ""})
+
+
+def test_certificate(start, tmp_path, certificate):
+    cert, key = certificate
+    daemon = start("--tls_cert", cert, "--tls_key", key)
+    honed = Client(daemon.url, tmp_path)
+    assert "--ca" in honed("jobs", status=3)
+    honed("jobs", "--ca", cert)
+
+
+def test_what_is_no_answer_of_hone(answering):
+    page = b"<html><body>502 Bad Gateway</body></html>"
+    for status, kind, body in ((502, "text/html", page), (200, "text/html", page), (200, "application/json", b"{"), (301, "text/html", b"")):
+        said = answering(status, kind, body)("jobs", status=1)
+        assert f"status {status}" in said and "proxy" in said and "<html>" not in said
+    assert "larger than" in answering(200, "application/json", b" " * (70 << 20))("jobs", status=1)
+
+
+def test_nothing_drives_the_terminal(answering):
+    name = "\x1b[2J\x1b]0;owned\x07\u202eabc\u009b\x00\r\n"
+    job = {"id": "job_aaaaaaaaaaaaaaaa", "name": name, "status": "running", "model": "m\x1b[31m", "progress": {"step": 1e300, "total_steps": -5},
+           "metrics": "no object", "fit": {"health": ["\x1b"]}, "created_at": "\x1b"}
+    honed = answering(200, "application/json", json.dumps({"data": [job], "next": None}).encode())
+    for words in (("jobs",), ("jobs", "--json"), ("show", "job_a")):
+        said, status = honed.on_terminal(*words)
+        assert status == 0 and not set(said.replace("\r\n", "")) & {"\x1b", "\x07", "\u202e", "\u009b", "\x00"}, (words, said)
+    refused = {"error": {"code": "conflict", "message": "no\x1b[2J", "hint": "\x07", "details": [{"line": 1, "message": "\x1b[2J"}]}}
+    said, status = answering(409, "application/json", json.dumps(refused).encode()).on_terminal("jobs")
+    assert status == 1 and "\x1b" not in said and "line 1" in said
