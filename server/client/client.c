@@ -175,8 +175,7 @@ static void finish(struct hn_client *c) {
     free(c->at.key);
     free(c->at.ca);
     free(c->at.from);
-    for (size_t i = 0; i < c->n_kept; i++)
-        free(c->kept[i]);
+    hn_client_forget(c, 0);
     free(c->kept);
     free(c->words);
     free(c->options);
@@ -227,6 +226,11 @@ char *hn_client_keep(struct hn_client *c, char *text) {
     return text;
 }
 
+void hn_client_forget(struct hn_client *c, size_t mark) {
+    while (c->n_kept > mark)
+        free(c->kept[--c->n_kept]);
+}
+
 const char *hn_client_path(struct hn_client *c, const char *format, ...) {
     struct hn_buf out = {0};
     va_list args;
@@ -245,36 +249,38 @@ const char *hn_client_path(struct hn_client *c, const char *format, ...) {
     return hn_client_keep(c, out.data);
 }
 
+static void print_fault(FILE *to, const json_t *fault) {
+    const char *field = json_string_value(json_object_get(fault, "field")),
+               *message = json_string_value(json_object_get(fault, "message")),
+               *hint = json_string_value(json_object_get(fault, "hint"));
+    const json_t *line = json_object_get(fault, "line");
+    struct hn_buf text = {0}, clean = {0};
+    hn_buf_text(&text, "       - ");
+    if (json_is_integer(line))
+        hn_buf_printf(&text, "line %lld: ", (long long)json_integer_value(line));
+    if (field && *field && !(message && strstr(message, field)))
+        hn_buf_printf(&text, "%s: ", field);
+    hn_buf_text(&text, message ? message : "");
+    if (hint && *hint)
+        hn_buf_printf(&text, " (%s)", hint);
+    if (text.data)
+        hn_screen_clean(&clean, text.data, text.size, false);
+    fprintf(to, "%s\n", clean.data ? clean.data : "");
+    hn_buf_free(&clean);
+    hn_buf_free(&text);
+}
+
 /* All that is at fault, where it is more than what the message says already. */
-static void print_details(FILE *to, const struct hn_answer *answer) {
+static void print_details(FILE *to, const struct hn_answer *answer, const char *said) {
     const json_t *list = answer ? hn_member(answer->json, "error.details") : NULL, *fault;
     size_t i, n = json_array_size(list);
-    const json_t *only = n == 1 ? json_array_get(list, 0) : NULL;
-    if (!n || (only && !json_object_get(only, "line")))
-        return;
     json_array_foreach((json_t *)(uintptr_t)list, i, fault) {
-        const char *field = json_string_value(json_object_get(fault, "field")),
-                   *message = json_string_value(json_object_get(fault, "message")),
-                   *hint = json_string_value(json_object_get(fault, "hint"));
-        const json_t *line = json_object_get(fault, "line");
-        struct hn_buf text = {0};
-        hn_buf_text(&text, "       - ");
-        if (json_is_integer(line))
-            hn_buf_printf(&text, "line %lld: ", (long long)json_integer_value(line));
-        hn_buf_printf(&text, "%s%s%s", field ? field : "", field && *field ? ": " : "",
-            message ? message : "");
-        if (hint && *hint)
-            hn_buf_printf(&text, " (%s)", hint);
-        struct hn_buf clean = {0};
-        if (i < 20 && text.data)
-            hn_screen_clean(&clean, text.data, text.size, false);
-        if (clean.data)
-            fprintf(to, "%s\n", clean.data);
-        hn_buf_free(&clean);
-        hn_buf_free(&text);
+        const char *message = json_string_value(json_object_get(fault, "message"));
+        if (i < 20 && (!message || strcmp(message, said) != 0))
+            print_fault(to, fault);
     }
     if (n > 20)
-        fprintf(to, "       … and %zu more\n", n - 20);
+        fprintf(to, "       ... and %zu more\n", n - 20);
 }
 
 int hn_client_complain(struct hn_client *c, const struct hn_answer *answer) {
@@ -298,7 +304,7 @@ int hn_client_complain(struct hn_client *c, const struct hn_answer *answer) {
     }
     fprintf(stderr, "honed: %s\n", text.data ? text.data : "out of memory");
     hn_buf_free(&text);
-    print_details(stderr, answer);
+    print_details(stderr, answer, c->err.message);
     return status;
 }
 
@@ -357,6 +363,17 @@ int hn_client_rows(struct hn_client *c, const char *path, size_t most, json_t **
     else
         *ret = all;
     return status;
+}
+
+bool hn_client_on_upload(void *ud, int64_t sent, int64_t to_send) {
+    struct hn_bar *bar = ud;
+    char done[HN_FIGURE], all[HN_FIGURE], text[100];
+    if (bar->terminal && to_send > 0) {
+        snprintf(text, sizeof text, "%s of %s%s", hn_figure_bytes(done, (double)sent),
+            hn_figure_bytes(all, (double)to_send), sent >= to_send ? ", being checked" : "");
+        hn_bar_show(bar, "uploading", (double)sent / (double)to_send, text, false);
+    }
+    return true;
 }
 
 json_t *hn_member(const json_t *object, const char *path) {

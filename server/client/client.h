@@ -67,6 +67,8 @@ bool hn_client_is_here(const struct hn_client *client); /* the server is on this
 
 /* Keeps an allocated text until the end; "" for NULL. */
 char *hn_client_keep(struct hn_client *client, char *text);
+/* Frees what was kept since `mark`, a former n_kept: for loops that go on for days. */
+void hn_client_forget(struct hn_client *client, size_t mark);
 /* `format` with %s only, each percent-encoded. */
 const char *hn_client_path(struct hn_client *client, const char *format, ...);
 /* As the server says; the error is in client->err and nothing is printed. */
@@ -95,6 +97,14 @@ void hn_client_print_json(const json_t *value);
 /* Asks on a terminal whether to do what cannot be undone; --yes answers. */
 int hn_client_confirm(struct hn_client *client, const char *what);
 
+/* Shows on a `struct hn_bar` how much of a request is sent; for struct hn_ask. */
+bool hn_client_on_upload(void *bar, int64_t sent, int64_t to_send);
+/* Shows a job's progress until it ends, then its result. HN_CLIENT_JOB_FAILED when it did not
+ * succeed, HN_CLIENT_INTERRUPTED after Ctrl-C. */
+int hn_client_follow(struct hn_client *client, const char *id);
+
+int hn_client_submit(struct hn_client *client);
+int hn_client_watch(struct hn_client *client);
 int hn_client_jobs(struct hn_client *client);
 int hn_client_show(struct hn_client *client);
 int hn_client_cancel(struct hn_client *client);

@@ -18,17 +18,6 @@ struct upload {
     struct hn_bar bar;
 };
 
-static bool on_progress(void *ud, int64_t sent, int64_t to_send) {
-    struct upload *up = ud;
-    char done[HN_FIGURE], all[HN_FIGURE], text[100];
-    if (up->bar.terminal && to_send > 0) {
-        snprintf(text, sizeof text, "%s of %s%s", hn_figure_bytes(done, (double)sent),
-            hn_figure_bytes(all, (double)to_send), sent == to_send ? ", being checked" : "");
-        hn_bar_show(&up->bar, "uploading", (double)sent / (double)to_send, text, false);
-    }
-    return true;
-}
-
 static bool of_a_model(const char *name) {
     static const char *const endings[] = {
         ".safetensors", ".json", ".txt", ".model", ".jinja", ".gguf"};
@@ -98,8 +87,8 @@ static int upload(struct hn_client *c, const char *name) {
             .path = hn_client_path(c, "/models?name=%s", name),
             .parts = up->parts,
             .n_parts = up->n,
-            .progress = on_progress,
-            .ud = up};
+            .progress = hn_client_on_upload,
+            .ud = &up->bar};
         enum hn_outcome outcome = hn_client_try(c, &ask, &answer);
         hn_bar_clear(&up->bar);
         status = outcome ? hn_client_complain(c, &answer) : print_model(c, &answer);

@@ -4,6 +4,8 @@ import http.server
 import json
 import os
 import pty
+import signal
+import socket
 import subprocess
 import threading
 
@@ -208,3 +210,100 @@ def test_nothing_drives_the_terminal(answering):
     refused = {"error": {"code": "conflict", "message": "no\x1b[2J", "hint": "\x07", "details": [{"line": 1, "message": "\x1b[2J"}]}}
     said, status = answering(409, "application/json", json.dumps(refused).encode()).on_terminal("jobs")
     assert status == 1 and "\x1b" not in said and "line 1" in said
+
+
+def write_rows(path, fake=None, n=1):
+    path.write_text("".join(json.dumps({"text": f"hello {i}", "fake": fake or {}}) + "\n" for i in range(n)))
+    return path
+
+
+def test_submit(daemon, honed, tmp_path):
+    data = write_rows(tmp_path / "rows.jsonl", {"steps": 3})
+    said = honed("submit", data, "-m", "base", "--name", "one", "--set", "learning_rate=1e-4", "-s", "epochs=2", "--field", 'metadata={"team":"ml"}',
+                 "--validation", "none", "--json")
+    job = json.loads(said)
+    assert job["name"] == "one" and job["metadata"] == {"team": "ml"}
+    assert job["request"]["hyperparameters"] == {"learning_rate": 1e-4, "epochs": 2} and job["request"]["validation"] == "none"
+    again = json.loads(honed("submit", job["dataset"], "--model", "base", "--json"))
+    assert again["dataset"] == job["dataset"]
+    assert json.loads(honed("submit", "rows.jsonl", "--model", "base", "--json"))["dataset"] == job["dataset"]
+    assert len(json.loads(honed("jobs", "--json"))) == 3
+    said = honed("submit", data, "--model", "base", "--validation", write_rows(tmp_path / "val.jsonl", n=2))
+    assert said.startswith("job_") and "queued" in said
+
+
+def test_submit_refused(daemon, honed, tmp_path):
+    data = write_rows(tmp_path / "rows.jsonl")
+    assert '"base"' in honed("submit", data, "--model", "bas", status=1)
+    said = honed("submit", data, "--model", "base", "--set", "learning_rate=-1", "--set", "epochz=2", "--field", "priority=1000", status=1)
+    for fault in ("learning_rate", "epochs", "priority"):
+        assert fault in said
+    assert daemon.get("/jobs").json()["data"] == daemon.get("/datasets").json()["data"] == []
+    assert "--model" in honed("submit", data, status=2)
+    assert "NAME=VALUE" in honed("submit", data, "--model", "base", "--set", "epochs", status=2)
+    assert "no file" in honed("submit", "rows.csv", "--model", "base", status=1)
+    assert "data set" in honed("submit", "rows", "--model", "base", status=1)
+    (tmp_path / "bad.jsonl").write_text('{"text":"x"}\nnot json\n')
+    assert "line 2" in honed("submit", "bad.jsonl", "--model", "base", status=1)
+
+
+def test_columns_of_a_file(daemon, honed, tmp_path):
+    (tmp_path / "t.jsonl").write_text('{"text":"x"}\n')
+    job = json.loads(honed("submit", "t.jsonl", "--model", "base", "--text", "message", "--label", "category", "--column", "id=key", "--json"))
+    assert daemon.get(f"/datasets/{job['dataset']}").json()["columns"] == {"text": "message", "label": "category", "id": "key"}
+
+
+def test_dry_run(daemon, honed, tmp_path):
+    plan = honed("submit", write_rows(tmp_path / "rows.jsonl", {"steps": 7}), "--model", "base", "--dry-run")
+    assert "7 on 1 rows" in plan and "1.0 kB" in plan and "learning_rate" in plan and "because" in plan and "nothing is learned" in plan
+    assert daemon.get("/jobs").json()["data"] == []
+
+
+def test_watch(daemon, honed, tmp_path):
+    data = write_rows(tmp_path / "rows.jsonl", {"steps": 30, "step_seconds": 0.03})
+    done = subprocess.run([HONED, "submit", data, "--model", "base", "--watch"], capture_output=True, text=True, timeout=60,
+                          env=honed.env | {"HONE_SERVER": daemon.url})
+    assert done.returncode == 0 and "running" in done.stderr and "step " in done.stderr and "\x1b" not in done.stderr, done
+    last = done.stdout.splitlines()
+    assert "succeeded, val_loss 0.2 at step 30 (base model: 5)" in last[-2] and last[-1].startswith("fit: undecided"), done
+    job = daemon.get("/jobs").json()["data"][0]["id"]
+    said, status = honed.on_terminal("watch", job[:8])
+    assert status == 0 and "100 %" in said and "█" in said and "succeeded" in said
+    assert json.loads(honed("watch", job, "--json"))["status"] == "succeeded"
+
+
+def test_watch_of_a_job_that_fails(daemon, honed):
+    job = daemon.job({"steps": 9, "fail_at": 3})
+    done = subprocess.run([HONED, "watch", job, "--server", daemon.url], capture_output=True, text=True, timeout=60, env=honed.env)
+    assert done.returncode == 4 and "failed" in done.stdout and "the loss is not finite" in done.stdout
+
+
+def test_watch_survives_a_restart(start, tmp_path):
+    with socket.socket() as free:  # the address has to be the same again
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    daemon = start("--listen", f"127.0.0.1:{port}")
+    daemon.model()
+    job = daemon.job({"steps": 40, "step_seconds": 0.05})
+    daemon.wait_step(job, 3)
+    process = subprocess.Popen([HONED, "watch", job, "--server", daemon.url], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                               env=Client(daemon.url, tmp_path).env)
+    assert "step" in process.stderr.readline()
+    daemon.kill()
+    while "does not answer" not in process.stderr.readline():
+        assert process.poll() is None
+    daemon.start()
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == 0 and "succeeded" in out
+
+
+def test_leaving_a_watch(daemon, honed):
+    job = daemon.job({"steps": 400, "step_seconds": 0.05})
+    daemon.wait_step(job, 2)
+    process = subprocess.Popen([HONED, "watch", job, "--server", daemon.url], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=honed.env)
+    process.stderr.readline()
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=20)
+    assert process.returncode == 130 and f"{job} goes on" in err and out == ""
+    assert daemon.look(job)["status"] == "running"
+    daemon.post(f"/jobs/{job}/cancel")
