@@ -129,3 +129,47 @@ def test_answers_in_their_own_form(served, browser):
     assert browser.run("[...document.querySelectorAll('#answer pre')].map((e) => e.textContent)") == wanted
     assert all(served.get(path).headers["Content-Type"].startswith("text/html") for path in ("/", "/web", "/web/", "/manual/"))
     assert not browser.complaints, browser.complaints
+
+
+def test_form_while_typing(served, browser):
+    """The essentials first; what the job would take follows what is typed; errors stand at their fields in the page's words, and the first has the focus."""
+    data = [upload(served, judged(seed, n), name) for seed, n, name in ((1, 120, "tickets"), (2, 40, "others"))]
+    browser.open(f"{served.url}/#/new?dataset={data[0]}")
+    cost = "document.querySelector('#cost')?.innerText ?? ''"
+    steps = served.post("/jobs?dry_run=1", json={"model": "llama", "dataset": data[0]}).json()["steps"]
+    browser.wait("document.querySelector('form select[name=model]') !== null")
+
+    def put(name, value):
+        browser.run(f"(() => {{ const e = document.querySelector('form [name={name}]'); e.value = {json.dumps(value)}; e.dispatchEvent(new Event('input', {{ bubbles: true }})); }})()")
+
+    put("model", "bert")
+    plan = served.post("/jobs?dry_run=1", json={"model": "bert", "dataset": data[0]}).json()
+    browser.wait(f"{cost}.includes('{plan['steps']} steps over {plan['rows']} rows')")
+    assert browser.run("document.querySelector('form [name=dataset]').value") == data[0]
+    assert not browser.run("document.querySelector('details').open") and browser.run("document.querySelector('form [name=file]').offsetParent === null")
+    told = browser.run("document.querySelector('[data-field=learning_rate] .effective').textContent")
+    assert told == f"now {plan['hyperparameters']['learning_rate']} – " + plan["auto"]["learning_rate"].split(": ", 1)[1], told
+    put("max_steps", "7")
+    browser.wait(f"{cost}.includes(' 7 steps')")
+    put("max_steps", "")
+    browser.run("(() => { const e = document.querySelector('form select:not([name])'); e.value = 'quick'; e.dispatchEvent(new Event('change')); })()")
+    put("validation", data[1])
+    quick = served.post("/jobs?dry_run=1", json={"model": "bert", "dataset": data[0], "validation": data[1], "hyperparameters": {"epochs": 1}}).json()
+    assert quick["steps"] < steps
+    browser.wait(f"{cost}.includes('{quick['steps']} steps over 120 rows (40 held out)')")
+    put("batch_size", "-1")
+    wrong = "Object.fromEntries([...document.querySelectorAll('form .error')].filter((e) => e.textContent && e.parentElement.dataset.field).map((e) => [e.parentElement.dataset.field, e.textContent]))"
+    assert browser.wait(f"document.querySelector('[aria-invalid]') && {wrong}")["batch_size"].startswith("Rows a step (batch size) must be a whole number")
+    assert browser.run("document.activeElement.name !== 'batch_size'")  # nobody is torn from what they type
+    put("priority", "5000")
+    browser.run("document.querySelector('form button.main').click()")
+    browser.wait("document.activeElement.name === 'priority' && document.querySelector('details').open")
+    assert list(browser.run(wrong)) == ["priority", "batch_size"] and served.get("/jobs").json()["data"] == []
+    put("priority", "")
+    put("batch_size", "")
+    browser.wait("document.querySelector('[aria-invalid]') === null")
+    browser.run("document.querySelector('form button.main').click()")
+    job = browser.wait("location.hash.startsWith('#/jobs/') && location.hash.slice(7)")
+    assert served.look(job)["request"] == {"model": "bert", "dataset": data[0], "validation": data[1], "hyperparameters": {"epochs": 1}}
+    assert served.wait(job)["status"] == "succeeded"
+    assert not [c for c in browser.complaints if "400" not in str(c)], browser.complaints
