@@ -29,6 +29,7 @@ int hn_datasets_correct(struct hn_request *req, struct hn_error *err);
 int hn_datasets_report(struct hn_request *req, struct hn_error *err);
 
 int hn_models_create(struct hn_request *req, struct hn_error *err);
+int hn_models_found(struct hn_request *req, struct hn_error *err);
 int hn_models_list(struct hn_request *req, struct hn_error *err);
 int hn_models_get(struct hn_request *req, struct hn_error *err);
 int hn_models_delete(struct hn_request *req, struct hn_error *err);

@@ -1,5 +1,6 @@
 /* /models: base models, from allowed folders of the server or as an upload. */
 #include "api/handlers.h"
+#include "server/library/available.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -168,6 +169,12 @@ int hn_models_list(struct hn_request *req, struct hn_error *err) {
         rc = hn_reply_list(req, out, next, err);
     json_decref(list);
     return rc;
+}
+
+int hn_models_found(struct hn_request *req, struct hn_error *err) {
+    json_t *list = NULL;
+    int rc = hn_models_available(req->server->config->model_dirs, &list, err);
+    return rc ? rc : hn_reply_list(req, list, NULL, err);
 }
 
 int hn_models_get(struct hn_request *req, struct hn_error *err) {

@@ -48,6 +48,8 @@ static const struct hn_route routes[] = {
         "take in a model from an allowed folder of the server, or upload it"},
     {"GET", "/models", hn_models_list, HN_SCOPE_READ, NO, POOL, "limit,after",
         "base models, newest first"},
+    {"GET", "/models/available", hn_models_found, HN_SCOPE_ADMIN, NO, POOL, "",
+        "models in the folders of model_dirs that could be taken in"},
     {"GET", "/models/{name}", hn_models_get, HN_SCOPE_READ, NO, POOL, "", "one base model"},
     {"DELETE", "/models/{name}", hn_models_delete, HN_SCOPE_ADMIN, NO, POOL, "",
         "delete a model that no job needs"},

@@ -1,5 +1,6 @@
 // All jobs, newest first, refreshed while the page is open.
 import * as api from "/web/api.js";
+import { start } from "/web/start.js";
 import { ago, duration, el, number, state, table, verdict } from "/web/dom.js";
 
 const states = ["", "queued", "running", "paused", "succeeded", "failed", "cancelled"];
@@ -27,9 +28,10 @@ export async function jobs(main, signal) {
     newest.hidden = !after;
     list.replaceChildren(page.data.length
       ? table("Jobs", ["job", "status", "model", "task", "step", "loss", "val loss", "", "created"], page.data.map(row))
-      : el("p", {}, "No jobs yet. ", el("a", { href: "#/new" }, "Start one"), "."));
+      : el("p", {}, "No such jobs."));
   }
 
+  if (!(await api.get("/jobs?limit=1")).data.length) return start(main, signal); // nothing was ever trained here
   await load();
   main.replaceChildren(el("h1", {}, "Jobs"), el("section", {}, el("div", { class: "row" }, filter, newest, more), list));
   const timer = setInterval(() => load().catch(() => {}), 3000);

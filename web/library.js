@@ -1,6 +1,6 @@
 // Data sets and base models.
 import * as api from "/web/api.js";
-import { bytes, el, problem, table, targets, warnings, when } from "/web/dom.js";
+import { ago, bytes, el, problem, table, targets, warnings } from "/web/dom.js";
 
 export async function library(main, signal) {
   const [models, datasets] = await Promise.all([api.get("/models?limit=1000"), api.get("/datasets?limit=1000")]);
@@ -13,9 +13,9 @@ export async function library(main, signal) {
   const drop = (path) => el("button", { onclick: () => attempt(() => api.remove(path)) }, "delete");
   main.replaceChildren(el("h1", {}, "Data & models"),
     el("section", {}, el("h2", {}, "Data sets"), table("Data sets", ["name", "id", "rows", "format", "tasks", "labels", "size", "dropped", "warnings", "created", ""],
-      datasets.data.map((d) => [el("a", { href: `#/data/${d.id}` }, d.name), d.id, d.rows, d.format, d.tasks.join(", "), targets(d), bytes(d.bytes), d.dropped, warnings(d.warnings), when(d.created_at), drop(`/datasets/${d.id}`)])),
+      datasets.data.map((d) => [el("a", { href: `#/data/${d.id}` }, d.name), d.id, d.rows, d.format, d.tasks.join(", "), targets(d), bytes(d.bytes), d.dropped, warnings(d.warnings), ago(d.created_at), drop(`/datasets/${d.id}`)])),
     el("p", {}, el("a", { class: "button main", href: "#/upload" }, "Upload a data set")), answer),
     el("section", {}, el("h2", {}, "Base models"), table("Models", ["name", "family", "format", "parameters", "context", "size", ""],
       models.data.map((m) => [m.name, m.family, `${m.format}${m.quantisation ? ` ${m.quantisation}` : ""}`, m.parameters.toLocaleString(), m.context, bytes(m.bytes), drop(`/models/${m.name}`)])),
-    el("p", { class: "soft" }, "honed model import NAME PATH takes in a GGUF file or a Hugging Face folder.")));
+    el("p", {}, el("a", { href: "#/start" }, "Get a model"))));
 }

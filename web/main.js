@@ -3,6 +3,7 @@ import * as api from "/web/api.js";
 import { el, problem } from "/web/dom.js";
 import { jobs } from "/web/jobs.js";
 import { job } from "/web/job.js";
+import { start } from "/web/start.js";
 import { upload } from "/web/upload.js";
 import { submit } from "/web/submit.js";
 import { library } from "/web/library.js";
@@ -11,6 +12,7 @@ import { sweep, sweeps } from "/web/sweeps.js";
 
 const pages = [
   [/^#\/new(?:\?(?:from=(job_\w+))?&?(?:dataset=(ds_\w+))?)?$/, submit],
+  [/^#\/start$/, start],
   [/^#\/upload$/, upload],
   [/^#\/data$/, library],
   [/^#\/data\/(ds_\w+)$/, report],

@@ -4,6 +4,7 @@ import { bytes, duration, el, field, fill, problem, table, targets, warnings } f
 import { choose, control, read, row } from "/web/submit_fields.js";
 import { helps, presets, worded } from "/web/submit_words.js";
 
+const FEW = 200; // rows
 const PAUSE = 400; // ms without typing before the server is asked
 const essentials = ["model", "dataset", "file", "validation", "test", "name"];
 
@@ -30,7 +31,7 @@ function makeFields(schemas, models, datasets, base) {
     test: () => choose("test", [["", "none"], ...named], base.test),
     hyperparameters: () => null,
   };
-  const help = (name, schema) => (name === "model" && !models.length ? "There is none yet: see Data & models." : helps[name] ?? schema.description);
+  const help = (name, schema) => (name === "model" && !models.length ? "There is none yet: the page Data & models leads to one." : helps[name] ?? schema.description);
   const fields = Object.entries(schemas.JobRequest.properties).map(([name, schema]) => {
     const node = name in special ? special[name]() : control(name, schema, base[name], String);
     return node && row(name, node, help(name, schema));
@@ -116,7 +117,13 @@ export async function submit(main, signal, from, dataset) {
       return () => { location.hash = `#/jobs/${id}`; };
     }, true);
   };
-  const show = () => { find("file").label.hidden = find("dataset").node.value !== ""; };
+  let chosen = Boolean(from); // whether somebody has said what is held out
+  find("validation").node.addEventListener("input", () => { chosen = true; });
+  const show = () => {
+    const own = datasets.data.find((d) => d.id === find("dataset").node.value);
+    find("file").label.hidden = find("dataset").node.value !== "";
+    if (!chosen && own) find("validation").node.value = own.rows < FEW ? "0.2" : ""; // the server would hold out none of few rows
+  };
   const changed = () => {
     show();
     clearTimeout(timer);
@@ -124,19 +131,23 @@ export async function submit(main, signal, from, dataset) {
   };
   signal.addEventListener("abort", () => clearTimeout(timer));
 
-  const preset = el("select", {}, [...(from ? [{ name: "as before", help: "The hyperparameters of the job that is submitted again." }] : []), ...presets].map((one) =>
-    el("option", { value: one.name }, `${one.name}: ${one.help}`)));
+  const preset = el("select", {}, [...(from ? [{ name: "as before" }] : []), ...presets].map((one) =>
+    el("option", { value: one.name }, one.name)));
+  const meant = el("p", { class: "soft" });
+  const explain = () => { meant.textContent = presets.find((one) => one.name === preset.value)?.help ?? "The hyperparameters of the job that is submitted again."; };
   preset.addEventListener("change", () => {
-    const chosen = presets.find((one) => one.name === preset.value);
-    if (chosen) applyPreset(knobs, chosen);
+    const taken = presets.find((one) => one.name === preset.value);
+    if (taken) applyPreset(knobs, taken);
+    explain();
   });
+  explain();
   const told = el("ul", { class: "soft" }, presets.map((one) => el("li", {}, `${one.name}: ${Object.keys(one.set).length ? JSON.stringify(one.set) : "nothing is set"}`)));
   const grid = (list) => el("div", { class: "grid" }, list.map((one) => one.label));
   advanced.append(grid(fields.filter((one) => !essentials.includes(one.name))), el("h2", {}, "Hyperparameters"),
     el("p", { class: "soft" }, "What is left empty has its default, or is chosen; beside each stands what it amounts to now. The presets set:"), told, grid(knobs));
   show();
   main.replaceChildren(el("h1", {}, from ? "Submit again" : "New job"), el("form", { onsubmit: send, oninput: changed, novalidate: true },
-    el("section", {}, grid(essentials.map(find)), el("p", {}, field("Preset", preset))),
+    el("section", {}, grid(essentials.map(find)), el("div", {}, field("Preset", preset), meant)),
     el("section", {}, answer, el("p", { class: "row" }, el("button", { class: "main" }, "Start"), el("button", { type: "button", onclick: () => dry(true) }, "What would it take?"))),
     el("section", {}, advanced)));
   changed();

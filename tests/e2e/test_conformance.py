@@ -292,6 +292,7 @@ def test_answers_are_as_described(served):
     check("post", "/models/{name}/evaluate", {"dataset": data["llama"]}, name="llama")
     for path in ("/jobs", "/jobs?limit=1", "/models", "/datasets", "/evaluations"):
         check("get", path)
+    check("get", "/models/available")
     check("get", "/models/{name}", name="llama")
     check("post", "/jobs/{id}/verify", id=job)
     coins = {"model": "bert", "dataset": upload(served, tiny.labelled(chance, 160)), "validation": 0.25, "hyperparameters": KNOBS, "method": "head"}

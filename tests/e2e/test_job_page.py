@@ -143,7 +143,7 @@ def test_form_while_typing(served, browser):
         browser.run(f"(() => {{ const e = document.querySelector('form [name={name}]'); e.value = {json.dumps(value)}; e.dispatchEvent(new Event('input', {{ bubbles: true }})); }})()")
 
     put("model", "bert")
-    plan = served.post("/jobs?dry_run=1", json={"model": "bert", "dataset": data[0]}).json()
+    plan = served.post("/jobs?dry_run=1", json={"model": "bert", "dataset": data[0], "validation": 0.2}).json()  # held out of few rows, too
     browser.wait(f"{cost}.includes('{plan['steps']} steps over {plan['rows']} rows')")
     assert browser.run("document.querySelector('form [name=dataset]').value") == data[0]
     assert not browser.run("document.querySelector('details').open") and browser.run("document.querySelector('form [name=file]').offsetParent === null")

@@ -126,3 +126,87 @@ def test_a_look_stores_nothing(start):
     assert look("\n\n")["error"]["message"] and daemon.get("/datasets").json()["data"] == []
     packed = daemon.post("/datasets?dry_run=1", data=gzip.compress(tickets(50).encode())).json()
     assert packed["rows"] == 50 and not list((daemon.state / "tmp").iterdir())  # nor is anything left of it
+
+
+def test_models_in_the_folders(start, tmp_path):
+    """GET /models/available: files and folders, those of a Hugging Face cache by their name; nothing that a link leads out to; each once."""
+    folder, out = tmp_path / "models", tmp_path / "out"
+    bert = tiny.bert(folder / "Bert Base")
+    cached = tiny.llama(folder / "hub/models--acme--Tiny-Llama.1/blobs")
+    snapshot = folder / "hub/models--acme--Tiny-Llama.1/snapshots/0a1b"
+    snapshot.mkdir(parents=True)
+    for file in cached.iterdir():
+        (snapshot / file.name).symlink_to(file)
+    cached_config = cached / "config.json"
+    cached_config.rename(cached / "5f5f")
+    (snapshot / "config.json").unlink()
+    (snapshot / "config.json").symlink_to(cached / "5f5f")
+    (folder / "sub").mkdir()
+    (folder / "sub/M.Q4_K.gguf").write_bytes(b"GGUF" * 10)
+    (folder / ".hidden.gguf").write_bytes(b"GGUF")
+    tiny.bert(out / "elsewhere")
+    (folder / "leads-out").symlink_to(out / "elsewhere")
+    (folder / "round").symlink_to(folder)
+    (folder / "only-config").mkdir()
+    (folder / "only-config/config.json").write_text("{}")
+    daemon = start("--model_dirs", f"{folder}:{folder / 'sub'}:{tmp_path / 'none'}", fake=False)
+    told = daemon.get("/models/available").json()["data"]
+    told = [one for one in told if "/round/" not in one["path"]]
+    assert [(one["name"], one["path"], one["format"]) for one in told] == [
+        ("bert-base", str(bert), "safetensors"), ("tiny-llama.1", str(snapshot), "safetensors"), ("m.q4_k", str(folder / "sub/M.Q4_K.gguf"), "gguf")]
+    assert told[0]["bytes"] == (bert / "model.safetensors").stat().st_size and told[2]["bytes"] == 40
+    for one in told[:2]:
+        assert daemon.post("/models", json={"name": one["name"], "path": one["path"]}).status_code == 201
+    assert start(fake=False).get("/models/available").json()["data"] == []
+
+
+def test_from_a_spreadsheet_to_a_working_model(start, tmp_path, browser):
+    """All of it in one page that is never loaded again: three steps, import, table, columns, form, run, result, prediction, download."""
+    tiny.bert(tmp_path / "models/tiny-bert")
+    daemon = start("--model_dirs", str(tmp_path / "models"), fake=False)
+    path = tmp_path / "tickets.csv"
+    path.write_text(tickets(240))
+    browser.open(f"{daemon.url}/")
+    browser.wait("document.querySelectorAll('#step-1 tbody tr').length === 1")
+    browser.run("window.same = true")
+    assert browser.run("document.querySelectorAll('.step.done').length") == 0
+    click(browser, "Import")
+    browser.wait("document.querySelector('#step-1.done')?.innerText.includes('✓ imported')")
+    click(browser, "Upload a file")
+    browser.wait("document.querySelector('#file') !== null")
+    choose(browser, path)
+    assert browser.wait(TASK).startswith("Classification")
+    click(browser, "Upload")
+    browser.wait("document.querySelectorAll('#data ul.bars li').length === 3")
+    click(browser, "Train on it")
+    browser.wait("document.querySelector('#cost')?.innerText.startsWith('It fits.')")
+    click(browser, "Start")
+    browser.wait("document.querySelectorAll('#headline .score').length === 1", 60)
+    (job,) = daemon.get("/jobs").json()["data"]
+    assert (job["status"], job["task"], job["model"], job["method"]) == ("succeeded", "classification", "tiny-bert", "lora")
+    assert job["request"] == {"model": "tiny-bert", "dataset": job["dataset"], "hyperparameters": {}}
+    best = next(e["data"] for e in daemon.events(job["id"]) if e["type"] == "eval" and e["data"]["step"] == job["exported_step"])
+    assert browser.run("document.querySelector('#headline strong span').title") == repr(best["val_accuracy"]).removesuffix(".0")
+    browser.run("document.querySelector('#try textarea').value = 'why was I charged\\nthe parcel is late', 0")
+    click(browser, "Predict")
+    browser.wait("document.querySelectorAll('#answer .bars').length === 2 && document.querySelectorAll('#answer .bars li').length === 6")
+    browser.run("window.saved = [], URL.createObjectURL = (b) => { saved.push(b); return 'about:blank'; }, HTMLAnchorElement.prototype.click = () => {}, 0")
+    browser.run("[...document.querySelectorAll('main button')].find((b) => b.innerText === 'Everything as one archive').click()")
+    browser.wait("saved.length === 1")
+    assert browser.run("saved[0].size") == len(daemon.get(f"/jobs/{job['id']}/artifacts.tar").content)
+    browser.run("location.hash = '#/'")
+    assert "tiny-bert" in browser.wait("document.querySelector('tbody')?.innerText") and browser.run("window.same")
+    assert not browser.complaints, browser.complaints
+
+
+def test_the_sample(start, browser):
+    """It is taken with one click, is mixed and has as many rows of each label."""
+    daemon = start(fake=False)
+    browser.open(f"{daemon.url}/#/start")
+    click(browser, "Take a sample to try")
+    browser.wait("document.querySelectorAll('#data ul.bars li').length === 4")
+    (made,) = daemon.get("/datasets").json()["data"]
+    assert made["rows"] == 60 and [one["rows"] for one in made["labels"]] == [15] * 4 and made["columns"] == {"text": "message", "label": "category"}
+    rows = daemon.get(f"/datasets/{made['id']}/rows?lines=2-9").json()["data"]
+    assert len({row["label"] for row in rows[:4]}) == 4 and len({row["text"] for row in rows}) == 8
+    assert not browser.complaints, browser.complaints

@@ -142,7 +142,7 @@ ACTIONS = {
     "models: look": get("/models", "/models/base"),
     "models: predict, evaluate": lambda w, role: [("POST", "/models/base/predict", {"inputs": ["a"]}),
                                                   ("POST", "/models/base/evaluate", {"dataset": w.own[role] or w.data})],
-    "models: take in, delete": lambda w, role: [("POST", "/models?name=m", b"a model"), ("DELETE", "/models/m", None)],
+    "models: take in, delete, look into the folders of `model_dirs`": lambda w, role: [("GET", "/models/available", None), ("POST", "/models?name=m", b"a model"), ("DELETE", "/models/m", None)],
     "data sets: upload": lambda w, role: [("POST", "/datasets", rows(extra=w.unique()))],
     "jobs: submit on its own data": lambda w, role: [("POST", "/jobs", job_body(w, role))],
     "jobs: priority above 0": lambda w, role: [("POST", "/jobs", job_body(w, role, priority=1)), ("PATCH", f"/jobs/{w.job}", {"priority": 1})]
