@@ -27,12 +27,12 @@ function found(list, models, attempt) {
   if (!list) return el("p", { class: "soft" }, "Only a key of scope admin takes models in: ask who runs this server.");
   if (!list.length) return el("p", { class: "soft" }, "The server's model folders hold none. Put a GGUF file or a Hugging Face folder into one that the setting model_dirs names, or upload one here.");
   const taken = new Set(models.map((model) => model.source));
-  return table("Models in the server's folders", ["name", "format", "size", "where", ""], list.map((one) => [one.name, one.format, bytes(one.bytes), one.path,
+  return table("Models in the server's folders", ["", "name", "format", "size", "where"], list.map((one) => [
     taken.has(one.path) ? el("span", { class: "state succeeded" }, "✓ imported") : el("button", { class: "main", onclick: (event) => {
       event.target.disabled = true;
       event.target.textContent = "importing …";
       attempt(() => api.post("/models", { name: free(one.name, models), path: one.path }));
-    } }, "Import")]));
+    } }, "Import"), one.name, one.format, bytes(one.bytes), one.path]));
 }
 
 function uploader(models, attempt, signal) {

@@ -81,7 +81,8 @@ static void walk(struct look *look, const char *folder, int depth) {
         if (entry->d_name[0] == '.' || !hn_state_path(path, folder, entry->d_name, NULL, NULL) ||
             !find(look, path, &st))
             continue;
-        if (S_ISDIR(st.st_mode) && depth < DEPTH_MAX)
+        /* A link to a folder: what it may lead to is found where it lies. */
+        if (S_ISDIR(st.st_mode) && entry->d_type != DT_LNK && depth < DEPTH_MAX)
             walk(look, path, depth + 1);
         if (!S_ISREG(st.st_mode))
             continue;
