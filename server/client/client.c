@@ -40,9 +40,15 @@ static bool takes(const struct command *command, size_t option) {
     const char *name = options[option].name, *list = command->options;
     if (option < HN_CLIENT_COMMON)
         return true;
+    const char *value = options[option].value ? options[option].value : "";
     for (size_t n; *list; list += n + strspn(list + n, " ")) {
         n = strcspn(list, " ");
-        if (strlen(name) == n && strncmp(list, name, n) == 0)
+        size_t word = strcspn(list, " =");
+        bool same = strlen(name) == word && strncmp(list, name, word) == 0;
+        if (same && word < n) /* of two of one name, the one with this value */
+            same =
+                strlen(value) == n - word - 1 && strncmp(list + word + 1, value, n - word - 1) == 0;
+        if (same)
             return true;
     }
     return false;
@@ -340,12 +346,13 @@ int hn_client_get(struct hn_client *c, const char *path, json_t **ret) {
 int hn_client_rows(struct hn_client *c, const char *path, size_t most, json_t **ret) {
     json_t *all = json_array(), *page = NULL;
     const char *after = NULL;
+    size_t largest = strncmp(path, "/sweeps", 7) == 0 ? 200 : 1000; /* page that the API gives */
     int status = HN_CLIENT_WELL;
     do {
         size_t left = most - json_array_size(all);
         struct hn_buf query = {0};
         hn_buf_printf(&query, "%s%climit=%zu", path, strchr(path, '?') ? '&' : '?',
-            left < 1000 ? left : 1000);
+            left < largest ? left : largest);
         if (after)
             hn_buf_printf(&query, "&after=%s", hn_client_path(c, "%s", after));
         json_decref(page);
@@ -374,6 +381,19 @@ bool hn_client_on_upload(void *ud, int64_t sent, int64_t to_send) {
         hn_bar_show(bar, "uploading", (double)sent / (double)to_send, text, false);
     }
     return true;
+}
+
+bool hn_client_ended(const json_t *job) {
+    const char *status = json_string_value(json_object_get(job, "status"));
+    return !status || strcmp(status, "succeeded") == 0 || strcmp(status, "failed") == 0 ||
+        strcmp(status, "cancelled") == 0;
+}
+
+bool hn_client_to_stdout(void *ud, long status, const char *data, size_t size) {
+    (void)ud;
+    (void)status;
+    hn_screen_write(stdout, data, size);
+    return !ferror(stdout);
 }
 
 json_t *hn_member(const json_t *object, const char *path) {

@@ -86,6 +86,12 @@ int hn_client_rows(struct hn_client *client, const char *path, size_t most, json
 /* The job, data set or model that a word names: its id, its name, or how its id begins. */
 enum hn_named { HN_NAMED_JOB, HN_NAMED_DATASET, HN_NAMED_MODEL, HN_NAMED_SWEEP };
 int hn_client_find(struct hn_client *client, enum hn_named kind, const char *word, json_t **ret);
+/* What can be asked for answers: a job, or else a base model. */
+int hn_client_find_asked(
+    struct hn_client *client, const char *word, enum hn_named *ret_kind, json_t **ret);
+json_t *hn_client_step(const char *text); /* --step: a number, or a word */
+bool hn_client_ended(const json_t *job);
+bool hn_client_to_stdout(void *ud, long status, const char *data, size_t size); /* a sink */
 /* A member by its path, "progress.step"; NULL when it is not there. Borrowed. */
 json_t *hn_member(const json_t *object, const char *path);
 /* A member as a text that is fit for a terminal; "-" when it is missing or null. */
@@ -105,6 +111,15 @@ int hn_client_follow(struct hn_client *client, const char *id);
 
 int hn_client_submit(struct hn_client *client);
 int hn_client_watch(struct hn_client *client);
+int hn_client_logs(struct hn_client *client);
+int hn_client_metrics(struct hn_client *client);
+int hn_client_predict(struct hn_client *client);
+int hn_client_chat(struct hn_client *client);
+int hn_client_evaluate(struct hn_client *client);
+int hn_client_download(struct hn_client *client);
+int hn_client_compare(struct hn_client *client);
+int hn_client_sweep(struct hn_client *client);
+int hn_client_report(struct hn_client *client);
 int hn_client_jobs(struct hn_client *client);
 int hn_client_show(struct hn_client *client);
 int hn_client_cancel(struct hn_client *client);

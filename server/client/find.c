@@ -61,30 +61,64 @@ static int get_one(struct hn_client *c, enum hn_named kind, const char *id, json
                 : hn_client_fail(c, NULL, "out of memory");
 }
 
-int hn_client_find(struct hn_client *c, enum hn_named kind, const char *word, json_t **ret) {
+/* The rows that the word may mean, in *found, and all that there are. */
+static int search(
+    struct hn_client *c, enum hn_named kind, const char *word, json_t *found, json_t **ret_rows) {
     const char *prefix = kinds[kind].prefix;
     size_t length = strlen(word), i;
-    json_t *rows = NULL, *row, *found = json_array();
+    json_t *row = NULL;
     bool id = prefix && strncmp(word, prefix, strlen(prefix)) == 0;
     if (id && hn_id_valid(kinds[kind].id, word)) {
-        json_decref(found);
-        return get_one(c, kind, word, ret);
+        int status = get_one(c, kind, word, &row);
+        if (!status)
+            json_array_append_new(found, row);
+        return status;
     }
-    int status = hn_client_rows(c, kinds[kind].path, MOST, &rows);
-    json_array_foreach(rows, i, row) {
+    int status = hn_client_rows(c, kinds[kind].path, MOST, ret_rows);
+    json_array_foreach(*ret_rows, i, row) {
         const char *name = json_string_value(json_object_get(row, "name")),
                    *of = json_string_value(json_object_get(row, "id"));
         bool begins = id && of && length > strlen(prefix) && strncmp(of, word, length) == 0;
         if ((name && strcmp(name, word) == 0) || begins)
             json_array_append(found, row);
     }
-    if (!status && json_array_size(found) == 1)
+    return status;
+}
+
+/* In the first of the kinds that has one of that name. */
+static int find_in(struct hn_client *c, const enum hn_named *list, size_t n, const char *word,
+    enum hn_named *ret_kind, json_t **ret) {
+    json_t *found = json_array(), *rows = NULL;
+    int status = HN_CLIENT_WELL;
+    size_t i = 0;
+    for (; i < n && !status && !json_array_size(found); i++) {
+        json_t *these = NULL;
+        status = search(c, list[i], word, found, &these);
+        if (i)
+            json_array_extend(rows, these);
+        else
+            rows = json_incref(these);
+        json_decref(these);
+    }
+    if (!status && json_array_size(found) == 1) {
+        *ret_kind = list[i - 1];
         *ret = json_incref(json_array_get(found, 0));
-    else if (!status && json_array_size(found))
-        status = ambiguous(c, kind, word, found);
-    else if (!status)
-        status = unknown(c, kind, word, rows);
+    } else if (!status && json_array_size(found)) {
+        status = ambiguous(c, list[i - 1], word, found);
+    } else if (!status) {
+        status = unknown(c, list[0], word, rows);
+    }
     json_decref(found);
     json_decref(rows);
     return status;
+}
+
+int hn_client_find(struct hn_client *c, enum hn_named kind, const char *word, json_t **ret) {
+    return find_in(c, &kind, 1, word, &kind, ret);
+}
+
+int hn_client_find_asked(
+    struct hn_client *c, const char *word, enum hn_named *ret_kind, json_t **ret) {
+    static const enum hn_named list[] = {HN_NAMED_JOB, HN_NAMED_MODEL};
+    return find_in(c, list, 2, word, ret_kind, ret);
 }

@@ -87,12 +87,6 @@ static void show(struct watch *w, const json_t *job) {
     hn_buf_free(&rest);
 }
 
-static bool has_ended(const json_t *job) {
-    const char *status = json_string_value(json_object_get(job, "status"));
-    return !status || strcmp(status, "succeeded") == 0 || strcmp(status, "failed") == 0 ||
-        strcmp(status, "cancelled") == 0;
-}
-
 /* Asks once. *ret stays NULL when the server has no answer at the moment. */
 static int look(struct watch *w, json_t **ret) {
     struct hn_client *c = w->client;
@@ -194,7 +188,7 @@ int hn_client_follow(struct hn_client *c, const char *id) {
         status = look(&w, &job);
         if (job)
             show(&w, job);
-        ended = job && has_ended(job);
+        ended = job && hn_client_ended(job);
         if (!status && !ended)
             wait_signal(&w, PERIOD_MS);
     }

@@ -1,9 +1,12 @@
 """The commands that ask a running server, with the fake engine: names and ids, errors as the API tells them, exit statuses, what a terminal is
 spared."""
+import csv
 import http.server
+import io
 import json
 import os
 import pty
+import re
 import signal
 import socket
 import subprocess
@@ -307,3 +310,152 @@ def test_leaving_a_watch(daemon, honed):
     assert process.returncode == 130 and f"{job} goes on" in err and out == ""
     assert daemon.look(job)["status"] == "running"
     daemon.post(f"/jobs/{job}/cancel")
+
+
+def test_logs_and_metrics(daemon, honed):
+    job = daemon.job({"steps": 30, "step_seconds": 0.03}, name="m")
+    honed("logs", "m", "-f")
+    assert daemon.look(job)["status"] == "succeeded"
+    assert honed("logs", job) == daemon.get(f"/jobs/{job}/log").text
+    rows = json.loads(honed("metrics", "m", "--json"))
+    assert [row["loss"] for row in rows if row["loss"]] == [round(5 / step, 6) for step in range(1, 31)]
+    assert honed("metrics", "m", "--csv") == daemon.get(f"/jobs/{job}/metrics?format=csv").text.replace("\r\n", "\n")
+    table = honed("metrics", "m").splitlines()
+    assert table[0].split()[:4] == ["step", "epoch", "loss", "val_loss"] and table[-1].split()[0] == "30"
+    plot = honed("metrics", "m", "--plot", "--metric", "loss", env={"COLUMNS": "60"}).splitlines()
+    assert plot[0].strip() == "loss" and len(plot) == 14 and max(map(len, plot)) == 60
+    assert plot[1].split()[0] == "5" and plot[-2].split("│")[0].strip() == "0.1667" and plot[-1].split() == ["1", "30"]
+    drawn = [i for i, line in enumerate(plot) if any("\u2801" <= c <= "\u28ff" for c in line)]
+    assert drawn == list(range(1, 13))  # the curve falls through all rows
+    assert plot[1].split("│")[1][0] != " " and plot[12].split("│")[1][0] == " "
+    ascii = honed("metrics", "m", "--plot", env={"LC_ALL": "C"})
+    assert "*" in ascii and ascii.isascii() and "val_loss" in ascii
+    assert "no values" in honed("metrics", "m", "--plot", "--metric", "nothing")
+
+
+def test_predict(daemon, honed, tmp_path):
+    daemon.wait(daemon.job({"steps": 1}, name="p"))
+    assert honed("predict", "p", "one", "two words") == "echo: one\necho: two words\n"
+    assert honed("predict", "base", "one") == "echo: one\n"
+    assert honed("predict", "p", "-", text="a\r\n\nb\n") == honed("predict", "p", text="a\nb") == "echo: a\necho: b\n"
+    assert [row["text"] for row in json.loads(honed("predict", "p", "x", "--json", "--max-tokens", "3"))] == ["echo: x"]
+    (tmp_path / "in.csv").write_text('\ufeffid,message\n1,"a ""quoted"", one\nof two lines"\n2,ü\n3\n', encoding="utf-8")
+    out = list(csv.reader(io.StringIO(honed("predict", "p", "--csv", "in.csv", "--text", "message"))))
+    assert out == [["id", "message", "prediction", "score"], ["1", 'a "quoted", one\nof two lines', 'echo: a "quoted", one\nof two lines', ""],
+                   ["2", "ü", "echo: ü", ""], ["3", "", "echo: ", ""]]
+    assert "id, message" in honed("predict", "p", "--csv", "in.csv", status=1)
+    (tmp_path / "in.tsv").write_text("text\tx\n" + "".join(f"t{i}\t{i}\n" for i in range(600)))
+    lines = honed("predict", "p", "--csv", "in.tsv").splitlines()
+    assert lines[0] == "text\tx\tprediction\tscore" and lines[1:] == [f"t{i}\t{i}\techo: t{i}\t" for i in range(600)]
+    (tmp_path / "latin.csv").write_bytes(b"text\n\xfc\n")
+    assert "UTF-8" in honed("predict", "p", "--csv", "latin.csv", status=1)
+    assert "no job" in honed("predict", "bse", "x", status=1)
+    assert "number" in honed("predict", "p", "x", "--max-tokens", "many", status=2)
+
+
+def test_answers_of_other_tasks(answering):
+    answers = [{"label": "good", "probabilities": {"bad": 0.25, "good": 0.75}}, {"value": 2.5}, {"answer": "Paris", "score": 0.5},
+               {"entities": [{"text": "Anna", "label": "PER"}, {"text": "Rom", "label": "LOC"}]}, {"labels": ["a", "b"], "probabilities": {}}]
+    body = {"data": answers, "next": None}
+    honed = answering(200, "application/json", json.dumps(body | {"name": "x", "id": "job_aaaaaaaaaaaaaaaa"}).encode())
+    said = honed("predict", "job_aaaaaaaaaaaaaaaa", *"abcde")
+    assert said == "good  (0.750)\n2.5\nParis\nAnna/PER, Rom/LOC\na,b\n"
+    assert "5 of 1" in honed("predict", "job_aaaaaaaaaaaaaaaa", "a", status=1)
+
+
+def test_chat(daemon, honed):
+    daemon.wait(daemon.job({"steps": 1}, name="c"))
+    said = honed("chat", "c", "--system", "short", text="hello\n\nagain\n").splitlines()
+    assert len(said) == 2 and said[0].startswith("echo: ") and "hello" in said[0] and "short" in said[1]
+    assert "again" in said[1] and "hello" not in said[1]  # an empty line began a new chat
+    said = honed("chat", "c", text="one\ntwo\n").splitlines()
+    assert "one" in said[1] and "assistant" in said[1] and "two" in said[1]
+
+
+def test_evaluate_compare_sweep_report(daemon, honed, tmp_path):
+    data = daemon.dataset({"steps": 2})
+    job = daemon.job({"steps": 2}, name="e")
+    daemon.wait(job)
+    said = honed("evaluate", "e", data)
+    assert "1 rows" in said and "loss" in said
+    assert json.loads(honed("evaluate", "base", data[:8], "--json"))["dataset"] == data
+    assert "findings" in honed("report", data) and json.loads(honed("report", data, "--json"))["dataset"] == data
+    assert honed("compare", "e", "base", status=1)  # the fake engine compares nothing; the API's refusal comes through
+    sweep = {"kind": "grid", "job": {"model": "base", "dataset": data, "validation": 0.5}, "space": {"learning_rate": [0.001, 0.002]}, "name": "s"}
+    (tmp_path / "sweep.json").write_text(json.dumps(sweep))
+    said = honed("sweep", "submit", "sweep.json")
+    assert said.startswith("swp_")
+    assert "grid" in honed("sweep") and "of 3 trials" in honed("sweep", "show", "s") and "SETTINGS" in honed("sweep", "show", said.split(":")[0])
+    honed("sweep", "cancel", "s")
+    assert "no \"stop\"" in honed("sweep", "stop", "s", status=2)
+
+
+def test_download(daemon, honed, tmp_path):
+    job = daemon.job({"steps": 2}, name="d")
+    assert "no artifact" in honed("download", job, status=1) or daemon.wait(job)
+    daemon.wait(job)
+    files = daemon.get(f"/jobs/{job}/artifacts").json()["data"]
+    data = daemon.get(f"/jobs/{job}/artifacts/peft/adapter.bin").content
+    assert "d/peft/adapter.bin" in honed("download", "d") and (tmp_path / "d/peft/adapter.bin").read_bytes() == data
+    honed("download", "d", "peft", "-o", "out/deep")
+    assert (tmp_path / "out/deep/peft/adapter.bin").read_bytes() == data
+    honed("download", "d", "peft/adapter.bin", "-o", "one.bin")
+    assert (tmp_path / "one.bin").read_bytes() == data
+    honed("download", "d", "peft/adapter.bin")
+    assert (tmp_path / "adapter.bin").read_bytes() == data
+    part = tmp_path / f".two.bin.{files[0]['sha256'][:8]}.part"
+    part.write_bytes(data[:1000])
+    assert json.loads(honed("download", "d", "peft/adapter.bin", "-o", "two.bin", "--json"))[0]["file"] == "two.bin"
+    assert (tmp_path / "two.bin").read_bytes() == data and not part.exists()
+    log = daemon.log.read_text()
+    assert re.search(r"artifacts/peft/adapter.bin.*206|206.*artifacts/peft/adapter.bin", log)
+    part.write_bytes(b"x" * 1000)  # what was left there is not of this file
+    assert "damaged" in honed("download", "d", "peft/adapter.bin", "-o", "two.bin", status=1) and not part.exists()
+    honed("download", "d", "peft/adapter.bin", "-o", "two.bin")
+    assert sorted(p.name for p in tmp_path.iterdir() if p.name.startswith(".")) == []
+    assert "no artifact" in honed("download", "d", "gguf", status=1)
+
+
+def test_a_hostile_artifact(answering, tmp_path):
+    for path in ("../x", "/tmp/x", "a/../../x", "a//b", "a/.x", ".x", "a\nb", "", "a/", "x" * 500):
+        body = {"id": "job_aaaaaaaaaaaaaaaa", "name": "../../up", "next": None, "data": [{"path": path, "size": 1, "sha256": "0" * 64}]}
+        honed = answering(200, "application/json", json.dumps(body).encode())
+        assert "artifact" in honed("download", "job_aaaaaaaaaaaaaaaa", status=1)
+    body["data"][0]["path"] = "good"  # more comes than was told
+    said = answering(200, "application/json", json.dumps(body).encode())("download", "job_aaaaaaaaaaaaaaaa", status=1)
+    assert "more than its 1 bytes" in said
+    assert [p for p in tmp_path.rglob("*") if not p.name.endswith(".part") and p.is_file()] == []
+
+
+def test_a_broken_download_goes_on(daemon, tmp_path):
+    """A proxy that cuts the connection after some bytes, again and again."""
+    job = daemon.job({"steps": 2})
+    daemon.wait(job)
+    data = daemon.get(f"/jobs/{job}/artifacts/peft/adapter.bin").content
+    asked = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            reply = daemon.get(self.path, headers={k: v for k, v in self.headers.items() if k in ("Range", "If-Range", "Accept")})
+            self.send_response(reply.status_code)
+            for name in ("Content-Type", "Content-Length", "Content-Range", "ETag"):
+                if name in reply.headers:
+                    self.send_header(name, reply.headers[name])
+            self.end_headers()
+            cut = self.path.endswith(".bin")
+            if cut:
+                asked.append(self.headers.get("Range"))
+            self.wfile.write(reply.content[:20000] if cut else reply.content)
+
+        def log_message(self, *_):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        Client(f"http://127.0.0.1:{server.server_port}", tmp_path)("download", job, "-o", "out")
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert (tmp_path / "out/peft/adapter.bin").read_bytes() == data
+    assert asked == [None, "bytes=20000-", "bytes=40000-", "bytes=60000-"]
