@@ -16,7 +16,7 @@ DAEMON=
 cleanup() {
     [ -n "$DAEMON" ] && kill "$DAEMON" 2>/dev/null && wait "$DAEMON" || true
     for mount in dev proc; do mountpoint -q "$ROOT/$mount" && umount -l "$ROOT/$mount"; done
-    rm -rf "$WORK"
+    rm -rf --one-file-system "$WORK"
 }
 trap cleanup EXIT
 say() { echo "== $*"; }
