@@ -14,7 +14,9 @@ static int check_name(const char *name, struct hn_error *err) {
     int rc = name ? hn_fail(err, HN_E_INVALID_FIELD, "\"%.80s\" cannot be a model's name", name)
                   : hn_fail(err, HN_E_MISSING_FIELD, "the model needs a name");
     hn_error_field(err, "name");
-    hn_error_hint(err, "1 to 64 of a-z, 0-9, dot, underscore and dash, not starting with a dot");
+    hn_error_hint(err,
+        "1 to 64 of a-z, 0-9, dot, underscore and dash, not starting with a dot, and "
+        "not \"available\"");
     return rc;
 }
 

@@ -28,7 +28,7 @@ bool hn_id_valid(const char *prefix, const char *id) {
 
 bool hn_name_valid(const char *name) {
     size_t n = strlen(name);
-    return n >= 1 && n <= 64 && name[0] != '.' &&
+    return n >= 1 && n <= 64 && name[0] != '.' && strcmp(name, "available") != 0 &&
         strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789._-") == n;
 }
 

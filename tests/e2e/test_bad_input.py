@@ -196,6 +196,7 @@ REQUESTS = [
     ("an artifact outside", "GET", "/jobs/job_aaaaaaaaaaaaaaaa/artifacts/..%2f..%2fspec.json", {}, 404, "not_found"),
     ("cancelling nothing", "POST", "/jobs/job_aaaaaaaaaaaaaaaa/cancel", {}, 404, "not_found"),
     ("a model name with a slash", "POST", "/models", dict(json={"name": "../x", "path": GGUF}), 400, "invalid_field"),
+    ("a model with the name of a path", "POST", "/models", dict(json={"name": "available", "path": GGUF}), 400, "invalid_field"),
     ("a model without a path", "POST", "/models", dict(json={"name": "x"}), 400, "missing_field"),
     ("a model from elsewhere", "POST", "/models", dict(json={"name": "x", "path": "/etc/passwd"}), 403, "forbidden"),
     ("a model that is text", "POST", "/models?name=x", dict(data=b"GGUF" + b"\0" * 100, headers={"Content-Type": "application/octet-stream"}), 400, "unsupported"),

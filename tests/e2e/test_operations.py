@@ -1,11 +1,23 @@
 """What an operator looks at and reaches for: figures, logs, who may ask, backups."""
 import datetime
 import json
+import pathlib
+import re
 import subprocess
 
 import requests
 
 from daemon import HONED
+
+
+def test_alert_rules_name_figures_there_are(daemon):
+    """With labels that they have; a rule of a figure that is not there would never tell anything."""
+    rules = (pathlib.Path(__file__).resolve().parents[2] / "deploy/prometheus-rules.yml").read_text()
+    found = daemon.figures()
+    used = re.findall(r"(hone_\w+)(?:{(\w+)=\"(\w+)\"})?", " ".join(re.findall(r"expr: (.*)", rules)))
+    assert len(used) >= 6 and all(name in found for name, _, _ in used), used
+    for name, label, value in used:
+        assert not label or any((label, value) in key for key in found[name]), (name, label, value, found[name])
 
 
 def test_figures(daemon):
