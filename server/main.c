@@ -32,6 +32,8 @@ static int command_serve(int argc, char **argv) {
     if (wants_help(argc, argv)) {
         char *options = hn_config_help();
         printf("usage: honed serve [--config F] [--name value …]\n\n%s\n"
+               "  --check-config    only tell every setting that cannot be used; exit status 0 or "
+               "1\n\n"
                "Sizes take K, M, G and T. Then submit a job:\n"
                "  honed model import base /path/to/model.gguf\n"
                "  curl -F dataset=@train.jsonl -F model=base http://127.0.0.1:4663/jobs\n"
@@ -40,6 +42,11 @@ static int command_serve(int argc, char **argv) {
         free(options);
         return 0;
     }
+    for (int i = 0; i < argc; i++)
+        if (strcmp(argv[i], "--check-config") == 0) {
+            memmove(argv + i, argv + i + 1, (size_t)(argc - i - 1) * sizeof *argv);
+            return hn_command_check_config(argc - 1, argv);
+        }
     hn_config_init(&config);
     int left = 0, rc = hn_config_arguments(&config, argc, argv, &left, &err);
     if (!rc && left) {

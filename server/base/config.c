@@ -212,35 +212,47 @@ static char *trim(char *s) {
     return s;
 }
 
-int hn_config_load(struct hn_config *config, const char *path, struct hn_error *err) {
+/* Takes one line of a file in; `line` is changed. */
+static int load_line(
+    struct hn_config *config, const char *path, int number, char *line, struct hn_error *err) {
+    struct hn_error inner = {0};
+    line = trim(line);
+    if (!*line || *line == '#')
+        return 0;
+    char *equals = strchr(line, '=');
+    if (!equals)
+        return hn_fail(
+            err, HN_E_INVALID_FIELD, "%.300s, line %d: expected key = value", path, number);
+    *equals = 0;
+    int rc = hn_config_set(config, trim(line), trim(equals + 1), &inner);
+    if (rc) {
+        hn_fail(err, rc, "%.300s, line %d: %.500s", path, number, inner.message);
+        hn_error_hint(err, "%s", inner.hint);
+    }
+    return rc;
+}
+
+int hn_config_check(struct hn_config *config, const char *path,
+    void (*each)(void *ud, const struct hn_error *problem), void *ud, struct hn_error *err) {
     char *text;
     size_t size;
-    int rc = hn_file_read(path, 1 << 20, &text, &size, err);
+    int rc = hn_file_read(path, 1 << 20, &text, &size, err), number = 0;
     if (rc)
         return rc;
-    int number = 0;
     char *rest = text;
-    for (char *line; !rc && (line = strsep(&rest, "\n"));) {
-        number++;
-        line = trim(line);
-        if (!*line || *line == '#')
-            continue;
-        char *equals = strchr(line, '=');
-        struct hn_error inner = {0};
-        if (!equals) {
-            rc = hn_fail(
-                err, HN_E_INVALID_FIELD, "%.300s, line %d: expected key = value", path, number);
-            continue;
-        }
-        *equals = 0;
-        rc = hn_config_set(config, trim(line), trim(equals + 1), &inner);
-        if (rc) {
-            hn_fail(err, rc, "%.300s, line %d: %.500s", path, number, inner.message);
-            hn_error_hint(err, "%s", inner.hint);
-        }
+    for (char *line; (!rc || each) && (line = strsep(&rest, "\n"));) {
+        struct hn_error problem = {0};
+        int wrong = load_line(config, path, ++number, line, each ? &problem : err);
+        if (wrong && each)
+            each(ud, &problem);
+        rc = rc ? rc : wrong;
     }
     free(text);
-    return rc;
+    return each ? 0 : rc;
+}
+
+int hn_config_load(struct hn_config *config, const char *path, struct hn_error *err) {
+    return hn_config_check(config, path, NULL, NULL, err);
 }
 
 /* The value of the option at argv[*i], which may be "--name=value" or "--name value"; NULL when it

@@ -43,6 +43,9 @@ bool hn_config_number(const char *text, bool size, int64_t *ret);
 int hn_config_set(
     struct hn_config *config, const char *name, const char *value, struct hn_error *err);
 int hn_config_load(struct hn_config *config, const char *path, struct hn_error *err);
+/* The same, but goes on after a line that cannot be used: `each` is told of all of them. */
+int hn_config_check(struct hn_config *config, const char *path,
+    void (*each)(void *ud, const struct hn_error *problem), void *ud, struct hn_error *err);
 /* Takes --name value and --name=value (dashes or underscores) from argv and moves what is left, in
  * order, to its front; `--config F` is read first whatever its place. Ends at "--". Returns the
  * number left in *ret_argc. */

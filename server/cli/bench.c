@@ -247,9 +247,7 @@ int hn_command_bench(int argc, char **argv) {
     char *real = NULL;
     int left, status = 0;
     hn_config_init(&b.config);
-    int rc = hn_config_arguments(&b.config, argc, argv, &left, &err);
-    if (!rc)
-        rc = hn_config_resolve(&b.config, &err);
+    int rc = hn_command_config(&b.config, argc, argv, &left, &err);
     if (!rc && left > 1)
         status = hn_usage("honed bench [PATH] [--threads N]");
     if (!rc && left == 1 && !(b.model = real = realpath(argv[0], NULL)))

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 int hn_complain(const struct hn_error *err) {
@@ -31,14 +32,74 @@ void hn_session_close(struct hn_session *s) {
     hn_config_finish(&s->config);
 }
 
+/* The value of an option, which stays where it is. */
+static const char *look_for(int argc, char **argv, const char *word) {
+    size_t n = strlen(word);
+    for (int i = 0; i < argc && strcmp(argv[i], "--") != 0; i++) {
+        if (strncmp(argv[i], word, n) != 0)
+            continue;
+        if (argv[i][n] == '=')
+            return argv[i] + n + 1;
+        if (!argv[i][n])
+            return i + 1 < argc ? argv[i + 1] : "";
+    }
+    return NULL;
+}
+
+int hn_command_config(
+    struct hn_config *config, int argc, char **argv, int *ret_argc, struct hn_error *err) {
+    static const char service[] = "/var/lib/hone";
+    const char *file = look_for(argc, argv, "--config");
+    bool named = look_for(argc, argv, "--state");
+    int rc = 0;
+    if (!file && !named && (file = hn_config_standard_file()))
+        rc = hn_config_load(config, file, err);
+    if (!rc)
+        rc = hn_config_arguments(config, argc, argv, ret_argc, err);
+    /* as the unit runs it: systemd names the folder, not the file */
+    if (!rc && !named && !config->state && file && strcmp(file, "/etc/honed.conf") == 0 &&
+        access(service, F_OK) == 0)
+        rc = hn_config_set(config, "state", service, err);
+    if (!rc && !named && file && config->state)
+        fprintf(stderr, "state: %s (%s)\n", config->state, file);
+    return rc ? rc : hn_config_resolve(config, err);
+}
+
+static void tell_problem(void *ud, const struct hn_error *problem) {
+    hn_complain(problem);
+    ++*(int *)ud;
+}
+
+int hn_command_check_config(int argc, char **argv) {
+    struct hn_config config;
+    struct hn_error err = {0};
+    const char *file = look_for(argc, argv, "--config");
+    int problems = 0, left = 0;
+    hn_config_init(&config);
+    if (!file && !(file = hn_config_standard_file())) {
+        hn_fail(&err, HN_E_NOT_FOUND, "there is no configuration file to check");
+        hn_error_hint(&err, "name one with --config FILE or HONE_CONFIG");
+        tell_problem(&problems, &err);
+    } else if (hn_config_check(&config, file, tell_problem, &problems, &err)) {
+        tell_problem(&problems, &err);
+    }
+    const char *rest = hn_argument_take(&argc, argv, "--config");
+    if (rest && hn_config_arguments(&config, argc, argv, &left, &err))
+        tell_problem(&problems, &err);
+    if (!problems && hn_config_resolve(&config, &err))
+        tell_problem(&problems, &err);
+    if (!problems)
+        printf("%s: all settings can be used\n", file);
+    hn_config_finish(&config);
+    return problems ? 1 : 0;
+}
+
 int hn_session_open(
     struct hn_session *s, int argc, char **argv, bool must_exist, struct hn_error *err) {
     char path[HN_PATH_SIZE];
     *s = (struct hn_session){.argv = argv};
     hn_config_init(&s->config);
-    int rc = hn_config_arguments(&s->config, argc, argv, &s->argc, err);
-    if (!rc)
-        rc = hn_config_resolve(&s->config, err);
+    int rc = hn_command_config(&s->config, argc, argv, &s->argc, err);
     hn_log_setup(HN_LOG_WARNING, HN_LOG_TEXT);
     if (!rc && must_exist &&
         (!hn_state_path(path, s->config.state, "hone.db", NULL, NULL) || access(path, F_OK))) {
@@ -59,6 +120,16 @@ int hn_session_open(
     return rc;
 }
 
+/* Files that root makes in a folder of another user cannot be read by that user's server. */
+static void warn_of_owner(const char *state) {
+    struct stat st;
+    if (geteuid() == 0 && stat(state, &st) == 0 && st.st_uid != 0)
+        fprintf(stderr,
+            "honed: %s belongs to another user, whose server may be unable to read what root "
+            "imports\n       `honed models import NAME PATH` has the running server take it in\n",
+            state);
+}
+
 static int model_import(
     struct hn_session *s, const char *name, const char *path, struct hn_error *err) {
     json_t *record = NULL;
@@ -67,6 +138,7 @@ static int model_import(
         hn_error_hint(err, "use 1 to 64 of a-z, 0-9, dot, underscore and dash");
         return HN_E_INVALID_FIELD;
     }
+    warn_of_owner(s->config.state);
     char *real = realpath(path, NULL);
     if (!real)
         return hn_fail_errno(err, errno, "cannot find %s", path);

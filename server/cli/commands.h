@@ -23,6 +23,8 @@ int hn_command_backup(int argc, char **argv);
 int hn_command_check(int argc, char **argv);
 int hn_command_rebuild(int argc, char **argv);
 int hn_command_bench(int argc, char **argv);
+int hn_command_check_config(int argc, char **argv);
+int hn_command_completion(int argc, char **argv);
 
 /* What they share: the settings, the store and a helper of their own. */
 struct hn_session {
@@ -37,6 +39,11 @@ struct hn_session {
 int hn_session_open(
     struct hn_session *session, int argc, char **argv, bool must_exist, struct hn_error *err);
 void hn_session_close(struct hn_session *session);
+/* The settings of a command: those of --config, else, unless --state names a folder, those of the
+ * file that hn_config_standard_file() names; then the command line's own. Says on standard error
+ * which state a file gave. *ret_argc: as hn_config_arguments. */
+int hn_command_config(
+    struct hn_config *config, int argc, char **argv, int *ret_argc, struct hn_error *err);
 /* Takes "--word value" or "--word=value" out of argv; NULL when it is not there. */
 const char *hn_argument_take(int *argc, char **argv, const char *word);
 int hn_complain(const struct hn_error *err); /* on standard error; 1 */

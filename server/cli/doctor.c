@@ -249,9 +249,7 @@ int hn_command_doctor(int argc, char **argv) {
     struct hn_error err = {0};
     int left, status = 0, lock = -1;
     hn_config_init(&p.config);
-    int rc = hn_config_arguments(&p.config, argc, argv, &left, &err);
-    if (!rc)
-        rc = hn_config_resolve(&p.config, &err);
+    int rc = hn_command_config(&p.config, argc, argv, &left, &err);
     if (rc) {
         fprintf(stderr, "%s%s%s\n", err.message, err.hint[0] ? " \xE2\x80\x94 " : "", err.hint);
         hn_config_finish(&p.config);

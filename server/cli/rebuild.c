@@ -368,9 +368,7 @@ int hn_command_rebuild(int argc, char **argv) {
     struct stat st;
     int left = 0, lock = -1;
     hn_config_init(&config);
-    int rc = hn_config_arguments(&config, argc, argv, &left, &err);
-    if (!rc)
-        rc = hn_config_resolve(&config, &err);
+    int rc = hn_command_config(&config, argc, argv, &left, &err);
     struct rebuild r = {.helper_seconds = config.helper_seconds, .state = config.state};
     hn_log_setup(HN_LOG_WARNING, HN_LOG_TEXT);
     if (!rc && left) {

@@ -59,6 +59,20 @@ void hn_client_list(FILE *file) {
         fprintf(file, "  honed %-48s %s\n", commands[i].synopsis, commands[i].what);
 }
 
+void hn_client_each_command(void (*each)(void *ud, const char *name, const char *what), void *ud) {
+    for (size_t i = 0; i < COMMANDS; i++)
+        each(ud, commands[i].name, commands[i].what);
+}
+
+void hn_client_each_option(const char *command,
+    void (*each)(void *ud, const char *name, char letter, const char *value, const char *help),
+    void *ud) {
+    for (size_t i = 0; i < COMMANDS; i++)
+        for (size_t j = 0; j < OPTIONS && strcmp(commands[i].name, command) == 0; j++)
+            if (takes(&commands[i], j))
+                each(ud, options[j].name, options[j].letter, options[j].value, options[j].help);
+}
+
 static void print_help(const struct command *command) {
     printf("usage: honed %s\n\n%c%s.\n\n", command->synopsis, command->what[0] & ~32,
         command->what + 1);

@@ -53,6 +53,13 @@ struct hn_client {
 bool hn_client_command(const char *name, int argc, char **argv, int *ret_status);
 void hn_client_list(FILE *file); /* the commands, a line each */
 
+/* The table, for completion: each command, and each option of a command (letter 0, value NULL:
+ * there is none). */
+void hn_client_each_command(void (*each)(void *ud, const char *name, const char *what), void *ud);
+void hn_client_each_option(const char *command,
+    void (*each)(void *ud, const char *name, char letter, const char *value, const char *help),
+    void *ud);
+
 /* The last value of an option, "" of a flag; NULL when it was not given. */
 const char *hn_client_option(const struct hn_client *client, const char *name);
 /* Says what is wrong with the arguments; HN_CLIENT_USAGE. */

@@ -7,6 +7,7 @@ import json
 import os
 import pty
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -459,3 +460,52 @@ def test_a_broken_download_goes_on(daemon, tmp_path):
         server.server_close()
     assert (tmp_path / "out/peft/adapter.bin").read_bytes() == data
     assert asked == [None, "bytes=20000-", "bytes=40000-", "bytes=60000-"]
+
+
+def complete(shell_script, *words):
+    """What bash offers for the last of the words."""
+    line = f"source {shell_script}; COMP_WORDS=({' '.join(words)}); COMP_CWORD={len(words) - 1}; _honed; echo ${{COMPREPLY[@]}}"
+    return subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=True).stdout.split()
+
+
+def test_completion(honed, tmp_path):
+    script = tmp_path / "honed.bash"
+    script.write_text(honed("completion", "bash"))
+    assert complete(script, "honed", "re") == ["report", "resume", "rebuild"] and "helper" not in complete(script, "honed", "he")
+    assert complete(script, "honed", "submit", "--w") == ["--watch"] and complete(script, "honed", "jobs", "--w") == []
+    assert complete(script, "honed", "serve", "--max_u") == ["--max_upload"] and complete(script, "honed", "key", "--stat") == ["--state"]
+    assert "'trainer'\\''s" not in honed("completion", "zsh") and "trainer'\\''s own log" in honed("completion", "zsh")
+    assert "complete -c honed -n '__fish_seen_subcommand_from logs' -l follow -s f -d " in honed("completion", "fish")
+    for shell in ("zsh", "fish"):
+        if shutil.which(shell):
+            subprocess.run([shell, "-n", "/dev/stdin"], input=honed("completion", shell), text=True, check=True)
+    assert "bash|zsh|fish" in honed("completion", "tcsh", status=2)
+
+
+def test_check_config(honed, tmp_path):
+    conf = tmp_path / "honed.conf"
+    conf.write_text("slots = 2\n# a comment\nslotz = 2\nthreads\nmax_upload = many\n")
+    said = honed("--check-config", "--config", conf, status=1)
+    assert [f"line {n}" in said for n in range(1, 6)] == [False, False, True, True, True]
+    assert said == honed("serve", "--config", conf, "--check-config", status=1) == honed("--check-config", status=1, env={"HONE_CONFIG": str(conf)})
+    conf.write_text("slots = 2\ntls_cert = /x\n")
+    assert "tls_key" in honed("--check-config", "--config", conf, status=1)
+    conf.write_text("slots = 2\n")
+    assert "can be used" in honed("--check-config", "--config", conf)
+    assert "slotz" in honed("serve", "--check-config", "--config", conf, "--slotz", "2", status=1)
+    assert "no configuration" in honed("--check-config", status=1)
+    assert "nothing.conf" in honed("--check-config", "--config", "nothing.conf", status=1)
+
+
+def test_commands_read_the_settings_of_the_service(daemon, honed, tmp_path):
+    conf = tmp_path / "honed.conf"
+    conf.write_text(f"state = {daemon.state}\n")
+    run = lambda *words, **env: subprocess.run([HONED, *words], capture_output=True, text=True, timeout=60, env=honed.env | env)
+    for done in (run("check", HONE_CONFIG=str(conf)), run("check", "--config", str(conf))):
+        assert done.returncode == 0 and done.stderr == f"state: {daemon.state} ({conf})\n", done
+    done = run("model", "list", HONE_CONFIG=str(conf))
+    assert done.stdout.startswith("base ") and str(daemon.state) in done.stderr
+    done = run("model", "list", "--state", str(daemon.state), HONE_CONFIG=str(tmp_path / "none"))
+    assert done.returncode == 0 and done.stderr == ""
+    done = run("check", HONE_CONFIG=str(tmp_path / "none"))
+    assert done.returncode == 1 and str(tmp_path / "none") in done.stderr
