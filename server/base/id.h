@@ -20,8 +20,8 @@ void hn_id_make(const char *prefix, char ret[HN_ID_SIZE]);
 /* True for exactly what hn_id_make gives; everything that becomes part of a path is checked with
  * it. */
 bool hn_id_valid(const char *prefix, const char *id);
-/* Model names: 1..64 of a-z 0-9 . _ -, not starting with a dot, and not "available", which is a path
- * (GET /models/available). */
+/* Model names: 1..64 of a-z 0-9 . _ -, not starting with a dot, and not "available", which is a
+ * path (GET /models/available). */
 bool hn_name_valid(const char *name);
 
 void hn_time_rfc3339(int64_t milliseconds, char ret[HN_TIME_SIZE]);
