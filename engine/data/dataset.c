@@ -193,10 +193,38 @@ void hn_dataset_guess(struct hn_dataset *data, const json_t *row) {
         given[0], given[1], ours[0], ours[1]);
 }
 
+#define NAMES_NEAR 64 /* columns among which the one that was meant is looked for */
+
+/* A column that `columns` names and the first row does not have: most often a typing error. */
+static bool refuse_missing(struct hn_dataset *data, const json_t *row, size_t line) {
+    const char *names[NAMES_NEAR + 1] = {NULL}, *ours, *key;
+    char columns[200];
+    json_t *value;
+    size_t n = 0;
+    json_object_foreach((json_t *)(uintptr_t)row, key, value)
+        if (n < NAMES_NEAR)
+            names[n++] = key;
+    json_object_foreach((json_t *)(uintptr_t)data->given, ours, value) {
+        const char *theirs = json_string_value(value);
+        if (!theirs || json_object_get(row, theirs))
+            continue;
+        const char *nearest = hn_word_nearest(theirs, names);
+        list_columns(row, columns, sizeof columns);
+        hn_issue_add(&data->issues, line, 0, "columns", "name a column of the file",
+            "there is no column \"%.80s\", which is to be %s; the file has %s%s%.80s%s", theirs,
+            ours, columns, nearest ? "; did you mean \"" : "", nearest ? nearest : "",
+            nearest ? "\"?" : "");
+        return true;
+    }
+    return false;
+}
+
 /* The first row has no columns that we know. */
 static void refuse_columns(struct hn_dataset *data, const json_t *row, size_t line) {
     const char *first = json_string_value(json_array_get(data->header, 0));
     char columns[200];
+    if (data->given && refuse_missing(data, row, line))
+        return;
     if (first && strcmp(first, "col1") == 0) {
         list_texts(row, columns, sizeof columns);
         hn_issue_add(&data->issues, line, 0, "columns",

@@ -72,7 +72,8 @@ FILES = [
     ("a damaged gzip file", b"\x1f\x8b\x08\x00" + b"\xff" * 100, "", "damaged", None),
     ("a damaged zstd file", b"\x28\xb5\x2f\xfd" + b"\xff" * 100, "", "damaged", None),
     ("a picture", b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 4, "", "", None),
-    ("a mapping to nothing", GOOD, "?columns={\"prompt\":\"nope\"}", "not recognised", 1),
+    ("a mapping to nothing", GOOD, "?columns={\"prompt\":\"nope\"}", 'no column "nope", which is to be prompt', 1),
+    ("a mapping with a typing error", b"id,message,category\n1,a b,x\n", "?columns={\"text\":\"mesage\",\"label\":\"category\"}", 'did you mean "message"?', None),
 ]
 
 
