@@ -162,6 +162,15 @@ static int end_part(struct hn_exchange *x, struct hn_error *err) {
     return rc;
 }
 
+/* libmicrohttpd tells of a part's beginning once more when the first bytes of its value came with a
+ * later packet than its head: nothing of the part is there yet, and its names are the same. */
+static bool is_same_beginning(const struct hn_exchange *x, const char *name, const char *filename) {
+    const struct hn_part *part = x->current;
+    return part && !part->data.size && !part->bytes && !x->pending.size &&
+        strcmp(part->name, name ? name : "") == 0 && !part->filename == !filename &&
+        (!filename || strcmp(part->filename, filename) == 0);
+}
+
 static enum MHD_Result on_form(void *cls, enum MHD_ValueKind kind, const char *name,
     const char *filename, const char *type, const char *encoding, const char *data, uint64_t offset,
     size_t size) {
@@ -171,7 +180,7 @@ static enum MHD_Result on_form(void *cls, enum MHD_ValueKind kind, const char *n
     if (x->failed)
         return MHD_NO;
     struct hn_part *part = x->current;
-    if (!part || offset == 0) {
+    if (!part || (offset == 0 && !is_same_beginning(x, name, filename))) {
         int rc = end_part(x, &x->err);
         x->current = part = rc ? NULL : add_part(x, name ? name : "", filename, type);
         if (!rc && !part)

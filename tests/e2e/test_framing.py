@@ -9,6 +9,7 @@ import socket
 import ssl
 import subprocess
 import tempfile
+import time
 
 import pytest
 
@@ -246,3 +247,18 @@ def test_head_of_a_stream_has_no_body(daemon):
             found += chunk
         first, _, rest = found.partition(b"\r\n\r\n")
         assert first.startswith(b"HTTP/1.1 200") and rest.startswith(b"HTTP/1.1 200"), found
+
+
+def test_a_form_in_two_packets(daemon):
+    """Wherever the border of the packets lies, the form has the same parts."""
+    data = daemon.dataset()
+    form = "".join(f'--border\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'
+                   for name, value in (("model", "base"), ("name", "a"), ("dataset", data))).encode() + b"--border--\r\n"
+    head = b"POST /jobs?dry_run=1 HTTP/1.1\r\n" + GOOD + b"Content-Type: multipart/form-data; boundary=border\r\nContent-Length: %d\r\n\r\n" % len(form)
+    for cut in range(1, len(form)):
+        s = connect(daemon, head + form[:cut])
+        s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        time.sleep(0.01)
+        s.sendall(form[cut:])
+        assert s.recv(12) == b"HTTP/1.1 200", (cut, form[:cut], s.recv(4000))
+        s.close()
