@@ -18,8 +18,9 @@ def test_install(tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
     files = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
     assert files == {"usr/local/bin/honed", "usr/local/share/man/man1/honed.1", "usr/local/share/man/man5/honed.conf.5",
-                     "usr/local/lib/systemd/system/honed.service", "usr/local/share/doc/hone/honed.conf.example",
-                     "usr/local/share/doc/hone/prometheus-rules.yml", "usr/local/share/bash-completion/completions/honed", "usr/local/share/zsh/site-functions/_honed",
+                     "usr/local/lib/systemd/system/honed.service", "usr/local/share/doc/hone/honed.conf.example", "usr/local/share/doc/hone/hone.py",
+                     "usr/local/share/doc/hone/prometheus-rules.yml",
+                     "usr/local/share/bash-completion/completions/honed", "usr/local/share/zsh/site-functions/_honed",
                      "usr/local/share/fish/vendor_completions.d/honed.fish"}
     binary = tmp_path / "usr/local/bin/honed"
     said = subprocess.run([str(binary), "--version"], capture_output=True, text=True)
