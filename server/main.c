@@ -35,8 +35,8 @@ static int command_serve(int argc, char **argv) {
                "  --check-config    only tell every setting that cannot be used; exit status 0 or "
                "1\n\n"
                "Sizes take K, M, G and T. Then submit a job:\n"
-               "  honed model import base /path/to/model.gguf\n"
-               "  curl -F dataset=@train.jsonl -F model=base http://127.0.0.1:4663/jobs\n"
+               "  honed models import base /path/to/model.gguf\n"
+               "  honed submit train.jsonl --model base --watch\n"
                "and watch it at http://127.0.0.1:4663/\n",
             options ? options : "");
         free(options);
@@ -186,7 +186,7 @@ static int command_help(int argc, char **argv) {
     printf("\nFirst steps:\n"
            "  honed serve &                                   # listens on 127.0.0.1:4663\n"
            "  honed models import base /path/to/model.gguf\n"
-           "  curl -F dataset=@train.jsonl -F model=base http://127.0.0.1:4663/jobs\n"
+           "  honed submit train.jsonl --model base --watch\n"
            "  # then open http://127.0.0.1:4663/ in a browser\n\n"
            "HONE_KERNELS=avx2 (or portable) in the environment takes the kernels that older CPUs "
            "run.\n");
