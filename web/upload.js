@@ -91,7 +91,10 @@ export async function upload(main, signal) {
     sender.hidden = false;
     button.disabled = false;
     said.replaceChildren(el("p", { class: "soft" }, "reading …"));
-    part = await beginning(file);
+    const own = ++asked; // what is still being read of the file before is of no use any more
+    const read = await beginning(file);
+    if (own !== asked) return;
+    part = read;
     if (part) return ask();
     said.replaceChildren();
     fill(seen, el("p", { class: "soft" }, `${title} (${bytes(file.size)}) cannot be looked at in part. It is checked completely when it is uploaded.`));
@@ -120,5 +123,7 @@ export async function upload(main, signal) {
   };
   const sender = el("form", { class: "card", hidden: true, onsubmit: send }, field("Name of the data set", name),
     el("p", { hidden: true }, drop, el("label", { for: "drop", class: "inline" }, " Leave out rows that cannot be used")), el("p", { class: "row" }, button), bar);
+  // A file dropped beside the zone would be opened in place of this page.
+  for (const type of ["dragover", "drop"]) addEventListener(type, (event) => event.preventDefault(), { signal });
   main.replaceChildren(el("h1", {}, "Bring your data"), el("section", {}, chooser(take)), seen, sender, said);
 }
