@@ -21,29 +21,33 @@ bool hn_state_path(
     return n > 0 && n < HN_PATH_SIZE;
 }
 
-int hn_state_create(const char *state, struct hn_error *err) {
-    static const char *const folders[] = {
-        "datasets", "evaluations", "models", "records", "reports", "runs", "tmp", "tokens"};
+int hn_state_check(const char *state, struct hn_error *err) {
     if (state[0] != '/') {
         hn_fail(
             err, HN_E_INVALID_FIELD, "the state folder \"%.200s\" is not an absolute path", state);
         hn_error_hint(err, "give a path that starts with /");
         return HN_E_INVALID_FIELD;
     }
+    /* Room is kept for the longest path that is built below the folder. */
+    return strlen(state) > 1024
+        ? hn_fail(err, HN_E_INVALID_FIELD, "the path of the state folder is too long")
+        : 0;
+}
+
+int hn_state_create(const char *state, struct hn_error *err) {
+    static const char *const folders[] = {
+        "datasets", "evaluations", "models", "records", "reports", "runs", "tmp", "tokens"};
     char path[HN_PATH_SIZE];
-    for (size_t i = 0; i < sizeof folders / sizeof folders[0]; i++) {
-        /* Room is kept for the longest path that is built below the folder. */
-        if (strlen(state) > 1024 || !hn_state_path(path, state, folders[i], NULL, NULL))
-            return hn_fail(err, HN_E_INVALID_FIELD, "the path of the state folder is too long");
-        int rc = hn_dir_create(path, err);
+    int rc = hn_state_check(state, err);
+    for (size_t i = 0; !rc && i < sizeof folders / sizeof folders[0]; i++) {
+        hn_state_path(path, state, folders[i], NULL, NULL);
+        rc = hn_dir_create(path, err);
         if (!rc && access(path, W_OK | X_OK))
             rc = hn_fail_errno(err, errno, "cannot write in %s", path);
-        if (rc) {
+        if (rc)
             hn_error_hint(err, "choose a folder that this user may write with --state");
-            return rc;
-        }
     }
-    return 0;
+    return rc;
 }
 
 int hn_state_lock(const char *state, int *ret_fd, struct hn_error *err) {

@@ -17,6 +17,8 @@
 
 #define HN_PATH_SIZE 4096
 
+/* Whether the path can be a state folder's, there or not. */
+int hn_state_check(const char *state, struct hn_error *err);
 /* Creates the folders (0700). */
 int hn_state_create(const char *state, struct hn_error *err);
 /* Takes STATE/lock for the life of the returned descriptor; HN_E_CONFLICT when another daemon has

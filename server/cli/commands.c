@@ -5,6 +5,8 @@
 #include "server/base/config.h"
 #include "server/base/log.h"
 #include "server/base/machine.h"
+#include "server/base/state.h"
+#include "server/http/http.h"
 #include "server/store/store_files.h"
 
 #include <errno.h>
@@ -86,7 +88,9 @@ int hn_command_check_config(int argc, char **argv) {
     const char *rest = hn_argument_take(&argc, argv, "--config");
     if (rest && hn_config_arguments(&config, argc, argv, &left, &err))
         tell_problem(&problems, &err);
-    if (!problems && hn_config_resolve(&config, &err))
+    if (!problems &&
+        (hn_config_resolve(&config, &err) || hn_state_check(config.state, &err) ||
+            hn_http_check(&config, &err)))
         tell_problem(&problems, &err);
     if (!problems)
         printf("%s: all settings can be used\n", file);

@@ -24,6 +24,7 @@
 
 #include <sys/socket.h>
 
+struct hn_config;
 struct hn_http;
 
 struct hn_api {
@@ -33,6 +34,9 @@ struct hn_api {
     void (*fail)(struct hn_request *req, const struct hn_error *err, const json_t *details);
 };
 
+/* Whether `listen`, `socket` and `socket_users` can be used, as far as is known without opening
+ * them. */
+int hn_http_check(const struct hn_config *config, struct hn_error *err);
 int hn_http_create(
     struct hn_server *server, const struct hn_api *api, struct hn_http **ret, struct hn_error *err);
 /* Ends all streams and, when the last request is through (or after a few seconds), calls `done`. */

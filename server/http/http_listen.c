@@ -264,14 +264,54 @@ static int open_socket(struct hn_http *http, const struct addrinfo *at, struct h
     return 0;
 }
 
-int hn_listen_open(struct hn_http *http, struct hn_error *err) {
-    char host[256], port[8];
-    const char *listen = http->server->config->listen;
-    if (!hn_host_split(listen, host, sizeof host, port, sizeof port) || !*port) {
+static int split_listen(const char *listen, char host[256], char port[8], struct hn_error *err) {
+    if (!hn_host_split(listen, host, 256, port, 8) || !*port)
         hn_fail(err, HN_E_INVALID_FIELD, "listen: \"%.100s\" is not address:port", listen);
-        hn_error_hint(err, "for example 127.0.0.1:4663 or [::1]:4663");
+    else if (strtol(port, NULL, 10) > UINT16_MAX) /* getaddrinfo would cut it to 16 bits */
+        hn_fail(err, HN_E_INVALID_FIELD, "listen: port %s is above %d", port, UINT16_MAX);
+    else
+        return 0;
+    hn_error_field(err, "listen");
+    hn_error_hint(err, "for example 127.0.0.1:4663 or [::1]:4663");
+    return HN_E_INVALID_FIELD;
+}
+
+static int check_local(const struct hn_config *config, bool keys, struct hn_error *err) {
+    const char *path = config->socket;
+    if (*config->socket_users && !(*path && keys)) {
+        hn_fail(err, HN_E_INVALID_FIELD,
+            "socket_users says who may what on the Unix socket, but %s",
+            *path ? "without required keys everybody may everything" : "there is none");
+        hn_error_field(err, "socket_users");
+        hn_error_hint(err,
+            "set socket = /run/honed/honed.sock and require_keys = yes, or leave socket_users out");
         return HN_E_INVALID_FIELD;
     }
+    if (!*path || (path[0] == '/' && strlen(path) < sizeof((struct sockaddr_un *)0)->sun_path))
+        return 0;
+    hn_fail(err, HN_E_INVALID_FIELD,
+        "socket: \"%.200s\" is not an absolute path of less than 108 bytes", path);
+    hn_error_field(err, "socket");
+    return HN_E_INVALID_FIELD;
+}
+
+int hn_http_check(const struct hn_config *config, struct hn_error *err) {
+    char host[256], port[8];
+    struct hn_peers *peers = NULL;
+    int rc = split_listen(config->listen, host, port, err);
+    if (!rc)
+        rc = check_local(config, strcmp(config->require_keys, "no") != 0, err);
+    if (!rc)
+        rc = hn_peers_create(config->socket_users, &peers, err);
+    hn_peers_destroy(peers);
+    return rc;
+}
+
+int hn_listen_open(struct hn_http *http, struct hn_error *err) {
+    char host[256], port[8];
+    int wrong = split_listen(http->server->config->listen, host, port, err);
+    if (wrong)
+        return wrong;
     struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE}, *list = NULL;
     int failed = getaddrinfo(host, port, &hints, &list);
     if (failed)
@@ -323,24 +363,13 @@ int hn_listen_local(struct hn_http *http, struct hn_error *err) {
     const struct hn_config *config = http->server->config;
     struct hn_listener *local = &http->listeners[HN_LOCAL];
     struct sockaddr_un at = {.sun_family = AF_UNIX};
-    if (*config->socket_users && !(*config->socket && http->server->keys_required)) {
-        hn_fail(err, HN_E_INVALID_FIELD,
-            "socket_users says who may what on the Unix socket, but %s",
-            *config->socket ? "without required keys everybody may everything" : "there is none");
-        hn_error_field(err, "socket_users");
-        hn_error_hint(err,
-            "set socket = /run/honed/honed.sock and require_keys = yes, or leave socket_users out");
-        return HN_E_INVALID_FIELD;
-    }
-    if (!*config->socket)
-        return 0;
-    if (config->socket[0] != '/' || strlen(config->socket) >= sizeof at.sun_path)
-        return hn_fail(err, HN_E_INVALID_FIELD,
-            "socket: \"%.200s\" is not an absolute path of less than 108 bytes", config->socket);
-    memcpy(at.sun_path, config->socket, strlen(config->socket));
-    int rc = hn_peers_create(config->socket_users, &http->peers, err);
+    int rc = check_local(config, http->server->keys_required, err);
+    if (rc || !*config->socket)
+        return rc;
+    rc = hn_peers_create(config->socket_users, &http->peers, err);
     if (rc)
         return rc;
+    memcpy(at.sun_path, config->socket, strlen(config->socket));
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0)
         return hn_fail_errno(err, errno, "cannot make a socket");

@@ -490,6 +490,12 @@ def test_check_config(honed, tmp_path):
     assert said == honed("serve", "--config", conf, "--check-config", status=1) == honed("--check-config", status=1, env={"HONE_CONFIG": str(conf)})
     conf.write_text("slots = 2\ntls_cert = /x\n")
     assert "tls_key" in honed("--check-config", "--config", conf, status=1)
+    for line, word in {"listen = nonsense": "address:port", "listen = 127.0.0.1:65536": "port 65536", "state = here": "absolute",
+                       "socket = here": "absolute", "socket_users = root:king": "there is none",
+                       "require_keys = yes\nsocket = /s\nsocket_users = root:king": "scopes"}.items():
+        conf.write_text((f"state = {tmp_path}/state\n" if "state" not in line else "") + line + "\n")
+        assert word in honed("--check-config", "--config", conf, status=1)
+        assert word in honed("serve", "--config", conf, status=1), "--check-config and the server agree"
     conf.write_text("slots = 2\n")
     assert "can be used" in honed("--check-config", "--config", conf)
     assert "slotz" in honed("serve", "--check-config", "--config", conf, "--slotz", "2", status=1)
