@@ -191,7 +191,8 @@ static int fetch_one(struct hn_client *c, const json_t *job, json_t *file, const
     const char *path = json_string_value(json_object_get(file, "path")),
                *sha256 = json_string_value(json_object_get(file, "sha256"));
     char bytes[HN_FIGURE];
-    if (!path || !sha256 || strlen(sha256) != HN_SHA256_HEX - 1 || !is_harmless(path) ||
+    if (!path || !sha256 || strlen(sha256) != HN_SHA256_HEX - 1 ||
+        strspn(sha256, "0123456789abcdef") != HN_SHA256_HEX - 1 || !is_harmless(path) ||
         json_integer_value(json_object_get(file, "size")) < 0)
         return hn_client_fail(c, "nothing is written outside the folder it belongs to",
             "the server names an artifact that cannot be a file here: %.200s",

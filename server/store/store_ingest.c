@@ -236,31 +236,30 @@ static int on_artifact(
         "isis", run->job, path, whole(data, "size"), sha);
 }
 
+/* Puts an event's data as JSON into the job: ?2 of the statement. */
+static int put_data(struct run *run, const char *sql, const json_t *data, struct hn_error *err) {
+    char *line = dump(data);
+    int rc = hn_db_run(run->db, err, sql, "is", run->job, line);
+    free(line);
+    return rc;
+}
+
 static int on_verified(
     struct run *run, const json_t *data, const char *time, struct hn_error *err) {
     (void)time;
-    char *line = dump(data);
-    int rc = hn_db_run(run->db, err,
-        "UPDATE jobs SET verification=json_insert(verification,'$[#]',json(?2)) WHERE n=?1", "is",
-        run->job, line);
-    free(line);
-    return rc;
+    return put_data(run,
+        "UPDATE jobs SET verification=json_insert(verification,'$[#]',json(?2)) WHERE n=?1", data,
+        err);
 }
 
 static int on_test(struct run *run, const json_t *data, const char *time, struct hn_error *err) {
     (void)time;
-    char *line = dump(data);
-    int rc = hn_db_run(run->db, err, "UPDATE jobs SET test=?2 WHERE n=?1", "is", run->job, line);
-    free(line);
-    return rc;
+    return put_data(run, "UPDATE jobs SET test=?2 WHERE n=?1", data, err);
 }
 
 static int on_fit(struct run *run, const json_t *data, const char *time, struct hn_error *err) {
     (void)time;
-    char *line = dump(data);
-    int rc = hn_db_run(run->db, err, "UPDATE jobs SET fit=?2 WHERE n=?1", "is", run->job, line);
-    free(line);
-    return rc;
+    return put_data(run, "UPDATE jobs SET fit=?2 WHERE n=?1", data, err);
 }
 
 static int on_finished(
