@@ -148,6 +148,8 @@ def helper(fd):
         try:
             result = {"dataset.inspect": inspect_dataset, "dataset.correct": correct, "dataset.rows": lambda p: {"data": []}, "model.inspect": inspect_model, "job.plan": plan, "evaluate": evaluate,
                       "dataset.preview": lambda p: {"row": p["row"], "line": p["row"], "rendered": "x", "tokens": [], "counts": {}, "warnings": []},
+                      "dataset.look": lambda p: {"format": "jsonl", "columns": {"text": "text"}, "tasks": ["generation"], "rows": 1, "dropped": 0, "labels": None,
+                                                 "warnings": [], "sample": [{"line": 1, "cells": {"text": "a"}}], "error": None},
                       "fit": lambda p: {"verdict": "undecided", "health": "unknown", "summary": "x", "rule": "x", "evidence": [], "best_step": None, "best_gain": None,
                                         "advice": "x", "change": None, "provisional": False},
                       "examples": lambda p: {"data": [], "next": None, "rows": 0, "every": 1},
