@@ -79,6 +79,12 @@ int hn_evaluations_get(struct hn_request *req, struct hn_error *err);
 int hn_evaluations_rows(struct hn_request *req, struct hn_error *err);
 int hn_evaluations_delete(struct hn_request *req, struct hn_error *err);
 
+int hn_openai_models_list(struct hn_request *req, struct hn_error *err);
+int hn_openai_models_get(struct hn_request *req, struct hn_error *err);
+int hn_openai_chat(struct hn_request *req, struct hn_error *err);
+int hn_openai_completions(struct hn_request *req, struct hn_error *err);
+int hn_openai_embeddings(struct hn_request *req, struct hn_error *err);
+
 int hn_system_health(struct hn_request *req, struct hn_error *err);
 int hn_system_ready(struct hn_request *req, struct hn_error *err);
 int hn_system_metrics(struct hn_request *req, struct hn_error *err);

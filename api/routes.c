@@ -2,6 +2,9 @@
  * about it. */
 #include "api/routes.h"
 #include "api/handlers.h"
+#include "api/openai.h"
+
+#include <string.h>
 
 #define LOOP HN_ON_LOOP
 #define POOL HN_ON_POOL
@@ -137,6 +140,17 @@ static const struct hn_route routes[] = {
     {"GET", "/compare", hn_compare_get, HN_SCOPE_READ, NO, WAIT, "jobs,models,dataset,metric",
         "results on the same validation rows side by side: differences, intervals, tests"},
 
+    {"GET", "/v1/models", hn_openai_models_list, HN_SCOPE_READ, NO, POOL, "",
+        "OpenAI's API: bases, results of jobs and their checkpoints"},
+    {"GET", "/v1/models/{name*}", hn_openai_models_get, HN_SCOPE_READ, NO, POOL, "",
+        "OpenAI's API: one model"},
+    {"POST", "/v1/chat/completions", hn_openai_chat, HN_SCOPE_SUBMIT, JSON, WAIT, "",
+        "OpenAI's API: the next message of a conversation, also as a stream"},
+    {"POST", "/v1/completions", hn_openai_completions, HN_SCOPE_SUBMIT, JSON, WAIT, "",
+        "OpenAI's API: how texts go on, also as a stream"},
+    {"POST", "/v1/embeddings", hn_openai_embeddings, HN_SCOPE_SUBMIT, JSON, WAIT, "",
+        "OpenAI's API: texts as vectors, by an encoder"},
+
     {"GET", "/evaluations", hn_evaluations_list, HN_SCOPE_READ, NO, POOL, "job,model,dataset",
         "evaluations that are kept, newest first"},
     {"GET", "/evaluations/{id}", hn_evaluations_get, HN_SCOPE_READ, NO, POOL, "",
@@ -147,7 +161,12 @@ static const struct hn_route routes[] = {
         "forget an evaluation"},
 };
 
-static const struct hn_api api = {routes, sizeof routes / sizeof routes[0], hn_reply_error};
+static void reply_error(struct hn_request *req, const struct hn_error *err, const json_t *details) {
+    bool openai = strncmp(req->path, "/v1/", 4) == 0;
+    (openai ? hn_openai_error : hn_reply_error)(req, err, details);
+}
+
+static const struct hn_api api = {routes, sizeof routes / sizeof routes[0], reply_error};
 
 const struct hn_api *hn_api_table(void) {
     return &api;

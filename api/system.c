@@ -123,9 +123,11 @@ static void write_commits(const struct page *p, const char *name) {
 
 static void write_restarts(const struct page *p, const char *name) {
     hn_buf_printf(p->out,
-        "%s{helper=\"data\"} %d\n%s{helper=\"predict\"} %d\n%s{helper=\"report\"} %d\n", name,
-        hn_helper_deaths(p->server->data_helper), name, hn_helper_deaths(p->server->predict_helper),
-        name, hn_helper_deaths(p->server->report_helper));
+        "%s{helper=\"data\"} %d\n%s{helper=\"predict\"} %d\n%s{helper=\"report\"} %d\n"
+        "%s{helper=\"serving\"} %d\n",
+        name, hn_helper_deaths(p->server->data_helper), name,
+        hn_helper_deaths(p->server->predict_helper), name,
+        hn_helper_deaths(p->server->report_helper), name, hn_serving_deaths(p->server->serving));
 }
 
 static void write_build(const struct page *p, const char *name) {

@@ -53,6 +53,7 @@ static void stop_http(void *arg) {
     hn_helper_stop(d->server.data_helper);
     hn_helper_stop(d->server.predict_helper);
     hn_helper_stop(d->server.report_helper);
+    hn_serving_stop(d->server.serving);
     hn_http_stop(d->server.http, stop_loop, d);
 }
 
@@ -138,6 +139,8 @@ static int open_rest(struct daemon *d, const struct hn_api *api, struct hn_error
     if (!rc)
         rc =
             hn_helper_create("predict", c->helpers, c->helper_seconds, to, &s->predict_helper, err);
+    if (!rc)
+        rc = hn_serving_create(c->serving, c->helper_seconds, to, &s->serving, err);
     if (!rc) /* a report may take minutes, which nothing else should wait for */
         rc = hn_helper_create("report", 1, c->helper_seconds, to, &s->report_helper, err);
     if (!rc)
@@ -205,6 +208,7 @@ static void finish(struct daemon *d) {
     hn_plans_destroy(s->plans);
     hn_helper_destroy(s->data_helper);
     hn_helper_destroy(s->predict_helper);
+    hn_serving_destroy(s->serving);
     hn_reports_destroy(s->reports);
     hn_helper_destroy(s->report_helper);
     if (s->store) {

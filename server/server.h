@@ -11,6 +11,7 @@
 #include "server/base/config.h"
 #include "server/process/child.h"
 #include "server/process/helper.h"
+#include "server/process/serving.h"
 #include "server/library/library.h"
 #include "server/base/loop.h"
 #include "server/store/store.h"
@@ -34,6 +35,7 @@ struct hn_server {
     struct hn_feed *feed;
     struct hn_workers *workers;
     struct hn_helper *data_helper, *predict_helper, *report_helper;
+    struct hn_serving *serving;
     struct hn_reports *reports;
     struct hn_plans *plans;
     struct hn_sweeps *sweeps;

@@ -5,6 +5,7 @@
 #include "engine/data/encode.h"
 #include "engine/base/json.h"
 #include "engine/data/rows.h"
+#include "engine/data/tool_calls.h"
 
 #include <string.h>
 
@@ -157,6 +158,23 @@ int hn_prompt_from_row(const struct hn_codec *codec, const struct hn_dataset *da
     return settle(&p, rc, ret, err);
 }
 
+/* Messages and tools of a request. */
+static int from_conversation(const struct hn_codec *codec, const json_t *messages,
+    const json_t *tools, struct hn_prompt *p, struct hn_error *err) {
+    json_t *read = NULL;
+    bool bad = false;
+    json_t *list = hn_tools_read(tools, false, &bad);
+    int rc = bad ? hn_fail(err, HN_E_INVALID_FIELD, "tools is a list of function descriptions")
+                 : hn_messages_read(messages, &read, err);
+    if (bad)
+        hn_error_field(err, "tools");
+    if (!rc)
+        rc = from_messages(codec, read, list, p, err);
+    json_decref(read);
+    json_decref(list);
+    return rc;
+}
+
 int hn_prompt_from_input(const struct hn_codec *codec, const json_t *input, struct hn_prompt *ret,
     struct hn_error *err) {
     struct hn_prompt p = {0};
@@ -174,14 +192,14 @@ int hn_prompt_from_input(const struct hn_codec *codec, const json_t *input, stru
     } else if (json_is_string(raw)) {
         rc = from_asked(codec, raw, &p, err);
     } else if (json_is_array(input)) {
-        json_t *messages = NULL;
-        if (!(rc = hn_messages_read(input, &messages, err)))
-            rc = from_messages(codec, messages, NULL, &p, err);
-        json_decref(messages);
+        rc = from_conversation(codec, input, NULL, &p, err);
+    } else if (json_is_array(json_object_get(input, "messages"))) {
+        rc = from_conversation(
+            codec, json_object_get(input, "messages"), json_object_get(input, "tools"), &p, err);
     } else {
         rc = hn_fail(err, HN_E_INVALID_FIELD,
-            "an input must be a text, a list of messages, {\"prompt\": \"raw text\"} or "
-            "{\"question\", \"context\"}");
+            "an input must be a text, a list of messages, {\"messages\", \"tools\"}, "
+            "{\"prompt\": \"raw text\"} or {\"question\", \"context\"}");
         hn_error_field(err, "inputs");
     }
     return settle(&p, rc, ret, err);

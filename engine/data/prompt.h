@@ -17,7 +17,7 @@ struct hn_prompt {
 int hn_prompt_from_row(const struct hn_codec *codec, const struct hn_dataset *data, size_t row,
     struct hn_prompt *ret, struct hn_error *err);
 /* The same for a prediction input: a string (raw text for models without a template, else one user
- * message), an array of messages, or {"prompt": raw text}. */
+ * message), an array of messages, {"messages","tools"}, or {"prompt": raw text}. */
 int hn_prompt_from_input(
     const struct hn_codec *codec, const json_t *input, struct hn_prompt *ret, struct hn_error *err);
 /* What ids leave out, for hn_generator.again. */

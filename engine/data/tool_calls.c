@@ -2,6 +2,7 @@
 #include "engine/data/tool_calls.h"
 
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 
 static json_t *parse(const char *text, size_t size) {
@@ -202,4 +203,75 @@ json_t *hn_calls_read(const json_t *messages) {
 
 json_t *hn_calls_filled(const json_t *messages) {
     return changed(messages, "content", filled_content);
+}
+
+static bool is_offered(const json_t *tools, const json_t *name) {
+    size_t i;
+    json_t *tool;
+    json_array_foreach((json_t *)(uintptr_t)tools, i, tool) {
+        json_t *function = json_object_get(tool, "function");
+        if (json_equal(json_object_get(function ? function : tool, "name"), name))
+            return true;
+    }
+    return false;
+}
+
+/* One call as a model writes it, as OpenAI's API has it; NULL: it is none of these tools. */
+static json_t *written_call(const json_t *call, const json_t *tools) {
+    json_t *name = json_object_get(call, "name"), *arguments = json_object_get(call, "arguments");
+    if (!arguments)
+        arguments = json_object_get(call, "parameters");
+    if (!json_string_length(name) || !is_offered(tools, name) ||
+        (arguments && !json_is_object(arguments) && !json_is_string(arguments)))
+        return NULL;
+    char *text = json_is_object(arguments) ? json_dumps(arguments, JSON_COMPACT) : NULL;
+    const char *said = json_is_string(arguments) ? json_string_value(arguments) : "{}";
+    json_t *out = json_pack("{s:s, s:{s:O, s:s}}", "type", "function", "function", "name", name,
+        "arguments", text ? text : said);
+    free(text);
+    return out;
+}
+
+/* Appends the calls of a JSON text, one or a list of them; false when it is anything else. */
+static bool add_calls(json_t *list, const char *text, size_t size, const json_t *tools) {
+    json_t *json = parse(text, size), *item;
+    size_t i, before = json_array_size(list),
+              wanted = json_is_array(json) ? json_array_size(json) : 1;
+    if (json_is_array(json))
+        json_array_foreach(json, i, item) {
+            json_t *call = written_call(item, tools);
+            if (call)
+                json_array_append_new(list, call);
+        }
+    else {
+        json_t *call = written_call(json, tools);
+        if (call)
+            json_array_append_new(list, call);
+    }
+    json_decref(json);
+    return wanted && json_array_size(list) == before + wanted;
+}
+
+json_t *hn_calls_parse(const char *text, size_t size, const json_t *tools, size_t *ret_kept) {
+    static const char open[] = "<tool_call>", close[] = "</tool_call>";
+    const char *end = text + size, *at = memmem(text, size, open, sizeof open - 1), *first = at;
+    json_t *list = json_array();
+    bool good = list != NULL;
+    *ret_kept = size;
+    if (!at)
+        good = good && add_calls(list, text, size, tools);
+    while (good && at) {
+        const char *from = at + sizeof open - 1;
+        const char *to = memmem(from, (size_t)(end - from), close, sizeof close - 1);
+        good = add_calls(list, from, (size_t)((to ? to : end) - from), tools);
+        at = to ? memmem(to, (size_t)(end - to), open, sizeof open - 1) : NULL;
+    }
+    if (!good || !json_array_size(list)) {
+        json_decref(list);
+        return NULL;
+    }
+    *ret_kept = first ? (size_t)(first - text) : 0;
+    while (*ret_kept && strchr(" \t\r\n", text[*ret_kept - 1]))
+        --*ret_kept;
+    return list;
 }

@@ -31,4 +31,13 @@ json_t *hn_calls_read(const json_t *messages);
 /* The conversation with an empty content for messages of calls that have none; NULL likewise. */
 json_t *hn_calls_filled(const json_t *messages);
 
+/*
+ * The calls in what a model has written: <tool_call>{…}</tool_call> (Hermes, Qwen, SmolLM2), or a
+ * whole text that is {"name", "parameters"} (Llama 3) or a list of {"name", "arguments"} (Mistral,
+ * whose [TOOL_CALLS] is a control token). Only of functions that `tools` offers. As tool_calls of
+ * OpenAI's API without ids, `arguments` as JSON text; NULL: the text has none. *ret_kept: bytes of
+ * the text before the first one.
+ */
+json_t *hn_calls_parse(const char *text, size_t size, const json_t *tools, size_t *ret_kept);
+
 #endif

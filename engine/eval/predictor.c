@@ -21,6 +21,7 @@
 void hn_predictor_destroy(struct hn_predictor *p) {
     if (!p)
         return;
+    hn_decoder_destroy(p->decoder);
     hn_compute_finish(&p->compute);
     hn_phase_finish(&p->phase);
     hn_params_finish(&p->params);
@@ -226,25 +227,64 @@ static int open_predictor(
     return rc;
 }
 
-/* Room for `tokens` a sequence in the key-value cache: grown in powers of two, since most calls are
- * short. */
-static int make_room(struct hn_predictor *p, size_t tokens, struct hn_error *err) {
-    size_t limit = hn_predictor_limit(p), context = SMALLEST_CONTEXT;
-    unsigned threads = (unsigned)sysconf(_SC_NPROCESSORS_ONLN);
-    while (context < tokens)
-        context *= 2;
-    context = context < limit ? context : limit;
-    if (context <= p->context)
-        return 0;
+static void end_phase(struct hn_predictor *p) {
+    hn_decoder_destroy(p->decoder);
+    p->decoder = NULL;
     hn_compute_finish(&p->compute);
     hn_phase_finish(&p->phase);
     p->context = 0;
+}
+
+static int make_phase(struct hn_predictor *p, size_t context, size_t rows, struct hn_error *err) {
+    unsigned threads = (unsigned)sysconf(_SC_NPROCESSORS_ONLN);
+    end_phase(p);
     int rc = hn_sample_phase(&p->phase, &p->loaded.model,
-        p->loaded.adapter.n ? &p->loaded.adapter : NULL, SLOTS, context, threads, err);
+        p->loaded.adapter.n ? &p->loaded.adapter : NULL, SLOTS, rows, threads, err);
     if (!rc)
         rc = hn_compute_init(&p->compute, threads, p->phase.plan.arena_bytes, HN_SAMPLE_CHUNK, err);
     p->context = rc ? 0 : context;
     return rc;
+}
+
+/* Room for `tokens` a sequence in the key-value cache: grown in powers of two, since most calls are
+ * short. */
+static int make_room(struct hn_predictor *p, size_t tokens, struct hn_error *err) {
+    size_t limit = hn_predictor_limit(p), context = SMALLEST_CONTEXT;
+    while (context < tokens)
+        context *= 2;
+    context = context < limit ? context : limit;
+    return context <= p->context ? 0 : make_phase(p, context, SLOTS * context, err);
+}
+
+static struct hn_generator generator_of(struct hn_predictor *p) {
+    return (struct hn_generator){.compute = &p->compute,
+        .phase = &p->phase,
+        .model = &p->loaded.model,
+        .codec = &p->loaded.codec,
+        .params = p->params.values,
+        .slots = SLOTS,
+        .context = p->context,
+        .rows = p->phase.plan.caps.cache_rows};
+}
+
+/* Rows of the cache for SLOTS sequences of `context` tokens, as far as an eighth of the memory has
+ * room for them; those of one at least. */
+static size_t cache_rows(const struct hn_predictor *p, size_t context) {
+    const struct hn_model_config *c = &p->loaded.model.config;
+    size_t row = 2 * c->layers * c->kv_heads * c->head_dim * sizeof(float),
+           memory = (size_t)sysconf(_SC_PHYS_PAGES) * (size_t)sysconf(_SC_PAGESIZE) / 8,
+           most = row ? memory / row : context;
+    most = most < SLOTS * context ? most : SLOTS * context;
+    return most > context ? most : context;
+}
+
+int hn_predictor_decode(struct hn_predictor *p, struct hn_error *err) {
+    size_t context = hn_predictor_limit(p);
+    if (p->decoder)
+        return 0;
+    int rc = make_phase(p, context, cache_rows(p, context), err);
+    p->generator = generator_of(p);
+    return rc ? rc : hn_decoder_create(&p->generator, &p->decoder, err);
 }
 
 /* A model that was deleted and imported again under its name has the same path, but is another file
@@ -263,20 +303,29 @@ static char *key_of(const char *path, const json_t *source) {
     return text;
 }
 
+/* Whether the source names a checkpoint that may be another one by now. */
+static bool is_moving(const json_t *source) {
+    const json_t *step = json_object_get(source, "step");
+    const char *name = json_string_value(step);
+    return step && !json_is_integer(step) && (!name || strcmp(name, "exported") != 0);
+}
+
+bool hn_predictor_is(const struct hn_predictor *kept, const char *path, const json_t *source) {
+    char *text = kept && !is_moving(source) ? key_of(path, source) : NULL;
+    bool same = text && strcmp(kept->key, text) == 0;
+    free(text);
+    return same;
+}
+
 /* The predictor for these parameters: the one kept from the last call, or a new one in its
  * place. */
 int hn_predictor_find(
     struct hn_predictor **kept, const char *path, const json_t *source, struct hn_error *err) {
+    if (hn_predictor_is(*kept, path, source))
+        return 0;
     char *text = key_of(path, source);
     if (!text)
         return hn_fail(err, HN_E_INTERNAL, "out of memory");
-    const json_t *step = json_object_get(source, "step");
-    bool moving = step && !json_is_integer(step) &&
-        strcmp(json_string_value(step) ? json_string_value(step) : "", "exported") != 0;
-    if (*kept && strcmp((*kept)->key, text) == 0 && !moving) {
-        free(text);
-        return 0;
-    }
     hn_predictor_destroy(*kept);
     *kept = NULL;
     struct hn_predictor *p = hn_calloc(1, sizeof *p);
@@ -298,9 +347,7 @@ static int make_head_room(struct hn_predictor *p, size_t tokens, struct hn_error
     tokens = tokens > HN_PREDICT_TOKENS ? tokens : HN_PREDICT_TOKENS;
     if (tokens <= p->context)
         return 0;
-    hn_compute_finish(&p->compute);
-    hn_phase_finish(&p->phase);
-    p->context = 0;
+    end_phase(p);
     int rc = hn_predict_phase(&p->phase, &p->loaded, tokens, err);
     if (!rc)
         rc = hn_compute_init(
@@ -327,7 +374,7 @@ static int read_stops(const json_t *stop, struct hn_sampling *w, struct hn_error
 
 int hn_sampling_read(
     const json_t *params, int64_t max_tokens, struct hn_sampling *w, struct hn_error *err) {
-    int64_t top_k = 0, seed = 0;
+    int64_t top_k = 0, seed = 0, logprobs = -1;
     const json_t *stop = json_object_get(params, "stop");
     struct hn_generate_options *o = &w->options;
     *o = (struct hn_generate_options){.top_p = 1, .stop = w->stops};
@@ -341,7 +388,15 @@ int hn_sampling_read(
     if (!rc)
         rc = hn_json_number(params, "top_p", 0, 1, &o->top_p, err);
     if (!rc)
+        rc = hn_json_number(params, "presence_penalty", -2, 2, &o->presence_penalty, err);
+    if (!rc)
+        rc = hn_json_number(params, "frequency_penalty", -2, 2, &o->frequency_penalty, err);
+    if (!rc)
+        rc = hn_json_int(params, "logprobs", 0, HN_TOP_LOGPROBS, &logprobs, err);
+    if (!rc)
         rc = read_stops(stop, w, err);
+    o->tell = logprobs >= 0;
+    o->n_top = logprobs > 0 ? (size_t)logprobs : 0;
     o->max_tokens = (size_t)max_tokens;
     o->top_k = (size_t)top_k;
     o->seed = (uint64_t)seed;
@@ -361,19 +416,19 @@ int hn_predictor_generate(struct hn_predictor *p, const struct hn_prompt *prompt
     }
     int rc = ids && again ? make_room(p, longest + options->max_tokens, err)
                           : hn_fail(err, HN_E_INTERNAL, "out of memory");
-    struct hn_generator g = {.compute = &p->compute,
-        .phase = &p->phase,
-        .model = &p->loaded.model,
-        .codec = &p->loaded.codec,
-        .params = p->params.values,
-        .slots = SLOTS,
-        .context = p->context,
-        .again = again};
+    struct hn_generator g = generator_of(p);
+    g.again = again;
     if (!rc)
         rc = hn_generate(&g, ids, n, options, results, piece, user, err);
     free(ids);
     free(again);
     return rc;
+}
+
+bool hn_predictor_on_texts(const struct hn_predictor *p) {
+    return !p->spec.train.chats &&
+        (json_object_get(p->spec.train.columns, "completion") ||
+            json_object_get(p->spec.train.columns, "text"));
 }
 
 int hn_predictor_answer(

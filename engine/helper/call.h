@@ -41,11 +41,17 @@ typedef int hn_helper_fn(
 hn_helper_fn hn_helper_dataset_inspect, hn_helper_dataset_look, hn_helper_dataset_unpack,
     hn_helper_dataset_correct, hn_helper_dataset_rows, hn_helper_dataset_preview,
     hn_helper_dataset_report, hn_helper_model_inspect, hn_helper_job_plan, hn_helper_predict,
-    hn_helper_evaluate, hn_helper_export, hn_helper_compare, hn_helper_examples, hn_helper_fit,
-    hn_helper_machine_rate;
+    hn_helper_chat, hn_helper_embed, hn_helper_evaluate, hn_helper_export, hn_helper_compare,
+    hn_helper_examples, hn_helper_fit, hn_helper_machine_rate;
 
 /* Sends {"id","chunk"} before the result; takes over `chunk`. */
 int hn_helper_chunk(struct hn_helper_call *call, json_t *chunk, struct hn_error *err);
+/* Answers the call before its op returns: `result` is taken over, `err` where rc is set. An op that
+ * does so returns 0 and leaves *ret NULL. */
+int hn_helper_answer(struct hn_helper_call *call, int rc, json_t *result, struct hn_error *err);
+/* The next request that has come meanwhile, for an op that answers several at once; NULL: none
+ * yet. New reference. */
+json_t *hn_helper_more(struct hn_helper_call *call);
 /* Copies a data set's issues into the call's details. */
 void hn_helper_issues(struct hn_helper_call *call, const struct hn_dataset *data);
 /* Reads DATA ({"path","format","columns","on_error"}) into *path and options; strings are

@@ -141,7 +141,7 @@ static int write_group(
         if (!rc)
             take_answer(e, json_array_get(e->result.rows, rows[i]), &prompts[i], &results[i]);
         hn_prompt_finish(&prompts[i]);
-        hn_buf_free(&results[i].text);
+        hn_generated_finish(&results[i]);
     }
     return rc;
 }

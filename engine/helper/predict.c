@@ -34,17 +34,9 @@ static json_t *result_json(const struct hn_generated *r) {
         "completion_tokens", (json_int_t)r->tokens);
 }
 
-/* Whether the run was trained on bare texts: then a text is asked as it stands, not as a user's
- * message of a chat. */
-static bool trained_on_texts(const struct hn_predictor *p) {
-    return !p->spec.train.chats &&
-        (json_object_get(p->spec.train.columns, "completion") ||
-            json_object_get(p->spec.train.columns, "text"));
-}
-
 static int read_prompt(
     const struct hn_predictor *p, json_t *input, struct hn_prompt *ret, struct hn_error *err) {
-    json_t *asked = json_is_string(input) && trained_on_texts(p)
+    json_t *asked = json_is_string(input) && hn_predictor_on_texts(p)
         ? json_pack("{s:O}", "prompt", input)
         : json_incref(input);
     int rc = hn_prompt_from_input(&p->loaded.codec, asked, ret, err);
@@ -72,7 +64,7 @@ static int answer(struct hn_helper_call *call, const json_t *inputs, const struc
     for (size_t i = 0; prompts && results && i < n; i++) {
         if (!rc && i < done)
             json_array_append_new(data, result_json(&results[i]));
-        hn_buf_free(&results[i].text);
+        hn_generated_finish(&results[i]);
         hn_prompt_finish(&prompts[i]);
     }
     free(prompts);

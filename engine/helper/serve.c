@@ -32,6 +32,8 @@ static const struct request_kind {
     {"model.inspect", hn_helper_model_inspect},
     {"job.plan", hn_helper_job_plan},
     {"predict", hn_helper_predict},
+    {"chat", hn_helper_chat},
+    {"embed", hn_helper_embed},
     {"evaluate", hn_helper_evaluate},
     {"export", hn_helper_export},
     {"compare", hn_helper_compare},
@@ -40,19 +42,25 @@ static const struct request_kind {
     {"machine.rate", hn_helper_machine_rate},
 };
 
+struct line {
+    struct line *next;
+    size_t size;
+    char text[];
+};
+
 /*
  * The socket. A thread of its own reads it, so that a pause or the caller's end is heard while an
- * op runs, and sends the signs of life; requests are handed to the main thread one at a time.
+ * op runs, and sends the signs of life. Requests wait for the main thread, which takes one at a
+ * time; an op that answers several at once takes more of them (hn_helper_more).
  */
 struct hn_wire {
     int fd;
     pthread_mutex_t lock; /* guards what follows, and is held while a line is written */
     pthread_cond_t changed;
-    char *line; /* the next request, NULL: none yet, or taken */
-    size_t size;
-    bool ended;             /* nothing comes after it */
-    bool busy;              /* with a request that was taken, `id` once it is known */
-    json_int_t id, beat_ms; /* beat_ms 0: none is wanted */
+    struct line *first, **last; /* requests that wait; the caller bounds them */
+    bool ended;                 /* nothing comes after them */
+    bool busy;                  /* with a request that was taken, `id` once it is known */
+    json_int_t id, beat_ms;     /* beat_ms 0: none is wanted */
     atomic_bool pause;
 };
 
@@ -103,7 +111,21 @@ static json_t *dispatch(struct hn_helper_call *call, const json_t *request) {
         }
     if (rc && !err.code)
         hn_fail(&err, rc, "%s", hn_error_text(rc));
+    if (!rc && !result)
+        return NULL; /* it has answered */
     return rc ? error_reply(call, &err) : json_pack("{s:I, s:o}", "id", call->id, "result", result);
+}
+
+int hn_helper_answer(struct hn_helper_call *call, int rc, json_t *result, struct hn_error *err) {
+    if (rc && !err->code)
+        hn_fail(err, rc, "%s", hn_error_text(rc));
+    json_t *reply =
+        rc ? error_reply(call, err) : json_pack("{s:I, s:o}", "id", call->id, "result", result);
+    pthread_mutex_lock(&call->wire->lock);
+    rc = send_line(call->wire, reply, err);
+    pthread_mutex_unlock(&call->wire->lock);
+    json_decref(reply);
+    return rc;
 }
 
 /* From here on, beats and pauses are for this request. */
@@ -119,7 +141,7 @@ static void begin_request(struct hn_wire *wire, const json_t *request) {
 static int end_request(struct hn_wire *wire, const json_t *reply, struct hn_error *err) {
     pthread_mutex_lock(&wire->lock);
     wire->busy = false;
-    int rc = send_line(wire, reply, err);
+    int rc = reply ? send_line(wire, reply, err) : 0;
     pthread_mutex_unlock(&wire->lock);
     return rc;
 }
@@ -146,7 +168,7 @@ static int beat(struct hn_wire *wire, uint64_t *seen, int64_t *last) {
     clock_gettime(CLOCK_MONOTONIC, &now);
     int64_t ms = (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
     pthread_mutex_lock(&wire->lock);
-    bool works = wire->busy || wire->line;
+    bool works = wire->busy || wire->first;
     json_int_t every = !works ? IDLE_BEAT_MS : wire->beat_ms > 0 ? wire->beat_ms : FIRST_BEAT_MS;
     if (ms - *last >= every) {
         uint64_t count = hn_pulse_count();
@@ -163,11 +185,11 @@ static int beat(struct hn_wire *wire, uint64_t *seen, int64_t *last) {
     return (int)every;
 }
 
-/* A request is handed over when the one before was taken; a pause is heard at once. */
+/* A pause is heard at once; everything else waits in its order. */
 static void take_line(struct hn_wire *wire, const char *line, size_t size) {
     static const char pause[] = "{\"pause\":";
     bool is_pause = size > sizeof pause && memcmp(line, pause, sizeof pause - 1) == 0;
-    char *copy = is_pause ? NULL : malloc(size + 1);
+    struct line *copy = is_pause ? NULL : malloc(sizeof *copy + size);
     pthread_mutex_lock(&wire->lock);
     if (is_pause) {
         if (wire->busy && strtoll(line + sizeof pause - 1, NULL, 10) == wire->id)
@@ -175,11 +197,11 @@ static void take_line(struct hn_wire *wire, const char *line, size_t size) {
     } else if (!copy) {
         _exit(1); /* out of memory before anything was done: the caller starts another helper */
     } else {
-        while (wire->line)
-            pthread_cond_wait(&wire->changed, &wire->lock);
-        memcpy(copy, line, size);
-        wire->line = copy;
-        wire->size = size;
+        copy->next = NULL;
+        copy->size = size;
+        memcpy(copy->text, line, size);
+        *wire->last = copy;
+        wire->last = &copy->next;
         pthread_cond_broadcast(&wire->changed);
     }
     pthread_mutex_unlock(&wire->lock);
@@ -231,18 +253,26 @@ static void *listen_to_caller(void *arg) {
     return NULL;
 }
 
-/* The next request; NULL when there is none any more. */
-static char *next_line(struct hn_wire *wire, size_t *size) {
+/* The next request; NULL when there is none any more, or, where `wait` is false, none yet. */
+static struct line *next_line(struct hn_wire *wire, bool wait) {
     pthread_mutex_lock(&wire->lock);
-    while (!wire->line && !wire->ended)
+    while (wait && !wire->first && !wire->ended)
         pthread_cond_wait(&wire->changed, &wire->lock);
-    char *line = wire->line;
-    *size = wire->size;
-    wire->line = NULL;
-    wire->busy = line != NULL;
-    pthread_cond_broadcast(&wire->changed);
+    struct line *line = wire->first;
+    if (line && !(wire->first = line->next))
+        wire->last = &wire->first;
+    wire->busy = line || !wait;
     pthread_mutex_unlock(&wire->lock);
     return line;
+}
+
+json_t *hn_helper_more(struct hn_helper_call *call) {
+    struct line *line = next_line(call->wire, false);
+    json_t *request = NULL;
+    if (line)
+        hn_json_parse(line->text, line->size, &request, NULL);
+    free(line);
+    return request;
 }
 
 int hn_helper_serve(int fd) {
@@ -250,14 +280,15 @@ int hn_helper_serve(int fd) {
         .lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
     struct hn_predictor *predictor = NULL;
     pthread_t thread;
-    char *line;
+    struct line *line;
     int failed = 0;
     wire.fd = fd; /* static: the thread outlives this function */
+    wire.last = &wire.first;
     if (pthread_create(&thread, NULL, listen_to_caller, &wire))
         return 1;
     pthread_detach(thread);
-    for (size_t size; !failed && (line = next_line(&wire, &size)); free(line))
-        failed = serve_line(&wire, &predictor, line, size) != 0;
+    for (; !failed && (line = next_line(&wire, true)); free(line))
+        failed = serve_line(&wire, &predictor, line->text, line->size) != 0;
     hn_predictor_destroy(predictor);
     return failed;
 }

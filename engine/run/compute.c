@@ -4,6 +4,7 @@
 #include "engine/kernels/kernels.h"
 
 #include <stdio.h>
+#include <string.h>
 
 int hn_compute_init(struct hn_compute *compute, unsigned threads, size_t arena_bytes, size_t tokens,
     struct hn_error *err) {
@@ -36,6 +37,20 @@ void hn_compute_run(struct hn_compute *compute, const struct hn_phase *phase, st
     x->batch = &compute->batch.batch;
     x->arena = compute->arena;
     hn_exec_run(x, &hn_ops_fast);
+}
+
+void hn_cache_copy(
+    struct hn_compute *compute, const struct hn_phase *phase, size_t from, size_t to, size_t n) {
+    const struct hn_plan *plan = &phase->plan;
+    float *cache = (float *)(compute->arena + plan->buffers[plan->cache].offset);
+    for (size_t i = 0; i < plan->n_steps; i++) {
+        const struct hn_op *op = plan->steps[i].op;
+        if (op->kind != HN_OP_ATTENTION || !op->attr.attention.cached)
+            continue;
+        size_t cols = 2 * op->attr.attention.kv_heads * op->attr.attention.head_dim;
+        float *layer = cache + op->attr.attention.cache_layer * cols * plan->caps.cache_rows;
+        memcpy(layer + to * cols, layer + from * cols, n * cols * sizeof *layer);
+    }
 }
 
 void hn_compute_name(char *out, size_t size) {

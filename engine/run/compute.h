@@ -26,6 +26,9 @@ void hn_compute_clear(struct hn_compute *compute, const struct hn_phase *phase);
 /* Runs the phase on compute->batch with the fast ops. `x` carries params, grads, sums, dropout; the
  * rest is filled in. */
 void hn_compute_run(struct hn_compute *compute, const struct hn_phase *phase, struct hn_exec *x);
+/* Copies `n` rows of the phase's key-value cache, in all layers; the two places do not overlap. */
+void hn_cache_copy(
+    struct hn_compute *compute, const struct hn_phase *phase, size_t from, size_t to, size_t n);
 /* "OpenBLAS 0.3.21 SkylakeX, avx512": what bits depend on besides the build. */
 void hn_compute_name(char *out, size_t size);
 

@@ -162,12 +162,12 @@ void hn_loaded_finish(struct hn_loaded *loaded) {
 }
 
 int hn_sample_phase(struct hn_phase *phase, const struct hn_model *model,
-    const struct hn_adapter *adapter, size_t slots, size_t context, unsigned threads,
+    const struct hn_adapter *adapter, size_t slots, size_t rows, unsigned threads,
     struct hn_error *err) {
     struct hn_graph_options graph = {.adapter = adapter, .logits = true, .cached = true};
     struct hn_plan_options plan = {
         .caps = {.dims = {[HN_DIM_TOKENS] = HN_SAMPLE_CHUNK, [HN_DIM_TARGETS] = slots},
-            .cache_rows = slots * context,
+            .cache_rows = rows,
             .threads = threads}};
     return hn_phase_make(phase, model, &graph, &plan, err);
 }

@@ -52,9 +52,10 @@ void hn_spec_path(char *ret, size_t size, const char *dir, const char *file);
  */
 enum { HN_SAMPLE_SLOTS = 4, HN_SAMPLE_CHUNK = 512, HN_VERIFY_TARGETS = 32 };
 
-/* Plans a generation phase: `slots` sequences of at most `context` tokens. */
+/* Plans a generation phase: `slots` sequences at once, which together have `rows` rows of the
+ * key-value cache. */
 int hn_sample_phase(struct hn_phase *phase, const struct hn_model *model,
-    const struct hn_adapter *adapter, size_t slots, size_t context, unsigned threads,
+    const struct hn_adapter *adapter, size_t slots, size_t rows, unsigned threads,
     struct hn_error *err);
 
 #endif

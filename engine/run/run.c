@@ -720,7 +720,8 @@ int hn_run_plan(struct hn_run *run, struct hn_error *err) {
         rc = hn_phase_make(&run->phases[HN_PHASE_VERIFY], &run->loaded.model, &verify, &plan, err);
     if (!rc && (run->n_sample_rows || spec->hp.eval_generate))
         rc = hn_sample_phase(&run->phases[HN_PHASE_SAMPLE], &run->loaded.model, loss.adapter,
-            HN_SAMPLE_SLOTS, (size_t)spec->hp.max_length + (size_t)spec->sample_tokens,
+            HN_SAMPLE_SLOTS,
+            HN_SAMPLE_SLOTS * ((size_t)spec->hp.max_length + (size_t)spec->sample_tokens),
             run->threads, err);
     if (!rc)
         sum_memory(run);

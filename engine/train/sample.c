@@ -33,6 +33,7 @@ static int write_group(struct hn_trainer *t, const struct hn_dataset *data, cons
         .params = t->params.values,
         .slots = HN_SAMPLE_SLOTS,
         .context = (size_t)(t->spec.hp.max_length + t->spec.sample_tokens),
+        .rows = t->run.phases[HN_PHASE_SAMPLE].plan.caps.cache_rows,
         .again = again};
     struct hn_generate_options o = {.max_tokens = (size_t)t->spec.sample_tokens, .top_p = 1};
     int rc = 0;
@@ -53,7 +54,7 @@ static int write_group(struct hn_trainer *t, const struct hn_dataset *data, cons
     for (size_t i = 0; i < count; i++) {
         if (!rc)
             rc = each(t, data, of[i], &prompts[i], &results[i], user, err);
-        hn_buf_free(&results[i].text);
+        hn_generated_finish(&results[i]);
         hn_prompt_finish(&prompts[i]);
     }
     return rc;

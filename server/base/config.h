@@ -27,7 +27,7 @@ struct hn_config {
     int64_t slots, threads, memory, max_upload, max_body, token_cache, disk_reserve, grace_seconds,
         hang_seconds, idle_seconds;
     int64_t retain_days, retain_bytes, lost_days, scrub_days, care_seconds;
-    int64_t helpers, helper_seconds;
+    int64_t helpers, helper_seconds, serving, inference_share;
     int64_t request_memory; /* bytes, of all requests that are worked on */
     int64_t max_connections, max_per_client;
     int64_t log_level, log_format; /* enum hn_log_level, hn_log_format */

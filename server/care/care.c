@@ -172,6 +172,7 @@ static void take_care(void *arg) {
     hn_helper_rest(server->data_helper);
     hn_helper_rest(server->predict_helper);
     hn_helper_rest(server->report_helper);
+    hn_serving_rest(server->serving);
     if (!care->measured || hn_time_tick() - care->measured > MEASURE_MS ||
         server->config->retain_bytes)
         measure(care);

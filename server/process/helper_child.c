@@ -54,7 +54,7 @@ static void lose(struct hn_helper_child *child) {
     hn_helper_child_end(child);
 }
 
-static int start(struct hn_helper_child *child, struct hn_error *err) {
+int hn_helper_child_start(struct hn_helper_child *child, struct hn_error *err) {
     int pair[2];
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair))
         return hn_fail_errno(err, errno, "cannot make a socket for the helper");
@@ -73,7 +73,7 @@ static int start(struct hn_helper_child *child, struct hn_error *err) {
     return 0;
 }
 
-static int broken(struct hn_error *err) {
+int hn_helper_child_broken(struct hn_error *err) {
     hn_fail(err, HN_E_INTERNAL, "the helper process died while it worked on this request");
     hn_error_hint(err, "the file or model may be damaged; other requests are not affected");
     return HN_E_INTERNAL;
@@ -126,7 +126,7 @@ static int await(struct talk *t, short events, struct hn_error *err) {
             ask_for_pause(t);
         n = poll(&p, 1, HN_HELPER_TICK_MS);
         if (n < 0 && errno != EINTR)
-            return broken(err);
+            return hn_helper_child_broken(err);
         n = n > 0;
         int rc = hn_helper_wanted(t->question, t->child->stop, err);
         t->unwanted = rc != 0;
@@ -150,25 +150,32 @@ static int send_line(struct talk *t, const struct hn_buf *line, struct hn_error 
             if (rc)
                 return rc;
         } else {
-            return broken(err);
+            return hn_helper_child_broken(err);
         }
     }
     return 0;
+}
+
+bool hn_helper_child_next(struct hn_helper_child *child, size_t *seen, json_t **ret) {
+    struct hn_buf *in = &child->in;
+    char *newline = in->size > *seen ? memchr(in->data + *seen, '\n', in->size - *seen) : NULL;
+    *seen = newline ? 0 : in->size;
+    if (!newline)
+        return false;
+    size_t size = (size_t)(newline - in->data);
+    if (hn_json_parse(in->data, size, ret, NULL))
+        *ret = NULL;
+    in->size -= size + 1;
+    memmove(in->data, newline + 1, in->size);
+    return true;
 }
 
 /* The next line as JSON. */
 static int receive(struct talk *t, json_t **ret, struct hn_error *err) {
     struct hn_buf *in = &t->child->in;
     for (size_t seen = 0;;) {
-        char *newline = in->size > seen ? memchr(in->data + seen, '\n', in->size - seen) : NULL;
-        if (newline) {
-            size_t size = (size_t)(newline - in->data);
-            int rc = hn_json_parse(in->data, size, ret, NULL);
-            in->size -= size + 1;
-            memmove(in->data, newline + 1, in->size);
-            return rc || !json_is_object(*ret) ? broken(err) : 0;
-        }
-        seen = in->size;
+        if (hn_helper_child_next(t->child, &seen, ret))
+            return json_is_object(*ret) ? 0 : hn_helper_child_broken(err);
         int rc = await(t, POLLIN, err);
         if (rc)
             return rc;
@@ -177,7 +184,7 @@ static int receive(struct talk *t, json_t **ret, struct hn_error *err) {
         if (n < 0 && (errno == EAGAIN || errno == EINTR))
             continue;
         if (n <= 0)
-            return broken(err);
+            return hn_helper_child_broken(err);
         t->alive = hn_time_tick();
         hn_buf_append(in, chunk, (size_t)n);
         if (in->failed)
@@ -185,7 +192,7 @@ static int receive(struct talk *t, json_t **ret, struct hn_error *err) {
     }
 }
 
-static int take_error(const json_t *error, json_t **ret_details, struct hn_error *err) {
+int hn_helper_child_error(const json_t *error, json_t **ret_details, struct hn_error *err) {
     const char *code = "internal", *message = "the helper failed", *field = "", *hint = "";
     hn_json_string(error, "code", &code, NULL);
     hn_json_string(error, "message", &message, NULL);
@@ -211,7 +218,7 @@ static int take(struct talk *t, const json_t *line, bool *more, json_t **ret, js
     json_t *result = json_object_get(line, "result");
     *more = false;
     if (json_integer_value(json_object_get(line, "id")) != t->id)
-        return broken(err);
+        return hn_helper_child_broken(err);
     if (chunk || json_object_get(line, "beat")) {
         *more = true;
         t->unwanted = chunk && q->chunk && q->chunk(q->ud, chunk);
@@ -219,7 +226,7 @@ static int take(struct talk *t, const json_t *line, bool *more, json_t **ret, js
     }
     t->whole = true;
     if (error)
-        return take_error(error, ret_details, err);
+        return hn_helper_child_error(error, ret_details, err);
     *ret = result ? json_incref(result) : json_null();
     return 0;
 }
@@ -266,7 +273,7 @@ int hn_helper_child_ask(struct hn_helper_child *child, const struct hn_question 
     if (child->fd >= 0 && recv(child->fd, &probe, 1, MSG_PEEK | MSG_DONTWAIT) >= 0)
         lose(child);
     if (!rc && child->fd < 0)
-        rc = start(child, err);
+        rc = hn_helper_child_start(child, err);
     if (!rc)
         rc = send_line(&t, &line, err);
     if (!rc)

@@ -23,6 +23,15 @@ struct hn_helper_child {
 void hn_helper_child_init(struct hn_helper_child *child);
 /* Ends the process whatever it does; the next question starts another. */
 void hn_helper_child_end(struct hn_helper_child *child);
+/* Starts its process. */
+int hn_helper_child_start(struct hn_helper_child *child, struct hn_error *err);
+/* Takes the next whole line of what was read, as JSON; false: there is none yet. *ret NULL: it is
+ * not JSON. *seen (from 0) is kept between calls that find none. */
+bool hn_helper_child_next(struct hn_helper_child *child, size_t *seen, json_t **ret);
+/* The "error" of an answer as an error with its code; *ret_details as of hn_helper_call. */
+int hn_helper_child_error(const json_t *error, json_t **ret_details, struct hn_error *err);
+/* What is told when the process has died. */
+int hn_helper_child_broken(struct hn_error *err);
 int hn_helper_child_ask(struct hn_helper_child *child, const struct hn_question *question,
     json_t **ret, json_t **ret_details, struct hn_error *err);
 /* HN_E_BUSY where the daemon stops or nobody waits for the answer any more. */
