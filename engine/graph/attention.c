@@ -111,7 +111,7 @@ static float *pack(struct hn_operand *b, bool trans, const float *rows, size_t s
 static void scores(const struct attention *a, const float *q, const struct key_block *b, size_t m,
     size_t n, size_t visible, float *s) {
     if (a->alone)
-        a->k->dots(s, 1, a->scale, false, q, b->keys, b->stride, n, a->d);
+        a->k->dots(s, 1, a->scale, false, q, 0, 1, b->keys, b->stride, n, a->d);
     else
         hn_gemm_operand(false, m, n, a->d, a->scale, q, a->cols, &b->keys_turned, false, s, n);
     for (size_t r = 0; a->causal && r < m; r++)

@@ -9,8 +9,10 @@
 #define AHEAD 16 /* rows of a weight */
 #define LINE 64  /* bytes of a cache line */
 #define ROWS 12  /* a chunk's rows are a multiple of a micro-kernel's, whichever it is */
-#define DOTS_DEPTH \
-    4096 /* values of a row that are dequantised at once: they stay in the first-level cache */
+/* rows of a weight, and values of each, that are dequantised at once: they stay in the first-level
+ * cache */
+#define DOTS_ROWS 8
+#define DOTS_DEPTH 1024
 
 static size_t least(size_t a, size_t b) {
     return a < b ? a : b;
@@ -136,9 +138,7 @@ static void dequantise_rows(
 
 void hn_dots(size_t m, size_t n, size_t k, float alpha, const float *a, size_t lda, const float *b,
     size_t ldb, bool add, float *c, size_t ldc) {
-    const struct hn_kernels *kernels = hn_kernels();
-    for (size_t j = 0; j < n; j++)
-        kernels->dots(c + j, ldc, alpha, add, b + j * ldb, a, lda, m, k);
+    hn_kernels()->dots(c, ldc, alpha, add, b, ldb, n, a, lda, m, k);
 }
 
 void hn_dots_weight(size_t m, size_t n, size_t k, const float *a, size_t lda,
@@ -156,11 +156,12 @@ void hn_dots_weight(size_t m, size_t n, size_t k, const float *a, size_t lda,
         return;
     }
     bool begun = begin(m, n, add, c, ldc);
-    for (size_t j = 0; j < n; j++)
+    for (size_t j = 0; j < n; j += DOTS_ROWS)
         for (size_t t = 0; t < k; t += DOTS_DEPTH) {
-            size_t depth = least(DOTS_DEPTH, k - t);
-            dequantise_rows(w, p->r0 + j, 1, p->c0 + t, depth, scratch);
-            hn_kernels()->dots(c + j, ldc, 1, begun || t, scratch, a + t, lda, m, depth);
+            size_t depth = least(DOTS_DEPTH, k - t), rows = least(DOTS_ROWS, n - j);
+            dequantise_rows(w, p->r0 + j, rows, p->c0 + t, depth, scratch);
+            hn_kernels()->dots(
+                c + j, ldc, 1, begun || t, scratch, depth, rows, a + t, lda, m, depth);
         }
 }
 

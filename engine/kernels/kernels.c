@@ -18,6 +18,7 @@
 #define LANES 16
 typedef float vec __attribute__((vector_size(64), aligned(4)));
 typedef int32_t ivec __attribute__((vector_size(64), aligned(4)));
+typedef int8_t bytes __attribute__((vector_size(16)));
 #define INLINE static inline __attribute__((always_inline))
 
 INLINE vec splat(float a) {
@@ -26,6 +27,27 @@ INLINE vec splat(float a) {
 
 INLINE vec load(const float *p) {
     return *(const vec *)p;
+}
+
+INLINE bytes load_bytes(const uint8_t *p) {
+    bytes v;
+    memcpy(&v, p, sizeof v);
+    return v;
+}
+
+/* Compilers take the conversion apart, byte by byte, where they are not told how to do it. */
+INLINE vec to_floats(bytes v) {
+#if defined(__AVX512F__)
+    return (vec)_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32((__m128i)v));
+#elif defined(__AVX2__)
+    __m256 halves[2] = {_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32((__m128i)v)),
+        _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_unpackhi_epi64((__m128i)v, (__m128i)v)))};
+    vec out;
+    memcpy(&out, halves, sizeof out);
+    return out;
+#else
+    return __builtin_convertvector(v, vec);
+#endif
 }
 
 INLINE void store(float *p, vec v) {
@@ -58,12 +80,11 @@ INLINE void store_part(float *p, vec v, size_t n) {
 #define STORE(p, v) (FULL ? store((p) + i, v) : store_part((p) + i, v, left))
 
 INLINE float fold_sum(vec v) {
-    float s[LANES];
-    memcpy(s, &v, sizeof s);
-    for (size_t half = LANES / 2; half; half /= 2)
-        for (size_t i = 0; i < half; i++)
-            s[i] += s[i + half];
-    return s[0];
+    v += __builtin_shufflevector(v, v, 8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7);
+    v += __builtin_shufflevector(v, v, 4, 5, 6, 7, 0, 1, 2, 3, 12, 13, 14, 15, 8, 9, 10, 11);
+    v += __builtin_shufflevector(v, v, 2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13);
+    v += __builtin_shufflevector(v, v, 1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 13, 12, 15, 14);
+    return v[0];
 }
 
 INLINE vec select_vec(ivec mask, vec a, vec b) {
@@ -117,39 +138,71 @@ static float dot(const float *a, const float *b, size_t n) {
     return fold_sum(sum);
 }
 
-/* `rows` is a constant where this is inlined. */
-INLINE void dots_of(int rows, float *out, size_t ldo, float alpha, bool add, const float *w,
-    const float *x, size_t ldx, size_t n) {
-    enum { CHAINS = 4 };
-    vec sums[4][CHAINS];
+/* Sums of a block of weight rows and rows of x, which stay in registers. */
+#if defined(__AVX512F__)
+enum { WIDE = 4, HIGH = 4 };
+#else
+enum { WIDE = 2, HIGH = 2 };
+#endif
+
+struct dots {
+    float *out;
+    const float *w, *x;
+    size_t ldo, ldw, ldx, n;
+    float alpha;
+    bool add;
+};
+
+/* `cols` and `rows` are constants where this is inlined. */
+INLINE void dots_of(int cols, int rows, const struct dots *d, size_t col, size_t row) {
+    const float *w = d->w + col * d->ldw, *x = d->x + row * d->ldx;
+    vec sums[8][8];
     size_t i = 0;
-    for (int r = 0; r < rows; r++)
-        for (int c = 0; c < CHAINS; c++)
-            sums[r][c] = splat(0);
-    for (; i + CHAINS * LANES <= n; i += CHAINS * LANES)
-        for (int c = 0; c < CHAINS; c++) {
-            vec value = load(w + i + c * LANES);
-            for (int r = 0; r < rows; r++)
-                sums[r][c] += value * load(x + (size_t)r * ldx + i + c * LANES);
-        }
-    for (int c = 0; i < n; c++, i += LANES) {
-        size_t left = n - i < LANES ? n - i : LANES;
-        vec value = load_part(w + i, left, 0);
+    for (int c = 0; c < cols; c++)
         for (int r = 0; r < rows; r++)
-            sums[r][c] += value * load_part(x + (size_t)r * ldx + i, left, 0);
+            sums[c][r] = splat(0);
+    for (; i + LANES <= d->n; i += LANES)
+        for (int c = 0; c < cols; c++) {
+            vec value = load(w + (size_t)c * d->ldw + i);
+            for (int r = 0; r < rows; r++)
+                sums[c][r] += value * load(x + (size_t)r * d->ldx + i);
+        }
+    for (int c = 0; i < d->n && c < cols; c++) {
+        vec value = load_part(w + (size_t)c * d->ldw + i, d->n - i, 0);
+        for (int r = 0; r < rows; r++)
+            sums[c][r] += value * load_part(x + (size_t)r * d->ldx + i, d->n - i, 0);
     }
-    for (int r = 0; r < rows; r++) {
-        float sum = fold_sum((sums[r][0] + sums[r][1]) + (sums[r][2] + sums[r][3])) * alpha;
-        out[(size_t)r * ldo] = add ? out[(size_t)r * ldo] + sum : sum;
-    }
+    for (int r = 0; r < rows; r++)
+        for (int c = 0; c < cols; c++) {
+            float *out = d->out + (row + (size_t)r) * d->ldo + col + (size_t)c;
+            float sum = fold_sum(sums[c][r]) * d->alpha;
+            *out = d->add ? *out + sum : sum;
+        }
 }
 
-static void dots(float *out, size_t ldo, float alpha, bool add, const float *w, const float *x,
-    size_t ldx, size_t rows, size_t n) {
-    for (; rows >= 4; rows -= 4, out += 4 * ldo, x += 4 * ldx)
-        dots_of(4, out, ldo, alpha, add, w, x, ldx, n);
-    for (; rows; rows--, out += ldo, x += ldx)
-        dots_of(1, out, ldo, alpha, add, w, x, ldx, n);
+/* One row of x, or `HIGH` of them. */
+INLINE void dots_rows(int rows, const struct dots *d, size_t cols, size_t row) {
+    size_t c = 0;
+    if (rows == 1)
+        for (; c + 2 * WIDE <= cols; c += 2 * WIDE)
+            dots_of(2 * WIDE, 1, d, c, row);
+    for (; c + WIDE <= cols; c += WIDE)
+        dots_of(WIDE, rows, d, c, row);
+    for (; c < cols; c++)
+        dots_of(1, rows, d, c, row);
+}
+
+static void dots(float *out, size_t ldo, float alpha, bool add, const float *w, size_t ldw,
+    size_t cols, const float *x, size_t ldx, size_t rows, size_t n) {
+    const struct dots d = {out, w, x, ldo, ldw, ldx, n, alpha, add};
+    size_t r = 0;
+    if (cols == 1)
+        for (; r + 2 * HIGH <= rows; r += 2 * HIGH)
+            dots_of(1, 2 * HIGH, &d, 0, r);
+    for (; r + HIGH <= rows; r += HIGH)
+        dots_rows(HIGH, &d, cols, r);
+    for (; r < rows; r++)
+        dots_rows(1, &d, cols, r);
 }
 
 static void axpy(float *y, float a, const float *x, size_t n){
@@ -369,21 +422,16 @@ static double sum_squares(const float *x, size_t n) {
     return sums[0];
 }
 
-/* Blocks of 32 nibbles: low halves first. The compiler turns these loops into byte shuffles and
- * conversions. */
+/* Blocks of 32 nibbles: low halves first. */
 static void dequantise_q4_0(float *out, const void *blocks, size_t n) {
     const uint8_t *p = blocks;
     for (; n; n -= 32, out += 32, p += 18) {
         uint16_t h;
         memcpy(&h, p, 2);
         float d = half(h);
-        int32_t q[32];
-        for (size_t i = 0; i < 16; i++) {
-            q[i] = (p[2 + i] & 15) - 8;
-            q[i + 16] = (p[2 + i] >> 4) - 8;
-        }
-        for (size_t i = 0; i < 32; i++)
-            out[i] = d * (float)q[i];
+        bytes q = load_bytes(p + 2);
+        store(out, splat(d) * to_floats((q & 15) - 8));
+        store(out + 16, splat(d) * to_floats((q >> 4 & 15) - 8));
     }
 }
 
@@ -393,14 +441,10 @@ static void dequantise_q4_1(float *out, const void *blocks, size_t n) {
         uint16_t h[2];
         memcpy(h, p, 4);
         float d = half(h[0]), m = half(h[1]);
-        int32_t q[32];
-        for (size_t i = 0; i < 16; i++) {
-            q[i] = p[4 + i] & 15;
-            q[i + 16] = p[4 + i] >> 4;
-        }
-        for (size_t i = 0; i < 32;
-             i++) /* exact product: 4 bits times 11 bits, so fusing the sum changes nothing */
-            out[i] = d * (float)q[i] + m;
+        bytes q = load_bytes(p + 4);
+        /* exact product: 4 bits times 11 bits, so fusing the sum changes nothing */
+        store(out, splat(d) * to_floats(q & 15) + splat(m));
+        store(out + 16, splat(d) * to_floats(q >> 4 & 15) + splat(m));
     }
 }
 
@@ -410,8 +454,8 @@ static void dequantise_q8_0(float *out, const void *blocks, size_t n) {
         uint16_t h;
         memcpy(&h, p, 2);
         float d = half(h);
-        for (size_t i = 0; i < 32; i++)
-            out[i] = d * (float)(int8_t)p[2 + i];
+        for (size_t i = 0; i < 32; i += LANES)
+            store(out + i, splat(d) * to_floats(load_bytes(p + 2 + i)));
     }
 }
 

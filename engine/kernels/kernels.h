@@ -37,10 +37,10 @@ struct hn_kernels {
     const struct hn_gemm_kernels *gemm;     /* NULL: matmuls go through OpenBLAS */
     float (*max)(const float *x, size_t n); /* −inf for n = 0 */
     float (*dot)(const float *a, const float *b, size_t n);
-    /* out[r·ldo] = alpha · (w · x[r·ldx …]) + (add ? out[r·ldo] : 0) for r < rows. Four times
-     * sixteen partial sums, the same ones whatever `rows` is. */
-    void (*dots)(float *out, size_t ldo, float alpha, bool add, const float *w, const float *x,
-        size_t ldx, size_t rows, size_t n);
+    /* out[r·ldo + c] = alpha · (w[c·ldw …] · x[r·ldx …]) + (add ? out[r·ldo + c] : 0) for r < rows
+     * and c < cols. Sixteen partial sums, the same ones whatever `rows` and `cols` are. */
+    void (*dots)(float *out, size_t ldo, float alpha, bool add, const float *w, size_t ldw,
+        size_t cols, const float *x, size_t ldx, size_t rows, size_t n);
     void (*mix)(
         /* y += Σ a[r]·x[r·ldx …] */
         float *y, const float *a, const float *x, size_t ldx, size_t rows, size_t n);
