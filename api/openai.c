@@ -78,6 +78,16 @@ char *hn_openai_error_text(const struct hn_error *err) {
     return hn_reply_text(error_json(err, NULL));
 }
 
+int hn_openai_reply_list(struct hn_request *req, json_t *data, bool more, struct hn_error *err) {
+    size_t n = json_array_size(data);
+    json_t *first = json_object_get(json_array_get(data, 0), "id"),
+           *last = n ? json_object_get(json_array_get(data, n - 1), "id") : NULL;
+    return hn_reply_json(req, 200,
+        json_pack("{s:s, s:o, s:O?, s:O?, s:b}", "object", "list", "data", data, "first_id", first,
+            "last_id", last, "has_more", more),
+        err);
+}
+
 int64_t hn_openai_time(const char *time) {
     struct tm tm = {0};
     return time && strptime(time, "%Y-%m-%dT%H:%M:%S", &tm) ? (int64_t)timegm(&tm) : 0;
@@ -116,7 +126,7 @@ bool hn_openai_model_job(const char *name, char id[HN_ID_SIZE], int64_t *ret_ste
     if (end - from > 20)
         return false;
     snprintf(id, HN_ID_SIZE, "%s%.*s", result ? "job_" : "", (int)(end - from), from);
-    if (!hn_id_valid("job_", id))
+    if (!hn_id_valid("job", id))
         return false;
     if (!step)
         return true;

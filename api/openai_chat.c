@@ -103,7 +103,7 @@ static json_t *calls_of(const json_t *choice, bool numbered) {
     json_array_foreach(json_object_get(choice, "calls"), i, call) {
         char id[HN_ID_SIZE];
         json_t *out = json_copy(call);
-        hn_id_make("call_", id);
+        hn_id_make("call", id);
         json_object_set_new(out, "id", json_string(id));
         if (numbered)
             json_object_set_new(out, "index", json_integer((json_int_t)i));

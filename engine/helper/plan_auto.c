@@ -112,9 +112,14 @@ static void choose_rate(struct hn_planning *p, const struct hn_model *model, siz
         p->spec.labels.objective == HN_OBJECTIVE_TOKENS && rows < FEW_ROWS;
     p->spec.hp.learning_rate =
         (model->arch->encoder ? encoder : decoder)[p->spec.method][width] * (few ? 2 : 1);
-    hn_planning_because(p, "learning_rate", "%.3g: %s of %s %zu wide%s", p->spec.hp.learning_rate,
+    double base = p->spec.hp.learning_rate, factor = p->spec.hp.learning_rate_multiplier;
+    char times[64] = "";
+    if (factor != 1)
+        snprintf(times, sizeof times, ", %.3g times learning_rate_multiplier %.6g", base, factor);
+    p->spec.hp.learning_rate = base * factor;
+    hn_planning_because(p, "learning_rate", "%.3g: %s of %s %zu wide%s%s", base * factor,
         what[p->spec.method], model->arch->encoder ? "an encoder" : "a decoder", hidden,
-        few ? ", twice as much for few rows" : "");
+        few ? ", twice as much for few rows" : "", times);
 }
 
 /* Adapters of a task with a head have no dropout and a large rate: with some thousand rows a third
@@ -123,6 +128,12 @@ static double choose_epochs(enum hn_method method, bool head, size_t rows) {
     if (head)
         return rows < 1000 ? 10 : method == HN_METHOD_LORA && rows >= 4000 ? 2 : 3;
     return rows < 300 ? 5 : rows < 3000 ? 3 : rows < 20000 ? 2 : 1;
+}
+
+static int refuse_factor(struct hn_error *err, const char *why) {
+    hn_fail(err, HN_E_INVALID_FIELD, "%s", why);
+    hn_error_field(err, "hyperparameters.learning_rate_multiplier");
+    return HN_E_INVALID_FIELD;
 }
 
 /* What can be chosen before the rows are tokenised. */
@@ -156,6 +167,13 @@ int hn_planning_choose(struct hn_planning *p, const struct hn_model *model, stru
     }
     if (hn_is_auto(hp->learning_rate))
         choose_rate(p, model, train_rows);
+    else if (hp->learning_rate_multiplier != 1)
+        return refuse_factor(err,
+            "learning_rate_multiplier is a factor of the rate that \"auto\" chooses, and "
+            "learning_rate is given");
+    if (hp->learning_rate > 10)
+        return refuse_factor(
+            err, "learning_rate_multiplier makes the learning rate larger than 10");
     if (hp->max_length == HN_AUTO_INT)
         hp->max_length =
             (int64_t)(model->config.context < HN_AUTO_MAX_LENGTH ? model->config.context

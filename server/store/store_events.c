@@ -29,6 +29,29 @@ int hn_db_events(struct hn_db *db, int64_t job, int64_t after, int64_t limit, co
         job, after, limit, type, each, ud, err);
 }
 
+int hn_db_events_before(struct hn_db *db, int64_t job, int64_t seq, int64_t limit, hn_event_fn each,
+    void *ud, struct hn_error *err) {
+    return hn_db_events_by(db,
+        "SELECT seq,time,type,data FROM events WHERE job=?1 AND seq<=?2 AND ?4 IS NULL "
+        "ORDER BY seq DESC LIMIT ?3",
+        job, seq, limit, NULL, each, ud, err);
+}
+
+int hn_db_step_loss(
+    struct hn_db *db, int64_t job, int64_t step, double *ret, struct hn_error *err) {
+    struct hn_rows rows;
+    int rc = hn_rows_open(&rows, db, err,
+        "SELECT loss FROM metrics WHERE job=?1 AND step=?2 AND loss IS NOT NULL LIMIT 1", "ii", job,
+        step);
+    if (rc)
+        return rc;
+    int found = hn_rows_next(&rows, err);
+    if (found == 1)
+        *ret = hn_rows_real(&rows, 0);
+    hn_rows_close(&rows);
+    return found == 1 ? 0 : found < 0 ? found : HN_E_NOT_FOUND;
+}
+
 #define METRIC_COLUMNS \
     "seq,step,epoch,tokens,loss,learning_rate,grad_norm,tokens_per_second,val,time"
 

@@ -33,6 +33,9 @@ typedef void (*hn_event_fn)(
 int hn_db_events(struct hn_db *db, int64_t job, int64_t after, int64_t limit,
     const char *type /* NULL: all */, hn_event_fn each, void *ud, struct hn_error *err);
 
+/* The same of those before or at `seq`, the newest first. */
+int hn_db_events_before(struct hn_db *db, int64_t job, int64_t seq, int64_t limit, hn_event_fn each,
+    void *ud, struct hn_error *err);
 /* The same of any table of events: `sql` selects seq, time, type and data, with ?1 whose, ?2 after,
  * ?3 limit and ?4 type. */
 int hn_db_events_by(struct hn_db *db, const char *sql, int64_t of, int64_t after, int64_t limit,
@@ -51,6 +54,8 @@ int hn_db_metrics(struct hn_db *db, int64_t job, int64_t after, int64_t limit, h
  * evaluations. */
 int hn_db_metrics_thin(struct hn_db *db, int64_t job, int64_t points, hn_metric_fn each, void *ud,
     struct hn_error *err);
+/* The loss of training step `step`; HN_E_NOT_FOUND where it was not logged. */
+int hn_db_step_loss(struct hn_db *db, int64_t job, int64_t step, double *ret, struct hn_error *err);
 /* Names of the val_ columns, val_loss first: a new array of strings. */
 int hn_db_metric_names(struct hn_db *db, int64_t job, json_t **ret, struct hn_error *err);
 
