@@ -1,10 +1,11 @@
 /*
- * What the routes below /v1 share: OpenAI's forms of errors, times and names. Their objects are views
- * of the native ones: nothing is kept for them alone.
+ * What the routes below /v1 share: OpenAI's forms of errors, times and names. Their objects are
+ * views of the native ones: nothing is kept for them alone.
  *
  * A model's id is a base's name; a job's result is `ft:BASE:hone:NAME:ID`, where NAME is the job's
- * name in lower case with dashes and ID the sixteen characters of its id behind "job_"; a checkpoint
- * has `:ckpt-step-N` behind that. Only BASE's last part counts when one is looked up: ID, and N.
+ * name in lower case with dashes and ID the sixteen characters of its id behind "job_"; a
+ * checkpoint has `:ckpt-step-N` behind that. Only BASE's last part counts when one is looked up:
+ * ID, and N.
  */
 #ifndef HN_API_OPENAI_H
 #define HN_API_OPENAI_H
@@ -15,8 +16,8 @@
 #define HN_OPENAI_NAME 256 /* of a model */
 #define HN_OPENAI_ID 48    /* of a file or a job */
 
-/* {"error":{"message","type","param","code"}} with the status that OpenAI's clients expect: what they
- * would send again in vain has none of 408, 409, 429 and 5xx. */
+/* {"error":{"message","type","param","code"}} with the status that OpenAI's clients expect: what
+ * they would send again in vain has none of 408, 409, 429 and 5xx. */
 void hn_openai_error(struct hn_request *req, const struct hn_error *err, const json_t *details);
 /* The same as the text of an event in a stream. Caller frees. */
 char *hn_openai_error_text(const struct hn_error *err);

@@ -1,6 +1,6 @@
 /*
- * /v1/chat/completions and /v1/completions as OpenAI's API has them. A request becomes the parameters
- * of the helper's op "chat"; what it answers is put into OpenAI's forms.
+ * /v1/chat/completions and /v1/completions as OpenAI's API has them. A request becomes the
+ * parameters of the helper's op "chat"; what it answers is put into OpenAI's forms.
  */
 #include "api/handlers.h"
 #include "api/openai.h"

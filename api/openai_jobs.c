@@ -1,6 +1,6 @@
 /*
- * /v1/fine_tuning/jobs: jobs under OpenAI's names. `ftjob-X` is the job `job_X`; a request becomes a
- * native one (fields of its own in x_hone), which is submitted like any other.
+ * /v1/fine_tuning/jobs: jobs under OpenAI's names. `ftjob-X` is the job `job_X`; a request becomes
+ * a native one (fields of its own in x_hone), which is submitted like any other.
  */
 #include "api/handlers.h"
 #include "api/openai.h"
@@ -465,7 +465,7 @@ static int find_repeated(
         .request = request, .owner = req->key.id, .since = time(NULL) - REPEATED_SECONDS};
     bool more;
     *ret = 0;
-    if (!count || atoi(count) < 1)
+    if (!count || strtol(count, NULL, 10) < 1)
         return 0;
     struct hn_db *db = hn_request_db(req, err);
     int rc = db ? hn_db_job_list(db, &filter, compare, &repeated, &more, err) : HN_E_INTERNAL;

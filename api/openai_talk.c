@@ -1,6 +1,6 @@
 /*
- * See openai_talk.h. The talk is shared by the request's thread, the serving's and, while it streams,
- * the loop's; the last of them frees it.
+ * See openai_talk.h. The talk is shared by the request's thread, the serving's and, while it
+ * streams, the loop's; the last of them frees it.
  */
 #include "api/openai_talk.h"
 #include "api/openai.h"

@@ -1,6 +1,6 @@
 /*
- * A talk: a request that the serving (server/process/serving.h) answers, as a stream of events or as
- * one object. What is asked and in which form it is answered: openai_chat.c.
+ * A talk: a request that the serving (server/process/serving.h) answers, as a stream of events or
+ * as one object. What is asked and in which form it is answered: openai_chat.c.
  */
 #ifndef HN_API_OPENAI_TALK_H
 #define HN_API_OPENAI_TALK_H

@@ -145,7 +145,8 @@ static json_t *operation(const struct hn_route *route, const char *pattern, cons
                route->summary, "parameters", parameters(route, shapes), "x-scope",
                scopes[route->scope], "responses", "2XX", "description", "done", "default",
                "description", "an error", "content", "application/json", "schema", "$ref",
-               "#/components/schemas/Error");
+               strncmp(pattern, "/v1/", 4) == 0 ? "#/components/schemas/OpenAIError"
+                                                : "#/components/schemas/Error");
     const char *other = json_string_value(shape_of(shapes, "other_types", route, pattern));
     json_t *content = json_object();
     if (shape)

@@ -48,6 +48,13 @@ static size_t least(size_t a, size_t b) {
     return a < b ? a : b;
 }
 
+void hn_generated_finish(struct hn_generated *generated) {
+    hn_buf_free(&generated->text);
+    free(generated->said);
+    generated->said = NULL;
+    generated->n_said = generated->said_capacity = 0;
+}
+
 /* --- the cache ------------------------------------------------------------------------------ */
 
 static bool is_room(const struct hn_decoder *d, size_t begin, size_t size) {

@@ -14,10 +14,35 @@
 #ifndef HN_ENGINE_EVAL_DECODER_H
 #define HN_ENGINE_EVAL_DECODER_H
 
-#include "engine/eval/generate.h"
+#include "engine/base/buf.h"
+#include "engine/data/examples.h"
 #include "engine/eval/sample.h"
+#include "engine/run/compute.h"
 
 struct hn_decoder;
+
+struct hn_generated {
+    struct hn_buf text;
+    size_t prompt_tokens, tokens;
+    const char *finish_reason; /* "stop" or "length"; NULL: not begun, as a pause was asked for */
+    size_t shared;             /* prompt tokens that were in the cache already */
+    struct hn_said *said;      /* [n_said] with options->tell; hn_generated_finish frees it */
+    size_t n_said, said_capacity;
+};
+void hn_generated_finish(struct hn_generated *generated);
+
+struct hn_generator {
+    struct hn_compute *compute;
+    const struct hn_phase *phase; /* made by hn_sample_phase */
+    const struct hn_model *model;
+    const struct hn_codec *codec;
+    const float *params;
+    /* sequences at the same time; tokens of one at most; tokens of all, rows of the cache */
+    size_t slots, context, rows;
+    /* [n] text at a prompt's end that its ids leave out: answers that begin with it lose it; NULL:
+     * none */
+    const struct hn_view *again;
+};
 
 /* A text to be written. What it points to belongs to the caller and must stay until it has ended or
  * is cancelled. */

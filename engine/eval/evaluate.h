@@ -4,7 +4,7 @@
  * Nouns: evaluation (loss and metrics of examples), generator, sampling parameters, predictor (an
  *   open model that answers requests).
  * Ownership: A predictor owns its model, parameters and memory.
- * May include: engine/base engine/data engine/export engine/families engine/kernels engine/model
+ * May include: engine/base engine/data engine/export engine/families engine/model
  *   engine/run engine/tables engine/tune.
  */
 

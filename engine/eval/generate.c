@@ -1,5 +1,5 @@
 /* See generate.h. */
-#include "engine/eval/decoder.h"
+#include "engine/eval/generate.h"
 #include "engine/base/buf.h"
 
 #include <stdlib.h>
@@ -14,13 +14,6 @@ struct listener {
 static void pass_on(struct hn_writing *w, const char *text, size_t size) {
     const struct listener *listener = w->user;
     listener->piece(listener->user, w->input - listener->first, text, size);
-}
-
-void hn_generated_finish(struct hn_generated *generated) {
-    hn_buf_free(&generated->text);
-    free(generated->said);
-    generated->said = NULL;
-    generated->n_said = generated->said_capacity = 0;
 }
 
 static int check_prompts(const struct hn_generator *g, const struct hn_ids *prompts, size_t n,

@@ -7,7 +7,7 @@
 
 #include "engine/data/prompt.h"
 #include "engine/run/compute.h"
-#include "engine/eval/decoder.h"
+#include "engine/eval/generate.h"
 #include "engine/run/loaded.h"
 
 struct hn_predictor {
@@ -52,8 +52,8 @@ size_t hn_predictor_limit(const struct hn_predictor *predictor);
 int hn_predictor_generate(struct hn_predictor *predictor, const struct hn_prompt *prompts, size_t n,
     const struct hn_generate_options *options, struct hn_generated *results, hn_piece_fn *piece,
     void *user, struct hn_error *err);
-/* Makes predictor->decoder, with room for sequences of hn_predictor_limit tokens, unless it is there.
- * The cache is as large as SLOTS of them need, or an eighth of the memory allows. */
+/* Makes predictor->decoder, with room for sequences of hn_predictor_limit tokens, unless it is
+ * there. The cache is as large as SLOTS of them need, or an eighth of the memory allows. */
 int hn_predictor_decode(struct hn_predictor *predictor, struct hn_error *err);
 /* Whether the run was trained on bare texts: then a text is asked as it stands, not as a user's
  * message of a chat. */

@@ -9,9 +9,36 @@
 #ifndef HN_ENGINE_EVAL_SAMPLE_H
 #define HN_ENGINE_EVAL_SAMPLE_H
 
-#include "engine/eval/generate.h"
+#include "engine/base/error.h"
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
 
 enum { HN_TOP_LOGPROBS = 20 };
+
+struct hn_bias {
+    int32_t id; /* below the vocabulary's size */
+    float value;
+};
+
+struct hn_generate_options {
+    size_t max_tokens;
+    double temperature, top_p; /* top_p 1: off */
+    size_t top_k;              /* 0: off */
+    uint64_t seed;
+    const char *const *stop; /* [n_stop] */
+    size_t n_stop;
+    double presence_penalty, frequency_penalty;
+    const struct hn_bias *bias; /* [n_bias] added to logits; each id once */
+    size_t n_bias;
+    bool tell;    /* each token with its log probability */
+    size_t n_top; /* and those of the likeliest ones: at most HN_TOP_LOGPROBS */
+    /* what random numbers and messages count inputs from: prompts are a part of a longer list */
+    size_t first;
+    const atomic_bool *pause; /* once true, no further inputs are begun; NULL: never */
+};
 
 /* What is needed for one draw; a decoder has one for all of its texts. */
 struct hn_sampler {

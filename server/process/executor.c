@@ -16,6 +16,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#define LEAVE_MS 1000 /* that a trainer without its lock has to end by itself */
+
 static int pidfd_open_(int pid) {
     return (int)syscall(SYS_pidfd_open, pid, 0);
 }
@@ -154,7 +156,10 @@ static bool local_usage(const struct hn_process *process, int64_t *ret_cpu_ms, i
 
 static int local_release(struct hn_process *process) {
     siginfo_t info = {0};
-    /* One that lives is one that has let go of its lock; what has left keeps its status. */
+    /* One that lives is one that has let go of its lock, and is about to leave with its status. */
+    struct pollfd left = {.fd = process->pidfd, .events = POLLIN};
+    if (process->child && process->pidfd >= 0)
+        poll(&left, 1, LEAVE_MS);
     local_signal(process, SIGKILL);
     if (process->child)
         while (waitid(P_PID, (id_t)process->pid, &info, WEXITED) < 0 && errno == EINTR)

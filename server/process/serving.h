@@ -1,5 +1,6 @@
 /*
- * Serving: helpers that write answers to many requests at once, one model each (engine/helper/chat.c).
+ * Serving: helpers that write answers to many requests at once, one model each
+ * (engine/helper/chat.c).
  *
  * A few children are started on demand. A request goes to the one that has its model open, else to
  * one that is idle, else it waits; a child takes no new requests for its model while others have
@@ -16,9 +17,9 @@
 
 struct hn_serving;
 
-/* What comes of a request, in this order: any number of chunks, then once, with `last`, the result or
- * an error. Called under a lock by threads of the serving, or by hn_serving_cancel: it must not call
- * the serving, and soon return. */
+/* What comes of a request, in this order: any number of chunks, then once, with `last`, the
+ * result or an error. Called under a lock by threads of the serving, or by hn_serving_cancel: it
+ * must not call the serving, and soon return. */
 struct hn_served {
     const json_t *chunk, *result;
     const struct hn_error *error; /* with details as {"details","total"}, or NULL */

@@ -245,6 +245,30 @@ def check_shape(spec, schema, value, where):
     return True
 
 
+def openai_side(served, check, dataset):
+    """The same objects below /v1."""
+    file, labelled = "file-" + dataset[3:], ("file", ("a.jsonl", tiny.chats(random.Random(9), 12).encode()))
+    uploaded = served.post("/v1/files", files=[labelled], data={"purpose": "fine-tune"}).json()
+    check("get", "/v1/files/{file}", file=uploaded["id"])
+    check("get", "/v1/files?limit=1&purpose=fine-tune")
+    check("delete", "/v1/files/{file}", file=uploaded["id"])
+    body = {"model": "llama", "training_file": file, "validation_file": file, "x_hone": {"hyperparameters": KNOBS}}
+    job = check("post", "/v1/fine_tuning/jobs", body)["id"]
+    assert served.wait("job_" + job[6:])["status"] == "succeeded"
+    name = check("get", "/v1/fine_tuning/jobs/{job}", job=job)["fine_tuned_model"]
+    for path in ("/events", "/events?limit=2", "/checkpoints"):
+        check("get", "/v1/fine_tuning/jobs/{job}" + path, job=job)
+    check("get", "/v1/fine_tuning/jobs?limit=1")
+    waiting = check("post", "/v1/fine_tuning/jobs", body | {"x_hone": {"hyperparameters": KNOBS | {"max_steps": 100000, "epochs": 10000}}})["id"]
+    for verb in ("pause", "resume", "cancel"):
+        check("post", "/v1/fine_tuning/jobs/{job}/" + verb, job=waiting)
+    check("get", "/v1/models")
+    check("get", "/v1/models/{name}", name=name)
+    check("post", "/v1/chat/completions", {"model": name, "messages": [{"role": "user", "content": "a"}], "max_tokens": 2})
+    check("post", "/v1/completions", {"model": "llama", "prompt": "a", "max_tokens": 2})
+    check("post", "/v1/embeddings", {"model": "bert", "input": ["a film"]})
+
+
 def test_answers_are_as_described(served):
     """Every route with a JSON answer, of a job of each kind of task."""
     spec = served.get("/openapi.json").json()
@@ -287,6 +311,7 @@ def test_answers_are_as_described(served):
         check("get", "/datasets/{id}", id=dataset)
         check("get", "/datasets/{id}/rows?lines=2,4-6", id=dataset)
         check("patch", "/jobs/{id}", {"name": "n"}, id=job)
+    openai_side(served, check, data["llama"])
     check("post", "/datasets/{id}/corrections", {"exclude": {"lines": [1]}, "labels": [], "name": "c"}, id=data["bert"])
     check("post", "/models/{name}/predict", {"inputs": ["a"], "max_tokens": 2}, name="llama")
     check("post", "/models/{name}/evaluate", {"dataset": data["llama"]}, name="llama")
@@ -318,7 +343,7 @@ def test_answers_are_as_described(served):
     check("get", "/sweeps/{id}/events", id=sweep)
     check("get", "/sweeps")
     check("post", "/sweeps/{id}/cancel", id=check("post", "/sweeps", experiment)["id"])
-    assert described.keys() - seen == {("post", "/datasets"), ("post", "/models")}
+    assert described.keys() - seen == {("post", "/datasets"), ("post", "/models"), ("post", "/v1/files")}
 
 
 def test_columns_without_names_that_are_known(served):
