@@ -158,6 +158,22 @@ int hn_prompt_from_row(const struct hn_codec *codec, const struct hn_dataset *da
     return settle(&p, rc, ret, err);
 }
 
+/* HN_E_UNSUPPORTED where the template writes nothing of the tools: the model would not know
+ * them. */
+static int check_tools(const struct hn_codec *codec, const json_t *messages,
+    const struct hn_prompt *p, struct hn_error *err) {
+    struct hn_rendered plain = {0};
+    int rc = hn_codec_render(codec, messages, NULL, true, &plain, err);
+    if (!rc && plain.text.size == p->text.size &&
+        memcmp(plain.text.data, p->text.data, p->text.size) == 0) {
+        rc = hn_fail(err, HN_E_UNSUPPORTED,
+            "this model's chat template has no place for tools, so that it would not know of them");
+        hn_error_field(err, "tools");
+    }
+    hn_rendered_free(&plain);
+    return rc;
+}
+
 /* Messages and tools of a request. */
 static int from_conversation(const struct hn_codec *codec, const json_t *messages,
     const json_t *tools, struct hn_prompt *p, struct hn_error *err) {
@@ -170,6 +186,8 @@ static int from_conversation(const struct hn_codec *codec, const json_t *message
         hn_error_field(err, "tools");
     if (!rc)
         rc = from_messages(codec, read, list, p, err);
+    if (!rc && list)
+        rc = check_tools(codec, read, p, err);
     json_decref(read);
     json_decref(list);
     return rc;
