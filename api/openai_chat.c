@@ -306,12 +306,23 @@ static int read_model(struct hn_request *req, const json_t *body, json_t *params
     return 0;
 }
 
-static int read_format(const json_t *body, struct hn_error *err) {
+/* {"type":"text"|"json_object"}, or {"type":"json_schema","json_schema":{"name","schema"}}. */
+static int read_format(const json_t *body, json_t *params, struct hn_error *err) {
     const json_t *format = json_object_get(body, "response_format");
     const char *type = json_string_value(json_object_get(format, "type"));
+    json_t *schema = json_object_get(json_object_get(format, "json_schema"), "schema");
     if (!format || json_is_null(format) || (type && strcmp(type, "text") == 0))
         return 0;
-    return refuse(err, "response_format", "response_format can only be text here");
+    bool any = type && strcmp(type, "json_object") == 0;
+    if (!any && (!type || strcmp(type, "json_schema") != 0 || !json_is_object(schema))) {
+        hn_fail(err, HN_E_INVALID_FIELD,
+            "response_format is {\"type\":\"text\"}, {\"type\":\"json_object\"} or "
+            "{\"type\":\"json_schema\",\"json_schema\":{\"name\":…,\"schema\":{…}}}");
+        hn_error_field(err, "response_format");
+        return HN_E_INVALID_FIELD;
+    }
+    json_object_set_new(params, "format", json_pack("{s:O}", "schema", any ? json_null() : schema));
+    return 0;
 }
 
 /* Tools for the template, unless none are to be used. */
@@ -352,7 +363,7 @@ static int read_chat(const json_t *body, json_t *params, struct hn_error *err) {
     if (!rc)
         rc = read_chat_logprobs(body, params, err);
     if (!rc)
-        rc = read_format(body, err);
+        rc = read_format(body, params, err);
     json_object_set_new(params, "inputs", json_pack("[o]", input));
     return rc;
 }

@@ -1,6 +1,7 @@
 /* See decoder.h. */
 #include "engine/eval/decoder.h"
 #include "engine/base/buf.h"
+#include "engine/eval/grammar.h"
 #include "engine/run/loaded.h"
 
 #include <stdlib.h>
@@ -30,6 +31,7 @@ struct sequence {
     size_t streamed; /* bytes handed to the piece function */
     bool begun;      /* what it repeats of its prompt is behind it */
     struct hn_written written;
+    struct hn_matcher *matcher; /* of its grammar, or NULL */
 };
 
 struct hn_decoder {
@@ -38,10 +40,11 @@ struct hn_decoder {
     struct extent *extents;     /* [n_extents] */
     size_t n_extents;
     struct hn_sampler sampler;
-    uint32_t *past, *cache_rows;  /* [slots] */
-    size_t *answering, n_answers; /* [slots] slots that get logits in this pass */
-    uint64_t ended;               /* sequences so far */
-    bool failed;                  /* out of memory */
+    struct hn_vocabulary *vocabulary; /* made for the first grammar */
+    uint32_t *past, *cache_rows;      /* [slots] */
+    size_t *answering, n_answers;     /* [slots] slots that get logits in this pass */
+    uint64_t ended;                   /* sequences so far */
+    bool failed;                      /* out of memory */
 };
 
 static size_t least(size_t a, size_t b) {
@@ -144,6 +147,17 @@ static void begin(
     *w->result = (struct hn_generated){.prompt_tokens = w->prompt->n, .shared = shared};
 }
 
+static bool make_matcher(struct hn_decoder *d, struct sequence *q) {
+    const struct hn_grammar *grammar = q->writing->options->grammar;
+    const struct hn_view again = q->writing->again;
+    if (!grammar)
+        return true;
+    if (!d->vocabulary && hn_vocabulary_create(d->g->codec->tokenizer, &d->vocabulary, NULL))
+        return false;
+    return hn_matcher_create(grammar, d->vocabulary, again.data, again.size, &q->matcher, NULL) ==
+        0;
+}
+
 bool hn_decoder_add(struct hn_decoder *d, struct hn_writing *w) {
     struct sequence *q = free_slot(d);
     size_t from = FREE, shared = 0;
@@ -174,6 +188,7 @@ bool hn_decoder_add(struct hn_decoder *d, struct hn_writing *w) {
     free(d->extents[at].ids);
     d->extents[at].ids = ids;
     begin(q, w, at, shared, &d->extents[at]);
+    d->failed = !make_matcher(d, q) || d->failed;
     return true;
 }
 
@@ -182,6 +197,7 @@ static void leave(struct hn_decoder *d, struct sequence *q) {
     e->busy = false;
     e->used = ++d->ended;
     hn_written_free(&q->written);
+    hn_matcher_destroy(q->matcher);
     *q = (struct sequence){0};
 }
 
@@ -277,14 +293,19 @@ static void advance(struct hn_decoder *d, struct sequence *q, const float *logit
     const struct hn_generator *g = d->g;
     struct hn_writing *w = q->writing;
     struct hn_generated *r = w->result;
-    int32_t id = hn_sample(&d->sampler, logits, NULL, w->options, &q->written, w->input, r->tokens);
+    const bool *allowed = q->matcher ? hn_matcher_allowed(q->matcher) : NULL;
+    int32_t id =
+        hn_sample(&d->sampler, logits, allowed, w->options, &q->written, w->input, r->tokens);
+    d->failed = (q->matcher && !allowed) || d->failed;
     if (hn_tokenizer_is_end(g->codec->tokenizer, id)) {
         r->finish_reason = "stop";
     } else {
         d->failed = !hn_written_add(&q->written, id) || !tell(d, w, logits, id) || d->failed;
         hn_tokenizer_decode(g->codec->tokenizer, id, false, &r->text);
         q->next = id;
-        if (begin_answer(q) && stopped(&r->text, w->options))
+        bool over =
+            q->matcher && (!hn_matcher_take(q->matcher, id) || hn_matcher_must_end(q->matcher));
+        if ((begin_answer(q) && stopped(&r->text, w->options)) || over)
             r->finish_reason = "stop";
         else if (r->tokens + 1 >= w->options->max_tokens || q->past + 1 > g->context)
             r->finish_reason = "length";
@@ -392,8 +413,11 @@ void hn_decoder_destroy(struct hn_decoder *d) {
         return;
     for (size_t i = 0; d->extents && i < d->n_extents; i++)
         free(d->extents[i].ids);
-    for (size_t i = 0; d->sequences && i < d->g->slots; i++)
+    for (size_t i = 0; d->sequences && i < d->g->slots; i++) {
         hn_written_free(&d->sequences[i].written);
+        hn_matcher_destroy(d->sequences[i].matcher);
+    }
+    hn_vocabulary_destroy(d->vocabulary);
     hn_sampler_finish(&d->sampler);
     free(d->sequences);
     free(d->extents);

@@ -18,6 +18,8 @@
 
 enum { HN_TOP_LOGPROBS = 20 };
 
+struct hn_grammar;
+
 struct hn_bias {
     int32_t id; /* below the vocabulary's size */
     float value;
@@ -33,8 +35,9 @@ struct hn_generate_options {
     double presence_penalty, frequency_penalty;
     const struct hn_bias *bias; /* [n_bias] added to logits; each id once */
     size_t n_bias;
-    bool tell;    /* each token with its log probability */
-    size_t n_top; /* and those of the likeliest ones: at most HN_TOP_LOGPROBS */
+    const struct hn_grammar *grammar; /* that the text must be of; NULL: any text */
+    bool tell;                        /* each token with its log probability */
+    size_t n_top;                     /* and those of the likeliest ones: at most HN_TOP_LOGPROBS */
     /* what random numbers and messages count inputs from: prompts are a part of a longer list */
     size_t first;
     const atomic_bool *pause; /* once true, no further inputs are begun; NULL: never */

@@ -10,6 +10,7 @@
 #include "engine/base/buf.h"
 #include "engine/base/json.h"
 #include "engine/base/pulse.h"
+#include "engine/eval/json_grammar.h"
 #include "engine/eval/predictor.h"
 #include "engine/helper/call.h"
 
@@ -36,6 +37,7 @@ struct request {
     json_t *params; /* the sampling's texts are its */
     struct hn_sampling sampling;
     struct hn_bias *bias;
+    struct hn_grammar *grammar;
     struct hn_prompt *prompts;
     struct choice *choices; /* [n_prompts * n] */
     size_t n_prompts, n, open;
@@ -58,6 +60,7 @@ static void request_free(struct request *r) {
     free(r->choices);
     free(r->prompts);
     free(r->bias);
+    hn_grammar_destroy(r->grammar);
     json_decref(r->params);
     free(r);
 }
@@ -181,6 +184,19 @@ static int read_bias(struct request *r, size_t vocab, struct hn_error *err) {
     return 0;
 }
 
+/* {"schema": null (any object) or a JSON Schema}. */
+static int read_format(struct request *r, struct hn_error *err) {
+    const json_t *format = json_object_get(r->params, "format"),
+                 *schema = json_object_get(format, "schema");
+    if (!json_is_object(format))
+        return 0;
+    int rc = hn_json_grammar(json_is_null(schema) ? NULL : schema, &r->grammar, err);
+    if (rc && !*err->field)
+        hn_error_field(err, "response_format");
+    r->sampling.options.grammar = r->grammar;
+    return rc;
+}
+
 /* A prompt that is given as token ids. */
 static int read_ids(const json_t *ids, size_t vocab, struct hn_prompt *ret, struct hn_error *err) {
     size_t i;
@@ -257,6 +273,8 @@ static int read_request(struct request *r, struct hn_error *err) {
     r->stream = r->stream && !json_object_get(r->params, "tools");
     if (!rc)
         rc = read_bias(r, p->loaded.model.config.vocab, err);
+    if (!rc)
+        rc = read_format(r, err);
     r->n_prompts = json_array_size(inputs);
     r->n = (size_t)n;
     if (!rc && (!r->n_prompts || r->n_prompts > HN_INPUTS_MAX))

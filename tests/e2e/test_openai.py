@@ -306,6 +306,58 @@ def test_a_label_is_an_answer(served, client):
         model=f"ft:bert:hone::{job[4:]}", messages=ASK, stream=True)) == told["label"]
 
 
+SCHEMAS = [
+    ({"enum": ["a", "ab", 3, None, {"x": [1, "ü"]}]}, 5),
+    ({"type": "object", "properties": {"a": {"type": "boolean"}, "b": {"const": 1}, "c": {"type": ["null", "boolean"]}}, "required": ["b"]}, 9),
+    ({"type": "array", "items": {"type": "boolean"}, "minItems": 1, "maxItems": 2}, 6),
+    ({"type": "array", "maxItems": 0}, 1),
+    ({"type": "string", "minLength": 2, "maxLength": 3}, 20),
+    ({"type": "integer"}, 10),
+    ({"type": "number"}, 10),
+    ({"anyOf": [{"type": "object", "additionalProperties": {"type": "integer"}, "properties": {}}, {"type": "null"}]}, 2),
+    ({"$defs": {"tree": {"type": "object", "properties": {"kids": {"type": "array", "items": {"$ref": "#/$defs/tree"}, "maxItems": 1}}, "required": ["kids"]}},
+      "$ref": "#/$defs/tree"}, 1),
+    ({"type": "object", "properties": {"a": {"type": "object", "properties": {"b": {"enum": [1, 2]}}, "required": ["b"], "additionalProperties": True}}, "required": ["a"]}, 2),
+]
+
+
+@pytest.mark.parametrize("schema,least", SCHEMAS, ids=lambda s: json.dumps(s)[:30] if isinstance(s, dict) else "")
+def test_answers_of_a_schema(served, client, schema, least):
+    """Whatever an untrained model writes is of the schema when it ends, and the beginning of such a text when it is cut; small schemas are written in all their ways."""
+    jsonschema = pytest.importorskip("jsonschema")
+    strict = jsonschema.validators.validator_for(schema)(schema)
+    how = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema, "strict": True}}
+    seen = set()
+    for seed in range(4):
+        for choice in client.chat.completions.create(model="llama", messages=ASK, response_format=how, temperature=1.3, seed=seed, n=40, max_tokens=120).choices:
+            if choice.finish_reason == "stop":
+                value = json.loads(choice.message.content)
+                strict.validate(value)
+                seen.add(json.dumps(value))
+            else:
+                assert choice.finish_reason == "length"
+    assert len(seen) >= least, seen
+    free = client.chat.completions.create(model="llama", messages=ASK, response_format={"type": "json_object"}, temperature=0.5, n=16, seed=1, max_tokens=200).choices
+    assert all(isinstance(json.loads(c.message.content), dict) for c in free if c.finish_reason == "stop")
+
+
+def test_schemas_that_are_refused(served):
+    for schema, word in (({"type": "string", "pattern": "a"}, "pattern"), ({"$ref": "#"}, "itself"), ({"type": "foo"}, "foo"), ({"minimum": 1}, "minimum"),
+                         ({"anyOf": [{"$ref": "#"}, {"type": "null"}]}, "itself"), ({"type": "object", "properties": {}, "required": ["z"]}, "z"),
+                         ({"type": "array", "minItems": 3, "maxItems": 2}, "maxItems"), ({"$ref": "#/$defs/x"}, "$defs"), ({"enum": []}, "enum"),
+                         ({"type": "string", "maxLength": 10**9}, "maxLength"), (json.loads('{"items":' * 80 + "true" + "}" * 80), "itself"),
+                         (json.loads('{"type":"array","items":' * 80 + "true" + "}" * 80), "nested")):
+        how = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
+        reply = served.post("/v1/chat/completions", json={"model": "llama", "messages": ASK, "max_tokens": 2, "response_format": how})
+        if schema == json.loads('{"items":' * 80 + "true" + "}" * 80):
+            assert reply.status_code == 200  # without a type any value will do
+            continue
+        error = reply.json()["error"]
+        assert reply.status_code == 400 and word in error["message"] and error["param"].startswith("response_format"), reply.text
+    for how in ({"type": "xml"}, {"type": "json_schema"}, "json_object"):
+        assert served.post("/v1/chat/completions", json={"model": "llama", "messages": ASK, "response_format": how}).json()["error"]["param"] == "response_format"
+
+
 def test_tools(start, tmp_path):
     """The template writes the tools and the model's calls come back as tool_calls; a template without a place for them is refused."""
     tools = [{"type": "function", "function": {"name": "weather", "parameters": {"type": "object", "properties": {"city": {"type": "string"}}}}}]
