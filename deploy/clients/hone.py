@@ -75,6 +75,8 @@ class Hone:
         self.key = key or os.environ.get("HONE_KEY") or None
         self.ca = ca or os.environ.get("HONE_CA") or None
         self.timeout = timeout
+        if self.key and not (self.key.isascii() and self.key.isprintable()):
+            raise ValueError("the key has a character that no key has, such as a line's end")
         if "://" not in self.server and not self.server.startswith("unix:"):
             self.server = "http://" + self.server
 
@@ -96,7 +98,10 @@ class Hone:
         if self.key:
             sent["Authorization"] = "Bearer " + self.key
         try:
-            connection.request(method, path, body=body, headers=sent)
+            try:
+                connection.request(method, path, body=body, headers=sent)
+            except (BrokenPipeError, ConnectionResetError):
+                pass  # it may have answered before it had all of the body
             answer = connection.getresponse()
             if answer.status < 300:
                 return connection, answer
@@ -122,7 +127,12 @@ class Hone:
 
     def _read(self, connection: http.client.HTTPConnection, answer: http.client.HTTPResponse) -> Any:
         try:
-            data = answer.read(ANSWER_BYTES)
+            data = answer.read(ANSWER_BYTES + 1)
+            told = answer.getheader("Content-Length")
+            if told is not None and len(data) < min(int(told), ANSWER_BYTES):
+                raise Unreachable(f"the connection to {self.server} broke in the middle of an answer")
+            if len(data) > ANSWER_BYTES:
+                raise HoneError(answer.status, {"code": "too_large", "message": "the answer is larger than is read", "hint": "ask for a part of it"})
         except (OSError, http.client.HTTPException) as error:
             raise Unreachable(f"the connection to {self.server} broke: {error}") from error
         finally:
@@ -133,6 +143,11 @@ class Hone:
             return json.loads(data)
         except ValueError:
             raise HoneError(answer.status, {"code": "no_answer", "message": f"{self.server} answered what is not JSON"}) from None
+
+    def _object(self, answer: Any) -> Json:
+        if not isinstance(answer, dict):
+            raise Unreachable(f"{self.server} answered nothing that can be read")
+        return answer
 
     def _list(self, path: str, **query: Any) -> Iterator[Json]:
         while True:
@@ -171,9 +186,7 @@ class Hone:
                 yield end
 
             headers = {"Content-Type": f"multipart/form-data; boundary={border}", "Content-Length": str(size)}
-            answer = self._read(*self._open("POST", path, pieces(), headers))
-            assert isinstance(answer, dict)
-            return answer
+            return self._object(self._read(*self._open("POST", path, pieces(), headers)))
         finally:
             for file in opened.values():
                 file.close()
@@ -187,9 +200,7 @@ class Hone:
     def submit(self, model: str, dataset: Any, dry_run: bool = False, **fields: Any) -> Json:
         """A job of any fields of POST /jobs; with `dry_run` its plan."""
         body = {"model": model, "dataset": dataset, **fields}
-        answer = self.request("POST", "/jobs", body, {"dry_run": 1 if dry_run else None})
-        assert isinstance(answer, dict)
-        return answer
+        return self._object(self.request("POST", "/jobs", body, {"dry_run": 1 if dry_run else None}))
 
     def jobs(self, **query: Any) -> Iterator[Json]:
         """All jobs, newest first; `status`, `model` … as GET /jobs takes them."""
@@ -198,9 +209,7 @@ class Hone:
     def job(self, job: str) -> Json:
         """One job, by its id or, where only one has it, its name."""
         if job.startswith("job_"):
-            answer = self.request("GET", "/jobs/" + urllib.parse.quote(job, safe=""))
-            assert isinstance(answer, dict)
-            return answer
+            return self._object(self.request("GET", "/jobs/" + urllib.parse.quote(job, safe="")))
         found = [row for row in self._list("/jobs", limit=1000) if row["name"] == job]
         if len(found) != 1:
             raise HoneError(404, {"code": "not_found", "message": f'{len(found) or "no"} jobs are called "{job}"', "hint": "take the id"})
@@ -262,7 +271,7 @@ class Hone:
             path = str(file["path"])
             if artifact and path != artifact and not path.startswith(artifact.rstrip("/") + "/"):
                 continue
-            if any(part in ("", ".", "..") or part.startswith(".") for part in path.split("/")) or any(c in path for c in "\\:\0"):
+            if any(part in ("", ".", "..") or part.startswith(".") for part in path.split("/")) or any(c in "\\:" or not c.isprintable() for c in path):
                 raise HoneError(200, {"code": "no_answer", "message": f"the server names a file that cannot be one here: {path!r}"})
             target = pathlib.Path(folder, *path.split("/"))
             self._fetch(job, file, target, progress)
@@ -388,7 +397,8 @@ def main() -> int:
         print(f"hone.py: {error}", file=sys.stderr)
         return 3
     except (HoneError, OSError, ValueError) as error:
-        print(f"hone.py: {error!s}".encode("ascii", "backslashreplace").decode(), file=sys.stderr)
+        plain = "".join(c if c.isascii() and c.isprintable() else c.encode("unicode_escape").decode() for c in str(error))
+        print(f"hone.py: {plain}", file=sys.stderr)
         return 1
 
 

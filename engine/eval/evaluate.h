@@ -5,7 +5,7 @@
  *   open model that answers requests).
  * Ownership: A predictor owns its model, parameters and memory.
  * May include: engine/base engine/data engine/export engine/families engine/model
- *   engine/run engine/tables engine/tune.
+ *   engine/run engine/tables engine/tokenizer engine/tune.
  */
 
 /*

@@ -197,7 +197,7 @@ struct state {
 
 static bool has_stack(const struct state *s, const uint32_t *stack, size_t n) {
     for (size_t at = 0; at < s->n; at += 1 + s->data[at])
-        if (s->data[at] == n && memcmp(s->data + at + 1, stack, n * sizeof *stack) == 0)
+        if (s->data[at] == n && (!n || memcmp(s->data + at + 1, stack, n * sizeof *stack) == 0))
             return true;
     return false;
 }

@@ -35,8 +35,8 @@ void hn_grammar_text(struct hn_grammar *grammar, const char *text, size_t size);
 void hn_grammar_ref(struct hn_grammar *grammar, uint32_t rule);
 /* One byte of a set, "a-z0-9_" with \xNN-like bytes as they are: pairs of first and last. */
 void hn_grammar_set(struct hn_grammar *grammar, const uint8_t (*ranges)[2], size_t n);
-/* To be called once, at the end. HN_E_INTERNAL out of memory; HN_E_INVALID_FIELD where it is too large or
- * where a rule can begin with itself. */
+/* To be called once, at the end. HN_E_INTERNAL out of memory; HN_E_INVALID_FIELD where it is too
+ * large or where a rule can begin with itself. */
 int hn_grammar_done(const struct hn_grammar *grammar, struct hn_error *err);
 
 /* --- matching ------------------------------------------------------------------------------- */

@@ -41,7 +41,8 @@ void hn_csv_finish(struct hn_csv *csv) {
     *csv = (struct hn_csv){0};
 }
 
-/* Cuts one field out and says what stood behind it: the separator, '\n', or 0 at the end. */
+/* Cuts one field out and says what stood behind it: the separator, '\n', 0 at the end, or '"'
+ * where a quote was not closed. */
 static char *cut_field(struct hn_csv *csv, char *ret_end) {
     char *begin = csv->text + csv->at, *from = begin, *to = begin;
     bool quoted = *from == '"';
@@ -55,7 +56,7 @@ static char *cut_field(struct hn_csv *csv, char *ret_end) {
         }
         *to++ = *from++;
     }
-    *ret_end = *from == '\r' ? '\n' : *from;
+    *ret_end = quoted ? '"' : *from == '\r' ? '\n' : *from;
     if (*from == '\r' && from[1] == '\n')
         from++;
     csv->at = (size_t)(from - csv->text) + (*from != 0);
@@ -70,25 +71,33 @@ int hn_csv_next(struct hn_csv *csv, struct hn_error *err) {
     if (csv->at >= csv->size)
         return 1;
     csv->n = 0;
+    csv->row++;
     do {
         if (!hn_grow(&csv->fields, &csv->capacity, csv->n + 1, sizeof *csv->fields))
             return hn_fail(err, HN_E_INTERNAL, "out of memory");
         csv->fields[csv->n++] = cut_field(csv, &end);
     } while (end == csv->separator);
-    return 0;
+    if (end == '"')
+        return hn_fail(
+            err, HN_E_INVALID_FIELD, "row %zu begins a quoted field that has no end", csv->row);
+    csv->columns = csv->columns ? csv->columns : csv->n;
+    if (csv->n <= csv->columns)
+        return 0;
+    return hn_fail(err, HN_E_INVALID_FIELD, "row %zu has %zu fields, and the first row %zu",
+        csv->row, csv->n, csv->columns);
 }
 
-void hn_csv_write(FILE *file, char separator, const char *field) {
+void hn_csv_write(struct hn_buf *out, char separator, const char *field) {
     char special[] = {separator, '"', '\n', '\r', 0};
     if (!field[strcspn(field, special)]) {
-        fputs(field, file);
+        hn_buf_text(out, field);
         return;
     }
-    fputc('"', file);
+    hn_buf_char(out, '"');
     for (; *field; field++) {
         if (*field == '"')
-            fputc('"', file);
-        fputc(*field, file);
+            hn_buf_char(out, '"');
+        hn_buf_char(out, *field);
     }
-    fputc('"', file);
+    hn_buf_char(out, '"');
 }

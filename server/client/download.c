@@ -10,6 +10,7 @@
 #include <libgen.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -27,12 +28,13 @@ struct download {
 
 /* A path that stays below the folder it is put into, whatever the server says. */
 static bool is_harmless(const char *path) {
-    size_t n;
-    if (!*path || strlen(path) > 400)
+    size_t n = strlen(path);
+    struct hn_buf clean = {0};
+    hn_screen_clean(&clean, path, n, false);
+    bool same = clean.size == n && memcmp(clean.data ? clean.data : "", path, n) == 0;
+    hn_buf_free(&clean);
+    if (!n || n > 400 || !same || strchr(path, '\\'))
         return false;
-    for (const unsigned char *p = (const unsigned char *)path; *p; p++)
-        if (*p < 0x20 || *p == 0x7F || *p == '\\')
-            return false;
     for (;; path += n + 1) {
         n = strcspn(path, "/");
         if (!n || path[0] == '.')
@@ -128,7 +130,7 @@ static int fetch(struct hn_client *c, const char *job, const json_t *file, const
                *sha256 = json_string_value(json_object_get(file, "sha256"));
     struct download d = {.client = c, .name = path, .fd = -1};
     struct hn_buf part = {0}, url = {0};
-    struct stat st;
+    struct stat st, there;
     d.size = (int64_t)json_integer_value(json_object_get(file, "size"));
     hn_bar_init(&d.bar);
     const char *slash = strrchr(target, '/');
@@ -144,6 +146,10 @@ static int fetch(struct hn_client *c, const char *job, const json_t *file, const
         d.fd = open(part.data, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0666);
         if (d.fd < 0 || fstat(d.fd, &st))
             status = hn_client_fail(c, NULL, "cannot write %.300s: %s", part.data, strerror(errno));
+        else if (flock(d.fd, LOCK_EX | LOCK_NB) || stat(part.data, &there) ||
+            there.st_ino != st.st_ino)
+            status = hn_client_fail(
+                c, "wait until it has ended", "another download writes %.300s", target);
         else if (st.st_size <= d.size)
             d.have = (int64_t)st.st_size;
         else if (ftruncate(d.fd, 0))

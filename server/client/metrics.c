@@ -105,6 +105,30 @@ static void print_rows(struct hn_client *c, const json_t *rows, const char *best
     hn_table_finish(&table);
 }
 
+/* All rows, page by page. */
+static int print_all(struct hn_client *c, const char *id) {
+    json_t *all = json_array();
+    json_int_t after = 0;
+    int status = HN_CLIENT_WELL;
+    for (bool more = true; !status && more;) {
+        char path[200];
+        json_t *page = NULL;
+        snprintf(path, sizeof path, "%.150s?limit=10000&after=%lld",
+            hn_client_path(c, "/jobs/%s/metrics", id), (long long)after);
+        status = hn_client_get(c, path, &page);
+        const json_t *rows = json_object_get(page, "data"), *next = json_object_get(page, "next");
+        more = json_is_integer(next) && json_integer_value(next) > after && json_array_size(rows);
+        after = json_integer_value(next);
+        if (!status)
+            json_array_extend(all, (json_t *)(uintptr_t)rows);
+        json_decref(page);
+    }
+    if (!status)
+        hn_client_print_json(all);
+    json_decref(all);
+    return status;
+}
+
 int hn_client_metrics(struct hn_client *c) {
     json_t *job = NULL, *answer = NULL;
     char path[200];
@@ -113,36 +137,60 @@ int hn_client_metrics(struct hn_client *c) {
     const char *id = hn_client_text(c, job, "id");
     if (!status && csv)
         status = print_csv(c, id);
-    if (!status && !csv) {
+    else if (!status && c->json)
+        status = print_all(c, id);
+    else if (!status) {
         snprintf(path, sizeof path, "%.150s%s", hn_client_path(c, "/jobs/%s/metrics", id),
-            c->json       ? "?limit=10000"
-                : as_plot ? "?points=1000"
-                          : "?points=40");
+            as_plot ? "?points=1000" : "?points=40");
         status = hn_client_get(c, path, &answer);
     }
     const json_t *rows = json_object_get(answer, "data");
-    if (!status && c->json)
-        hn_client_print_json(rows);
-    else if (!status && as_plot)
+    if (!status && rows && as_plot)
         status = plot(c, job, rows);
-    else if (!status && !csv)
-        print_rows(c, rows, hn_client_text(c, job, "metrics.best.metric"));
+    else if (!status && rows)
+        print_rows(c, rows, json_string_value(hn_member(job, "metrics.best.metric")));
     json_decref(answer);
     json_decref(job);
     return status;
 }
 
-/* The log from `*from` on, which moves to its end. */
-static int print_log(struct hn_client *c, const char *id, size_t *from) {
-    const struct hn_ask ask = {
-        .method = "GET", .path = hn_client_path(c, "/jobs/%s/log", id), .accept = "text/plain"};
+/* A log as it comes, of which the beginning was shown before. */
+struct log {
+    size_t shown, seen;
+    struct hn_buf line; /* the beginning of a line whose end has not come */
+};
+
+static bool on_log(void *ud, long status, const char *data, size_t size) {
+    struct log *log = ud;
+    size_t known = log->shown > log->seen ? log->shown - log->seen : 0;
+    log->seen += size;
+    if (status != 200 || known >= size)
+        return true;
+    hn_buf_append(&log->line, data + known, size - known);
+    const char *end = log->line.data ? memrchr(log->line.data, '\n', log->line.size) : NULL;
+    size_t n = end ? (size_t)(end - log->line.data) + 1 : 0;
+    hn_screen_write(stdout, log->line.data, n);
+    memmove(log->line.data, log->line.data + n, log->line.size - n);
+    log->line.size -= n;
+    log->shown += n;
+    return !log->line.failed;
+}
+
+/* The log from `*from` on, which moves to the end of its last whole line; with `last` all of it. */
+static int print_log(struct hn_client *c, const char *id, bool last, size_t *from) {
+    struct log log = {.shown = *from};
+    const struct hn_ask ask = {.method = "GET",
+        .path = hn_client_path(c, "/jobs/%s/log", id),
+        .accept = "text/plain",
+        .sink = on_log,
+        .ud = &log};
     struct hn_answer answer;
     int status = hn_client_try(c, &ask, &answer) ? hn_client_complain(c, &answer) : HN_CLIENT_WELL;
-    if (!status && answer.body.size > *from) {
-        hn_screen_write(stdout, answer.body.data + *from, answer.body.size - *from);
-        fflush(stdout);
-        *from = answer.body.size;
-    }
+    if (!status && last && log.line.size)
+        hn_screen_write(stdout, log.line.data, log.line.size);
+    fflush(stdout);
+    *from = log.shown;
+    hn_buf_free(&log.line);
     hn_answer_finish(&answer);
     return status;
 }
@@ -156,7 +204,7 @@ int hn_client_logs(struct hn_client *c) {
     size_t mark = c->n_kept;
     while (!status) {
         ended = !follow || hn_client_ended(job);
-        status = print_log(c, id, &from);
+        status = print_log(c, id, ended, &from);
         if (ended || status)
             break;
         sleep(1);

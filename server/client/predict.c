@@ -122,8 +122,14 @@ static int print_lines(struct questions *q, const json_t *inputs, const json_t *
     return HN_CLIENT_WELL;
 }
 
+static void write_out(struct hn_buf *out) {
+    hn_screen_write(stdout, out->data ? out->data : "", out->size);
+    hn_buf_free(out);
+}
+
 static int print_csv(struct questions *q, const json_t *inputs, const json_t *answers) {
     const json_t *answer, *field;
+    struct hn_buf out = {0};
     size_t i, j;
     (void)inputs;
     json_array_foreach((json_t *)(uintptr_t)answers, i, answer) {
@@ -131,16 +137,17 @@ static int print_csv(struct questions *q, const json_t *inputs, const json_t *an
         double score;
         answer_text(answer, &text, &score);
         json_array_foreach(json_array_get(q->rows, i), j, field) {
-            hn_csv_write(stdout, q->csv.separator, json_string_value(field));
-            putchar(q->csv.separator);
+            hn_csv_write(&out, q->csv.separator, json_string_value(field));
+            hn_buf_char(&out, q->csv.separator);
         }
-        hn_csv_write(stdout, q->csv.separator, text.data ? text.data : "");
-        putchar(q->csv.separator);
+        hn_csv_write(&out, q->csv.separator, text.data ? text.data : "");
+        hn_buf_char(&out, q->csv.separator);
         if (!isnan(score))
-            printf("%.6g", score);
-        putchar('\n');
+            hn_buf_printf(&out, "%.6g", score);
+        hn_buf_char(&out, '\n');
         hn_buf_free(&text);
     }
+    write_out(&out);
     json_array_clear(q->rows);
     return HN_CLIENT_WELL;
 }
@@ -212,6 +219,7 @@ static int find_column(struct questions *q) {
 static int ask_csv(struct questions *q, const char *path) {
     struct hn_client *c = q->client;
     struct hn_error err = {0};
+    struct hn_buf head = {0};
     int status = HN_CLIENT_WELL, rc = hn_csv_open(&q->csv, path, &err);
     q->rows = json_array();
     q->print = print_csv;
@@ -222,11 +230,12 @@ static int ask_csv(struct questions *q, const char *path) {
     size_t columns = q->csv.n;
     status = find_column(q);
     for (size_t i = 0; !status && !c->json && i < columns; i++) {
-        hn_csv_write(stdout, q->csv.separator, q->csv.fields[i]);
-        putchar(q->csv.separator);
+        hn_csv_write(&head, q->csv.separator, q->csv.fields[i]);
+        hn_buf_char(&head, q->csv.separator);
     }
     if (!status && !c->json)
-        printf("prediction%cscore\n", q->csv.separator);
+        hn_buf_printf(&head, "prediction%cscore\n", q->csv.separator);
+    write_out(&head);
     while (!status && !(rc = hn_csv_next(&q->csv, &err))) {
         json_t *row = json_array();
         for (size_t i = 0; i < columns; i++)

@@ -3,6 +3,7 @@
  * data set behind), or from a data set that the server has.
  */
 #include "server/client/client.h"
+#include "server/base/id.h"
 
 #include <libgen.h>
 #include <stdlib.h>
@@ -10,6 +11,13 @@
 #include <sys/stat.h>
 
 #define PARTS 64 /* of a form: the fields of a job are fewer */
+
+/* Not an id that a server told, even where a file of that name is here: what is sent is said by
+ * this machine alone. */
+static bool is_sent(const char *text) {
+    struct stat st;
+    return !hn_id_valid("ds", text) && stat(text, &st) == 0 && S_ISREG(st.st_mode);
+}
 
 static bool is_file(const char *path) {
     struct stat st;
@@ -48,6 +56,8 @@ static int take_option(struct hn_client *c, json_t *body, const struct hn_given_
     static const char *const fields[] = {"model", "name", "method", "validation"};
     const char *value = option->value;
     char *name = NULL;
+    if (value && hn_utf8_valid(value, strlen(value)) != strlen(value))
+        return hn_client_usage(c, "the value of --%s is not UTF-8", option->name);
     for (size_t i = 0; i < sizeof columns / sizeof columns[0]; i++)
         if (strcmp(option->name, columns[i]) == 0)
             json_object_set_new(member_object(body, "columns"), columns[i], json_string(value));
@@ -79,7 +89,7 @@ static size_t make_parts(
         const char *text = json_string_value(value);
         if (n == PARTS)
             break;
-        if (text && hn_job_request_takes_file(name) && is_file(text))
+        if (text && hn_job_request_takes_file(name) && is_sent(text))
             parts[n++] = (struct hn_part_to_send){.name = name,
                 .path = text,
                 .filename = hn_client_keep(c, strdup(basename(hn_client_keep(c, strdup(text)))))};
@@ -176,19 +186,28 @@ static int finish(struct hn_client *c, const json_t *answer) {
     return HN_CLIENT_WELL;
 }
 
+static int take_id(struct hn_client *c, json_t *body, const char *id) {
+    if (!id || !hn_id_valid("ds", id))
+        return hn_client_fail(c, NULL, "the server names a data set by what is no id");
+    json_object_set_new(body, "dataset", json_string(id));
+    return HN_CLIENT_WELL;
+}
+
 int hn_client_submit(struct hn_client *c) {
     const char *data = c->words[0];
     json_t *body = json_object(), *set = NULL, *answer = NULL;
     int status = HN_CLIENT_WELL;
     if (!hn_client_option(c, "model"))
         status = hn_client_usage(c, "submit needs --model; `honed models` lists them");
-    if (!status && is_file(data))
+    if (!status && hn_utf8_valid(data, strlen(data)) != strlen(data))
+        status = hn_client_usage(c, "the name of the data is not UTF-8");
+    else if (!status && is_file(data))
         json_object_set_new(body, "dataset", json_string(data));
     else if (!status && (strchr(data, '/') || strchr(data, '.')))
         status = hn_client_fail(c, "`honed datasets` lists what the server has already",
             "there is no file %.300s here", data);
     else if (!status && !(status = hn_client_find(c, HN_NAMED_DATASET, data, &set)))
-        json_object_set(body, "dataset", json_object_get(set, "id"));
+        status = take_id(c, body, json_string_value(json_object_get(set, "id")));
     for (size_t i = 0; !status && i < c->n_options; i++)
         status = take_option(c, body, &c->options[i]);
     if (!status)

@@ -142,8 +142,10 @@ static int on_progress(
 bool hn_endpoint_is_here(const struct hn_endpoint *at) {
     const char *host = strstr(at->url, "://");
     host = host ? host + 3 : at->url;
-    return strncmp(host, "127.", 4) == 0 || strncmp(host, "[::1]", 5) == 0 ||
-        strncmp(host, "localhost", 9) == 0;
+    size_t n = *host == '[' ? strcspn(host, "]") + 1 : strcspn(host, ":/?#");
+    return (strncmp(host, "127.", 4) == 0 && strspn(host, "0123456789.") == n) ||
+        (n == 5 && strncmp(host, "[::1]", n) == 0) ||
+        (n == 9 && strncmp(host, "localhost", n) == 0);
 }
 
 static void set_endpoint(struct hn_transfer *t, const char *url) {
