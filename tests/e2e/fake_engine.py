@@ -115,6 +115,17 @@ def predict(p, chunk):
     return {"data": data}
 
 
+def chat(p, chunk):
+    chunk({"begun": True})
+    choices = []
+    for i, asked in enumerate(p["inputs"] * p.get("n", 1)):
+        text = "echo: " + str(asked.get("prompt", asked.get("messages")) if isinstance(asked, dict) else asked)
+        if p.get("stream"):
+            chunk({"index": i, "text": text})
+        choices.append({"index": i, "text": text, "finish_reason": "stop", "tokens": 2})
+    return {"choices": choices, "prompt_tokens": 1, "cached_tokens": 0, "completion_tokens": 2 * len(choices)}
+
+
 def evaluate(p):
     rows = sum(1 for _ in open(p["data"]["path"], "rb"))
     if p.get("rows_to"):
@@ -142,7 +153,7 @@ def helper(fd):
     send = lambda o: sock.sendall(json.dumps(o).encode() + b"\n")
     for line in sock.makefile("rb"):
         request = json.loads(line)
-        if "pause" in request:
+        if "pause" in request or "cancel" in request:
             continue
         number, op, p = request["id"], request["op"], request["params"]
         try:
@@ -154,6 +165,8 @@ def helper(fd):
                                         "advice": "x", "change": None, "provisional": False},
                       "examples": lambda p: {"data": [], "next": None, "rows": 0, "every": 1},
                       "dataset.report": lambda p: REPORT,
+                      "chat": lambda p: chat(p, lambda c: send({"id": number, "chunk": c})),
+                      "embed": lambda p: {"data": [[0.6, 0.8] for _ in p["inputs"]], "tokens": len(p["inputs"])},
                       "export": export, "predict": lambda p: predict(p, lambda c: send({"id": number, "chunk": c}))}[op](p)
             send({"id": number, "result": result})
         except Refused as refused:
