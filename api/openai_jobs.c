@@ -241,7 +241,7 @@ static json_t *checkpoint_json(const struct hn_job *job, const json_t *checkpoin
         {"fine_tuned_model_checkpoint", json_string(name)},
         {"fine_tuning_job_id", json_string(own)}, {"step_number", json_integer(step)},
         {"metrics",
-            json_pack("{s:I, s:O, s:O, s:O, s:O, s:O}", "step", step, "train_loss",
+            json_pack("{s:I, s:o, s:O, s:O, s:O, s:O}", "step", step, "train_loss",
                 hn_json_share_or_null(json_object_get(metrics, "loss")), "valid_loss", loss,
                 "valid_mean_token_accuracy", accuracy, "full_valid_loss", loss,
                 "full_valid_mean_token_accuracy", accuracy)});
