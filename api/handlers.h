@@ -125,8 +125,9 @@ char *hn_job_text(
 int hn_job_reply(struct hn_request *req, int status, const char *id, struct hn_error *err);
 /* 201 with the new job and where it is. */
 int hn_job_reply_created(struct hn_request *req, const char *id, struct hn_error *err);
-/* Streams rows after `after`, at most `limit`, or about `points` of all, as CSV. */
-int hn_metrics_csv(struct hn_request *req, int64_t job, int64_t after, int64_t limit,
+/* Streams the rows of the range, at most `limit`, or about `points` of them, as CSV. */
+struct hn_metric_range;
+int hn_metrics_csv(struct hn_request *req, const struct hn_metric_range *range, int64_t limit,
     int64_t points, struct hn_error *err);
 /* The JSON text of a query or form field as an object; NULL text gives NULL. */
 int hn_columns_parse(const char *text, json_t **ret, struct hn_error *err);

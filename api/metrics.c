@@ -1,4 +1,4 @@
-/* /jobs/{id}/metrics: pages by seq, `points` for a thinned whole; CSV is made in metrics_csv.c. */
+/* /jobs/{id}/metrics: pages by seq, steps `from` to `to`, thinned by `points`. CSV: metrics_csv.c. */
 #include "api/handlers.h"
 
 #include <math.h>
@@ -26,10 +26,35 @@ static void add_row(void *ud, const struct hn_metric *m) {
     json_array_append_new(ud, metric_json(m));
 }
 
+/* What is asked for: the steps `from` to `to`, and of these what comes after the row `after`. */
+static int read_range(struct hn_request *req, struct hn_db *db, int64_t job,
+    struct hn_metric_range *ret, struct hn_error *err) {
+    int64_t after = 0, from = 0, to = INT64_MAX;
+    int rc = hn_query_int(req, "after", 0, INT64_MAX - 1, &after, err);
+    if (!rc)
+        rc = hn_query_int(req, "from", 0, INT64_MAX - 1, &from, err);
+    if (!rc)
+        rc = hn_query_int(req, "to", 0, INT64_MAX - 1, &to, err);
+    if (rc)
+        return rc;
+    if (from > to) {
+        hn_fail(
+            err, HN_E_INVALID_FIELD, "from=%lld is behind to=%lld", (long long)from, (long long)to);
+        hn_error_field(err, "from");
+        hn_error_hint(err, "both are steps; the first of the range comes in from");
+        return HN_E_INVALID_FIELD;
+    }
+    rc = hn_db_metric_range(db, job, from, to, ret, err);
+    if (!rc && after >= ret->first)
+        ret->first = after + 1;
+    return rc;
+}
+
 int hn_jobs_metrics(struct hn_request *req, struct hn_error *err) {
     static const char *const formats[] = {"json", "csv", NULL};
     const char *format = "json";
-    int64_t after = 0, limit = 1000, points = 0;
+    int64_t limit = 1000, points = 0;
+    struct hn_metric_range range;
     struct hn_job job;
     int rc = hn_job_load(req, &job, err);
     int64_t number = job.n;
@@ -37,21 +62,20 @@ int hn_jobs_metrics(struct hn_request *req, struct hn_error *err) {
     if (!rc)
         rc = hn_query_word(req, "format", formats, &format, err);
     if (!rc)
-        rc = hn_query_int(req, "after", 0, INT64_MAX, &after, err);
-    if (!rc)
         rc = hn_query_int(req, "limit", 1, 10000, &limit, err);
     if (!rc)
         rc = hn_query_int(req, "points", 4, 100000, &points, err);
+    struct hn_db *db = rc ? NULL : hn_request_db(req, err);
+    if (!rc)
+        rc = db ? read_range(req, db, number, &range, err) : HN_E_INTERNAL;
     if (rc)
         return rc;
     if (format[0] == 'c')
         return hn_metrics_csv(
-            req, number, after, hn_request_query(req, "limit") ? limit : INT64_MAX, points, err);
+            req, &range, hn_request_query(req, "limit") ? limit : INT64_MAX, points, err);
     json_t *rows = json_array(), *next = json_null();
-    struct hn_db *db = hn_request_db(req, err);
-    rc = !db     ? HN_E_INTERNAL
-        : points ? hn_db_metrics_thin(db, number, points, add_row, rows, err)
-                 : hn_db_metrics(db, number, after, limit + 1, add_row, rows, err);
+    rc = points ? hn_db_metrics_thin(db, &range, points, add_row, rows, err)
+                : hn_db_metrics(db, &range, limit + 1, add_row, rows, err);
     if (rc) {
         json_decref(rows);
         return rc;

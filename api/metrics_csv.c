@@ -16,8 +16,9 @@
 struct csv {
     struct hn_stream stream;
     struct hn_server *server;
-    int64_t job, after, left; /* left: rows still to read */
-    json_t *columns;          /* [names of the val_ columns] */
+    struct hn_metric_range range; /* first: the next row to read */
+    int64_t left;                 /* rows still to read */
+    json_t *columns;              /* [names of the val_ columns] */
     struct hn_buf out;
     size_t at;
     bool ended;
@@ -53,7 +54,7 @@ static void put_line(struct csv *csv) {
 
 static void take_row(void *ud, const struct hn_metric *m) {
     struct csv *csv = ud;
-    csv->after = m->seq;
+    csv->range.first = m->seq + 1;
     csv->left--;
     if (!csv->open || m->step != csv->step) {
         put_line(csv);
@@ -87,14 +88,13 @@ static void put_head(struct csv *csv) {
 /* Pool thread. The reader is taken for a page only: a slow client must not keep an old snapshot
  * alive. */
 static int read_page(struct csv *csv) {
-    int64_t before = csv->after, wanted = csv->left < PAGE ? csv->left : PAGE;
+    int64_t before = csv->range.first, wanted = csv->left < PAGE ? csv->left : PAGE;
     hn_buf_clear(&csv->out);
     csv->at = 0;
     struct hn_db *db = hn_store_read(csv->server->store, NULL);
-    int rc =
-        db ? hn_db_metrics(db, csv->job, csv->after, wanted, take_row, csv, NULL) : HN_E_INTERNAL;
+    int rc = db ? hn_db_metrics(db, &csv->range, wanted, take_row, csv, NULL) : HN_E_INTERNAL;
     hn_store_release(csv->server->store, db);
-    if (!rc && (csv->after == before || csv->left <= 0)) {
+    if (!rc && (csv->range.first == before || csv->left <= 0)) {
         put_line(csv);
         csv->ended = true;
     }
@@ -123,7 +123,7 @@ static void close_csv(void *ud) {
     free(csv);
 }
 
-int hn_metrics_csv(struct hn_request *req, int64_t job, int64_t after, int64_t limit,
+int hn_metrics_csv(struct hn_request *req, const struct hn_metric_range *range, int64_t limit,
     int64_t points, struct hn_error *err) {
     struct csv *csv = hn_calloc(1, sizeof *csv);
     struct hn_db *db = hn_request_db(req, err);
@@ -134,15 +134,14 @@ int hn_metrics_csv(struct hn_request *req, int64_t job, int64_t after, int64_t l
     csv->stream =
         (struct hn_stream){.read = read_csv, .close = close_csv, .ud = csv, .blocking = true};
     csv->server = req->server;
-    csv->job = job;
-    csv->after = after;
+    csv->range = *range;
     csv->left = limit;
     csv->val = json_object();
-    int rc = hn_db_metric_names(db, job, &csv->columns, err);
+    int rc = hn_db_metric_names(db, range->job, &csv->columns, err);
     if (!rc)
         put_head(csv);
     if (!rc && points) {
-        rc = hn_db_metrics_thin(db, job, points, take_row, csv, err);
+        rc = hn_db_metrics_thin(db, range, points, take_row, csv, err);
         put_line(csv);
         csv->ended = true;
     }

@@ -76,7 +76,8 @@ int hn_openai_metrics(
     hn_buf_text(ret,
         "step,train_loss,train_accuracy,valid_loss,valid_mean_token_accuracy,epoch,learning_rate,"
         "grad_norm\n");
-    int rc = db ? hn_db_metrics(db, job->n, 0, INT64_MAX, take, &t, err) : HN_E_INTERNAL;
+    const struct hn_metric_range range = {.job = job->n, .first = 0, .last = INT64_MAX};
+    int rc = db ? hn_db_metrics(db, &range, INT64_MAX, take, &t, err) : HN_E_INTERNAL;
     put_line(&t);
     json_decref(t.val);
     return rc || !ret->failed ? rc : hn_fail(err, HN_E_INTERNAL, "out of memory");

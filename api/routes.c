@@ -76,7 +76,7 @@ static const struct hn_route routes[] = {
     {"POST", "/jobs/{id}/resume", hn_jobs_resume, HN_SCOPE_SUBMIT, NO, POOL, "",
         "queue a paused job again"},
     {"GET", "/jobs/{id}/metrics", hn_jobs_metrics, HN_SCOPE_READ, NO, POOL,
-        "after,limit,format,points", "training and validation metrics as JSON or CSV"},
+        "after,limit,format,points,from,to", "training and validation metrics as JSON or CSV"},
     {"GET", "/jobs/{id}/events", hn_jobs_events, HN_SCOPE_READ, NO, LOOP, "after,limit,type",
         "all that happened; streams with Accept: text/event-stream"},
     {"GET", "/jobs/{id}/log", hn_jobs_log, HN_SCOPE_READ, NO, POOL, "", "the trainer's own log"},

@@ -76,54 +76,96 @@ static int each_metric(struct hn_rows *rows, hn_metric_fn each, void *ud, struct
     return rc;
 }
 
-int hn_db_metrics(struct hn_db *db, int64_t job, int64_t after, int64_t limit, hn_metric_fn each,
-    void *ud, struct hn_error *err) {
+int hn_db_metrics(struct hn_db *db, const struct hn_metric_range *range, int64_t limit,
+    hn_metric_fn each, void *ud, struct hn_error *err) {
     struct hn_rows rows;
     int rc = hn_rows_open(&rows, db, err,
-        "SELECT " METRIC_COLUMNS " FROM metrics WHERE job=?1 AND seq>?2 ORDER BY seq LIMIT ?3",
-        "iii", job, after, limit);
+        "SELECT " METRIC_COLUMNS
+        " FROM metrics WHERE job=?1 AND seq>=?2 AND seq<=?3 ORDER BY seq LIMIT ?4",
+        "iiii", range->job, range->first, range->last, limit);
     return rc ? rc : each_metric(&rows, each, ud, err);
 }
 
-/* Buckets of equal width hold two rows each; the level below gives the candidates so that few rows
- * are read. */
-int hn_db_metrics_thin(struct hn_db *db, int64_t job, int64_t points, hn_metric_fn each, void *ud,
-    struct hn_error *err) {
-    int64_t total, level = 0, width = 1;
+/* The first row in `range` whose step is `step` or later; behind the last one if there is none.
+ * Steps never fall from row to row. */
+static int first_of_step(struct hn_db *db, const struct hn_metric_range *range, int64_t step,
+    int64_t *ret, struct hn_error *err) {
+    int64_t low = range->first, high = range->last + 1;
+    while (low < high) {
+        int64_t middle = low + (high - low) / 2, at;
+        int rc = hn_db_number(db, INT64_MAX, &at, err,
+            "SELECT step FROM metrics WHERE job=?1 AND seq=?2", "ii", range->job, middle);
+        if (rc)
+            return rc;
+        if (at < step)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    *ret = low;
+    return 0;
+}
+
+int hn_db_metric_range(struct hn_db *db, int64_t job, int64_t from, int64_t to,
+    struct hn_metric_range *ret, struct hn_error *err) {
+    struct hn_metric_range all = {job, 1, 0};
     int rc =
-        hn_db_number(db, 0, &total, err, "SELECT max(seq) FROM metrics WHERE job=?1", "i", job);
-    if (rc)
-        return rc;
-    if (points < 4)
-        points = 4;
+        hn_db_number(db, 0, &all.last, err, "SELECT max(seq) FROM metrics WHERE job=?1", "i", job);
+    *ret = all;
+    if (!rc && from > 0)
+        rc = first_of_step(db, &all, from, &ret->first, err);
+    if (!rc && to < INT64_MAX)
+        rc = first_of_step(db, &all, to + 1, &ret->last, err);
+    if (!rc && to < INT64_MAX)
+        ret->last--;
+    return rc;
+}
+
+/*
+ * The range falls into buckets of equal width. Candidates of a bucket are the runs of 8^level rows
+ * that begin in it, with their least and greatest loss as the store keeps them, and at both ends of
+ * the range, where a run would reach over it, single rows. Without a level all are single rows.
+ */
+static const char thin_sql[] =
+    "WITH c AS ("
+    "SELECT (bucket*?5+1-?3)/?2 AS k,min_seq,min_loss,max_seq,max_loss,(bucket+1)*?5 AS until FROM "
+    "metric_levels WHERE job=?1 AND level=?6 AND bucket>=?7 AND bucket<?8 UNION ALL "
+    "SELECT (seq-?3)/?2,seq,loss,seq,loss,seq FROM metrics WHERE job=?1 AND seq>=?3 AND "
+    "seq<=min(?5*?7,?4) AND loss IS NOT NULL UNION ALL "
+    "SELECT (seq-?3)/?2,seq,loss,seq,loss,seq FROM metrics WHERE job=?1 AND "
+    "seq>=max(?5*?8+1,?3) AND seq<=?4 AND loss IS NOT NULL), "
+    "r AS (SELECT *,row_number() OVER (PARTITION BY k ORDER BY min_loss,min_seq) AS lo,"
+    "row_number() OVER (PARTITION BY k ORDER BY max_loss DESC,max_seq) AS hi,"
+    "row_number() OVER (PARTITION BY k ORDER BY until DESC) AS end FROM c), "
+    "s AS (SELECT min_seq AS seq FROM r WHERE lo=1 UNION SELECT max_seq FROM r WHERE hi=1 UNION "
+    "SELECT (SELECT m.seq FROM metrics m WHERE m.job=?1 AND m.seq<=r.until AND m.loss IS NOT NULL "
+    "ORDER BY m.seq DESC LIMIT 1) FROM r WHERE end=1 UNION SELECT seq FROM metrics INDEXED BY "
+    "metrics_evaluated WHERE job=?1 AND val IS NOT NULL AND seq>=?3 AND seq<=?4) "
+    /* CROSS: the few rows are looked up, whatever SQLite guesses about their number */
+    "SELECT " METRIC_COLUMNS " FROM (SELECT seq AS at FROM s ORDER BY seq) CROSS JOIN "
+    "metrics ON job=?1 AND seq=at ORDER BY seq";
+
+#define THIN_LEVELS 7
+#define THIN_ROWS 3 /* least, greatest, last */
+
+int hn_db_metrics_thin(struct hn_db *db, const struct hn_metric_range *range, int64_t points,
+    hn_metric_fn each, void *ud, struct hn_error *err) {
+    int64_t total = range->last - range->first + 1, level = 0, width = 1;
     if (total <= points)
-        return hn_db_metrics(db, job, 0, INT64_MAX, each, ud, err);
-    int64_t bucket = (2 * total + points - 1) / points; /* rows that share a pair of points */
-    while (level < 7 && width * 8 <= bucket) {
+        return hn_db_metrics(db, range, INT64_MAX, each, ud, err);
+    int64_t buckets = points > THIN_ROWS ? points / THIN_ROWS : 1;
+    int64_t bucket = (total + buckets - 1) / buckets;
+    /* A level further only as long as it saves more candidates than it adds single rows. */
+    while (level < THIN_LEVELS && width * 8 <= bucket / 2 && 2 * width * 8 < total / width) {
         width *= 8;
         level++;
     }
+    int64_t begin = (range->first - 1 + width - 1) / width, end = range->last / width;
+    if (level == 0 || end < begin) /* all of them single */
+        end = begin = (range->last + width - 1) / width;
     struct hn_rows rows;
-    if (level == 0)
-        rc = hn_rows_open(&rows, db, err,
-            "WITH b AS (SELECT seq,loss,(seq-1)/?2 AS k FROM metrics WHERE job=?1 AND loss IS NOT "
-            "NULL), r AS (SELECT seq,row_number() OVER (PARTITION BY k ORDER BY loss,seq) AS "
-            "lo,row_number() OVER (PARTITION BY k ORDER BY loss DESC,seq) AS hi FROM b) "
-            "SELECT " METRIC_COLUMNS " FROM metrics WHERE job=?1 AND (val IS NOT NULL OR seq=?3 OR "
-            "seq IN (SELECT seq FROM r WHERE lo=1 OR hi=1)) ORDER BY seq",
-            "iii", job, bucket, total);
-    else
-        rc = hn_rows_open(&rows, db, err,
-            "WITH b AS (SELECT min_seq,max_seq,min_loss,max_loss,bucket*?4/?2 AS k FROM "
-            "metric_levels WHERE job=?1 AND level=?5), r AS (SELECT min_seq,max_seq,row_number() "
-            "OVER (PARTITION BY k ORDER BY min_loss,min_seq) AS lo,row_number() OVER (PARTITION BY "
-            "k ORDER BY max_loss DESC,max_seq) AS hi FROM b), s AS (SELECT min_seq AS seq FROM r "
-            "WHERE lo=1 UNION SELECT max_seq FROM r WHERE hi=1 UNION SELECT ?3 UNION SELECT seq "
-            "FROM metrics INDEXED BY metrics_evaluated WHERE job=?1 AND val IS NOT NULL) "
-            /* CROSS: the few rows are looked up, whatever SQLite guesses about their number */
-            "SELECT " METRIC_COLUMNS " FROM (SELECT seq AS at FROM s ORDER BY seq) CROSS JOIN "
-            "metrics ON job=?1 AND seq=at ORDER BY seq",
-            "iiiii", job, bucket, total, width, level);
+    int rc = hn_rows_open(&rows, db, err, thin_sql, "iiiiiiii", range->job, bucket, range->first,
+        range->last, width, level, begin, end);
     return rc ? rc : each_metric(&rows, each, ud, err);
 }
 

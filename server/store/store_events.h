@@ -48,12 +48,20 @@ struct hn_metric {
     const char *time;
 };
 typedef void (*hn_metric_fn)(void *ud, const struct hn_metric *metric);
-int hn_db_metrics(struct hn_db *db, int64_t job, int64_t after, int64_t limit, hn_metric_fn each,
-    void *ud, struct hn_error *err);
-/* At most about `points` training rows, with every bucket's least and greatest loss kept, and all
- * evaluations. */
-int hn_db_metrics_thin(struct hn_db *db, int64_t job, int64_t points, hn_metric_fn each, void *ud,
-    struct hn_error *err);
+/* Rows of one job, by seq. Both ends belong to it; none if last < first. */
+struct hn_metric_range {
+    int64_t job, first, last;
+};
+/* The rows from step `from` (0: the first) to step `to` (INT64_MAX: the last one there is now). */
+int hn_db_metric_range(struct hn_db *db, int64_t job, int64_t from, int64_t to,
+    struct hn_metric_range *ret, struct hn_error *err);
+/* At most `limit` rows of the range, in order. */
+int hn_db_metrics(struct hn_db *db, const struct hn_metric_range *range, int64_t limit,
+    hn_metric_fn each, void *ud, struct hn_error *err);
+/* About `points` training rows of the range at most (of buckets of equal width the least, the
+ * greatest and the last loss), and all evaluations in it. */
+int hn_db_metrics_thin(struct hn_db *db, const struct hn_metric_range *range, int64_t points,
+    hn_metric_fn each, void *ud, struct hn_error *err);
 /* The loss of training step `step`; HN_E_NOT_FOUND where it was not logged. */
 int hn_db_step_loss(struct hn_db *db, int64_t job, int64_t step, double *ret, struct hn_error *err);
 /* Names of the val_ columns, val_loss first: a new array of strings. */

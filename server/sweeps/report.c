@@ -456,7 +456,8 @@ static int report_range(struct report *r, int64_t *ret_found, struct hn_error *e
     int rc = db && range ? 0 : hn_fail(err, HN_E_INTERNAL, "out of memory");
     const char *id = r->trials->n ? r->trials->list[0].job : "";
     if (!rc && *id && !hn_db_job_get(db, id, &job, NULL))
-        rc = hn_db_metrics(db, job.n, 0, RANGE_MAX, add_step, range, err);
+        rc = hn_db_metrics(
+            db, &(struct hn_metric_range){job.n, 1, INT64_MAX}, RANGE_MAX, add_step, range, err);
     hn_store_release(r->server->store, db);
     hn_job_finish(&job);
     for (size_t i = 0; !rc && i < range->n; i++)
