@@ -1,4 +1,4 @@
-/* /jobs/{id}/metrics: pages by seq, steps `from` to `to`, thinned by `points`. CSV: metrics_csv.c. */
+/* /jobs/{id}/metrics: pages by seq, steps by `from` and `to`, thinned by `points`. */
 #include "api/handlers.h"
 
 #include <math.h>

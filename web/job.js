@@ -1,7 +1,7 @@
-// One job: state, result, curve, samples, events, files. All of it follows the event stream; what is there once a job has ended comes when it ends.
+// One job: state, result, curves, samples, events, files. All of it follows the event stream; what is there once a job has ended comes when it ends.
 import * as api from "/web/api.js";
-import { Chart } from "/web/chart.js";
 import { examples } from "/web/corrections.js";
+import { Curves } from "/web/curves.js";
 import { evaluations, measures } from "/web/evaluations.js";
 import { actions, ended, fitLine } from "/web/job_actions.js";
 import { headline, phase } from "/web/job_headline.js";
@@ -55,6 +55,16 @@ function evaluation({ data }) {
   return measures(`Metrics at step ${data.step}, ${data.rows} rows`, own, data.confusion, data.labels);
 }
 
+// What is marked on the curves. Of an event, and of the job as it is.
+const mark = ({ type, data }) => ({ kind: type, step: data.step ?? data.from_step ?? 0, text: type === "resumed" ? `resumed from step ${data.from_step}` : `warning: ${data.message}` });
+
+function marks(job, checkpoints, told) {
+  const { best } = job.metrics;
+  return [best ? { kind: "best", step: best.step, text: `best ${best.metric.replaceAll("_", " ")}, step ${best.step}` } : null,
+    job.exported_step === null ? null : { kind: "exported", step: job.exported_step, text: `exported, step ${job.exported_step}` },
+    ...checkpoints.map(({ step }) => ({ kind: "checkpoint", step, text: `checkpoint, step ${step}` })), ...told].filter(Boolean);
+}
+
 const fetched = async (path, name) => download(await api.blob(path), name);
 
 function files(job, data) {
@@ -76,11 +86,12 @@ async function finish(job, evals, boxes) {
 
 export async function job(main, signal, id) {
   let now = await api.get(`/jobs/${id}`);
-  const chart = new Chart();
+  const curves = new Curves(id);
   const top = el("div"), about = el("section", { id: "facts" }), buttons = el("p", { class: "row" }), sampleBox = el("div"), evalBox = el("div"), doing = el("p", { id: "phase", "aria-live": "polite" });
   const boxes = { result: el("div", { id: "result" }), fit: el("div", { id: "fit" }), after: el("div"), files: el("div", {}, el("p", { class: "soft" }, "They appear when the job has succeeded.")) };
   const log = el("tbody");
-  const samples = [], evals = [];
+  const samples = [], evals = [], told = []; // told: marks of events
+  let kept = [];
   let finished = false;
   const fresh = (next) => {
     now = next;
@@ -88,6 +99,7 @@ export async function job(main, signal, id) {
     fill(about, facts(now));
     buttons.replaceChildren(...actions(now, fresh));
     doing.hidden = now.status !== "running";
+    curves.plan({ total: now.progress.total_steps, left: now.progress.eta_seconds, marks: marks(now, kept, told) });
   };
   const judge = async () => fill(boxes.fit, fitLine(await api.get(`/jobs/${id}/fit`), now));
   const end = async () => {
@@ -114,7 +126,7 @@ export async function job(main, signal, id) {
   fresh(now);
   main.replaceChildren(
     el("h1", {}, now.name || now.id), el("section", {}, doing, top, buttons), boxes.result, about,
-    el("section", {}, el("h2", {}, "Loss"), chart.node),
+    el("section", { id: "curves" }, el("h2", {}, "Curves"), curves.node),
     el("section", {}, el("h2", {}, "Evaluation"), ended(now) ? null : boxes.fit, evalBox),
     ...(now.task === "generation" ? [el("section", {}, el("h2", {}, "Samples, before and after"), sampleBox)] : []),
     boxes.after,
@@ -125,15 +137,17 @@ export async function job(main, signal, id) {
   );
 
   // A long series comes thinned; the stream adds what is new from there on.
-  const [thin, told, measured] = await Promise.all([api.get(`/jobs/${id}/metrics?points=1500`), api.get(`/jobs/${id}/events?type=sample&limit=500`),
-    api.get(`/jobs/${id}/events?type=eval&limit=10000`)]);
+  const events = async (type, limit) => (await api.get(`/jobs/${id}/events?type=${type}&limit=${limit}`)).data;
+  const [drawn, spoken, measured, warned, resumed, stored] = await Promise.all([curves.load(), events("sample", 500), events("eval", 10000), events("warning", 100), events("resumed", 100),
+    api.get(`/jobs/${id}/checkpoints`)]);
   if (signal.aborted) return;
-  thin.data.forEach((row) => chart.add(row));
-  const drawn = thin.data.at(-1)?.step ?? -1;
-  evals.push(...measured.data.map((event) => event.data));
-  if (evals.length) evalBox.replaceChildren(evaluation(measured.data.at(-1)));
+  told.push(...[...warned, ...resumed].map(mark));
+  kept = stored.data;
+  fresh(now);
+  evals.push(...measured.map((event) => event.data));
+  if (evals.length) evalBox.replaceChildren(evaluation(measured.at(-1)));
   const from = Math.max(0, now.last_seq - 200);
-  samples.push(...told.data.filter((event) => event.seq <= from).map((event) => event.data));
+  samples.push(...spoken.filter((event) => event.seq <= from).map((event) => event.data));
   if (samples.length) sampleBox.replaceChildren(samplesTable(samples));
   await end();
   if (!ended(now) && now.metrics.val_loss !== null) await judge().catch(() => {});
@@ -155,8 +169,9 @@ export async function job(main, signal, id) {
   api.follow(id, from, (event) => {
     if (signal.aborted) return;
     addEvent(event);
-    if (event.type === "step" && event.data.step > drawn) chart.add(event.data);
-    if (event.type === "eval" && event.data.step > drawn) chart.add(event.data);
+    if (["step", "eval"].includes(event.type) && event.data.step > drawn) curves.add({ ...event.data, time: event.time });
+    if (["warning", "resumed"].includes(event.type) && event.seq > now.last_seq) told.push(mark(event));
+    if (event.type === "checkpoint") kept = [...kept, event.data].slice(-20);
     later(700);
   }, signal);
 }

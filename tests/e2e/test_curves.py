@@ -2,6 +2,7 @@
 import bisect
 
 import pytest
+from browser import CHROMIUM, Browser
 from filled import curve, fill_metrics
 
 
@@ -70,3 +71,56 @@ def test_bad_ranges_are_refused(long, query, field):
     reply = ask(long, **query)
     error = reply.json()["error"]
     assert reply.status_code == 400 and error["field"] == field and (error["hint"] or "whole number" in error["message"]), error
+
+
+@pytest.fixture
+def browser(tmp_path):
+    browser = Browser(tmp_path / "browser")
+    yield browser
+    browser.close()
+
+
+def drag(browser, left, right):
+    """Over the loss, between two shares of its width."""
+    box = browser.run("(() => { const b = document.querySelector('.curve').getBoundingClientRect(); scrollTo(0, scrollY + b.top - 100); const c = document.querySelector('.curve').getBoundingClientRect(); return [c.left + 60, c.top + 100, c.width - 75]; })()")
+    x, y, width = box
+    for kind, at in (("mousePressed", left), ("mouseMoved", (left + right) / 2), ("mouseMoved", right), ("mouseReleased", right)):
+        browser.call("Input.dispatchMouseEvent", type=kind, x=x + at * width, y=y, button="left", buttons=0 if kind == "mouseReleased" else 1, clickCount=1)
+
+
+@pytest.mark.skipif(not CHROMIUM, reason="needs chromium")
+def test_zooming_in_sees_every_row(long, browser):
+    browser.open(f"{long.url}/#/jobs/{long.id}")
+    note = "(document.querySelector('#curves > div > p')?.innerText ?? '')"
+    browser.wait(f"{note}.includes('of 20,011 rows drawn') && document.querySelectorAll('#curves .panel').length === 4")
+    titles = browser.run("[...document.querySelectorAll('#curves figcaption')].map((e) => e.innerText)")
+    assert titles == ["loss", "learning rate", "gradient norm", "tokens a second"]
+    assert browser.run("document.querySelector('.marker.best').title").startswith("best")
+    assert browser.run("document.querySelector('.curve').getAttribute('aria-label')").startswith("loss by step; training loss ")
+    drag(browser, 0.5, 0.55)
+    browser.wait(f"{note}.includes('every row drawn')")
+    asked = browser.run("performance.getEntriesByType('resource').map((e) => e.name).filter((n) => n.includes('from='))")
+    assert len(asked) == 1 and "points=1500&from=" in asked[0], asked
+    # The pointer tells the step and its values; in all panels.
+    box = browser.run("(() => { const c = document.querySelector('.curve').getBoundingClientRect(); return [c.left + c.width / 2, c.top + 100]; })()")
+    browser.call("Input.dispatchMouseEvent", type="mouseMoved", x=box[0], y=box[1])
+    told = browser.wait("(document.querySelector('.legend').innerText.match(/step ([\\d,]+)[^]*training loss ([\\d.]+)/) ?? []).slice(1)")
+    losses = {step: loss for step, loss, _ in curve(20_000) if loss is not None}
+    assert 9_500 < int(told[0].replace(",", "")) < 11_500 and float(told[1]) == pytest.approx(losses[int(told[0].replace(",", ""))], abs=1e-3)
+    assert browser.run("document.querySelectorAll('.legend')[1].innerText").startswith(f"step {told[0]}")
+    # All of it again; other axes; smoothing and a logarithmic scale change the picture.
+    browser.run("[...document.querySelectorAll('#curves button')].find((b) => b.innerText === 'Whole run').click()")
+    browser.wait(f"{note}.includes('of 20,011 rows drawn')")
+    picture = "document.querySelector('.curve canvas').toDataURL()"
+    before = browser.run(picture)
+    for change in ("e = document.querySelector('#curves input[type=range]'), e.value = 0.9, e.dispatchEvent(new Event('input'))", "document.querySelector('#curves input[type=checkbox]').click()"):
+        browser.run(f"(() => {{ let e; {change}; }})()")
+        browser.wait(f"{picture} !== {before!r}")
+        before = browser.run(picture)
+    for axis, told in (("epoch", "1.5"), ("tokens", "1,000,000"), ("time", ":")):
+        browser.run(f"(() => {{ const e = document.querySelector('#curves select'); e.value = '{axis}'; e.dispatchEvent(new Event('change')); }})()")
+        browser.wait(f"document.querySelectorAll('#curves .panel').length === 4 && [...document.querySelectorAll('.curve .dygraph-axis-label-x')].some((e) => e.innerText.includes('{told}'))")
+    assert browser.run("getComputedStyle(document.querySelector('.curve .dygraph-axis-label')).color") == browser.run("getComputedStyle(document.querySelector('.soft')).color")
+    licence = long.get("/web/dygraphs-licence.txt")
+    assert "Dan Vanderkam" in licence.text and licence.headers["Content-Type"].startswith("text/plain")
+    assert not browser.complaints, browser.complaints
