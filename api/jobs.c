@@ -60,11 +60,48 @@ static void read_metadata_filter(const struct hn_request *req, struct hn_job_fil
     }
 }
 
+/* The words of `q` in small letters, as a JSON array; NULL without any. */
+static int read_words(struct hn_request *req, char **ret, struct hn_error *err) {
+    const char *text = hn_request_query(req, "q");
+    if (!text || !text[strspn(text, " ")])
+        return 0;
+    if (strlen(text) > 200) {
+        hn_fail(err, HN_E_INVALID_FIELD, "q has more than 200 bytes");
+        hn_error_field(err, "q");
+        hn_error_hint(err, "a few words of the name, the model, the data set's name or the id");
+        return HN_E_INVALID_FIELD;
+    }
+    json_t *words = json_array();
+    for (const char *at = text; *(at += strspn(at, " ")); at += strcspn(at, " ")) {
+        char word[201];
+        snprintf(word, sizeof word, "%.*s", (int)strcspn(at, " "), at);
+        for (char *c = word; *c; c++)
+            if (*c >= 'A' && *c <= 'Z')
+                *c += 'a' - 'A';
+        json_array_append_new(words, json_string(word));
+    }
+    *ret = json_dumps(words, JSON_COMPACT);
+    json_decref(words);
+    return *ret ? 0 : hn_fail(err, HN_E_INTERNAL, "out of memory");
+}
+
+static int read_order(struct hn_request *req, struct hn_job_filter *filter, struct hn_error *err) {
+    static const char *const sorts[] = {"created", "finished", "metric", "duration", NULL};
+    static const char *const orders[] = {"desc", "asc", NULL};
+    const char *sort = sorts[0], *order = orders[0];
+    int rc = hn_query_word(req, "sort", sorts, &sort, err);
+    if (!rc)
+        rc = hn_query_word(req, "order", orders, &order, err);
+    filter->ascending = order[0] == 'a';
+    for (size_t i = 0; sorts[i]; i++) /* in the order of enum hn_job_order */
+        if (strcmp(sorts[i], sort) == 0)
+            filter->order = (enum hn_job_order)i;
+    return rc;
+}
+
 int hn_jobs_list(struct hn_request *req, struct hn_error *err) {
     static const char *const states[] = {
         "queued", "running", "paused", "succeeded", "failed", "cancelled", NULL};
-    static const char *const orders[] = {"desc", "asc", NULL};
-    const char *order = "desc";
     struct hn_job_filter filter = {.reach = hn_access_reach(req),
         .model = hn_request_query(req, "model"),
         .task = hn_request_query(req, "task"),
@@ -75,15 +112,18 @@ int hn_jobs_list(struct hn_request *req, struct hn_error *err) {
     if (!rc)
         rc = hn_query_word(req, "status", states, &filter.status, err);
     if (!rc)
-        rc = hn_query_word(req, "order", orders, &order, err);
-    filter.ascending = order[0] == 'a';
+        rc = read_order(req, &filter, err);
+    char *words = NULL;
+    if (!rc)
+        rc = read_words(req, &words, err);
+    filter.words = words;
     struct page page = {.kept = req->server->kept,
         .version = hn_store_version(req->server->store),
         .db = rc ? NULL : hn_request_db(req, err)};
-    if (!page.db)
-        return rc ? rc : HN_E_INTERNAL;
     bool more = false;
-    rc = hn_db_job_list(page.db, &filter, add_job, &page, &more, err);
+    if (!rc)
+        rc = page.db ? hn_db_job_list(page.db, &filter, add_job, &page, &more, err) : HN_E_INTERNAL;
+    free(words);
     if (!rc)
         return reply_page(req, &page, more, err);
     hn_buf_free(&page.text);

@@ -64,7 +64,7 @@ static const struct hn_route routes[] = {
     {"POST", "/jobs", hn_jobs_create, HN_SCOPE_SUBMIT, JSON | FORM, WAIT, "dry_run",
         "submit a job: JSON, or multipart with the data file in the same call"},
     {"GET", "/jobs", hn_jobs_list, HN_SCOPE_READ, NO, POOL,
-        "status,model,task,dataset,sweep,metadata[],order,limit,after", "jobs"},
+        "status,model,task,dataset,sweep,metadata[],q,sort,order,limit,after", "jobs"},
     {"GET", "/jobs/{id}", hn_jobs_get, HN_SCOPE_READ, NO, LOOP, "", "one job"},
     {"PATCH", "/jobs/{id}", hn_jobs_patch, HN_SCOPE_SUBMIT, JSON, POOL, "",
         "change name, metadata or priority"},

@@ -81,10 +81,18 @@ int hn_db_job_exists(struct hn_db *db, const char *id) {
     return rc ? rc : found ? 0 : HN_E_NOT_FOUND;
 }
 
-/* Where the list goes on: the number of the job with that id. */
+/* What the list is ordered by, then by n. migrations/0012_lists.sql has an index of each. */
+static const char *const order_keys[] = {
+    [HN_BY_CREATED] = "j.n",
+    [HN_BY_FINISHED] = "j.finished_at",
+    [HN_BY_METRIC] = "json_extract(j.best,'$.value')",
+    [HN_BY_DURATION] = "julianday(j.finished_at)-julianday(j.started_at)",
+};
+
+/* Where the list goes on: the number of the job with the id `after`. */
 static int cursor(
     struct hn_db *db, const struct hn_job_filter *filter, int64_t *ret, struct hn_error *err) {
-    *ret = filter->ascending ? 0 : INT64_MAX;
+    *ret = 0;
     if (!filter->after)
         return 0;
     int rc = hn_db_number(db, -1, ret, err,
@@ -99,11 +107,19 @@ static int cursor(
     return rc;
 }
 
+/* A word occurs in what a list shows of a job. */
+#define WORD_OCCURS                                                                               \
+    "(instr(lower(coalesce(j.name,'')),w.value) OR instr(j.id,w.value) OR "                       \
+    "instr(lower(j.model),w.value) OR EXISTS (SELECT 1 FROM datasets d WHERE d.id=j.dataset AND " \
+    "instr(lower(d.name),w.value) AND " HN_REACHES("d.owner", 9, 10, 11) "))"
+
 static int build_list(struct hn_buf *sql, const struct hn_job_filter *filter) {
+    const char *key = order_keys[filter->order], *beyond = filter->ascending ? ">" : "<";
+    const char *way = filter->ascending ? "ASC" : "DESC";
     hn_buf_printf(sql,
-        "SELECT %s FROM jobs j WHERE j.n %s ?1 AND (?2 IS NULL OR j.status=?2) AND (?3 IS NULL OR "
+        "SELECT %s FROM jobs j WHERE (?2 IS NULL OR j.status=?2) AND (?3 IS NULL OR "
         "j.model=?3) AND (?4 IS NULL OR j.task=?4) AND (?5 IS NULL OR " HN_JOB_USES(5) ")",
-        columns, filter->ascending ? ">" : "<");
+        columns);
     /* A metadata filter is bound as one JSON object of the wanted pairs, whatever their number. */
     hn_buf_text(sql,
         " AND NOT EXISTS (SELECT 1 FROM json_each(?6) w WHERE NOT EXISTS (SELECT 1 FROM "
@@ -111,7 +127,21 @@ static int build_list(struct hn_buf *sql, const struct hn_job_filter *filter) {
     hn_buf_text(sql,
         " AND (?8 IS NULL OR j.verifies=?8) AND (?12 IS NULL OR j.sweep=?12) AND " HN_REACHES(
             "j.owner", 9, 10, 11));
-    hn_buf_printf(sql, " ORDER BY j.n %s LIMIT ?7", filter->ascending ? "ASC" : "DESC");
+    hn_buf_text(sql,
+        " AND (?13 IS NULL OR NOT EXISTS (SELECT 1 FROM json_each(?13) w WHERE NOT " WORD_OCCURS
+        "))");
+    if (filter->after && filter->order == HN_BY_CREATED)
+        hn_buf_printf(sql, " AND j.n%s?1", beyond);
+    else if (filter->after) /* a value that is NULL comes last, in either direction */
+        hn_buf_printf(sql,
+            " AND CASE WHEN (SELECT %1$s IS NULL FROM jobs j WHERE j.n=?1) THEN %1$s IS NULL AND "
+            "j.n%2$s?1 ELSE %1$s IS NULL OR (%1$s,j.n)%2$s((SELECT %1$s FROM jobs j WHERE "
+            "j.n=?1),?1) END",
+            key, beyond);
+    if (filter->order != HN_BY_CREATED)
+        hn_buf_printf(sql, " ORDER BY %s %s NULLS LAST,j.n %s LIMIT ?7", key, way, way);
+    else
+        hn_buf_printf(sql, " ORDER BY j.n %s LIMIT ?7", way);
     return sql->failed ? HN_E_INTERNAL : 0;
 }
 
@@ -131,10 +161,10 @@ int hn_db_job_list(struct hn_db *db, const struct hn_job_filter *filter,
     struct hn_rows rows = {0};
     rc = build_list(&sql, filter);
     if (!rc)
-        rc = hn_rows_open(&rows, db, err, sql.data, "isssssisisss", from, filter->status,
+        rc = hn_rows_open(&rows, db, err, sql.data, "isssssisissss", from, filter->status,
             filter->model, filter->task, filter->dataset, pairs, filter->limit + 1,
             filter->verifies, (int64_t)filter->reach.all, filter->reach.owner, filter->reach.team,
-            filter->sweep);
+            filter->sweep, filter->words);
     bool more = false;
     for (int64_t n = 0; !rc; n++) {
         int got = hn_rows_next(&rows, err);

@@ -40,14 +40,17 @@ int hn_db_job_exists(struct hn_db *db, const char *id);
 struct hn_job_filter {
     struct hn_reach reach;                                          /* whose */
     const char *status, *model, *task, *dataset, *verifies, *sweep; /* NULL: any */
+    const char *words; /* JSON array of texts that must all occur in name, id, model or the data
+                          set's name, whatever the case of ASCII letters; NULL: any */
+    enum hn_job_order { HN_BY_CREATED, HN_BY_FINISHED, HN_BY_METRIC, HN_BY_DURATION } order;
     const char *metadata_keys[16], *metadata_values[16];
     size_t n_metadata;
     const char *after; /* id of the last one seen, or NULL */
     bool ascending;
     int64_t limit;
 };
-/* Calls `each` for every job in order; stops at the limit and tells in *ret_more whether there are
- * others. */
+/* Calls `each` for every job in order, those without the value that orders them last; stops at the
+ * limit and tells in *ret_more whether there are others. */
 int hn_db_job_list(struct hn_db *db, const struct hn_job_filter *filter,
     void (*each)(void *ud, const struct hn_job *), void *ud, bool *ret_more, struct hn_error *err);
 /* How many queued jobs come before this one, from 1; 0 when it is not queued. */

@@ -3,6 +3,7 @@ import json
 import math
 import random
 import sqlite3
+import time
 
 LEVELS = 7  # of metric_levels, 8 rows to the next
 
@@ -53,3 +54,28 @@ def fill_metrics(state, job, steps, evaluations=10, seed=0):
     db.execute("UPDATE jobs SET step=?, total_steps=?, next_metric=? WHERE n=?", [steps, steps, len(rows) + 1, n])
     db.commit()
     db.close()
+
+
+def fill_jobs(state, job, number, seed=0):
+    """So many copies of an ended job with names, models, states, results and times of their own. Returns all of these jobs, it first."""
+    chance = random.Random(seed)
+    db = store(state)
+    db.row_factory = sqlite3.Row
+    kept = dict(db.execute("SELECT * FROM jobs WHERE id=?", [job]).fetchone())
+    kept["run"] = json.dumps(json.loads(kept["run"]) | {"padding": "x" * 5000})  # as long as a real one's
+    rows, first = [], dict(kept)
+    del kept["n"]
+    for i in range(number):
+        ended = chance.choice(["succeeded", "succeeded", "failed", "cancelled"])
+        begun, seconds = 1_760_000_000 + 60 * i, chance.randrange(1, 100_000)
+        stamp = lambda t: time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime(t))
+        rows.append(kept | {
+            "id": f"job_{i:016}", "name": None if i % 10 == 0 else f"{chance.choice(['Tickets', 'reviews', 'mails'])} {i}", "status": ended, "task": chance.choice(["generation", "classification"]),
+            "model": chance.choice(["base", "Qwen-tiny", "bert_50%"]), "reason_code": None, "reason_message": None, "created_at": stamp(begun), "started_at": stamp(begun + 5),
+            "finished_at": None if ended == "cancelled" and i % 3 == 0 else stamp(begun + 5 + seconds),
+            "best": json.dumps({"step": 5, "metric": "val_loss", "value": round(chance.uniform(0, 3), 4)}) if ended == "succeeded" else None})
+    names = list(rows[0])
+    db.executemany(f"INSERT INTO jobs ({','.join(names)}) VALUES ({','.join('?' * len(names))})", ([row[name] for name in names] for row in rows))
+    db.commit()
+    db.close()
+    return [first, *rows]
