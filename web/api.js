@@ -77,7 +77,7 @@ export function send(path, form, tell, signal) {
   });
 }
 
-export const remove = (path) => request(path, { method: "DELETE" });
+export const remove = (path, options = {}) => request(path, { method: "DELETE", ...options });
 
 // Reads server-sent events with fetch, because EventSource cannot send a key. Yields {id, event, data}.
 async function* parse(reply) {
