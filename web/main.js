@@ -1,6 +1,7 @@
 // The dashboard: a page per hash. Each page gets the main element and a signal that tells when it is left.
 import * as api from "/web/api.js";
 import { el, problem } from "/web/dom.js";
+import { compare } from "/web/compare.js";
 import { jobs } from "/web/jobs.js";
 import { job } from "/web/job.js";
 import { start } from "/web/start.js";
@@ -11,7 +12,8 @@ import { report } from "/web/report.js";
 import { sweep, sweeps } from "/web/sweeps.js";
 
 const pages = [
-  [/^#\/new(?:\?(?:from=(job_\w+))?&?(?:dataset=(ds_\w+))?)?$/, submit],
+  [/^#\/new(?:\?(.*))?$/, submit],
+  [/^#\/compare(?:\?(.*))?$/, compare],
   [/^#\/start$/, start],
   [/^#\/upload$/, upload],
   [/^#\/data$/, library],

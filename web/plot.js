@@ -4,7 +4,7 @@ import { short } from "/web/dom.js";
 const NS = "http://www.w3.org/2000/svg";
 const WIDTH = 320, HEIGHT = 200, LEFT = 58, BOTTOM = 28, TOP = 10, RIGHT = 12;
 
-function node(name, attributes, ...children) {
+export function node(name, attributes, ...children) {
   const made = document.createElementNS(NS, name);
   for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
   made.append(...children);

@@ -62,12 +62,13 @@ function makeBody(fields, knobs) {
   return form;
 }
 
-// `from`: a job whose request is changed; `dataset`: what it is to train on instead.
-export async function submit(main, signal, from, dataset) {
+// In the address: `from`, a job whose request is changed; `dataset`, what it is to train on, and `validation`, what is held out instead.
+export async function submit(main, signal, query) {
+  const address = new URLSearchParams(query ?? ""), from = address.get("from");
   const [spec, models, datasets, old] = await Promise.all([
-    api.get("/openapi.json"), api.get("/models?limit=1000"), api.get("/datasets?limit=1000"), from ? api.get(`/jobs/${from}`) : null,
+    api.get("/openapi.json"), api.get("/models?limit=1000"), api.get("/datasets?limit=1000"), from ? api.get(`/jobs/${encodeURIComponent(from)}`) : null,
   ]);
-  const base = { ...old?.request, ...(dataset ? { dataset } : {}) }, { schemas } = spec.components;
+  const base = { ...old?.request, ...Object.fromEntries(["dataset", "validation"].filter((name) => address.get(name)).map((name) => [name, address.get(name)])) }, { schemas } = spec.components;
   const fields = makeFields(schemas, models.data, datasets.data, base), knobs = makeKnobs(schemas, base), all = [...fields, ...knobs];
   const find = (name) => all.find((one) => one.name === name);
   const answer = el("div", { id: "plan", "aria-live": "polite" });

@@ -1,7 +1,8 @@
 // Sweeps: the list, and one with its trials, how the best came about, and each setting against the result.
 import * as api from "/web/api.js";
 import { suspects } from "/web/corrections.js";
-import { duration, el, fill, problem, short, state, table, warnings, when } from "/web/dom.js";
+import { bars, duration, el, fill, problem, short, state, table, warnings, when } from "/web/dom.js";
+import { parallel } from "/web/parallel.js";
 import { plot } from "/web/plot.js";
 
 const ended = (sweep) => ["succeeded", "failed", "cancelled"].includes(sweep.status);
@@ -37,12 +38,30 @@ function summary(s) {
     el("dl", { class: "grid" }, facts.filter(([, v]) => v).map(([k, v]) => el("div", {}, el("dt", { class: "soft" }, k), el("dd", {}, v)))), warnings(s.warnings)];
 }
 
+// The winner's settings on all rows, none held out, or on a share: the form has both.
+function winner({ best }) {
+  if (!best) return [];
+  return [el("a", { class: "button main", href: `#/new?from=${best.job}&validation=none` }, "Train the winner's settings on all data"), el("a", { class: "button", href: `#/new?from=${best.job}&validation=0.1` }, "… with 10 % held out")];
+}
+
+// What mattered, and how the settings go together.
+function together(sweep, list) {
+  const shares = Object.entries(sweep.importance ?? {}).filter(([, share]) => typeof share === "number").sort((a, b) => b[1] - a[1]);
+  const names = [...new Set(list.flatMap((t) => Object.keys(t.settings)))].filter((name) => list.every((t) => typeof t.settings[name] !== "object" || t.settings[name] === null));
+  const lines = parallel(list.map((t) => ({ settings: t.settings, value: t.value, best: t.job === sweep.best?.job, label: `trial ${t.number}: ${settings(t)}, ${short(t.value)}` })),
+    names.map((name) => ({ name, log: sweep.plan.axes?.find((a) => a.name === name)?.log })), sweep.plan.metric, sweep.plan.smaller);
+  const others = list.filter((t) => t.job && t.value !== null && t.job !== sweep.best?.job).sort((a, b) => (sweep.plan.smaller ? a.value - b.value : b.value - a.value)).slice(0, 4).map((t) => t.job);
+  return [shares.length ? el("div", {}, el("h3", {}, "Which settings mattered"), bars("Importance of settings", shares.map(([name, value]) => ({ name: name.replaceAll("_", " "), value, of: 1 })), (row) => `${Math.round(100 * row.value)} %`)) : null,
+    lines && el("div", { class: "scroll" }, el("h3", {}, "Settings together"), lines),
+    sweep.best && others.length ? el("p", {}, el("a", { href: `#/compare?jobs=${[sweep.best.job, ...others].join(",")}` }, `Compare the best ${others.length + 1}`)) : null];
+}
+
 function actions(sweep, changed) {
   const act = (verb) => el("button", { onclick: async (event) => {
     event.target.disabled = true;
     try { changed(await api.post(`/sweeps/${sweep.id}/${verb}`)); } catch (error) { event.target.after(problem(error)); }
   } }, verb);
-  if (ended(sweep)) return [];
+  if (ended(sweep)) return winner(sweep);
   return [act(sweep.status === "paused" ? "resume" : "pause"), act("cancel")];
 }
 
@@ -77,7 +96,7 @@ const trialRow = (sweep, t) => [t.number, t.job ? el("a", { href: `#/jobs/${t.jo
 
 export async function sweep(main, signal, id) {
   let now = await api.get(`/sweeps/${id}`);
-  const top = el("div"), buttons = el("p", { class: "row" }), plots = el("div", { class: "plots" }), list = el("div"), wrong = el("div");
+  const top = el("div"), buttons = el("p", { class: "row" }), plots = el("div", { class: "plots" }), whole = el("div", { id: "together" }), list = el("div"), wrong = el("div");
   async function refresh(next) {
     now = next ?? await api.get(`/sweeps/${id}`);
     const { data } = await api.get(`/sweeps/${id}/trials`);
@@ -85,13 +104,14 @@ export async function sweep(main, signal, id) {
     fill(top, summary(now));
     buttons.replaceChildren(...actions(now, refresh));
     plots.replaceChildren(...curves(now, data));
+    fill(whole, together(now, data));
     if (now.folds?.label_errors && typeof now.request.job.dataset === "string" && !wrong.firstChild) wrong.append(suspects(now));
     const rungs = Math.max(0, ...data.map((t) => t.rungs.length));
     const rows = data.map((t) => trialRow(now, { ...t, rungs: [...t.rungs, ...Array(rungs - t.rungs.length).fill({ value: null })] }));
     list.replaceChildren(table("Trials", ["trial", "job", "settings", "status", "step", ...Array.from({ length: rungs }, (_, i) => `at rung ${i + 1}`), now.plan.metric, ""], rows));
   }
   await refresh(now);
-  main.replaceChildren(el("h1", {}, now.name || now.id), el("section", {}, top, buttons), el("section", {}, el("h2", {}, "Results"), plots), wrong,
+  main.replaceChildren(el("h1", {}, now.name || now.id), el("section", {}, top, buttons), el("section", {}, el("h2", {}, "Results"), plots, whole), wrong,
     el("section", {}, el("h2", {}, "Trials"), list, el("p", {}, el("button", { onclick: async () => {
       const text = await api.text(`/sweeps/${id}/trials?format=csv`);
       const { download } = await import("/web/dom.js");

@@ -491,9 +491,22 @@ def test_page(served, tmp_path):
         found = trials(served, sweep["id"])
         rows = browser.wait("document.querySelectorAll('table tbody tr').length")
         assert rows == len(found) == 20 and sweep["summary"] in browser.run("document.querySelector('main').innerText")
-        plots = browser.run("[...document.querySelectorAll('svg')].map((s) => [s.getAttribute('aria-label'), s.querySelectorAll('circle').length])")
+        plots = browser.run("[...document.querySelectorAll('.plots svg')].map((s) => [s.getAttribute('aria-label'), s.querySelectorAll('circle').length])")
         assert [p[0] for p in plots] == ["best val_accuracy so far"] + [f"val_accuracy by {name}" for name in ("learning_rate", "batch_size", "lora_rank", "weight_decay")]
         assert plots[0][1] == 20 and plots[1][1] == 19, plots
+        # Settings together, what mattered, and the winner's settings on all rows.
+        names = browser.run("[...document.querySelectorAll('.parallel .name')].map((t) => t.textContent)")
+        assert names == ["learning rate", "batch size", "lora rank", "weight decay", "val accuracy"]
+        assert browser.run("[document.querySelectorAll('.parallel .trial').length, document.querySelectorAll('.parallel .best').length]") == [20, 1]
+        shares = browser.run("[...document.querySelectorAll('#together .bars li')].map((li) => [li.children[0].innerText, li.children[2].innerText])")
+        told = {name: share for name, share in (sweep["importance"] or {}).items()}
+        assert dict(shares) == {name.replace("_", " "): f"{int(100 * share + 0.5)} %" for name, share in told.items()}
+        browser.run("[...document.querySelectorAll('a')].find((a) => a.innerText.startsWith('Train the winner')).click()")
+        browser.wait("document.querySelector('form select[name=validation]')?.value === 'none'")
+        best = served.look(sweep["best"]["job"])
+        assert float(browser.run("document.querySelector('form [name=learning_rate]').value")) == best["request"]["hyperparameters"]["learning_rate"]
+        browser.run("history.back()")
+        browser.wait("document.querySelector('table tbody tr:nth-child(2) a') !== null")
         browser.run("document.querySelector('table tbody tr:nth-child(2) a').click()")
         browser.wait("location.hash.startsWith('#/jobs/') && [...document.querySelectorAll('a')].some((a) => a.innerText === 'Its sweep')")
         browser.open(f"{served.url}/#/sweeps")
