@@ -103,6 +103,7 @@ python_tools() {
     make_pip
     [ -f "$stamp" ] && return
     "$CACHE/venv/bin/pip" install -qq pytest pytest-xdist requests numpy prometheus_client schemathesis==4.32.5 &&
+        "$CACHE/venv/bin/pip" install -qq --no-deps axe-playwright-python==0.1.8 &&
         "$CACHE/venv/bin/pip" install -qq torch==2.13.0 &&
         "$CACHE/venv/bin/pip" install -qq transformers==5.23.0 peft==0.21.2 gguf==0.19.0 sentencepiece==0.2.3 safetensors jinja2 scikit-learn scipy==1.17.1 openai==3.57.0 litellm==1.110.2 langchain-openai==1.7.4 optuna==5.0.0 cleanlab==2.9.0 seqeval sacrebleu==2.6.0 rouge-score==0.1.2 xllamacpp==2026.10.11549 &&
         "$CACHE/venv/bin/pip" install -qq --no-deps --upgrade --target "$CACHE/transformers4" transformers==4.57.6 huggingface_hub==0.36.0 tokenizers==0.22.1 && touch "$stamp"

@@ -20,9 +20,12 @@ export function field(label, control, help = "") {
   return el("label", {}, el("span", {}, label), control, help ? el("span", {}, help) : null);
 }
 
+// What may be wider than the page scrolls by itself, with the keyboard too.
+export const scroll = (caption, ...children) => el("div", { class: "scroll", tabindex: 0, role: "group", "aria-label": caption }, ...children);
+
 export function table(caption, heads, rows) {
-  return el("div", { class: "scroll" }, el("table", { "aria-label": caption },
-    el("thead", {}, el("tr", {}, heads.map((head, i) => el("th", { scope: "col", class: typeof rows[0]?.[i] === "number" ? "number" : null }, head)))),
+  return scroll(caption, el("table", { "aria-label": caption },
+    el("thead", {}, el("tr", {}, heads.map((head, i) => (head === "" ? el("td") : el("th", { scope: "col", class: typeof rows[0]?.[i] === "number" ? "number" : null }, head))))),
     el("tbody", {}, rows.map((row) => el("tr", {}, row.map((cell) =>
       el("td", typeof cell === "number" ? { class: "number" } : {}, cell === null ? "" : cell instanceof Node ? cell : String(cell))))))));
 }

@@ -1,6 +1,6 @@
 // Evaluations of a job's result on any data set: those that are kept, and a form for another one.
 import * as api from "/web/api.js";
-import { download, el, field, number, problem, table, when } from "/web/dom.js";
+import { download, el, field, number, problem, scroll, table, when } from "/web/dom.js";
 
 // How often each label was taken for which; the darker, the larger the share of its row.
 function confusionTable(confusion, labels) {
@@ -10,7 +10,7 @@ function confusionTable(confusion, labels) {
     made.style.setProperty("--heat", of ? n / of : 0);
     return made;
   };
-  return el("div", { class: "scroll" }, el("table", { "aria-label": "Confusion matrix" },
+  return scroll("Confusion matrix", el("table", { "aria-label": "Confusion matrix" },
     el("thead", {}, el("tr", {}, ["true \\ predicted", ...labels].map((head) => el("th", { scope: "col" }, head)))),
     el("tbody", {}, confusion.map((row, i) => el("tr", {}, el("td", {}, labels[i]), row.map((n, k) => cell(n, row, i === k)))))));
 }

@@ -73,7 +73,7 @@ export async function jobs(main, signal) {
     const every = el("input", { type: "checkbox", "data-job": "all", "aria-label": "choose all of this page", checked: data.length > 0 && data.every((job) => chosen.has(job.id)), onchange: () => {
       data.forEach((job, i) => { boxes[i].checked = every.checked; tick(job, every.checked); });
     } });
-    list.replaceChildren(data.length ? table("Jobs", [every, "job", "status", "model", "task", "best metric", "step", "loss", "val loss", "", "created"], data.map((job, i) => row(job, boxes[i])))
+    list.replaceChildren(data.length ? table("Jobs", [every, "job", "status", "model", "task", "best metric", "step", "loss", "val loss", "time", "created"], data.map((job, i) => row(job, boxes[i])))
       : el("p", {}, "No such jobs."));
     if (focused) list.querySelector(`[data-job="${CSS.escape(focused)}"]`)?.focus();
   }

@@ -38,7 +38,9 @@ async function show() {
     document.title = `${main.querySelector("h1")?.textContent ?? "Not found"} · Hone`;
     main.focus({ preventScroll: true });
   } catch (error) {
-    if (!signal.aborted) main.replaceChildren(problem(error));
+    if (signal.aborted) return;
+    main.replaceChildren(el("h1", {}, error.status === 404 ? "Not found" : "This page cannot be shown"), problem(error));
+    document.title = `${main.firstChild.textContent} · Hone`;
   }
 }
 

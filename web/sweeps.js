@@ -1,7 +1,7 @@
 // Sweeps: the list, and one with its trials, how the best came about, and each setting against the result.
 import * as api from "/web/api.js";
 import { suspects } from "/web/corrections.js";
-import { bars, duration, el, fill, problem, short, state, table, warnings, when } from "/web/dom.js";
+import { bars, duration, el, fill, problem, scroll, short, state, table, warnings, when } from "/web/dom.js";
 import { parallel } from "/web/parallel.js";
 import { plot } from "/web/plot.js";
 
@@ -52,7 +52,7 @@ function together(sweep, list) {
     names.map((name) => ({ name, log: sweep.plan.axes?.find((a) => a.name === name)?.log })), sweep.plan.metric, sweep.plan.smaller);
   const others = list.filter((t) => t.job && t.value !== null && t.job !== sweep.best?.job).sort((a, b) => (sweep.plan.smaller ? a.value - b.value : b.value - a.value)).slice(0, 4).map((t) => t.job);
   return [shares.length ? el("div", {}, el("h3", {}, "Which settings mattered"), bars("Importance of settings", shares.map(([name, value]) => ({ name: name.replaceAll("_", " "), value, of: 1 })), (row) => `${Math.round(100 * row.value)} %`)) : null,
-    lines && el("div", { class: "scroll" }, el("h3", {}, "Settings together"), lines),
+    lines && [el("h3", {}, "Settings together"), scroll("Settings together", lines)],
     sweep.best && others.length ? el("p", {}, el("a", { href: `#/compare?jobs=${[sweep.best.job, ...others].join(",")}` }, `Compare the best ${others.length + 1}`)) : null];
 }
 
