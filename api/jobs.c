@@ -71,16 +71,15 @@ static int read_words(struct hn_request *req, char **ret, struct hn_error *err) 
         hn_error_hint(err, "a few words of the name, the model, the data set's name or the id");
         return HN_E_INVALID_FIELD;
     }
-    json_t *words = json_array();
-    for (const char *at = text; *(at += strspn(at, " ")); at += strcspn(at, " ")) {
-        char word[201];
-        snprintf(word, sizeof word, "%.*s", (int)strcspn(at, " "), at);
-        for (char *c = word; *c; c++)
-            if (*c >= 'A' && *c <= 'Z')
-                *c += 'a' - 'A';
-        json_array_append_new(words, json_string(word));
-    }
-    *ret = json_dumps(words, JSON_COMPACT);
+    char *rest = hn_request_copy(req, text);
+    for (char *c = rest; c && *c; c++)
+        if (*c >= 'A' && *c <= 'Z')
+            *c += 'a' - 'A';
+    json_t *words = rest ? json_array() : NULL;
+    for (char *word; words && (word = strsep(&rest, " "));)
+        if (*word)
+            json_array_append_new(words, json_string(word));
+    *ret = words ? json_dumps(words, JSON_COMPACT) : NULL;
     json_decref(words);
     return *ret ? 0 : hn_fail(err, HN_E_INTERNAL, "out of memory");
 }

@@ -97,7 +97,9 @@ int hn_query_int(const struct hn_request *req, const char *name, int64_t min, in
     if (errno || end == text || *end || value < min || value > max) {
         snprintf(wanted, sizeof wanted, "a whole number from %lld to %lld", (long long)min,
             (long long)max);
-        return bad_query(err, name, text, wanted);
+        bad_query(err, name, text, wanted);
+        hn_error_hint(err, "give such a number, or leave %s out", name);
+        return HN_E_INVALID_FIELD;
     }
     *ret = value;
     return 0;
