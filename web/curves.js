@@ -166,18 +166,19 @@ export class Curves {
     const [from, to] = this.view ?? [-Infinity, Infinity];
     const seqs = placed.filter(({ x, row }) => x >= from && x <= to && present(row.seq)).map(({ row }) => row.seq);
     const all = seqs.length ? seqs.at(-1) - seqs[0] + 1 : 0, kinds = new Set(this.marks.map((m) => m.kind));
-    const drawn = all > seqs.length ? `${seqs.length.toLocaleString()} of ${all.toLocaleString()} rows drawn, extremes included: drag to see more` : "every row drawn; drag to zoom in";
+    const drawn = all > seqs.length ? `${seqs.length.toLocaleString()} of ${all.toLocaleString()} rows drawn, as ranges with their mean: drag to see more` : "every row drawn; drag to zoom in";
     this.note.textContent = [drawn, ...Object.entries(MARKS).filter(([kind]) => kinds.has(kind)).map(([kind, letter]) => `${letter} ${kind}`)].join(" · ");
   }
 
-  // Training rows as measured lie behind the smooth line. Where rows are left out, three of a bucket make a range and its last one.
+  // Training rows as measured lie behind the smooth line. Where rows are left out, three make
+  // a range and their mean: the last one alone would be the least or greatest of its bucket too often.
   drawLoss(placed, plot) {
     const train = placed.map((p, i) => ({ ...p, i })).filter(({ row }) => present(row.loss)), weight = Number(this.smooth.value);
     const groups = [];
     for (let i = 0; i < train.length;) {
       const third = train[i + 2], gap = third && third.row.seq - train[i].row.seq > third.i - train[i].i;
       const own = train.slice(i, i + (gap ? 3 : 1)), losses = own.map(({ row }) => row.loss);
-      groups.push({ x: own.at(-1).x, low: Math.min(...losses), value: losses.at(-1), high: Math.max(...losses) });
+      groups.push({ x: own.at(-1).x, low: Math.min(...losses), value: losses.reduce((sum, loss) => sum + loss, 0) / losses.length, high: Math.max(...losses) });
       i += own.length;
     }
     const smooth = smoothed(groups.map((g) => g.value), weight);
