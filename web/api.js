@@ -72,8 +72,11 @@ export function send(path, form, tell, signal) {
       else reject(new ApiError(call.status, call.response?.error));
     });
     call.addEventListener("error", () => reject(new ApiError(0, { message: "the connection to the server was lost", hint: "send it again" })));
+    const giveUp = () => reject(new ApiError(0, { message: "the upload was given up" }));
+    call.addEventListener("abort", giveUp);
     signal?.addEventListener("abort", () => call.abort());
-    call.send(form);
+    if (signal?.aborted) giveUp();
+    else call.send(form);
   });
 }
 
