@@ -113,6 +113,7 @@ static json_t *whole(struct hn_db *db, struct hn_kept *kept, const struct hn_job
         {"created_at", json_string(job->created_at)},
         {"started_at", job->started_at ? json_string(job->started_at) : json_null()},
         {"finished_at", job->finished_at ? json_string(job->finished_at) : json_null()},
+        {"notice", hn_kept_value(kept, job->notice)},
         {"links", links(job)},
     };
     json_t *object = json_object();

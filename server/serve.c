@@ -16,6 +16,7 @@
 #include "server/store/store_backup.h"
 #include "server/store/store_jobs.h"
 #include "server/http/watchdog.h"
+#include "server/hooks/hooks.h"
 #include "server/jobs/feed.h"
 #include "server/jobs/plan_cache.h"
 #include "server/jobs/worker.h"
@@ -167,6 +168,8 @@ static int open_rest(struct daemon *d, const struct hn_api *api, struct hn_error
         rc = hn_workers_create(s->config, s->store, s->seen, &s->workers, err);
     if (!rc)
         rc = hn_sweeps_start(s, &s->sweeps, err);
+    if (!rc)
+        rc = hn_hooks_start(s, &s->hooks, err);
     return rc;
 }
 
@@ -200,6 +203,7 @@ static void finish(struct daemon *d) {
     if (s->report_helper)
         hn_helper_stop(s->report_helper);
     hn_sweeps_stop(s->sweeps);
+    hn_hooks_stop(s->hooks);
     hn_http_destroy(s->http);
     if (s->loop)
         hn_loop_destroy(s->loop);

@@ -3,8 +3,8 @@
  *
  * Nouns: daemon.
  * Ownership: It owns all parts and ends them in the reverse order.
- * May include: api server/base server/care server/cli server/client server/http server/jobs
- *   server/library server/process server/server.h server/store server/sweeps.
+ * May include: api server/base server/care server/cli server/client server/hooks server/http
+ *   server/jobs server/library server/process server/server.h server/store server/sweeps.
  */
 
 /* `honed serve`: puts the daemon together, runs it, takes it apart. */

@@ -20,6 +20,7 @@
 
 struct hn_care;
 struct hn_feed;
+struct hn_hooks;
 struct hn_http;
 struct hn_kept;
 struct hn_plans;
@@ -39,6 +40,7 @@ struct hn_server {
     struct hn_reports *reports;
     struct hn_plans *plans;
     struct hn_sweeps *sweeps;
+    struct hn_hooks *hooks;            /* NULL: none may be called */
     struct hn_confinement confinement; /* of children, where the setting confine is on */
     struct hn_library library;
     struct hn_seen *seen;

@@ -1,5 +1,6 @@
 /* See config.h. */
 #include "server/base/config.h"
+#include "server/base/hook_address.h"
 #include "server/base/log.h"
 #include "server/base/machine.h"
 
@@ -73,6 +74,13 @@ static const struct option options[] = {
         "path of a Unix socket to listen on as well; local users are known by their accounts"},
     {"socket_users", TEXT, AT(socket_users), "", 0, 0,
         "scopes of local users and @groups on that socket: alice:submit,@ml:read"},
+    {"notify_hosts", TEXT, AT(notify_hosts), "", 0, 0,
+        "host[:port] entries, joined by ',', that jobs may name in notify_url to be told of their "
+        "end; empty: none"},
+    {"notify_secret_file", TEXT, AT(notify_secret_file), "", 0, 0,
+        "file with the secret (whsec_...) that these notices are signed with; empty: one is made "
+        "in "
+        "STATE/notify_secret"},
     {"audit", FLAG, AT(audit), "yes", 0, 0,
         "no: STATE/audit.jsonl gets no line for each request that changes something"},
     {"confine", FLAG, AT(confine), "yes", 0, 0,
@@ -339,11 +347,11 @@ const char *hn_config_standard_file(void) {
 }
 
 int hn_config_resolve(struct hn_config *config, struct hn_error *err) {
-    if (!config->state) {
-        int rc = default_state(config, err);
-        if (rc)
-            return rc;
-    }
+    int rc = config->state ? 0 : default_state(config, err);
+    if (!rc)
+        rc = hn_hook_hosts_check(config->notify_hosts, err);
+    if (rc)
+        return rc;
     const char *keys = config->require_keys;
     if (strcmp(keys, "auto") != 0 && strcmp(keys, "yes") != 0 && strcmp(keys, "no") != 0)
         return refuse(err, find("require_keys"), keys, "auto, yes or no");

@@ -23,7 +23,8 @@ struct hn_config {
     char *allowed_hosts;
     char *tls_cert, *tls_key;
     char *socket, *socket_users; /* path of a Unix socket; "alice:submit,@ml:read" */
-    char *require_keys;          /* "auto" (only when listening beyond loopback), "yes", "no" */
+    char *notify_hosts, *notify_secret_file;
+    char *require_keys; /* "auto" (only when listening beyond loopback), "yes", "no" */
     int64_t slots, threads, memory, max_upload, max_body, token_cache, disk_reserve, grace_seconds,
         hang_seconds, idle_seconds;
     int64_t retain_days, retain_bytes, lost_days, scrub_days, care_seconds;

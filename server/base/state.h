@@ -3,6 +3,7 @@
  *
  *   STATE/lock  hone.db  store.json  datasets/<sha256>/data  models/<name>/…  runs/<job id>/
  *   records/<kind>/<name>.json  evaluations/<id>/  reports/  tmp/  tokens/  lost+found/  ballast
+ *   notify_secret
  *
  * tmp/ holds uploads that are still arriving and what the helper makes; it is emptied at start, so
  * a refused or broken upload leaves nothing. models/.tmp-… are models that are just being imported.

@@ -3,8 +3,8 @@
  *
  * Nouns: command, session (settings and an open store), backup, rebuild, doctor.
  * Ownership: A session closes what it opened.
- * May include: engine/tables server/base server/care server/client server/http server/library
- *   server/process server/store.
+ * May include: engine/tables server/base server/care server/client server/hooks server/http
+ *   server/library server/process server/store.
  */
 
 /* The subcommands that work without a running daemon, or beside one: models, keys, backups, the
@@ -23,6 +23,7 @@ int hn_command_backup(int argc, char **argv);
 int hn_command_check(int argc, char **argv);
 int hn_command_rebuild(int argc, char **argv);
 int hn_command_bench(int argc, char **argv);
+int hn_command_notify_secret(int argc, char **argv);
 int hn_command_check_config(int argc, char **argv);
 int hn_command_completion(int argc, char **argv);
 

@@ -159,7 +159,7 @@ static void set_endpoint(struct hn_transfer *t, const char *url) {
     set(t->curl, CURLOPT_TCP_KEEPALIVE, 1L);
     if (t->at->socket)
         set(t->curl, CURLOPT_UNIX_SOCKET_PATH, t->at->socket);
-    if (t->at->socket || hn_endpoint_is_here(t->at))
+    if (t->at->socket || t->at->direct || hn_endpoint_is_here(t->at))
         set(t->curl, CURLOPT_PROXY, ""); /* a proxy cannot reach this machine's own addresses */
     if (t->at->ca)
         set(t->curl, CURLOPT_CAINFO, t->at->ca);
@@ -184,15 +184,20 @@ static void set_ask(struct hn_transfer *t, const struct hn_ask *ask) {
     }
 }
 
+static bool add_line(struct hn_transfer *t, struct curl_slist **list, const char *line) {
+    struct curl_slist *longer = t->lib.header(*list, line);
+    if (longer)
+        *list = longer;
+    return longer != NULL;
+}
+
 static bool add_header(
     struct hn_transfer *t, struct curl_slist **list, const char *name, const char *value) {
     struct hn_buf line = {0};
     hn_buf_printf(&line, "%s: %s", name, value);
-    struct curl_slist *longer = line.failed ? NULL : t->lib.header(*list, line.data);
+    bool good = !line.failed && add_line(t, list, line.data);
     hn_buf_free(&line);
-    if (longer)
-        *list = longer;
-    return longer != NULL;
+    return good;
 }
 
 static bool add_headers(struct hn_transfer *t, const struct hn_ask *ask, struct curl_slist **list) {
@@ -203,7 +208,9 @@ static bool add_headers(struct hn_transfer *t, const struct hn_ask *ask, struct 
         snprintf(bearer, sizeof bearer, "Bearer %.560s", t->at->key);
         good = add_header(t, list, "Authorization", bearer);
     }
-    if (good && ask->body)
+    for (size_t i = 0; good && ask->headers && ask->headers[i]; i++)
+        good = add_line(t, list, ask->headers[i]);
+    if (good && (ask->body || ask->text))
         good = add_header(t, list, "Content-Type", "application/json");
     if (good && ask->from > 0) {
         snprintf(range, sizeof range, "bytes=%lld-", (long long)ask->from);
@@ -241,10 +248,11 @@ static curl_mime *make_form(struct hn_transfer *t, const struct hn_ask *ask, str
     return form;
 }
 
-static enum hn_outcome unreachable(struct hn_transfer *t, CURLcode code, struct hn_error *err) {
+static enum hn_outcome unreachable(
+    struct hn_transfer *t, struct hn_answer *answer, CURLcode code, struct hn_error *err) {
     const char *where = t->at->socket ? t->at->socket : t->at->url;
-    hn_fail(err, HN_E_INTERNAL, "cannot reach the server at %.300s: %.300s", where,
-        t->why[0] ? t->why : t->lib.text(code));
+    snprintf(answer->why, sizeof answer->why, "%s", t->why[0] ? t->why : t->lib.text(code));
+    hn_fail(err, HN_E_INTERNAL, "cannot reach the server at %.300s: %s", where, answer->why);
     if (code == CURLE_PEER_FAILED_VERIFICATION || code == CURLE_SSL_CACERT_BADFILE)
         hn_error_hint(err, "name the certificate to trust with --ca FILE or HONE_CA");
     else if (code == CURLE_UNSUPPORTED_PROTOCOL || code == CURLE_URL_MALFORMAT)
@@ -292,7 +300,7 @@ static enum hn_outcome judge(
         return HN_OUTCOME_REFUSED;
     }
     if (code)
-        return unreachable(t, code, err);
+        return unreachable(t, answer, code, err);
     bool json = strncmp(answer->type, "application/json", 16) == 0,
          good = answer->status >= 200 && answer->status < 300;
     if (json && answer->body.size)
@@ -325,8 +333,8 @@ enum hn_outcome hn_transfer_ask(
         set_endpoint(t, url.data);
         set_ask(t, ask);
         t->lib.set(t->curl, CURLOPT_HTTPHEADER, headers);
-        if (body)
-            t->lib.set(t->curl, CURLOPT_POSTFIELDS, body);
+        if (body || ask->text)
+            t->lib.set(t->curl, CURLOPT_POSTFIELDS, body ? body : ask->text);
         if (form)
             t->lib.set(t->curl, CURLOPT_MIMEPOST, form);
         outcome = judge(t, ret, t->lib.perform(t->curl), err);

@@ -1,6 +1,7 @@
 /*
  * One request to a Hone server at a time, by libcurl, which is opened at run time: only commands
- * that talk to a server load it, never the daemon, its trainers or its helpers.
+ * that talk to a server load it, and the child that delivers notices, never the daemon itself, its
+ * trainers or its helpers.
  *
  * A server is not trusted: answers are bounded, redirects are not followed, and what is not an
  * answer of Hone (a proxy's page) is told as such.
@@ -15,6 +16,7 @@ struct hn_endpoint {
     char *url;    /* "http://127.0.0.1:4663", no slash at the end */
     char *socket; /* path of a Unix socket; `url` is then only what requests name as host */
     char *key, *ca;
+    bool direct; /* whatever proxy the environment names */
     char
         *from; /* what named it, for people: "--server", "HONE_SERVER", a file; NULL: the default */
 };
@@ -26,8 +28,10 @@ struct hn_part_to_send {
 };
 
 struct hn_ask {
-    const char *method, *path; /* path with query, encoded */
-    const json_t *body;        /* sent as JSON */
+    const char *method, *path;  /* path with query, encoded */
+    const json_t *body;         /* sent as JSON */
+    const char *text;           /* JSON that is sent as it stands */
+    const char *const *headers; /* more of them, "name: value", NULL-ended; or NULL */
     const struct hn_part_to_send *parts;
     size_t n_parts;
     const char *accept;
@@ -46,7 +50,8 @@ struct hn_answer {
     long status;
     char type[128];
     struct hn_buf body;
-    json_t *json; /* of a JSON answer; errors too */
+    json_t *json;  /* of a JSON answer; errors too */
+    char why[256]; /* what kept the answer from coming, or "" */
 };
 
 enum hn_outcome {

@@ -1,6 +1,7 @@
 /* See submit.h. */
 #include "server/jobs/submit_internal.h"
 #include "server/jobs/plan_cache.h"
+#include "server/base/hook_address.h"
 #include "server/process/rundir.h"
 #include "server/store/records.h"
 #include "server/store/store_trials.h"
@@ -280,11 +281,14 @@ static int check_key(struct hn_submitting *s, struct hn_error *err) {
 
 static int submit(struct hn_submitting *s, struct hn_error *err) {
     const json_t *priority = json_object_get(s->in->request, "priority");
+    const char *url = word(s->in->request, "notify_url");
     json_t *faults = NULL;
     int rc = hn_job_request_check(s->in->request, &faults, err);
     hn_submit_details(s, faults);
     if (!rc)
         rc = hn_submitter_priority(s->who, json_integer_value(priority), err);
+    if (!rc && url)
+        rc = hn_hook_address_allowed(url, s->server->config->notify_hosts, err);
     if (!rc)
         rc = check_key(s, err);
     if (rc || s->in->existing)

@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <termios.h>
@@ -91,10 +92,16 @@ static void allow(int ruleset, const struct hn_place *place, uint64_t rights) {
     close(rule.parent_fd);
 }
 
-static bool confine_files(const struct hn_place *places, size_t n) {
+/* Bits of Landlock's rule for TCP. */
+#define TCP_BIND 1
+#define TCP_CONNECT 2
+
+static bool confine_files(const struct hn_place *places, size_t n, enum hn_confine_net net) {
     int abi = landlock_abi();
     size_t size = 0;
-    struct ruleset rules = {.files = rights_of(abi, &size), .tcp = 3, .scopes = 3};
+    struct ruleset rules = {.files = rights_of(abi, &size),
+        .tcp = net == HN_CONFINE_CALLS ? TCP_BIND : TCP_BIND | TCP_CONNECT,
+        .scopes = 3};
     if (!abi)
         return false;
     int fd = (int)syscall(SYS_landlock_create_ruleset, &rules, size, 0);
@@ -112,12 +119,14 @@ static bool confine_files(const struct hn_place *places, size_t n) {
 #if defined(__SANITIZE_ADDRESS__) || \
     defined(__SANITIZE_THREAD__) /* they trace, start processes and do much else */
 #define CALLS "by seccomp (but for this build's own checker)"
-static bool confine_calls(void) {
+static bool confine_calls(enum hn_confine_net net) {
+    (void)net;
     return true;
 }
 #elif !defined(HN_SECCOMP)
 #define CALLS ""
-static bool confine_calls(void) {
+static bool confine_calls(enum hn_confine_net net) {
+    (void)net;
     return false;
 }
 #else
@@ -180,6 +189,30 @@ static const struct {
     /* Limits are read, not set. */
     {CALL(prlimit64), 2, UINT64_MAX, 0}};
 
+/* What libcurl and the resolver of names call besides. A Unix socket would reach other services of
+ * this machine: it is refused as a kernel without them does, for the resolver tries one. */
+static const int calling[] = {CALL(connect), CALL(bind), CALL(getsockname), CALL(getpeername),
+    CALL(getsockopt), CALL(setsockopt), CALL(sendmsg), CALL(sendmmsg), CALL(recvmsg),
+    CALL(socketpair), CALL(pipe), CALL(pipe2), CALL(eventfd2)};
+static const struct {
+    int call;
+    unsigned argument;
+    uint64_t value;
+} calling_in_part[] = {{CALL(socket), 0, AF_INET}, {CALL(socket), 0, AF_INET6},
+    {CALL(socket), 0, AF_NETLINK}, {CALL(fcntl), 1, F_SETFL}, {CALL(ioctl), 1, FIONREAD}};
+
+static bool allow_calling(scmp_filter_ctx filter) {
+    bool good = seccomp_rule_add(filter, SCMP_ACT_ERRNO(EAFNOSUPPORT), CALL(socket), 1,
+                    SCMP_A0(SCMP_CMP_EQ, AF_UNIX)) == 0;
+    for (size_t i = 0; good && i < sizeof calling / sizeof calling[0]; i++)
+        good = seccomp_rule_add(filter, SCMP_ACT_ALLOW, calling[i], 0) == 0;
+    for (size_t i = 0; good && i < sizeof calling_in_part / sizeof calling_in_part[0]; i++)
+        good = seccomp_rule_add(filter, SCMP_ACT_ALLOW, calling_in_part[i].call, 1,
+                   SCMP_CMP(calling_in_part[i].argument, SCMP_CMP_MASKED_EQ, UINT32_MAX,
+                       calling_in_part[i].value)) == 0;
+    return good;
+}
+
 /* The newest call that the list was made with (mseal). The C library tries younger ones and takes
  * an older way when they are not there. */
 #define NEWEST 462
@@ -208,7 +241,7 @@ static void on_refused(int number, siginfo_t *info, void *context) {
     errno = saved;
 }
 
-static bool confine_calls(void) {
+static bool confine_calls(enum hn_confine_net net) {
     struct sigaction action = {.sa_sigaction = on_refused, .sa_flags = SA_SIGINFO | SA_NODEFER};
     scmp_filter_ctx filter = seccomp_init(SCMP_ACT_TRAP);
     bool good = filter && sigaction(SIGSYS, &action, NULL) == 0;
@@ -218,6 +251,7 @@ static bool confine_calls(void) {
         good = seccomp_rule_add(filter, SCMP_ACT_ALLOW, in_part[i].call, 1,
                    SCMP_CMP(in_part[i].argument, SCMP_CMP_MASKED_EQ, in_part[i].mask,
                        in_part[i].value)) == 0;
+    good = good && (net == HN_CONFINE_OFFLINE || allow_calling(filter));
     /* abort() signals the process itself. */
     good = good &&
         seccomp_rule_add(filter, SCMP_ACT_ALLOW, CALL(tgkill), 1,
@@ -240,11 +274,12 @@ static bool tell(int abi, bool files, bool calls, char *ret, size_t size) {
     return files && calls;
 }
 
-bool hn_confine(const struct hn_place *places, size_t n, char *ret, size_t size) {
+bool hn_confine(
+    const struct hn_place *places, size_t n, enum hn_confine_net net, char *ret, size_t size) {
     prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
     int abi = landlock_abi(); /* asked before no such question is allowed */
-    bool files = confine_files(places, n);
-    return tell(abi, files, confine_calls(), ret, size);
+    bool files = confine_files(places, n, net);
+    return tell(abi, files, confine_calls(net), ret, size);
 }
 
 bool hn_confine_look(char *ret, size_t size) {

@@ -16,12 +16,17 @@ struct hn_place {
     bool write;
 };
 
+enum hn_confine_net {
+    HN_CONFINE_OFFLINE, /* no sockets */
+    HN_CONFINE_CALLS    /* it may open connections to others, and listens nowhere */
+};
 /* From now on this process (call it while it has one thread) opens files below these places, the
  * system's libraries and what is told of its processors only, makes no links and sockets, changes
  * no modes, owners and times, runs no programs and looks into no other process: it can make the
  * system calls of a list. `ret`: what is in force, a sentence for the log. False when something is
  * missing. */
-bool hn_confine(const struct hn_place *places, size_t n, char *ret, size_t size);
+bool hn_confine(
+    const struct hn_place *places, size_t n, enum hn_confine_net net, char *ret, size_t size);
 /* What this kernel offers, in the same words, without confining anything. */
 bool hn_confine_look(char *ret, size_t size);
 

@@ -26,6 +26,9 @@ int hn_db_ingest(struct hn_db *db, void *ingest, struct hn_error *err);
  * For a file from its beginning. */
 int hn_db_ingest_from(struct hn_db *db, struct hn_ingest *ingest, struct hn_error *err);
 
+/* Adds {"code","message","lines"} to the job's warnings, unless it stands there. */
+int hn_db_warning_add(struct hn_db *db, int64_t job, const json_t *warning, struct hn_error *err);
+
 /* {"seq","time","type","data"} of up to `limit` events after `seq`, as JSON texts handed to
  * `each`. */
 typedef void (*hn_event_fn)(

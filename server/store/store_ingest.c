@@ -117,20 +117,25 @@ static int on_step(struct run *run, const json_t *data, const char *time, struct
 }
 
 /* Beside the plan's, once each: a record that is restored has them already. */
-static int on_warning(struct run *run, const json_t *data, const char *time, struct hn_error *err) {
-    json_t *lines = json_object_get(data, "lines");
-    json_t *warning = json_pack("{s:s?, s:s?, s:o}", "code", text(data, "code"), "message",
-        text(data, "message"), "lines", json_is_array(lines) ? json_incref(lines) : json_array());
+int hn_db_warning_add(struct hn_db *db, int64_t job, const json_t *warning, struct hn_error *err) {
     char *line = dump(warning);
-    (void)time;
-    int rc = hn_db_run(run->db, err,
+    int rc = hn_db_run(db, err,
         "UPDATE jobs SET warnings=json_insert(coalesce(warnings,'[]'),'$[#]',json(?2)) WHERE n=?1 "
         "AND json_array_length(coalesce(warnings,'[]'))<100 AND NOT EXISTS (SELECT 1 FROM "
         "json_each(coalesce(warnings,'[]')) WHERE json_extract(value,'$.code')="
         "json_extract(?2,'$.code') AND json_extract(value,'$.message')="
         "json_extract(?2,'$.message'))",
-        "is", run->job, line ? line : "{}");
+        "is", job, line ? line : "{}");
     free(line);
+    return rc;
+}
+
+static int on_warning(struct run *run, const json_t *data, const char *time, struct hn_error *err) {
+    json_t *lines = json_object_get(data, "lines");
+    json_t *warning = json_pack("{s:s?, s:s?, s:o}", "code", text(data, "code"), "message",
+        text(data, "message"), "lines", json_is_array(lines) ? json_incref(lines) : json_array());
+    (void)time;
+    int rc = hn_db_warning_add(run->db, run->job, warning, err);
     json_decref(warning);
     return rc;
 }

@@ -2,6 +2,7 @@
  * store_runs.c. */
 #include "server/store/store_jobs.h"
 #include "server/store/store_db.h"
+#include "server/store/store_notices.h"
 #include "server/store/store_trials.h"
 
 #include <math.h>
@@ -450,6 +451,8 @@ static int move(struct hn_db *db, const struct hn_job *job, const char *status, 
         "?2='queued' THEN 'waiting for a free slot' END, finished_at=CASE WHEN ?2='cancelled' THEN "
         "?3 ELSE finished_at END WHERE n=?1",
         "iss", job->n, status, now);
+    if (!rc && hn_job_ended(status))
+        rc = hn_db_notice_add(db, job->n, status, err);
     return rc ? rc : hn_db_event_add(db, job->n, job->id, event, json_object(), err);
 }
 

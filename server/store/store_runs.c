@@ -7,6 +7,7 @@
  */
 #include "server/store/store_db.h"
 #include "server/store/store_jobs.h"
+#include "server/store/store_notices.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -183,10 +184,11 @@ static int end(struct hn_db *db, const struct hn_job *job, const char *status, c
     char now[HN_TIME_SIZE];
     hn_time_now(now);
     hn_db_touch(db, job->id, HN_COMMIT_STATE | HN_COMMIT_ENDED);
-    return hn_db_run(db, err,
+    int rc = hn_db_run(db, err,
         "UPDATE jobs SET status=?2, requested=NULL, reason_code=?3, reason_message=?4, "
         "finished_at=?5 WHERE n=?1",
         "issss", job->n, status, code, message, now);
+    return rc ? rc : hn_db_notice_add(db, job->n, status, err);
 }
 
 static int fail_job(struct hn_db *db, const struct hn_job *job, const char *code,

@@ -309,3 +309,5 @@ if __name__ == "__main__":
         helper(int(sys.argv[2]))
     elif sys.argv[1] == "train":
         Trainer(sys.argv[2], number_after("--lock-fd")).run()
+    else:  # no work of the engine: as the daemon itself does it
+        os.execv(f"/proc/{os.getppid()}/exe", sys.argv)

@@ -40,6 +40,7 @@ def test_brought_forward(start, tmp_path, script):
     data = daemon.get("/datasets").json()["data"]
     assert sum(d["corrected_from"] is not None for d in data) == (script.stem >= "0010")
     assert sum(j["fit"] is not None for j in listed.values()) == (script.stem >= "0011")
+    assert sum(j["notice"] is not None for j in listed.values()) == (script.stem >= "0013")
     assert data and daemon.get("/models").json()["data"]
     for id in jobs:
         assert daemon.look(id)["id"] == id and len(daemon.events(id)) == told[id]
