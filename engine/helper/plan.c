@@ -686,6 +686,8 @@ static int read_params(struct hn_planning *p, struct hn_error *err) {
         rc = hn_json_string(model, "sha256", &spec->model_sha256, err);
     if (!rc)
         rc = hn_json_string(model, "source", &spec->model_source, err);
+    if (!rc)
+        rc = hn_planning_preset(p, given, err);
     if (!rc && given && !json_is_null(given))
         rc = hn_hyperparams_read(&spec->hp, given, "hyperparameters.", err);
     if (!rc)

@@ -42,6 +42,10 @@ void hn_planning_warn(struct hn_planning *p, const char *code, const char *forma
 /* The warnings about the rows of `run`, once it is loaded. */
 void hn_planning_warn_of_rows(struct hn_planning *p, const struct hn_run *run);
 
+/* Sets what the preset of params says of hyperparameters, with a reason for those that are not
+ * `given` (read over it; NULL or null: none). */
+int hn_planning_preset(struct hn_planning *p, const json_t *given, struct hn_error *err);
+
 /* What can be chosen before the rows are tokenised; refuses what the model or the task does not
  * have (HN_E_UNSUPPORTED, with the field). */
 int hn_planning_choose(struct hn_planning *p, const struct hn_model *model, struct hn_error *err);
