@@ -4,14 +4,17 @@
  * (server/library/evaluations.h).
  */
 #include "api/handlers.h"
-#include "server/library/evaluations.h"
+#include "server/library/evaluating.h"
 #include "server/process/rundir.h"
 
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#define WAIT_MOST 600
 
 /* {"dataset","step","generate"}: the data set's parameters for the helper, and the step (borrowed
  * from *ret_body). */
@@ -42,46 +45,38 @@ static int read_evaluate(
     return rc;
 }
 
-/* Runs the evaluation, stores it and replies. `about` says of what it is; taken over, as is
- * `params`. */
+static int reply_progress(struct hn_request *req, json_t *told, struct hn_error *err) {
+    const char *id = json_string_value(json_object_get(told, "id"));
+    char path[64];
+    snprintf(path, sizeof path, "/evaluations/%s", id ? id : "");
+    hn_reply_header(req, "Location", path);
+    hn_reply_header(req, "Retry-After", "2");
+    return hn_reply_json(req, 202, told, err);
+}
+
+/* Runs the evaluation and replies with it, or with how far it is. `about` says of what it is; taken
+ * over, as is `params`. */
 static int reply_evaluation(
     struct hn_request *req, json_t *params, json_t *about, struct hn_error *err) {
-    const char *state = req->server->config->state;
-    char id[HN_ID_SIZE], dir[HN_PATH_SIZE], rows[HN_PATH_SIZE], scores[HN_PATH_SIZE],
-        now[HN_TIME_SIZE];
-    json_t *result = NULL;
-    int rc = hn_evaluation_begin(state, id, dir, err);
-    if (!rc &&
-        (!hn_state_path(rows, dir, "rows.jsonl", NULL, NULL) ||
-            !hn_state_path(scores, dir, HN_EVALUATION_SCORES, NULL, NULL)))
-        rc = hn_fail(err, HN_E_INTERNAL, "path too long");
-    if (!rc) {
-        json_object_set_new(params, "rows_to", json_string(rows));
-        json_object_set_new(params, "scores_to", json_string(scores));
-        const struct hn_question question = {
-            .op = "evaluate", .params = params, .asker = &req->asker};
-        rc = hn_helper_call(req->server->predict_helper, &question, &result, &req->details, err);
+    int64_t wait = -1;
+    json_t *out = NULL, *told = NULL;
+    int rc = hn_query_int(req, "wait", 0, WAIT_MOST, &wait, err);
+    if (rc) {
+        json_decref(params);
+        json_decref(about);
+        return rc;
     }
-    hn_time_now(now);
-    json_t *out = rc ? NULL
-                     : json_pack("{s:s,s:s,s:s?,s:{s:o}}", "id", id, "created_at", now, "owner",
-                           req->key.id[0] ? req->key.id : NULL, "links", "rows",
-                           json_sprintf("/evaluations/%s/rows", id));
-    json_object_update(out, about);
-    json_object_update(out, result);
-    if (!rc)
-        rc = hn_evaluation_keep(state, id, dir, out, err);
-    if (!rc)
-        hn_request_object(req, id);
+    hn_request_db_release(req); /* it may wait for long */
+    const struct hn_evaluation_question question = {.params = params,
+        .about = about,
+        .owner = req->key.id,
+        .asker = &req->asker,
+        .wait_ms = wait < 0 ? HN_WAIT_TO_THE_END : wait * 1000};
+    rc = hn_evaluation_ask(req->server->evaluating, &question, &out, &told, &req->details, err);
     if (rc)
-        hn_dir_remove(dir, NULL);
-    json_decref(about);
-    json_decref(result);
-    json_decref(params);
-    if (!rc)
-        return hn_reply_json(req, 200, out, err);
-    json_decref(out);
-    return rc;
+        return rc;
+    hn_request_object(req, json_string_value(json_object_get(out ? out : told, "id")));
+    return out ? hn_reply_json(req, 200, out, err) : reply_progress(req, told, err);
 }
 
 int hn_jobs_evaluate(struct hn_request *req, struct hn_error *err) {
@@ -168,7 +163,11 @@ int hn_evaluations_list(struct hn_request *req, struct hn_error *err) {
 }
 
 int hn_evaluations_get(struct hn_request *req, struct hn_error *err) {
-    return reply_kept(req, "evaluation.json", "application/json", err);
+    json_t *told = NULL;
+    int rc = hn_evaluation_look(req->server->evaluating, req->params[0], &told, &req->details, err);
+    if (told)
+        return reply_progress(req, told, err);
+    return rc ? rc : reply_kept(req, "evaluation.json", "application/json", err);
 }
 
 int hn_evaluations_rows(struct hn_request *req, struct hn_error *err) {
@@ -177,6 +176,10 @@ int hn_evaluations_rows(struct hn_request *req, struct hn_error *err) {
 
 int hn_evaluations_delete(struct hn_request *req, struct hn_error *err) {
     char path[HN_PATH_SIZE];
+    if (hn_evaluation_cancel(req->server->evaluating, req->params[0])) {
+        hn_reply_empty(req, 204);
+        return 0;
+    }
     int rc = hn_evaluation_path(req->server->config->state, req->params[0], NULL, path, err);
     if (!rc)
         rc = hn_dir_remove(path, err);

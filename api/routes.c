@@ -58,7 +58,7 @@ static const struct hn_route routes[] = {
         "delete a model that no job needs"},
     {"POST", "/models/{name}/predict", hn_models_predict, HN_SCOPE_SUBMIT, JSON, WAIT, "",
         "answers of the base model"},
-    {"POST", "/models/{name}/evaluate", hn_models_evaluate, HN_SCOPE_SUBMIT, JSON, WAIT, "",
+    {"POST", "/models/{name}/evaluate", hn_models_evaluate, HN_SCOPE_SUBMIT, JSON, WAIT, "wait",
         "loss and metrics of the base model on a data set, also of answers it writes"},
 
     {"POST", "/jobs", hn_jobs_create, HN_SCOPE_SUBMIT, JSON | FORM, WAIT, "dry_run",
@@ -105,7 +105,7 @@ static const struct hn_route routes[] = {
         "one file, also in parts"},
     {"POST", "/jobs/{id}/predict", hn_jobs_predict, HN_SCOPE_SUBMIT, JSON, WAIT, "",
         "answers of the result or of a checkpoint"},
-    {"POST", "/jobs/{id}/evaluate", hn_jobs_evaluate, HN_SCOPE_SUBMIT, JSON, WAIT, "",
+    {"POST", "/jobs/{id}/evaluate", hn_jobs_evaluate, HN_SCOPE_SUBMIT, JSON, WAIT, "wait",
         "loss and metrics of the result or of a checkpoint on a data set, also of answers it "
         "writes"},
     {"POST", "/jobs/{id}/verify", hn_jobs_verify, HN_SCOPE_SUBMIT, JSON, POOL, "",
@@ -180,11 +180,11 @@ static const struct hn_route routes[] = {
     {"GET", "/evaluations", hn_evaluations_list, HN_SCOPE_READ, NO, POOL, "job,model,dataset",
         "evaluations that are kept, newest first"},
     {"GET", "/evaluations/{id}", hn_evaluations_get, HN_SCOPE_READ, NO, POOL, "",
-        "an evaluation as it was answered"},
+        "an evaluation as it was answered; 202 while it is made"},
     {"GET", "/evaluations/{id}/rows", hn_evaluations_rows, HN_SCOPE_READ, NO, POOL, "",
         "its rows as lines of JSON: what was there, what was predicted, loss, whether it is right"},
     {"DELETE", "/evaluations/{id}", hn_evaluations_delete, HN_SCOPE_SUBMIT, NO, POOL, "",
-        "forget an evaluation"},
+        "forget an evaluation, or end one that is made"},
 };
 
 static void reply_error(struct hn_request *req, const struct hn_error *err, const json_t *details) {

@@ -20,6 +20,7 @@
 #include "server/jobs/feed.h"
 #include "server/jobs/plan_cache.h"
 #include "server/jobs/worker.h"
+#include "server/library/evaluating.h"
 #include "server/library/reports.h"
 #include "server/sweeps/sweeps.h"
 
@@ -147,6 +148,8 @@ static int open_rest(struct daemon *d, const struct hn_api *api, struct hn_error
     if (!rc)
         rc = hn_reports_create(c->state, s->loop, s->report_helper, &s->reports, err);
     if (!rc)
+        rc = hn_evaluating_create(c->state, s->loop, s->predict_helper, &s->evaluating, err);
+    if (!rc)
         rc = hn_plans_create(s->data_helper, &s->plans, err);
     if (rc)
         return rc;
@@ -214,6 +217,7 @@ static void finish(struct daemon *d) {
     hn_helper_destroy(s->predict_helper);
     hn_serving_destroy(s->serving);
     hn_reports_destroy(s->reports);
+    hn_evaluating_destroy(s->evaluating);
     hn_helper_destroy(s->report_helper);
     if (s->store) {
         hn_store_release(s->store, s->loop_db);

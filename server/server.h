@@ -19,6 +19,7 @@
 #include <stdatomic.h>
 
 struct hn_care;
+struct hn_evaluating;
 struct hn_feed;
 struct hn_hooks;
 struct hn_http;
@@ -38,6 +39,7 @@ struct hn_server {
     struct hn_helper *data_helper, *predict_helper, *report_helper;
     struct hn_serving *serving;
     struct hn_reports *reports;
+    struct hn_evaluating *evaluating;
     struct hn_plans *plans;
     struct hn_sweeps *sweeps;
     struct hn_hooks *hooks;            /* NULL: none may be called */

@@ -292,6 +292,8 @@ int hn_evaluate(struct hn_compute *compute, const struct hn_phase *phase,
         ok = !head || gather(&all, &x, phase);
         if (each)
             share_losses(&x, losses + first);
+        if (compute->progress)
+            compute->progress(compute->ud, i);
     }
     int rc = ok && ret->metrics ? 0 : hn_fail(err, HN_E_INTERNAL, "out of memory");
     ret->loss = sums.loss;

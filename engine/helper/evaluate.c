@@ -17,6 +17,7 @@
 #define EVALUATE_TOKENS 1024
 #define ANSWER_TOKENS 128 /* of a written answer, where the request does not say */
 #define GROUP 64          /* rows that are answered before the caller hears of it */
+#define TELLINGS 50       /* how often it hears of rows that are measured, at most */
 
 struct evaluation {
     struct hn_dataset data;
@@ -27,6 +28,8 @@ struct evaluation {
     struct hn_sampling writing;
     /* of written answers; none are wanted where there is nothing to write */
     struct hn_text_metrics texts;
+    struct hn_helper_call *call;
+    size_t told; /* of how many rows the caller heard */
 };
 
 static int refuse(struct hn_error *err, int code, const char *message) {
@@ -102,6 +105,18 @@ static int make_phase(const struct hn_predictor *p, struct evaluation *e, struct
             .dims = {[HN_DIM_TOKENS] = tokens, [HN_DIM_TARGETS] = tokens}, .threads = threads}};
     int rc = hn_phase_make(&e->phase, &p->loaded.model, &graph, &plan, err);
     return rc ? rc : hn_compute_init(&e->compute, threads, e->phase.plan.arena_bytes, tokens, err);
+}
+
+static void tell_rows(void *ud, size_t rows) {
+    struct evaluation *e = ud;
+    size_t total = e->examples.n_rows;
+    if (rows && rows < total && rows - e->told < total / TELLINGS + 1)
+        return;
+    e->told = rows;
+    hn_helper_chunk(e->call,
+        json_pack("{s:I,s:I,s:o}", "rows", (json_int_t)rows, "total", (json_int_t)total, "answered",
+            e->texts.wanted ? json_integer(0) : json_null()),
+        NULL);
 }
 
 /* Adds a written answer to its row and to the metrics. */
@@ -214,6 +229,12 @@ int hn_helper_evaluate(
         rc = read_generate(p, json_object_get(params, "generate"), e, err);
     if (!rc)
         rc = make_phase(p, e, err);
+    if (!rc) {
+        e->call = call;
+        e->compute.progress = tell_rows;
+        e->compute.ud = e;
+        tell_rows(e, 0);
+    }
     if (!rc)
         rc = hn_evaluate(&e->compute, &e->phase, &p->loaded, p->params.values, &e->examples,
             &e->data, HN_EVALUATION_ROWS, &e->result, err);

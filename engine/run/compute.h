@@ -14,6 +14,9 @@ struct hn_compute {
     uint8_t *arena;
     size_t arena_bytes;
     struct hn_batch_store batch;
+    /* told by an evaluation how many rows are done; NULL: nobody */
+    void (*progress)(void *ud, size_t rows);
+    void *ud;
 };
 
 /* Opens BLAS; room for plans of up to `arena_bytes` and batches of up to `tokens`. Owner calls

@@ -1,7 +1,7 @@
 /* See access.h. */
 #include "server/http/access.h"
 #include "server/store/store_sweeps.h"
-#include "server/library/evaluations.h"
+#include "server/library/evaluating.h"
 #include "server/server.h"
 
 #include <string.h>
@@ -51,11 +51,13 @@ static int check_evaluation(
     struct hn_request *req, struct hn_db *db, const struct hn_reach *reach, struct hn_error *err) {
     json_t *kept = NULL;
     bool reached = false;
-    int rc = hn_evaluation_load(req->server->config->state, req->params[0], &kept, err);
-    const char *owner = json_string_value(json_object_get(kept, "owner"));
+    json_t *made = hn_evaluation_owner(req->server->evaluating, req->params[0]);
+    int rc = made ? 0 : hn_evaluation_load(req->server->config->state, req->params[0], &kept, err);
+    const char *owner = json_string_value(made ? made : json_object_get(kept, "owner"));
     if (!rc)
         rc = hn_db_owner_reached(db, reach, owner ? owner : "", &reached, err);
     json_decref(kept);
+    json_decref(made);
     return rc || reached ? rc : hn_evaluation_missing(req->params[0], err);
 }
 

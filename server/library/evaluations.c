@@ -113,14 +113,6 @@ json_t *hn_evaluation_list(const char *state) {
     return out;
 }
 
-int hn_evaluation_begin(
-    const char *state, char ret_id[HN_ID_SIZE], char ret_dir[HN_PATH_SIZE], struct hn_error *err) {
-    hn_id_make("eval", ret_id);
-    if (!hn_state_path(ret_dir, state, "tmp", ret_id, NULL))
-        return hn_fail(err, HN_E_INTERNAL, "path too long");
-    return hn_dir_create(ret_dir, err);
-}
-
 int hn_evaluation_keep(const char *state, const char *id, const char *dir, const json_t *answer,
     struct hn_error *err) {
     char path[HN_PATH_SIZE];

@@ -13,9 +13,6 @@
 #define HN_EVALUATIONS_KEPT 100
 #define HN_EVALUATIONS_BYTES ((int64_t)1 << 30)
 
-/* A new folder below STATE/tmp for one. The caller removes it, whatever comes of it. */
-int hn_evaluation_begin(
-    const char *state, char ret_id[HN_ID_SIZE], char ret_dir[HN_PATH_SIZE], struct hn_error *err);
 /* Moves the folder to its place with `answer` beside what it holds; the oldest make room. */
 int hn_evaluation_keep(
     const char *state, const char *id, const char *dir, const json_t *answer, struct hn_error *err);

@@ -1,5 +1,6 @@
 /* See reports.h. */
 #include "server/library/reports.h"
+#include "server/library/making.h"
 #include "server/base/id.h"
 #include "server/process/rundir.h"
 
@@ -15,32 +16,13 @@
 #define QUEUE 32 /* reports that wait or are made; of one client CLIENT_QUEUE */
 #define CLIENT_QUEUE 8
 #define PATIENCE_MS 60000 /* after the last question the report is given up */
-#define TICK_MS 250
-#define NAME_SIZE 256
-
-/* A report that is being made, or that failed and is told once. */
-struct making {
-    char name[NAME_SIZE]; /* of its file */
-    json_t *params, *plan;
-    struct hn_asker asker; /* who asked first */
-    double progress;
-    int64_t asked; /* tick of the last question */
-    int waiting;   /* threads that look at it */
-    bool done;
-    int rc;
-    struct hn_error err;
-    json_t *details;
-    struct making *next;
-};
 
 struct hn_reports {
     const char *state;
     struct hn_loop *loop;
     struct hn_helper *helper;
-    pthread_mutex_t lock; /* guards what follows */
-    pthread_cond_t changed;
-    struct making *first; /* in the order in which they are made */
-    bool working;
+    struct hn_makings makings; /* by the names of their files; made one after the other */
+    bool working;              /* guarded by their lock */
 };
 
 int hn_reports_create(const char *state, struct hn_loop *loop, struct hn_helper *helper,
@@ -51,46 +33,22 @@ int hn_reports_create(const char *state, struct hn_loop *loop, struct hn_helper 
     r->state = state;
     r->loop = loop;
     r->helper = helper;
-    pthread_mutex_init(&r->lock, NULL);
-    pthread_cond_init(&r->changed, NULL);
+    r->makings = (struct hn_makings){
+        .patience_ms = PATIENCE_MS, .most = QUEUE, .own_most = CLIENT_QUEUE, .what = "reports"};
+    hn_makings_init(&r->makings);
     *ret = r;
     return 0;
-}
-
-static void destroy_making(struct making *m) {
-    json_decref(m->params);
-    json_decref(m->plan);
-    json_decref(m->details);
-    free(m);
 }
 
 void hn_reports_destroy(struct hn_reports *reports) {
     if (!reports)
         return;
-    for (struct making *m = reports->first, *next; m; m = next) {
-        next = m->next;
-        destroy_making(m);
-    }
-    pthread_cond_destroy(&reports->changed);
-    pthread_mutex_destroy(&reports->lock);
+    hn_makings_finish(&reports->makings);
     free(reports);
 }
 
-/* Removes those that nobody waits for and that are done: told, or not asked for in a long time. */
-static void drop_done(struct hn_reports *r, const struct making *told) {
-    for (struct making **link = &r->first, *m; (m = *link);) {
-        bool old = !m->rc || m == told || hn_time_tick() - m->asked > PATIENCE_MS;
-        if (m->done && !m->waiting && old) {
-            *link = m->next;
-            destroy_making(m);
-        } else {
-            link = &m->next;
-        }
-    }
-}
-
 struct kept_report {
-    char name[NAME_SIZE];
+    char name[HN_MAKING_NAME];
     struct timespec made;
     int64_t bytes;
 };
@@ -138,7 +96,7 @@ static bool still_there(const json_t *data) {
     return !path || access(path, F_OK) == 0;
 }
 
-static int keep(const struct hn_reports *r, const struct making *m, const json_t *report,
+static int keep(const struct hn_reports *r, const struct hn_making *m, const json_t *report,
     struct hn_error *err) {
     char path[HN_PATH_SIZE];
     char *text = json_dumps(report, JSON_COMPACT | JSON_REAL_PRECISION(15));
@@ -159,29 +117,28 @@ static int keep(const struct hn_reports *r, const struct making *m, const json_t
 
 struct work {
     struct hn_reports *reports;
-    struct making *making;
+    struct hn_making *making;
 };
 
 static int take_chunk(void *ud, const json_t *chunk) {
     struct work *w = ud;
-    json_t *plan = json_object_get(chunk, "plan");
-    pthread_mutex_lock(&w->reports->lock);
-    w->making->progress = json_number_value(json_object_get(chunk, "progress"));
-    if (plan && !w->making->plan)
-        w->making->plan = json_incref(plan);
-    pthread_mutex_unlock(&w->reports->lock);
+    pthread_mutex_lock(&w->reports->makings.lock);
+    if (!w->making->told)
+        w->making->told = json_pack("{s:s}", "status", "running");
+    json_object_update(w->making->told, (json_t *)(uintptr_t)chunk);
+    pthread_mutex_unlock(&w->reports->makings.lock);
     return 0;
 }
 
 static bool is_unwanted(void *ud) {
     struct work *w = ud;
-    pthread_mutex_lock(&w->reports->lock);
+    pthread_mutex_lock(&w->reports->makings.lock);
     bool unwanted = !w->making->waiting && hn_time_tick() - w->making->asked > PATIENCE_MS;
-    pthread_mutex_unlock(&w->reports->lock);
+    pthread_mutex_unlock(&w->reports->makings.lock);
     return unwanted;
 }
 
-static void make(struct hn_reports *r, struct making *m) {
+static void make(struct hn_reports *r, struct hn_making *m) {
     struct work w = {r, m};
     json_t *report = NULL, *details = NULL;
     struct hn_error err = {0};
@@ -195,28 +152,21 @@ static void make(struct hn_reports *r, struct making *m) {
     if (!rc)
         rc = keep(r, m, report, &err);
     json_decref(report);
-    pthread_mutex_lock(&r->lock);
-    m->rc = rc;
-    m->err = err;
-    m->details = details;
-    m->done = true;
-    drop_done(r, NULL);
-    pthread_cond_broadcast(&r->changed);
-    pthread_mutex_unlock(&r->lock);
+    hn_making_end(&r->makings, m, rc, &err, details);
 }
 
-static struct making *next_one(struct hn_reports *r) {
-    pthread_mutex_lock(&r->lock);
-    struct making *m = r->first;
+static struct hn_making *next_one(struct hn_reports *r) {
+    pthread_mutex_lock(&r->makings.lock);
+    struct hn_making *m = r->makings.first;
     while (m && m->done)
         m = m->next;
     r->working = m != NULL;
-    pthread_mutex_unlock(&r->lock);
+    pthread_mutex_unlock(&r->makings.lock);
     return m;
 }
 
 static void work(void *arg) {
-    for (struct making *m; (m = next_one(arg));)
+    for (struct hn_making *m; (m = next_one(arg));)
         make(arg, m);
 }
 
@@ -227,8 +177,8 @@ static void begin_work(void *arg) { /* loop thread */
 
 /* The file's name begins with the hashes of what the report is about; another build may find
  * something else in it. */
-static int name_of(const struct hn_report_question *q, const json_t *params, char ret[NAME_SIZE],
-    struct hn_error *err) {
+static int name_of(const struct hn_report_question *q, const json_t *params,
+    char ret[HN_MAKING_NAME], struct hn_error *err) {
     char hex[HN_SHA256_HEX];
     const json_t *data = json_object_get(params, "data"), *other = json_object_get(params, "other");
     json_t *about = json_pack("{s:s,s:O,s:O?,s:O?}", "version", hn_build_name(), "data", data,
@@ -242,9 +192,9 @@ static int name_of(const struct hn_report_question *q, const json_t *params, cha
     free(text);
     const char *own = json_string_value(json_object_get(data, "sha256")),
                *their = json_string_value(json_object_get(other, "sha256"));
-    int n =
-        snprintf(ret, NAME_SIZE, "%s-%s-%.32s.json", own ? own : "", their ? their : "none", hex);
-    return n > 0 && n < NAME_SIZE ? 0 : hn_fail(err, HN_E_INTERNAL, "path too long");
+    int n = snprintf(
+        ret, HN_MAKING_NAME, "%s-%s-%.32s.json", own ? own : "", their ? their : "none", hex);
+    return n > 0 && n < HN_MAKING_NAME ? 0 : hn_fail(err, HN_E_INTERNAL, "path too long");
 }
 
 static json_t *params_of(const struct hn_reports *r, const struct hn_report_question *q) {
@@ -262,58 +212,30 @@ static bool load(const struct hn_reports *r, const char *name, json_t **ret) {
 }
 
 /* With the lock held. The one of that name, or a new one at the end; takes `params` over. */
-static struct making *find_or_add(struct hn_reports *r, const char *name, json_t *params,
+static struct hn_making *find_or_add(struct hn_reports *r, const char *name, json_t *params,
     const struct hn_asker *asker, struct hn_error *err) {
-    size_t all = 0, own = 0;
-    drop_done(r, NULL);
-    struct making **link = &r->first;
-    for (; *link && strcmp((*link)->name, name) != 0; link = &(*link)->next) {
-        all++;
-        own += strcmp((*link)->asker.client, asker->client) == 0;
-    }
-    if (*link || all >= QUEUE || own >= CLIENT_QUEUE) {
+    struct hn_making *m = hn_making_find(&r->makings, name);
+    if (m) {
         json_decref(params);
-        if (!*link)
-            hn_fail(err, HN_E_BUSY, "%zu reports wait to be made: ask again later", all);
-        return *link;
+        return m;
     }
-    struct making *m = hn_calloc(1, sizeof *m);
-    if (!m) {
-        json_decref(params);
-        hn_fail(err, HN_E_INTERNAL, "out of memory");
-        return NULL;
-    }
-    snprintf(m->name, sizeof m->name, "%s", name);
-    snprintf(m->asker.client, sizeof m->asker.client, "%s", asker->client);
-    m->params = params;
-    *link = m;
-    if (!r->working) {
+    m = hn_making_add(&r->makings, name, params, asker, err);
+    if (m && !r->working) {
         r->working = true;
         hn_loop_post(r->loop, begin_work, r);
     }
     return m;
 }
 
-/* With the lock held: until it is done, the time is over, or the client has gone. */
-static void wait_for(struct hn_reports *r, struct making *m, const struct hn_report_question *q) {
-    int64_t until = hn_time_tick() + q->wait_ms, now;
-    m->waiting++;
-    while (!m->done && (now = hn_time_tick()) < until && !atomic_load(&q->asker->gone)) {
-        struct timespec tick = hn_time_later(until - now < TICK_MS ? until - now : TICK_MS);
-        pthread_cond_clockwait(&r->changed, &r->lock, CLOCK_MONOTONIC, &tick);
-    }
-    m->waiting--;
-    m->asked = hn_time_tick();
-}
-
-static json_t *progress_json(const struct making *m) {
-    return json_pack(
-        "{s:s,s:f,s:O?}", "status", "running", "progress", m->progress, "plan", m->plan);
+static json_t *progress_json(const struct hn_making *m) {
+    json_t *plan = json_object_get(m->told, "plan");
+    return json_pack("{s:s,s:f,s:O?}", "status", "running", "progress",
+        json_number_value(json_object_get(m->told, "progress")), "plan", plan);
 }
 
 int hn_report_ask(struct hn_reports *reports, const struct hn_report_question *question,
     json_t **ret, json_t **ret_progress, json_t **ret_details, struct hn_error *err) {
-    char name[NAME_SIZE];
+    char name[HN_MAKING_NAME];
     json_t *params = params_of(reports, question);
     int rc = params ? name_of(question, params, name, err)
                     : hn_fail(err, HN_E_INTERNAL, "out of memory");
@@ -322,22 +244,18 @@ int hn_report_ask(struct hn_reports *reports, const struct hn_report_question *q
         json_decref(params);
         return rc;
     }
-    pthread_mutex_lock(&reports->lock);
-    struct making *m = find_or_add(reports, name, params, question->asker, err);
+    pthread_mutex_lock(&reports->makings.lock);
+    struct hn_making *m = find_or_add(reports, name, params, question->asker, err);
     rc = m ? 0 : err ? err->code : HN_E_BUSY;
     if (m)
-        wait_for(reports, m, question);
+        hn_making_wait(&reports->makings, m, question->asker, question->wait_ms);
     bool done = m && m->done;
-    if (done && m->rc) {
-        rc = m->rc;
-        if (err)
-            *err = m->err;
-        *ret_details = m->details ? json_incref(m->details) : NULL;
-    }
+    if (done && m->rc)
+        rc = hn_making_fault(m, ret_details, err);
     if (m && !done && !(*ret_progress = progress_json(m)))
         rc = hn_fail(err, HN_E_INTERNAL, "out of memory");
-    drop_done(reports, done ? m : NULL);
-    pthread_mutex_unlock(&reports->lock);
+    hn_makings_drop(&reports->makings, done ? m : NULL);
+    pthread_mutex_unlock(&reports->makings.lock);
     if (done && !rc && !load(reports, name, ret))
         rc = hn_fail(err, HN_E_NOT_FOUND, "the report was just removed: ask again");
     return rc;

@@ -3,7 +3,7 @@
 
 The daemon spawns it instead of itself when HONED_TEST_EXE names it. What it shall do is told by the first row of the data set:
 {"text":"…","fake":{"steps":20,"step_seconds":0.01,"save_every":5,"die_at":[3],"hang_at":7,"fail_at":9,"peak_bytes":1000,"deaf":true,
-"plan_seconds":1,"unlock_at":[2],"busy_at":2,"busy_seconds":1,"eat_at":2,"eat_bytes":1}}.
+"plan_seconds":1,"evaluate_seconds":1 (a row),"evaluate_dies":true,"evaluate_fails":true,"unlock_at":[2],"busy_at":2,"busy_seconds":1,"eat_at":2,"eat_bytes":1}}.
 An input to predict may say what to do, too: "CRASH", "wait:SECONDS".
 die_at: kills itself when it reaches that step, once per entry. Results are a hash chain over the steps, so that a lost or doubled
 step shows in the artifact's bytes.
@@ -126,8 +126,16 @@ def chat(p, chunk):
     return {"choices": choices, "prompt_tokens": 1, "cached_tokens": 0, "completion_tokens": 2 * len(choices)}
 
 
-def evaluate(p):
+def evaluate(p, chunk):
+    fake = directives(p["data"]["path"])
     rows = sum(1 for _ in open(p["data"]["path"], "rb"))
+    for done in range(rows):
+        chunk({"rows": done, "total": rows, "answered": None})
+        time.sleep(fake.get("evaluate_seconds", 0))
+    if fake.get("evaluate_dies"):
+        os.abort()
+    if fake.get("evaluate_fails"):
+        raise Refused("dataset_invalid", "no row has a target")
     if p.get("rows_to"):
         with open(p["rows_to"], "x") as out:
             out.writelines(json.dumps({"line": i + 1, "loss": 1.0}) + "\n" for i in range(rows))
@@ -157,7 +165,7 @@ def helper(fd):
             continue
         number, op, p = request["id"], request["op"], request["params"]
         try:
-            result = {"dataset.inspect": inspect_dataset, "dataset.correct": correct, "dataset.rows": lambda p: {"data": []}, "model.inspect": inspect_model, "job.plan": plan, "evaluate": evaluate,
+            result = {"dataset.inspect": inspect_dataset, "dataset.correct": correct, "dataset.rows": lambda p: {"data": []}, "model.inspect": inspect_model, "job.plan": plan, "evaluate": lambda p: evaluate(p, lambda c: send({"id": number, "chunk": c})),
                       "dataset.preview": lambda p: {"row": p["row"], "line": p["row"], "rendered": "x", "tokens": [], "counts": {}, "warnings": []},
                       "dataset.look": lambda p: {"format": "jsonl", "columns": {"text": "text"}, "tasks": ["generation"], "rows": 1, "dropped": 0, "labels": None,
                                                  "warnings": [], "sample": [{"line": 1, "cells": {"text": "a"}}], "error": None},
