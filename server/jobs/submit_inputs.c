@@ -171,6 +171,10 @@ static int resolve_validation(struct hn_submitting *s, struct hn_error *err) {
         s->split = json_string("none");
     } else if (text && read_percent(text) > 0) {
         s->split = json_pack("{s:f}", "fraction", read_percent(text));
+    } else if (text && strchr(text, '%')) {
+        rc = hn_submit_refuse(err, HN_E_INVALID_FIELD, "validation",
+            "validation in percent must be more than 0 % and less than 100 %",
+            "write it as \"10%\", without a space, or as 0.1");
     } else if (text) {
         if (!s->validation)
             rc = find_dataset(s, "validation", value, &s->validation, err);

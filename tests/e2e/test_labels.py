@@ -289,3 +289,12 @@ def test_questions_that_are_cut(served):
     data = upload(served, "".join(json.dumps(row) + "\n" for row in rows).encode())
     told = plan(served, data).json()
     assert told["truncated"] == 12 and "truncated" in codes(told), told
+
+
+def test_validation_in_percent(served):
+    data = upload(served, table(["a", "b"] * 50))["id"]
+    shares = [served.post("/jobs?dry_run=1", json={"model": "bert", "dataset": data, "validation": v}).json()["validation"] for v in ("10%", 0.1)]
+    assert shares[0] == shares[1] and shares[0]["fraction"] == 0.1
+    for wrong in ("0%", "100%", "150%", "-5%", "x%", "%", "10 %", "10%%"):
+        told = served.post("/jobs?dry_run=1", json={"model": "bert", "dataset": data, "validation": wrong})
+        assert told.status_code == 400 and told.json()["error"]["field"] == "validation" and "percent" in told.json()["error"]["message"], told.text
