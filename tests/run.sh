@@ -110,8 +110,8 @@ python_tools() {
 }
 
 install_packages || exit 1
-# chromium: the dashboard's tests; groff: those of the man pages; clang-format: the rules
-for tool in bc strace chromium clang-format groff; do
+# chromium: the dashboard's tests; groff: those of the man pages; clang-format: the rules; zsh, fish: completion
+for tool in bc strace chromium clang-format groff zsh fish; do
     command -v $tool >/dev/null || as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $tool >/dev/null
 done
 fetch_model

@@ -20,6 +20,26 @@ def test_alert_rules_name_figures_there_are(daemon):
         assert not label or any((label, value) in key for key in found[name]), (name, label, value, found[name])
 
 
+def test_dashboard_for_grafana(daemon):
+    """Its panels ask for figures that are there, by labels that they have."""
+    board = json.loads((pathlib.Path(__file__).resolve().parents[2] / "deploy/grafana-dashboard.json").read_text())
+    daemon.wait(daemon.job({"steps": 1}))
+    found, asked = daemon.figures(), set()
+    for panel in board["panels"]:
+        for target in panel["targets"]:
+            for name, labels in re.findall(r"(hone_\w+)(?:{([^}]*)})?", target["expr"]):
+                assert name in found, (panel["title"], name)
+                asked.add(re.sub("_bucket$", "", name))
+                wanted = set(re.findall(r"(\w+)=\"(\w+)\"", labels))
+                assert any(wanted <= set(key) for key in found[name]), (panel["title"], name, wanted)
+                shown = re.findall(r"{{(\w+)}}", target["legendFormat"]) + re.findall(r"by \((\w+)\)", target["expr"])
+                own = {label for key in found[name] for label, _ in key} | {"instance"}
+                assert set(shown) <= own, (panel["title"], shown, own)
+    assert len(asked) >= 15 and re.search(r"label_values\((\w+)", board["templating"]["list"][1]["query"])[1] in found
+    places = [(p["gridPos"]["x"], p["gridPos"]["y"]) for p in board["panels"]]
+    assert len(set(places)) == len(places) == len({p["id"] for p in board["panels"]})
+
+
 def test_figures(daemon):
     before = daemon.figures()
     assert before["hone_trained_steps_total"][()] == 0 and before["hone_queue_wait_seconds_count"][()] == 0
