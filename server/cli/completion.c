@@ -77,17 +77,21 @@ static void bash_case(void *ud, const char *name, const char *what) {
     (void)what;
     printf("        %s) options='", name);
     each_option(name, bash_option, NULL);
-    puts("' ;;");
+    puts(hn_client_takes_job(name) ? "' jobs=1 ;;" : "' ;;");
 }
 
+/* Names of jobs are asked of the server, which has a moment to answer. */
 static void print_bash(void) {
-    printf("_honed() {\n    local word=${COMP_WORDS[COMP_CWORD]} options=\n"
+    printf("_honed() {\n    local word=${COMP_WORDS[COMP_CWORD]} options= jobs=\n"
            "    if [ \"$COMP_CWORD\" -eq 1 ]; then\n        COMPREPLY=($(compgen -W '");
     each_command(bash_name);
     printf("' -- \"$word\"))\n        return\n    fi\n    case ${COMP_WORDS[1]} in\n");
     each_command(bash_case);
     puts("    esac\n    COMPREPLY=()\n"
-         "    case $word in -*) COMPREPLY=($(compgen -W \"$options\" -- \"$word\")) ;; esac\n}\n"
+         "    case $word in -*) COMPREPLY=($(compgen -W \"$options\" -- \"$word\")) ;;\n"
+         "    *) [ -z \"$jobs\" ] || COMPREPLY=($(compgen -W \"$(timeout 2 \"${COMP_WORDS[0]}\" "
+         "jobs "
+         "--names 2>/dev/null)\" -- \"$word\")) ;;\n    esac\n}\n"
          "complete -o default -F _honed honed");
 }
 

@@ -64,6 +64,13 @@ void hn_client_each_command(void (*each)(void *ud, const char *name, const char 
         each(ud, commands[i].name, commands[i].what);
 }
 
+bool hn_client_takes_job(const char *command) {
+    for (size_t i = 0; i < COMMANDS; i++)
+        if (strcmp(commands[i].name, command) == 0)
+            return strstr(commands[i].synopsis, " JOB");
+    return false;
+}
+
 void hn_client_each_option(const char *command,
     void (*each)(void *ud, const char *name, char letter, const char *value, const char *help),
     void *ud) {

@@ -56,6 +56,7 @@ void hn_client_list(FILE *file); /* the commands, a line each */
 /* The table, for completion: each command, and each option of a command (letter 0, value NULL:
  * there is none). */
 void hn_client_each_command(void (*each)(void *ud, const char *name, const char *what), void *ud);
+bool hn_client_takes_job(const char *command); /* its words name jobs */
 void hn_client_each_option(const char *command,
     void (*each)(void *ud, const char *name, char letter, const char *value, const char *help),
     void *ud);

@@ -6,6 +6,9 @@
 #include <string.h>
 #include <unistd.h>
 
+/* Characters of a word that no shell reads as anything else. */
+#define PLAIN "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-"
+
 /* "40/100", or "" before the number of steps is known. */
 static void steps_of(char ret[HN_FIGURE], const json_t *job) {
     double step = hn_member_number(job, "progress.step"),
@@ -73,6 +76,23 @@ static int print_list(struct hn_client *c, const char *path, size_t standard,
     return status;
 }
 
+/* What a shell offers where a job is meant: its id, and its name where that is one plain word. */
+static int print_names(struct hn_client *c, const char *path) {
+    size_t most, i;
+    json_t *rows = NULL, *row;
+    int status = read_limit(c, 100, &most);
+    if (!status)
+        status = hn_client_rows(c, path, most, &rows);
+    json_array_foreach(rows, i, row) {
+        const char *name = json_string_value(json_object_get(row, "name"));
+        printf("%s\n", hn_client_text(c, row, "id"));
+        if (name && *name && name[0] != '-' && strspn(name, PLAIN) == strlen(name))
+            printf("%s\n", name);
+    }
+    json_decref(rows);
+    return status;
+}
+
 int hn_client_jobs(struct hn_client *c) {
     static const char *const names[] = {
         "ID", "NAME", "STATUS", "MODEL", ">STEP", ">LOSS", "BEST", "FIT", "CREATED", NULL};
@@ -86,6 +106,8 @@ int hn_client_jobs(struct hn_client *c) {
             &longer, "%s%cmodel=%s", path, status ? '&' : '?', hn_client_path(c, "%s", model));
         path = hn_client_keep(c, longer.data);
     }
+    if (hn_client_option(c, "names"))
+        return print_names(c, path);
     return print_list(
         c, path, 20, names, add_job, "no jobs; `honed submit FILE --model MODEL` makes one");
 }

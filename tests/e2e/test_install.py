@@ -5,6 +5,7 @@ import pathlib
 import re
 import shutil
 import subprocess
+import time
 
 import pytest
 
@@ -88,6 +89,20 @@ def test_completion_in_bash(tmp_path):
     said = complete("bash", ["--norc", "-c", "source ./honed; COMP_WORDS=(honed subm); COMP_CWORD=1; _honed; echo ${COMPREPLY[@]}; "
                                              "COMP_WORDS=(honed submit --mod); COMP_CWORD=2; _honed; echo ${COMPREPLY[@]}"], tmp_path)
     assert said.split() == ["submit", "--model"]
+
+
+def test_completion_of_jobs_in_bash(start, tmp_path, monkeypatch):
+    """Ids and plain names of the server's jobs, where a job is meant; nothing, and soon, where no server answers."""
+    daemon = start()
+    daemon.model()
+    ids = [daemon.job(extra=name, name=name) for name in ("tickets", "$(touch x)", "two words")]
+    monkeypatch.setenv("HONE_SERVER", daemon.url)
+    ask = "source ./honed; COMP_WORDS=(honed %s ''); COMP_CWORD=2; _honed; printf '%%s\\n' ${COMPREPLY[@]}"
+    assert set(complete("bash", ["--norc", "-c", ask % "watch"], tmp_path).split()) == {*ids, "tickets"}
+    assert not complete("bash", ["--norc", "-c", ask % "submit"], tmp_path).split() and not (tmp_path / "x").exists()
+    daemon.stop()
+    began = time.time()
+    assert not complete("bash", ["--norc", "-c", ask % "watch"], tmp_path).split() and time.time() - began < 10
 
 
 @pytest.mark.skipif(not shutil.which("fish"), reason="needs fish")
