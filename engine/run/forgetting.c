@@ -28,7 +28,7 @@ static int add_window(struct hn_examples *ex, const struct hn_ids *start, const 
     int32_t window[HN_NEUTRAL_WINDOW];
     float weights[HN_NEUTRAL_WINDOW];
     struct hn_encoded e = {.ids = {.ids = window}, .weights = weights};
-    if (start->n)
+    if (start->n) /* models without a BOS have none */
         memcpy(window, start->ids, start->n * sizeof *window);
     memcpy(window + start->n, ids, n * sizeof *window);
     for (size_t i = 0; i < start->n + n; i++)
