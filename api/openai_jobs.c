@@ -393,6 +393,9 @@ static int add_own(const json_t *body, json_t *request, struct hn_error *err) {
         else
             json_object_set(request, name, value);
     }
+    json_t *form = json_object_get(request, "notify_form");
+    if (json_object_get(request, "notify_url") && !form)
+        json_object_set_new(request, "notify_form", json_string("openai"));
     return 0;
 }
 

@@ -279,16 +279,25 @@ static int check_key(struct hn_submitting *s, struct hn_error *err) {
     return rc;
 }
 
+/* Who is told of the job's end, and in whose words. */
+static int check_notice(const struct hn_submitting *s, struct hn_error *err) {
+    const char *url = word(s->in->request, "notify_url"),
+               *form = word(s->in->request, "notify_form");
+    if (form && strcmp(form, "hone") != 0 && strcmp(form, "openai") != 0)
+        return hn_submit_refuse(err, HN_E_INVALID_FIELD, "notify_form",
+            "notify_form must be \"hone\" or \"openai\"", "leave it out");
+    return url ? hn_hook_address_allowed(url, s->server->config->notify_hosts, err) : 0;
+}
+
 static int submit(struct hn_submitting *s, struct hn_error *err) {
     const json_t *priority = json_object_get(s->in->request, "priority");
-    const char *url = word(s->in->request, "notify_url");
     json_t *faults = NULL;
     int rc = hn_job_request_check(s->in->request, &faults, err);
     hn_submit_details(s, faults);
     if (!rc)
         rc = hn_submitter_priority(s->who, json_integer_value(priority), err);
-    if (!rc && url)
-        rc = hn_hook_address_allowed(url, s->server->config->notify_hosts, err);
+    if (!rc)
+        rc = check_notice(s, err);
     if (!rc)
         rc = check_key(s, err);
     if (rc || s->in->existing)

@@ -14,6 +14,9 @@ struct face {
     const char *prefix; /* of the type; the job's status follows */
     const char *body;
 };
+static const struct face openai = {"fine_tuning.job.",
+    "json_object('id',?2,'type',?3,'created_at',CAST(strftime('%s',?4) AS INTEGER),'data',"
+    "json_object('id','ftjob-'||substr(id,5)),'object','event')"};
 static const struct face hone = {"job.",
     "json_object('id',?2,'type',?3,'created_at',?4,'data',json_object('id',id,'name',name,"
     "'status',status,'status_reason',json(CASE WHEN reason_code IS NOT NULL THEN "
@@ -46,15 +49,19 @@ static int insert(struct hn_db *db, const struct face *face, int64_t job, const 
 int hn_db_notice_add(struct hn_db *db, int64_t job, const char *status, struct hn_error *err) {
     struct hn_rows rows;
     int rc = hn_rows_open(&rows, db, err,
-        "SELECT json_extract(request,'$.notify_url') FROM jobs WHERE n=?1", "i", job);
+        "SELECT "
+        "json_extract(request,'$.notify_url'),json_extract(request,'$.notify_form')='openai' "
+        "FROM jobs WHERE n=?1",
+        "i", job);
     if (rc)
         return rc;
     rc = hn_rows_next(&rows, err);
     const char *url = rc == 1 ? hn_rows_text(&rows, 0) : NULL;
     char *copy = url ? strdup(url) : NULL;
+    const struct face *face = url && hn_rows_int(&rows, 1) ? &openai : &hone;
     hn_rows_close(&rows);
     rc = rc < 0 ? rc
-        : copy  ? insert(db, &hone, job, status, copy, err)
+        : copy  ? insert(db, face, job, status, copy, err)
         : url   ? hn_fail(err, HN_E_INTERNAL, "out of memory")
                 : 0;
     free(copy);

@@ -121,6 +121,25 @@ def test_a_repeated_request_makes_one_job(served, client):
     assert served.post("/v1/fine_tuning/jobs", json=body | {"seed": 3}, headers={"X-Stainless-Retry-Count": "1"}).json()["id"] != first
 
 
+def test_webhooks(start, tmp_path):
+    """The client's own unwrap takes the notice of a job's end, and refuses another secret's."""
+    from test_notices import Receiver, until
+    receiver = Receiver()
+    tiny.llama(tmp_path / "models" / "llama")
+    daemon = start("--model_dirs", str(tmp_path / "models"), "--notify_hosts", receiver.host, fake=False)
+    assert daemon.post("/models", json={"name": "llama", "path": str(tmp_path / "models/llama")}).status_code == 201
+    client = openai.OpenAI(base_url=daemon.url + "/v1", api_key="none", max_retries=0)
+    file = client.files.create(file=("t.jsonl", chats()), purpose="fine-tune")
+    job = client.fine_tuning.jobs.create(model="llama", training_file=file.id, extra_body={"x_hone": {"hyperparameters": KNOBS, "notify_url": receiver.url}})
+    _, headers, body = until(lambda: receiver.got)[0]
+    receiver.stop()
+    secret = subprocess.run([HONED, "notify-secret", "--state", str(daemon.state)], capture_output=True, text=True, check=True).stdout.strip()
+    event = client.webhooks.unwrap(body.decode(), dict(headers), secret=secret)
+    assert event.type == "fine_tuning.job.succeeded" and event.data.id == job.id and abs(event.created_at - time.time()) < 100
+    with pytest.raises(openai.InvalidWebhookSignatureError):
+        client.webhooks.unwrap(body.decode(), dict(headers), secret="whsec_" + base64.b64encode(b"x" * 32).decode())
+
+
 def test_uploads_as_clients_send_them(served):
     """The Node client sends the file first, in chunks and without a length; others the purpose first."""
     def form(parts):
