@@ -14,6 +14,8 @@
 #include <sys/random.h>
 #include <time.h>
 
+#define NESTED 500 /* levels of a body, at most */
+
 /* What both routes know, and what they take without effect, since it changes no answer here. */
 #define COMMON                                                                               \
     "model", "max_tokens", "temperature", "top_p", "top_k", "n", "stop", "seed", "stream",   \
@@ -211,10 +213,10 @@ static json_t *text_ending(const void *form_data, const json_t *result) {
     json_t *list = json_array(), *choice;
     size_t i;
     json_array_foreach(json_object_get(result, "choices"), i, choice) {
-        json_t *none = json_string("");
+        json_t *none = json_string(""), *held = json_object_get(choice, "held");
         json_array_append_new(list,
             head(form_data, "text_completion",
-                json_pack("[o]", text_choice(choice, none, reason_of(choice)))));
+                json_pack("[o]", text_choice(choice, held ? held : none, reason_of(choice)))));
         json_decref(none);
     }
     add_usage(list, form_data, "text_completion", result);
@@ -368,13 +370,36 @@ static int read_chat(const json_t *body, json_t *params, struct hn_error *err) {
     return rc;
 }
 
+/* What a helper could not read any more, since it goes on inside of other objects. */
+static bool is_deep(const json_t *value, unsigned left) {
+    const char *name;
+    json_t *inner;
+    size_t i;
+    if (!left)
+        return true;
+    json_object_foreach((json_t *)(uintptr_t)value, name, inner)
+        if (is_deep(inner, left - 1))
+            return true;
+    if (json_is_array(value))
+        json_array_foreach((json_t *)(uintptr_t)value, i, inner)
+            if (is_deep(inner, left - 1))
+                return true;
+    return false;
+}
+
+static int read_body(
+    struct hn_request *req, const char *const *known, json_t **ret, struct hn_error *err) {
+    int rc = hn_body_object(req, ret, err);
+    if (!rc && is_deep(*ret, NESTED))
+        rc = hn_fail(err, HN_E_INVALID_JSON, "the body is nested more than %d deep", NESTED);
+    return rc ? rc : hn_json_known(*ret, known, "", err);
+}
+
 int hn_openai_chat(struct hn_request *req, struct hn_error *err) {
     json_t *body = NULL, *params = json_object(), *form_data = NULL;
     struct hn_buf key = {0};
     bool stream = false;
-    int rc = hn_body_object(req, &body, err);
-    if (!rc)
-        rc = hn_json_known(body, chat_known, "", err);
+    int rc = read_body(req, chat_known, &body, err);
     if (!rc)
         rc = read_model(req, body, params, &key, err);
     if (!rc)
@@ -437,9 +462,7 @@ int hn_openai_completions(struct hn_request *req, struct hn_error *err) {
     json_t *body = NULL, *params = json_object(), *form_data = NULL;
     struct hn_buf key = {0};
     bool stream = false;
-    int rc = hn_body_object(req, &body, err);
-    if (!rc)
-        rc = hn_json_known(body, text_known, "", err);
+    int rc = read_body(req, text_known, &body, err);
     if (!rc)
         rc = read_model(req, body, params, &key, err);
     if (!rc)

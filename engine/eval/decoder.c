@@ -32,6 +32,7 @@ struct sequence {
     bool begun;      /* what it repeats of its prompt is behind it */
     struct hn_written written;
     struct hn_matcher *matcher; /* of its grammar, or NULL */
+    bool broken;                /* it has a grammar that cannot be followed */
 };
 
 struct hn_decoder {
@@ -188,7 +189,7 @@ bool hn_decoder_add(struct hn_decoder *d, struct hn_writing *w) {
     free(d->extents[at].ids);
     d->extents[at].ids = ids;
     begin(q, w, at, shared, &d->extents[at]);
-    d->failed = !make_matcher(d, q) || d->failed;
+    q->broken = !make_matcher(d, q);
     return true;
 }
 
@@ -288,24 +289,37 @@ static bool tell(struct hn_decoder *d, struct hn_writing *w, const float *logits
     return true;
 }
 
+static void end(struct hn_decoder *d, struct sequence *q) {
+    struct hn_writing *w = q->writing;
+    leave(d, q);
+    if (w->end)
+        w->end(w);
+}
+
 /* Takes the next token of a sequence; frees the slot when it ends. */
 static void advance(struct hn_decoder *d, struct sequence *q, const float *logits) {
     const struct hn_generator *g = d->g;
     struct hn_writing *w = q->writing;
     struct hn_generated *r = w->result;
     const bool *allowed = q->matcher ? hn_matcher_allowed(q->matcher) : NULL;
+    if (q->broken || (q->matcher && !allowed)) {
+        r->finish_reason = "error";
+        end(d, q);
+        return;
+    }
     int32_t id =
         hn_sample(&d->sampler, logits, allowed, w->options, &q->written, w->input, r->tokens);
-    d->failed = (q->matcher && !allowed) || d->failed;
     if (hn_tokenizer_is_end(g->codec->tokenizer, id)) {
         r->finish_reason = "stop";
     } else {
         d->failed = !hn_written_add(&q->written, id) || !tell(d, w, logits, id) || d->failed;
         hn_tokenizer_decode(g->codec->tokenizer, id, false, &r->text);
         q->next = id;
-        bool over =
-            q->matcher && (!hn_matcher_take(q->matcher, id) || hn_matcher_must_end(q->matcher));
-        if ((begin_answer(q) && stopped(&r->text, w->options)) || over)
+        bool followed = !q->matcher || hn_matcher_take(q->matcher, id);
+        bool over = followed && q->matcher && hn_matcher_must_end(q->matcher);
+        if (!followed)
+            r->finish_reason = "error";
+        else if ((begin_answer(q) && stopped(&r->text, w->options)) || over)
             r->finish_reason = "stop";
         else if (r->tokens + 1 >= w->options->max_tokens || q->past + 1 > g->context)
             r->finish_reason = "length";
@@ -317,11 +331,8 @@ static void advance(struct hn_decoder *d, struct sequence *q, const float *logit
         hn_buf_clear(&r->text);
     if (q->begun || r->finish_reason)
         stream(q, r->finish_reason != NULL);
-    if (!r->finish_reason)
-        return;
-    leave(d, q);
-    if (w->end)
-        w->end(w);
+    if (r->finish_reason)
+        end(d, q);
 }
 
 /* --- steps ---------------------------------------------------------------------------------- */

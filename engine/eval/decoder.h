@@ -24,9 +24,11 @@ struct hn_decoder;
 struct hn_generated {
     struct hn_buf text;
     size_t prompt_tokens, tokens;
-    const char *finish_reason; /* "stop" or "length"; NULL: not begun, as a pause was asked for */
-    size_t shared;             /* prompt tokens that were in the cache already */
-    struct hn_said *said;      /* [n_said] with options->tell; hn_generated_finish frees it */
+    /* "stop" or "length"; "error": its grammar cannot be followed; NULL: not begun, as a pause was
+     * asked for */
+    const char *finish_reason;
+    size_t shared;        /* prompt tokens that were in the cache already */
+    struct hn_said *said; /* [n_said] with options->tell; hn_generated_finish frees it */
     size_t n_said, said_capacity;
 };
 void hn_generated_finish(struct hn_generated *generated);

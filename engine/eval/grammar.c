@@ -7,7 +7,8 @@
 
 enum {
     DEPTH = 400,       /* of a stack: places that are deeper are given up */
-    STACKS = 256,      /* of a state; the same */
+    STACKS = 2048,     /* of a state; the same */
+    WORK = 200000,     /* steps to a state; the same */
     KEPT = 8,          /* states whose answers are kept */
     ELEMENTS = 1 << 20 /* of a grammar, at most */
 };
@@ -192,7 +193,8 @@ int hn_grammar_done(const struct hn_grammar *g, struct hn_error *err) {
  * kind SET. The empty stack is the end of the text. */
 struct state {
     uint32_t *data;
-    size_t n, capacity, stacks;
+    size_t n, capacity, stacks, work;
+    bool over; /* beyond a bound: some of its stacks are missing */
 };
 
 static bool has_stack(const struct state *s, const uint32_t *stack, size_t n) {
@@ -203,7 +205,9 @@ static bool has_stack(const struct state *s, const uint32_t *stack, size_t n) {
 }
 
 static bool add_stack(struct state *s, const uint32_t *stack, size_t n) {
-    if (s->stacks >= STACKS || has_stack(s, stack, n))
+    if (s->stacks >= STACKS)
+        s->over = true;
+    if (s->over || has_stack(s, stack, n))
         return true;
     if (!hn_grow(&s->data, &s->capacity, s->n + n + 1, sizeof *s->data))
         return false;
@@ -215,6 +219,10 @@ static bool add_stack(struct state *s, const uint32_t *stack, size_t n) {
     return true;
 }
 
+static void note_over(struct state *s, bool over) {
+    s->over = s->over || over;
+}
+
 /* Adds all stacks that stand before a byte, from the place `at` with stack[n] behind it. */
 static bool expand(const struct hn_grammar *g, struct state *out, uint32_t *stack, size_t n,
     uint32_t at, unsigned depth) {
@@ -223,7 +231,8 @@ static bool expand(const struct hn_grammar *g, struct state *out, uint32_t *stac
             return add_stack(out, stack, 0);
         at = stack[--n];
     }
-    if (n + 1 >= DEPTH || depth >= DEPTH)
+    note_over(out, n + 1 >= DEPTH || depth >= DEPTH || ++out->work > WORK);
+    if (out->over)
         return true;
     if (g->elements[at].kind == SET) {
         stack[n] = at;
@@ -250,7 +259,8 @@ static bool holds(const struct hn_grammar *g, uint32_t at, uint8_t byte) {
 static bool advance(
     const struct hn_grammar *g, const struct state *in, uint8_t byte, struct state *out) {
     uint32_t stack[DEPTH + 1];
-    out->n = out->stacks = 0;
+    out->n = out->stacks = out->work = 0;
+    out->over = false;
     for (size_t at = 0; at < in->n; at += 1 + in->data[at]) {
         size_t n = in->data[at];
         const uint32_t *from = in->data + at + 1;
@@ -260,7 +270,7 @@ static bool advance(
         if (!expand(g, out, stack, n - 1, from[n - 1] + 1, 0))
             return false;
     }
-    return true;
+    return !out->over;
 }
 
 /* --- the vocabulary ------------------------------------------------------------------------- */
@@ -383,15 +393,17 @@ int hn_matcher_create(const struct hn_grammar *grammar, const struct hn_vocabula
     }
     for (uint32_t a = grammar->rules[0]; good && a != UINT32_MAX; a = next_alternative(grammar, a))
         good = expand(grammar, &m->now, stack, 0, a, 0);
-    if (good) {
+    if (good && !m->now.over) {
         *ret = m;
         return 0;
     }
+    bool over = good;
     if (m && !m->walk)
         free(m);
     else
         hn_matcher_destroy(m);
-    return hn_fail(err, HN_E_INTERNAL, "out of memory");
+    return over ? hn_fail(err, HN_E_INVALID_FIELD, "the schema: it can begin in too many ways")
+                : hn_fail(err, HN_E_INTERNAL, "out of memory");
 }
 
 bool hn_matcher_may_end(const struct hn_matcher *m) {
@@ -408,6 +420,7 @@ static bool copy_state(struct state *to, const struct state *from) {
     memcpy(to->data, from->data, from->n * sizeof *to->data);
     to->n = from->n;
     to->stacks = from->stacks;
+    to->over = false;
     return true;
 }
 

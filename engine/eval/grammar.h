@@ -52,7 +52,7 @@ int hn_matcher_create(const struct hn_grammar *grammar, const struct hn_vocabula
     const char *before, size_t before_size, struct hn_matcher **ret, struct hn_error *err);
 void hn_matcher_destroy(struct hn_matcher *matcher);
 /* [vocab] of tokens that may come next, valid until the next call; end tokens where the text may
- * end. NULL out of memory. */
+ * end. NULL out of memory, or where the text is at too many places of the grammar at once. */
 const bool *hn_matcher_allowed(struct hn_matcher *matcher);
 /* Takes a token that was allowed. */
 bool hn_matcher_take(struct hn_matcher *matcher, int32_t id);

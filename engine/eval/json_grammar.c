@@ -586,11 +586,61 @@ static int by_types(
     return 0;
 }
 
+/* What constrains a value, and by which branch of `choose` it is read. */
+static const struct {
+    const char *name, *branches;
+} constraints[] = {{"$ref", "$ref"}, {"const", "const"}, {"enum", "enum"}, {"anyOf", "anyOf"},
+    {"oneOf", "oneOf"}, {"type", "const enum string number integer boolean null array object"},
+    {"minLength", "string"}, {"maxLength", "string"}, {"items", "array"}, {"prefixItems", "array"},
+    {"minItems", "array"}, {"maxItems", "array"}, {"properties", "object"}, {"required", "object"},
+    {"additionalProperties", "object"}};
+
+/* Whether the schema's type, or one of its types, is among the words. */
+static bool has_type(const json_t *schema, const char *words) {
+    const json_t *type = json_object_get(schema, "type");
+    size_t n = json_is_array(type) ? json_array_size(type) : 1;
+    for (size_t i = 0; i < n; i++) {
+        const char *one = json_string_value(json_is_array(type) ? json_array_get(type, i) : type);
+        if (one && *one && strstr(words, one))
+            return true;
+    }
+    return false;
+}
+
+/* Refuses what stands beside the keyword that is read and would go unread. NULL: by type. */
+static int check_siblings(
+    struct maker *m, const json_t *schema, const char *branch, const char *place) {
+    for (size_t i = 0; i < sizeof constraints / sizeof constraints[0]; i++) {
+        const char *name = constraints[i].name, *words = constraints[i].branches;
+        if (!json_object_get(schema, name) ||
+            (branch ? strstr(words, branch) != NULL
+                    : strcmp(name, "type") == 0 || has_type(schema, words)))
+            continue;
+        return branch ? refuse(m, HN_E_UNSUPPORTED, place, "\"%s\" beside \"%s\" is not supported",
+                            name, branch)
+                      : refuse(m, HN_E_UNSUPPORTED, place, "\"%s\" needs its \"type\"", name);
+    }
+    return 0;
+}
+
+static const char *branch_of(const json_t *schema) {
+    static const char *const branches[] = {"$ref", "const", "enum", "anyOf", "oneOf"};
+    for (size_t i = 0; i < sizeof branches / sizeof branches[0]; i++)
+        if (json_object_get(schema, branches[i]))
+            return branches[i];
+    return json_object_get(schema, "type")      ? NULL
+        : json_object_get(schema, "properties") ? "object"
+                                                : NULL;
+}
+
 static int choose(struct maker *m, const json_t *schema, const char *place, uint32_t *ret) {
     const json_t *type = json_object_get(schema, "type"), *any = json_object_get(schema, "anyOf"),
                  *one = json_object_get(schema, "oneOf"), *list = json_object_get(schema, "enum"),
                  *value = json_object_get(schema, "const");
     const char *name = json_string_value(json_object_get(schema, "$ref"));
+    int rc = check_siblings(m, schema, branch_of(schema), place);
+    if (rc)
+        return rc;
     if (name)
         return ref_rule(m, name, place, ret);
     if (value) {

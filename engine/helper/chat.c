@@ -21,13 +21,19 @@
 
 struct chat;
 
+enum {
+    TEXTS = 128,             /* of a request, at most */
+    TOLD = 200000,           /* tokens with what is told of each, of a request */
+    SLICE_MS = 200,          /* of a rest, after which the daemon hears of us */
+    LONGEST_REST_MS = 10000, /* however long a step took */
+};
+
 /* One text of a request's answer. */
 struct choice {
     struct hn_writing writing;
     struct hn_generated result;
     struct request *request;
     size_t index, told; /* told: tokens whose probabilities went out with a piece */
-    bool begun;
 };
 
 struct request {
@@ -40,7 +46,7 @@ struct request {
     struct hn_grammar *grammar;
     struct hn_prompt *prompts;
     struct choice *choices; /* [n_prompts * n] */
-    size_t n_prompts, n, open;
+    size_t n_prompts, n, open, next_choice;
     bool stream, begun;
 };
 
@@ -130,6 +136,23 @@ static json_t *choice_json(const struct request *r, struct choice *choice) {
     if (r->sampling.options.tell)
         json_object_set_new(out, "said", said_json(r->chat, choice, SIZE_MAX));
     return out;
+}
+
+static bool is_broken(const struct request *r) {
+    for (size_t i = 0; i < r->n_prompts * r->n; i++)
+        if (strcmp(r->choices[i].result.finish_reason, "error") == 0)
+            return true;
+    return false;
+}
+
+static void answer_broken(struct request *r) {
+    struct hn_helper_call call = *r->chat->call;
+    struct hn_error err = {0};
+    call.id = r->id;
+    hn_fail(
+        &err, HN_E_INVALID_FIELD, "the schema lets a text go on in too many ways to follow them");
+    hn_error_field(&err, "response_format");
+    hn_helper_answer(&call, err.code, NULL, &err);
 }
 
 static void answer(struct request *r) {
@@ -261,6 +284,25 @@ static int fit_tokens(struct request *r, size_t context, struct hn_error *err) {
     return 0;
 }
 
+static int refuse(struct hn_error *err, const char *field, const char *message) {
+    hn_fail(err, HN_E_INVALID_FIELD, "%s", message);
+    hn_error_field(err, "%s", field);
+    return HN_E_INVALID_FIELD;
+}
+
+/* No request takes the others' time and memory. */
+static int check_size(const struct request *r, struct hn_error *err) {
+    const struct hn_generate_options *o = &r->sampling.options;
+    size_t texts = r->n_prompts * r->n;
+    if (texts > TEXTS)
+        return refuse(err, "n", "a request may ask for 128 texts: prompts times n");
+    if (o->tell && texts * o->max_tokens * (1 + o->n_top) > TOLD)
+        return refuse(err, "logprobs",
+            "probabilities of too many tokens: texts times max_tokens times (1 + top_logprobs) may "
+            "be 200,000");
+    return 0;
+}
+
 static int read_request(struct request *r, struct hn_error *err) {
     struct hn_predictor *p = r->chat->predictor;
     const json_t *inputs = json_object_get(r->params, "inputs");
@@ -279,6 +321,8 @@ static int read_request(struct request *r, struct hn_error *err) {
     r->n = (size_t)n;
     if (!rc && (!r->n_prompts || r->n_prompts > HN_INPUTS_MAX))
         rc = hn_fail(err, HN_E_INVALID_FIELD, "there are 1 to %d prompts", HN_INPUTS_MAX);
+    if (!rc && r->n_prompts * r->n > TEXTS)
+        rc = check_size(r, err);
     if (rc)
         return rc;
     r->prompts = hn_calloc(r->n_prompts, sizeof *r->prompts);
@@ -287,7 +331,9 @@ static int read_request(struct request *r, struct hn_error *err) {
         return hn_fail(err, HN_E_INTERNAL, "out of memory");
     for (size_t i = 0; !rc && i < r->n_prompts; i++)
         rc = read_prompt(p, json_array_get(inputs, i), &r->prompts[i], err);
-    return rc ? rc : fit_tokens(r, p->context, err);
+    if (!rc)
+        rc = fit_tokens(r, p->context, err);
+    return rc ? rc : check_size(r, err);
 }
 
 static void lay_choices(struct request *r) {
@@ -343,6 +389,7 @@ static json_t *head_choices(json_t *result) {
 /* A model with a task's head answers at once: its labels are the texts. */
 static int answer_by_head(struct chat *c, const json_t *params, struct hn_error *err) {
     json_t *texts = json_array(), *result = NULL, *input;
+    bool whole = true;
     size_t i;
     json_array_foreach(json_object_get(params, "inputs"), i, input) {
         const json_t *messages = json_object_get(input, "messages");
@@ -350,10 +397,12 @@ static int answer_by_head(struct chat *c, const json_t *params, struct hn_error 
         if (json_array_size(messages))
             text =
                 json_object_get(json_array_get(messages, json_array_size(messages) - 1), "content");
+        whole = whole && json_is_string(text);
         json_array_append(texts, (json_t *)(uintptr_t)text);
     }
-    int rc = json_array_size(texts) ? hn_predictor_answer(c->predictor, texts, &result, err)
-                                    : hn_fail(err, HN_E_INVALID_FIELD, "this model answers texts");
+    int rc = whole && json_array_size(texts)
+        ? hn_predictor_answer(c->predictor, texts, &result, err)
+        : hn_fail(err, HN_E_INVALID_FIELD, "this model answers texts, and nothing else");
     json_decref(texts);
     return rc ? rc : hn_helper_answer(c->call, 0, head_choices(result), err);
 }
@@ -411,7 +460,7 @@ static void cancel(struct chat *c, json_int_t id) {
         struct request *r = *link;
         if (r->id != id)
             continue;
-        for (size_t i = 0; i < r->n_prompts * r->n; i++)
+        for (size_t i = 0; c->predictor->decoder && i < r->n_prompts * r->n; i++)
             hn_decoder_cancel(c->predictor->decoder, &r->choices[i].writing);
         take_out(c, link);
         return;
@@ -439,19 +488,27 @@ static void take_more(struct chat *c) {
     c->call->id = id;
 }
 
-/* Begins what there is room for, in the order in which it came. */
+/* Begins the next text of a request that has one; false where there is none, or no room for it. */
+static bool begin_one(struct chat *c, struct request *r) {
+    size_t n = r->n_prompts * r->n;
+    if (r->next_choice == n ||
+        !hn_decoder_add(c->predictor->decoder, &r->choices[r->next_choice].writing))
+        return false;
+    r->next_choice++;
+    if (!r->begun)
+        send(r, json_pack("{s:b}", "begun", 1));
+    r->begun = true;
+    return true;
+}
+
+/* Begins what there is room for: a text of each request in turn, in the order in which they
+ * came. */
 static void begin(struct chat *c) {
-    for (struct request *r = c->first; r; r = r->next)
-        for (size_t i = 0; i < r->n_prompts * r->n; i++) {
-            if (r->choices[i].begun)
-                continue;
-            r->choices[i].begun = hn_decoder_add(c->predictor->decoder, &r->choices[i].writing);
-            if (!r->choices[i].begun)
-                return;
-            if (!r->begun)
-                send(r, json_pack("{s:b}", "begun", 1));
-            r->begun = true;
-        }
+    for (bool any = true; any;) {
+        any = false;
+        for (struct request *r = c->first; r; r = r->next)
+            any = begin_one(c, r) || any;
+    }
 }
 
 static void answer_ended(struct chat *c) {
@@ -459,7 +516,7 @@ static void answer_ended(struct chat *c) {
         if ((*link)->open) {
             link = &(*link)->next;
         } else {
-            answer(*link);
+            (is_broken(*link) ? answer_broken : answer)(*link);
             take_out(c, link);
         }
 }
@@ -469,10 +526,13 @@ static void leave_time(const struct chat *c, const struct timespec *since) {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
     int64_t used = (now.tv_sec - since->tv_sec) * 1000000000LL + now.tv_nsec - since->tv_nsec,
-            wait = c->share < 100 ? used * (100 - c->share) / c->share : 0;
-    const struct timespec rest = {wait / 1000000000, wait % 1000000000};
-    if (wait > 0)
+            wait = c->share < 100 ? used * (100 - c->share) / c->share / 1000000 : 0;
+    for (wait = wait < LONGEST_REST_MS ? wait : LONGEST_REST_MS; wait > 0; wait -= SLICE_MS) {
+        int64_t ms = wait < SLICE_MS ? wait : SLICE_MS;
+        const struct timespec rest = {0, ms * 1000000};
         nanosleep(&rest, NULL);
+        hn_pulse();
+    }
 }
 
 int hn_helper_chat(
@@ -495,6 +555,10 @@ int hn_helper_chat(
         take_more(&c);
         if (!rc && c.err.code)
             rc = c.err.code; /* the daemon is gone */
+    }
+    if (rc) { /* its memory may have run out in the middle of a step */
+        hn_decoder_destroy(c.predictor->decoder);
+        c.predictor->decoder = NULL;
     }
     while (c.first) {
         own.id = c.first->id;

@@ -269,8 +269,8 @@ static struct line *next_line(struct hn_wire *wire, bool wait) {
 json_t *hn_helper_more(struct hn_helper_call *call) {
     struct line *line = next_line(call->wire, false);
     json_t *request = NULL;
-    if (line)
-        hn_json_parse(line->text, line->size, &request, NULL);
+    if (line && hn_json_parse(line->text, line->size, &request, NULL))
+        _exit(1); /* whose request it is cannot be told: the caller ends all of them */
     free(line);
     return request;
 }

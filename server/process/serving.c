@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -16,6 +17,7 @@
 #define PATIENCE_MS 4000 /* how long others wait before a child takes no more for its model */
 #define SEND_SECONDS 10
 #define TICK_MS 100
+#define LINE_BYTES ((size_t)60 << 20) /* of a request: a helper reads little more */
 #define BEATS 4 /* signs of life that are asked for in the time after which it hangs */
 
 struct open {
@@ -41,7 +43,9 @@ struct place {
     size_t n_open;
     int64_t alive;
     pthread_t thread;
-    bool started;
+    bool started, leaving;                /* leaving: its child is idle and about to be ended */
+    int64_t cancels[2 * HN_SERVING_OPEN]; /* that the child has not been told of */
+    size_t n_cancels;
 };
 
 struct hn_serving {
@@ -148,11 +152,14 @@ static void lose(struct place *p, const struct hn_error *err) {
     if (p->n_open)
         hn_log(HN_LOG_WARNING, "helper ended", "helper", "serving", "error", err->message, NULL);
     atomic_fetch_add(&p->serving->deaths, p->n_open > 0);
+    shutdown(p->child.fd, SHUT_RDWR); /* whoever sends just now gives up */
     pthread_mutex_lock(&p->sending);
     hn_helper_child_end(&p->child);
     pthread_mutex_unlock(&p->sending);
     free(p->key);
     p->key = NULL;
+    p->leaving = false;
+    p->n_cancels = 0;
     end_all(p, err);
 }
 
@@ -203,6 +210,31 @@ static void receive(struct place *p, int fd, size_t *seen) {
     pthread_mutex_unlock(&p->serving->lock);
 }
 
+static void send_line(struct place *p, int pid, const char *text, size_t size);
+
+/* Tells the child what nobody wants any more. The loop's thread, which cancels, may not wait for a
+ * child that does not read. */
+static void send_cancels(struct place *p) {
+    int64_t cancels[2 * HN_SERVING_OPEN];
+    pthread_mutex_lock(&p->serving->lock);
+    size_t n = p->n_cancels;
+    memcpy(cancels, p->cancels, n * sizeof *cancels);
+    int pid = p->child.pid;
+    pthread_mutex_unlock(&p->serving->lock);
+    for (size_t i = 0; i < n; i++) {
+        char line[64];
+        int size = snprintf(line, sizeof line, "{\"cancel\":%lld}\n", (long long)cancels[i]);
+        send_line(p, pid, line, (size_t)size);
+    }
+    if (!n)
+        return;
+    pthread_mutex_lock(&p->serving->lock);
+    p->n_cancels -= n < p->n_cancels ? n : p->n_cancels;
+    memmove(p->cancels, p->cancels + n, p->n_cancels * sizeof *p->cancels);
+    pthread_cond_broadcast(&p->serving->changed);
+    pthread_mutex_unlock(&p->serving->lock);
+}
+
 /* Waits until the place has a child; its socket, or -1 when all ends. */
 static int await_child(struct place *p) {
     struct hn_serving *s = p->serving;
@@ -223,6 +255,7 @@ static void *read_child(void *arg) {
         struct pollfd event = {.fd = fd, .events = POLLIN};
         if (poll(&event, 1, TICK_MS) > 0)
             receive(p, fd, &seen);
+        send_cancels(p);
         if (check_silence(p))
             seen = 0;
     }
@@ -244,10 +277,12 @@ static struct place *choose(struct hn_serving *s, const struct waiter *w) {
     struct place *idle = NULL;
     for (size_t i = 0; i < s->n_places; i++) {
         struct place *p = &s->places[i];
+        if (p->leaving)
+            continue;
         if (p->key && strcmp(p->key, w->key) == 0 && p->n_open < HN_SERVING_OPEN &&
             (!p->n_open || !others_first(s, w)))
             return p;
-        if (!p->n_open &&
+        if (!p->n_open && !p->n_cancels &&
             (!idle || (idle->key && (!p->key || p->child.last_used < idle->child.last_used))))
             idle = p;
     }
@@ -322,17 +357,31 @@ static bool write_all(int fd, const char *text, size_t size) {
 
 /* Sends a line, where the child is still the one that it is for. Not under the lock, which what the
  * child sends needs. A child that takes nothing is ended by the reader. */
-static void send_line(struct place *p, int pid, const json_t *value) {
-    char *text = json_dumps(value, JSON_COMPACT);
+static void send_line(struct place *p, int pid, const char *text, size_t size) {
     pthread_mutex_lock(&p->sending);
-    if (text && p->child.pid == pid && p->child.fd >= 0) {
-        size_t size = strlen(text);
-        text[size] = '\n'; /* in place of the NUL */
-        if (!write_all(p->child.fd, text, size + 1))
-            shutdown(p->child.fd, SHUT_RDWR);
-    }
+    if (p->child.pid == pid && p->child.fd >= 0 && !write_all(p->child.fd, text, size))
+        shutdown(p->child.fd, SHUT_RDWR);
     pthread_mutex_unlock(&p->sending);
+}
+
+/* The request as a line. Caller frees. */
+static char *write_request(
+    int64_t id, const json_t *params, int64_t beat, size_t *ret_size, struct hn_error *err) {
+    json_t *line = json_pack("{s:I, s:s, s:O, s:I}", "id", (json_int_t)id, "op", "chat", "params",
+        params, "beat", (json_int_t)beat);
+    char *text = line ? json_dumps(line, JSON_COMPACT) : NULL;
+    json_decref(line);
+    *ret_size = text ? strlen(text) + 1 : 0;
+    if (!text)
+        hn_fail(err, HN_E_INTERNAL, "out of memory");
+    else if (*ret_size > LINE_BYTES)
+        hn_fail(err, HN_E_TOO_LARGE, "the request is too large");
+    if (text && *ret_size <= LINE_BYTES) {
+        text[*ret_size - 1] = '\n'; /* in place of the NUL */
+        return text;
+    }
     free(text);
+    return NULL;
 }
 
 int hn_serving_ask(struct hn_serving *s, const char *key, const json_t *params,
@@ -340,8 +389,16 @@ int hn_serving_ask(struct hn_serving *s, const char *key, const json_t *params,
     struct hn_error *err) {
     struct open *o = hn_calloc(1, sizeof *o);
     struct place *p = NULL;
-    if (!o)
-        return hn_fail(err, HN_E_INTERNAL, "out of memory");
+    size_t size;
+    pthread_mutex_lock(&s->lock);
+    int64_t id = ++s->tickets;
+    pthread_mutex_unlock(&s->lock);
+    char *line =
+        o ? write_request(id, params, s->places[0].child.silence_ms / BEATS, &size, err) : NULL;
+    if (!line) {
+        free(o);
+        return err->code ? err->code : hn_fail(err, HN_E_INTERNAL, "out of memory");
+    }
     pthread_mutex_lock(&s->lock);
     int rc = take_place(s, key, asker, &p, err);
     if (!rc)
@@ -349,40 +406,37 @@ int hn_serving_ask(struct hn_serving *s, const char *key, const json_t *params,
     if (rc) {
         pthread_mutex_unlock(&s->lock);
         free(o);
+        free(line);
         return rc;
     }
-    *o = (struct open){.next = p->open, .id = ++s->tickets, .fn = fn, .ud = ud};
-    *ret_ticket = o->id;
+    *o = (struct open){.next = p->open, .id = id, .fn = fn, .ud = ud};
+    *ret_ticket = id;
     p->alive = p->n_open ? p->alive : hn_time_tick();
     p->open = o;
     p->n_open++;
     int pid = p->child.pid;
-    json_t *line = json_pack("{s:I, s:s, s:O, s:I}", "id", (json_int_t)o->id, "op", "chat",
-        "params", params, "beat", (json_int_t)(p->child.silence_ms / BEATS));
     pthread_cond_broadcast(&s->changed);
     pthread_mutex_unlock(&s->lock);
-    send_line(p, pid, line);
-    json_decref(line);
+    send_line(p, pid, line, size);
+    free(line);
     return 0;
 }
 
 void hn_serving_cancel(struct hn_serving *s, int64_t ticket) {
     struct hn_error err = {0};
     hn_fail(&err, HN_E_BUSY, "the client went away");
+    pthread_mutex_lock(&s->lock);
     for (size_t i = 0; i < s->n_places; i++) {
         struct place *p = &s->places[i];
-        pthread_mutex_lock(&s->lock);
         struct open **link = find(p, ticket);
-        bool found = *link != NULL;
-        int pid = p->child.pid;
-        if (found)
-            end(p, link, &(struct hn_served){.error = &err, .last = true});
-        pthread_mutex_unlock(&s->lock);
-        json_t *line = found ? json_pack("{s:I}", "cancel", (json_int_t)ticket) : NULL;
-        if (line)
-            send_line(p, pid, line);
-        json_decref(line);
+        if (!*link)
+            continue;
+        /* a child that has been told of so few of them is about to be ended as one that hangs */
+        if (p->n_cancels < sizeof p->cancels / sizeof p->cancels[0])
+            p->cancels[p->n_cancels++] = ticket;
+        end(p, link, &(struct hn_served){.error = &err, .last = true});
     }
+    pthread_mutex_unlock(&s->lock);
 }
 
 /* --- ending --------------------------------------------------------------------------------- */
@@ -391,8 +445,10 @@ void hn_serving_rest(struct hn_serving *s) {
     pthread_mutex_lock(&s->lock);
     for (size_t i = 0; i < s->n_places; i++) {
         struct place *p = &s->places[i];
-        if (p->child.fd >= 0 && !p->n_open && hn_time_tick() - p->child.last_used > REST_MS)
-            shutdown(p->child.fd, SHUT_RDWR); /* its reader ends it */
+        if (p->child.fd < 0 || p->n_open || hn_time_tick() - p->child.last_used <= REST_MS)
+            continue;
+        p->leaving = true;
+        shutdown(p->child.fd, SHUT_RDWR); /* its reader ends it */
     }
     pthread_mutex_unlock(&s->lock);
 }
