@@ -137,6 +137,7 @@ else
             run meson unit-sanitized meson test -C build-asan --no-rebuild --print-errorlogs -t 4
             HONED="$ROOT/build-asan/server/honed" run pytest e2e-sanitized $PYTEST $SIDE_BY_SIDE $DAEMON_TESTS
             HONED="$ROOT/build-asan/server/honed" run pytest sweeps-sanitized $PYTEST -k "grid or two_slots or folds or refusals or compare" tests/e2e/test_sweeps.py
+            HONED="$ROOT/build-asan/server/honed" run pytest serving-sanitized $PYTEST $SIDE_BY_SIDE tests/e2e/test_openai.py tests/e2e/test_notices.py
             unset ASAN_OPTIONS UBSAN_OPTIONS
         else
             FAILED=$((FAILED + 1))
@@ -145,8 +146,8 @@ else
     if wants races || wants tsan; then
         if build build-tsan -Dtests=false -Db_sanitize=thread -Db_lundef=false; then
             export HONE_PATIENCE=5 TSAN_OPTIONS="suppressions=$ROOT/tests/tools/tsan.txt"
-            wants tsan && only= || only="many_streams or side_by_side or anything_at_any_time or figures or all_changes or two_slots"
-            HONED="$ROOT/build-tsan/server/honed" run pytest e2e-races $PYTEST $SIDE_BY_SIDE -k "$only" $DAEMON_TESTS tests/e2e/test_verify.py tests/e2e/test_sweeps.py
+            wants tsan && only= || only="many_streams or side_by_side or anything_at_any_time or figures or all_changes or two_slots or depend_on_each or dead_helper"
+            HONED="$ROOT/build-tsan/server/honed" run pytest e2e-races $PYTEST $SIDE_BY_SIDE -k "$only" $DAEMON_TESTS tests/e2e/test_verify.py tests/e2e/test_sweeps.py tests/e2e/test_openai.py
             unset HONE_PATIENCE TSAN_OPTIONS
         else
             FAILED=$((FAILED + 1))
