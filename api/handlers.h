@@ -115,6 +115,8 @@ int hn_job_model(struct hn_request *req, const struct hn_job *job, const char *r
 /* Fills "model" and "source" of the helper's params for a job's result or a checkpoint of it.
  * `step` as in a request. */
 int hn_job_source(struct hn_request *req, const json_t *step, json_t *params, struct hn_error *err);
+/* metadata[k]=v of the query into the filter. */
+void hn_job_filter_metadata(const struct hn_request *req, struct hn_job_filter *filter);
 /* The library, with helpers asked on the account of the request. */
 struct hn_library hn_request_library(const struct hn_request *req);
 /* The job as JSON (contract section 2), NULL when out of memory; the caller frees it. `version` of

@@ -45,7 +45,7 @@ static int reply_page(struct hn_request *req, struct page *page, bool more, stru
     return 0;
 }
 
-static void read_metadata_filter(const struct hn_request *req, struct hn_job_filter *filter) {
+void hn_job_filter_metadata(const struct hn_request *req, struct hn_job_filter *filter) {
     for (size_t i = 0; i < req->n_query && filter->n_metadata < 16; i++) {
         const char *name = req->query[i].name;
         size_t n = strlen(name);
@@ -106,7 +106,7 @@ int hn_jobs_list(struct hn_request *req, struct hn_error *err) {
         .task = hn_request_query(req, "task"),
         .dataset = hn_request_query(req, "dataset"),
         .sweep = hn_request_query(req, "sweep")};
-    read_metadata_filter(req, &filter);
+    hn_job_filter_metadata(req, &filter);
     int rc = hn_query_page(req, 20, 1000, &filter.limit, &filter.after, err);
     if (!rc)
         rc = hn_query_word(req, "status", states, &filter.status, err);

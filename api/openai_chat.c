@@ -395,28 +395,6 @@ static int read_body(
     return rc ? rc : hn_json_known(*ret, known, "", err);
 }
 
-int hn_openai_chat(struct hn_request *req, struct hn_error *err) {
-    json_t *body = NULL, *params = json_object(), *form_data = NULL;
-    struct hn_buf key = {0};
-    bool stream = false;
-    int rc = read_body(req, chat_known, &body, err);
-    if (!rc)
-        rc = read_model(req, body, params, &key, err);
-    if (!rc)
-        rc = read_chat(body, params, err);
-    if (!rc)
-        rc = read_sampling(req, body, params, err);
-    if (!rc && !(form_data = make_head(body, "chatcmpl-", &stream, err)))
-        rc = err->code ? err->code : hn_fail(err, HN_E_INTERNAL, "out of memory");
-    json_decref(body);
-    if (rc)
-        json_decref(params);
-    else
-        rc = hn_talk(req, key.data, params, stream, &chat_form, form_data, err);
-    hn_buf_free(&key);
-    return rc;
-}
-
 /* A text, a list of texts, a list of token ids, or a list of such lists. */
 static int read_prompt(const json_t *body, json_t *params, struct hn_error *err) {
     json_t *prompt = json_object_get(body, "prompt"), *list = json_array(), *item;
@@ -458,24 +436,42 @@ static int read_text(const json_t *body, json_t *params, struct hn_error *err) {
     return rc;
 }
 
-int hn_openai_completions(struct hn_request *req, struct hn_error *err) {
+/* What a route knows, how it reads what is its own, and how it answers. */
+struct route {
+    const char *const *known;
+    const char *prefix; /* of ids */
+    int (*read)(const json_t *body, json_t *params, struct hn_error *err);
+    const struct hn_talk_form *form;
+};
+static const struct route chat_route = {chat_known, "chatcmpl-", read_chat, &chat_form},
+                          text_route = {text_known, "cmpl-", read_text, &text_form};
+
+static int complete(struct hn_request *req, const struct route *route, struct hn_error *err) {
     json_t *body = NULL, *params = json_object(), *form_data = NULL;
     struct hn_buf key = {0};
     bool stream = false;
-    int rc = read_body(req, text_known, &body, err);
+    int rc = read_body(req, route->known, &body, err);
     if (!rc)
         rc = read_model(req, body, params, &key, err);
     if (!rc)
-        rc = read_text(body, params, err);
+        rc = route->read(body, params, err);
     if (!rc)
         rc = read_sampling(req, body, params, err);
-    if (!rc && !(form_data = make_head(body, "cmpl-", &stream, err)))
+    if (!rc && !(form_data = make_head(body, route->prefix, &stream, err)))
         rc = err->code ? err->code : hn_fail(err, HN_E_INTERNAL, "out of memory");
     json_decref(body);
     if (rc)
         json_decref(params);
     else
-        rc = hn_talk(req, key.data, params, stream, &text_form, form_data, err);
+        rc = hn_talk(req, key.data, params, stream, route->form, form_data, err);
     hn_buf_free(&key);
     return rc;
+}
+
+int hn_openai_chat(struct hn_request *req, struct hn_error *err) {
+    return complete(req, &chat_route, err);
+}
+
+int hn_openai_completions(struct hn_request *req, struct hn_error *err) {
+    return complete(req, &text_route, err);
 }

@@ -184,29 +184,13 @@ static void add_job(void *ud, const struct hn_job *job) {
     json_array_append_new(ud, job_json(job));
 }
 
-/* metadata[k]=v, or metadata=null, which asks for jobs without any and is not told apart here. */
-static void read_metadata(const struct hn_request *req, struct hn_job_filter *filter) {
-    for (size_t i = 0; i < req->n_query && filter->n_metadata < 16; i++) {
-        const char *name = req->query[i].name;
-        size_t n = strlen(name);
-        char *key = strncmp(name, "metadata[", 9) == 0 && n > 10
-            ? hn_request_copy((struct hn_request *)(uintptr_t)req, name + 9)
-            : NULL;
-        if (!key)
-            continue;
-        key[n - 10] = 0; /* the bracket */
-        filter->metadata_keys[filter->n_metadata] = key;
-        filter->metadata_values[filter->n_metadata++] = req->query[i].value;
-    }
-}
-
 int hn_openai_jobs_list(struct hn_request *req, struct hn_error *err) {
     struct hn_job_filter filter = {.reach = hn_access_reach(req)};
     const char *after;
     char id[HN_ID_SIZE];
     json_t *list = json_array();
     bool more = false;
-    read_metadata(req, &filter);
+    hn_job_filter_metadata(req, &filter);
     int rc = hn_query_page(req, 20, 100, &filter.limit, &after, err);
     if (!rc && after && strlen(after) == strlen(JOB) + 16) {
         snprintf(id, sizeof id, "job_%.16s", after + strlen(JOB));
