@@ -1,6 +1,7 @@
 // Trying a result: probabilities as bars for many lines, the answer marked in its context, answers of base and result side by side.
 import * as api from "/web/api.js";
 import { bars, el, field, fill, number, problem } from "/web/dom.js";
+import { csv } from "/web/try_csv.js";
 
 const SHOWN = 6; // labels of one answer
 const INPUTS = 200; // lines at once
@@ -32,12 +33,13 @@ function told(input, answer) {
 function lines(ask) {
   const input = el("textarea", { rows: 4, "aria-label": "Texts, one a line", placeholder: "One text a line" });
   const send = async (answer) => {
-    const texts = input.value.split("\n").map((line) => line.trim()).filter(Boolean).slice(0, INPUTS);
+    const texts = input.value.split("\n").map((line) => line.trim()).filter(Boolean);
     if (!texts.length) return;
+    if (texts.length > INPUTS) throw new api.ApiError(0, { message: `These are ${texts.length.toLocaleString()} lines; at most ${INPUTS} are shown here.`, hint: "take a table for more" });
     const { data } = await ask({ inputs: texts });
     fill(answer, texts.map((text, i) => el("div", { class: "answer" }, el("p", { class: "soft" }, text), told(text, data[i]))));
   };
-  return { nodes: [input], send };
+  return { nodes: [input], send, below: csv(ask) };
 }
 
 function qa(ask) {
@@ -61,17 +63,22 @@ function parseInput(text) {
 function chat(job, which) {
   const input = el("textarea", { rows: 3, "aria-label": "Input", placeholder: "Ask the trained model" });
   const send = async (answer) => {
-    const own = el("pre", { "aria-live": "polite" }), base = el("pre");
-    const body = { inputs: [parseInput(input.value)], max_tokens: 256 };
-    fill(answer, el("div", { class: "grid pair" }, el("div", {}, el("h3", {}, "This result"), own), el("div", {}, el("h3", {}, `The base, ${job.model}`), base)));
-    const beside = api.post(`/models/${encodeURIComponent(job.model)}/predict`, body).then(({ data: [found] }) => { base.textContent = found.text ?? ""; })
-      .catch((error) => fill(base, problem(error)));
-    for await (const { event, data } of api.stream(`/jobs/${job.id}/predict`, { ...body, step: which.value, stream: true })) {
-      if (event === "chunk") own.textContent += data.text ?? "";
-      else if (event === "error") throw new api.ApiError(500, data.error);
-      else if (!own.textContent) own.textContent = data.data[0].text ?? "";
-    }
-    await beside;
+    const given = new AbortController(), body = { inputs: [parseInput(input.value)], max_tokens: 256, stream: true };
+    const write = async (path, asked, pre) => {
+      try {
+        for await (const { event, data } of api.stream(path, asked, given.signal)) {
+          if (event === "chunk") pre.textContent += data.text ?? "";
+          else if (event === "error") throw new api.ApiError(500, data.error);
+          else if (!pre.textContent) pre.textContent = data.data[0].text ?? "";
+        }
+      } catch (error) {
+        if (!given.signal.aborted) pre.after(problem(error));
+      }
+    };
+    const own = el("pre", { "aria-live": "polite" }), base = el("pre"), stop = el("button", { type: "button", onclick: () => given.abort() }, "Stop");
+    fill(answer, el("div", { class: "grid pair" }, el("div", {}, el("h3", {}, "This result"), own), el("div", {}, el("h3", {}, `The base, ${job.model}`), base)), el("p", {}, stop));
+    await Promise.all([write(`/jobs/${job.id}/predict`, { ...body, step: which.value }, own), write(`/models/${encodeURIComponent(job.model)}/predict`, body, base)]);
+    stop.remove();
   };
   return { nodes: [input], send };
 }
@@ -80,12 +87,12 @@ export function predictor(job, ended) {
   const which = el("select", { "aria-label": "Which parameters" }, ["exported", "best", "last"].map((s) => el("option", {}, s)));
   if (!ended) which.value = "last";
   const ask = (body) => api.post(`/jobs/${job.id}/predict`, { ...body, step: which.value });
-  const { nodes, send } = job.task === "qa" ? qa(ask) : job.task === "generation" ? chat(job, which) : lines(ask);
+  const { nodes, send, below } = job.task === "qa" ? qa(ask) : job.task === "generation" ? chat(job, which) : lines(ask);
   const answer = el("div", { id: "answer", "aria-live": "polite" });
   const run = el("button", { class: "main", onclick: async () => {
     run.disabled = true;
     try { await send(answer); } catch (error) { fill(answer, problem(error)); }
     run.disabled = false;
   } }, "Predict");
-  return el("section", { id: "try" }, el("h2", {}, "Try it"), nodes, el("p", { class: "row" }, run, ended ? el("details", {}, el("summary", {}, "Parameters"), which) : which), answer);
+  return el("section", { id: "try" }, el("h2", {}, "Try it"), nodes, el("p", { class: "row" }, run, ended ? el("details", {}, el("summary", {}, "Parameters"), which) : which), answer, below);
 }

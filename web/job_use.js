@@ -19,6 +19,15 @@ request = urllib.request.Request("${origin}/jobs/${job.id}/predict",
 print(json.load(urllib.request.urlopen(request))["data"])`;
 }
 
+// A model that writes or labels texts answers chats.
+function client(job, origin, key) {
+  return `${key ? "import os\n" : ""}from openai import OpenAI
+client = OpenAI(base_url="${origin}/v1", api_key=${key ? "os.environ[\"HONE_KEY\"]" : "\"none\""})
+answer = client.chat.completions.create(model="ft:${job.model}:hone::${job.id.slice(4)}",
+    messages=[{"role": "user", "content": ${JSON.stringify(inputs[job.task][0])}}])
+print(answer.choices[0].message.content)`;
+}
+
 const pipelines = { classification: "text-classification", token_classification: "token-classification", qa: "question-answering", generation: "text-generation" };
 
 // [title, what it needs, the text] of each way that the files allow.
@@ -27,6 +36,7 @@ function ways(job, files, origin, key) {
   const fetch = `curl ${origin}/jobs/${job.id}/artifacts.tar${key ? " -H \"Authorization: Bearer $HONE_KEY\"" : ""} | tar x`;
   const whole = files.find((file) => file.kind === "merged_gguf" && file.path.endsWith(".gguf"));
   const list = [["curl", "From this server, as long as it has the job.", curl(job, origin, key)], ["Python", "The same; no package is needed.", python(job, origin, key)]];
+  if (["generation", "classification"].includes(job.task)) list.push(["OpenAI's client", "Programs that were written for it, unchanged.", client(job, origin, key)]);
   if (kinds.has("merged")) list.push(["Transformers", "The whole model, anywhere.", `${fetch}
 python -c 'from transformers import pipeline
 print(pipeline("${pipelines[job.task]}", model="merged"))'`]);

@@ -292,7 +292,7 @@ def test_submission_is_checked(daemon):
     error(post(validation={"fraction": 0.1, "dataset": ds}), 400, "invalid_field", "validation")
     assert daemon.get("/jobs").json()["data"] == []
     for wrong in ("0%", "100%", "-5%", "10 %", "%", "x%"):
-        error(post(validation=wrong), 404, "not_found", "validation")
+        error(post(validation=wrong), 400, "invalid_field", "validation")
     assert daemon.get("/jobs").json()["data"] == []
     assert post(validation="12.5%").json()["validation"]["fraction"] == 0.125
     assert post(validation=0.1).status_code == post(validation=ds).status_code == post(validation="none").status_code == 201

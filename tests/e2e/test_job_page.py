@@ -2,6 +2,8 @@
 import json
 import random
 import socket
+import subprocess
+import sys
 
 import pytest
 import tiny
@@ -78,13 +80,37 @@ def test_watched_to_its_end(served, browser):
 
     # How to use it, and trying it.
     ways = dict(browser.run("[...document.querySelectorAll('#use details')].map((d) => [d.querySelector('strong').innerText, d.querySelector('pre').textContent])"))
+    client = ways.pop("OpenAI's client")
     assert list(ways) == ["curl", "Python", "Transformers"] and all(f"{served.url}/jobs/{job}/" in text for text in ways.values())
+    said = subprocess.run([sys.executable, "-c", client], capture_output=True, text=True)
+    assert said.stdout.strip() in ("good", "bad"), said.stderr
     texts = ["a great film", "a <b>poor</b> film"]
     browser.run(f"document.querySelector('#try textarea').value = {json.dumps(chr(10).join([*texts, '']))}, document.querySelector('#try button').click()")
     browser.wait("document.querySelectorAll('#answer .answer').length === 2")
     answers = served.post(f"/jobs/{job}/predict", json={"inputs": texts}).json()["data"]
     told = [[name, percent(p)] for a in answers for name, p in sorted(a["probabilities"].items(), key=lambda item: -item[1])]
     assert bars(browser, "#answer") == told and not browser.run("document.querySelector('#answer b')")
+
+    # More lines than are shown; a table in, and out with what was said of its rows.
+    browser.run("document.querySelector('#try textarea').value = 'x\\n'.repeat(201), document.querySelector('#try button').click()")
+    browser.wait("document.querySelector('#answer').innerText.includes('201 lines')")
+
+    def choose(text):
+        browser.run(f"""(() => {{ const box = new DataTransfer(); box.items.add(new File([{json.dumps(text)}], 't.csv'));
+            const input = document.querySelector('#table input'); input.files = box.files; input.dispatchEvent(new Event('change')); }})()""")
+
+    for wrong, word in (('text\n"open\nb\n', "Row 2"), ("a,b\n1,2,3\n", "Row 2 has 3 fields"), ("text\n", "no rows")):
+        choose(wrong)
+        browser.wait(f"document.querySelector('#table').innerText.includes({json.dumps(word)})")
+    table = "\ufeffid;message\r\n" + "".join(f'{i};"a ""great"" film; no {i}"\r\n' for i in range(300)) + "\r\n301\r\n"
+    choose(table)
+    browser.wait("document.querySelector('#table button')?.innerText === 'Predict 301 rows'")
+    assert browser.run("document.querySelector('#table select').selectedOptions[0].innerText") == "message"
+    browser.run("window.made = null, URL.createObjectURL = (blob) => { blob.text().then((text) => { window.made = text; }); return '#'; }, document.querySelector('#table button').click()")
+    out = browser.wait("window.made")
+    lines, answer = out.split("\r\n"), served.post(f"/jobs/{job}/predict", json={"inputs": ['a "great" film; no 7']}).json()["data"][0]
+    assert lines[0] == "id;message;prediction;score" and lines[8].startswith(f'7;"a ""great"" film; no 7";{answer["label"]};') and lines[302].startswith("301;;")
+    assert float(lines[8].split(";")[-1]) == pytest.approx(answer["probabilities"][answer["label"]], abs=1e-6)
 
     # Rows that are wrong, the confusion matrix by shades, digits, the title; no reload.
     browser.run("document.querySelector('#wrong button').click()")
@@ -121,7 +147,7 @@ def test_answers_in_their_own_form(served, browser):
 
     browser.open(f"{served.url}/#/jobs/{made['text']}")
     browser.wait("document.querySelector('#try textarea')?.placeholder.startsWith('Ask')")
-    assert browser.run("[...document.querySelectorAll('#use strong')].map((e) => e.innerText)") == ["curl", "Python", "PEFT", "Ollama", "llama.cpp"]
+    assert browser.run("[...document.querySelectorAll('#use strong')].map((e) => e.innerText)") == ["curl", "Python", "OpenAI's client", "PEFT", "Ollama", "llama.cpp"]
     browser.run("document.querySelector('#try textarea').value = 'a good film', document.querySelector('#try button').click()")
     browser.wait("document.querySelector('#answer pre')?.innerText && !document.querySelector('#try button').disabled")
     body = {"inputs": ["a good film"], "max_tokens": 256}
