@@ -16,7 +16,9 @@
 #include "engine/formats/safetensors.h"
 #include "engine/run/spec.h"
 #include "engine/template/template.h"
+#include "engine/data/tool_calls.h"
 #include "engine/data/unpack.h"
+#include "engine/eval/json_grammar.h"
 #include "server/http/http_parse.h"
 #include "tests/fuzz/request.h"
 
@@ -174,6 +176,28 @@ static void template(const uint8_t *data, size_t size) {
     json_decref(messages);
 }
 
+/* What a request asks an answer to be, and what a model may have written: the first byte chooses. */
+static void answers(const uint8_t *data, size_t size) {
+    struct hn_error err = {0};
+    if (!size)
+        return;
+    if (data[0] & 1) {
+        json_t *tools = json_pack("[{s:{s:s}}]", "function", "name", "f");
+        size_t kept = 0;
+        json_t *calls = hn_calls_parse((const char *)data + 1, size - 1, tools, &kept);
+        assert(kept <= size - 1);
+        json_decref(calls);
+        json_decref(tools);
+        return;
+    }
+    json_t *schema = NULL;
+    struct hn_grammar *grammar = NULL;
+    if (!hn_json_parse((const char *)data + 1, size - 1, &schema, &err) &&
+        !hn_json_grammar(schema, &grammar, &err))
+        hn_grammar_destroy(grammar);
+    json_decref(schema);
+}
+
 /* The first byte chooses the format and what happens to bad rows. */
 static void dataset(const uint8_t *data, size_t size) {
     static const char *const formats[] = {NULL, "jsonl", "json", "csv", "tsv", "squad"};
@@ -273,7 +297,7 @@ static target *const the_target = HN_FUZZ_TARGET;
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     target *const unused[] = {gguf, model, safetensors, config, tokenizer, template, dataset,
-        unpack, body, spec, events, http, request};
+        answers, unpack, body, spec, events, http, request};
     (void)unused;
     the_target(data, size);
     return 0;

@@ -28,6 +28,7 @@ READERS = {
     "safetensors": "engine/formats/safetensors.c", "tokenizer": "engine/tokenizer/hf_*.c", "template": "engine/template/*.c",
     "dataset": "engine/data/dataset*.c engine/data/rows.c", "body": "engine/hyperparams.def",
     "spec": "engine/run/spec.c engine/data/labels.c engine/hyperparams.def", "events": "engine/train/events.c", "unpack": "",
+    "answers": "engine/eval/json_grammar.c engine/data/tool_calls.c",
     "http": "server/http/http_parse.c", "request": "api/*.c server/http/*.c engine/hyperparams.def",
 }
 HEADERS = ["HTTP/1.1", "Host: localhost", "Content-Type: ", "Content-Length: ", "Transfer-Encoding: chunked", "Expect: 100-continue",
@@ -145,6 +146,14 @@ def requests():
     yield ask("POST", "/jobs?dry_run=1", json.dumps(body)) + ask("PATCH", at, json.dumps({"name": "x", "priority": 5, "metadata": {}}))
     yield ask("POST", at + "/predict", json.dumps({"inputs": ["a", [{"role": "user", "content": "x"}]], "max_tokens": 4, "stream": True}))
     yield ask("POST", at + "/evaluate", json.dumps({"dataset": "ds_b2bf5f7kbyhoiupw", "step": "best", "generate": {"max_tokens": 3}}))
+    chat = {"model": "base", "messages": [{"role": "user", "content": "a"}], "max_tokens": 3, "stream": True, "tools": [{"type": "function", "function": {"name": "f"}}],
+            "response_format": {"type": "json_object"}, "logit_bias": {"5": 1}, "stop": ["x"]}
+    yield ask("POST", "/v1/chat/completions", json.dumps(chat)) + ask("POST", "/v1/completions", json.dumps({"model": "base", "prompt": [1, 2], "n": 2, "logprobs": 1}))
+    yield ask("POST", "/v1/files", *form(("file", "t.jsonl", '{"text":"hello"}'), ("purpose", "", "fine-tune"))) + ask("GET", "/v1/files?limit=1&order=asc")
+    yield ask("POST", "/v1/fine_tuning/jobs", json.dumps({"model": "base", "training_file": "file-b2bf5f7kbyhoiupw", "method": {"type": "supervised"}}))
+    for path in ("models", "models/ft:base:hone::" + JOB[4:], "fine_tuning/jobs/ftjob-" + JOB[4:], "fine_tuning/jobs/ftjob-" + JOB[4:] + "/events?limit=2",
+                 "fine_tuning/jobs/ftjob-" + JOB[4:] + "/checkpoints", "files/file-metrics-" + JOB[4:] + "/content"):
+        yield ask("GET", "/v1/" + path)
     yield ask("POST", at + "/verify", json.dumps({"last_steps": 2})) + ask("POST", at + "/pause")
     yield ask("POST", "/models", json.dumps({"name": "m", "path": "/nowhere"}))
     yield ask("POST", "/datasets?name=d&format=jsonl", '{"text":"hello"}\n', "application/octet-stream")
@@ -166,6 +175,17 @@ def rows():
     yield b"\5" + json.dumps(squad).encode()
     yield b'\3text,label\r\n"a ""quoted""\ntext",1\r\nb,2\r\n'
     yield b"\x84text\tlabel\na\tx\nb\ty\nonly one\n"
+
+
+def answers():
+    """Schemas, and texts with calls in them."""
+    for schema in ({"type": "object", "properties": {"a": {"type": ["string", "null"], "maxLength": 3}, "b": {"$ref": "#/$defs/t"}}, "required": ["a"],
+                    "$defs": {"t": {"type": "array", "items": {"anyOf": [{"$ref": "#/$defs/t"}, {"enum": [1, "x"]}]}, "minItems": 1, "maxItems": 3}}},
+                   {"anyOf": [{"type": "integer"}, {"const": {"a": [True]}}, {"type": "object", "additionalProperties": {"type": "number"}}]}):
+        yield b"\0" + json.dumps(schema).encode()
+    call = json.dumps({"name": "f", "arguments": {"a": 1}})
+    for text in (f"so: <tool_call>\n{call}\n</tool_call><tool_call>{call}", f"[{call}, {call}]", call.replace("arguments", "parameters"), "<tool_call>{"):
+        yield b"\1" + text.encode()
 
 
 def configs():
@@ -211,6 +231,7 @@ def seeds(folder):
     yield from (("template", text.encode()) for text in calls())
     yield from (("dataset", data) for data in rows())
     plain = tiny.labelled(random.Random(1), 5).encode()
+    yield from (("answers", data) for data in answers())
     yield from (("unpack", data) for data in (gzip.compress(plain, mtime=0), lzma.compress(plain)))
     yield from (("request", data) for data in requests())
 
