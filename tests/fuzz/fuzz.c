@@ -176,7 +176,8 @@ static void template(const uint8_t *data, size_t size) {
     json_decref(messages);
 }
 
-/* What a request asks an answer to be, and what a model may have written: the first byte chooses. */
+/* What a request asks an answer to be, and what a model may have written: the first byte says
+ * which. */
 static void answers(const uint8_t *data, size_t size) {
     struct hn_error err = {0};
     if (!size)
