@@ -327,18 +327,47 @@ static int read_format(const json_t *body, json_t *params, struct hn_error *err)
     return 0;
 }
 
+/* What tool_choice asks for: nothing, or {"name"} of the function that must be called, null for
+ * any. */
+static int read_choice(const json_t *choice, json_t **ret, struct hn_error *err) {
+    const char *word = json_string_value(choice), *name = NULL;
+    const json_t *function = json_object_get(choice, "function");
+    *ret = NULL;
+    if (!choice || json_is_null(choice) || (word && strcmp(word, "auto") == 0))
+        return 0;
+    bool any = word && strcmp(word, "required") == 0;
+    if (!any && (hn_json_string(function, "name", &name, err) || !name)) {
+        hn_fail(err, HN_E_INVALID_FIELD,
+            "tool_choice is \"auto\", \"none\", \"required\" or "
+            "{\"type\":\"function\",\"function\":{\"name\":…}}");
+        hn_error_field(err, "tool_choice");
+        return HN_E_INVALID_FIELD;
+    }
+    *ret = json_pack("{s:s?}", "name", name);
+    return 0;
+}
+
 /* Tools for the template, unless none are to be used. */
 static int read_tools(const json_t *body, json_t *params, json_t *input, struct hn_error *err) {
     const json_t *choice = json_object_get(body, "tool_choice");
     const char *word = json_string_value(choice);
-    bool none = word && strcmp(word, "none") == 0, open = word && strcmp(word, "auto") == 0;
-    if (choice && !json_is_null(choice) && !none && !open)
-        return refuse(err, "tool_choice", "tool_choice can only be \"auto\" or \"none\" here");
-    if (json_array_size(json_object_get(body, "tools")) && !none) {
+    json_t *force = NULL;
+    if (word && strcmp(word, "none") == 0)
+        return 0;
+    int rc = read_choice(choice, &force, err);
+    bool tools = json_array_size(json_object_get(body, "tools")) > 0;
+    if (!rc && force && !tools)
+        rc = refuse(err, "tool_choice", "tool_choice needs tools");
+    if (!rc && force && json_object_get(params, "format"))
+        rc = refuse(err, "tool_choice", "a call that must be made has its own response_format");
+    if (!rc && tools) {
         copy(params, "tools", body, "tools");
         copy(input, "tools", body, "tools");
     }
-    return 0;
+    if (!rc && force)
+        json_object_set(params, "force", force);
+    json_decref(force);
+    return rc;
 }
 
 static int read_chat_logprobs(const json_t *body, json_t *params, struct hn_error *err) {
@@ -361,11 +390,11 @@ static int read_chat(const json_t *body, json_t *params, struct hn_error *err) {
     json_t *input = json_pack("{s:O}", "messages", messages);
     copy(params, "max_tokens", body, "max_tokens");
     copy(params, "max_tokens", body, "max_completion_tokens");
-    int rc = read_tools(body, params, input, err);
+    int rc = read_format(body, params, err);
+    if (!rc)
+        rc = read_tools(body, params, input, err);
     if (!rc)
         rc = read_chat_logprobs(body, params, err);
-    if (!rc)
-        rc = read_format(body, params, err);
     json_object_set_new(params, "inputs", json_pack("[o]", input));
     return rc;
 }

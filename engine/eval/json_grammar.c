@@ -17,6 +17,7 @@ struct basics {
 struct maker {
     struct hn_grammar *g;
     const json_t *root;
+    const char *field; /* of the request, for errors */
     struct basics b;
     struct {
         const json_t *schema;
@@ -37,7 +38,7 @@ static int refuse(struct maker *m, int code, const char *place, const char *form
     vsnprintf(text, sizeof text, format, args);
     va_end(args);
     hn_fail(m->err, code, "the schema: %s", text);
-    hn_error_field(m->err, "response_format%.200s", place);
+    hn_error_field(m->err, "%s%.200s", m->field, place);
     return code;
 }
 
@@ -679,8 +680,79 @@ static int schema_rule(struct maker *m, const json_t *schema, const char *place,
     return rc;
 }
 
+static int finish(struct maker *m, int rc, struct hn_grammar **ret) {
+    if (!rc)
+        rc = hn_grammar_done(m->g, m->err);
+    if (rc)
+        hn_grammar_destroy(m->g);
+    else
+        *ret = m->g;
+    return rc;
+}
+
+/* The text of a call of this function. */
+static int call_rule(struct maker *m, const json_t *function, size_t i, const char *open,
+    const char *close, uint32_t *ret) {
+    const json_t *parameters = json_object_get(function, "parameters");
+    char place[80];
+    uint32_t arguments;
+    int rc = 0;
+    snprintf(place, sizeof place, "[%zu].function.parameters", i);
+    m->root = parameters;
+    if (json_object_size(parameters)) {
+        rc = schema_rule(m, parameters, place, &arguments);
+    } else {
+        json_t *none = json_object();
+        arguments = constant(m, none);
+        json_decref(none);
+    }
+    if (rc)
+        return rc;
+    uint32_t name = constant(m, json_object_get(function, "name"));
+    *ret = hn_grammar_rule(m->g);
+    alternative(m, *ret);
+    text(m, open);
+    text(m, "{\"name\": ");
+    ref(m, name);
+    text(m, ", \"arguments\": ");
+    ref(m, arguments);
+    text(m, "}");
+    text(m, close);
+    return 0;
+}
+
+int hn_call_grammar(const json_t *tools, const char *name, const char *open, const char *close,
+    struct hn_grammar **ret, struct hn_error *err) {
+    struct maker m = {.g = hn_grammar_create(), .field = "tools", .err = err};
+    size_t n = json_array_size(tools), used = 0;
+    uint32_t *rules = hn_calloc(n + 1, sizeof *rules);
+    if (!m.g || !rules) {
+        hn_grammar_destroy(m.g);
+        free(rules);
+        return hn_fail(err, HN_E_INTERNAL, "out of memory");
+    }
+    uint32_t whole = hn_grammar_rule(m.g);
+    int rc = 0;
+    write_basics(&m);
+    for (size_t i = 0; !rc && i < n; i++) {
+        const json_t *function = json_object_get(json_array_get(tools, i), "function");
+        const char *own = json_string_value(json_object_get(function, "name"));
+        if (own && (!name || strcmp(own, name) == 0))
+            rc = call_rule(&m, function, i, open, close, &rules[used++]);
+    }
+    if (!rc && !used)
+        rc = refuse(&m, HN_E_INVALID_FIELD, "", "there is no function \"%.60s\"", name ? name : "");
+    for (size_t i = 0; !rc && i < used; i++) {
+        alternative(&m, whole);
+        ref(&m, rules[i]);
+    }
+    free(rules);
+    return finish(&m, rc, ret);
+}
+
 int hn_json_grammar(const json_t *schema, struct hn_grammar **ret, struct hn_error *err) {
-    struct maker m = {.g = hn_grammar_create(), .root = schema, .err = err};
+    struct maker m = {
+        .g = hn_grammar_create(), .root = schema, .field = "response_format", .err = err};
     if (!m.g)
         return hn_fail(err, HN_E_INTERNAL, "out of memory");
     uint32_t whole = hn_grammar_rule(m.g), value;
@@ -690,11 +762,5 @@ int hn_json_grammar(const json_t *schema, struct hn_grammar **ret, struct hn_err
     hn_grammar_alternative(m.g, whole);
     ref(&m, m.b.space);
     ref(&m, value);
-    if (!rc)
-        rc = hn_grammar_done(m.g, err);
-    if (rc)
-        hn_grammar_destroy(m.g);
-    else
-        *ret = m.g;
-    return rc;
+    return finish(&m, rc, ret);
 }

@@ -20,5 +20,12 @@
 /* `schema` NULL: any JSON object. HN_E_UNSUPPORTED, HN_E_INVALID_FIELD with the place in the schema
  * as the field, behind "response_format". Owner calls hn_grammar_destroy. */
 int hn_json_grammar(const json_t *schema, struct hn_grammar **ret, struct hn_error *err);
+/*
+ * A call of one of `tools` (OpenAI's list), or of the one of that name (NULL: any), as models write
+ * it: `open`, {"name": …, "arguments": …} of the function's parameters, `close`. Errors as above,
+ * behind "tools".
+ */
+int hn_call_grammar(const json_t *tools, const char *name, const char *open, const char *close,
+    struct hn_grammar **ret, struct hn_error *err);
 
 #endif

@@ -207,13 +207,25 @@ static int read_bias(struct request *r, size_t vocab, struct hn_error *err) {
     return 0;
 }
 
-/* {"schema": null (any object) or a JSON Schema}. */
+/* A call that must be made, in the way that the prompt tells the model of. */
+static int read_forced(struct request *r, const json_t *force, struct hn_error *err) {
+    const struct hn_buf *prompt = &r->prompts[0].text;
+    bool tagged = prompt->size && memmem(prompt->data, prompt->size, "<tool_call>", 11);
+    return hn_call_grammar(json_object_get(r->params, "tools"),
+        json_string_value(json_object_get(force, "name")), tagged ? "<tool_call>\n" : "",
+        tagged ? "\n</tool_call>" : "", &r->grammar, err);
+}
+
+/* "format": {"schema": null (any object) or a JSON Schema}; "force": {"name": null or a
+ * function's}. */
 static int read_format(struct request *r, struct hn_error *err) {
     const json_t *format = json_object_get(r->params, "format"),
-                 *schema = json_object_get(format, "schema");
-    if (!json_is_object(format))
+                 *schema = json_object_get(format, "schema"),
+                 *force = json_object_get(r->params, "force");
+    if (!json_is_object(format) && !json_is_object(force))
         return 0;
-    int rc = hn_json_grammar(json_is_null(schema) ? NULL : schema, &r->grammar, err);
+    int rc = force ? read_forced(r, force, err)
+                   : hn_json_grammar(json_is_null(schema) ? NULL : schema, &r->grammar, err);
     if (rc && !*err->field)
         hn_error_field(err, "response_format");
     r->sampling.options.grammar = r->grammar;
@@ -315,8 +327,6 @@ static int read_request(struct request *r, struct hn_error *err) {
     r->stream = r->stream && !json_object_get(r->params, "tools");
     if (!rc)
         rc = read_bias(r, p->loaded.model.config.vocab, err);
-    if (!rc)
-        rc = read_format(r, err);
     r->n_prompts = json_array_size(inputs);
     r->n = (size_t)n;
     if (!rc && (!r->n_prompts || r->n_prompts > HN_INPUTS_MAX))
@@ -331,6 +341,8 @@ static int read_request(struct request *r, struct hn_error *err) {
         return hn_fail(err, HN_E_INTERNAL, "out of memory");
     for (size_t i = 0; !rc && i < r->n_prompts; i++)
         rc = read_prompt(p, json_array_get(inputs, i), &r->prompts[i], err);
+    if (!rc)
+        rc = read_format(r, err);
     if (!rc)
         rc = fit_tokens(r, p->context, err);
     return rc ? rc : check_size(r, err);

@@ -392,6 +392,8 @@ def test_tools(start, tmp_path):
     config = json.loads((models / "hermes/tokenizer_config.json").read_text())
     config["chat_template"] = "{% if tools %}{{ tools | tojson }}{% endif %}{% for m in messages %}{{ m.content }} {% endfor %}"
     (models / "hermes/tokenizer_config.json").write_text(json.dumps(config))
+    shape = json.loads((models / "hermes/config.json").read_text())
+    (models / "hermes/config.json").write_text(json.dumps(shape | {"max_position_embeddings": 2048}))  # descriptions of tools are long
     (models / "hermes/chat_template.jinja").unlink(missing_ok=True)
     daemon = start("--model_dirs", str(models), fake=False)
     for name in ("plain", "hermes"):
@@ -402,7 +404,37 @@ def test_tools(start, tmp_path):
     plain, with_tools, without = (daemon.post("/v1/chat/completions", json=asked | more).json()["usage"]["prompt_tokens"]
                                   for more in ({}, {"tools": tools}, {"tools": tools, "tool_choice": "none"}))
     assert with_tools > plain == without
-    assert daemon.post("/v1/chat/completions", json=asked | {"tools": tools, "tool_choice": "required"}).json()["error"]["param"] == "tool_choice"
+    assert daemon.post("/v1/chat/completions", json=asked | {"tools": tools, "tool_choice": "always"}).json()["error"]["param"] == "tool_choice"
+    assert daemon.post("/v1/chat/completions", json=asked | {"tool_choice": "required"}).json()["error"]["param"] == "tool_choice"
+
+    # A call that must be made: of a function of the list, with arguments of its parameters, also as a stream and by langchain.
+    tools[0]["function"]["parameters"] |= {"required": ["city"], "properties": {"city": {"enum": ["Rome", "Oslo"]}, "days": {"type": "integer"}}}
+    tools.append({"type": "function", "function": {"name": "now"}})
+    client = openai.OpenAI(base_url=daemon.url + "/v1", api_key="none", max_retries=0)
+    called = set()
+    for seed in range(12):
+        forced = dict(model="hermes", messages=ASK, tools=tools, tool_choice="required", max_tokens=300, seed=seed)
+        choice = client.chat.completions.create(**forced).choices[0]
+        assert choice.finish_reason == "tool_calls", choice
+        (call,) = choice.message.tool_calls
+        called.add(call.function.name)
+        arguments = json.loads(call.function.arguments)
+        assert choice.message.content is None and call.id
+        assert arguments == {} if call.function.name == "now" else arguments["city"] in ("Rome", "Oslo") and arguments.keys() <= {"city", "days"}
+        parts = [c for p in client.chat.completions.create(**forced, stream=True) for c in p.choices[0].delta.tool_calls or []]
+        assert [(p.function.name, p.function.arguments) for p in parts] == [(call.function.name, call.function.arguments)]
+    assert called == {"weather", "now"}
+    named = client.chat.completions.create(model="hermes", messages=ASK, tools=tools, tool_choice={"type": "function", "function": {"name": "now"}}, max_tokens=60)
+    assert named.choices[0].message.tool_calls[0].function.name == "now"
+    for wrong, param in (({"tool_choice": {"type": "function", "function": {"name": "x"}}}, "tools"), ({"tools": [{"type": "function", "function": {
+            "name": "f", "parameters": {"type": "string", "pattern": "a"}}}], "tool_choice": "required"}, "tools[0].function.parameters")):
+        assert daemon.post("/v1/chat/completions", json=asked | {"tools": tools} | wrong).json()["error"]["param"] == param
+    langchain = pytest.importorskip("langchain_openai")
+    for method in ("function_calling", "json_schema"):
+        chat = langchain.ChatOpenAI(model="hermes", base_url=daemon.url + "/v1", api_key="none", max_tokens=300)
+        found = chat.with_structured_output({"title": "weather", "description": "w", "type": "object", "properties": {"city": {"type": "string", "enum": ["Rome"]}},
+                                             "required": ["city"], "additionalProperties": False}, method=method).invoke("a good film")
+        assert found == {"city": "Rome"}
 
 
 def test_a_hosted_model_is_kept(served, tmp_path):
