@@ -457,6 +457,52 @@ static void test_fast_products(void **state) {
     free(scratch);
 }
 
+/* Products of decoding: a row's bits are the same however many rows there are, whatever the weights
+ * are stored as, and near those of plain sums. */
+static void test_next_products(void **state) {
+    static const enum hn_dtype types[] = {HN_Q4_0, HN_Q4_1, HN_Q8_0, HN_F16, HN_F32};
+    enum { ROWS = 6, COLS = 37, DEPTH = 1088 };
+    float *values = hn_calloc(COLS * DEPTH, sizeof *values),
+          *x = hn_calloc(ROWS * DEPTH, sizeof *x),
+          *scratch = hn_calloc(HN_GEMM_SCRATCH, sizeof *scratch);
+    uint8_t *blocks = hn_calloc(COLS * DEPTH, sizeof(float));
+    (void)state;
+    for (size_t i = 0; i < ROWS * DEPTH; i++)
+        x[i] = (float)hn_random_unit(3, HN_PURPOSE_SHUFFLE, 0, i) - 0.5f;
+    for (size_t t = 0; t < sizeof types / sizeof types[0]; t++) {
+        const struct hn_dtype_info *info = hn_dtype_info((int)types[t]);
+        float all[ROWS * COLS], few[2 * COLS];
+        for (size_t i = 0; i < hn_dtype_bytes(info, COLS * DEPTH);
+             i++) /* small numbers of any kind */
+            blocks[i] = (uint8_t)(hn_random_unit(4, HN_PURPOSE_SHUFFLE, t, i) * 56);
+        info->dequantise(values, blocks, COLS * DEPTH);
+        struct hn_weight weight = {.type = types[t], .rows = COLS, .cols = DEPTH, .data = blocks};
+        struct hn_weight_part part = {.weight = &weight};
+        hn_dots_weight(
+            ROWS, COLS, DEPTH, x, DEPTH, &part, (struct hn_addend){0}, all, COLS, scratch);
+        for (size_t m = 1; m <= 2; m++)
+            for (size_t r = 0; r + m <= ROWS; r++) {
+                hn_dots_weight(m, COLS, DEPTH, x + r * DEPTH, DEPTH, &part, (struct hn_addend){0},
+                    few, COLS, scratch);
+                assert_memory_equal(few, all + r * COLS, m * COLS * sizeof *few);
+            }
+        for (size_t i = 0; i < ROWS * COLS; i++) {
+            double sum = 0, size = 0;
+            for (size_t k = 0; k < DEPTH; k++) {
+                double term =
+                    (double)x[i / COLS * DEPTH + k] * (double)values[i % COLS * DEPTH + k];
+                sum += term;
+                size += fabs(term);
+            }
+            assert_true(fabs(sum - (double)all[i]) <= 1e-5 * size);
+        }
+    }
+    free(values);
+    free(x);
+    free(scratch);
+    free(blocks);
+}
+
 int main(int argc, char **argv) { /* a pattern of names: those tests only */
     struct hn_error err = {0};
     if (hn_blas_open(&err)) {
@@ -465,7 +511,7 @@ int main(int argc, char **argv) { /* a pattern of names: those tests only */
     }
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_finite_differences),
         cmocka_unit_test(test_fast_against_definition), cmocka_unit_test(test_fast_products),
-        cmocka_unit_test(test_cache)};
+        cmocka_unit_test(test_next_products), cmocka_unit_test(test_cache)};
     if (argc > 1)
         cmocka_set_test_filter(argv[1]);
     return cmocka_run_group_tests(tests, NULL, NULL);
