@@ -115,7 +115,7 @@ def test_a_token_within_a_second_beside_long_lists(real):
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_paused_list_is_answered_as_an_undisturbed_one(real, stream):
     """Another client's turn comes amid a long list, whose answers are the same for it."""
-    body = {"inputs": [f"story {i}" for i in range(80)], "max_tokens": 80, "temperature": 1, "seed": 7}
+    body = {"inputs": [f"story {i}" for i in range(400)], "max_tokens": 160, "temperature": 1, "seed": 7}
     alone = real.post("/models/base/predict", json=body).json()
     list_ = Asking(real, client("127.0.0.1"), body | {"stream": stream})
     time.sleep(0.15)
