@@ -141,21 +141,6 @@ void hn_dots(size_t m, size_t n, size_t k, float alpha, const float *a, size_t l
     hn_kernels()->dots(c, ldc, alpha, add, b, ldb, n, a, lda, m, k);
 }
 
-/* Without storing what was dequantised: for so few rows it would be used but once. In the same
- * pieces, so that the sums are the same. */
-static void dots_few(size_t m, size_t n, size_t k, const float *a, size_t lda,
-    const struct hn_weight_part *p, bool begun, float *c, size_t ldc) {
-    const struct hn_weight *w = p->weight;
-    const struct hn_dtype_info *info = hn_dtype_info((int)w->type);
-    size_t row_bytes = hn_dtype_bytes(info, w->cols);
-    const uint8_t *rows = (const uint8_t *)w->data + p->r0 * row_bytes;
-    for (size_t j = 0; j < n; j += DOTS_ROWS)
-        for (size_t t = 0; t < k; t += DOTS_DEPTH)
-            hn_kernels()->block_dots[w->type](c + j, ldc, begun || t,
-                rows + j * row_bytes + hn_dtype_bytes(info, p->c0 + t), row_bytes,
-                least(DOTS_ROWS, n - j), a + t, lda, m, least(DOTS_DEPTH, k - t));
-}
-
 void hn_dots_weight(size_t m, size_t n, size_t k, const float *a, size_t lda,
     const struct hn_weight_part *p, struct hn_addend add, float *c, size_t ldc, float *scratch) {
     const struct hn_weight *w = p->weight;
@@ -171,10 +156,6 @@ void hn_dots_weight(size_t m, size_t n, size_t k, const float *a, size_t lda,
         return;
     }
     bool begun = begin(m, n, add, c, ldc);
-    if (m <= HN_FEW_ROWS && hn_kernels()->block_dots[w->type]) {
-        dots_few(m, n, k, a, lda, p, begun, c, ldc);
-        return;
-    }
     for (size_t j = 0; j < n; j += DOTS_ROWS)
         for (size_t t = 0; t < k; t += DOTS_DEPTH) {
             size_t depth = least(DOTS_DEPTH, k - t), rows = least(DOTS_ROWS, n - j);

@@ -35,6 +35,12 @@ INLINE bytes load_bytes(const uint8_t *p) {
     return v;
 }
 
+/* A shift of signed bytes would take three more instructions. */
+INLINE bytes high_nibbles(bytes q) {
+    typedef uint8_t unsigned_bytes __attribute__((vector_size(16)));
+    return (bytes)((unsigned_bytes)q >> 4);
+}
+
 /* Compilers take the conversion apart, byte by byte, where they are not told how to do it. */
 INLINE vec to_floats(bytes v) {
 #if defined(__AVX512F__)
@@ -422,99 +428,42 @@ static double sum_squares(const float *x, size_t n) {
     return sums[0];
 }
 
-/* The 32 values of a block: of nibbles the low halves come first. */
-typedef void unpack_fn(const uint8_t *p, vec ret[2]);
-
-INLINE void unpack_q4_0(const uint8_t *p, vec ret[2]) {
-    uint16_t h;
-    memcpy(&h, p, 2);
-    vec d = splat(half(h));
-    bytes q = load_bytes(p + 2);
-    ret[0] = d * to_floats((q & 15) - 8);
-    ret[1] = d * to_floats((q >> 4 & 15) - 8);
-}
-
-INLINE void unpack_q4_1(const uint8_t *p, vec ret[2]) {
-    uint16_t h[2];
-    memcpy(h, p, 4);
-    vec d = splat(half(h[0])), m = splat(half(h[1]));
-    bytes q = load_bytes(p + 4);
-    /* exact product: 4 bits times 11 bits, so fusing the sum changes nothing */
-    ret[0] = d * to_floats(q & 15) + m;
-    ret[1] = d * to_floats(q >> 4 & 15) + m;
-}
-
-INLINE void unpack_q8_0(const uint8_t *p, vec ret[2]) {
-    uint16_t h;
-    memcpy(&h, p, 2);
-    vec d = splat(half(h));
-    ret[0] = d * to_floats(load_bytes(p + 2));
-    ret[1] = d * to_floats(load_bytes(p + 2 + LANES));
-}
-
-INLINE void dequantise(unpack_fn *unpack, size_t block, float *out, const void *blocks, size_t n) {
+/* Blocks of 32 nibbles: low halves first. */
+static void dequantise_q4_0(float *out, const void *blocks, size_t n) {
     const uint8_t *p = blocks;
-    for (; n; n -= 32, out += 32, p += block) {
-        vec values[2];
-        unpack(p, values);
-        store(out, values[0]);
-        store(out + LANES, values[1]);
+    for (; n; n -= 32, out += 32, p += 18) {
+        uint16_t h;
+        memcpy(&h, p, 2);
+        float d = half(h);
+        bytes q = load_bytes(p + 2);
+        store(out, splat(d) * to_floats((q & 15) - 8));
+        store(out + 16, splat(d) * to_floats(high_nibbles(q) - 8));
     }
 }
 
-/* The sums of dots_of in the same order, with the weights' blocks taken apart on their way: `cols`
- * and `rows` are constants where this is inlined. */
-INLINE void block_dots_of(unpack_fn *unpack, size_t block, int cols, int rows, const struct dots *d,
-    const uint8_t *w, size_t row_bytes, size_t col) {
-    vec sums[4][HN_FEW_ROWS];
-    for (int c = 0; c < cols; c++)
-        for (int r = 0; r < rows; r++)
-            sums[c][r] = splat(0);
-    w += col * row_bytes;
-    for (size_t i = 0; i < d->n; i += 32, w += block)
-        for (int c = 0; c < cols; c++) {
-            vec values[2];
-            unpack(w + (size_t)c * row_bytes, values);
-            for (int r = 0; r < rows; r++) {
-                const float *x = d->x + (size_t)r * d->ldx + i;
-                sums[c][r] += values[0] * load(x);
-                sums[c][r] += values[1] * load(x + LANES);
-            }
-        }
-    for (int r = 0; r < rows; r++)
-        for (int c = 0; c < cols; c++) {
-            float *out = d->out + (size_t)r * d->ldo + col + (size_t)c, sum = fold_sum(sums[c][r]);
-            *out = d->add ? *out + sum : sum;
-        }
-}
-
-INLINE void block_dots(unpack_fn *unpack, size_t block, const struct dots *d, const uint8_t *w,
-    size_t row_bytes, size_t cols, size_t rows) {
-    size_t c = 0;
-    for (; c + 4 <= cols; c += 4)
-        if (rows == 1)
-            block_dots_of(unpack, block, 4, 1, d, w, row_bytes, c);
-        else
-            block_dots_of(unpack, block, 4, HN_FEW_ROWS, d, w, row_bytes, c);
-    for (; c < cols; c++)
-        if (rows == 1)
-            block_dots_of(unpack, block, 1, 1, d, w, row_bytes, c);
-        else
-            block_dots_of(unpack, block, 1, HN_FEW_ROWS, d, w, row_bytes, c);
-}
-
-#define BLOCKS(name, bytes)                                                                       \
-    static void dequantise_##name(float *out, const void *blocks, size_t n) {                     \
-        dequantise(unpack_##name, bytes, out, blocks, n);                                         \
-    }                                                                                             \
-    static void dots_##name(float *out, size_t ldo, bool add, const uint8_t *w, size_t row_bytes, \
-        size_t cols, const float *x, size_t ldx, size_t rows, size_t n) {                         \
-        const struct dots d = {out, NULL, x, ldo, 0, ldx, n, 1, add};                             \
-        block_dots(unpack_##name, bytes, &d, w, row_bytes, cols, rows);                           \
+static void dequantise_q4_1(float *out, const void *blocks, size_t n) {
+    const uint8_t *p = blocks;
+    for (; n; n -= 32, out += 32, p += 20) {
+        uint16_t h[2];
+        memcpy(h, p, 4);
+        float d = half(h[0]), m = half(h[1]);
+        bytes q = load_bytes(p + 4);
+        /* exact product: 4 bits times 11 bits, so fusing the sum changes nothing */
+        store(out, splat(d) * to_floats(q & 15) + splat(m));
+        store(out + 16, splat(d) * to_floats(high_nibbles(q)) + splat(m));
     }
-BLOCKS(q4_0, 18)
-BLOCKS(q4_1, 20)
-BLOCKS(q8_0, 34)
+}
+
+static void dequantise_q8_0(float *out, const void *blocks, size_t n) {
+    const uint8_t *p = blocks;
+    for (; n; n -= 32, out += 32, p += 34) {
+        uint16_t h;
+        memcpy(&h, p, 2);
+        float d = half(h);
+        for (size_t i = 0; i < 32; i += LANES)
+            store(out + i, splat(d) * to_floats(load_bytes(p + 2 + i)));
+    }
+}
 
 const struct hn_kernels HN_LEVEL = {
     .name = HN_LEVEL_NAME,
@@ -555,5 +504,4 @@ const struct hn_kernels HN_LEVEL = {
     .sum_squares = sum_squares,
     .dequantise =
         {[HN_Q4_0] = dequantise_q4_0, [HN_Q4_1] = dequantise_q4_1, [HN_Q8_0] = dequantise_q8_0},
-    .block_dots = {[HN_Q4_0] = dots_q4_0, [HN_Q4_1] = dots_q4_1, [HN_Q8_0] = dots_q8_0},
 };

@@ -32,8 +32,6 @@ struct hn_adamw {
     float clip;                         /* gradients are multiplied by this first */
 };
 
-enum { HN_FEW_ROWS = 2 };
-
 struct hn_kernels {
     const char *name;                       /* "avx512", "avx2", "portable" */
     const struct hn_gemm_kernels *gemm;     /* NULL: matmuls go through OpenBLAS */
@@ -71,10 +69,6 @@ struct hn_kernels {
     double (*sum_squares)(const float *x, size_t n);
     /* NULL: dtype.h's is used */
     void (*dequantise[HN_DTYPES])(float *out, const void *blocks, size_t n);
-    /* `dots` with alpha 1 for one row of x or HN_FEW_ROWS of them and weights in blocks, whose rows
-     * are row_bytes apart: the same bits as of dequantised ones. n is a multiple of a block. */
-    void (*block_dots[HN_DTYPES])(float *out, size_t ldo, bool add, const uint8_t *w,
-        size_t row_bytes, size_t cols, const float *x, size_t ldx, size_t rows, size_t n);
 };
 
 /* The best set this CPU can run, or the best of those up to the one that HONE_KERNELS names, so
