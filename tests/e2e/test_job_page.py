@@ -54,7 +54,7 @@ def bars(browser, at):
 
 def test_watched_to_its_end(served, browser):
     train, test = upload(served, judged(1, 120)), upload(served, judged(2, 40), "test")
-    knobs = {"epochs": 1000, "max_steps": 900, "batch_size": 8, "learning_rate": 1e-3, "eval_every": 300}
+    knobs = {"epochs": 1000, "max_steps": 2700, "batch_size": 8, "learning_rate": 1e-3, "eval_every": 900}
     job = served.post("/jobs", json={"name": "<b>j</b>", "model": "bert", "dataset": train, "validation": 0.25, "test": test, "method": "full",
                                      "hyperparameters": knobs}).json()["id"]
     browser.open(f"{served.url}/#/jobs/{job}")
