@@ -5,6 +5,8 @@ import sys
 import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+import tiny  # noqa: E402
+from browser import Browser  # noqa: E402
 from daemon import Daemon  # noqa: E402
 
 
@@ -33,6 +35,26 @@ def daemon(start):
     found = start()
     found.model()
     return found
+
+
+@pytest.fixture
+def with_models(start, tmp_path):
+    """Starts a daemon with the engine itself that has tiny real models, named as those who make them in tiny.py."""
+    def begin(*names, options=()):
+        for name in names:
+            getattr(tiny, name)(tmp_path / "models" / name)
+        found = start("--model_dirs", str(tmp_path / "models"), *options, fake=False)
+        for name in names:
+            assert found.post("/models", json={"name": name, "path": str(tmp_path / "models" / name)}).status_code == 201
+        return found
+    return begin
+
+
+@pytest.fixture
+def browser(tmp_path):
+    found = Browser(tmp_path / "browser")
+    yield found
+    found.close()
 
 
 def make_certificate(folder, name="localhost"):

@@ -4,8 +4,7 @@ import json
 import pathlib
 
 import pytest
-import tiny
-from browser import CHROMIUM, Browser
+from browser import CHROMIUM
 from test_sweeps import begin, job, reviews, upload, wait
 
 pytestmark = pytest.mark.skipif(not CHROMIUM, reason="needs chromium")
@@ -30,18 +29,8 @@ VIEWS = {
 
 
 @pytest.fixture
-def browser(tmp_path):
-    browser = Browser(tmp_path / "browser")
-    yield browser
-    browser.close()
-
-
-@pytest.fixture
-def served(start, tmp_path):
-    tiny.bert(tmp_path / "models/bert")
-    daemon = start("--model_dirs", str(tmp_path / "models"), fake=False)
-    assert daemon.post("/models", json={"name": "bert", "path": str(tmp_path / "models/bert")}).status_code == 201
-    return daemon
+def served(with_models):
+    return with_models("bert")
 
 
 def look(browser, width, dark):

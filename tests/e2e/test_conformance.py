@@ -15,13 +15,8 @@ KNOBS = {"epochs": 20, "max_steps": 6, "batch_size": 4, "learning_rate": 1e-3, "
 
 
 @pytest.fixture
-def served(start, tmp_path):
-    for make in (tiny.llama, tiny.bert):
-        make(tmp_path / "models" / make.__name__)
-    daemon = start("--model_dirs", str(tmp_path / "models"), fake=False)
-    for name in ("llama", "bert"):
-        assert daemon.post("/models", json={"name": name, "path": str(tmp_path / "models" / name)}).status_code == 201
-    return daemon
+def served(with_models):
+    return with_models("llama", "bert")
 
 
 def upload(daemon, data):

@@ -2,7 +2,7 @@
 import bisect
 
 import pytest
-from browser import CHROMIUM, Browser
+from browser import CHROMIUM
 from filled import curve, fill_metrics
 
 
@@ -71,13 +71,6 @@ def test_bad_ranges_are_refused(long, query, field):
     reply = ask(long, **query)
     error = reply.json()["error"]
     assert reply.status_code == 400 and error["field"] == field and error["hint"], error
-
-
-@pytest.fixture
-def browser(tmp_path):
-    browser = Browser(tmp_path / "browser")
-    yield browser
-    browser.close()
 
 
 def drag(browser, left, right):

@@ -5,17 +5,10 @@ import time
 
 import pytest
 import tiny
-from browser import CHROMIUM, Browser
+from browser import CHROMIUM
 
 pytestmark = pytest.mark.skipif(not CHROMIUM, reason="needs chromium")
 SECTION = "document.getElementById('evaluations')"
-
-
-@pytest.fixture
-def browser(tmp_path):
-    browser = Browser(tmp_path / "browser")
-    yield browser
-    browser.close()
 
 
 def test_evaluations_of_a_job(start, tmp_path, browser):

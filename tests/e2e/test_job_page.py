@@ -7,16 +7,9 @@ import sys
 
 import pytest
 import tiny
-from browser import CHROMIUM, Browser
+from browser import CHROMIUM
 
 pytestmark = pytest.mark.skipif(not CHROMIUM, reason="needs chromium")
-
-
-@pytest.fixture
-def browser(tmp_path):
-    browser = Browser(tmp_path / "browser")
-    yield browser
-    browser.close()
 
 
 @pytest.fixture

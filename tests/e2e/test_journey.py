@@ -8,17 +8,10 @@ import time
 
 import pytest
 import tiny
-from browser import CHROMIUM, Browser
+from browser import CHROMIUM
 
 pytestmark = pytest.mark.skipif(not CHROMIUM, reason="needs chromium")
 CATEGORIES = {"billing": ["invoice", "refund", "charged"], "delivery": ["parcel", "courier", "late"], "account": ["password", "login", "locked"]}
-
-
-@pytest.fixture
-def browser(tmp_path):
-    browser = Browser(tmp_path / "browser")
-    yield browser
-    browser.close()
 
 
 def tickets(n, seed=1, names=("ticket_id", "created", "message", "category", "channel")):

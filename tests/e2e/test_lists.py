@@ -4,7 +4,7 @@ import json
 import time
 
 import pytest
-from browser import CHROMIUM, Browser
+from browser import CHROMIUM
 from filled import fill_jobs
 
 JOBS = 400
@@ -94,13 +94,6 @@ def test_a_page_of_ten_thousand_is_quick(daemon):
             assert len(daemon.get(f"/jobs?limit=50{query}").json()["data"]) == 50
             spent.append(time.perf_counter() - at)
         assert min(spent) < 0.2, (query, spent)  # 3 to 20 ms where nothing else runs
-
-
-@pytest.fixture
-def browser(tmp_path):
-    browser = Browser(tmp_path / "browser")
-    yield browser
-    browser.close()
 
 
 LISTED = "[...document.querySelectorAll('tbody tr')].map((r) => r.cells[1].innerText)"

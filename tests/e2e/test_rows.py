@@ -12,11 +12,8 @@ from test_scores import common
 
 
 @pytest.fixture
-def served(start, tmp_path):
-    tiny.bert(tmp_path / "models/bert")
-    daemon = start("--model_dirs", str(tmp_path / "models"), fake=False)
-    assert daemon.post("/models", json={"name": "bert", "path": str(tmp_path / "models/bert")}).status_code == 201
-    return daemon
+def served(with_models):
+    return with_models("bert")
 
 
 def table(n, seed=1):

@@ -2,26 +2,15 @@
 import json
 
 import pytest
-import tiny
-from browser import CHROMIUM, Browser
+from browser import CHROMIUM
 from test_sweeps import job, reviews, upload
 
 pytestmark = pytest.mark.skipif(not CHROMIUM, reason="needs chromium")
 
 
 @pytest.fixture
-def browser(tmp_path):
-    browser = Browser(tmp_path / "browser")
-    yield browser
-    browser.close()
-
-
-@pytest.fixture
-def served(start, tmp_path):
-    tiny.bert(tmp_path / "models/bert")
-    daemon = start("--model_dirs", str(tmp_path / "models"), fake=False)
-    assert daemon.post("/models", json={"name": "bert", "path": str(tmp_path / "models/bert")}).status_code == 201
-    return daemon
+def served(with_models):
+    return with_models("bert")
 
 
 def test_side_by_side(served, browser):
